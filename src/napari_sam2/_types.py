@@ -1,0 +1,226 @@
+"""Values that cross rooms: prompts, predictions, records, frame results and sources of frames. numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from napari_sam2._errors import PromptError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "FrameResult",
+    "FrameSource",
+    "MaskPrediction",
+    "MaskRecord",
+    "Prompt",
+    "UncompressedRLE",
+]
+
+
+@runtime_checkable
+class FrameSource(Protocol):
+    """A stack or movie whose frames are read one at a time.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (T, H, W).
+    key : str
+        Names the pixels: two sources with equal keys give equal frames. Caches use it.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(T, H, W)."""
+
+    @property
+    def key(self) -> str:
+        """Names the pixels."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, frame: int, /) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """What the user says about one object on one frame, in image pixels.
+
+    Parameters
+    ----------
+    points : (N, 2) array-like, optional
+        Clicks as (x, y); (0, 0) is the centre of the first pixel.
+    labels : (N,) array-like, optional
+        1 for object, 0 for background; all 1 if not given.
+    box : (4,) array-like, optional
+        (x0, y0, x1, y1), pixel edges or centres; any two opposite corners.
+    mask : (H, W) array-like, optional
+        Boolean mask of the object, at the size of the image.
+
+    Raises
+    ------
+    PromptError
+        If a shape or value is not allowed, or if nothing at all is given.
+    """
+
+    points: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    labels: NDArray[np.int32] | None = None
+    box: NDArray[np.float32] | None = None
+    mask: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        points = _as_points(self.points)
+        labels = _as_labels(self.labels, len(points))
+        box = None if self.box is None else _as_box(self.box)
+        mask = None if self.mask is None else _as_mask(self.mask)
+        if not len(points) and box is None and mask is None:
+            raise PromptError("an empty prompt was given; give at least one point, a box or a mask")
+        for name, value in (("points", points), ("labels", labels), ("box", box), ("mask", mask)):
+            object.__setattr__(self, name, value)
+
+    def check_inside(self, hw: tuple[int, int]) -> None:
+        """Raise PromptError unless every point, the box and the mask fit an image of ``hw``."""
+        h, w = hw
+        for x, y in self.points:
+            if not (-0.5 <= x <= w - 0.5 and -0.5 <= y <= h - 0.5):
+                raise PromptError(
+                    f"the point x={x:g}, y={y:g} lies outside the image of {w} x {h} pixels; "
+                    f"allowed are 0 <= x <= {w - 1} and 0 <= y <= {h - 1}"
+                )
+        if self.box is not None:
+            x0, y0, x1, y1 = self.box
+            if x1 <= -0.5 or y1 <= -0.5 or x0 >= w or y0 >= h:
+                raise PromptError(
+                    f"the box {_numbers(self.box)} (x0, y0, x1, y1) lies outside the image of {w} x {h} pixels"
+                )
+        if self.mask is not None and self.mask.shape != (h, w):
+            raise PromptError(f"the mask has shape {self.mask.shape}; it must have the image's shape {(h, w)}")
+
+
+def _numbers(values: NDArray[np.float32]) -> str:
+    return "(" + ", ".join(f"{v:g}" for v in values) + ")"
+
+
+def _as_points(points: ArrayLike | None) -> NDArray[np.float32]:
+    array = np.zeros((0, 2), np.float32) if points is None else np.asarray(points, np.float32)
+    if array.size == 0:
+        array = array.reshape(0, 2)
+    if array.ndim == 1 and array.shape == (2,):
+        array = array[None]
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise PromptError(f"points of shape {array.shape} were given; allowed is (N, 2), one (x, y) per row")
+    if not np.isfinite(array).all():
+        raise PromptError("points hold NaN or infinite coordinates; give finite (x, y) pixels")
+    return array
+
+
+def _as_labels(labels: ArrayLike | None, num_points: int) -> NDArray[np.int32]:
+    if labels is None:
+        return np.ones(num_points, np.int32)
+    array = np.atleast_1d(np.asarray(labels))
+    if array.shape != (num_points,):
+        raise PromptError(f"{array.size} labels were given for {num_points} points; give one label per point")
+    if array.size and not np.isin(array, (0, 1)).all():
+        raise PromptError(f"labels {array.tolist()} were given; allowed are 1 (object) and 0 (background)")
+    return array.astype(np.int32)
+
+
+def _as_box(box: ArrayLike) -> NDArray[np.float32]:
+    array = np.asarray(box, np.float32).reshape(-1)
+    if array.shape != (4,):
+        raise PromptError(f"a box of {array.size} numbers was given; allowed are four: x0, y0, x1, y1")
+    if not np.isfinite(array).all():
+        raise PromptError("the box holds NaN or infinite coordinates; give finite x0, y0, x1, y1")
+    x0, y0, x1, y1 = array
+    ordered = np.array([min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)], np.float32)
+    if ordered[0] == ordered[2] or ordered[1] == ordered[3]:
+        raise PromptError(f"the box {_numbers(array)} has no area; give two different opposite corners")
+    return ordered
+
+
+def _as_mask(mask: ArrayLike) -> NDArray[np.bool_]:
+    array = np.asarray(mask)
+    if array.ndim != 2:
+        raise PromptError(f"a mask of shape {array.shape} was given; allowed is (H, W)")
+    array = array != 0
+    if not array.any():
+        raise PromptError("an empty mask was given; mark at least one pixel of the object")
+    return array
+
+
+class MaskPrediction(NamedTuple):
+    """Candidate masks for one or more prompts.
+
+    Attributes
+    ----------
+    masks : numpy.ndarray
+        (M, H, W) bool, or float32 logits where ``return_logits`` was asked for. A sequence of P prompts
+        gives (P, M, H, W).
+    scores : numpy.ndarray
+        (M,) float32 predicted IoU of each mask, 0 to 1; (P, M) for a sequence.
+    logits : numpy.ndarray
+        (M, h, w) float32 low-resolution logits, to be given back as ``mask_input``; (P, M, h, w) for a sequence.
+    """
+
+    masks: NDArray[np.bool_] | NDArray[np.float32]
+    scores: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+
+class UncompressedRLE(NamedTuple):
+    """Run lengths of a mask, column by column, beginning with background: ``size`` (H, W) and ``counts``."""
+
+    size: tuple[int, int]
+    counts: list[int]
+
+
+class MaskRecord(dict[str, object]):
+    """One automatic mask: a dictionary with the reference's keys, readable as attributes too.
+
+    Keys: ``segmentation`` (bool (H, W), or an RLE dictionary), ``area`` (pixels), ``bbox`` ([x, y, width, height]),
+    ``predicted_iou``, ``stability_score``, ``point_coords`` ([[x, y]]), ``crop_box`` ([x, y, width, height]).
+    """
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, eq=False)
+class FrameResult:
+    """What was found on one frame.
+
+    Attributes
+    ----------
+    frame : int
+        Index into the source.
+    object_ids : tuple of int
+        Identifiers of the objects, in the order of the arrays.
+    masks : numpy.ndarray
+        (O, H, W) bool; masks may overlap.
+    iou_scores : numpy.ndarray
+        (O,) float32 predicted IoU, 0 to 1.
+    object_scores : numpy.ndarray
+        (O,) float32 logit that the object is visible; an absent object (<= 0) has an empty mask.
+    logits : numpy.ndarray or None
+        (O, H, W) float32, only if asked for.
+    is_prompted : tuple of bool
+        Whether each object was prompted on this frame, so that the result is its own and not tracked.
+    """
+
+    frame: int
+    object_ids: tuple[int, ...]
+    masks: NDArray[np.bool_]
+    iou_scores: NDArray[np.float32]
+    object_scores: NDArray[np.float32]
+    logits: NDArray[np.float32] | None = None
+    is_prompted: tuple[bool, ...] = ()
+
+
+Direction = Literal["forward", "backward", "both"]
+Clicks = Sequence[tuple[float, float]]

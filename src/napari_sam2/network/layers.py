@@ -1,0 +1,51 @@
+"""Small layers shared by the parts of SAM 2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["MLP", "LayerNorm2d"]
+
+
+class MLP(nn.Module):
+    """Linear layers with an activation between them, and an optional sigmoid at the end."""
+
+    def __init__(
+        self,
+        in_dim: int,
+        hidden_dim: int,
+        out_dim: int,
+        num_layers: int,
+        *,
+        activation: Callable[[Tensor], Tensor] = F.relu,
+        sigmoid: bool = False,
+    ) -> None:
+        super().__init__()
+        dims = [in_dim, *[hidden_dim] * (num_layers - 1), out_dim]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(dims[:-1], dims[1:], strict=True))
+        self.activation = activation
+        self.sigmoid = sigmoid
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        x = self.layers[-1](x)
+        return torch.sigmoid(x) if self.sigmoid else x
+
+
+class LayerNorm2d(nn.Module):
+    """Layer normalisation over the channels of (B, C, H, W)."""
+
+    def __init__(self, num_channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.weight, self.bias, self.eps)  # -> (B, H, W, C)
+        return x.permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)

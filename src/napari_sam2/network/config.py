@@ -69,6 +69,8 @@ class SAM2Config:
         Depth and feed-forward width of the memory attention.
     decoder_mlp_dim, decoder_heads : int
         Feed-forward width and heads of the mask decoder's two-way transformer.
+    position_frame : int or None
+        Model pixels that the prompt position encoding maps to the unit square; ``None``: the image size.
     native_window : int or None
         Side, in image pixels, of the square window around a prompt that fills the model's input.
         ``None``: the whole image is squeezed into it, as in the reference. Small models look closely instead.
@@ -86,6 +88,7 @@ class SAM2Config:
     memory_mlp_dim: int = 2048
     decoder_mlp_dim: int = 2048
     decoder_heads: int = 8
+    position_frame: int | None = None
     native_window: int | None = None
 
 
@@ -115,6 +118,7 @@ CONFIGS: dict[str, SAM2Config] = {
             memory_mlp_dim=512,
             decoder_mlp_dim=512,
             decoder_heads=4,
+            position_frame=512,
             native_window=128,
         ),
         *_SAM21,

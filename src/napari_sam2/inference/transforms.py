@@ -1,0 +1,240 @@
+"""Image pixels to model pixels and back, for images, prompts and masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from napari_sam2.network.features import ModelPrompt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_sam2._types import Prompt
+
+__all__ = [
+    "MASK_PROMPT_LOGIT",
+    "View",
+    "choose_view",
+    "image_to_model",
+    "masks_to_image",
+    "prompts_to_model",
+    "view_for_extent",
+    "whole_view",
+]
+
+_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as the encoder was trained
+_STD = (0.229, 0.224, 0.225)
+MASK_PROMPT_LOGIT = 10.0  # a mask given as a prompt becomes logits of +- this
+OUTSIDE_LOGIT = -32.0  # of pixels that the model did not see
+_TARGET_EXTENT = 0.24  # of the model's input: what an object of known size should fill
+_SMALLEST_WINDOW = 32  # image pixels: closer than this there is nothing more to see
+
+
+class View(NamedTuple):
+    """The rectangle of the image that fills the model's square input, in image pixels (x, y, width, height).
+
+    It may reach beyond the image; what lies there is black. ``is_native``: cut out at the image's own
+    proportions, with pixel centres mapped exactly. Otherwise the whole image squeezed into a square, with
+    the reference's arithmetic.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    is_native: bool = False
+
+
+@dataclass(frozen=True)
+class _Extent:
+    """Centre and side of what a prompt is about, in image pixels."""
+
+    x: float
+    y: float
+    side: float
+    is_size_known: bool
+
+
+def whole_view(hw: tuple[int, int]) -> View:
+    """The whole image, squeezed into a square."""
+    return View(0, 0, hw[1], hw[0])
+
+
+def choose_view(prompt: Prompt, hw: tuple[int, int], native_window: int | None) -> View:
+    """Where to look for one prompt.
+
+    Parameters
+    ----------
+    prompt : Prompt
+        In image pixels.
+    hw : tuple of int
+        (height, width) of the image.
+    native_window : int or None
+        Side in image pixels of the window around a click; ``None``: always the whole image.
+
+    Returns
+    -------
+    View
+        A square window centred on the first thing the prompt points at, shifted to lie inside the image where
+        it fits, and large enough for everything the prompt says. A box or mask tells the size of the object,
+        so the window is chosen to show it at a size the model knows best.
+    """
+    if native_window is None:
+        return whole_view(hw)
+    extent = _extent_of(prompt)
+    side = extent.side / _TARGET_EXTENT if extent.is_size_known else max(native_window, 2 * extent.side)
+    return view_for_extent((extent.x, extent.y), side, hw)
+
+
+def view_for_extent(centre_xy: tuple[float, float], side: float, hw: tuple[int, int]) -> View:
+    """A square native window of about ``side`` image pixels around a point, inside the image where it fits."""
+    side_px = round(min(max(side, _SMALLEST_WINDOW), max(hw)))
+    origin = []
+    for centre, length in zip(centre_xy, (hw[1], hw[0]), strict=True):
+        start = round(centre - side_px / 2 + 0.5)
+        if side_px <= length:
+            start = min(max(start, 0), length - side_px)
+        else:
+            start = -((side_px - length) // 2)
+        origin.append(start)
+    return View(origin[0], origin[1], side_px, side_px, is_native=True)
+
+
+def _extent_of(prompt: Prompt) -> _Extent:
+    if prompt.box is not None:
+        x0, y0, x1, y1 = (float(v) for v in prompt.box)
+        return _Extent((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2, max(x1 - x0, y1 - y0), True)
+    if prompt.mask is not None:
+        ys, xs = np.nonzero(prompt.mask)
+        side = max(np.ptp(xs), np.ptp(ys)) + 1
+        return _Extent(float(xs.min() + xs.max()) / 2, float(ys.min() + ys.max()) / 2, float(side), True)
+    assert prompt.labels is not None
+    positive = prompt.points[prompt.labels == 1]
+    points = positive if len(positive) else prompt.points
+    x, y = (float(v) for v in points[0])
+    reach = float(np.abs(points - points[0]).max()) if len(points) > 1 else 0.0
+    return _Extent(x, y, 2 * reach, False)
+
+
+def image_to_model(rgb: NDArray[np.uint8], view: View, size: int, *, device: torch.device, pil_bicubic: bool = False) -> Tensor:
+    """Cut out a view, resize and normalise it.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        (H, W, 3) uint8.
+    view : View
+        What to cut out.
+    size : int
+        Side S of the model's input.
+    device : torch.device
+        Where the result goes.
+    pil_bicubic : bool, default False
+        Resize as the reference does for videos (PIL, bicubic, on 8 bits) instead of as for images (bilinear
+        with antialiasing on floats).
+
+    Returns
+    -------
+    Tensor
+        (1, 3, S, S) float32.
+    """
+    h, w = rgb.shape[:2]
+    x0, y0 = max(view.x, 0), max(view.y, 0)
+    x1, y1 = min(view.x + view.width, w), min(view.y + view.height, h)
+    crop = rgb[y0:y1, x0:x1]
+    if (x1 - x0, y1 - y0) != (view.width, view.height):
+        crop = np.pad(crop, ((y0 - view.y, view.y + view.height - y1), (x0 - view.x, view.x + view.width - x1), (0, 0)))
+    if pil_bicubic:
+        crop = np.asarray(Image.fromarray(crop).resize((size, size)))
+    pixels = torch.from_numpy(np.ascontiguousarray(crop)).to(device).permute(2, 0, 1)[None].float() / 255  # -> (1, C, H, W)
+    if pixels.shape[-2:] != (size, size):
+        pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+    mean = torch.tensor(_MEAN, device=device)[:, None, None]
+    std = torch.tensor(_STD, device=device)[:, None, None]
+    return (pixels - mean) / std
+
+
+def prompts_to_model(
+    prompts: Sequence[Prompt],
+    views: Sequence[View],
+    size: int,
+    *,
+    device: torch.device,
+    mask_inputs: Sequence[NDArray[np.float32] | None] | None = None,
+) -> ModelPrompt:
+    """A batch of prompts of equal form (same number of points, all or none with box and mask).
+
+    ``mask_inputs`` are earlier low-resolution logits (h, w), one per prompt; they take the place of masks.
+    """
+    coordinates = [_model_points(p, v, size) for p, v in zip(prompts, views, strict=True)]
+    points = np.stack([c[0] for c in coordinates])
+    labels = np.stack([c[1] for c in coordinates])
+    masks: list[Tensor] = []
+    for i, (prompt, view) in enumerate(zip(prompts, views, strict=True)):
+        given = None if mask_inputs is None else mask_inputs[i]
+        if given is not None:
+            mask = torch.from_numpy(np.asarray(given, np.float32)).to(device)[None, None]
+            if mask.shape[-2:] != (size // 4, size // 4):
+                mask = F.interpolate(mask, size=(size // 4, size // 4), mode="bilinear", align_corners=False, antialias=True)
+            masks.append(mask)
+        elif prompt.mask is not None:
+            full = mask_to_model(prompt.mask, view, size, device=device)
+            low = F.interpolate(full, size=(size // 4, size // 4), mode="bilinear", align_corners=False, antialias=True)
+            masks.append((2 * low - 1) * MASK_PROMPT_LOGIT)
+    has_points = points.shape[1] > 0
+    return ModelPrompt(
+        torch.from_numpy(points).to(device) if has_points else None,
+        torch.from_numpy(labels).to(device) if has_points else None,
+        torch.cat(masks) if masks else None,
+    )
+
+
+def _model_points(prompt: Prompt, view: View, size: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Box corners first (labels 2, 3), then clicks, in model pixels."""
+    origin = np.array((view.x, view.y), np.float32)
+    scale = size / np.array((view.width, view.height), np.float32)
+    half = np.float32(0.5 if view.is_native else 0.0)
+    assert prompt.labels is not None
+    points = (prompt.points - origin + half) * scale - half
+    labels = prompt.labels
+    if prompt.box is not None:
+        corners = (prompt.box.reshape(2, 2) - origin) * scale
+        points = np.concatenate((corners, points))
+        labels = np.concatenate((np.array((2, 3), np.int32), labels))
+    return points.astype(np.float32), labels
+
+
+def mask_to_model(mask: NDArray[np.bool_], view: View, size: int, *, device: torch.device) -> Tensor:
+    """Boolean (H, W) -> (1, 1, S, S) float coverage of the view, 0 to 1."""
+    h, w = mask.shape
+    x0, y0 = max(view.x, 0), max(view.y, 0)
+    x1, y1 = min(view.x + view.width, w), min(view.y + view.height, h)
+    out = np.zeros((view.height, view.width), np.float32)
+    out[y0 - view.y : y1 - view.y, x0 - view.x : x1 - view.x] = mask[y0:y1, x0:x1]
+    tensor = torch.from_numpy(out).to(device)[None, None]
+    return F.interpolate(tensor, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def masks_to_image(logits: Tensor, view: View, hw: tuple[int, int]) -> Tensor:
+    """Low-resolution logits (B, M, h, w) of a view -> (B, M, H, W) float32 at the size of the image.
+
+    Pixels outside the view are ``OUTSIDE_LOGIT``.
+    """
+    local = F.interpolate(logits.float(), size=(view.height, view.width), mode="bilinear", align_corners=False)
+    if view == whole_view(hw):
+        return local
+    h, w = hw
+    out = local.new_full((*local.shape[:2], h, w), OUTSIDE_LOGIT)
+    x0, y0 = max(view.x, 0), max(view.y, 0)
+    x1, y1 = min(view.x + view.width, w), min(view.y + view.height, h)
+    out[..., y0:y1, x0:x1] = local[..., y0 - view.y : y1 - view.y, x0 - view.x : x1 - view.x]
+    return out

@@ -1,0 +1,62 @@
+"""The frame's features look at the object's past (SAM 2 paper, section 4, "Memory attention")."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from napari_sam2.network.attention import RotaryMemoryAttention, RotarySelfAttention
+
+__all__ = ["MemoryAttention"]
+
+
+class _MemoryLayer(nn.Module):
+    def __init__(self, dim: int, memory_dim: int, mlp_dim: int) -> None:
+        super().__init__()
+        self.self_attn = RotarySelfAttention(dim)
+        self.cross_attn_image = RotaryMemoryAttention(dim, memory_dim)
+        self.linear1 = nn.Linear(dim, mlp_dim)
+        self.linear2 = nn.Linear(mlp_dim, dim)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.norm3 = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor, memory: Tensor, position: Tensor, num_pointer_tokens: int, hw: tuple[int, int]) -> Tensor:
+        x = x + self.self_attn(self.norm1(x), hw)
+        x = x + self.cross_attn_image(self.norm2(x), memory, position, num_pointer_tokens, hw)
+        return x + self.linear2(F.relu(self.linear1(self.norm3(x))))
+
+
+class MemoryAttention(nn.Module):
+    """Layers of self-attention over the frame and cross-attention to the memories."""
+
+    def __init__(self, dim: int, memory_dim: int, mlp_dim: int, num_layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_MemoryLayer(dim, memory_dim, mlp_dim) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(
+        self, embed: Tensor, embed_position: Tensor, memory: Tensor, position: Tensor, num_pointer_tokens: int
+    ) -> Tensor:
+        """Condition features on memory.
+
+        Parameters
+        ----------
+        embed, embed_position : Tensor
+            (O, C, h, w) features and (1, C, h, w) position encoding of the frame.
+        memory, position : Tensor
+            (O, N, Cm) memory tokens and (1 or O, N, Cm) their encodings; the last ``num_pointer_tokens`` are pointers.
+        num_pointer_tokens : int
+            Tokens without a place in the image.
+
+        Returns
+        -------
+        Tensor
+            (O, C, h, w).
+        """
+        hw = (embed.shape[-2], embed.shape[-1])
+        x = (embed + 0.1 * embed_position.to(embed.dtype)).flatten(2).transpose(1, 2)  # (O, C, h, w) -> (O, N, C)
+        for layer in self.layers:
+            x = layer(x, memory, position, num_pointer_tokens, hw)
+        out: Tensor = self.norm(x)
+        return out.transpose(1, 2).unflatten(2, hw)  # (O, N, C) -> (O, C, h, w)

@@ -1,0 +1,91 @@
+"""Prompts to tokens and a dense map (SAM 2 paper, section 4, "Prompt encoder")."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from napari_sam2.network.features import ModelPrompt
+from napari_sam2.network.layers import LayerNorm2d
+from napari_sam2.network.position import RandomPosition
+
+__all__ = ["PromptEncoder"]
+
+
+class PromptEncoder(nn.Module):
+    """Encodes points, boxes (as pairs of points) and earlier masks.
+
+    Parameters
+    ----------
+    dim : int
+        Width of the tokens.
+    position_frame : int or None
+        Model pixels that the position encoding maps to the unit square; ``None``: the image's own side.
+        A fixed frame makes the encoding of a distance independent of the image size.
+    """
+
+    def __init__(self, dim: int, *, position_frame: int | None = None) -> None:
+        super().__init__()
+        self.position_frame = position_frame
+        self.pe_layer = RandomPosition(dim // 2)
+        self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(4))
+        self.not_a_point_embed = nn.Embedding(1, dim)
+        self.mask_downscaling = nn.Sequential(
+            nn.Conv2d(1, 4, 2, stride=2),
+            LayerNorm2d(4),
+            nn.GELU(),
+            nn.Conv2d(4, 16, 2, stride=2),
+            LayerNorm2d(16),
+            nn.GELU(),
+            nn.Conv2d(16, dim, 1),
+        )
+        self.no_mask_embed = nn.Embedding(1, dim)
+
+    def dense_position(self, image_size: int, origin: float | None = None) -> Tensor:
+        """Position encoding of the stride-16 grid of an image -> (1, dim, S/16, S/16)."""
+        side = image_size // 16
+        frame, offset = self._frame(image_size, origin)
+        if frame == image_size and not offset:
+            return self.pe_layer.grid((side, side))
+        centres = (torch.arange(side, device=self.no_mask_embed.weight.device, dtype=torch.float32) + 0.5) * 16
+        unit = (centres + offset) / frame
+        unit_xy = torch.stack((unit[None, :].expand(side, side), unit[:, None].expand(side, side)), dim=-1)
+        encoded: Tensor = self.pe_layer(unit_xy)
+        return encoded.permute(2, 0, 1)[None]  # (H, W, C) -> (1, C, H, W)
+
+    def _frame(self, image_size: int, origin: float | None) -> tuple[int, float]:
+        """Side of the position frame, and where the image begins in it (centred unless ``origin`` is given)."""
+        frame = self.position_frame or image_size
+        return frame, (frame - image_size) / 2 if origin is None else origin
+
+    def _point_tokens(self, points: Tensor, labels: Tensor, image_size: int, origin: float | None) -> Tensor:
+        """(B, N, 2), (B, N) -> (B, N + 1, C); the last token is padding, as the reference always appends."""
+        points = torch.cat((points + 0.5, points.new_zeros(points.shape[0], 1, 2)), dim=1)
+        labels = torch.cat((labels, labels.new_full((labels.shape[0], 1), -1)), dim=1)[..., None]
+        frame, offset = self._frame(image_size, origin)
+        tokens: Tensor = self.pe_layer((points + offset) / frame)
+        tokens = torch.where(labels == -1, self.not_a_point_embed.weight, tokens)
+        for value, embedding in enumerate(self.point_embeddings):
+            tokens = torch.where(labels == value, tokens + embedding.weight, tokens)
+        return tokens
+
+    def forward(self, prompt: ModelPrompt, image_size: int, origin: float | None = None) -> tuple[Tensor, Tensor]:
+        """Encode a batch of prompts.
+
+        Returns
+        -------
+        tokens : Tensor
+            (B, N + 1, C), or (B, 0, C) if the prompt has no points.
+        dense : Tensor
+            (B or 1, C, S/16, S/16), to be added to the image embedding.
+        """
+        weight = self.no_mask_embed.weight
+        if prompt.points is not None and prompt.labels is not None:
+            tokens = self._point_tokens(prompt.points.float(), prompt.labels, image_size, origin).to(weight.dtype)
+        else:
+            batch = 1 if prompt.mask is None else prompt.mask.shape[0]
+            tokens = weight.new_zeros(batch, 0, weight.shape[1])
+        if prompt.mask is not None:
+            return tokens, self.mask_downscaling(prompt.mask.to(weight.dtype))
+        side = image_size // 16
+        return tokens, weight[:, :, None, None].expand(1, -1, side, side)

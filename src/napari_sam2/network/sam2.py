@@ -1,0 +1,250 @@
+"""SAM 2: encode an image, attend to memory, decode masks, encode memory (SAM 2 paper, figure 3)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from napari_sam2.network.config import SAM2Config
+from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageEmbedding, MemoryBatch, ModelPrompt
+from napari_sam2.network.layers import MLP
+from napari_sam2.network.mask_decoder import MaskDecoder
+from napari_sam2.network.memory_attention import MemoryAttention
+from napari_sam2.network.memory_encoder import MemoryEncoder
+from napari_sam2.network.neck import ImageEncoder
+from napari_sam2.network.position import sine_1d, sine_2d
+from napari_sam2.network.prompt_encoder import PromptEncoder
+
+__all__ = ["ABSENT_LOGIT", "SAM2"]
+
+ABSENT_LOGIT = -1024.0  # every mask logit of an object that is not on the frame
+_MEMORY_SCALE, _MEMORY_BIAS = 20.0, -10.0  # of the mask as the memory encoder sees it
+STABILITY_THRESHOLD = 0.98
+
+
+class SAM2(nn.Module):
+    """The network; parameter names are those of the released checkpoints.
+
+    Parameters
+    ----------
+    config : SAM2Config
+        Which row of ``CONFIGS``.
+    """
+
+    def __init__(self, config: SAM2Config) -> None:
+        super().__init__()
+        dim, memory_dim = config.hidden_dim, config.memory_dim
+        self.config = config
+        self.image_size = config.image_size
+        self.image_encoder = ImageEncoder(config.trunk, dim)
+        self.memory_attention = MemoryAttention(dim, memory_dim, config.memory_mlp_dim, config.memory_layers)
+        self.memory_encoder = MemoryEncoder(dim, memory_dim)
+        self.sam_prompt_encoder = PromptEncoder(dim, position_frame=config.position_frame)
+        self.sam_mask_decoder = MaskDecoder(dim, config.decoder_heads, config.decoder_mlp_dim)
+        self.mask_downsample = nn.Conv2d(1, 1, 4, stride=4)
+        self.obj_ptr_proj = MLP(dim, dim, dim, 3)
+        self.maskmem_tpos_enc = nn.Parameter(torch.zeros(config.num_memories, 1, 1, memory_dim))
+        self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, dim))
+        self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, dim))  # in the files, never read
+        self.no_obj_ptr = nn.Parameter(torch.zeros(1, dim))
+        if config.is_sam21:
+            self.no_obj_embed_spatial = nn.Parameter(torch.zeros(1, memory_dim))
+            self.obj_ptr_tpos_proj = nn.Linear(dim, memory_dim)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.no_obj_ptr.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the parameters."""
+        return self.no_obj_ptr.dtype
+
+    # -------------------------------------------------------------- image
+    def encode_image(self, image: Tensor) -> ImageEmbedding:
+        """Encode normalised images (B, 3, S, S), S a multiple of 32."""
+        stride4, stride8, stride16 = self.image_encoder(image.to(self.dtype))
+        decoder = self.sam_mask_decoder
+        return ImageEmbedding(stride16, (decoder.conv_s0(stride4), decoder.conv_s1(stride8)))
+
+    def without_memory(self, embedding: ImageEmbedding) -> Tensor:
+        """Features of a frame that has nothing to remember, (B, C, S/16, S/16)."""
+        return embedding.embed + self.no_mem_embed[0, 0, :, None, None]
+
+    # -------------------------------------------------------------- masks
+    def decode_masks(
+        self,
+        features: Tensor,
+        high_res: tuple[Tensor, Tensor],
+        prompt: ModelPrompt,
+        *,
+        multimask: bool,
+        stability_threshold: float | None = STABILITY_THRESHOLD,
+        origin: float | None = None,
+    ) -> DecodedMasks:
+        """Decode a batch of prompts.
+
+        Parameters
+        ----------
+        features, high_res : Tensor, tuple of Tensor
+            (B or 1, C, h, w) and the two finer levels; one image serves all prompts.
+        prompt : ModelPrompt
+            A batch of B prompts.
+        multimask : bool
+            Three candidates, or the single mask.
+        stability_threshold : float or None
+            See ``MaskDecoder.select``.
+        origin : float, optional
+            Where the image begins in the position frame; centred if not given.
+
+        Returns
+        -------
+        DecodedMasks
+            Logits in the model's dtype, (B, 3 or 1, 4h, 4w).
+        """
+        return self.sam_mask_decoder.select(
+            self.decode_all(features, high_res, prompt, origin=origin),
+            multimask=multimask,
+            stability_threshold=stability_threshold,
+        )
+
+    def decode_all(
+        self, features: Tensor, high_res: tuple[Tensor, Tensor], prompt: ModelPrompt, *, origin: float | None = None
+    ) -> DecodedMasks:
+        """All four masks of each prompt, before any is chosen."""
+        image_size = 16 * features.shape[-1]
+        tokens, dense = self.sam_prompt_encoder(prompt, image_size, origin)
+        position = self.sam_prompt_encoder.dense_position(image_size, origin)
+        batch = max(features.shape[0], tokens.shape[0])
+        if tokens.shape[0] != batch:
+            tokens = tokens.expand(batch, -1, -1)
+        return self.sam_mask_decoder.forward_all(features, high_res, position, tokens, dense)
+
+    def segment_frame(
+        self, features: Tensor, high_res: tuple[Tensor, Tensor], prompt: ModelPrompt | None, *, multimask: bool
+    ) -> FrameSegmentation:
+        """One mask and one object pointer per object of a video frame.
+
+        ``prompt=None`` is a tracked frame: the memory alone says where the object is. Of several candidates the
+        one with the best predicted IoU is taken, and its token becomes the pointer. An absent object gets
+        logits of ``ABSENT_LOGIT`` and the pointer that stands for absence.
+        """
+        num_objects = features.shape[0]
+        if prompt is None or prompt.points is None or prompt.labels is None:
+            mask = None if prompt is None else prompt.mask
+            prompt = ModelPrompt(
+                torch.zeros(num_objects, 1, 2, device=features.device),
+                torch.full((num_objects, 1), -1, dtype=torch.int32, device=features.device),
+                mask,
+            )
+        decoded = self.decode_masks(features, high_res, prompt, multimask=multimask)
+        is_present = decoded.object_score > 0
+        logits = torch.where(is_present[..., None, None], decoded.logits.float(), ABSENT_LOGIT)
+        best = decoded.iou.argmax(dim=-1)
+        row = torch.arange(num_objects, device=best.device)
+        token = decoded.tokens[row, best] if decoded.tokens.shape[1] > 1 else decoded.tokens[:, 0]
+        return FrameSegmentation(
+            logits[row, best][:, None],
+            decoded.iou[row, best],
+            decoded.object_score,
+            self._pointer(token, is_present),
+            decoded,
+        )
+
+    def _pointer(self, token: Tensor, is_present: Tensor) -> Tensor:
+        present = is_present.to(token.dtype)
+        pointer: Tensor = self.obj_ptr_proj(token)
+        return present * pointer + (1 - present) * self.no_obj_ptr
+
+    def adopt_mask(self, embedding: ImageEmbedding, mask: Tensor) -> FrameSegmentation:
+        """Take a given mask (O, 1, S, S) of 0 and 1 as the frame's segmentation.
+
+        The mask becomes logits of +-10; the decoder only provides the pointer.
+        """
+        mask = mask.to(self.dtype)
+        logits = F.interpolate(
+            mask.float() * _MEMORY_SCALE + _MEMORY_BIAS,
+            size=embedding.high_res[0].shape[-2:],
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )
+        prompt = ModelPrompt(mask=self.mask_downsample(mask))
+        decoded = self.segment_frame(embedding.embed, embedding.high_res, prompt, multimask=False)
+        is_present = (mask.flatten(1) > 0).any(dim=1, keepdim=True)
+        present = is_present.to(self.dtype)
+        pointer = present * decoded.pointer + (1 - present) * self.no_obj_ptr
+        score = _MEMORY_SCALE * present + _MEMORY_BIAS
+        return FrameSegmentation(logits, torch.ones_like(score[:, 0]), score, pointer, decoded.candidates)
+
+    # -------------------------------------------------------------- memory
+    def encode_memory(
+        self, embedding: ImageEmbedding, logits: Tensor, object_score: Tensor, *, binarise: bool
+    ) -> Tensor:
+        """Fuse features and masks into spatial memories.
+
+        Parameters
+        ----------
+        embedding : ImageEmbedding
+            Of the frame; a batch of O or of 1.
+        logits : Tensor
+            (O, 1, any, any) mask logits; resized to the model's input.
+        object_score : Tensor
+            (O, 1).
+        binarise : bool
+            Prompted frames: the mask is sharp, the user's word. Tracked frames: a probability.
+
+        Returns
+        -------
+        Tensor
+            (O, memory_dim, S/16, S/16).
+        """
+        size = embedding.image_size
+        logits = F.interpolate(logits.float(), size=(size, size), mode="bilinear", align_corners=False)
+        mask = (logits > 0).float() if binarise else logits.sigmoid()
+        mask = (mask * _MEMORY_SCALE + _MEMORY_BIAS).to(self.dtype)
+        features: Tensor = self.memory_encoder(embedding.embed, mask)
+        if self.config.is_sam21:
+            is_absent = (object_score <= 0).to(features.dtype)
+            features = features + is_absent[..., None, None] * self.no_obj_embed_spatial[..., None, None]
+        return features
+
+    def attend_to_memory(self, embedding: ImageEmbedding, memory: MemoryBatch) -> Tensor:
+        """Condition a frame's features on the memories of O objects -> (O, C, S/16, S/16)."""
+        num_objects = memory.features[0].shape[0] if memory.features else memory.pointers.shape[0]  # type: ignore[union-attr]
+        hw = (embedding.embed.shape[-2], embedding.embed.shape[-1])
+        grid_position = sine_2d(hw, self.config.memory_dim, device=self.device).flatten(2).transpose(1, 2)  # (1, N, Cm)
+        tokens: list[Tensor] = []
+        positions: list[Tensor] = []
+        for features, slot in zip(memory.features, memory.time_slots, strict=True):
+            tokens.append(features.to(self.dtype).flatten(2).transpose(1, 2))  # (O, Cm, h, w) -> (O, N, Cm)
+            positions.append(grid_position.to(self.dtype) + self.maskmem_tpos_enc[slot])
+        num_pointer_tokens = 0
+        if memory.pointers is not None:
+            pointer_tokens, pointer_position = self._pointer_tokens(memory)
+            num_pointer_tokens = pointer_tokens.shape[1]
+            tokens.append(pointer_tokens)
+            positions.append(pointer_position)
+        out: Tensor = self.memory_attention(
+            embedding.embed.expand(num_objects, -1, -1, -1),
+            sine_2d(hw, self.config.hidden_dim, device=self.device),
+            torch.cat(tokens, dim=1),
+            torch.cat(positions, dim=1),
+            num_pointer_tokens,
+        )
+        return out
+
+    def _pointer_tokens(self, memory: MemoryBatch) -> tuple[Tensor, Tensor]:
+        """Each pointer as C / Cm tokens: (O, P * C/Cm, Cm) and their time encoding (1, P * C/Cm, Cm)."""
+        assert memory.pointers is not None
+        memory_dim = self.config.memory_dim
+        pieces = self.config.hidden_dim // memory_dim
+        tokens = memory.pointers.to(self.dtype).unflatten(-1, (pieces, memory_dim)).flatten(1, 2)
+        if not self.config.is_sam21:
+            return tokens, tokens.new_zeros(1, tokens.shape[1], memory_dim)
+        offsets = torch.tensor(memory.pointer_offsets, dtype=torch.float32, device=self.device)
+        encoded = sine_1d(offsets / max(memory.pointer_span, 1), self.config.hidden_dim).to(self.dtype)
+        position: Tensor = self.obj_ptr_tpos_proj(encoded)
+        return tokens, position.repeat_interleave(pieces, dim=0)[None]

@@ -1,0 +1,257 @@
+"""Which axis of an array is which: reading and guessing axis letters, and choosing the planes that become frames."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from napari_sam2._errors import FrameError
+
+__all__ = ["FrameAxis", "Selection", "guess_axes", "name_unnamed", "parse_axes", "select"]
+
+FrameAxis = Literal["Z", "T"]
+_LETTERS = "TCZYX"
+_MAX_CHANNELS = 3
+_ALLOWED = (
+    "allowed is one letter per dimension out of T, C, Z, Y, X, each at most once, with Y and X, "
+    "such as YX, YXC, CYX, ZYX, TYX, ZCYX, TCYX, TZYX or TZCYX"
+)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The planes of an array that become frames.
+
+    Parameters
+    ----------
+    axes : str
+        One letter per dimension of the array, out of ``TCZYX``.
+    shape : tuple of int
+        Shape of the array.
+    frame_axis : {"Z", "T"} or None
+        The axis whose planes are the frames; None for a single frame.
+    fixed : tuple of (str, int)
+        Index on each further axis that is neither the frame axis nor C, Y or X.
+    channels : tuple of int
+        Channels that are read, one to three; (0,) where there is no channel axis.
+    is_rgb : bool
+        The channels are the red, green and blue samples of one picture.
+    """
+
+    axes: str
+    shape: tuple[int, ...]
+    frame_axis: FrameAxis | None
+    fixed: tuple[tuple[str, int], ...]
+    channels: tuple[int, ...]
+    is_rgb: bool
+
+    def size(self, axis: str) -> int:
+        """Length of an axis; 1 if the array does not have it."""
+        return self.shape[self.axes.index(axis)] if axis in self.axes else 1
+
+    @property
+    def frames_shape(self) -> tuple[int, int, int]:
+        """(T, H, W) of the frames."""
+        num_frames = 1 if self.frame_axis is None else self.size(self.frame_axis)
+        return num_frames, self.size("Y"), self.size("X")
+
+    def index(self, frame: int, channel: int | slice) -> tuple[int | slice, ...]:
+        """Index into the array that leaves Y, X and, for a slice of channels, C."""
+        chosen: dict[str, int | slice] = {"C": channel, "Y": slice(None), "X": slice(None), **dict(self.fixed)}
+        if self.frame_axis is not None:
+            chosen[self.frame_axis] = frame
+        return tuple(chosen[axis] for axis in self.axes)
+
+
+def parse_axes(axes: str, shape: Sequence[int]) -> str:
+    """Check axis letters that a user gave against a shape.
+
+    Parameters
+    ----------
+    axes : str
+        One letter per dimension, any case.
+    shape : sequence of int
+        Shape of the array.
+
+    Returns
+    -------
+    str
+        The letters in upper case.
+
+    Raises
+    ------
+    FrameError
+        If a letter is unknown, missing or given twice, or if their number is not the number of dimensions.
+    """
+    upper = axes.upper()
+    is_known = all(letter in _LETTERS for letter in upper) and len(set(upper)) == len(upper)
+    if not is_known or len(upper) != len(shape) or not {"Y", "X"} <= set(upper):
+        raise FrameError(f"axes {axes!r} were given for an image of shape {tuple(shape)}; {_ALLOWED}")
+    return upper
+
+
+def guess_axes(shape: Sequence[int], dtype: DTypeLike) -> str:
+    """Axis letters of an array that carries none.
+
+    Two dimensions are YX. A last dimension of 3 or 4 in uint8 is a colour picture: YXC, or ZYXC in four dimensions.
+    Three other dimensions are ZYX. Anything else cannot be told apart (TZYX? ZCYX? TCYX?) and is an error.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Shape of the array.
+    dtype : dtype-like
+        Its type.
+
+    Returns
+    -------
+    str
+        One letter per dimension.
+
+    Raises
+    ------
+    FrameError
+        If the axes cannot be told from the shape.
+    """
+    is_colour = len(shape) >= 3 and shape[-1] in (3, 4) and np.dtype(dtype) == np.uint8
+    guesses = {2: "YX", 3: "YXC" if is_colour else "ZYX", 4: "ZYXC" if is_colour else ""}
+    guess = guesses.get(len(shape), "")
+    if not guess:
+        raise FrameError(f"the axes of an image of shape {tuple(shape)} cannot be guessed; give axes=: {_ALLOWED}")
+    return guess
+
+
+def name_unnamed(axes: str, shape: Sequence[int]) -> str:
+    """Axis letters of a file in this package's letters: samples become C, one unnamed axis becomes Z (or T, or C)."""
+    letters = list(axes.upper())
+    if "S" in letters and "C" in letters and shape[letters.index("C")] > 1:
+        raise FrameError(f"the file's axes {axes} of shape {tuple(shape)} hold channels and colours; give axes=")
+    names = ["C" if letter == "S" else letter for letter in letters]
+    free = [letter for letter in "ZT" if letter not in names]
+    unnamed = [i for i, letter in enumerate(names) if letter not in _LETTERS]
+    if len(unnamed) > 1 or len(unnamed) > len(free):
+        raise FrameError(f"the file's axes {axes} of shape {tuple(shape)} have no usual name; give axes=: {_ALLOWED}")
+    for i in unnamed:
+        names[i] = free[0]
+    return parse_axes("".join(names), shape)
+
+
+def select(
+    axes: str,
+    shape: Sequence[int],
+    *,
+    frame_axis: str | None = None,
+    fixed: Mapping[str, int] | None = None,
+    channels: int | Sequence[int] | None = None,
+    is_rgb: bool | None = None,
+) -> Selection:
+    """Choose frame axis, indices on the other axes, and channels.
+
+    Parameters
+    ----------
+    axes : str
+        One letter per dimension, upper case.
+    shape : sequence of int
+        Shape of the array.
+    frame_axis : str, optional
+        ``"Z"`` or ``"T"``. Default: the one of the two that is not in ``fixed`` and has more than one plane; if both
+        have, Z, and a warning says which time point is read.
+    fixed : mapping of str to int, optional
+        Index on the axes that are not the frame axis; 0 where not given, with a warning if there is a choice.
+    channels : int or sequence of int, optional
+        One to three channels. Default: all up to three; of more, the first three with a warning.
+    is_rgb : bool, optional
+        Whether the channels are colours. Default: they are if C is the last axis and has length 3 or 4.
+
+    Returns
+    -------
+    Selection
+        The planes that become frames.
+
+    Raises
+    ------
+    FrameError
+        If the image is empty, or an axis, index or channel does not exist.
+    """
+    shape = tuple(int(size) for size in shape)
+    if 0 in shape:
+        raise FrameError(f"the image is empty: its shape is {shape} (axes {axes}); give at least one pixel")
+    fixed = _check_fixed(axes, shape, fixed or {})
+    chosen = _choose_frame_axis(axes, shape, frame_axis, fixed)
+    rest = tuple(axis for axis in "TZ" if axis in axes and axis != chosen)
+    for axis in rest:
+        if axis not in fixed and shape[axes.index(axis)] > 1:
+            warnings.warn(
+                f"the image has several {'time points' if axis == 'T' else 'planes'} and {chosen} as its frame axis; "
+                f"{axis}=0 is read (give fixed={{'{axis}': index}} or frame_axis='{axis}' to choose)",
+                stacklevel=3,
+            )
+    num_channels = shape[axes.index("C")] if "C" in axes else 1
+    if is_rgb is None:
+        is_rgb = axes.endswith("C") and num_channels in (3, 4)
+    is_rgb = is_rgb and num_channels in (3, 4)
+    picked = _choose_channels(num_channels, channels, is_rgb)
+    return Selection(
+        axes=axes,
+        shape=shape,
+        frame_axis=chosen,
+        fixed=tuple((axis, fixed.get(axis, 0)) for axis in rest),
+        channels=picked,
+        is_rgb=is_rgb and picked == (0, 1, 2),
+    )
+
+
+def _check_fixed(axes: str, shape: tuple[int, ...], fixed: Mapping[str, int]) -> dict[str, int]:
+    checked = {}
+    for name, index in fixed.items():
+        axis = name.upper()
+        if axis not in ("T", "Z") or axis not in axes:
+            has = ", ".join(a for a in "TZ" if a in axes) or "none: the image has neither T nor Z"
+            raise FrameError(f"fixed={{{name!r}: {index}}} was given for axes {axes}; allowed axes are {has}")
+        size = shape[axes.index(axis)]
+        if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not -size <= index < size:
+            raise FrameError(f"fixed={{{name!r}: {index}}} was given; {axis} has {size} planes, 0 to {size - 1}")
+        checked[axis] = int(index) % size
+    return checked
+
+
+def _choose_frame_axis(
+    axes: str, shape: tuple[int, ...], frame_axis: str | None, fixed: Mapping[str, int]
+) -> FrameAxis | None:
+    candidates: list[FrameAxis] = [axis for axis in ("Z", "T") if axis in axes and axis not in fixed]
+    if frame_axis is None:
+        moving = [axis for axis in candidates if shape[axes.index(axis)] > 1]
+        preferred = moving or candidates
+        return preferred[0] if preferred else None
+    for axis in candidates:
+        if axis == frame_axis.upper():
+            return axis
+    if frame_axis.upper() in fixed:
+        raise FrameError(f"{frame_axis} was given both as frame_axis and in fixed; give it in one of them")
+    allowed = " or ".join(candidates) or "none: the image is a single frame"
+    raise FrameError(f"frame_axis={frame_axis!r} was given for axes {axes} of shape {shape}; allowed: {allowed}")
+
+
+def _choose_channels(num_channels: int, channels: int | Sequence[int] | None, is_rgb: bool) -> tuple[int, ...]:
+    if channels is None:
+        if num_channels > _MAX_CHANNELS and not is_rgb:
+            warnings.warn(
+                f"the image has {num_channels} channels; the first three are shown (give channels= to choose)",
+                stacklevel=4,
+            )
+        return tuple(range(min(num_channels, _MAX_CHANNELS)))
+    picked = (channels,) if isinstance(channels, (int, np.integer)) else tuple(channels)
+    if not 1 <= len(picked) <= _MAX_CHANNELS:
+        raise FrameError(f"{len(picked)} channels were given; allowed are one to three")
+    for channel in picked:
+        if not isinstance(channel, (int, np.integer)) or not 0 <= channel < num_channels:
+            raise FrameError(
+                f"channel {channel!r} was given; the image has {num_channels} channel"
+                f"{'s' * (num_channels > 1)}, allowed are 0 to {num_channels - 1}"
+            )
+    return tuple(int(channel) for channel in picked)

@@ -1,1 +1,1 @@
-"""How the bundled model is made: procedural microscopy, labelled data, simulated clicks, losses and the loop."""
+"""Training: procedural and real clips, simulated clicks, the losses of SAM 2 and a loop that resumes."""

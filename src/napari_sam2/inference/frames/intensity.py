@@ -284,7 +284,9 @@ def _between(plane: NDArray[Any], limits: Limits, gamma: float) -> NDArray[np.fl
     low, high = limits
     if high <= low:
         return np.asarray(plane > low, np.float32)
-    wide: type[np.float32 | np.float64] = np.float32 if plane.dtype.itemsize <= 2 else np.float64  # 32-bit integers do not fit a float32
+    wide: type[np.float32 | np.float64] = (
+        np.float32 if plane.dtype.itemsize <= 2 else np.float64
+    )  # 32-bit integers do not fit a float32
     with np.errstate(invalid="ignore", over="ignore"):
         scaled: NDArray[Any] = plane.astype(wide)
         scaled = (scaled - wide(low)) / wide(high - low)

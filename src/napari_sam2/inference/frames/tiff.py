@@ -143,8 +143,13 @@ class PagedPlanes:
         if page is None:  # OME-XML may announce planes that were never written
             _logger.warning("plane %d is missing in the file and is read as zeros", position)
             return np.zeros(shape, self.dtype)
+        handle = page.parent.filehandle
         with self._lock:
-            return np.asarray(page.asarray(maxworkers=1)).reshape(shape)
+            handle.open()  # the file was closed after its directory had been read
+            try:
+                return np.asarray(page.asarray(maxworkers=1)).reshape(shape)
+            finally:
+                handle.close()
 
 
 def _gather(

@@ -1,0 +1,477 @@
+"""Label stacks on disk: written frame by frame to TIFF, OME-TIFF or OME-Zarr, whole or not at all, and read back."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol, Self, TypeAlias
+
+import numpy as np
+import tifffile
+from numpy.typing import ArrayLike, NDArray
+
+from napari_sam2._errors import FrameError, OutputError
+from napari_sam2.inference.frames.files import open_path
+from napari_sam2.inference.frames.spacing import VoxelSize, convert, unit_symbol
+from napari_sam2.inference.frames.stack import READ_ERRORS, one_line
+from napari_sam2.inference.frames.zarr_files import is_zarr_folder
+
+__all__ = ["LABEL_SUFFIXES", "LabelWriter", "read_labels"]
+
+LABEL_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
+_MAX_ID = 2**31 - 1
+_MAX_IMAGEJ_ID = 2**16 - 1
+_MAX_IMAGEJ_BYTES = 2**32 - 2**25  # offsets of a classic TIFF have 32 bits; tifffile keeps 32 MiB for metadata
+_MAX_CHUNK = 1024
+_JSON: TypeAlias = "str | int | float | Mapping[str, _JSON] | Sequence[_JSON] | None"
+_NGFF_TYPES = {"T": "time", "Z": "space", "Y": "space", "X": "space"}
+
+
+class LabelWriter:
+    """Writes a label stack frame by frame; the file appears under its name only when it is finished.
+
+    Frames arrive in any order and may be written again; frames never written are zero. Used in ``with``: leaving
+    normally, or by Ctrl-C after at least one frame, gives a readable file; any other exception leaves nothing (and an
+    existing file as it was).
+
+    ``.ome.tif`` and ``.zarr`` / ``.ome.zarr`` (OME-NGFF 0.5 on zarr 3) hold int32. ``.tif`` is an ImageJ TIFF of uint16
+    where all ids fit and the stack is below 4 GB, else a compressed int32 TIFF with axes and spacing as JSON.
+
+    Parameters
+    ----------
+    path : path-like
+        File (or, for zarr, folder) to write; its suffix, one of `LABEL_SUFFIXES`, chooses the format.
+    shape : (int, int, int)
+        (T, H, W).
+    axes : {"ZYX", "TYX", "YX"}, default "ZYX"
+        Axes of the output; "YX" for a single frame, which then has two dimensions.
+    voxel_size : mapping of str to (float, str), optional
+        Axis letter to distance and unit, as `Frames.voxel_size`; letters not in ``axes`` are ignored.
+    overwrite : bool, default False
+        Replace an existing file when finished. A folder is replaced only if it is a zarr.
+
+    Raises
+    ------
+    OutputError
+        If the suffix is unknown, the file exists, or it cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        shape: tuple[int, int, int],
+        *,
+        axes: str = "ZYX",
+        voxel_size: VoxelSize | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(path).expanduser()
+        self.shape = shape
+        self._layout = _Layout(self.path.name, shape, _check_axes(axes, shape), dict(voxel_size or {}))
+        suffix = _suffix(self.path)
+        _check_free(self.path, is_zarr=suffix.endswith("zarr"), overwrite=overwrite)
+        self._overwrite = overwrite
+        self._written: set[int] = set()
+        self._ids: set[int] = set()
+        self._is_open = True
+        token = secrets.token_hex(4)
+        self._partial = self.path.with_name(f".{self.path.name}.{token}.partial")
+        self._target: _Target
+        with _reported(self.path, self._remove_partial):
+            if suffix.endswith("zarr"):
+                self._target = _ZarrTarget(self._partial, self._layout)
+            else:
+                self._target = _TiffTarget(self._partial, self._layout, is_ome=suffix.startswith(".ome"))
+
+    @property
+    def frames_written(self) -> tuple[int, ...]:
+        """Frames written so far, in increasing order."""
+        return tuple(sorted(self._written))
+
+    def write(self, frame: int, labels: ArrayLike) -> None:
+        """Write one frame.
+
+        Parameters
+        ----------
+        frame : int
+            0 <= frame < T.
+        labels : (H, W) array-like
+            Integer ids from 0 (background) to 2**31 - 1, or bool.
+
+        Raises
+        ------
+        OutputError
+            If frame, shape or ids do not fit, or the disk is full; what was written is then removed.
+        """
+        self._check_open()
+        num_frames, *hw = self.shape
+        array = np.asarray(labels)
+        if not 0 <= frame < num_frames:
+            raise OutputError(f"frame {frame} was given for a label stack of {num_frames} frames")
+        if array.shape != tuple(hw) or array.dtype.kind not in "biu":
+            raise OutputError(
+                f"labels of shape {array.shape}, {array.dtype} were given; allowed are integers {tuple(hw)}"
+            )
+        ids = np.unique(array)
+        if int(ids[0]) < 0 or int(ids[-1]) > _MAX_ID:
+            raise OutputError(f"labels from {ids[0]} to {ids[-1]} were given; allowed are 0 to {_MAX_ID}")
+        with _reported(self.path, self.discard):
+            self._target.write(int(frame), np.ascontiguousarray(array, np.int32))
+        self._written.add(int(frame))
+        self._ids.update(int(i) for i in ids if i)
+
+    def close(self, complete: bool = True) -> Path | None:
+        """Finish the file and give it its final name.
+
+        Parameters
+        ----------
+        complete : bool, default True
+            False after an interruption: the file says so in its metadata, and nothing is left if no frame was written.
+
+        Returns
+        -------
+        Path or None
+            The file; None if there was nothing to keep or the writer was closed before.
+
+        Raises
+        ------
+        OutputError
+            If the file cannot be written; nothing is then left.
+        """
+        if not self._is_open:
+            return None
+        if not complete and not self._written:
+            self.discard()
+            return None
+        with _reported(self.path, self.discard):
+            finished = self._target.finish(sorted(self._ids), _note(complete, self._written, self.shape[0]))
+            _check_free(self.path, is_zarr=finished.is_dir(), overwrite=self._overwrite)
+            _move(finished, self.path)
+            self._is_open = False
+            self._remove_partial()
+        return self.path
+
+    def discard(self) -> None:
+        """Remove everything written; a file that was there before stays as it is."""
+        if self._is_open:
+            self._is_open = False
+            self._target.stop()
+            self._remove_partial()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        elif issubclass(kind, KeyboardInterrupt):
+            self.close(complete=False)
+        else:
+            self.discard()
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise OutputError(f"{self.path} was already closed; open a new LabelWriter")
+
+    def _remove_partial(self) -> None:
+        for leftover in self.path.parent.glob(f"{_escaped(self._partial.name)}*"):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
+
+def read_labels(path: str | os.PathLike[str]) -> NDArray[np.int32]:
+    """Read a label image or stack from any format `LabelWriter` writes, or any other integer image.
+
+    Parameters
+    ----------
+    path : path-like
+        TIFF, zarr folder, PNG or folder of images.
+
+    Returns
+    -------
+    numpy.ndarray
+        int32 in the file's own axes, (T, H, W) or (H, W); TIFF files drop axes of length one.
+
+    Raises
+    ------
+    FrameError
+        If the file is missing, damaged, or holds no integers from 0 to 2**31 - 1.
+    """
+    stack = open_path(Path(path))
+    if stack.dtype.kind not in "biu":
+        raise FrameError(f"{path} holds {stack.dtype}; labels must be integers")
+    try:
+        labels = np.asarray(stack.array[(slice(None),) * len(stack.array.shape)])
+    except FrameError:
+        raise
+    except READ_ERRORS as error:
+        raise FrameError(f"{path} cannot be read ({one_line(error)}); the file may be damaged") from error
+    if labels.size and (int(labels.min()) < 0 or int(labels.max()) > _MAX_ID):
+        raise FrameError(f"{path} holds values from {labels.min()} to {labels.max()}; labels are 0 to {_MAX_ID}")
+    return labels.astype(np.int32, copy=False)
+
+
+class _Layout:
+    """Shape, axes and spacing of the output."""
+
+    def __init__(
+        self, name: str, shape: tuple[int, int, int], axes: str, voxel_size: dict[str, tuple[float, str]]
+    ) -> None:
+        self.name, self.axes = name, axes
+        self.num_frames, self.hw = shape[0], shape[1:]
+        self.shape = shape if len(axes) == 3 else shape[1:]
+        self.voxel_size = {axis: voxel_size[axis] for axis in axes if axis in voxel_size}
+
+
+class _Target(Protocol):
+    def write(self, frame: int, labels: NDArray[np.int32]) -> None: ...
+
+    def finish(self, ids: list[int], note: str) -> Path:
+        """Complete the data under a temporary name and return it."""
+
+    def stop(self) -> None:
+        """Let go of open files."""
+
+
+class _ZarrTarget:
+    """An OME-NGFF 0.5 label image, one chunk row per frame."""
+
+    def __init__(self, partial: Path, layout: _Layout) -> None:
+        import zarr
+
+        self._partial, self._layout = partial, layout
+        partial.mkdir()
+        self._group = zarr.open_group(str(partial), mode="a", zarr_format=3)
+        height, width = layout.hw
+        chunks = (1, min(height, _MAX_CHUNK), min(width, _MAX_CHUNK))
+        self._array = self._group.create_array(
+            "0",
+            shape=layout.shape,
+            chunks=chunks[-len(layout.shape) :],
+            dtype="int32",
+            fill_value=0,
+            dimension_names=[axis.lower() for axis in layout.axes],
+        )
+        self._group.attrs.put({"ome": self._metadata([])})
+
+    def write(self, frame: int, labels: NDArray[np.int32]) -> None:
+        self._array[(frame, ...) if len(self._layout.shape) == 3 else ...] = labels
+
+    def finish(self, ids: list[int], note: str) -> Path:
+        self._group.attrs.update({"ome": self._metadata(ids)})
+        if note:
+            self._group.attrs["napari_sam2"] = {"note": note}
+        return self._partial
+
+    def stop(self) -> None:
+        """Nothing is held open."""
+
+    def _metadata(self, ids: list[int]) -> _JSON:
+        axes: list[_JSON] = []
+        for axis in self._layout.axes:
+            unit = self._layout.voxel_size.get(axis, (1.0, ""))[1]
+            axes.append({"name": axis.lower(), "type": _NGFF_TYPES[axis], **({"unit": unit} if unit else {})})
+        scale = [float(self._layout.voxel_size.get(axis, (1.0, ""))[0]) for axis in self._layout.axes]
+        dataset: _JSON = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+        image_label: _JSON = {"properties": [{"label-value": i} for i in ids]} if ids else {}
+        return {
+            "version": "0.5",
+            "multiscales": [{"name": self._layout.name.split(".")[0], "axes": axes, "datasets": [dataset]}],
+            "image-label": image_label,
+        }
+
+
+class _TiffTarget:
+    """Compressed frames in a scratch file, from which the TIFF is written in order at the end."""
+
+    def __init__(self, partial: Path, layout: _Layout, *, is_ome: bool) -> None:
+        self._partial, self._layout, self._is_ome = partial, layout, is_ome
+        self._scratch = partial.open("xb+")
+        self._places: dict[int, tuple[int, int]] = {}  # frame -> offset and length in the scratch file
+
+    def write(self, frame: int, labels: NDArray[np.int32]) -> None:
+        packed = zlib.compress(labels.tobytes(), level=1)
+        offset = self._scratch.seek(0, os.SEEK_END)
+        self._scratch.write(packed)
+        self._scratch.flush()  # a full disk shows here
+        self._places[frame] = (offset, len(packed))
+
+    def finish(self, ids: list[int], note: str) -> Path:
+        finished = self._partial.with_name(f"{self._partial.name}.tif")
+        layout = self._layout
+        num_bytes = 2 * layout.num_frames * layout.hw[0] * layout.hw[1]
+        if self._is_ome:
+            self._save(finished, np.dtype(np.int32), "ome", _ome_metadata(layout, note))
+        elif max(ids, default=0) <= _MAX_IMAGEJ_ID and num_bytes < _MAX_IMAGEJ_BYTES:
+            self._save(finished, np.dtype(np.uint16), "imagej", _imagej_metadata(layout, note))
+        else:
+            spacing = {axis: list(pair) for axis, pair in layout.voxel_size.items()}
+            self._save(finished, np.dtype(np.int32), "shaped", {"axes": layout.axes, "spacing": spacing, "note": note})
+        self.stop()
+        return finished
+
+    def stop(self) -> None:
+        self._scratch.close()
+
+    def _save(
+        self,
+        path: Path,
+        dtype: np.dtype[np.generic],
+        kind: Literal["ome", "imagej", "shaped"],
+        metadata: dict[str, object],
+    ) -> None:
+        tifffile.imwrite(
+            path,
+            self._frames(dtype),
+            shape=self._layout.shape,
+            dtype=dtype,
+            ome=kind == "ome",
+            imagej=kind == "imagej",
+            metadata=metadata,
+            photometric="minisblack",
+            compression=None if kind == "imagej" else "zlib",  # ImageJ maps uncompressed planes only
+            resolution=_imagej_resolution(self._layout) if kind == "imagej" else None,
+        )
+
+    def _frames(self, dtype: np.dtype[np.generic]) -> Iterator[NDArray[np.generic]]:
+        for frame in range(self._layout.num_frames):
+            if frame in self._places:
+                offset, length = self._places[frame]
+                self._scratch.seek(offset)
+                plane = np.frombuffer(zlib.decompress(self._scratch.read(length)), np.int32)
+                yield plane.reshape(self._layout.hw).astype(dtype)
+            else:
+                yield np.zeros(self._layout.hw, dtype)
+
+
+def _ome_metadata(layout: _Layout, note: str) -> dict[str, object]:
+    metadata: dict[str, object] = {"axes": layout.axes}
+    if note:
+        metadata["Description"] = note
+    for axis, (value, unit) in layout.voxel_size.items():
+        name = "TimeIncrement" if axis == "T" else f"PhysicalSize{axis}"
+        metadata[name] = value
+        if unit or axis != "T":  # a time without unit is in seconds
+            metadata[f"{name}Unit"] = unit_symbol(unit)
+    return metadata
+
+
+def _imagej_unit(layout: _Layout) -> str:
+    """The one length unit of an ImageJ file: that of X, else of Y or Z; empty where there is none."""
+    return next((layout.voxel_size[axis][1] for axis in "XYZ" if axis in layout.voxel_size), "")
+
+
+def _imagej_metadata(layout: _Layout, note: str) -> dict[str, object]:
+    unit = _imagej_unit(layout)
+    metadata: dict[str, object] = {"axes": layout.axes}
+    if unit:
+        metadata["unit"] = {"micrometer": "um", "angstrom": "angstrom"}.get(unit, unit_symbol(unit))  # ASCII only
+    if note:
+        metadata["Info"] = note
+    spacing = convert(layout.voxel_size["Z"], unit) if "Z" in layout.voxel_size else None
+    if spacing is not None:
+        metadata["spacing"] = spacing
+    interval = layout.voxel_size.get("T")
+    if interval is not None:
+        seconds = convert((interval[0], interval[1] or "second"), "second")
+        if seconds is not None:
+            metadata["finterval"] = seconds
+    return metadata
+
+
+def _imagej_resolution(layout: _Layout) -> tuple[float, float] | None:
+    """Pixels per unit in x and y."""
+    unit = _imagej_unit(layout)
+    sizes = [convert(layout.voxel_size[axis], unit) for axis in "XY" if axis in layout.voxel_size]
+    if len(sizes) != 2 or sizes[0] is None or sizes[1] is None:
+        return None
+    return 1 / sizes[0], 1 / sizes[1]
+
+
+def _suffix(path: Path) -> str:
+    for suffix in LABEL_SUFFIXES:
+        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
+            return suffix
+    raise OutputError(f"labels cannot be written to {path}; allowed suffixes are {', '.join(LABEL_SUFFIXES)}")
+
+
+def _check_axes(axes: str, shape: tuple[int, int, int]) -> str:
+    if axes not in ("ZYX", "TYX", "YX") or (axes == "YX" and shape[0] != 1):
+        raise OutputError(f"axes {axes!r} were given for {shape[0]} frames; allowed are ZYX, TYX, and YX for one frame")
+    if len(shape) != 3 or min(shape) < 1:
+        raise OutputError(f"the shape {shape} was given; allowed is (T, H, W), each at least 1")
+    return axes
+
+
+def _check_free(path: Path, *, is_zarr: bool, overwrite: bool) -> None:
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder {path.parent} does not exist; make it first, or write elsewhere than {path}")
+    if not path.exists():
+        return
+    if path.is_dir() and not (is_zarr and is_zarr_folder(path)):
+        raise OutputError(f"{path} is a folder that holds something else and is not replaced; choose another name")
+    if not overwrite:
+        raise OutputError(f"{path} exists already; choose another name, or overwrite it on purpose")
+
+
+def _note(complete: bool, written: set[int], num_frames: int) -> str:
+    if complete:
+        return ""
+    return f"interrupted: {len(written)} of {num_frames} frames were finished, from {min(written)} to {max(written)}"
+
+
+def _move(finished: Path, path: Path) -> None:
+    """Give a finished file or folder its final name, replacing what is there."""
+    if not path.is_dir() and not finished.is_dir():
+        os.replace(finished, path)
+        return
+    if not path.exists():
+        finished.rename(path)
+        return
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.replaced")  # a folder cannot be replaced in one step
+    path.rename(aside)
+    try:
+        finished.rename(path)
+    except OSError:
+        aside.rename(path)
+        raise
+    if aside.is_dir():
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        aside.unlink()
+
+
+def _escaped(name: str) -> str:
+    """A file name as a glob pattern that matches only itself."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+class _reported:
+    """Within this block, any failure cleans up, and an OSError becomes an OutputError that names the file."""
+
+    def __init__(self, path: Path, clean_up: Callable[[], None]) -> None:
+        self._path, self._clean_up = path, clean_up
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            return
+        self._clean_up()
+        if isinstance(error, OSError) and not isinstance(error, OutputError):
+            reason = error.strerror or one_line(error)
+            raise OutputError(
+                f"{self._path} cannot be written ({reason}); nothing was left there: free space or choose another folder"
+            ) from error

@@ -52,7 +52,11 @@ class AugmentConfig:
 
 
 def augment_frames(
-    frames: NDArray[np.float32], rng: np.random.Generator, config: AugmentConfig | None = None
+    frames: NDArray[np.float32],
+    rng: np.random.Generator,
+    config: AugmentConfig | None = None,
+    *,
+    black: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """Change the appearance of a clip.
 
@@ -64,6 +68,8 @@ def augment_frames(
         Source of randomness.
     config : AugmentConfig, optional
         Probabilities; the defaults if not given.
+    black : numpy.ndarray, optional
+        (T, S, S) bool, pixels outside the image: black whatever else changes, as prediction pads.
 
     Returns
     -------
@@ -71,9 +77,15 @@ def augment_frames(
         (T, S, S, 3) uint8 RGB.
     """
     config = config or AugmentConfig()
+    rgb = _to_rgb(frames if rng.random() < config.plain else _changed(frames, rng, config))
+    if black is not None:
+        rgb[black] = 0
+    return rgb
+
+
+def _changed(frames: NDArray[np.float32], rng: np.random.Generator, config: AugmentConfig) -> NDArray[np.float32]:
+    """Frames after a random choice of changes, still float32 and perhaps beyond 0..255; grey may become RGB."""
     is_rgb = frames.ndim == 4
-    if rng.random() < config.plain:
-        return _to_rgb(frames)
     if is_rgb:
         if rng.random() < config.to_grey:
             frames = frames @ np.array([0.299, 0.587, 0.114], np.float32)
@@ -93,7 +105,7 @@ def augment_frames(
         frames = _add_noise(frames, rng)
     if not is_rgb and rng.random() < config.tint:
         frames = _tint(frames, rng)
-    return _to_rgb(frames)
+    return frames
 
 
 def _to_rgb(frames: NDArray[np.float32]) -> NDArray[np.uint8]:

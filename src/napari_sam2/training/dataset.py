@@ -14,7 +14,7 @@ from napari_sam2._errors import TrainingError
 from napari_sam2.training import synthetic
 from napari_sam2.training.augment import AugmentConfig, augment_frames
 from napari_sam2.training.packs import LabelledStack, group_weights, load_pack, only_named, reslice
-from napari_sam2.training.warp import Padding, View, mean_pool, sample_labels, sample_linear, spline_field, view_grid
+from napari_sam2.training.warp import View, mean_pool, outside, sample_labels, sample_linear, spline_field, view_grid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +59,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class CropConfig:
-    """How crops are cut; lengths are crop pixels at a crop of 256 pixels and grow with the crop.
+    """How crops are cut; lengths are crop pixels at a crop of ``reference_size`` and grow with the crop.
 
     Attributes
     ----------
@@ -74,13 +74,15 @@ class CropConfig:
     anywhere : float
         Share of crops placed without regard to an object.
     over_border : float
-        Share of crops that may stick out of a large enough image.
+        Share of crops that may stick out of the image by up to a quarter, or hold more than the whole image.
     free_rotation : float
         Share of crops turned by any angle and not only by quarters.
     min_area : float
         Smallest promptable area in square pixels, counted inside ``margin``.
     margin : float
         Width of the crop's edge that does not count.
+    reference_size : int
+        Side of the crop that lengths are given for; set it to the sampler's size for lengths in its own pixels.
     """
 
     extent_low: float = 14.0
@@ -94,17 +96,40 @@ class CropConfig:
     free_rotation: float = 0.3
     min_area: float = 48.0
     margin: float = 4.0
+    reference_size: int = REFERENCE_SIZE
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A crop before its appearance changes.
+
+    Attributes
+    ----------
+    frames : numpy.ndarray
+        (T, S, S) or (T, S, S, 3) float32, 0 to 255.
+    labels : numpy.ndarray
+        (T, S, S) int32.
+    trusted_ids : frozenset of int or None
+        The labels that may be prompted; None for all.
+    black : numpy.ndarray or None
+        (T, S, S) bool, pixels that lie outside the image; None where there are none.
+    """
+
+    frames: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    trusted_ids: frozenset[int] | None = None
+    black: NDArray[np.bool_] | None = None
 
 
 class ClipSource(Protocol):
-    """Where clips come from: gives raw frames, labels and the ids that may be prompted (None for all)."""
+    """Where clips come from."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name for weights."""
 
-    def sample(
-        self, rng: np.random.Generator, num_frames: int, size: int, crop: CropConfig
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32], frozenset[int] | None]:
-        """One crop: frames (T, S, S[, 3]) float32 0..255, labels (T, S, S) int32, trusted ids."""
+    def sample(self, rng: np.random.Generator, num_frames: int, size: int, crop: CropConfig) -> Cut:
+        """One crop of ``num_frames`` frames and ``size`` pixels."""
 
 
 class ClipSampler:
@@ -184,10 +209,11 @@ class ClipSampler:
         rng = self._rng if rng is None else rng
         for _ in range(MAX_ATTEMPTS):
             source = self.sources[int(rng.choice(len(self.sources), p=self._chances))]
-            frames, labels, trusted = source.sample(rng, num_frames, self.size, self._crop)
-            ids = promptable_ids(labels, trusted, self._crop)
+            cut = source.sample(rng, num_frames, self.size, self._crop)
+            ids = promptable_ids(cut.labels, cut.trusted_ids, self._crop)
             if ids:
-                return Clip(augment_frames(frames, rng, self._augment), labels, ids, source.name)
+                frames = augment_frames(cut.frames, rng, self._augment, black=cut.black)
+                return Clip(frames, cut.labels, ids, source.name)
         raise TrainingError(
             f"no promptable object in {MAX_ATTEMPTS} crops of {self.size} pixels from "
             f"{[s.name for s in self.sources]}; check that the labels hold objects above {self._crop.min_area:g} pixels"
@@ -197,7 +223,7 @@ class ClipSampler:
 def promptable_ids(labels: NDArray[np.int32], trusted: frozenset[int] | None, crop: CropConfig) -> tuple[int, ...]:
     """Ids with enough area inside the margin on at least one frame of (T, S, S) labels."""
     size = labels.shape[1]
-    scale = size / REFERENCE_SIZE
+    scale = size / crop.reference_size
     margin = max(1, round(crop.margin * scale))
     inner = labels[:, margin:-margin, margin:-margin].reshape(len(labels), -1)
     num_ids = int(labels.max()) + 1
@@ -268,13 +294,16 @@ class SyntheticSource:
     kinds: tuple[str, ...] = ()
     name: str = "synthetic"
 
-    def sample(
-        self, rng: np.random.Generator, num_frames: int, size: int, crop: CropConfig
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32], frozenset[int] | None]:
+    def sample(self, rng: np.random.Generator, num_frames: int, size: int, crop: CropConfig) -> Cut:
         """One procedural clip; see ``ClipSource``."""
         kinds = self.kinds or synthetic.KINDS
-        clip = synthetic.make_clip(rng, num_frames=num_frames, size=size, kind=kinds[int(rng.integers(len(kinds)))])
-        return clip.frames.astype(np.float32), clip.labels, None
+        kind = kinds[int(rng.integers(len(kinds)))]
+        # drawn where objects have the size they have at the reference, then cut
+        full = max(size, round(size * REFERENCE_SIZE / crop.reference_size))
+        clip = synthetic.make_clip(rng, num_frames=num_frames, size=full, kind=kind)
+        y, x = rng.integers(full - size + 1, size=2).tolist()
+        frames, labels = (a[:, y : y + size, x : x + size] for a in (clip.frames, clip.labels))
+        return Cut(frames.astype(np.float32), np.ascontiguousarray(labels))
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,28 +330,22 @@ class StackSource:
             raise TrainingError(f"the source {self.name} has no images; give at least one")
         object.__setattr__(self, "_chances", group_weights(self.stacks))
 
-    def sample(
-        self, rng: np.random.Generator, num_frames: int, size: int, crop: CropConfig
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32], frozenset[int] | None]:
+    def sample(self, rng: np.random.Generator, num_frames: int, size: int, crop: CropConfig) -> Cut:
         """One crop of a random stack around a random object; see ``ClipSource``."""
         stack = self.stacks[int(rng.choice(len(self.stacks), p=self._chances))]
         real = stack.is_sequence and len(stack) >= num_frames > 1 and rng.random() < 0.85
         frames = _frame_indices(rng, len(stack), num_frames, self.max_step) if real else [int(rng.integers(len(stack)))]
         anchor = frames[0] if rng.random() < 0.8 else frames[int(rng.integers(len(frames)))]
         view = _draw_view(rng, stack, anchor, size, crop)
-        padding: Padding = "constant" if rng.random() < 0.6 else "edge"
         if real:
             views = _drifting(rng, view, num_frames, still_camera=True)
         else:
             views = _drifting(rng, view, num_frames, still_camera=False)
             frames = frames * num_frames
         motion = _Wobble.draw(rng, num_frames, size, strength=0.3 if real else 1.0)
-        images, labels = [], []
-        for t, frame in enumerate(frames):
-            image, mask = _cut(stack, frame, views[t], size, padding, motion.at(t, size, views[t].zoom))
-            images.append(image)
-            labels.append(mask)
-        return np.stack(images), np.stack(labels), stack.trusted_ids
+        cuts = [_cut(stack, f, views[t], size, motion.at(t, size, views[t].zoom)) for t, f in enumerate(frames)]
+        images, labels, blacks = (np.stack(parts) for parts in zip(*cuts, strict=True))
+        return Cut(images, labels, stack.trusted_ids, blacks if blacks.any() else None)
 
 
 def _frame_indices(rng: np.random.Generator, length: int, num_frames: int, max_step: int) -> list[int]:
@@ -335,7 +358,7 @@ def _frame_indices(rng: np.random.Generator, length: int, num_frames: int, max_s
 
 def _draw_view(rng: np.random.Generator, stack: LabelledStack, frame: int, size: int, crop: CropConfig) -> View:
     h, w = stack.labels.shape[1:]
-    scale = size / REFERENCE_SIZE
+    scale = size / crop.reference_size
     objects = stack.objects(frame)
     if not len(objects.ids):
         return View((rng.uniform(0, h), rng.uniform(0, w)), scale * rng.uniform(1, 2))
@@ -345,6 +368,9 @@ def _draw_view(rng: np.random.Generator, stack: LabelledStack, frame: int, size:
     low, high = crop.extent_core if rng.random() < crop.core_share else (crop.extent_low, crop.extent_high)
     extent = scale * math.exp(rng.uniform(math.log(low), math.log(high)))
     zoom = min(max(extent / max(y1 - y0, x1 - x0), crop.zoom_low * scale), crop.zoom_high * scale)
+    is_loose = rng.random() < crop.over_border
+    if not is_loose:
+        zoom = max(zoom, size / max(h, w))
     angle = math.pi / 2 * int(rng.integers(4))
     if rng.random() < crop.free_rotation:
         angle += rng.uniform(-math.pi / 4, math.pi / 4)
@@ -358,9 +384,12 @@ def _draw_view(rng: np.random.Generator, stack: LabelledStack, frame: int, size:
             (y0 + y1) / 2 + _offset(rng, half - (y1 - y0) / 2, half),
             (x0 + x1) / 2 + _offset(rng, half - (x1 - x0) / 2, half),
         )
-    if rng.random() >= crop.over_border:
-        reach = view.reach(size)
-        centre = (_keep_inside(centre[0], reach[0], h), _keep_inside(centre[1], reach[1], w))
+    reach = view.reach(size)
+    slack = 0.5 if is_loose else 0.0
+    centre = (
+        _keep_inside(centre[0], reach[0] * (1 - slack), h),
+        _keep_inside(centre[1], reach[1] * (1 - slack), w),
+    )
     return replace(view, centre_yx=centre)
 
 
@@ -423,7 +452,7 @@ class _Wobble:
         walk = np.cumsum(rng.normal(0, 1, (num_frames, 2, cells + 3, cells + 3)), axis=0)
         # a share of the bump width: the map stays one-to-one
         bump = size / cells
-        moves = np.clip(first + strength * (0.02 * drift + 0.03 * walk), -0.22, 0.22) * bump
+        moves = np.clip(first + strength * (0.02 * drift + 0.03 * walk), -0.16, 0.16) * bump
         return cls(cells, moves.astype(np.float32))
 
     def at(self, frame: int, size: int, zoom: float) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
@@ -440,20 +469,19 @@ def _cut(
     frame: int,
     view: View,
     size: int,
-    padding: Padding,
     move: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Image and labels under a view of one frame."""
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.bool_]]:
+    """Image, labels and what lies outside the image, under a view of one frame."""
     ys, xs = view_grid(view, size)
     if move is not None:
         ys, xs = ys + move[0], xs + move[1]
-    labels = sample_labels(stack.labels[frame], ys, xs)
+    labels = sample_labels(stack.labels[frame], ys, xs, smooth=view.zoom > 1.2)
     image: NDArray[np.uint8] | NDArray[np.float32] = stack.frames[frame]
+    h, w = image.shape[:2]
+    black = outside(ys, xs, (h, w))
     if view.zoom < 0.8:
-        h, w = image.shape[:2]
-        top, left = max(0, int(ys.min()) - 4), max(0, int(xs.min()) - 4)
-        bottom, right = min(h, int(ys.max()) + 6), min(w, int(xs.max()) + 6)
-        if bottom - top >= 2 and right - left >= 2:
-            image = mean_pool(image[top:bottom, left:right], 1 / view.zoom)
-            ys, xs = ys - np.float32(top), xs - np.float32(left)
-    return sample_linear(image, ys, xs, padding=padding, value=0.0), labels
+        top, left = min(max(0, int(ys.min()) - 4), h - 2), min(max(0, int(xs.min()) - 4), w - 2)
+        bottom, right = max(top + 2, int(ys.max()) + 6), max(left + 2, int(xs.max()) + 6)
+        image = mean_pool(image[top:bottom, left:right], 1 / view.zoom)
+        ys, xs = ys - np.float32(top), xs - np.float32(left)
+    return sample_linear(image, ys, xs), labels, black

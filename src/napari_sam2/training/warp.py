@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
@@ -14,17 +14,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "Padding",
     "View",
     "mean_pool",
+    "outside",
     "sample_labels",
     "sample_linear",
     "smooth_field",
     "spline_field",
     "view_grid",
 ]
-
-Padding = Literal["edge", "constant"]
 
 
 @dataclass(frozen=True)
@@ -88,14 +86,9 @@ def view_grid(view: View, size: int) -> tuple[NDArray[np.float32], NDArray[np.fl
 
 
 def sample_linear(
-    image: NDArray[Any],
-    ys: NDArray[np.float32],
-    xs: NDArray[np.float32],
-    *,
-    padding: Padding = "edge",
-    value: float = 0.0,
+    image: NDArray[np.uint8] | NDArray[np.float32], ys: NDArray[np.float32], xs: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Linear interpolation at given coordinates.
+    """Linear interpolation at given coordinates; outside the image, its nearest pixel.
 
     Parameters
     ----------
@@ -103,48 +96,88 @@ def sample_linear(
         (H, W) or (H, W, C), H and W at least 2.
     ys, xs : numpy.ndarray
         (h, w) float32 source pixels.
-    padding : {"edge", "constant"}, default "edge"
-        Outside the image: the nearest pixel, or ``value``.
-    value : float, default 0
-        Intensity outside the image for ``padding="constant"``.
 
     Returns
     -------
     numpy.ndarray
         (h, w) or (h, w, C) float32.
     """
-    h, w = image.shape[:2]
-    inside_y, inside_x = np.clip(ys, 0, h - 1), np.clip(xs, 0, w - 1)
-    y0 = np.minimum(inside_y.astype(np.int32), h - 2)
-    x0 = np.minimum(inside_x.astype(np.int32), w - 2)
-    fy, fx = inside_y - y0, inside_x - x0
-    index = y0 * np.int32(w) + x0
-    flat = image.reshape(h * w, *image.shape[2:])
+    corner, fy, fx = _cell(image.shape[0], image.shape[1], ys, xs)
+    flat = image.reshape(-1, *image.shape[2:])
     if image.ndim == 3:
         fy, fx = fy[..., None], fx[..., None]
-    top = np.take(flat, index, axis=0).astype(np.float32)
-    top += (np.take(flat, index + 1, axis=0) - top) * fx
-    index += np.int32(w)
-    bottom = np.take(flat, index, axis=0).astype(np.float32)
-    bottom += (np.take(flat, index + 1, axis=0) - bottom) * fx
+    top = np.take(flat, corner, axis=0).astype(np.float32)
+    top += (np.take(flat, corner + 1, axis=0) - top) * fx
+    corner += np.int32(image.shape[1])
+    bottom = np.take(flat, corner, axis=0).astype(np.float32)
+    bottom += (np.take(flat, corner + 1, axis=0) - bottom) * fx
     top += (bottom - top) * fy
-    if padding == "constant":
-        top[_outside(ys, xs, h, w)] = value
     return top
 
 
-def sample_labels(labels: NDArray[Any], ys: NDArray[np.float32], xs: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Nearest label at given coordinates, 0 outside; the counterpart of ``sample_linear``."""
+def sample_labels(
+    labels: NDArray[np.integer[Any]], ys: NDArray[np.float32], xs: NDArray[np.float32], *, smooth: bool = False
+) -> NDArray[np.int32]:
+    """Labels at given coordinates, 0 outside the image.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        (H, W) whole numbers, H and W at least 2.
+    ys, xs : numpy.ndarray
+        (h, w) float32 source pixels.
+    smooth : bool, default False
+        Take the label that weighs most in linear interpolation, so that magnified outlines have no steps, rather
+        than the nearest pixel's.
+
+    Returns
+    -------
+    numpy.ndarray
+        (h, w) int32.
+    """
     h, w = labels.shape
-    y = np.clip(np.rint(ys), 0, h - 1).astype(np.int32)
-    x = np.clip(np.rint(xs), 0, w - 1).astype(np.int32)
-    out = np.take(labels.reshape(-1), y * np.int32(w) + x).astype(np.int32)
-    out[_outside(ys, xs, h, w)] = 0
+    flat = labels.reshape(-1)
+    if smooth:
+        corner, fy, fx = _cell(h, w, ys, xs)
+        corners = [np.take(flat, corner + step) for step in (0, 1, w, w + 1)]
+        weights = [(1 - fy) * (1 - fx), (1 - fy) * fx, fy * (1 - fx), fy * fx]
+        out = _heaviest(corners, weights)
+    else:
+        y = np.clip(np.rint(ys), 0, h - 1).astype(np.int32)
+        x = np.clip(np.rint(xs), 0, w - 1).astype(np.int32)
+        out = np.take(flat, y * np.int32(w) + x).astype(np.int32)
+    out[outside(ys, xs, (h, w))] = 0
     return out
 
 
-def _outside(ys: NDArray[np.float32], xs: NDArray[np.float32], h: int, w: int) -> NDArray[np.bool_]:
-    return (ys < -0.5) | (ys > h - 0.5) | (xs < -0.5) | (xs > w - 0.5)
+def _heaviest(corners: list[NDArray[Any]], weights: list[NDArray[np.float32]]) -> NDArray[np.int32]:
+    """The label with the largest sum of weights among four candidates a pixel."""
+    best = corners[0].astype(np.int32)
+    # most pixels lie inside one object: only the others need a vote
+    mixed = (corners[0] != corners[1]) | (corners[0] != corners[2]) | (corners[0] != corners[3])
+    if not mixed.any():
+        return best
+    candidates = np.stack([c[mixed] for c in corners])
+    share = np.stack([w[mixed] for w in weights])
+    votes = np.stack([(share * (candidates == candidates[k])).sum(0) for k in range(4)])
+    best[mixed] = np.take_along_axis(candidates, votes.argmax(0)[None], 0)[0]
+    return best
+
+
+def _cell(
+    h: int, w: int, ys: NDArray[np.float32], xs: NDArray[np.float32]
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
+    """Flat index of the upper left of the four pixels around each coordinate, and the fractions beyond it."""
+    inside_y, inside_x = np.clip(ys, 0, h - 1), np.clip(xs, 0, w - 1)
+    y0 = np.minimum(inside_y.astype(np.int32), np.int32(h - 2))
+    x0 = np.minimum(inside_x.astype(np.int32), np.int32(w - 2))
+    fy, fx = (inside_y - y0).astype(np.float32), (inside_x - x0).astype(np.float32)
+    return y0 * np.int32(w) + x0, fy, fx
+
+
+def outside(ys: NDArray[np.float32], xs: NDArray[np.float32], hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which coordinates lie on no pixel of an image of ``hw``."""
+    return (ys < -0.5) | (ys > hw[0] - 0.5) | (xs < -0.5) | (xs > hw[1] - 0.5)
 
 
 def mean_pool(image: NDArray[Any], width: float) -> NDArray[np.float32]:

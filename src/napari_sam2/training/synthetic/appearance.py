@@ -76,7 +76,7 @@ def draw_grey_look(rng: np.random.Generator, modality: Modality, size: int, *, d
         modality=modality,
         brightness=np.exp(rng.normal(0, rng.uniform(0.05, 0.45), MAX_IDS)).astype(np.float32),
         background=background,
-        signal=rng.uniform(-0.2, 0.2) if on_grey else rng.uniform(0.2, 0.7),
+        signal=rng.uniform(-0.14, 0.14) if on_grey else rng.uniform(0.2, 0.7),
         texture=rng.uniform(0.02, 0.14) if on_grey else rng.uniform(0.03, 0.35),
         edge=rng.uniform(0.12, 0.4) if on_grey else rng.uniform(0.2, 0.9),
         rim=rng.uniform(0.06, 0.2),
@@ -181,7 +181,7 @@ def _dic(canvas: Canvas, look: GreyLook) -> NDArray[np.float32]:
         relief[1:, 1:] = height[1:, 1:] - height[:-1, :-1]
     else:
         relief[1:, :-1] = height[1:, :-1] - height[:-1, 1:]
-    return relief * np.float32(2.5 * look.edge)
+    return relief * np.float32(6 * look.edge)
 
 
 _CONTRASTS = {
@@ -233,15 +233,25 @@ class StainLook:
 
 def draw_stain_look(rng: np.random.Generator, size: int, *, smear: bool) -> StainLook:
     """Draw colours: tissue in pink and purple, or a smear with dark nuclei among pale cells."""
-    purple = np.array([0.75, 0.95, 0.35]) * rng.uniform(0.6, 1.5) * np.exp(rng.normal(0, 0.2, 3))
-    pink = np.array([0.12, 0.55, 0.25]) * rng.uniform(0.4, 1.4) * np.exp(rng.normal(0, 0.25, 3))
+    purple = np.array([0.9, 0.95, 0.4]) * rng.uniform(0.5, 1.5) * np.exp(rng.normal(0, 0.15, 3))
+    pink = np.array([0.15, 0.5, 0.22]) * rng.uniform(0.3, 1.3) * np.exp(rng.normal(0, 0.25, 3))
+    if rng.random() < 0.3:
+        # brown antibody stain, or the same dye in different amounts
+        purple = np.array([0.5, 0.8, 1.1]) * rng.uniform(0.6, 1.4) if rng.random() < 0.5 else purple
+        pink = purple * rng.uniform(0.1, 0.35) if rng.random() < 0.6 else rng.uniform(0.05, 0.4, 3)
     matrix = np.zeros((size, size), np.float32)
     if not smear:
-        for cells in (3, 9, 24, 60):
-            matrix += smooth_field(rng, (size, size), cells) * np.float32(rng.uniform(0.1, 0.5))
-        fibres = smooth_field(rng, (size, size), 12)
-        matrix += np.exp(-((fibres / np.float32(0.15)) ** 2)) * np.float32(rng.uniform(0, 0.8))
+        for cells in (3, 8, 20, 50):
+            matrix += smooth_field(rng, (size, size), cells) * np.float32(rng.uniform(0.03, 0.22))
+        # collagen: ridges of a field stretched along one direction
+        along, across = (int(rng.integers(2, 6)), int(rng.integers(8, 24)))
+        knots = rng.standard_normal((along + 3, across + 3), dtype=np.float32)
+        fibres = spline_field(knots if rng.random() < 0.5 else knots.T, (size, size))
+        matrix += np.exp(-((fibres / np.float32(0.3)) ** 2)) * np.float32(rng.uniform(0, 0.6))
         matrix = np.maximum(1 + matrix, 0)
+        if rng.random() < 0.35:
+            empty = smooth_field(rng, (size, size), int(rng.integers(2, 6)))
+            matrix *= np.clip(3 * (empty + np.float32(1.0)), 0, 1)
     return StainLook(
         object_stain=purple.astype(np.float32),
         matrix_stain=pink.astype(np.float32),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ from napari_sam2.training.synthetic.appearance import (
     render_stain,
 )
 from napari_sam2.training.synthetic.motion import BlobLayout, Dynamics, blob_story, chain_story
-from napari_sam2.training.synthetic.shapes import Canvas, blank_canvas, draw_blobs, draw_chains, make_tile
+from napari_sam2.training.synthetic.shapes import blank_canvas, draw_blobs, draw_chains, make_tile
 from napari_sam2.training.synthetic.tessellations import electron_clip, membrane_clip
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def _spindle_cells(rng: np.random.Generator, size: int, num_frames: int) -> Fram
     for t, chains in enumerate(story):
         canvas = blank_canvas(size)
         draw_chains(canvas, chains, tile)
-        grained = Canvas(canvas.labels, canvas.rho, _still_texture(tile, size, t))
+        grained = replace(canvas, texture=_still_texture(tile, size, t))
         images.append(render_grey(rng, grained, look, t))
         labels.append(canvas.labels)
     return images, labels

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam2.training.warp import smooth_field
+from napari_sam2.training.warp import spline_field
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,17 +30,23 @@ class Canvas:
         float32 distance from the nearest object's middle in units of its radius there: 0 middle, 1 outline.
     texture : numpy.ndarray
         float32 texture carried by the nearest object, standard deviation about 1.
+    depth : numpy.ndarray
+        float32 pixels inside the nearest object's outline, negative outside; the deeper object is in front.
     """
 
     labels: NDArray[np.int32]
     rho: NDArray[np.float32]
     texture: NDArray[np.float32]
+    depth: NDArray[np.float32]
 
 
 def blank_canvas(size: int) -> Canvas:
     """An empty canvas."""
     return Canvas(
-        np.zeros((size, size), np.int32), np.full((size, size), 9.0, np.float32), np.zeros((size, size), np.float32)
+        np.zeros((size, size), np.int32),
+        np.full((size, size), 9.0, np.float32),
+        np.zeros((size, size), np.float32),
+        np.full((size, size), -1e6, np.float32),
     )
 
 
@@ -86,7 +92,7 @@ def random_outlines(rng: np.random.Generator, num: int, roughness: float, harmon
 
 
 def draw_blobs(canvas: Canvas, blobs: Blobs, tile: NDArray[np.float32], *, reach: float = 1.6) -> None:
-    """Draw onto a canvas; where objects meet, each pixel goes to the one whose middle is nearer in its own radii.
+    """Draw onto a canvas; where objects meet, each pixel goes to the one it lies deeper in.
 
     Parameters
     ----------
@@ -121,9 +127,7 @@ def draw_blobs(canvas: Canvas, blobs: Blobs, tile: NDArray[np.float32], *, reach
         outline = np.take(blobs.outlines[n], index, mode="wrap")
         rho = np.hypot(along / np.float32(root), across * np.float32(root)) / (outline * np.float32(radius))
         spot = slice(top, bottom), slice(left, right)
-        closer = rho < canvas.rho[spot]
-        canvas.rho[spot][closer] = rho[closer]
-        canvas.labels[spot][closer & (rho < 1)] = blobs.ids[n]
+        closer = _put(canvas, spot, rho, (1 - rho) * np.float32(radius), int(blobs.ids[n]))
         rows = (along[closer].astype(np.int32) + int(blobs.offsets[n, 0])) % TILE
         columns = (across[closer].astype(np.int32) + int(blobs.offsets[n, 1])) % TILE
         canvas.texture[spot][closer] = tile[rows, columns]
@@ -153,6 +157,7 @@ def draw_chains(canvas: Canvas, chains: Chains, tile: NDArray[np.float32], *, re
     size = canvas.labels.shape[0]
     for n in range(len(chains.ids)):
         points, widths = chains.points_yx[n], chains.widths[n]
+        travelled = 97.0 * int(chains.ids[n])
         for k in range(points.shape[0] - 1):
             (y0, x0), (y1, x1) = points[k].tolist(), points[k + 1].tolist()
             outer = float(max(widths[k], widths[k + 1])) * reach + 1
@@ -167,11 +172,24 @@ def draw_chains(canvas: Canvas, chains: Chains, tile: NDArray[np.float32], *, re
             half = np.float32(widths[k]) + np.float32(widths[k + 1] - widths[k]) * along
             rho = np.hypot(dy - along * np.float32(sy), dx - along * np.float32(sx)) / half
             spot = slice(top, bottom), slice(left, right)
-            closer = rho < canvas.rho[spot]
-            canvas.rho[spot][closer] = rho[closer]
-            canvas.labels[spot][closer & (rho < 1)] = chains.ids[n]
-            # texture stays with the frame here: thin objects show little of it
-            canvas.texture[spot][closer] = tile[top % TILE, left % TILE]
+            closer = _put(canvas, spot, rho, (1 - rho) * half, int(chains.ids[n]))
+            long = float(np.hypot(sy, sx)) + 1e-6
+            side = (dy * np.float32(sx) - dx * np.float32(sy)) / np.float32(long)
+            rows = (along[closer] * np.float32(long) + np.float32(travelled)).astype(np.int32) % TILE
+            columns = (side[closer] + np.float32(31 * int(chains.ids[n]))).astype(np.int32) % TILE
+            canvas.texture[spot][closer] = tile[rows, columns]
+            travelled += long
+
+
+def _put(
+    canvas: Canvas, spot: tuple[slice, slice], rho: NDArray[np.float32], depth: NDArray[np.float32], label: int
+) -> NDArray[np.bool_]:
+    """Enter one object where it is in front; returns those pixels of the spot."""
+    closer = depth > canvas.depth[spot]
+    np.copyto(canvas.depth[spot], depth, where=closer)
+    np.copyto(canvas.rho[spot], rho, where=closer)
+    canvas.labels[spot][closer & (rho < 1)] = label
+    return np.asarray(closer)
 
 
 def tessellate(
@@ -211,13 +229,15 @@ def tessellate(
 
 
 def make_tile(rng: np.random.Generator, finest: int = 64) -> NDArray[np.float32]:
-    """(TILE, TILE) texture of several scales, standard deviation about 1; coarser where ``finest`` is small."""
+    """(TILE, TILE) periodic texture of several scales, standard deviation about 1; coarser where ``finest`` is small."""
     tile = np.zeros((TILE, TILE), np.float32)
     total = 0.0
     cells = 6
     while cells <= finest:
         weight = rng.uniform(0.3, 1.0)
-        tile += np.float32(weight) * smooth_field(rng, (TILE, TILE), cells)
+        knots = rng.standard_normal((cells + 3, cells + 3), dtype=np.float32)
+        knots[cells:], knots[:, cells:] = knots[:3], knots[:, :3]  # periodic
+        tile += np.float32(weight) * spline_field(knots, (TILE, TILE))
         total += weight**2
         cells *= 2
     return tile / np.float32(max(total, 1e-6) ** 0.5)

@@ -10,7 +10,6 @@ import numpy as np
 from scipy import ndimage
 
 from napari_sam2.training.synthetic.appearance import MAX_IDS, boundary_of, draw_grey_look, render_grey
-from napari_sam2.training.synthetic.motion import scatter
 from napari_sam2.training.synthetic.shapes import (
     Blobs,
     Canvas,
@@ -56,21 +55,27 @@ def _draw_mosaic(
     irregular: float,
     merge: float,
     pace: float,
+    variety: float = 0.0,
 ) -> _Mosaic:
-    """``irregular`` scales weights and deformation, ``merge`` is the share of seeds joined, ``pace`` the motion."""
-    num = max(4, min(110, int(1.3 * (size / spacing) ** 2)))
-    start = scatter(rng, size, num, 0.62 * spacing)
+    """``irregular`` scales deformation, ``merge`` is the share of seeds joined, ``pace`` the motion.
+
+    ``variety`` is the relative spread of sizes: at 0.8 few wide regions lie among many narrow ones.
+    """
+    num = max(4, min(130, int(1.3 * (size / spacing) ** 2 * (1 + 2 * variety))))
+    reach = spacing * np.sort(np.exp(rng.normal(-0.5 * variety, variety, num)))[::-1]
+    start, reach = _pack(rng, size, np.minimum(reach, 0.45 * size))
     num = len(start)
     t = np.arange(num_frames)[:, None, None]
     walk = np.cumsum(rng.normal(0, 0.35 * pace * spacing, (num_frames, num, 2)), axis=0)
     path = rng.normal(0, 0.5 * pace * spacing, (1, num, 2)) * t + walk - walk[:1]
-    base = rng.normal(0, irregular * 0.35 * spacing**2, num)
+    # a seed alone among others takes a disk of about half its reach
+    base = 0.25 * reach**2 + rng.normal(0, irregular * 0.15 * spacing**2, num)
     # weights that rise and fall: regions grow, shrink and end
     wave = np.sin(rng.uniform(0, 2 * np.pi, num) + rng.uniform(0.5, 2, num) * pace * 3 * t[..., 0])
-    weights = base + irregular * 0.5 * spacing**2 * wave
+    weights = base + irregular * 0.2 * reach**2 * wave
     owners = np.arange(1, num + 1, dtype=np.int32)
     for n in np.flatnonzero(rng.random(num) < merge):
-        distance = ((start - start[n]) ** 2).sum(1)
+        distance = np.hypot(*(start - start[n]).T) - 0.5 * reach
         distance[n] = np.inf
         owners[n] = owners[int(distance.argmin())]
     cells = max(2, round(size / spacing * rng.uniform(0.5, 1.2)))
@@ -81,11 +86,36 @@ def _draw_mosaic(
     return _Mosaic(start + path, weights, owners, knots.astype(np.float32))
 
 
+def _pack(
+    rng: np.random.Generator, size: int, reach: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Place disks of given reach, widest first, where they overlap little; those without room are left out."""
+    margin = 0.15 * size
+    places = np.empty((len(reach), 2))
+    kept = np.empty(len(reach))
+    count = 0
+    tries = rng.uniform(-margin, size + margin, (len(reach), 12, 2))
+    for want, candidates in zip(reach, tries, strict=True):
+        gaps = np.hypot(*(candidates[:, None] - places[None, :count]).transpose(2, 0, 1)) - 0.5 * kept[:count]
+        free = np.flatnonzero(gaps.min(axis=1, initial=np.inf) > 0.28 * want)
+        if len(free):
+            places[count], kept[count] = candidates[free[0]], want
+            count += 1
+    return places[:count], kept[:count]
+
+
 def membrane_clip(rng: np.random.Generator, size: int, num_frames: int) -> Frames:
     """Cells that fill the plane between bright or dark walls, in places with gaps."""
     spacing = size / 256 * math.exp(rng.uniform(math.log(22), math.log(75)))
     mosaic = _draw_mosaic(
-        rng, size, num_frames, spacing=spacing, irregular=rng.uniform(0.1, 0.7), merge=0.0, pace=rng.uniform(0, 0.06)
+        rng,
+        size,
+        num_frames,
+        spacing=spacing,
+        irregular=rng.uniform(0.1, 0.7),
+        merge=0.0,
+        pace=rng.uniform(0, 0.06),
+        variety=rng.uniform(0, 0.3),
     )
     look = draw_grey_look(rng, "fluorescence", size, dense=True)
     tile = make_tile(rng)
@@ -158,8 +188,8 @@ def electron_clip(rng: np.random.Generator, size: int, num_frames: int) -> Frame
     scale = size / 256
     spacing = scale * math.exp(rng.uniform(math.log(22), math.log(80)))
     mosaic = _draw_mosaic(
-        rng, size, num_frames, spacing=spacing, irregular=rng.uniform(0.5, 1.3), merge=rng.uniform(0.15, 0.5),
-        pace=rng.uniform(0.01, 0.08),
+        rng, size, num_frames, spacing=spacing, irregular=rng.uniform(0.5, 1.5), merge=rng.uniform(0.15, 0.5),
+        pace=rng.uniform(0.01, 0.08), variety=rng.uniform(0.2, 0.9),
     )  # fmt: skip
     stain = _Stain(
         cytosol=rng.uniform(0.5, 0.75),

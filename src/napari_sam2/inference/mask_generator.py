@@ -1,0 +1,359 @@
+"""Every object of an image without any prompt: a grid of points is tried, the good and different masks are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_sam2.inference.crops import Crop, crop_boxes, near_crop_edge, spatial_order
+from napari_sam2.inference.frames.intensity import image_to_rgb
+from napari_sam2.inference.mask_proposals import (
+    MICRO_OPTIONS,
+    REFERENCE_OPTIONS,
+    MaskGeneratorOptions,
+    OutputMode,
+    Proposals,
+    filter_proposals,
+    passes_thresholds,
+)
+from napari_sam2.inference.masks import (
+    fill_holes,
+    mask_to_box,
+    postprocess_masks,
+    remove_small_regions,
+    run_lengths,
+    stability_score,
+    threshold_logits,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_sam2._types import MaskRecord
+    from napari_sam2.network.sam2 import SAM2
+
+__all__ = [
+    "MICRO_OPTIONS",
+    "REFERENCE_OPTIONS",
+    "MaskGeneratorOptions",
+    "PointPredictor",
+    "Progress",
+    "Proposals",
+    "SAM2AutomaticMaskGenerator",
+]
+
+Progress = Callable[[int, int], None]
+
+_LOGIT_LIMIT = 32.0
+"""Logits given back to the model are clamped to this, as in the reference."""
+
+T = TypeVar("T")
+
+_LOGITS_BUDGET = 512 * 2**20
+"""Bytes of full-size logits that one batch of points may take: large images get smaller batches."""
+
+
+@runtime_checkable
+class PointPredictor(Protocol):
+    """What the generator needs of ``SAM2ImagePredictor``."""
+
+    model: SAM2
+
+    def set_image(self, image: NDArray[np.uint8], /) -> object:
+        """Take a (H, W, 3) uint8 RGB image."""
+
+    def predict_points(
+        self, points_xy: NDArray[np.float32], *, multimask_output: bool = True, mask_input: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Masks of N single clicks (x, y) in image pixels: (N, M, H, W) logits, (N, M) IoU, (N, M, h, w) logits."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Candidates of one batch of points: tensors as in ``Proposals``, masks (K, h, w) in pixels of the crop."""
+
+    masks: Tensor
+    boxes_xyxy: Tensor
+    iou: Tensor
+    stability: Tensor
+    points_xy: NDArray[np.float32]
+
+    def rows(self, keep: Tensor) -> _Batch:
+        kept_points = self.points_xy[keep.cpu().numpy()]
+        return _Batch(self.masks[keep], self.boxes_xyxy[keep], self.iou[keep], self.stability[keep], kept_points)
+
+
+class SAM2AutomaticMaskGenerator:
+    """Finds the objects of an image.
+
+    Parameters
+    ----------
+    model : SAM2 or SAM2ImagePredictor, optional
+        The bundled model if not given. A predictor is used as it is, with its cache; its image changes.
+    points_per_side, points_per_batch, pred_iou_thresh, stability_score_thresh, stability_score_offset, \
+mask_threshold, box_nms_thresh, crop_n_layers, crop_nms_thresh, crop_overlap_ratio, \
+crop_n_points_downscale_factor, point_grids, min_mask_region_area, output_mode, use_m2m, multimask_output, \
+point_spacing_px, min_region_area_px : optional
+        See `MaskGeneratorOptions`. What is not given is taken from ``MICRO_OPTIONS`` if the model looks through
+        a native window, as the bundled one does, else from ``REFERENCE_OPTIONS``.
+
+    Attributes
+    ----------
+    options : MaskGeneratorOptions
+        The values in force.
+    predictor : PointPredictor
+        Decodes the points.
+
+    Raises
+    ------
+    PromptError
+        If a parameter is not allowed.
+
+    References
+    ----------
+    .. [1] facebookresearch/sam2, sam2/automatic_mask_generator.py
+    """
+
+    def __init__(
+        self,
+        model: SAM2 | PointPredictor | None = None,
+        *,
+        points_per_side: int | None = None,
+        points_per_batch: int | None = None,
+        pred_iou_thresh: float | None = None,
+        stability_score_thresh: float | None = None,
+        stability_score_offset: float | None = None,
+        mask_threshold: float | None = None,
+        box_nms_thresh: float | None = None,
+        crop_n_layers: int | None = None,
+        crop_nms_thresh: float | None = None,
+        crop_overlap_ratio: float | None = None,
+        crop_n_points_downscale_factor: int | None = None,
+        point_grids: Sequence[ArrayLike] | None = None,
+        min_mask_region_area: float | None = None,
+        output_mode: OutputMode | None = None,
+        use_m2m: bool | None = None,
+        multimask_output: bool | None = None,
+        point_spacing_px: float | None = None,
+        min_region_area_px: float | None = None,
+    ) -> None:
+        self.predictor = _as_predictor(model)
+        is_windowed = self.predictor.model.config.native_window is not None
+        family = MICRO_OPTIONS if is_windowed else REFERENCE_OPTIONS
+        if points_per_side is None and point_spacing_px is None and point_grids is None:
+            points_per_side, point_spacing_px = family.points_per_side, family.point_spacing_px
+        self.options = MaskGeneratorOptions(
+            points_per_side=points_per_side,
+            point_spacing_px=point_spacing_px,
+            point_grids=point_grids,
+            points_per_batch=_given_or(points_per_batch, family.points_per_batch),
+            pred_iou_thresh=_given_or(pred_iou_thresh, family.pred_iou_thresh),
+            stability_score_thresh=_given_or(stability_score_thresh, family.stability_score_thresh),
+            stability_score_offset=_given_or(stability_score_offset, family.stability_score_offset),
+            mask_threshold=_given_or(mask_threshold, family.mask_threshold),
+            box_nms_thresh=_given_or(box_nms_thresh, family.box_nms_thresh),
+            crop_n_layers=_given_or(crop_n_layers, family.crop_n_layers),
+            crop_nms_thresh=_given_or(crop_nms_thresh, family.crop_nms_thresh),
+            crop_overlap_ratio=_given_or(crop_overlap_ratio, family.crop_overlap_ratio),
+            crop_n_points_downscale_factor=_given_or(
+                crop_n_points_downscale_factor, family.crop_n_points_downscale_factor
+            ),
+            min_mask_region_area=_given_or(min_mask_region_area, family.min_mask_region_area),
+            output_mode=_given_or(output_mode, family.output_mode),
+            use_m2m=_given_or(use_m2m, family.use_m2m),
+            multimask_output=_given_or(multimask_output, family.multimask_output),
+            min_region_area_px=_given_or(min_region_area_px, family.min_region_area_px),
+        )
+
+    def generate_masks(self, image: ArrayLike, *, progress: Progress | None = None) -> list[MaskRecord]:
+        """Segment everything in an image.
+
+        Parameters
+        ----------
+        image : (H, W, 3) or (H, W) array-like
+            RGB or grey, any real type; anything but uint8 RGB is stretched as `image_to_rgb` does.
+        progress : callable, optional
+            Called with the number of points done and in all after each batch. An exception it raises ends the search.
+
+        Returns
+        -------
+        list of MaskRecord
+            Best predicted IoU first within a crop, small crops before large ones. Each has the reference's keys:
+            ``segmentation``, ``area`` (pixels), ``bbox`` [x, y, width, height], ``predicted_iou``,
+            ``point_coords`` [[x, y]], ``stability_score``, ``crop_box`` [x, y, width, height]. Never empty masks.
+            As in the reference, the width of ``bbox`` is last minus first column, and the height likewise.
+
+        Raises
+        ------
+        FrameError
+            If ``image`` is not one image.
+        """
+        return filter_proposals(self._propose(image, progress, only_good=True), self.options)
+
+    generate = generate_masks
+
+    def propose(self, image: ArrayLike, *, progress: Progress | None = None) -> Proposals:
+        """All candidates of an image, to be filtered as often as thresholds change; parameters as `generate_masks`.
+
+        Only empty masks and masks cut off by a crop are left out already.
+        """
+        return self._propose(image, progress, only_good=False)
+
+    def filter(
+        self,
+        proposals: Proposals,
+        *,
+        pred_iou_thresh: float | None = None,
+        stability_score_thresh: float | None = None,
+        box_nms_thresh: float | None = None,
+        crop_nms_thresh: float | None = None,
+        min_region_area_px: float | None = None,
+        output_mode: OutputMode | None = None,
+    ) -> list[MaskRecord]:
+        """Records of the proposals that pass; ``filter(propose(image))`` equals ``generate_masks(image)``.
+
+        What is not given is taken from ``options``. No mask is computed again.
+        """
+        ours = self.options
+        options = replace(
+            ours,
+            pred_iou_thresh=_given_or(pred_iou_thresh, ours.pred_iou_thresh),
+            stability_score_thresh=_given_or(stability_score_thresh, ours.stability_score_thresh),
+            box_nms_thresh=_given_or(box_nms_thresh, ours.box_nms_thresh),
+            crop_nms_thresh=_given_or(crop_nms_thresh, ours.crop_nms_thresh),
+            min_region_area_px=_given_or(min_region_area_px, ours.min_region_area_px),
+            output_mode=_given_or(output_mode, ours.output_mode),
+        )
+        return filter_proposals(proposals, options)
+
+    @torch.inference_mode()
+    def _propose(self, image: ArrayLike, progress: Progress | None, *, only_good: bool) -> Proposals:
+        rgb = image_to_rgb(image)
+        hw = (int(rgb.shape[0]), int(rgb.shape[1]))
+        crops = crop_boxes(hw, self.options.crop_n_layers, self.options.crop_overlap_ratio)
+        points = [self._points_of(crop) for crop in crops]
+        num_points, num_done = sum(len(p) for p in points), 0
+        found = _Collection(hw, crops)
+        for index, (crop, points_xy) in enumerate(zip(crops, points, strict=True)):
+            x0, y0, x1, y1 = crop.box
+            self.predictor.set_image(rgb[y0:y1, x0:x1])
+            size = self._batch_size(crop.hw)
+            for start in range(0, len(points_xy), size):
+                batch = self._candidates(points_xy[start : start + size], crop.hw, only_good=only_good)
+                found.add(batch.rows(~near_crop_edge(batch.boxes_xyxy, crop, hw)), index)
+                num_done += len(points_xy[start : start + size])
+                if progress is not None:
+                    progress(num_done, num_points)
+        return found.proposals()
+
+    def _points_of(self, crop: Crop) -> NDArray[np.float32]:
+        points_xy = self.options.points_of(crop)
+        window = self.predictor.model.config.native_window
+        if window is not None:
+            # neighbours share a window, and with it an embedding
+            points_xy = points_xy[spatial_order(points_xy, window / 2)]
+        return points_xy.astype(np.float32)
+
+    def _batch_size(self, hw: tuple[int, int]) -> int:
+        num_masks = 3 if self.options.multimask_output else 1
+        return min(self.options.points_per_batch, max(1, _LOGITS_BUDGET // (4 * num_masks * hw[0] * hw[1])))
+
+    def _candidates(self, points_xy: NDArray[np.float32], hw: tuple[int, int], *, only_good: bool) -> _Batch:
+        """Masks of a batch of points, without the empty ones; ``only_good``: without those below the thresholds."""
+        options = self.options
+        logits, iou, low_res = self._predict_points(points_xy, hw, multimask_output=options.multimask_output)
+        points_xy = points_xy.repeat(logits.shape[1], axis=0)
+        # (N, M, H, W) -> (K, H, W)
+        logits, iou, low_res = logits.flatten(0, 1), iou.flatten().float(), low_res.flatten(0, 1)
+        if options.use_m2m:
+            given_back = low_res.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)[:, None]
+            refined = self._predict_points(points_xy, hw, multimask_output=False, mask_input=given_back)
+            logits, iou = refined[0][:, 0], refined[1][:, 0].float()
+        if only_good and options.pred_iou_thresh > 0:
+            keep = iou > options.pred_iou_thresh
+            logits, iou, points_xy = logits[keep], iou[keep], points_xy[keep.cpu().numpy()]
+        stability = stability_score(logits, options.mask_threshold, options.stability_score_offset)
+        masks = threshold_logits(logits, options.mask_threshold)
+        keep = masks.flatten(1).any(1)
+        if only_good:
+            good = passes_thresholds(iou.cpu().numpy(), stability.cpu().numpy(), options)
+            keep &= torch.from_numpy(good).to(keep.device)
+        return _Batch(masks, mask_to_box(masks), iou, stability, points_xy).rows(keep)
+
+    def _predict_points(
+        self,
+        points_xy: NDArray[np.float32],
+        hw: tuple[int, int],
+        *,
+        multimask_output: bool,
+        mask_input: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Masks of single clicks in the crop of size ``hw`` that was set: logits (N, M, H, W), iou, low-res logits."""
+        logits, iou, low_res = self.predictor.predict_points(
+            points_xy, multimask_output=multimask_output, mask_input=mask_input
+        )
+        area = self.options.min_mask_region_area
+        if area > 0:
+            config = self.predictor.model.config
+            if config.native_window is None:
+                logits = postprocess_masks(low_res, hw, max_hole_area=area, max_sprinkle_area=area)
+            else:
+                # low-res logits of a window cannot be brought to the image here: the same area in image pixels
+                area_px = area * (config.native_window / (config.image_size / 4)) ** 2
+                logits = remove_small_regions(fill_holes(logits, area_px), area_px)
+        return logits, iou, low_res
+
+
+class _Collection:
+    """Gathers candidates batch by batch; masks are kept as run lengths only."""
+
+    def __init__(self, hw: tuple[int, int], crops: Sequence[Crop]) -> None:
+        self._hw = hw
+        self._crops = tuple(crops)
+        self._runs: list[NDArray[np.int32]] = []
+        self._boxes: list[NDArray[np.int64]] = [np.zeros((0, 4), np.int64)]
+        self._iou: list[NDArray[np.float32]] = [np.zeros(0, np.float32)]
+        self._stability: list[NDArray[np.float32]] = [np.zeros(0, np.float32)]
+        self._points: list[NDArray[np.float32]] = [np.zeros((0, 2), np.float32)]
+        self._crop_index: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+
+    def add(self, batch: _Batch, crop_index: int) -> None:
+        crop = self._crops[crop_index]
+        boxes = batch.boxes_xyxy.cpu().numpy() + np.array([*crop.origin_xy, *crop.origin_xy])
+        masks = batch.masks.cpu().numpy()
+        for mask, (x0, _, x1, _) in zip(masks, boxes, strict=True):
+            self._runs.append(run_lengths(crop.uncrop_mask(mask, self._hw), (int(x0), int(x1))))
+        self._boxes.append(boxes)
+        self._iou.append(batch.iou.cpu().numpy())
+        self._stability.append(batch.stability.cpu().numpy())
+        self._points.append(batch.points_xy + np.array(crop.origin_xy, np.float32))
+        self._crop_index.append(np.full(len(boxes), crop_index))
+
+    def proposals(self) -> Proposals:
+        return Proposals(
+            hw=self._hw,
+            crops=self._crops,
+            runs=tuple(self._runs),
+            boxes_xyxy=np.concatenate(self._boxes),
+            predicted_iou=np.concatenate(self._iou),
+            stability=np.concatenate(self._stability),
+            points_xy=np.concatenate(self._points),
+            crop_index=np.concatenate(self._crop_index),
+        )
+
+
+def _as_predictor(model: SAM2 | PointPredictor | None) -> PointPredictor:
+    if isinstance(model, PointPredictor):
+        return model
+    from napari_sam2.inference.image_predictor import SAM2ImagePredictor
+
+    return SAM2ImagePredictor(model)
+
+
+def _given_or(value: T | None, default: T) -> T:
+    return default if value is None else value

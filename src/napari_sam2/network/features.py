@@ -84,7 +84,7 @@ class DecodedMasks(NamedTuple):
 
 class FrameSegmentation(NamedTuple):
     """One mask per object on one frame: ``logits`` (O, 1, S/4, S/4), ``iou`` (O,), ``object_score`` (O, 1),
-    ``pointer`` (O, C), and the ``candidates`` it was chosen from."""
+    ``pointer`` (O, C), and all four ``candidates`` of the decoder."""
 
     logits: Tensor
     iou: Tensor

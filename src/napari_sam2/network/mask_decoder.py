@@ -101,14 +101,14 @@ class MaskDecoder(nn.Module):
         fixed = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
         all_tokens = torch.cat((fixed.expand(tokens.shape[0], -1, -1), tokens), dim=1)
         image = embed + dense
-        b, c, h, w = image.shape
+        h, w = image.shape[-2:]
         out, image = self.transformer(
             image.flatten(2).transpose(1, 2),  # (B, C, h, w) -> (B, N, C)
             position.to(image.dtype).flatten(2).transpose(1, 2),
             all_tokens,
         )
         mask_tokens = out[:, 2 : 3 + _NUM_CANDIDATES]
-        image = image.transpose(1, 2).reshape(b, c, h, w)
+        image = image.transpose(1, 2).unflatten(2, (h, w))  # (B, N, C) -> (B, C, h, w)
         deconv1, norm1, gelu1, deconv2, gelu2 = self.output_upscaling
         upscaled = gelu1(norm1(deconv1(image) + high_res[1]))
         upscaled = gelu2(deconv2(upscaled) + high_res[0])

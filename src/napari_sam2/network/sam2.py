@@ -139,7 +139,10 @@ class SAM2(nn.Module):
                 torch.full((num_objects, 1), -1, dtype=torch.int32, device=features.device),
                 mask,
             )
-        decoded = self.decode_masks(features, high_res, prompt, multimask=multimask)
+        candidates = self.decode_all(features, high_res, prompt)
+        decoded = self.sam_mask_decoder.select(
+            candidates, multimask=multimask, stability_threshold=STABILITY_THRESHOLD
+        )
         is_present = decoded.object_score > 0
         logits = torch.where(is_present[..., None, None], decoded.logits.float(), ABSENT_LOGIT)
         best = decoded.iou.argmax(dim=-1)
@@ -150,7 +153,7 @@ class SAM2(nn.Module):
             decoded.iou[row, best],
             decoded.object_score,
             self._pointer(token, is_present),
-            decoded,
+            candidates,
         )
 
     def _pointer(self, token: Tensor, is_present: Tensor) -> Tensor:

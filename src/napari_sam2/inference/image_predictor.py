@@ -1,0 +1,401 @@
+"""Prompts on one image: encode once, answer any number of clicks, boxes and masks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_sam2._errors import PromptError
+from napari_sam2._types import FrameSource, MaskPrediction, Prompt
+from napari_sam2.checkpoints import ensure_model
+from napari_sam2.inference.embedding_cache import EmbeddingCache
+from napari_sam2.inference.frames import image_to_rgb
+from napari_sam2.inference.masks import clean_low_resolution
+from napari_sam2.inference.transforms import (
+    View,
+    choose_view,
+    image_to_model,
+    masks_to_image,
+    prompts_to_model,
+    whole_view,
+)
+from napari_sam2.network.features import ImageEmbedding
+from napari_sam2.network.sam2 import STABILITY_THRESHOLD, SAM2
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
+
+__all__ = ["SAM2ImagePredictor"]
+
+_LOGIT_LIMIT = 32.0  # of the logits handed out, as in the reference
+_BATCH = 16  # windows encoded, and prompts decoded, at once
+
+
+class SAM2ImagePredictor:
+    """Segments what prompts point at in one image.
+
+    Parameters
+    ----------
+    model : SAM2, str, Path or None
+        A network, or a name or path for ``load_model``; ``None`` is the bundled model.
+    mask_threshold : float, default 0.0
+        Logits above it belong to the mask.
+    max_hole_area, max_sprinkle_area : float, default 0
+        Holes are filled and islands removed up to these areas, counted in pixels of the low-resolution mask
+        (a quarter of the model's input), on any device. 0: nothing is changed.
+    stability_threshold : float or None, default 0.98
+        A single mask less stable than this gives way to the best of three; ``None`` never.
+    cache : EmbeddingCache, optional
+        Shared with other predictors, so that an image is encoded once.
+
+    Notes
+    -----
+    With a model that has a ``native_window``, such as ``sam2_micro``, each prompt is answered on a window cut
+    out around it at a suitable zoom. With the released models the whole image is squeezed into the model's input,
+    as in the reference.
+
+    References
+    ----------
+    .. [1] Ravi et al., SAM 2, 2024. arXiv:2408.00714
+
+    Examples
+    --------
+    >>> predictor = SAM2ImagePredictor()
+    >>> predictor.set_image(image)
+    >>> masks, scores, logits = predictor.predict(point_coords=[[120, 80]], point_labels=[1])
+    """
+
+    def __init__(
+        self,
+        model: SAM2 | str | Path | None = None,
+        *,
+        mask_threshold: float = 0.0,
+        max_hole_area: float = 0.0,
+        max_sprinkle_area: float = 0.0,
+        stability_threshold: float | None = STABILITY_THRESHOLD,
+        cache: EmbeddingCache | None = None,
+    ) -> None:
+        self.model = ensure_model(model)
+        self.mask_threshold = mask_threshold
+        self.max_hole_area = max_hole_area
+        self.max_sprinkle_area = max_sprinkle_area
+        self.stability_threshold = stability_threshold
+        self.cache = EmbeddingCache() if cache is None else cache
+        self._rgb: NDArray[np.uint8] | None = None
+        self._key: tuple[str, int] = ("", 0)
+        self._last_views: list[View] = []
+
+    # ------------------------------------------------------------------ image
+    @property
+    def image_hw(self) -> tuple[int, int]:
+        """(height, width) of the image that was set."""
+        rgb = self._require_image()
+        return rgb.shape[0], rgb.shape[1]
+
+    def set_image(self, image: ArrayLike) -> None:
+        """Choose the image that prompts are about.
+
+        Parameters
+        ----------
+        image : array-like
+            (H, W), (H, W, 3 or 4) or (C, H, W) of any dtype. 8-bit RGB is used as it is; anything else is
+            stretched between its 0.1 and 99.9 percentiles.
+
+        Raises
+        ------
+        FrameError
+            If the array is empty or is not an image.
+        """
+        rgb = image_to_rgb(image)
+        digest = hashlib.blake2b(rgb.tobytes(), digest_size=16).hexdigest()
+        self._set(rgb, (f"image:{rgb.shape}:{digest}", 0))
+
+    def set_frame(self, frames: FrameSource, frame: int) -> None:
+        """Choose one frame of a stack; its embedding is shared with a video segmenter of the same cache."""
+        self._set(frames[frame], (frames.key, frame))
+
+    def _set(self, rgb: NDArray[np.uint8], key: tuple[str, int]) -> None:
+        self._rgb = rgb
+        self._key = key
+        self._last_views = []
+        if self.model.config.native_window is None:
+            with torch.inference_mode():
+                self._embed(whole_view(self.image_hw))
+
+    def reset(self) -> None:
+        """Forget the image."""
+        self._rgb = None
+        self._last_views = []
+
+    def get_image_embedding(self) -> NDArray[np.float32]:
+        """Features of the whole image as the mask decoder sees them, (1, C, S/16, S/16) float32."""
+        with torch.inference_mode():
+            return self.model.without_memory(self._embed(whole_view(self.image_hw))).float().cpu().numpy()
+
+    def _require_image(self) -> NDArray[np.uint8]:
+        if self._rgb is None:
+            raise PromptError("no image was set; call set_image(image) before predict")
+        return self._rgb
+
+    def _embed(self, view: View) -> ImageEmbedding:
+        rgb, model = self._require_image(), self.model
+        key = (*self._key, view, model.image_size, id(model), "bilinear")
+
+        def encode() -> ImageEmbedding:
+            return model.encode_image(image_to_model(rgb, view, model.image_size, device=model.device))
+
+        return self.cache.get_or_encode(key, encode)
+
+    # ------------------------------------------------------------------ prompts
+    def predict(
+        self,
+        prompts: Prompt | Sequence[Prompt] | None = None,
+        *,
+        point_coords: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
+        box: ArrayLike | None = None,
+        mask_input: ArrayLike | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+    ) -> MaskPrediction:
+        """Segment what the prompts point at.
+
+        Parameters
+        ----------
+        prompts : Prompt or sequence of Prompt, optional
+            One object, or many in as few decoder calls as possible. Instead of the next four.
+        point_coords : (N, 2) or (P, N, 2) array-like, optional
+            Clicks as (x, y) in image pixels.
+        point_labels : (N,) or (P, N) array-like, optional
+            1 object, 0 background; all 1 if not given.
+        box : (4,) or (P, 4) array-like, optional
+            x0, y0, x1, y1 in image pixels.
+        mask_input : (1, h, w) or (P, 1, h, w) array-like, optional
+            ``logits`` of the latest prediction for the same object, to be refined.
+        multimask_output : bool, default True
+            Three candidates, for prompts that could mean several things; otherwise one mask.
+        return_logits : bool, default False
+            Give float32 logits at the size of the image instead of booleans.
+
+        Returns
+        -------
+        MaskPrediction
+            ``masks`` (M, H, W), ``scores`` (M,), ``logits`` (M, h, w), M = 3 or 1; with a leading axis of P for
+            a sequence of prompts or a batch.
+
+        Raises
+        ------
+        PromptError
+            If no image was set, nothing was asked, or a prompt is malformed or lies outside the image.
+        """
+        hw = self.image_hw
+        if prompts is None:
+            batch, mask_inputs, is_single = _from_arrays(point_coords, point_labels, box, mask_input)
+        else:
+            if any(value is not None for value in (point_coords, point_labels, box)):
+                raise PromptError("prompts and point_coords, point_labels or box were given; give one or the other")
+            is_single = isinstance(prompts, Prompt)
+            batch = [prompts] if isinstance(prompts, Prompt) else list(prompts)
+            mask_inputs = _mask_inputs(mask_input, len(batch))
+        if not batch:
+            raise PromptError("an empty list of prompts was given; give at least one")
+        for prompt in batch:
+            if prompt is not None:
+                prompt.check_inside(hw)
+        views = self._views(batch, mask_inputs)
+        with torch.inference_mode():
+            low, scores = self._decode(batch, views, mask_inputs, multimask=multimask_output)
+            low = clean_low_resolution(
+                low,
+                mask_threshold=self.mask_threshold,
+                max_hole_area=self.max_hole_area,
+                max_sprinkle_area=self.max_sprinkle_area,
+            )
+            full = [masks_to_image(low[i : i + 1], view, hw)[0] for i, view in enumerate(views)]
+            masks = [(m if return_logits else m > self.mask_threshold).cpu().numpy() for m in full]
+        self._last_views = views
+        logits = low.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT).cpu().numpy()
+        if is_single:
+            return MaskPrediction(masks[0], scores[0].cpu().numpy(), logits[0])
+        return MaskPrediction(np.stack(masks), scores.cpu().numpy(), logits)
+
+    def predict_points(
+        self, points_xy: NDArray[np.float32], *, multimask_output: bool = True, mask_input: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One positive click per object, for automatic masks: tensors in and out, nothing thresholded.
+
+        Parameters
+        ----------
+        points_xy : numpy.ndarray
+            (N, 2) clicks in image pixels.
+        multimask_output : bool, default True
+            Three candidates or one mask.
+        mask_input : Tensor, optional
+            (N, 1, h, w) low-resolution logits to refine.
+
+        Returns
+        -------
+        logits, scores, low_resolution : Tensor
+            (N, M, H, W) float32 at the size of the image, (N, M) and (N, M, h, w).
+        """
+        hw = self.image_hw
+        prompts = [Prompt(points=point[None]) for point in points_xy]
+        inputs = [None] * len(prompts) if mask_input is None else [m[0].cpu().numpy() for m in mask_input]
+        views = [choose_view(p, hw, self.model.config.native_window) for p in prompts]
+        with torch.inference_mode():
+            low, scores = self._decode(prompts, views, inputs, multimask=multimask_output)
+            cleaned = clean_low_resolution(
+                low,
+                mask_threshold=self.mask_threshold,
+                max_hole_area=self.max_hole_area,
+                max_sprinkle_area=self.max_sprinkle_area,
+            )
+            if len(set(views)) == 1:
+                full = masks_to_image(cleaned, views[0], hw)
+            else:
+                full = torch.cat([masks_to_image(cleaned[i : i + 1], view, hw) for i, view in enumerate(views)])
+        return full, scores, cleaned
+
+    def _views(self, prompts: Sequence[Prompt | None], mask_inputs: Sequence[NDArray[np.float32] | None]) -> list[View]:
+        """Where to look for each prompt; earlier logits are only meaningful in the view they came from."""
+        window = self.model.config.native_window
+        views = []
+        for i, (prompt, given) in enumerate(zip(prompts, mask_inputs, strict=True)):
+            previous = self._last_views[i] if given is not None and len(self._last_views) == len(prompts) else None
+            if previous is not None:
+                views.append(previous)
+            elif prompt is None:
+                if window is not None:
+                    raise PromptError("mask_input alone was given before any prediction; give a point or a box with it")
+                views.append(whole_view(self.image_hw))
+            else:
+                views.append(choose_view(prompt, self.image_hw, window))
+        return views
+
+    def _decode(
+        self,
+        prompts: Sequence[Prompt | None],
+        views: Sequence[View],
+        mask_inputs: Sequence[NDArray[np.float32] | None],
+        *,
+        multimask: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """(P, M, h, w) logits and (P, M) scores, float32; prompts of equal form share decoder calls."""
+        groups: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
+        for i, (prompt, given) in enumerate(zip(prompts, mask_inputs, strict=True)):
+            num_points = 0 if prompt is None else len(prompt.points)
+            has_mask = given is not None or (prompt is not None and prompt.mask is not None)
+            groups[(num_points, prompt is not None and prompt.box is not None, has_mask)].append(i)
+        low: dict[int, Tensor] = {}
+        scores: dict[int, Tensor] = {}
+        for members in groups.values():
+            for start in range(0, len(members), _BATCH):
+                part = members[start : start + _BATCH]
+                decoded = self._decode_alike([prompts[i] for i in part], [views[i] for i in part],
+                                             [mask_inputs[i] for i in part], multimask=multimask)  # fmt: skip
+                for row, i in enumerate(part):
+                    low[i], scores[i] = decoded[0][row], decoded[1][row]
+        count = range(len(prompts))
+        return torch.stack([low[i] for i in count]), torch.stack([scores[i] for i in count])
+
+    def _decode_alike(
+        self,
+        prompts: Sequence[Prompt | None],
+        views: Sequence[View],
+        mask_inputs: Sequence[NDArray[np.float32] | None],
+        *,
+        multimask: bool,
+    ) -> tuple[Tensor, Tensor]:
+        model = self.model
+        embeddings = [self._embed(view) for view in dict.fromkeys(views)]
+        if len(embeddings) > 1:
+            by_view = dict(zip(dict.fromkeys(views), embeddings, strict=True))
+            rows = [by_view[view] for view in views]
+            high_res = (torch.cat([e.high_res[0] for e in rows]), torch.cat([e.high_res[1] for e in rows]))
+            embedding = ImageEmbedding(torch.cat([e.embed for e in rows]), high_res)
+        else:
+            embedding = embeddings[0]
+        prompt = prompts_to_model(
+            [p if p is not None else _NO_POINTS for p in prompts],
+            views,
+            model.image_size,
+            device=model.device,
+            mask_inputs=mask_inputs,
+        )
+        decoded = model.decode_masks(
+            model.without_memory(embedding),
+            embedding.high_res,
+            prompt,
+            multimask=multimask,
+            stability_threshold=self.stability_threshold,
+        )
+        return decoded.logits.float(), decoded.iou.float()
+
+
+class _NoPoints:
+    """Stands for a prompt that consists of earlier logits alone."""
+
+    points = np.zeros((0, 2), np.float32)
+    labels = np.zeros(0, np.int32)
+    box = None
+    mask = None
+
+
+_NO_POINTS: Prompt = _NoPoints()  # type: ignore[assignment]
+
+
+def _from_arrays(
+    point_coords: ArrayLike | None, point_labels: ArrayLike | None, box: ArrayLike | None, mask_input: ArrayLike | None
+) -> tuple[list[Prompt | None], list[NDArray[np.float32] | None], bool]:
+    """The reference's arguments as prompts, their mask inputs, and whether they mean one object."""
+    points = None if point_coords is None else np.asarray(point_coords, np.float32)
+    boxes = None if box is None else np.asarray(box, np.float32)
+    if points is not None and points.ndim not in (2, 3):
+        raise PromptError(f"point_coords of shape {points.shape} were given; allowed is (N, 2), or (P, N, 2) for a batch")
+    if points is None and point_labels is not None:
+        raise PromptError("point_labels were given without point_coords; give both")
+    many_points, many_boxes = points is not None and points.ndim == 3, boxes is not None and boxes.ndim == 2
+    count = len(points) if many_points and points is not None else len(boxes) if many_boxes and boxes is not None else 1
+    if many_points and many_boxes and points is not None and boxes is not None and len(points) != len(boxes):
+        raise PromptError(f"{len(points)} sets of points and {len(boxes)} boxes were given; give one of each per object")
+    labels = None if point_labels is None else np.asarray(point_labels)
+    mask_inputs = _mask_inputs(mask_input, count)
+    if points is None and boxes is None:
+        if mask_input is None:
+            raise PromptError("nothing was asked; give prompts, point_coords, a box or a mask_input")
+        return [None] * count, mask_inputs, count == 1
+    prompts: list[Prompt | None] = []
+    for i in range(count):
+        these = points[i] if many_points and points is not None else points
+        prompts.append(
+            Prompt(
+                points=np.zeros((0, 2), np.float32) if these is None else these,
+                labels=labels[i] if labels is not None and labels.ndim == 2 else labels,
+                box=boxes[i] if many_boxes and boxes is not None else boxes,
+            )
+        )
+    return prompts, mask_inputs, count == 1
+
+
+def _mask_inputs(mask_input: ArrayLike | None, count: int) -> list[NDArray[np.float32] | None]:
+    if mask_input is None:
+        return [None] * count
+    array = np.asarray(mask_input, np.float32)
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim == 3:
+        array = array[None]
+    if array.ndim != 4 or array.shape[1] != 1 or len(array) != count:
+        raise PromptError(
+            f"mask_input of shape {np.shape(mask_input)} was given for {count} prompt(s); "
+            "allowed is (1, h, w), or (P, 1, h, w) for a batch"
+        )
+    return [a[0] for a in array]

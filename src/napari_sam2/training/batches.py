@@ -1,0 +1,148 @@
+"""Clips to batches: objects chosen, first prompts drawn, everything reproducible from (seed, index)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from napari_sam2.training.click_simulation import PromptMix, SimulatedPrompt, first_prompt
+from napari_sam2.training.dataset import ClipSampler
+
+__all__ = ["Batch", "BatchPlan", "BatchStream", "make_batch"]
+
+_MIN_VISIBLE = 12  # pixels of an object that a prompt can still mean
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """What batches hold.
+
+    Attributes
+    ----------
+    crop : int
+        Side in pixels of the training crops, a multiple of 32.
+    stills : int
+        Images per still batch.
+    objects_per_still, objects_per_clip : int
+        Prompted objects at most.
+    clips, num_frames : int
+        Clips per clip batch and their length.
+    clip_share : float
+        Share of batches that are clips.
+    """
+
+    crop: int = 160
+    stills: int = 12
+    objects_per_still: int = 5
+    clips: int = 2
+    objects_per_clip: int = 4
+    num_frames: int = 4
+    clip_share: float = 0.2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images, objects and first prompts.
+
+    Attributes
+    ----------
+    images : Tensor
+        (B, T, 3, S, S) uint8; T is 1 for stills.
+    truths : Tensor
+        (N, T, S, S) bool, one row per object.
+    image_index : Tensor
+        (N,) row of ``images`` that an object lies in.
+    prompts : tuple of SimulatedPrompt
+        N first prompts, on the first frame.
+    """
+
+    images: Tensor
+    truths: Tensor
+    image_index: Tensor
+    prompts: tuple[SimulatedPrompt, ...]
+
+    @property
+    def num_frames(self) -> int:
+        """Length of the clips."""
+        return self.images.shape[1]
+
+
+def make_batch(sampler: ClipSampler, plan: BatchPlan, rng: np.random.Generator) -> Batch:
+    """Draw one batch: stills, or clips with probability ``plan.clip_share``."""
+    is_clip = rng.random() < plan.clip_share
+    count = plan.clips if is_clip else plan.stills
+    limit = plan.objects_per_clip if is_clip else plan.objects_per_still
+    images: list[NDArray[np.uint8]] = []
+    truths: list[NDArray[np.bool_]] = []
+    prompts: list[SimulatedPrompt] = []
+    index: list[int] = []
+    mix = _one_kind(rng) if is_clip else None
+    while len(images) < count:
+        clip = sampler.sample_clip(rng, plan.num_frames) if is_clip else sampler.sample_still(rng)
+        chosen = _choose(clip.labels[0], clip.object_ids, limit, rng)
+        if not chosen:
+            continue
+        for object_id in chosen:
+            truth = clip.labels == object_id
+            truths.append(truth)
+            prompts.append(first_prompt(truth[0], rng, mix))
+            index.append(len(images))
+        images.append(clip.frames)
+    return Batch(
+        torch.from_numpy(np.stack(images)).permute(0, 1, 4, 2, 3).contiguous(),  # -> (B, T, 3, S, S)
+        torch.from_numpy(np.stack(truths)),
+        torch.tensor(index),
+        tuple(prompts),
+    )
+
+
+def _one_kind(rng: np.random.Generator) -> PromptMix:
+    """All objects of a clip batch are prompted alike, so that they share decoder calls."""
+    mix = PromptMix()
+    shares = np.array([mix.click, mix.box, mix.mask])
+    kind = rng.choice(3, p=shares / shares.sum())
+    return PromptMix(click=float(kind == 0), box=float(kind == 1), mask=float(kind == 2))
+
+
+def _choose(labels: NDArray[np.int32], ids: tuple[int, ...], limit: int, rng: np.random.Generator) -> list[int]:
+    values, counts = np.unique(labels, return_counts=True)
+    area = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    visible = [i for i in ids if area.get(i, 0) >= _MIN_VISIBLE]
+    if len(visible) > limit:
+        visible = rng.choice(visible, limit, replace=False).tolist()
+    return [int(i) for i in visible]
+
+
+class BatchStream(IterableDataset[Batch]):
+    """Batches number ``start``, ``start + 1``, ...; number i is the same in every run with the same seed.
+
+    Parameters
+    ----------
+    sampler : ClipSampler
+        Where clips come from.
+    plan : BatchPlan
+        What a batch holds.
+    seed : int
+        Of the run.
+    start, stop : int
+        Numbers of the first batch and of the one after the last.
+    """
+
+    def __init__(self, sampler: ClipSampler, plan: BatchPlan, *, seed: int, start: int, stop: int) -> None:
+        self.sampler = sampler
+        self.plan = plan
+        self.seed = seed
+        self.start = start
+        self.stop = stop
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = torch.utils.data.get_worker_info()
+        offset, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        for number in range(self.start + offset, self.stop, step):
+            yield make_batch(self.sampler, self.plan, np.random.default_rng([self.seed, number]))

@@ -1,0 +1,299 @@
+"""The training loop: constant rate then decay, averaged weights, checkpoints that resume exactly."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.utils.data import DataLoader
+
+from napari_sam2._errors import TrainingError
+from napari_sam2.network.config import CONFIGS
+from napari_sam2.network.sam2 import SAM2
+from napari_sam2.training.batches import BatchPlan, BatchStream
+from napari_sam2.training.dataset import ClipSampler, ClipSource, CropConfig
+from napari_sam2.training.initialise import initialise
+from napari_sam2.training.losses import LossWeights
+from napari_sam2.training.steps import StepLog, clip_step, still_step
+
+__all__ = ["Phase", "TrainConfig", "Trainer", "load_train_config", "save_weights"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one kind of batch.
+
+    Attributes
+    ----------
+    steps : int
+        Number of batches.
+    plan : BatchPlan
+        What they hold.
+    num_corrections : int
+        Correction clicks at most after each first prompt of a still; drawn from 0 to this.
+    weights : LossWeights
+        Of the loss terms.
+    """
+
+    steps: int
+    plan: BatchPlan = field(default_factory=BatchPlan)
+    num_corrections: int = 1
+    weights: LossWeights = field(default_factory=LossWeights)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    Attributes
+    ----------
+    model : str
+        Row of ``CONFIGS``.
+    phases : tuple of Phase
+        One after the other.
+    seed : int
+        Of weights, batches and simulated clicks.
+    learning_rate, weight_decay : float
+        Of AdamW.
+    warmup_steps : int
+        Steps from zero to the full rate.
+    decay_share : float
+        Last part of the run in which the rate falls to zero; a run can be prolonged from before it.
+    average : float
+        Per-step decay of the exponential average of the weights, which is what is saved.
+    clip_norm : float
+        Largest norm of the gradient.
+    correction_share : float
+        Share of clip batches with a corrected frame.
+    """
+
+    model: str = "sam2_micro"
+    phases: tuple[Phase, ...] = (Phase(1000),)
+    seed: int = 0
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    warmup_steps: int = 100
+    decay_share: float = 0.3
+    average: float = 0.998
+    clip_norm: float = 1.0
+    correction_share: float = 0.25
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of all phases."""
+        return sum(phase.steps for phase in self.phases)
+
+    def phase_at(self, step: int) -> tuple[Phase, int]:
+        """The phase that a step lies in, and the first step after it."""
+        end = 0
+        for phase in self.phases:
+            end += phase.steps
+            if step < end:
+                return phase, end
+        raise TrainingError(f"step {step} was asked for; the run has {end} steps")
+
+
+def load_train_config(path: Path) -> TrainConfig:
+    """Read a run from a JSON file with the fields of ``TrainConfig``.
+
+    Raises
+    ------
+    TrainingError
+        If the file is not JSON or a field is unknown.
+    """
+    try:
+        fields = json.loads(path.read_text())
+        phases = tuple(
+            Phase(**{**p, "plan": BatchPlan(**p.get("plan", {})), "weights": LossWeights(**p.get("weights", {}))})
+            for p in fields.pop("phases")
+        )
+        return TrainConfig(phases=phases, **fields)
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise TrainingError(
+            f"{path} cannot be read as a training configuration ({error}); "
+            "give a JSON file with the fields of TrainConfig"
+        ) from error
+
+
+def _sampler(sources: Sequence[ClipSource], crop: int) -> ClipSampler:
+    """Crops of any side that show objects at the sizes, in pixels, at which the model will be used."""
+    scale = 256 / crop  # CropConfig counts in pixels of a crop of 256
+    largest = 150.0 if crop >= 256 else 170.0
+    core = (24.0 * scale, min(80.0 * scale, largest))
+    return ClipSampler(
+        sources, size=crop, crop=CropConfig(extent_low=14.0 * scale, extent_high=largest, extent_core=core)
+    )
+
+
+def save_weights(model: nn.Module, path: Path, *, metadata: dict[str, str]) -> None:
+    """Write a state dict as fp16 safetensors, atomically, with ``metadata`` in its header."""
+    tensors = {name: t.detach().to("cpu", torch.float16).contiguous() for name, t in model.state_dict().items()}
+    part = path.with_name(path.name + ".part")
+    save_file(tensors, part, metadata=metadata)
+    part.replace(path)
+
+
+class Trainer:
+    """Trains one model and can be stopped and resumed at any step.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+    sources : sequence of ClipSource
+        Where clips come from.
+    folder : Path
+        Where ``state.pt`` (resumable), ``weights.safetensors`` (averaged, fp16) and ``log.jsonl`` go.
+    device : torch.device
+        Where to train.
+    num_workers : int, default 1
+        Processes that prepare batches.
+    """
+
+    def __init__(
+        self, config: TrainConfig, sources: Sequence[ClipSource], folder: Path, *, device: torch.device, num_workers: int = 1
+    ) -> None:
+        self.config = config
+        self.sources = tuple(sources)
+        self.folder = folder
+        self.device = device
+        self.num_workers = num_workers
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model = SAM2(CONFIGS[config.model])
+        initialise(self.model, config.seed)
+        self.model.to(device)
+        self.average = SAM2(CONFIGS[config.model]).to(device)
+        self.average.load_state_dict(self.model.state_dict())
+        decayed = [p for p in self.model.parameters() if p.ndim > 1]
+        others = [p for p in self.model.parameters() if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=config.learning_rate,
+            betas=(0.9, 0.98),
+        )
+        self.step = 0
+        self.seconds = 0.0
+        if (folder / "state.pt").exists():
+            self._resume()
+
+    def run(
+        self, *, stop: int | None = None, report_every: int = 50, on_report: Callable[[int, dict[str, float]], None] | None = None
+    ) -> None:
+        """Train to step ``stop`` (default: the end), saving at every report."""
+        stop = self.config.num_steps if stop is None else min(stop, self.config.num_steps)
+        while self.step < stop:
+            phase, phase_end = self.config.phase_at(self.step)
+            stream = BatchStream(
+                _sampler(self.sources, phase.plan.crop), phase.plan, seed=self.config.seed, start=self.step, stop=min(phase_end, stop)
+            )
+            loader = DataLoader(stream, batch_size=None, num_workers=self.num_workers, prefetch_factor=4 if self.num_workers else None)
+            self._run_phase(phase, loader, report_every, on_report)
+        self.save()
+
+    def _run_phase(
+        self, phase: Phase, loader: DataLoader, report_every: int, on_report: Callable[[int, dict[str, float]], None] | None  # type: ignore[type-arg]
+    ) -> None:
+        log = StepLog()
+        losses: list[float] = []
+        started = time.perf_counter()
+        for batch in loader:
+            rng = np.random.default_rng([self.config.seed, self.step, 1])
+            self._set_rate()
+            if batch.num_frames == 1:
+                rounds = int(rng.integers(0, phase.num_corrections + 1))
+                loss = still_step(self.model, batch, weights=phase.weights, rng=rng, num_corrections=rounds, log=log)
+            else:
+                loss = clip_step(
+                    self.model, batch, weights=phase.weights, rng=rng,
+                    correction_share=self.config.correction_share, log=log,
+                )  # fmt: skip
+            losses.append(self._update(loss))
+            self.step += 1
+            if self.step % report_every == 0:
+                now = time.perf_counter()
+                self.seconds += now - started
+                started = now
+                report = {"loss": float(np.mean(losses)), "seconds": self.seconds, **log.means()}
+                losses.clear()
+                self._report(report, on_report)
+                if self.step % (4 * report_every) == 0:
+                    self.save()
+
+    def _update(self, loss: torch.Tensor) -> float:
+        value = float(loss.detach())
+        self.optimizer.zero_grad(set_to_none=True)
+        if not math.isfinite(value):
+            logger.warning("step %d: the loss is %s; the step is skipped", self.step, value)
+            return 0.0
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        keep = min(self.config.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
+            for averaged, parameter in pairs:
+                averaged.lerp_(parameter, 1 - keep)
+        return value
+
+    def _set_rate(self) -> None:
+        done = self.step / self.config.num_steps
+        decay = min(1.0, (1 - done) / self.config.decay_share) if self.config.decay_share else 1.0
+        warm = min(1.0, (self.step + 1) / self.config.warmup_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * warm * decay
+
+    def _report(self, report: dict[str, float], on_report: Callable[[int, dict[str, float]], None] | None) -> None:
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps({"step": self.step, **{k: round(v, 4) for k, v in report.items()}}) + "\n")
+        if on_report is not None:
+            on_report(self.step, report)
+
+    def save(self) -> None:
+        """Write the resumable state and the averaged weights."""
+        part = self.folder / "state.pt.part"
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        torch.save(state, part)
+        part.replace(self.folder / "state.pt")
+        save_weights(self.average, self.folder / "weights.safetensors", metadata=self.metadata())
+
+    def metadata(self) -> dict[str, str]:
+        """What made these weights: configuration, data, step and time."""
+        return {
+            "model": self.config.model,
+            "config": json.dumps(asdict(self.config)),
+            "sources": json.dumps([source.name for source in self.sources]),
+            "step": str(self.step),
+            "training_seconds": f"{self.seconds:.0f}",
+            "torch": torch.__version__,
+        }
+
+    def _resume(self) -> None:
+        state = torch.load(self.folder / "state.pt", map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = int(state["step"])
+        self.seconds = float(state["seconds"])
+        logger.info("resumed at step %d", self.step)
+
+
+def prolonged(config: TrainConfig, extra: Phase) -> TrainConfig:
+    """The same run with one more phase."""
+    return replace(config, phases=(*config.phases, extra))

@@ -1,0 +1,196 @@
+"""One training step: stills with corrections, or clips with memory; batch in, loss out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageEmbedding, MemoryBatch, ModelPrompt
+from napari_sam2.network.sam2 import SAM2
+from napari_sam2.training.batches import Batch
+from napari_sam2.training.click_simulation import SimulatedPrompt, correction_click
+from napari_sam2.training.losses import LossWeights, PromptLoss, prompt_loss
+
+__all__ = ["StepLog", "clip_step", "normalise", "still_step"]
+
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+
+
+class StepLog:
+    """Running sums of the IoU of the shown masks, per kind of prompt."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, list[float]] = defaultdict(list)
+
+    def add(self, kind: str, loss: PromptLoss) -> None:
+        """Note one decoder call."""
+        self._sums[kind].append(float(loss.shown_iou))
+
+    def means(self) -> dict[str, float]:
+        """Mean IoU per kind since the last call, which empties the log."""
+        out = {kind: float(np.mean(values)) for kind, values in sorted(self._sums.items())}
+        self._sums.clear()
+        return out
+
+
+def normalise(images: Tensor) -> Tensor:
+    """(..., 3, S, S) uint8 -> float32 as the image encoder wants it."""
+    mean = torch.tensor(_MEAN, device=images.device)[:, None, None]
+    std = torch.tensor(_STD, device=images.device)[:, None, None]
+    return (images.float() / 255 - mean) / std
+
+
+def _kind(prompt: SimulatedPrompt) -> str:
+    if prompt.mask is not None:
+        return "mask"
+    return "click" if prompt.box is None else "box"
+
+
+def _model_prompt(prompts: list[SimulatedPrompt], truths: Tensor) -> ModelPrompt:
+    """Prompts of one kind; a mask prompt becomes rough logits of the truth."""
+    kind = _kind(prompts[0])
+    device = truths.device
+    if kind == "mask":
+        side = truths.shape[-1] // 4
+        low = F.adaptive_avg_pool2d(truths.float()[:, None], (side, side))
+        return ModelPrompt(mask=(2 * low - 1) * 10)
+    if kind == "box":
+        corners = np.stack([p.box.reshape(2, 2) for p in prompts if p.box is not None])
+        labels = torch.tensor([[2, 3]], dtype=torch.int32, device=device).expand(len(prompts), -1)
+        return ModelPrompt(torch.from_numpy(corners).float().to(device), labels)
+    points = np.stack([p.points[:1] for p in prompts])
+    return ModelPrompt(
+        torch.from_numpy(points).float().to(device), torch.ones(len(prompts), 1, dtype=torch.int32, device=device)
+    )
+
+
+def _corrected(prompt: ModelPrompt, decoded: DecodedMasks, truths: Tensor, *, ambiguous: bool, rng: np.random.Generator) -> ModelPrompt:
+    """The prompt with one more click in the error of the shown mask, and that mask's logits fed back."""
+    logits = decoded.logits.detach().float()
+    row = torch.arange(len(logits), device=logits.device)
+    shown = logits[row, decoded.iou[:, 1:].argmax(1) + 1 if ambiguous else torch.zeros_like(row)]
+    size = truths.shape[-1]
+    predicted = F.interpolate(shown[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0] > 0
+    clicks = [
+        correction_click(t, p, rng) for t, p in zip(truths.cpu().numpy(), predicted.cpu().numpy(), strict=True)
+    ]
+    device = logits.device
+    points = torch.tensor([[[x, y]] for x, y, _ in clicks], dtype=torch.float32, device=device)
+    labels = torch.tensor([[label] for _, _, label in clicks], dtype=torch.int32, device=device)
+    if prompt.points is not None and prompt.labels is not None:
+        points, labels = torch.cat((prompt.points, points), 1), torch.cat((prompt.labels, labels), 1)
+    return ModelPrompt(points, labels, shown[:, None].clamp(-32, 32))
+
+
+def still_step(
+    model: SAM2, batch: Batch, *, weights: LossWeights, rng: np.random.Generator, num_corrections: int, log: StepLog
+) -> Tensor:
+    """Loss of a batch of stills: each first prompt, then ``num_corrections`` clicks drawn from the error."""
+    device = model.device
+    embedding = model.encode_image(normalise(batch.images[:, 0].to(device)))
+    features = model.without_memory(embedding)
+    truths = batch.truths[:, 0].to(device)
+    origin = _random_origin(model, embedding.image_size, rng)
+    groups: dict[str, list[int]] = defaultdict(list)
+    for i, prompt in enumerate(batch.prompts):
+        groups[_kind(prompt)].append(i)
+    total = truths.new_zeros((), dtype=torch.float32)
+    for kind, members in groups.items():
+        rows = torch.tensor(members, device=device)
+        where = batch.image_index.to(device)[rows]
+        high_res = (embedding.high_res[0][where], embedding.high_res[1][where])
+        prompt = _model_prompt([batch.prompts[i] for i in members], truths[rows])
+        present = torch.ones(len(members), dtype=torch.bool, device=device)
+        name = kind
+        for round_ in range(num_corrections + 1):
+            ambiguous = name == "click"
+            decoded = model.decode_all(features[where], high_res, prompt, origin=origin)
+            loss = prompt_loss(decoded, truths[rows], present, ambiguous=ambiguous, weights=weights)
+            total = total + loss.total * (len(members) / len(batch.prompts))
+            log.add(name, loss)
+            if round_ < num_corrections:
+                prompt = _corrected(prompt, decoded, truths[rows], ambiguous=ambiguous, rng=rng)
+                name = f"{kind}+{round_ + 1}"
+    return total / (num_corrections + 1)
+
+
+def _random_origin(model: SAM2, image_size: int, rng: np.random.Generator) -> float | None:
+    """Where the crop lies in the prompt encoder's position frame: anywhere, so that only distances matter."""
+    frame = model.config.position_frame
+    return None if frame is None else float(rng.uniform(0, max(frame - image_size, 0)))
+
+
+def clip_step(
+    model: SAM2, batch: Batch, *, weights: LossWeights, rng: np.random.Generator, correction_share: float, log: StepLog
+) -> Tensor:
+    """Loss of a batch of clips: prompted on the first frame, tracked through the others.
+
+    The objects of all clips are followed together. As at inference, the mask with the best predicted IoU goes
+    into the memory. With probability ``correction_share`` one tracked frame is corrected by a click on every
+    object, and stays a prompted frame in their memories.
+    """
+    device = model.device
+    num_frames = batch.num_frames
+    encoded = model.encode_image(normalise(batch.images.to(device)).flatten(0, 1))  # (B, T, ...) -> (B * T, ...)
+    where = batch.image_index.to(device)
+    truths = batch.truths.to(device)
+    corrected_frame = int(rng.integers(1, num_frames)) if rng.random() < correction_share else -1
+    memory = _ClipMemory(model)
+    kind = _kind(batch.prompts[0])
+    total = truths.new_zeros((), dtype=torch.float32)
+    for t in range(num_frames):
+        embedding = encoded.rows(where * num_frames + t)
+        truth = truths[:, t]
+        present = truth.flatten(1).any(1)
+        features = memory.features(embedding, t) if t else model.without_memory(embedding)
+        prompt = None if t else _model_prompt(list(batch.prompts), truth)
+        ambiguous = t > 0 or kind == "click"
+        found = model.segment_frame(features, embedding.high_res, prompt, multimask=ambiguous)
+        loss = prompt_loss(found.candidates, truth, present, ambiguous=ambiguous, weights=weights)
+        log.add(f"clip {kind}" if t == 0 else "tracked", loss)
+        total = total + loss.total
+        if t == corrected_frame:
+            prompt = _corrected(ModelPrompt(), found.candidates, truth, ambiguous=True, rng=rng)
+            found = model.segment_frame(features, embedding.high_res, prompt, multimask=True)
+            loss = prompt_loss(found.candidates, truth, present, ambiguous=True, weights=weights)
+            log.add("tracked+1", loss)
+            total = total + loss.total
+        memory.add(embedding, found, t, is_prompted=t in (0, corrected_frame))
+    return total / num_frames
+
+
+class _ClipMemory:
+    """Memories of all objects of a clip batch, which share one layout in time."""
+
+    def __init__(self, model: SAM2) -> None:
+        self.model = model
+        self.prompted: dict[int, tuple[Tensor, Tensor]] = {}
+        self.tracked: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def add(self, embedding: ImageEmbedding, found: FrameSegmentation, frame: int, *, is_prompted: bool) -> None:
+        features = self.model.encode_memory(embedding, found.logits, found.object_score, binarise=is_prompted)
+        (self.prompted if is_prompted else self.tracked)[frame] = (features, found.pointer)
+
+    def features(self, embedding: ImageEmbedding, frame: int) -> Tensor:
+        config = self.model.config
+        spatial = [(features, config.num_memories - 1) for features, _ in self.prompted.values()]
+        for distance in range(config.num_memories - 1, 0, -1):
+            if frame - distance in self.tracked:
+                spatial.append((self.tracked[frame - distance][0], distance - 1))
+        pointers = [(frame - t, pointer) for t, (_, pointer) in self.prompted.items()]
+        pointers += [(frame - t, self.tracked[t][1]) for t in sorted(self.tracked, reverse=True)]
+        return self.model.attend_to_memory(
+            embedding,
+            MemoryBatch(
+                tuple(features for features, _ in spatial),
+                tuple(slot for _, slot in spatial),
+                torch.stack([pointer for _, pointer in pointers], dim=1),
+                tuple(float(offset) for offset, _ in pointers),
+                config.max_pointers - 1,
+            ),
+        )

@@ -131,12 +131,14 @@ def _intensity_curve(rng: np.random.Generator, config: AugmentConfig, *, may_inv
 
 def _apply_curve(frames: NDArray[np.float32], curve: NDArray[np.float32]) -> NDArray[np.float32]:
     index = np.clip(frames * ((LEVELS - 1) / 255), 0, LEVELS - 1).astype(np.int32)
-    return np.take(curve, index)
+    changed: NDArray[np.float32] = np.take(curve, index)
+    return changed
 
 
 def _illumination(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
     field = smooth_field(rng, (size, size), int(rng.integers(1, 4)))
-    return np.clip(1 + rng.uniform(0.05, 0.25) * field, 0.3, 1.8).astype(np.float32)
+    changed: NDArray[np.float32] = np.clip(1 + rng.uniform(0.05, 0.25) * field, 0.3, 1.8).astype(np.float32)
+    return changed
 
 
 def _flicker(rng: np.random.Generator, num_frames: int) -> NDArray[np.float32]:
@@ -158,7 +160,10 @@ def _add_noise(frames: NDArray[np.float32], rng: np.random.Generator) -> NDArray
         noise *= np.float32(2 * math.sqrt(math.pi) * sigma if sigma > 0.6 else 1.6)
     if shot == 0:
         return frames + noise * np.float32(read)
-    return frames + noise * np.sqrt(np.maximum(frames, 0) * np.float32(shot**2) + np.float32(read**2))
+    changed: NDArray[np.float32] = frames + noise * np.sqrt(
+        np.maximum(frames, 0) * np.float32(shot**2) + np.float32(read**2)
+    )
+    return changed
 
 
 def _tint(frames: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -181,4 +186,5 @@ def _colour_matrix(rng: np.random.Generator) -> NDArray[np.float32]:
     matrix = matrix @ np.diag(np.exp(rng.normal(0, 0.15, 3)))
     if rng.random() < 0.3:
         matrix = matrix[:, rng.permutation(3)]
-    return matrix.astype(np.float32)
+    changed: NDArray[np.float32] = matrix.astype(np.float32)
+    return changed

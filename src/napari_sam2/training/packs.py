@@ -1,4 +1,4 @@
-"""Labelled images, movies and volumes in memory: the data packs, folders of image and label files, their object index."""
+"""Labelled images, movies and volumes in memory: data packs, folders of files, and an index of their objects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tifffile
 from scipy import ndimage
+from skimage.io import imread
 from skimage.measure import label as label_pieces
 
 from napari_sam2._errors import TrainingError
@@ -16,10 +18,22 @@ from napari_sam2._errors import TrainingError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FrameObjects", "LabelledStack", "load_folder", "load_pack", "reslice", "stretch_to_uint8"]
+__all__ = [
+    "FrameObjects",
+    "LabelledStack",
+    "group_weights",
+    "load_folder",
+    "load_pack",
+    "only_named",
+    "reslice",
+    "stretch_curve",
+    "stretch_to_uint8",
+]
 
 PERCENTILES = (0.1, 99.9)
 MIN_NATIVE_AREA = 20
+# packs of time-lapse images whose ids start anew on every frame
+UNLINKED = ("c2c12_phase_laptrack",)
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png")
 
 
@@ -83,7 +97,7 @@ class LabelledStack:
 
 
 def _index_frame(labels: NDArray[Any], trusted: frozenset[int] | None) -> FrameObjects:
-    pieces = label_pieces(labels, background=0, connectivity=2)
+    pieces: NDArray[np.int64] = label_pieces(labels, background=0, connectivity=2)  # type: ignore[no-untyped-call]
     piece_areas = np.bincount(pieces.reshape(-1))
     areas = np.bincount(labels.reshape(-1))
     boxes = ndimage.find_objects(pieces)
@@ -120,7 +134,17 @@ def stretch_to_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:
     if high <= low:
         return np.zeros(image.shape, np.uint8)
     scaled = (np.nan_to_num(image).astype(np.float32) - low) * (255.0 / (high - low))
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    levels: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return levels
+
+
+def stretch_curve(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(256,) float32 that maps the 0.1 and 99.9 percentiles of 8-bit frames to 0 and 255."""
+    cumulative = np.cumsum(np.bincount(frames.reshape(-1), minlength=256)) / frames.size
+    low, high = (int(np.searchsorted(cumulative, q / 100)) for q in PERCENTILES)
+    curve = (np.arange(256, dtype=np.float32) - low) * np.float32(255 / max(high - low, 1))
+    levels: NDArray[np.float32] = np.clip(curve, 0, 255)
+    return levels
 
 
 def load_pack(path: Path, *, drop_adjacent: bool = True) -> list[LabelledStack]:
@@ -161,9 +185,9 @@ def load_pack(path: Path, *, drop_adjacent: bool = True) -> list[LabelledStack]:
             if drop_adjacent and adjacent is not None and str(adjacent[row]):
                 continue
             group = str(kinds[row]) if kinds is not None else path.stem
-            stacks += _as_stacks(
-                pack[name], pack[name.replace("image", "labels")], f"{path.stem}/{row}", group, axes, trusted
-            )
+            item_axes = "N" + axes[1:] if path.stem in UNLINKED else axes
+            labels = pack[name.replace("image", "labels")]
+            stacks += _as_stacks(pack[name], labels, f"{path.stem}/{row}", group, item_axes, trusted)
     if not stacks:
         raise TrainingError(f"no image of {path} is left; allow adjacent images or give another pack")
     return stacks
@@ -172,8 +196,7 @@ def load_pack(path: Path, *, drop_adjacent: bool = True) -> list[LabelledStack]:
 def _as_stacks(
     image: NDArray[Any], labels: NDArray[Any], name: str, group: str, axes: str, trusted: frozenset[int] | None
 ) -> list[LabelledStack]:
-    # a rewritten note in the pack says that some time-lapse labels do not carry over frames
-    is_sequence = axes[0] in "TZ" and labels.ndim == 3 and not name.startswith("c2c12")
+    is_sequence = axes[0] in "TZ" and labels.ndim == 3
     if labels.ndim == 2:
         image, labels = image[None], labels[None]
     if image.shape[:3] != labels.shape:
@@ -268,11 +291,7 @@ def _image_files(folder: Path) -> list[Path]:
 
 def _read_image(path: Path) -> NDArray[Any]:
     if path.suffix.lower() == ".png":
-        from skimage.io import imread
-
         return np.asarray(imread(path))
-    import tifffile
-
     return np.asarray(tifffile.imread(path))
 
 

@@ -103,13 +103,13 @@ def sample_linear(
         (h, w) or (h, w, C) float32.
     """
     corner, fy, fx = _cell(image.shape[0], image.shape[1], ys, xs)
-    flat = image.reshape(-1, *image.shape[2:])
+    flat: NDArray[Any] = image.reshape(-1, *image.shape[2:])
     if image.ndim == 3:
         fy, fx = fy[..., None], fx[..., None]
-    top = np.take(flat, corner, axis=0).astype(np.float32)
+    top: NDArray[np.float32] = np.take(flat, corner, axis=0).astype(np.float32)
     top += (np.take(flat, corner + 1, axis=0) - top) * fx
     corner += np.int32(image.shape[1])
-    bottom = np.take(flat, corner, axis=0).astype(np.float32)
+    bottom: NDArray[np.float32] = np.take(flat, corner, axis=0).astype(np.float32)
     bottom += (np.take(flat, corner + 1, axis=0) - bottom) * fx
     top += (bottom - top) * fy
     return top
@@ -195,10 +195,11 @@ def mean_pool(image: NDArray[Any], width: float) -> NDArray[np.float32]:
 def _box_taps(width: float) -> NDArray[np.float64]:
     """A box of ``width`` pixels around a pixel, its ends weighted by how much of them it covers."""
     radius = max(0, math.ceil((width - 1) / 2))
-    taps = np.ones(2 * radius + 1)
+    box = np.ones(2 * radius + 1)
     if radius:
-        taps[0] = taps[-1] = (width - (2 * radius - 1)) / 2
-    return taps / taps.sum()
+        box[0] = box[-1] = (width - (2 * radius - 1)) / 2
+    taps: NDArray[np.float64] = box / box.sum()
+    return taps
 
 
 @functools.lru_cache(maxsize=256)
@@ -222,8 +223,7 @@ def spline_field(knots: NDArray[np.float32], hw: tuple[int, int]) -> NDArray[np.
     basis_y = _spline_basis(hw[0], knots.shape[0] - 3)
     basis_x = _spline_basis(hw[1], knots.shape[1] - 3)
     # a cubic spline of independent normals alone has a standard deviation of about 0.48
-    field: NDArray[np.float32] = (basis_y @ knots @ basis_x.T) * np.float32(2.1)
-    return field
+    return ((basis_y @ knots @ basis_x.T) * np.float32(2.1)).astype(np.float32, copy=False)
 
 
 def smooth_field(rng: np.random.Generator, hw: tuple[int, int], cells: int) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""From shapes to intensities: how fluorescence, phase contrast, brightfield, stains and electrons show the same objects."""
+"""From shapes to intensities: how fluorescence, phase contrast, brightfield, DIC and stains show the same objects."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def render_grey(rng: np.random.Generator, canvas: Canvas, look: GreyLook, frame:
     image += slope + look.clutter + np.float32(look.background)
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     image += noise * np.float32(look.grain) * np.sqrt(np.maximum(image, 0) + np.float32(0.15))
-    return np.clip(image, 0, 1) * np.float32(255)
+    return np.asarray(np.clip(image, 0, 1) * np.float32(255))
 
 
 def _far_blur(image: NDArray[np.float32], width: int) -> NDArray[np.float32]:
@@ -133,20 +133,25 @@ def _inside(canvas: Canvas) -> NDArray[np.float32]:
 
 
 def _ring(rho: NDArray[np.float32], middle: float, width: float) -> NDArray[np.float32]:
-    return np.exp(-(((rho - np.float32(middle)) / np.float32(width)) ** 2))
+    image: NDArray[np.float32] = np.exp(-(((rho - np.float32(middle)) / np.float32(width)) ** 2))
+    return image
 
 
 def _fluorescence(canvas: Canvas, look: GreyLook) -> NDArray[np.float32]:
     body = np.take(look.brightness, canvas.labels % MAX_IDS) * _inside(canvas)
     dome = 1 - np.float32(0.35) * np.minimum(canvas.rho, 1) ** 2
-    return np.float32(look.signal) * body * dome * np.maximum(1 + np.float32(look.texture) * canvas.texture, 0.1)
+    image: NDArray[np.float32] = (
+        np.float32(look.signal) * body * dome * np.maximum(1 + np.float32(look.texture) * canvas.texture, 0.1)
+    )
+    return image
 
 
 def _membrane(canvas: Canvas, look: GreyLook) -> NDArray[np.float32]:
     body = np.take(look.brightness, canvas.labels % MAX_IDS)
     inner = _inside(canvas) * np.float32(0.12) * np.maximum(1 + np.float32(look.texture) * canvas.texture, 0.1)
     wall = _ring(canvas.rho, 1 - look.rim, look.rim) * _inside(canvas)
-    return np.float32(look.signal) * body * (inner + wall * np.float32(0.6 + look.edge))
+    image: NDArray[np.float32] = np.float32(look.signal) * body * (inner + wall * np.float32(0.6 + look.edge))
+    return image
 
 
 def _phase(canvas: Canvas, look: GreyLook) -> NDArray[np.float32]:
@@ -154,7 +159,8 @@ def _phase(canvas: Canvas, look: GreyLook) -> NDArray[np.float32]:
     halo = _ring(canvas.rho, 1 + 0.8 * look.rim, look.rim) * np.float32(look.edge)
     rim = _ring(canvas.rho, 1 - 0.9 * look.rim, 0.8 * look.rim) * np.float32(-0.6 * look.edge)
     grains = np.float32(1.3 * look.texture) * canvas.texture * _inside(canvas)
-    return np.float32(look.signal) * body + halo + rim + grains
+    image: NDArray[np.float32] = np.float32(look.signal) * body + halo + rim + grains
+    return image
 
 
 def _brightfield(canvas: Canvas, look: GreyLook) -> NDArray[np.float32]:
@@ -162,14 +168,16 @@ def _brightfield(canvas: Canvas, look: GreyLook) -> NDArray[np.float32]:
     dark = _ring(canvas.rho, 1.0, 0.7 * look.rim) * np.float32(-look.edge)
     bright = _ring(canvas.rho, 1 - 1.8 * look.rim, 0.8 * look.rim) * np.float32(0.5 * look.edge)
     grains = np.float32(look.texture) * canvas.texture * _inside(canvas)
-    return np.float32(0.5 * look.signal) * body + dark + bright + grains
+    image: NDArray[np.float32] = np.float32(0.5 * look.signal) * body + dark + bright + grains
+    return image
 
 
 def _darkfield(canvas: Canvas, look: GreyLook) -> NDArray[np.float32]:
     body = np.take(look.brightness, canvas.labels % MAX_IDS) * _inside(canvas)
     rim = _ring(canvas.rho, 1.0, 0.9 * look.rim) * np.float32(0.5 + look.edge)
     sparks = np.maximum(canvas.texture - 1, 0) * np.float32(look.texture * 2) * _inside(canvas)
-    return np.float32(look.signal) * (0.15 * body + rim + sparks)
+    image: NDArray[np.float32] = np.float32(look.signal) * (0.15 * body + rim + sparks)
+    return image
 
 
 def _dic(canvas: Canvas, look: GreyLook) -> NDArray[np.float32]:
@@ -181,7 +189,8 @@ def _dic(canvas: Canvas, look: GreyLook) -> NDArray[np.float32]:
         relief[1:, 1:] = height[1:, 1:] - height[:-1, :-1]
     else:
         relief[1:, :-1] = height[1:, :-1] - height[:-1, 1:]
-    return relief * np.float32(6 * look.edge)
+    image: NDArray[np.float32] = relief * np.float32(6 * look.edge)
+    return image
 
 
 _CONTRASTS = {
@@ -279,4 +288,4 @@ def render_stain(
     layers = ndimage.gaussian_filter(layers, (0, look.blur, look.blur), truncate=2.5)
     image = np.exp(-(layers[0][..., None] * look.object_stain + layers[1][..., None] * look.matrix_stain))
     noise = rng.standard_normal(canvas.labels.shape, dtype=np.float32)[..., None] * np.float32(look.grain)
-    return np.clip(image * np.float32(0.96) + noise, 0, 1) * np.float32(255)
+    return np.asarray(np.clip(image * np.float32(0.96) + noise, 0, 1) * np.float32(255))

@@ -113,7 +113,7 @@ def blob_story(
     """
     area = math.pi * layout.radius**2
     planes = 2.2 if dynamics == "stack" and num_frames > 1 else 1.0
-    num = max(2, min(160, int(layout.density * planes * size**2 / area)))
+    num = max(5, min(160, int(layout.density * planes * size**2 / area)))
     centres = scatter(rng, size, num, layout.spacing * layout.radius / math.sqrt(planes), layout.clustered)
     num = len(centres)
     radii = layout.radius * np.exp(rng.normal(0, layout.radius_spread, num))

@@ -215,7 +215,8 @@ def _spindle_cells(rng: np.random.Generator, size: int, num_frames: int) -> Fram
 
 def _still_texture(tile: NDArray[np.float32], size: int, frame: int) -> NDArray[np.float32]:
     rows = (np.arange(size) + 2 * frame) % tile.shape[0]
-    return tile[rows[:, None], (np.arange(size) + frame)[None] % tile.shape[1]]
+    texture: NDArray[np.float32] = tile[rows[:, None], (np.arange(size) + frame)[None] % tile.shape[1]]
+    return texture
 
 
 SCENES: dict[str, Callable[[np.random.Generator, int, int], Frames]] = {

@@ -88,7 +88,8 @@ def random_outlines(rng: np.random.Generator, num: int, roughness: float, harmon
     waves = np.exp(1j * order[:, None] * theta)
     size = rng.normal(0, 1, (num, harmonics)) + 1j * rng.normal(0, 1, (num, harmonics))
     bumps = ((size / order**1.2) @ waves).real * roughness
-    return np.clip(1 + bumps, 0.45, 1.7).astype(np.float32)
+    drawn: NDArray[np.float32] = np.clip(1 + bumps, 0.45, 1.7).astype(np.float32)
+    return drawn
 
 
 def draw_blobs(canvas: Canvas, blobs: Blobs, tile: NDArray[np.float32], *, reach: float = 1.6) -> None:
@@ -125,9 +126,11 @@ def draw_blobs(canvas: Canvas, blobs: Blobs, tile: NDArray[np.float32], *, reach
         sector *= np.float32(NUM_ANGLES / (2 * np.pi))
         index = (sector + np.float32(NUM_ANGLES)).astype(np.int32)
         outline = np.take(blobs.outlines[n], index, mode="wrap")
-        rho = np.hypot(along / np.float32(root), across * np.float32(root)) / (outline * np.float32(radius))
+        distance = np.hypot(along / np.float32(root), across * np.float32(root))
+        rho: NDArray[np.float32] = np.divide(distance, outline * np.float32(radius), dtype=np.float32)
         spot = slice(top, bottom), slice(left, right)
-        closer = _put(canvas, spot, rho, (1 - rho) * np.float32(radius), int(blobs.ids[n]))
+        depth = ((1 - rho) * np.float32(radius)).astype(np.float32, copy=False)
+        closer = _put(canvas, spot, rho, depth, int(blobs.ids[n]))
         rows = (along[closer].astype(np.int32) + int(blobs.offsets[n, 0])) % TILE
         columns = (across[closer].astype(np.int32) + int(blobs.offsets[n, 1])) % TILE
         canvas.texture[spot][closer] = tile[rows, columns]
@@ -170,9 +173,11 @@ def draw_chains(canvas: Canvas, chains: Chains, tile: NDArray[np.float32], *, re
             sy, sx = y1 - y0, x1 - x0
             along = np.clip((dy * np.float32(sy) + dx * np.float32(sx)) / np.float32(sy * sy + sx * sx + 1e-6), 0, 1)
             half = np.float32(widths[k]) + np.float32(widths[k + 1] - widths[k]) * along
-            rho = np.hypot(dy - along * np.float32(sy), dx - along * np.float32(sx)) / half
+            distance = np.hypot(dy - along * np.float32(sy), dx - along * np.float32(sx))
+            rho: NDArray[np.float32] = np.divide(distance, half, dtype=np.float32)
             spot = slice(top, bottom), slice(left, right)
-            closer = _put(canvas, spot, rho, (1 - rho) * half, int(chains.ids[n]))
+            depth = ((1 - rho) * half).astype(np.float32, copy=False)
+            closer = _put(canvas, spot, rho, depth, int(chains.ids[n]))
             long = float(np.hypot(sy, sx)) + 1e-6
             side = (dy * np.float32(sx) - dx * np.float32(sy)) / np.float32(long)
             rows = (along[closer] * np.float32(long) + np.float32(travelled)).astype(np.int32) % TILE
@@ -225,11 +230,12 @@ def tessellate(
     # |p - s|^2 - w without |p|^2, which is the same for all seeds
     terms = np.concatenate([-2 * seeds_yx, (seeds_yx**2).sum(1, keepdims=True) - weights[:, None]], 1)
     nearest = (points @ terms.astype(np.float32).T).argmin(axis=1)
-    return owners[nearest].reshape(size, size)
+    drawn: NDArray[np.int32] = owners[nearest].reshape(size, size)
+    return drawn
 
 
 def make_tile(rng: np.random.Generator, finest: int = 64) -> NDArray[np.float32]:
-    """(TILE, TILE) periodic texture of several scales, standard deviation about 1; coarser where ``finest`` is small."""
+    """(TILE, TILE) periodic texture of several scales, deviation about 1; coarser where ``finest`` is small."""
     tile = np.zeros((TILE, TILE), np.float32)
     total = 0.0
     cells = 6

@@ -1,4 +1,4 @@
-"""Procedural planes that objects fill: epithelia with walls, and sections of neurites as an electron microscope shows them."""
+"""Procedural planes that objects fill: epithelia with walls, and neurites as an electron microscope shows them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_sam2.training.synthetic.appearance import MAX_IDS, boundary_of, draw_grey_look, render_grey
+from napari_sam2.training.synthetic.appearance import MAX_IDS, boundary_of, draw_grey_look
 from napari_sam2.training.synthetic.shapes import (
     Blobs,
     Canvas,
@@ -122,17 +122,17 @@ def membrane_clip(rng: np.random.Generator, size: int, num_frames: int) -> Frame
     thickness = size / 256 * rng.uniform(0.6, 2.2)
     bright, dark = rng.uniform(0.5, 1.2), rng.uniform(0.05, 0.35)
     if rng.random() < 0.3:
-        bright, dark = 0.05, rng.uniform(0.5, 0.9)
+        bright, dark = 0.05, rng.uniform(0.35, 0.6)
     gap = smooth_field(rng, (size, size), 3) > 1.1 if rng.random() < 0.4 else np.zeros((size, size), bool)
     strength = np.clip(1 + 0.35 * smooth_field(rng, (size, size), 8), 0.25, 2)
-    shift = rng.integers(0, 256, 2)
+    shift, grain = rng.integers(0, 256, 2), np.float32(rng.uniform(0.05, 0.25))
     images, labels = [], []
     for t in range(num_frames):
         regions = mosaic.labels(t, size)
         void = _merge_gap(regions, gap)
         wall = _soft_walls(regions, thickness) * strength
         rows, columns = np.arange(size)[:, None] + shift[0] + t, np.arange(size)[None] + shift[1]
-        fill = np.float32(dark) * np.maximum(1 + 0.3 * tile[rows % 256, columns % 256], 0)
+        fill = np.float32(dark) * np.maximum(1 + grain * tile[rows % 256, columns % 256], 0)
         body = fill * np.take(look.brightness, regions % MAX_IDS) * (regions > 0)
         amount = body * (1 - wall) + np.float32(bright) * wall
         amount[void] *= 0.25
@@ -148,7 +148,8 @@ def _merge_gap(regions: NDArray[np.int32], gap: NDArray[np.bool_]) -> NDArray[np
         inside = np.bincount(regions.reshape(-1), weights=gap.reshape(-1))
         gone = inside > 0.6 * np.maximum(areas, 1)
         regions[gone[regions]] = 0
-    return regions == 0
+    plane: NDArray[np.bool_] = regions == 0
+    return plane
 
 
 def _soft_walls(labels: NDArray[np.int32], thickness: float) -> NDArray[np.float32]:
@@ -166,7 +167,8 @@ def _expose(
     image = ndimage.gaussian_filter(amount, blur, truncate=2.5) + np.float32(background)
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     image = image + noise * np.float32(grain) * np.sqrt(np.maximum(image, 0) + np.float32(0.1))
-    return np.clip(image, 0, 1).astype(np.float32) * np.float32(255)
+    plane: NDArray[np.float32] = np.clip(image, 0, 1).astype(np.float32) * np.float32(255)
+    return plane
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,4 +262,5 @@ def _section(
     image = ndimage.gaussian_filter(image.astype(np.float32), stain.blur, truncate=2.5)
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     noise = ndimage.gaussian_filter(noise, stain.grain_width, truncate=2.0) * np.float32(1 + 2.5 * stain.grain_width)
-    return np.clip(image + np.float32(stain.grain) * noise, 0, 1) * np.float32(255)
+    plane: NDArray[np.float32] = np.clip(image + np.float32(stain.grain) * noise, 0, 1) * np.float32(255)
+    return plane

@@ -82,7 +82,7 @@ class LabelWriter:
         token = secrets.token_hex(4)
         self._partial = self.path.with_name(f".{self.path.name}.{token}.partial")
         self._target: _Target
-        with _reported(self.path, self._remove_partial):
+        with _Reported(self.path, self._remove_partial):
             if suffix.endswith("zarr"):
                 self._target = _ZarrTarget(self._partial, self._layout)
             else:
@@ -120,7 +120,7 @@ class LabelWriter:
         ids = np.unique(array)
         if int(ids[0]) < 0 or int(ids[-1]) > _MAX_ID:
             raise OutputError(f"labels from {ids[0]} to {ids[-1]} were given; allowed are 0 to {_MAX_ID}")
-        with _reported(self.path, self.discard):
+        with _Reported(self.path, self.discard):
             self._target.write(int(frame), np.ascontiguousarray(array, np.int32))
         self._written.add(int(frame))
         self._ids.update(int(i) for i in ids if i)
@@ -148,7 +148,7 @@ class LabelWriter:
         if not complete and not self._written:
             self.discard()
             return None
-        with _reported(self.path, self.discard):
+        with _Reported(self.path, self.discard):
             finished = self._target.finish(sorted(self._ids), _note(complete, self._written, self.shape[0]))
             _check_free(self.path, is_zarr=finished.is_dir(), overwrite=self._overwrite)
             _move(finished, self.path)
@@ -404,7 +404,7 @@ def _suffix(path: Path) -> str:
     raise OutputError(f"labels cannot be written to {path}; allowed suffixes are {', '.join(LABEL_SUFFIXES)}")
 
 
-def _check_axes(axes: str, shape: tuple[int, int, int]) -> str:
+def _check_axes(axes: str, shape: Sequence[int]) -> str:
     if axes not in ("ZYX", "TYX", "YX") or (axes == "YX" and shape[0] != 1):
         raise OutputError(f"axes {axes!r} were given for {shape[0]} frames; allowed are ZYX, TYX, and YX for one frame")
     if len(shape) != 3 or min(shape) < 1:
@@ -432,7 +432,7 @@ def _note(complete: bool, written: set[int], num_frames: int) -> str:
 def _move(finished: Path, path: Path) -> None:
     """Give a finished file or folder its final name, replacing what is there."""
     if not path.is_dir() and not finished.is_dir():
-        os.replace(finished, path)
+        finished.replace(path)
         return
     if not path.exists():
         finished.rename(path)
@@ -455,7 +455,7 @@ def _escaped(name: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
-class _reported:
+class _Reported:
     """Within this block, any failure cleans up, and an OSError becomes an OutputError that names the file."""
 
     def __init__(self, path: Path, clean_up: Callable[[], None]) -> None:
@@ -473,5 +473,5 @@ class _reported:
         if isinstance(error, OSError) and not isinstance(error, OutputError):
             reason = error.strerror or one_line(error)
             raise OutputError(
-                f"{self._path} cannot be written ({reason}); nothing was left there: free space or choose another folder"
+                f"{self._path} cannot be written ({reason}); nothing was left there; free space or write elsewhere"
             ) from error

@@ -214,7 +214,7 @@ def _check_fixed(axes: str, shape: tuple[int, ...], fixed: Mapping[str, int]) ->
             has = ", ".join(a for a in "TZ" if a in axes) or "none: the image has neither T nor Z"
             raise FrameError(f"fixed={{{name!r}: {index}}} was given for axes {axes}; allowed axes are {has}")
         size = shape[axes.index(axis)]
-        if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not -size <= index < size:
+        if not -size <= _integer(index, size) < size:
             raise FrameError(f"fixed={{{name!r}: {index}}} was given; {axis} has {size} planes, 0 to {size - 1}")
         checked[axis] = int(index) % size
     return checked
@@ -249,9 +249,14 @@ def _choose_channels(num_channels: int, channels: int | Sequence[int] | None, is
     if not 1 <= len(picked) <= _MAX_CHANNELS:
         raise FrameError(f"{len(picked)} channels were given; allowed are one to three")
     for channel in picked:
-        if not isinstance(channel, (int, np.integer)) or not 0 <= channel < num_channels:
+        if not 0 <= _integer(channel, num_channels) < num_channels:
             raise FrameError(
                 f"channel {channel!r} was given; the image has {num_channels} channel"
                 f"{'s' * (num_channels > 1)}, allowed are 0 to {num_channels - 1}"
             )
     return tuple(int(channel) for channel in picked)
+
+
+def _integer(index: object, otherwise: int) -> int:
+    """An index given by a user as int, or a value that is out of range where it is no integer."""
+    return int(index) if isinstance(index, (int, np.integer)) and not isinstance(index, bool) else otherwise

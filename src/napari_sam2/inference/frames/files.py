@@ -21,6 +21,7 @@ from napari_sam2.inference.frames.zarr_files import is_zarr_folder, open_zarr
 __all__ = ["IMAGE_SUFFIXES", "natural_order", "open_path"]
 
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".pnm", ".jp2", ".tga")
+_PICTURE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "TGA")  # not TIFF: tifffile reads it
 IMAGE_SUFFIXES = TIFF_SUFFIXES + _PICTURE_SUFFIXES
 
 
@@ -82,8 +83,10 @@ def _open_file(path: Path, level: int = 0) -> RawStack:
 
 
 def _read_picture(path: Path) -> NDArray[np.generic]:
+    Image.init()
+    formats = [name for name in _PICTURE_FORMATS if name in Image.OPEN]  # some are optional parts of Pillow
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=formats) as image:
             if getattr(image, "n_frames", 1) > 1:
                 warnings.warn(f"{path} holds {image.n_frames} pictures; the first is read", stacklevel=5)  # type: ignore[attr-defined]
             if image.format == "PNG" and _has_16_bit_colours(path):

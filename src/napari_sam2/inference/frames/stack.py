@@ -93,7 +93,7 @@ class RawStack:
             raise
         except READ_ERRORS as error:
             raise FrameError(
-                f"frame {frame} of {self.name} cannot be read ({one_line(error)}); the file may be damaged or incomplete"
+                f"frame {frame} of {self.name} cannot be read ({one_line(error)}); the file may be damaged"
             ) from error
         expected = (len(selection.channels), *selection.frames_shape[1:])
         if planes.shape != expected:

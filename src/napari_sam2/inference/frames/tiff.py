@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import tifffile
@@ -177,7 +177,7 @@ def _voxel_size(tif: tifffile.TiffFile) -> dict[str, Spacing]:
 
 
 def _ome_voxel_size(xml: str) -> dict[str, Spacing]:
-    pixels = next((e for e in ElementTree.fromstring(xml).iter() if e.tag.endswith("}Pixels")), None)
+    pixels = next((e for e in ET.fromstring(xml).iter() if e.tag.endswith("}Pixels")), None)
     if pixels is None:
         return {}
     found = {}

@@ -266,13 +266,8 @@ def _record(
     proposals: Proposals, index: int, run: NDArray[np.int32], box_xyxy: NDArray[np.int64], mode: OutputMode
 ) -> MaskRecord:
     rle: RLE = {"size": list(proposals.hw), "counts": run.tolist()}
-    segmentation: RLE | NDArray[np.bool_]
-    if mode == "coco_rle":
-        segmentation = compress_rle(rle)
-    else:
-        segmentation = decode_rle(rle) if mode == "binary_mask" else rle
     return MaskRecord(
-        segmentation=segmentation,
+        segmentation=_segmentation(rle, mode),
         area=rle_area(run),
         bbox=_as_xywh(box_xyxy.tolist()),
         predicted_iou=float(proposals.predicted_iou[index]),
@@ -280,6 +275,12 @@ def _record(
         stability_score=float(proposals.stability[index]),
         crop_box=_as_xywh(proposals.crops[int(proposals.crop_index[index])].box),
     )
+
+
+def _segmentation(rle: RLE, mode: OutputMode) -> RLE | NDArray[np.bool_]:
+    if mode == "binary_mask":
+        return decode_rle(rle)
+    return compress_rle(rle) if mode == "coco_rle" else rle
 
 
 def _as_xywh(box_xyxy: Sequence[int]) -> list[int]:

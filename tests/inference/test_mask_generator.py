@@ -1,0 +1,275 @@
+"""Facts about automatic masks, with a predictor whose masks follow a formula."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from napari_sam2._errors import FrameError, PromptError
+from napari_sam2.inference.label_image import masks_to_labels
+from napari_sam2.inference.mask_generator import MICRO_OPTIONS, REFERENCE_OPTIONS, SAM2AutomaticMaskGenerator
+from napari_sam2.inference.masks import decode_rle
+from napari_sam2.network.config import CONFIGS
+
+HW = (96, 144)
+DISKS = {(24, 30): 12, (60, 50): 16, (30, 110): 9, (70, 115): 14}
+"""(row, column) of each centre: radius."""
+
+
+@dataclass
+class DiskPredictor:
+    """Answers a click with the disk it lies on, a slightly larger one and a speck; elsewhere with nothing."""
+
+    model_name: str = "sam2.1_hiera_tiny"
+    debris: bool = False
+    calls: list[tuple[int, bool, bool]] = field(default_factory=list)
+    images: list[np.ndarray] = field(default_factory=list)
+    points: list[tuple[float, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.model = SimpleNamespace(config=CONFIGS[self.model_name])
+
+    def set_image(self, image: np.ndarray) -> None:
+        assert image.dtype == np.uint8
+        assert image.shape[2] == 3
+        self.images.append(image)
+
+    def predict_points(
+        self, points_xy: np.ndarray, *, multimask_output: bool = True, mask_input: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        h, w = self.images[-1].shape[:2]
+        num_masks = 3 if multimask_output else 1
+        self.calls.append((len(points_xy), multimask_output, mask_input is not None))
+        self.points += [(float(x), float(y)) for x, y in points_xy]
+        y, x = np.mgrid[:h, :w]
+        logits = np.full((len(points_xy), num_masks, h, w), -20, np.float32)
+        iou = np.full((len(points_xy), num_masks), 0.3, np.float32)
+        for i, (px, py) in enumerate(points_xy):
+            for (cy, cx), radius in DISKS.items():
+                if np.hypot(px - cx, py - cy) < radius:
+                    distance = np.hypot(y - cy, x - cx)
+                    for m in range(num_masks):
+                        logits[i, m] = 40 * (radius + (0, 1, -8)[m] - distance)
+                        iou[i, m] = 0.95 - 0.1 * m + 1e-3 * radius - 1e-5 * np.hypot(px - cx, py - cy)
+            if self.debris:
+                logits[i, :, 1, 1] = 20
+        tensor = torch.from_numpy(logits)
+        return tensor, torch.from_numpy(iou), tensor[..., ::4, ::4]
+
+
+def make_image(dtype: type = np.uint8) -> np.ndarray:
+    y, x = np.mgrid[: HW[0], : HW[1]]
+    image = np.full(HW, 20, dtype)
+    for (cy, cx), radius in DISKS.items():
+        image[np.hypot(y - cy, x - cx) <= radius] = 200
+    return image
+
+
+def make_generator(predictor: DiskPredictor | None = None, **options: object) -> SAM2AutomaticMaskGenerator:
+    options = {"points_per_side": 16, **options}
+    return SAM2AutomaticMaskGenerator(predictor or DiskPredictor(), **options)  # type: ignore[arg-type]
+
+
+def as_bytes(records: list) -> list:
+    return [{k: v.tobytes() if isinstance(v, np.ndarray) else v for k, v in r.items()} for r in records]
+
+
+def test_every_disk_is_found_once() -> None:
+    records = make_generator().generate_masks(make_image())
+    assert len(records) == len(DISKS)
+    labels = masks_to_labels(records)
+    for (cy, cx), radius in DISKS.items():
+        found = labels == labels[cy, cx]
+        assert labels[cy, cx] > 0
+        assert abs(found.sum() - np.pi * radius**2) < 0.1 * np.pi * radius**2
+
+
+def test_records_have_the_keys_and_types_of_the_reference() -> None:
+    record = make_generator().generate(make_image())[0]
+    assert set(record) == {
+        "segmentation",
+        "area",
+        "bbox",
+        "predicted_iou",
+        "point_coords",
+        "stability_score",
+        "crop_box",
+    }
+    mask = record["segmentation"]
+    assert mask.dtype == bool
+    assert mask.shape == HW
+    assert record["area"] == mask.sum()
+    ys, xs = np.nonzero(mask)
+    assert record["bbox"] == [xs.min(), ys.min(), np.ptp(xs), np.ptp(ys)]
+    assert record["crop_box"] == [0, 0, HW[1], HW[0]]
+    (point,) = record["point_coords"]
+    assert mask[round(point[1]), round(point[0])]
+    assert type(record["predicted_iou"]) is float
+    assert type(record["stability_score"]) is float
+
+
+@pytest.mark.parametrize("mode", ["uncompressed_rle", "coco_rle"])
+@pytest.mark.parametrize("crop_n_layers", [0, 1])
+def test_run_lengths_hold_the_same_masks(mode: str, crop_n_layers: int) -> None:
+    plain = make_generator(crop_n_layers=crop_n_layers).generate_masks(make_image())
+    records = make_generator(crop_n_layers=crop_n_layers, output_mode=mode).generate_masks(make_image())
+    assert len(records) == len(plain) > 0
+    for record, other in zip(records, plain, strict=True):
+        assert isinstance(record["segmentation"]["counts"], str if mode == "coco_rle" else list)
+        assert np.array_equal(decode_rle(record["segmentation"]), other["segmentation"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="defaults"),
+        pytest.param({"crop_n_layers": 1}, id="crops"),
+        pytest.param({"use_m2m": True}, id="m2m"),
+        pytest.param({"min_region_area_px": 30, "box_nms_thresh": 0.9}, id="clean"),
+        pytest.param({"pred_iou_thresh": 0, "stability_score_thresh": 0}, id="no-thresholds"),
+    ],
+)
+def test_filtered_proposals_equal_generated_masks(options: dict) -> None:
+    generator = make_generator(DiskPredictor(debris=True), **options)
+    proposals = generator.propose(make_image())
+    assert as_bytes(generator.filter(proposals)) == as_bytes(generator.generate_masks(make_image()))
+
+
+def test_thresholds_change_without_the_model() -> None:
+    predictor = DiskPredictor()
+    generator = make_generator(predictor)
+    proposals = generator.propose(make_image())
+    num_calls = len(predictor.calls)
+    counts = [len(generator.filter(proposals, pred_iou_thresh=t, box_nms_thresh=1)) for t in (0, 0.9, 0.96, 0.99)]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > counts[-1] == 0
+    assert len(predictor.calls) == num_calls
+    loose = generator.filter(proposals, pred_iou_thresh=0.96, box_nms_thresh=1)
+    tight = make_generator(pred_iou_thresh=0.96, box_nms_thresh=1.0).generate_masks(make_image())
+    assert as_bytes(loose) == as_bytes(tight)
+
+
+def test_an_image_without_objects_gives_no_records() -> None:
+    generator = make_generator(point_grids=[[[0, 0], [1, 0]]], points_per_side=None, pred_iou_thresh=0)
+    assert generator.generate_masks(make_image()) == []
+    assert len(generator.propose(make_image())) == 0
+
+
+def test_debris_goes_in_image_pixels_and_in_low_resolution_pixels() -> None:
+    speck = 1, 1
+    with_debris = make_generator(DiskPredictor(debris=True)).generate_masks(make_image())
+    assert all(record["segmentation"][speck] for record in with_debris)
+    cleaned = make_generator(DiskPredictor(debris=True), min_region_area_px=2).generate_masks(make_image())
+    assert len(cleaned) == len(DISKS)
+    assert not any(record["segmentation"][speck] for record in cleaned)
+    assert [r["predicted_iou"] for r in cleaned] == [r["predicted_iou"] for r in with_debris]
+    # low-resolution logits are sampled every 4 pixels here, so the speck is not in them, but small islands are
+    generator = make_generator(min_mask_region_area=300, pred_iou_thresh=0, stability_score_thresh=0)
+    assert len(generator.propose(make_image())) == 0
+
+
+def test_m2m_gives_every_candidate_back_once() -> None:
+    predictor = DiskPredictor()
+    make_generator(predictor, use_m2m=True, points_per_batch=100).generate_masks(make_image())
+    assert predictor.calls == [(100, True, False), (300, False, True)] * 2 + [(56, True, False), (168, False, True)]
+
+
+def test_single_masks_are_asked_for_if_wanted() -> None:
+    predictor = DiskPredictor()
+    assert len(make_generator(predictor, multimask_output=False).generate_masks(make_image())) == len(DISKS)
+    assert {call[1] for call in predictor.calls} == {False}
+
+
+def test_large_images_get_small_batches() -> None:
+    predictor = DiskPredictor()
+    generator = make_generator(predictor)
+    assert generator._batch_size((256, 256)) == 64
+    assert generator._batch_size((2048, 2048)) == 10
+    assert generator._batch_size((60_000, 60_000)) == 1
+
+
+def test_progress_counts_points_and_can_stop_the_search() -> None:
+    class StoppedError(Exception):
+        pass
+
+    seen: list[tuple[int, int]] = []
+
+    def stop(done: int, total: int) -> None:
+        seen.append((done, total))
+        if done >= 128:
+            raise StoppedError
+
+    make_generator().generate_masks(make_image(), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(64, 256), (128, 256), (192, 256), (256, 256)]
+    with pytest.raises(StoppedError):
+        make_generator().generate_masks(make_image(), progress=stop)
+    assert seen[-1] == (128, 256)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, bool], ids=["uint16", "float32", "bool"])
+def test_other_types_are_stretched_once_for_the_whole_image(dtype: type) -> None:
+    predictor = DiskPredictor()
+    make_generator(predictor, crop_n_layers=1).generate_masks(make_image(np.uint8).astype(dtype) * dtype(1))
+    whole, first = predictor.images[:2]
+    assert np.array_equal(whole[: first.shape[0], : first.shape[1]], first)
+
+
+def test_options_follow_the_model_unless_given() -> None:
+    assert (
+        SAM2AutomaticMaskGenerator(DiskPredictor()).options.points_per_side == REFERENCE_OPTIONS.points_per_side == 32
+    )
+    micro = DiskPredictor("sam2_micro")
+    assert SAM2AutomaticMaskGenerator(micro).options.point_spacing_px == MICRO_OPTIONS.point_spacing_px
+    options = SAM2AutomaticMaskGenerator(micro, points_per_side=5, pred_iou_thresh=0.0).options
+    assert (options.points_per_side, options.point_spacing_px, options.pred_iou_thresh) == (5, None, 0.0)
+    assert options.box_nms_thresh == MICRO_OPTIONS.box_nms_thresh
+
+
+def test_points_come_window_by_window_for_windowed_models() -> None:
+    predictor = DiskPredictor("sam2_micro")
+    make_generator(predictor, points_per_side=None, point_spacing_px=8).generate_masks(make_image())
+    assert len(predictor.points) == 12 * 18
+    first = np.array(predictor.points[:64])
+    assert np.ptp(first, axis=0).max() < 64
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"points_per_side": 0}, "points_per_side=0", id="no-points"),
+        pytest.param({"points_per_side": 3.5}, "points_per_side=3.5", id="half-a-point"),
+        pytest.param({"points_per_side": True}, "points_per_side=True", id="bool"),
+        pytest.param({"points_per_side": 8, "point_grids": [[[0.5, 0.5]]]}, "exactly one", id="two-sources"),
+        pytest.param({"point_spacing_px": 0.2}, "point_spacing_px=0.2", id="spacing"),
+        pytest.param({"point_spacing_px": float("nan")}, "point_spacing_px=nan", id="nan"),
+        pytest.param({"point_grids": [[[0.5, 1.5]]]}, "from 0 to 1", id="grid-outside"),
+        pytest.param({"point_grids": [[0.5, 0.5]]}, r"\(2,\)", id="grid-shape"),
+        pytest.param({"point_grids": [[[0.5, 0.5]]], "crop_n_layers": 1}, "1 point grids", id="grid-missing"),
+        pytest.param({"points_per_batch": 0}, "points_per_batch=0", id="batch"),
+        pytest.param({"pred_iou_thresh": 1.2}, "pred_iou_thresh=1.2", id="iou"),
+        pytest.param({"stability_score_thresh": -0.1}, "from 0 to 1", id="stability"),
+        pytest.param({"box_nms_thresh": float("nan")}, "box_nms_thresh=nan", id="nms-nan"),
+        pytest.param({"crop_n_layers": -1}, "crop_n_layers=-1", id="layers"),
+        pytest.param({"crop_n_points_downscale_factor": 0}, "downscale_factor=0", id="downscale"),
+        pytest.param({"min_mask_region_area": -1}, "min_mask_region_area=-1", id="area"),
+        pytest.param({"min_region_area_px": float("inf")}, "min_region_area_px=inf", id="area-inf"),
+        pytest.param({"mask_threshold": float("inf")}, "mask_threshold=inf", id="threshold"),
+        pytest.param({"output_mode": "png"}, "coco_rle", id="output"),
+    ],
+)
+def test_bad_parameters_are_refused_in_one_line(options: dict, message: str) -> None:
+    with pytest.raises(PromptError, match=message) as caught:
+        SAM2AutomaticMaskGenerator(DiskPredictor(), **options)
+    assert isinstance(caught.value, ValueError)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4, 5, 6, 3), (7,)], ids=str)
+def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(FrameError):
+        make_generator().generate_masks(np.zeros(shape, np.uint8))

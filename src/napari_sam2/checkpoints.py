@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
-from napari_sam2._errors import CheckpointError, DeviceError
-from napari_sam2.network.config import CONFIGS
+from napari_sam2._architecture import build_network
+from napari_sam2._checkpoint_files import read_weights
+from napari_sam2._devices import resolve_device, resolve_dtype
+from napari_sam2._downloads import (
+    BUNDLED_FILE,
+    BUNDLED_MODEL,
+    RELEASES,
+    ModelInfo,
+    download_model,
+    list_models,
+    model_hash,
+)
+from napari_sam2._errors import CheckpointError
 from napari_sam2.network.sam2 import SAM2
 
-if TYPE_CHECKING:
-    from torch import Tensor
+__all__ = [
+    "BUNDLED_MODEL",
+    "ModelInfo",
+    "download_model",
+    "ensure_model",
+    "list_models",
+    "load_model",
+    "model_hash",
+    "resolve_device",
+    "resolve_dtype",
+]
 
-__all__ = ["BUNDLED_MODEL", "ensure_model", "load_model"]
-
-BUNDLED_MODEL = "sam2_micro"
-_BUNDLED_FILE = Path(__file__).parent / "bundled" / "sam2_micro.safetensors"
+logger = logging.getLogger(__name__)
 
 
 def load_model(
@@ -28,44 +44,101 @@ def load_model(
     dtype: str | torch.dtype = "auto",
     image_size: int | None = None,
 ) -> SAM2:
-    """Load a network by name or file, in evaluation mode."""
-    path = _BUNDLED_FILE if str(name_or_path) == BUNDLED_MODEL else Path(name_or_path)
-    if not path.is_file():
-        if path == _BUNDLED_FILE:
-            raise CheckpointError(f"the bundled file {path.name} is missing from this installation; reinstall it")
-        raise CheckpointError(f"there is no checkpoint {str(name_or_path)!r}")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    """Load a network by name or from a file.
 
-        state: dict[str, Tensor] = load_file(path)
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state = state.get("model", state)  # type: ignore[assignment]
-    for config in CONFIGS.values():
-        with torch.device("meta"):
-            model = SAM2(config)
-        if {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in state.items()}:
-            break
-    else:
-        raise CheckpointError(f"{path} fits no known configuration")
-    model = SAM2(replace(config))
-    model.load_state_dict(state)
+    Parameters
+    ----------
+    name_or_path : str or Path, default "sam2_micro"
+        The bundled model; one of the eight released names, downloaded on first use; or a path: ``.pt`` and
+        ``.pth`` (read without running any code in them), ``.safetensors``, or a folder as saved by transformers.
+        The architecture is recognised from names and shapes.
+    device : str or torch.device, default "auto"
+        "auto": the first of CUDA, MPS and CPU that is there.
+    dtype : str or torch.dtype, default "auto"
+        "auto": bfloat16 on CUDA devices that compute it natively, float32 elsewhere. Else "float32",
+        "bfloat16", "float16" or a torch dtype.
+    image_size : int, optional
+        Side of the model's square input in pixels, a multiple of 32. Default: what the file says
+        (metadata, the ``config.json`` of transformers, 512 for files named MedSAM2*), else the configuration's.
+
+    Returns
+    -------
+    SAM2
+        In evaluation mode, on the device and in the precision asked for.
+
+    Raises
+    ------
+    CheckpointError
+        If the name is not known, or the file is missing, damaged or does not fit.
+    DownloadError
+        If the checkpoint is not here and cannot be fetched.
+    DeviceError
+        If the device or precision is not known or not to be had.
+    """
+    chosen_device = resolve_device(device)
+    chosen_dtype = resolve_dtype(dtype, chosen_device)
     if image_size is not None:
-        if image_size < 32 or image_size % 32:
-            raise CheckpointError(f"image_size={image_size} was given; allowed are multiples of 32")
-        model.image_size = image_size
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if dtype == "auto":
-        dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
-    dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
-    if not isinstance(dtype, torch.dtype):
-        raise DeviceError(f"dtype={dtype!r} was given")
-    return model.to(device=device, dtype=dtype).eval()
+        _check_image_size(image_size)
+    path = _find(name_or_path)
+    weights = read_weights(path)
+    network = build_network(weights, str(path))
+    if image_size is not None:
+        network.image_size = image_size
+    _check_image_size(network.image_size)
+    logger.info(
+        "%s: %s, image_size %d, %s on %s",
+        path,
+        network.config.name,
+        network.image_size,
+        str(chosen_dtype).removeprefix("torch."),
+        chosen_device,
+    )
+    return network.to(device=chosen_device, dtype=chosen_dtype).eval()
 
 
 def ensure_model(model: SAM2 | str | Path | None) -> SAM2:
-    """A network from what a caller gives: itself, a name or file, or None for the bundled model."""
+    """A network from whatever a caller gives.
+
+    Parameters
+    ----------
+    model : SAM2, str, Path or None
+        A network is returned as it is, in evaluation mode; a name or path goes to ``load_model``;
+        ``None`` is the bundled model.
+
+    Returns
+    -------
+    SAM2
+
+    Raises
+    ------
+    CheckpointError, DownloadError, DeviceError
+        As ``load_model``.
+    """
     if isinstance(model, SAM2):
         return model.eval()
     return load_model(BUNDLED_MODEL if model is None else model)
+
+
+def _find(name_or_path: str | Path) -> Path:
+    """The file that a name or path stands for; a name wins over a file of the same name in the working folder."""
+    name = str(name_or_path)
+    if name == BUNDLED_MODEL:
+        if not BUNDLED_FILE.is_file():
+            raise CheckpointError(
+                f"the bundled weights {BUNDLED_FILE} are missing from this installation; install napari-sam2 again"
+            )
+        return BUNDLED_FILE
+    if name in RELEASES:
+        return download_model(name)
+    path = Path(name_or_path).expanduser()
+    if not path.exists():
+        raise CheckpointError(
+            f"{name!r} is neither a file nor the name of a model; known names are "
+            f"{', '.join((BUNDLED_MODEL, *RELEASES))}"
+        )
+    return path
+
+
+def _check_image_size(image_size: int) -> None:
+    if image_size < 32 or image_size % 32:
+        raise CheckpointError(f"image_size={image_size!r} was given; allowed are positive multiples of 32")

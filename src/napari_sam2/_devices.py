@@ -1,0 +1,119 @@
+"""Which device and which precision a network runs on."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+
+import torch
+
+from napari_sam2._errors import DeviceError
+
+__all__ = ["resolve_device", "resolve_dtype"]
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """The device that a caller means.
+
+    Parameters
+    ----------
+    device : str or torch.device, default "auto"
+        "auto" is the first of CUDA, MPS and CPU that is there; else "cpu", "cuda", "cuda:1", "mps".
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    DeviceError
+        If the device is not known or not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if _num_cuda() else "mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise DeviceError(f"device={device!r} was given; allowed here are {_available()}") from error
+    if chosen.type == "cuda":
+        is_there = (chosen.index or 0) < _num_cuda()
+    elif chosen.type == "mps":
+        is_there = torch.backends.mps.is_available()
+    else:
+        is_there = chosen.type == "cpu"
+    if not is_there:
+        raise DeviceError(
+            f"device={str(device)!r} was given, but is not to be had here; allowed here are {_available()} "
+            f"(torch {torch.__version__})"
+        )
+    return chosen
+
+
+def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """The precision that a caller means on a device.
+
+    Parameters
+    ----------
+    dtype : str or torch.dtype
+        "auto": bfloat16 on CUDA devices that compute it natively, float32 elsewhere: on MPS and on older CUDA
+        devices, whose float16 may overflow. Else "float32", "bfloat16", "float16" or a floating torch dtype.
+    device : torch.device
+        Where the network will be.
+
+    Returns
+    -------
+    torch.dtype
+
+    Raises
+    ------
+    DeviceError
+        If the precision is not known or the device cannot compute it.
+
+    Warns
+    -----
+    UserWarning
+        If a CPU computes the precision only through another, so that it is slower than float32.
+    """
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" and _cuda_has_bfloat16(device) else torch.float32
+    chosen = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if not isinstance(chosen, torch.dtype) or not chosen.is_floating_point or chosen.itemsize < 2:
+        raise DeviceError(f"dtype={dtype!r} was given; allowed are auto, {', '.join(_DTYPES)}, or one as a torch dtype")
+    if device.type == "mps" and chosen == torch.float64:
+        raise DeviceError("dtype=float64 was given, which MPS cannot compute; use float32, or device='cpu'")
+    if device.type == "cpu" and chosen in (torch.bfloat16, torch.float16) and not _cpu_computes(chosen):
+        warnings.warn(
+            f"this CPU has no {str(chosen).removeprefix('torch.')} instructions: results are less exact and not "
+            "faster than with dtype='float32'",
+            stacklevel=3,
+        )
+    return chosen
+
+
+def _num_cuda() -> int:
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _available() -> str:
+    names = ["auto", "cpu"]
+    names += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(_num_cuda())]
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return ", ".join(names)
+
+
+def _cuda_has_bfloat16(device: torch.device) -> bool:
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def _cpu_computes(dtype: torch.dtype) -> bool:
+    """Whether the CPU's matrix products take this precision directly."""
+    if platform.machine().lower() in ("x86_64", "amd64", "i686", "x86"):
+        names = ["_is_avx512_bf16_supported", "_is_amx_tile_supported"]
+        if dtype == torch.float16:
+            names = ["_is_amx_fp16_supported"]
+        return any(getattr(torch.cpu, name)() for name in names if hasattr(torch.cpu, name))
+    name = "_is_mkldnn_bf16_supported" if dtype == torch.bfloat16 else "_is_mkldnn_fp16_supported"
+    return bool(getattr(torch.ops.mkldnn, name)())

@@ -1,0 +1,56 @@
+"""What the project's own files promise each other: the README's commands, what CI runs, what a release contains."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def readme_commands() -> list[str]:
+    """The lines of the README's first two shell blocks."""
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return [block.strip() for block in blocks[:2]]
+
+
+def test_readme_begins_with_one_command_to_run_and_one_to_test():
+    run, test = readme_commands()
+    assert "\n" not in run
+    assert run.endswith("napari-sam2 demo")
+    assert "\n" not in test
+    assert test.endswith("pytest")
+
+
+def test_ci_reads_its_test_command_from_the_readme():
+    shown = subprocess.run(
+        ["bash", str(ROOT / ".ci" / "run"), "--show"], capture_output=True, text=True, check=True, timeout=20
+    )
+    assert shown.stdout.strip() == readme_commands()[1]
+
+
+@pytest.mark.parametrize("command", readme_commands(), ids=["run", "test"])
+def test_readme_commands_hold_torch_to_the_tested_release(command):
+    assert "-c constraints.txt" in command
+    assert re.search(r"^torch==\d+\.\d+\.\d+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+
+
+def test_no_qt_binding_is_installed_unless_asked_for():
+    bindings = re.compile(r"^(pyqt|pyside|napari\[)", re.IGNORECASE)
+    assert not [name for name in PROJECT["dependencies"] if bindings.match(name)]
+    assert any(bindings.match(name) for name in PROJECT["optional-dependencies"]["gui"])
+
+
+def test_picture_of_the_readme_exists():
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+    assert pictures
+    assert [p for p in pictures if not p.startswith("https://") and not (ROOT / p).is_file()] == []
+
+
+def test_changelog_has_an_entry_for_what_is_not_released_yet():
+    assert re.search(r"^## \[Unreleased\]\n\n### Added", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -203,9 +203,9 @@ def _drifting(rng: np.random.Generator, view: View, num_frames: int, *, still_ca
         jitter *= rng.random() < 0.4
         jitter[0] = 0
         turn: NDArray[np.float64] = np.zeros(num_frames)
-        grow: NDArray[np.floating[Any]] = np.ones(num_frames)
+        grow: NDArray[np.float64] = np.ones(num_frames)
     else:
-        t = np.arange(num_frames)
+        t = np.arange(num_frames, dtype=np.float64)
         speed = rng.normal(0, 4.0, 2) / view.zoom
         walk = np.cumsum(rng.normal(0, 1.5, (num_frames, 2)), axis=0) / view.zoom
         jitter = speed * t[:, None] + walk - walk[0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam2.training.synthetic.appearance import draw_grey_look, render_grey
+from napari_sam2.training.synthetic.appearance import MAX_IDS, draw_grey_look, render_grey
 from napari_sam2.training.synthetic.motion import BlobLayout, blob_story
 from napari_sam2.training.synthetic.scenes import render_blobs
 from napari_sam2.training.synthetic.shapes import blank_canvas, draw_blobs, make_tile
@@ -23,7 +23,7 @@ DEMO_PLANES = 24
 
 
 def make_demo_stack(seed: int = 0) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
-    """A confocal-like z-stack of fluorescent nuclei.
+    """Confocal-like z-stack of fluorescent nuclei.
 
     Parameters
     ----------
@@ -39,10 +39,11 @@ def make_demo_stack(seed: int = 0) -> tuple[NDArray[np.uint16], NDArray[np.int32
     """
     rng = np.random.default_rng(seed)
     layout = BlobLayout(
-        radius=15, radius_spread=0.15, aspect=1.25, roughness=0.06, density=0.2, spacing=2.0, clustered=0.2
+        radius=14, radius_spread=0.12, aspect=1.25, roughness=0.06, density=0.32, spacing=2.1, clustered=0.2
     )
     look = replace(
         draw_grey_look(rng, "fluorescence", DEMO_SIZE),
+        brightness=_even_brightness(rng),
         background=0.06, signal=0.55, texture=0.16, blur=0.9, glow=0.12, grain=0.03, fade=0.008,
     )  # fmt: skip
     images, labels = render_blobs(rng, DEMO_SIZE, DEMO_PLANES, layout, look, "stack", finest=48)
@@ -51,7 +52,7 @@ def make_demo_stack(seed: int = 0) -> tuple[NDArray[np.uint16], NDArray[np.int32
 
 
 def make_dividing_cells_movie(seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """A phase-contrast movie of cells that crawl and divide.
+    """Phase-contrast movie of cells that crawl and divide.
 
     Parameters
     ----------
@@ -66,14 +67,15 @@ def make_dividing_cells_movie(seed: int = 0) -> tuple[NDArray[np.uint8], NDArray
         (20, 192, 192) int32; daughters have ids of their own.
     """
     rng = np.random.default_rng(seed)
-    layout = BlobLayout(radius=17, radius_spread=0.15, aspect=1.4, roughness=0.15, density=0.22, spacing=2.3)
+    layout = BlobLayout(radius=13, radius_spread=0.1, aspect=1.4, roughness=0.12, density=0.22, spacing=2.7)
     look = replace(
         draw_grey_look(rng, "phase", DEMO_SIZE),
+        brightness=_even_brightness(rng),
         background=0.5, signal=-0.12, texture=0.07, edge=0.28, rim=0.14, blur=0.8, grain=0.02, fade=0.0,
     )  # fmt: skip
     tile = make_tile(rng, 48)
     images, labels = [], []
-    for t, blobs in enumerate(blob_story(rng, DEMO_SIZE, 20, layout, "movie", divide=0.35)):
+    for t, blobs in enumerate(blob_story(rng, DEMO_SIZE, 20, layout, "movie", divide=0.6)):
         canvas = blank_canvas(DEMO_SIZE)
         draw_blobs(canvas, blobs, tile)
         images.append(render_grey(rng, canvas, look, t))
@@ -82,7 +84,7 @@ def make_dividing_cells_movie(seed: int = 0) -> tuple[NDArray[np.uint8], NDArray
 
 
 def make_em_stack(seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """An isotropic electron-microscopy-like volume of neurites.
+    """Isotropic electron-microscopy-like volume of neurites.
 
     Parameters
     ----------
@@ -97,5 +99,9 @@ def make_em_stack(seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         (24, 192, 192) int32, no background.
     """
     rng = np.random.default_rng(seed)
-    images, labels = electron_clip(rng, DEMO_SIZE, DEMO_PLANES)
+    images, labels = electron_clip(rng, DEMO_SIZE, DEMO_PLANES, spacing=26, grain=0.025)
     return np.rint(np.stack(images)).astype(np.uint8), np.stack(labels)
+
+
+def _even_brightness(rng: np.random.Generator) -> NDArray[np.float32]:
+    return np.exp(rng.normal(0, 0.18, MAX_IDS)).astype(np.float32)

@@ -185,10 +185,21 @@ class _Stain:
     texture: float
 
 
-def electron_clip(rng: np.random.Generator, size: int, num_frames: int) -> Frames:
-    """Neurites cut across: dark membranes, grainy cytoplasm of several greys, mitochondria and vesicles."""
+def electron_clip(
+    rng: np.random.Generator,
+    size: int,
+    num_frames: int,
+    *,
+    spacing: float | None = None,
+    grain: float | None = None,
+) -> Frames:
+    """Neurites cut across: dark membranes, grainy cytoplasm of several greys, mitochondria and vesicles.
+
+    ``spacing`` is the typical width of a neurite in pixels, ``grain`` the strength of the noise (0 to 1); drawn if
+    not given.
+    """
     scale = size / 256
-    spacing = scale * math.exp(rng.uniform(math.log(22), math.log(80)))
+    spacing = scale * math.exp(rng.uniform(math.log(22), math.log(80))) if spacing is None else spacing
     mosaic = _draw_mosaic(
         rng, size, num_frames, spacing=spacing, irregular=rng.uniform(0.5, 1.5), merge=rng.uniform(0.15, 0.5),
         pace=rng.uniform(0.01, 0.08), variety=rng.uniform(0.2, 0.9),
@@ -198,7 +209,7 @@ def electron_clip(rng: np.random.Generator, size: int, num_frames: int) -> Frame
         membrane=rng.uniform(0.1, 0.35),
         thickness=scale * rng.uniform(0.9, 2.4) * (spacing / scale / 45) ** 0.5,
         spread=rng.normal(0, rng.uniform(0.01, 0.06), MAX_IDS).astype(np.float32),
-        grain=rng.uniform(0.01, 0.08),
+        grain=rng.uniform(0.01, 0.08) if grain is None else grain,
         grain_width=scale * rng.uniform(0.4, 1.4),
         blur=scale * rng.uniform(0.4, 1.4),
         texture=rng.uniform(0.01, 0.06),

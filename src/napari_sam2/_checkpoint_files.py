@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -39,7 +40,8 @@ _UNREADABLE = (
     tarfile.TarError,
     zipfile.BadZipFile,
 )
-_SCALAR, _ARRAY = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+_SCALAR = cast("Callable[..., object]", np.float64(0).__reduce__()[0])
+_ARRAY = cast("Callable[..., object]", np.zeros(0).__reduce__()[0])
 # Training scripts save these beside the weights; none of them can run code. numpy 2 renamed two of them.
 _INERT_TYPES: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
     argparse.Namespace,
@@ -176,7 +178,7 @@ def _released_names(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]
     tensors = {key.replace("_orig_mod.", ""): tensor for key, tensor in tensors.items()}
     anchor, prefix = _find_anchor(tensors, path)
     tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
-    return from_hugging_face(tensors) if anchor == HUGGING_FACE_ANCHOR else tensors
+    return from_hugging_face(tensors, str(path)) if anchor == HUGGING_FACE_ANCHOR else tensors
 
 
 def _find_anchor(tensors: Mapping[str, Tensor], path: Path) -> tuple[str, str]:

@@ -61,13 +61,15 @@ _DOWNSAMPLER = re.compile(
 )
 
 
-def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def from_hugging_face(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     """Rename a state dict of transformers.
 
     Parameters
     ----------
     state : mapping of str to Tensor
         Keys of ``Sam2Model`` or ``Sam2VideoModel``, without a prefix.
+    source : str
+        What to call the weights in an error.
 
     Returns
     -------
@@ -81,22 +83,22 @@ def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         If the two copies of the position encoding differ.
     """
     renamed: dict[str, Tensor] = {}
-    _check_copies(state)
+    _check_copies(state, source)
     for key, tensor in state.items():
         if key == _POINTS and tensor.ndim == 2:
-            for index, row in enumerate(tensor.split(1)):
-                renamed[f"sam_prompt_encoder.point_embeddings.{index}.weight"] = row.clone()
+            for index in range(len(tensor)):
+                renamed[f"sam_prompt_encoder.point_embeddings.{index}.weight"] = tensor[index : index + 1].clone()
         else:
             renamed[_rename(key, state)] = tensor
     return renamed
 
 
-def _check_copies(state: Mapping[str, Tensor]) -> None:
+def _check_copies(state: Mapping[str, Tensor], source: str) -> None:
     first, second = (state.get(key) for key in _COPIES)
     if first is not None and second is not None and (first.shape != second.shape or bool((first != second).any())):
         raise CheckpointError(
-            f"{_COPIES[0]} and {_COPIES[1]} differ, but the network has one position encoding; "
-            "save the model again with transformers"
+            f"{_COPIES[0]} and {_COPIES[1]} differ in {source}, but the network has one position "
+            "encoding; these are no trained weights"
         )
 
 

@@ -238,6 +238,27 @@ def test_points_come_window_by_window_for_windowed_models() -> None:
     assert np.ptp(first, axis=0).max() < 64
 
 
+class WindowPredictor(DiskPredictor):
+    """Sees only rows 0 to 79 and columns 16 to 104: the two disks around columns 110 and 115 are cut off."""
+
+    def predict_points(self, points_xy: np.ndarray, **options: object) -> tuple[Tensor, Tensor, Tensor]:
+        logits, iou, low_res = super().predict_points(points_xy, **options)  # type: ignore[arg-type]
+        logits = logits.clamp(min=-31)
+        seen = torch.zeros(HW, dtype=torch.bool)
+        seen[:80, 16:105] = True
+        return logits.masked_fill(~seen, -32.0), iou, low_res
+
+
+@pytest.mark.parametrize(("model_name", "num_found"), [("sam2_micro", 2), ("sam2.1_hiera_tiny", 4)])
+def test_masks_cut_off_by_a_native_window_are_left_out(model_name: str, num_found: int) -> None:
+    generator = make_generator(WindowPredictor(model_name), stability_score_thresh=0.5, pred_iou_thresh=0.9)
+    records = generator.generate_masks(make_image())
+    assert len(records) == num_found
+    if num_found == 2:
+        centres = [tuple(np.round(np.mean(np.nonzero(r["segmentation"]), axis=1)).astype(int)) for r in records]
+        assert sorted(centres) == [(24, 30), (60, 50)]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

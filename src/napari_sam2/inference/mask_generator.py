@@ -12,6 +12,7 @@ from torch import Tensor
 
 from napari_sam2.inference.crops import Crop, crop_boxes, near_crop_edge, spatial_order
 from napari_sam2.inference.frames.intensity import image_to_rgb
+from napari_sam2.inference.image_predictor import SAM2ImagePredictor
 from napari_sam2.inference.mask_proposals import (
     MICRO_OPTIONS,
     REFERENCE_OPTIONS,
@@ -30,8 +31,11 @@ from napari_sam2.inference.masks import (
     stability_score,
     threshold_logits,
 )
+from napari_sam2.inference.transforms import OUTSIDE_LOGIT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import ArrayLike, NDArray
 
     from napari_sam2._types import MaskRecord
@@ -93,8 +97,9 @@ class SAM2AutomaticMaskGenerator:
 
     Parameters
     ----------
-    model : SAM2 or SAM2ImagePredictor, optional
-        The bundled model if not given. A predictor is used as it is, with its cache; its image changes.
+    model : SAM2, SAM2ImagePredictor, str or Path, optional
+        A network, or a name or path for ``load_model``; the bundled model if not given. A predictor is used as
+        it is, with its cache; its image changes.
     points_per_side, points_per_batch, pred_iou_thresh, stability_score_thresh, stability_score_offset, \
 mask_threshold, box_nms_thresh, crop_n_layers, crop_nms_thresh, crop_overlap_ratio, \
 crop_n_points_downscale_factor, point_grids, min_mask_region_area, output_mode, use_m2m, multimask_output, \
@@ -121,7 +126,7 @@ point_spacing_px, min_region_area_px : optional
 
     def __init__(
         self,
-        model: SAM2 | PointPredictor | None = None,
+        model: SAM2 | PointPredictor | str | Path | None = None,
         *,
         points_per_side: int | None = None,
         points_per_batch: int | None = None,
@@ -200,7 +205,7 @@ point_spacing_px, min_region_area_px : optional
     def propose(self, image: ArrayLike, *, progress: Progress | None = None) -> Proposals:
         """All candidates of an image, to be filtered as often as thresholds change; parameters as `generate_masks`.
 
-        Only empty masks and masks cut off by a crop are left out already.
+        Only empty masks, and masks cut off by a crop or by the model's native window, are left out already.
         """
         return self._propose(image, progress, only_good=False)
 
@@ -283,7 +288,10 @@ point_spacing_px, min_region_area_px : optional
         if only_good:
             good = passes_thresholds(iou.cpu().numpy(), stability.cpu().numpy(), options)
             keep &= torch.from_numpy(good).to(keep.device)
-        return _Batch(masks, mask_to_box(masks), iou, stability, points_xy).rows(keep)
+        boxes_xyxy = mask_to_box(masks)
+        if self.predictor.model.config.native_window is not None:
+            keep &= ~_is_cut_off(logits, boxes_xyxy)
+        return _Batch(masks, boxes_xyxy, iou, stability, points_xy).rows(keep)
 
     def _predict_points(
         self,
@@ -347,12 +355,24 @@ class _Collection:
         )
 
 
-def _as_predictor(model: SAM2 | PointPredictor | None) -> PointPredictor:
-    if isinstance(model, PointPredictor):
-        return model
-    from napari_sam2.inference.image_predictor import SAM2ImagePredictor
+def _is_cut_off(logits: Tensor, boxes_xyxy: Tensor) -> Tensor:
+    """Whether masks (K, H, W) touch a side of the window the model looked through, other than the image's side.
 
-    return SAM2ImagePredictor(model)
+    Beyond its window the model's logits are ``OUTSIDE_LOGIT`` exactly. The window is a rectangle around the mask,
+    so one pixel beyond each side of the mask's box tells whether the window ends there.
+    """
+    h, w = logits.shape[-2:]
+    x0, y0, x1, y1 = boxes_xyxy.unbind(1)
+    row = torch.arange(len(logits), device=logits.device)
+    is_cut = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+    for x, y in ((x0 - 1, y0), (x1 + 1, y0), (x0, y0 - 1), (x0, y1 + 1)):
+        is_inside_image = (x >= 0) & (x < w) & (y >= 0) & (y < h)
+        is_cut |= is_inside_image & (logits[row, y.clamp(0, h - 1), x.clamp(0, w - 1)] == OUTSIDE_LOGIT)
+    return is_cut
+
+
+def _as_predictor(model: SAM2 | PointPredictor | str | Path | None) -> PointPredictor:
+    return model if isinstance(model, PointPredictor) else SAM2ImagePredictor(model)
 
 
 def _given_or(value: T | None, default: T) -> T:

@@ -1,1 +1,100 @@
-"""napari-sam2."""
+"""SAM 2 for microscopy stacks and movies: click a cell once, get it in every slice.
+
+Names are resolved when they are first used: importing the package loads neither torch, napari nor Qt.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_sam2._errors import (
+        CheckpointError,
+        DeviceError,
+        DownloadError,
+        FrameError,
+        NapariSAM2Error,
+        OutputError,
+        PromptError,
+        TrainingError,
+    )
+    from napari_sam2._types import FrameResult, FrameSource, MaskPrediction, MaskRecord, Prompt
+    from napari_sam2.checkpoints import ModelInfo, download_model, list_models, load_model
+    from napari_sam2.inference.embedding_cache import EmbeddingCache
+    from napari_sam2.inference.frames import open_frames
+    from napari_sam2.inference.image_predictor import SAM2ImagePredictor
+    from napari_sam2.inference.label_image import masks_to_labels
+    from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
+    from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+
+    __version__: str
+
+__all__ = [
+    "CheckpointError",
+    "DeviceError",
+    "DownloadError",
+    "EmbeddingCache",
+    "FrameError",
+    "FrameResult",
+    "FrameSource",
+    "MaskPrediction",
+    "MaskRecord",
+    "ModelInfo",
+    "NapariSAM2Error",
+    "OutputError",
+    "Prompt",
+    "PromptError",
+    "SAM2AutomaticMaskGenerator",
+    "SAM2ImagePredictor",
+    "SAM2VideoSegmenter",
+    "TrainingError",
+    "__version__",
+    "download_model",
+    "list_models",
+    "load_model",
+    "masks_to_labels",
+    "open_frames",
+]
+
+_HOMES = {
+    **dict.fromkeys(
+        (
+            "CheckpointError",
+            "DeviceError",
+            "DownloadError",
+            "FrameError",
+            "NapariSAM2Error",
+            "OutputError",
+            "PromptError",
+            "TrainingError",
+        ),
+        "_errors",
+    ),
+    **dict.fromkeys(("FrameResult", "FrameSource", "MaskPrediction", "MaskRecord", "Prompt"), "_types"),
+    **dict.fromkeys(("ModelInfo", "download_model", "list_models"), "_downloads"),
+    "load_model": "checkpoints",
+    "EmbeddingCache": "inference.embedding_cache",
+    "open_frames": "inference.frames",
+    "SAM2ImagePredictor": "inference.image_predictor",
+    "masks_to_labels": "inference.label_image",
+    "SAM2AutomaticMaskGenerator": "inference.mask_generator",
+    "SAM2VideoSegmenter": "inference.video_segmenter",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: object = version("napari-sam2")
+    elif name in _HOMES:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -463,7 +463,10 @@ def _remedy(release: Release) -> str:
     )
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
+    """What went wrong at the bottom: the outer layers of an HTTP error only wrap it."""
+    while error.__context__ is not None:
+        error = error.__context__
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else text[:197] + "..."
 

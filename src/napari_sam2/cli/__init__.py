@@ -1,0 +1,87 @@
+"""The ``napari-sam2`` command: one file per command, errors in one line, exit codes as in ``_errors``.
+
+A command lives in a module of its own name and is a function of that name with typer annotations. Modules whose
+name begins with an underscore are no commands. What takes time to import (torch, napari_sam2.inference) is
+imported inside the function, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import pkgutil
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from napari_sam2.cli._errors import one_line_warnings, reported
+
+__all__ = ["build_app", "main"]
+
+_EPILOG = (
+    "Exit codes: 0 done, 1 unexpected error, 2 command line not understood, 3 bad input, 4 checkpoint or download, "
+    "5 device, 6 output, 130 interrupted."
+)
+_DEBUG = "--debug"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the program's name; those of the process if not given. ``--debug`` may stand anywhere.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    end = given.index("--") if "--" in given else len(given)
+    debug = _DEBUG in given[:end]
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for noisy in ("urllib3", "PIL", "numcodecs", "asyncio", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    app = build_app(debug=debug)
+    with one_line_warnings():
+        app(args=[a for a in given[:end] if a != _DEBUG] + given[end:], prog_name="napari-sam2")
+
+
+def build_app(*, debug: bool = False) -> typer.Typer:
+    """The application with every command of this folder.
+
+    Parameters
+    ----------
+    debug : bool, default False
+        Errors show their traceback.
+    """
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        epilog=_EPILOG,
+        help="SAM 2 for microscopy: segment images, and track objects through stacks and movies.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for module in pkgutil.iter_modules(__path__):
+        if not module.name.startswith("_"):
+            command = getattr(import_module(f"{__name__}.{module.name}"), module.name)
+            app.command(module.name)(reported(command, debug=debug))
+    return app
+
+
+def _show(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"napari-sam2 {version('napari-sam2')}")
+        raise typer.Exit
+
+
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_show)
+    ] = False,
+    debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of an error.")] = False,
+) -> None:
+    """SAM 2 for microscopy: segment images, and track objects through stacks and movies."""

@@ -1,0 +1,33 @@
+"""``napari-sam2 download``: fetch a released checkpoint ahead of its first use."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from napari_sam2._downloads import download_model
+
+__all__ = ["download"]
+
+
+def download(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, as listed by 'napari-sam2 models'.")],
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+) -> None:
+    """Download a released checkpoint, verify its SHA-256, and print where it lies.
+
+    A file that is present and whole is not fetched again. Ctrl-C leaves nothing behind.
+    NAPARI_SAM2_MIRROR names the address of a mirror, NAPARI_SAM2_CACHE another folder, and
+    NAPARI_SAM2_OFFLINE_FOLDER a folder to take files from without using the network.
+    """
+    from tqdm import tqdm
+
+    with tqdm(unit="B", unit_scale=True, unit_divisor=1000, desc=name, disable=quiet or None, delay=0.2) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total or None
+            bar.update(done - bar.n)
+
+        path = download_model(name, progress=show)
+    typer.echo(path)

@@ -252,9 +252,10 @@ class TestReading:
         with pytest.raises(FrameError, match="bool, integers and floats"):
             open_frames(np.zeros((4, 5), dtype))
 
-    def test_something_else_is_an_error(self):
-        with pytest.raises(FrameError, match="allowed are a path, an array"):
-            open_frames(3.5)
+    @pytest.mark.parametrize("source", [3.5, None, b"bytes", [[1], [1, 2]], []], ids=str)
+    def test_something_else_is_an_error(self, source):
+        with pytest.raises(FrameError, match="given"):
+            open_frames(source, axes="YX")
 
     def test_open_frames_are_returned_as_they_are(self):
         frames = open_frames(make_array("ZYX"), axes="ZYX")

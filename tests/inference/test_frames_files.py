@@ -139,6 +139,32 @@ class TestTIFF:
         Image.fromarray(picture).save(tmp_path / "b.tif", compression=None)
         assert np.array_equal(open_frames(tmp_path / "b.tif")[0][..., 0] > 0, picture)
 
+    @pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate"])
+    @pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "float32", "rgb"])
+    def test_common_compressions_need_no_further_package(self, tmp_path, compression, dtype):
+        stack = make_stack(4, 20, 30, 3, dtype="uint8") if dtype == "rgb" else make_stack(4, 20, 30).astype(dtype)
+        pages = [Image.fromarray(plane) for plane in stack]
+        pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:], compression=compression)
+        frames = open_frames(tmp_path / "a.tif")
+        raw = np.stack([frames.raw(t) for t in range(4)])
+        assert np.array_equal(raw, np.moveaxis(stack, -1, 1) if dtype == "rgb" else stack[:, None])
+
+    def test_planes_that_were_never_written_are_zeros_with_a_warning(self, tmp_path):
+        xml = (
+            '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+            'DimensionOrder="XYZCT" Type="uint16" SizeX="30" SizeY="20" SizeZ="3" SizeC="1" SizeT="1">'
+            '<TiffData IFD="0" FirstZ="0" PlaneCount="1"/>'
+            '<TiffData IFD="1" FirstZ="2" PlaneCount="1"/></Pixels></Image></OME>'
+        )
+        stack = make_stack(2, 20, 30)
+        with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=False) as writer:
+            for n, plane in enumerate(stack):
+                writer.write(plane, description=None if n else xml, metadata=None, contiguous=False)
+        with pytest.warns(UserWarning, match="1 of 3 planes .* are missing"):
+            frames = open_frames(tmp_path / "a.ome.tif")
+        assert np.array_equal(frames.raw(2)[0], stack[1])
+        assert not frames.raw(1).any()
+
     def test_tiles_and_pyramid_levels(self, tmp_path):
         stack = make_stack(3, 64, 96)
         with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as writer:

@@ -173,7 +173,7 @@ class TestInterruption:
         def fail(*_args, **_kwargs):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        target = label_files._ZarrTarget if suffix == ".zarr" else label_files._TiffTarget
+        target = label_files.ZarrTarget if suffix == ".zarr" else label_files.TiffTarget
         writer = LabelWriter(tmp_path / f"a{suffix}", (4, 20, 30))
         writer.write(0, ONES)
         if when == "write":

@@ -5,31 +5,25 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self, TypeAlias
+from typing import Self
 
 import numpy as np
-import tifffile
 from numpy.typing import ArrayLike, NDArray
 
 from napari_sam2._errors import FrameError, OutputError
 from napari_sam2.inference.frames.files import open_path
-from napari_sam2.inference.frames.spacing import VoxelSize, convert, unit_symbol
+from napari_sam2.inference.frames.spacing import VoxelSize
 from napari_sam2.inference.frames.stack import READ_ERRORS, one_line
 from napari_sam2.inference.frames.zarr_files import is_zarr_folder
+from napari_sam2.inference.label_formats import LabelLayout, LabelTarget, TiffTarget, ZarrTarget
 
 __all__ = ["LABEL_SUFFIXES", "LabelWriter", "read_labels"]
 
 LABEL_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
 _MAX_ID = 2**31 - 1
-_MAX_IMAGEJ_ID = 2**16 - 1
-_MAX_IMAGEJ_BYTES = 2**32 - 2**25  # offsets of a classic TIFF have 32 bits; tifffile keeps 32 MiB for metadata
-_MAX_CHUNK = 1024
-_JSON: TypeAlias = "str | int | float | Mapping[str, _JSON] | Sequence[_JSON] | None"
-_NGFF_TYPES = {"T": "time", "Z": "space", "Y": "space", "X": "space"}
 
 
 class LabelWriter:
@@ -72,7 +66,7 @@ class LabelWriter:
     ) -> None:
         self.path = Path(path).expanduser()
         self.shape = shape
-        self._layout = _Layout(self.path.name, shape, _check_axes(axes, shape), dict(voxel_size or {}))
+        self._layout = LabelLayout(self.path.name, shape, _check_axes(axes, shape), dict(voxel_size or {}))
         suffix = _suffix(self.path)
         _check_free(self.path, is_zarr=suffix.endswith("zarr"), overwrite=overwrite)
         self._overwrite = overwrite
@@ -81,12 +75,12 @@ class LabelWriter:
         self._is_open = True
         token = secrets.token_hex(4)
         self._partial = self.path.with_name(f".{self.path.name}.{token}.partial")
-        self._target: _Target
+        self._target: LabelTarget
         with _Reported(self.path, self._remove_partial):
             if suffix.endswith("zarr"):
-                self._target = _ZarrTarget(self._partial, self._layout)
+                self._target = ZarrTarget(self._partial, self._layout)
             else:
-                self._target = _TiffTarget(self._partial, self._layout, is_ome=suffix.startswith(".ome"))
+                self._target = TiffTarget(self._partial, self._layout, is_ome=suffix.startswith(".ome"))
 
     @property
     def frames_written(self) -> tuple[int, ...]:
@@ -117,13 +111,14 @@ class LabelWriter:
             raise OutputError(
                 f"labels of shape {array.shape}, {array.dtype} were given; allowed are integers {tuple(hw)}"
             )
-        ids = np.unique(array)
-        if int(ids[0]) < 0 or int(ids[-1]) > _MAX_ID:
-            raise OutputError(f"labels from {ids[0]} to {ids[-1]} were given; allowed are 0 to {_MAX_ID}")
+        low, high = int(array.min()), int(array.max())
+        if low < 0 or high > _MAX_ID:
+            raise OutputError(f"labels from {low} to {high} were given; allowed are 0 to {_MAX_ID}")
+        array = np.ascontiguousarray(array, np.int32)
         with _Reported(self.path, self.discard):
-            self._target.write(int(frame), np.ascontiguousarray(array, np.int32))
+            self._target.write(int(frame), array)
         self._written.add(int(frame))
-        self._ids.update(int(i) for i in ids if i)
+        self._ids.update(_ids_in(array, high))
 
     def close(self, complete: bool = True) -> Path | None:
         """Finish the file and give it its final name.
@@ -220,181 +215,11 @@ def read_labels(path: str | os.PathLike[str]) -> NDArray[np.int32]:
     return labels.astype(np.int32, copy=False)
 
 
-class _Layout:
-    """Shape, axes and spacing of the output."""
-
-    def __init__(
-        self, name: str, shape: tuple[int, int, int], axes: str, voxel_size: dict[str, tuple[float, str]]
-    ) -> None:
-        self.name, self.axes = name, axes
-        self.num_frames, self.hw = shape[0], shape[1:]
-        self.shape = shape if len(axes) == 3 else shape[1:]
-        self.voxel_size = {axis: voxel_size[axis] for axis in axes if axis in voxel_size}
-
-
-class _Target(Protocol):
-    def write(self, frame: int, labels: NDArray[np.int32]) -> None: ...
-
-    def finish(self, ids: list[int], note: str) -> Path:
-        """Complete the data under a temporary name and return it."""
-
-    def stop(self) -> None:
-        """Let go of open files."""
-
-
-class _ZarrTarget:
-    """An OME-NGFF 0.5 label image, one chunk row per frame."""
-
-    def __init__(self, partial: Path, layout: _Layout) -> None:
-        import zarr
-
-        self._partial, self._layout = partial, layout
-        partial.mkdir()
-        self._group = zarr.open_group(str(partial), mode="a", zarr_format=3)
-        height, width = layout.hw
-        chunks = (1, min(height, _MAX_CHUNK), min(width, _MAX_CHUNK))
-        self._array = self._group.create_array(
-            "0",
-            shape=layout.shape,
-            chunks=chunks[-len(layout.shape) :],
-            dtype="int32",
-            fill_value=0,
-            dimension_names=[axis.lower() for axis in layout.axes],
-        )
-        self._group.attrs.put({"ome": self._metadata([])})
-
-    def write(self, frame: int, labels: NDArray[np.int32]) -> None:
-        self._array[(frame, ...) if len(self._layout.shape) == 3 else ...] = labels
-
-    def finish(self, ids: list[int], note: str) -> Path:
-        self._group.attrs.update({"ome": self._metadata(ids)})
-        if note:
-            self._group.attrs["napari_sam2"] = {"note": note}
-        return self._partial
-
-    def stop(self) -> None:
-        """Nothing is held open."""
-
-    def _metadata(self, ids: list[int]) -> _JSON:
-        axes: list[_JSON] = []
-        for axis in self._layout.axes:
-            unit = self._layout.voxel_size.get(axis, (1.0, ""))[1]
-            axes.append({"name": axis.lower(), "type": _NGFF_TYPES[axis], **({"unit": unit} if unit else {})})
-        scale = [float(self._layout.voxel_size.get(axis, (1.0, ""))[0]) for axis in self._layout.axes]
-        dataset: _JSON = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": scale}]}
-        image_label: _JSON = {"properties": [{"label-value": i} for i in ids]} if ids else {}
-        return {
-            "version": "0.5",
-            "multiscales": [{"name": self._layout.name.split(".")[0], "axes": axes, "datasets": [dataset]}],
-            "image-label": image_label,
-        }
-
-
-class _TiffTarget:
-    """Compressed frames in a scratch file, from which the TIFF is written in order at the end."""
-
-    def __init__(self, partial: Path, layout: _Layout, *, is_ome: bool) -> None:
-        self._partial, self._layout, self._is_ome = partial, layout, is_ome
-        self._scratch = partial.open("xb+")
-        self._places: dict[int, tuple[int, int]] = {}  # frame -> offset and length in the scratch file
-
-    def write(self, frame: int, labels: NDArray[np.int32]) -> None:
-        packed = zlib.compress(labels.tobytes(), level=1)
-        offset = self._scratch.seek(0, os.SEEK_END)
-        self._scratch.write(packed)
-        self._scratch.flush()  # a full disk shows here
-        self._places[frame] = (offset, len(packed))
-
-    def finish(self, ids: list[int], note: str) -> Path:
-        finished = self._partial.with_name(f"{self._partial.name}.tif")
-        layout = self._layout
-        num_bytes = 2 * layout.num_frames * layout.hw[0] * layout.hw[1]
-        if self._is_ome:
-            self._save(finished, np.dtype(np.int32), "ome", _ome_metadata(layout, note))
-        elif max(ids, default=0) <= _MAX_IMAGEJ_ID and num_bytes < _MAX_IMAGEJ_BYTES:
-            self._save(finished, np.dtype(np.uint16), "imagej", _imagej_metadata(layout, note))
-        else:
-            spacing = {axis: list(pair) for axis, pair in layout.voxel_size.items()}
-            self._save(finished, np.dtype(np.int32), "shaped", {"axes": layout.axes, "spacing": spacing, "note": note})
-        self.stop()
-        return finished
-
-    def stop(self) -> None:
-        self._scratch.close()
-
-    def _save(
-        self,
-        path: Path,
-        dtype: np.dtype[np.generic],
-        kind: Literal["ome", "imagej", "shaped"],
-        metadata: dict[str, object],
-    ) -> None:
-        tifffile.imwrite(
-            path,
-            self._frames(dtype),
-            shape=self._layout.shape,
-            dtype=dtype,
-            ome=kind == "ome",
-            imagej=kind == "imagej",
-            metadata=metadata,
-            photometric="minisblack",
-            compression=None if kind == "imagej" else "zlib",  # ImageJ maps uncompressed planes only
-            resolution=_imagej_resolution(self._layout) if kind == "imagej" else None,
-        )
-
-    def _frames(self, dtype: np.dtype[np.generic]) -> Iterator[NDArray[np.generic]]:
-        for frame in range(self._layout.num_frames):
-            if frame in self._places:
-                offset, length = self._places[frame]
-                self._scratch.seek(offset)
-                plane = np.frombuffer(zlib.decompress(self._scratch.read(length)), np.int32)
-                yield plane.reshape(self._layout.hw).astype(dtype)
-            else:
-                yield np.zeros(self._layout.hw, dtype)
-
-
-def _ome_metadata(layout: _Layout, note: str) -> dict[str, object]:
-    metadata: dict[str, object] = {"axes": layout.axes}
-    if note:
-        metadata["Description"] = note
-    for axis, (value, unit) in layout.voxel_size.items():
-        name = "TimeIncrement" if axis == "T" else f"PhysicalSize{axis}"
-        metadata[name] = value
-        if unit or axis != "T":  # a time without unit is in seconds
-            metadata[f"{name}Unit"] = unit_symbol(unit)
-    return metadata
-
-
-def _imagej_unit(layout: _Layout) -> str:
-    """The one length unit of an ImageJ file: that of X, else of Y or Z; empty where there is none."""
-    return next((layout.voxel_size[axis][1] for axis in "XYZ" if axis in layout.voxel_size), "")
-
-
-def _imagej_metadata(layout: _Layout, note: str) -> dict[str, object]:
-    unit = _imagej_unit(layout)
-    metadata: dict[str, object] = {"axes": layout.axes}
-    if unit:
-        metadata["unit"] = {"micrometer": "um", "angstrom": "angstrom"}.get(unit, unit_symbol(unit))  # ASCII only
-    if note:
-        metadata["Info"] = note
-    spacing = convert(layout.voxel_size["Z"], unit) if "Z" in layout.voxel_size else None
-    if spacing is not None:
-        metadata["spacing"] = spacing
-    interval = layout.voxel_size.get("T")
-    if interval is not None:
-        seconds = convert((interval[0], interval[1] or "second"), "second")
-        if seconds is not None:
-            metadata["finterval"] = seconds
-    return metadata
-
-
-def _imagej_resolution(layout: _Layout) -> tuple[float, float] | None:
-    """Pixels per unit in x and y."""
-    unit = _imagej_unit(layout)
-    sizes = [convert(layout.voxel_size[axis], unit) for axis in "XY" if axis in layout.voxel_size]
-    if len(sizes) != 2 or sizes[0] is None or sizes[1] is None:
-        return None
-    return 1 / sizes[0], 1 / sizes[1]
+def _ids_in(labels: NDArray[np.int32], highest: int) -> list[int]:
+    """The ids of a label image, without background."""
+    can_count = highest < labels.size  # several times faster than sorting
+    ids = np.flatnonzero(np.bincount(labels.ravel())) if can_count else np.unique(labels)
+    return [int(i) for i in ids if i]
 
 
 def _suffix(path: Path) -> str:
@@ -471,7 +296,7 @@ class _Reported:
             return
         self._clean_up()
         if isinstance(error, OSError) and not isinstance(error, OutputError):
-            reason = error.strerror or one_line(error)
+            reason = error.strerror or f"{one_line(error)}; is the disk full?"  # numpy gives no errno
             raise OutputError(
                 f"{self._path} cannot be written ({reason}); nothing was left there; free space or write elsewhere"
             ) from error

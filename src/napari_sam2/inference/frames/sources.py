@@ -30,7 +30,7 @@ from napari_sam2.inference.frames.intensity import (
     to_rgb_uint8,
 )
 from napari_sam2.inference.frames.spacing import Spacing
-from napari_sam2.inference.frames.stack import LazyArray, RawStack
+from napari_sam2.inference.frames.stack import LazyArray, RawStack, one_line
 from napari_sam2.inference.frames.zarr_files import open_zarr_node
 
 if TYPE_CHECKING:
@@ -266,7 +266,10 @@ def _open_source(source: str | os.PathLike[str] | LazyArray | zarr.Group, level:
     if level:
         raise FrameError(f"level {level} was asked for; an array has one level, 0: give the level's array itself")
     if isinstance(source, (list, tuple)):
-        source = np.asarray(source)
+        try:
+            source = np.asarray(source)
+        except ValueError as error:
+            raise FrameError(f"a {type(source).__name__} was given that is no array: {one_line(error)}") from None
     if not (hasattr(source, "shape") and hasattr(source, "dtype") and hasattr(source, "__getitem__")):
         raise FrameError(
             f"a {type(source).__name__} was given; allowed are a path, an array, a zarr group or open frames"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 import threading
 import warnings
@@ -14,6 +13,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 
 from napari_sam2._errors import FrameError
 from napari_sam2.inference.frames.spacing import Spacing, unit_name
@@ -22,7 +22,6 @@ from napari_sam2.inference.frames.stack import READ_ERRORS, RawStack, one_line
 __all__ = ["TIFF_SUFFIXES", "open_tiff"]
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk")
-_logger = logging.getLogger(__name__)
 
 
 def open_tiff(path: Path, level: int = 0) -> RawStack:
@@ -72,7 +71,11 @@ def _describe(tif: tifffile.TiffFile, path: Path, level: int) -> RawStack:
         dtype = np.dtype(series.dtype).newbyteorder(tif.byteorder)
         array = ContiguousPlanes(path, offset, shape, dtype, num_leading=_first_of(axes, "YX"))
     else:
-        array = PagedPlanes(list(series.pages), shape, np.dtype(series.dtype))
+        pages = list(series.pages)
+        missing = sum(page is None for page in pages)  # OME-XML may announce planes that were never written
+        if missing:
+            warnings.warn(f"{missing} of {len(pages)} planes of {path} are missing and are read as zeros", stacklevel=5)
+        array = PagedPlanes(pages, shape, np.dtype(series.dtype))
     voxel_size = {
         axis: Spacing(spacing.value * _zoom(axis, full, series), spacing.unit)
         for axis, spacing in _voxel_size(tif).items()
@@ -140,16 +143,33 @@ class PagedPlanes:
 
     def _read_block(self, position: int) -> NDArray[np.generic]:
         shape, page = self.shape[self._num_leading :], self._pages[position]
-        if page is None:  # OME-XML may announce planes that were never written
-            _logger.warning("plane %d is missing in the file and is read as zeros", position)
+        if page is None:
             return np.zeros(shape, self.dtype)
         handle = page.parent.filehandle
         with self._lock:
             handle.open()  # the file was closed after its directory had been read
             try:
-                return np.asarray(page.asarray(maxworkers=1)).reshape(shape)
+                plane = page.asarray(maxworkers=1)
+            except ValueError as error:
+                if "imagecodecs" not in str(error):
+                    raise
+                plane = _decode_by_pillow(page, self.dtype)
             finally:
                 handle.close()
+        return np.asarray(plane).reshape(shape)
+
+
+def _decode_by_pillow(page: tifffile.TiffPage | tifffile.TiffFrame, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+    """Pixels of a page whose compression tifffile knows only with imagecodecs: LZW, JPEG and fax in common layouts."""
+    path, keyframe = page.parent.filehandle.path, page.keyframe
+    if keyframe is not None and len(page.treeindex) == 1:  # pages of a pyramid are out of Pillow's reach
+        with Image.open(path, formats=["TIFF"]) as image:
+            image.seek(page.index)
+            plane = np.asarray(image)
+        if plane.size == keyframe.size and (plane.dtype.kind, plane.dtype.itemsize) == (dtype.kind, dtype.itemsize):
+            return plane
+    compression = getattr(getattr(keyframe, "compression", None), "name", "an unusual method")
+    raise FrameError(f"{path} is compressed by {compression}, which needs another package: pip install imagecodecs")
 
 
 def _gather(

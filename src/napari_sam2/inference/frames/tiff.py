@@ -162,10 +162,11 @@ class PagedPlanes:
 def _decode_by_pillow(page: tifffile.TiffPage | tifffile.TiffFrame, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
     """Pixels of a page whose compression tifffile knows only with imagecodecs: LZW, JPEG and fax in common layouts."""
     path, keyframe = page.parent.filehandle.path, page.keyframe
-    if keyframe is not None and len(page.treeindex) == 1:  # pages of a pyramid are out of Pillow's reach
+    if keyframe is not None:
         with Image.open(path, formats=["TIFF"]) as image:
             image.seek(page.index)
             plane = np.asarray(image)
+        # a pyramid's smaller levels are out of Pillow's reach: their index finds a page of another size
         if plane.size == keyframe.size and (plane.dtype.kind, plane.dtype.itemsize) == (dtype.kind, dtype.itemsize):
             return plane
     compression = getattr(getattr(keyframe, "compression", None), "name", "an unusual method")

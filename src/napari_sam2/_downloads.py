@@ -310,6 +310,8 @@ def download_model(
 def find_local(release: Release) -> Path | None:
     """The verified file of a release on this machine, or None if it has to be fetched.
 
+    A file in the cache folder that is not what its name says is deleted.
+
     Raises
     ------
     DownloadError
@@ -324,6 +326,8 @@ def find_local(release: Release) -> Path | None:
         if found == release.sha256:
             return path
         rejected.append(f"{path} has SHA-256 {found}, not {release.sha256}")
+        if path.parent == cache_folder():
+            path.unlink(missing_ok=True)
     if offline:
         why = "; ".join(rejected) or f"{release.file_name} is neither there nor in {cache_folder()}"
         raise DownloadError(
@@ -331,7 +335,7 @@ def find_local(release: Release) -> Path | None:
             f"Put the file from {release.url} into that folder, or unset {OFFLINE_VARIABLE}"
         )
     for reason in rejected:
-        logger.warning("%s: it is fetched again", reason)
+        logger.warning("%s: it was deleted and is fetched again", reason)
     return None
 
 
@@ -432,10 +436,12 @@ class _Watcher:
 
 def _fetch_into(part: Path, url: str, release: Release, watcher: _Watcher) -> None:
     from pooch import HTTPDownloader
-    from requests import HTTPError, RequestException
+    from requests import HTTPError, RequestException, Response
     from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 
-    download = HTTPDownloader(progressbar=watcher, chunk_size=_CHUNK_BYTES)
+    responses: list[Response] = []
+    remember = {"response": lambda response, **_: responses.append(response)}
+    download = HTTPDownloader(progressbar=watcher, chunk_size=_CHUNK_BYTES, hooks=remember)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             watcher.start()
@@ -453,6 +459,10 @@ def _fetch_into(part: Path, url: str, release: Release, watcher: _Watcher) -> No
             logger.warning("attempt %d of %d to fetch %s failed: %s", attempt, _ATTEMPTS, url, _one_line(error))
         else:
             return
+        finally:
+            for response in responses:  # pooch leaves the connection open when an attempt fails
+                response.close()
+            responses.clear()
 
 
 def _remedy(release: Release) -> str:

@@ -213,12 +213,7 @@ class SAM2ImagePredictor:
         views = self._views(batch, mask_inputs)
         with torch.inference_mode():
             low, scores = self._decode(batch, views, mask_inputs, multimask=multimask_output)
-            low = clean_low_resolution(
-                low,
-                mask_threshold=self.mask_threshold,
-                max_hole_area=self.max_hole_area,
-                max_sprinkle_area=self.max_sprinkle_area,
-            )
+            low = self._cleaned(low)
             full = [masks_to_image(low[i : i + 1], view, hw)[0] for i, view in enumerate(views)]
             masks = [(m if return_logits else m > self.mask_threshold).cpu().numpy() for m in full]
         self._last_views = views
@@ -252,17 +247,20 @@ class SAM2ImagePredictor:
         views = [choose_view(p, hw, self.model.config.native_window) for p in prompts]
         with torch.inference_mode():
             low, scores = self._decode(prompts, views, inputs, multimask=multimask_output)
-            cleaned = clean_low_resolution(
-                low,
-                mask_threshold=self.mask_threshold,
-                max_hole_area=self.max_hole_area,
-                max_sprinkle_area=self.max_sprinkle_area,
-            )
+            cleaned = self._cleaned(low)
             if len(set(views)) == 1:
                 full = masks_to_image(cleaned, views[0], hw)
             else:
                 full = torch.cat([masks_to_image(cleaned[i : i + 1], view, hw) for i, view in enumerate(views)])
         return full, scores, cleaned
+
+    def _cleaned(self, low: Tensor) -> Tensor:
+        return clean_low_resolution(
+            low,
+            mask_threshold=self.mask_threshold,
+            max_hole_area=self.max_hole_area,
+            max_sprinkle_area=self.max_sprinkle_area,
+        )
 
     def _views(self, prompts: Sequence[Prompt | None], mask_inputs: Sequence[NDArray[np.float32] | None]) -> list[View]:
         """Where to look for each prompt; earlier logits are only meaningful in the view they came from."""

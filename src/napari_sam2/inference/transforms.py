@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MASK_PROMPT_LOGIT",
+    "TARGET_EXTENT",
     "View",
     "choose_view",
     "image_to_model",
@@ -35,7 +36,7 @@ _MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as the encoder was trained
 _STD = (0.229, 0.224, 0.225)
 MASK_PROMPT_LOGIT = 10.0  # a mask given as a prompt becomes logits of +- this
 OUTSIDE_LOGIT = -32.0  # of pixels that the model did not see
-_TARGET_EXTENT = 0.24  # of the model's input: what an object of known size should fill
+TARGET_EXTENT = 0.24  # of the model's input: what an object of known size should fill
 _SMALLEST_WINDOW = 32  # image pixels: closer than this there is nothing more to see
 
 
@@ -91,7 +92,7 @@ def choose_view(prompt: Prompt, hw: tuple[int, int], native_window: int | None) 
     if native_window is None:
         return whole_view(hw)
     extent = _extent_of(prompt)
-    side = extent.side / _TARGET_EXTENT if extent.is_size_known else max(native_window, 2 * extent.side)
+    side = extent.side / TARGET_EXTENT if extent.is_size_known else max(native_window, 2 * extent.side)
     return view_for_extent((extent.x, extent.y), side, hw)
 
 
@@ -155,7 +156,7 @@ def image_to_model(rgb: NDArray[np.uint8], view: View, size: int, *, device: tor
         crop = np.pad(crop, ((y0 - view.y, view.y + view.height - y1), (x0 - view.x, view.x + view.width - x1), (0, 0)))
     if pil_bicubic:
         crop = np.asarray(Image.fromarray(crop).resize((size, size)))
-    pixels = torch.from_numpy(np.ascontiguousarray(crop)).to(device).permute(2, 0, 1)[None].float() / 255  # -> (1, C, H, W)
+    pixels = torch.from_numpy(crop.astype(np.float32)).to(device).permute(2, 0, 1)[None] / 255  # (H, W, C) -> (1, C, H, W)
     if pixels.shape[-2:] != (size, size):
         pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
     mean = torch.tensor(_MEAN, device=device)[:, None, None]

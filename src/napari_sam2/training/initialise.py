@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
@@ -12,6 +14,7 @@ from napari_sam2.network.sam2 import SAM2
 __all__ = ["initialise"]
 
 _QUERY_KEY_GAIN = 2.5
+_FINEST_FREQUENCY = 6.0  # of the prompt encoding, relative to SAM's: the position frame is larger than the input
 
 
 @torch.no_grad()
@@ -59,6 +62,11 @@ def initialise(model: SAM2, seed: int) -> None:
     for cross in crosses:
         cross.q_proj.weight.mul_(_QUERY_KEY_GAIN)
         cross.k_proj.weight.copy_(cross.q_proj.weight)
+    matrix = model.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+    normal(matrix, 1.0)
+    matrix.mul_(torch.logspace(0, math.log10(_FINEST_FREQUENCY), matrix.shape[1]))
+    for lateral in model.image_encoder.neck.convs:
+        lateral.conv.weight.mul_(0.3)  # position must not drown in content while nothing is learned yet
     for mlp in model.sam_mask_decoder.output_hypernetworks_mlps:
         mlp.layers[-1].bias.fill_(-0.02)
     model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(2.0)

@@ -1,0 +1,331 @@
+"""Objects meet frames: a prompt is answered, a tracked frame is segmented, memories are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_sam2._types import FrameResult, Prompt
+from napari_sam2.inference.batch_tracking import (
+    attend,
+    batches_alike,
+    bytes_per_object,
+    encode_memories,
+    to_frame_memories,
+)
+from napari_sam2.inference.following import extent_in_image, follow, look_again
+from napari_sam2.inference.frame_encoder import FrameEncoder
+from napari_sam2.inference.masks import fill_holes_in_scores
+from napari_sam2.inference.memory_bank import FrameMemory
+from napari_sam2.inference.tracked_object import PromptedFrame, TrackedObject, grew, is_same
+from napari_sam2.inference.transforms import (
+    MASK_PROMPT_LOGIT,
+    View,
+    choose_view,
+    mask_to_model,
+    masks_to_image,
+    prompts_to_model,
+)
+from napari_sam2.network.features import FrameSegmentation, ImageEmbedding
+
+__all__ = ["ObjectFrames", "TrackingSettings"]
+
+_LOGIT_LIMIT = 32.0  # of logits fed back to the decoder
+_ABSENT_CLAMP = -10.0  # logit of a pixel that another object won
+_CPU_BATCH_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class TrackingSettings:
+    """How frames are segmented; see ``SAM2VideoSegmenter`` for the meaning of the fields."""
+
+    reference_behaviour: bool
+    corrections_stick: bool
+    memory_dtype: torch.dtype
+    fill_hole_area: float
+    keep_apart: bool
+    batch_bytes: int | None
+
+
+class ObjectFrames:
+    """Segments objects on frames of one stack.
+
+    Parameters
+    ----------
+    encoder : FrameEncoder
+        The stack, as embeddings.
+    settings : TrackingSettings
+        How.
+    """
+
+    def __init__(self, encoder: FrameEncoder, settings: TrackingSettings) -> None:
+        self.encoder = encoder
+        self.model = encoder.model
+        self.settings = settings
+        self.num_frames, height, width = encoder.frames.shape
+        self.hw = (height, width)
+
+    # ------------------------------------------------------------------ prompts
+    def prompt(self, tracked: TrackedObject, frame: int, prompt: Prompt) -> FrameResult:
+        """Answer the whole prompt of one object on one frame, and keep it."""
+        settings = self.settings
+        old = tracked.prompts.get(frame)
+        if old is not None and is_same(prompt, old.prompt) and not settings.reference_behaviour:
+            return self._render(frame, [tracked])
+        base = old.base if old is not None else self._tracked_logits(tracked, frame)
+        feedback = self._feedback(tracked, frame, prompt, old, base)
+        view = feedback[0] if feedback is not None else choose_view(prompt, self.hw, self.model.config.native_window)
+        if len(prompt.points) == 0 and prompt.box is None and prompt.mask is not None:
+            found = self._adopt(frame, prompt.mask, view)
+        else:
+            logits = None if feedback is None else feedback[1]
+            found = self._decode(tracked, frame, prompt, view, logits)
+            better = self._better_view(found, view) if logits is None else None
+            if better is not None:
+                view = better
+                found = self._decode(tracked, frame, prompt, view, None)
+        is_conditioning = settings.corrections_stick or not tracked.was_tracked(frame)
+        found = found._replace(logits=self._filled(found.logits))
+        (memory,) = to_frame_memories(
+            found, None, [view], frame=frame, reverse=tracked.was_reverse(frame), is_conditioning=is_conditioning
+        )
+        tracked.bank.add(memory)
+        tracked.prompts[frame] = PromptedFrame(prompt, base, view)
+        return self._render(frame, [tracked])
+
+    def _tracked_logits(self, tracked: TrackedObject, frame: int) -> tuple[View, Tensor] | None:
+        """What tracking had found on a frame that is prompted now for the first time."""
+        memory = tracked.bank.at(frame)
+        if memory is not None:
+            return memory.view, memory.logits
+        return tracked.past.logits(frame) if frame in tracked.past else None
+
+    def _feedback(
+        self,
+        tracked: TrackedObject,
+        frame: int,
+        prompt: Prompt,
+        old: PromptedFrame | None,
+        base: tuple[View, Tensor] | None,
+    ) -> tuple[View, Tensor] | None:
+        """Earlier logits to refine: of a smaller prompt if this one grew, otherwise what tracking had found."""
+        memory = tracked.bank.at(frame)
+        given = base
+        if memory is not None and (self.settings.reference_behaviour or (old is not None and grew(prompt, old.prompt))):
+            given = (memory.view, memory.logits)
+        if given is None or not _contains(given[0], prompt):
+            return None
+        return given[0], given[1].clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+
+    def _better_view(self, found: FrameSegmentation, view: View) -> View | None:
+        if not view.is_native:
+            return None
+        return look_again(extent_in_image(_as_mask(found.logits[0, 0]), view), view, self.hw)
+
+    def _adopt(self, frame: int, mask: NDArray[np.bool_], view: View) -> FrameSegmentation:
+        coverage = mask_to_model(mask, view, self.model.image_size, device=self.model.device)
+        return self.model.adopt_mask(self.encoder.embed(frame, view), (coverage >= 0.5).float())
+
+    def _decode(
+        self, tracked: TrackedObject, frame: int, prompt: Prompt, view: View, feedback: Tensor | None
+    ) -> FrameSegmentation:
+        model = self.model
+        embedding = self.encoder.embed(frame, view)
+        low = None if feedback is None else feedback[0, 0].float().cpu().numpy()
+        model_prompt = prompts_to_model([prompt], [view], model.image_size, device=model.device, mask_inputs=[low])
+        num_points = len(prompt.points) + (2 if prompt.box is not None else 0)
+        return model.segment_frame(
+            self._prompt_features(tracked, frame, embedding), embedding.high_res, model_prompt, multimask=num_points <= 1
+        )
+
+    def _prompt_features(self, tracked: TrackedObject, frame: int, embedding: ImageEmbedding) -> Tensor:
+        """A tracked frame remembers what led to it; a frame prompted first knows only itself."""
+        if not tracked.was_tracked(frame):
+            return self.model.without_memory(embedding)
+        if not self.settings.reference_behaviour:
+            self._encode_prompted([tracked])
+        others = [t for t, m in tracked.bank.prompted.items() if m.features is not None]
+        own = () if self.settings.reference_behaviour else (frame,)
+        if not set(others) - set(own):
+            return self.model.without_memory(embedding)
+        recall = tracked.bank.recall(
+            frame, reverse=tracked.was_reverse(frame), num_frames=self.num_frames, leave_out=own
+        )
+        return attend(self.model, embedding, [recall], num_frames=self.num_frames)
+
+    # ------------------------------------------------------------------ tracking
+    def advance(
+        self, active: Sequence[TrackedObject], frame: int, *, reverse: bool, return_logits: bool
+    ) -> FrameResult:
+        """Segment one frame for all active objects, and remember it; nothing is kept unless all succeed."""
+        self._encode_prompted(active)
+        moving = [tracked for tracked in active if frame not in tracked.bank.prompted]
+        memories = self._track(moving, frame, reverse=reverse)
+        for tracked, memory in zip(moving, memories, strict=True):
+            tracked.bank.add(memory)
+            tracked.past.add(frame, memory.view, _as_mask(memory.logits[0, 0]))
+        for tracked in active:
+            tracked.mark_tracked(frame, reverse=reverse)
+        return self._render(frame, active, return_logits=return_logits)
+
+    def _track(self, moving: Sequence[TrackedObject], frame: int, *, reverse: bool) -> list[FrameMemory]:
+        """New memories of objects that were not prompted here, in their order."""
+        if not moving:
+            return []
+        views = {t.object_id: self._next_view(t, frame, reverse=reverse) for t in moving}
+        embeddings = {view: self.encoder.embed(frame, view) for view in dict.fromkeys(views.values())}
+        recalls = [(t, t.bank.recall(frame, reverse=reverse, num_frames=self.num_frames)) for t in moving]
+        batches = batches_alike(recalls, max_objects=self.objects_per_batch())
+        raw: dict[int, FrameMemory] = {}
+        for batch in batches:
+            batch_views = [views[tracked.object_id] for tracked, _ in batch]
+            embedding = _rows(embeddings, batch_views)
+            features = attend(self.model, embedding, [recall for _, recall in batch], num_frames=self.num_frames)
+            found = self.model.segment_frame(features, embedding.high_res, None, multimask=True)
+            split = to_frame_memories(found, None, batch_views, frame=frame, reverse=reverse, is_conditioning=False)
+            raw |= {tracked.object_id: memory for (tracked, _), memory in zip(batch, split, strict=True)}
+        seen = self._apart(raw) if self.settings.keep_apart and len(raw) > 1 else {i: m.logits for i, m in raw.items()}
+        done: dict[int, FrameMemory] = {}
+        for batch in batches:
+            ids = [tracked.object_id for tracked, _ in batch]
+            features = encode_memories(
+                self.model,
+                _rows(embeddings, [views[i] for i in ids]),
+                torch.cat([seen[i] for i in ids]),
+                torch.cat([raw[i].object_score for i in ids]),
+                binarise=False,
+                dtype=self.settings.memory_dtype,
+            )
+            for row, i in enumerate(ids):
+                done[i] = replace(raw[i], logits=self._filled(raw[i].logits), features=features[row : row + 1])
+        return [done[tracked.object_id] for tracked in moving]
+
+    def _next_view(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> View:
+        """Where to look for an object, given where it was on the frame tracked before."""
+        before = tracked.bank.at(frame + (1 if reverse else -1))
+        if before is None:
+            nearest = min(tracked.bank.prompted, key=lambda t: abs(t - frame))
+            before = tracked.bank.prompted[nearest]
+        if not before.view.is_native:
+            return before.view
+        return follow(extent_in_image(_as_mask(before.logits[0, 0]), before.view), before.view, self.hw)
+
+    def _apart(self, memories: dict[int, FrameMemory]) -> dict[int, Tensor]:
+        """Logits of each object at the model's size, with the pixels that another object won pushed below zero."""
+        full = torch.cat([masks_to_image(m.logits, m.view, self.hw) for m in memories.values()])  # (O, 1, H, W)
+        winner = full.argmax(dim=0, keepdim=True)
+        rank = torch.arange(len(full), device=full.device)[:, None, None, None]
+        full = torch.where(rank == winner, full, full.clamp(max=_ABSENT_CLAMP))
+        size = self.model.image_size
+        return {
+            object_id: _cut_out(full[i : i + 1], memory.view, size)
+            for i, (object_id, memory) in enumerate(memories.items())
+        }
+
+    def _encode_prompted(self, active: Sequence[TrackedObject]) -> None:
+        """Give prompted frames their spatial memory, once their prompt is final: before anything reads it."""
+        for tracked in active:
+            for memory in (*tracked.bank.prompted.values(), *tracked.bank.tracked.values()):
+                if memory.features is None and memory.frame in tracked.prompts:
+                    features = encode_memories(
+                        self.model,
+                        self.encoder.embed(memory.frame, memory.view),
+                        self._prompted_logits(tracked, memory),
+                        memory.object_score,
+                        binarise=True,
+                        dtype=self.settings.memory_dtype,
+                    )
+                    tracked.bank.add(replace(memory, features=features))
+
+    def _prompted_logits(self, tracked: TrackedObject, memory: FrameMemory) -> Tensor:
+        """Logits that the memory of a prompted frame is made from: the user's own pixels where there are any."""
+        mask = self._own_mask(tracked, memory.frame)
+        if mask is None:
+            return memory.logits
+        coverage = mask_to_model(mask, memory.view, self.model.image_size, device=self.model.device)
+        return (2 * coverage - 1) * MASK_PROMPT_LOGIT
+
+    def _own_mask(self, tracked: TrackedObject, frame: int) -> NDArray[np.bool_] | None:
+        """The user's mask, if it is all that was said on the frame and stays as it is."""
+        if self.settings.reference_behaviour or frame not in tracked.prompts or frame not in tracked.bank.prompted:
+            return None
+        prompt = tracked.prompts[frame].prompt
+        return prompt.mask if len(prompt.points) == 0 and prompt.box is None else None
+
+    def objects_per_batch(self) -> int:
+        """How many objects go through the network together, within the memory budget."""
+        budget = self.settings.batch_bytes
+        if budget is None:
+            budget = _CPU_BATCH_BYTES
+            if self.model.device.type == "cuda":
+                budget = torch.cuda.mem_get_info(self.model.device)[0] // 2
+        return max(1, budget // bytes_per_object(self.model))
+
+    # ------------------------------------------------------------------ results
+    def _filled(self, logits: Tensor) -> Tensor:
+        return fill_holes_in_scores(logits, self.settings.fill_hole_area) if self.settings.fill_hole_area else logits
+
+    def _render(self, frame: int, objects: Sequence[TrackedObject], *, return_logits: bool = False) -> FrameResult:
+        """The kept memories of a frame at the size of the image."""
+        memories = [(tracked, tracked.bank.at(frame)) for tracked in objects]
+        planes = [self._plane(tracked, memory) for tracked, memory in memories if memory is not None]
+        logits = torch.cat(planes).cpu().numpy() if planes else np.zeros((0, *self.hw), np.float32)
+        held = [memory for _, memory in memories if memory is not None]
+        iou = torch.cat([m.iou for m in held]).cpu().numpy() if held else np.zeros(0, np.float32)
+        score = torch.cat([m.object_score[:, 0] for m in held]).cpu().numpy() if held else np.zeros(0, np.float32)
+        return FrameResult(
+            frame=frame,
+            object_ids=tuple(tracked.object_id for tracked, memory in memories if memory is not None),
+            masks=logits > 0,
+            iou_scores=iou,
+            object_scores=score,
+            logits=logits if return_logits else None,
+            is_prompted=tuple(frame in tracked.bank.prompted for tracked, memory in memories if memory is not None),
+        )
+
+    def _plane(self, tracked: TrackedObject, memory: FrameMemory) -> Tensor:
+        """(1, H, W) float32 logits of one object."""
+        mask = self._own_mask(tracked, memory.frame)
+        if mask is not None:
+            own = torch.from_numpy(mask).to(self.model.device).float()
+            return ((2 * own - 1) * MASK_PROMPT_LOGIT)[None]
+        return masks_to_image(memory.logits, memory.view, self.hw)[0]
+
+
+def _rows(embeddings: dict[View, ImageEmbedding], views: Sequence[View]) -> ImageEmbedding:
+    """One embedding per object, or a single one where all look at the same view."""
+    if len(set(views)) == 1:
+        return embeddings[views[0]]
+    rows = [embeddings[view] for view in views]
+    high_res = (torch.cat([row.high_res[0] for row in rows]), torch.cat([row.high_res[1] for row in rows]))
+    return ImageEmbedding(torch.cat([row.embed for row in rows]), high_res)
+
+
+def _as_mask(logits: Tensor) -> NDArray[np.bool_]:
+    mask: NDArray[np.bool_] = (logits > 0).cpu().numpy()
+    return mask
+
+
+def _contains(view: View, prompt: Prompt) -> bool:
+    """Whether the whole prompt lies inside the view."""
+    corners = prompt.points if prompt.box is None else np.concatenate((prompt.points, prompt.box.reshape(2, 2)))
+    if not view.is_native or not len(corners):
+        return True
+    low, high = np.array((view.x, view.y)), np.array((view.x + view.width, view.y + view.height))
+    return bool((corners >= low - 0.5).all() and (corners <= high).all())
+
+
+def _cut_out(full: Tensor, view: View, size: int) -> Tensor:
+    """Logits (1, 1, H, W) of the image -> (1, 1, S, S) of a view; what lies outside the image is background."""
+    h, w = full.shape[-2:]
+    padding = (max(-view.x, 0), max(view.x + view.width - w, 0), max(-view.y, 0), max(view.y + view.height - h, 0))
+    padded = F.pad(full, padding, value=_ABSENT_CLAMP)
+    x, y = view.x + padding[0], view.y + padding[2]
+    cut = padded[..., y : y + view.height, x : x + view.width]
+    return F.interpolate(cut, size=(size, size), mode="bilinear", align_corners=False)

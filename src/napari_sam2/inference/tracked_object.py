@@ -1,0 +1,106 @@
+"""One object of a stack: what the user said about it, frame by frame, and what it remembers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from napari_sam2._types import Prompt
+from napari_sam2.inference.memory_bank import MemoryBank, PastMasks
+from napari_sam2.inference.transforms import View
+
+__all__ = ["PromptedFrame", "TrackedObject", "grew", "is_same"]
+
+
+@dataclass(frozen=True, eq=False)
+class PromptedFrame:
+    """The prompt of one frame and what it was answered from.
+
+    Attributes
+    ----------
+    prompt : Prompt
+        The whole prompt of the frame.
+    base : tuple of (View, Tensor) or None
+        What tracking had found on the frame before it was prompted: (1, 1, h, w) logits and their view.
+    view : View
+        What the model saw.
+    """
+
+    prompt: Prompt
+    base: tuple[View, Tensor] | None
+    view: View
+
+
+class TrackedObject:
+    """Prompts, memories and passes of one object.
+
+    Parameters
+    ----------
+    object_id : int
+        Positive identifier, the value in label images.
+    bank : MemoryBank
+        Its memories.
+    num_frames : int
+        Length of the stack.
+    """
+
+    def __init__(self, object_id: int, bank: MemoryBank, num_frames: int) -> None:
+        self.object_id = object_id
+        self.bank = bank
+        self.prompts: dict[int, PromptedFrame] = {}
+        self.past = PastMasks()
+        self._passes = np.zeros(num_frames, np.uint8)  # 0 never tracked, 1 forwards, 2 backwards
+
+    def mark_tracked(self, frame: int, *, reverse: bool) -> None:
+        """Note that a pass went over the frame, prompted or not."""
+        self._passes[frame] = 2 if reverse else 1
+
+    def was_tracked(self, frame: int) -> bool:
+        """Whether a pass went over the frame since the object was last cleared."""
+        return bool(self._passes[frame])
+
+    def was_reverse(self, frame: int) -> bool:
+        """Direction of the last pass over the frame."""
+        return bool(self._passes[frame] == 2)
+
+    def forget_frame(self, frame: int) -> None:
+        """Take back the prompt of a frame; what was tracked from it is forgotten too."""
+        self.prompts.pop(frame, None)
+        self.bank.forget(frame)
+        self.bank.forget_tracked()
+        self.past.forget()
+        self._passes[:] = 0
+
+
+def is_same(a: Prompt, b: Prompt) -> bool:
+    """Whether two prompts say the same."""
+    return (
+        np.array_equal(a.points, b.points)
+        and np.array_equal(_labels(a), _labels(b))
+        and _equal(a.box, b.box)
+        and _equal(a.mask, b.mask)
+    )
+
+
+def grew(new: Prompt, old: Prompt) -> bool:
+    """Whether ``new`` says all that ``old`` said, and more."""
+    count = len(old.points)
+    return (
+        len(new.points) >= count
+        and np.array_equal(new.points[:count], old.points)
+        and np.array_equal(_labels(new)[:count], _labels(old))
+        and (old.box is None or _equal(new.box, old.box))
+        and (old.mask is None or _equal(new.mask, old.mask))
+        and not is_same(new, old)
+    )
+
+
+def _labels(prompt: Prompt) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    assert prompt.labels is not None
+    return prompt.labels
+
+
+def _equal(a: np.ndarray | None, b: np.ndarray | None) -> bool:  # type: ignore[type-arg]
+    return (a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b))

@@ -1,0 +1,136 @@
+"""The video path equals the reference: prompts, tracking, corrections, turning back, mask prompts, occlusion."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+
+pytestmark = [pytest.mark.parity, pytest.mark.slow]
+
+BF16_LOGITS, BF16_FLIPS = 0.15, 60
+FP32_LOGITS, FP32_FLIPS = 1e-3, 0
+
+
+def make_segmenter(model, frames, **over):
+    options = {"reference_behaviour": True, "corrections_stick": False, "fill_hole_area": 0.0} | over
+    segmenter = SAM2VideoSegmenter(model, **options)
+    segmenter.set_video(frames)
+    return segmenter
+
+
+def compare(segmenter, golden, step, object_ids, *, logits=BF16_LOGITS, flips=BF16_FLIPS, frame, only_flips=False):
+    """Low-resolution logits, presence and pointer of each object against one step of a golden file."""
+    for object_id in object_ids:
+        memory = segmenter._objects[object_id].bank.at(frame)
+        prefix = f"{step}/obj{object_id}/"
+        found = memory.logits[0, 0].float().numpy()
+        sign = np.unpackbits(golden[prefix + "pred_masks_sign_packed"], count=found.size).reshape(found.shape)
+        assert ((found > 0) != sign.astype(bool)).sum() <= flips, prefix
+        if only_flips:
+            continue
+        assert np.abs(found[::2, ::2] - golden[prefix + "pred_masks_slice_2"]).max() <= logits, prefix
+        assert abs(float(memory.object_score) - float(golden[prefix + "object_score"][0])) <= 0.1 * logits, prefix
+        assert np.abs(memory.pointer[0].numpy() - golden[prefix + "obj_ptr"]).max() <= max(0.3 * logits, 1e-4), prefix
+        if memory.features is not None and prefix + "maskmem_slice_8" in golden:
+            stored = memory.features[0, :, ::8, ::8].float().numpy()
+            assert np.abs(stored - golden[prefix + "maskmem_slice_8"]).max() <= max(2 * logits, 1e-2), prefix
+
+
+def click_and_box(segmenter):
+    segmenter.add_clicks(0, [(150, 100)], [1], object_id=1)
+    segmenter.add_clicks(2, [], [], object_id=2, box=(60, 40, 200, 160))
+
+
+def disc():
+    y, x = np.mgrid[:192, :320]
+    return (x - 150) ** 2 + (y - 100) ** 2 <= 45**2
+
+
+def test_prompts_tracking_correction_and_turning_back_equal_the_reference(seeded_model, bedroom, golden):
+    forward, correction = golden("video_tiny_forward"), golden("video_tiny_correction")
+    as_cond = golden("video_tiny_correction_as_cond")
+    segmenter = make_segmenter(seeded_model("sam2.1_hiera_tiny"), bedroom)
+    click_and_box(segmenter)
+    compare(segmenter, forward, "a_click_f0", [1], frame=0, logits=1e-3, flips=0)
+    compare(segmenter, forward, "b_box_f2", [2], frame=2, logits=1e-3, flips=0)
+    frames = []
+    for result in segmenter.propagate_masklets(0, return_logits=True):
+        compare(segmenter, forward, f"c_forward/f{result.frame}", [1, 2], frame=result.frame)
+        expected = forward[f"c_forward/f{result.frame}/video_res_slice_4"]
+        assert np.abs(result.logits[:, ::4, ::4] - expected).max() < BF16_LOGITS
+        frames.append(result.frame)
+    assert frames == list(range(8))
+    after_forward = copy.deepcopy(segmenter._objects)
+
+    segmenter.add_clicks(4, [(90, 60)], [0], object_id=1)
+    compare(segmenter, correction, "d_neg_f4", [1], frame=4)
+    for result in segmenter.propagate_masklets(0):
+        compare(segmenter, correction, f"e_repropagate/f{result.frame}", [1, 2], frame=result.frame)
+    for result in segmenter.propagate_masklets(4, reverse=True):
+        compare(segmenter, correction, f"f_reverse/f{result.frame}", [1, 2], frame=result.frame)
+    assert result.frame == 0
+
+    sticking = make_segmenter(seeded_model("sam2.1_hiera_tiny"), bedroom, corrections_stick=True)
+    sticking.cache = segmenter.cache
+    sticking._objects = after_forward
+    sticking.add_clicks(4, [(90, 60)], [0], object_id=1)
+    compare(sticking, as_cond, "d_neg_f4", [1], frame=4)
+    for result in sticking.propagate_masklets(4):
+        compare(sticking, as_cond, f"e_repropagate/f{result.frame}", [1, 2], frame=result.frame)
+    for result in sticking.propagate_masklets(4, 1, reverse=True):
+        compare(sticking, as_cond, f"f_reverse/f{result.frame}", [1, 2], frame=result.frame)
+    assert result.frame == 2
+
+
+def test_tracking_with_fp32_memory_equals_the_reference(seeded_model, bedroom, golden):
+    expected = golden("video_tiny_fp32memory")
+    steps = sorted({key.split("/obj")[0] for key in expected if "/f" in key and "/obj" in key})
+    segmenter = make_segmenter(seeded_model("sam2.1_hiera_tiny"), bedroom, memory_dtype=torch.float32)
+    click_and_box(segmenter)
+    last = max(int(step.rsplit("/f", 1)[1]) for step in steps)
+    for result in segmenter.propagate_masklets(0, last + 1):
+        step = next(s for s in steps if s.endswith(f"/f{result.frame}"))
+        ids = [i for i in (1, 2) if f"{step}/obj{i}/object_score" in expected]
+        compare(segmenter, expected, step, ids, frame=result.frame, logits=FP32_LOGITS, flips=FP32_FLIPS)
+    assert result.frame == last
+
+
+def test_mask_prompt_equals_the_reference(seeded_model, bedroom, golden):
+    expected = golden("video_tiny_maskprompt")
+    segmenter = make_segmenter(seeded_model("sam2.1_hiera_tiny"), bedroom)
+    segmenter.add_clicks(0, [], mask=disc())
+    compare(segmenter, expected, "a_mask_f0", [1], frame=0, logits=1e-3, flips=0)
+    for result in segmenter.propagate_masklets(0, 3):
+        compare(segmenter, expected, f"c_forward/f{result.frame}", [1], frame=result.frame)
+    assert result.frame == 2
+
+
+def test_occlusion_equals_the_reference(seeded_model, bedroom, golden):
+    expected = golden("video_tiny_maskprompt_occlusion")
+    model = copy.deepcopy(seeded_model("sam2.1_hiera_tiny"))
+    with torch.no_grad():
+        model.sam_mask_decoder.pred_obj_score_head.layers[2].bias -= float(expected["obj_score_bias_delta"])
+    segmenter = make_segmenter(model, bedroom)
+    segmenter.add_clicks(0, [], mask=disc())
+    for result in segmenter.propagate_masklets(0, 5):
+        compare(segmenter, expected, f"c_forward/f{result.frame}", [1], frame=result.frame)
+        assert result.frame == 0 or not result.masks.any()
+    assert result.frame == 4
+
+
+def test_filled_holes_equal_the_reference(seeded_model, bedroom, golden):
+    expected = golden("video_tiny_fillholes8")
+    segmenter = make_segmenter(seeded_model("sam2.1_hiera_tiny"), bedroom, fill_hole_area=8.0)
+    steps = sorted({key.split("/obj")[0] for key in expected if "/f" in key and "/obj" in key})
+    click_and_box(segmenter)
+    last = max(int(step.rsplit("/f", 1)[1]) for step in steps)
+    for result in segmenter.propagate_masklets(0, last + 1):
+        step = next(s for s in steps if s.endswith(f"/f{result.frame}"))
+        ids = [i for i in (1, 2) if f"{step}/obj{i}/pred_masks_sign_packed" in expected]
+        compare(segmenter, expected, step, ids, frame=result.frame, only_flips=True)
+    assert result.frame == last

@@ -274,7 +274,7 @@ def load_folder(
         image = _read_image(image_path)
         if image.ndim == mask.ndim + 1 and image.shape[-1] in (3, 4):
             image = image[..., :3]
-        if image.shape[: mask.ndim] != mask.shape or mask.ndim not in (2, 3) or image.ndim - mask.ndim not in (0, 1):
+        if mask.ndim not in (2, 3) or image.shape not in (mask.shape, (*mask.shape, 3)):
             raise TrainingError(
                 f"{image_path} has shape {image.shape} and {label_path} {mask.shape}; they must agree, as YX, YXC or "
                 "stacks of these"

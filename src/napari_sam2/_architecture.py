@@ -143,7 +143,7 @@ def _check_numbers(tensors: Mapping[str, Tensor], source: str) -> None:
                 f"{key} in {source} is {tensor.dtype}; allowed are float32, float16 and bfloat16: "
                 "use the weights before quantisation"
             )
-        if not bool(torch.isfinite(tensor).all()):
+        if not all(bool(extreme.isfinite()) for extreme in torch.aminmax(tensor)):
             raise CheckpointError(
                 f"{key} in {source} holds NaN or infinite numbers: the file is damaged, or the training that "
                 "wrote it diverged; use an earlier checkpoint"

@@ -8,6 +8,7 @@ import pickle
 import re
 import struct
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -133,7 +134,8 @@ def _read_safetensors(path: Path) -> Weights:
 
 def _read_torch(path: Path) -> Weights:
     try:
-        with torch.serialization.safe_globals(_INERT_TYPES):
+        with torch.serialization.safe_globals(_INERT_TYPES), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # a foreign file gets an error below
             content: object = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))

@@ -7,10 +7,8 @@ import pytest
 
 from napari_sam2.training.augment import AugmentConfig, augment_frames
 
-OFF = {
-    name: 0.0
-    for name in ("plain", "contrast", "gamma", "invert", "blur", "light", "noise", "tint", "to_grey", "colour_mix")
-} | {"flicker": 0.0}
+CHANGES = ("contrast", "gamma", "invert", "blur", "light", "noise", "tint", "to_grey", "colour_mix", "flicker")
+OFF = dict.fromkeys(("plain", *CHANGES), 0.0)
 
 
 def make_frames(shape: tuple[int, ...] = (3, 32, 32)) -> np.ndarray:

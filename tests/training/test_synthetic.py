@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -58,7 +60,7 @@ def test_ids_persist_through_frames(kind: str) -> None:
     shares = []
     for seed in range(3):
         labels = make_clip(np.random.default_rng(seed), num_frames=4, size=128, kind=kind).labels
-        for before, after in zip(labels, labels[1:], strict=False):
+        for before, after in itertools.pairwise(labels):
             both = (before > 0) & (after > 0)
             shares.append((before == after)[both].mean() if both.any() else 1.0)
     # objects move by a fraction of their size: most pixels keep their object

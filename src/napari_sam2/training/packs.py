@@ -97,7 +97,7 @@ class LabelledStack:
 
 
 def _index_frame(labels: NDArray[Any], trusted: frozenset[int] | None) -> FrameObjects:
-    pieces: NDArray[np.int64] = label_pieces(labels, background=0, connectivity=2)  # type: ignore[no-untyped-call]
+    pieces: NDArray[np.int64] = label_pieces(labels, background=0, connectivity=2)
     piece_areas = np.bincount(pieces.reshape(-1))
     areas = np.bincount(labels.reshape(-1))
     boxes = ndimage.find_objects(pieces)

@@ -71,6 +71,9 @@ class SAM2Config:
         Feed-forward width and heads of the mask decoder's two-way transformer.
     position_frame : int or None
         Model pixels that the prompt position encoding maps to the unit square; ``None``: the image size.
+    draws_prompts : bool
+        Clicks and boxes are drawn into the mask prompt too, besides being tokens. Where a small model has seen
+        few images, a mark at the place itself is learned much sooner than a comparison of position codes.
     native_window : int or None
         Side, in image pixels, of the square window around a prompt that fills the model's input.
         ``None``: the whole image is squeezed into it, as in the reference. Small models look closely instead.
@@ -89,6 +92,7 @@ class SAM2Config:
     decoder_mlp_dim: int = 2048
     decoder_heads: int = 8
     position_frame: int | None = None
+    draws_prompts: bool = False
     native_window: int | None = None
 
 
@@ -119,6 +123,7 @@ CONFIGS: dict[str, SAM2Config] = {
             decoder_mlp_dim=512,
             decoder_heads=4,
             position_frame=512,
+            draws_prompts=True,
             native_window=128,
         ),
         *_SAM21,

@@ -9,7 +9,11 @@ from napari_sam2.network.features import ModelPrompt
 from napari_sam2.network.layers import LayerNorm2d
 from napari_sam2.network.position import RandomPosition
 
-__all__ = ["PromptEncoder"]
+__all__ = ["PromptEncoder", "draw_prompt"]
+
+_DOT_RADIUS = 5.0  # model pixels, standard deviation
+_DOT_HEIGHT, _BOX_HEIGHT = 6.0, 3.0  # of drawn prompts, on the scale of mask logits
+_DRAWN_LIMIT = 10.0  # of earlier logits that prompts are drawn onto
 
 
 class PromptEncoder(nn.Module):
@@ -22,10 +26,13 @@ class PromptEncoder(nn.Module):
     position_frame : int or None
         Model pixels that the position encoding maps to the unit square; ``None``: the image's own side.
         A fixed frame makes the encoding of a distance independent of the image size.
+    draws_prompts : bool
+        Draw clicks and boxes into the mask prompt too.
     """
 
-    def __init__(self, dim: int, *, position_frame: int | None = None) -> None:
+    def __init__(self, dim: int, *, position_frame: int | None = None, draws_prompts: bool = False) -> None:
         super().__init__()
+        self.draws_prompts = draws_prompts
         self.position_frame = position_frame
         self.pe_layer = RandomPosition(dim // 2)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(4))
@@ -85,7 +92,49 @@ class PromptEncoder(nn.Module):
         else:
             batch = 1 if prompt.mask is None else prompt.mask.shape[0]
             tokens = weight.new_zeros(batch, 0, weight.shape[1])
-        if prompt.mask is not None:
-            return tokens, self.mask_downscaling(prompt.mask.to(weight.dtype))
+        mask = prompt.mask
+        if self.draws_prompts and prompt.points is not None and prompt.labels is not None:
+            drawn = draw_prompt(prompt.points.float(), prompt.labels, image_size // 4)
+            if mask is not None:
+                mask = mask.float().clamp(-_DRAWN_LIMIT, _DRAWN_LIMIT) + drawn
+            elif bool((prompt.labels >= 0).any()):
+                mask = drawn
+        if mask is not None:
+            return tokens, self.mask_downscaling(mask.to(weight.dtype))
         side = image_size // 16
         return tokens, weight[:, :, None, None].expand(1, -1, side, side)
+
+
+def draw_prompt(points: Tensor, labels: Tensor, side: int) -> Tensor:
+    """Clicks as soft dots and boxes as soft plateaus.
+
+    Parameters
+    ----------
+    points, labels : Tensor
+        (B, N, 2) in model pixels and (B, N) as in ``ModelPrompt``.
+    side : int
+        Side of the map: a quarter of the model's input.
+
+    Returns
+    -------
+    Tensor
+        (B, 1, side, side) float32: positive at object clicks and inside boxes, negative at background clicks and
+        outside boxes, 0 where nothing was said.
+    """
+    centre = torch.arange(side, device=points.device, dtype=torch.float32) * 4 + 1.5  # of each cell, in model pixels
+    dx = (centre - points[..., :1]).square()  # (B, N, side)
+    dy = (centre - points[..., 1:]).square()
+    dots = torch.exp(-(dx[:, :, None, :] + dy[:, :, :, None]) / (2 * _DOT_RADIUS**2))  # (B, N, side, side)
+    sign = (labels == 1).float() - (labels == 0).float()
+    drawn = (_DOT_HEIGHT * sign[..., None, None] * dots).sum(1).clamp(-_DOT_HEIGHT, _DOT_HEIGHT)
+    first, last = labels == 2, labels == 3
+    if bool(first.any()):
+        low = (points * first[..., None]).sum(1)  # (B, 2)
+        high = (points * last[..., None]).sum(1)
+        inside = torch.ones_like(drawn)
+        for axis, shape in ((0, (-1, 1, side)), (1, (-1, side, 1))):
+            span = torch.minimum(centre + 2 - low[:, axis, None], high[:, axis, None] - centre + 2) / 4
+            inside = inside * span.clamp(0, 1).reshape(shape)
+        has_box = first.any(1)[:, None, None]
+        drawn = drawn + torch.where(has_box, (2 * inside - 1) * _BOX_HEIGHT, 0.0)
+    return drawn[:, None]

@@ -40,7 +40,9 @@ class SAM2(nn.Module):
         self.image_encoder = ImageEncoder(config.trunk, dim)
         self.memory_attention = MemoryAttention(dim, memory_dim, config.memory_mlp_dim, config.memory_layers)
         self.memory_encoder = MemoryEncoder(dim, memory_dim)
-        self.sam_prompt_encoder = PromptEncoder(dim, position_frame=config.position_frame)
+        self.sam_prompt_encoder = PromptEncoder(
+            dim, position_frame=config.position_frame, draws_prompts=config.draws_prompts
+        )
         self.sam_mask_decoder = MaskDecoder(dim, config.decoder_heads, config.decoder_mlp_dim)
         self.mask_downsample = nn.Conv2d(1, 1, 4, stride=4)
         self.obj_ptr_proj = MLP(dim, dim, dim, 3)

@@ -11,7 +11,7 @@ from napari_sam2.network.attention import Attention
 from napari_sam2.network.layers import LayerNorm2d
 from napari_sam2.network.sam2 import SAM2
 
-__all__ = ["initialise"]
+__all__ = ["initialise", "match_memory_scale"]
 
 _QUERY_KEY_GAIN = 2.5
 _FINEST_FREQUENCY = 6.0  # of the prompt encoding, relative to SAM's: the position frame is larger than the input
@@ -67,6 +67,8 @@ def initialise(model: SAM2, seed: int) -> None:
     matrix.mul_(torch.logspace(0, math.log10(_FINEST_FREQUENCY), matrix.shape[1]))
     for lateral in model.image_encoder.neck.convs:
         lateral.conv.weight.mul_(0.3)  # position must not drown in content while nothing is learned yet
+    for index in (0, 3):  # their normalisation would keep only the sign of a prompt's map if nothing were added to it
+        normal(model.sam_prompt_encoder.mask_downscaling[index].bias, 1.0)
     for mlp in model.sam_mask_decoder.output_hypernetworks_mlps:
         mlp.layers[-1].bias.fill_(-0.02)
     model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(2.0)
@@ -86,3 +88,15 @@ def initialise(model: SAM2, seed: int) -> None:
         cross_attention.k_proj.bias.fill_(1.0)
     for fuser_block in model.memory_encoder.fuser.layers:
         fuser_block.gamma.fill_(0.1)
+
+
+@torch.no_grad()
+def match_memory_scale(model: SAM2, features: torch.Tensor) -> None:
+    """Let the memory attention hand on features as the mask decoder knows them.
+
+    Its last normalisation gets the mean and spread of ``features`` (B, C, h, w) per channel, so that a tracked
+    frame first looks to the decoder like a frame without memory.
+    """
+    norm = model.memory_attention.norm
+    norm.bias.copy_(features.mean((0, 2, 3)))
+    norm.weight.copy_(features.std((0, 2, 3)))

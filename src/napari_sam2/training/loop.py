@@ -19,11 +19,11 @@ from torch.utils.data import DataLoader
 from napari_sam2._errors import TrainingError
 from napari_sam2.network.config import CONFIGS
 from napari_sam2.network.sam2 import SAM2
-from napari_sam2.training.batches import BatchPlan, BatchStream
+from napari_sam2.training.batches import Batch, BatchPlan, BatchStream
 from napari_sam2.training.dataset import ClipSampler, ClipSource, CropConfig
-from napari_sam2.training.initialise import initialise
+from napari_sam2.training.initialise import initialise, match_memory_scale
 from napari_sam2.training.losses import LossWeights
-from napari_sam2.training.steps import StepLog, clip_step, still_step
+from napari_sam2.training.steps import StepLog, clip_step, normalise, still_step
 
 __all__ = ["Phase", "TrainConfig", "Trainer", "load_train_config", "save_weights"]
 
@@ -128,12 +128,7 @@ def load_train_config(path: Path) -> TrainConfig:
 
 def _sampler(sources: Sequence[ClipSource], crop: int) -> ClipSampler:
     """Crops of any side that show objects at the sizes, in pixels, at which the model will be used."""
-    scale = 256 / crop  # CropConfig counts in pixels of a crop of 256
-    largest = 150.0 if crop >= 256 else 170.0
-    core = (24.0 * scale, min(80.0 * scale, largest))
-    return ClipSampler(
-        sources, size=crop, crop=CropConfig(extent_low=14.0 * scale, extent_high=largest, extent_core=core)
-    )
+    return ClipSampler(sources, size=crop, crop=CropConfig(reference_size=crop, extent_high=min(150.0, 0.8 * crop)))
 
 
 def save_weights(model: nn.Module, path: Path, *, metadata: dict[str, str]) -> None:
@@ -184,6 +179,7 @@ class Trainer:
         )
         self.step = 0
         self.seconds = 0.0
+        self.memory_matched = False
         if (folder / "state.pt").exists():
             self._resume()
 
@@ -214,6 +210,7 @@ class Trainer:
                 rounds = int(rng.integers(0, phase.num_corrections + 1))
                 loss = still_step(self.model, batch, weights=phase.weights, rng=rng, num_corrections=rounds, log=log)
             else:
+                self._match_memory(batch)
                 loss = clip_step(
                     self.model, batch, weights=phase.weights, rng=rng,
                     correction_share=self.config.correction_share, log=log,
@@ -230,6 +227,16 @@ class Trainer:
                 if self.step % (4 * report_every) == 0:
                     self.save()
 
+    def _match_memory(self, batch: Batch) -> None:
+        """Once, before the first clip: the memory attention starts from the features as they have become."""
+        if self.memory_matched:
+            return
+        for model in (self.model, self.average):
+            with torch.no_grad():
+                images = normalise(batch.images.flatten(0, 1).to(self.device))
+                match_memory_scale(model, model.without_memory(model.encode_image(images)))
+        self.memory_matched = True
+
     def _update(self, loss: torch.Tensor) -> float:
         value = float(loss.detach())
         self.optimizer.zero_grad(set_to_none=True)
@@ -241,9 +248,7 @@ class Trainer:
         self.optimizer.step()
         keep = min(self.config.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
-            for averaged, parameter in pairs:
-                averaged.lerp_(parameter, 1 - keep)
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep)
         return value
 
     def _set_rate(self) -> None:
@@ -265,6 +270,7 @@ class Trainer:
         state = {
             "step": self.step,
             "seconds": self.seconds,
+            "memory_matched": self.memory_matched,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -291,6 +297,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])
         self.seconds = float(state["seconds"])
+        self.memory_matched = bool(state.get("memory_matched", False))
         logger.info("resumed at step %d", self.step)
 
 

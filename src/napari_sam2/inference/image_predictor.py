@@ -25,7 +25,7 @@ from napari_sam2.inference.transforms import (
     whole_view,
 )
 from napari_sam2.network.features import ImageEmbedding
-from napari_sam2.network.sam2 import STABILITY_THRESHOLD, SAM2
+from napari_sam2.network.sam2 import SAM2, STABILITY_THRESHOLD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -357,13 +357,17 @@ def _from_arrays(
     points = None if point_coords is None else np.asarray(point_coords, np.float32)
     boxes = None if box is None else np.asarray(box, np.float32)
     if points is not None and points.ndim not in (2, 3):
-        raise PromptError(f"point_coords of shape {points.shape} were given; allowed is (N, 2), or (P, N, 2) for a batch")
+        raise PromptError(
+            f"point_coords of shape {points.shape} were given; allowed is (N, 2), or (P, N, 2) for a batch"
+        )
     if points is None and point_labels is not None:
         raise PromptError("point_labels were given without point_coords; give both")
     many_points, many_boxes = points is not None and points.ndim == 3, boxes is not None and boxes.ndim == 2
     count = len(points) if many_points and points is not None else len(boxes) if many_boxes and boxes is not None else 1
     if many_points and many_boxes and points is not None and boxes is not None and len(points) != len(boxes):
-        raise PromptError(f"{len(points)} sets of points and {len(boxes)} boxes were given; give one of each per object")
+        raise PromptError(
+            f"{len(points)} sets of points and {len(boxes)} boxes were given; give one of each per object"
+        )
     labels = None if point_labels is None else np.asarray(point_labels)
     mask_inputs = _mask_inputs(mask_input, count)
     if points is None and boxes is None:

@@ -123,9 +123,7 @@ class MemoryBank:
         """Drop everything that was not prompted."""
         self.tracked.clear()
 
-    def recall(
-        self, frame: int, *, reverse: bool, num_frames: int, leave_out: Collection[int] = ()
-    ) -> Recall:
+    def recall(self, frame: int, *, reverse: bool, num_frames: int, leave_out: Collection[int] = ()) -> Recall:
         """Memories the object attends to when segmenting one frame.
 
         Parameters

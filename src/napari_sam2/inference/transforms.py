@@ -126,7 +126,9 @@ def _extent_of(prompt: Prompt) -> _Extent:
     return _Extent(x, y, 2 * reach, False)
 
 
-def image_to_model(rgb: NDArray[np.uint8], view: View, size: int, *, device: torch.device, pil_bicubic: bool = False) -> Tensor:
+def image_to_model(
+    rgb: NDArray[np.uint8], view: View, size: int, *, device: torch.device, pil_bicubic: bool = False
+) -> Tensor:
     """Cut out a view, resize and normalise it.
 
     Parameters
@@ -156,7 +158,9 @@ def image_to_model(rgb: NDArray[np.uint8], view: View, size: int, *, device: tor
         crop = np.pad(crop, ((y0 - view.y, view.y + view.height - y1), (x0 - view.x, view.x + view.width - x1), (0, 0)))
     if pil_bicubic:
         crop = np.asarray(Image.fromarray(crop).resize((size, size)))
-    pixels = torch.from_numpy(crop.astype(np.float32)).to(device).permute(2, 0, 1)[None] / 255  # (H, W, C) -> (1, C, H, W)
+    pixels = (
+        torch.from_numpy(crop.astype(np.float32)).to(device).permute(2, 0, 1)[None] / 255
+    )  # (H, W, C) -> (1, C, H, W)
     if pixels.shape[-2:] != (size, size):
         pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
     mean = torch.tensor(_MEAN, device=device)[:, None, None]
@@ -185,7 +189,9 @@ def prompts_to_model(
         if given is not None:
             mask = torch.from_numpy(np.asarray(given, np.float32)).to(device)[None, None]
             if mask.shape[-2:] != (size // 4, size // 4):
-                mask = F.interpolate(mask, size=(size // 4, size // 4), mode="bilinear", align_corners=False, antialias=True)
+                mask = F.interpolate(
+                    mask, size=(size // 4, size // 4), mode="bilinear", align_corners=False, antialias=True
+                )
             masks.append(mask)
         elif prompt.mask is not None:
             full = mask_to_model(prompt.mask, view, size, device=device)

@@ -237,7 +237,9 @@ class SAM2VideoSegmenter:
             raise PromptError("an image was given as the frame although a video was set; give the frame's index")
         image = np.asarray(frame)
         if image.ndim not in (2, 3):
-            raise PromptError(f"an array of shape {image.shape} was given as the frame; allowed is an index or an image")
+            raise PromptError(
+                f"an array of shape {image.shape} was given as the frame; allowed is an index or an image"
+            )
         self.set_video(open_frames(image, axes="YX" if image.ndim == 2 else "YXC"))
         return 0
 
@@ -245,9 +247,7 @@ class SAM2VideoSegmenter:
         """Take back what was said about an object on a frame; without any prompt left the object is removed."""
         tracked = self._object(object_id)
         if frame not in tracked.prompts:
-            raise PromptError(
-                f"object {object_id} has no prompt on frame {frame}; it has on {list(tracked.prompts)}"
-            )
+            raise PromptError(f"object {object_id} has no prompt on frame {frame}; it has on {list(tracked.prompts)}")
         tracked.forget_frame(frame)
         if not tracked.prompts:
             del self._objects[object_id]

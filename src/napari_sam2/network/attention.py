@@ -93,7 +93,9 @@ class RotaryMemoryAttention(nn.Module):
         self.v_proj = nn.Linear(memory_dim, dim)
         self.out_proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, memory: Tensor, position: Tensor, num_pointer_tokens: int, hw: tuple[int, int]) -> Tensor:
+    def forward(
+        self, x: Tensor, memory: Tensor, position: Tensor, num_pointer_tokens: int, hw: tuple[int, int]
+    ) -> Tensor:
         table = axial_rotation(hw, x.shape[-1], device=x.device)
         key = self.k_proj(memory + position)
         num_spatial = key.shape[1] - num_pointer_tokens

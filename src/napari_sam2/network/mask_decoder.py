@@ -116,7 +116,9 @@ class MaskDecoder(nn.Module):
             [mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )  # (B, 4, C/8)
         logits = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
-        return DecodedMasks(logits, self.iou_prediction_head(out[:, 1]), self.pred_obj_score_head(out[:, 0]), mask_tokens)
+        return DecodedMasks(
+            logits, self.iou_prediction_head(out[:, 1]), self.pred_obj_score_head(out[:, 0]), mask_tokens
+        )
 
     @staticmethod
     def select(decoded: DecodedMasks, *, multimask: bool, stability_threshold: float | None) -> DecodedMasks:

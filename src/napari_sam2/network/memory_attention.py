@@ -21,7 +21,9 @@ class _MemoryLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.norm3 = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, memory: Tensor, position: Tensor, num_pointer_tokens: int, hw: tuple[int, int]) -> Tensor:
+    def forward(
+        self, x: Tensor, memory: Tensor, position: Tensor, num_pointer_tokens: int, hw: tuple[int, int]
+    ) -> Tensor:
         x = x + self.self_attn(self.norm1(x), hw)
         x = x + self.cross_attn_image(self.norm2(x), memory, position, num_pointer_tokens, hw)
         return x + self.linear2(F.relu(self.linear1(self.norm3(x))))

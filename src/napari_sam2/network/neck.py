@@ -29,9 +29,7 @@ class _Neck(nn.Module):
         self.convs = nn.ModuleList(_Lateral(c, dim) for c in reversed(channels))  # coarse to fine, as in the files
 
     def forward(self, features: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        stride32, stride16, stride8, stride4 = (
-            conv(f) for conv, f in zip(self.convs, reversed(features), strict=True)
-        )
+        stride32, stride16, stride8, stride4 = (conv(f) for conv, f in zip(self.convs, reversed(features), strict=True))
         top_down = F.interpolate(stride32.float(), scale_factor=2.0, mode="nearest").to(stride16.dtype)
         return stride4, stride8, stride16 + top_down
 

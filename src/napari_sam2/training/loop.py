@@ -157,7 +157,13 @@ class Trainer:
     """
 
     def __init__(
-        self, config: TrainConfig, sources: Sequence[ClipSource], folder: Path, *, device: torch.device, num_workers: int = 1
+        self,
+        config: TrainConfig,
+        sources: Sequence[ClipSource],
+        folder: Path,
+        *,
+        device: torch.device,
+        num_workers: int = 1,
     ) -> None:
         self.config = config
         self.sources = tuple(sources)
@@ -184,21 +190,35 @@ class Trainer:
             self._resume()
 
     def run(
-        self, *, stop: int | None = None, report_every: int = 50, on_report: Callable[[int, dict[str, float]], None] | None = None
+        self,
+        *,
+        stop: int | None = None,
+        report_every: int = 50,
+        on_report: Callable[[int, dict[str, float]], None] | None = None,
     ) -> None:
         """Train to step ``stop`` (default: the end), saving at every report."""
         stop = self.config.num_steps if stop is None else min(stop, self.config.num_steps)
         while self.step < stop:
             phase, phase_end = self.config.phase_at(self.step)
             stream = BatchStream(
-                _sampler(self.sources, phase.plan.crop), phase.plan, seed=self.config.seed, start=self.step, stop=min(phase_end, stop)
+                _sampler(self.sources, phase.plan.crop),
+                phase.plan,
+                seed=self.config.seed,
+                start=self.step,
+                stop=min(phase_end, stop),
             )
-            loader = DataLoader(stream, batch_size=None, num_workers=self.num_workers, prefetch_factor=4 if self.num_workers else None)
+            loader = DataLoader(
+                stream, batch_size=None, num_workers=self.num_workers, prefetch_factor=4 if self.num_workers else None
+            )
             self._run_phase(phase, loader, report_every, on_report)
         self.save()
 
     def _run_phase(
-        self, phase: Phase, loader: DataLoader, report_every: int, on_report: Callable[[int, dict[str, float]], None] | None  # type: ignore[type-arg]
+        self,
+        phase: Phase,
+        loader: DataLoader,
+        report_every: int,
+        on_report: Callable[[int, dict[str, float]], None] | None,  # type: ignore[type-arg]
     ) -> None:
         log = StepLog()
         losses: list[float] = []

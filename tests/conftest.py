@@ -1,8 +1,7 @@
-"""What every test needs: a window system that does not abort, one torch thread, and a cache folder of its own."""
+"""What every test needs: a window system that does not abort, and a cache folder of its own."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import sys
@@ -10,7 +9,7 @@ import sys
 import pytest
 
 _HAS_DISPLAY = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-_HAS_QT = any(importlib.util.find_spec(name) for name in ("PyQt6", "PySide6"))
+_OPENS_A_VIEWER = {"make_napari_viewer", "make_napari_viewer_proxy"}
 
 # Qt aborts the whole run where there is no display. pytest-xvfb starts Xvfb where it is installed; elsewhere Qt draws
 # into memory. Qt reads the variable when the first application is made, so it has to be set before any test.
@@ -19,9 +18,9 @@ if sys.platform.startswith("linux") and not _HAS_DISPLAY and not shutil.which("X
 
 
 @pytest.fixture(autouse=True)
-def _image_layers_without_opengl(monkeypatch: pytest.MonkeyPatch) -> None:
+def _image_layers_without_opengl(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let napari show images where Qt draws into memory, which has no OpenGL context to ask for its limits."""
-    if not _HAS_QT or os.environ.get("QT_QPA_PLATFORM") != "offscreen" or "napari.viewer" not in sys.modules:
+    if os.environ.get("QT_QPA_PLATFORM") != "offscreen" or _OPENS_A_VIEWER.isdisjoint(request.fixturenames):
         return
     from napari._vispy.layers import image
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ def plan_tracking(prompted: Mapping[int, Sequence[int]], limits: range) -> Track
     backwards: dict[int, list[int]] = defaultdict(list)
     last = limits.stop - 1
     for object_id, frames in prompted.items():
-        ends = [(a + b) // 2 for a, b in zip(frames[:-1], frames[1:], strict=True)]
+        ends = [(a + b) // 2 for a, b in itertools.pairwise(frames)]
         for begin, end in zip(frames, [*ends, last], strict=True):
             if min(end, last) >= limits.start:
                 for frame in range(begin, min(end, last) + 1):

@@ -102,10 +102,7 @@ def view_for_extent(centre_xy: tuple[float, float], side: float, hw: tuple[int, 
     origin = []
     for centre, length in zip(centre_xy, (hw[1], hw[0]), strict=True):
         start = round(centre - side_px / 2 + 0.5)
-        if side_px <= length:
-            start = min(max(start, 0), length - side_px)
-        else:
-            start = -((side_px - length) // 2)
+        start = min(max(start, 0), length - side_px) if side_px <= length else -((side_px - length) // 2)
         origin.append(start)
     return View(origin[0], origin[1], side_px, side_px, is_native=True)
 

@@ -216,9 +216,9 @@ class Trainer:
     def _run_phase(
         self,
         phase: Phase,
-        loader: DataLoader,
+        loader: DataLoader,  # type: ignore[type-arg]
         report_every: int,
-        on_report: Callable[[int, dict[str, float]], None] | None,  # type: ignore[type-arg]
+        on_report: Callable[[int, dict[str, float]], None] | None,
     ) -> None:
         log = StepLog()
         losses: list[float] = []
@@ -263,7 +263,7 @@ class Trainer:
         if not math.isfinite(value):
             logger.warning("step %d: the loss is %s; the step is skipped", self.step, value)
             return 0.0
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
         keep = min(self.config.average, (1 + self.step) / (10 + self.step))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import torch
@@ -32,12 +32,15 @@ def bytes_per_object(model: SAM2) -> int:
 
 
 def batches_alike(
-    recalls: Sequence[tuple[TrackedObject, Recall]], *, max_objects: int
+    recalls: Sequence[tuple[TrackedObject, Recall]], *, max_objects: int, apart: Collection[int] = ()
 ) -> list[list[tuple[TrackedObject, Recall]]]:
-    """Objects grouped by memory layout, at most ``max_objects`` together, in their given order."""
+    """Objects grouped by memory layout, at most ``max_objects`` together, in their given order.
+
+    The objects numbered in ``apart`` never share a batch with the others.
+    """
     groups: dict[object, list[tuple[TrackedObject, Recall]]] = defaultdict(list)
     for tracked, recall in recalls:
-        groups[recall.layout].append((tracked, recall))
+        groups[recall.layout, tracked.object_id in apart].append((tracked, recall))
     return [
         group[start : start + max_objects] for group in groups.values() for start in range(0, len(group), max_objects)
     ]

@@ -32,7 +32,8 @@ from napari_sam2.inference.transforms import (
     masks_to_image,
     prompts_to_model,
 )
-from napari_sam2.network.features import FrameSegmentation, ImageEmbedding
+from napari_sam2.network.features import FrameSegmentation, ImageEmbedding, ModelPrompt
+from napari_sam2.network.sam2 import LAST_MASK_LIMIT
 
 __all__ = ["ObjectFrames", "TrackingSettings"]
 
@@ -181,13 +182,17 @@ class ObjectFrames:
         views = {t.object_id: self._next_view(t, frame, reverse=reverse) for t in moving}
         embeddings = {view: self.encoder.embed(frame, view) for view in dict.fromkeys(views.values())}
         recalls = [(t, t.bank.recall(frame, reverse=reverse, num_frames=self.num_frames)) for t in moving]
-        batches = batches_alike(recalls, max_objects=self.objects_per_batch())
+        last = {t.object_id: self._last_mask(t, frame, views[t.object_id], reverse=reverse) for t in moving}
+        has_last = {object_id for object_id, mask in last.items() if mask is not None}
+        batches = batches_alike(recalls, max_objects=self.objects_per_batch(), apart=has_last)
         raw: dict[int, FrameMemory] = {}
         for batch in batches:
             batch_views = [views[tracked.object_id] for tracked, _ in batch]
             embedding = _rows(embeddings, batch_views)
             features = attend(self.model, embedding, [recall for _, recall in batch], num_frames=self.num_frames)
-            found = self.model.segment_frame(features, embedding.high_res, None, multimask=True)
+            masks = [mask for tracked, _ in batch if (mask := last[tracked.object_id]) is not None]
+            prompt = ModelPrompt(mask=torch.cat(masks)) if masks else None
+            found = self.model.segment_frame(features, embedding.high_res, prompt, multimask=True)
             split = to_frame_memories(found, None, batch_views, frame=frame, reverse=reverse, is_conditioning=False)
             raw |= {tracked.object_id: memory for (tracked, _), memory in zip(batch, split, strict=True)}
         seen = self._apart(raw) if self.settings.keep_apart and len(raw) > 1 else {i: m.logits for i, m in raw.items()}
@@ -205,6 +210,17 @@ class ObjectFrames:
             for row, i in enumerate(ids):
                 done[i] = replace(raw[i], logits=self._filled(raw[i].logits), features=features[row : row + 1])
         return [done[tracked.object_id] for tracked in moving]
+
+    def _last_mask(self, tracked: TrackedObject, frame: int, view: View, *, reverse: bool) -> Tensor | None:
+        """(1, 1, S/4, S/4) logits of the frame before in the view of this one, for models that follow them."""
+        before = tracked.bank.at(frame + (1 if reverse else -1))
+        if before is None or not self.model.config.follows_last_mask:
+            return None
+        logits = before.logits.float().clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT)
+        if view == before.view:
+            return logits
+        side = self.model.image_size // 4
+        return _cut_out(masks_to_image(logits, before.view, self.hw), view, side).clamp(min=-LAST_MASK_LIMIT)
 
     def _next_view(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> View:
         """Where to look for an object, given where it was on the frame tracked before."""

@@ -74,6 +74,8 @@ class SAM2Config:
     draws_prompts : bool
         Clicks and boxes are drawn into the mask prompt too, besides being tokens. Where a small model has seen
         few images, a mark at the place itself is learned much sooner than a comparison of position codes.
+    follows_last_mask : bool
+        A tracked frame gets the mask of the frame before as a mask prompt, besides the memories.
     native_window : int or None
         Side, in image pixels, of the square window around a prompt that fills the model's input.
         ``None``: the whole image is squeezed into it, as in the reference. Small models look closely instead.
@@ -93,6 +95,7 @@ class SAM2Config:
     decoder_heads: int = 8
     position_frame: int | None = None
     draws_prompts: bool = False
+    follows_last_mask: bool = False
     native_window: int | None = None
 
 
@@ -124,6 +127,7 @@ CONFIGS: dict[str, SAM2Config] = {
             decoder_heads=4,
             position_frame=512,
             draws_prompts=True,
+            follows_last_mask=True,
             native_window=128,
         ),
         *_SAM21,

@@ -16,9 +16,10 @@ from napari_sam2.network.neck import ImageEncoder
 from napari_sam2.network.position import sine_1d, sine_2d
 from napari_sam2.network.prompt_encoder import PromptEncoder
 
-__all__ = ["ABSENT_LOGIT", "SAM2"]
+__all__ = ["ABSENT_LOGIT", "LAST_MASK_LIMIT", "STABILITY_THRESHOLD", "SAM2"]
 
 ABSENT_LOGIT = -1024.0  # every mask logit of an object that is not on the frame
+LAST_MASK_LIMIT = 10.0  # of the logits of the frame before, where a model follows them
 _MEMORY_SCALE, _MEMORY_BIAS = 20.0, -10.0  # of the mask as the memory encoder sees it
 STABILITY_THRESHOLD = 0.98
 

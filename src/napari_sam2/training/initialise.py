@@ -84,8 +84,8 @@ def initialise(model: SAM2, seed: int) -> None:
         # Pairs of channels turn with their distance; a shared constant makes a place look at its own past.
         cross_attention.q_proj.weight.mul_(0.5)
         cross_attention.k_proj.weight.mul_(0.5)
-        cross_attention.q_proj.bias.fill_(1.0)
-        cross_attention.k_proj.bias.fill_(1.0)
+        cross_attention.q_proj.bias.fill_(2.0)
+        cross_attention.k_proj.bias.fill_(2.0)
     for fuser_block in model.memory_encoder.fuser.layers:
         fuser_block.gamma.fill_(0.1)
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageEmbedding, MemoryBatch, ModelPrompt
-from napari_sam2.network.sam2 import SAM2
+from napari_sam2.network.sam2 import LAST_MASK_LIMIT, SAM2
 from napari_sam2.training.batches import Batch
 from napari_sam2.training.click_simulation import SimulatedPrompt, correction_click
 from napari_sam2.training.losses import LossWeights, PromptLoss, prompt_loss
@@ -19,6 +19,7 @@ __all__ = ["StepLog", "clip_step", "normalise", "still_step"]
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
+_WITHOUT_LAST_MASK = 0.15  # of clip batches
 
 
 class StepLog:
@@ -140,6 +141,8 @@ def clip_step(
     where = batch.image_index.to(device)
     truths = batch.truths.to(device)
     corrected_frame = int(rng.integers(1, num_frames)) if rng.random() < correction_share else -1
+    follows = model.config.follows_last_mask and rng.random() >= _WITHOUT_LAST_MASK
+    last_mask: ModelPrompt | None = None
     memory = _ClipMemory(model)
     kind = _kind(batch.prompts[0])
     total = truths.new_zeros((), dtype=torch.float32)
@@ -148,7 +151,7 @@ def clip_step(
         truth = truths[:, t]
         present = truth.flatten(1).any(1)
         features = memory.features(embedding, t) if t else model.without_memory(embedding)
-        prompt = None if t else _model_prompt(list(batch.prompts), truth)
+        prompt = _model_prompt(list(batch.prompts), truth) if t == 0 else last_mask
         ambiguous = t > 0 or kind == "click"
         found = model.segment_frame(features, embedding.high_res, prompt, multimask=ambiguous)
         loss = prompt_loss(found.candidates, truth, present, ambiguous=ambiguous, weights=weights)
@@ -161,6 +164,8 @@ def clip_step(
             log.add("tracked+1", loss)
             total = total + loss.total
         memory.add(embedding, found, t, is_prompted=t in (0, corrected_frame))
+        if follows:
+            last_mask = ModelPrompt(mask=found.logits.detach().clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT))
     return total / num_frames
 
 

@@ -1,0 +1,152 @@
+"""The network: official names, any image size, shapes, batches equal to one by one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from factories import make_config, make_model
+from napari_sam2.network.attention import RotaryMemoryAttention, attend
+from napari_sam2.network.config import CONFIGS
+from napari_sam2.network.features import MemoryBatch, ModelPrompt
+from napari_sam2.network.position import axial_rotation, rotate
+from napari_sam2.network.prompt_encoder import draw_prompt
+from napari_sam2.network.sam2 import ABSENT_LOGIT, SAM2
+
+KEYS = Path(__file__).resolve().parents[3] / "shared" / "reference" / "keys"
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "sam2_micro"])
+def test_state_dict_has_the_official_names_and_shapes(name: str):
+    if not KEYS.is_dir():
+        pytest.skip("the reference's key lists are not beside this checkout")
+    with torch.device("meta"):
+        state = SAM2(CONFIGS[name]).state_dict()
+    expected = {key: tuple(shape) for key, shape in json.loads((KEYS / f"{name}.json").read_text())}
+    assert {key: tuple(value.shape) for key, value in state.items()} == expected
+
+
+def test_micro_has_at_most_five_million_parameters():
+    with torch.device("meta"):
+        model = SAM2(CONFIGS["sam2_micro"])
+    assert sum(p.numel() for p in model.parameters()) <= 5_000_000
+
+
+@pytest.mark.parametrize("size", [32, 64, 96, 160])
+@torch.inference_mode()
+def test_any_multiple_of_32_is_an_image_size(size: int):
+    model = make_model()
+    embedding = model.encode_image(torch.randn(2, 3, size, size))
+    assert embedding.embed.shape == (2, 128, size // 16, size // 16)
+    assert embedding.high_res[0].shape == (2, 16, size // 4, size // 4)
+    assert embedding.image_size == size
+    prompt = ModelPrompt(torch.tensor([[[5.0, 6.0]]] * 2), torch.ones(2, 1, dtype=torch.int32))
+    decoded = model.decode_masks(model.without_memory(embedding), embedding.high_res, prompt, multimask=True)
+    assert decoded.logits.shape == (2, 3, size // 4, size // 4)
+    assert decoded.iou.shape == (2, 3)
+    assert torch.isfinite(decoded.logits).all()
+
+
+@torch.inference_mode()
+def test_many_prompts_on_one_image_equal_one_by_one():
+    model = make_model()
+    embedding = model.encode_image(torch.randn(1, 3, 64, 64))
+    features = model.without_memory(embedding)
+    points, labels = torch.rand(5, 2, 2) * 64, torch.ones(5, 2, dtype=torch.int32)
+    together = model.decode_all(features, embedding.high_res, ModelPrompt(points, labels))
+    for i in range(5):
+        alone = model.decode_all(features, embedding.high_res, ModelPrompt(points[i : i + 1], labels[i : i + 1]))
+        assert torch.allclose(together.logits[i], alone.logits[0], atol=1e-4)
+        assert torch.allclose(together.iou[i], alone.iou[0], atol=1e-5)
+
+
+@torch.inference_mode()
+def test_blockwise_attention_equals_torch():
+    query, key, value = torch.randn(2, 300, 32), torch.randn(2, 1500, 32), torch.randn(2, 1500, 16)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    assert torch.allclose(attend(query, key, value), expected, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_projecting_values_after_the_attention_changes_nothing():
+    attention = RotaryMemoryAttention(32, 8)
+    x, memory, position = torch.randn(2, 16, 32), torch.randn(2, 35, 8), torch.randn(1, 35, 8)
+    table = axial_rotation((4, 4), 32, device=x.device)
+    key = attention.k_proj(memory + position)
+    key = torch.cat((rotate(key[:, :32], table), key[:, 32:]), 1)
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        rotate(attention.q_proj(x), table), key, attention.v_proj(memory)
+    )
+    found = attention(x, memory, position, 3, (4, 4))
+    assert torch.allclose(found, attention.out_proj(expected), atol=1e-5)
+
+
+def test_rotation_keeps_lengths_and_depends_on_distance_only():
+    table = axial_rotation((1, 6), 16, device=torch.device("cpu"))
+    x = torch.randn(16).expand(6, 16)
+    turned = rotate(x, table)
+    assert torch.allclose(turned.norm(dim=-1), x.norm(dim=-1), atol=1e-5)
+    products = turned @ turned.T
+    assert torch.allclose(products[0, 2], products[3, 5], atol=1e-4)
+
+
+@torch.inference_mode()
+def test_absent_object_has_no_pixels_and_the_pointer_of_absence():
+    model = make_model()
+    model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(-50.0)
+    embedding = model.encode_image(torch.randn(1, 3, 64, 64))
+    found = model.segment_frame(model.without_memory(embedding), embedding.high_res, None, multimask=True)
+    assert (found.logits == ABSENT_LOGIT).all()
+    assert torch.allclose(found.pointer, model.no_obj_ptr)
+
+
+@pytest.mark.parametrize("is_sam21", [True, False])
+@torch.inference_mode()
+def test_memory_attention_takes_any_number_of_memories_and_pointers(is_sam21: bool):
+    model = make_model(is_sam21=is_sam21)
+    embedding = model.encode_image(torch.randn(1, 3, 64, 64))
+    features = torch.randn(3, 64, 4, 4)
+    for memory in (
+        MemoryBatch((features,), (4,)),
+        MemoryBatch((features, features), (4, 0), torch.randn(3, 2, 128), (3.0, 1.0)),
+        MemoryBatch((features,), (4,), torch.randn(3, 1, 128), (0.0,), 0),
+    ):
+        assert model.attend_to_memory(embedding, memory).shape == (3, 128, 4, 4)
+
+
+@torch.inference_mode()
+def test_drawn_box_is_positive_inside_and_negative_outside():
+    corners, labels = torch.tensor([[[16.0, 8.0], [40.0, 32.0]]]), torch.tensor([[2, 3]])
+    drawn = draw_prompt(corners, labels, 16)[0, 0]
+    assert (drawn[3:8, 5:10] > 2.9).all()
+    assert (drawn[9:] < -2.9).all()
+    assert (drawn[:, 11:] < -2.9).all()
+
+
+@torch.inference_mode()
+def test_drawn_clicks_have_the_sign_of_their_label_and_padding_draws_nothing():
+    points = torch.tensor([[[21.5, 21.5], [45.5, 45.5], [5.5, 5.5]]])
+    drawn = draw_prompt(points, torch.tensor([[1, 0, -1]]), 16)[0, 0]
+    assert drawn[5, 5] > 5
+    assert drawn[11, 11] < -5
+    assert drawn[1, 1].abs() < 0.1
+
+
+def test_dtype_follows_the_parameters():
+    model = make_model().to(torch.bfloat16)
+    with torch.inference_mode():
+        embedding = model.encode_image(torch.randn(1, 3, 64, 64))
+        features = model.without_memory(embedding)
+        found = model.segment_frame(features, embedding.high_res, None, multimask=True)
+        memory = model.encode_memory(embedding, found.logits, found.object_score, binarise=False)
+        attended = model.attend_to_memory(embedding, MemoryBatch((memory,), (0,)))
+    assert embedding.embed.dtype == memory.dtype == attended.dtype == torch.bfloat16
+    assert found.logits.dtype == torch.float32
+
+
+def test_configurations_differ_where_sam_2_and_2_1_differ():
+    assert make_config().is_sam21
+    assert not hasattr(SAM2(make_config(is_sam21=False)), "obj_ptr_tpos_proj")

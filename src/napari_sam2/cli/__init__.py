@@ -1,8 +1,8 @@
 """The ``napari-sam2`` command: one file per command, errors in one line, exit codes as in ``_errors``.
 
-A command lives in a module of its own name and is a function of that name with typer annotations. Modules whose
-name begins with an underscore are no commands. What takes time to import (torch, napari_sam2.inference) is
-imported inside the function, so that ``--help`` answers at once.
+A command lives in a module of its own name and is a function of that name with typer annotations; the module may name
+a class for it, ``COMMAND_CLASS``. Modules whose name begins with an underscore are no commands. What takes time to
+import (torch, napari_sam2.inference) is imported inside the function, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -64,11 +64,12 @@ def build_app(*, debug: bool = False) -> typer.Typer:
         help="SAM 2 for microscopy: segment images, and track objects through stacks and movies.",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_options)
+    app.callback()(_before_any_command)
     for module in pkgutil.iter_modules(__path__):
         if not module.name.startswith("_"):
-            command = getattr(import_module(f"{__name__}.{module.name}"), module.name)
-            app.command(module.name)(reported(command, debug=debug))
+            home = import_module(f"{__name__}.{module.name}")
+            command = getattr(home, module.name)
+            app.command(module.name, cls=getattr(home, "COMMAND_CLASS", None))(reported(command, debug=debug))
     return app
 
 
@@ -78,7 +79,7 @@ def _show(is_asked: bool) -> None:
         raise typer.Exit
 
 
-def _options(
+def _before_any_command(
     show_version: Annotated[
         bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_show)
     ] = False,

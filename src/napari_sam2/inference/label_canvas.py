@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Collection
 from types import TracebackType
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,15 @@ from numpy.typing import NDArray
 from napari_sam2._types import FrameResult
 from napari_sam2.inference.label_image import compose_labels
 
-__all__ = ["LabelCanvas"]
+__all__ = ["LabelCanvas", "LabelStack"]
+
+
+class LabelStack(Protocol):
+    """(T, H, W) labels, read and written frame by frame: a numpy or zarr array, or a `LabelWriter`."""
+
+    def __getitem__(self, frame: int, /) -> Any: ...
+
+    def __setitem__(self, frame: int, labels: NDArray[np.int32], /) -> None: ...
 
 
 class LabelCanvas:
@@ -20,15 +29,15 @@ class LabelCanvas:
 
     Parameters
     ----------
-    labels : (T, H, W) array-like
-        Written frame by frame; anything with item access, such as a zarr array.
+    labels : LabelStack
+        (T, H, W), written frame by frame.
     hw : tuple of int
         (H, W).
     contested_frames : collection of int
         Frames that will be painted more than once: their winning logits are kept, in a temporary file.
     """
 
-    def __init__(self, labels: NDArray[np.int32], hw: tuple[int, int], contested_frames: Collection[int]) -> None:
+    def __init__(self, labels: LabelStack, hw: tuple[int, int], contested_frames: Collection[int]) -> None:
         self.labels = labels
         self._hw = hw
         self._slots = {frame: slot for slot, frame in enumerate(sorted(contested_frames))}
@@ -38,7 +47,9 @@ class LabelCanvas:
     def __enter__(self) -> LabelCanvas:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._file is not None:
             self._file.close()
 
@@ -62,11 +73,11 @@ class LabelCanvas:
 
     def _keep(self, frame: int, best: NDArray[np.float32]) -> None:
         assert self._file is not None
-        self._file.seek(self._slots[frame] * best.size * 2)
-        self._file.write(best.astype(np.float16).tobytes())
+        self._file.seek(self._slots[frame] * best.size * 4)
+        self._file.write(best.astype(np.float32).tobytes())
 
     def _held(self, frame: int) -> NDArray[np.float32]:
         assert self._file is not None
         count = self._hw[0] * self._hw[1]
-        self._file.seek(self._slots[frame] * count * 2)
-        return np.frombuffer(self._file.read(count * 2), np.float16).reshape(self._hw).astype(np.float32)
+        self._file.seek(self._slots[frame] * count * 4)
+        return np.frombuffer(self._file.read(count * 4), np.float32).reshape(self._hw)

@@ -120,6 +120,20 @@ class LabelWriter:
         self._written.add(int(frame))
         self._ids.update(_ids_in(array, high))
 
+    def __setitem__(self, frame: int, labels: ArrayLike, /) -> None:
+        """As `write`, so that a writer can stand where a label stack is painted."""
+        self.write(frame, labels)
+
+    def __getitem__(self, frame: int, /) -> NDArray[np.int32]:
+        """(H, W) of one frame as written last; zero where it was never written. Raises as `write`."""
+        self._check_open()
+        if frame not in self._written:
+            if not 0 <= frame < self.shape[0]:
+                raise OutputError(f"frame {frame} was asked for in a label stack of {self.shape[0]} frames")
+            return np.zeros(self.shape[1:], np.int32)
+        with _Reported(self.path, self.discard):
+            return self._target.read(int(frame))
+
     def close(self, complete: bool = True) -> Path | None:
         """Finish the file and give it its final name.
 

@@ -38,6 +38,9 @@ class LabelLayout:
 class LabelTarget(Protocol):
     def write(self, frame: int, labels: NDArray[np.int32]) -> None: ...
 
+    def read(self, frame: int) -> NDArray[np.int32]:
+        """(H, W) of a frame written before."""
+
     def finish(self, ids: list[int], note: str) -> Path:
         """Complete the data under a temporary name and return it."""
 
@@ -68,6 +71,9 @@ class ZarrTarget:
 
     def write(self, frame: int, labels: NDArray[np.int32]) -> None:
         self._array[(frame, ...) if len(self._layout.shape) == 3 else ...] = labels
+
+    def read(self, frame: int) -> NDArray[np.int32]:
+        return np.asarray(self._array[(frame, ...) if len(self._layout.shape) == 3 else ...], np.int32)
 
     def finish(self, ids: list[int], note: str) -> Path:
         self._group.attrs.update({"ome": self._metadata(ids)})
@@ -107,6 +113,12 @@ class TiffTarget:
         self._scratch.write(packed)
         self._scratch.flush()  # a full disk shows here
         self._places[frame] = (offset, len(packed))
+
+    def read(self, frame: int) -> NDArray[np.int32]:
+        offset, length = self._places[frame]
+        self._scratch.seek(offset)
+        plane = np.frombuffer(zlib.decompress(self._scratch.read(length)), np.int32)
+        return plane.reshape(self._layout.hw)
 
     def finish(self, ids: list[int], note: str) -> Path:
         finished = self._partial.with_name(f"{self._partial.name}.tif")
@@ -148,10 +160,7 @@ class TiffTarget:
     def _frames(self, dtype: np.dtype[np.generic]) -> Iterator[NDArray[np.generic]]:
         for frame in range(self._layout.num_frames):
             if frame in self._places:
-                offset, length = self._places[frame]
-                self._scratch.seek(offset)
-                plane = np.frombuffer(zlib.decompress(self._scratch.read(length)), np.int32)
-                yield plane.reshape(self._layout.hw).astype(dtype)
+                yield self.read(frame).astype(dtype)
             else:
                 yield np.zeros(self._layout.hw, dtype)
 

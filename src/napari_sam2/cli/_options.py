@@ -1,0 +1,163 @@
+"""Options that several commands share, and what their values mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_sam2._errors import FrameError
+
+if TYPE_CHECKING:
+    from napari_sam2.inference.frames import Contrast, Frames
+
+__all__ = [
+    "AxesOption",
+    "AxisOption",
+    "ChannelsOption",
+    "ContrastOption",
+    "DeviceOption",
+    "DtypeOption",
+    "FixOption",
+    "GammaOption",
+    "LevelOption",
+    "ModelOption",
+    "OverwriteOption",
+    "PreviewOption",
+    "QuietOption",
+    "numbers_in",
+    "open_input",
+]
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model", metavar="NAME|FILE", help="Name of a model ('napari-sam2 models' lists them) or weights file."
+    ),
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps. auto: a GPU if there is one.")
+]
+DtypeOption = Annotated[
+    str, typer.Option("--dtype", metavar="NAME", help="auto, float32, bfloat16 or float16: the model's precision.")
+]
+AxesOption = Annotated[
+    str | None,
+    typer.Option("--axes", metavar="LETTERS", help="Axes of the file out of TCZYX, such as TZYX; default: its own."),
+]
+AxisOption = Annotated[
+    str | None, typer.Option("--axis", metavar="Z|T", help="Axis that the frames run along, if the file has both.")
+]
+FixOption = Annotated[
+    list[str] | None,
+    typer.Option("--fix", metavar="AXIS=INDEX", help="Index on the other axis, such as T=3; default 0."),
+]
+LevelOption = Annotated[
+    int | None, typer.Option("--level", metavar="N", help="Level of a multiscale file; 0 is the full resolution.")
+]
+ChannelsOption = Annotated[
+    str | None,
+    typer.Option("--channels", metavar="N[,N[,N]]", help="Channels to show to the model, one to three, from 0."),
+]
+ContrastOption = Annotated[
+    str,
+    typer.Option(
+        "--contrast",
+        metavar="auto|dtype|LOW,HIGH",
+        help="Values shown black and white, for the whole stack. auto: 0.1 and 99.9 percentiles; dtype: the range of "
+        "the type; or two numbers, or two per channel.",
+    ),
+]
+GammaOption = Annotated[float, typer.Option("--gamma", metavar="G", help="Below 1 brightens, above 1 darkens.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+PreviewOption = Annotated[
+    Path | None,
+    typer.Option("--preview", metavar="PNG", help="Write a picture with outlines, clicks and boxes to look at."),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")]
+
+
+def open_input(
+    path: Path,
+    *,
+    axes: str | None,
+    axis: str | None,
+    fix: Sequence[str] | None,
+    level: int | None,
+    channels: str | None,
+    contrast: str,
+    gamma: float,
+) -> Frames:
+    """The input of a command as frames.
+
+    Raises
+    ------
+    FrameError
+        If an option cannot be understood, or the file cannot be read that way.
+    """
+    # what can be wrong without a look at the file comes first
+    chosen_contrast = _contrast(contrast)
+    chosen_channels = None if channels is None else _indices("--channels", channels, "one to three, such as 0,2")
+    fixed = _fixed(fix or ())
+    from napari_sam2.inference.frames import open_frames
+
+    return open_frames(
+        path,
+        axes=axes,
+        frame_axis=axis,
+        fixed=fixed or None,
+        channels=chosen_channels,
+        contrast=chosen_contrast,
+        gamma=gamma,
+        level=level,
+    )
+
+
+def numbers_in(text: str) -> list[float]:
+    """Finite numbers separated by commas.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    values = [float(part) for part in text.split(",")]
+    if not all(math.isfinite(value) for value in values):
+        raise ValueError(text)
+    return values
+
+
+def _contrast(text: str) -> Contrast:
+    if text in ("auto", "dtype"):
+        return "auto" if text == "auto" else "dtype"
+    try:
+        values = numbers_in(text)
+    except ValueError:
+        values = []
+    if len(values) == 2:
+        return values[0], values[1]
+    if not values or len(values) % 2:
+        raise FrameError(
+            f"--contrast {text} was given; allowed are auto, dtype, LOW,HIGH, or such a pair per channel after another"
+        )
+    return [(values[i], values[i + 1]) for i in range(0, len(values), 2)]
+
+
+def _indices(option: str, text: str, allowed: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise FrameError(f"{option} {text} was given; allowed are whole numbers, {allowed}") from None
+
+
+def _fixed(texts: Sequence[str]) -> dict[str, int]:
+    fixed: dict[str, int] = {}
+    for text in texts:
+        axis, _, index = text.partition("=")
+        if axis.upper() not in ("T", "Z") or not index.lstrip("-").isdecimal():
+            raise FrameError(f"--fix {text} was given; allowed are T=INDEX and Z=INDEX, such as --fix T=0")
+        fixed[axis.upper()] = int(index)
+    return fixed

@@ -1,0 +1,226 @@
+"""Prompts on the command line: options whose order says which object each belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import typer
+from typer.core import TyperCommand
+
+from napari_sam2._errors import PromptError
+from napari_sam2._types import Prompt
+from napari_sam2.cli._options import numbers_in
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ObjectPrompt", "PromptCommand", "ordered_prompts", "resolve_prompts"]
+
+_IN_ORDER = {"point": "--point", "negative": "--negative", "box": "--box", "mask": "--mask", "object_id": "--object"}
+_KEY = "napari_sam2.prompts"
+_MAX_ID = 2**31 - 1
+
+
+class PromptCommand(TyperCommand):
+    """A command that remembers in which order its prompt options were given; see `ordered_prompts`."""
+
+    def parse_args(self, ctx, args):  # type: ignore[no-untyped-def]  # typer brings its own click, or an installed one
+        """Parse twice: once for the order, which is lost afterwards, and once as ever."""
+        values, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        names = [str(parameter.name) for parameter in order if parameter.name in _IN_ORDER]
+        queues = {name: iter(values[name]) for name in names}
+        ctx.meta[_KEY] = [(_IN_ORDER[name], next(queues[name])) for name in names]
+        return super().parse_args(ctx, args)
+
+
+def ordered_prompts(ctx: typer.Context) -> list[tuple[str, str]]:
+    """(option, value) of every prompt option of a `PromptCommand`, in the order in which they were given."""
+    given: list[tuple[str, str]] = ctx.meta[_KEY]
+    return given
+
+
+class ObjectPrompt(NamedTuple):
+    """All that was said about one object on one frame."""
+
+    object_id: int
+    frame: int
+    prompt: Prompt
+
+
+def resolve_prompts(given: Sequence[tuple[str, str]], shape: tuple[int, int, int], axes: str) -> list[ObjectPrompt]:
+    """Turn prompt options into prompts of objects.
+
+    Parameters
+    ----------
+    given : sequence of (str, str)
+        Option and value, in the order of the command line.
+    shape : (int, int, int)
+        (T, H, W) of the stack.
+    axes : {"ZYX", "TYX", "YX"}
+        What coordinates are given in; "YX" leaves the frame out, which is then 0.
+
+    Returns
+    -------
+    list of ObjectPrompt
+        In the order in which objects and frames were first named.
+
+    Raises
+    ------
+    PromptError
+        If a value cannot be understood, lies outside the stack, or contradicts another.
+    """
+    stack = _Stack(shape, axes)
+    masks = [(value, _read_mask(value, stack)) for option, value in given if option == "--mask"]
+    named = {_object_id(value) for option, value in given if option == "--object"}
+    named |= {object_id for _, parts in masks for object_id, _, _ in parts}
+    said: dict[tuple[int, int], _Said] = {}
+    for value, parts in masks:
+        for object_id, frame, mask in parts:
+            entry = said.setdefault((object_id, frame), _Said(f"--mask {value}"))
+            if entry.mask is not None:
+                raise PromptError(f"two masks of object {object_id} on frame {frame} were given; give one")
+            entry.mask = mask
+    current: int | None = None  # as said by the last --object
+    latest: int | None = None
+    for option, value in given:
+        if option == "--object":
+            current = latest = _object_id(value)
+        elif option != "--mask":
+            latest = _whose(option, value, current, latest, named)
+            named.add(latest)
+            _take(said, option, value, latest, stack)
+    _check_all_used(given, said)
+    if not said:
+        raise PromptError(f"no prompt was given; give at least one, such as --point {stack.example}")
+    return [ObjectPrompt(object_id, frame, entry.as_prompt()) for (object_id, frame), entry in said.items()]
+
+
+class _Stack:
+    """What coordinates may be, and how messages say it."""
+
+    def __init__(self, shape: tuple[int, int, int], axes: str) -> None:
+        self.shape, self.axes = shape, axes
+        self.has_frames = len(axes) == 3
+        self.point = ",".join(axes)
+        self.box = ",".join((*axes[:-2], "Y0", "X0", "Y1", "X1"))
+        sizes = shape if self.has_frames else shape[1:]
+        self.example = ",".join(str(size // 2) for size in sizes)
+        ranges = ", ".join(f"{axis} 0 to {size - 1}" for axis, size in zip(axes, sizes, strict=True))
+        self.allowed = f"allowed are {ranges} ({'x'.join(map(str, sizes))} in {self.point} order)"
+
+    def numbers(self, option: str, value: str) -> tuple[int, list[float]]:
+        """Frame, and the coordinates on it."""
+        form = self.box if option == "--box" else self.point
+        try:
+            numbers = numbers_in(value)
+        except ValueError:
+            numbers = []
+        if len(numbers) != form.count(",") + 1:
+            raise PromptError(f"{option} {value} was given; allowed are numbers {form}, without spaces")
+        if not self.has_frames:
+            return 0, numbers
+        if numbers[0] != int(numbers[0]):
+            raise PromptError(f"{option} {value} was given; {self.axes[0]}, the first number, must be a whole number")
+        if not 0 <= numbers[0] < self.shape[0]:
+            raise PromptError(f"{option} {value} lies outside the stack; {self.allowed}")
+        return int(numbers[0]), numbers[1:]
+
+
+@dataclass
+class _Said:
+    """What was said about one object on one frame, until it becomes a Prompt."""
+
+    first: str
+    points_xy: list[tuple[float, float]] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    box_xyxy: tuple[float, float, float, float] | None = None
+    mask: NDArray[np.bool_] | None = None
+
+    def as_prompt(self) -> Prompt:
+        if self.box_xyxy is None and self.mask is None and not any(self.labels):
+            raise PromptError(
+                f"{self.first} says only what is background; give a --point or --box of the same object on that frame"
+            )
+        return Prompt(
+            points=np.array(self.points_xy, np.float32).reshape(-1, 2),
+            labels=np.array(self.labels, np.int32),
+            box=None if self.box_xyxy is None else np.array(self.box_xyxy, np.float32),
+            mask=self.mask,
+        )
+
+
+def _whose(option: str, value: str, current: int | None, latest: int | None, named: set[int]) -> int:
+    """The object a prompt belongs to."""
+    if current is not None:
+        return current
+    if option == "--negative":
+        if latest is None:
+            raise PromptError(f"--negative {value} stands before any object; give the --point or --box first")
+        return latest
+    return next(number for number in range(1, len(named) + 2) if number not in named)
+
+
+def _take(said: dict[tuple[int, int], _Said], option: str, value: str, object_id: int, stack: _Stack) -> None:
+    frame, numbers = stack.numbers(option, value)
+    _, h, w = stack.shape
+    entry = said.setdefault((object_id, frame), _Said(f"{option} {value}"))
+    if option == "--box":
+        y0, x0, y1, x1 = numbers
+        x0, x1, y0, y1 = min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
+        if x1 <= -0.5 or y1 <= -0.5 or x0 >= w or y0 >= h:
+            raise PromptError(f"--box {value} lies outside the stack; {stack.allowed}")
+        if x0 == x1 or y0 == y1:
+            raise PromptError(f"--box {value} has no area; allowed are two different opposite corners: {stack.box}")
+        if entry.box_xyxy is not None:
+            raise PromptError(
+                f"--box {value} is the second box of object {object_id} on that frame; give one, or another --object"
+            )
+        entry.box_xyxy = (x0, y0, x1, y1)
+        return
+    y, x = numbers
+    if not (-0.5 <= x <= w - 0.5 and -0.5 <= y <= h - 0.5):
+        raise PromptError(f"{option} {value} lies outside the stack; {stack.allowed}")
+    entry.points_xy.append((x, y))
+    entry.labels.append(int(option == "--point"))
+
+
+def _object_id(value: str) -> int:
+    if not value.isdecimal() or not 0 < int(value) <= _MAX_ID:
+        raise PromptError(f"--object {value} was given; allowed are whole numbers from 1 to {_MAX_ID}")
+    return int(value)
+
+
+def _check_all_used(given: Sequence[tuple[str, str]], said: dict[tuple[int, int], _Said]) -> None:
+    with_prompt = {object_id for object_id, _ in said}
+    for option, value in given:
+        if option == "--object" and int(value) not in with_prompt:
+            raise PromptError(f"--object {value} is followed by no prompt; give its --point or --box after it")
+
+
+def _read_mask(value: str, stack: _Stack) -> list[tuple[int, int, NDArray[np.bool_]]]:
+    """(object, frame, mask) of every label on every frame of a label file, ``FILE`` or ``FRAME:FILE``."""
+    from napari_sam2.inference.frames import open_frames
+
+    index, colon, name = value.partition(":")
+    has_frame = bool(colon) and index.isdecimal()
+    labels = open_frames(Path(name if has_frame else value), contrast="dtype")
+    if labels.dtype.kind not in "biu" or len(labels.channels) > 1:
+        raise PromptError(f"--mask {value} holds {labels.dtype} in {len(labels.channels)} channels; give a label image")
+    frames = [int(index)] if has_frame else list(range(stack.shape[0]))
+    expected = (len(frames), *stack.shape[1:])
+    if labels.shape != expected or frames[-1] >= stack.shape[0]:
+        one = f", or {stack.axes[0]}:FILE for one frame" if stack.has_frames else ""
+        raise PromptError(f"--mask {value} holds labels of {labels.shape}; the stack is {stack.shape}{one}")
+    parts = []
+    for position, frame in enumerate(frames):
+        plane = labels.raw(position)[0]
+        parts += [(int(number), frame, plane == number) for number in np.unique(plane) if number != 0]
+    if not parts:
+        raise PromptError(f"--mask {value} holds no label other than 0; mark at least one object")
+    if min(object_id for object_id, _, _ in parts) < 0:
+        raise PromptError(f"--mask {value} holds negative labels; allowed are 0 to {_MAX_ID}")
+    return parts

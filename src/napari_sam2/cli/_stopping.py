@@ -1,0 +1,41 @@
+"""Ctrl-C as a wish: the frame under way is finished, and what is done is kept."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Self
+
+import typer
+
+__all__ = ["StopRequest"]
+
+
+class StopRequest:
+    """Within ``with``, the first Ctrl-C only sets ``is_set``; the second interrupts at once.
+
+    Elsewhere than on the main thread, where Python lets nobody listen for signals, nothing is changed.
+    """
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._is_listening = threading.current_thread() is threading.main_thread()
+        self._before = signal.getsignal(signal.SIGINT) if self._is_listening else None
+
+    def __enter__(self) -> Self:
+        if self._is_listening:
+            signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._is_listening:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self.is_set:
+            raise KeyboardInterrupt
+        self.is_set = True
+        typer.echo("\nstopping after this frame (Ctrl-C again: at once)", err=True)

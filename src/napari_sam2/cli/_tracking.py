@@ -1,0 +1,172 @@
+"""Track objects into a label file: what ``track`` and ``demo`` share."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from napari_sam2.cli._outputs import print_table
+from napari_sam2.inference.label_canvas import LabelCanvas
+from napari_sam2.inference.preview import PreviewTile, choose_frames, draw_contact_sheet
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_sam2._types import FrameResult, FrameSource
+    from napari_sam2.cli._prompts import ObjectPrompt
+    from napari_sam2.cli._stopping import StopRequest
+    from napari_sam2.inference.label_files import LabelWriter
+    from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+
+__all__ = ["FrameScore", "Tracked", "draw_tracked", "print_summary", "track_into"]
+
+
+class FrameScore(NamedTuple):
+    """How one object was found on one frame; area in pixels, 0 where it is absent."""
+
+    object_id: int
+    frame: int
+    predicted_iou: float
+    object_score: float
+    area: int
+    is_prompted: bool
+
+
+@dataclass
+class Tracked:
+    """What a tracking gave.
+
+    Attributes
+    ----------
+    scores : list of FrameScore
+        In the order in which they were found.
+    num_steps : int
+        Frames that went through the model.
+    seconds : float
+        For prompts and tracking.
+    is_complete : bool
+        False after a wish to stop.
+    """
+
+    scores: list[FrameScore] = field(default_factory=list)
+    num_steps: int = 0
+    seconds: float = 0.0
+    is_complete: bool = True
+
+    def add(self, result: FrameResult) -> None:
+        """Note the scores of a frame."""
+        self.num_steps += 1
+        areas = result.masks.sum(axis=(1, 2), dtype=np.int64)
+        for i, object_id in enumerate(result.object_ids):
+            is_prompted = bool(result.is_prompted[i]) if result.is_prompted else False
+            iou, score = float(result.iou_scores[i]), float(result.object_scores[i])
+            self.scores.append(FrameScore(object_id, result.frame, iou, score, int(areas[i]), is_prompted))
+
+    @property
+    def frames_found(self) -> set[int]:
+        """Frames on which any object was found."""
+        return {score.frame for score in self.scores if score.area}
+
+
+def track_into(
+    writer: LabelWriter,
+    segmenter: SAM2VideoSegmenter,
+    prompts: Sequence[ObjectPrompt],
+    limits: range,
+    *,
+    stop: StopRequest,
+    show_progress: bool,
+) -> Tracked:
+    """Prompt and track, each frame written as it is found.
+
+    Parameters
+    ----------
+    writer : LabelWriter
+        Open, of the shape of the segmenter's stack.
+    segmenter : SAM2VideoSegmenter
+        With its stack set and no object yet.
+    prompts : sequence of ObjectPrompt
+        At least one.
+    limits : range
+        Frames to fill, ascending.
+    stop : StopRequest
+        Looked at between frames.
+    show_progress : bool
+        A bar on stderr, if that is a terminal.
+
+    Returns
+    -------
+    Tracked
+    """
+    from tqdm import tqdm
+
+    tracked, begin = Tracked(), time.perf_counter()
+    with tqdm(total=len(prompts), desc="prompts", unit="frame", disable=None if show_progress else True) as bar:
+        for given in prompts:
+            if stop.is_set:
+                break
+            segmenter.add_prompt(given.frame, given.prompt, object_id=given.object_id)
+            bar.update()
+        if not stop.is_set:
+            plan = segmenter.plan(start=limits.start, stop=limits.stop)
+            bar.reset(total=plan.num_steps)
+            bar.set_description("tracking")
+            with LabelCanvas(writer, writer.shape[1:], plan.frames_met_twice()) as canvas:
+                for result in segmenter.track_frames(start=limits.start, stop=limits.stop):
+                    canvas.paint(result)
+                    tracked.add(result)
+                    bar.update()
+                    if stop.is_set:
+                        break
+    tracked.is_complete = not stop.is_set
+    tracked.seconds = time.perf_counter() - begin
+    return tracked
+
+
+def draw_tracked(
+    frames: FrameSource,
+    writer: LabelWriter,
+    prompts: Sequence[ObjectPrompt],
+    tracked: Tracked,
+    *,
+    title: str,
+    axis: str,
+) -> NDArray[np.uint8]:
+    """Contact sheet of up to twelve frames, read back from an open writer one by one."""
+    said: dict[int, list[ObjectPrompt]] = defaultdict(list)
+    for given in prompts:
+        said[given.frame].append(given)
+    chosen = choose_frames(len(frames), prompted=said, found=tracked.frames_found)
+    tiles = [
+        PreviewTile(
+            image=frames[frame],
+            labels=writer[frame],
+            caption=f"{axis} {frame}".strip() + ("   prompted" if said[frame] else ""),
+            prompts=tuple((given.object_id, given.prompt) for given in said[frame]),
+        )
+        for frame in chosen
+    ]
+    return draw_contact_sheet(tiles, title=title)
+
+
+def print_summary(tracked: Tracked, object_ids: Sequence[int], num_frames: int) -> None:
+    """Print one line per object: on how many frames it was found, mean predicted IoU and mean area there."""
+    rows = []
+    for object_id in object_ids:
+        found = [score for score in tracked.scores if score.object_id == object_id and score.area]
+        frames = sorted(score.frame for score in found)
+        rows.append(
+            (
+                str(object_id),
+                f"{len(found)}/{num_frames}",
+                f"{frames[0]}-{frames[-1]}" if frames else "-",
+                f"{np.mean([score.predicted_iou for score in found]):.3f}" if found else "-",
+                f"{np.mean([score.area for score in found]):.1f}" if found else "-",
+            )
+        )
+    print_table(("object", "frames", "from-to", "mean score", "mean area (px)"), rows)

@@ -1,0 +1,181 @@
+"""``napari-sam2 segment``: objects of one image from clicks, boxes and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from napari_sam2.cli._options import (
+    AxesOption,
+    AxisOption,
+    ChannelsOption,
+    ContrastOption,
+    DeviceOption,
+    DtypeOption,
+    FixOption,
+    GammaOption,
+    LevelOption,
+    ModelOption,
+    OverwriteOption,
+    PreviewOption,
+    open_input,
+)
+from napari_sam2.cli._outputs import check_outputs, print_table, save_picture
+from napari_sam2.cli._picture import FrameOption, Picture, choose_frame, open_writer
+from napari_sam2.cli._prompts import ObjectPrompt, PromptCommand, ordered_prompts, resolve_prompts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_sam2.inference.image_predictor import SAM2ImagePredictor
+
+__all__ = ["COMMAND_CLASS", "segment"]
+
+COMMAND_CLASS = PromptCommand
+
+_AT_ONCE = 8  # prompts answered together: bounds the memory that their full-size logits take
+
+
+def segment(
+    ctx: typer.Context,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, OME-Zarr; or a stack and --frame.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="LABELS", help="Labels to write: .tif, .ome.tif or .zarr.")
+    ],
+    point: Annotated[
+        list[str] | None, typer.Option("--point", metavar="Y,X", help="A click on an object. Repeatable.")
+    ] = None,
+    box: Annotated[
+        list[str] | None, typer.Option("--box", metavar="Y0,X0,Y1,X1", help="A box around an object. Repeatable.")
+    ] = None,
+    negative: Annotated[
+        list[str] | None,
+        typer.Option("--negative", metavar="Y,X", help="A click on background: not part of the object before it."),
+    ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option("--mask", metavar="FILE", help="Label image of rough objects; each label is refined."),
+    ] = None,
+    object_id: Annotated[
+        list[str] | None,
+        typer.Option("--object", metavar="ID", help="The prompts after it belong to object ID, up to the next one."),
+    ] = None,
+    candidates: Annotated[
+        bool,
+        typer.Option("--candidates", help="Show the three masks of each object, best first, in table and picture."),
+    ] = False,
+    frame: FrameOption = None,
+    model: ModelOption = "sam2_micro",
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    axes: AxesOption = None,
+    axis: AxisOption = None,
+    fix: FixOption = None,
+    level: LevelOption = None,
+    channels: ChannelsOption = None,
+    contrast: ContrastOption = "auto",
+    gamma: GammaOption = 1.0,
+    overwrite: OverwriteOption = False,
+    preview: PreviewOption = None,
+) -> None:
+    """Segment the objects of an image that clicks, boxes or masks point at.
+
+    Coordinates are Y,X in pixels counted from 0. Without --object, each --point and each --box is an object of its own,
+    numbered 1, 2, ... in this order; a --negative belongs to the object before it. Where objects overlap, the surer
+    one has the pixel. An object with one click is the best of three candidates.
+
+    \b
+    Two cells, the second without the bright spot beside it, and a picture of the result:
+      napari-sam2 segment cells.png --point 84,120 --point 40,51 --negative 44,70 -o mask.tif --preview mask.png
+    \b
+    Boxes, written with the pixel size of the input:
+      napari-sam2 segment cells.ome.tif --box 20,31,66,80 --box 90,15,120,61 -o labels.ome.tif
+    """
+    del point, box, negative, mask, object_id  # their order counts: see ordered_prompts
+    frames = open_input(
+        image, axes=axes, axis=axis, fix=fix, level=level, channels=channels, contrast=contrast, gamma=gamma
+    )
+    picture = choose_frame(frames, frame, image)
+    prompts = resolve_prompts(ordered_prompts(ctx), (1, *picture.hw), "YX")
+    check_outputs(image, output, [(preview, ".png")], overwrite=overwrite)
+    with open_writer(output, picture, overwrite=overwrite) as writer:
+        from napari_sam2.checkpoints import load_model
+        from napari_sam2.inference.image_predictor import SAM2ImagePredictor
+
+        predictor = SAM2ImagePredictor(load_model(model, device=device, dtype=dtype))
+        predictor.set_frame(picture.frames, picture.frame)
+        shown, rows = _segment(predictor, prompts, picture.hw, num_candidates=3 if candidates else 1)
+        writer.write(0, shown[0])
+    print_table(("object", "mask", "score", "area (px)"), rows)
+    if preview is not None:
+        _save_preview(preview, picture, prompts, shown, image.name)
+        typer.echo(f"wrote {preview}")
+    typer.echo(f"wrote {output}")
+
+
+class _Candidate(NamedTuple):
+    """A mask of an object; rank 0 is the one with the best score."""
+
+    object_id: int
+    rank: int
+    score: float
+    logits: NDArray[np.float32]
+
+
+def _segment(
+    predictor: SAM2ImagePredictor, prompts: Sequence[ObjectPrompt], hw: tuple[int, int], *, num_candidates: int
+) -> tuple[list[NDArray[np.int32]], list[tuple[str, ...]]]:
+    """A label image per rank, and the rows of the table in the order of the prompts."""
+    import numpy as np
+
+    labels = [np.zeros(hw, np.int32) for _ in range(num_candidates)]
+    winning = [np.zeros(hw, np.float32) for _ in range(num_candidates)]  # highest logit of each pixel, 0 is background
+    rows: dict[tuple[int, int], tuple[str, ...]] = {}
+    for found in _candidates(predictor, prompts, num_candidates):
+        wins = found.logits > winning[found.rank]
+        labels[found.rank][wins] = found.object_id
+        winning[found.rank][wins] = found.logits[wins]
+        area = int((found.logits > 0).sum())
+        rows[found.object_id, found.rank] = (str(found.object_id), str(found.rank + 1), f"{found.score:.3f}", str(area))
+    wanted = [(given.object_id, rank) for given in prompts for rank in range(num_candidates)]
+    return labels, [rows[key] for key in wanted if key in rows]
+
+
+def _candidates(
+    predictor: SAM2ImagePredictor, prompts: Sequence[ObjectPrompt], num_candidates: int
+) -> Iterator[_Candidate]:
+    """Objects whose prompt is one click have three candidates; the others have three only if they are asked for."""
+    import numpy as np
+
+    for is_ambiguous in (True, False):
+        alike = [given for given in prompts if _is_ambiguous(given) == is_ambiguous]
+        for start in range(0, len(alike), _AT_ONCE):
+            part = alike[start : start + _AT_ONCE]
+            masks, scores, _ = predictor.predict(
+                [given.prompt for given in part],
+                multimask_output=is_ambiguous or num_candidates > 1,
+                return_logits=True,
+            )
+            for given, logits, values in zip(part, masks, scores, strict=True):
+                for rank, i in enumerate(np.argsort(-values, kind="stable")[:num_candidates]):
+                    yield _Candidate(given.object_id, rank, float(values[i]), np.asarray(logits[i], np.float32))
+
+
+def _is_ambiguous(given: ObjectPrompt) -> bool:
+    return len(given.prompt.points) == 1 and given.prompt.box is None and given.prompt.mask is None
+
+
+def _save_preview(
+    path: Path, picture: Picture, prompts: Sequence[ObjectPrompt], shown: Sequence[NDArray[np.int32]], name: str
+) -> None:
+    from napari_sam2.inference.preview import PreviewTile, draw_contact_sheet
+
+    rgb = picture.rgb()
+    said = tuple((given.object_id, given.prompt) for given in prompts)
+    captions = ["prompts and masks"] if len(shown) == 1 else ["best masks", "second candidates", "third candidates"]
+    tiles = [PreviewTile(rgb, labels, caption, said) for labels, caption in zip(shown, captions, strict=True)]
+    save_picture(path, draw_contact_sheet(tiles, title=name))

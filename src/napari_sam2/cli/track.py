@@ -1,0 +1,173 @@
+"""``napari-sam2 track``: follow objects through a stack or movie from clicks, boxes and masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_sam2._errors import FrameError
+from napari_sam2.cli._errors import INTERRUPTED
+from napari_sam2.cli._options import (
+    AxesOption,
+    AxisOption,
+    ChannelsOption,
+    ContrastOption,
+    DeviceOption,
+    DtypeOption,
+    FixOption,
+    GammaOption,
+    LevelOption,
+    ModelOption,
+    OverwriteOption,
+    PreviewOption,
+    QuietOption,
+    open_input,
+)
+from napari_sam2.cli._outputs import check_outputs, save_picture, save_table
+from napari_sam2.cli._prompts import PromptCommand, ordered_prompts, resolve_prompts
+from napari_sam2.cli._stopping import StopRequest
+
+if TYPE_CHECKING:
+    from napari_sam2.cli._tracking import Tracked
+    from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+
+__all__ = ["COMMAND_CLASS", "track"]
+
+COMMAND_CLASS = PromptCommand
+
+_SCORES = ("object", "frame", "predicted_iou", "object_score", "area", "is_prompted")
+
+
+def track(
+    ctx: typer.Context,
+    stack: Annotated[Path, typer.Argument(metavar="STACK", help="TIFF, OME-Zarr, or a folder of images.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="LABELS", help="Labels to write: .tif, .ome.tif or .zarr.")
+    ],
+    point: Annotated[
+        list[str] | None, typer.Option("--point", metavar="Z,Y,X", help="A click on an object. Repeatable.")
+    ] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option("--box", metavar="Z,Y0,X0,Y1,X1", help="A box around an object on one frame. Repeatable."),
+    ] = None,
+    negative: Annotated[
+        list[str] | None,
+        typer.Option("--negative", metavar="Z,Y,X", help="A click on background: not part of the object before it."),
+    ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option("--mask", metavar="[Z:]FILE", help="Labels of the stack, or of frame Z: each label an object."),
+    ] = None,
+    object_id: Annotated[
+        list[str] | None,
+        typer.Option("--object", metavar="ID", help="The prompts after it belong to object ID, up to the next one."),
+    ] = None,
+    model: ModelOption = "sam2_micro",
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    axes: AxesOption = None,
+    axis: AxisOption = None,
+    fix: FixOption = None,
+    level: LevelOption = None,
+    channels: ChannelsOption = None,
+    contrast: ContrastOption = "auto",
+    gamma: GammaOption = 1.0,
+    frame_range: Annotated[
+        str | None, typer.Option("--range", metavar="A,B", help="Fill only the frames A to B, both included.")
+    ] = None,
+    overwrite: OverwriteOption = False,
+    preview: PreviewOption = None,
+    scores: Annotated[
+        Path | None, typer.Option("--scores", metavar="CSV", help="Write score and area of each object and frame.")
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Follow objects through a z-stack or movie, both ways from each frame on which they were prompted.
+
+    Coordinates are index order, frame first: Z,Y,X (T,Y,X for movies), in pixels counted from 0. Without --object,
+    each --point and each --box is an object of its own, numbered 1, 2, ... in this order; a --negative belongs to the
+    object before it. The labels get the axes and the voxel size of the stack. Ctrl-C keeps the finished frames.
+
+    \b
+    One click each on two cells:
+      napari-sam2 track cells.ome.tif --point 10,84,120 --point 10,40,51 -o labels.ome.tif
+    \b
+    Object 7 boxed on slice 10 and corrected on slice 25; labels of a drawn slice as further objects; a picture:
+      napari-sam2 track cells.ome.zarr --object 7 --box 10,180,30,215,60 --point 25,190,44
+        --negative 25,180,60 --mask 12:drawn.png -o labels.ome.zarr --preview sheet.png
+    \b
+    Time point 3 of a TZCYX file, second channel, given contrast:
+      napari-sam2 track all.tif --axis Z --fix T=3 --channels 1 --contrast 100,4000 --point 8,70,90 -o t3.tif
+    """
+    del point, box, negative, mask, object_id  # their order counts: see ordered_prompts
+    frames = open_input(
+        stack, axes=axes, axis=axis, fix=fix, level=level, channels=channels, contrast=contrast, gamma=gamma
+    )
+    limits = _limits(frame_range, len(frames))
+    prompts = resolve_prompts(ordered_prompts(ctx), frames.shape, f"{frames.frame_axis or 'Z'}YX")
+    check_outputs(stack, output, [(preview, ".png"), (scores, ".csv")], overwrite=overwrite)
+
+    from napari_sam2.inference.label_files import LabelWriter
+
+    sheet = None
+    with LabelWriter(
+        output, frames.shape, axes=frames.output_axes, voxel_size=frames.voxel_size, overwrite=overwrite
+    ) as writer:  # before the model is loaded: a place that cannot be written to shows at once
+        from napari_sam2.checkpoints import load_model
+        from napari_sam2.cli._tracking import draw_tracked, track_into
+        from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+
+        segmenter = SAM2VideoSegmenter(load_model(model, device=device, dtype=dtype))
+        segmenter.set_video(frames)
+        with StopRequest() as stop:
+            tracked = track_into(writer, segmenter, prompts, limits, stop=stop, show_progress=not quiet)
+        if preview is not None and tracked.num_steps:
+            name = stack.expanduser().resolve().name
+            sheet = draw_tracked(frames, writer, prompts, tracked, title=name, axis=(frames.frame_axis or "").lower())
+        written = [writer.close(complete=tracked.is_complete)]
+    if sheet is not None and preview is not None:
+        save_picture(preview, sheet)
+        written.append(preview)
+    if scores is not None and tracked.num_steps:
+        _save_scores(scores, tracked)
+        written.append(scores)
+    _report(tracked, segmenter, len(limits), [path for path in written if path is not None])
+    if not tracked.is_complete:
+        kept = f"the finished frames are in {output}" if written[0] else "no frame was finished, nothing was written"
+        typer.echo(f"interrupted: {kept}", err=True)
+        raise typer.Exit(INTERRUPTED)
+
+
+def _limits(text: str | None, num_frames: int) -> range:
+    """The frames to fill, from ``A,B`` with both ends included."""
+    if text is None:
+        return range(num_frames)
+    first, _, last = text.partition(",")
+    if not (first.strip().isdecimal() and last.strip().isdecimal()) or not int(first) <= int(last) < num_frames:
+        raise FrameError(
+            f"--range {text} was given; allowed are two frames FIRST,LAST from 0 to {num_frames - 1}, both included"
+        )
+    return range(int(first), int(last) + 1)
+
+
+def _save_scores(path: Path, tracked: Tracked) -> None:
+    rows = [(s.object_id, s.frame, f"{s.predicted_iou:.4f}", f"{s.object_score:.4f}", s.area, int(s.is_prompted))
+            for s in sorted(tracked.scores)]  # fmt: skip
+    save_table(path, _SCORES, rows)
+
+
+def _report(tracked: Tracked, segmenter: SAM2VideoSegmenter, num_frames: int, written: list[Path]) -> None:
+    from napari_sam2.cli._tracking import print_summary
+
+    if not tracked.num_steps:
+        return
+    print_summary(tracked, segmenter.object_ids, num_frames)
+    typer.echo(
+        f"\n{tracked.num_steps} frames tracked in {tracked.seconds:.1f} s "
+        f"({tracked.num_steps / tracked.seconds:.1f} frames/s, {segmenter.model.device.type})"
+    )
+    for path in written:
+        typer.echo(f"wrote {path}")

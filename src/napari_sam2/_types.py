@@ -19,7 +19,6 @@ __all__ = [
     "MaskPrediction",
     "MaskRecord",
     "Prompt",
-    "UncompressedRLE",
 ]
 
 
@@ -149,10 +148,10 @@ def _as_mask(mask: ArrayLike) -> NDArray[np.bool_]:
     array = np.asarray(mask)
     if array.ndim != 2:
         raise PromptError(f"a mask of shape {array.shape} was given; allowed is (H, W)")
-    array = array != 0
-    if not array.any():
+    marked: NDArray[np.bool_] = array != 0
+    if not marked.any():
         raise PromptError("an empty mask was given; mark at least one pixel of the object")
-    return array
+    return marked
 
 
 class MaskPrediction(NamedTuple):
@@ -174,15 +173,8 @@ class MaskPrediction(NamedTuple):
     logits: NDArray[np.float32]
 
 
-class UncompressedRLE(NamedTuple):
-    """Run lengths of a mask, column by column, beginning with background: ``size`` (H, W) and ``counts``."""
-
-    size: tuple[int, int]
-    counts: list[int]
-
-
 class MaskRecord(dict[str, object]):
-    """One automatic mask: a dictionary with the reference's keys, readable as attributes too.
+    """One automatic mask: a dictionary with the reference's keys.
 
     Keys: ``segmentation`` (bool (H, W), or an RLE dictionary), ``area`` (pixels), ``bbox`` ([x, y, width, height]),
     ``predicted_iou``, ``stability_score``, ``point_coords`` ([[x, y]]), ``crop_box`` ([x, y, width, height]).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Collection
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,9 +42,9 @@ class LabelCanvas:
         self._hw = hw
         self._slots = {frame: slot for slot, frame in enumerate(sorted(contested_frames))}
         self._painted: set[int] = set()
-        self._file = tempfile.TemporaryFile(prefix="napari-sam2-") if contested_frames else None
+        self._file = tempfile.TemporaryFile(prefix="napari-sam2-") if contested_frames else None  # noqa: SIM115 closed by __exit__
 
-    def __enter__(self) -> LabelCanvas:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

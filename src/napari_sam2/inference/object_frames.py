@@ -141,9 +141,8 @@ class ObjectFrames:
         low = None if feedback is None else feedback[0, 0].float().cpu().numpy()
         model_prompt = prompts_to_model([prompt], [view], model.image_size, device=model.device, mask_inputs=[low])
         num_points = len(prompt.points) + (2 if prompt.box is not None else 0)
-        return model.segment_frame(
-            self._prompt_features(tracked, frame, embedding), embedding.high_res, model_prompt, multimask=num_points <= 1
-        )
+        features = self._prompt_features(tracked, frame, embedding)
+        return model.segment_frame(features, embedding.high_res, model_prompt, multimask=num_points <= 1)
 
     def _prompt_features(self, tracked: TrackedObject, frame: int, embedding: ImageEmbedding) -> Tensor:
         """A tracked frame remembers what led to it; a frame prompted first knows only itself."""

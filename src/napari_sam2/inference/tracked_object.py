@@ -102,5 +102,5 @@ def _labels(prompt: Prompt) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
     return prompt.labels
 
 
-def _equal(a: np.ndarray | None, b: np.ndarray | None) -> bool:  # type: ignore[type-arg]
+def _equal(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     return (a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b))

@@ -86,7 +86,7 @@ def choose_view(prompt: Prompt, hw: tuple[int, int], native_window: int | None) 
     -------
     View
         A square window centred on the first thing the prompt points at, shifted to lie inside the image where
-        it fits, and large enough for everything the prompt says. A box or mask tells the size of the object,
+        it fits, and large enough for every click on the object. A box or mask tells the size of the object,
         so the window is chosen to show it at a size the model knows best.
     """
     if native_window is None:

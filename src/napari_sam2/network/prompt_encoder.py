@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -73,7 +75,7 @@ class PromptEncoder(nn.Module):
         tokens: Tensor = self.pe_layer((points + offset) / frame)
         tokens = torch.where(labels == -1, self.not_a_point_embed.weight, tokens)
         for value, embedding in enumerate(self.point_embeddings):
-            tokens = torch.where(labels == value, tokens + embedding.weight, tokens)
+            tokens = torch.where(labels == value, tokens + cast(Tensor, embedding.weight), tokens)
         return tokens
 
     def forward(self, prompt: ModelPrompt, image_size: int, origin: float | None = None) -> tuple[Tensor, Tensor]:

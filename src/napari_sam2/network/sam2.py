@@ -16,7 +16,7 @@ from napari_sam2.network.neck import ImageEncoder
 from napari_sam2.network.position import sine_1d, sine_2d
 from napari_sam2.network.prompt_encoder import PromptEncoder
 
-__all__ = ["ABSENT_LOGIT", "LAST_MASK_LIMIT", "STABILITY_THRESHOLD", "SAM2"]
+__all__ = ["ABSENT_LOGIT", "LAST_MASK_LIMIT", "SAM2", "STABILITY_THRESHOLD"]
 
 ABSENT_LOGIT = -1024.0  # every mask logit of an object that is not on the frame
 LAST_MASK_LIMIT = 10.0  # of the logits of the frame before, where a model follows them
@@ -143,9 +143,7 @@ class SAM2(nn.Module):
                 mask,
             )
         candidates = self.decode_all(features, high_res, prompt)
-        decoded = self.sam_mask_decoder.select(
-            candidates, multimask=multimask, stability_threshold=STABILITY_THRESHOLD
-        )
+        decoded = self.sam_mask_decoder.select(candidates, multimask=multimask, stability_threshold=STABILITY_THRESHOLD)
         is_present = decoded.object_score > 0
         logits = torch.where(is_present[..., None, None], decoded.logits.float(), ABSENT_LOGIT)
         best = decoded.iou.argmax(dim=-1)

@@ -35,6 +35,8 @@ class BatchPlan:
         Clips per clip batch and their length.
     clip_share : float
         Share of batches that are clips.
+    click_share : float
+        Share of first prompts that are clicks; of the others nine in ten are boxes, the rest masks.
     """
 
     crop: int = 160
@@ -44,6 +46,7 @@ class BatchPlan:
     objects_per_clip: int = 4
     num_frames: int = 4
     clip_share: float = 0.2
+    click_share: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,9 @@ def make_batch(sampler: ClipSampler, plan: BatchPlan, rng: np.random.Generator) 
     truths: list[NDArray[np.bool_]] = []
     prompts: list[SimulatedPrompt] = []
     index: list[int] = []
-    mix = _one_kind(rng) if is_clip else None
+    mix = PromptMix(click=plan.click_share, box=0.9 * (1 - plan.click_share), mask=0.1 * (1 - plan.click_share))
+    if is_clip:
+        mix = _one_kind(mix, rng)
     while len(images) < count:
         clip = sampler.sample_clip(rng, plan.num_frames) if is_clip else sampler.sample_still(rng)
         chosen = _choose(clip.labels[0], clip.object_ids, limit, rng)
@@ -102,9 +107,8 @@ def make_batch(sampler: ClipSampler, plan: BatchPlan, rng: np.random.Generator) 
     )
 
 
-def _one_kind(rng: np.random.Generator) -> PromptMix:
+def _one_kind(mix: PromptMix, rng: np.random.Generator) -> PromptMix:
     """All objects of a clip batch are prompted alike, so that they share decoder calls."""
-    mix = PromptMix()
     shares = np.array([mix.click, mix.box, mix.mask])
     kind = rng.choice(3, p=shares / shares.sum())
     return PromptMix(click=float(kind == 0), box=float(kind == 1), mask=float(kind == 2))

@@ -7,7 +7,6 @@ import math
 import torch
 from torch import nn
 
-from napari_sam2.network.attention import Attention
 from napari_sam2.network.layers import LayerNorm2d
 from napari_sam2.network.sam2 import SAM2
 
@@ -27,67 +26,89 @@ def initialise(model: SAM2, seed: int) -> None:
     token attends to the place whose position encoding it shares. The memory attention starts as a small
     correction: its branches are damped and its last normalisation keeps the scale of the features.
     """
-    generator = torch.Generator().manual_seed(seed)
+    start = _Start(model, seed)
+    start.layers()
+    start.normal("image_encoder.trunk.pos_embed", 0.02)
+    start.normal("image_encoder.trunk.pos_embed_window", 0.02)
+    for index in range(sum(model.config.trunk.stages)):
+        start.scale(f"image_encoder.trunk.blocks.{index}.attn.proj.weight", 0.3)
+        start.scale(f"image_encoder.trunk.blocks.{index}.mlp.layers.1.weight", 0.3)
+    for index in range(4):  # position must not drown in content while nothing is learned yet
+        start.scale(f"image_encoder.neck.convs.{index}.conv.weight", 0.3)
+    _prompts_and_decoder(model, start)
+    _memory(model, start)
 
-    def normal(parameter: torch.Tensor, std: float) -> None:
-        parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
 
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            normal(module.weight, module.in_features**-0.5)
-            module.bias.zero_()
-        elif isinstance(module, nn.Conv2d):
-            normal(module.weight, (module.in_channels / module.groups * module.kernel_size[0] * module.kernel_size[1]) ** -0.5)
-            if module.bias is not None:
-                module.bias.zero_()
-        elif isinstance(module, nn.ConvTranspose2d):
-            normal(module.weight, module.in_channels**-0.5)
-            if module.bias is not None:
-                module.bias.zero_()
-        elif isinstance(module, nn.Embedding):
-            normal(module.weight, 0.5)
-        elif isinstance(module, nn.LayerNorm | LayerNorm2d):
-            module.weight.fill_(1.0)
-            module.bias.zero_()
-    trunk = model.image_encoder.trunk
-    normal(trunk.pos_embed, 0.02)
-    normal(trunk.pos_embed_window, 0.02)
-    for block in trunk.blocks:
-        block.attn.proj.weight.mul_(0.3)
-        block.mlp.layers[1].weight.mul_(0.3)
-    transformer = model.sam_mask_decoder.transformer
-    crosses: list[Attention] = [transformer.final_attn_token_to_image]
-    for layer in transformer.layers:
-        crosses += [layer.cross_attn_token_to_image, layer.cross_attn_image_to_token]
+class _Start:
+    """Sets parameters by their official names."""
+
+    def __init__(self, model: SAM2, seed: int) -> None:
+        self.model = model
+        self.state = model.state_dict()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def fill_normal(self, tensor: torch.Tensor, std: float) -> None:
+        tensor.copy_(torch.randn(tensor.shape, generator=self.generator) * std)
+
+    def normal(self, name: str, std: float) -> None:
+        self.fill_normal(self.state[name], std)
+
+    def scale(self, name: str, factor: float) -> None:
+        self.state[name].mul_(factor)
+
+    def fill(self, name: str, value: float) -> None:
+        self.state[name].fill_(value)
+
+    def layers(self) -> None:
+        """Every layer keeps the variance of what goes through it."""
+        for module in self.model.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                self.fill_normal(module.weight, module.weight[0].numel() ** -0.5)
+            elif isinstance(module, nn.ConvTranspose2d):
+                self.fill_normal(module.weight, module.in_channels**-0.5)
+            elif isinstance(module, nn.Embedding):
+                self.fill_normal(module.weight, 0.5)
+            elif isinstance(module, nn.LayerNorm | LayerNorm2d):
+                module.weight.fill_(1.0)
+            bias = getattr(module, "bias", None)
+            if isinstance(bias, torch.Tensor):
+                bias.zero_()
+
+
+def _prompts_and_decoder(model: SAM2, start: _Start) -> None:
+    decoder = "sam_mask_decoder"
+    crosses = [f"{decoder}.transformer.final_attn_token_to_image"]
+    names = ("cross_attn_token_to_image", "cross_attn_image_to_token")
+    crosses += [f"{decoder}.transformer.layers.{layer}.{name}" for layer in (0, 1) for name in names]
     for cross in crosses:
-        cross.q_proj.weight.mul_(_QUERY_KEY_GAIN)
-        cross.k_proj.weight.copy_(cross.q_proj.weight)
-    matrix = model.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
-    normal(matrix, 1.0)
+        start.scale(f"{cross}.q_proj.weight", _QUERY_KEY_GAIN)
+        start.state[f"{cross}.k_proj.weight"].copy_(start.state[f"{cross}.q_proj.weight"])
+    matrix = start.state["sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"]
+    start.fill_normal(matrix, 1.0)
     matrix.mul_(torch.logspace(0, math.log10(_FINEST_FREQUENCY), matrix.shape[1]))
-    for lateral in model.image_encoder.neck.convs:
-        lateral.conv.weight.mul_(0.3)  # position must not drown in content while nothing is learned yet
     for index in (0, 3):  # their normalisation would keep only the sign of a prompt's map if nothing were added to it
-        normal(model.sam_prompt_encoder.mask_downscaling[index].bias, 1.0)
-    for mlp in model.sam_mask_decoder.output_hypernetworks_mlps:
-        mlp.layers[-1].bias.fill_(-0.02)
-    model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(2.0)
-    normal(model.maskmem_tpos_enc, 0.3)
-    normal(model.no_mem_embed, 0.02)
-    normal(model.no_obj_ptr, 0.1)
+        start.normal(f"sam_prompt_encoder.mask_downscaling.{index}.bias", 1.0)
+    for index in range(4):
+        start.fill(f"{decoder}.output_hypernetworks_mlps.{index}.layers.2.bias", -0.02)
+    start.fill(f"{decoder}.pred_obj_score_head.layers.2.bias", 2.0)
+
+
+def _memory(model: SAM2, start: _Start) -> None:
+    start.normal("maskmem_tpos_enc", 0.3)
+    start.normal("no_mem_embed", 0.02)
+    start.normal("no_obj_ptr", 0.1)
     if model.config.is_sam21:
-        normal(model.no_obj_embed_spatial, 0.1)
-    for memory_layer in model.memory_attention.layers:
-        memory_layer.self_attn.out_proj.weight.mul_(0.2)
-        memory_layer.linear2.weight.mul_(0.2)
-        cross_attention = memory_layer.cross_attn_image
-        # Pairs of channels turn with their distance; a shared constant makes a place look at its own past.
-        cross_attention.q_proj.weight.mul_(0.5)
-        cross_attention.k_proj.weight.mul_(0.5)
-        cross_attention.q_proj.bias.fill_(2.0)
-        cross_attention.k_proj.bias.fill_(2.0)
-    for fuser_block in model.memory_encoder.fuser.layers:
-        fuser_block.gamma.fill_(0.1)
+        start.normal("no_obj_embed_spatial", 0.1)
+    for index in range(model.config.memory_layers):
+        layer = f"memory_attention.layers.{index}"
+        start.scale(f"{layer}.self_attn.out_proj.weight", 0.2)
+        start.scale(f"{layer}.linear2.weight", 0.2)
+        for projection in ("q_proj", "k_proj"):
+            # Pairs of channels turn with their distance; a shared constant makes a place look at its own past.
+            start.scale(f"{layer}.cross_attn_image.{projection}.weight", 0.5)
+            start.fill(f"{layer}.cross_attn_image.{projection}.bias", 2.0)
+    for index in (0, 1):
+        start.fill(f"memory_encoder.fuser.layers.{index}.gamma", 0.1)
 
 
 @torch.no_grad()

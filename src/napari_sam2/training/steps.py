@@ -70,16 +70,16 @@ def _model_prompt(prompts: list[SimulatedPrompt], truths: Tensor) -> ModelPrompt
     )
 
 
-def _corrected(prompt: ModelPrompt, decoded: DecodedMasks, truths: Tensor, *, ambiguous: bool, rng: np.random.Generator) -> ModelPrompt:
+def _corrected(
+    prompt: ModelPrompt, decoded: DecodedMasks, truths: Tensor, *, ambiguous: bool, rng: np.random.Generator
+) -> ModelPrompt:
     """The prompt with one more click in the error of the shown mask, and that mask's logits fed back."""
     logits = decoded.logits.detach().float()
     row = torch.arange(len(logits), device=logits.device)
     shown = logits[row, decoded.iou[:, 1:].argmax(1) + 1 if ambiguous else torch.zeros_like(row)]
     size = truths.shape[-1]
     predicted = F.interpolate(shown[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0] > 0
-    clicks = [
-        correction_click(t, p, rng) for t, p in zip(truths.cpu().numpy(), predicted.cpu().numpy(), strict=True)
-    ]
+    clicks = [correction_click(t, p, rng) for t, p in zip(truths.cpu().numpy(), predicted.cpu().numpy(), strict=True)]
     device = logits.device
     points = torch.tensor([[[x, y]] for x, y, _ in clicks], dtype=torch.float32, device=device)
     labels = torch.tensor([[label] for _, _, label in clicks], dtype=torch.int32, device=device)
@@ -98,8 +98,8 @@ def still_step(
     truths = batch.truths[:, 0].to(device)
     origin = _random_origin(model, embedding.image_size, rng)
     groups: dict[str, list[int]] = defaultdict(list)
-    for i, prompt in enumerate(batch.prompts):
-        groups[_kind(prompt)].append(i)
+    for i, simulated in enumerate(batch.prompts):
+        groups[_kind(simulated)].append(i)
     total = truths.new_zeros((), dtype=torch.float32)
     for kind, members in groups.items():
         rows = torch.tensor(members, device=device)
@@ -184,9 +184,11 @@ class _ClipMemory:
     def features(self, embedding: ImageEmbedding, frame: int) -> Tensor:
         config = self.model.config
         spatial = [(features, config.num_memories - 1) for features, _ in self.prompted.values()]
-        for distance in range(config.num_memories - 1, 0, -1):
-            if frame - distance in self.tracked:
-                spatial.append((self.tracked[frame - distance][0], distance - 1))
+        spatial += [
+            (self.tracked[frame - distance][0], distance - 1)
+            for distance in range(config.num_memories - 1, 0, -1)
+            if frame - distance in self.tracked
+        ]
         pointers = [(frame - t, pointer) for t, (_, pointer) in self.prompted.items()]
         pointers += [(frame - t, self.tracked[t][1]) for t in sorted(self.tracked, reverse=True)]
         return self.model.attend_to_memory(

@@ -1,0 +1,144 @@
+"""Losses, steps and the loop: what falls, what is reproducible, what resumes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from factories import make_config
+from napari_sam2._errors import TrainingError
+from napari_sam2.network.config import CONFIGS
+from napari_sam2.network.features import DecodedMasks
+from napari_sam2.training.batches import BatchPlan, BatchStream
+from napari_sam2.training.dataset import ClipSampler, SyntheticSource
+from napari_sam2.training.loop import Phase, TrainConfig, Trainer, load_train_config
+from napari_sam2.training.losses import LossWeights, mask_losses, prompt_loss
+
+SMALL = BatchPlan(crop=64, stills=2, objects_per_still=2, clips=1, objects_per_clip=2, num_frames=3, clip_share=0.5)
+
+
+def make_decoded(logits: torch.Tensor, iou: torch.Tensor, score: float = 5.0) -> DecodedMasks:
+    count = len(logits)
+    return DecodedMasks(logits, iou, torch.full((count, 1), score), torch.zeros(count, 4, 8))
+
+
+def test_perfect_mask_has_almost_no_loss_and_iou_one():
+    truth = torch.zeros(1, 16, 16)
+    truth[:, 4:10, 5:12] = 1
+    loss, iou = mask_losses((2 * truth - 1)[:, None] * 20, truth, LossWeights())
+    assert float(loss) < 0.01
+    assert float(iou) == 1
+
+
+def test_empty_mask_costs_more_than_a_rough_one():
+    truth = torch.zeros(1, 16, 16)
+    truth[:, 4:10, 5:12] = 1
+    rough = torch.roll(truth, 1, 1)
+    weights = LossWeights(balanced=1.0)
+    empty, _ = mask_losses(torch.full((1, 1, 16, 16), -3.0), truth, weights)
+    shifted, _ = mask_losses((2 * rough - 1)[:, None] * 3, truth, weights)
+    assert float(shifted) < float(empty)
+
+
+def test_ambiguous_prompt_is_judged_by_its_best_candidate():
+    truth = torch.zeros(1, 16, 16)
+    truth[:, 4:12, 4:12] = 1
+    good = (2 * torch.nn.functional.avg_pool2d(truth, 2) - 1) * 20
+    logits = torch.full((1, 4, 8, 8), -20.0)
+    logits[:, 2] = good
+    weights = LossWeights(iou=0, presence=0, other_branch=0)
+    present = torch.ones(1, dtype=torch.bool)
+    decoded = make_decoded(logits, torch.tensor([[0.1, 0.1, 0.9, 0.1]]))
+    ambiguous = prompt_loss(decoded, truth, present, ambiguous=True, weights=weights)
+    clear = prompt_loss(decoded, truth, present, ambiguous=False, weights=weights)
+    assert float(ambiguous.total) < 0.1 < float(clear.total)
+    assert float(ambiguous.shown_iou) == 1
+    assert float(clear.shown_iou) == 0
+
+
+def test_absent_object_trains_only_the_presence_score():
+    logits = torch.randn(1, 4, 8, 8, requires_grad=True)
+    decoded = make_decoded(logits, torch.rand(1, 4))
+    absent = torch.zeros(1, dtype=torch.bool)
+    loss = prompt_loss(decoded, torch.zeros(1, 16, 16), absent, ambiguous=True, weights=LossWeights())
+    loss.total.backward()
+    assert loss.total.item() > 4
+    assert float(logits.grad.abs().max()) == 0
+
+
+def test_batches_are_the_same_for_the_same_seed_and_number():
+    sampler = ClipSampler([SyntheticSource()], size=64)
+    first = list(BatchStream(sampler, SMALL, seed=3, start=0, stop=3))
+    again = list(BatchStream(sampler, SMALL, seed=3, start=1, stop=3))
+    for a, b in zip(first[1:], again, strict=True):
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.truths, b.truths)
+        assert all(np.array_equal(p.points, q.points) for p, q in zip(a.prompts, b.prompts, strict=True))
+
+
+@pytest.fixture
+def small_network(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setitem(CONFIGS, "test", make_config(name="test"))
+    return "test"
+
+
+def make_trainer(folder, model: str, steps: int = 4, **over) -> Trainer:
+    config = TrainConfig(model=model, phases=(Phase(steps, SMALL),), warmup_steps=2, **over)
+    return Trainer(config, [SyntheticSource()], folder, device=torch.device("cpu"), num_workers=0)
+
+
+def test_stopped_and_resumed_training_equals_training_in_one_go(tmp_path, small_network):
+    whole = make_trainer(tmp_path / "whole", small_network)
+    whole.run(report_every=2)
+    make_trainer(tmp_path / "parts", small_network).run(stop=2, report_every=2)
+    resumed = make_trainer(tmp_path / "parts", small_network)
+    assert resumed.step == 2
+    resumed.run(report_every=2)
+    for (name, a), (_, b) in zip(whole.average.named_parameters(), resumed.average.named_parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5), name
+
+
+def test_run_leaves_weights_with_their_history_and_a_log(tmp_path, small_network):
+    reports = []
+    make_trainer(tmp_path, small_network, seed=5).run(report_every=2, on_report=lambda step, _: reports.append(step))
+    assert reports == [2, 4]
+    with safe_open(tmp_path / "weights.safetensors", "pt") as file:
+        metadata = file.metadata()
+        assert file.get_tensor("no_obj_ptr").dtype == torch.float16
+    assert json.loads(metadata["config"])["seed"] == 5
+    assert metadata["step"] == "4"
+    assert json.loads(metadata["sources"]) == ["synthetic"]
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4]
+    assert all(np.isfinite(line["loss"]) for line in lines)
+
+
+def test_rate_warms_up_and_decays_to_the_end(tmp_path, small_network):
+    trainer = make_trainer(tmp_path, small_network, steps=100, decay_share=0.5, learning_rate=1.0)
+    rates = []
+    for step in (0, 1, 10, 50, 75, 99):
+        trainer.step = step
+        trainer._set_rate()
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.5, 1, 1, 1, 0.5, 0.02])
+
+
+def test_configuration_is_read_from_json(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"seed": 2, "phases": [{"steps": 7, "plan": {"crop": 96}, "weights": {"focal": 1.0}}]}))
+    config = load_train_config(path)
+    assert config.num_steps == 7
+    assert config.phases[0].plan.crop == 96
+    assert config.phases[0].weights.focal == 1.0
+
+
+@pytest.mark.parametrize("text", ["{", '{"seed": 1}', '{"phases": [{"stepps": 1}]}', '{"phases": [], "colour": 1}'])
+def test_bad_configuration_is_refused(tmp_path, text):
+    path = tmp_path / "run.json"
+    path.write_text(text)
+    with pytest.raises(TrainingError, match="fields of TrainConfig"):
+        load_train_config(path)

@@ -84,6 +84,16 @@ def test_segment_runs_on_a_frame_of_a_stack_with_candidates(weights: Path, tmp_p
     assert frames.voxel_size["X"] == (0.25, "micrometer")
 
 
+def test_segment_refines_every_label_of_a_mask(image: Path, weights: Path, capsys):
+    labels = make_disks(1)[1][0]
+    Image.fromarray((labels * 3).astype(np.uint8)).save(image.with_name("seeds.png"))
+    out = image.with_name("out.tif")
+    arguments = ("--mask", image.with_name("seeds.png"), "--model", weights, "--device", "cpu", "-o", out)
+    assert run("segment", image, *arguments) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:3]] == ["3", "6"]
+    assert set(np.unique(read_labels(out))) <= {0, 3, 6}
+
+
 def test_generate_writes_labels_picture_and_table(
     image: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -180,7 +190,7 @@ def test_second_ctrl_c_interrupts_at_once():
 
     with StopRequest() as stop:
         signal.raise_signal(signal.SIGINT)
-        assert stop.is_set
+        assert stop.is_set()
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -13,15 +13,19 @@ __all__ = ["StopRequest"]
 
 
 class StopRequest:
-    """Within ``with``, the first Ctrl-C only sets ``is_set``; the second interrupts at once.
+    """Within ``with``, the first Ctrl-C only makes ``is_set()`` true; the second interrupts at once.
 
     Elsewhere than on the main thread, where Python lets nobody listen for signals, nothing is changed.
     """
 
     def __init__(self) -> None:
-        self.is_set = False
+        self._is_set = False
         self._is_listening = threading.current_thread() is threading.main_thread()
         self._before = signal.getsignal(signal.SIGINT) if self._is_listening else None
+
+    def is_set(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        return self._is_set
 
     def __enter__(self) -> Self:
         if self._is_listening:
@@ -32,10 +36,10 @@ class StopRequest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._is_listening:
-            signal.signal(signal.SIGINT, self._before)
+            signal.signal(signal.SIGINT, signal.SIG_DFL if self._before is None else self._before)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self.is_set:
+        if self._is_set:
             raise KeyboardInterrupt
-        self.is_set = True
+        self._is_set = True
         typer.echo("\nstopping after this frame (Ctrl-C again: at once)", err=True)

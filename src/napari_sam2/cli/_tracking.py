@@ -108,11 +108,11 @@ def track_into(
     tracked, begin = Tracked(), time.perf_counter()
     with tqdm(total=len(prompts), desc="prompts", unit="frame", disable=None if show_progress else True) as bar:
         for given in prompts:
-            if stop.is_set:
+            if stop.is_set():
                 break
             segmenter.add_prompt(given.frame, given.prompt, object_id=given.object_id)
             bar.update()
-        if not stop.is_set:
+        if not stop.is_set():
             plan = segmenter.plan(start=limits.start, stop=limits.stop)
             bar.reset(total=plan.num_steps)
             bar.set_description("tracking")
@@ -121,9 +121,9 @@ def track_into(
                     canvas.paint(result)
                     tracked.add(result)
                     bar.update()
-                    if stop.is_set:
+                    if stop.is_set():
                         break
-    tracked.is_complete = not stop.is_set
+    tracked.is_complete = not stop.is_set()
     tracked.seconds = time.perf_counter() - begin
     return tracked
 

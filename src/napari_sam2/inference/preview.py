@@ -282,7 +282,7 @@ def _draw_prompt(
         corners = (*place(x0, y0, 0), *place(x1, y1, 0))
         draw.rectangle(corners, outline=(0, 0, 0), width=4)
         draw.rectangle((corners[0] + 1, corners[1] + 1, corners[2] - 1, corners[3] - 1), outline=colour, width=2)
-        _number(draw, (corners[0] + 10, corners[1] - 9), object_id)
+        _number(draw, (max(corners[0], 0) + 10, max(corners[1] - 9, 9)), object_id)
     assert prompt.labels is not None  # a Prompt fills them in
     for number, ((px, py), label) in enumerate(zip(prompt.points, prompt.labels, strict=True)):
         x, y = place(float(px), float(py))

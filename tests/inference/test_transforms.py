@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from napari_sam2._types import Prompt
-from napari_sam2.inference.following import MaskExtent, extent_in_image, follow, look_again
+from napari_sam2.inference.following import MaskExtent, extent_in_image, follow
 from napari_sam2.inference.transforms import (
     View,
     choose_view,
     image_to_model,
     masks_to_image,
     prompts_to_model,
+    resample_logits,
     view_for_extent,
     whole_view,
 )
@@ -116,12 +117,15 @@ def test_follow_zooms_on_an_object_that_grows_or_shrinks():
     assert follow(MaskExtent(164, 164, 5, False), view, HW).width < 64
 
 
-def test_second_look_only_where_the_size_was_unexpected():
-    view = View(100, 100, 128, 128, True)
-    assert look_again(MaskExtent(164, 164, 40, False), view, HW) is None
-    assert look_again(MaskExtent(164, 164, 100, True), view, HW).width > 200
-    assert look_again(MaskExtent(164, 164, 100, True), whole_view(HW), HW) is None
-    assert look_again(None, view, HW) is None
+def test_logits_seen_from_another_view_stay_in_place():
+    source, target = View(100, 100, 128, 128, True), View(130, 120, 64, 64, True)
+    logits = torch.full((1, 1, 64, 64), -5.0)
+    logits[..., 20:30, 24:40] = 5.0
+    full = [masks_to_image(low, view, HW)[0, 0] > 0 for low, view in (
+        (logits, source), (resample_logits(logits, source, target), target))]  # fmt: skip
+    assert (full[0] & full[1]).sum() / (full[0] | full[1]).sum() > 0.9
+    away = resample_logits(logits, source, View(0, 0, 64, 64, True))
+    assert (away < 0).all()
 
 
 def test_extent_of_a_mask_is_in_image_pixels():

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_sam2.inference.transforms import TARGET_EXTENT, View, view_for_extent
 
-__all__ = ["MaskExtent", "extent_in_image", "follow", "look_again"]
+__all__ = ["MaskExtent", "extent_in_image", "follow"]
 
 _TOO_SMALL, _TOO_LARGE = 0.08, 0.55  # extents, as fractions of the window, at which it is chosen anew
 _OFF_CENTRE = 0.15  # shift of the object, as a fraction of the window, at which the window moves
@@ -38,17 +38,6 @@ def extent_in_image(mask: NDArray[np.bool_], view: View) -> MaskExtent | None:
         max((x1 - x0) * scale_x, (y1 - y0) * scale_y),
         x0 == 0 or y0 == 0 or x1 == w or y1 == h,
     )
-
-
-def look_again(extent: MaskExtent | None, view: View, hw: tuple[int, int]) -> View | None:
-    """A better window for a prompt whose object turned out much smaller or larger than expected, or ``None``."""
-    if extent is None or not view.is_native:
-        return None
-    share = extent.side / view.width
-    if _TOO_SMALL <= share <= _TOO_LARGE:
-        return None
-    better = view_for_extent((extent.x, extent.y), extent.side / TARGET_EXTENT, hw)
-    return None if better.width == view.width else better
 
 
 def follow(extent: MaskExtent | None, view: View, hw: tuple[int, int]) -> View:

@@ -15,6 +15,7 @@ from napari_sam2._types import FrameSource, MaskPrediction, Prompt
 from napari_sam2.checkpoints import ensure_model
 from napari_sam2.inference.embedding_cache import EmbeddingCache
 from napari_sam2.inference.frames import image_to_rgb
+from napari_sam2.inference.looking import Look, look_around, needs_looking
 from napari_sam2.inference.masks import clean_low_resolution
 from napari_sam2.inference.transforms import (
     View,
@@ -212,7 +213,7 @@ class SAM2ImagePredictor:
                 prompt.check_inside(hw)
         views = self._views(batch, mask_inputs)
         with torch.inference_mode():
-            low, scores = self._decode(batch, views, mask_inputs, multimask=multimask_output)
+            low, scores, views = self._answer(batch, views, mask_inputs, multimask=multimask_output)
             low = self._cleaned(low)
             full = [masks_to_image(low[i : i + 1], view, hw)[0] for i, view in enumerate(views)]
             masks = [(m if return_logits else m > self.mask_threshold).cpu().numpy() for m in full]
@@ -277,6 +278,49 @@ class SAM2ImagePredictor:
             else:
                 views.append(choose_view(prompt, self.image_hw, window))
         return views
+
+    def _answer(
+        self,
+        prompts: Sequence[Prompt | None],
+        views: Sequence[View],
+        mask_inputs: Sequence[NDArray[np.float32] | None],
+        *,
+        multimask: bool,
+    ) -> tuple[Tensor, Tensor, list[View]]:
+        """Logits, scores and final views; clicks are looked at through several windows where the model has one."""
+        window = self.model.config.native_window
+        searched = [
+            i
+            for i, (prompt, given) in enumerate(zip(prompts, mask_inputs, strict=True))
+            if needs_looking(prompt, window, has_logits=given is not None)
+        ]
+        looks: dict[int, Look] = {}
+        for i in searched:
+            prompt = prompts[i]
+            assert prompt is not None
+            assert window is not None
+
+            def decode(several: Sequence[View], prompt: Prompt = prompt) -> list[Look]:
+                count = len(several)
+                low, scores = self._decode([prompt] * count, several, [None] * count, multimask=multimask)
+                return [Look(view, low[k : k + 1], scores[k : k + 1]) for k, view in enumerate(several)]
+
+            looks[i] = look_around(decode, prompt, self.image_hw, window)
+        rest = [i for i in range(len(prompts)) if i not in looks]
+        if rest:
+            low, scores = self._decode(
+                [prompts[i] for i in rest],
+                [views[i] for i in rest],
+                [mask_inputs[i] for i in rest],
+                multimask=multimask,
+            )
+            looks |= {i: Look(views[i], low[k : k + 1], scores[k : k + 1]) for k, i in enumerate(rest)}
+        ordered = [looks[i] for i in range(len(prompts))]
+        return (
+            torch.cat([look.logits for look in ordered]),
+            torch.cat([look.scores for look in ordered]),
+            [look.view for look in ordered],
+        )
 
     def _decode(
         self,

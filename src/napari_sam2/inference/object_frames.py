@@ -19,8 +19,9 @@ from napari_sam2.inference.batch_tracking import (
     encode_memories,
     to_frame_memories,
 )
-from napari_sam2.inference.following import extent_in_image, follow, look_again
+from napari_sam2.inference.following import extent_in_image, follow
 from napari_sam2.inference.frame_encoder import FrameEncoder
+from napari_sam2.inference.looking import Look, look_around, needs_looking
 from napari_sam2.inference.masks import fill_holes_in_scores
 from napari_sam2.inference.memory_bank import FrameMemory
 from napari_sam2.inference.tracked_object import PromptedFrame, TrackedObject, grew, is_same
@@ -31,6 +32,7 @@ from napari_sam2.inference.transforms import (
     mask_to_model,
     masks_to_image,
     prompts_to_model,
+    resample_logits,
 )
 from napari_sam2.network.features import FrameSegmentation, ImageEmbedding, ModelPrompt
 from napari_sam2.network.sam2 import LAST_MASK_LIMIT
@@ -86,11 +88,7 @@ class ObjectFrames:
             found = self._adopt(frame, prompt.mask, view)
         else:
             logits = None if feedback is None else feedback[1]
-            found = self._decode(tracked, frame, prompt, view, logits)
-            better = self._better_view(found, view) if logits is None else None
-            if better is not None:
-                view = better
-                found = self._decode(tracked, frame, prompt, view, None)
+            view, found = self._look(tracked, frame, prompt, view, logits)
         is_conditioning = settings.corrections_stick or not tracked.was_tracked(frame)
         found = found._replace(logits=self._filled(found.logits))
         (memory,) = to_frame_memories(
@@ -124,10 +122,22 @@ class ObjectFrames:
             return None
         return given[0], given[1].clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
 
-    def _better_view(self, found: FrameSegmentation, view: View) -> View | None:
-        if not view.is_native:
-            return None
-        return look_again(extent_in_image(_as_mask(found.logits[0, 0]), view), view, self.hw)
+    def _look(
+        self, tracked: TrackedObject, frame: int, prompt: Prompt, view: View, feedback: Tensor | None
+    ) -> tuple[View, FrameSegmentation]:
+        """Decode a prompt; a click on a model with a native window finds the window that suits the object."""
+        window = self.model.config.native_window
+        if window is None or not needs_looking(prompt, window, has_logits=feedback is not None):
+            return view, self._decode(tracked, frame, prompt, view, feedback)
+        found: dict[View, FrameSegmentation] = {}
+
+        def decode(views: Sequence[View]) -> list[Look]:
+            for each in views:
+                found[each] = self._decode(tracked, frame, prompt, each, None)
+            return [Look(each, found[each].logits.float(), found[each].iou[:, None].float()) for each in views]
+
+        look = look_around(decode, prompt, self.hw, window)
+        return look.view, found[look.view]._replace(logits=look.logits)
 
     def _adopt(self, frame: int, mask: NDArray[np.bool_], view: View) -> FrameSegmentation:
         coverage = mask_to_model(mask, view, self.model.image_size, device=self.model.device)
@@ -216,10 +226,7 @@ class ObjectFrames:
         if before is None or not self.model.config.follows_last_mask:
             return None
         logits = before.logits.float().clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT)
-        if view == before.view:
-            return logits
-        side = self.model.image_size // 4
-        return _cut_out(masks_to_image(logits, before.view, self.hw), view, side).clamp(min=-LAST_MASK_LIMIT)
+        return resample_logits(logits, before.view, view)
 
     def _next_view(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> View:
         """Where to look for an object, given where it was on the frame tracked before."""

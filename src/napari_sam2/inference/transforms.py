@@ -28,6 +28,7 @@ __all__ = [
     "image_to_model",
     "masks_to_image",
     "prompts_to_model",
+    "resample_logits",
     "view_for_extent",
     "whole_view",
 ]
@@ -242,3 +243,18 @@ def masks_to_image(logits: Tensor, view: View, hw: tuple[int, int]) -> Tensor:
     x1, y1 = min(view.x + view.width, w), min(view.y + view.height, h)
     out[..., y0:y1, x0:x1] = local[..., y0 - view.y : y1 - view.y, x0 - view.x : x1 - view.x]
     return out
+
+
+def resample_logits(logits: Tensor, source: View, target: View) -> Tensor:
+    """Low-resolution logits (1, M, h, w) of one view, seen from another one; what it did not show is background."""
+    if source == target:
+        return logits
+    h, w = logits.shape[-2:]
+    x = target.x + (torch.arange(w, device=logits.device) + 0.5) / w * target.width
+    y = target.y + (torch.arange(h, device=logits.device) + 0.5) / h * target.height
+    grid_x = ((x - source.x) / source.width * 2 - 1).expand(h, w)
+    grid_y = ((y - source.y) / source.height * 2 - 1)[:, None].expand(h, w)
+    grid = torch.stack((grid_x, grid_y), dim=-1)[None]  # (1, h, w, 2)
+    seen = F.grid_sample(logits.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    is_seen = ((grid_x.abs() <= 1) & (grid_y.abs() <= 1))[None, None]
+    return torch.where(is_seen, seen, -MASK_PROMPT_LOGIT)

@@ -26,8 +26,9 @@ from measuring import (
     gemm_rate,
     interleaved,
     peak_memory,
+    release_free_memory,
 )
-from pairs import CASES, OURS, THEIRS, Case, make_weights, open_pair_side
+from pairs import CASES, OURS, THEIRS, Case, PairSide, make_weights
 
 _SIDES = (OURS, THEIRS)
 
@@ -45,7 +46,7 @@ class Cost:
     gflop : float or None
         Matrix products, convolutions and attentions of one call; None if not counted.
     peak_mib : float or None
-        By how much one call raised resident memory at most, weights and inputs not counted, in a process of its own.
+        By how much the case raised resident memory at most, the weights not counted, in a process of its own.
     """
 
     who: str
@@ -104,12 +105,12 @@ def measure_size(
     make_weights(folder, image_size)
     device = torch.device(arguments.device)
     sides = {
-        (who, dtype): open_pair_side(who, folder, image_size, getattr(torch, dtype), device)
+        (who, dtype): PairSide(who, folder, image_size, getattr(torch, dtype), device)
         for dtype in dtypes
         for who in _SIDES
     }
     for case in cases:
-        workloads = {key: prepare(case) for key, prepare in sides.items()}
+        workloads = {key: side.workload(case) for key, side in sides.items()}
         difference = None
         if "float32" in dtypes:
             difference = _difference(workloads[OURS, "float32"], workloads[THEIRS, "float32"])
@@ -127,8 +128,7 @@ def _difference(ours: Workload, theirs: Workload) -> float:
     """Largest difference of the two results: the same work was done."""
     results = []
     for workload in (ours, theirs):
-        if workload.prepare is not None:
-            workload.prepare()
+        workload.restore()
         result = workload.run()
         assert isinstance(result, torch.Tensor)
         results.append(result.float())
@@ -149,16 +149,17 @@ def _in_own_process(
 
 
 def _answer_one(question: Sequence[str]) -> None:
-    """In the process of its own: first the memory of one call, then its operations."""
+    """In the process of its own: first the memory, state from frame 0 included, then the operations of one call."""
     who, dtype, name, num, folder, image_size, device = question
-    prepare = open_pair_side(who, Path(folder), int(image_size), getattr(torch, dtype), torch.device(device))
-    workload = prepare(Case(name, int(num)))
-    if workload.prepare is not None:
-        workload.prepare()
+    side = PairSide(who, Path(folder), int(image_size), getattr(torch, dtype), torch.device(device))
+    case = Case(name, int(num))
+    side.load(case)
+    release_free_memory()
     with peak_memory() as memory:
+        workload = side.workload(case)
+        workload.restore()
         workload.run()
-    if workload.prepare is not None:
-        workload.prepare()
+    workload.restore()
     print(json.dumps({"peak_mib": memory.growth, "gflop": count_flop(workload.run) / 1e9}))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import platform
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +29,7 @@ __all__ = [
     "gemm_rate",
     "interleaved",
     "peak_memory",
+    "release_free_memory",
     "resident_mib",
     "time_medians_ms",
 ]
@@ -50,10 +54,14 @@ class Workload:
     run: Callable[[], object]
     prepare: Callable[[], None] | None = None
 
-    def seconds(self) -> float:
-        """Wall time of one call."""
+    def restore(self) -> None:
+        """Call ``prepare``, if there is one."""
         if self.prepare is not None:
             self.prepare()
+
+    def seconds(self) -> float:
+        """Wall time of one call."""
+        self.restore()
         _synchronize()
         begin = time.perf_counter()
         self.run()
@@ -121,6 +129,13 @@ def count_flop(call: Callable[[], object]) -> int:
 def resident_mib() -> float:
     """Resident memory of this process in MiB."""
     return psutil.Process().memory_info().rss / MIB
+
+
+def release_free_memory() -> None:
+    """Give memory that is free inside the process back to the system, so that it is not used again unnoticed."""
+    gc.collect()
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +25,7 @@ from napari_sam2.network.features import ModelPrompt
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-__all__ = ["CASES", "OURS", "THEIRS", "Case", "make_weights", "open_pair_side"]
+__all__ = ["CASES", "OURS", "THEIRS", "Case", "PairSide", "make_weights"]
 
 OURS, THEIRS = "napari-sam2", "transformers"
 CASES = ("image encoding", "click", "video frame")
@@ -115,7 +114,7 @@ def _fill(model: nn.Module, seed: int) -> None:
         else:
             parameter.copy_(noise * (0.05 if name.endswith("bias") else 0.5))
         if "pred_obj_score_head" in name and name.endswith("proj_out.bias"):
-            parameter.add_(2.5)
+            parameter.add_(20.0)
     encoding = model.shared_image_embedding.positional_embedding
     model.prompt_encoder.shared_embedding.positional_embedding.copy_(encoding)
 
@@ -135,8 +134,11 @@ class _Ours:
 
     def __init__(self, folder: Path, image_size: int, dtype: torch.dtype, device: torch.device) -> None:
         self.frames = _TwoPictures(image_size)
-        self.model = load_model(folder, device=device, dtype=dtype)
+        self.model = load_model(folder, device=device, dtype=dtype).requires_grad_(False)
         self.device = device
+
+    def load(self, _: Case) -> None:
+        """Nothing more to load."""
 
     def encode(self) -> Workload:
         """One image through the encoder and the decoder's projections of the finer levels."""
@@ -207,8 +209,11 @@ class _Theirs:
     def video_model(self) -> nn.Module:
         """``Sam2VideoModel``."""
         from transformers import Sam2VideoModel
+        from transformers.utils import logging
 
-        return Sam2VideoModel.from_pretrained(self.folder, dtype=self.dtype).to(self.device).eval()
+        logging.disable_progress_bar()
+        model = Sam2VideoModel.from_pretrained(self.folder, dtype=self.dtype)
+        return model.to(self.device).eval().requires_grad_(False)
 
     @cached_property
     def image_model(self) -> nn.Module:
@@ -221,10 +226,14 @@ class _Theirs:
             prompt_encoder_config=video.config.prompt_encoder_config.to_dict(),
             mask_decoder_config=video.config.mask_decoder_config.to_dict(),
         )
-        model = Sam2Model(config).to(self.device, self.dtype).eval()
+        model = Sam2Model(config).to(self.device, self.dtype).eval().requires_grad_(False)
         missing, _ = model.load_state_dict(video.state_dict(), strict=False)
         assert not missing, missing
         return model
+
+    def load(self, case: Case) -> None:
+        """Load the model that the case needs."""
+        _ = self.video_model if case.name == "video frame" else self.image_model
 
     def _pixels(self, frame: int) -> Tensor:
         return self.frames.pixels(frame).to(self.device, self.dtype)
@@ -298,10 +307,8 @@ class _Theirs:
         return Workload(run, prepare)
 
 
-def open_pair_side(
-    who: str, folder: Path, image_size: int, dtype: torch.dtype, device: torch.device
-) -> Callable[[Case], Workload]:
-    """How one side does each case.
+class PairSide:
+    """One side of the comparison.
 
     Parameters
     ----------
@@ -313,19 +320,20 @@ def open_pair_side(
         Side of the model's input.
     dtype, device
         Of the model.
-
-    Returns
-    -------
-    callable
-        Case -> Workload, whose ``run`` returns the tensor that the other side's must equal.
     """
-    side = (_Ours if who == OURS else _Theirs)(folder, image_size, dtype, device)
 
-    def prepare(case: Case) -> Workload:
+    def __init__(self, who: str, folder: Path, image_size: int, dtype: torch.dtype, device: torch.device) -> None:
+        self._side = (_Ours if who == OURS else _Theirs)(folder, image_size, dtype, device)
+
+    def load(self, case: Case) -> None:
+        """Have the weights in memory that a case needs."""
+        self._side.load(case)
+
+    def workload(self, case: Case) -> Workload:
+        """How this side does a case; ``run`` returns the tensor that the other side's must equal."""
         if case.name == "image encoding":
-            workload = side.encode()
+            workload = self._side.encode()
         else:
-            workload = side.click(case.num_objects) if case.name == "click" else side.video(case.num_objects)
+            make = self._side.click if case.name == "click" else self._side.video
+            workload = make(case.num_objects)
         return Workload(torch.inference_mode()(workload.run), workload.prepare)
-
-    return prepare

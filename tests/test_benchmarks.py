@@ -244,15 +244,13 @@ def test_both_sides_do_the_same_work(load, tmp_path: Path):
     pairs, measuring = load("pairs"), load("measuring")
     pairs.make_weights(tmp_path, 128)
     sides = [
-        pairs.open_pair_side(who, tmp_path, 128, torch.float32, torch.device("cpu"))
-        for who in (pairs.OURS, pairs.THEIRS)
+        pairs.PairSide(who, tmp_path, 128, torch.float32, torch.device("cpu")) for who in (pairs.OURS, pairs.THEIRS)
     ]
     for case in (pairs.Case("image encoding"), pairs.Case("click", 2), pairs.Case("video frame", 2)):
         results = []
         for side in sides:
-            workload = side(case)
-            if workload.prepare is not None:
-                workload.prepare()
+            workload = side.workload(case)
+            workload.restore()
             results.append(workload.run().float())
             assert measuring.count_flop(workload.run) > 0
         assert (results[0].reshape_as(results[1]) - results[1]).abs().max() < 1e-3

@@ -35,7 +35,7 @@ def initialise(model: SAM2, seed: int) -> None:
         start.scale(f"image_encoder.trunk.blocks.{index}.mlp.layers.1.weight", 0.3)
     for index in range(4):  # position must not drown in content while nothing is learned yet
         start.scale(f"image_encoder.neck.convs.{index}.conv.weight", 0.3)
-    _prompts_and_decoder(model, start)
+    _prompts_and_decoder(start)
     _memory(model, start)
 
 
@@ -75,11 +75,11 @@ class _Start:
                 bias.zero_()
 
 
-def _prompts_and_decoder(model: SAM2, start: _Start) -> None:
+def _prompts_and_decoder(start: _Start) -> None:
     decoder = "sam_mask_decoder"
-    crosses = [f"{decoder}.transformer.final_attn_token_to_image"]
     names = ("cross_attn_token_to_image", "cross_attn_image_to_token")
-    crosses += [f"{decoder}.transformer.layers.{layer}.{name}" for layer in (0, 1) for name in names]
+    crosses = [f"{decoder}.transformer.layers.{layer}.{name}" for layer in (0, 1) for name in names]
+    crosses.append(f"{decoder}.transformer.final_attn_token_to_image")
     for cross in crosses:
         start.scale(f"{cross}.q_proj.weight", _QUERY_KEY_GAIN)
         start.state[f"{cross}.k_proj.weight"].copy_(start.state[f"{cross}.q_proj.weight"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ __all__ = ["StepLog", "clip_step", "normalise", "still_step"]
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _WITHOUT_LAST_MASK = 0.15  # of clip batches
+_ABSENCE_SHARE = 0.2  # of clip batches
 
 
 class StepLog:
@@ -137,6 +139,7 @@ def clip_step(
     """
     device = model.device
     num_frames = batch.num_frames
+    batch = _with_absences(batch, rng)
     encoded = model.encode_image(normalise(batch.images.to(device)).flatten(0, 1))  # (B, T, ...) -> (B * T, ...)
     where = batch.image_index.to(device)
     truths = batch.truths.to(device)
@@ -167,6 +170,17 @@ def clip_step(
         if follows:
             last_mask = ModelPrompt(mask=found.logits.detach().clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT))
     return total / num_frames
+
+
+def _with_absences(batch: Batch, rng: np.random.Generator) -> Batch:
+    """In some batches the clips go on with each other's frames: the objects are gone, which is to be noticed."""
+    if len(batch.images) < 2 or rng.random() >= _ABSENCE_SHARE:
+        return batch
+    cut = int(rng.integers(1, batch.num_frames))
+    images, truths = batch.images.clone(), batch.truths.clone()
+    images[:, cut:] = batch.images.roll(1, 0)[:, cut:]
+    truths[:, cut:] = False
+    return replace(batch, images=images, truths=truths)
 
 
 class _ClipMemory:

@@ -226,10 +226,12 @@ def chain_story(
     ----------
     rng : numpy.random.Generator
         Source of randomness.
-    size, num_frames, num : int
-        Side of the plane, T, and the number of objects.
+    size, num_frames : int
+        Side of the plane and T.
     length, half_width : float
         Typical length and half width in pixels.
+    num : int
+        Number of objects.
     bend : float
         Total change of direction along an object, radians.
     tapered : bool

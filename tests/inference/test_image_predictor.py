@@ -158,7 +158,7 @@ def test_window_does_not_look_at_what_lies_far_away(native_model):
     for picture in rgb:
         predictor = SAM2ImagePredictor(native_model)
         predictor.set_image(picture)
-        found.append(predictor.predict(Prompt([(15, 20)]), return_logits=True).masks)
+        found.append(predictor.predict(Prompt(box=(12, 17, 18, 23)), return_logits=True).masks)
     assert np.array_equal(found[0], found[1])
 
 
@@ -192,13 +192,28 @@ def test_empty_image_is_refused(model):
         SAM2ImagePredictor(model).set_image(np.zeros((0, 5), np.uint8))
 
 
-def test_points_for_automatic_masks_equal_prompts(model, native_model):
-    for network in (model, native_model):
-        predictor = make_predictor(network)
-        points = np.array([(15, 20), (50, 30), (30, 8)], np.float32)
-        full, scores, low = predictor.predict_points(points)
-        expected = predictor.predict([Prompt(p[None]) for p in points], return_logits=True)
-        assert full.shape == (3, 3, 48, 64)
-        assert torch.allclose(full, torch.from_numpy(expected.masks), atol=1e-4)
-        assert torch.allclose(scores, torch.from_numpy(expected.scores), atol=1e-5)
-        assert low.shape == (3, 3, 16, 16)
+def test_points_for_automatic_masks_equal_prompts(model):
+    predictor = make_predictor(model)
+    points = np.array([(15, 20), (50, 30), (30, 8)], np.float32)
+    full, scores, low = predictor.predict_points(points)
+    expected = predictor.predict([Prompt(p[None]) for p in points], return_logits=True)
+    assert full.shape == (3, 3, 48, 64)
+    assert torch.allclose(full, torch.from_numpy(expected.masks), atol=1e-4)
+    assert torch.allclose(scores, torch.from_numpy(expected.scores), atol=1e-5)
+    assert low.shape == (3, 3, 16, 16)
+
+
+def test_points_for_automatic_masks_look_once_through_the_native_window(native_model):
+    cache = EmbeddingCache()
+    predictor = make_predictor(native_model, cache=cache)
+    full, _, _ = predictor.predict_points(np.array([(15, 20), (50, 30)], np.float32))
+    assert cache.misses == 2
+    assert (full[0, :, :, 40:] < 0).all()
+
+
+def test_a_click_looks_through_several_windows_and_then_closer(native_model):
+    cache = EmbeddingCache()
+    predictor = make_predictor(native_model, cache=cache)
+    predictor.predict(Prompt([(30, 24)]))
+    assert 4 <= cache.misses <= 5
+    assert predictor._last_views[0].is_native

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from napari_sam2._types import FrameSource
@@ -56,14 +53,3 @@ class FrameEncoder:
             return model.encode_image(pixels)
 
         return self.cache.get_or_encode((self.frames.key, frame, view, model.image_size, id(model), resize), encode)
-
-    def embed_many(self, frame: int, views: Sequence[View]) -> ImageEmbedding:
-        """One embedding per view, or a single one if all views are the same."""
-        distinct = {view: self.embed(frame, view) for view in dict.fromkeys(views)}
-        if len(distinct) == 1:
-            return next(iter(distinct.values()))
-        rows = [distinct[view] for view in views]
-        return ImageEmbedding(
-            torch.cat([row.embed for row in rows]),
-            (torch.cat([row.high_res[0] for row in rows]), torch.cat([row.high_res[1] for row in rows])),
-        )

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -319,8 +319,3 @@ class Trainer:
         self.seconds = float(state["seconds"])
         self.memory_matched = bool(state.get("memory_matched", False))
         logger.info("resumed at step %d", self.step)
-
-
-def prolonged(config: TrainConfig, extra: Phase) -> TrainConfig:
-    """The same run with one more phase."""
-    return replace(config, phases=(*config.phases, extra))

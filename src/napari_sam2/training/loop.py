@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from napari_sam2._errors import TrainingError
+from napari_sam2.checkpoints import load_model
 from napari_sam2.network.config import CONFIGS
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.batches import Batch, BatchPlan, BatchStream
@@ -44,12 +45,15 @@ class Phase:
         Correction clicks at most after each first prompt of a still; drawn from 0 to this.
     weights : LossWeights
         Of the loss terms.
+    source_weights : dict of str to float, optional
+        Relative frequency of the data sources by name; the sampler's own if not given.
     """
 
     steps: int
     plan: BatchPlan = field(default_factory=BatchPlan)
     num_corrections: int = 1
     weights: LossWeights = field(default_factory=LossWeights)
+    source_weights: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class TrainConfig:
     ----------
     model : str
         Row of ``CONFIGS``.
+    start_from : str, optional
+        Model name or checkpoint path whose weights the run starts from; fresh weights if not given.
     phases : tuple of Phase
         One after the other.
     seed : int
@@ -79,6 +85,7 @@ class TrainConfig:
     """
 
     model: str = "sam2_micro"
+    start_from: str | None = None
     phases: tuple[Phase, ...] = (Phase(1000),)
     seed: int = 0
     learning_rate: float = 1e-3
@@ -126,9 +133,26 @@ def load_train_config(path: Path) -> TrainConfig:
         ) from error
 
 
-def _sampler(sources: Sequence[ClipSource], crop: int) -> ClipSampler:
+def _sampler(sources: Sequence[ClipSource], phase: Phase) -> ClipSampler:
     """Crops of any side that show objects at the sizes, in pixels, at which the model will be used."""
-    return ClipSampler(sources, size=crop, crop=CropConfig(reference_size=crop, extent_high=min(150.0, 0.8 * crop)))
+    side = phase.plan.crop
+    shown = CropConfig(reference_size=side, extent_high=min(150.0, 0.8 * side))
+    return ClipSampler(sources, size=side, crop=shown, weights=phase.source_weights)
+
+
+def _starting_model(config: TrainConfig) -> SAM2:
+    model = SAM2(CONFIGS[config.model])
+    if config.start_from is None:
+        initialise(model, config.seed)
+        return model
+    given = load_model(config.start_from, device="cpu", dtype="float32")
+    if set(given.state_dict()) != set(model.state_dict()):
+        raise TrainingError(
+            f"start_from is {config.start_from}, a {given.config.name}, but the run trains {config.model}; "
+            f"give weights of {config.model} or set model to {given.config.name}"
+        )
+    model.load_state_dict(given.state_dict())
+    return model
 
 
 def save_weights(model: nn.Module, path: Path, *, metadata: dict[str, str]) -> None:
@@ -171,9 +195,8 @@ class Trainer:
         self.device = device
         self.num_workers = num_workers
         folder.mkdir(parents=True, exist_ok=True)
-        self.model = SAM2(CONFIGS[config.model])
-        initialise(self.model, config.seed)
-        self.model.to(device)
+        self.memory_matched = config.start_from is not None
+        self.model = _starting_model(config).to(device)
         self.average = SAM2(CONFIGS[config.model]).to(device)
         self.average.load_state_dict(self.model.state_dict())
         decayed = [p for p in self.model.parameters() if p.ndim > 1]
@@ -182,10 +205,10 @@ class Trainer:
             [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
             lr=config.learning_rate,
             betas=(0.9, 0.98),
+            fused=True,
         )
         self.step = 0
         self.seconds = 0.0
-        self.memory_matched = False
         if (folder / "state.pt").exists():
             self._resume()
 
@@ -201,7 +224,7 @@ class Trainer:
         while self.step < stop:
             phase, phase_end = self.config.phase_at(self.step)
             stream = BatchStream(
-                _sampler(self.sources, phase.plan.crop),
+                _sampler(self.sources, phase),
                 phase.plan,
                 seed=self.config.seed,
                 start=self.step,

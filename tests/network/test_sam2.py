@@ -15,6 +15,7 @@ from napari_sam2.network.features import MemoryBatch, ModelPrompt
 from napari_sam2.network.position import axial_rotation, rotate
 from napari_sam2.network.prompt_encoder import draw_prompt
 from napari_sam2.network.sam2 import ABSENT_LOGIT, SAM2
+from napari_sam2.network.tables import TableCache
 
 KEYS = Path(__file__).resolve().parents[3] / "shared" / "reference" / "keys"
 
@@ -63,11 +64,31 @@ def test_many_prompts_on_one_image_equal_one_by_one():
         assert torch.allclose(together.iou[i], alone.iou[0], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("leading", "num_queries", "num_keys"),
+    [
+        pytest.param((2,), 600, 1500, id="blocks-of-unequal-length"),
+        pytest.param((3, 2), 7, 1024, id="heads-of-few-queries"),
+        pytest.param((2,), 40, 100, id="short"),
+        pytest.param((), 40, 1100, id="no-batch"),
+        pytest.param((1, 2), 7, 1024, id="one-image-for-all"),
+    ],
+)
 @torch.inference_mode()
-def test_blockwise_attention_equals_torch():
-    query, key, value = torch.randn(2, 300, 32), torch.randn(2, 1500, 32), torch.randn(2, 1500, 16)
-    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+def test_attention_equals_its_formula(leading: tuple[int, ...], num_queries: int, num_keys: int):
+    query, key = torch.randn(*leading, num_queries, 32), torch.randn(*leading, num_keys, 32)
+    if leading == (1, 2):
+        query = torch.randn(3, 2, num_queries, 32)
+    value = torch.randn(*leading, num_keys, 16)
+    expected = (query @ key.mT / 32**0.5).softmax(-1) @ value
     assert torch.allclose(attend(query, key, value), expected, atol=1e-5)
+
+
+def test_attention_has_gradients():
+    query, key = torch.randn(2, 300, 8, requires_grad=True), torch.randn(2, 1100, 8)
+    attend(query, key, key).sum().backward()
+    assert query.grad is not None
+    assert query.grad.abs().max() > 0
 
 
 @torch.inference_mode()
@@ -80,7 +101,7 @@ def test_projecting_values_after_the_attention_changes_nothing():
     expected = torch.nn.functional.scaled_dot_product_attention(
         rotate(attention.q_proj(x), table), key, attention.v_proj(memory)
     )
-    found = attention(x, memory, position, 3, (4, 4))
+    found = attention(x, memory, position, 3, table)
     assert torch.allclose(found, attention.out_proj(expected), atol=1e-5)
 
 
@@ -91,6 +112,68 @@ def test_rotation_keeps_lengths_and_depends_on_distance_only():
     assert torch.allclose(turned.norm(dim=-1), x.norm(dim=-1), atol=1e-5)
     products = turned @ turned.T
     assert torch.allclose(products[0, 2], products[3, 5], atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_rotation_equals_real_arithmetic(dtype: torch.dtype):
+    x = torch.randn(2, 24, 16).to(dtype)  # twice the table's grid
+    angle = axial_rotation((3, 4), 16, device=x.device).angle().repeat(2, 1)
+    first, second = x[..., 0::2].float(), x[..., 1::2].float()
+    turned = torch.stack(
+        (first * angle.cos() - second * angle.sin(), first * angle.sin() + second * angle.cos()), dim=-1
+    )
+    found = rotate(x, axial_rotation((3, 4), 16, device=x.device))
+    assert found.dtype == dtype
+    assert torch.allclose(found.float(), turned.flatten(-2), atol=1e-6, rtol=torch.finfo(dtype).eps)
+
+
+def segment_and_remember(model: SAM2, image: torch.Tensor) -> torch.Tensor:
+    embedding = model.encode_image(image)
+    found = model.segment_frame(model.without_memory(embedding), embedding.high_res, None, multimask=True)
+    memory = MemoryBatch((model.encode_memory(embedding, found.logits, found.object_score, binarise=False),), (4,))
+    return model.segment_frame(model.attend_to_memory(embedding, memory), embedding.high_res, None, multimask=True)[0]
+
+
+def test_training_goes_on_after_inference_with_the_same_tables():
+    model, image = make_model(), torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        first = segment_and_remember(model, image)
+    segment_and_remember(model, image).sum().backward()
+    assert model.image_encoder.trunk.pos_embed.grad.abs().max() > 0
+    with torch.inference_mode():
+        assert torch.equal(segment_and_remember(model, image), first)
+
+
+def test_tables_follow_the_weights_they_come_from():
+    model, image = make_model(), torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        before = model.encode_image(image).embed
+        position = model.sam_prompt_encoder.dense_position(64)
+    model.image_encoder.trunk.pos_embed.data.add_(1.0)
+    model.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix.mul_(2)
+    with torch.inference_mode():
+        assert not torch.allclose(model.encode_image(image).embed, before)
+        assert not torch.allclose(model.sam_prompt_encoder.dense_position(64), position)
+
+
+def test_cache_keeps_the_latest_tables():
+    cache = TableCache(limit=2)
+    made = []
+
+    def table_of(key: int) -> torch.Tensor:
+        return cache.get(key, lambda: made.append(key) or torch.full((1,), key))
+
+    for key in (1, 2, 2, 3, 3, 2, 1):
+        assert table_of(key).item() == key
+    assert made == [1, 2, 3, 1]
+    assert len(cache) == 2
+
+
+def test_positions_of_prompts_keep_float32_in_a_network_of_bfloat16():
+    exact, rounded = make_model(), make_model().to(torch.bfloat16)
+    unit_xy = torch.rand(20, 2)
+    assert torch.equal(rounded.sam_prompt_encoder.pe_layer(unit_xy), exact.sam_prompt_encoder.pe_layer(unit_xy))
+    assert rounded.sam_prompt_encoder.dense_position(64).dtype == torch.bfloat16
 
 
 @torch.inference_mode()

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sam2.network.position import axial_rotation, rotate
+from napari_sam2.network.position import rotate
 
 __all__ = ["Attention", "RotaryMemoryAttention", "RotarySelfAttention", "attend"]
 
-_CHUNK = 256  # queries per block on a CPU: the block of scores then stays in the cache
+_CHUNK = 256  # queries per block on a CPU: enough for matrix products to run at their full rate
+_MIN_KEYS = 1024  # below, blocks gain nothing over torch's kernel
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -21,7 +22,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     Parameters
     ----------
     query, key, value : Tensor
-        (..., Nq, C), (..., Nk, C) and (..., Nk, Cv).
+        (..., Nq, C), (..., Nk, C) and (..., Nk, Cv); leading axes may be 1 where those of others are not.
 
     Returns
     -------
@@ -34,13 +35,41 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     fused kernel there reads keys and values in small tiles and reaches neither the fp32 nor the bf16 rate of
     the matrix units. Elsewhere, and while gradients are recorded, torch's own kernel is used.
     """
-    blockwise = query.device.type == "cpu" and not torch.is_grad_enabled() and key.shape[-2] >= 1024
-    if not blockwise:
-        return F.scaled_dot_product_attention(query, key, value)
+    is_long = key.shape[-2] >= _MIN_KEYS
+    if is_long and query.device.type == "cpu" and not torch.is_grad_enabled() and _multiplies(query.dtype):
+        return _attend_blockwise(query, key, value)
+    if query.ndim == 3:  # the fused kernels want an axis of heads
+        return F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None])[:, 0]
+    return F.scaled_dot_product_attention(query, key, value)
+
+
+def _multiplies(dtype: torch.dtype) -> bool:
+    """Whether matrix products of a CPU take this precision at full rate; up to AVX2 half precision is emulated."""
+    return dtype.itemsize >= 4 or torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "AVX2")
+
+
+def _attend_blockwise(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """The same, a block of queries at a time; all blocks write their scores to the same memory."""
+    leading, num_queries = torch.broadcast_shapes(*(t.shape[:-2] for t in (query, key, value))), query.shape[-2]
+    query, key, value = (
+        t.expand(*leading, -1, -1).reshape(-1, *t.shape[-2:]) for t in (query, key, value)
+    )  # (..., N, C) -> (R, N, C)
     query = query * (1 / math.sqrt(query.shape[-1]))
-    transposed = key.transpose(-2, -1)
-    blocks = [(q @ transposed).softmax(dim=-1) @ value for q in query.split(_CHUNK, dim=-2)]
-    return torch.cat(blocks, dim=-2)
+    transposed = key.transpose(1, 2)
+    size = min(_CHUNK, num_queries)
+    # a long sequence has blocks enough in itself: sequences one by one keep the scores small
+    together = 1 if num_queries >= _CHUNK else len(query)
+    scores = query.new_empty(together, size, key.shape[1])
+    attended = query.new_empty(len(query), num_queries, value.shape[-1])
+    for row in range(0, len(query), together):
+        rows = slice(row, row + together)
+        for start in range(0, num_queries, size):
+            block = query[rows, start : start + size]
+            part = scores[:, : block.shape[1]]
+            torch.bmm(block, transposed[rows], out=part)
+            weights = torch.softmax(part, dim=-1, out=part)
+            torch.bmm(weights, value[rows], out=attended[rows, start : start + size])
+    return attended.reshape(*leading, num_queries, -1)
 
 
 class Attention(nn.Module):
@@ -73,8 +102,7 @@ class RotarySelfAttention(nn.Module):
         self.v_proj = nn.Linear(dim, dim)
         self.out_proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, hw: tuple[int, int]) -> Tensor:
-        table = axial_rotation(hw, x.shape[-1], device=x.device)
+    def forward(self, x: Tensor, table: Tensor) -> Tensor:
         q, k = rotate(self.q_proj(x), table), rotate(self.k_proj(x), table)
         return self.out_proj(attend(q, k, self.v_proj(x)))
 
@@ -93,10 +121,7 @@ class RotaryMemoryAttention(nn.Module):
         self.v_proj = nn.Linear(memory_dim, dim)
         self.out_proj = nn.Linear(dim, dim)
 
-    def forward(
-        self, x: Tensor, memory: Tensor, position: Tensor, num_pointer_tokens: int, hw: tuple[int, int]
-    ) -> Tensor:
-        table = axial_rotation(hw, x.shape[-1], device=x.device)
+    def forward(self, x: Tensor, memory: Tensor, position: Tensor, num_pointer_tokens: int, table: Tensor) -> Tensor:
         key = self.k_proj(memory + position)
         num_spatial = key.shape[1] - num_pointer_tokens
         if num_spatial:

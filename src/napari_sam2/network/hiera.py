@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from napari_sam2.network.config import HieraConfig
 from napari_sam2.network.layers import MLP
+from napari_sam2.network.tables import TableCache
 
 __all__ = ["Hiera"]
 
@@ -131,9 +132,15 @@ class Hiera(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         ends = [sum(config.stages[: i + 1]) - 1 for i in range(4)]
         self.stage_ends = frozenset(ends)
+        self._positions = TableCache()
 
     def _position(self, hw: tuple[int, int]) -> Tensor:
         """(1, H, W, C): a smooth background plus one window's pattern repeated."""
+        sources = (self.pos_embed, self.pos_embed_window)
+        key = (hw, self.pos_embed.device, self.pos_embed.dtype)
+        return self._positions.get(key, lambda: self._make_position(hw), sources=sources)
+
+    def _make_position(self, hw: tuple[int, int]) -> Tensor:
         background = F.interpolate(self.pos_embed, size=hw, mode="bicubic")
         side = self.pos_embed_window.shape[-1]
         repeats = (-(-hw[0] // side), -(-hw[1] // side))

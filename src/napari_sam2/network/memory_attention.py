@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_sam2.network.attention import RotaryMemoryAttention, RotarySelfAttention
+from napari_sam2.network.position import axial_rotation
+from napari_sam2.network.tables import TableCache
 
 __all__ = ["MemoryAttention"]
 
@@ -21,11 +23,9 @@ class _MemoryLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.norm3 = nn.LayerNorm(dim)
 
-    def forward(
-        self, x: Tensor, memory: Tensor, position: Tensor, num_pointer_tokens: int, hw: tuple[int, int]
-    ) -> Tensor:
-        x = x + self.self_attn(self.norm1(x), hw)
-        x = x + self.cross_attn_image(self.norm2(x), memory, position, num_pointer_tokens, hw)
+    def forward(self, x: Tensor, memory: Tensor, position: Tensor, num_pointer_tokens: int, table: Tensor) -> Tensor:
+        x = x + self.self_attn(self.norm1(x), table)
+        x = x + self.cross_attn_image(self.norm2(x), memory, position, num_pointer_tokens, table)
         return x + self.linear2(F.relu(self.linear1(self.norm3(x))))
 
 
@@ -36,6 +36,7 @@ class MemoryAttention(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(_MemoryLayer(dim, memory_dim, mlp_dim) for _ in range(num_layers))
         self.norm = nn.LayerNorm(dim)
+        self._rotations = TableCache()
 
     def forward(
         self, embed: Tensor, embed_position: Tensor, memory: Tensor, position: Tensor, num_pointer_tokens: int
@@ -58,7 +59,9 @@ class MemoryAttention(nn.Module):
         """
         hw = (embed.shape[-2], embed.shape[-1])
         x = (embed + 0.1 * embed_position.to(embed.dtype)).flatten(2).transpose(1, 2)  # (O, C, h, w) -> (O, N, C)
+        width, device = x.shape[-1], x.device
+        table = self._rotations.get((hw, width, device), lambda: axial_rotation(hw, width, device=device))
         for layer in self.layers:
-            x = layer(x, memory, position, num_pointer_tokens, hw)
+            x = layer(x, memory, position, num_pointer_tokens, table)
         out: Tensor = self.norm(x)
         return out.transpose(1, 2).unflatten(2, hw)  # (O, N, C) -> (O, C, h, w)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +59,10 @@ def sine_1d(position: Tensor, num_channels: int, *, temperature: float = 10000.0
 
 
 class RandomPosition(nn.Module):
-    """Random Fourier features of positions in the unit square (SAM's encoding of prompts)."""
+    """Random Fourier features of positions in the unit square (SAM's encoding of prompts).
+
+    Always in float32, also in a network of bfloat16 or float16: angles of several turns have no room there.
+    """
 
     positional_encoding_gaussian_matrix: Tensor
 
@@ -67,10 +71,18 @@ class RandomPosition(nn.Module):
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, num_features))
 
     def forward(self, unit_xy: Tensor) -> Tensor:
-        """Encode (..., 2) positions as (x, y) in [0, 1] -> (..., 2 * num_features)."""
-        matrix = self.positional_encoding_gaussian_matrix
-        angle = 2 * math.pi * ((2 * unit_xy.to(matrix.dtype) - 1) @ matrix)
+        """Encode (..., 2) positions as (x, y) in [0, 1] -> (..., 2 * num_features), float32."""
+        matrix = self.positional_encoding_gaussian_matrix.float()
+        angle = 2 * math.pi * ((2 * unit_xy.float() - 1) @ matrix)
         return torch.cat((angle.sin(), angle.cos()), dim=-1)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RandomPosition:
+        exact = self.positional_encoding_gaussian_matrix
+        super()._apply(fn, recurse)
+        moved = self.positional_encoding_gaussian_matrix
+        if moved.dtype.itemsize < exact.dtype.itemsize and not exact.is_meta:
+            self.positional_encoding_gaussian_matrix = exact.to(moved.device)
+        return self
 
     def grid(self, hw: tuple[int, int]) -> Tensor:
         """Encode the pixel centres of a grid -> (1, 2 * num_features, H, W)."""
@@ -82,10 +94,24 @@ class RandomPosition(nn.Module):
         return self(unit_xy).permute(2, 0, 1)[None]  # (H, W, C) -> (1, C, H, W)
 
 
-def axial_rotation(
-    hw: tuple[int, int], num_channels: int, *, device: torch.device, theta: float = 10000.0
-) -> tuple[Tensor, Tensor]:
-    """Cosine and sine tables of 2D rotary encoding, each (H * W, num_channels / 2).
+def axial_rotation(hw: tuple[int, int], num_channels: int, *, device: torch.device, theta: float = 10000.0) -> Tensor:
+    """Table of 2D rotary encoding: a complex number of length one for each place and pair of channels.
+
+    Parameters
+    ----------
+    hw : tuple of int
+        (height, width) of the grid.
+    num_channels : int
+        Channels that are turned; the first half by x, the second by y.
+    device : torch.device
+        Where the table is made.
+    theta : float
+        Base of the wavelengths.
+
+    Returns
+    -------
+    Tensor
+        (H * W, num_channels / 2), complex64.
 
     References
     ----------
@@ -96,14 +122,12 @@ def axial_rotation(
     index = torch.arange(h * w, dtype=torch.float32, device=device)
     y = torch.div(index, w, rounding_mode="floor")
     angle = torch.cat(((index % w)[:, None] * frequency, y[:, None] * frequency), dim=-1)
-    return angle.cos(), angle.sin()
+    return torch.polar(torch.ones_like(angle), angle)
 
 
-def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
+def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Rotate the channel pairs of (..., N, C); N may hold the table's grid several times over."""
-    cos, sin = table
-    repeats = x.shape[-2] // cos.shape[0]
-    pairs = x.unflatten(-2, (repeats, cos.shape[0])).unflatten(-1, (-1, 2)).float()  # (..., R, N, C/2, 2)
-    a, b = pairs.unbind(-1)
-    turned = torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1)
+    num_places = table.shape[0]
+    pairs = x.float().unflatten(-2, (-1, num_places)).unflatten(-1, (-1, 2))  # (..., R, N, C/2, 2)
+    turned = torch.view_as_real(torch.view_as_complex(pairs) * table)
     return turned.flatten(-2).flatten(-3, -2).to(x.dtype)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from napari_sam2.network.features import ModelPrompt
 from napari_sam2.network.layers import LayerNorm2d
 from napari_sam2.network.position import RandomPosition
+from napari_sam2.network.tables import TableCache
 
 __all__ = ["PromptEncoder", "draw_prompt"]
 
@@ -49,9 +50,18 @@ class PromptEncoder(nn.Module):
             nn.Conv2d(16, dim, 1),
         )
         self.no_mask_embed = nn.Embedding(1, dim)
+        self._positions = TableCache()
 
     def dense_position(self, image_size: int, origin: float | None = None) -> Tensor:
         """Position encoding of the stride-16 grid of an image -> (1, dim, S/16, S/16)."""
+        weight = self.no_mask_embed.weight
+        key = (image_size, origin, weight.device, weight.dtype)
+        matrix = self.pe_layer.positional_encoding_gaussian_matrix
+        return self._positions.get(
+            key, lambda: self._make_dense_position(image_size, origin).to(weight.dtype), sources=(matrix,)
+        )
+
+    def _make_dense_position(self, image_size: int, origin: float | None) -> Tensor:
         side = image_size // 16
         frame, offset = self._frame(image_size, origin)
         if frame == image_size and not offset:

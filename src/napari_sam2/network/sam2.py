@@ -15,6 +15,7 @@ from napari_sam2.network.memory_encoder import MemoryEncoder
 from napari_sam2.network.neck import ImageEncoder
 from napari_sam2.network.position import sine_1d, sine_2d
 from napari_sam2.network.prompt_encoder import PromptEncoder
+from napari_sam2.network.tables import TableCache
 
 __all__ = ["ABSENT_LOGIT", "LAST_MASK_LIMIT", "SAM2", "STABILITY_THRESHOLD"]
 
@@ -54,6 +55,7 @@ class SAM2(nn.Module):
         if config.is_sam21:
             self.no_obj_embed_spatial = nn.Parameter(torch.zeros(1, memory_dim))
             self.obj_ptr_tpos_proj = nn.Linear(dim, memory_dim)
+        self._grids = TableCache()
 
     @property
     def device(self) -> torch.device:
@@ -219,12 +221,12 @@ class SAM2(nn.Module):
         """Condition a frame's features on the memories of O objects -> (O, C, S/16, S/16)."""
         num_objects = memory.features[0].shape[0] if memory.features else memory.pointers.shape[0]  # type: ignore[union-attr]
         hw = (embedding.embed.shape[-2], embedding.embed.shape[-1])
-        grid_position = sine_2d(hw, self.config.memory_dim, device=self.device).flatten(2).transpose(1, 2)  # (1, N, Cm)
+        grid_position = self._grid(hw, self.config.memory_dim).flatten(2).transpose(1, 2)  # (1, C, h, w) -> (1, N, Cm)
         tokens: list[Tensor] = []
         positions: list[Tensor] = []
         for features, slot in zip(memory.features, memory.time_slots, strict=True):
             tokens.append(features.to(self.dtype).flatten(2).transpose(1, 2))  # (O, Cm, h, w) -> (O, N, Cm)
-            positions.append(grid_position.to(self.dtype) + self.maskmem_tpos_enc[slot])
+            positions.append(grid_position + self.maskmem_tpos_enc[slot])
         num_pointer_tokens = 0
         if memory.pointers is not None:
             pointer_tokens, pointer_position = self._pointer_tokens(memory)
@@ -233,12 +235,18 @@ class SAM2(nn.Module):
             positions.append(pointer_position)
         out: Tensor = self.memory_attention(
             embedding.embed.expand(num_objects, -1, -1, -1),
-            sine_2d(hw, self.config.hidden_dim, device=self.device),
+            self._grid(hw, self.config.hidden_dim),
             torch.cat(tokens, dim=1),
             torch.cat(positions, dim=1),
             num_pointer_tokens,
         )
         return out
+
+    def _grid(self, hw: tuple[int, int], num_channels: int) -> Tensor:
+        """Sine encoding of a grid in the network's precision, (1, num_channels, h, w)."""
+        device, dtype = self.device, self.dtype
+        key = (hw, num_channels, device, dtype)
+        return self._grids.get(key, lambda: sine_2d(hw, num_channels, device=device).to(dtype))
 
     def _pointer_tokens(self, memory: MemoryBatch) -> tuple[Tensor, Tensor]:
         """Each pointer as C / Cm tokens: (O, P * C/Cm, Cm) and their time encoding (1, P * C/Cm, Cm)."""

@@ -14,6 +14,8 @@ from napari_sam2.inference.transforms import image_to_model, whole_view
 pytestmark = pytest.mark.parity
 
 LOGIT_TOLERANCE = 1e-3
+NOISE = 1e-5
+"""Logits nearer to the threshold are noise: the order of summation, hence the number of threads, sets their sign."""
 CASES = (
     "point1_multi",
     "points3_single",
@@ -62,9 +64,13 @@ def test_prompt_equals_the_reference(predictor, golden, reference_folder: Path, 
     expected = golden(f"image_tiny_{case}")
 
     masks, scores, logits = predictor.predict(**args)
+    full = predictor.predict(**args, return_logits=True).masks
+    assert np.array_equal(full > 0, masks)
 
     shape = tuple(expected["masks_shape"])
     expected_masks = np.unpackbits(expected["masks_packed"], count=int(np.prod(shape))).reshape(shape).astype(bool)
     assert np.abs(logits.reshape(expected["low_res"].shape) - expected["low_res"]).max() < LOGIT_TOLERANCE
     assert np.abs(scores.ravel() - expected["iou"].ravel()).max() < 1e-4
-    assert (masks.reshape(shape) != expected_masks).sum() == 0
+    is_clear = np.abs(full.reshape(shape)) > NOISE
+    assert is_clear.mean() > 0.9999
+    assert (masks.reshape(shape) != expected_masks)[is_clear].sum() == 0

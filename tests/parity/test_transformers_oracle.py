@@ -2,10 +2,10 @@
 
 Left out is what transformers does differently by design: earlier logits with a new click, mask input without points,
 mask prompts in a video (their pointer), hole filling, and a click that makes other objects track. It keeps its memories
-in bfloat16. A difference in the last bit of float32, as another number of threads or another alignment of memory makes it,
-then decides now and again which way a memory is rounded, and random weights amplify that from frame to frame: changing
-one layer's weights by 1e-7 moves up to 44 pixels of the sixth frame here, one thread instead of two moves 72, while the
-same moves at most one pixel with float32 memories. So for the comparison both keep them in float32.
+in bfloat16. A difference in the last bit of float32, as another number of threads makes it, then decides now and again
+which way a memory is rounded, and random weights amplify that from frame to frame: changing one layer's weights by
+1e-7 moves up to 44 pixels of a frame here, one thread instead of two moves 72; with float32 memories at most one pixel
+moves. So for the comparison both keep them in float32.
 """
 
 from __future__ import annotations

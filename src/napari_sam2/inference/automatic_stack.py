@@ -1,0 +1,210 @@
+"""A whole stack without a click: automatic masks on key frames, followed both ways, and joined where they meet."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from napari_sam2._errors import PromptError
+from napari_sam2.checkpoints import ensure_model
+from napari_sam2.inference.automatic_labels import KeepRecords, MaskFinder, automatic_labels
+from napari_sam2.inference.frames import open_frames
+from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
+from napari_sam2.inference.seed_planes import read_seeds
+from napari_sam2.inference.seed_tracking import ObjectTracker, StageProgress, StopWish, TrackSettings, track_seeds
+from napari_sam2.inference.tracking_report import FoundScores, TrackedLabels, describe_tracks
+from napari_sam2.inference.tracklets import JoinRules, TrackletJoiner
+from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_sam2._types import FrameSource
+    from napari_sam2.inference.label_canvas import LabelStack
+    from napari_sam2.network.sam2 import SAM2
+
+__all__ = ["choose_key_frames", "segment_stack"]
+
+
+def segment_stack(
+    stack: FrameSource | ArrayLike | str | Path,
+    *,
+    model: SAM2 | str | Path | None = None,
+    every: int = 10,
+    key_frames: Sequence[int] | None = None,
+    finder: MaskFinder | None = None,
+    segmenter: ObjectTracker | None = None,
+    keep: KeepRecords | None = None,
+    min_iou: float = 0.5,
+    min_containment: float = 0.8,
+    min_score: float = 0.0,
+    out: LabelStack | None = None,
+    memory_bytes: int = 2**30,
+    on_progress: StageProgress | None = None,
+    should_stop: StopWish | None = None,
+) -> TrackedLabels:
+    """Segment everything in a z-stack or movie.
+
+    On key frames everything is found automatically. What is found on one of them is followed both ways to its
+    neighbouring key frames, the first and last to the ends of the stack. Where two such tracks meet they are
+    compared over the frames they have in common: alike ones are one object, and what is like nothing before is a
+    new object. Only frames of two key intervals are held at a time, on disk.
+
+    Parameters
+    ----------
+    stack : FrameSource, array or path
+        Anything `open_frames` reads: (T, H, W) or (T, H, W, 3) arrays.
+    model : SAM2, str, Path or None
+        A network, or a name or path for `load_model`; None is the bundled model.
+    every : int, default 10
+        Distance of key frames; an object that never crosses one is not found.
+    key_frames : sequence of int, optional
+        Key frames, instead of ``every``.
+    finder : SAM2AutomaticMaskGenerator, optional
+        Finds the masks of key frames. Default: one of ``model`` with the options that suit it.
+    segmenter : SAM2VideoSegmenter, optional
+        Follows them; its stack and objects are replaced. Default: one of ``model``.
+    keep : callable, optional
+        Chooses among the masks of a key frame, such as ``partial(filter_records, min_area=20)``; default all.
+    min_iou : float, default 0.5
+        Tracks with at least this IoU over their common frames are one object.
+    min_containment : float, default 0.8
+        A track of which at least this part lies inside one object, on common frames, is a piece of that object.
+    min_score : float, default 0.0
+        A tracked mask with a lower predicted IoU, 0 to 1, counts as not seen.
+    out : array, optional
+        (T, H, W) of zeros with item assignment by frame, such as a zarr array, to write into. Default: a new array.
+    memory_bytes : int, default 1 GiB
+        What the masks of the objects tracked at once may take.
+    on_progress : callable, optional
+        Called with a stage (``"key frame 20: searching"``), the steps done and the steps in all.
+    should_stop : callable, optional
+        Asked between steps; once it is true, what was finished is returned.
+
+    Returns
+    -------
+    TrackedLabels
+        ``labels`` (T, H, W) int32, objects numbered from 1 in the order in which they were found, and ``report``;
+        the seed frames of an object are the key frames on which it was found.
+
+    Raises
+    ------
+    PromptError
+        If a number or key frame is not allowed.
+    FrameError
+        If the stack cannot be read.
+    """
+    frames = open_frames(stack)  # type: ignore[arg-type]
+    keys = choose_key_frames(len(frames), every, key_frames)
+    rules, settings = JoinRules(min_iou, min_containment), TrackSettings(min_score, memory_bytes)
+    if finder is None or segmenter is None:
+        network = ensure_model(model)
+        finder = SAM2AutomaticMaskGenerator(network, output_mode="coco_rle") if finder is None else finder
+        segmenter = SAM2VideoSegmenter(network) if segmenter is None else segmenter
+    segmenter.set_video(frames)
+    target = np.zeros(frames.shape, np.int32) if out is None else out
+    joiner, scores, is_complete = TrackletJoiner(target, rules), FoundScores(), True
+    for index, key in enumerate(keys):
+        watched = _Watch(f"key frame {key} ({index + 1} of {len(keys)})", on_progress, should_stop)
+        found = automatic_labels(
+            finder, frames[key], keep=keep, progress=watched.searching, should_stop=watched.should_stop
+        )
+        if found is None:
+            is_complete = False
+            break
+        if not found.any():
+            continue
+        window = _window(keys, index, len(frames))
+        with _LabelWindow(window, frames.shape[1:]) as tracklets:
+            own = FoundScores()
+            is_complete = track_seeds(
+                segmenter,
+                read_seeds({key: found}, None, frames.shape),
+                window,
+                tracklets,
+                own,
+                settings,
+                on_progress=watched.tracking,
+                should_stop=watched.should_stop,
+            )
+            scores.join_as(own, joiner.join(tracklets, window, key))
+        if not is_complete:
+            break
+    report = describe_tracks(
+        target,
+        range(len(frames)),
+        joiner.seed_frames,
+        scores,
+        is_complete=is_complete,
+        num_merged=joiner.num_joined,
+    )
+    return TrackedLabels(target, report)  # type: ignore[arg-type]  # what came as out goes back
+
+
+def choose_key_frames(num_frames: int, every: int, key_frames: Sequence[int] | None = None) -> list[int]:
+    """Key frames of a stack, ascending: those given, or one in the middle of every ``every`` frames.
+
+    Raises
+    ------
+    PromptError
+        If a number is not allowed.
+    """
+    if key_frames is not None:
+        keys = sorted({int(frame) for frame in key_frames})
+        if not keys or keys[0] < 0 or keys[-1] >= num_frames:
+            raise PromptError(f"key_frames={list(key_frames)} were given; allowed are frames 0 to {num_frames - 1}")
+        return keys
+    if isinstance(every, bool) or int(every) != every or every < 1:
+        raise PromptError(f"every={every!r} was given; allowed are whole numbers from 1")
+    first = min(every // 2, (num_frames - 1) // 2)
+    return list(range(first, num_frames, int(every)))
+
+
+def _window(keys: Sequence[int], index: int, num_frames: int) -> range:
+    """From the key frame before to the one after, both included; to the ends of the stack at the ends."""
+    start = keys[index - 1] if index else 0
+    stop = keys[index + 1] + 1 if index + 1 < len(keys) else num_frames
+    return range(start, stop)
+
+
+class _Watch:
+    """Reports the stages of one key frame, and asks whether to stop."""
+
+    def __init__(self, name: str, on_progress: StageProgress | None, should_stop: StopWish | None) -> None:
+        self._name, self._on_progress = name, on_progress
+        self.should_stop = should_stop
+
+    def searching(self, done: int, total: int) -> None:
+        if self._on_progress is not None:
+            self._on_progress(f"{self._name}: searching", done, total)
+
+    def tracking(self, stage: str, done: int, total: int) -> None:
+        if self._on_progress is not None:
+            self._on_progress(f"{self._name}: {stage}", done, total)
+
+
+class _LabelWindow:
+    """Labels of a few frames in a temporary file, indexed by the frames of the stack."""
+
+    def __init__(self, window: range, hw: tuple[int, int]) -> None:
+        self._start = window.start
+        self._file = tempfile.TemporaryFile(prefix="napari-sam2-")  # noqa: SIM115 closed by __exit__
+        self._planes = np.memmap(self._file, np.int32, "w+", shape=(len(window), *hw))
+
+    def __getitem__(self, frame: int, /) -> NDArray[np.int32]:
+        return np.array(self._planes[frame - self._start])
+
+    def __setitem__(self, frame: int, labels: NDArray[np.int32], /) -> None:
+        self._planes[frame - self._start] = labels
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del self._planes
+        self._file.close()

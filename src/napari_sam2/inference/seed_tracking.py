@@ -1,0 +1,188 @@
+"""Seeds are prompted and tracked in groups that fit into memory, each frame painted as it is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from napari_sam2._errors import PromptError
+from napari_sam2._types import FrameResult, Prompt
+from napari_sam2.inference.label_canvas import LabelCanvas
+from napari_sam2.inference.linking import label_areas
+from napari_sam2.inference.tracking_plan import plan_tracking
+from napari_sam2.inference.tracking_report import FoundScores
+
+if TYPE_CHECKING:
+    from napari_sam2._types import FrameSource
+    from napari_sam2.inference.label_canvas import LabelStack
+    from napari_sam2.inference.seed_planes import Seeds
+
+__all__ = ["ObjectTracker", "StageProgress", "StopWish", "TrackSettings", "plan_groups", "track_seeds"]
+
+StageProgress = Callable[[str, int, int], None]
+"""Called with what is being done, and how many steps of how many are done."""
+
+StopWish = Callable[[], bool]
+"""Asked between steps whether to stop; what is finished is kept."""
+
+_BYTES_PER_PIXEL = 14  # logits of a frame, on their way from the network into the label image
+_NOT_SEEN = -32.0
+"""Logit of the pixels of a mask that does not count."""
+
+
+class ObjectTracker(Protocol):
+    """What is needed of ``SAM2VideoSegmenter``."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(T, H, W) of the stack."""
+
+    def set_video(self, frames: FrameSource, /) -> None:
+        """Choose the stack."""
+
+    def reset(self) -> None:
+        """Forget all objects."""
+
+    def add_prompt(self, frame: int, prompt: Prompt, *, object_id: int) -> FrameResult:
+        """Prompt an object."""
+
+    def track_frames(self, *, start: int, stop: int | None) -> Iterator[FrameResult]:
+        """The frames from start to stop, each with logits."""
+
+
+@dataclass(frozen=True)
+class TrackSettings:
+    """What counts as seen, and how much is held.
+
+    Attributes
+    ----------
+    min_score : float
+        Tracked masks with a lower predicted IoU, 0 to 1, count as not seen.
+    memory_bytes : int
+        What the masks of the objects tracked at once may take.
+
+    Raises
+    ------
+    PromptError
+        If a value is not allowed.
+    """
+
+    min_score: float = 0.0
+    memory_bytes: int = 2**30
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_score <= 1:
+            raise PromptError(f"min_score={self.min_score:g} was given; allowed is 0 to 1")
+        if self.memory_bytes < 1:
+            raise PromptError(f"memory_bytes={self.memory_bytes} was given; allowed are positive numbers")
+
+
+def track_seeds(
+    segmenter: ObjectTracker,
+    seeds: Seeds,
+    limits: range,
+    labels: LabelStack,
+    scores: FoundScores,
+    settings: TrackSettings,
+    *,
+    on_progress: StageProgress | None = None,
+    should_stop: StopWish | None = None,
+) -> bool:
+    """Prompt and track in groups that fit into memory; frames in ``limits`` are written into ``labels``.
+
+    Parameters
+    ----------
+    segmenter : ObjectTracker
+        With its stack set; its objects are replaced, and forgotten at the end.
+    seeds : Seeds
+        What to track.
+    limits : range
+        Frames to fill, ascending.
+    labels : LabelStack
+        (T, H, W), zero on these frames.
+    scores : FoundScores
+        Gets the predicted IoU of each frame.
+    settings : TrackSettings
+        What counts as seen, and how much is held.
+    on_progress, should_stop : callable, optional
+        As in `segment_seeds`.
+
+    Returns
+    -------
+    bool
+        False if a wish to stop came before the end.
+    """
+    _, h, w = segmenter.shape
+    groups = plan_groups(seeds.frames_of, h * w, settings.memory_bytes)
+    plans = [plan_tracking({i: seeds.frames_of[i] for i in group}, limits) for group in groups]
+    total = sum(plan.num_steps for plan in plans) + sum(len(frames) for frames in seeds.frames_of.values())
+    contested = limits if len(groups) > 1 else plans[0].frames_met_twice()
+    done = 0
+    with LabelCanvas(labels, (h, w), contested) as canvas:
+        for group in groups:
+            segmenter.reset()
+            for _ in _steps(segmenter, seeds, group, limits, canvas, scores, settings.min_score):
+                done += 1
+                if on_progress is not None:
+                    on_progress("tracking", done, total)
+                if should_stop is not None and should_stop():
+                    segmenter.reset()
+                    return False
+    segmenter.reset()
+    return True
+
+
+def _steps(
+    segmenter: ObjectTracker,
+    seeds: Seeds,
+    group: Sequence[int],
+    limits: range,
+    canvas: LabelCanvas,
+    scores: FoundScores,
+    min_score: float,
+) -> Iterator[None]:
+    """Prompt a group, object by object, then track it, frame by frame."""
+    chosen = set(group)
+    for frame in sorted({frame for i in group for frame in seeds.frames_of[i]}):
+        plane = seeds.planes[frame]
+        for object_id in label_areas(plane)[:, 0].tolist():
+            if object_id in chosen and frame in seeds.frames_of[object_id]:
+                segmenter.add_prompt(frame, Prompt(mask=plane == object_id), object_id=object_id)
+                yield
+    for result in segmenter.track_frames(start=limits.start, stop=limits.stop):
+        seen = _without_doubtful(result, min_score)
+        canvas.paint(seen)
+        scores.add(seen)
+        yield
+
+
+def _without_doubtful(result: FrameResult, min_score: float) -> FrameResult:
+    """The result with the masks emptied that were tracked with a predicted IoU below ``min_score``."""
+    prompted = np.array(result.is_prompted or (False,) * len(result.object_ids), bool)
+    doubtful = (result.iou_scores < min_score) & ~prompted
+    if not doubtful.any() or result.logits is None:
+        return result
+    masks, logits = result.masks.copy(), result.logits.copy()
+    masks[doubtful], logits[doubtful] = False, _NOT_SEEN
+    return replace(result, masks=masks, logits=logits)
+
+
+def plan_groups(frames_of: Mapping[int, Sequence[int]], num_pixels: int, memory_bytes: int) -> list[list[int]]:
+    """Objects in groups whose masks fit into ``memory_bytes``, each at least one object.
+
+    Objects first drawn on the same frame stay together as far as possible: they go through the network in batches.
+    """
+    order = sorted(frames_of, key=lambda i: (frames_of[i][0], len(frames_of[i]), i))
+    groups: list[list[int]] = []
+    held = memory_bytes + 1
+    for object_id in order:
+        needed = num_pixels * (_BYTES_PER_PIXEL + len(frames_of[object_id]))
+        if held + needed > memory_bytes:
+            groups.append([])
+            held = 0
+        groups[-1].append(object_id)
+        held += needed
+    return groups

@@ -1,0 +1,148 @@
+"""Tracks of a few frames become objects of a stack: joined where they are alike, new where they are like nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam2._errors import PromptError
+from napari_sam2.inference.linking import Overlaps, PlaneOverlaps, best_matches, label_areas
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_sam2.inference.label_canvas import LabelStack
+
+__all__ = ["JoinRules", "TrackletJoiner"]
+
+
+@dataclass(frozen=True)
+class JoinRules:
+    """When two tracks are one object.
+
+    Attributes
+    ----------
+    min_iou : float
+        IoU over their common frames, above 0 and up to 1.
+    min_containment : float
+        Part of the new track, on common frames, that lies in one object: it is a piece of that object.
+    max_claimed : float
+        A new track of which more than this part belongs to several objects already is left out.
+
+    Raises
+    ------
+    PromptError
+        If a value is not allowed.
+    """
+
+    min_iou: float = 0.5
+    min_containment: float = 0.8
+    max_claimed: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("min_iou", "min_containment", "max_claimed"):
+            if not 0 < getattr(self, name) <= 1:
+                raise PromptError(f"{name}={getattr(self, name)!r} was given; allowed are numbers above 0 and up to 1")
+
+
+class TrackletJoiner:
+    """Paints the tracks of one key frame after another into a label stack.
+
+    Parameters
+    ----------
+    labels : LabelStack
+        (T, H, W), zero at first.
+    rules : JoinRules
+        When two tracks are one object.
+
+    Attributes
+    ----------
+    seed_frames : dict of int to list of int
+        The objects so far, and the key frames on which they were found.
+    num_joined : int
+        Tracks that were joined to an object.
+    """
+
+    def __init__(self, labels: LabelStack, rules: JoinRules) -> None:
+        self.labels = labels
+        self.rules = rules
+        self.seed_frames: dict[int, list[int]] = {}
+        self.num_joined = 0
+        self._next_id = 1
+        self._last_key: int | None = None
+        self._painted: set[int] = set()
+
+    def join(self, tracklets: LabelStack, window: range, key: int) -> dict[int, int]:
+        """Add the tracks of a key frame.
+
+        Parameters
+        ----------
+        tracklets : LabelStack
+            Labels of the tracks, indexed by frame.
+        window : range
+            Frames on which they were followed, ascending.
+        key : int
+            The key frame; higher than all before.
+
+        Returns
+        -------
+        dict of int to int
+            Track -> object, for all tracks that were not left out.
+        """
+        compared = PlaneOverlaps()
+        for frame in window:
+            compared.add(np.asarray(self.labels[frame]), tracklets[frame])
+        areas = compared.areas()[1]
+        object_of = self._objects_of(areas, compared)
+        for track, object_id in object_of.items():
+            self.seed_frames.setdefault(object_id, [])
+            if key not in self.seed_frames[object_id]:
+                self.seed_frames[object_id].append(key)
+            self.num_joined += track in self._joined
+        lookup = np.zeros(max(areas, default=0) + 1, np.int32)
+        for track, object_id in object_of.items():
+            lookup[track] = object_id
+        # on frames nearer to this key frame than to the last, the fresh track is the better one
+        middle = -1 if self._last_key is None else (self._last_key + key) / 2
+        for frame in window:
+            new = lookup[tracklets[frame]]
+            if new.any():
+                old = np.asarray(self.labels[frame])
+                self.labels[frame] = _combine(new, old) if frame > middle else _combine(old, new)
+        self._last_key = key
+        return object_of
+
+    def _objects_of(self, areas: dict[int, int], compared: PlaneOverlaps) -> dict[int, int]:
+        """Which object each track is; tracks that mostly lie on several objects are in none."""
+        pairs = compared.overlaps(common_planes=True)
+        object_of = {
+            match.second: match.first
+            for match in best_matches(pairs.first_ids, pairs.second_ids, pairs.iou, self.rules.min_iou)
+        }
+        for track, object_id in _contained(pairs, self.rules.min_containment).items():
+            object_of.setdefault(track, object_id)
+        self._joined = frozenset(object_of)
+        claimed = dict.fromkeys(areas, 0)
+        for track, shared in zip(pairs.second_ids.tolist(), pairs.intersection.tolist(), strict=True):
+            claimed[track] += shared
+        for track, area in areas.items():
+            if track not in object_of and claimed[track] <= self.rules.max_claimed * area:
+                object_of[track] = self._next_id
+                self._next_id += 1
+        return object_of
+
+
+def _contained(pairs: Overlaps, min_containment: float) -> dict[int, int]:
+    """Tracks of which enough lies inside one object -> that object."""
+    within = pairs.second_within_first
+    order = np.argsort(within, kind="stable")  # the last one, with the highest part, stays
+    return {int(pairs.second_ids[i]): int(pairs.first_ids[i]) for i in order if within[i] >= min_containment}
+
+
+def _combine(first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The first labels, and of the second only objects that the first do not have, where there is room."""
+    has = label_areas(first)[:, 0]
+    rest = np.where(np.isin(second, has), 0, second)
+    return np.where(first > 0, first, rest).astype(np.int32)

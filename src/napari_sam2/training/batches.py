@@ -17,6 +17,7 @@ from napari_sam2.training.dataset import ClipSampler
 __all__ = ["Batch", "BatchPlan", "BatchStream", "make_batch"]
 
 _MIN_VISIBLE = 12  # pixels of an object that a prompt can still mean
+_ENDING_SHARE = 0.5  # of clips in which objects that end are followed first
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ def make_batch(sampler: ClipSampler, plan: BatchPlan, rng: np.random.Generator) 
         mix = _one_kind(mix, rng)
     while len(images) < count:
         clip = sampler.sample_clip(rng, plan.num_frames) if is_clip else sampler.sample_still(rng)
-        chosen = _choose(clip.labels[0], clip.object_ids, limit, rng)
+        ending = _ending(clip.labels) if is_clip and rng.random() < _ENDING_SHARE else frozenset()
+        chosen = _choose(clip.labels[0], clip.object_ids, limit, rng, first=ending)
         if not chosen:
             continue
         for object_id in chosen:
@@ -114,12 +116,25 @@ def _one_kind(mix: PromptMix, rng: np.random.Generator) -> PromptMix:
     return PromptMix(click=float(kind == 0), box=float(kind == 1), mask=float(kind == 2))
 
 
-def _choose(labels: NDArray[np.int32], ids: tuple[int, ...], limit: int, rng: np.random.Generator) -> list[int]:
+def _ending(labels: NDArray[np.int32]) -> frozenset[int]:
+    """Objects of the first frame that are gone on the last."""
+    return frozenset(np.unique(labels[0]).tolist()) - frozenset(np.unique(labels[-1]).tolist())
+
+
+def _choose(
+    labels: NDArray[np.int32],
+    ids: tuple[int, ...],
+    limit: int,
+    rng: np.random.Generator,
+    *,
+    first: frozenset[int] = frozenset(),
+) -> list[int]:
     values, counts = np.unique(labels, return_counts=True)
     area = dict(zip(values.tolist(), counts.tolist(), strict=True))
     visible = [i for i in ids if area.get(i, 0) >= _MIN_VISIBLE]
     if len(visible) > limit:
-        visible = rng.choice(visible, limit, replace=False).tolist()
+        shuffled = rng.permutation(visible).tolist()
+        visible = sorted(shuffled, key=lambda i: i not in first)[:limit]
     return [int(i) for i in visible]
 
 

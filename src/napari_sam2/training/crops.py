@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["REFERENCE_SIZE", "CropConfig", "Cut", "StackSource"]
 
 REFERENCE_SIZE = 256
+_DEEP = 4  # frames between neighbours, at most, from which a source counts as a finely sampled volume
+_LEAP_SHARE = 0.25  # of its clips
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,19 @@ def _frame_indices(rng: np.random.Generator, length: int, num_frames: int, max_s
     step = int(rng.integers(1, min(max_step, (length - 1) // (num_frames - 1)) + 1))
     start = int(rng.integers(length - step * (num_frames - 1)))
     frames = [start + step * k for k in range(num_frames)]
-    return frames[::-1] if rng.random() < 0.5 else frames
+    if rng.random() < 0.5:
+        frames.reverse()
+    if max_step >= _DEEP and rng.random() < _LEAP_SHARE:
+        frames = _leap(rng, frames, length)
+    return frames
+
+
+def _leap(rng: np.random.Generator, frames: list[int], length: int) -> list[int]:
+    """The clip goes on far away in the volume, where most of its objects have ended."""
+    cut = int(rng.integers(1, len(frames)))
+    offset = int(rng.integers(15, 60)) * (1 if frames[-1] > frames[0] else -1)
+    moved = frames[:cut] + [frame + offset for frame in frames[cut:]]
+    return moved if all(0 <= frame < length for frame in moved) else frames
 
 
 def _draw_view(rng: np.random.Generator, stack: LabelledStack, frame: int, size: int, crop: CropConfig) -> View:

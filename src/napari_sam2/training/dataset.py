@@ -216,9 +216,10 @@ def load_sources(
     sources: list[ClipSource] = []
     for path in paths:
         stacks = load_pack(path, drop_adjacent=drop_adjacent)
-        if path.stem in ISOTROPIC:
+        is_isotropic = path.stem in ISOTROPIC
+        if is_isotropic:
             stacks = [view for stack in stacks for view in reslice(stack)]
-        sources.append(StackSource(path.stem, stacks))
+        sources.append(StackSource(path.stem, stacks, max_step=8 if is_isotropic else 3))
     if with_synthetic:
         sources.append(SyntheticSource())
     return sources

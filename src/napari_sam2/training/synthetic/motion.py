@@ -17,6 +17,8 @@ __all__ = ["BlobLayout", "Dynamics", "blob_story", "chain_story", "scatter"]
 
 Dynamics = Literal["movie", "stack"]
 
+_COARSE_SHARE = 0.6  # of procedural z-stacks
+
 
 @dataclass(frozen=True)
 class BlobLayout:
@@ -161,6 +163,8 @@ def _sections(
     """Displacement (T, N, 2) and relative radius (T, N) of planes through slightly leaning ellipsoids."""
     num = len(radii)
     half_depth = np.maximum(radii * np.exp(rng.normal(0, 0.15, num)) / rng.uniform(1.2, 5.0), 1.5)
+    if rng.random() < _COARSE_SHARE:  # few sections through each object, as microscopes mostly take them
+        half_depth = rng.uniform(1.0, 4.5) * np.exp(rng.normal(0, 0.2, num))
     middle = rng.uniform(-0.4 * half_depth, num_frames - 1 + 0.4 * half_depth)
     depth = np.arange(num_frames)[:, None] - middle
     scales = np.sqrt(np.maximum(0, 1 - (depth / half_depth) ** 2))

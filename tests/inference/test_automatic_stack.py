@@ -72,12 +72,12 @@ def test_output_may_be_a_zarr_array(tmp_path):
     np.testing.assert_array_equal(out[:], segment().labels)
 
 
-@pytest.mark.parametrize(("stage", "expected"), [("searching", 1), ("tracking", 2)])
-def test_a_wish_to_stop_keeps_what_is_finished(stage, expected):
+@pytest.mark.parametrize(("stage", "steps", "expected"), [("searching", 2, 1), ("tracking", 2, 1), ("tracking", 4, 2)])
+def test_a_wish_to_stop_keeps_what_is_finished(stage, steps, expected):
     truth, seen = moving_squares(), []
     labels, report = segment(
         on_progress=lambda what, done, total: seen.append(what),
-        should_stop=lambda: seen[-1] == f"key frame 6 (2 of 3): {stage}" and seen.count(seen[-1]) == 2,
+        should_stop=lambda: seen[-1] == f"key frame 6 (2 of 3): {stage}" and seen.count(seen[-1]) == steps,
     )
     assert not report.is_complete
     np.testing.assert_array_equal(labels[:7][truth[:7] == 1], 1)

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BlobLayout", "Dynamics", "blob_story", "chain_story", "scatter"]
 
-Dynamics = Literal["movie", "stack"]
-
-_COARSE_SHARE = 0.6  # of procedural z-stacks
+Dynamics = Literal["stack", "coarse stack", "movie"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def blob_story(
         T.
     layout : BlobLayout
         What they look like.
-    dynamics : {"movie", "stack"}
+    dynamics : {"movie", "stack", "coarse stack"}
         Motion, growth, division, coming and going; or sections through resting bodies.
     divide : float, optional
         Share of objects of a movie that divide; drawn, and often 0, if not given.
@@ -114,7 +112,7 @@ def blob_story(
         One for each frame; ids are 1..N, and daughters of a division have new ids.
     """
     area = math.pi * layout.radius**2
-    planes = 2.2 if dynamics == "stack" and num_frames > 1 else 1.0
+    planes = 2.2 if dynamics != "movie" and num_frames > 1 else 1.0
     num = max(5, min(160, int(layout.density * planes * size**2 / area)))
     centres = scatter(rng, size, num, layout.spacing * layout.radius / math.sqrt(planes), layout.clustered)
     num = len(centres)
@@ -122,8 +120,8 @@ def blob_story(
     aspects = np.exp(np.abs(rng.normal(math.log(layout.aspect), 0.15, num)))
     angles = rng.uniform(0, 2 * np.pi, num)
     outlines = random_outlines(rng, num, layout.roughness)
-    if dynamics == "stack" and num_frames > 1:
-        path, scales = _sections(rng, num_frames, radii)
+    if dynamics != "movie" and num_frames > 1:
+        path, scales = _sections(rng, num_frames, radii, is_coarse=dynamics == "coarse stack")
     else:
         path, scales = _lives(rng, num_frames, num, layout.radius)
     turn = rng.normal(0, 0.04, num) * np.arange(num_frames)[:, None]
@@ -136,7 +134,7 @@ def blob_story(
         mix = np.float32(t / max(num_frames - 1, 1) * 0.7)
         shape = outlines + (later - outlines) * mix
         # texture of deeper planes is another part of the tile, reached slowly
-        shift = offsets + (t if dynamics == "stack" else 0)
+        shift = offsets + (t if dynamics != "movie" else 0)
         blobs = Blobs(ids, centres + path[t], radii * scales[t], aspects, angles + turn[t], shape, shift)
         story.append(_split(blobs, divisions, t, num) if divisions else blobs)
     return story
@@ -158,12 +156,15 @@ def _lives(
 
 
 def _sections(
-    rng: np.random.Generator, num_frames: int, radii: NDArray[np.float64]
+    rng: np.random.Generator, num_frames: int, radii: NDArray[np.float64], *, is_coarse: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Displacement (T, N, 2) and relative radius (T, N) of planes through slightly leaning ellipsoids."""
+    """Displacement (T, N, 2) and relative radius (T, N) of planes through slightly leaning ellipsoids.
+
+    In coarse stacks few planes cut each object, as microscopes mostly take them.
+    """
     num = len(radii)
     half_depth = np.maximum(radii * np.exp(rng.normal(0, 0.15, num)) / rng.uniform(1.2, 5.0), 1.5)
-    if rng.random() < _COARSE_SHARE:  # few sections through each object, as microscopes mostly take them
+    if is_coarse:
         half_depth = rng.uniform(1.0, 4.5) * np.exp(rng.normal(0, 0.2, num))
     middle = rng.uniform(-0.4 * half_depth, num_frames - 1 + 0.4 * half_depth)
     depth = np.arange(num_frames)[:, None] - middle

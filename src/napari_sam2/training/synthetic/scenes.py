@@ -28,13 +28,17 @@ if TYPE_CHECKING:
 
 __all__ = ["SCENES", "render_blobs"]
 
+_COARSE_SHARE = 0.6  # of z-stacks
+
 
 def _radius(rng: np.random.Generator, size: int, low: float = 9, high: float = 45) -> float:
     return size / 256 * math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
 def _dynamics(rng: np.random.Generator, stack_share: float = 0.5) -> Dynamics:
-    return "stack" if rng.random() < stack_share else "movie"
+    if rng.random() >= stack_share:
+        return "movie"
+    return "coarse stack" if rng.random() < _COARSE_SHARE else "stack"
 
 
 def render_blobs(

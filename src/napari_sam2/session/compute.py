@@ -1,0 +1,172 @@
+"""One thread that computes: short answers first, long work step by step between them."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
+
+__all__ = ["ComputeThread", "Job", "Steps"]
+
+
+class Job:
+    """A call that waits, runs or has ended.
+
+    Parameters
+    ----------
+    call : callable
+        Run on the compute thread.
+    on_done : callable
+        Called there with the result, or with the exception in its place.
+    key : hashable, optional
+        A waiting job is dropped when another with its key comes.
+    """
+
+    def __init__(self, call: Callable[[], Any], on_done: Callable[[Any], None], key: Hashable = None) -> None:
+        self.call = call
+        self.on_done = on_done
+        self.key = key
+
+
+class Steps:
+    """Long work: a generator that is advanced by one step whenever no job waits.
+
+    Parameters
+    ----------
+    start : callable
+        Makes the generator, on the compute thread.
+    on_step : callable
+        Called there with each value; returns whether to go on.
+    on_end : callable
+        Called there once: with None at the end or when stopped, or with the exception that ended it.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], Iterator[Any]],
+        on_step: Callable[[Any], bool],
+        on_end: Callable[[BaseException | None], None],
+    ) -> None:
+        self.start = start
+        self.on_step = on_step
+        self.on_end = on_end
+        self.is_stopped = False
+        self.is_paused = False
+        self.iterator: Iterator[Any] | None = None
+
+
+class ComputeThread:
+    """Runs jobs and steps one after the other on a thread of its own, which ends with ``close``."""
+
+    def __init__(self, name: str = "napari-sam2") -> None:
+        self._name = name
+        self._jobs: deque[Job] = deque()
+        self._steps: deque[Steps] = deque()
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something waits or runs."""
+        with self._wake:
+            return bool(self._jobs or self._steps)
+
+    def is_current(self) -> bool:
+        """Whether the caller runs on this thread."""
+        return threading.current_thread() is self._thread
+
+    def submit(self, job: Job) -> None:
+        """Run a job as soon as possible; jobs with the same key that still wait are dropped."""
+        with self._wake:
+            if self._is_closed:
+                return
+            if job.key is not None:
+                # the first job may be running: it stays
+                running = list(self._jobs)[:1]
+                rest = [j for j in list(self._jobs)[1:] if j.key != job.key]
+                self._jobs = deque([*running, *rest])
+            self._jobs.append(job)
+            self._start()
+            self._wake.notify()
+
+    def submit_steps(self, steps: Steps) -> None:
+        """Run long work after what waits already."""
+        with self._wake:
+            if self._is_closed:
+                return
+            self._steps.append(steps)
+            self._start()
+            self._wake.notify()
+
+    def wake(self) -> None:
+        """Look again whether paused work may go on."""
+        with self._wake:
+            self._wake.notify()
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Finish what runs, forget what waits, end the thread."""
+        with self._wake:
+            self._is_closed = True
+            for steps in self._steps:
+                steps.is_stopped = True
+            thread = self._thread
+            self._wake.notify()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._is_closed and not self._jobs and not self._may_step():
+                    self._wake.wait()
+                if self._is_closed:
+                    ended = list(self._steps)
+                    break
+                job = self._jobs[0] if self._jobs else None
+                steps = None if job is not None else self._steps[0]
+            if job is not None:
+                self._do(job)
+                with self._wake:
+                    self._jobs.remove(job)
+            elif steps is not None and self._advance(steps):
+                with self._wake:
+                    self._steps.remove(steps)
+        for steps in ended:
+            steps.on_end(None)
+
+    def _may_step(self) -> bool:
+        return bool(self._steps) and (not self._steps[0].is_paused or self._steps[0].is_stopped)
+
+    @staticmethod
+    def _do(job: Job) -> None:
+        try:
+            result = job.call()
+        except Exception as error:  # noqa: BLE001 handed to whoever asked
+            result = error
+        job.on_done(result)
+
+    @staticmethod
+    def _advance(steps: Steps) -> bool:
+        """One step; whether the work has ended."""
+        failure: BaseException | None = None
+        try:
+            if not steps.is_stopped:
+                if steps.iterator is None:
+                    steps.iterator = steps.start()
+                value = next(steps.iterator)
+                if not steps.is_stopped and steps.on_step(value):
+                    return False
+        except StopIteration:
+            pass
+        except Exception as error:  # noqa: BLE001 handed to whoever asked
+            failure = error
+        steps.is_stopped = True
+        steps.on_end(failure)
+        return True

@@ -1,0 +1,121 @@
+"""A propagation while it runs and after: progress, pause, cancel, wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_sam2._types import FrameResult
+from napari_sam2.inference.answers import TrackStep
+from napari_sam2.session.records import ObjectMask
+
+__all__ = ["PropagationHandle", "TrackedPlane", "pack_result"]
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedPlane:
+    """Masks of one step, packed; they do not overlap each other."""
+
+    step: TrackStep
+    masks: dict[int, ObjectMask]
+
+
+def pack_result(result: FrameResult, step: TrackStep) -> TrackedPlane:
+    """Masks of a tracked frame; the highest logit wins a pixel, and objects no longer sought are empty and "lost"."""
+    masks: dict[int, ObjectMask] = {}
+    found = np.asarray(result.masks)
+    if len(found) > 1 and result.logits is not None:
+        winner = result.logits.argmax(0)
+        found = np.stack([mask & (winner == row) for row, mask in enumerate(found)])
+    for row, object_id in enumerate(result.object_ids):
+        iou, score = float(result.iou_scores[row]), float(result.object_scores[row])
+        masks[object_id] = ObjectMask.pack(found[row], "tracked", iou, score)
+    for object_id in step.reported_ids:
+        if object_id not in masks:
+            masks[object_id] = ObjectMask((0, 0, 0, 0), b"", 0, "lost")
+    return TrackedPlane(step, masks)
+
+
+class PropagationHandle:
+    """A propagation under way.
+
+    Attributes
+    ----------
+    num_steps : int
+        Frames to go over; a frame that is met forwards and backwards counts twice.
+    num_done : int
+        Frames whose masks have been written.
+    error : Exception or None
+        What ended it early, if anything went wrong.
+    """
+
+    def __init__(self, num_steps: int, object_ids: tuple[int, ...]) -> None:
+        self.num_steps = num_steps
+        self.object_ids = object_ids
+        self.num_done = 0
+        self.plane: int | None = None
+        self.error: Exception | None = None
+        self._stop = threading.Event()
+        self._ended = threading.Event()
+        self._started = time.monotonic()
+        self._is_paused = False
+
+    @property
+    def progress(self) -> float:
+        """Share that is done, 0 to 1."""
+        return 1.0 if not self.num_steps else self.num_done / self.num_steps
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate from the pace so far; None before the first frame."""
+        if not self.num_done:
+            return None
+        return (time.monotonic() - self._started) / self.num_done * (self.num_steps - self.num_done)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether frames may still come."""
+        return not self._ended.is_set()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._stop.is_set()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it waits for ``resume``."""
+        return self._is_paused
+
+    def cancel(self) -> None:
+        """Stop after the frame that is being computed; finished frames stay."""
+        self._stop.set()
+
+    def pause(self) -> None:
+        """Wait after the frame that is being computed."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self._is_paused = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until it has ended; whether it has, within ``timeout`` seconds.
+
+        Raises
+        ------
+        NapariSAM2Error
+            What ended it early.
+        """
+        has_ended = self._ended.wait(timeout)
+        if self.error is not None:
+            raise self.error
+        return has_ended
+
+    def finish(self, error: Exception | None = None) -> None:
+        """Note the end."""
+        self.error = error
+        self._ended.set()

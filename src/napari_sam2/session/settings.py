@@ -1,0 +1,63 @@
+"""Settings of a session and the state of its model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from napari_sam2.session.store import OverlapRule
+
+if TYPE_CHECKING:
+    from napari_sam2.network.sam2 import SAM2
+
+__all__ = ["ModelState", "SessionSettings"]
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """How a session works.
+
+    Attributes
+    ----------
+    overlap : {"keep", "overwrite", "highest score"}
+        What a new mask does where it meets another object.
+    lost_after : int or None
+        An object that is absent on so many frames in a row is not sought further in this direction; None: always.
+    keep_apart : bool
+        Where objects overlap, only the one with the highest logit enters its memory with the pixel.
+    device, dtype : str
+        As for ``load_model``.
+    image_size : int or None
+        As for ``load_model``.
+    threads : int or None
+        CPU threads of torch. None: as torch chooses in scripts; one less than the cores in the viewer.
+    cache_mb : int
+        Budget of image embeddings, in MiB.
+    """
+
+    overlap: OverlapRule = "keep"
+    lost_after: int | None = 5
+    keep_apart: bool = False
+    device: str = "auto"
+    dtype: str = "auto"
+    image_size: int | None = None
+    threads: int | None = None
+    cache_mb: int = 256
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """Where the model is: waiting to be asked for, loading, ready, or failed with a message."""
+
+    stage: Literal["waiting", "loading", "ready", "failed"]
+    name: str = ""
+    device: str = ""
+    dtype: str = ""
+    image_size: int = 0
+    message: str = ""
+
+    @classmethod
+    def of(cls, model: SAM2) -> ModelState:
+        """The state of a loaded network."""
+        precision = str(model.dtype).removeprefix("torch.")
+        return cls("ready", model.config.name, str(model.device), precision, model.image_size)

@@ -8,9 +8,9 @@ import pytest
 import zarr
 
 from factories import make_model
-from napari_sam2 import FrameError, PromptError, SAM2AutomaticMaskGenerator
+from napari_sam2 import FrameError, PromptError, SAM2AutomaticMaskGenerator, open_frames
 from napari_sam2.inference.evaluation import average_precision
-from napari_sam2.inference.tile_grid import ArrayRegions, tile_grid
+from napari_sam2.inference.tile_grid import ArrayRegions, FrameRegions, tile_grid
 from napari_sam2.inference.tiling import segment_tiled
 from oracle import OracleFinder, make_record
 
@@ -198,3 +198,25 @@ def test_generator_works_on_tiles():
     assert found.shape == (60, 60)
     assert sorted(np.unique(found)) == list(range(found.max() + 1))
     assert found.any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((3, 30, 40), "ZYX"), ((30, 40, 2), "YXC"), ((40, 30), "XY"), ((2, 3, 30, 40), "CZYX")]
+)
+def test_region_of_a_frame_is_what_the_frame_shows_there(shape, axes):
+    frames = open_frames(np.random.default_rng(0).integers(0, 4000, shape).astype(np.uint16), axes=axes)
+    last = len(frames) - 1
+    rows, columns = slice(5, 20), slice(11, 40)
+    part = FrameRegions(frames, last).read(rows, columns)
+    np.testing.assert_array_equal(part, frames[last][rows, columns])
+    assert FrameRegions(frames).hw == (30, 40)
+
+
+def test_frames_of_lazy_arrays_are_read_in_parts():
+    labels = blobs()
+    source = CountingArray(picture(labels))
+    frames = open_frames(source, contrast=(0, 3000))
+    source.largest_read = 0
+    found = segment_tiled(FrameRegions(frames), tile=64, overlap=16, finder=ComponentFinder())
+    assert source.largest_read == 64 * 64
+    assert average_precision(labels, found, [1.0]).at(1.0).average_precision == 1

@@ -16,10 +16,10 @@ from napari_sam2.inference.frames.intensity import Limits, parse_contrast, perce
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_sam2.inference.frames import Contrast
+    from napari_sam2.inference.frames import Contrast, Frames
     from napari_sam2.inference.frames.stack import LazyArray
 
-__all__ = ["ArrayRegions", "Regions", "Tile", "tile_grid"]
+__all__ = ["ArrayRegions", "FrameRegions", "Regions", "Tile", "tile_grid"]
 
 _NUM_SAMPLED_TILES = 16
 _MAX_SAMPLED_PIXELS = 1_000_000
@@ -130,6 +130,26 @@ def _spans(length: int, tile: int, overlap: int) -> list[tuple[slice, slice, int
     bounds = [0, *middles, length]
     seen = [0, *(before + tile - start for before, start in itertools.pairwise(starts))]
     return [(slice(start, start + tile), slice(*bounds[i : i + 2]), seen[i]) for i, start in enumerate(starts)]
+
+
+class FrameRegions:
+    """Parts of one frame of a stack, as the stack shows it.
+
+    Parameters
+    ----------
+    frames : Frames
+        From `open_frames`.
+    frame : int, default 0
+        Its index.
+    """
+
+    def __init__(self, frames: Frames, frame: int = 0) -> None:
+        self._frames, self._frame = frames, frame
+        self.hw: tuple[int, int] = frames.shape[1:]
+
+    def read(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB of a part."""
+        return self._frames.region(self._frame, rows, columns)
 
 
 class ArrayRegions:

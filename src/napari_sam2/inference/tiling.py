@@ -59,7 +59,7 @@ def segment_tiled(
     Parameters
     ----------
     image : (H, W) or (H, W, C) numpy, dask or zarr array
-        The picture, of any real type.
+        The picture, of any real type; or `FrameRegions` of a frame from `open_frames`.
     model : SAM2, str, Path or None
         A network, or a name or path for `load_model`; None is the bundled model.
     tile : int, default 768

@@ -17,6 +17,7 @@ __all__ = ["FrameAxis", "Selection", "guess_axes", "name_unnamed", "parse_axes",
 FrameAxis = Literal["Z", "T"]
 _LETTERS = "TCZYX"
 _MAX_CHANNELS = 3
+_ALL = slice(None)
 _ALLOWED = (
     "allowed is one letter per dimension out of T, C, Z, Y, X, each at most once, with Y and X, "
     "such as YX, YXC, CYX, ZYX, TYX, ZCYX, TCYX, TZYX or TZCYX"
@@ -60,9 +61,11 @@ class Selection:
         num_frames = 1 if self.frame_axis is None else self.size(self.frame_axis)
         return num_frames, self.size("Y"), self.size("X")
 
-    def index(self, frame: int, channel: int | slice) -> tuple[int | slice, ...]:
+    def index(
+        self, frame: int, channel: int | slice, rows: slice = _ALL, columns: slice = _ALL
+    ) -> tuple[int | slice, ...]:
         """Index into the array that leaves Y, X and, for a slice of channels, C."""
-        chosen: dict[str, int | slice] = {"C": channel, "Y": slice(None), "X": slice(None), **dict(self.fixed)}
+        chosen: dict[str, int | slice] = {"C": channel, "Y": rows, "X": columns, **dict(self.fixed)}
         if self.frame_axis is not None:
             chosen[self.frame_axis] = frame
         return tuple(chosen[axis] for axis in self.axes)

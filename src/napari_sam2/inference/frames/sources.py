@@ -131,13 +131,25 @@ class Frames:
             warnings.warn(f"frame {frame} of {self._stack.name} holds only NaN and is shown black", stacklevel=2)
         return to_rgb_uint8(planes, self.contrast_limits, self._gamma, self._colours)
 
+    def region(self, frame: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB of a part of a frame, as ``frames[frame][rows, columns]`` shows it.
+
+        Only that part is read from zarr and dask arrays; of a TIFF the whole plane, for a moment. Raises as
+        ``frames[frame]``.
+        """
+        planes = self._stack.read_planes(self._selection, self._position(frame), rows, columns)
+        return to_rgb_uint8(planes, self.contrast_limits, self._gamma, self._colours)
+
     def raw(self, frame: int) -> NDArray[np.generic]:
         """(C, H, W) of one frame's selected channels in the source's own type; raises as ``frames[frame]``."""
+        return self._stack.read_planes(self._selection, self._position(frame))
+
+    def _position(self, frame: int) -> int:
         position = as_index(frame)
         num_frames = len(self)
         if not -num_frames <= position < num_frames:
             raise IndexError(f"frame {position} was asked for; there are {num_frames}, 0 to {num_frames - 1}")
-        return self._stack.read_planes(self._selection, position % num_frames)
+        return position % num_frames
 
     def __repr__(self) -> str:
         t, h, w = self.shape

@@ -17,6 +17,7 @@ from napari_sam2.inference.frames.spacing import Spacing
 
 __all__ = ["READ_ERRORS", "LazyArray", "RawStack", "one_line"]
 
+_ALL = slice(None)
 READ_ERRORS = (
     OSError,
     ValueError,
@@ -79,8 +80,10 @@ class RawStack:
         dtype: np.dtype[np.generic] = np.dtype(self.array.dtype)
         return dtype
 
-    def read_planes(self, selection: Selection, frame: int) -> NDArray[np.generic]:
-        """(C, H, W) of one frame's selected channels, in the source's own type.
+    def read_planes(
+        self, selection: Selection, frame: int, rows: slice = _ALL, columns: slice = _ALL
+    ) -> NDArray[np.generic]:
+        """(C, H, W) of one frame's selected channels, or of a part of it, in the source's own type.
 
         Raises
         ------
@@ -88,28 +91,29 @@ class RawStack:
             If the file is damaged or has changed.
         """
         try:
-            planes = self._read(selection, frame)
+            planes = self._read(selection, frame, rows, columns)
         except FrameError:
             raise
         except READ_ERRORS as error:
             raise FrameError(
                 f"frame {frame} of {self.name} cannot be read ({one_line(error)}); the file may be damaged"
             ) from error
-        expected = (len(selection.channels), *selection.frames_shape[1:])
+        height, width = selection.frames_shape[1:]
+        expected = (len(selection.channels), len(range(height)[rows]), len(range(width)[columns]))
         if planes.shape != expected:
             raise FrameError(f"frame {frame} of {self.name} has shape {planes.shape}, not {expected} as announced")
         check_dtype(planes.dtype)
         return planes
 
-    def _read(self, selection: Selection, frame: int) -> NDArray[np.generic]:
+    def _read(self, selection: Selection, frame: int, rows: slice, columns: slice) -> NDArray[np.generic]:
         axes, channels = selection.axes, selection.channels
         is_transposed = axes.index("X") < axes.index("Y")
         if axes.endswith("C"):  # samples lie side by side: one read fetches them all
             span = slice(min(channels), max(channels) + 1)
-            block = np.asarray(self.array[selection.index(frame, span)])
+            block = np.asarray(self.array[selection.index(frame, span, rows, columns)])
             planes = np.moveaxis(block, -1, 0)[[c - span.start for c in channels]]  # (H, W, C) -> (C, H, W)
         else:
-            planes = np.stack([np.asarray(self.array[selection.index(frame, c)]) for c in channels])
+            planes = np.stack([np.asarray(self.array[selection.index(frame, c, rows, columns)]) for c in channels])
         return planes.swapaxes(1, 2) if is_transposed else planes
 
 

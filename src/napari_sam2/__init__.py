@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_sam2.inference.label_image import masks_to_labels
     from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
     from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+    from napari_sam2.training.finetune import FineTuneReport, FineTuneResult, fine_tune
 
     __version__: str
 
@@ -35,6 +36,8 @@ __all__ = [
     "DeviceError",
     "DownloadError",
     "EmbeddingCache",
+    "FineTuneReport",
+    "FineTuneResult",
     "FrameError",
     "FrameResult",
     "FrameSource",
@@ -51,6 +54,7 @@ __all__ = [
     "TrainingError",
     "__version__",
     "download_model",
+    "fine_tune",
     "list_models",
     "load_model",
     "masks_to_labels",
@@ -80,6 +84,7 @@ _HOMES = {
     "masks_to_labels": "inference.label_image",
     "SAM2AutomaticMaskGenerator": "inference.mask_generator",
     "SAM2VideoSegmenter": "inference.video_segmenter",
+    **dict.fromkeys(("FineTuneReport", "FineTuneResult", "fine_tune"), "training.finetune"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C as a wish: the frame under way is finished, and what is done is kept."""
+"""Ctrl-C as a wish: the frame or step under way is finished, and what is done is kept."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ class StopRequest:
     """Within ``with``, the first Ctrl-C only makes ``is_set()`` true; the second interrupts at once.
 
     Elsewhere than on the main thread, where Python lets nobody listen for signals, nothing is changed.
+
+    Parameters
+    ----------
+    unit : str, default "frame"
+        What is finished first, for the message.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "frame") -> None:
+        self._unit = unit
         self._is_set = False
         self._is_listening = threading.current_thread() is threading.main_thread()
         self._before = signal.getsignal(signal.SIGINT) if self._is_listening else None
@@ -42,4 +48,4 @@ class StopRequest:
         if self._is_set:
             raise KeyboardInterrupt
         self._is_set = True
-        typer.echo("\nstopping after this frame (Ctrl-C again: at once)", err=True)
+        typer.echo(f"\nstopping after this {self._unit} (Ctrl-C again: at once)", err=True)

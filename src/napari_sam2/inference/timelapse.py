@@ -1,0 +1,315 @@
+"""Volumes over time: each time point is segmented through z, and objects are linked from one to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from napari_sam2._errors import FrameError, PromptError
+from napari_sam2._types import FrameSource
+from napari_sam2.checkpoints import ensure_model
+from napari_sam2.inference.automatic_labels import KeepRecords, MaskFinder
+from napari_sam2.inference.automatic_stack import segment_stack
+from napari_sam2.inference.frames import Contrast, open_frames
+from napari_sam2.inference.linking import PlaneOverlaps, best_matches
+from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
+from napari_sam2.inference.seed_tracking import ObjectTracker, StageProgress, StopWish
+from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_sam2.inference.frames.stack import LazyArray
+    from napari_sam2.network.sam2 import SAM2
+
+__all__ = ["LinkedVolumes", "TimelapseReport", "VolumeTrack", "link_volumes", "segment_timelapse_volumes"]
+
+
+class LabelVolumes(Protocol):
+    """(T, Z, Y, X) labels, read and written plane by plane: a numpy or zarr array."""
+
+    def __getitem__(self, place: tuple[int, int], /) -> NDArray[np.int32]: ...
+
+    def __setitem__(self, place: tuple[int, int], labels: NDArray[np.int32], /) -> None: ...
+
+
+@dataclass(frozen=True)
+class VolumeTrack:
+    """One object through time.
+
+    Attributes
+    ----------
+    object_id : int
+        Its label at all time points.
+    times : tuple of int
+        Time points at which it was found, ascending.
+    """
+
+    object_id: int
+    times: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TimelapseReport:
+    """What became of the objects.
+
+    Attributes
+    ----------
+    num_times : int
+        Time points that were to be segmented.
+    tracks : tuple of VolumeTrack
+        One per object, ascending by number.
+    is_complete : bool
+        False if a wish to stop came first.
+    """
+
+    num_times: int
+    tracks: tuple[VolumeTrack, ...]
+    is_complete: bool
+
+    @property
+    def lost(self) -> dict[int, int]:
+        """Objects that end before the last time point -> the last time at which they were found."""
+        return {t.object_id: t.times[-1] for t in self.tracks if t.times[-1] < self.num_times - 1}
+
+    @property
+    def appeared(self) -> dict[int, int]:
+        """Objects that begin after the first time point -> the first time at which they were found."""
+        return {t.object_id: t.times[0] for t in self.tracks if t.times[0] > 0}
+
+
+class LinkedVolumes(NamedTuple):
+    """Labels of volumes over time, and what became of their objects.
+
+    Attributes
+    ----------
+    labels : array
+        (T, Z, Y, X) int32, or what was given as ``out``.
+    report : TimelapseReport
+        Lost and new objects.
+    """
+
+    labels: NDArray[np.int32]
+    report: TimelapseReport
+
+
+def segment_timelapse_volumes(
+    volumes: LazyArray | str | Path,
+    *,
+    axes: str = "TZYX",
+    model: SAM2 | str | Path | None = None,
+    every: int = 5,
+    key_frames: Sequence[int] | None = None,
+    finder: MaskFinder | None = None,
+    segmenter: ObjectTracker | None = None,
+    keep: KeepRecords | None = None,
+    min_score: float = 0.0,
+    min_link_iou: float = 0.2,
+    max_gap: int = 1,
+    channels: int | Sequence[int] | None = None,
+    contrast: Contrast = "auto",
+    out: LabelVolumes | None = None,
+    on_progress: StageProgress | None = None,
+    should_stop: StopWish | None = None,
+) -> LinkedVolumes:
+    """Segment everything in volumes over time: through z at each time point, linked through time by 3D overlap.
+
+    Parameters
+    ----------
+    volumes : (T, Z, Y, X) array or path
+        numpy, dask or zarr array, or a file; read plane by plane.
+    axes : str, default "TZYX"
+        One letter per dimension, with T and Z, such as ``"TZCYX"``.
+    model : SAM2, str, Path or None
+        A network, or a name or path for `load_model`; None is the bundled model.
+    every, key_frames, finder, segmenter, keep, min_score : optional
+        As in `segment_stack`, for the planes of one time point.
+    min_link_iou : float, default 0.2
+        Least IoU, in three dimensions, of an object with itself at the next time point.
+    max_gap : int, default 1
+        Time points that an object may be missing and still keep its number.
+    channels : int or sequence of int, optional
+        Channels to show to the model, as in `open_frames`.
+    contrast : "auto", "dtype", (low, high) or one pair per channel, default "auto"
+        One rule for all time points; "auto" looks at the first, middle and last one.
+    out : array, optional
+        (T, Z, Y, X) of zeros to write into, such as a zarr array of int32. Default: a new array.
+    on_progress : callable, optional
+        Called with a stage, the steps done and the steps in all.
+    should_stop : callable, optional
+        Asked between steps; once it is true, what was finished is returned.
+
+    Returns
+    -------
+    LinkedVolumes
+        ``labels`` (T, Z, Y, X) int32, in which an object has one number at all time points, and ``report``.
+
+    Raises
+    ------
+    PromptError
+        If a number is not allowed.
+    FrameError
+        If the volumes cannot be read.
+    """
+    shape, open_at = _time_points(volumes, axes, channels, contrast)
+    linker = _Linker(min_link_iou, max_gap)
+    if finder is None or segmenter is None:
+        network = ensure_model(model)
+        finder = SAM2AutomaticMaskGenerator(network, output_mode="coco_rle") if finder is None else finder
+        segmenter = SAM2VideoSegmenter(network) if segmenter is None else segmenter
+    labels: LabelVolumes = np.zeros(shape, np.int32) if out is None else out
+    is_complete = True
+    for time in range(shape[0]):
+        prefix = f"time {time + 1} of {shape[0]}, "
+        found = segment_stack(
+            open_at(time),
+            every=every,
+            key_frames=key_frames,
+            finder=finder,
+            segmenter=segmenter,
+            keep=keep,
+            min_score=min_score,
+            out=_TimePoint(labels, time, shape[1]),
+            on_progress=None if on_progress is None else _prefixed(on_progress, prefix),
+            should_stop=should_stop,
+        )
+        linker.link(labels, time, shape[1])
+        if not found.report.is_complete:
+            is_complete = False
+            break
+    return LinkedVolumes(labels, linker.report(shape[0], is_complete=is_complete))  # type: ignore[arg-type]
+
+
+def link_volumes(labels: LabelVolumes, *, min_iou: float = 0.2, max_gap: int = 1) -> TimelapseReport:
+    """Give objects of labelled volumes one number through time, in place.
+
+    Parameters
+    ----------
+    labels : (T, Z, Y, X) integer array
+        numpy or zarr; at each time point the objects have numbers of their own. Changed plane by plane.
+    min_iou : float, default 0.2
+        Least IoU, in three dimensions, of an object with itself at a later time point.
+    max_gap : int, default 1
+        Time points that an object may be missing and still keep its number.
+
+    Returns
+    -------
+    TimelapseReport
+        Objects and the times at which they are there.
+
+    Raises
+    ------
+    PromptError
+        If a number is not allowed.
+    """
+    linker = _Linker(min_iou, max_gap)
+    num_times, num_planes = (int(n) for n in np.shape(labels)[:2])
+    for time in range(num_times):
+        linker.link(labels, time, num_planes)
+    return linker.report(num_times, is_complete=True)
+
+
+class _Linker:
+    """Renumbers one time point after another by what was there before."""
+
+    def __init__(self, min_iou: float, max_gap: int) -> None:
+        if not 0 < min_iou <= 1:
+            raise PromptError(f"a least IoU of {min_iou!r} was given; allowed are numbers above 0 and up to 1")
+        if max_gap < 0:
+            raise PromptError(f"max_gap={max_gap!r} was given; allowed are whole numbers from 0")
+        self._min_iou, self._max_gap = min_iou, max_gap
+        self._times: dict[int, list[int]] = {}
+
+    def link(self, labels: LabelVolumes, time: int, num_planes: int) -> None:
+        """Renumber one time point; all before it are done."""
+        number_of: dict[int, int] = {}
+        here: dict[int, int] = {}
+        for before in range(time - 1, max(time - 2 - self._max_gap, -1), -1):
+            compared = PlaneOverlaps()
+            for z in range(num_planes):
+                compared.add(np.asarray(labels[before, z]), np.asarray(labels[time, z]))
+            pairs, here = compared.overlaps(), compared.areas()[1]
+            # the nearest time point decides; an object seen since then is not looked for further back
+            is_free = np.array(
+                [
+                    new not in number_of and self._times[old][-1] == before
+                    for old, new in zip(pairs.first_ids.tolist(), pairs.second_ids.tolist(), strict=True)
+                ],
+                bool,
+            )
+            matches = best_matches(
+                pairs.first_ids[is_free], pairs.second_ids[is_free], pairs.iou[is_free], self._min_iou
+            )
+            number_of |= {match.second: match.first for match in matches}
+            for match in matches:
+                self._times[match.first].append(time)
+        if not here:
+            here = _areas(labels, time, num_planes)
+        for new in here:
+            if new not in number_of:
+                number_of[new] = len(self._times) + 1
+                self._times[number_of[new]] = [time]
+        lookup = np.zeros(max(number_of, default=0) + 1, np.int32)
+        for new, number in number_of.items():
+            lookup[new] = number
+        for z in range(num_planes):
+            plane = np.asarray(labels[time, z])
+            if plane.any():
+                labels[time, z] = lookup[plane]
+
+    def report(self, num_times: int, *, is_complete: bool) -> TimelapseReport:
+        tracks = tuple(VolumeTrack(number, tuple(times)) for number, times in sorted(self._times.items()))
+        return TimelapseReport(num_times, tracks, is_complete)
+
+
+def _areas(labels: LabelVolumes, time: int, num_planes: int) -> dict[int, int]:
+    compared = PlaneOverlaps()
+    for z in range(num_planes):
+        plane = np.asarray(labels[time, z])
+        compared.add(plane, plane)
+    return compared.areas()[0]
+
+
+class _TimePoint:
+    """The planes of one time point, as a label stack."""
+
+    def __init__(self, labels: LabelVolumes, time: int, num_planes: int) -> None:
+        self._labels, self._time, self._num_planes = labels, time, num_planes
+
+    def __getitem__(self, z: int, /) -> NDArray[np.int32]:
+        return np.asarray(self._labels[self._time, z])
+
+    def __setitem__(self, z: int, labels: NDArray[np.int32], /) -> None:
+        self._labels[self._time, z] = labels
+
+
+def _time_points(
+    volumes: LazyArray | str | Path, axes: str, channels: int | Sequence[int] | None, contrast: Contrast
+) -> tuple[tuple[int, int, int, int], Callable[[int], FrameSource]]:
+    """(T, Z, Y, X), and a function that opens one time point; all are shown with one contrast rule."""
+    letters = axes.upper()
+    if not {"T", "Z"} <= set(letters):
+        raise FrameError(f"axes {axes!r} were given; volumes over time need T and Z, such as TZYX or TZCYX")
+
+    def open_at(time: int, rule: Contrast) -> FrameSource:
+        return open_frames(volumes, axes=letters, frame_axis="Z", fixed={"T": time}, channels=channels, contrast=rule)
+
+    first = open_frames(volumes, axes=letters, frame_axis="Z", fixed={"T": 0}, channels=channels, contrast=contrast)
+    num_times = first.source_shape[letters.index("T")]
+    limits = np.array(first.contrast_limits)
+    if contrast == "auto":
+        for time in {num_times // 2, num_times - 1} - {0}:
+            other = open_frames(volumes, axes=letters, frame_axis="Z", fixed={"T": time}, channels=channels)
+            limits[:, 0] = np.minimum(limits[:, 0], np.array(other.contrast_limits)[:, 0])
+            limits[:, 1] = np.maximum(limits[:, 1], np.array(other.contrast_limits)[:, 1])
+    rule = [(float(low), float(high)) for low, high in limits]
+    return (num_times, *first.shape), lambda time: open_at(time, rule)
+
+
+def _prefixed(on_progress: StageProgress, prefix: str) -> StageProgress:
+    return lambda stage, done, total: on_progress(prefix + stage, done, total)

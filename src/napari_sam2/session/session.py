@@ -110,6 +110,7 @@ class Session:
         self._running_change: Change | None = None
         self._running_steps: Steps | None = None
         self._autosave: Any = None
+        self.binding: Any = None
 
     def _allocate(self, labels: Any) -> Any:
         shape = self.geometry.shape

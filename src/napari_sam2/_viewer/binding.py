@@ -1,0 +1,397 @@
+"""A session in a viewer: three layers that follow it, and that it follows."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from psygnal import Signal
+
+from napari_sam2._errors import FrameError, NapariSAM2Error, PromptError
+from napari_sam2._types import Prompt
+from napari_sam2._viewer.image_source import describe_contrast, open_layers, placement_of
+from napari_sam2._viewer.labels_layer import label_colours, object_colour, painted_planes
+from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers
+from napari_sam2.inference.prompt_changes import is_same
+from napari_sam2.session.session import Session
+from napari_sam2.session.settings import SessionSettings
+from napari_sam2.session.store import StoreDelta
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels
+
+__all__ = ["Tool", "ViewerBinding"]
+
+Tool = Literal["point", "box", "lasso", "scribble", "paint"]
+_SHAPE_MODES = {"box": "add_rectangle", "lasso": "add_polygon_lasso", "scribble": "add_path"}
+
+
+class ViewerBinding:
+    """Keeps the layers of a viewer and a session equal.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or ViewerModel
+        Where the layers are.
+    images : sequence of napari.layers.Image
+        The image, and further channels.
+    model, frame_axis
+        As for ``Session``.
+    deliver : callable, optional
+        As for ``Session``.
+    session : Session, optional
+        One that exists already, such as a restored one.
+
+    Attributes
+    ----------
+    current_changed : psygnal.Signal
+        Emitted with the number of the current object, or None.
+    said : psygnal.Signal
+        Emitted with a line for the user: a text and whether it is an error.
+    """
+
+    current_changed = Signal(object)
+    said = Signal(str, bool)
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        images: Sequence[Image],
+        *,
+        model: Any = "sam2_micro",
+        frame_axis: int | None = None,
+        settings: SessionSettings | None = None,
+        deliver: Callable[[Callable[[], None]], None] | None = None,
+        session: Session | None = None,
+    ) -> None:
+        self.viewer = viewer
+        self.images = list(images)
+        if not self.images:
+            raise FrameError("no image was given; open an image first")
+        planes, self.level = open_layers(self.images, frame_axis=frame_axis)
+        self.contrast = describe_contrast(planes)
+        if session is None:
+            session = Session(planes, model=model, settings=settings, deliver=deliver)
+            path = self.images[0].source.path
+            session.stack_path = None if path is None else str(path)
+        else:
+            session.set_frames(planes)
+        self.session = session
+        self.geometry = session.geometry
+        self._is_syncing = False
+        self._current: int | None = None
+        self._is_positive = True
+        self._add_layers()
+        self._said_before: dict[PromptKey, Prompt] = self.prompts.read(lambda _: None)
+        self._connections: list[tuple[Any, Callable[..., Any]]] = []
+        self._connect()
+        self._restyle()
+
+    # ------------------------------------------------------------------ layers
+    def _add_layers(self) -> None:
+        image = self.images[0]
+        placement = placement_of(image, self.level).arguments()
+        ndim = self.geometry.ndim
+        self.labels: Labels = self.viewer.add_labels(  # type: ignore[attr-defined]
+            self.session.labels, name=f"{image.name} objects", opacity=0.8, **placement
+        )
+        features = {"object_id": np.zeros(0, int), "kind": np.zeros(0, object)}
+        common = {"features": features, "feature_defaults": {"object_id": 1, "kind": POSITIVE}, **placement}
+        self.shapes = self.viewer.add_shapes(  # type: ignore[attr-defined]
+            None, ndim=ndim, name=f"{image.name} shapes", face_color="transparent", edge_width=1, **common
+        )
+        self.points = self.viewer.add_points(  # type: ignore[attr-defined]
+            np.zeros((0, ndim)), ndim=ndim, name=f"{image.name} points", size=6, border_color="white", **common
+        )
+        self.prompts = PromptLayers(self.points, self.shapes, self.geometry)
+        with self._syncing():
+            for key, entry in self.session.store.prompts.items():
+                self.prompts.write(key, entry.prompt)
+
+    @property
+    def layers(self) -> tuple[Any, Any, Any]:
+        """Labels, shapes and points."""
+        return self.labels, self.shapes, self.points
+
+    def _connect(self) -> None:
+        for layer in (self.points, self.shapes):
+            self._on(layer.events.data, self._on_prompts)
+            self._on(layer.events.features, self._on_features)
+        self._on(self.labels.events.paint, self._on_paint)
+        self._on(self.labels.events.selected_label, self._on_selected_label)
+        self._on(self.viewer.layers.events.removed, self._on_layer_removed)
+        for image in self.images:
+            self._on(image.events.data, self._on_image_data)
+        self.session.changed.connect(self._on_session_changed)
+
+    def _on(self, event: Any, slot: Callable[..., Any]) -> None:
+        event.connect(slot)
+        self._connections.append((event, slot))
+
+    def close(self) -> None:
+        """Let go of the viewer; layers and session stay."""
+        for event, slot in self._connections:
+            with contextlib.suppress(ValueError, RuntimeError):
+                event.disconnect(slot)
+        self._connections.clear()
+        with contextlib.suppress(ValueError):
+            self.session.changed.disconnect(self._on_session_changed)
+
+    @contextlib.contextmanager
+    def _syncing(self) -> Iterator[None]:
+        before, self._is_syncing = self._is_syncing, True
+        try:
+            yield
+        finally:
+            self._is_syncing = before
+
+    # ------------------------------------------------------------------ where the user is
+    @property
+    def current_plane(self) -> int:
+        """The plane on screen; the nearest one where the viewer has moved beyond the image."""
+        ndim = self.geometry.ndim
+        point = np.asarray(self.viewer.dims.point, float)[-ndim:]
+        position = np.asarray(self.labels.world_to_data(point), float)
+        sizes = np.array(self.geometry.shape[:-2])
+        index = np.clip(np.rint(position[: ndim - 2]), 0, sizes - 1) if ndim > 2 else ()
+        return self.geometry.plane(tuple(int(i) for i in index))
+
+    def go_to(self, plane: int) -> None:
+        """Show a plane."""
+        index = self.geometry.index(plane)
+        corner = np.zeros(self.geometry.ndim)
+        corner[: len(index)] = index
+        world = self.labels.data_to_world(corner)
+        offset = self.viewer.dims.ndim - self.geometry.ndim
+        for axis in range(len(index)):
+            self.viewer.dims.set_point(axis + offset, float(world[axis]))
+
+    # ------------------------------------------------------------------ objects
+    @property
+    def current(self) -> int | None:
+        """The object that new prompts are about; None before the first."""
+        return self._current
+
+    def select(self, object_id: int | None) -> None:
+        """Make an object the current one."""
+        if object_id == self._current:
+            return
+        self._current = object_id
+        with self._syncing():
+            if object_id is not None:
+                self.labels.selected_label = object_id
+        self._restyle()
+        self.current_changed.emit(object_id)
+
+    def select_next(self, step: int = 1) -> None:
+        """Go to the next object, or with -1 the one before."""
+        ids = [o.object_id for o in self.session.objects]
+        if not ids:
+            return
+        at = ids.index(self._current) if self._current in ids else -step
+        self.select(ids[(at + step) % len(ids)])
+
+    def new_object(self) -> int:
+        """Make an object and select it; an object that has nothing yet is taken first."""
+        used = {i for i, _ in (*self.session.store.prompts, *self.session.store.masks)}
+        empty = next((o.object_id for o in self.session.objects if o.object_id not in used), None)
+        number = self.session.new_object() if empty is None else empty
+        self.select(number)
+        return number
+
+    @property
+    def is_positive(self) -> bool:
+        """Whether the next click says object, and not background."""
+        return self._is_positive
+
+    def set_positive(self, is_positive: bool) -> None:
+        """Choose what the next click says."""
+        self._is_positive = is_positive
+        self._restyle()
+        self.current_changed.emit(self._current)
+
+    def use_tool(self, tool: Tool) -> None:
+        """Activate the layer and mode that a kind of prompt is drawn with."""
+        if tool == "point":
+            self.viewer.layers.selection.active = self.points
+            self.points.mode = "add"
+        elif tool == "paint":
+            self.viewer.layers.selection.active = self.labels
+            self.labels.mode = "paint"
+        else:
+            self.viewer.layers.selection.active = self.shapes
+            self.shapes.mode = _SHAPE_MODES[tool]
+
+    # ------------------------------------------------------------------ layers -> session
+    def _on_prompts(self, event: Any) -> None:
+        action = str(getattr(getattr(event, "action", None), "value", getattr(event, "action", "")))
+        if self._is_syncing or action not in ("added", "removed", "changed"):
+            return
+        if action == "added":
+            self._name_new_rows(event)
+        self._take_prompts()
+
+    def _on_features(self, _event: Any = None) -> None:
+        if not self._is_syncing:
+            self._take_prompts()
+
+    def _name_new_rows(self, event: Any) -> None:
+        """Rows drawn while no object exists yet start one; slips of the mouse are taken away again."""
+        layer = self.points if event.source == self.points else self.shapes
+        if layer is self.shapes:
+            with self._syncing():
+                self._drop_slips()
+
+    def _drop_slips(self) -> None:
+        rows = {
+            row
+            for row, (corners, kind) in enumerate(zip(self.shapes.data, self.shapes.shape_type, strict=True))
+            if kind == "rectangle" and np.ptp(np.asarray(corners)[:, -2:], axis=0).min() < 2
+        }
+        if rows:
+            self.shapes.selected_data = rows
+            self.shapes.remove_selected()
+            self.said.emit("that box was smaller than 2 pixels and is ignored; drag to draw one", False)
+
+    def _take_prompts(self) -> None:
+        """Tell the session what changed in the layers since last time."""
+        problems: list[PromptError] = []
+        now = self.prompts.read(problems.append)
+        for problem in problems[:1]:
+            self.said.emit(str(problem), True)
+        before, self._said_before = self._said_before, now
+        for key in {*before, *now}:
+            old, new = before.get(key), now.get(key)
+            if old is not None and new is not None and is_same(old, new):
+                continue
+            self._tell_session(key, old, new)
+        self._restyle()
+
+    def _tell_session(self, key: PromptKey, old: Prompt | None, new: Prompt | None) -> None:
+        object_id, plane = key
+        try:
+            if new is not None or (object_id, plane) in self.session.store.prompts:
+                with self._syncing():
+                    self.session.set_prompt(plane, new, object_id=object_id, block=False)
+                if new is not None:
+                    self.select(object_id)
+        except NapariSAM2Error as error:
+            self.said.emit(str(error), True)
+            with self._syncing():
+                self.prompts.write(key, old)
+            self._said_before = self.prompts.read(lambda _: None)
+
+    def _on_paint(self, event: Any) -> None:
+        if self._is_syncing:
+            return
+        planes = painted_planes(event, self.geometry, self.current_plane)
+        try:
+            touched = self.session.adopt_painting(sorted(planes))
+        except NapariSAM2Error as error:
+            self.said.emit(str(error), True)
+            return
+        if touched:
+            self.said.emit(f"painting taken as a correction of object {touched[0]}", False)
+
+    def _on_selected_label(self, _event: Any = None) -> None:
+        number = int(self.labels.selected_label)
+        if not self._is_syncing and number in self.session.store.objects:
+            self.select(number)
+
+    def _on_image_data(self, _event: Any = None) -> None:
+        self.use_current_contrast(because="the image's data was replaced")
+
+    def use_current_contrast(self, *, because: str = "contrast as displayed now") -> bool:
+        """Show the model the image as it is displayed now; whether that was possible."""
+        try:
+            planes, level = open_layers(self.images, frame_axis=self.geometry.frame_axis, level=self.level)
+            if planes.geometry != self.geometry:
+                raise FrameError(
+                    f"{because}, and its shape {planes.geometry.shape} is not the session's {self.geometry.shape}; "
+                    "start a new session on it (choose the image again), the labels made so far stay"
+                )
+            self.session.cancel()
+            self.session.set_frames(planes)
+        except NapariSAM2Error as error:
+            self.said.emit(str(error), True)
+            return False
+        self.level = level
+        self.contrast = describe_contrast(planes)
+        self.said.emit(f"{because}: the model sees {self.contrast}", False)
+        return True
+
+    def _on_layer_removed(self, event: Any) -> None:
+        removed = event.value
+        if removed == self.labels:
+            self.session.cancel()
+            self.said.emit("the labels layer was removed; the session still holds its labels (show them again)", True)
+        elif any(removed == image for image in self.images):
+            self.said.emit(
+                f"{removed.name} was removed; tracking goes on with its data until the session is closed", True
+            )
+        elif removed in (self.points, self.shapes):
+            self.said.emit(f"{removed.name} was removed; its prompts stay in the session (show them again)", True)
+
+    def show_again(self) -> None:
+        """Bring back layers that were removed, with everything in them."""
+        missing = [layer for layer in self.layers if layer not in self.viewer.layers]
+        for layer in missing:
+            self.viewer.layers.append(layer)
+        self._refresh()
+
+    # ------------------------------------------------------------------ session -> layers
+    def _on_session_changed(self, delta: StoreDelta) -> None:
+        if not self._is_syncing:
+            keys = {e.key for e in delta.edits if e.table == "prompts"}
+            self._show_prompts(keys)  # type: ignore[arg-type]
+        if any(e.table == "objects" for e in delta.edits):
+            self._follow_objects()
+        if self.current_plane in delta.boxes:
+            self._refresh()
+
+    def _show_prompts(self, keys: set[PromptKey]) -> None:
+        if not keys:
+            return
+        shown = self.prompts.read(lambda _: None)
+        with self._syncing():
+            for key in keys:
+                entry = self.session.store.prompts.get(key)
+                wanted = None if entry is None else entry.prompt
+                there = shown.get(key)
+                if wanted is not None and there is not None and is_same(wanted, there):
+                    continue
+                self.prompts.write(key, wanted)
+        self._said_before = self.prompts.read(lambda _: None)
+        self._restyle()
+
+    def _follow_objects(self) -> None:
+        ids = [o.object_id for o in self.session.objects]
+        if self._current is not None and self._current not in ids:
+            self.select(ids[-1] if ids else None)
+        self._restyle()
+
+    def _refresh(self) -> None:
+        with self._syncing():
+            self.labels.refresh()
+
+    def _restyle(self) -> None:
+        """Colours of objects and prompts, and what the next click will be."""
+        target = self._current or 1
+        kind = POSITIVE if self._is_positive else NEGATIVE
+        with self._syncing():
+            self.labels.colormap = label_colours(self.session.objects, self._current)
+            for layer in (self.points, self.shapes):
+                layer.feature_defaults = {"object_id": target, "kind": kind}
+            if len(self.points.data):
+                features = self.points.features
+                self.points.face_color = np.stack([object_colour(int(i)) for i in features["object_id"]])
+                self.points.symbol = ["disc" if k == POSITIVE else "cross" for k in features["kind"]]
+            self.points.current_face_color = object_colour(target)
+            self.points.current_symbol = "disc" if self._is_positive else "cross"
+            if len(self.shapes.data):
+                ids = self.shapes.features["object_id"]
+                self.shapes.edge_color = np.stack([object_colour(int(i)) for i in ids])
+            self.shapes.current_edge_color = object_colour(target)

@@ -1,0 +1,151 @@
+"""napari Image layers as frames for the model: pixels, contrast, channels and place as the viewer shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.transforms import Affine
+
+from napari_sam2._errors import FrameError
+from napari_sam2.session.geometry import StackGeometry
+from napari_sam2.session.planes import ArrayPlanes, Channel
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+__all__ = ["LayerPlacement", "describe_contrast", "matching_channels", "open_layers", "placement_of"]
+
+LARGEST_SIDE = 8192  # pixels: of a multiscale image the finest level up to this is used
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPlacement:
+    """Where a layer lies in the world, so that others can lie exactly on it; arguments of napari's layers."""
+
+    scale: tuple[float, ...]
+    translate: tuple[float, ...]
+    rotate: Any
+    shear: Any
+    affine: Any
+    units: Any
+    axis_labels: tuple[str, ...]
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of ``add_labels`` and its like."""
+        return dict(vars(self))
+
+
+def open_layers(
+    layers: Sequence[Image], *, frame_axis: int | None = None, level: int | None = None
+) -> tuple[ArrayPlanes, int | None]:
+    """The planes of one or more Image layers, with the contrast and gamma they have now.
+
+    Parameters
+    ----------
+    layers : sequence of napari.layers.Image
+        The image, and further channels of the same shape.
+    frame_axis : int, optional
+        The axis that objects are followed along; default as for ``StackGeometry.choose``.
+    level : int, optional
+        Level of a multiscale image. Default: the finest whose sides are at most 8192 pixels.
+
+    Returns
+    -------
+    planes : ArrayPlanes
+    level : int or None
+        The level that is used; None where the image has only one.
+
+    Raises
+    ------
+    FrameError
+        If the layers differ in shape or have no image.
+    """
+    first = layers[0]
+    if first.multiscale and level is None:
+        level = _choose_level(first)
+    elif not first.multiscale:
+        level = None
+    arrays = [_array(layer, level) for layer in layers]
+    shape = tuple(int(n) for n in arrays[0].shape)
+    geometry = StackGeometry.choose(shape[:-1] if first.rgb else shape, frame_axis)
+    channels = []
+    for layer, array in zip(layers, arrays, strict=True):
+        if bool(layer.rgb) != bool(first.rgb):
+            raise FrameError(f"{layer.name} and {first.name} differ: one has colours; choose channels of one kind")
+        low, high = (float(v) for v in layer.contrast_limits)
+        channels.append(Channel(array, (low, high), float(layer.gamma), _colour(layer), is_rgb=bool(layer.rgb)))
+    return ArrayPlanes(channels, geometry), level
+
+
+def _array(layer: Image, level: int | None) -> Any:
+    return layer.data if level is None else layer.data[level]
+
+
+def _choose_level(layer: Image) -> int:
+    for level, array in enumerate(layer.data):
+        shape = array.shape[:-1] if layer.rgb else array.shape
+        if max(shape[-2:]) <= LARGEST_SIDE:
+            return level
+    return len(layer.data) - 1
+
+
+def _colour(layer: Image) -> tuple[float, float, float]:
+    """The colour of the brightest value where a colormap runs from black to it; otherwise white."""
+    if layer.rgb:
+        return (1.0, 1.0, 1.0)
+    ends = np.asarray(layer.colormap.map(np.array([0.0, 0.5, 1.0])))[:, :3]
+    is_ramp = ends[0].max() < 0.02 and np.abs(ends[1] - ends[2] / 2).max() < 0.05
+    red, green, blue = (float(v) for v in ends[2]) if is_ramp else (1.0, 1.0, 1.0)
+    return red, green, blue
+
+
+def placement_of(layer: Image, level: int | None = None) -> LayerPlacement:
+    """Where the pixels of a layer (or of one level of it) lie."""
+    scale, translate = np.asarray(layer.scale, float), np.asarray(layer.translate, float)
+    if level:
+        full = np.array(layer.data[0].shape[: layer.ndim], float)
+        factor = full / np.array(layer.data[level].shape[: layer.ndim], float)
+        linear = Affine(scale=scale, translate=translate, rotate=layer.rotate, shear=layer.shear, ndim=layer.ndim)
+        # the first pixel of a level covers `factor` pixels: its centre lies half of the rest further on
+        translate = np.asarray(linear((factor - 1) / 2))
+        scale = scale * factor
+    return LayerPlacement(
+        scale=tuple(float(v) for v in scale),
+        translate=tuple(float(v) for v in translate),
+        rotate=layer.rotate,
+        shear=layer.shear,
+        affine=layer.affine,
+        units=layer.units,
+        axis_labels=tuple(layer.axis_labels),
+    )
+
+
+def matching_channels(layer: Image, layers: Sequence[Any]) -> list[Image]:
+    """The visible Image layers that are further channels of ``layer``: same shape, one value per pixel."""
+    if layer.rgb or layer.multiscale:
+        return [layer]
+    others = [
+        other
+        for other in layers
+        if type(other).__name__ == "Image"
+        and other != layer
+        and other.visible
+        and not other.rgb
+        and not other.multiscale
+        and tuple(other.data.shape) == tuple(layer.data.shape)
+    ]
+    return [layer, *others]
+
+
+def describe_contrast(planes: ArrayPlanes) -> str:
+    """One line for the user: the limits in use, per channel."""
+    if planes.channels[0].is_rgb and np.dtype(planes.channels[0].array.dtype) == np.uint8:
+        return "RGB as it is"
+    parts = [
+        f"{c.limits[0]:g} to {c.limits[1]:g}" + (f", gamma {c.gamma:g}" if c.gamma != 1 else "")
+        for c in planes.channels
+    ]
+    return "; ".join(parts)

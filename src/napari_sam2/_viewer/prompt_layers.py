@@ -1,0 +1,201 @@
+"""Points and Shapes layers as prompts, in both directions; here (row, column) becomes (x, y)."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from skimage.draw import polygon2mask
+
+from napari_sam2._errors import PromptError
+from napari_sam2._types import Prompt
+
+if TYPE_CHECKING:
+    from napari.layers import Points, Shapes
+    from numpy.typing import NDArray
+
+    from napari_sam2.session.geometry import StackGeometry
+
+__all__ = ["NEGATIVE", "POSITIVE", "PromptKey", "PromptLayers"]
+
+POSITIVE, NEGATIVE = "positive", "negative"
+PromptKey = tuple[int, int]  # object, plane
+_SMALLEST_BOX = 2.0  # pixels: less is a click that was not meant as a box
+_SCRIBBLE_STEP = 8.0  # pixels between the clicks that a scribble stands for
+_SCRIBBLE_CLICKS = 12  # at most
+
+
+class PromptLayers:
+    """What the two prompt layers say, by object and plane.
+
+    Parameters
+    ----------
+    points : napari.layers.Points
+        With the features ``object_id`` and ``kind`` ("positive", "negative").
+    shapes : napari.layers.Shapes
+        With the same features. Rectangles are boxes; polygons and ellipses masks; lines and paths scribbles.
+    geometry : StackGeometry
+        Axes of the stack, in whose pixels both layers are.
+    """
+
+    def __init__(self, points: Points, shapes: Shapes, geometry: StackGeometry) -> None:
+        self.points = points
+        self.shapes = shapes
+        self.geometry = geometry
+
+    # ------------------------------------------------------------------ reading
+    def read(self, on_error: Callable[[PromptError], None] | None = None) -> dict[PromptKey, Prompt]:
+        """All prompts of the layers; rows that mean nothing are told to ``on_error`` and left out."""
+        clicks: dict[PromptKey, list[tuple[NDArray[np.float32], int]]] = defaultdict(list)
+        boxes: dict[PromptKey, NDArray[np.float32]] = {}
+        masks: dict[PromptKey, NDArray[np.bool_]] = {}
+        for row, position in enumerate(np.asarray(self.points.data)):
+            object_id, kind = _feature(self.points, row)
+            try:
+                plane, xy = self.geometry.locate(position)
+            except PromptError as error:
+                _tell(error, on_error)
+                continue
+            clicks[object_id, plane].append((xy[0], int(kind != NEGATIVE)))
+        for row, (corners, kind_of_shape) in enumerate(zip(self.shapes.data, self.shapes.shape_type, strict=True)):
+            object_id, kind = _feature(self.shapes, row)
+            try:
+                plane, xy = self._locate_shape(np.asarray(corners))
+                if kind_of_shape == "rectangle":
+                    low, high = xy.min(0), xy.max(0)
+                    if (high - low).min() >= _SMALLEST_BOX:
+                        boxes[object_id, plane] = np.concatenate((low, high))
+                elif kind_of_shape in ("line", "path"):
+                    for spot in _along(xy):
+                        clicks[object_id, plane].append((spot, int(kind != NEGATIVE)))
+                else:
+                    mask = self._shape_mask(xy, str(kind_of_shape))
+                    if mask.any():
+                        before = masks.get((object_id, plane))
+                        masks[object_id, plane] = mask if before is None else before | mask
+            except PromptError as error:
+                _tell(error, on_error)
+        found = {}
+        for key in {*clicks, *boxes, *masks}:
+            spots = clicks.get(key, [])
+            found[key] = Prompt(
+                points=np.array([xy for xy, _ in spots], np.float32).reshape(-1, 2),
+                labels=np.array([label for _, label in spots], np.int32),
+                box=boxes.get(key),
+                mask=masks.get(key),
+            )
+        return found
+
+    def _locate_shape(self, corners: NDArray[Any]) -> tuple[int, NDArray[np.float32]]:
+        h, w = self.geometry.hw
+        inside = corners.astype(float).copy()
+        if (inside[:, -2:].max(0) < -0.5).any() or (inside[:, -2:].min(0) > (h - 0.5, w - 0.5)).any():
+            raise PromptError(f"a shape lies outside the image of {w} x {h} pixels; draw it on the image")
+        inside[:, -2:] = np.clip(inside[:, -2:], (-0.5, -0.5), (h - 0.5, w - 0.5))
+        return self.geometry.locate(inside)
+
+    def _shape_mask(self, xy: NDArray[np.float32], kind: str) -> NDArray[np.bool_]:
+        outline = xy.astype(float)
+        if kind == "ellipse":
+            centre, half_x, half_y = outline.mean(0), (outline[1] - outline[0]) / 2, (outline[3] - outline[0]) / 2
+            angle = np.linspace(0, 2 * np.pi, 96, endpoint=False)[:, None]
+            outline = centre + np.cos(angle) * half_x + np.sin(angle) * half_y
+        mask: NDArray[np.bool_] = polygon2mask(self.geometry.hw, outline[:, ::-1])
+        return mask
+
+    # ------------------------------------------------------------------ writing
+    def write(self, key: PromptKey, prompt: Prompt | None) -> None:
+        """Make the rows of one object and plane say ``prompt``.
+
+        Shapes that already give its mask stay; a mask without a shape (painted, or from a label) is not drawn.
+        """
+        current = self.read().get(key)
+        same_mask = (
+            current is not None and prompt is not None and current.mask is not None and prompt.mask is not None
+            and np.array_equal(current.mask, prompt.mask)
+        )  # fmt: skip
+        self._remove_points(key)
+        self._remove_shapes(key, keep_masks=same_mask)
+        if prompt is None:
+            return
+        object_id, plane = key
+        if len(prompt.points) and prompt.labels is not None:
+            kinds = np.where(prompt.labels == 1, POSITIVE, NEGATIVE)
+            self._add_points(self.geometry.rows(plane, prompt.points), object_id, kinds)
+        if prompt.box is not None:
+            x0, y0, x1, y1 = prompt.box
+            corners = self.geometry.rows(plane, [(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+            before = dict(self.shapes.feature_defaults.iloc[0])
+            self.shapes.feature_defaults = {"object_id": object_id, "kind": POSITIVE}
+            self.shapes.add_rectangles([corners])
+            self.shapes.feature_defaults = before
+
+    def _add_points(self, rows: NDArray[np.float64], object_id: int, kinds: NDArray[Any]) -> None:
+        first = len(self.points.data)
+        self.points.add(rows)
+        features = self.points.features.copy()
+        features.loc[first:, "object_id"] = object_id
+        features.loc[first:, "kind"] = kinds
+        self.points.features = features
+
+    def _rows(self, layer: Points | Shapes, key: PromptKey) -> list[int]:
+        object_id, plane = key
+        rows = []
+        for row, coordinates in enumerate(layer.data):
+            if _feature(layer, row)[0] != object_id:
+                continue
+            first = np.atleast_2d(np.asarray(coordinates, float))[0]
+            index = tuple(int(v) for v in np.rint(first[:-2]))
+            if index == self.geometry.index(plane):
+                rows.append(row)
+        return rows
+
+    def _remove_points(self, key: PromptKey) -> None:
+        rows = self._rows(self.points, key)
+        if rows:
+            self.points.selected_data = set(rows)
+            self.points.remove_selected()
+
+    def _remove_shapes(self, key: PromptKey, *, keep_masks: bool) -> None:
+        keeps = ("polygon", "ellipse") if keep_masks else ()
+        rows = [row for row in self._rows(self.shapes, key) if self.shapes.shape_type[row] not in keeps]
+        if rows:
+            self.shapes.selected_data = set(rows)
+            self.shapes.remove_selected()
+
+    def remove_objects(self, object_ids: Iterable[int]) -> None:
+        """Take away all rows of objects."""
+        gone = set(object_ids)
+        for layer in (self.points, self.shapes):
+            rows = {row for row in range(len(layer.data)) if _feature(layer, row)[0] in gone}
+            if rows:
+                layer.selected_data = rows
+                layer.remove_selected()
+
+
+def _feature(layer: Points | Shapes, row: int) -> tuple[int, str]:
+    features = layer.features
+    object_id = features["object_id"].iloc[row] if "object_id" in features else 1
+    kind = features["kind"].iloc[row] if "kind" in features else POSITIVE
+    return (1 if pd.isna(object_id) else int(object_id)), str(kind)
+
+
+def _along(xy: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(K, 2) clicks evenly along a line, its middle for a short one."""
+    steps = np.hypot(*np.diff(xy, axis=0).T)
+    length = float(steps.sum())
+    count = int(np.clip(round(length / _SCRIBBLE_STEP), 1, _SCRIBBLE_CLICKS))
+    at = (np.arange(count) + 0.5) / count * length
+    along = np.concatenate(([0.0], np.cumsum(steps)))
+    return np.stack([np.interp(at, along, xy[:, axis]) for axis in (0, 1)], axis=1).astype(np.float32)
+
+
+def _tell(error: PromptError, on_error: Callable[[PromptError], None] | None) -> None:
+    if on_error is None:
+        warnings.warn(str(error), stacklevel=3)
+    else:
+        on_error(error)

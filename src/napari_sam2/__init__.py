@@ -21,11 +21,23 @@ if TYPE_CHECKING:
     )
     from napari_sam2._types import FrameResult, FrameSource, MaskPrediction, MaskRecord, Prompt
     from napari_sam2.checkpoints import ModelInfo, download_model, list_models, load_model
+    from napari_sam2.inference.automatic_stack import segment_stack
     from napari_sam2.inference.embedding_cache import EmbeddingCache
+    from napari_sam2.inference.evaluation import LabelAgreement, average_precision
     from napari_sam2.inference.frames import open_frames
     from napari_sam2.inference.image_predictor import SAM2ImagePredictor
     from napari_sam2.inference.label_image import masks_to_labels
     from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
+    from napari_sam2.inference.record_filters import filter_records
+    from napari_sam2.inference.seeds import segment_seeds
+    from napari_sam2.inference.tiling import segment_tiled
+    from napari_sam2.inference.timelapse import (
+        LinkedVolumes,
+        TimelapseReport,
+        link_volumes,
+        segment_timelapse_volumes,
+    )
+    from napari_sam2.inference.tracking_report import ObjectTrack, TrackedLabels, TrackingReport
     from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
     from napari_sam2.training.finetune import FineTuneReport, FineTuneResult, fine_tune
 
@@ -41,24 +53,37 @@ __all__ = [
     "FrameError",
     "FrameResult",
     "FrameSource",
+    "LabelAgreement",
+    "LinkedVolumes",
     "MaskPrediction",
     "MaskRecord",
     "ModelInfo",
     "NapariSAM2Error",
+    "ObjectTrack",
     "OutputError",
     "Prompt",
     "PromptError",
     "SAM2AutomaticMaskGenerator",
     "SAM2ImagePredictor",
     "SAM2VideoSegmenter",
+    "TimelapseReport",
+    "TrackedLabels",
+    "TrackingReport",
     "TrainingError",
     "__version__",
+    "average_precision",
     "download_model",
+    "filter_records",
     "fine_tune",
+    "link_volumes",
     "list_models",
     "load_model",
     "masks_to_labels",
     "open_frames",
+    "segment_seeds",
+    "segment_stack",
+    "segment_tiled",
+    "segment_timelapse_volumes",
 ]
 
 _HOMES = {
@@ -84,6 +109,15 @@ _HOMES = {
     "masks_to_labels": "inference.label_image",
     "SAM2AutomaticMaskGenerator": "inference.mask_generator",
     "SAM2VideoSegmenter": "inference.video_segmenter",
+    "segment_stack": "inference.automatic_stack",
+    **dict.fromkeys(("LabelAgreement", "average_precision"), "inference.evaluation"),
+    "filter_records": "inference.record_filters",
+    "segment_seeds": "inference.seeds",
+    "segment_tiled": "inference.tiling",
+    **dict.fromkeys(
+        ("LinkedVolumes", "TimelapseReport", "link_volumes", "segment_timelapse_volumes"), "inference.timelapse"
+    ),
+    **dict.fromkeys(("ObjectTrack", "TrackedLabels", "TrackingReport"), "inference.tracking_report"),
     **dict.fromkeys(("FineTuneReport", "FineTuneResult", "fine_tune"), "training.finetune"),
 }
 

@@ -8,6 +8,7 @@ import torch
 
 from napari_sam2.inference.crops import (
     Crop,
+    WindowLattice,
     box_iou,
     crop_boxes,
     near_crop_edge,
@@ -15,7 +16,7 @@ from napari_sam2.inference.crops import (
     point_grid,
     point_grids_of_layers,
     points_by_spacing,
-    spatial_order,
+    window_sides,
 )
 
 
@@ -54,12 +55,33 @@ def test_spacing_sets_the_number_of_points(hw: tuple[int, int], num: int) -> Non
     assert np.diff(np.unique(points[:, 0])).max(initial=0) <= 16
 
 
-def test_spatial_order_brings_neighbours_together() -> None:
-    points = point_grid(16) * 256
-    order = spatial_order(points, 64)
-    assert sorted(order.tolist()) == list(range(256))
-    for tile in points[order].reshape(16, 16, 2):
-        assert np.ptp(tile, axis=0).max() < 64
+def test_windows_double_until_one_shows_the_whole_image() -> None:
+    assert window_sides((300, 512), 128) == [128, 256, 512]
+    assert window_sides((90, 513), 128) == [128, 256, 512, 1024]
+    assert window_sides((90, 100), 128) == [128]
+
+
+@pytest.mark.parametrize("hw", [(512, 512), (90, 300), (129, 128), (40, 50)], ids=str)
+def test_windows_overlap_by_half_and_cover_the_image(hw: tuple[int, int]) -> None:
+    boxes = WindowLattice(hw, 128).boxes()
+    covered = np.zeros(hw, int)
+    for x0, y0, x1, y1 in boxes:
+        assert (x1 - x0, y1 - y0) == (min(128, hw[1]), min(128, hw[0]))
+        covered[y0:y1, x0:x1] += 1
+    assert covered.min() >= 1
+    for axis in (0, 1):
+        starts = np.unique([box[axis] for box in boxes])
+        assert np.diff(starts).max(initial=0) <= 64
+    assert len(WindowLattice((512, 512), 128).boxes()) == 49
+
+
+def test_points_belong_to_the_window_with_the_nearest_centre() -> None:
+    lattice = WindowLattice((300, 200), 64)
+    points = np.random.default_rng(0).uniform((0, 0), (199, 299), (200, 2))
+    boxes = np.array(lattice.boxes())
+    centres = (boxes[:, :2] + boxes[:, 2:] - 1) / 2
+    distances = np.linalg.norm(points[:, None] - centres, axis=2)
+    assert np.allclose(distances[np.arange(200), lattice.nearest(points)], distances.min(1))
 
 
 def test_layer_i_has_four_to_the_i_crops_that_cover_the_image() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -230,33 +230,83 @@ def test_options_follow_the_model_unless_given() -> None:
     assert options.box_nms_thresh == MICRO_OPTIONS.box_nms_thresh
 
 
-def test_points_come_window_by_window_for_windowed_models() -> None:
-    predictor = DiskPredictor("sam2_micro")
-    make_generator(predictor, points_per_side=None, point_spacing_px=8).generate_masks(make_image())
-    assert len(predictor.points) == 12 * 18
-    first = np.array(predictor.points[:64])
-    assert np.ptp(first, axis=0).max() < 64
-
-
 class WindowPredictor(DiskPredictor):
-    """Sees only rows 0 to 79 and columns 16 to 104: the two disks around columns 110 and 115 are cut off."""
+    """Looks through windows of 48 pixels and knows where it looks: the first two channels hold row and column."""
+
+    def __post_init__(self) -> None:
+        self.model = SimpleNamespace(config=replace(CONFIGS["sam2_micro"], native_window=48))
+
+    def predict_points(
+        self,
+        points_xy: np.ndarray,
+        *,
+        multimask_output: bool = True,
+        mask_input: Tensor | None = None,
+        window: int | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        area = self.images[-1]
+        assert window == max(area.shape[:2])
+        y0, x0 = (int(value) for value in area[0, 0, :2])
+        whole = np.zeros((*HW, 3), np.uint8)
+        self.images.append(whole)
+        logits, iou, low_res = super().predict_points(points_xy + np.array([x0, y0]), multimask_output=multimask_output)
+        self.images.pop()
+        return logits[..., y0 : y0 + area.shape[0], x0 : x0 + area.shape[1]], iou, low_res
+
+
+def make_map(hw: tuple[int, int] = HW) -> np.ndarray:
+    y, x = np.mgrid[: hw[0], : hw[1]]
+    return np.stack((y % 256, x % 256, 0 * x), axis=-1).astype(np.uint8)
+
+
+def test_windows_find_small_objects_and_coarser_ones_those_that_are_larger(monkeypatch: pytest.MonkeyPatch) -> None:
+    disks = {(24, 24): 8, (70, 90): 22}
+    monkeypatch.setitem(globals(), "DISKS", disks)
+    predictor = WindowPredictor()
+    records = make_generator(predictor, points_per_side=None, point_spacing_px=8).generate_masks(make_map())
+    sizes = {tuple(image.shape[:2]) for image in predictor.images}
+    assert sizes == {(48, 48), (96, 96), (96, 144)}
+    assert len(records) == len(disks)
+    labels = masks_to_labels(records)
+    for (cy, cx), radius in disks.items():
+        found = labels == labels[cy, cx]
+        assert abs(found.sum() - np.pi * radius**2) < 0.1 * np.pi * radius**2
+    assert {tuple(record["crop_box"]) for record in records} == {(0, 0, HW[1], HW[0])}
+
+
+def test_masks_cut_off_by_a_window_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "DISKS", {(70, 90): 22})
+    generator = make_generator(WindowPredictor(), points_per_side=None, point_spacing_px=8, multimask_output=False)
+    proposals = generator.propose(make_map())
+    assert len(proposals) > 0
+    assert (proposals.boxes_xyxy == proposals.boxes_xyxy[0]).all()
+
+
+class BlindPredictor(WindowPredictor):
+    """Counts, and finds nothing."""
 
     def predict_points(self, points_xy: np.ndarray, **options: object) -> tuple[Tensor, Tensor, Tensor]:
-        logits, iou, low_res = super().predict_points(points_xy, **options)  # type: ignore[arg-type]
-        logits = logits.clamp(min=-31)
-        seen = torch.zeros(HW, dtype=torch.bool)
-        seen[:80, 16:105] = True
-        return logits.masked_fill(~seen, -32.0), iou, low_res
+        self.points += points_xy.tolist()
+        logits = torch.full((len(points_xy), 3, *self.images[-1].shape[:2]), -20.0)
+        return logits, torch.full((len(points_xy), 3), 0.1), logits
 
 
-@pytest.mark.parametrize(("model_name", "num_found"), [("sam2_micro", 2), ("sam2.1_hiera_tiny", 4)])
-def test_masks_cut_off_by_a_native_window_are_left_out(model_name: str, num_found: int) -> None:
-    generator = make_generator(WindowPredictor(model_name), stability_score_thresh=0.5, pred_iou_thresh=0.9)
-    records = generator.generate_masks(make_image())
-    assert len(records) == num_found
-    if num_found == 2:
-        centres = [tuple(np.round(np.mean(np.nonzero(r["segmentation"]), axis=1)).astype(int)) for r in records]
-        assert sorted(centres) == [(24, 30), (60, 50)]
+def test_an_image_of_512_pixels_is_looked_at_a_few_dozen_times() -> None:
+    predictor = BlindPredictor()
+    predictor.model.config = CONFIGS["sam2_micro"]
+    make_generator(predictor, points_per_side=32).generate_masks(np.zeros((512, 512), np.uint8))
+    assert len(predictor.images) == 49 + 9 + 1
+    assert len(predictor.points) == 32**2 + 16**2 + 8**2
+
+
+def test_a_mask_that_better_ones_cover_goes() -> None:
+    proposals = make_generator(box_nms_thresh=1.0).propose(make_image())
+    generator = make_generator(box_nms_thresh=1.0, pred_iou_thresh=0.5, stability_score_thresh=0)
+    alone = generator.filter(proposals, max_overlap=0.0)
+    assert len(alone) == len(DISKS)
+    covered = sum(record["segmentation"].astype(int) for record in alone)
+    assert covered.max() == 1
+    assert len(generator.filter(proposals, max_overlap=1.0)) > len(DISKS)
 
 
 @pytest.mark.parametrize(
@@ -280,6 +330,7 @@ def test_masks_cut_off_by_a_native_window_are_left_out(model_name: str, num_foun
         pytest.param({"min_mask_region_area": -1}, "min_mask_region_area=-1", id="area"),
         pytest.param({"min_region_area_px": float("inf")}, "min_region_area_px=inf", id="area-inf"),
         pytest.param({"mask_threshold": float("inf")}, "mask_threshold=inf", id="threshold"),
+        pytest.param({"max_overlap": 1.5}, "max_overlap=1.5", id="max-overlap"),
         pytest.param({"output_mode": "png"}, "coco_rle", id="output"),
     ],
 )

@@ -84,6 +84,7 @@ class ViewerBinding:
         self._is_syncing = False
         self._current: int | None = None
         self._is_positive = True
+        self._painted: set[int] = set()
         self._add_layers()
         self._said_before: dict[PromptKey, Prompt] = self.prompts.read(lambda _: None)
         self._connections: list[tuple[Any, Callable[..., Any]]] = []
@@ -121,6 +122,7 @@ class ViewerBinding:
             self._on(layer.events.data, self._on_prompts)
             self._on(layer.events.features, self._on_features)
         self._on(self.labels.events.paint, self._on_paint)
+        self._on(self.labels.events.labels_update, self._on_labels_update)
         self._on(self.labels.events.selected_label, self._on_selected_label)
         self._on(self.viewer.layers.events.removed, self._on_layer_removed)
         for image in self.images:
@@ -287,13 +289,22 @@ class ViewerBinding:
     def _on_paint(self, event: Any) -> None:
         if self._is_syncing:
             return
-        planes = painted_planes(event, self.geometry, self.current_plane)
+        # napari tells of a stroke after it is written, but of `data_setitem` just before: that is taken up below
+        self._painted |= painted_planes(event, self.geometry, self.current_plane)
+        self._adopt_painting()
+
+    def _on_labels_update(self, _event: Any = None) -> None:
+        if self._painted and not self._is_syncing:
+            self._adopt_painting()
+
+    def _adopt_painting(self) -> None:
         try:
-            touched = self.session.adopt_painting(sorted(planes))
+            touched = self.session.adopt_painting(sorted(self._painted))
         except NapariSAM2Error as error:
             self.said.emit(str(error), True)
             return
         if touched:
+            self._painted.clear()
             self.said.emit(f"painting taken as a correction of object {touched[0]}", False)
 
     def _on_selected_label(self, _event: Any = None) -> None:

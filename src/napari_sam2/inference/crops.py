@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Crop",
+    "WindowLattice",
     "box_area",
     "box_iou",
     "crop_boxes",
@@ -24,7 +25,7 @@ __all__ = [
     "point_grid",
     "point_grids_of_layers",
     "points_by_spacing",
-    "spatial_order",
+    "window_sides",
 ]
 
 _NMS_BLOCK = 512
@@ -113,10 +114,51 @@ def points_by_spacing(hw: tuple[int, int], spacing_px: float) -> NDArray[np.floa
     return point_grid(num_x, num_y)
 
 
-def spatial_order(points_xy: NDArray[np.float64], tile_px: float) -> NDArray[np.intp]:
-    """Order in which neighbours come together: tile after tile of side ``tile_px``, as given within a tile."""
-    tile_x, tile_y = (points_xy // tile_px).T
-    return np.lexsort((np.arange(len(points_xy)), tile_x, tile_y))
+def window_sides(hw: tuple[int, int], smallest: int) -> list[int]:
+    """Sides of windows, each twice the one before, up to the first that shows an image of ``hw`` whole."""
+    sides = [smallest]
+    while sides[-1] < max(hw):
+        sides.append(2 * sides[-1])
+    return sides
+
+
+@dataclass(frozen=True)
+class WindowLattice:
+    """Windows that cover an image evenly, neighbours overlapping by half or a little more.
+
+    Attributes
+    ----------
+    hw : tuple of int
+        Height and width of the image.
+    side : int
+        Side of the windows in image pixels; where the image is narrower, so are they.
+    """
+
+    hw: tuple[int, int]
+    side: int
+
+    def boxes(self) -> list[tuple[int, int, int, int]]:
+        """(x0, y0, x1, y1) of each window, end exclusive, row after row."""
+        (h, w), side = self.hw, self.side
+        return [
+            (x, y, min(x + side, w), min(y + side, h))
+            for y, x in itertools.product(_starts(h, side).tolist(), _starts(w, side).tolist())
+        ]
+
+    def nearest(self, points_xy: NDArray[np.floating]) -> NDArray[np.intp]:
+        """(N,) index into ``boxes`` of the window whose centre is nearest to each point (x, y)."""
+        column, row = (
+            np.abs(points_xy[:, axis, None] - _starts(length, self.side) - (min(self.side, length) - 1) / 2).argmin(1)
+            for axis, length in enumerate(self.hw[::-1])
+        )
+        nearest: NDArray[np.intp] = row * len(_starts(self.hw[1], self.side)) + column
+        return nearest
+
+
+def _starts(length: int, side: int) -> NDArray[np.int64]:
+    """Where windows begin along one side of the image."""
+    free = max(length - side, 0)
+    return np.linspace(0, free, math.ceil(2 * free / side) + 1).round().astype(np.int64)
 
 
 def near_crop_edge(boxes_xyxy: Tensor, crop: Crop, hw: tuple[int, int], atol: float = 20.0) -> Tensor:

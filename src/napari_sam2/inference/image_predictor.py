@@ -13,6 +13,7 @@ import torch
 from napari_sam2._errors import PromptError
 from napari_sam2._types import FrameSource, MaskPrediction, Prompt
 from napari_sam2.checkpoints import ensure_model
+from napari_sam2.inference.crops import WindowLattice
 from napari_sam2.inference.embedding_cache import EmbeddingCache
 from napari_sam2.inference.frames import image_to_rgb
 from napari_sam2.inference.looking import Look, look_around, needs_looking
@@ -23,6 +24,7 @@ from napari_sam2.inference.transforms import (
     image_to_model,
     masks_to_image,
     prompts_to_model,
+    view_for_extent,
     whole_view,
 )
 from napari_sam2.network.features import ImageEmbedding
@@ -224,7 +226,12 @@ class SAM2ImagePredictor:
         return MaskPrediction(np.stack(masks), scores.cpu().numpy(), logits)
 
     def predict_points(
-        self, points_xy: NDArray[np.float32], *, multimask_output: bool = True, mask_input: Tensor | None = None
+        self,
+        points_xy: NDArray[np.float32],
+        *,
+        multimask_output: bool = True,
+        mask_input: Tensor | None = None,
+        window: int | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One positive click per object, for automatic masks: tensors in and out, nothing thresholded.
 
@@ -235,7 +242,10 @@ class SAM2ImagePredictor:
         multimask_output : bool, default True
             Three candidates or one mask.
         mask_input : Tensor, optional
-            (N, 1, h, w) low-resolution logits to refine.
+            (N, 1, h, w) low-resolution logits to refine, of the same points and ``window``.
+        window : int, optional
+            Side in image pixels of the windows through which a model with a ``native_window`` looks; its own if not
+            given. They lie on a `WindowLattice`, and a point is answered in the one whose centre is nearest.
 
         Returns
         -------
@@ -245,15 +255,38 @@ class SAM2ImagePredictor:
         hw = self.image_hw
         prompts = [Prompt(points=point[None]) for point in points_xy]
         inputs = [None] * len(prompts) if mask_input is None else [m[0].cpu().numpy() for m in mask_input]
-        views = [choose_view(p, hw, self.model.config.native_window) for p in prompts]
+        results: list[tuple[Tensor, Tensor, Tensor]] = []
+        order: list[int] = []
         with torch.inference_mode():
-            low, scores = self._decode(prompts, views, inputs, multimask=multimask_output)
-            cleaned = self._cleaned(low)
-            if len(set(views)) == 1:
-                full = masks_to_image(cleaned, views[0], hw)
-            else:
-                full = torch.cat([masks_to_image(cleaned[i : i + 1], view, hw) for i, view in enumerate(views)])
+            for view, rows in self._points_by_view(points_xy, window).items():
+                low, scores = self._decode(
+                    [prompts[i] for i in rows],
+                    [view] * len(rows),
+                    [inputs[i] for i in rows],
+                    multimask=multimask_output,
+                )
+                cleaned = self._cleaned(low)
+                results.append((masks_to_image(cleaned, view, hw), scores, cleaned))
+                order += rows
+            if len(results) == 1:
+                return results[0]
+            back = torch.from_numpy(np.argsort(order)).to(self.model.device)
+            full, scores, cleaned = (torch.cat(parts)[back] for parts in zip(*results, strict=True))
         return full, scores, cleaned
+
+    def _points_by_view(self, points_xy: NDArray[np.float32], window: int | None) -> dict[View, list[int]]:
+        """Indices of the points that are answered in each view."""
+        hw, native = self.image_hw, self.model.config.native_window
+        if native is None:
+            return {whole_view(hw): list(range(len(points_xy)))}
+        lattice = WindowLattice(hw, native if window is None else window)
+        boxes = lattice.boxes()
+        members: dict[View, list[int]] = defaultdict(list)
+        for i, index in enumerate(lattice.nearest(points_xy).tolist()):
+            x0, y0, x1, y1 = boxes[index]
+            centre_xy = ((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2)
+            members[view_for_extent(centre_xy, lattice.side, hw)].append(i)
+        return members
 
     def _cleaned(self, low: Tensor) -> Tensor:
         return clean_low_resolution(

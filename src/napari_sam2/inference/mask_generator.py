@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_sam2.inference.crops import Crop, crop_boxes, near_crop_edge, spatial_order
+from napari_sam2.inference.crops import Crop, WindowLattice, crop_boxes, near_crop_edge, window_sides
 from napari_sam2.inference.frames.intensity import image_to_rgb
 from napari_sam2.inference.image_predictor import SAM2ImagePredictor
 from napari_sam2.inference.mask_proposals import (
@@ -31,7 +31,6 @@ from napari_sam2.inference.masks import (
     stability_score,
     threshold_logits,
 )
-from napari_sam2.inference.transforms import OUTSIDE_LOGIT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +60,10 @@ T = TypeVar("T")
 _LOGITS_BUDGET = 512 * 2**20
 """Bytes of full-size logits that one batch of points may take: large images get smaller batches."""
 
+_EDGE_SHARE = 1 / 16
+"""Of a window's side: masks that come closer to its edge count as cut off. A model lets a mask that the window cuts
+end a few pixels before the edge."""
+
 
 @runtime_checkable
 class PointPredictor(Protocol):
@@ -72,14 +75,28 @@ class PointPredictor(Protocol):
         """Take a (H, W, 3) uint8 RGB image."""
 
     def predict_points(
-        self, points_xy: NDArray[np.float32], *, multimask_output: bool = True, mask_input: Tensor | None = None
+        self,
+        points_xy: NDArray[np.float32],
+        *,
+        multimask_output: bool = True,
+        mask_input: Tensor | None = None,
+        window: int | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Masks of N single clicks (x, y) in image pixels: (N, M, H, W) logits, (N, M) IoU, (N, M, h, w) logits."""
 
 
 @dataclass(frozen=True, eq=False)
+class _Search:
+    """A rectangle of the image that is looked at, (N, 2) points in its pixels, and the crop it belongs to."""
+
+    area: Crop
+    points_xy: NDArray[np.float32]
+    crop_index: int
+
+
+@dataclass(frozen=True, eq=False)
 class _Batch:
-    """Candidates of one batch of points: tensors as in ``Proposals``, masks (K, h, w) in pixels of the crop."""
+    """Candidates of one batch of points: tensors as in ``Proposals``, masks (K, h, w) in pixels of the area."""
 
     masks: Tensor
     boxes_xyxy: Tensor
@@ -103,7 +120,7 @@ class SAM2AutomaticMaskGenerator:
     points_per_side, points_per_batch, pred_iou_thresh, stability_score_thresh, stability_score_offset, \
 mask_threshold, box_nms_thresh, crop_n_layers, crop_nms_thresh, crop_overlap_ratio, \
 crop_n_points_downscale_factor, point_grids, min_mask_region_area, output_mode, use_m2m, multimask_output, \
-point_spacing_px, min_region_area_px : optional
+point_spacing_px, min_region_area_px, max_overlap : optional
         See `MaskGeneratorOptions`. What is not given is taken from ``MICRO_OPTIONS`` if the model looks through
         a native window, as the bundled one does, else from ``REFERENCE_OPTIONS``.
 
@@ -146,6 +163,7 @@ point_spacing_px, min_region_area_px : optional
         multimask_output: bool | None = None,
         point_spacing_px: float | None = None,
         min_region_area_px: float | None = None,
+        max_overlap: float | None = None,
     ) -> None:
         self.predictor = _as_predictor(model)
         is_windowed = self.predictor.model.config.native_window is not None
@@ -173,6 +191,7 @@ point_spacing_px, min_region_area_px : optional
             use_m2m=_given_or(use_m2m, family.use_m2m),
             multimask_output=_given_or(multimask_output, family.multimask_output),
             min_region_area_px=_given_or(min_region_area_px, family.min_region_area_px),
+            max_overlap=_given_or(max_overlap, family.max_overlap),
         )
 
     def generate_masks(self, image: ArrayLike, *, progress: Progress | None = None) -> list[MaskRecord]:
@@ -218,6 +237,7 @@ point_spacing_px, min_region_area_px : optional
         box_nms_thresh: float | None = None,
         crop_nms_thresh: float | None = None,
         min_region_area_px: float | None = None,
+        max_overlap: float | None = None,
         output_mode: OutputMode | None = None,
     ) -> list[MaskRecord]:
         """Records of the proposals that pass; ``filter(propose(image))`` equals ``generate_masks(image)``.
@@ -232,6 +252,7 @@ point_spacing_px, min_region_area_px : optional
             box_nms_thresh=_given_or(box_nms_thresh, ours.box_nms_thresh),
             crop_nms_thresh=_given_or(crop_nms_thresh, ours.crop_nms_thresh),
             min_region_area_px=_given_or(min_region_area_px, ours.min_region_area_px),
+            max_overlap=_given_or(max_overlap, ours.max_overlap),
             output_mode=_given_or(output_mode, ours.output_mode),
         )
         return filter_proposals(proposals, options)
@@ -241,28 +262,44 @@ point_spacing_px, min_region_area_px : optional
         rgb = image_to_rgb(image)
         hw = (int(rgb.shape[0]), int(rgb.shape[1]))
         crops = crop_boxes(hw, self.options.crop_n_layers, self.options.crop_overlap_ratio)
-        points = [self._points_of(crop) for crop in crops]
-        num_points, num_done = sum(len(p) for p in points), 0
+        is_windowed = self.predictor.model.config.native_window is not None
+        searches = [search for index, crop in enumerate(crops) for search in self._searches(crop, index)]
+        num_points, num_done = sum(len(search.points_xy) for search in searches), 0
         found = _Collection(hw, crops)
-        for index, (crop, points_xy) in enumerate(zip(crops, points, strict=True)):
-            x0, y0, x1, y1 = crop.box
+        for search in searches:
+            area, points_xy = search.area, search.points_xy
+            x0, y0, x1, y1 = area.box
             self.predictor.set_image(rgb[y0:y1, x0:x1])
-            size = self._batch_size(crop.hw)
+            size = self._batch_size(area.hw)
             for start in range(0, len(points_xy), size):
-                batch = self._candidates(points_xy[start : start + size], crop.hw, only_good=only_good)
-                found.add(batch.rows(~near_crop_edge(batch.boxes_xyxy, crop, hw)), index)
+                batch = self._candidates(points_xy[start : start + size], area.hw, only_good=only_good)
+                atol = max(area.hw) * _EDGE_SHARE if is_windowed else 20.0
+                found.add(batch.rows(~near_crop_edge(batch.boxes_xyxy, area, hw, atol)), search)
                 num_done += len(points_xy[start : start + size])
                 if progress is not None:
                     progress(num_done, num_points)
         return found.proposals()
 
-    def _points_of(self, crop: Crop) -> NDArray[np.float32]:
-        points_xy = self.options.points_of(crop)
-        window = self.predictor.model.config.native_window
-        if window is not None:
-            # neighbours share a window, and with it an embedding
-            points_xy = points_xy[spatial_order(points_xy, window / 2)]
-        return points_xy.astype(np.float32)
+    def _searches(self, crop: Crop, index: int) -> Iterator[_Search]:
+        """The crop itself; or, for a model that looks through windows, windows over it, fine to coarse.
+
+        A window of the model's own size shows small objects well and large ones not wholly, so windows of twice the
+        side follow, with half as many points along a side, until one shows all of the crop.
+        """
+        native = self.predictor.model.config.native_window
+        if native is None:
+            yield _Search(crop, self.options.points_of(crop).astype(np.float32), index)
+            return
+        for level, side in enumerate(window_sides(crop.hw, native)):
+            points_xy = self.options.points_of(crop, level=level)
+            lattice = WindowLattice(crop.hw, side)
+            nearest = lattice.nearest(points_xy)
+            for number, box in enumerate(lattice.boxes()):
+                inside = (points_xy[nearest == number] - box[:2]).astype(np.float32)
+                if len(inside):
+                    x, y = crop.origin_xy
+                    area = Crop((box[0] + x, box[1] + y, box[2] + x, box[3] + y), crop.layer)
+                    yield _Search(area, inside, index)
 
     def _batch_size(self, hw: tuple[int, int]) -> int:
         num_masks = 3 if self.options.multimask_output else 1
@@ -288,10 +325,7 @@ point_spacing_px, min_region_area_px : optional
         if only_good:
             good = passes_thresholds(iou.cpu().numpy(), stability.cpu().numpy(), options)
             keep &= torch.from_numpy(good).to(keep.device)
-        boxes_xyxy = mask_to_box(masks)
-        if self.predictor.model.config.native_window is not None:
-            keep &= ~_is_cut_off(logits, boxes_xyxy)
-        return _Batch(masks, boxes_xyxy, iou, stability, points_xy).rows(keep)
+        return _Batch(masks, mask_to_box(masks), iou, stability, points_xy).rows(keep)
 
     def _predict_points(
         self,
@@ -301,18 +335,22 @@ point_spacing_px, min_region_area_px : optional
         multimask_output: bool,
         mask_input: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Masks of single clicks in the crop of size ``hw`` that was set: logits (N, M, H, W), iou, low-res logits."""
-        logits, iou, low_res = self.predictor.predict_points(
-            points_xy, multimask_output=multimask_output, mask_input=mask_input
-        )
+        """Masks of single clicks in the area of size ``hw`` that was set: logits (N, M, H, W), iou, low-res logits."""
+        config = self.predictor.model.config
+        if config.native_window is None:
+            logits, iou, low_res = self.predictor.predict_points(
+                points_xy, multimask_output=multimask_output, mask_input=mask_input
+            )
+        else:  # one window shows all of the area
+            logits, iou, low_res = self.predictor.predict_points(
+                points_xy, multimask_output=multimask_output, mask_input=mask_input, window=max(hw)
+            )
         area = self.options.min_mask_region_area
         if area > 0:
-            config = self.predictor.model.config
             if config.native_window is None:
                 logits = postprocess_masks(low_res, hw, max_hole_area=area, max_sprinkle_area=area)
-            else:
-                # low-res logits of a window cannot be brought to the image here: the same area in image pixels
-                area_px = area * (config.native_window / (config.image_size / 4)) ** 2
+            else:  # a window's logits may reach beyond the area: the same region in image pixels
+                area_px = area * (max(hw) / (config.image_size / 4)) ** 2
                 logits = remove_small_regions(fill_holes(logits, area_px), area_px)
         return logits, iou, low_res
 
@@ -330,17 +368,17 @@ class _Collection:
         self._points: list[NDArray[np.float32]] = [np.zeros((0, 2), np.float32)]
         self._crop_index: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
 
-    def add(self, batch: _Batch, crop_index: int) -> None:
-        crop = self._crops[crop_index]
-        boxes = batch.boxes_xyxy.cpu().numpy() + np.array([*crop.origin_xy, *crop.origin_xy])
+    def add(self, batch: _Batch, search: _Search) -> None:
+        area = search.area
+        boxes = batch.boxes_xyxy.cpu().numpy() + np.array([*area.origin_xy, *area.origin_xy])
         masks = batch.masks.cpu().numpy()
         for mask, (x0, _, x1, _) in zip(masks, boxes, strict=True):
-            self._runs.append(run_lengths(crop.uncrop_mask(mask, self._hw), (int(x0), int(x1))))
+            self._runs.append(run_lengths(area.uncrop_mask(mask, self._hw), (int(x0), int(x1))))
         self._boxes.append(boxes)
         self._iou.append(batch.iou.cpu().numpy())
         self._stability.append(batch.stability.cpu().numpy())
-        self._points.append(batch.points_xy + np.array(crop.origin_xy, np.float32))
-        self._crop_index.append(np.full(len(boxes), crop_index))
+        self._points.append(batch.points_xy + np.array(area.origin_xy, np.float32))
+        self._crop_index.append(np.full(len(boxes), search.crop_index))
 
     def proposals(self) -> Proposals:
         return Proposals(
@@ -353,22 +391,6 @@ class _Collection:
             points_xy=np.concatenate(self._points),
             crop_index=np.concatenate(self._crop_index),
         )
-
-
-def _is_cut_off(logits: Tensor, boxes_xyxy: Tensor) -> Tensor:
-    """Whether masks (K, H, W) touch a side of the window the model looked through, other than the image's side.
-
-    Beyond its window the model's logits are ``OUTSIDE_LOGIT`` exactly. The window is a rectangle around the mask,
-    so one pixel beyond each side of the mask's box tells whether the window ends there.
-    """
-    h, w = logits.shape[-2:]
-    x0, y0, x1, y1 = boxes_xyxy.unbind(1)
-    row = torch.arange(len(logits), device=logits.device)
-    is_cut = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
-    for x, y in ((x0 - 1, y0), (x1 + 1, y0), (x0, y0 - 1), (x0, y1 + 1)):
-        is_inside_image = (x >= 0) & (x < w) & (y >= 0) & (y < h)
-        is_cut |= is_inside_image & (logits[row, y.clamp(0, h - 1), x.clamp(0, w - 1)] == OUTSIDE_LOGIT)
-    return is_cut
 
 
 def _as_predictor(model: SAM2 | PointPredictor | str | Path | None) -> PointPredictor:

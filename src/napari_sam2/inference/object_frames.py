@@ -24,7 +24,8 @@ from napari_sam2.inference.frame_encoder import FrameEncoder
 from napari_sam2.inference.looking import Look, look_around, needs_looking
 from napari_sam2.inference.masks import fill_holes_in_scores
 from napari_sam2.inference.memory_bank import FrameMemory
-from napari_sam2.inference.tracked_object import PromptedFrame, TrackedObject, grew, is_same
+from napari_sam2.inference.prompt_changes import grew, is_same
+from napari_sam2.inference.tracked_object import PromptedFrame, TrackedObject
 from napari_sam2.inference.transforms import (
     MASK_PROMPT_LOGIT,
     View,

@@ -66,6 +66,7 @@ class ComputeThread:
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_closed = False
+        self._running: Job | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -83,10 +84,7 @@ class ComputeThread:
             if self._is_closed:
                 return
             if job.key is not None:
-                # the first job may be running: it stays
-                running = list(self._jobs)[:1]
-                rest = [j for j in list(self._jobs)[1:] if j.key != job.key]
-                self._jobs = deque([*running, *rest])
+                self._jobs = deque(j for j in self._jobs if j is self._running or j.key != job.key)
             self._jobs.append(job)
             self._start()
             self._wake.notify()
@@ -129,12 +127,13 @@ class ComputeThread:
                 if self._is_closed:
                     ended = list(self._steps)
                     break
-                job = self._jobs[0] if self._jobs else None
+                job = self._running = self._jobs[0] if self._jobs else None
                 steps = None if job is not None else self._steps[0]
             if job is not None:
                 self._do(job)
                 with self._wake:
                     self._jobs.remove(job)
+                    self._running = None
             elif steps is not None and self._advance(steps):
                 with self._wake:
                     self._steps.remove(steps)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 __all__ = ["Change", "Edit", "History", "Operation", "TableName", "Tables"]
 
-TableName = Literal["objects", "prompts", "masks"]
+TableName = Literal["objects", "prompts", "masks", "settings"]
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,20 @@ class Operation:
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """One entry of a table before and after; None where there is no entry."""
+    """One entry of a table before and after; None where there is no entry.
+
+    ``position`` is its place among the others, for an entry that comes back to where it was.
+    """
 
     table: TableName
     key: Hashable
     before: object | None
     after: object | None
+    position: int | None = None
 
     def reversed(self) -> Edit:
         """The edit that takes this one back."""
-        return Edit(self.table, self.key, self.after, self.before)
+        return Edit(self.table, self.key, self.after, self.before, self.position)
 
 
 @dataclass(eq=False)
@@ -45,18 +49,24 @@ class Change:
         For scripts; None for what needs no replay.
     edits : list of Edit
         In order.
+    stamp : int or None
+        The version of the prompt that was asked, if the model has to answer one.
+    is_answered : bool
+        Whether the model has answered it. What never was answered needs no replay.
     """
 
     title: str
     operation: Operation | None = None
     edits: list[Edit] = field(default_factory=list)
+    stamp: int | None = None
+    is_answered: bool = False
 
 
 class Tables:
-    """The objects, prompts and masks of a session, by key."""
+    """The objects, prompts, masks and settings of a session, by key."""
 
     def __init__(self) -> None:
-        self._tables: dict[str, dict[Any, Any]] = {"objects": {}, "prompts": {}, "masks": {}}
+        self._tables: dict[str, dict[Any, Any]] = {"objects": {}, "prompts": {}, "masks": {}, "settings": {}}
 
     def __getitem__(self, table: TableName) -> dict[Any, Any]:
         return self._tables[table]
@@ -66,14 +76,26 @@ class Tables:
         table = self._tables[edit.table]
         if edit.after is None:
             table.pop(edit.key, None)
+        elif edit.position is not None and edit.key not in table:
+            entries = list(table.items())
+            entries.insert(edit.position, (edit.key, edit.after))
+            table.clear()
+            table.update(entries)
         else:
             table[edit.key] = edit.after
 
 
 class History:
-    """Changes done and undone, without a limit."""
+    """Changes done and undone, without a limit.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    earlier : sequence of Operation
+        What was done before, in a session that was loaded; it cannot be undone.
+    """
+
+    def __init__(self, earlier: Sequence[Operation] = ()) -> None:
+        self.earlier = tuple(earlier)
         self._done: list[Change] = []
         self._undone: list[Change] = []
 
@@ -114,11 +136,11 @@ class History:
         self._done.append(change)
         return list(change.edits)
 
-    def operations(self) -> Iterator[Operation]:
-        """What is done, oldest first."""
-        return (change.operation for change in self._done if change.operation is not None)
+    @property
+    def done(self) -> tuple[Change, ...]:
+        """Changes that are done, oldest first."""
+        return tuple(self._done)
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._done.clear()
-        self._undone.clear()
+    def change_of(self, stamp: int) -> Change | None:
+        """The change that made a version of a prompt; None if it was undone, or made in an earlier session."""
+        return next((change for change in reversed(self._done) if change.stamp == stamp), None)

@@ -581,8 +581,8 @@ class Session:
             result, packed = outcome
             edits = [Edit("prompts", key, entry, replace(entry, answer=result.answer))]
             edits += self.store.mask_edits(plane, {object_id: packed}, self.settings.overlap)
-            self._waiting.pop(key, None)
             self._amend(edits)
+            self._waiting.pop(key, None)  # last: whoever waits for answers finds all of it
 
     def wait_for_answers(self, timeout: float | None = None) -> None:
         """Block until every prompt has its mask.

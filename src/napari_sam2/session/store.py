@@ -40,7 +40,11 @@ class StoreDelta:
     @property
     def object_ids(self) -> frozenset[int]:
         """Objects that any edit is about."""
-        return frozenset(e.key if e.table == "objects" else e.key[0] for e in self.edits)  # type: ignore[index, misc]
+        return frozenset(
+            e.key if e.table == "objects" else e.key[0]  # type: ignore[index, misc]
+            for e in self.edits
+            if e.table != "settings"
+        )
 
 
 class SessionStore:
@@ -149,13 +153,13 @@ class SessionStore:
         boxes: dict[int, Box] = {}
         by_plane: dict[int, dict[int, tuple[ObjectMask | None, ObjectMask | None]]] = {}
         for edit in edits:
-            self.tables.apply(edit)
             if edit.table == "masks":
                 object_id, plane = edit.key  # type: ignore[misc]
                 self._index(object_id, plane, is_there=edit.after is not None)
                 first = by_plane.setdefault(plane, {}).get(object_id)
-                before = first[0] if first is not None else edit.before
+                before = first[0] if first is not None else self.masks.get((object_id, plane))
                 by_plane[plane][object_id] = (before, edit.after)  # type: ignore[assignment]
+            self.tables.apply(edit)
         for plane, changed in by_plane.items():
             box = self._write(plane, changed)
             if box is not None:

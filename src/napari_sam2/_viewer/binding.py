@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -81,7 +82,7 @@ class ViewerBinding:
             session.set_frames(planes)
         self.session = session
         self.geometry = session.geometry
-        self._is_syncing = False
+        self._depth = threading.local()
         self._current: int | None = None
         self._is_positive = True
         self._painted: set[int] = set()
@@ -142,13 +143,19 @@ class ViewerBinding:
         with contextlib.suppress(ValueError):
             self.session.changed.disconnect(self._on_session_changed)
 
+    @property
+    def _is_syncing(self) -> bool:
+        """Whether this thread writes to layers just now, so that their events are echoes."""
+        return bool(getattr(self._depth, "value", 0))
+
     @contextlib.contextmanager
     def _syncing(self) -> Iterator[None]:
-        before, self._is_syncing = self._is_syncing, True
+        # by thread: without a window, results are written by the compute thread while a script goes on
+        self._depth.value = getattr(self._depth, "value", 0) + 1
         try:
             yield
         finally:
-            self._is_syncing = before
+            self._depth.value -= 1
 
     # ------------------------------------------------------------------ where the user is
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -120,8 +121,11 @@ def auto(
             stability_score_thresh=stability,
             output_mode="coco_rle",
         )
-        limits = {name: area for name, area in (("min_area", smallest), ("max_area", largest)) if area is not None}
-        keep = partial(filter_records, **limits)
+        keep = partial(
+            filter_records,
+            min_area=0.0 if smallest is None else smallest,
+            max_area=math.inf if largest is None else largest,
+        )
         with StopRequest() as stop, StageBar(show=not quiet) as bar:
             if len(frames) == 1:
                 is_complete = _picture(frames, writer, finder, keep, (tile, overlap), stop, bar)

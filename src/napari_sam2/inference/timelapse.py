@@ -33,6 +33,10 @@ __all__ = ["LinkedVolumes", "TimelapseReport", "VolumeTrack", "link_volumes", "s
 class LabelVolumes(Protocol):
     """(T, Z, Y, X) labels, read and written plane by plane: a numpy or zarr array."""
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(T, Z, Y, X)."""
+
     def __getitem__(self, place: tuple[int, int], /) -> NDArray[np.int32]: ...
 
     def __setitem__(self, place: tuple[int, int], labels: NDArray[np.int32], /) -> None: ...
@@ -208,7 +212,10 @@ def link_volumes(labels: LabelVolumes, *, min_iou: float = 0.2, max_gap: int = 1
         If a number is not allowed.
     """
     linker = _Linker(min_iou, max_gap)
-    num_times, num_planes = (int(n) for n in np.shape(labels)[:2])
+    shape = tuple(labels.shape)
+    if len(shape) != 4:
+        raise PromptError(f"labels of shape {shape} were given; allowed is (T, Z, Y, X)")
+    num_times, num_planes = shape[:2]
     for time in range(num_times):
         linker.link(labels, time, num_planes)
     return linker.report(num_times, is_complete=True)

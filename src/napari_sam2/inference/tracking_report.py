@@ -111,7 +111,7 @@ class FoundScores:
 
     def add(self, result: FrameResult) -> None:
         """Note one frame."""
-        found = result.masks.any(axis=(1, 2))
+        found = [bool(mask.any()) for mask in result.masks]
         prompted = result.is_prompted or (False,) * len(found)
         for object_id, is_found, is_prompted, score in zip(
             result.object_ids, found, prompted, result.iou_scores.tolist(), strict=True

@@ -262,3 +262,21 @@ def test_both_sides_do_the_same_work(load, tmp_path: Path):
             assert measuring.count_flop(workload.run) > 0
         assert (results[0].reshape_as(results[1]) - results[1]).abs().max() < 1e-3
         assert results[1].std() > 0
+
+
+def test_precision_counts_matches_false_objects_and_misses(load):
+    masks = load("automatic_masks")
+    truth = np.zeros((20, 30), np.int32)
+    truth[2:8, 2:8], truth[2:8, 20:26], truth[12:18, 2:8] = 1, 2, 3
+    labels = np.zeros_like(truth)
+    labels[2:8, 2:8], labels[2:8, 20:23], labels[12:18, 20:26] = 5, 6, 7  # right, half (no match), not there
+    assert masks.average_precision(labels, truth) == pytest.approx(1 / 5)
+    assert masks.average_precision(truth, truth) == 1
+    assert masks.average_precision(0 * truth, truth) == 0
+
+
+def test_watershed_parts_touching_discs(load):
+    y, x = np.mgrid[:60, :80]
+    truth = np.where((y - 30) ** 2 + (x - 25) ** 2 < 200, 1, 0) + np.where((y - 30) ** 2 + (x - 52) ** 2 < 200, 2, 0)
+    image = (20 + 150 * (truth > 0)).astype(np.uint8)
+    assert load("automatic_masks").average_precision(load("automatic_masks").watershed_labels(image), truth) == 1

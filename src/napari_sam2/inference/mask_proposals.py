@@ -346,6 +346,7 @@ MICRO_OPTIONS = MaskGeneratorOptions(
     point_spacing_px=12.0,
     pred_iou_thresh=0.5,
     stability_score_thresh=0.65,
+    box_nms_thresh=0.9,
     max_overlap=0.3,
     min_region_area_px=12,
 )

@@ -119,6 +119,14 @@ def test_interrupted_run_goes_on_to_the_same_weights(tmp_path, start, monkeypatc
     assert not (tmp_path / "parts.state.pt").exists()
 
 
+def test_worker_process_prepares_the_same_batches(tmp_path, start, monkeypatch):
+    scores_of(monkeypatch, 0.2, 0.3)
+    here, apart = (
+        tune(tmp_path / f"{n}.safetensors", start, steps=2, num_workers=n).history[-1].loss for n in range(2)
+    )
+    assert here == pytest.approx(apart, rel=1e-3)
+
+
 def test_stop_between_measurements_measures_what_was_learned_since(tmp_path, start, monkeypatch):
     scores_of(monkeypatch, 0.2, 0.3)
     asked = iter([False, True])

@@ -124,6 +124,16 @@ def test_whole_images_are_held_out():
     assert not {stack.name for stack in tuning} & {stack.name for stack in held}
 
 
+def test_image_with_most_objects_is_learned_from():
+    images, labels = make_discs(3)
+    for row in (0, 2):
+        labels[row][labels[row] > 3] = 0
+    for seed in range(4):
+        tuning, held = hold_out(labelled_items(images, labels), 0.1, seed=seed)
+        assert max(count_objects([stack]) for stack in tuning) == 16
+        assert count_objects(held) == 3
+
+
 def test_last_frames_of_a_single_stack_are_held_out():
     images, labels = (np.stack(arrays) for arrays in make_discs(5))
     (tuning,), (held,) = split(images, labels, 0.4)

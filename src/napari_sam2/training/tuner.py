@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -118,7 +119,11 @@ class Tuner:
             self._sampler, settings.plan, seed=settings.seed + 7919 * rank, start=self.step, stop=limits.steps or _MANY
         )
         loader: DataLoader[Batch] = DataLoader(
-            stream, batch_size=None, num_workers=self._num_workers, prefetch_factor=2 if self._num_workers else None
+            stream,
+            batch_size=None,
+            num_workers=self._num_workers,
+            prefetch_factor=2 if self._num_workers else None,
+            worker_init_fn=_ignore_interrupt,
         )
         reason: StopReason | None = None
         for batch in loader:
@@ -259,6 +264,11 @@ class Tuner:
         self.step = cast("int", state["step"])
         self.seconds = cast("float", state["seconds"])
         self.history = [FineTuneReport(*row) for row in cast("list[list[float]]", state["history"])]  # type: ignore[arg-type]
+
+
+def _ignore_interrupt(_worker: int) -> None:
+    """Ctrl-C reaches all processes of a terminal; the one that trains decides what it means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _optimizer(trained: dict[str, torch.nn.Parameter], settings: TuningSettings) -> torch.optim.AdamW:

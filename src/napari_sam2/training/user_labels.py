@@ -252,13 +252,15 @@ def _whole_items(
     items: Sequence[LabelledItem], wanted: float, seed: int
 ) -> tuple[list[LabelledStack], list[LabelledStack]]:
     order = np.random.default_rng(seed).permutation(len(items)).tolist()
+    sizes = [count_objects(item.stacks) for item in items]
+    order.sort(key=lambda row: row != sizes.index(max(sizes)))  # the image with the most objects is learned from
     tuning: list[LabelledStack] = list(items[order[0]].stacks)
     held: list[LabelledStack] = []
     count = 0
     for row in order[1:]:
         if count < wanted:
             held += items[row].stacks
-            count += count_objects(items[row].stacks)
+            count += sizes[row]
         else:
             tuning += items[row].stacks
     return tuning, held

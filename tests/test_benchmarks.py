@@ -277,6 +277,6 @@ def test_precision_counts_matches_false_objects_and_misses(load):
 
 def test_watershed_parts_touching_discs(load):
     y, x = np.mgrid[:60, :80]
-    truth = np.where((y - 30) ** 2 + (x - 25) ** 2 < 200, 1, 0) + np.where((y - 30) ** 2 + (x - 52) ** 2 < 200, 2, 0)
+    truth = np.where((y - 30) ** 2 + (x - 25) ** 2 < 200, 1, 0) + np.where((y - 30) ** 2 + (x - 54) ** 2 < 200, 2, 0)
     image = (20 + 150 * (truth > 0)).astype(np.uint8)
     assert load("automatic_masks").average_precision(load("automatic_masks").watershed_labels(image), truth) == 1

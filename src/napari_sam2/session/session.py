@@ -5,25 +5,29 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, get_args
 
 import numpy as np
 from psygnal import Signal
 
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2._types import Direction, FrameSource, Prompt
-from napari_sam2.inference.answers import AnsweredPrompt, PredictRequest, PredictResult, TrackRequest, TrackStep
+from napari_sam2.inference.answers import Answer, AnsweredPrompt, PredictRequest, PredictResult, TrackRequest, TrackStep
 from napari_sam2.inference.prompt_changes import grew, is_same
 from napari_sam2.session.compute import ComputeThread, Job, Steps
+from napari_sam2.session.display import contrast_arguments, looks_of, make_looks, with_looks
 from napari_sam2.session.geometry import StackGeometry
-from napari_sam2.session.history import Change, Edit, History, Operation
+from napari_sam2.session.history import Change, Edit, History, Operation, TableName
+from napari_sam2.session.model_names import model_name
+from napari_sam2.session.operations import replayable
 from napari_sam2.session.planes import ArrayPlanes, automatic_channel
 from napari_sam2.session.planning import ObjectPlan, anchors_of, neighbours, plan_steps
 from napari_sam2.session.propagation import PropagationHandle, TrackedPlane, pack_result
 from napari_sam2.session.records import ObjectMask, PromptEntry, SessionObject
 from napari_sam2.session.settings import ModelState, SessionSettings
-from napari_sam2.session.store import SessionStore, StoreDelta
+from napari_sam2.session.snapshot import SessionSnapshot
+from napari_sam2.session.store import OverlapRule, SessionStore, StoreDelta
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
+_TABLES: tuple[TableName, ...] = ("masks", "prompts", "objects", "settings")
+_KEPT_ANSWERS = 64  # of prompts that may not have been delivered yet
 PROMPT_AREA = 2  # pixels: a box with a side below this was a slip of the mouse
 
 
@@ -99,16 +105,22 @@ class Session:
         self.model_state = ModelState("waiting")
         self.store = SessionStore(self.geometry, self._allocate(labels))
         self.history = History()
+        self.first_model = self.model
+        self.first_settings = self.settings
+        self.first_frames = self.frames
         self._deliver = deliver
         self._lock = threading.RLock()
         self._compute = ComputeThread()
         self._engine: Engine | None = None
+        self._engine_model: object = None
+        self._computed: dict[int, tuple[object, Answer]] = {}
         self._stamp = 0
         self._waiting: dict[tuple[int, int], int] = {}
         self._errors: dict[tuple[int, int], Exception] = {}
         self._handle: PropagationHandle | None = None
         self._running_change: Change | None = None
         self._running_steps: Steps | None = None
+        self._running_request: TrackRequest | None = None
         self._autosave: Any = None
         self.binding: Any = None
 
@@ -151,6 +163,11 @@ class Session:
         return bool(self._waiting) or (self._handle is not None and self._handle.is_running)
 
     @property
+    def is_answering(self) -> bool:
+        """Whether a prompt waits for its mask."""
+        return bool(self._waiting)
+
+    @property
     def handle(self) -> PropagationHandle | None:
         """The propagation that runs, or ran last."""
         return self._handle
@@ -162,7 +179,7 @@ class Session:
 
     @autosave_path.setter
     def autosave_path(self, path: str | Path | None) -> None:
-        from napari_sam2.session.document import Autosave
+        from napari_sam2.session.autosave import Autosave
 
         if self._autosave is not None:
             self._autosave.close()
@@ -224,7 +241,7 @@ class Session:
                 *(Edit("masks", (object_id, p), self.store.masks[object_id, p], None)
                   for p in self.store.planes_of(object_id)),
                 *(Edit("prompts", (object_id, p), e, None) for p, e in self.store.prompts_of(object_id).items()),
-                Edit("objects", object_id, found, None),
+                Edit("objects", object_id, found, None, position=list(self.store.objects).index(object_id)),
             ]  # fmt: skip
             self._push(f"remove {found.name}", "remove_object", {"object_id": object_id}, edits)
 
@@ -247,6 +264,8 @@ class Session:
             Planes; default: all where it has a mask.
         """
         planes = self._planes(object_id, frames)
+        if self._is_ahead(object_id, planes):
+            self._stop_propagation()
         locked = self._object(object_id).locked | planes
         self._change_object(object_id, "lock", {"frames": sorted(planes)}, locked=locked)
 
@@ -255,6 +274,13 @@ class Session:
         found = self._object(object_id)
         planes = found.locked if frames is None else self._planes(object_id, frames)
         self._change_object(object_id, "unlock", {"frames": sorted(planes)}, locked=found.locked - planes)
+
+    def _is_ahead(self, object_id: int, planes: frozenset[int]) -> bool:
+        """Whether the propagation that runs has yet to come to any of the planes."""
+        handle, request = self._handle, self._running_request
+        if handle is None or request is None or not handle.is_running:
+            return False
+        return any(s.frame in planes and object_id in s.reported_ids for s in request.steps[handle.num_done :])
 
     def _planes(self, object_id: int, frames: int | Iterable[int] | None) -> frozenset[int]:
         self._object(object_id)
@@ -443,6 +469,8 @@ class Session:
         if prompt is not None:
             prompt.check_inside(self.geometry.hw)
             _check_box(prompt)
+            if prompt.mask is not None:
+                self._wait_for_plane(plane)
         with self._changing():
             edits: list[Edit] = []
             number = object_id
@@ -458,12 +486,16 @@ class Session:
                 )
             old = self.store.prompts.get((number, plane))
             if old is not None and prompt is not None and is_same(prompt, old.prompt) and candidate == old.candidate:
+                self._ask_failed(number, plane)
                 return number
             edits += self._prompt_edits(number, plane, old, prompt, candidate)
             arguments: dict[str, object] = {"frame": plane, "prompt": prompt, "object_id": number}
             if candidate is not None:
                 arguments["candidate"] = candidate
-            self._push("prompt" if prompt is not None else "remove prompt", "set_prompt", arguments, edits)
+            change = self._push("prompt" if prompt is not None else "remove prompt", "set_prompt", arguments, edits)
+            entry = self.store.prompts.get((number, plane))
+            if entry is not None and not entry.is_mask_only:
+                change.stamp = entry.stamp
             self._errors.pop((number, plane), None)
             self._ask(number, plane)
         if block:
@@ -543,29 +575,38 @@ class Session:
             self._waiting.pop((object_id, plane), None)
             return
         clip = self.geometry.clip_range(plane)
-        others = {
-            p: AnsweredPrompt(e.prompt, e.answer)
-            for p, e in self.store.prompts_of(object_id, clip).items()
-            if p != plane and (e.answer is not None or e.is_mask_only)
-        }
-        smaller = None if entry.smaller is None else AnsweredPrompt(*entry.smaller)
-        request = PredictRequest(object_id, plane, entry.prompt, smaller, entry.base, others, entry.candidate)
-        stamp = entry.stamp
-        self._waiting[object_id, plane] = stamp
-
-        def compute() -> tuple[PredictResult, ObjectMask]:
-            result = self._require_engine().predict(request)
-            answer = result.answer
-            return result, ObjectMask.pack(result.mask, "prompted", answer.iou, answer.object_score)
+        others = {p: e for p, e in self.store.prompts_of(object_id, clip).items() if p != plane}
+        asked = _Asked(object_id, plane, entry, others, self.model, self.frames, self.settings.overlap)
+        self._waiting[object_id, plane] = entry.stamp
 
         def done(outcome: tuple[PredictResult, ObjectMask] | Exception) -> None:
-            self._hand_over(lambda: self._take_answer(object_id, plane, stamp, outcome))
+            self._hand_over(lambda: self._take_answer(asked, outcome))
 
-        self._compute.submit(Job(compute, done, key=(object_id, plane)))
+        self._compute.submit(Job(lambda: self._answer(asked), done, key=(object_id, plane)))
 
-    def _take_answer(
-        self, object_id: int, plane: int, stamp: int, outcome: tuple[PredictResult, ObjectMask] | Exception
-    ) -> None:
+    def _answer(self, asked: _Asked) -> tuple[PredictResult, ObjectMask]:
+        """On the compute thread: prompts that were asked before are answered by now, delivered or not."""
+        entry = asked.entry
+        others: dict[int, AnsweredPrompt] = {}
+        for plane, other in asked.others.items():
+            model, answer = self._computed.get(other.stamp, (asked.model, other.answer))
+            if other.is_mask_only:
+                others[plane] = AnsweredPrompt(other.prompt, other.answer)
+            elif answer is not None and model is asked.model:
+                others[plane] = AnsweredPrompt(other.prompt, answer)
+        smaller = None if entry.smaller is None else AnsweredPrompt(*entry.smaller)
+        request = PredictRequest(
+            asked.object_id, asked.plane, entry.prompt, smaller, entry.base, others, entry.candidate
+        )
+        result = self._require_engine(asked.model, asked.frames).predict(request)
+        answer = result.answer
+        self._computed[entry.stamp] = (asked.model, answer)
+        for stamp in sorted(self._computed)[:-_KEPT_ANSWERS]:
+            del self._computed[stamp]
+        return result, ObjectMask.pack(result.mask, "prompted", answer.iou, answer.object_score)
+
+    def _take_answer(self, asked: _Asked, outcome: tuple[PredictResult, ObjectMask] | Exception) -> None:
+        object_id, plane, stamp = asked.object_id, asked.plane, asked.entry.stamp
         with self._lock:
             key = (object_id, plane)
             entry = self.store.prompts.get(key)
@@ -579,9 +620,14 @@ class Session:
                 self.failed.emit(outcome)
                 return
             result, packed = outcome
-            edits = [Edit("prompts", key, entry, replace(entry, answer=result.answer))]
-            edits += self.store.mask_edits(plane, {object_id: packed}, self.settings.overlap)
-            self._amend(edits)
+            answered = replace(entry, answer=result.answer)
+            mask_edits = self.store.mask_edits(plane, {object_id: packed}, asked.overlap)
+            if asked.model is not self.model and (kept := mask_edits[0].after) is not None:
+                answered = _as_seen(answered, cast("ObjectMask", kept), self.geometry.hw)
+            change = self.history.change_of(stamp)
+            if change is not None:
+                change.is_answered = True
+            self._amend([Edit("prompts", key, entry, answered), *mask_edits], change)
             self._waiting.pop(key, None)  # last: whoever waits for answers finds all of it
 
     def wait_for_answers(self, timeout: float | None = None) -> None:
@@ -599,18 +645,33 @@ class Session:
             _, error = self._errors.popitem()
             raise error
 
-    def _require_engine(self) -> Engine:
+    def _wait_for_plane(self, plane: int) -> None:
+        """What is given pixel for pixel comes after the answers of its plane, whenever those arrive."""
+        if self._deliver is None or hasattr(self._deliver, "process"):
+            self._wait(lambda: not any(p == plane for _, p in self._waiting), None)
+
+    def _ask_failed(self, object_id: int, plane: int) -> None:
+        """Ask once more where the model failed before."""
+        self._errors.pop((object_id, plane), None)
+        if (object_id, plane) not in self._waiting:
+            self._ask(object_id, plane)
+
+    def _require_engine(self, model: SAM2 | str | Path, frames: FrameSource) -> Engine:
         """The engine, made on first use, on the compute thread."""
-        if self._engine is None:
+        if self._engine is None or self._engine_model != model:
             self._set_model_state(ModelState("loading"))
             try:
                 from napari_sam2.session.loading import make_engine
 
-                self._engine = make_engine(self.model, self.frames, self.settings)
+                self._engine = None
+                self._engine = make_engine(model, frames, self.settings)
+                self._engine_model = model
             except Exception as error:
                 self._set_model_state(ModelState("failed", message=str(error)))
                 raise
             self._set_model_state(ModelState.of(self._engine.model))
+        elif self._engine.frames is not frames:
+            self._engine.replace_frames(frames)
         return self._engine
 
     def _set_model_state(self, state: ModelState) -> None:
@@ -624,7 +685,7 @@ class Session:
         """Load the model in the background, and encode a plane, so that the first click is answered at once."""
 
         def compute() -> None:
-            engine = self._require_engine()
+            engine = self._require_engine(self.model, self.frames)
             if plane is not None:
                 engine.prepare(plane)
 
@@ -640,23 +701,15 @@ class Session:
         Prompts keep their answers' masks, but tracking remembers them anew with the new model.
         """
         with self._changing():
-            self.model = model
-            edits = [
-                Edit("prompts", key, e, replace(e, prompt=self._as_seen(key, e), answer=None, smaller=None))
-                for key, e in self.store.prompts.items()
-                if e.answer is not None
-            ]
-            self._engine = None
-            self._push("change model", "set_model", {"model": str(model)}, edits)
+            edits = [Edit("settings", "model", self.model, model)]
+            for key, entry in self.store.prompts.items():
+                if entry.answer is not None:
+                    seen = _as_seen(entry, self.store.masks.get(key), self.geometry.hw)
+                    edits.append(Edit("prompts", key, entry, seen))
+            self._push("change model", "set_model", {"model": model_name(model)}, edits)
+            self._ask_again()
         if prepare:
             self.prepare()
-
-    def _as_seen(self, key: tuple[int, int], entry: PromptEntry) -> Prompt:
-        """The mask that a prompt led to, as a prompt."""
-        mask = self.store.masks.get(key)
-        if mask is None or not mask.area:
-            return entry.prompt
-        return Prompt(mask=mask.to_image(self.geometry.hw))
 
     # ------------------------------------------------------------------ painting
     def adopt_painting(self, frames: Iterable[int]) -> list[int]:
@@ -675,7 +728,8 @@ class Session:
         touched: list[int] = []
         for plane in frames:
             self._check_plane(plane)
-            painted, known = self.store.plane_labels(plane), self.store.composed(plane)
+            self._wait_for_plane(plane)
+            painted, known = self._painted(plane)
             differs = painted != known
             if not differs.any():
                 continue
@@ -692,6 +746,22 @@ class Session:
             touched += sorted(ids)
         return touched
 
+    def _painted(self, plane: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """(H, W) labels as painted and as known; what was painted over locked objects is taken back."""
+        painted, known = self.store.plane_labels(plane), self.store.composed(plane)
+        locked = [i for i, o in self.store.objects.items() if plane in o.locked]
+        wrong = (painted != known) & (np.isin(painted, locked) | np.isin(known, locked))
+        if wrong.any():
+            allowed = np.where(wrong, known, painted)
+            self.store.labels[self.geometry.index(plane)] = allowed
+            rows, columns = np.flatnonzero(wrong.any(1)), np.flatnonzero(wrong.any(0))
+            box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+            self.changed.emit(StoreDelta((), {plane: box}))
+            names = ", ".join(self.store.objects[i].name for i in locked)
+            self.failed.emit(PromptError(f"{names} is locked on frame {plane}; unlock it there to paint on it"))
+            painted = allowed
+        return painted, known
+
     def paint(self, frame: int, masks: Mapping[int, ArrayLike]) -> None:
         """Set the pixels of objects on a plane as painting does; other objects give way.
 
@@ -703,6 +773,13 @@ class Session:
             Object -> its pixels, perhaps none. Numbers that are not in use make objects.
         """
         plane = self._check_plane(frame)
+        for i, mask in masks.items():
+            if np.shape(mask) != self.geometry.hw or int(i) < 1:
+                raise PromptError(
+                    f"a mask of shape {np.shape(mask)} was given for object {i}; allowed are numbers above 0 and "
+                    f"masks of shape {self.geometry.hw}"
+                )
+        self._wait_for_plane(plane)
         image = self.store.composed(plane)
         for i in masks:
             image[image == i] = 0
@@ -788,6 +865,7 @@ class Session:
                 arguments["object_ids"] = [int(i) for i in object_ids]
             self._running_change = self._push("propagate", "propagate", arguments, [])
             request = TrackRequest(self._known(chosen), steps, self.settings.lost_after)
+            self._running_request = request
             self._run(handle, request)
         self.propagation_changed.emit(handle)
         if block:
@@ -856,8 +934,10 @@ class Session:
 
     def _run(self, handle: PropagationHandle, request: TrackRequest) -> None:
 
+        model, frames = self.model, self.frames
+
         def start() -> Iterator[TrackedPlane]:
-            engine = self._require_engine()
+            engine = self._require_engine(model, frames)
             found = engine.track(request, lambda: handle.is_cancelled)
             return (pack_result(result, step) for result, step in zip(found, request.steps, strict=False))
 
@@ -906,10 +986,10 @@ class Session:
         """Note how far a propagation came, for scripts."""
         change = self._running_change
         if change is not None and change.operation is not None and handle is self._handle:
-            if handle.num_done < handle.num_steps:
-                change.operation.arguments["max_frames"] = handle.num_done
+            change.operation = _cut(change.operation, handle)
             self._running_change = None
             self._running_steps = None
+            self._running_request = None
 
     def cancel(self) -> None:
         """End the propagation that runs; finished frames stay."""
@@ -985,21 +1065,60 @@ class Session:
     # ------------------------------------------------------------------ settings
     def set_overlap(self, overlap: Literal["keep", "overwrite", "highest score"]) -> None:
         """What later masks may do where they meet others: keep off, overwrite them, or win by score."""
-        self.settings = replace(self.settings, overlap=overlap)
-        with self._lock:
-            self._push(f"overlap: {overlap}", "set_overlap", {"overlap": overlap}, [])
+        if overlap not in get_args(OverlapRule):
+            raise PromptError(
+                f"overlap {overlap!r} was given; allowed are {', '.join(map(repr, get_args(OverlapRule)))}"
+            )
+        if overlap == self.settings.overlap:
+            return
+        with self._changing():
+            edits = [Edit("settings", "overlap", self.settings.overlap, overlap)]
+            self._push(f"overlap: {overlap}", "set_overlap", {"overlap": overlap}, edits)
 
     def set_frames(self, frames: FrameSource) -> None:
         """Show the model other pixels of the same stack from now on, such as after a change of contrast."""
         if frames.shape != self.frames.shape:
             raise FrameError(f"frames of shape {frames.shape} were given; the stack has {self.frames.shape}")
-        self.frames = frames
+        looks = looks_of(frames)
+        is_shown_alike = looks is not None and looks == looks_of(self.frames)
+        if is_shown_alike or not (self.store.prompts or self.operations):
+            if not self.operations:
+                self.first_frames = frames
+            self.frames = frames
+            return
+        with self._changing():
+            edits = [Edit("settings", "frames", self.frames, frames)]
+            if looks is None:
+                self._push("change image", None, {}, edits)
+            else:
+                self._push("change contrast", "set_contrast", contrast_arguments(looks), edits)
 
-        def compute() -> None:
-            if self._engine is not None:
-                self._engine.replace_frames(frames)
+    def set_contrast(
+        self,
+        limits: Sequence[Sequence[float]],
+        *,
+        gamma: Sequence[float] | None = None,
+        colours: Sequence[Sequence[float]] | None = None,
+    ) -> None:
+        """Show the model the stack with another contrast from now on; masks that are there stay.
 
-        self._compute.submit(Job(compute, lambda _: None))
+        Parameters
+        ----------
+        limits : sequence of (float, float)
+            For each channel the value shown black and the value shown in full.
+        gamma : sequence of float, optional
+            For each channel the exponent between the limits; default 1.
+        colours : sequence of (float, float, float), optional
+            For each channel the RGB of the full value, 0 to 1; default white.
+
+        Raises
+        ------
+        FrameError
+            If the number of channels differs, or the stack chooses its contrast itself.
+        """
+        if not isinstance(self.frames, ArrayPlanes):
+            raise FrameError("this stack chooses its contrast itself; give the contrast when opening it")
+        self.set_frames(with_looks(self.frames, make_looks(limits, gamma, colours)))
 
     # ------------------------------------------------------------------ changing
     def _changing(self, *, stops: bool = True) -> threading.RLock:
@@ -1008,8 +1127,8 @@ class Session:
             self._stop_propagation()
         return self._lock
 
-    def _push(self, title: str, method: str, arguments: dict[str, object], edits: list[Edit]) -> Change:
-        change = Change(title, Operation(method, arguments), edits)
+    def _push(self, title: str, method: str | None, arguments: dict[str, object], edits: list[Edit]) -> Change:
+        change = Change(title, None if method is None else Operation(method, arguments), edits)
         self.history.push(change)
         self._apply(edits)
         return change
@@ -1023,9 +1142,64 @@ class Session:
 
     def _apply(self, edits: Sequence[Edit]) -> None:
         delta: StoreDelta = self.store.commit(edits)
+        for edit in edits:
+            if edit.table == "settings":
+                self._follow_setting(str(edit.key), edit.after)
         if self._autosave is not None:
             self._autosave.note(delta)
         self.changed.emit(delta)
+
+    def _follow_setting(self, name: str, value: Any) -> None:
+        if name == "overlap":
+            self.settings = replace(self.settings, overlap=value)
+        elif name == "model":
+            self.model = value
+        else:
+            self.frames = value
+
+    def report_failure(self, error: Exception) -> None:
+        """Tell of an error of work in the background, on the thread that owns the session."""
+        self._hand_over(lambda: self.failed.emit(error))
+
+    @property
+    def operations(self) -> list[Operation]:
+        """The calls that lead to the state, oldest first: what never had an effect is left out."""
+        with self._lock:
+            found = replayable(self.history.done, {e.stamp for e in self.store.prompts.values()})
+            if self._running_change is not None and self._handle is not None:
+                running = self._running_change.operation
+                found = [_cut(o, self._handle) if o is running else o for o in found]
+            return [*self.history.earlier, *found]
+
+    def snapshot(self) -> SessionSnapshot:
+        """The state at one moment, for files; its values never change."""
+        with self._lock:
+            return SessionSnapshot(
+                objects=tuple(self.store.objects.values()),
+                prompts=dict(self.store.prompts),
+                masks=dict(self.store.masks),
+                operations=tuple(self.operations),
+                settings=self.settings,
+                model=self.model,
+                frames=self.frames,
+            )
+
+    def restore(self, snapshot: SessionSnapshot) -> None:
+        """Take over a state, such as from a file; what was there before is forgotten, and cannot be brought back.
+
+        The snapshot's model and frames are not taken: they are those that the session was made with.
+        """
+        with self._changing():
+            tables = self.store.tables
+            edits = [Edit(t, key, value, None) for t in _TABLES for key, value in tables[t].items()]
+            edits += [Edit("objects", o.object_id, None, o) for o in snapshot.objects]
+            edits += [Edit("prompts", key, None, entry) for key, entry in snapshot.prompts.items()]
+            edits += [Edit("masks", key, None, mask) for key, mask in snapshot.masks.items()]
+            self._stamp = max((e.stamp for e in snapshot.prompts.values()), default=self._stamp)
+            self.history = History(snapshot.operations)
+            self.settings = snapshot.settings
+            self._apply(edits)
+            self._ask_again()
 
     def _hand_over(self, function: Callable[[], None]) -> None:
         """Run on the thread that owns the session; without one, at once."""
@@ -1068,7 +1242,7 @@ class Session:
         """
         from napari_sam2.session.document import load_session
 
-        return load_session(cls, path, stack, options)
+        return cast("Session", load_session(cls, path, stack, options))
 
     def to_python(self) -> str:
         """A script that does it all again, without a viewer, and comes to the same labels."""
@@ -1082,12 +1256,18 @@ class Session:
 
         return to_command_line(self, path, output)
 
-    def close(self) -> None:
-        """End the thread and the autosave; the session can still be read."""
+    def close(self, *, keep_autosave: bool = True) -> None:
+        """End the thread and the autosave; the session can still be read.
+
+        Parameters
+        ----------
+        keep_autosave : bool, default True
+            False removes the file that was saved by itself.
+        """
         self._stop_propagation()
         self._compute.close()
         if self._autosave is not None:
-            self._autosave.close()
+            self._autosave.close(keep=keep_autosave)
             self._autosave = None
 
     def __enter__(self) -> Self:
@@ -1115,6 +1295,32 @@ def _open(stack: Any, frame_axis: int | None, is_rgb: bool | None) -> tuple[Fram
         is_rgb = len(shape) >= 3 and shape[-1] in (3, 4) and np.dtype(array.dtype) == np.uint8
     geometry = StackGeometry.choose(shape[:-1] if is_rgb else shape, frame_axis)
     return ArrayPlanes([automatic_channel(array, geometry, is_rgb=is_rgb)], geometry), geometry
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A prompt as it was when the model was asked."""
+
+    object_id: int
+    plane: int
+    entry: PromptEntry
+    others: Mapping[int, PromptEntry]
+    model: SAM2 | str | Path
+    frames: FrameSource
+    overlap: OverlapRule
+
+
+def _as_seen(entry: PromptEntry, mask: ObjectMask | None, hw: tuple[int, int]) -> PromptEntry:
+    """The mask that a prompt led to, as a prompt; the prompt itself where it led to nothing."""
+    prompt = entry.prompt if mask is None or not mask.area else Prompt(mask=mask.to_image(hw))
+    return replace(entry, prompt=prompt, answer=None, smaller=None)
+
+
+def _cut(operation: Operation, handle: PropagationHandle) -> Operation:
+    """A propagation as far as it came."""
+    if handle.num_done >= handle.num_steps:
+        return operation
+    return Operation(operation.method, {**operation.arguments, "max_frames": handle.num_done})
 
 
 def _check_box(prompt: Prompt) -> None:

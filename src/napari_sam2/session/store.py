@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_sam2.session.geometry import StackGeometry
 
-__all__ = ["OverlapRule", "SessionStore", "StoreDelta"]
+__all__ = ["ObjectStats", "OverlapRule", "SessionStore", "StoreDelta"]
 
 OverlapRule = Literal["keep", "overwrite", "highest score"]
 Box = tuple[int, int, int, int]
@@ -47,6 +47,47 @@ class StoreDelta:
         )
 
 
+@dataclass
+class ObjectStats:
+    """Running figures of one object.
+
+    Attributes
+    ----------
+    num_prompts : int
+        Clicks, boxes and masks on all planes.
+    num_done, num_stale, num_lost : int
+        Planes with a mask that shows the object or says that it is absent; of these out of date; no longer sought.
+    mean_iou : float
+        Mean predicted IoU of masks that show it; NaN without any.
+    """
+
+    num_prompts: int = 0
+    num_done: int = 0
+    num_stale: int = 0
+    num_lost: int = 0
+    iou_sum: float = 0.0
+    iou_count: int = 0
+
+    @property
+    def mean_iou(self) -> float:
+        """See above."""
+        return self.iou_sum / self.iou_count if self.iou_count else float("nan")
+
+    def add_mask(self, mask: ObjectMask, sign: int) -> None:
+        """Count a mask in or out."""
+        self.num_done += sign
+        self.num_stale += sign * mask.is_stale
+        self.num_lost += sign * (mask.kind == "lost")
+        if mask.area and not np.isnan(mask.iou):
+            self.iou_sum += sign * mask.iou
+            self.iou_count += sign
+
+    def add_prompt(self, entry: PromptEntry, sign: int) -> None:
+        """Count a prompt in or out."""
+        said = len(entry.prompt.points) + (entry.prompt.box is not None) + (entry.prompt.mask is not None)
+        self.num_prompts += sign * said
+
+
 class SessionStore:
     """Objects, prompts and masks, and their labels.
 
@@ -67,6 +108,7 @@ class SessionStore:
         self.tables = Tables()
         self._planes: dict[int, set[int]] = {}
         self._objects: dict[int, set[int]] = {}
+        self._stats: dict[int, ObjectStats] = {}
 
     # ------------------------------------------------------------------ reading
     @property
@@ -91,6 +133,10 @@ class SessionStore:
     def planes_of(self, object_id: int) -> list[int]:
         """The planes on which an object has a mask, empty ones too, ascending."""
         return sorted(self._objects.get(object_id, ()))
+
+    def stats(self, object_id: int) -> ObjectStats:
+        """Figures of an object, kept up to date with every commit."""
+        return self._stats.get(object_id, ObjectStats())
 
     def planes_with_masks(self) -> list[int]:
         """The planes on which any object has a mask, ascending."""
@@ -165,6 +211,17 @@ class SessionStore:
             if box is not None:
                 boxes[plane] = box
         return StoreDelta(tuple(edits), boxes)
+
+    def _count(self, edit: Edit) -> None:
+        if edit.table == "objects":
+            return
+        key: tuple[int, int] = edit.key  # type: ignore[assignment]
+        stats = self._stats.setdefault(key[0], ObjectStats())
+        for value, sign in ((self.tables[edit.table].get(key), -1), (edit.after, 1)):
+            if isinstance(value, ObjectMask):
+                stats.add_mask(value, sign)
+            elif isinstance(value, PromptEntry):
+                stats.add_prompt(value, sign)
 
     def _index(self, object_id: int, plane: int, *, is_there: bool) -> None:
         on_plane, of_object = self._planes.setdefault(plane, set()), self._objects.setdefault(object_id, set())

@@ -1,0 +1,423 @@
+"""The dock widget "SAM 2": image and model, objects, propagate, review, save, in the order in which people work."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_info, show_warning
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_sam2._errors import NapariSAM2Error
+from napari_sam2._qt.dispatch import QtDelivery
+from napari_sam2._qt.keys import KeyBindings
+from napari_sam2._qt.model_section import AdvancedSection, ModelSection
+from napari_sam2._qt.objects_section import ObjectsSection
+from napari_sam2._qt.propagate_section import PropagateSection
+from napari_sam2._qt.review_section import ReviewSection
+from napari_sam2._qt.save_section import SaveSection
+from napari_sam2._viewer.binding import ViewerBinding
+from napari_sam2._viewer.image_source import matching_channels
+from napari_sam2.session.geometry import StackGeometry
+from napari_sam2.session.session import Session
+from napari_sam2.session.settings import SessionSettings
+
+if TYPE_CHECKING:
+    import napari
+
+__all__ = ["SAM2Widget"]
+
+_NO_IMAGE = "Open an image, or File > Open Sample > SAM 2. The next click on it then segments."
+_LAYER_KEYS = ("Control-Z", "Control-Shift-Z")
+
+
+class SAM2Widget(QWidget):
+    """Click an object, see its mask, propagate it through the stack.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer that the widget is docked to.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.binding: ViewerBinding | None = None
+        self._kept: list[ViewerBinding] = []
+        self._delivery = QtDelivery()
+        self._keys = KeyBindings(self)
+        self._layer_keys = KeyBindings(self)
+        self._is_closed = False
+        self._build()
+        self._keys.bind(viewer)
+        events = viewer.layers.events
+        self._viewer_connections = [
+            (events.inserted, self._on_layers),
+            (events.removed, self._on_layers),
+            (events.reordered, self._on_layers),
+            (viewer.dims.events.current_step, self._on_step),
+        ]
+        for event, slot in self._viewer_connections:
+            event.connect(slot)
+        self._fill_images()
+        # after the window is drawn: the first session imports and reads
+        QTimer.singleShot(0, self._start_on_active)
+
+    # ------------------------------------------------------------------ parts
+    def _build(self) -> None:
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        outer.addWidget(scroll)
+        inside = QWidget()
+        scroll.setWidget(inside)
+        layout = QVBoxLayout(inside)
+        layout.setContentsMargins(6, 4, 6, 4)
+        layout.setSpacing(4)
+        layout.addLayout(self._image_row())
+        self.model = ModelSection()
+        self.objects = ObjectsSection()
+        self.propagation = PropagateSection()
+        self.review = ReviewSection()
+        self.saving = SaveSection()
+        self.advanced = AdvancedSection()
+        self.message = QLabel(_NO_IMAGE)
+        self.message.setObjectName("message")
+        self.message.setWordWrap(True)
+        self.message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        layout.addWidget(self.model)
+        layout.addWidget(self.message)
+        for section in (self.objects, self.propagation, self.review, self.saving):
+            layout.addWidget(_line())
+            layout.addWidget(section)
+        folded = QCollapsible("Advanced")
+        folded.addWidget(self.advanced)
+        layout.addWidget(folded)
+        layout.addStretch(1)
+        self.sections = (self.model, self.objects, self.propagation, self.review, self.saving, self.advanced)
+        self.objects.said.connect(lambda text: self._say(text, True))
+        self.propagation.said.connect(lambda text: self._say(text, True))
+        self.saving.session_opened.connect(self.open_session)
+        self.advanced.channels_changed.connect(self._restart)
+
+    def _image_row(self) -> QVBoxLayout:
+        column = QVBoxLayout()
+        row = QHBoxLayout()
+        self.image_choice = QComboBox()
+        self.image_choice.setObjectName("image_choice")
+        self.image_choice.setToolTip("The image to segment; prompts and labels get layers of their own")
+        self.image_choice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.image_choice.activated.connect(self._on_image_chosen)
+        self.axis_choice = QComboBox()
+        self.axis_choice.setObjectName("axis_choice")
+        self.axis_choice.setToolTip("The axis that objects are followed along; others stay where the sliders are")
+        self.axis_choice.activated.connect(self._on_axis_chosen)
+        row.addWidget(QLabel("Image"))
+        row.addWidget(self.image_choice, 1)
+        row.addWidget(self.axis_choice)
+        column.addLayout(row)
+        self.image_line = QLabel("")
+        self.image_line.setWordWrap(True)
+        column.addWidget(self.image_line)
+        return column
+
+    # ------------------------------------------------------------------ images
+    def _images(self) -> list[Any]:
+        return [layer for layer in self.viewer.layers if type(layer).__name__ == "Image"]
+
+    def _on_layers(self, _event: Any = None) -> None:
+        self._fill_images()
+        if self.binding is None:
+            QTimer.singleShot(0, self._start_on_active)
+
+    def _fill_images(self) -> None:
+        names = [layer.name for layer in self._images()]
+        shown = None if self.binding is None else self.binding.images[0].name
+        self.image_choice.clear()
+        self.image_choice.addItems(names)
+        if shown in names:
+            self.image_choice.setCurrentText(shown)
+
+    def _start_on_active(self) -> None:
+        """The active image, or the only one, is made ready by itself."""
+        if self.binding is not None or self._is_closed:
+            return
+        images = self._images()
+        active = self.viewer.layers.selection.active
+        chosen = next((layer for layer in images if layer == active), images[-1] if images else None)
+        if chosen is not None:
+            self.start(chosen)
+
+    def _on_image_chosen(self, index: int) -> None:
+        images = self._images()
+        if 0 <= index < len(images) and (self.binding is None or images[index] != self.binding.images[0]):
+            self.start(images[index])
+
+    def _on_axis_chosen(self, index: int) -> None:
+        axis = self.axis_choice.itemData(index)
+        if self.binding is not None and axis != self.binding.geometry.frame_axis:
+            if self.binding.session.store.prompts:
+                self._say("objects are followed along the new axis in a new session; the labels so far stay", False)
+            self._let_go()
+            self.start(self._images()[self.image_choice.currentIndex()], frame_axis=axis)
+
+    def _restart(self) -> None:
+        """Start anew on the same image, such as with other channels."""
+        if self.binding is not None:
+            image, axis = self.binding.images[0], self.binding.geometry.frame_axis
+            self._let_go()
+            self.start(image, frame_axis=axis)
+
+    def start(self, image: Any, *, frame_axis: int | None = None, session: Session | None = None) -> None:
+        """Make an image ready for prompts; a session that was begun on it before is taken up again."""
+        kept = next((b for b in self._kept if b.images[0] == image and session is None and frame_axis is None), None)
+        if self.binding is not None:
+            self._set_aside()
+        if kept is not None:
+            self._kept.remove(kept)
+            self._follow(kept)
+            return
+        images = matching_channels(image, list(self.viewer.layers)) if self.advanced.mixes_channels else [image]
+        try:
+            binding = ViewerBinding(
+                self.viewer,
+                images,
+                model=self.model.chosen_model,
+                frame_axis=frame_axis,
+                settings=self._settings(),
+                deliver=self._delivery,
+                session=session,
+            )
+        except NapariSAM2Error as error:
+            self._say(str(error), True)
+            return
+        binding.session.binding = binding
+        self._keep_safe(binding)
+        self._follow(binding)
+        binding.use_tool("point")
+        binding.session.prepare(binding.current_plane)
+
+    def _settings(self) -> SessionSettings:
+        cores = os.cpu_count() or 1
+        given = self.advanced.settings()
+        if given.threads is None and cores > 1:
+            from dataclasses import replace
+
+            given = replace(given, threads=cores - 1)  # one core stays with the window
+        return given
+
+    def _keep_safe(self, binding: ViewerBinding) -> None:
+        from napari_sam2.session.document import default_autosave_path
+
+        if binding.session.autosave_path is None:
+            binding.session.autosave_path = default_autosave_path(binding.images[0].name)
+
+    def _follow(self, binding: ViewerBinding) -> None:
+        self.binding = binding
+        binding.said.connect(self._say)
+        binding.session.failed.connect(self._on_failed)
+        for section in self.sections:
+            section.set_binding(binding)
+        for layer in binding.layers:
+            self._layer_keys.bind(layer, _LAYER_KEYS)
+        self._fill_images()
+        self._describe()
+        self.message.setText("Click on an object: its mask appears. W begins the next object, G propagates.")
+
+    def _set_aside(self) -> None:
+        """Keep the session of the image that was worked on; its layers stay in the viewer."""
+        if self.binding is not None:
+            binding = self.binding
+            self._unfollow()
+            self._kept.append(binding)
+
+    def _unfollow(self) -> None:
+        assert self.binding is not None
+        binding, self.binding = self.binding, None
+        binding.session.cancel()
+        self._layer_keys.release()
+        for section in self.sections:
+            section.set_binding(None)
+        with contextlib.suppress(ValueError):
+            binding.said.disconnect(self._say)
+            binding.session.failed.disconnect(self._on_failed)
+
+    def _let_go(self) -> None:
+        """End the session of the image; labels and prompts stay as layers."""
+        if self.binding is not None:
+            binding = self.binding
+            self._unfollow()
+            binding.close()
+            binding.session.close()
+
+    def _describe(self) -> None:
+        assert self.binding is not None
+        geometry: StackGeometry = self.binding.geometry
+        image = self.binding.images[0]
+        self.axis_choice.clear()
+        labels = [str(label) for label in image.axis_labels]
+        for axis in range(geometry.ndim - 2):
+            name = labels[axis] if axis < len(labels) and not labels[axis].lstrip("-").isdigit() else f"axis {axis}"
+            self.axis_choice.addItem(f"{name}: {geometry.shape[axis]} frames", axis)
+        if geometry.frame_axis is not None:
+            self.axis_choice.setCurrentIndex(geometry.frame_axis)
+        self.axis_choice.setVisible(geometry.ndim > 2)
+        size = " x ".join(str(n) for n in geometry.shape)
+        level = "" if self.binding.level is None else f", level {self.binding.level} of the pyramid"
+        self.image_line.setText(f"{size}{level}; contrast {self.binding.contrast}")
+
+    def _on_step(self, _event: Any = None) -> None:
+        self.objects._later()  # noqa: SLF001 the table tells what the frame on screen has
+        self.review.follow_step()
+
+    # ------------------------------------------------------------------ messages
+    def _say(self, text: str, is_error: bool = False) -> None:
+        self.message.setText(text)
+        (show_warning if is_error else show_info)(text)
+
+    def _on_failed(self, error: Exception) -> None:
+        text = str(error) if isinstance(error, NapariSAM2Error) else f"{type(error).__name__}: {error}"
+        self._say(text, True)
+
+    def open_session(self, path: str) -> None:
+        """Open a saved session on the image that is chosen."""
+        image = self._images()[self.image_choice.currentIndex()] if self._images() else None
+        if image is None:
+            self._say("open the image of the session first, then the session", True)
+            return
+        from napari_sam2._viewer.image_source import open_layers
+
+        try:
+            planes, _ = open_layers([image])
+            session = Session.load(path, planes, deliver=self._delivery)
+        except NapariSAM2Error as error:
+            self._say(str(error), True)
+            return
+        if self.binding is not None and not self.binding.session.store.prompts:
+            for layer in self.binding.layers:
+                if layer in self.viewer.layers:
+                    self.viewer.layers.remove(layer)
+            self._let_go()
+        self.start(image, session=session)
+        self._say(f"opened {path}: {len(session.objects)} objects", False)
+
+    # ------------------------------------------------------------------ what keys call
+    def new_object(self) -> None:
+        """The next prompts are about a new object."""
+        self.objects.new_object()
+
+    def toggle_positive(self) -> None:
+        """The next click says the opposite."""
+        self.objects.toggle_positive()
+
+    def next_tool(self) -> None:
+        """Go through the tools."""
+        self.objects.next_tool()
+
+    def next_candidate(self) -> None:
+        """Another candidate of an ambiguous click."""
+        self.objects.next_candidate()
+
+    def next_object(self) -> None:
+        """Select the next object."""
+        if self.binding is not None:
+            self.binding.select_next(1)
+
+    def previous_object(self) -> None:
+        """Select the object before."""
+        if self.binding is not None:
+            self.binding.select_next(-1)
+
+    def delete_object(self) -> None:
+        """Delete the current object."""
+        self.objects.delete_object()
+
+    def rename_object(self) -> None:
+        """Rename the current object."""
+        self.objects.rename_object()
+
+    def propagate_both(self) -> None:
+        """Propagate in both directions."""
+        self.propagation.propagate("both")
+
+    def propagate_forward(self) -> None:
+        """Propagate to the frames after."""
+        self.propagation.propagate("forward")
+
+    def propagate_backward(self) -> None:
+        """Propagate to the frames before."""
+        self.propagation.propagate("backward")
+
+    def pause_or_resume(self) -> None:
+        """Pause the propagation, or go on."""
+        self.propagation.pause_or_resume()
+
+    def cancel(self) -> None:
+        """Cancel the propagation."""
+        self.propagation.cancel()
+
+    def accept(self) -> None:
+        """Lock the object on this frame and go to the next one to check."""
+        self.review.accept()
+
+    def next_doubtful(self) -> None:
+        """Go to the next frame to check."""
+        self.review.next_doubtful()
+
+    def previous_doubtful(self) -> None:
+        """Go to the frame to check before."""
+        self.review.previous_doubtful()
+
+    def undo(self) -> None:
+        """Take the latest change back."""
+        if self.binding is not None and not self.binding.session.undo():
+            self._say("nothing to undo", False)
+
+    def redo(self) -> None:
+        """Do again what was undone."""
+        if self.binding is not None and not self.binding.session.redo():
+            self._say("nothing to redo", False)
+
+    # ------------------------------------------------------------------ end
+    def shut_down(self) -> None:
+        """Give back keys and connections, end threads; layers stay."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for event, slot in self._viewer_connections:
+            with contextlib.suppress(ValueError, RuntimeError):
+                event.disconnect(slot)
+        self._keys.release()
+        self._let_go()
+        for binding in self._kept:
+            binding.close()
+            binding.session.close()
+        self._kept.clear()
+        self._delivery.close()
+
+    def closeEvent(self, event: Any) -> None:  # noqa: N802 Qt's name
+        """Qt calls this when the dock is closed."""
+        self.shut_down()
+        super().closeEvent(event)
+
+
+def _line() -> QFrame:
+    line = QFrame()
+    line.setFrameShape(QFrame.Shape.HLine)
+    line.setFrameShadow(QFrame.Shadow.Sunken)
+    return line

@@ -1,0 +1,307 @@
+"""Tools to prompt with, and the table of objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QButtonGroup,
+    QGridLayout,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam2._errors import NapariSAM2Error
+from napari_sam2._viewer.labels_layer import object_colour
+
+if TYPE_CHECKING:
+    from napari_sam2._viewer.binding import Tool, ViewerBinding
+
+__all__ = ["ObjectsSection"]
+
+_COLUMNS = ("#", "name", "prompts", "done", "score", "lock", "show")
+_ID, _NAME, _PROMPTS, _DONE, _SCORE, _LOCK, _SHOW = range(7)
+_REFRESH_MS = 150
+_TOOLS: tuple[tuple[Tool, str, str], ...] = (
+    ("point", "points", "Click on the object; each click is answered at once (U: next tool)"),
+    ("box", "box", "Drag a rectangle around the object (U: next tool)"),
+    ("lasso", "lasso", "Draw around the object; what is inside becomes its mask (U: next tool)"),
+    ("scribble", "scribble", "Draw a line along the object; it counts as several clicks (U: next tool)"),
+    ("paint", "paint", "Paint or erase on the result; the frame becomes a correction (U: next tool)"),
+)
+
+
+class ObjectsSection(QWidget):
+    """Buttons for prompts and objects, and one row per object."""
+
+    said = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._binding: ViewerBinding | None = None
+        self._is_filling = False
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_REFRESH_MS)
+        self._timer.timeout.connect(self.refresh)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(self._make_polarity())
+        layout.addLayout(self._make_tools())
+        layout.addLayout(self._make_object_buttons())
+        self.table = self._make_table()
+        layout.addWidget(self.table)
+        self.candidate_label = QLabel("")
+        self.candidate_label.setWordWrap(True)
+        layout.addWidget(self.candidate_label)
+        self.setEnabled(False)
+
+    # ------------------------------------------------------------------ parts
+    def _make_polarity(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        self.positive = _button("+ object", "The next click belongs to the object (N switches)", checkable=True)
+        self.negative = _button("\N{MINUS SIGN} background  N", "The next click does not belong to it (N switches)",
+                                checkable=True)  # fmt: skip
+        self.positive.setChecked(True)
+        group = QButtonGroup(self)
+        group.addButton(self.positive)
+        group.addButton(self.negative)
+        self.positive.clicked.connect(lambda: self._set_positive(True))
+        self.negative.clicked.connect(lambda: self._set_positive(False))
+        row.addWidget(self.positive)
+        row.addWidget(self.negative)
+        return row
+
+    def _make_tools(self) -> QGridLayout:
+        grid = QGridLayout()
+        grid.setSpacing(2)
+        self.tools: dict[str, QPushButton] = {}
+        group = QButtonGroup(self)
+        for column, (tool, text, tip) in enumerate(_TOOLS):
+            button = _button(text, tip, checkable=True)
+            button.setObjectName(f"tool_{tool}")
+            button.clicked.connect(lambda _=False, tool=tool: self.use_tool(tool))
+            group.addButton(button)
+            grid.addWidget(button, column // 3, column % 3)
+            self.tools[tool] = button
+        self.next_tool_button = _button("next tool  U", "Points, box, lasso, scribble, paint, in turn (U)")
+        self.next_tool_button.clicked.connect(self.next_tool)
+        grid.addWidget(self.next_tool_button, 1, 2)
+        return grid
+
+    def _make_object_buttons(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        self.new_button = _button("+ new object  W", "The next prompts are about a new object (W)")
+        self.new_button.clicked.connect(self.new_object)
+        self.candidate_button = _button("candidate  K", "Another shape for an ambiguous click (K)")
+        self.candidate_button.clicked.connect(self.next_candidate)
+        self.delete_button = _button("delete", "Delete the current object with its prompts and masks (Shift-Delete)")
+        self.delete_button.clicked.connect(self.delete_object)
+        for button in (self.new_button, self.candidate_button, self.delete_button):
+            row.addWidget(button)
+        return row
+
+    def _make_table(self) -> QTableWidget:
+        table = QTableWidget(0, len(_COLUMNS))
+        table.setObjectName("objects_table")
+        table.setHorizontalHeaderLabels(list(_COLUMNS))
+        table.verticalHeader().setVisible(False)
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        table.setMinimumHeight(110)
+        table.setToolTip("Objects: select one to prompt it; J and H go through them; double-click a name to change it")
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
+        header.setMinimumSectionSize(24)
+        table.itemSelectionChanged.connect(self._on_row_selected)
+        table.itemChanged.connect(self._on_item_changed)
+        return table
+
+    # ------------------------------------------------------------------ binding
+    def set_binding(self, binding: ViewerBinding | None) -> None:
+        """Follow another binding, or none."""
+        if self._binding is not None:
+            self._binding.current_changed.disconnect(self._on_current)
+            self._binding.session.changed.disconnect(self._later)
+        self._binding = binding
+        self.setEnabled(binding is not None)
+        if binding is not None:
+            binding.current_changed.connect(self._on_current)
+            binding.session.changed.connect(self._later)
+        self.refresh()
+
+    def _later(self, _delta: Any = None) -> None:
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _on_current(self, _object_id: int | None = None) -> None:
+        if self._binding is not None:
+            (self.positive if self._binding.is_positive else self.negative).setChecked(True)
+        self._later()
+
+    # ------------------------------------------------------------------ actions
+    def _set_positive(self, is_positive: bool) -> None:
+        if self._binding is not None:
+            self._binding.set_positive(is_positive)
+
+    def toggle_positive(self) -> None:
+        """The next click says the opposite."""
+        if self._binding is not None:
+            self._binding.set_positive(not self._binding.is_positive)
+            self._on_current()
+
+    def use_tool(self, tool: Tool) -> None:
+        """Draw with a tool from now on."""
+        if self._binding is not None:
+            self._binding.use_tool(tool)
+            self.tools[tool].setChecked(True)
+
+    def next_tool(self) -> None:
+        """Go through the tools."""
+        names = [tool for tool, _, _ in _TOOLS]
+        chosen = next((i for i, name in enumerate(names) if self.tools[name].isChecked()), -1)
+        self.use_tool(names[(chosen + 1) % len(names)])
+
+    def new_object(self) -> None:
+        """The next prompts are about a new object."""
+        if self._binding is not None:
+            self._binding.new_object()
+
+    def delete_object(self) -> None:
+        """Delete the current object; undo brings it back."""
+        binding = self._binding
+        if binding is not None and binding.current is not None:
+            binding.session.remove_object(binding.current)
+
+    def rename_object(self) -> None:
+        """Edit the current object's name in the table."""
+        row = self._row_of(None if self._binding is None else self._binding.current)
+        if row is not None:
+            self.table.editItem(self.table.item(row, _NAME))
+
+    def next_candidate(self) -> None:
+        """Take another candidate of the click on the frame that is shown."""
+        binding = self._binding
+        if binding is None or binding.current is None:
+            return
+        try:
+            number = binding.session.next_candidate(binding.current, binding.current_plane, block=False)
+        except NapariSAM2Error as error:
+            self.said.emit(str(error))
+            return
+        self.candidate_label.setText(f"shape: {number + 1} of 3 (next: K)")
+
+    # ------------------------------------------------------------------ table
+    def _row_of(self, object_id: int | None) -> int | None:
+        for row in range(self.table.rowCount()):
+            if self.table.item(row, _ID).data(Qt.ItemDataRole.UserRole) == object_id:
+                return row
+        return None
+
+    def refresh(self) -> None:
+        """Write the table anew."""
+        binding = self._binding
+        self._is_filling = True
+        try:
+            objects = [] if binding is None else binding.session.objects
+            if self.table.rowCount() != len(objects):
+                self.table.setRowCount(len(objects))
+            for row, each in enumerate(objects):
+                self._fill(row, each)
+            row_now = self._row_of(None if binding is None else binding.current)
+            if row_now is not None and self.table.currentRow() != row_now:
+                self.table.setCurrentCell(row_now, _NAME)
+        finally:
+            self._is_filling = False
+        self._tell_candidate()
+
+    def _fill(self, row: int, each: Any) -> None:
+        assert self._binding is not None
+        store = self._binding.session.store
+        stats = store.stats(each.object_id)
+        score = "" if np.isnan(stats.mean_iou) else f"{stats.mean_iou:.2f}"
+        done = f"{stats.num_done}" + (f" ({stats.num_stale} old)" if stats.num_stale else "")
+        texts = {
+            _ID: str(each.object_id), _NAME: each.name, _PROMPTS: str(stats.num_prompts), _DONE: done, _SCORE: score,
+        }  # fmt: skip
+        for column in range(len(_COLUMNS)):
+            item = self.table.item(row, column)
+            if item is None:
+                item = QTableWidgetItem()
+                self.table.setItem(row, column, item)
+            flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+            if column == _NAME:
+                flags |= Qt.ItemFlag.ItemIsEditable
+            if column in (_LOCK, _SHOW):
+                flags |= Qt.ItemFlag.ItemIsUserCheckable
+                is_on = bool(each.locked) if column == _LOCK else each.is_visible
+                item.setCheckState(Qt.CheckState.Checked if is_on else Qt.CheckState.Unchecked)
+            else:
+                item.setText(texts[column])
+            item.setFlags(flags)
+        first = self.table.item(row, _ID)
+        if first.data(Qt.ItemDataRole.UserRole) != each.object_id:
+            first.setData(Qt.ItemDataRole.UserRole, each.object_id)
+            first.setIcon(_swatch(each.object_id))
+        locked = len(each.locked)
+        self.table.item(row, _LOCK).setToolTip(
+            f"{locked} frames locked; nothing changes there" if locked else "Lock all frames that are done"
+        )
+        self.table.item(row, _SHOW).setToolTip("Show or hide the object; its labels stay")
+
+    def _tell_candidate(self) -> None:
+        binding = self._binding
+        entry = None
+        if binding is not None and binding.current is not None:
+            entry = binding.session.store.prompts.get((binding.current, binding.current_plane))
+        if entry is None or len(entry.prompt.points) != 1 or entry.prompt.box is not None:
+            self.candidate_label.setText("")
+        else:
+            self.candidate_label.setText(f"shape: {(entry.candidate or 0) + 1} of 3 (next: K)")
+
+    def _on_row_selected(self) -> None:
+        row = self.table.currentRow()
+        if self._is_filling or self._binding is None or row < 0 or self.table.item(row, _ID) is None:
+            return
+        self._binding.select(self.table.item(row, _ID).data(Qt.ItemDataRole.UserRole))
+
+    def _on_item_changed(self, item: QTableWidgetItem) -> None:
+        if self._is_filling or self._binding is None:
+            return
+        session = self._binding.session
+        object_id = self.table.item(item.row(), _ID).data(Qt.ItemDataRole.UserRole)
+        is_on = item.checkState() == Qt.CheckState.Checked
+        if item.column() == _NAME and item.text().strip():
+            session.rename(object_id, item.text().strip())
+        elif item.column() == _SHOW:
+            session.set_visible(object_id, is_on)
+        elif item.column() == _LOCK and is_on:
+            session.lock(object_id)
+        elif item.column() == _LOCK:
+            session.unlock(object_id)
+
+
+def _button(text: str, tip: str, *, checkable: bool = False) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.setCheckable(checkable)
+    button.setMinimumWidth(40)
+    return button
+
+
+def _swatch(object_id: int) -> QIcon:
+    red, green, blue, _ = (int(255 * v) for v in object_colour(object_id))
+    pixmap = QPixmap(12, 12)
+    pixmap.fill(QColor(red, green, blue))
+    return QIcon(pixmap)

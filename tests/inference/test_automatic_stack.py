@@ -11,6 +11,7 @@ from napari_sam2 import PromptError, SAM2AutomaticMaskGenerator
 from napari_sam2.inference.automatic_stack import choose_key_frames, segment_stack
 from napari_sam2.inference.evaluation import average_precision
 from napari_sam2.inference.record_filters import filter_records
+from napari_sam2.inference.track_extension import extensions, paint_extension
 from napari_sam2.inference.tracklets import JoinRules, TrackletJoiner
 from oracle import OracleFinder, OracleTracker, moving_squares, paint
 
@@ -50,6 +51,63 @@ def test_object_missed_on_one_key_frame_keeps_its_number():
     labels, report = segment(truth[:, :, :40], finder=SometimesBlind(), key_frames=[2, 7, 12])
     assert len(np.unique(labels[truth == 1])) == 1
     assert report.tracks[0].seed_frames == (2, 12)
+
+
+@pytest.mark.parametrize(("extend", "expected"), [(True, range(20)), (False, range(4, 13))])
+def test_object_found_on_one_key_frame_only_is_followed_to_its_ends(extend, expected):
+    truth = np.zeros((20, 30, 40), np.int32)
+    truth[:, 3:12, 3:12], truth[:, 15:25, 20:30] = 1, 2
+
+    class BlindToTheSecond(OracleFinder):
+        def generate_masks(self, image, *, progress=None):
+            records = super().generate_masks(image, progress=progress)
+            return records if len(self.shapes) == 3 else records[:1]
+
+    labels, report = segment(truth, finder=BlindToTheSecond(), key_frames=[0, 4, 8, 12, 16], extend=extend)
+    np.testing.assert_array_equal(labels == 2, (truth == 2) & np.isin(np.arange(20), expected)[:, None, None])
+    assert [t.seed_frames for t in report.tracks] == [(0, 4, 8, 12, 16), (8,)]
+
+
+def test_object_that_is_gone_is_not_followed_again():
+    truth = moving_squares()
+    tracker = OracleTracker(truth)
+    labels, _ = segment(segmenter=tracker, key_frames=[2, 4, 8])
+    np.testing.assert_array_equal(labels == 3, truth == 3)
+    # found on 2 and 4, followed from 4 to 8; nothing is followed beyond 8 but what was found there
+    assert len(tracker.tracked_frames) == 5 + 7 + 8
+
+
+def test_extension_does_not_run_over_other_objects():
+    labels, tracked = np.zeros((3, 8, 20), np.int32), np.zeros((3, 8, 20), np.int32)
+    labels[:, :, :10] = 1
+    tracked[1:, :, 4:10], tracked[1:, :, 8:18] = 2, 3
+    assert list(paint_extension(labels, tracked, range(1, 3), max_claimed=0.5)) == [3]
+    assert (labels[:, :, :10] == 1).all()
+    assert (labels[1:, :, 10:18] == 3).all()
+    assert not labels[0, :, 10:].any()
+
+
+@pytest.mark.parametrize(
+    ("keys", "num_frames", "expected"),
+    [
+        pytest.param([3], 8, [], id="one-key-frame"),
+        pytest.param([2, 6], 10, [(6, 7, range(7, 10)), (2, 1, range(2))], id="two"),
+        pytest.param(
+            [0, 4, 9],
+            10,
+            [(4, 5, range(5, 10)), (4, 3, range(4))],
+            id="key-frames-at-the-ends",
+        ),
+        pytest.param(
+            [1, 4, 7],
+            10,
+            [(4, 5, range(5, 8)), (7, 8, range(8, 10)), (4, 3, range(1, 4)), (1, 0, range(1))],
+            id="three",
+        ),
+    ],
+)
+def test_stretches_beyond_key_frames(keys, num_frames, expected):
+    assert extensions(keys, num_frames) == expected
 
 
 def test_masks_of_key_frames_are_chosen():

@@ -15,6 +15,7 @@ from napari_sam2.inference.frames import open_frames
 from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
 from napari_sam2.inference.seed_planes import read_seeds
 from napari_sam2.inference.seed_tracking import ObjectTracker, StageProgress, StopWish, TrackSettings, track_seeds
+from napari_sam2.inference.track_extension import extensions, open_ends, paint_extension
 from napari_sam2.inference.tracking_report import FoundScores, TrackedLabels, describe_tracks
 from napari_sam2.inference.tracklets import JoinRules, TrackletJoiner
 from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
@@ -43,6 +44,7 @@ def segment_stack(
     min_iou: float = 0.5,
     min_containment: float = 0.8,
     min_score: float = 0.0,
+    extend: bool = True,
     out: LabelStack | None = None,
     memory_bytes: int = 2**30,
     on_progress: StageProgress | None = None,
@@ -53,7 +55,8 @@ def segment_stack(
     On key frames everything is found automatically. What is found on one of them is followed both ways to its
     neighbouring key frames, the first and last to the ends of the stack. Where two such tracks meet they are
     compared over the frames they have in common: alike ones are one object, and what is like nothing before is a
-    new object. Only frames of two key intervals are held at a time, on disk.
+    new object. Objects that reach a key frame on which they were not found are then followed further. Only frames of
+    two key intervals are held at a time, on disk.
 
     Parameters
     ----------
@@ -77,6 +80,9 @@ def segment_stack(
         A track of which at least this part lies inside one object, on common frames, is a piece of that object.
     min_score : float, default 0.0
         A tracked mask with a lower predicted IoU, 0 to 1, counts as not seen.
+    extend : bool, default True
+        Follow objects beyond a key frame on which they were missed. Without it an object lasts to the neighbours of
+        the key frames on which it was found.
     out : array, optional
         (T, H, W) of zeros with item assignment by frame, such as a zarr array, to write into. Default: a new array.
     memory_bytes : int, default 1 GiB
@@ -135,6 +141,8 @@ def segment_stack(
             scores.join_as(own, joiner.join(tracklets, window, key))
         if not is_complete:
             break
+    if is_complete and extend:
+        is_complete = _extend(joiner, segmenter, keys, frames.shape, scores, settings, on_progress, should_stop)
     report = describe_tracks(
         target,
         range(len(frames)),
@@ -144,6 +152,39 @@ def segment_stack(
         num_merged=joiner.num_joined,
     )
     return TrackedLabels(target, report)  # type: ignore[arg-type]  # what came as out goes back
+
+
+def _extend(
+    joiner: TrackletJoiner,
+    segmenter: ObjectTracker,
+    keys: Sequence[int],
+    shape: tuple[int, int, int],
+    scores: FoundScores,
+    settings: TrackSettings,
+    on_progress: StageProgress | None,
+    should_stop: StopWish | None,
+) -> bool:
+    """Follow objects beyond key frames on which they were missed; False if a wish to stop came."""
+    for extension in extensions(keys, shape[0]):
+        ends = open_ends(joiner.labels, extension, lambda i, frame: frame in joiner.seed_frames.get(i, ()))
+        if not ends.any():
+            continue
+        watched = _Watch(f"beyond key frame {extension.key}", on_progress, should_stop)
+        with _LabelWindow(extension.frames, shape[1:]) as tracked:
+            is_complete = track_seeds(
+                segmenter,
+                read_seeds({extension.key: ends}, None, shape),
+                extension.frames,
+                tracked,
+                scores,
+                settings,
+                on_progress=watched.tracking,
+                should_stop=should_stop,
+            )
+            paint_extension(joiner.labels, tracked, extension.frames, max_claimed=joiner.rules.max_claimed)
+        if not is_complete:
+            return False
+    return True
 
 
 def choose_key_frames(num_frames: int, every: int, key_frames: Sequence[int] | None = None) -> list[int]:

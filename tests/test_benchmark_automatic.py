@@ -68,3 +68,12 @@ def test_report_has_both_methods_for_images_and_stacks(
     assert (results["images", "sam2"]["num_true"], results["images", "sam2"]["num_found"]) == (9, 6)
     assert results["stack", "sam2"]["num_true"] == 3
     assert len(capsys.readouterr().out.splitlines()) >= 4
+
+
+def test_drawn_picture_is_the_same_however_it_is_read(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    large = importlib.import_module("large_image")
+    whole = large.DrawnNuclei(100)[0:100, 0:100]
+    assert whole.shape == (100, 100)
+    np.testing.assert_array_equal(large.DrawnNuclei(100)[33:70, 51:99], whole[33:70, 51:99])
+    assert whole.max() > 3 * whole.min()

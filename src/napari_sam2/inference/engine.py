@@ -64,6 +64,7 @@ class Engine:
     ) -> None:
         self.model = ensure_model(model)
         self.frames = frames
+        self._all_threads = torch.get_num_threads()
         self.cache = EmbeddingCache(cache_bytes)
         settings = TrackingSettings(
             reference_behaviour=False,
@@ -84,6 +85,12 @@ class Engine:
         self.frames = frames
         encoder = FrameEncoder(self.model, frames, self.cache, pil_bicubic=False)
         self._frames = ObjectFrames(encoder, self._frames.settings)
+
+    def use_threads(self, num_threads: int | None) -> None:
+        """CPU threads of torch for what comes next on this thread; None: as many as torch began with."""
+        wanted = self._all_threads if num_threads is None else num_threads
+        if torch.get_num_threads() != wanted:
+            torch.set_num_threads(wanted)
 
     def prepare(self, frame: int) -> None:
         """Read and encode a frame ahead of the first prompt, where a model looks at the whole image."""

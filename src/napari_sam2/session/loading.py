@@ -1,10 +1,8 @@
-"""The engine of a session, made on its compute thread: here torch is imported."""
+"""The engine of a session, made on its compute thread: importing this imports torch."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-import torch
 
 from napari_sam2.checkpoints import load_model
 from napari_sam2.inference.engine import Engine
@@ -21,8 +19,6 @@ __all__ = ["make_engine"]
 
 def make_engine(model: SAM2 | str | Path, frames: FrameSource, settings: SessionSettings) -> Engine:
     """An engine for the stack; the model is loaded if only its name or path is given."""
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
     if not isinstance(model, SAM2):
         model = load_model(model, device=settings.device, dtype=settings.dtype, image_size=settings.image_size)
     return Engine(model, frames, keep_apart=settings.keep_apart, cache_bytes=settings.cache_mb * 2**20)

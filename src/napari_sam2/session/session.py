@@ -99,6 +99,7 @@ class Session:
         deliver: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self.frames, self.geometry = _open(stack, frame_axis, is_rgb)
+        self._automatic_frames = None if self.frames is stack else self.frames
         self.stack_path = str(stack) if isinstance(stack, str) or hasattr(stack, "__fspath__") else None
         self.model = "sam2_micro" if model is None else model
         self.settings = settings or SessionSettings()
@@ -173,6 +174,11 @@ class Session:
         return self._handle
 
     @property
+    def has_automatic_contrast(self) -> bool:
+        """Whether the contrast was chosen from the stack's own values when the session began."""
+        return self._automatic_frames is self.first_frames
+
+    @property
     def autosave_path(self) -> Path | None:
         """Where the session is saved by itself; None if it is not."""
         return None if self._autosave is None else self._autosave.path
@@ -186,6 +192,10 @@ class Session:
             self._autosave = None
         if path is not None:
             self._autosave = Autosave(self, path)
+
+    def flush_autosave(self, timeout: float | None = None) -> bool:
+        """Wait until everything is in the autosave's file; whether it is."""
+        return self._autosave is not None and bool(self._autosave.flush(timeout))
 
     def prompt(self, object_id: int, plane: int) -> Prompt | None:
         """What is said about an object on a plane."""
@@ -939,7 +949,12 @@ class Session:
         def start() -> Iterator[TrackedPlane]:
             engine = self._require_engine(model, frames)
             found = engine.track(request, lambda: handle.is_cancelled)
-            return (pack_result(result, step) for result, step in zip(found, request.steps, strict=False))
+            for step in request.steps:
+                engine.use_threads(self.settings.threads)
+                result = next(found, None)
+                if result is None:
+                    return
+                yield pack_result(result, step)
 
         def on_step(tracked: TrackedPlane) -> bool:
             if not handle.is_cancelled:
@@ -1075,6 +1090,39 @@ class Session:
             edits = [Edit("settings", "overlap", self.settings.overlap, overlap)]
             self._push(f"overlap: {overlap}", "set_overlap", {"overlap": overlap}, edits)
 
+    def set_hardware(self, *, device: str | None = None, dtype: str | None = None, threads: int | None = None) -> None:
+        """Compute on another device, in another precision or with another number of CPU threads from now on.
+
+        Parameters
+        ----------
+        device, dtype : str, optional
+            As for ``load_model``; default: as before.
+        threads : int, optional
+            CPU threads of torch; default: as before.
+        """
+        given = {"device": device, "dtype": dtype, "threads": threads}
+        settings = replace(self.settings, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        if settings == self.settings:
+            return
+        self._stop_propagation()
+        self.settings = settings
+
+        def forget() -> None:
+            self._engine = None
+
+        self._compute.submit(Job(forget, lambda _: None))
+        self.prepare()
+
+    def set_lost_after(self, num_frames: int | None) -> None:
+        """After how many frames without it an object is no longer sought; None: it is always sought."""
+        if num_frames is not None and num_frames < 1:
+            raise PromptError(f"lost_after={num_frames} was given; allowed are numbers from 1, or None")
+        if num_frames == self.settings.lost_after:
+            return
+        with self._changing():
+            edits = [Edit("settings", "lost_after", self.settings.lost_after, num_frames)]
+            self._push("stop when lost", "set_lost_after", {"num_frames": num_frames}, edits)
+
     def set_frames(self, frames: FrameSource) -> None:
         """Show the model other pixels of the same stack from now on, such as after a change of contrast."""
         if frames.shape != self.frames.shape:
@@ -1152,6 +1200,8 @@ class Session:
     def _follow_setting(self, name: str, value: Any) -> None:
         if name == "overlap":
             self.settings = replace(self.settings, overlap=value)
+        elif name == "lost_after":
+            self.settings = replace(self.settings, lost_after=value)
         elif name == "model":
             self.model = value
         else:
@@ -1248,6 +1298,7 @@ class Session:
         """A script that does it all again, without a viewer, and comes to the same labels."""
         from napari_sam2.session.script import to_python
 
+        self.wait_for_answers()
         return to_python(self)
 
     def to_command_line(self, path: str | Path = "session.sam2", output: str | Path = "labels.tif") -> str:

@@ -30,7 +30,8 @@ class SessionSettings:
     image_size : int or None
         As for ``load_model``.
     threads : int or None
-        CPU threads of torch. None: as torch chooses in scripts; one less than the cores in the viewer.
+        CPU threads of torch while objects are tracked; a click uses all cores. None: as torch chooses in scripts, one
+        less than the cores in the viewer.
     cache_mb : int
         Budget of image embeddings, in MiB.
     """

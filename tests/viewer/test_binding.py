@@ -1,0 +1,294 @@
+"""A viewer model and a session that follow each other, with no Qt."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+from factories import make_model, make_movie
+from napari.components import ViewerModel
+
+from napari_sam2 import Prompt
+from napari_sam2._viewer.opening import open_session
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model(image_size=64)
+
+
+@pytest.fixture
+def opened(model):
+    made = []
+
+    def open_(image=None, viewer=None, **layer):
+        viewer = viewer or ViewerModel()
+        layer = viewer.add_image(make_movie() if image is None else image, name="cells", **layer)
+        session = open_session(viewer, layer, model=model)
+        made.append(session)
+        return viewer, session, session.binding
+
+    yield open_
+    for session in made:
+        session.binding.close()
+        session.close()
+
+
+def click(binding, *rows):
+    binding.points.add(np.atleast_2d(rows))
+    binding.session.wait_for_answers()
+
+
+def test_a_point_added_by_code_becomes_a_mask_in_the_labels_layer(opened):
+    _, session, binding = opened()
+    click(binding, (3, 20, 21))
+    assert binding.labels.data is session.labels
+    assert session.prompt(1, 3).points.tolist() == [[21, 20]]
+    assert (session.labels[3] == 1).any()
+    assert not session.labels[[0, 1, 2, 4, 5, 6, 7]].any()
+
+
+def test_points_are_object_or_background_by_their_kind(opened):
+    _, session, binding = opened()
+    click(binding, (3, 20, 21))
+    binding.set_positive(False)
+    click(binding, (3, 2, 2))
+    assert session.prompt(1, 3).labels.tolist() == [1, 0]
+    assert [str(s) for s in binding.points.symbol] == ["disc", "cross"]
+
+
+def test_each_object_has_prompts_of_its_own_and_the_colour_of_its_labels(opened):
+    _, session, binding = opened()
+    click(binding, (0, 20, 15))
+    second = binding.new_object()
+    click(binding, (0, 30, 50))
+    assert second == 2
+    assert {key for key in session.store.prompts} == {(1, 0), (2, 0)}
+    for row, object_id in enumerate((1, 2)):
+        np.testing.assert_allclose(
+            binding.points.face_color[row][:3], binding.labels.get_color(object_id)[:3], atol=0.01
+        )
+
+
+def test_moved_and_deleted_points_change_the_mask(opened):
+    _, session, binding = opened()
+    click(binding, (0, 20, 15))
+    before = session.labels.copy()
+    binding.points.data = np.array([[0.0, 30, 50]])
+    session.wait_for_answers()
+    assert session.prompt(1, 0).points.tolist() == [[50, 30]]
+    assert not np.array_equal(before, session.labels)
+    binding.points.selected_data = {0}
+    binding.points.remove_selected()
+    assert session.prompt(1, 0) is None
+    assert not session.labels.any()
+
+
+def test_undo_takes_the_point_and_the_mask_back_and_redo_brings_both(opened):
+    _, session, binding = opened()
+    click(binding, (0, 20, 15))
+    labels = session.labels.copy()
+    session.undo()
+    assert len(binding.points.data) == 0
+    assert not session.labels.any()
+    session.redo()
+    session.wait_for_answers()
+    assert binding.points.data.tolist() == [[0, 20, 15]]
+    np.testing.assert_array_equal(session.labels, labels)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "has"),
+    [
+        ("rectangle", [(2, 10, 8), (2, 10, 22), (2, 28, 22), (2, 28, 8)], "box"),
+        ("polygon", [(2, 10, 8), (2, 10, 22), (2, 28, 22), (2, 28, 8)], "mask"),
+        ("ellipse", [(2, 10, 8), (2, 10, 22), (2, 28, 22), (2, 28, 8)], "mask"),
+        ("path", [(2, 14, 10), (2, 18, 18), (2, 26, 22)], "points"),
+        ("line", [(2, 14, 10), (2, 26, 22)], "points"),
+    ],
+)
+def test_shapes_are_boxes_masks_and_scribbles(opened, kind, data, has):
+    _, session, binding = opened()
+    binding.shapes.add(np.array(data, float), shape_type=kind)
+    session.wait_for_answers()
+    prompt = session.prompt(1, 2)
+    assert (prompt.box is not None, prompt.mask is not None, len(prompt.points) > 0) == (
+        has == "box",
+        has == "mask",
+        has == "points",
+    )
+    if has == "mask":
+        np.testing.assert_array_equal(session.labels[2] == 1, prompt.mask)
+    if has == "box":
+        assert prompt.box.tolist() == [8, 10, 22, 28]
+
+
+def test_a_box_of_a_slipped_mouse_is_taken_away_with_a_word(opened):
+    _, session, binding = opened()
+    said = []
+    binding.said.connect(lambda text, _: said.append(text))
+    binding.shapes.add(np.array([(2, 10, 8), (2, 10, 9), (2, 11, 9), (2, 11, 8)], float), shape_type="rectangle")
+    assert len(binding.shapes.data) == 0
+    assert session.prompt(1, 2) is None
+    assert "smaller than 2 pixels" in said[0]
+
+
+def test_painting_on_the_result_is_a_correction_of_that_frame(opened):
+    _, session, binding = opened()
+    click(binding, (0, 20, 15))
+    session.propagate(stop=4)
+    binding.labels.paint((2, 5, 5), 1)
+    assert session.prompt(1, 2).mask[5, 5]
+    assert session.store.masks[1, 3].is_stale
+    session.undo()
+    assert session.prompt(1, 2) is None
+    assert not session.store.masks[1, 3].is_stale
+
+
+def test_erasing_with_the_layers_own_tool_is_kept(opened):
+    _, session, binding = opened()
+    click(binding, (0, 20, 15))
+    y, x = np.argwhere(session.labels[0] == 1)[0]
+    binding.labels.data_setitem((np.array([0]), np.array([y]), np.array([x])), 0)
+    assert session.labels[0, y, x] == 0
+    assert not session.prompt(1, 0).mask[y, x]
+
+
+PLACES = {
+    "scaled": {"scale": (2, 0.5, 0.25), "translate": (3, -7, 11)},
+    "turned": {"rotate": 30, "scale": (1, 0.5, 0.5)},
+    "sheared": {"affine": np.array([[1, 0, 0, 0], [0, 1, 0.3, 4], [0, 0.1, 2, -3], [0, 0, 0, 1.0]])},
+    "units": {"scale": (0.9, 0.3, 0.3), "units": ("um", "um", "um"), "axis_labels": ("z", "y", "x")},
+}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
+def test_layers_lie_exactly_on_the_image_and_a_prompt_lands_on_its_pixel(opened, place):
+    viewer, session, binding = opened(**place)
+    image = viewer.layers["cells"]
+    for layer in binding.layers:
+        for corner in [(0, 0, 0), (7, 47, 63), (3, 20, 21)]:
+            np.testing.assert_allclose(layer.data_to_world(corner), image.data_to_world(corner), atol=1e-9)
+        assert tuple(layer.axis_labels) == tuple(image.axis_labels)
+        assert layer.units == image.units
+    world = image.data_to_world((3, 20, 21))
+    click(binding, binding.points.world_to_data(world))
+    np.testing.assert_allclose(session.prompt(1, 3).points, [[21, 20]], atol=1e-4)
+
+
+def test_go_to_and_current_plane_agree_whatever_the_transform(opened):
+    _, _, binding = opened(**PLACES["scaled"])
+    for plane in (5, 0, 7):
+        binding.go_to(plane)
+        assert binding.current_plane == plane
+
+
+@pytest.mark.parametrize("kind", ["dask", "zarr", "float", "uint16"])
+def test_any_kind_of_array_gives_the_same_masks_as_numpy(opened, kind):
+    movie = make_movie()
+    image = {
+        "dask": lambda: da.from_array(movie, chunks=(1, 48, 64)),
+        "zarr": lambda: zarr.array(movie, chunks=(1, 48, 64)),
+        "float": lambda: movie / 255.0,
+        "uint16": lambda: movie.astype(np.uint16) * 257,
+    }[kind]()
+    limits = {"float": (0, 1), "uint16": (0, 65535)}.get(kind, (0, 255))
+    _, plain, first = opened(movie, contrast_limits=(0, 255))
+    _, session, binding = opened(image, contrast_limits=limits)
+    for each in (first, binding):
+        click(each, (3, 20, 21))
+    np.testing.assert_array_equal(session.labels, plain.labels)
+
+
+def test_time_and_depth_one_axis_is_followed_and_the_other_stays(opened):
+    movie = np.stack([make_movie(seed=s) for s in range(3)])  # (3, 8, 48, 64)
+    _, session, binding = opened(movie)
+    assert session.geometry.frame_axis == 1
+    click(binding, (1, 3, 20, 21))
+    session.propagate()
+    assert session.labels.shape == movie.shape
+    assert (session.labels[1] == 1).any(axis=(1, 2)).sum() >= 2
+    assert not session.labels[[0, 2]].any()
+
+
+def test_flat_and_rgb_images_have_one_frame(opened):
+    _, session, binding = opened(make_movie()[0])
+    click(binding, (20, 15))
+    assert session.labels.shape == (48, 64)
+    rgb = np.stack([make_movie()[0]] * 3, -1)
+    _, session, binding = opened(rgb, rgb=True)
+    click(binding, (20, 15))
+    assert session.labels.shape == (48, 64)
+    assert session.labels.any()
+
+
+def test_a_coarse_level_of_a_pyramid_is_labelled_in_place(opened, monkeypatch):
+    monkeypatch.setattr("napari_sam2._viewer.image_source.LARGEST_SIDE", 40)
+    movie = make_movie()
+    levels = [movie, movie[:, ::2, ::2]]
+    viewer, session, binding = opened(levels, multiscale=True, scale=(1, 0.5, 0.5))
+    assert binding.level == 1
+    assert session.labels.shape == (8, 24, 32)
+    image = viewer.layers["cells"]
+    # pixel 4 of the level covers pixels 8 and 9 of the image
+    np.testing.assert_allclose(binding.labels.data_to_world((0, 4, 4)), image.data_to_world((0, 8.5, 8.5)))
+
+
+def test_a_point_outside_the_image_is_refused_in_words_and_changes_nothing(opened):
+    _, session, binding = opened()
+    said = []
+    binding.said.connect(lambda text, is_error: said.append((text, is_error)))
+    binding.points.add([[3, 20, 500]])
+    assert session.objects == []
+    assert said[0][1]
+    assert "outside the image" in said[0][0]
+
+
+def test_removed_image_and_layers_lose_nothing(opened):
+    viewer, session, binding = opened()
+    click(binding, (0, 20, 15))
+    viewer.layers.remove("cells")
+    viewer.layers.remove(binding.labels)
+    session.propagate(stop=3)
+    binding.show_again()
+    assert binding.labels in viewer.layers
+    assert (binding.labels.data[2] == 1).any()
+
+
+def test_replaced_data_of_another_shape_is_refused_in_words(opened):
+    viewer, session, binding = opened()
+    said = []
+    binding.said.connect(lambda text, _: said.append(text))
+    before = session.frames
+    viewer.layers["cells"].data = np.zeros((2, 10, 10), np.uint8)
+    assert session.frames is before
+    assert "not the session's" in said[-1]
+
+
+def test_contrast_is_frozen_until_it_is_taken_anew(opened):
+    viewer, session, binding = opened(contrast_limits=(0, 255))
+    viewer.layers["cells"].contrast_limits = (0, 100)
+    assert session.frames.channels[0].limits == (0, 255)
+    assert binding.use_current_contrast()
+    assert session.frames.channels[0].limits == (0, 100)
+    assert "0 to 100" in binding.contrast
+
+
+def test_script_and_layers_say_the_same(opened):
+    _, session, binding = opened()
+    session.add_points([[2, 20, 19]])
+    session.add_box([[2, 22, 40], [2, 38, 56]])
+    assert binding.points.data.tolist() == [[2, 20, 19]]
+    assert binding.shapes.shape_type == ["rectangle"]
+    assert binding.shapes.features["object_id"].tolist() == [2]
+    session.set_prompt(2, Prompt(points=[(1, 1)]), object_id=2)
+    assert len(binding.shapes.data) == 0
+
+
+def test_closing_disconnects_everything(opened):
+    viewer, session, binding = opened()
+    binding.close()
+    binding.points.add([[3, 20, 21]])
+    assert session.objects == []
+    assert len(session.changed) == 0

@@ -6,9 +6,9 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
-from factories import make_model, make_movie
 from napari.components import ViewerModel
 
+from factories import make_model, make_movie
 from napari_sam2 import Prompt
 from napari_sam2._viewer.opening import open_session
 
@@ -64,7 +64,7 @@ def test_each_object_has_prompts_of_its_own_and_the_colour_of_its_labels(opened)
     second = binding.new_object()
     click(binding, (0, 30, 50))
     assert second == 2
-    assert {key for key in session.store.prompts} == {(1, 0), (2, 0)}
+    assert set(session.store.prompts) == {(1, 0), (2, 0)}
     for row, object_id in enumerate((1, 2)):
         np.testing.assert_allclose(
             binding.points.face_color[row][:3], binding.labels.get_color(object_id)[:3], atol=0.01
@@ -287,7 +287,7 @@ def test_script_and_layers_say_the_same(opened):
 
 
 def test_closing_disconnects_everything(opened):
-    viewer, session, binding = opened()
+    _viewer, session, binding = opened()
     binding.close()
     binding.points.add([[3, 20, 21]])
     assert session.objects == []

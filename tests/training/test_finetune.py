@@ -52,6 +52,8 @@ def test_decoder_alone_changes_and_the_file_says_how_it_was_made(tmp_path, start
     assert metadata["fine_tuned_from"] == str(start)
     assert metadata["held_out_iou_click_box"] == "0: 0.2000 0.2000; 2: 0.3000 0.3000; 4: 0.4000 0.4000"
     assert load_model(result.weights, device="cpu").image_size == 64
+    (tmp_path / "usual").touch()
+    assert result.weights.stat().st_mode == (tmp_path / "usual").stat().st_mode
     assert (result.stopped, result.steps, result.best_step, result.improved) == ("steps", 4, 4, True)
     assert (result.before.click, result.after.click) == (0.2, 0.4)
     assert not list(tmp_path.glob("*.state.pt"))
@@ -171,17 +173,17 @@ def test_loss_that_is_not_a_number_stops_and_keeps_the_best(tmp_path, start, mon
 
 def test_full_disk_is_said_and_what_was_saved_is_kept(tmp_path, start, monkeypatch):
     scores_of(monkeypatch, 0.2, 0.3)
-    true_save = tuning_files.save_file
+    true_write = tuning_files._write
     calls = []
 
-    def failing(tensors, path, **kwargs):
+    def failing(path, content):
         calls.append(1)
         if len(calls) > 1:
             path.write_bytes(b"half")
             raise OSError(28, "No space left on device")
-        true_save(tensors, path, **kwargs)
+        true_write(path, content)
 
-    monkeypatch.setattr(tuning_files, "save_file", failing)
+    monkeypatch.setattr(tuning_files, "_write", failing)
     with pytest.raises(OutputError, match=r"No space left on device.*saved before is kept"):
         tune(tmp_path / "a.safetensors", start)
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
@@ -189,10 +191,10 @@ def test_full_disk_is_said_and_what_was_saved_is_kept(tmp_path, start, monkeypat
 
 
 def test_unwritable_output_is_noticed_before_the_first_step(tmp_path, start, monkeypatch):
-    def failing(tensors, path, **kwargs):
+    def failing(path, content):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(tuning_files, "save_file", failing)
+    monkeypatch.setattr(tuning_files, "_write", failing)
     monkeypatch.setattr(tuner, "still_step", None)
     scores_of(monkeypatch, 0.2)
     with pytest.raises(OutputError, match="Read-only file system"):

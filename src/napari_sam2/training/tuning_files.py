@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from napari_sam2._errors import OutputError, TrainingError
@@ -45,7 +44,8 @@ class TuningFiles:
     def save_weights(self, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
         """Write a state dict as fp16 safetensors."""
         half = {name: t.detach().to("cpu", torch.float16).contiguous() for name, t in tensors.items()}
-        _put(self.weights, lambda part: save_file(half, part, metadata=metadata))
+        content = save(half, metadata=metadata)
+        _put(self.weights, lambda part: _write(part, content))
 
     def save_state(self, state: dict[str, object]) -> None:
         """Write the state to go on from."""
@@ -74,6 +74,11 @@ class TuningFiles:
         self.state.unlink(missing_ok=True)
 
 
+def _write(path: Path, content: bytes) -> None:
+    """Not by safetensors itself, whose files nobody but their owner may read."""
+    path.write_bytes(content)
+
+
 def _put(path: Path, write: Callable[[Path], None]) -> None:
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
@@ -82,7 +87,7 @@ def _put(path: Path, write: Callable[[Path], None]) -> None:
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-    except (OSError, SafetensorError, RuntimeError) as error:  # torch words a full disk as a RuntimeError
+    except (OSError, RuntimeError) as error:  # torch words a full disk as a RuntimeError
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:160]
         kept = " What was saved before is kept." if path.exists() else ""
         raise OutputError(f"{path} cannot be written ({reason}); free space or write elsewhere.{kept}") from error

@@ -100,21 +100,21 @@ def test_box_corners_come_first_with_their_labels():
 
 def test_follow_stays_while_the_object_is_well_inside():
     view = View(100, 100, 128, 128, True)
-    assert follow(MaskExtent(165, 160, 40, False), view, HW) == view
+    assert follow(MaskExtent(165, 160, 40), view, HW) == view
     assert follow(None, view, HW) == view
 
 
 def test_follow_recentres_on_an_object_that_moves_away():
     view = View(100, 100, 128, 128, True)
-    moved = follow(MaskExtent(210, 164, 40, False), view, HW)
+    moved = follow(MaskExtent(210, 164, 40), view, HW)
     assert moved.width == 128
     assert moved.x + 64 == pytest.approx(210, abs=1)
 
 
 def test_follow_zooms_on_an_object_that_grows_or_shrinks():
     view = View(100, 100, 128, 128, True)
-    assert follow(MaskExtent(164, 164, 90, False), view, HW).width > 200
-    assert follow(MaskExtent(164, 164, 5, False), view, HW).width < 64
+    assert follow(MaskExtent(164, 164, 90), view, HW).width > 200
+    assert follow(MaskExtent(164, 164, 5), view, HW).width < 64
 
 
 def test_logits_seen_from_another_view_stay_in_place():
@@ -133,7 +133,6 @@ def test_extent_of_a_mask_is_in_image_pixels():
     mask[16:32, 8:24] = True
     extent = extent_in_image(mask, View(100, 200, 128, 128, True))
     assert (extent.x, extent.y, extent.side) == (131.5, 247.5, 32)
-    assert not extent.touches_edge
     assert extent_in_image(np.zeros((4, 4), bool), View(0, 0, 4, 4)) is None
 
 

@@ -258,6 +258,16 @@ def test_objects_kept_apart_do_not_share_pixels_in_memory(model):
     assert not np.array_equal(a[3], b[3])
 
 
+def test_the_last_mask_prompts_the_next_frame_of_models_that_follow_it():
+    logits = []
+    for follows in (True, False):  # the same weights
+        segmenter = make_segmenter(make_model(follows_last_mask=follows))
+        segmenter.add_clicks(0, [(15, 20)])
+        logits.append([r.logits for r in segmenter.propagate_masklets(0, 3, return_logits=True)])
+    assert np.array_equal(logits[0][0], logits[1][0])
+    assert not np.allclose(logits[0][1], logits[1][1], atol=1e-3)
+
+
 def test_window_follows_a_moving_object(native_model):
     movie = np.zeros((6, 64, 200), np.uint8)
     segmenter = make_segmenter(native_model, movie)

@@ -156,6 +156,13 @@ def test_tables_follow_the_weights_they_come_from():
         assert not torch.allclose(model.sam_prompt_encoder.dense_position(64), position)
 
 
+def test_a_fixed_position_frame_gives_a_place_the_same_code_at_any_image_size():
+    encoder = make_model(position_frame=512).sam_prompt_encoder
+    assert torch.allclose(encoder.dense_position(64), encoder.dense_position(128)[..., 2:6, 2:6], atol=1e-5)
+    relative = make_model(position_frame=None).sam_prompt_encoder
+    assert not torch.allclose(relative.dense_position(64), relative.dense_position(128)[..., 2:6, 2:6], atol=1e-1)
+
+
 def test_cache_keeps_the_latest_tables():
     cache = TableCache(limit=2)
     made = []

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from napari_sam2.cli._options import (
-    AxesOption,
-    AxisOption,
-    ChannelsOption,
-    ContrastOption,
-    DeviceOption,
-    DtypeOption,
-    FixOption,
-    GammaOption,
-    LevelOption,
-    ModelOption,
-    OverwriteOption,
-    PreviewOption,
-    QuietOption,
-    open_input,
-)
+from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
+from napari_sam2.cli._options import OverwriteOption, PreviewOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs, save_picture, save_table
 from napari_sam2.cli._picture import FrameOption, choose_frame, open_writer
 
@@ -33,51 +20,69 @@ if TYPE_CHECKING:
 
     from napari_sam2._types import MaskRecord
     from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
+    from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["generate"]
 
 _COLUMNS = ("label", "area", "y0", "x0", "height", "width", "predicted_iou", "stability_score", "point_y", "point_x")
 
 
+@dataclass(frozen=True)
+class _Search:
+    """How objects are searched, and which are kept; what is not given suits the model."""
+
+    points_per_side: Annotated[
+        int | None, typer.Option("--points-per-side", metavar="N", help="Tries a grid of N x N points.")
+    ] = None
+    spacing: Annotated[
+        float | None,
+        typer.Option("--spacing", metavar="PIXELS", help="Instead: a point every so many pixels."),
+    ] = None
+    iou: Annotated[
+        float | None, typer.Option("--iou", metavar="0..1", help="Lowest predicted IoU of a mask that is kept.")
+    ] = None
+    stability: Annotated[
+        float | None, typer.Option("--stability", metavar="0..1", help="Lowest stability of a mask that is kept.")
+    ] = None
+    overlap: Annotated[
+        float | None,
+        typer.Option("--overlap", metavar="0..1", help="Of two boxes that overlap more than this, the better stays."),
+    ] = None
+    min_area: Annotated[
+        float | None, typer.Option("--min-area", metavar="PIXELS", help="Smaller masks are left out.")
+    ] = None
+    crop_layers: Annotated[
+        int | None, typer.Option("--crop-layers", metavar="N", help="Search zoomed-in crops too, in N layers.")
+    ] = None
+
+    def generator(self, model: SAM2) -> SAM2AutomaticMaskGenerator:
+        """What searches like this."""
+        from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
+
+        return SAM2AutomaticMaskGenerator(
+            model,
+            points_per_side=self.points_per_side,
+            point_spacing_px=self.spacing,
+            pred_iou_thresh=self.iou,
+            stability_score_thresh=self.stability,
+            box_nms_thresh=self.overlap,
+            min_region_area_px=self.min_area,
+            crop_n_layers=self.crop_layers,
+            output_mode="coco_rle",  # a few bytes a mask, however large the image
+        )
+
+
+@with_option_groups
 def generate(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, OME-Zarr; or a stack and --frame.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="LABELS", help="Labels to write: .tif, .ome.tif or .zarr.")
     ],
-    points_per_side: Annotated[
-        int | None, typer.Option("--points-per-side", metavar="N", help="Tries a grid of N x N points.")
-    ] = None,
-    spacing: Annotated[
-        float | None,
-        typer.Option("--spacing", metavar="PIXELS", help="Instead: a point every so many pixels."),
-    ] = None,
-    iou: Annotated[
-        float | None, typer.Option("--iou", metavar="0..1", help="Lowest predicted IoU of a mask that is kept.")
-    ] = None,
-    stability: Annotated[
-        float | None, typer.Option("--stability", metavar="0..1", help="Lowest stability of a mask that is kept.")
-    ] = None,
-    overlap: Annotated[
-        float | None,
-        typer.Option("--overlap", metavar="0..1", help="Of two boxes that overlap more than this, the better stays."),
-    ] = None,
-    min_area: Annotated[
-        float | None, typer.Option("--min-area", metavar="PIXELS", help="Smaller masks are left out.")
-    ] = None,
-    crop_layers: Annotated[
-        int | None, typer.Option("--crop-layers", metavar="N", help="Search zoomed-in crops too, in N layers.")
-    ] = None,
+    *,
+    search: _Search,
     frame: FrameOption = None,
-    model: ModelOption = "sam2_micro",
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    axes: AxesOption = None,
-    axis: AxisOption = None,
-    fix: FixOption = None,
-    level: LevelOption = None,
-    channels: ChannelsOption = None,
-    contrast: ContrastOption = "auto",
-    gamma: GammaOption = 1.0,
+    network: ModelOptions,
+    reading: InputOptions,
     overwrite: OverwriteOption = False,
     preview: PreviewOption = None,
     table: Annotated[
@@ -94,27 +99,13 @@ def generate(
       napari-sam2 generate cells.png -o labels.tif --preview labels.png
       napari-sam2 generate cells.ome.tif --spacing 12 --min-area 60 --iou 0.7 -o labels.ome.tif --csv objects.csv
     """
-    frames = open_input(
-        image, axes=axes, axis=axis, fix=fix, level=level, channels=channels, contrast=contrast, gamma=gamma
-    )
+    frames = reading.open(image)
     picture = choose_frame(frames, frame, image)
     check_outputs(image, output, [(preview, ".png"), (table, ".csv")], overwrite=overwrite)
     with open_writer(output, picture, overwrite=overwrite) as writer:
-        from napari_sam2.checkpoints import load_model
         from napari_sam2.inference.label_image import masks_to_labels
-        from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
 
-        generator = SAM2AutomaticMaskGenerator(
-            load_model(model, device=device, dtype=dtype),
-            points_per_side=points_per_side,
-            point_spacing_px=spacing,
-            pred_iou_thresh=iou,
-            stability_score_thresh=stability,
-            box_nms_thresh=overlap,
-            min_region_area_px=min_area,
-            crop_n_layers=crop_layers,
-            output_mode="coco_rle",  # a few bytes a mask, however large the image
-        )
+        generator = search.generator(network.load())
         records = _search(generator, picture.rgb(), show_progress=not quiet)
         labels = masks_to_labels(records, picture.hw)
         writer.write(0, labels)

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from napari_sam2.cli._options import (
-    AxesOption,
-    AxisOption,
-    ChannelsOption,
-    ContrastOption,
-    DeviceOption,
-    DtypeOption,
-    FixOption,
-    GammaOption,
-    LevelOption,
-    ModelOption,
-    OverwriteOption,
-    PreviewOption,
-    open_input,
-)
+from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
+from napari_sam2.cli._options import OverwriteOption, PreviewOption
 from napari_sam2.cli._outputs import check_outputs, print_table, save_picture
 from napari_sam2.cli._picture import FrameOption, Picture, choose_frame, open_writer
 from napari_sam2.cli._prompts import ObjectPrompt, PromptCommand, ordered_prompts, resolve_prompts
@@ -40,45 +28,46 @@ COMMAND_CLASS = PromptCommand
 _AT_ONCE = 8  # prompts answered together: bounds the memory that their full-size logits take
 
 
+@dataclass(frozen=True)
+class _Prompts:
+    """What points at objects; the order on the command line counts, see `ordered_prompts`."""
+
+    point: Annotated[
+        list[str] | None, typer.Option("--point", metavar="Y,X", help="A click on an object. Repeatable.")
+    ] = None
+    box: Annotated[
+        list[str] | None, typer.Option("--box", metavar="Y0,X0,Y1,X1", help="A box around an object. Repeatable.")
+    ] = None
+    negative: Annotated[
+        list[str] | None,
+        typer.Option("--negative", metavar="Y,X", help="A click on background: not part of the object before it."),
+    ] = None
+    mask: Annotated[
+        list[str] | None,
+        typer.Option("--mask", metavar="FILE", help="Label image of rough objects; each label is refined."),
+    ] = None
+    object_id: Annotated[
+        list[str] | None,
+        typer.Option("--object", metavar="ID", help="The prompts after it belong to object ID, up to the next one."),
+    ] = None
+
+
+@with_option_groups
 def segment(
     ctx: typer.Context,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, OME-Zarr; or a stack and --frame.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="LABELS", help="Labels to write: .tif, .ome.tif or .zarr.")
     ],
-    point: Annotated[
-        list[str] | None, typer.Option("--point", metavar="Y,X", help="A click on an object. Repeatable.")
-    ] = None,
-    box: Annotated[
-        list[str] | None, typer.Option("--box", metavar="Y0,X0,Y1,X1", help="A box around an object. Repeatable.")
-    ] = None,
-    negative: Annotated[
-        list[str] | None,
-        typer.Option("--negative", metavar="Y,X", help="A click on background: not part of the object before it."),
-    ] = None,
-    mask: Annotated[
-        list[str] | None,
-        typer.Option("--mask", metavar="FILE", help="Label image of rough objects; each label is refined."),
-    ] = None,
-    object_id: Annotated[
-        list[str] | None,
-        typer.Option("--object", metavar="ID", help="The prompts after it belong to object ID, up to the next one."),
-    ] = None,
+    *,
+    said: _Prompts,
     candidates: Annotated[
         bool,
         typer.Option("--candidates", help="Show the three masks of each object, best first, in table and picture."),
     ] = False,
     frame: FrameOption = None,
-    model: ModelOption = "sam2_micro",
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    axes: AxesOption = None,
-    axis: AxisOption = None,
-    fix: FixOption = None,
-    level: LevelOption = None,
-    channels: ChannelsOption = None,
-    contrast: ContrastOption = "auto",
-    gamma: GammaOption = 1.0,
+    network: ModelOptions,
+    reading: InputOptions,
     overwrite: OverwriteOption = False,
     preview: PreviewOption = None,
 ) -> None:
@@ -95,18 +84,15 @@ def segment(
     Boxes, written with the pixel size of the input:
       napari-sam2 segment cells.ome.tif --box 20,31,66,80 --box 90,15,120,61 -o labels.ome.tif
     """
-    del point, box, negative, mask, object_id  # their order counts: see ordered_prompts
-    frames = open_input(
-        image, axes=axes, axis=axis, fix=fix, level=level, channels=channels, contrast=contrast, gamma=gamma
-    )
+    del said  # in its order: see ordered_prompts
+    frames = reading.open(image)
     picture = choose_frame(frames, frame, image)
     prompts = resolve_prompts(ordered_prompts(ctx), (1, *picture.hw), "YX")
     check_outputs(image, output, [(preview, ".png")], overwrite=overwrite)
     with open_writer(output, picture, overwrite=overwrite) as writer:
-        from napari_sam2.checkpoints import load_model
         from napari_sam2.inference.image_predictor import SAM2ImagePredictor
 
-        predictor = SAM2ImagePredictor(load_model(model, device=device, dtype=dtype))
+        predictor = SAM2ImagePredictor(network.load())
         predictor.set_frame(picture.frames, picture.frame)
         shown, rows = _segment(predictor, prompts, picture.hw, num_candidates=3 if candidates else 1)
         writer.write(0, shown[0])

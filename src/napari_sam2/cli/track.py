@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,22 +10,8 @@ import typer
 
 from napari_sam2._errors import FrameError
 from napari_sam2.cli._errors import INTERRUPTED
-from napari_sam2.cli._options import (
-    AxesOption,
-    AxisOption,
-    ChannelsOption,
-    ContrastOption,
-    DeviceOption,
-    DtypeOption,
-    FixOption,
-    GammaOption,
-    LevelOption,
-    ModelOption,
-    OverwriteOption,
-    PreviewOption,
-    QuietOption,
-    open_input,
-)
+from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
+from napari_sam2.cli._options import OverwriteOption, PreviewOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs, save_picture, save_table
 from napari_sam2.cli._prompts import PromptCommand, ordered_prompts, resolve_prompts
 from napari_sam2.cli._stopping import StopRequest
@@ -40,41 +27,42 @@ COMMAND_CLASS = PromptCommand
 _SCORES = ("object", "frame", "predicted_iou", "object_score", "area", "is_prompted")
 
 
+@dataclass(frozen=True)
+class _Prompts:
+    """What points at objects; the order on the command line counts, see `ordered_prompts`."""
+
+    point: Annotated[
+        list[str] | None, typer.Option("--point", metavar="Z,Y,X", help="A click on an object. Repeatable.")
+    ] = None
+    box: Annotated[
+        list[str] | None,
+        typer.Option("--box", metavar="Z,Y0,X0,Y1,X1", help="A box around an object on one frame. Repeatable."),
+    ] = None
+    negative: Annotated[
+        list[str] | None,
+        typer.Option("--negative", metavar="Z,Y,X", help="A click on background: not part of the object before it."),
+    ] = None
+    mask: Annotated[
+        list[str] | None,
+        typer.Option("--mask", metavar="[Z:]FILE", help="Labels of the stack, or of frame Z: each label an object."),
+    ] = None
+    object_id: Annotated[
+        list[str] | None,
+        typer.Option("--object", metavar="ID", help="The prompts after it belong to object ID, up to the next one."),
+    ] = None
+
+
+@with_option_groups
 def track(
     ctx: typer.Context,
     stack: Annotated[Path, typer.Argument(metavar="STACK", help="TIFF, OME-Zarr, or a folder of images.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="LABELS", help="Labels to write: .tif, .ome.tif or .zarr.")
     ],
-    point: Annotated[
-        list[str] | None, typer.Option("--point", metavar="Z,Y,X", help="A click on an object. Repeatable.")
-    ] = None,
-    box: Annotated[
-        list[str] | None,
-        typer.Option("--box", metavar="Z,Y0,X0,Y1,X1", help="A box around an object on one frame. Repeatable."),
-    ] = None,
-    negative: Annotated[
-        list[str] | None,
-        typer.Option("--negative", metavar="Z,Y,X", help="A click on background: not part of the object before it."),
-    ] = None,
-    mask: Annotated[
-        list[str] | None,
-        typer.Option("--mask", metavar="[Z:]FILE", help="Labels of the stack, or of frame Z: each label an object."),
-    ] = None,
-    object_id: Annotated[
-        list[str] | None,
-        typer.Option("--object", metavar="ID", help="The prompts after it belong to object ID, up to the next one."),
-    ] = None,
-    model: ModelOption = "sam2_micro",
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    axes: AxesOption = None,
-    axis: AxisOption = None,
-    fix: FixOption = None,
-    level: LevelOption = None,
-    channels: ChannelsOption = None,
-    contrast: ContrastOption = "auto",
-    gamma: GammaOption = 1.0,
+    *,
+    said: _Prompts,
+    network: ModelOptions,
+    reading: InputOptions,
     frame_range: Annotated[
         str | None, typer.Option("--range", metavar="A,B", help="Fill only the frames A to B, both included.")
     ] = None,
@@ -102,10 +90,8 @@ def track(
     Time point 3 of a TZCYX file, second channel, given contrast:
       napari-sam2 track all.tif --axis Z --fix T=3 --channels 1 --contrast 100,4000 --point 8,70,90 -o t3.tif
     """
-    del point, box, negative, mask, object_id  # their order counts: see ordered_prompts
-    frames = open_input(
-        stack, axes=axes, axis=axis, fix=fix, level=level, channels=channels, contrast=contrast, gamma=gamma
-    )
+    del said  # in its order: see ordered_prompts
+    frames = reading.open(stack)
     limits = _limits(frame_range, len(frames))
     prompts = resolve_prompts(ordered_prompts(ctx), frames.shape, f"{frames.frame_axis or 'Z'}YX")
     check_outputs(stack, output, [(preview, ".png"), (scores, ".csv")], overwrite=overwrite)
@@ -116,11 +102,10 @@ def track(
     with LabelWriter(
         output, frames.shape, axes=frames.output_axes, voxel_size=frames.voxel_size, overwrite=overwrite
     ) as writer:  # before the model is loaded: a place that cannot be written to shows at once
-        from napari_sam2.checkpoints import load_model
         from napari_sam2.cli._tracking import draw_tracked, track_into
         from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
 
-        segmenter = SAM2VideoSegmenter(load_model(model, device=device, dtype=dtype))
+        segmenter = SAM2VideoSegmenter(network.load())
         segmenter.set_video(frames)
         with StopRequest() as stop:
             tracked = track_into(writer, segmenter, prompts, limits, stop=stop, show_progress=not quiet)

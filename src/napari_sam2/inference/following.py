@@ -16,12 +16,11 @@ _OFF_CENTRE = 0.15  # shift of the object, as a fraction of the window, at which
 
 
 class MaskExtent(NamedTuple):
-    """Bounding box of a mask in image pixels: centre (x, y) and longer side; and whether it touches the view's edge."""
+    """Bounding box of a mask in image pixels: centre (x, y) and longer side."""
 
     x: float
     y: float
     side: float
-    touches_edge: bool
 
 
 def extent_in_image(mask: NDArray[np.bool_], view: View) -> MaskExtent | None:
@@ -36,7 +35,6 @@ def extent_in_image(mask: NDArray[np.bool_], view: View) -> MaskExtent | None:
         view.x + (x0 + x1) / 2 * scale_x - 0.5,
         view.y + (y0 + y1) / 2 * scale_y - 0.5,
         max((x1 - x0) * scale_x, (y1 - y0) * scale_y),
-        x0 == 0 or y0 == 0 or x1 == w or y1 == h,
     )
 
 

@@ -335,25 +335,35 @@ class SAM2ImagePredictor:
 
             def decode(several: Sequence[View], prompt: Prompt = prompt) -> list[Look]:
                 count = len(several)
-                low, scores = self._decode([prompt] * count, several, [None] * count, multimask=multimask)
-                return [Look(view, low[k : k + 1], scores[k : k + 1]) for k, view in enumerate(several)]
+                return self._look([prompt] * count, several, [None] * count, multimask=multimask)
 
             looks[i] = look_around(decode, prompt, self.image_hw, window)
         rest = [i for i in range(len(prompts)) if i not in looks]
         if rest:
-            low, scores = self._decode(
+            found = self._look(
                 [prompts[i] for i in rest],
                 [views[i] for i in rest],
                 [mask_inputs[i] for i in rest],
                 multimask=multimask,
             )
-            looks |= {i: Look(views[i], low[k : k + 1], scores[k : k + 1]) for k, i in enumerate(rest)}
+            looks |= dict(zip(rest, found, strict=True))
         ordered = [looks[i] for i in range(len(prompts))]
         return (
             torch.cat([look.logits for look in ordered]),
             torch.cat([look.scores for look in ordered]),
             [look.view for look in ordered],
         )
+
+    def _look(
+        self,
+        prompts: Sequence[Prompt | None],
+        views: Sequence[View],
+        mask_inputs: Sequence[NDArray[np.float32] | None],
+        *,
+        multimask: bool,
+    ) -> list[Look]:
+        low, scores = self._decode(prompts, views, mask_inputs, multimask=multimask)
+        return [Look(view, low[i : i + 1], scores[i : i + 1]) for i, view in enumerate(views)]
 
     def _decode(
         self,

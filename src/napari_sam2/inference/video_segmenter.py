@@ -361,7 +361,7 @@ class SAM2VideoSegmenter:
         PromptError
             If nothing was prompted, or an object does not exist.
         """
-        plan = self._plan(object_ids, start, stop)
+        plan = self.plan(object_ids=object_ids, start=start, stop=stop)
         labels = np.zeros(self.shape, np.int32) if out is None else out
         with LabelCanvas(labels, self.shape[1:], plan.frames_met_twice()) as canvas:
             for result in self._follow_plan(plan):
@@ -377,13 +377,10 @@ class SAM2VideoSegmenter:
 
         A frame comes twice if some objects reach it forwards and others backwards; no object comes twice.
         """
-        return self._follow_plan(self._plan(object_ids, start, stop))
+        return self._follow_plan(self.plan(object_ids=object_ids, start=start, stop=stop))
 
     def plan(self, *, object_ids: Sequence[int] | None = None, start: int = 0, stop: int | None = None) -> TrackingPlan:
         """What ``track_objects`` would do, for progress bars: which frames, in which order."""
-        return self._plan(object_ids, start, stop)
-
-    def _plan(self, object_ids: Sequence[int] | None, start: int, stop: int | None) -> TrackingPlan:
         chosen = self._chosen(object_ids)
         limits = range(self._check_frame(start), self.num_frames if stop is None else min(stop, self.num_frames))
         return plan_tracking({t.object_id: sorted(t.prompts) for t in chosen}, limits)

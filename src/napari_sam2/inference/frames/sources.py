@@ -235,14 +235,9 @@ def open_frames(
         return source
     stack = _open_source(source, level)
     check_dtype(stack.dtype)
-    shape = tuple(stack.array.shape)
-    if axes is not None:
-        letters = parse_axes(axes, shape)
-    else:
-        letters = guess_axes(shape, stack.dtype) if stack.axes is None else name_unnamed(stack.axes, shape)
     selection = select(
-        letters,
-        shape,
+        _letters(stack, axes),
+        tuple(stack.array.shape),
         frame_axis=frame_axis,
         fixed=fixed,
         channels=channels,
@@ -252,17 +247,22 @@ def open_frames(
         selection = replace(selection, is_rgb=False)
     rgb = parse_colours(colours, len(selection.channels))
     limits = parse_contrast(contrast, len(selection.channels), stack.dtype)
+    if limits is None and selection.is_rgb and stack.dtype == np.uint8:
+        limits = ((0.0, 255.0),) * 3
     sample: NDArray[np.generic] | None = None
     if limits is None:
-        if selection.is_rgb and stack.dtype == np.uint8:
-            limits = ((0.0, 255.0),) * 3
-        else:
-            sample = _sample(stack, selection)
-            limits = automatic_limits(sample, is_rgb=selection.is_rgb)
-    content_key = ""
-    if not stack.key.startswith(_FILE_KEYS):
-        content_key = _content_key(stack, selection, sample)
+        sample = _sample(stack, selection)
+        limits = automatic_limits(sample, is_rgb=selection.is_rgb)
+    content_key = "" if stack.key.startswith(_FILE_KEYS) else _content_key(stack, selection, sample)
     return Frames(stack, selection, limits, rgb, gamma=check_gamma(gamma), content_key=content_key)
+
+
+def _letters(stack: RawStack, axes: str | None) -> str:
+    """One letter per axis: as given, as the file says, or as the shape suggests."""
+    shape = tuple(stack.array.shape)
+    if axes is not None:
+        return parse_axes(axes, shape)
+    return guess_axes(shape, stack.dtype) if stack.axes is None else name_unnamed(stack.axes, shape)
 
 
 _FILE_KEYS = ("tiff:", "picture:", "folder:", "dask:")

@@ -1,0 +1,104 @@
+"""Options that travel together: a dataclass in a command's signature, single options on its command line."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, get_type_hints
+
+from napari_sam2.cli._options import (
+    AxesOption,
+    AxisOption,
+    ChannelsOption,
+    ContrastOption,
+    DeviceOption,
+    DtypeOption,
+    FixOption,
+    GammaOption,
+    LevelOption,
+    ModelOption,
+    open_input,
+)
+
+if TYPE_CHECKING:
+    from napari_sam2.inference.frames import Frames
+    from napari_sam2.network.sam2 import SAM2
+
+__all__ = ["InputOptions", "ModelOptions", "with_option_groups"]
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which network, where, and how precise."""
+
+    model: ModelOption = "sam2_micro"
+    device: DeviceOption = "auto"
+    dtype: DtypeOption = "auto"
+
+    def load(self) -> SAM2:
+        """The network, ready."""
+        from napari_sam2.checkpoints import load_model
+
+        return load_model(self.model, device=self.device, dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How a file is read, and how it is shown to the model."""
+
+    axes: AxesOption = None
+    axis: AxisOption = None
+    fix: FixOption = None
+    level: LevelOption = None
+    channels: ChannelsOption = None
+    contrast: ContrastOption = "auto"
+    gamma: GammaOption = 1.0
+
+    def open(self, path: Path) -> Frames:
+        """The file as frames; raises as `open_input` does."""
+        return open_input(
+            path,
+            axes=self.axes,
+            axis=self.axis,
+            fix=self.fix,
+            level=self.level,
+            channels=self.channels,
+            contrast=self.contrast,
+            gamma=self.gamma,
+        )
+
+
+def with_option_groups(command: Callable[P, None]) -> Callable[..., None]:
+    """Give a command one option for each field of the dataclasses among its parameters, in their place.
+
+    The annotations of the command's parameters must be there at run time, and groups need no default.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, type] = {}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        hint = hints[name]
+        if not (isinstance(hint, type) and is_dataclass(hint)):
+            parameters.append(parameter.replace(annotation=hint, kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        groups[name] = hint
+        types = get_type_hints(hint, include_extras=True)
+        parameters += [
+            inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=types[f.name])
+            for f in fields(hint)
+        ]
+
+    @functools.wraps(command)
+    def expanded(**given: object) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{f.name: given.pop(f.name) for f in fields(group)})
+        command(**given)  # type: ignore[arg-type,call-arg]  # the names of its own signature
+
+    expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+    return expanded

@@ -79,24 +79,29 @@ class OracleTracker:
         self._prompts.setdefault(object_id, {})[frame] = prompt
         return self._result(frame, (object_id,))
 
+    def remove_object(self, object_id: int) -> None:
+        del self._prompts[object_id]
+
     def track_frames(self, *, start: int, stop: int | None) -> Iterator[FrameResult]:
         limits = range(start, len(self.truth) if stop is None else stop)
         plan = plan_tracking({i: sorted(prompts) for i, prompts in self._prompts.items()}, limits)
         for step in (*plan.forwards, *plan.backwards):
+            ids = tuple(i for i in step.object_ids if i in self._prompts)
             if step.is_reported:
-                self.tracked_frames.append((step.frame, step.object_ids))
-                yield self._result(step.frame, step.object_ids)
+                self.tracked_frames.append((step.frame, ids))
+                yield self._result(step.frame, ids)
 
     def _result(self, frame: int, ids: tuple[int, ...]) -> FrameResult:
         prompted = tuple(frame in self._prompts[i] for i in ids)
-        masks = np.stack(
+        masks = np.array(
             [
                 self._prompts[i][frame].mask
                 if given
                 else (self.truth[frame] == self._true_id[i]) & (self._true_id[i] > 0)
                 for i, given in zip(ids, prompted, strict=True)
-            ]
-        )
+            ],
+            bool,
+        ).reshape(len(ids), *self.truth.shape[1:])
         scores = np.full(len(ids), self.iou_score, np.float32)
         return FrameResult(frame, ids, masks, scores, scores, np.where(masks, 5.0, -5.0).astype(np.float32), prompted)
 

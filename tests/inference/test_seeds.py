@@ -92,6 +92,20 @@ def test_bad_seeds_are_refused_before_any_tracking(labels, frames, message):
     assert tracker.tracked_frames == []
 
 
+@pytest.mark.parametrize(
+    ("over", "message"),
+    [
+        pytest.param({"give_up_after": 0}, "give_up_after=0", id="give-up"),
+        pytest.param({"min_score": -1}, "min_score=-1", id="score"),
+        pytest.param({"min_area_px": 0}, "min_area_px=0", id="area"),
+        pytest.param({"start": 5, "stop": 5}, "0 <= start < stop <= 12", id="no-frame"),
+    ],
+)
+def test_bad_values_are_refused(over, message):
+    with pytest.raises(PromptError, match=message):
+        track(moving_squares()[2], 2, **over)
+
+
 def test_small_labels_are_no_seeds():
     seeds = moving_squares()[2]
     seeds[0, 0] = 17
@@ -112,6 +126,36 @@ def test_groups_of_one_give_the_same_labels():
     labels = track(truth[3], 3, segmenter=tracker, memory_bytes=1).labels
     np.testing.assert_array_equal(labels, track(truth[3], 3).labels)
     assert {len(ids) for _, ids in tracker.tracked_frames} == {1}
+
+
+def test_objects_not_seen_for_long_are_given_up_in_that_direction_only():
+    truth, tracker = moving_squares(), OracleTracker(moving_squares())
+    labels, report = track(truth[3], 3, segmenter=tracker, give_up_after=2)
+    np.testing.assert_array_equal(labels, track(truth[3], 3).labels)
+    # object 3 is gone from frame 5 on: sought on 5 and 6, and on all frames backwards
+    assert [frame for frame, ids in tracker.tracked_frames if 3 in ids] == [3, 4, 5, 6, 2, 1, 0]
+    assert report.lost == {3: 4}
+
+
+def test_objects_seeded_on_several_frames_are_not_given_up():
+    truth = moving_squares()
+    truth[6:9][truth[6:9] == 1] = 0  # hidden for three frames
+    seeds = {3: truth[3], 11: np.where(truth[11] == 1, 1, 0)}
+    labels = track(seeds, truth=truth, give_up_after=1).labels
+    np.testing.assert_array_equal(labels == 1, truth == 1)
+
+
+def test_network_gives_up_objects_and_goes_on_with_the_others():
+    seeds = np.zeros((48, 64), np.uint8)
+    seeds[14:26, 12:22], seeds[26:34, 44:52] = 3, 8
+    tracked = segment_seeds(make_movie(5), seeds, 2, model=make_model(), min_score=1.0, give_up_after=1)
+    np.testing.assert_array_equal(tracked.labels[2], seeds)
+    assert not tracked.labels[[0, 1, 3, 4]].any()
+
+
+def test_groups_by_frame():
+    frames_of = {1: [0], 2: [4], 3: [0, 4], 4: [0]}
+    assert plan_groups(frames_of, 1, 10**6, one_frame_each=True) == [[1, 4], [2], [3]]
 
 
 def test_groups_hold_what_fits():

@@ -50,6 +50,10 @@ def propagate(
     ] = None,
     min_area: Annotated[int, typer.Option("--min-area", metavar="PIXELS", help="Smaller labels are no seeds.")] = 1,
     min_score: MinScoreOption = 0.0,
+    give_up: Annotated[
+        int | None,
+        typer.Option("--give-up", metavar="N", help="Seek an object no further after N frames without it: saves time."),
+    ] = None,
     model: ModelOption = "sam2_micro",
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -101,6 +105,7 @@ def propagate(
                 model=network,
                 min_area_px=min_area,
                 min_score=min_score,
+                give_up_after=give_up,
                 out=writer,
                 on_progress=bar,
                 should_stop=stop.is_set,

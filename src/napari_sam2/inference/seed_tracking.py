@@ -49,6 +49,9 @@ class ObjectTracker(Protocol):
     def add_prompt(self, frame: int, prompt: Prompt, *, object_id: int) -> FrameResult:
         """Prompt an object."""
 
+    def remove_object(self, object_id: int) -> None:
+        """Forget one object; also while its frames are tracked."""
+
     def track_frames(self, *, start: int, stop: int | None) -> Iterator[FrameResult]:
         """The frames from start to stop, each with logits."""
 
@@ -63,6 +66,9 @@ class TrackSettings:
         Tracked masks with a lower predicted IoU, 0 to 1, count as not seen.
     memory_bytes : int
         What the masks of the objects tracked at once may take.
+    give_up_after : int or None
+        An object not seen on so many frames in a row is sought no further in that direction; None: always sought.
+        Objects given on several frames are not given up.
 
     Raises
     ------
@@ -72,12 +78,17 @@ class TrackSettings:
 
     min_score: float = 0.0
     memory_bytes: int = 2**30
+    give_up_after: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_score <= 1:
             raise PromptError(f"min_score={self.min_score:g} was given; allowed is 0 to 1")
         if self.memory_bytes < 1:
             raise PromptError(f"memory_bytes={self.memory_bytes} was given; allowed are positive numbers")
+        if self.give_up_after is not None and self.give_up_after < 1:
+            raise PromptError(
+                f"give_up_after={self.give_up_after} was given; allowed are whole numbers from 1, or None"
+            )
 
 
 def track_seeds(
@@ -116,7 +127,8 @@ def track_seeds(
         False if a wish to stop came before the end.
     """
     _, h, w = segmenter.shape
-    groups = plan_groups(seeds.frames_of, h * w, settings.memory_bytes)
+    is_sorted = settings.give_up_after is not None
+    groups = plan_groups(seeds.frames_of, h * w, settings.memory_bytes, one_frame_each=is_sorted)
     plans = [plan_tracking({i: seeds.frames_of[i] for i in group}, limits) for group in groups]
     total = sum(plan.num_steps for plan in plans) + sum(len(frames) for frames in seeds.frames_of.values())
     contested = limits if len(groups) > 1 else plans[0].frames_met_twice()
@@ -124,7 +136,7 @@ def track_seeds(
     with LabelCanvas(labels, (h, w), contested) as canvas:
         for group in groups:
             segmenter.reset()
-            for _ in _steps(segmenter, seeds, group, limits, canvas, scores, settings.min_score):
+            for _ in _steps(segmenter, seeds, group, limits, canvas, scores, settings):
                 done += 1
                 if on_progress is not None:
                     on_progress("tracking", done, total)
@@ -142,9 +154,29 @@ def _steps(
     limits: range,
     canvas: LabelCanvas,
     scores: FoundScores,
-    min_score: float,
+    settings: TrackSettings,
 ) -> Iterator[None]:
     """Prompt a group, object by object, then track it, frame by frame."""
+    yield from _prompts(segmenter, seeds, group)
+    for number, stretch in enumerate(_stretches(seeds, group, limits, settings)):
+        if number:  # objects given up on the way forwards are sought backwards too
+            segmenter.reset()
+            for _ in _prompts(segmenter, seeds, group):
+                pass
+        missed = dict.fromkeys(group, 0)
+        for result in segmenter.track_frames(start=stretch.start, stop=stretch.stop):
+            seen = _without_doubtful(result, settings.min_score)
+            canvas.paint(seen)
+            scores.add(seen)
+            if settings.give_up_after is not None and all(len(seeds.frames_of[i]) == 1 for i in group):
+                for object_id, mask in zip(seen.object_ids, seen.masks, strict=True):
+                    missed[object_id] = 0 if mask.any() else missed[object_id] + 1
+                    if missed[object_id] == settings.give_up_after:
+                        segmenter.remove_object(object_id)
+            yield
+
+
+def _prompts(segmenter: ObjectTracker, seeds: Seeds, group: Sequence[int]) -> Iterator[None]:
     chosen = set(group)
     for frame in sorted({frame for i in group for frame in seeds.frames_of[i]}):
         plane = seeds.planes[frame]
@@ -152,11 +184,16 @@ def _steps(
             if object_id in chosen and frame in seeds.frames_of[object_id]:
                 segmenter.add_prompt(frame, Prompt(mask=plane == object_id), object_id=object_id)
                 yield
-    for result in segmenter.track_frames(start=limits.start, stop=limits.stop):
-        seen = _without_doubtful(result, min_score)
-        canvas.paint(seen)
-        scores.add(seen)
-        yield
+
+
+def _stretches(seeds: Seeds, group: Sequence[int], limits: range, settings: TrackSettings) -> list[range]:
+    """The frames to fill; in two directions one after the other where objects may be given up in each."""
+    frames = {tuple(seeds.frames_of[i]) for i in group}
+    if settings.give_up_after is None or len(frames) > 1 or len(next(iter(frames))) > 1:
+        return [limits]
+    (key,) = next(iter(frames))
+    both = (range(max(key, limits.start), limits.stop), range(limits.start, min(key, limits.stop)))
+    return [stretch for stretch in both if len(stretch)]
 
 
 def _without_doubtful(result: FrameResult, min_score: float) -> FrameResult:
@@ -170,17 +207,21 @@ def _without_doubtful(result: FrameResult, min_score: float) -> FrameResult:
     return replace(result, masks=masks, logits=logits)
 
 
-def plan_groups(frames_of: Mapping[int, Sequence[int]], num_pixels: int, memory_bytes: int) -> list[list[int]]:
+def plan_groups(
+    frames_of: Mapping[int, Sequence[int]], num_pixels: int, memory_bytes: int, *, one_frame_each: bool = False
+) -> list[list[int]]:
     """Objects in groups whose masks fit into ``memory_bytes``, each at least one object.
 
     Objects first drawn on the same frame stay together as far as possible: they go through the network in batches.
+    With ``one_frame_each`` only objects drawn on exactly the same frames are together.
     """
-    order = sorted(frames_of, key=lambda i: (frames_of[i][0], len(frames_of[i]), i))
+    order = sorted(frames_of, key=lambda i: (len(frames_of[i]) if one_frame_each else 0, *frames_of[i], i))
     groups: list[list[int]] = []
     held = memory_bytes + 1
     for object_id in order:
         needed = num_pixels * (_BYTES_PER_PIXEL + len(frames_of[object_id]))
-        if held + needed > memory_bytes:
+        is_other = one_frame_each and bool(groups) and list(frames_of[groups[-1][0]]) != list(frames_of[object_id])
+        if held + needed > memory_bytes or is_other:
             groups.append([])
             held = 0
         groups[-1].append(object_id)

@@ -38,6 +38,7 @@ def segment_seeds(
     stop: int | None = None,
     min_area_px: int = 1,
     min_score: float = 0.0,
+    give_up_after: int | None = None,
     out: LabelStack | None = None,
     memory_bytes: int = 2**30,
     on_progress: StageProgress | None = None,
@@ -68,6 +69,9 @@ def segment_seeds(
         Labels with fewer pixels on a frame are no seeds there.
     min_score : float, default 0.0
         A tracked mask with a lower predicted IoU, 0 to 1, counts as not seen. Seeds always stay.
+    give_up_after : int, optional
+        An object not seen on so many frames in a row is sought no further in that direction, which saves most of the
+        time where objects are much shorter than the stack. Objects with seeds on several frames are not given up.
     out : array, optional
         (T, H, W) of zeros with item assignment by frame, such as a zarr array, to write into. Default: a new array.
     memory_bytes : int, default 1 GiB
@@ -98,7 +102,7 @@ def segment_seeds(
     source = open_frames(stack)  # type: ignore[arg-type]
     seeds = read_seeds(labels, frames, source.shape, min_area_px=min_area_px)
     limits = _limits(start, stop, len(source))
-    settings = TrackSettings(min_score, memory_bytes)
+    settings = TrackSettings(min_score, memory_bytes, give_up_after)
     tracker = SAM2VideoSegmenter(model) if segmenter is None else segmenter
     tracker.set_video(source)
     target = np.zeros(source.shape, np.int32) if out is None else out

@@ -250,9 +250,9 @@ def filter_proposals(proposals: Proposals, options: MaskGeneratorOptions) -> lis
         chosen, runs, boxes_xyxy = _clean(runs, boxes_xyxy, proposals.hw, options)
         survivors = survivors[chosen]
     if options.max_overlap < 1:
-        areas = np.array([rle_area(run) for run in runs], np.float32)
-        scores = proposals.predicted_iou[survivors] * proposals.stability[survivors] * areas**_FAVOUR_OF_WHOLES
-        visible = _not_covered(runs, scores, proposals.hw, options.max_overlap)
+        sizes = np.array([rle_area(run) for run in runs], np.float32)
+        quality = proposals.predicted_iou[survivors] * proposals.stability[survivors] * sizes**_FAVOUR_OF_WHOLES
+        visible = _not_covered(runs, quality, proposals.hw, options.max_overlap)
         survivors, runs, boxes_xyxy = survivors[visible], [runs[i] for i in visible], boxes_xyxy[visible]
     return [
         _record(proposals, int(index), run, box, options.output_mode)

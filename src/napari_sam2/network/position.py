@@ -78,7 +78,7 @@ class RandomPosition(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RandomPosition:
         exact = self.positional_encoding_gaussian_matrix
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         moved = self.positional_encoding_gaussian_matrix
         if moved.dtype.itemsize < exact.dtype.itemsize and not exact.is_meta:
             self.positional_encoding_gaussian_matrix = exact.to(moved.device)

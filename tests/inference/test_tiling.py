@@ -5,6 +5,7 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 import pytest
+import tifffile
 import zarr
 
 from factories import make_model
@@ -220,3 +221,17 @@ def test_frames_of_lazy_arrays_are_read_in_parts():
     found = segment_tiled(FrameRegions(frames), tile=64, overlap=16, finder=ComponentFinder())
     assert source.largest_read == 64 * 64
     assert average_precision(labels, found, [1.0]).at(1.0).average_precision == 1
+
+
+@pytest.mark.parametrize("is_open", [True, False], ids=["frames", "path"])
+def test_a_file_is_segmented(tmp_path, is_open):
+    labels = blobs()
+    tifffile.imwrite(tmp_path / "slide.tif", picture(labels))
+    image = open_frames(tmp_path / "slide.tif") if is_open else tmp_path / "slide.tif"
+    found = segment_tiled(image, tile=64, overlap=16, finder=ComponentFinder())
+    assert average_precision(labels, found, [1.0]).at(1.0).average_precision == 1
+
+
+def test_a_stack_is_refused():
+    with pytest.raises(FrameError, match="segment_stack"):
+        segment_tiled(open_frames(np.ones((3, 20, 20))), finder=ComponentFinder())

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2.inference.automatic_labels import KeepRecords, MaskFinder, automatic_labels
+from napari_sam2.inference.frames import Frames, open_frames
 from napari_sam2.inference.linking import PlaneOverlaps, label_areas
 from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
 from napari_sam2.inference.seed_tracking import StageProgress, StopWish
-from napari_sam2.inference.tile_grid import ArrayRegions, Regions, Tile, tile_grid
+from napari_sam2.inference.tile_grid import ArrayRegions, FrameRegions, Regions, Tile, tile_grid
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from napari_sam2.inference.frames import Contrast
@@ -38,7 +38,7 @@ class LabelImage(Protocol):
 
 
 def segment_tiled(
-    image: LazyArray | Regions,
+    image: LazyArray | Frames | Regions | str | Path,
     *,
     model: SAM2 | str | Path | None = None,
     tile: int = 768,
@@ -58,8 +58,9 @@ def segment_tiled(
 
     Parameters
     ----------
-    image : (H, W) or (H, W, C) numpy, dask or zarr array
-        The picture, of any real type; or `FrameRegions` of a frame from `open_frames`.
+    image : (H, W) or (H, W, C) numpy, dask or zarr array, path or Frames
+        The picture, of any real type; a file of one picture, or what `open_frames` made of it. Of a TIFF file a whole
+        plane is read for a moment.
     model : SAM2, str, Path or None
         A network, or a name or path for `load_model`; None is the bundled model.
     tile : int, default 768
@@ -74,7 +75,8 @@ def segment_tiled(
     min_iou : float, default 0.5
         Two objects with at least this IoU, where both tiles look, are one.
     contrast : "auto", "dtype", (low, high) or one pair per channel, default "auto"
-        One rule for the whole picture, as in `open_frames`; "auto" looks at up to 16 parts of it.
+        One rule for the whole picture, as in `open_frames`; "auto" looks at up to 16 parts of it. Frames that are
+        open already have theirs.
     out : array, optional
         (H, W) of zeros to write into, such as a zarr array of int32. Default: a new array.
     on_progress : callable, optional
@@ -97,7 +99,7 @@ def segment_tiled(
     if not 0 < min_iou <= 1:
         raise PromptError(f"min_iou={min_iou!r} was given; allowed are numbers above 0 and up to 1")
     tiles = tile_grid((1, 1), tile, overlap)  # refuse bad numbers before anything is read
-    regions = image if isinstance(image, Regions) else ArrayRegions(image, tile, contrast)
+    regions = _as_regions(image, tile, contrast)
     tiles = tile_grid(regions.hw, tile, overlap)
     target: LabelImage = np.zeros(regions.hw, np.int32) if out is None else out
     given = getattr(target, "shape", regions.hw)
@@ -115,6 +117,18 @@ def segment_tiled(
         seams.add(part, found)
     seams.renumber(tiles)
     return target  # type: ignore[return-value]  # what came as out goes back
+
+
+def _as_regions(image: LazyArray | Frames | Regions | str | Path, tile: int, contrast: Contrast) -> Regions:
+    if isinstance(image, Regions):
+        return image
+    if isinstance(image, str | Path):
+        image = open_frames(image, contrast=contrast)
+    if not isinstance(image, Frames):
+        return ArrayRegions(image, tile, contrast)
+    if len(image) != 1:
+        raise FrameError(f"{len(image)} frames were given; give one picture, or use segment_stack for a stack")
+    return FrameRegions(image)
 
 
 class _Seams:

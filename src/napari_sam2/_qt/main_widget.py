@@ -21,9 +21,10 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_sam2._errors import NapariSAM2Error
+from napari_sam2._qt.advanced_section import AdvancedSection
 from napari_sam2._qt.dispatch import QtDelivery
 from napari_sam2._qt.keys import KeyBindings
-from napari_sam2._qt.model_section import AdvancedSection, ModelSection
+from napari_sam2._qt.model_section import ModelSection
 from napari_sam2._qt.objects_section import ObjectsSection
 from napari_sam2._qt.propagate_section import PropagateSection
 from napari_sam2._qt.review_section import ReviewSection

@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 
 __all__ = ["ObjectsSection"]
 
-_COLUMNS = ("#", "name", "prompts", "done", "score", "lock", "show")
+_COLUMNS = ("#", "name", "said", "done", "IoU", "lock", "show")
+_HEADER_TIPS = (
+    "Number: the object's value in the labels",
+    "Name (double-click to change, F2)",
+    "Clicks, boxes and masks given",
+    "Frames that have a mask; in brackets those out of date since a prompt changed",
+    "Mean predicted agreement of its masks with the object, 0 to 1",
+    "Verified frames: nothing changes there any more",
+    "Whether it is shown",
+)
 _ID, _NAME, _PROMPTS, _DONE, _SCORE, _LOCK, _SHOW = range(7)
 _REFRESH_MS = 150
 _TOOLS: tuple[tuple[Tool, str, str], ...] = (
@@ -115,6 +124,8 @@ class ObjectsSection(QWidget):
         table = QTableWidget(0, len(_COLUMNS))
         table.setObjectName("objects_table")
         table.setHorizontalHeaderLabels(list(_COLUMNS))
+        for column, tip in enumerate(_HEADER_TIPS):
+            table.horizontalHeaderItem(column).setToolTip(tip)
         table.verticalHeader().setVisible(False)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import colorsys
 import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.colormaps import DirectLabelColormap, label_colormap
+from napari.utils.colormaps import DirectLabelColormap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["label_colours", "object_colour", "painted_planes"]
 
 QUIET = 0.55  # opacity of objects that are not the current one
-_PALETTE = label_colormap(64, seed=0.42)
+_GOLDEN = 0.618034  # of the colour circle from one object to the next: neighbours in number differ most
 
 
 def object_colour(object_id: int) -> NDArray[np.float32]:
     """RGBA of an object, the same in every session."""
-    colour: NDArray[np.float32] = np.asarray(_PALETTE.map(np.array([(object_id - 1) % 63 + 1])))[0].astype(np.float32)
-    return colour
+    hue = (0.55 + (object_id - 1) * _GOLDEN) % 1.0
+    saturation = (0.75, 0.5, 0.95)[(object_id - 1) // 8 % 3]
+    return np.array((*colorsys.hsv_to_rgb(hue, saturation, 1.0), 1.0), np.float32)
 
 
 def label_colours(objects: Iterable[SessionObject], current: int | None) -> DirectLabelColormap:

@@ -23,6 +23,7 @@ from napari_sam2.session.model_names import model_name
 from napari_sam2.session.operations import replayable
 from napari_sam2.session.planes import ArrayPlanes, automatic_channel
 from napari_sam2.session.planning import ObjectPlan, anchors_of, neighbours, plan_steps
+from napari_sam2.session.preloading import preload_torch
 from napari_sam2.session.propagation import PropagationHandle, TrackedPlane, pack_result
 from napari_sam2.session.records import ObjectMask, PromptEntry, SessionObject
 from napari_sam2.session.settings import ModelState, SessionSettings
@@ -671,6 +672,7 @@ class Session:
         if self._engine is None or self._engine_model != model:
             self._set_model_state(ModelState("loading"))
             try:
+                preload_torch()
                 from napari_sam2.session.loading import make_engine
 
                 self._engine = None

@@ -199,6 +199,7 @@ class SessionStore:
         boxes: dict[int, Box] = {}
         by_plane: dict[int, dict[int, tuple[ObjectMask | None, ObjectMask | None]]] = {}
         for edit in edits:
+            self._count(edit)
             if edit.table == "masks":
                 object_id, plane = edit.key  # type: ignore[misc]
                 self._index(object_id, plane, is_there=edit.after is not None)

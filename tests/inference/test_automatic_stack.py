@@ -209,6 +209,13 @@ class TestJoiner:
         assert joiner.seed_frames == {1: [0, 4]}
         assert set(np.unique(labels)) == {0, 1}
 
+    def test_objects_that_a_track_ran_over_are_not_its_pieces(self):
+        labels, joiner = self.join(self.track(0, 20), self.track(0, 8) + self.track(10, 18, 2))
+        assert joiner.seed_frames == {1: [0], 2: [4], 3: [4]}
+        assert (labels[:3] == 1).all()
+        assert (labels[3:, :, :8] == 2).all()
+        assert (labels[3:, :, 10:18] == 3).all()
+
     def test_track_over_several_objects_is_left_out(self):
         two = self.track(0, 8) + self.track(9, 17, 2)
         labels, joiner = self.join(two, self.track(0, 17))

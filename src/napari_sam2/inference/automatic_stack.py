@@ -77,7 +77,8 @@ def segment_stack(
     min_iou : float, default 0.5
         Tracks with at least this IoU over their common frames are one object.
     min_containment : float, default 0.8
-        A track of which at least this part lies inside one object, on common frames, is a piece of that object.
+        A track of which at least this part lies inside one object, on common frames, is a piece of that object; an
+        object that holds several such tracks and is like none of the key frame's has run over them, and they are new.
     min_score : float, default 0.0
         A tracked mask with a lower predicted IoU, 0 to 1, counts as not seen.
     extend : bool, default True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,8 @@ class JoinRules:
     min_iou : float
         IoU over their common frames, above 0 and up to 1.
     min_containment : float
-        Part of the new track, on common frames, that lies in one object: it is a piece of that object.
+        Part of the new track, on common frames, that lies in one object: it is a piece of that object, unless the
+        object holds several such tracks and is like none: then it has run over them.
     max_claimed : float
         A new track of which more than this part belongs to several objects already is left out.
 
@@ -95,12 +97,13 @@ class TrackletJoiner:
         for frame in window:
             compared.add(np.asarray(self.labels[frame]), tracklets[frame])
         areas = compared.areas()[1]
+        num_before = self._next_id
         object_of = self._objects_of(areas, compared)
-        for track, object_id in object_of.items():
+        self.num_joined += sum(object_id < num_before for object_id in object_of.values())
+        for object_id in object_of.values():
             self.seed_frames.setdefault(object_id, [])
             if key not in self.seed_frames[object_id]:
                 self.seed_frames[object_id].append(key)
-            self.num_joined += track in self._joined
         lookup = np.zeros(max(areas, default=0) + 1, np.int32)
         for track, object_id in object_of.items():
             lookup[track] = object_id
@@ -121,12 +124,17 @@ class TrackletJoiner:
             match.second: match.first
             for match in best_matches(pairs.first_ids, pairs.second_ids, pairs.iou, self.rules.min_iou)
         }
-        for track, object_id in _contained(pairs, self.rules.min_containment).items():
-            object_of.setdefault(track, object_id)
-        self._joined = frozenset(object_of)
+        contained = {t: i for t, i in _contained(pairs, self.rules.min_containment).items() if t not in object_of}
+        # an object that nothing here is like and that holds several tracks has run over them: they are not its pieces
+        held = Counter(contained.values())
+        overrun = {i for i, count in held.items() if count > 1} - set(object_of.values())
+        object_of |= {track: object_id for track, object_id in contained.items() if object_id not in overrun}
         claimed = dict.fromkeys(areas, 0)
-        for track, shared in zip(pairs.second_ids.tolist(), pairs.intersection.tolist(), strict=True):
-            claimed[track] += shared
+        for object_id, track, shared in zip(
+            pairs.first_ids.tolist(), pairs.second_ids.tolist(), pairs.intersection.tolist(), strict=True
+        ):
+            if object_id not in overrun:
+                claimed[track] += shared
         for track, area in areas.items():
             if track not in object_of and claimed[track] <= self.rules.max_claimed * area:
                 object_of[track] = self._next_id

@@ -74,7 +74,6 @@ class TrackletJoiner:
         self.num_joined = 0
         self._next_id = 1
         self._last_key: int | None = None
-        self._painted: set[int] = set()
 
     def join(self, tracklets: LabelStack, window: range, key: int) -> dict[int, int]:
         """Add the tracks of a key frame.

@@ -1,0 +1,217 @@
+"""Settings that most people never need: device and precision, contrast, channels, overlap, when an object is lost."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, get_args
+
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSpinBox, QWidget
+
+from napari_sam2._errors import NapariSAM2Error
+from napari_sam2._qt.connections import Connections
+from napari_sam2._qt.layout import button, column, combo, line, named, row, show_error
+from napari_sam2.session.settings import SessionSettings
+from napari_sam2.session.store import OverlapRule
+
+if TYPE_CHECKING:
+    from napari_sam2._viewer.binding import ViewerBinding
+
+__all__ = ["AdvancedSection"]
+
+_DEVICES = ("auto", "cpu", "cuda", "mps")
+_PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+_OVERLAPS = {
+    "keep": "keep what is there",
+    "overwrite": "overwrite what is there",
+    "highest score": "the higher score wins",
+}
+assert tuple(_OVERLAPS) == get_args(OverlapRule)
+
+
+class AdvancedSection(QWidget):
+    """Settings of the session that is followed, or of the next one.
+
+    Attributes
+    ----------
+    channels_changed : Signal
+        Emitted with whether visible channels are to be mixed; that takes a new session.
+    """
+
+    channels_changed = Signal(bool)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("sam2_advanced_section")
+        self._binding: ViewerBinding | None = None
+        self._connections = Connections(self)
+        self._is_filling = False
+        self._make_controls()
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setSpacing(4)
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for text, control in (
+            ("Device", self.device),
+            ("Precision", self.precision),
+            ("Overlap", self.overlap),
+            ("Lost after", self.lost_after),
+            ("CPU threads", self.threads),
+        ):
+            form.addRow(text, control)
+        layout = column(self)
+        layout.addLayout(row(self.contrast))
+        layout.addWidget(self.contrast_button)
+        layout.addWidget(self.mix_channels)
+        layout.addLayout(form)
+        layout.addWidget(self.message)
+        self.message.hide()
+        self._show_settings(SessionSettings())
+        self._show_contrast()
+
+    def _make_controls(self) -> None:
+        self.contrast = line(
+            "sam2_contrast",
+            "The values that the model sees as black and as white, kept for the "
+            "whole session so that moving the sliders changes no result.",
+        )
+        self.contrast_button = button(
+            "Use current contrast",
+            "sam2_use_contrast",
+            "From now on the model sees the image as it is displayed now. Masks stay.",
+            self.use_current_contrast,
+        )
+        self.mix_channels = named(
+            QCheckBox("Mix visible channels"),
+            "sam2_mix_channels",
+            "Show the model all visible images of the same shape together, in their colours. Starts a new session.",
+        )
+        self.mix_channels.toggled.connect(self.channels_changed)
+        self.device = combo("sam2_device", "Where the model computes. auto takes a GPU if there is one.")
+        self.precision = combo("sam2_precision", "Numbers that the model computes with. auto suits the device.")
+        self.overlap = combo("sam2_overlap", "What a new mask does where it meets another object.")
+        for box, values in ((self.device, _DEVICES), (self.precision, _PRECISIONS)):
+            for value in values:
+                box.addItem(value, value)
+        for value, text in _OVERLAPS.items():
+            self.overlap.addItem(text, value)
+        self.lost_after = named(
+            QSpinBox(),
+            "sam2_lost_after",
+            "Tracking ends for an object that was absent on so many frames in a row. 0: it is sought to the end.",
+        )
+        self.lost_after.setRange(0, 9999)
+        self.lost_after.setSpecialValueText("never")
+        self.lost_after.setSuffix(" frames")
+        self.threads = named(
+            QSpinBox(), "sam2_threads", "CPU cores that the model uses. auto leaves one to the window."
+        )
+        self.threads.setRange(0, os.cpu_count() or 1)
+        self.threads.setSpecialValueText("auto")
+        for spin in (self.lost_after, self.threads):
+            spin.setKeyboardTracking(False)
+        self.message = line("sam2_advanced_message", "What went wrong with a setting.")
+        self.device.activated.connect(self._on_hardware)
+        self.precision.activated.connect(self._on_hardware)
+        self.threads.valueChanged.connect(self._on_hardware)
+        self.overlap.activated.connect(self._on_overlap)
+        self.lost_after.valueChanged.connect(self._on_lost_after)
+
+    # ------------------------------------------------------------------ values
+    @property
+    def mixes_channels(self) -> bool:
+        """Whether visible channels are shown to the model together."""
+        return self.mix_channels.isChecked()
+
+    def settings(self) -> SessionSettings:
+        """For the next session."""
+        return SessionSettings(
+            overlap=self.overlap.currentData(),
+            lost_after=self.lost_after.value() or None,
+            device=self.device.currentData(),
+            dtype=self.precision.currentData(),
+            threads=self.threads.value() or None,
+        )
+
+    def set_device(self, device: str) -> None:
+        """Begin with another device, such as that of napari's preferences."""
+        _choose(self.device, device)
+        self._on_hardware()
+
+    def set_binding(self, binding: ViewerBinding | None) -> None:
+        """Follow a session, or none."""
+        self._connections.clear()
+        self._binding = binding
+        self.message.hide()
+        if binding is not None:
+            self._connections.connect(binding.session.changed, self._on_session_changed)
+            self._connections.connect(binding.said, self._on_said)
+            self._show_settings(binding.session.settings)
+        self._show_contrast()
+
+    # ------------------------------------------------------------------ user -> session
+    def use_current_contrast(self) -> None:
+        """Show the model the image as it is displayed now."""
+        if self._binding is not None:
+            self._binding.use_current_contrast()
+            self._show_contrast()
+
+    def _on_hardware(self, _value: Any = None) -> None:
+        if self._binding is not None and not self._is_filling:
+            given = self.settings()
+            threads = given.threads or max(1, (os.cpu_count() or 1) - 1)
+            self._binding.session.set_hardware(device=given.device, dtype=given.dtype, threads=threads)
+
+    def _on_overlap(self, _index: int) -> None:
+        if self._binding is not None and not self._is_filling:
+            self._try(self._binding.session.set_overlap, self.overlap.currentData())
+
+    def _on_lost_after(self, value: int) -> None:
+        if self._binding is not None and not self._is_filling:
+            self._try(self._binding.session.set_lost_after, value or None)
+
+    def _try(self, call: Any, value: Any) -> None:
+        self.message.hide()
+        try:
+            call(value)
+        except NapariSAM2Error as error:
+            show_error(self.message, error)
+
+    # ------------------------------------------------------------------ session -> user
+    def _on_session_changed(self, delta: Any) -> None:
+        if self._binding is not None and any(edit.table == "settings" for edit in delta.edits):
+            self._show_settings(self._binding.session.settings)
+            self._show_contrast()
+
+    def _on_said(self, _text: str, _is_error: bool) -> None:
+        self._show_contrast()
+
+    def _show_settings(self, settings: SessionSettings) -> None:
+        self._is_filling = True
+        _choose(self.device, settings.device)
+        _choose(self.precision, settings.dtype)
+        _choose(self.overlap, settings.overlap)
+        self.lost_after.setValue(settings.lost_after or 0)
+        automatic = settings.threads in (None, max(1, (os.cpu_count() or 1) - 1))
+        self.threads.setValue(0 if automatic else settings.threads or 0)
+        self._is_filling = False
+
+    def _show_contrast(self) -> None:
+        has = self._binding is not None
+        self.contrast.setText(f"contrast {self._binding.contrast}" if self._binding is not None else "contrast: none")
+        self.contrast_button.setEnabled(has)
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 the name is Qt's
+        """Let go of the session."""
+        self.set_binding(None)
+        super().closeEvent(event)
+
+
+def _choose(box: QComboBox, value: str) -> None:
+    index = box.findData(value)
+    if index < 0:
+        box.addItem(value, value)
+        index = box.count() - 1
+    box.setCurrentIndex(index)

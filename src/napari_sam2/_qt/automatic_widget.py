@@ -1,0 +1,364 @@
+"""The dock widget that segments without a click: everything on a frame or in a stack, and labels of others tracked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QProgressBar, QSizePolicy, QSpinBox, QWidget
+
+from napari_sam2._errors import NapariSAM2Error
+from napari_sam2._qt.automatic_work import Filters, Found, Searcher, Tracked
+from napari_sam2._qt.background import BackgroundTask, TaskContext
+from napari_sam2._qt.layer_combo import LayerCombo
+from napari_sam2._qt.layout import button, column, combo, line, named, row, show_error
+from napari_sam2._qt.model_chooser import ModelChooser
+from napari_sam2._viewer.layer_frames import ShownImage, labels_of_plane, open_image
+from napari_sam2.session.label_storage import allocate_labels
+
+if TYPE_CHECKING:
+    import napari
+
+__all__ = ["AutomaticWidget"]
+
+_FILTER_MS = 150
+_AUTO = -0.01  # of thresholds: what suits the model
+
+
+class AutomaticWidget(QWidget):
+    """Everything on the frame shown, or in the whole stack, as a Labels layer.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer or ViewerModel
+        Whose images are segmented.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("sam2_automatic")
+        self.viewer = viewer
+        self.found: Found | None = None
+        self._searcher = Searcher()
+        self._image: Any = None
+        self._shown: ShownImage | None = None
+        self._result: Any = None
+        self._result_of: Any = None
+        self._task = BackgroundTask(self, "napari-sam2 everything")
+        self._filter_task = BackgroundTask(self, "napari-sam2 filter")
+        self._filter_timer = QTimer(self)
+        self._filter_timer.setSingleShot(True)
+        self._filter_timer.setInterval(_FILTER_MS)
+        self._make_controls()
+        self._arrange()
+        self._filter_timer.timeout.connect(self._filter_again)
+        self._task.progressed.connect(self._show_progress)
+        self._task.succeeded.connect(self._take_result)
+        self._task.failed.connect(self._show_failure)
+        self._task.ended.connect(self._show_state)
+        self._filter_task.succeeded.connect(self._take_filtered)
+        self._filter_task.failed.connect(self._show_failure)
+        self._on_image(self.image.layer)
+        self._show_state()
+
+    # ------------------------------------------------------------------ parts
+    def _make_controls(self) -> None:
+        self.image = LayerCombo(self.viewer, "Image", "sam2_auto_image", "The image to segment, as displayed.")
+        self.image.layer_changed.connect(self._on_image)
+        self.model = ModelChooser()
+        self.model.combo.setObjectName("sam2_auto_model")
+        self.scope = combo("sam2_auto_scope", "The frame shown, or all frames with objects followed through them.")
+        self.scope.addItem("the frame shown", "frame")
+        self.scope.addItem("the whole stack", "stack")
+        self.scope.currentIndexChanged.connect(self._show_state)
+        self.every = named(
+            QSpinBox(),
+            "sam2_auto_every",
+            "Everything is searched on every so manyth frame, and "
+            "followed to the frames between. An object that is on none of them is not found.",
+        )
+        self.every.setRange(1, 999)
+        self.every.setValue(10)
+        self.every.setSuffix(" frames")
+        self.min_iou = self._share("sam2_auto_iou", "Masks with a lower predicted IoU are left out.")
+        self.min_stability = self._share(
+            "sam2_auto_stability", "Masks whose outline depends more on the threshold are left out."
+        )
+        self.min_area = self._area("sam2_auto_min_area", "Smaller objects are left out.")
+        self.max_area = self._area("sam2_auto_max_area", "Larger objects are left out; 0 keeps all.")
+        self.max_area.setSpecialValueText("any")
+        self.exclude_border = named(
+            QCheckBox("Leave out objects that are cut off"),
+            "sam2_auto_border",
+            "Objects that touch a side of the image are left out.",
+        )
+        for spin in (self.min_iou, self.min_stability, self.min_area, self.max_area):
+            spin.valueChanged.connect(self._on_filter)
+        self.exclude_border.toggled.connect(self._on_filter)
+        self.start_button = button(
+            "Segment everything", "sam2_auto_start", "Search in the background; the window stays usable.", self.segment
+        )
+        self.cancel_button = button(
+            "Cancel", "sam2_auto_cancel", "End now; of a stack, what is finished is kept.", self.cancel
+        )
+        self.progress = named(QProgressBar(), "sam2_auto_progress", "How far it is.")
+        self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.state = line("sam2_auto_state", "What happens just now, and what came of it.")
+        self.seeds = LayerCombo(
+            self.viewer,
+            "Labels",
+            "sam2_auto_seeds",
+            "Labels of the frame shown, such as those found here, or of Cellpose.",
+        )
+        self.seeds.layer_changed.connect(lambda _layer: self._show_state())
+        self.track_button = button(
+            "Track these labels",
+            "sam2_auto_track",
+            "Follow the labels of the frame shown both ways through the stack; numbers are kept.",
+            self.track,
+        )
+
+    def _share(self, name: str, tip: str) -> QDoubleSpinBox:
+        spin = named(QDoubleSpinBox(), name, f"{tip} auto: what suits the model.")
+        spin.setRange(_AUTO, 1.0)
+        spin.setSingleStep(0.01)
+        spin.setSpecialValueText("auto")
+        spin.setValue(_AUTO)
+        return spin
+
+    @staticmethod
+    def _area(name: str, tip: str) -> QDoubleSpinBox:
+        spin = named(QDoubleSpinBox(), name, tip)
+        spin.setRange(0.0, 1e9)
+        spin.setDecimals(2)
+        return spin
+
+    def _arrange(self) -> None:
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setSpacing(4)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for text, control in (
+            ("Image", self.image),
+            ("Model", self.model),
+            ("Segment", self.scope),
+            ("Search every", self.every),
+            ("IoU at least", self.min_iou),
+            ("Stability", self.min_stability),
+            ("Area from", self.min_area),
+            ("Area up to", self.max_area),
+        ):
+            form.addRow(text, control)
+        self._form = form
+        layout = column(self)
+        layout.setContentsMargins(6, 4, 6, 4)
+        layout.addLayout(form)
+        layout.addWidget(self.exclude_border)
+        layout.addLayout(row(self.start_button, self.cancel_button))
+        layout.addWidget(self.progress)
+        layout.addWidget(self.state)
+        seeds = QFormLayout()
+        seeds.setContentsMargins(0, 0, 0, 0)
+        seeds.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        seeds.addRow("Labels", self.seeds)
+        layout.addLayout(seeds)
+        layout.addWidget(self.track_button)
+        layout.addStretch(1)
+
+    # ------------------------------------------------------------------ showing
+    @property
+    def is_running(self) -> bool:
+        """Whether something is searched, tracked or filtered."""
+        return self._task.is_running or self._filter_task.is_running or self._filter_timer.isActive()
+
+    def _on_image(self, layer: Any) -> None:
+        self.found = None
+        unit = "px"
+        if layer is not None:
+            try:
+                unit = open_image(layer).pixel_size.unit
+            except NapariSAM2Error as error:
+                show_error(self.state, error)
+        for spin in (self.min_area, self.max_area):
+            spin.setSuffix(f" {unit}²")
+        self._show_state()
+
+    def _show_state(self, _index: int = 0) -> None:
+        runs = self._task.is_running
+        layer = self.image.layer
+        is_stack = layer is not None and layer.ndim > 2
+        if not is_stack and self.scope.currentIndex() != 0:
+            self.scope.setCurrentIndex(0)
+        self.scope.setEnabled(is_stack)
+        self._form.setRowVisible(self.every, self.scope.currentData() == "stack")
+        self.start_button.setEnabled(not runs and layer is not None)
+        self.cancel_button.setEnabled(runs and not self._task.is_stopping)
+        self.track_button.setEnabled(not runs and is_stack and self.seeds.layer is not None)
+        self.progress.setVisible(runs)
+
+    def _show_progress(self, said: tuple[str, int, int]) -> None:
+        stage, done, total = said
+        self.progress.setMaximum(max(1, total))
+        self.progress.setValue(done)
+        if not self._task.is_stopping:
+            self.state.setText(stage)
+
+    def _show_failure(self, error: Exception) -> None:
+        show_error(self.state, error)
+
+    # ------------------------------------------------------------------ running
+    def _filters(self, shown: ShownImage) -> Filters:
+        size = shown.pixel_size
+        low, high = self.min_area.value(), self.max_area.value()
+        return Filters(
+            min_iou=self.min_iou.value() if self.min_iou.value() >= 0 else None,
+            min_stability=self.min_stability.value() if self.min_stability.value() >= 0 else None,
+            min_area=low,
+            max_area=max(low, high) if high else float("inf"),
+            pixel_size=(size.height, size.width),
+            exclude_border=self.exclude_border.isChecked(),
+        )
+
+    def _begin(self) -> tuple[ShownImage, int] | None:
+        """The image as displayed and the plane shown."""
+        layer = self.image.layer
+        if layer is None:
+            show_error(self.state, "there is no image; open one first")
+            return None
+        if self._task.is_running:
+            return None
+        try:
+            shown = open_image(layer)
+        except NapariSAM2Error as error:
+            show_error(self.state, error)
+            return None
+        self._image, self._shown = layer, shown
+        return shown, shown.plane_at(layer, self.viewer.dims.point)
+
+    def segment(self) -> None:
+        """Search everything, on the frame shown or in the whole stack."""
+        begun = self._begin()
+        if begun is None:
+            return
+        shown, plane = begun
+        filters, name, every = self._filters(shown), self.model.chosen, self.every.value()
+        self.found = None
+        searcher = self._searcher
+        if self.scope.currentData() == "stack" and shown.geometry.ndim > 2:
+            clip = shown.geometry.clip_range(plane)
+
+            def work(context: TaskContext) -> Any:
+                return searcher.search_stack(name, shown.planes, clip, every, filters, context)
+
+        else:
+
+            def work(context: TaskContext) -> Any:
+                return searcher.search_plane(name, shown.planes, plane, filters, context)
+
+        self._start(work)
+
+    def track(self) -> None:
+        """Follow the chosen labels of the frame shown through the stack."""
+        begun = self._begin()
+        seeds = self.seeds.layer
+        if begun is None or seeds is None:
+            return
+        shown, plane = begun
+        try:
+            labels = labels_of_plane(seeds, shown.geometry, plane)
+        except NapariSAM2Error as error:
+            show_error(self.state, error)
+            return
+        name, clip, searcher = self.model.chosen, shown.geometry.clip_range(plane), self._searcher
+        self._start(lambda context: searcher.track(name, shown.planes, clip, plane, labels, context))
+
+    def _start(self, work: Any) -> None:
+        self._filter_timer.stop()
+        self._task.start(work)
+        self.progress.setMaximum(0)
+        self.state.setText("loading the model...")
+        self._show_state()
+
+    def cancel(self) -> None:
+        """End what runs."""
+        self._task.stop()
+        if self._task.is_running:
+            self.state.setText("stopping...")
+        self._show_state()
+
+    # ------------------------------------------------------------------ results
+    def _take_result(self, result: Found | Tracked | None) -> None:
+        shown = self._shown
+        if result is None or shown is None:
+            self.state.setText("cancelled")
+            return
+        if isinstance(result, Found):
+            self.found = result
+            self._show_labels(shown, {result.plane: result.labels})
+            self.state.setText(_describe(result))
+            return
+        planes = {plane: result.labels[frame] for frame, plane in enumerate(result.clip)}
+        self._show_labels(shown, planes, keep=False, suffix=result.suffix)
+        self.state.setText(result.text)
+
+    def _show_labels(
+        self, shown: ShownImage, planes: dict[int, Any], *, keep: bool = True, suffix: str = "everything"
+    ) -> None:
+        """Write planes into the Labels layer of the image; a frame that is searched again replaces its own labels."""
+        layer, geometry = self._result, shown.geometry
+        is_there = layer is not None and layer in self.viewer.layers and self._result_of == self._image
+        if not (keep and is_there and tuple(layer.data.shape) == geometry.shape):
+            array = allocate_labels(geometry.shape)
+            for plane, labels in planes.items():
+                array[geometry.index(plane)] = labels
+            layer = self.viewer.add_labels(  # type: ignore[attr-defined]
+                array, name=f"{self._image.name} {suffix}", **shown.placement.arguments()
+            )
+            if keep:
+                self._result, self._result_of = layer, self._image
+            self.seeds.choose(layer)
+            return
+        for plane, labels in planes.items():
+            layer.data[geometry.index(plane)] = labels
+        layer.refresh()
+
+    # ------------------------------------------------------------------ filters
+    def _on_filter(self, _value: Any = None) -> None:
+        """Thresholds moved: choose again among the masks that there are."""
+        if self.found is not None and self.found.can_filter:
+            self._filter_timer.start()
+
+    def _filter_again(self) -> None:
+        found, shown = self.found, self._shown
+        if found is None or found.proposals is None or shown is None or self._task.is_running:
+            return
+        if self._filter_task.is_running:
+            self._filter_timer.start()
+            return
+        filters, searcher, plane, proposals = self._filters(shown), self._searcher, found.plane, found.proposals
+        self._filter_task.start(lambda _context: searcher.filter(plane, proposals, filters))
+
+    def _take_filtered(self, found: Found) -> None:
+        if self.found is None or self._shown is None or found.proposals is not self.found.proposals:
+            return  # another frame was searched meanwhile
+        self.found = found
+        self._show_labels(self._shown, {found.plane: found.labels})
+        self.state.setText(_describe(found))
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 the name is Qt's
+        """End what runs, and follow the viewer no more."""
+        self._filter_timer.stop()
+        self._task.close()
+        self._filter_task.close()
+        self.model.close_tasks()
+        self.image.let_go()
+        self.seeds.let_go()
+        super().closeEvent(event)
+
+
+def _describe(found: Found) -> str:
+    count = found.num_objects
+    if found.num_candidates is None:
+        return f"{count} objects"
+    return f"{count} objects of {found.num_candidates} candidates; thresholds choose among them at once"

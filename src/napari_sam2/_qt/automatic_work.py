@@ -1,0 +1,228 @@
+"""What the automatic widget computes on its threads: here torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam2._qt.background import TaskContext, leave_a_core_to_the_window
+from napari_sam2._viewer.layer_frames import ClipFrames
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_sam2.inference.mask_generator import Proposals, SAM2AutomaticMaskGenerator
+    from napari_sam2.inference.tracking_report import TrackingReport
+    from napari_sam2.session.planes import ArrayPlanes
+
+__all__ = ["Filters", "Found", "Searcher", "Tracked"]
+
+_TILED_ABOVE = 2048  # pixels along a side
+_MIN_VISIBLE = 0.2
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which masks are kept; None where the model's own threshold is meant.
+
+    Attributes
+    ----------
+    min_iou, min_stability : float or None
+        0 to 1.
+    min_area, max_area : float
+        In the unit of ``pixel_size`` squared.
+    pixel_size : (float, float)
+        Height and width.
+    exclude_border : bool
+        Leave out what touches a side.
+    """
+
+    min_iou: float | None = None
+    min_stability: float | None = None
+    min_area: float = 0.0
+    max_area: float = float("inf")
+    pixel_size: tuple[float, float] = (1.0, 1.0)
+    exclude_border: bool = False
+
+    def by_shape(self) -> Callable[[Sequence[Any]], Sequence[Any]]:
+        """The part that looks at area and border."""
+        from napari_sam2.inference.record_filters import filter_records
+
+        return partial(
+            filter_records,
+            min_area=self.min_area,
+            max_area=self.max_area,
+            pixel_size=self.pixel_size,
+            exclude_border=self.exclude_border,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Everything on one plane: ``labels`` (H, W), and the candidates where thresholds can choose again."""
+
+    plane: int
+    labels: NDArray[np.int32]
+    proposals: Proposals | None = None
+
+    @property
+    def num_objects(self) -> int:
+        """How many there are now."""
+        return int((np.unique(self.labels) > 0).sum())
+
+    @property
+    def can_filter(self) -> bool:
+        """Whether thresholds can move without searching again."""
+        return self.proposals is not None
+
+    @property
+    def num_candidates(self) -> int | None:
+        """How many masks there are to choose among."""
+        return None if self.proposals is None else len(self.proposals.runs)
+
+
+@dataclass(frozen=True, eq=False)
+class Tracked:
+    """Labels (T, H, W) of the planes of ``clip``, what is told of them, and what the layer's name ends in."""
+
+    clip: range
+    labels: Any
+    text: str
+    suffix: str
+
+
+class _StoppedError(Exception):
+    """The wish to stop, on its way out of the generator."""
+
+
+class Searcher:
+    """Keeps the latest model between runs; one call at a time, but for ``filter``."""
+
+    def __init__(self) -> None:
+        self._name: str | None = None
+        self._model: Any = None
+        self._generator: SAM2AutomaticMaskGenerator | None = None
+
+    def _load(self, name: str) -> Any:
+        leave_a_core_to_the_window()
+        if self._model is None or self._name != name:
+            from napari_sam2.checkpoints import load_model
+
+            self._model = self._generator = None
+            self._model, self._name = load_model(name), name
+        return self._model
+
+    def _finder(self, name: str, filters: Filters | None = None) -> SAM2AutomaticMaskGenerator:
+        """A generator; with ``filters``, one that keeps only what passes them."""
+        from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
+
+        model = self._load(name)
+        return SAM2AutomaticMaskGenerator(
+            model,
+            output_mode="coco_rle",
+            pred_iou_thresh=None if filters is None else filters.min_iou,
+            stability_score_thresh=None if filters is None else filters.min_stability,
+        )
+
+    def search_plane(
+        self, name: str, planes: ArrayPlanes, plane: int, filters: Filters, context: TaskContext
+    ) -> Found | None:
+        """Everything on one plane; None if it was stopped."""
+        if max(planes.shape[1:]) > _TILED_ABOVE:
+            return self._search_tiles(name, planes, plane, filters, context)
+        self._generator = self._finder(name)
+        rgb = planes[plane]
+
+        def progress(done: int, total: int) -> None:
+            context.report(("searching", done, total))
+            if context.should_stop():
+                raise _StoppedError
+
+        try:
+            proposals = self._generator.propose(rgb, progress=progress)
+        except _StoppedError:
+            return None
+        return self.filter(plane, proposals, filters)
+
+    def filter(self, plane: int, proposals: Proposals, filters: Filters) -> Found:
+        """Choose among candidates that were found before."""
+        from napari_sam2.inference.label_image import masks_to_labels
+
+        generator = self._generator
+        assert generator is not None
+        records = generator.filter(
+            proposals, pred_iou_thresh=filters.min_iou, stability_score_thresh=filters.min_stability
+        )
+        kept = filters.by_shape()(records)
+        return Found(plane, masks_to_labels(kept, proposals.hw, min_visible_fraction=_MIN_VISIBLE), proposals)
+
+    def _search_tiles(
+        self, name: str, planes: ArrayPlanes, plane: int, filters: Filters, context: TaskContext
+    ) -> Found | None:
+        from napari_sam2.inference.tiling import segment_tiled
+
+        labels = segment_tiled(
+            planes[plane],
+            finder=self._finder(name, filters),
+            keep=replace(filters, exclude_border=False).by_shape(),
+            on_progress=lambda *said: context.report(said),
+            should_stop=context.should_stop,
+        )
+        return None if context.should_stop() else Found(plane, labels)
+
+    def search_stack(
+        self, name: str, planes: ArrayPlanes, clip: range, every: int, filters: Filters, context: TaskContext
+    ) -> Tracked:
+        """Everything in the planes of a clip; what is finished when it is stopped."""
+        from napari_sam2.inference.automatic_stack import segment_stack
+        from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+
+        finder = self._finder(name, filters)
+        labels, report = segment_stack(
+            ClipFrames(planes, clip),
+            every=every,
+            finder=finder,
+            segmenter=SAM2VideoSegmenter(self._load(name)),
+            keep=filters.by_shape(),
+            on_progress=lambda *said: context.report(said),
+            should_stop=context.should_stop,
+        )
+        return Tracked(clip, labels, _describe(report), "everything")
+
+    def track(
+        self,
+        name: str,
+        planes: ArrayPlanes,
+        clip: range,
+        plane: int,
+        seeds: NDArray[np.int32],
+        context: TaskContext,
+    ) -> Tracked:
+        """The objects of one plane in all planes of its clip; what is finished when it is stopped."""
+        from napari_sam2.inference.seeds import segment_seeds
+        from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+
+        labels, report = segment_seeds(
+            ClipFrames(planes, clip),
+            seeds,
+            frames=plane - clip.start,
+            segmenter=SAM2VideoSegmenter(self._load(name)),
+            on_progress=lambda *said: context.report(said),
+            should_stop=context.should_stop,
+        )
+        return Tracked(clip, labels, _describe(report), "tracked")
+
+
+def _describe(report: TrackingReport) -> str:
+    parts = [f"{len(report.tracks)} objects"]
+    if report.lost:
+        parts.append(f"{len(report.lost)} end before the last frame")
+    if report.not_found:
+        parts.append(f"{len(report.not_found)} were found on no other frame")
+    if not report.is_complete:
+        parts.append("stopped early: the frames finished so far are shown")
+    return "; ".join(parts)

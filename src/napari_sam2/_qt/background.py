@@ -1,0 +1,178 @@
+"""Long work of a widget on a thread of its own; the GUI reads what it says, so that no Qt object changes thread."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+__all__ = ["BackgroundTask", "TaskContext", "leave_a_core_to_the_window"]
+
+_INTERVAL_MS = 40
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """How a task ended."""
+
+    result: Any = None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TaskContext:
+    """What the work may use: tell of progress, and ask whether to stop."""
+
+    _said: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def report(self, value: Any) -> None:
+        """Tell the GUI something; emitted there by ``BackgroundTask.progressed``."""
+        self._said.put(value)
+
+    def should_stop(self) -> bool:
+        """Whether the user asked to stop, or closed the widget."""
+        return self._stop.is_set()
+
+    def ask_to_stop(self) -> None:
+        """Wish for an end."""
+        self._stop.set()
+
+    def next_said(self) -> Any:
+        """What was reported next.
+
+        Raises
+        ------
+        queue.Empty
+            If there is nothing more yet.
+        """
+        return self._said.get_nowait()
+
+
+class _Running:
+    """What has to be stopped when the task is gone, by whatever way."""
+
+    def __init__(self) -> None:
+        self.context: TaskContext | None = None
+
+    def stop(self, _gone: object = None) -> None:
+        """Ask what runs to end."""
+        if self.context is not None:
+            self.context.ask_to_stop()
+
+
+class BackgroundTask(QObject):
+    """One piece of work at a time.
+
+    Parameters
+    ----------
+    parent : QObject
+        The widget that it belongs to.
+    name : str
+        Of the thread.
+
+    Attributes
+    ----------
+    progressed : Signal
+        Emitted with each value that the work reports.
+    succeeded : Signal
+        Emitted with what the work returns.
+    failed : Signal
+        Emitted with the exception that ended it.
+    ended : Signal
+        Emitted after either of them.
+    """
+
+    progressed = Signal(object)
+    succeeded = Signal(object)
+    failed = Signal(object)
+    ended = Signal()
+
+    def __init__(self, parent: QObject, name: str) -> None:
+        super().__init__(parent)
+        self._name = name
+        self._context: TaskContext | None = None
+        self._running = _Running()
+        # a method of a plain object: Qt must not call into anything that Python may be collecting just then
+        self.destroyed.connect(self._running.stop)
+        weakref.finalize(self, self._running.stop)
+        self._thread: threading.Thread | None = None
+        self._timer = QTimer(self)
+        self._timer.setInterval(_INTERVAL_MS)
+        self._timer.timeout.connect(self._read)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the work has not ended, or its end has not been told yet."""
+        return self._context is not None
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it runs but was asked to stop."""
+        return self._context is not None and self._context.should_stop()
+
+    def start(self, work: Callable[[TaskContext], Any]) -> bool:
+        """Run ``work`` on a new thread; False, and nothing happens, while another piece runs."""
+        if self._context is not None:
+            return False
+        context = self._context = TaskContext()
+        self._running.context = context
+        self._thread = threading.Thread(target=_run, args=(work, context), name=self._name, daemon=True)
+        self._thread.start()
+        self._timer.start()
+        return True
+
+    def stop(self) -> None:
+        """Ask the work to end; its result comes all the same."""
+        if self._context is not None:
+            self._context.ask_to_stop()
+
+    def close(self, timeout: float = 0.0) -> bool:
+        """Ask the work to end and hear no more of it; whether its thread ended within ``timeout`` seconds."""
+        self.stop()
+        self._timer.stop()
+        self._context = None
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return True
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    def _read(self) -> None:
+        context = self._context
+        while context is not None and context is self._context:
+            try:
+                said = context.next_said()
+            except queue.Empty:
+                return
+            if not isinstance(said, _Outcome):
+                self.progressed.emit(said)
+                continue
+            self._timer.stop()
+            self._context = self._thread = None
+            if said.error is not None:
+                self.failed.emit(said.error)
+            else:
+                self.succeeded.emit(said.result)
+            self.ended.emit()
+
+
+def _run(work: Callable[[TaskContext], Any], context: TaskContext) -> None:
+    try:
+        outcome = _Outcome(result=work(context))
+    except Exception as error:  # noqa: BLE001 handed to the GUI, which shows it
+        outcome = _Outcome(error=error)
+    context.report(outcome)
+
+
+def leave_a_core_to_the_window() -> None:
+    """Called at the start of work: torch computes with one core less than there are. Imports torch."""
+    import torch
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))

@@ -1,0 +1,356 @@
+"""The dock widget that makes a model better on one's own labels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import (
+    QApplication,
+    QCheckBox,
+    QFileDialog,
+    QFormLayout,
+    QLineEdit,
+    QProgressBar,
+    QSizePolicy,
+    QSpinBox,
+    QWidget,
+)
+
+from napari_sam2._errors import TrainingError
+from napari_sam2._qt.background import BackgroundTask, TaskContext, leave_a_core_to_the_window
+from napari_sam2._qt.layer_combo import LayerCombo
+from napari_sam2._qt.layout import button, column, combo, line, named, row, show_error
+from napari_sam2._qt.line_plot import Curve, LinePlot
+from napari_sam2._qt.model_chooser import ModelChooser
+from napari_sam2._qt.model_section import ModelSection
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_sam2.training.finetune import FineTuneResult
+    from napari_sam2.training.tuning_settings import FineTuneReport
+
+__all__ = ["FineTuneWidget"]
+
+_PARTS = {
+    "decoder": "decoder (quick, few labels)",
+    "adapters": "decoder and adapters",
+    "all": "everything (many labels)",
+}
+_NO_REPORT = "The quality on objects that are held out appears here: a click and a box are tried on each of them."
+_NO_LOSS = "The loss appears here."
+
+
+class FineTuneWidget(QWidget):
+    """Labels in, better weights out.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer or ViewerModel
+        Whose layers can be learned from.
+
+    Attributes
+    ----------
+    weights_chosen : Signal
+        Emitted with the path of new weights when the user wants them used.
+    """
+
+    weights_chosen = Signal(str)
+
+    def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("sam2_fine_tune")
+        self.viewer = viewer
+        self.reports: list[FineTuneReport] = []
+        self.result: FineTuneResult | None = None
+        self._dialog: QFileDialog | None = None
+        self._started = 0.0
+        self._task = BackgroundTask(self, "napari-sam2 fine-tune")
+        self._clock = QTimer(self)
+        self._clock.setInterval(1000)
+        self._make_controls()
+        self._arrange()
+        self._task.progressed.connect(self._take_report)
+        self._task.succeeded.connect(self._take_result)
+        self._task.failed.connect(self._show_failure)
+        self._task.ended.connect(self._show_state)
+        self._clock.timeout.connect(self._show_time)
+        self._show_source()
+        self._show_state()
+        self._show_curves()
+
+    # ------------------------------------------------------------------ parts
+    def _make_controls(self) -> None:
+        self.source = combo("sam2_tune_source", "Learn from layers of this viewer, or from two folders of files.")
+        self.source.addItem("layers of this viewer", "layers")
+        self.source.addItem("two folders", "folders")
+        self.source.currentIndexChanged.connect(self._show_source)
+        self.image = LayerCombo(self.viewer, "Image", "sam2_tune_image", "The image that the labels belong to.")
+        self.labels = LayerCombo(
+            self.viewer,
+            "Labels",
+            "sam2_tune_labels",
+            "Labels to learn from; at least ten objects, better more. What is not labelled counts as unknown.",
+        )
+        self.image_folder = named(QLineEdit(), "sam2_tune_image_folder", "Folder of images.")
+        self.label_folder = named(
+            QLineEdit(), "sam2_tune_label_folder", "Folder of label images with the same names as the images."
+        )
+        self.image_folder_button = self._folder_button(self.image_folder, "sam2_tune_image_folder_button")
+        self.label_folder_button = self._folder_button(self.label_folder, "sam2_tune_label_folder_button")
+        self.linked = named(
+            QCheckBox("Numbers go on through frames"),
+            "sam2_tune_linked",
+            "A number means the same object on all frames, so that tracking is learned too.",
+        )
+        self.linked.setChecked(True)
+        self.start_from = ModelChooser()
+        self.start_from.combo.setObjectName("sam2_tune_start_from")
+        self.part = combo("sam2_tune_part", "What is changed. The more is changed, the more labels are needed.")
+        for value, text in _PARTS.items():
+            self.part.addItem(text, value)
+        self.minutes = named(
+            QSpinBox(),
+            "sam2_tune_minutes",
+            "The longest time that it may take; it ends earlier when nothing becomes better any more.",
+        )
+        self.minutes.setRange(1, 24 * 60)
+        self.minutes.setValue(10)
+        self.minutes.setSuffix(" min")
+        self.output = named(
+            QLineEdit(str(Path.home() / "my_model.safetensors")), "sam2_tune_output", "Where the best weights are kept."
+        )
+        self.output_button = button(
+            "...", "sam2_tune_output_button", "Choose where the best weights are kept.", self.ask_for_output
+        )
+        self.start_button = button(
+            "Start", "sam2_tune_start", "Train in the background; the window stays usable.", self.start
+        )
+        self.stop_button = button("Stop", "sam2_tune_stop", "End now; the best weights so far are kept.", self.stop)
+        self.use_button = button(
+            "Use these weights",
+            "sam2_tune_use",
+            "Answer prompts with the new weights, and put their path on the clipboard.",
+            self.use_weights,
+        )
+        self.progress = named(QProgressBar(), "sam2_tune_progress", "Time that is spent, of the time allowed.")
+        self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.state = line("sam2_tune_state", "What happens just now, and what came of it.")
+        self.iou_plot = named(
+            LinePlot(), "sam2_tune_iou", "Mean IoU on the held-out objects by training step, 1 is perfect."
+        )
+        self.loss_plot = named(LinePlot(), "sam2_tune_loss", "Training loss by step; it should fall.")
+
+    def _folder_button(self, target: QLineEdit, name: str) -> Any:
+        return button("...", name, "Choose the folder.", lambda: self._ask_for_folder(target))
+
+    def _arrange(self) -> None:
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setSpacing(4)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Learn from", self.source)
+        self._rows = {}
+        for text, kind, widgets in (
+            ("Image", "layers", (self.image,)),
+            ("Labels", "layers", (self.labels,)),
+            ("Images", "folders", (self.image_folder, self.image_folder_button)),
+            ("Labels", "folders", (self.label_folder, self.label_folder_button)),
+        ):
+            holder = QWidget()
+            holder.setLayout(row(*widgets))
+            form.addRow(text, holder)
+            self._rows[holder] = kind
+        form.addRow("Start from", self.start_from)
+        form.addRow("Train", self.part)
+        form.addRow("At most", self.minutes)
+        saving = QWidget()
+        saving.setLayout(row(self.output, self.output_button))
+        form.addRow("Save as", saving)
+        self._form = form
+        layout = column(self)
+        layout.setContentsMargins(6, 4, 6, 4)
+        layout.addLayout(form)
+        layout.addWidget(self.linked)
+        layout.addLayout(row(self.start_button, self.stop_button))
+        layout.addWidget(self.progress)
+        layout.addWidget(self.state)
+        layout.addWidget(self.iou_plot)
+        layout.addWidget(self.loss_plot)
+        layout.addWidget(self.use_button)
+        layout.addStretch(1)
+
+    def _show_source(self) -> None:
+        kind = self.source.currentData()
+        for holder, own in self._rows.items():
+            self._form.setRowVisible(holder, own == kind)
+
+    # ------------------------------------------------------------------ dialogs
+    def _ask_for_folder(self, target: QLineEdit) -> None:
+        self._dialog = QFileDialog(self, "Choose a folder", target.text() or str(Path.home()))
+        self._dialog.setFileMode(QFileDialog.FileMode.Directory)
+        self._dialog.fileSelected.connect(target.setText)
+        self._dialog.open()
+
+    def ask_for_output(self) -> None:
+        """Let the user choose where the weights go."""
+        self._dialog = QFileDialog(self, "Save the weights as", self.output.text(), "Weights (*.safetensors)")
+        self._dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        self._dialog.setDefaultSuffix("safetensors")
+        self._dialog.fileSelected.connect(self.output.setText)
+        self._dialog.open()
+
+    # ------------------------------------------------------------------ running
+    @property
+    def is_running(self) -> bool:
+        """Whether training goes on."""
+        return self._task.is_running
+
+    def start(self) -> None:
+        """Train in the background."""
+        try:
+            source = self._source()
+        except TrainingError as error:
+            show_error(self.state, error)
+            return
+        part, minutes = self.part.currentData(), float(self.minutes.value())
+        output, start_from = self.output.text().strip(), self.start_from.chosen
+        overwrite = self.result is not None and str(self.result.weights) == output
+        linked = self.linked.isChecked()
+
+        def work(context: TaskContext) -> FineTuneResult:
+            leave_a_core_to_the_window()
+            from napari_sam2.training.finetune import fine_tune
+
+            images, labels = source()
+            return fine_tune(
+                images,
+                labels,
+                output,
+                start_from=start_from,
+                part=part,
+                minutes=minutes,
+                linked=linked,
+                overwrite=overwrite,
+                on_report=context.report,
+                should_stop=context.should_stop,
+            )
+
+        if not self._task.start(work):
+            return
+        self.reports, self.result = [], None
+        self._started = time.monotonic()
+        self.state.setText("reading the labels and loading the model...")
+        self._clock.start()
+        self._show_state()
+        self._show_curves()
+
+    def _source(self) -> Callable[[], tuple[Any, Any]]:
+        """What is learned from, as a function that reads it in the background."""
+        if self.source.currentData() == "folders":
+            folders = self.image_folder.text().strip(), self.label_folder.text().strip()
+            if not all(folders):
+                raise TrainingError("two folders are needed: one of images, one of label images of the same names")
+            return lambda: folders
+        image, labels = self.image.layer, self.labels.layer
+        if image is None or labels is None:
+            missing = "an image" if image is None else "a Labels layer"
+            raise TrainingError(f"{missing} is missing; open or draw one, at least ten labelled objects are needed")
+        from napari_sam2._viewer.layer_frames import training_frames
+
+        return lambda: training_frames(image, labels)
+
+    def stop(self) -> None:
+        """End the training; the best weights so far are kept."""
+        self._task.stop()
+        if self._task.is_running:
+            self.state.setText("stopping after this step; the best weights so far are kept")
+        self._show_state()
+
+    # ------------------------------------------------------------------ results
+    def _take_report(self, report: FineTuneReport) -> None:
+        self.reports.append(report)
+        best = max(self.reports, key=lambda each: each.iou)
+        if not self._task.is_stopping:
+            self.state.setText(
+                f"step {report.step}: IoU {report.iou:.3f} on held-out objects "
+                f"(start {self.reports[0].iou:.3f}, best {best.iou:.3f} at step {best.step})"
+            )
+        self._show_curves()
+
+    def _take_result(self, result: FineTuneResult) -> None:
+        self.result = result
+        self.state.setText(result.summary())
+
+    def _show_failure(self, error: Exception) -> None:
+        show_error(self.state, error)
+
+    def use_weights(self) -> None:
+        """Hand the new weights on: to whoever listens, to the SAM 2 widget if it is open, and to the clipboard."""
+        if self.result is None:
+            return
+        path = str(self.result.weights)
+        clipboard = QApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText(path)
+        self.weights_chosen.emit(path)
+        used = False
+        for widget in self._docked():
+            section = getattr(widget, "model", None)
+            if isinstance(section, ModelSection):
+                section.choose(path)
+                used = True
+        self.state.setText(f"{path} is used from now on" if used else f"the path {path} is on the clipboard")
+
+    def _docked(self) -> list[Any]:
+        window = getattr(self.viewer, "window", None)
+        return [] if window is None else list(getattr(window, "dock_widgets", {}).values())
+
+    # ------------------------------------------------------------------ showing
+    def _show_curves(self) -> None:
+        steps = np.array([report.step for report in self.reports], float)
+        curves: tuple[Curve, ...] = ()
+        losses: tuple[Curve, ...] = ()
+        if self.reports:
+            curves = (
+                Curve(steps, np.array([report.click for report in self.reports]), "IoU, click"),
+                Curve(steps, np.array([report.box for report in self.reports]), "IoU, box"),
+            )
+            values = np.array([np.nan if report.loss is None else report.loss for report in self.reports])
+            losses = (Curve(steps, values, "loss"),) if np.isfinite(values).any() else ()
+        x_range = (0.0, float(max(1.0, steps.max(initial=0.0))))
+        self.iou_plot.show_curves(curves, x_range=x_range, empty_text=_NO_REPORT)
+        self.loss_plot.show_curves(losses, x_range=x_range, empty_text=_NO_LOSS)
+        self.loss_plot.setVisible(bool(self.reports))
+
+    def _show_state(self) -> None:
+        runs = self._task.is_running
+        if not runs:
+            self._clock.stop()
+        self.start_button.setEnabled(not runs)
+        self.stop_button.setEnabled(runs and not self._task.is_stopping)
+        self.use_button.setEnabled(self.result is not None)
+        self.progress.setVisible(runs)
+        self._show_time()
+
+    def _show_time(self) -> None:
+        allowed = self.minutes.value() * 60
+        spent = min(int(time.monotonic() - self._started), allowed)
+        self.progress.setMaximum(allowed)
+        self.progress.setValue(spent)
+        self.progress.setFormat(f"{spent // 60}:{spent % 60:02d} of at most {self.minutes.value()} min")
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 the name is Qt's
+        """Stop; what was best so far stays on disk."""
+        self._clock.stop()
+        self._task.close()
+        self.start_from.close_tasks()
+        self.image.let_go()
+        self.labels.let_go()
+        super().closeEvent(event)

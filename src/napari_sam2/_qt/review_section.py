@@ -1,0 +1,260 @@
+"""What to look at again: scores over the frames, the frames in doubt, and a button that says a frame is right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QTimer
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import QWidget
+
+from napari_sam2._errors import NapariSAM2Error
+from napari_sam2._qt.connections import Connections
+from napari_sam2._qt.layout import button, column, combo, line, named, row
+from napari_sam2._qt.line_plot import Curve, LinePlot, Marks
+from napari_sam2.session.review import DoubtfulFrame, doubtful_frames, timeline
+
+if TYPE_CHECKING:
+    from napari_sam2._viewer.binding import ViewerBinding
+    from napari_sam2.session.store import StoreDelta
+
+__all__ = ["ReviewSection"]
+
+_INTERVAL_MS = 200
+_CURVES = {"iou": "IoU", "object_score": "object score", "area": "area (pixels)", "shift": "shift (pixels)"}
+_NOTHING = "Scores appear here when the object has masks on several frames. Click on the plot to go to a frame."
+
+
+class ReviewSection(QWidget):
+    """The timeline of the current object, and the queue of frames to check.
+
+    Times are kept short: nothing is drawn more often than five times a second, whatever a propagation brings.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("sam2_review_section")
+        self._binding: ViewerBinding | None = None
+        self._connections = Connections(self)
+        self._doubts: list[DoubtfulFrame] = []
+        self._worst: DoubtfulFrame | None = None
+        self._clip = range(0)
+        self.num_refreshes = 0
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_INTERVAL_MS)
+        self._timer.timeout.connect(self.refresh)
+        self.curve = combo("sam2_review_curve", "What the plot shows of the current object, frame by frame.")
+        for value, text in _CURVES.items():
+            self.curve.addItem(text, value)
+        self.curve.currentIndexChanged.connect(self.refresh)
+        self.plot = named(
+            LinePlot(),
+            "sam2_review_plot",
+            "The current object over the frames. Click to go to a frame. "
+            "Below: prompted frames; green: locked; above: to check.",
+        )
+        self.plot.clicked.connect(self._on_plot_clicked)
+        self.queue = line(
+            "sam2_review_queue",
+            "Frames whose masks are in doubt: a low score, lost, or a sudden change of size or place.",
+        )
+        self.previous_button = button(
+            "< prev  8",
+            "sam2_review_previous",
+            "Go to the frame to check before this one. Key: 8",
+            self.previous_doubtful,
+        )
+        self.next_button = button(
+            "next >  9", "sam2_review_next", "Go to the next frame to check. Key: 9", self.next_doubtful
+        )
+        self.accept_button = button(
+            "ok + lock  Q",
+            "sam2_review_accept",
+            "This mask is right: lock it, so that nothing "
+            "changes it any more, and go to the next frame to check. Key: Q",
+            self.accept,
+        )
+        layout = column(self)
+        self._title = line("sam2_review_title", "Which object the plot shows.", "Review")
+        layout.addLayout(row(self._title, self.curve))
+        layout.addWidget(self.plot)
+        layout.addWidget(self.queue)
+        layout.addLayout(row(self.previous_button, self.next_button, self.accept_button))
+        self.refresh()
+
+    # ------------------------------------------------------------------ following
+    @property
+    def doubts(self) -> list[DoubtfulFrame]:
+        """Frames to check, by object, then frame."""
+        return list(self._doubts)
+
+    def set_binding(self, binding: ViewerBinding | None) -> None:
+        """Follow a session, or none."""
+        self._connections.clear()
+        self._timer.stop()
+        self._binding = binding
+        if binding is not None:
+            self._connections.connect(binding.session.changed, self._on_session_changed)
+            self._connections.connect(binding.current_changed, self._on_current_changed)
+            self._connections.connect(binding.viewer.dims.events.current_step, self.follow_step)
+        self.refresh()
+
+    def _on_session_changed(self, _delta: StoreDelta) -> None:
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _on_current_changed(self, _object_id: int | None) -> None:
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def follow_step(self, _event: Any = None) -> None:
+        """The viewer shows another frame: only the cursor moves."""
+        binding = self._binding
+        if binding is None:
+            return
+        plane = binding.current_plane
+        if plane not in self._clip and not self._timer.isActive():
+            self._timer.start()
+        self.plot.set_cursor_x(float(binding.geometry.frame(plane)))
+        self._show_buttons()
+
+    def refresh(self, _index: int = 0) -> None:
+        """Draw everything anew."""
+        self.num_refreshes += 1
+        binding = self._binding
+        if binding is None:
+            self._doubts, self._worst, self._clip = [], None, range(0)
+            self.plot.show_curves((), empty_text=_NOTHING)
+            self.plot.set_cursor_x(None)
+        else:
+            found = doubtful_frames(binding.session)
+            self._worst = found[0] if found else None
+            self._doubts = sorted(found, key=lambda doubt: (doubt.object_id, doubt.plane))
+            self._clip = binding.geometry.clip_range(binding.current_plane)
+            self._show_timeline(binding)
+        self._show_queue()
+        self.follow_step()
+        self._show_buttons()
+
+    # ------------------------------------------------------------------ showing
+    def _show_timeline(self, binding: ViewerBinding) -> None:
+        object_id, session = binding.current, binding.session
+        if object_id is None or object_id not in session.store.objects:
+            self._title.setText("Review")
+            self.plot.show_curves((), empty_text=_NOTHING)
+            return
+        self._title.setText(f"Review {session.store.objects[object_id].name}")
+        table = timeline(session, object_id)
+        table = table[table["plane"].isin(self._clip)]
+        name = str(self.curve.currentData())
+        if len(table) < 2:
+            self.plot.show_curves((), empty_text=_NOTHING)
+            return
+        # frames without a mask are gaps in the line
+        values = np.full(len(self._clip), np.nan)
+        frames = table["frame"].to_numpy()
+        values[frames] = table[name].to_numpy(float)
+        locked = frames[table["locked"].to_numpy(bool)]
+        prompts = session.store.prompts_of(object_id, self._clip)
+        prompted = [binding.geometry.frame(plane) for plane in prompts]
+        doubted = [
+            binding.geometry.frame(d.plane) for d in self._doubts if d.object_id == object_id and d.plane in self._clip
+        ]
+        is_share = name == "iou"
+        high = np.nanmax(values) if np.isfinite(values).any() else 1.0
+        low = 0.0 if name != "object_score" or not np.isfinite(values).any() else min(0.0, float(np.nanmin(values)))
+        self.plot.show_curves(
+            (Curve(np.arange(len(values), dtype=float), values, _CURVES[name]),),
+            marks=(
+                Marks(np.asarray(locked, float), "lock"),
+                Marks(np.asarray(prompted, float), "prompt"),
+                Marks(np.asarray(doubted, float), "doubt"),
+            ),
+            x_range=(0.0, float(max(1, len(values) - 1))),
+            y_range=(0.0, 1.0) if is_share else (low, float(max(high, low + 1e-6))),
+        )
+
+    def _show_queue(self) -> None:
+        count, worst = len(self._doubts), self._worst
+        if self._binding is None or worst is None:
+            self.queue.setText("Nothing to check.")
+            return
+        objects = self._binding.session.store.objects
+        name = objects[worst.object_id].name if worst.object_id in objects else f"object {worst.object_id}"
+        frame = self._binding.geometry.frame(worst.plane)
+        frames = "frame" if count == 1 else "frames"
+        self.queue.setText(f"{count} {frames} to check; worst: {name}, frame {frame} ({worst.reason})")
+
+    def _show_buttons(self) -> None:
+        self.previous_button.setEnabled(bool(self._doubts))
+        self.next_button.setEnabled(bool(self._doubts))
+        self.accept_button.setEnabled(self._place_with_mask() is not None)
+
+    def _place_with_mask(self) -> tuple[int, int] | None:
+        """Current object and plane, if there is a mask."""
+        binding = self._binding
+        if binding is None or binding.current is None:
+            return None
+        place = (binding.current, binding.current_plane)
+        return place if place in binding.session.store.masks else None
+
+    # ------------------------------------------------------------------ what the user does
+    def _on_plot_clicked(self, x: float) -> None:
+        if self._binding is not None and len(self._clip):
+            frame = int(np.clip(round(x), 0, len(self._clip) - 1))
+            self._binding.go_to(self._clip[frame])
+
+    def next_doubtful(self) -> None:
+        """Go to the next frame to check, of this object first; after the last one comes the first."""
+        self._go(1)
+
+    def previous_doubtful(self) -> None:
+        """Go to the frame to check before."""
+        self._go(-1)
+
+    def _go(self, step: int) -> None:
+        binding = self._binding
+        if binding is None:
+            return
+        if self._timer.isActive():
+            self._timer.stop()
+            self.refresh()
+        if not self._doubts:
+            binding.said.emit("nothing to check: no frame is in doubt", False)
+            return
+        here = (binding.current or 0, binding.current_plane)
+        places = [(doubt.object_id, doubt.plane) for doubt in self._doubts]
+        if step > 0:
+            place = next((p for p in places if p > here), places[0])
+        else:
+            place = next((p for p in reversed(places) if p < here), places[-1])
+        doubt = self._doubts[places.index(place)]
+        binding.select(doubt.object_id)
+        binding.go_to(doubt.plane)
+        name = binding.session.store.objects[doubt.object_id].name
+        binding.said.emit(f"{name}, frame {binding.geometry.frame(doubt.plane)}: {doubt.reason}", False)
+
+    def accept(self) -> None:
+        """Lock the current object on the frame shown, and go to the next frame to check."""
+        binding, place = self._binding, self._place_with_mask()
+        if binding is None:
+            return
+        if place is None:
+            binding.said.emit("the current object has no mask on this frame; there is nothing to accept", True)
+            return
+        try:
+            binding.session.lock(place[0], [place[1]])
+        except NapariSAM2Error as error:
+            binding.said.emit(str(error), True)
+            return
+        self._timer.stop()
+        self.refresh()
+        if self._doubts:
+            self._go(1)
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 the name is Qt's
+        """Let go of the session."""
+        self.set_binding(None)
+        super().closeEvent(event)

@@ -1,0 +1,223 @@
+"""What widgets without a session need of layers: frames of one clip, planes of labels, and the size of a pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam2._errors import FrameError, PromptError
+from napari_sam2._viewer.image_source import LayerPlacement, open_layers, placement_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.layers import Image, Labels
+    from numpy.typing import NDArray
+
+    from napari_sam2.session.geometry import StackGeometry
+    from napari_sam2.session.planes import ArrayPlanes
+
+__all__ = [
+    "Calibration",
+    "ClipFrames",
+    "PixelSize",
+    "ShownImage",
+    "label_calibration",
+    "labels_of_plane",
+    "open_image",
+    "training_frames",
+]
+
+_NO_UNITS = ("pixel", "dimensionless", "")
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """Height and width of a pixel in one unit; "px" where the layer is not calibrated."""
+
+    height: float = 1.0
+    width: float = 1.0
+    unit: str = "px"
+
+
+@dataclass(frozen=True, eq=False)
+class ShownImage:
+    """An Image layer as the model sees it.
+
+    Attributes
+    ----------
+    planes : ArrayPlanes
+        With the contrast as displayed.
+    placement : LayerPlacement
+        Where the pixels lie.
+    pixel_size : PixelSize
+        Of the level in use.
+    """
+
+    planes: ArrayPlanes
+    placement: LayerPlacement
+    pixel_size: PixelSize
+
+    @property
+    def geometry(self) -> StackGeometry:
+        """Axes of the image."""
+        return self.planes.geometry
+
+    def plane_at(self, layer: Image, point: Sequence[float]) -> int:
+        """The plane of the image that a viewer shows at the point of its sliders, in world coordinates."""
+        geometry = self.geometry
+        if geometry.ndim == 2:
+            return 0
+        world = np.asarray(point, float)[-geometry.ndim :]
+        position = np.asarray(layer.world_to_data(world), float)[: geometry.ndim - 2]
+        index = np.clip(np.rint(position), 0, np.array(geometry.shape[:-2]) - 1)
+        return geometry.plane(tuple(int(i) for i in index))
+
+
+def open_image(layer: Image) -> ShownImage:
+    """Take up an Image layer.
+
+    Raises
+    ------
+    FrameError
+        If it holds no image.
+    """
+    planes, level = open_layers([layer])
+    placement = placement_of(layer, level)
+    return ShownImage(planes, placement, _pixel_size(placement))
+
+
+def _pixel_size(placement: LayerPlacement) -> PixelSize:
+    """In the unit of the vertical axis."""
+    height, width = (abs(float(v)) for v in placement.scale[-2:])
+    units = tuple(placement.units or ())[-2:]
+    if len(units) < 2 or any(str(unit) in _NO_UNITS for unit in units):
+        return PixelSize() if height == width == 1 else PixelSize(height, width, "units")
+    try:
+        width = float((width * units[1]).to(units[0]).magnitude)
+    except ValueError:  # pint: units of different kinds
+        return PixelSize(height, width, "units")
+    return PixelSize(height, width, f"{units[0]:~P}")
+
+
+class ClipFrames:
+    """The planes of one clip as a stack of their own; a ``FrameSource``.
+
+    Parameters
+    ----------
+    planes : ArrayPlanes
+        Of the whole image.
+    clip : range
+        Which of them.
+    """
+
+    def __init__(self, planes: ArrayPlanes, clip: range) -> None:
+        self._planes = planes
+        self.clip = clip
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(T, H, W)."""
+        return (len(self.clip), *self._planes.shape[1:])
+
+    @property
+    def key(self) -> str:
+        """Names the pixels."""
+        return f"{self._planes.key}:{self.clip.start}:{self.clip.stop}"
+
+    def __len__(self) -> int:
+        return len(self.clip)
+
+    def __getitem__(self, frame: int, /) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB."""
+        return self._planes[self.clip[frame]]
+
+
+def labels_of_plane(labels: Labels, geometry: StackGeometry, plane: int) -> NDArray[np.int32]:
+    """(H, W) labels of a plane, from a layer with the image's shape or with a single frame.
+
+    Raises
+    ------
+    PromptError
+        If the layer has another shape, or nothing is labelled there.
+    """
+    array = _full_resolution(labels)
+    if tuple(array.shape) == geometry.shape:
+        found = np.asarray(array[geometry.index(plane)])
+    elif tuple(array.shape) == geometry.hw:
+        found = np.asarray(array)
+    else:
+        raise PromptError(
+            f"{labels.name} has shape {tuple(array.shape)}; choose labels of the image's shape {geometry.shape}, or of "
+            f"one frame {geometry.hw}"
+        )
+    if not found.any():
+        raise PromptError(f"{labels.name} has no label on the frame shown; go to the frame on which it has")
+    return found.astype(np.int32)
+
+
+def training_frames(image: Image, labels: Labels) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.int32]]]:
+    """The labelled planes of an image as the model sees them, and their labels.
+
+    Returns
+    -------
+    frames, labels : list of numpy.ndarray
+        One pair for each run of planes that follow each other: (T, H, W, 3) and (T, H, W).
+
+    Raises
+    ------
+    FrameError
+        If the layers differ in shape, or nothing is labelled.
+    """
+    shown = open_image(image)
+    array = _full_resolution(labels)
+    geometry = shown.geometry
+    if tuple(array.shape) != geometry.shape:
+        raise FrameError(
+            f"{labels.name} has shape {tuple(array.shape)} and {image.name} {geometry.shape}; choose labels that were "
+            "drawn on this image"
+        )
+    runs: list[list[int]] = []
+    found: dict[int, NDArray[np.int32]] = {}
+    for plane in range(geometry.num_planes):
+        drawn = np.array(array[geometry.index(plane)], np.int32)
+        if not drawn.any():
+            continue
+        found[plane] = drawn
+        follows = runs and runs[-1][-1] == plane - 1 and geometry.frame(plane) > 0
+        if follows:
+            runs[-1].append(plane)
+        else:
+            runs.append([plane])
+    if not runs:
+        raise FrameError(f"{labels.name} is empty; label some objects first")
+    frames = [np.stack([shown.planes[p] for p in run]) for run in runs]
+    return frames, [np.stack([found[p] for p in run]) for run in runs]
+
+
+def _full_resolution(layer: Any) -> Any:
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Arguments of ``export_labels``: distances, units and letters of a layer's axes, None where it does not say."""
+
+    scale: tuple[float, ...] | None
+    units: tuple[str, ...] | None
+    axes: str | None
+
+
+def label_calibration(layer: Labels) -> Calibration:
+    """What a layer says about its axes."""
+    scale = tuple(abs(float(v)) for v in layer.scale)
+    names = tuple(str(unit) for unit in layer.units or ())
+    letters = "".join(str(label).upper() for label in layer.axis_labels)
+    has_letters = len(letters) == len(scale) and letters.endswith("YX") and set(letters) <= set("TZYX")
+    axes = letters if has_letters and len(set(letters)) == len(letters) else None
+    is_calibrated = bool(names) and all(name not in _NO_UNITS for name in names)
+    if not is_calibrated and all(value == 1 for value in scale):
+        return Calibration(None, None, axes)
+    return Calibration(scale, names if is_calibrated else None, axes)

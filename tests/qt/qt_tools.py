@@ -1,0 +1,24 @@
+"""Sessions without a window, for widgets to follow."""
+
+from __future__ import annotations
+
+import numpy as np
+from napari.components import ViewerModel
+
+from factories import make_model, make_movie
+from napari_sam2._viewer.binding import ViewerBinding
+
+
+def make_binding(num_frames: int = 6, **layer) -> ViewerBinding:
+    """A movie with two discs, in a viewer without a window, with a small random network."""
+    viewer = ViewerModel()
+    image = viewer.add_image(make_movie(num_frames), name="cells", **layer)
+    return ViewerBinding(viewer, [image], model=make_model())
+
+
+def add_disc(binding: ViewerBinding, frame: int = 0, object_id: int | None = None, radius: int = 8) -> int:
+    """Give the left disc's pixels on a frame."""
+    h, w = binding.geometry.hw
+    y, x = np.mgrid[:h, :w]
+    mask = (x - 15 - 2 * frame) ** 2 + (y - 20) ** 2 < radius**2
+    return binding.session.add_mask(mask, frame=frame, object_id=object_id)

@@ -1,0 +1,96 @@
+"""Save: undo and redo, session files, exports and text, each through one method of the session."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from qt_tools import add_disc, make_binding
+from qtpy.QtWidgets import QApplication
+
+from napari_sam2._qt.save_section import EXPORTS, SaveSection
+from napari_sam2.session.session import Session
+
+
+@pytest.fixture
+def section(qtbot, binding) -> SaveSection:
+    made = SaveSection()
+    qtbot.addWidget(made)
+    made.set_binding(binding)
+    return made
+
+
+def test_buttons_can_be_pressed_only_when_they_can_do_something(section: SaveSection, binding, qtbot) -> None:
+    buttons = (section.undo_button, section.redo_button, section.save_button, section.export_button)
+    assert [button.isEnabled() for button in buttons] == [False] * 4
+    add_disc(binding)
+    qtbot.waitUntil(section.undo_button.isEnabled)
+    assert [button.isEnabled() for button in buttons] == [True, False, True, True]
+    section.undo_button.click()
+    assert not binding.session.objects
+    assert [button.isEnabled() for button in buttons] == [False, True, False, False]
+    section.redo_button.click()
+    assert len(binding.session.objects) == 1
+
+
+def test_saved_session_can_be_loaded(section: SaveSection, binding, qtbot, tmp_path) -> None:
+    add_disc(binding)
+    section.save(str(tmp_path / "mine"))
+    qtbot.waitUntil(lambda: section.message.text().startswith("written"), timeout=10_000)
+    loaded = Session.load(tmp_path / "mine.sam2", binding.session.frames, model=binding.session.model)
+    assert np.array_equal(loaded.labels, binding.session.labels)
+    loaded.close()
+
+
+def test_opening_is_asked_for(section: SaveSection, qtbot, tmp_path) -> None:
+    with qtbot.waitSignal(section.session_opened) as told:
+        section.open(str(tmp_path / "mine.sam2"))
+    assert told.args == [str(tmp_path / "mine.sam2")]
+
+
+@pytest.mark.parametrize("export", EXPORTS, ids=lambda export: export.name)
+def test_exports_write_their_file(section: SaveSection, binding, qtbot, tmp_path, export) -> None:
+    add_disc(binding)
+    section.export(export.name, str(tmp_path / "out"))
+    qtbot.waitUntil(lambda: section.message.text().startswith("written"), timeout=10_000)
+    written = tmp_path / f"out{export.suffix}"
+    assert written.exists()
+    if export.suffix.endswith(".tif"):
+        assert np.array_equal(tifffile.imread(written), binding.session.labels)
+
+
+def test_ome_tiff_knows_the_size_of_its_pixels(qtbot, tmp_path) -> None:
+    binding = make_binding(3, scale=(0.5, 0.2, 0.2), units=("micrometer",) * 3)
+    section = SaveSection()
+    qtbot.addWidget(section)
+    section.set_binding(binding)
+    add_disc(binding)
+    section.export("ome_tiff", str(tmp_path / "out.tif"))
+    qtbot.waitUntil(lambda: section.message.text().startswith("written"), timeout=10_000)
+    with tifffile.TiffFile(tmp_path / "out.ome.tif") as file:
+        assert 'PhysicalSizeX="0.2"' in file.ome_metadata
+        assert 'PhysicalSizeZ="0.5"' in file.ome_metadata
+    binding.close()
+    binding.session.close()
+
+
+def test_failed_export_says_why(section: SaveSection, binding, qtbot, tmp_path) -> None:
+    add_disc(binding)
+    section.export("tiff", str(tmp_path / "no_folder" / "out.tif"))
+    qtbot.waitUntil(lambda: "no_folder" in section.message.text() and "written" not in section.message.text())
+
+
+def test_tracks_lie_on_the_image(section: SaveSection, binding) -> None:
+    number = add_disc(binding)
+    add_disc(binding, 1, number)
+    section.add_tracks()
+    layer = binding.viewer.layers["cells tracks"]
+    np.testing.assert_allclose(layer.data, [[number, 0, 20, 15], [number, 1, 20, 17]], atol=0.1)
+
+
+def test_session_is_copied_as_text(section: SaveSection, binding) -> None:
+    add_disc(binding)
+    section.copy_as_python()
+    assert "session." in QApplication.clipboard().text()
+    section.copy_as_command_line()
+    assert QApplication.clipboard().text().startswith("napari-sam2")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 import zarr
 
-from napari_sam2 import FrameError, PromptError
+from factories import make_model, make_movie
+from napari_sam2 import FrameError, PromptError, SAM2AutomaticMaskGenerator
 from napari_sam2.inference.timelapse import link_volumes, segment_timelapse_volumes
 from oracle import OracleFinder, OracleTracker, paint
 
@@ -91,10 +93,35 @@ def test_two_objects_that_want_the_same_are_decided_by_the_highest_sum():
     assert (labels[1, 0, :, 4:14] == 1).all()
 
 
+def test_axes_come_from_the_file(tmp_path):
+    truth = drifting(2)
+    tifffile.imwrite(
+        tmp_path / "embryo.ome.tif", paint(truth), ome=True, metadata={"axes": "TZYX"}, photometric="minisblack"
+    )
+    found = segment_timelapse_volumes(
+        tmp_path / "embryo.ome.tif", finder=OracleFinder(), segmenter=TimeTracker(truth), every=3
+    )
+    np.testing.assert_array_equal(found.labels, segment(truth).labels)
+
+
+def test_network_and_generator_work_on_volumes():
+    model = make_model()
+    finder = SAM2AutomaticMaskGenerator(
+        model, points_per_side=3, pred_iou_thresh=0, stability_score_thresh=0, output_mode="coco_rle"
+    )
+    volumes = np.stack([make_movie(3), make_movie(3, seed=1)])
+    labels, report = segment_timelapse_volumes(volumes, model=model, finder=finder, every=2)
+    assert labels.shape == volumes.shape
+    numbers = {t.object_id for t in report.tracks}
+    assert numbers
+    assert set(np.unique(labels)) - {0} <= numbers
+
+
 @pytest.mark.parametrize(
     ("over", "error", "message"),
     [
         pytest.param({"axes": "CZYX"}, FrameError, "need T and Z", id="axes"),
+        pytest.param({"axes": "TZY"}, FrameError, "TZY", id="too-few-axes"),
         pytest.param({"min_link_iou": 0}, PromptError, "least IoU", id="iou"),
         pytest.param({"max_gap": -1}, PromptError, "max_gap=-1", id="gap"),
         pytest.param({"every": 0}, PromptError, "every=0", id="every"),
@@ -103,3 +130,13 @@ def test_two_objects_that_want_the_same_are_decided_by_the_highest_sum():
 def test_bad_values_are_refused(over, error, message):
     with pytest.raises(error, match=message):
         segment(drifting(2), **over)
+
+
+def test_an_array_of_three_dimensions_is_no_volume_over_time():
+    with pytest.raises(FrameError, match="TZYX or TZCYX"):
+        segment_timelapse_volumes(np.zeros((3, 20, 20)), finder=OracleFinder(), segmenter=TimeTracker(drifting()))
+
+
+def test_labels_of_three_dimensions_cannot_be_linked():
+    with pytest.raises(PromptError, match="T, Z, Y, X"):
+        link_volumes(np.zeros((3, 20, 20), np.int32))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -13,15 +14,13 @@ from napari_sam2._types import FrameSource
 from napari_sam2.checkpoints import ensure_model
 from napari_sam2.inference.automatic_labels import KeepRecords, MaskFinder
 from napari_sam2.inference.automatic_stack import segment_stack
-from napari_sam2.inference.frames import Contrast, open_frames
+from napari_sam2.inference.frames import Contrast, Frames, open_frames
 from napari_sam2.inference.linking import PlaneOverlaps, best_matches
 from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
 from napari_sam2.inference.seed_tracking import ObjectTracker, StageProgress, StopWish
 from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from napari_sam2.inference.frames.stack import LazyArray
@@ -105,7 +104,7 @@ class LinkedVolumes(NamedTuple):
 def segment_timelapse_volumes(
     volumes: LazyArray | str | Path,
     *,
-    axes: str = "TZYX",
+    axes: str | None = None,
     model: SAM2 | str | Path | None = None,
     every: int = 5,
     key_frames: Sequence[int] | None = None,
@@ -127,8 +126,8 @@ def segment_timelapse_volumes(
     ----------
     volumes : (T, Z, Y, X) array or path
         numpy, dask or zarr array, or a file; read plane by plane.
-    axes : str, default "TZYX"
-        One letter per dimension, with T and Z, such as ``"TZCYX"``.
+    axes : str, optional
+        One letter per dimension, with T and Z. Default: what the file says; TZYX or TZCYX for an array.
     model : SAM2, str, Path or None
         A network, or a name or path for `load_model`; None is the bundled model.
     every, key_frames, finder, segmenter, keep, min_score : optional
@@ -296,24 +295,26 @@ class _TimePoint:
 
 
 def _time_points(
-    volumes: LazyArray | str | Path, axes: str, channels: int | Sequence[int] | None, contrast: Contrast
+    volumes: LazyArray | str | Path, axes: str | None, channels: int | Sequence[int] | None, contrast: Contrast
 ) -> tuple[tuple[int, int, int, int], Callable[[int], FrameSource]]:
     """(T, Z, Y, X), and a function that opens one time point; all are shown with one contrast rule."""
-    letters = axes.upper()
-    if not {"T", "Z"} <= set(letters):
+    if axes is None and not isinstance(volumes, str | Path):
+        axes = {4: "TZYX", 5: "TZCYX"}.get(len(volumes.shape))
+        if axes is None:
+            raise FrameError(f"an array of shape {tuple(volumes.shape)} was given; allowed is TZYX or TZCYX, or axes=")
+    if axes is not None and not {"T", "Z"} <= set(axes.upper()):
         raise FrameError(f"axes {axes!r} were given; volumes over time need T and Z, such as TZYX or TZCYX")
 
-    def open_at(time: int, rule: Contrast) -> FrameSource:
-        return open_frames(volumes, axes=letters, frame_axis="Z", fixed={"T": time}, channels=channels, contrast=rule)
+    def open_at(time: int, rule: Contrast) -> Frames:
+        return open_frames(volumes, axes=axes, frame_axis="Z", fixed={"T": time}, channels=channels, contrast=rule)
 
-    first = open_frames(volumes, axes=letters, frame_axis="Z", fixed={"T": 0}, channels=channels, contrast=contrast)
-    num_times = first.source_shape[letters.index("T")]
+    first = open_at(0, contrast)
+    num_times = first.source_shape[first.axes.index("T")]
     limits = np.array(first.contrast_limits)
     if contrast == "auto":
         for time in {num_times // 2, num_times - 1} - {0}:
-            other = open_frames(volumes, axes=letters, frame_axis="Z", fixed={"T": time}, channels=channels)
-            limits[:, 0] = np.minimum(limits[:, 0], np.array(other.contrast_limits)[:, 0])
-            limits[:, 1] = np.maximum(limits[:, 1], np.array(other.contrast_limits)[:, 1])
+            others = np.array(open_at(time, "auto").contrast_limits)
+            limits = np.stack((np.minimum(limits, others)[:, 0], np.maximum(limits, others)[:, 1]), axis=1)
     rule = [(float(low), float(high)) for low, high in limits]
     return (num_times, *first.shape), lambda time: open_at(time, rule)
 

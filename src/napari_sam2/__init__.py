@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     )
     from napari_sam2.inference.tracking_report import ObjectTrack, TrackedLabels, TrackingReport
     from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+    from napari_sam2.session.display import show_planes
+    from napari_sam2.session.mask_text import mask_from_text, mask_to_text
+    from napari_sam2.session.session import Session
+    from napari_sam2.session.settings import SessionSettings
     from napari_sam2.training.finetune import FineTuneReport, FineTuneResult, fine_tune
 
     __version__: str
@@ -66,6 +70,8 @@ __all__ = [
     "SAM2AutomaticMaskGenerator",
     "SAM2ImagePredictor",
     "SAM2VideoSegmenter",
+    "Session",
+    "SessionSettings",
     "TimelapseReport",
     "TrackedLabels",
     "TrackingReport",
@@ -78,12 +84,15 @@ __all__ = [
     "link_volumes",
     "list_models",
     "load_model",
+    "mask_from_text",
+    "mask_to_text",
     "masks_to_labels",
     "open_frames",
     "segment_seeds",
     "segment_stack",
     "segment_tiled",
     "segment_timelapse_volumes",
+    "show_planes",
 ]
 
 _HOMES = {
@@ -118,6 +127,10 @@ _HOMES = {
         ("LinkedVolumes", "TimelapseReport", "link_volumes", "segment_timelapse_volumes"), "inference.timelapse"
     ),
     **dict.fromkeys(("ObjectTrack", "TrackedLabels", "TrackingReport"), "inference.tracking_report"),
+    "show_planes": "session.display",
+    **dict.fromkeys(("mask_from_text", "mask_to_text"), "session.mask_text"),
+    "Session": "session.session",
+    "SessionSettings": "session.settings",
     **dict.fromkeys(("FineTuneReport", "FineTuneResult", "fine_tune"), "training.finetune"),
 }
 

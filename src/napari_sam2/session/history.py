@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 __all__ = ["Change", "Edit", "History", "Operation", "TableName", "Tables"]
@@ -60,6 +61,12 @@ class Change:
     edits: list[Edit] = field(default_factory=list)
     stamp: int | None = None
     is_answered: bool = False
+
+    @cached_property
+    def start(self) -> Operation | None:
+        """The call that makes the object which this change made first, if it made one; always the same value."""
+        made = next((edit.key for edit in self.edits if edit.table == "objects" and edit.before is None), None)
+        return None if made is None else Operation("new_object", {"name": None, "object_id": made})
 
 
 class Tables:

@@ -118,6 +118,10 @@ class ArrayPlanes:
         mixed: NDArray[np.uint8] = np.minimum(total, 255).astype(np.uint8)
         return mixed
 
+    def raw(self, plane: int) -> list[NDArray[Any]]:
+        """(H, W) or (H, W, 3 or 4) values of each channel on one plane; raises as ``planes[plane]``."""
+        return [_read(channel, self.geometry.index(plane), plane) for channel in self.channels]
+
 
 def _read(channel: Channel, index: tuple[int, ...], plane: int) -> NDArray[Any]:
     try:

@@ -100,7 +100,7 @@ class Session:
         deliver: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self.frames, self.geometry = _open(stack, frame_axis, is_rgb)
-        self._automatic_frames = None if self.frames is stack else self.frames
+        self.has_automatic_contrast = self.frames is not stack
         self.stack_path = str(stack) if isinstance(stack, str) or hasattr(stack, "__fspath__") else None
         self.model = "sam2_micro" if model is None else model
         self.settings = settings or SessionSettings()
@@ -175,11 +175,6 @@ class Session:
         return self._handle
 
     @property
-    def has_automatic_contrast(self) -> bool:
-        """Whether the contrast was chosen from the stack's own values when the session began."""
-        return self._automatic_frames is self.first_frames
-
-    @property
     def autosave_path(self) -> Path | None:
         """Where the session is saved by itself; None if it is not."""
         return None if self._autosave is None else self._autosave.path
@@ -192,7 +187,8 @@ class Session:
             self._autosave.close()
             self._autosave = None
         if path is not None:
-            self._autosave = Autosave(self, path)
+            with self._lock:  # no change is made between the first state that is saved and the first that is noted
+                self._autosave = Autosave(self, path)
 
     def flush_autosave(self, timeout: float | None = None) -> bool:
         """Wait until everything is in the autosave's file; whether it is."""
@@ -1134,6 +1130,7 @@ class Session:
         if is_shown_alike or not (self.store.prompts or self.operations):
             if not self.operations:
                 self.first_frames = frames
+                self.has_automatic_contrast &= is_shown_alike
             self.frames = frames
             return
         with self._changing():

@@ -1,0 +1,117 @@
+"""``napari-sam2 run``: replay a saved session without a window."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_sam2._errors import FrameError
+from napari_sam2.cli._errors import INTERRUPTED
+from napari_sam2.cli._options import DeviceOption, DtypeOption, OverwriteOption, QuietOption
+from napari_sam2.cli._outputs import check_outputs, print_table
+from napari_sam2.cli._stopping import StopRequest
+
+if TYPE_CHECKING:
+    from napari_sam2.session.session import Session
+
+__all__ = ["run"]
+
+
+def run(
+    session: Annotated[Path, typer.Argument(metavar="SESSION", help="A session file (.sam2).")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="LABELS", help="Labels to write: .tif, .ome.tif or .zarr.")
+    ],
+    stack: Annotated[
+        Path | None, typer.Option("--stack", metavar="PATH", help="The image; default: the one the session names.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME|FILE", help="Model; default: the session's own.")
+    ] = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    scores: Annotated[
+        Path | None, typer.Option("--scores", metavar="CSV", help="Write score and area of each object and frame.")
+    ] = None,
+    overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Do again what was done in a session: its prompts, corrections and propagations, in their order.
+
+    With the same image, model and kind of device the labels are those of the session. Ctrl-C ends after the frame
+    under way and writes what there is.
+
+    \b
+    A session that was saved in the viewer:
+      napari-sam2 run cells.sam2 -o labels.ome.tif
+    \b
+    The same clicks with another model, on an image that was moved:
+      napari-sam2 run cells.sam2 --stack moved/cells.tif --model sam2.1_hiera_small -o labels.tif
+    """
+    check_outputs(session, output, [(scores, ".csv")], overwrite=overwrite)
+    from napari_sam2.session.document import open_for_replay
+    from napari_sam2.session.export import export_labels, export_scores_csv
+
+    given = None if stack is None else str(stack)
+    replayed, operations = open_for_replay(session, given, model=model, device=device, dtype=dtype)
+    if stack is not None and stack.expanduser().resolve() == output.expanduser().resolve():
+        raise FrameError(f"{stack} is the image and is not written over; give the labels another name")
+    with replayed, StopRequest() as stop:
+        begin = time.perf_counter()
+        num_done = _replay(replayed, operations, stop, show_progress=not quiet)
+        seconds = time.perf_counter() - begin
+        written = [export_labels(replayed, output, overwrite=overwrite)]
+        if scores is not None:
+            written.append(export_scores_csv(replayed, scores, overwrite=overwrite))
+        _report(replayed, num_done, len(operations), seconds)
+    for path in written:
+        typer.echo(f"wrote {path}")
+    if stop.is_set():
+        typer.echo(f"interrupted: {num_done} of {len(operations)} calls were replayed", err=True)
+        raise typer.Exit(INTERRUPTED)
+
+
+def _replay(session: Session, operations: list[object], stop: StopRequest, *, show_progress: bool) -> int:
+    from tqdm import tqdm
+
+    from napari_sam2.session.replay import replay
+
+    with tqdm(total=len(operations), desc="calls", unit="call", disable=None if show_progress else True) as bar:
+
+        def before_each(position: int, operation: object) -> bool:
+            bar.update(position - bar.n)
+            bar.set_description(getattr(operation, "method", "calls"))
+            return not stop.is_set()
+
+        def on_propagation(handle: object) -> None:
+            done, total = getattr(handle, "num_done", 0), getattr(handle, "num_steps", 0)
+            bar.set_postfix_str(f"frame {done}/{total}")
+            if stop.is_set() and getattr(handle, "is_running", False):
+                session.cancel()
+
+        session.propagation_changed.connect(on_propagation)
+        num_done = replay(operations, session, before_each=before_each)  # type: ignore[arg-type]
+        bar.update(num_done - bar.n)
+    return num_done
+
+
+def _report(session: Session, num_done: int, num_operations: int, seconds: float) -> None:
+    from napari_sam2.session.export import object_table
+
+    table = object_table(session.store)
+    rows = [
+        (
+            str(row["object"]),
+            str(row["name"]),
+            f"{row['frames']}/{session.geometry.num_planes}",
+            f"{row['first']}-{row['last']}" if row["frames"] else "-",
+            f"{row['mean_iou']:.3f}" if row["mean_iou"] == row["mean_iou"] else "-",
+            f"{row['mean_area']:.1f}" if row["frames"] else "-",
+        )
+        for row in table.to_dict("records")
+    ]
+    print_table(("object", "name", "frames", "from-to", "mean score", "mean area (px)"), rows)
+    typer.echo(f"\n{num_done} of {num_operations} calls replayed in {seconds:.1f} s ({session.model_state.device})")

@@ -15,6 +15,12 @@ import numpy as np
 from napari_sam2._errors import CheckpointError, FrameError, OutputError
 from napari_sam2._types import FrameSource
 from napari_sam2.session.autosave import Autosave
+from napari_sam2.session.autosave_folder import (
+    RecoverableSession,
+    default_autosave_path,
+    recoverable_sessions,
+    remove_session,
+)
 from napari_sam2.session.database import fill, is_session_file, read_session, settle, side_files
 from napari_sam2.session.display import open_array, show_planes, with_looks
 from napari_sam2.session.meta import ImageReference, SessionMeta, describe, image_sample
@@ -26,7 +32,17 @@ if TYPE_CHECKING:
     from napari_sam2.session.session import Session
     from napari_sam2.session.snapshot import SessionSnapshot
 
-__all__ = ["Autosave", "load_session", "open_for_replay", "save_session", "write_session"]
+__all__ = [
+    "Autosave",
+    "RecoverableSession",
+    "default_autosave_path",
+    "load_session",
+    "open_for_replay",
+    "recoverable_sessions",
+    "remove_session",
+    "save_session",
+    "write_session",
+]
 
 
 def save_session(session: Session, path: str | Path) -> Path:

@@ -139,9 +139,9 @@ def tracks_table(session: Session) -> NDArray[np.float64]:
     Returns
     -------
     numpy.ndarray
-        (N, 2 + axes) float64: track, time, then data coordinates. Time is the position on the frame axis; the
-        coordinates are those of the stack's other axes in their order, then y and x. With more axes than one before
-        H and W, each clip of an object is a track of its own, numbered on from the highest object.
+        (N, 1 + axes) float64: track, then data coordinates of the centre in the order of the image's axes, sorted by
+        track and frame; of a single image (N, 4) with time 0. With more axes than one before H and W, each clip of an
+        object is a track of its own: the first has the object's number, the others go on from the highest one.
     """
     store, geometry = session.store, session.geometry
     rows: list[list[float]] = []
@@ -158,11 +158,9 @@ def tracks_table(session: Session) -> NDArray[np.float64]:
                 following += not is_first
                 numbers[object_id, clip] = object_id if is_first else following
             index = geometry.index(plane)
-            fixed = [float(index[a]) for a in geometry.fixed_axes]
-            rows.append([numbers[object_id, clip], geometry.frame(plane), *fixed, *centroid_yx(mask)])
-    width = 1 + max(geometry.ndim, 3)
-    table = np.array(rows, float).reshape(-1, width)
-    return table[np.lexsort((table[:, 1], table[:, 0]))]
+            rows.append([numbers[object_id, clip], *(index or (0,)), *centroid_yx(mask)])
+    table = np.array(rows, float).reshape(-1, 1 + max(geometry.ndim, 3))
+    return table[np.argsort(table[:, 0], kind="stable")]
 
 
 # ---------------------------------------------------------------------- labels

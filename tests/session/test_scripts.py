@@ -41,6 +41,7 @@ def everything(session: Session) -> None:
     session.set_prompt(3, Prompt(points=[[30, 20], [3, 3]], labels=[1, 0], box=[20, 10, 40, 30]), object_id=1)
     session.remove_prompt(1, 4)
     session.set_overlap("highest score")
+    session.set_lost_after(3)
     session.propagate()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,8 @@ from napari_sam2.cli._outputs import check_outputs, print_table
 from napari_sam2.cli._stopping import StopRequest
 
 if TYPE_CHECKING:
+    from napari_sam2.session.history import Operation
+    from napari_sam2.session.propagation import PropagationHandle
     from napari_sam2.session.session import Session
 
 __all__ = ["run"]
@@ -74,26 +77,25 @@ def run(
         raise typer.Exit(INTERRUPTED)
 
 
-def _replay(session: Session, operations: list[object], stop: StopRequest, *, show_progress: bool) -> int:
+def _replay(session: Session, operations: Sequence[Operation], stop: StopRequest, *, show_progress: bool) -> int:
     from tqdm import tqdm
 
     from napari_sam2.session.replay import replay
 
     with tqdm(total=len(operations), desc="calls", unit="call", disable=None if show_progress else True) as bar:
 
-        def before_each(position: int, operation: object) -> bool:
+        def before_each(position: int, operation: Operation) -> bool:
             bar.update(position - bar.n)
-            bar.set_description(getattr(operation, "method", "calls"))
+            bar.set_description(operation.method)
             return not stop.is_set()
 
-        def on_propagation(handle: object) -> None:
-            done, total = getattr(handle, "num_done", 0), getattr(handle, "num_steps", 0)
-            bar.set_postfix_str(f"frame {done}/{total}")
-            if stop.is_set() and getattr(handle, "is_running", False):
-                session.cancel()
+        def on_propagation(handle: PropagationHandle) -> None:
+            bar.set_postfix_str(f"frame {handle.num_done}/{handle.num_steps}")
+            if stop.is_set():
+                handle.cancel()
 
         session.propagation_changed.connect(on_propagation)
-        num_done = replay(operations, session, before_each=before_each)  # type: ignore[arg-type]
+        num_done = replay(operations, session, before_each=before_each)
         bar.update(num_done - bar.n)
     return num_done
 

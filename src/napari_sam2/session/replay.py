@@ -23,6 +23,7 @@ REPLAYABLE = frozenset(
         "rename",
         "set_contrast",
         "set_lost_after",
+        "set_lost_after",
         "set_model",
         "set_overlap",
         "set_prompt",

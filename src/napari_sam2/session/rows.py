@@ -149,7 +149,7 @@ def _answer(packed: bytes) -> Answer:
 
 def _pack(arrays: dict[str, NDArray[Any]]) -> bytes:
     with io.BytesIO() as file:
-        np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez(file, allow_pickle=False, **arrays)
         return zlib.compress(file.getvalue(), 1)
 
 

@@ -149,9 +149,9 @@ class _Writer:
             return self._paint_lines(arguments)
         if operation.method in ("set_model", "remove_object"):
             gone = arguments.get("object_id")  # a change of model turns prompts into masks
-            self._said = {key: None for key in self._said if gone is None or key[0] == gone} | {
-                key: said for key, said in self._said.items() if gone is not None and key[0] != gone
-            }
+            for key in self._said:
+                if gone is None or key[0] == gone:
+                    self._said[key] = None
         words = ", ".join(f"{name}={value!r}" for name, value in arguments.items() if (name, value) not in _DEFAULTS)
         return [f"session.{operation.method}({words})"]
 

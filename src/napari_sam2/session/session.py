@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, cast, get_args
 
 import numpy as np
@@ -13,22 +13,23 @@ from psygnal import Signal
 
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2._types import Direction, FrameSource, Prompt
-from napari_sam2.inference.answers import Answer, AnsweredPrompt, PredictRequest, PredictResult, TrackRequest, TrackStep
+from napari_sam2.inference.answers import PredictResult, TrackRequest
 from napari_sam2.inference.prompt_changes import grew, is_same
+from napari_sam2.session.answering import Answerer, Asked, as_seen
 from napari_sam2.session.compute import ComputeThread, Job, Steps
 from napari_sam2.session.display import contrast_arguments, looks_of, make_looks, with_looks
-from napari_sam2.session.geometry import StackGeometry
 from napari_sam2.session.history import Change, Edit, History, Operation, TableName
 from napari_sam2.session.model_names import model_name
+from napari_sam2.session.opening import open_stack
 from napari_sam2.session.operations import replayable
-from napari_sam2.session.planes import ArrayPlanes, automatic_channel
-from napari_sam2.session.planning import ObjectPlan, anchors_of, neighbours, plan_steps
-from napari_sam2.session.preloading import preload_torch
+from napari_sam2.session.planes import ArrayPlanes
+from napari_sam2.session.planning import anchors_of, neighbours
 from napari_sam2.session.propagation import PropagationHandle, TrackedPlane, pack_result
 from napari_sam2.session.records import ObjectMask, PromptEntry, SessionObject
 from napari_sam2.session.settings import ModelState, SessionSettings
 from napari_sam2.session.snapshot import SessionSnapshot
 from napari_sam2.session.store import OverlapRule, SessionStore, StoreDelta
+from napari_sam2.session.tracking_scope import known_prompts, objects_to_track, steps_to_track
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,13 +37,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_sam2.inference.engine import Engine
     from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["Session"]
 
 _TABLES: tuple[TableName, ...] = ("masks", "prompts", "objects", "settings")
-_KEPT_ANSWERS = 64  # of prompts that may not have been delivered yet
 PROMPT_AREA = 2  # pixels: a box with a side below this was a slip of the mouse
 
 
@@ -99,7 +98,7 @@ class Session:
         settings: SessionSettings | None = None,
         deliver: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
-        self.frames, self.geometry = _open(stack, frame_axis, is_rgb)
+        self.frames, self.geometry = open_stack(stack, frame_axis, is_rgb)
         self.has_automatic_contrast = self.frames is not stack
         self.stack_path = str(stack) if isinstance(stack, str) or hasattr(stack, "__fspath__") else None
         self.model = "sam2_micro" if model is None else model
@@ -113,9 +112,7 @@ class Session:
         self._deliver = deliver
         self._lock = threading.RLock()
         self._compute = ComputeThread()
-        self._engine: Engine | None = None
-        self._engine_model: object = None
-        self._computed: dict[int, tuple[object, Answer]] = {}
+        self._answerer = Answerer(self._set_model_state)
         self._stamp = 0
         self._waiting: dict[tuple[int, int], int] = {}
         self._errors: dict[tuple[int, int], Exception] = {}
@@ -232,18 +229,10 @@ class Session:
             raise PromptError(f"object {number} was asked for; give a number above 0 that is not in {sorted(taken)}")
         return SessionObject(number, name or f"object {number}")
 
-    def _object(self, object_id: int) -> SessionObject:
-        found = self.store.objects.get(object_id)
-        if found is None:
-            raise PromptError(
-                f"object {object_id} does not exist; there are {list(self.store.objects) or 'none yet: add a prompt'}"
-            )
-        return found
-
     def remove_object(self, object_id: int) -> None:
         """Take an object away with its prompts and masks; ``undo`` brings it back."""
         with self._changing():
-            found = self._object(object_id)
+            found = self.store.object(object_id)
             edits = [
                 *(Edit("masks", (object_id, p), self.store.masks[object_id, p], None)
                   for p in self.store.planes_of(object_id)),
@@ -273,12 +262,12 @@ class Session:
         planes = self._planes(object_id, frames)
         if self._is_ahead(object_id, planes):
             self._stop_propagation()
-        locked = self._object(object_id).locked | planes
+        locked = self.store.object(object_id).locked | planes
         self._change_object(object_id, "lock", {"frames": sorted(planes)}, locked=locked)
 
     def unlock(self, object_id: int, frames: int | Iterable[int] | None = None) -> None:
         """Allow changes again; default: on all planes."""
-        found = self._object(object_id)
+        found = self.store.object(object_id)
         planes = found.locked if frames is None else self._planes(object_id, frames)
         self._change_object(object_id, "unlock", {"frames": sorted(planes)}, locked=found.locked - planes)
 
@@ -290,7 +279,7 @@ class Session:
         return any(s.frame in planes and object_id in s.reported_ids for s in request.steps[handle.num_done :])
 
     def _planes(self, object_id: int, frames: int | Iterable[int] | None) -> frozenset[int]:
-        self._object(object_id)
+        self.store.object(object_id)
         if frames is None:
             return frozenset(self.store.planes_of(object_id))
         planes = frozenset({int(frames)} if isinstance(frames, (int, np.integer)) else (int(f) for f in frames))
@@ -305,7 +294,7 @@ class Session:
 
     def _change_object(self, object_id: int, method: str, arguments: dict[str, object], **fields: Any) -> None:
         with self._changing(stops=False):
-            found = self._object(object_id)
+            found = self.store.object(object_id)
             after = replace(found, **fields)
             if after != found:
                 edits = [Edit("objects", object_id, found, after)]
@@ -339,7 +328,7 @@ class Session:
             If a point lies outside the image or on another plane, or the object does not exist or is locked there.
         """
         plane, xy = self.geometry.locate(points)
-        said = Prompt(points=xy, labels=labels)
+        said = Prompt(points=xy, labels=None if labels is None else np.asarray(labels))
         old = None if object_id is None else self.prompt(object_id, plane)
         if old is not None and said.labels is not None and old.labels is not None:
             said = Prompt(
@@ -487,9 +476,9 @@ class Session:
                 made = self._make_object(None, number)
                 edits.append(Edit("objects", made.object_id, None, made))
                 number = made.object_id
-            elif plane in self._object(number).locked:
+            elif plane in self.store.object(number).locked:
                 raise PromptError(
-                    f"{self._object(number).name} is locked on frame {plane}; unlock it there to change it"
+                    f"{self.store.object(number).name} is locked on frame {plane}; unlock it there to change it"
                 )
             old = self.store.prompts.get((number, plane))
             if old is not None and prompt is not None and is_same(prompt, old.prompt) and candidate == old.candidate:
@@ -583,36 +572,15 @@ class Session:
             return
         clip = self.geometry.clip_range(plane)
         others = {p: e for p, e in self.store.prompts_of(object_id, clip).items() if p != plane}
-        asked = _Asked(object_id, plane, entry, others, self.model, self.frames, self.settings.overlap)
+        asked = Asked(object_id, plane, entry, others, self.model, self.frames, self.settings.overlap)
         self._waiting[object_id, plane] = entry.stamp
 
         def done(outcome: tuple[PredictResult, ObjectMask] | Exception) -> None:
             self._hand_over(lambda: self._take_answer(asked, outcome))
 
-        self._compute.submit(Job(lambda: self._answer(asked), done, key=(object_id, plane)))
+        self._compute.submit(Job(lambda: self._answerer.answer(asked, self.settings), done, key=(object_id, plane)))
 
-    def _answer(self, asked: _Asked) -> tuple[PredictResult, ObjectMask]:
-        """On the compute thread: prompts that were asked before are answered by now, delivered or not."""
-        entry = asked.entry
-        others: dict[int, AnsweredPrompt] = {}
-        for plane, other in asked.others.items():
-            model, answer = self._computed.get(other.stamp, (asked.model, other.answer))
-            if other.is_mask_only:
-                others[plane] = AnsweredPrompt(other.prompt, other.answer)
-            elif answer is not None and model is asked.model:
-                others[plane] = AnsweredPrompt(other.prompt, answer)
-        smaller = None if entry.smaller is None else AnsweredPrompt(*entry.smaller)
-        request = PredictRequest(
-            asked.object_id, asked.plane, entry.prompt, smaller, entry.base, others, entry.candidate
-        )
-        result = self._require_engine(asked.model, asked.frames).predict(request)
-        answer = result.answer
-        self._computed[entry.stamp] = (asked.model, answer)
-        for stamp in sorted(self._computed)[:-_KEPT_ANSWERS]:
-            del self._computed[stamp]
-        return result, ObjectMask.pack(result.mask, "prompted", answer.iou, answer.object_score)
-
-    def _take_answer(self, asked: _Asked, outcome: tuple[PredictResult, ObjectMask] | Exception) -> None:
+    def _take_answer(self, asked: Asked, outcome: tuple[PredictResult, ObjectMask] | Exception) -> None:
         object_id, plane, stamp = asked.object_id, asked.plane, asked.entry.stamp
         with self._lock:
             key = (object_id, plane)
@@ -630,7 +598,7 @@ class Session:
             answered = replace(entry, answer=result.answer)
             mask_edits = self.store.mask_edits(plane, {object_id: packed}, asked.overlap)
             if asked.model is not self.model and (kept := mask_edits[0].after) is not None:
-                answered = _as_seen(answered, cast("ObjectMask", kept), self.geometry.hw)
+                answered = as_seen(answered, cast("ObjectMask", kept), self.geometry.hw)
             change = self.history.change_of(stamp)
             if change is not None:
                 change.is_answered = True
@@ -663,25 +631,6 @@ class Session:
         if (object_id, plane) not in self._waiting:
             self._ask(object_id, plane)
 
-    def _require_engine(self, model: SAM2 | str | Path, frames: FrameSource) -> Engine:
-        """The engine, made on first use, on the compute thread."""
-        if self._engine is None or self._engine_model != model:
-            self._set_model_state(ModelState("loading"))
-            try:
-                preload_torch()
-                from napari_sam2.session.loading import make_engine
-
-                self._engine = None
-                self._engine = make_engine(model, frames, self.settings)
-                self._engine_model = model
-            except Exception as error:
-                self._set_model_state(ModelState("failed", message=str(error)))
-                raise
-            self._set_model_state(ModelState.of(self._engine.model))
-        elif self._engine.frames is not frames:
-            self._engine.replace_frames(frames)
-        return self._engine
-
     def _set_model_state(self, state: ModelState) -> None:
         def apply() -> None:
             self.model_state = state
@@ -693,7 +642,7 @@ class Session:
         """Load the model in the background, and encode a plane, so that the first click is answered at once."""
 
         def compute() -> None:
-            engine = self._require_engine(self.model, self.frames)
+            engine = self._answerer.engine(self.model, self.frames, self.settings)
             if plane is not None:
                 engine.prepare(plane)
 
@@ -712,7 +661,7 @@ class Session:
             edits = [Edit("settings", "model", self.model, model)]
             for key, entry in self.store.prompts.items():
                 if entry.answer is not None:
-                    seen = _as_seen(entry, self.store.masks.get(key), self.geometry.hw)
+                    seen = as_seen(entry, self.store.masks.get(key), self.geometry.hw)
                     edits.append(Edit("prompts", key, entry, seen))
             self._push("change model", "set_model", {"model": model_name(model)}, edits)
             self._ask_again()
@@ -856,8 +805,8 @@ class Session:
             self.geometry.num_planes if stop is None else min(int(stop), self.geometry.num_planes),
         )
         with self._changing():
-            chosen = self._chosen(object_ids)
-            steps = self._plan(chosen, direction, limits)
+            chosen = objects_to_track(self.store, object_ids)
+            steps = steps_to_track(self.store, chosen, direction, limits)
             if max_frames is not None:
                 steps = steps[:max_frames]
             handle = PropagationHandle(len(steps), tuple(chosen))
@@ -872,7 +821,7 @@ class Session:
             if object_ids is not None:
                 arguments["object_ids"] = [int(i) for i in object_ids]
             self._running_change = self._push("propagate", "propagate", arguments, [])
-            request = TrackRequest(self._known(chosen), steps, self.settings.lost_after)
+            request = TrackRequest(known_prompts(self.store, chosen), steps, self.settings.lost_after)
             self._running_request = request
             self._run(handle, request)
         self.propagation_changed.emit(handle)
@@ -881,71 +830,12 @@ class Session:
             handle.wait()
         return handle
 
-    def _chosen(self, object_ids: Sequence[int] | None) -> list[int]:
-        ids = list(self.store.objects) if object_ids is None else [int(i) for i in object_ids]
-        prompted = {i for i, _ in self.store.prompts}
-        for i in ids:
-            self._object(i)
-            if object_ids is not None and i not in prompted:
-                raise PromptError(f"{self._object(i).name} has no prompt; click on it first")
-        ids = [i for i in ids if i in prompted]
-        if not ids:
-            raise PromptError("nothing was prompted; click on an object, draw a box or give a mask first")
-        return ids
-
-    def _plan(self, ids: Sequence[int], direction: Direction, limits: range) -> list[TrackStep]:
-        steps: list[TrackStep] = []
-        count = self.geometry.num_frames
-        for first in range(0, self.geometry.num_planes, count):
-            clip = range(first, first + count)
-            plans = [plan for i in ids if (plan := self._object_plan(i, clip, limits)) is not None]
-            steps += plan_steps(plans, clip, direction)
-        return steps
-
-    def _object_plan(self, object_id: int, clip: range, limits: range) -> ObjectPlan | None:
-        prompts = self.store.prompts_of(object_id, clip)
-        if not prompts:
-            return None
-        locked = self._object(object_id).locked
-        shown = {p for p in locked if p in clip and (m := self.store.masks.get((object_id, p))) and m.area}
-        taken = locked | prompts.keys()
-
-        def is_wanted(plane: int) -> bool:
-            if plane in taken or plane not in limits:
-                return False
-            mask = self.store.masks.get((object_id, plane))
-            return mask is None or mask.is_stale
-
-        return ObjectPlan(object_id, anchors_of(prompts, shown, clip), [p for p in clip if is_wanted(p)])
-
-    def _known(self, ids: Sequence[int]) -> dict[int, dict[int, AnsweredPrompt]]:
-        """Prompted and locked planes of objects, as the engine wants them."""
-        known: dict[int, dict[int, AnsweredPrompt]] = {}
-        for i in ids:
-            known[i] = {p: AnsweredPrompt(e.prompt, e.answer) for p, e in self.store.prompts_of(i).items()
-                        if e.answer is not None or e.is_mask_only}  # fmt: skip
-            for p in self._boundary_locks(i, known[i]):
-                known[i][p] = AnsweredPrompt(Prompt(mask=self.store.masks[i, p].to_image(self.geometry.hw)), None)
-        return known
-
-    def _boundary_locks(self, object_id: int, prompted: Mapping[int, object]) -> list[int]:
-        """Locked planes that border on planes which are not: what lies between two of them is never tracked."""
-        locked = self._object(object_id).locked
-        return [
-            p
-            for p in sorted(locked)
-            if p not in prompted
-            and (m := self.store.masks.get((object_id, p))) is not None
-            and m.area
-            and not {p - 1, p + 1} <= locked
-        ]
-
     def _run(self, handle: PropagationHandle, request: TrackRequest) -> None:
 
         model, frames = self.model, self.frames
 
         def start() -> Iterator[TrackedPlane]:
-            engine = self._require_engine(model, frames)
+            engine = self._answerer.engine(model, frames, self.settings)
             found = engine.track(request, lambda: handle.is_cancelled)
             for step in request.steps:
                 engine.use_threads(self.settings.threads)
@@ -1106,7 +996,7 @@ class Session:
         self.settings = settings
 
         def forget() -> None:
-            self._engine = None
+            self._answerer.forget_engine()
 
         self._compute.submit(Job(forget, lambda _: None))
         self.prepare()
@@ -1291,7 +1181,7 @@ class Session:
         """
         from napari_sam2.session.document import load_session
 
-        return cast("Session", load_session(cls, path, stack, options))
+        return load_session(cls, path, stack, options)
 
     def to_python(self) -> str:
         """A script that does it all again, without a viewer, and comes to the same labels."""
@@ -1325,45 +1215,6 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _open(stack: Any, frame_axis: int | None, is_rgb: bool | None) -> tuple[FrameSource, StackGeometry]:
-    if isinstance(stack, str) or hasattr(stack, "__fspath__"):
-        from napari_sam2.inference.frames import open_frames
-
-        stack = open_frames(stack)
-    if isinstance(stack, ArrayPlanes):
-        return stack, stack.geometry
-    if isinstance(stack, FrameSource) and not isinstance(stack, np.ndarray):
-        shape = stack.shape if len(stack) > 1 else stack.shape[1:]
-        return stack, StackGeometry.choose(shape)
-    array = np.asarray(stack) if isinstance(stack, (list, tuple)) else stack
-    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
-        raise FrameError(f"{type(stack).__name__} was given as a stack; give an array, a path or open_frames(...)")
-    shape = tuple(int(n) for n in array.shape)
-    if is_rgb is None:
-        is_rgb = len(shape) >= 3 and shape[-1] in (3, 4) and np.dtype(array.dtype) == np.uint8
-    geometry = StackGeometry.choose(shape[:-1] if is_rgb else shape, frame_axis)
-    return ArrayPlanes([automatic_channel(array, geometry, is_rgb=is_rgb)], geometry), geometry
-
-
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """A prompt as it was when the model was asked."""
-
-    object_id: int
-    plane: int
-    entry: PromptEntry
-    others: Mapping[int, PromptEntry]
-    model: SAM2 | str | Path
-    frames: FrameSource
-    overlap: OverlapRule
-
-
-def _as_seen(entry: PromptEntry, mask: ObjectMask | None, hw: tuple[int, int]) -> PromptEntry:
-    """The mask that a prompt led to, as a prompt; the prompt itself where it led to nothing."""
-    prompt = entry.prompt if mask is None or not mask.area else Prompt(mask=mask.to_image(hw))
-    return replace(entry, prompt=prompt, answer=None, smaller=None)
 
 
 def _cut(operation: Operation, handle: PropagationHandle) -> Operation:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from napari_sam2._errors import PromptError
 from napari_sam2.session.history import Edit, Tables
 from napari_sam2.session.records import ObjectMask, PromptEntry, SessionObject
 
@@ -126,6 +127,15 @@ class SessionStore:
         """By (object, plane)."""
         return self.tables["masks"]
 
+    def object(self, object_id: int) -> SessionObject:
+        """One of the objects; raises PromptError if there is none of that number."""
+        found = self.objects.get(object_id)
+        if found is None:
+            raise PromptError(
+                f"object {object_id} does not exist; there are {list(self.objects) or 'none yet: add a prompt'}"
+            )
+        return found
+
     def masks_on(self, plane: int) -> dict[int, ObjectMask]:
         """The masks of a plane by object."""
         return {i: self.masks[i, plane] for i in sorted(self._planes.get(plane, ()))}
@@ -201,7 +211,7 @@ class SessionStore:
         for edit in edits:
             self._count(edit)
             if edit.table == "masks":
-                object_id, plane = edit.key  # type: ignore[misc]
+                object_id, plane = cast("tuple[int, int]", edit.key)
                 self._index(object_id, plane, is_there=edit.after is not None)
                 first = by_plane.setdefault(plane, {}).get(object_id)
                 before = first[0] if first is not None else self.masks.get((object_id, plane))

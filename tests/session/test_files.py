@@ -112,9 +112,9 @@ def test_damaged_prompt_and_newer_format_are_refused(session, tmp_path):
 def test_image_is_asked_for_or_found(session, model, tmp_path):
     path = session.save(tmp_path / "a.sam2")
     with pytest.raises(FrameError, match=r"not on a file.*Session\.load\(path, stack\)"):
-        Session.load(path)
+        Session.load(path, model=model)
     with pytest.raises(FrameError, match=r"shape \(5, 48, 64\).*\(6, 48, 64\)"):
-        Session.load(path, make_movie(5))
+        Session.load(path, make_movie(5), model=model)
     (tmp_path / "here").mkdir()
     image = tmp_path / "here" / "movie.tif"
     tifffile.imwrite(image, make_movie(6), photometric="minisblack")

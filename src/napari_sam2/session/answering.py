@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from napari_sam2._types import Prompt
 from napari_sam2.inference.answers import Answer, AnsweredPrompt, PredictRequest, PredictResult
+from napari_sam2.session.preloading import preload_torch
 from napari_sam2.session.records import ObjectMask, PromptEntry
 from napari_sam2.session.settings import ModelState, SessionSettings
-from napari_sam2.session.preloading import preload_torch
 
 if TYPE_CHECKING:
     from pathlib import Path

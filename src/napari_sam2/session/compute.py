@@ -55,6 +55,10 @@ class Steps:
         self.is_paused = False
         self.iterator: Iterator[Any] | None = None
 
+    def take(self, value: Any) -> bool:
+        """Hand a value on, unless another thread has stopped the work meanwhile; whether to go on."""
+        return not self.is_stopped and self.on_step(value)
+
 
 class ComputeThread:
     """Runs jobs and steps one after the other on a thread of its own, which ends with ``close``."""
@@ -160,7 +164,7 @@ class ComputeThread:
                 if steps.iterator is None:
                     steps.iterator = steps.start()
                 value = next(steps.iterator)
-                if not steps.is_stopped and steps.on_step(value):
+                if steps.take(value):
                     return False
         except StopIteration:
             pass

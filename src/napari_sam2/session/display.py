@@ -137,6 +137,7 @@ def show_planes(
     Returns
     -------
     ArrayPlanes
+        Frames for ``Session``.
 
     Raises
     ------

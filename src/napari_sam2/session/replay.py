@@ -23,7 +23,6 @@ REPLAYABLE = frozenset(
         "rename",
         "set_contrast",
         "set_lost_after",
-        "set_lost_after",
         "set_model",
         "set_overlap",
         "set_prompt",

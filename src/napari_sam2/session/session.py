@@ -210,6 +210,7 @@ class Session:
         Returns
         -------
         int
+            The object.
 
         Raises
         ------
@@ -791,6 +792,7 @@ class Session:
         Returns
         -------
         PropagationHandle
+            Ended, unless ``block`` is False.
 
         Raises
         ------

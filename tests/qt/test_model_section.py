@@ -37,7 +37,8 @@ from napari_sam2._qt.automatic_widget import AutomaticWidget
 from napari_sam2._qt.fine_tune_widget import FineTuneWidget
 from napari.components import ViewerModel
 viewer = ViewerModel()
-made = [AdvancedSection(), ModelSection(), SaveSection(), ReviewSection(), AutomaticWidget(viewer), FineTuneWidget(viewer)]
+made = [AdvancedSection(), ModelSection(), SaveSection(), ReviewSection()]
+made += [AutomaticWidget(viewer), FineTuneWidget(viewer)]
 assert "torch" not in sys.modules
 """
     environment = {**__import__("os").environ, "QT_QPA_PLATFORM": "offscreen"}

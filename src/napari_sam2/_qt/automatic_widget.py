@@ -295,33 +295,29 @@ class AutomaticWidget(QWidget):
             return
         if isinstance(result, Found):
             self.found = result
-            self._show_labels(shown, {result.plane: result.labels})
+            self._show_labels(shown, result.plane, result.labels)
             self.state.setText(_describe(result))
             return
-        planes = {plane: result.labels[frame] for frame, plane in enumerate(result.clip)}
-        self._show_labels(shown, planes, keep=False, suffix=result.suffix)
+        self._add_layer(shown, result.as_image(shown.geometry), result.suffix)
         self.state.setText(result.text)
 
-    def _show_labels(
-        self, shown: ShownImage, planes: dict[int, Any], *, keep: bool = True, suffix: str = "everything"
-    ) -> None:
-        """Write planes into the Labels layer of the image; a frame that is searched again replaces its own labels."""
+    def _show_labels(self, shown: ShownImage, plane: int, labels: Any) -> None:
+        """Write a plane into the Labels layer of the image; a frame that is searched again replaces its own labels."""
         layer, geometry = self._result, shown.geometry
         is_there = layer is not None and layer in self.viewer.layers and self._result_of == self._image
-        if not (keep and is_there and tuple(layer.data.shape) == geometry.shape):
+        if not is_there or tuple(layer.data.shape) != geometry.shape:
             array = allocate_labels(geometry.shape)
-            for plane, labels in planes.items():
-                array[geometry.index(plane)] = labels
-            layer = self.viewer.add_labels(  # type: ignore[attr-defined]
-                array, name=f"{self._image.name} {suffix}", **shown.placement.arguments()
-            )
-            if keep:
-                self._result, self._result_of = layer, self._image
-            self.seeds.choose(layer)
+            array[geometry.index(plane)] = labels
+            self._result, self._result_of = self._add_layer(shown, array, "everything"), self._image
             return
-        for plane, labels in planes.items():
-            layer.data[geometry.index(plane)] = labels
+        layer.data[geometry.index(plane)] = labels
         layer.refresh()
+
+    def _add_layer(self, shown: ShownImage, labels: Any, suffix: str) -> Any:
+        """A Labels layer that lies exactly on the image."""
+        layer = self.viewer.add_labels(labels, name=f"{self._image.name} {suffix}", **shown.placement.arguments())
+        self.seeds.choose(layer)
+        return layer
 
     # ------------------------------------------------------------------ filters
     def _on_filter(self, _value: Any = None) -> None:
@@ -343,7 +339,7 @@ class AutomaticWidget(QWidget):
         if self.found is None or self._shown is None or found.proposals is not self.found.proposals:
             return  # another frame was searched meanwhile
         self.found = found
-        self._show_labels(self._shown, {found.plane: found.labels})
+        self._show_labels(self._shown, found.plane, found.labels)
         self.state.setText(_describe(found))
 
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 the name is Qt's

@@ -11,12 +11,14 @@ import numpy as np
 
 from napari_sam2._qt.background import TaskContext, leave_a_core_to_the_window
 from napari_sam2._viewer.layer_frames import ClipFrames
+from napari_sam2.session.label_storage import allocate_labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam2.inference.mask_generator import Proposals, SAM2AutomaticMaskGenerator
     from napari_sam2.inference.tracking_report import TrackingReport
+    from napari_sam2.session.geometry import StackGeometry
     from napari_sam2.session.planes import ArrayPlanes
 
 __all__ = ["Filters", "Found", "Searcher", "Tracked"]
@@ -93,6 +95,15 @@ class Tracked:
     labels: Any
     text: str
     suffix: str
+
+    def as_image(self, geometry: StackGeometry) -> Any:
+        """Labels of the image's shape; other clips are empty."""
+        if tuple(self.labels.shape) == geometry.shape:
+            return self.labels
+        image = allocate_labels(geometry.shape)
+        for frame, plane in enumerate(self.clip):
+            image[geometry.index(plane)] = self.labels[frame]
+        return image
 
 
 class _StoppedError(Exception):
@@ -181,13 +192,14 @@ class Searcher:
         from napari_sam2.inference.automatic_stack import segment_stack
         from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
 
-        finder = self._finder(name, filters)
+        finder, frames = self._finder(name, filters), ClipFrames(planes, clip)
         labels, report = segment_stack(
-            ClipFrames(planes, clip),
+            frames,
             every=every,
             finder=finder,
             segmenter=SAM2VideoSegmenter(self._load(name)),
             keep=filters.by_shape(),
+            out=allocate_labels(frames.shape),
             on_progress=lambda *said: context.report(said),
             should_stop=context.should_stop,
         )
@@ -206,11 +218,13 @@ class Searcher:
         from napari_sam2.inference.seeds import segment_seeds
         from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
 
+        frames = ClipFrames(planes, clip)
         labels, report = segment_seeds(
-            ClipFrames(planes, clip),
+            frames,
             seeds,
             frames=plane - clip.start,
             segmenter=SAM2VideoSegmenter(self._load(name)),
+            out=allocate_labels(frames.shape),
             on_progress=lambda *said: context.report(said),
             should_stop=context.should_stop,
         )

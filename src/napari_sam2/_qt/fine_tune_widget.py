@@ -129,6 +129,11 @@ class FineTuneWidget(QWidget):
         self.output_button = button(
             "...", "sam2_tune_output_button", "Choose where the best weights are kept.", self.ask_for_output
         )
+        self.replaces = named(
+            QCheckBox("Replace an existing file"),
+            "sam2_tune_replace",
+            "Start anew although the file, or an unfinished run for it, exists. Otherwise an unfinished run goes on.",
+        )
         self.start_button = button(
             "Start", "sam2_tune_start", "Train in the background; the window stays usable.", self.start
         )
@@ -177,6 +182,7 @@ class FineTuneWidget(QWidget):
         layout = column(self)
         layout.setContentsMargins(6, 4, 6, 4)
         layout.addLayout(form)
+        layout.addWidget(self.replaces)
         layout.addWidget(self.linked)
         layout.addLayout(row(self.start_button, self.stop_button))
         layout.addWidget(self.progress)
@@ -221,7 +227,7 @@ class FineTuneWidget(QWidget):
             return
         part, minutes = self.part.currentData(), float(self.minutes.value())
         output, start_from = self.output.text().strip(), self.start_from.chosen
-        overwrite = self.result is not None and str(self.result.weights) == output
+        overwrite = self.replaces.isChecked()
         linked = self.linked.isChecked()
 
         def work(context: TaskContext) -> FineTuneResult:
@@ -286,7 +292,8 @@ class FineTuneWidget(QWidget):
 
     def _take_result(self, result: FineTuneResult) -> None:
         self.result = result
-        self.state.setText(result.summary())
+        goes_on = " Start goes on with this run." if result.stopped == "asked" else ""
+        self.state.setText(result.summary() + goes_on)
 
     def _show_failure(self, error: Exception) -> None:
         show_error(self.state, error)

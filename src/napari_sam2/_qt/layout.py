@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QBoxLayout,
     QComboBox,
     QHBoxLayout,
     QLabel,
@@ -59,7 +58,12 @@ def line(name: str, tip: str, text: str = "") -> QLabel:
 
 def row(*widgets: QWidget) -> QHBoxLayout:
     """Side by side."""
-    return _fill(QHBoxLayout(), widgets)
+    made = QHBoxLayout()
+    made.setContentsMargins(0, 0, 0, 0)
+    made.setSpacing(4)
+    for widget in widgets:
+        made.addWidget(widget)
+    return made
 
 
 def column(parent: QWidget) -> QVBoxLayout:
@@ -68,14 +72,6 @@ def column(parent: QWidget) -> QVBoxLayout:
     made.setContentsMargins(0, 0, 0, 0)
     made.setSpacing(4)
     return made
-
-
-def _fill(layout: QBoxLayout, widgets: tuple[QWidget, ...]) -> Any:
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(4)
-    for widget in widgets:
-        layout.addWidget(widget)
-    return layout
 
 
 def show_error(label: QLabel, error: Exception | str) -> None:

@@ -92,6 +92,9 @@ class ModelChooser(QWidget):
         self.message.hide()
         info = self._infos.get(name_or_path)
         if info is not None and not info.is_present:
+            used = Path(self._chosen).name
+            self.message.setText(f"{info.name} is not on this machine yet; {used} answers until it is downloaded")
+            self.message.show()
             return
         if name_or_path != self._chosen:
             self._chosen = name_or_path

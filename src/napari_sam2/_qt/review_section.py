@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.connections import Connections
@@ -78,6 +78,8 @@ class ReviewSection(QWidget):
         )
         layout = column(self)
         self._title = line("sam2_review_title", "Which object the plot shows.", "Review")
+        self._title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.curve.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         layout.addLayout(row(self._title, self.curve))
         layout.addWidget(self.plot)
         layout.addWidget(self.queue)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,7 @@ class SaveSection(QWidget):
         menu.setToolTipsVisible(True)
         self.actions_by_name: dict[str, Any] = {}
         for export in EXPORTS:
-            self._add_action(menu, export.name, export.text, export.tip, lambda e=export: self.ask_to_export(e))
+            self._add_action(menu, export.name, export.text, export.tip, partial(self.ask_to_export, export))
         menu.addSeparator()
         self._add_action(menu, "tracks", "Add a Tracks layer", "The way of each object's centre.", self.add_tracks)
         menu.addSeparator()
@@ -244,7 +245,7 @@ class SaveSection(QWidget):
             self._show_failure(OutputError("there are no masks yet; propagate first"))
             return
         layer = binding.labels
-        binding.viewer.add_tracks(  # type: ignore[attr-defined]
+        binding.viewer.add_tracks(
             table,
             name=f"{binding.images[0].name} tracks",
             scale=layer.scale,

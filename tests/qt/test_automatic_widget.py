@@ -1,0 +1,103 @@
+"""Everything without a click: on a frame, in a stack, from labels; thresholds choose again at once."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from factories import make_model, make_movie
+from napari_sam2 import checkpoints
+from napari_sam2._qt.automatic_widget import AutomaticWidget
+from napari_sam2._qt.automatic_work import Searcher
+
+
+@pytest.fixture
+def widget(qtbot, monkeypatch) -> AutomaticWidget:
+    monkeypatch.setattr(checkpoints, "load_model", lambda *_, **__: make_model())
+    viewer = ViewerModel()
+    viewer.add_image(make_movie(3), name="cells", scale=(1, 0.5, 0.5), translate=(0, 3, 4), units=("um",) * 3)
+    made = AutomaticWidget(viewer)
+    qtbot.addWidget(made)
+    viewer.dims.set_point(0, 1)
+    # a network with random weights is sure of nothing
+    made.min_iou.setValue(0)
+    made.min_stability.setValue(0)
+    return made
+
+
+def _wait(widget: AutomaticWidget, qtbot) -> None:
+    qtbot.waitUntil(lambda: not widget.is_running, timeout=60_000)
+
+
+def test_frame_shown_becomes_a_labels_layer_on_its_image_and_thresholds_choose_again(widget, qtbot) -> None:
+    searches = []
+    search = Searcher.search_plane
+    widget._searcher.search_plane = lambda *args: searches.append(args) or search(widget._searcher, *args)
+    widget.segment()
+    assert not widget.start_button.isEnabled()
+    _wait(widget, qtbot)
+    image, layer = widget.viewer.layers["cells"], widget.viewer.layers["cells everything"]
+    assert layer.data.shape == image.data.shape
+    assert layer.data[1].any()
+    assert not layer.data[[0, 2]].any()
+    np.testing.assert_allclose(layer.data_to_world((1, 5, 5)), image.data_to_world((1, 5, 5)))
+    assert layer.units == image.units
+    num_before = widget.found.num_objects
+    areas = sorted(np.bincount(layer.data[1].ravel())[1:] * 0.25)
+    widget.min_area.setValue(areas[len(areas) // 2] + 0.01)
+    _wait(widget, qtbot)
+    assert widget.found.num_objects < num_before
+    assert len(np.unique(layer.data[1])) - 1 == widget.found.num_objects
+    assert len(searches) == 1
+    assert widget.min_area.suffix() == " µm²"
+
+
+def test_labels_of_the_frame_shown_are_tracked_with_their_numbers(widget, qtbot) -> None:
+    seeds = np.zeros((3, 48, 64), np.int32)
+    seeds[1, 14:27, 10:24] = 7
+    layer = widget.viewer.add_labels(seeds, name="mine")
+    assert widget.track_button.isEnabled()
+    widget.seeds.choose(layer)
+    widget.track_button.click()
+    _wait(widget, qtbot)
+    tracked = widget.viewer.layers["cells tracked"].data
+    assert np.array_equal(tracked[1], seeds[1])
+    assert set(np.unique(tracked)) <= {0, 7}
+    assert "1 objects" in widget.state.text()
+
+
+def test_whole_stack_is_segmented_and_can_be_stopped(widget, qtbot) -> None:
+    widget.scope.setCurrentIndex(1)
+    widget.every.setValue(3)
+    widget.segment()
+    widget.cancel()
+    _wait(widget, qtbot)
+    assert "stopped early" in widget.state.text()
+    widget.segment()
+    _wait(widget, qtbot)
+    assert "stopped" not in widget.state.text()
+    assert widget.viewer.layers["cells everything [1]"].data[1].any()
+
+
+def test_problems_are_told_before_anything_is_computed(widget, qtbot) -> None:
+    layer = widget.viewer.add_labels(np.zeros((3, 48, 64), np.int32), name="empty")
+    widget.seeds.choose(layer)
+    widget.track()
+    assert "no label on the frame shown" in widget.state.text()
+    widget.viewer.layers.clear()
+    assert not widget.start_button.isEnabled()
+    widget.segment()
+    assert "open one first" in widget.state.text()
+    assert not widget.is_running
+
+
+def test_closing_ends_the_search_and_follows_the_viewer_no_more(widget, qtbot) -> None:
+    widget.segment()
+    widget.close()
+    qtbot.waitUntil(lambda: not any(t.name == "napari-sam2 everything" for t in threading.enumerate()), timeout=30_000)
+    widget.viewer.add_image(np.zeros((4, 4)))
+    assert widget.image.count() == 1
+    assert "cells everything" not in widget.viewer.layers

@@ -58,6 +58,18 @@ def test_points_are_object_or_background_by_their_kind(opened):
     assert [str(s) for s in binding.points.symbol] == ["disc", "cross"]
 
 
+def test_a_point_keeps_its_looks_when_the_next_one_is_to_be_another(opened):
+    _, _, binding = opened()
+    click(binding, (3, 20, 21))
+    binding.set_positive(False)
+    click(binding, (3, 2, 2))
+    colours = binding.points.face_color.copy()
+    binding.set_positive(True)
+    binding.new_object()
+    assert [str(s) for s in binding.points.symbol] == ["disc", "cross"]
+    np.testing.assert_array_equal(binding.points.face_color, colours)
+
+
 def test_each_object_has_prompts_of_its_own_and_the_colour_of_its_labels(opened):
     _, session, binding = opened()
     click(binding, (0, 20, 15))

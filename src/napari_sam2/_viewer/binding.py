@@ -403,13 +403,14 @@ class ViewerBinding:
             self.labels.colormap = label_colours(self.session.objects, self._current)
             for layer in (self.points, self.shapes):
                 layer.feature_defaults = {"object_id": target, "kind": kind}
+            # first what is drawn next: napari gives the selected rows these looks too
+            self.points.current_face_color = object_colour(target)
+            self.points.current_symbol = "disc" if self._is_positive else "cross"
+            self.shapes.current_edge_color = object_colour(target)
             if len(self.points.data):
                 features = self.points.features
                 self.points.face_color = np.stack([object_colour(int(i)) for i in features["object_id"]])
                 self.points.symbol = ["disc" if k == POSITIVE else "cross" for k in features["kind"]]
-            self.points.current_face_color = object_colour(target)
-            self.points.current_symbol = "disc" if self._is_positive else "cross"
             if len(self.shapes.data):
                 ids = self.shapes.features["object_id"]
                 self.shapes.edge_color = np.stack([object_colour(int(i)) for i in ids])
-            self.shapes.current_edge_color = object_colour(target)

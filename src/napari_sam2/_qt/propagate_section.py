@@ -61,9 +61,10 @@ class PropagateSection(QWidget):
         self.limit.setVisible(False)
         self.this_object = QCheckBox("this object only")
         self.this_object.setToolTip("Leave the other objects as they are")
-        for widget in (self.range_choice, self.limit, self.this_object):
+        for widget in (self.range_choice, self.limit):
             row.addWidget(widget)
         layout.addLayout(row)
+        layout.addWidget(self.this_object)
         self.progress_bar = QProgressBar()
         self.progress_bar.setVisible(False)
         layout.addWidget(self.progress_bar)

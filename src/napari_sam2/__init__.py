@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from napari_sam2._types import FrameResult, FrameSource, MaskPrediction, MaskRecord, Prompt
+    from napari_sam2._viewer.opening import open_session
     from napari_sam2.checkpoints import ModelInfo, download_model, list_models, load_model
     from napari_sam2.inference.automatic_stack import segment_stack
     from napari_sam2.inference.embedding_cache import EmbeddingCache
@@ -88,6 +89,7 @@ __all__ = [
     "mask_to_text",
     "masks_to_labels",
     "open_frames",
+    "open_session",
     "segment_seeds",
     "segment_stack",
     "segment_tiled",
@@ -114,6 +116,7 @@ _HOMES = {
     "load_model": "checkpoints",
     "EmbeddingCache": "inference.embedding_cache",
     "open_frames": "inference.frames",
+    "open_session": "_viewer.opening",
     "SAM2ImagePredictor": "inference.image_predictor",
     "masks_to_labels": "inference.label_image",
     "SAM2AutomaticMaskGenerator": "inference.mask_generator",

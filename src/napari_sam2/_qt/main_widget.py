@@ -27,10 +27,12 @@ from napari_sam2._qt.keys import KeyBindings
 from napari_sam2._qt.model_section import ModelSection
 from napari_sam2._qt.objects_section import ObjectsSection
 from napari_sam2._qt.propagate_section import PropagateSection
+from napari_sam2._qt.restore_offer import RestoreOffer
 from napari_sam2._qt.review_section import ReviewSection
 from napari_sam2._qt.save_section import SaveSection
 from napari_sam2._viewer.binding import ViewerBinding
 from napari_sam2._viewer.image_source import matching_channels
+from napari_sam2.session.autosave_folder import default_autosave_path
 from napari_sam2.session.geometry import StackGeometry
 from napari_sam2.session.session import Session
 from napari_sam2.session.settings import SessionSettings
@@ -101,12 +103,16 @@ class SAM2Widget(QWidget):
         self.message.setObjectName("message")
         self.message.setWordWrap(True)
         self.message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.offer = RestoreOffer()
+        self.offer.accepted.connect(self._restore)
         layout.addWidget(self.model)
         layout.addWidget(self.message)
+        layout.addWidget(self.offer)
         for section in (self.objects, self.propagation, self.review, self.saving):
             layout.addWidget(_line())
             layout.addWidget(section)
         folded = QCollapsible("Advanced")
+        folded.toggleButton().setToolTip("Device, precision, contrast, channels, overlap, memory")
         folded.addWidget(self.advanced)
         layout.addWidget(folded)
         layout.addStretch(1)
@@ -223,10 +229,18 @@ class SAM2Widget(QWidget):
         return given
 
     def _keep_safe(self, binding: ViewerBinding) -> None:
-        from napari_sam2.session.document import default_autosave_path
+        """Save by itself, and offer what an earlier session on this image left behind."""
+        try:
+            if binding.session.autosave_path is None:
+                self.offer.look_for(binding)
+                binding.session.autosave_path = default_autosave_path(binding.images[0].name)
+        except NapariSAM2Error as error:
+            self._say(str(error), True)
 
-        if binding.session.autosave_path is None:
-            binding.session.autosave_path = default_autosave_path(binding.images[0].name)
+    def _restore(self, path: str) -> None:
+        self.open_session(path)
+        if self.binding is not None:
+            self.binding.session.autosave_path = path
 
     def _follow(self, binding: ViewerBinding) -> None:
         self.binding = binding
@@ -263,8 +277,7 @@ class SAM2Widget(QWidget):
         if self.binding is not None:
             binding = self.binding
             self._unfollow()
-            binding.close()
-            binding.session.close()
+            _end(binding)
 
     def _describe(self) -> None:
         assert self.binding is not None
@@ -406,8 +419,7 @@ class SAM2Widget(QWidget):
         self._keys.release()
         self._let_go()
         for binding in self._kept:
-            binding.close()
-            binding.session.close()
+            _end(binding)
         self._kept.clear()
         self._delivery.close()
 
@@ -415,6 +427,12 @@ class SAM2Widget(QWidget):
         """Qt calls this when the dock is closed."""
         self.shut_down()
         super().closeEvent(event)
+
+
+def _end(binding: ViewerBinding) -> None:
+    """Close a session; its automatically saved file stays for the next day if there is anything in it."""
+    binding.close()
+    binding.session.close(keep_autosave=bool(binding.session.objects))
 
 
 def _line() -> QFrame:

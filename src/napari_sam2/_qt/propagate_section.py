@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from napari.utils import progress
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PropagateSection"]
 
+_SHOW_EVERY = 0.1  # s: each change of a text has the window painted anew
 _RANGES = ("all frames", "from here to", "only next")
 
 
@@ -40,6 +42,7 @@ class PropagateSection(QWidget):
         self._binding: ViewerBinding | None = None
         self._bar: Any = None
         self._wanted: Direction | None = None
+        self._shown_at = 0.0
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         row = QHBoxLayout()
@@ -164,7 +167,10 @@ class PropagateSection(QWidget):
             self.propagate(self._wanted)
 
     def _on_progress(self, handle: PropagationHandle) -> None:
-        running = handle.is_running
+        running, now = handle.is_running, time.monotonic()
+        if running and handle.num_done > 0 and not handle.is_paused and now - self._shown_at < _SHOW_EVERY:
+            return
+        self._shown_at = now
         for widget in (self.progress_bar, self.pause_button, self.cancel_button):
             widget.setVisible(running)
         self.progress_bar.setMaximum(max(handle.num_steps, 1))

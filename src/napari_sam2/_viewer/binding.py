@@ -16,6 +16,7 @@ from napari_sam2._viewer.image_source import describe_contrast, open_layers, pla
 from napari_sam2._viewer.labels_layer import label_colours, object_colour, painted_planes
 from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers
 from napari_sam2.inference.prompt_changes import is_same
+from napari_sam2.session.planes import ArrayPlanes
 from napari_sam2.session.session import Session
 from napari_sam2.session.settings import SessionSettings
 from napari_sam2.session.store import StoreDelta
@@ -73,13 +74,13 @@ class ViewerBinding:
         if not self.images:
             raise FrameError("no image was given; open an image first")
         planes, self.level = open_layers(self.images, frame_axis=frame_axis)
-        self.contrast = describe_contrast(planes)
         if session is None:
             session = Session(planes, model=model, settings=settings, deliver=deliver)
             path = self.images[0].source.path
             session.stack_path = None if path is None else str(path)
-        else:
-            session.set_frames(planes)
+        elif isinstance(session.frames, ArrayPlanes):
+            planes = session.frames  # a restored session keeps the contrast it was made with
+        self.contrast = describe_contrast(planes)
         self.session = session
         self.geometry = session.geometry
         self._depth = threading.local()

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari_sam2._errors import FrameError
-from napari_sam2._viewer.binding import ViewerBinding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +55,9 @@ def open_session(
     FrameError
         If there is no such image.
     """
+    # here, so that the name can be had where napari is not installed
+    from napari_sam2._viewer.binding import ViewerBinding
+
     if isinstance(image_layer, str):
         if image_layer not in viewer.layers:
             raise FrameError(

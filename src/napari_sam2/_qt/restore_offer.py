@@ -1,0 +1,71 @@
+"""One line that offers to go on with an earlier session on the same image."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_sam2.session.autosave_folder import RecoverableSession, recoverable_sessions
+
+if TYPE_CHECKING:
+    from napari_sam2._viewer.binding import ViewerBinding
+
+__all__ = ["RestoreOffer"]
+
+
+class RestoreOffer(QWidget):
+    """Hidden until there is something to restore; emits ``accepted`` with its path."""
+
+    accepted = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._found: RecoverableSession | None = None
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self.text = QLabel("")
+        self.text.setWordWrap(True)
+        layout.addWidget(self.text)
+        row = QHBoxLayout()
+        self.restore_button = QPushButton("restore")
+        self.restore_button.setToolTip("Bring back its objects, prompts and labels")
+        self.restore_button.clicked.connect(self._accept)
+        self.dismiss_button = QPushButton("not now")
+        self.dismiss_button.setToolTip("Begin anew; the earlier session is kept and offered again next time")
+        self.dismiss_button.clicked.connect(self.hide)
+        row.addWidget(self.restore_button)
+        row.addWidget(self.dismiss_button)
+        layout.addLayout(row)
+        self.hide()
+
+    def look_for(self, binding: ViewerBinding) -> None:
+        """Offer the newest session that was made on the same image."""
+        image = binding.session
+        self._found = next(
+            (
+                each
+                for each in recoverable_sessions()
+                if tuple(each.image.shape) == image.geometry.shape
+                and (each.image.path == image.stack_path if image.stack_path else _same_name(each, binding))
+            ),
+            None,
+        )
+        self.setVisible(self._found is not None)
+        if self._found is not None:
+            when = time.strftime("%d %B, %H:%M", time.localtime(self._found.saved_at))
+            count = self._found.num_objects
+            self.text.setText(f"An earlier session on this image, of {when}, holds {count} object{'s' * (count != 1)}.")
+
+    def _accept(self) -> None:
+        self.hide()
+        if self._found is not None:
+            self.accepted.emit(str(self._found.path))
+
+
+def _same_name(each: RecoverableSession, binding: ViewerBinding) -> bool:
+    """Images that are no files are told by the layer's name, which begins the session file's."""
+    stem = "".join(c if c.isalnum() or c in "_-" else "_" for c in binding.images[0].name.partition(".")[0])
+    return each.image.path is None and each.path.name.startswith(stem[:40] or "image")

@@ -68,7 +68,7 @@ class ObjectsSection(QWidget):
         layout.addLayout(self._make_polarity())
         layout.addLayout(self._make_tools())
         layout.addLayout(self._make_object_buttons())
-        self.table = self._make_table()
+        self.table: Any = self._make_table()
         layout.addWidget(self.table)
         self.candidate_label = QLabel("")
         self.candidate_label.setWordWrap(True)
@@ -120,8 +120,8 @@ class ObjectsSection(QWidget):
             row.addWidget(button)
         return row
 
-    def _make_table(self) -> QTableWidget:
-        table = QTableWidget(0, len(_COLUMNS))
+    def _make_table(self) -> Any:
+        table: Any = QTableWidget(0, len(_COLUMNS))
         table.setObjectName("objects_table")
         table.setHorizontalHeaderLabels(list(_COLUMNS))
         for column, tip in enumerate(_HEADER_TIPS):

@@ -106,7 +106,7 @@ class ViewerBinding:
         self.shapes = self.viewer.add_shapes(  # type: ignore[attr-defined]
             None, ndim=ndim, name=f"{image.name} shapes", face_color="transparent", edge_width=1, **common
         )
-        self.points = self.viewer.add_points(  # type: ignore[attr-defined]
+        self.points = self.viewer.add_points(
             np.zeros((0, ndim)), ndim=ndim, name=f"{image.name} points", size=6, border_color="white", **common
         )
         self.prompts = PromptLayers(self.points, self.shapes, self.geometry)

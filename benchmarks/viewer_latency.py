@@ -1,0 +1,117 @@
+"""What a user waits for in the running viewer: the dock, the model, a click, and gaps of the event loop.
+
+Run under a display (``xvfb-run -a python benchmarks/viewer_latency.py``). Times are wall-clock medians of a shared
+machine; the gaps are the longest intervals between two turns of the event loop, with a timer of 5 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def main() -> None:
+    """Measure and print; ``--json FILE`` keeps the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--objects", type=int, default=20)
+    parser.add_argument("--frames", type=int, default=12)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+
+    import napari
+    from qtpy.QtCore import QTimer
+    from qtpy.QtWidgets import QApplication
+
+    from napari_sam2._viewer.sample_data import nuclei_stack
+
+    viewer = napari.Viewer()
+    (truth, _, _), (stack, options, _) = nuclei_stack()
+    viewer.add_image(stack[: given.frames], **options)
+    application = QApplication.instance()
+    assert application is not None
+    gaps: list[float] = []
+    last = time.perf_counter()
+
+    def tick() -> None:
+        nonlocal last
+        now = time.perf_counter()
+        gaps.append(now - last)
+        last = now
+
+    def run(seconds: float) -> None:
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            application.processEvents()
+            time.sleep(0.001)
+
+    run(2)
+    timer = QTimer()
+    timer.timeout.connect(tick)
+    timer.start(5)
+    figures: dict[str, float] = {}
+
+    run(0.5)
+    gaps.clear()
+    run(2)
+    figures["gap_idle_ms"] = 1000 * max(gaps)
+
+    from napari_sam2._qt.main_widget import SAM2Widget
+
+    assert "torch" not in sys.modules
+    start = time.perf_counter()
+    widget = SAM2Widget(viewer)
+    viewer.window.add_dock_widget(widget, name="SAM 2")
+    figures["open_dock_ms"] = 1000 * (time.perf_counter() - start)
+    run(0.3)
+    gaps.clear()
+    while widget.binding is None or widget.binding.session.model_state.stage != "ready":
+        run(0.01)
+    figures["model_ready_s"] = time.perf_counter() - start
+    figures["gap_loading_ms"] = 1000 * max(gaps)
+
+    binding, session = widget.binding, widget.binding.session
+    middle = given.frames // 2
+    binding.go_to(middle)
+    run(0.5)
+    ids = [int(i) for i in np.unique(truth[middle]) if i]
+    clicks = [np.argwhere(truth[middle] == i).mean(0) for i in ids]
+    waits = []
+    gaps.clear()
+    for n in range(given.objects):
+        widget.new_object()
+        run(0.05)
+        y, x = clicks[n % len(clicks)] + n // len(clicks)
+        start = time.perf_counter()
+        binding.points.add([[middle, y, x]])
+        while session.is_answering:
+            application.processEvents()
+        waits.append(1000 * (time.perf_counter() - start))
+    figures["click_median_ms"] = statistics.median(waits[1:])
+    figures["gap_clicks_ms"] = 1000 * max(gaps)
+
+    gaps.clear()
+    start = time.perf_counter()
+    widget.propagate_both()
+    while session.handle is None or session.handle.is_running:
+        run(0.02)
+    figures["propagation_s"] = time.perf_counter() - start
+    figures["object_frames_per_s"] = given.objects * (given.frames - 1) / figures["propagation_s"]
+    figures["gap_propagating_ms"] = 1000 * max(gaps)
+    figures["gap_propagating_median_ms"] = 1000 * statistics.median(gaps)
+    figures["gap_propagating_p99_ms"] = 1000 * float(np.percentile(gaps, 99))
+    for name, value in figures.items():
+        print(f"{name:28} {value:8.1f}")
+    if given.json is not None:
+        given.json.write_text(json.dumps(figures, indent=1) + "\n")
+    widget.shut_down()
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -98,12 +98,12 @@ class ViewerBinding:
         image = self.images[0]
         placement = placement_of(image, self.level).arguments()
         ndim = self.geometry.ndim
-        self.labels: Labels = self.viewer.add_labels(  # type: ignore[attr-defined]
+        self.labels: Labels = self.viewer.add_labels(
             self.session.labels, name=f"{image.name} objects", opacity=0.8, **placement
         )
         features = {"object_id": np.zeros(0, int), "kind": np.zeros(0, object)}
         common = {"features": features, "feature_defaults": {"object_id": 1, "kind": POSITIVE}, **placement}
-        self.shapes = self.viewer.add_shapes(  # type: ignore[attr-defined]
+        self.shapes = self.viewer.add_shapes(
             None, ndim=ndim, name=f"{image.name} shapes", face_color="transparent", edge_width=1, **common
         )
         self.points = self.viewer.add_points(

@@ -1,0 +1,209 @@
+"""Take the pictures of the documentation from the running plugin, on its sample data.
+
+It needs a window; on a machine without one: ``xvfb-run -a python docs/make_screenshots.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+IMAGES = Path(__file__).parent / "images"
+SIZE = (1250, 850)  # pixels of the window
+MAX_BYTES = 200_000
+START = 12  # slice of the first click
+REACH = 6  # slices to propagate over
+NUCLEI = (22, 33, 11)  # of the sample's truth, in the order in which they are clicked
+NARROW = 300  # pixels
+PATIENCE = 120.0  # s, for one propagation
+
+
+class Story:
+    """A viewer with the widget on the sample of nuclei, and what a user does there.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the pictures go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import napari
+        from napari.settings import get_settings
+        from qtpy.QtWidgets import QApplication
+
+        # what they say stands in the widget too, and they would hide part of the image
+        get_settings().application.gui_notification_level = "error"
+        self.folder = folder
+        self.viewer = napari.Viewer(show=True)
+        self.viewer.theme = "dark"
+        self.app = QApplication.instance()
+        self.viewer.window.resize(*SIZE)
+        self.viewer.open_sample("napari-sam2", "nuclei")
+        self.truth = np.asarray(self.viewer.layers["nuclei (truth)"].data)
+        self.dock, self.widget = self.viewer.window.add_plugin_dock_widget("napari-sam2", "SAM 2")
+        self.until(lambda: self.widget.binding is not None)
+        self.until(lambda: self.session.model_state.stage == "ready")
+        self.go_to(START)
+
+    @property
+    def session(self) -> Any:
+        """The session of the sample."""
+        return self.widget.binding.session
+
+    # ------------------------------------------------------------------ time
+    def pump(self, seconds: float = 0.6) -> None:
+        """Let the window live."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.app.processEvents()
+            time.sleep(0.005)
+
+    def until(self, is_done: Callable[[], bool]) -> None:
+        """Let the window live until something holds."""
+        end = time.monotonic() + PATIENCE
+        while not is_done():
+            if time.monotonic() > end:
+                raise TimeoutError(f"nothing came within {PATIENCE:.0f} s; close other programs and try again")
+            self.pump(0.02)
+
+    # ------------------------------------------------------------------ what a user does
+    def go_to(self, plane: int) -> None:
+        """Move the slider."""
+        self.viewer.dims.set_current_step(0, plane)
+        self.pump(0.1)
+
+    def click(self, yx: tuple[int, int]) -> None:
+        """Click on the slice that is shown, and wait for the mask."""
+        self.widget.binding.points.add([[self.viewer.dims.current_step[0], *yx]])
+        self.until(lambda: not self.session.is_answering)
+
+    def click_nucleus(self, number: int) -> None:
+        """Click into the middle of a nucleus, as a new object."""
+        self.widget.new_object()
+        self.click(middle(self.truth[self.viewer.dims.current_step[0]] == number))
+
+    def box(self, number: int) -> None:
+        """Draw a box around a nucleus on the slice that is shown, as a new object, and wait for the mask."""
+        plane = self.viewer.dims.current_step[0]
+        rows, columns = np.nonzero(self.truth[plane] == number)
+        (y0, y1), (x0, x1) = ((v.min() - 1, v.max() + 1) for v in (rows, columns))
+        corners = np.array([(plane, y0, x0), (plane, y0, x1), (plane, y1, x1), (plane, y1, x0)])
+        self.widget.new_object()
+        self.widget.binding.shapes.add_rectangles([corners])
+        self.until(lambda: not self.session.is_answering)
+
+    def propagate(self) -> None:
+        """Propagate forwards over the next slices."""
+        self.go_to(START)
+        section = self.widget.propagation
+        section.range_choice.setCurrentText("only next")
+        section.limit.setValue(REACH)
+        section.forward.click()
+        self.until(lambda: self.session.handle is not None and not self.session.handle.is_running)
+
+    def correct(self, number: int, object_id: int) -> None:
+        """Click into the largest region that the object's mask gets wrong on the slice that is shown."""
+        plane = self.viewer.dims.current_step[0]
+        truth, found = self.truth[plane] == number, np.asarray(self.session.labels[plane]) == object_id
+        binding = self.widget.binding
+        binding.select(object_id)
+        missing, spilled = truth & ~found, found & ~truth
+        binding.set_positive(missing.sum() >= spilled.sum())
+        self.click(middle(missing if binding.is_positive else spilled))
+        binding.set_positive(True)
+
+    # ------------------------------------------------------------------ pictures
+    def scroll(self, share: float) -> None:
+        """Show the upper end of the widget, 0, or the lower one, 1."""
+        from qtpy.QtWidgets import QScrollArea
+
+        bar = self.widget.findChild(QScrollArea).verticalScrollBar()
+        bar.setValue(round(share * bar.maximum()))
+
+    def take(self, name: str) -> Path:
+        """Write a picture of the whole window."""
+        from PIL import Image
+
+        self.pump()
+        picture = Image.fromarray(self.viewer.screenshot(canvas_only=False, flash=False)[..., :3])
+        path = self.folder / f"{name}.png"
+        picture.resize(SIZE).quantize(256, kmeans=1, dither=Image.Dither.NONE).save(path, optimize=True)
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"{path} has {path.stat().st_size} bytes; allowed are {MAX_BYTES}: show less on it")
+        return path
+
+    def close(self) -> None:
+        """End the widget and the window."""
+        self.widget.shut_down()
+        self.viewer.close()
+
+
+def middle(region: np.ndarray) -> tuple[int, int]:
+    """Row and column of the pixel of a region, (H, W) bool, that lies furthest from its edge."""
+    from scipy.ndimage import distance_transform_edt
+
+    depth = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    return int(y), int(x)
+
+
+def tell(story: Story) -> None:
+    """The tutorial, picture by picture."""
+    story.click_nucleus(NUCLEI[0])
+    story.take("first_click")
+
+    for number in NUCLEI[1:]:
+        story.click_nucleus(number)
+    story.propagate()
+    story.go_to(START + 3)
+    story.take("propagated")
+
+    story.correct(NUCLEI[0], 1)
+    story.take("correction")
+
+    story.propagate()
+    story.go_to(START + 3)
+    story.widget.accept()
+    story.scroll(1)
+    story.take("review")
+
+    story.scroll(0)
+    story.go_to(START)
+    for number in np.unique(story.truth[START]):
+        if number and number not in NUCLEI:
+            story.box(int(number))
+    story.take("objects")
+
+    story.viewer.theme = "light"
+    story.dock.setFixedWidth(NARROW)
+    story.viewer.window.resize(*SIZE)
+    story.widget.binding.select(1)
+    story.take("narrow_dock")
+
+
+def main() -> None:
+    """Parse the command line and take the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=IMAGES, help="where the pictures go")
+    folder = parser.parse_args().folder
+    with tempfile.TemporaryDirectory() as scratch:
+        # neither the settings nor the sessions of whoever runs this
+        os.environ["NAPARI_CONFIG"] = str(Path(scratch) / "settings.yaml")
+        os.environ["NAPARI_SAM2_SESSIONS"] = str(Path(scratch) / "sessions")
+        begin = time.monotonic()
+        story = Story(folder)
+        tell(story)
+        story.close()
+    print(f"{folder}: taken in {time.monotonic() - begin:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info, show_warning
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
@@ -56,6 +56,7 @@ class SAM2Widget(QWidget):
     """
 
     def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        self._is_docked = False
         super().__init__(parent)
         self.viewer = viewer
         self.binding: ViewerBinding | None = None
@@ -424,9 +425,18 @@ class SAM2Widget(QWidget):
         self._delivery.close()
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 Qt's name
-        """Qt calls this when the dock is closed."""
+        """Qt calls this when the widget is closed."""
         self.shut_down()
         super().closeEvent(event)
+
+    def changeEvent(self, event: Any) -> None:  # noqa: N802 Qt's name
+        """Closing its dock, napari takes the widget out and does not close it."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is not None:
+                self._is_docked = True
+            elif self._is_docked:
+                self.shut_down()
 
 
 def _end(binding: ViewerBinding) -> None:

@@ -140,6 +140,15 @@ def test_choice_reaches_the_session_and_undo_brings_it_back(section: ModelSectio
     assert binding.session.model is before
 
 
+def test_model_in_use_can_be_chosen_again_after_it_failed(section: ModelSection, binding) -> None:
+    asked = []
+    binding.session.prepare = asked.append
+    section.set_binding(binding)
+    section.choose("sam2_micro")
+    assert asked == [binding.current_plane]
+    assert not binding.session.can_undo
+
+
 @pytest.mark.parametrize(
     ("state", "text"),
     [

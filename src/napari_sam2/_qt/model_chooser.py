@@ -87,7 +87,10 @@ class ModelChooser(QWidget):
         self._show_entry(name_or_path)
 
     def choose(self, name_or_path: str) -> None:
-        """Use a model, as when the user picks it: at once if it is here, else a download is offered."""
+        """Use a model, as when the user picks it: at once if it is here, else a download is offered.
+
+        The one in use may be chosen again, such as after loading it has failed.
+        """
         self._show_entry(name_or_path)
         self.message.hide()
         info = self._infos.get(name_or_path)
@@ -96,9 +99,8 @@ class ModelChooser(QWidget):
             self.message.setText(f"{info.name} is not on this machine yet; {used} answers until it is downloaded")
             self.message.show()
             return
-        if name_or_path != self._chosen:
-            self._chosen = name_or_path
-            self.model_chosen.emit(name_or_path)
+        self._chosen = name_or_path
+        self.model_chosen.emit(name_or_path)
 
     def refresh(self) -> None:
         """Look again which models are here."""

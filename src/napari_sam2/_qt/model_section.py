@@ -84,7 +84,11 @@ class ModelSection(QWidget):
 
     def _take_model(self, name_or_path: str) -> None:
         if self._binding is not None:
-            self._binding.session.set_model(name_or_path)
+            session = self._binding.session
+            if model_name(session.model) == name_or_path:
+                session.prepare(self._binding.current_plane)
+            else:
+                session.set_model(name_or_path)
         self.model_chosen.emit(name_or_path)
 
     def _on_session_changed(self, delta: StoreDelta) -> None:

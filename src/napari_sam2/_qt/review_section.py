@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +18,14 @@ from napari_sam2.session.review import DoubtfulFrame, doubtful_frames, timeline
 
 if TYPE_CHECKING:
     from napari_sam2._viewer.binding import ViewerBinding
+    from napari_sam2.session.propagation import PropagationHandle
     from napari_sam2.session.store import StoreDelta
 
 __all__ = ["ReviewSection"]
 
 _INTERVAL_MS = 200
+_SHARE = 10  # of the time at least nine tenths belong to others
+_MANY_MASKS = 5000  # from here on doubts are looked for when a propagation has ended, not while it runs
 _CURVES = {"iou": "IoU", "object_score": "object score", "area": "area (pixels)", "shift": "shift (pixels)"}
 _NOTHING = "Scores appear here when the object has masks on several frames. Click on the plot to go to a frame."
 
@@ -99,12 +103,17 @@ class ReviewSection(QWidget):
         self._binding = binding
         if binding is not None:
             self._connections.connect(binding.session.changed, self._on_session_changed)
+            self._connections.connect(binding.session.propagation_changed, self._on_propagation)
             self._connections.connect(binding.current_changed, self._on_current_changed)
             self._connections.connect(binding.viewer.dims.events.current_step, self.follow_step)
         self.refresh()
 
     def _on_session_changed(self, _delta: StoreDelta) -> None:
         if not self._timer.isActive():
+            self._timer.start()
+
+    def _on_propagation(self, handle: PropagationHandle) -> None:
+        if not handle.is_running and not self._timer.isActive():
             self._timer.start()
 
     def _on_current_changed(self, _object_id: int | None) -> None:
@@ -125,20 +134,28 @@ class ReviewSection(QWidget):
     def refresh(self, _index: int = 0) -> None:
         """Draw everything anew."""
         self.num_refreshes += 1
+        started = time.monotonic()
         binding = self._binding
         if binding is None:
             self._doubts, self._worst, self._clip = [], None, range(0)
             self.plot.show_curves((), empty_text=_NOTHING)
             self.plot.set_cursor_x(None)
         else:
-            found = doubtful_frames(binding.session)
-            self._worst = found[0] if found else None
-            self._doubts = sorted(found, key=lambda doubt: (doubt.object_id, doubt.plane))
+            self._find_doubts(binding)
             self._clip = binding.geometry.clip_range(binding.current_plane)
             self._show_timeline(binding)
         self._show_queue()
         self.follow_step()
         self._show_buttons()
+        self._timer.setInterval(max(_INTERVAL_MS, round(1000 * _SHARE * (time.monotonic() - started))))
+
+    def _find_doubts(self, binding: ViewerBinding) -> None:
+        session = binding.session
+        if len(session.store.masks) > _MANY_MASKS and session.handle is not None and session.handle.is_running:
+            return
+        found = doubtful_frames(session)
+        self._worst = found[0] if found else None
+        self._doubts = sorted(found, key=lambda doubt: (doubt.object_id, doubt.plane))
 
     # ------------------------------------------------------------------ showing
     def _show_timeline(self, binding: ViewerBinding) -> None:

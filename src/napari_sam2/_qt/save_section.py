@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["EXPORTS", "Export", "SaveSection"]
 
 _INTERVAL_MS = 200
+_TRACKS = "The way of each object's centre."
 _SESSION_FILTER = "SAM 2 session (*.sam2)"
 
 
@@ -107,7 +108,7 @@ class SaveSection(QWidget):
         for export in EXPORTS:
             self._add_action(menu, export.name, export.text, export.tip, partial(self.ask_to_export, export))
         menu.addSeparator()
-        self._add_action(menu, "tracks", "Add a Tracks layer", "The way of each object's centre.", self.add_tracks)
+        self._add_action(menu, "tracks", "Add a Tracks layer", _TRACKS, self.add_tracks)
         menu.addSeparator()
         self._add_action(
             menu,
@@ -170,8 +171,10 @@ class SaveSection(QWidget):
         for name, action in self.actions_by_name.items():
             needs_masks = name not in ("objects", "python", "command_line")
             action.setEnabled((has_masks if needs_masks else has_objects) and not writes)
-        if session is not None and session.geometry.frame_axis != 0:
-            self.actions_by_name["tracks"].setEnabled(False)
+        tracks = self.actions_by_name["tracks"]
+        goes_on = session is None or session.geometry.frame_axis == 0
+        tracks.setEnabled(tracks.isEnabled() and goes_on)
+        tracks.setToolTip(_TRACKS if goes_on else "Tracks need frames along the first axis.")
 
     # ------------------------------------------------------------------ undo
     def undo(self) -> None:

@@ -1,0 +1,79 @@
+"""What the documentation says of keys, pictures, pages and scripts is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from factories import make_model, make_movie
+from napari_sam2 import Session
+from napari_sam2._qt.keys import SHORTCUTS
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+LARGEST_PICTURE = 200_000  # bytes
+
+
+def python_block(page: Path, heading: str) -> str:
+    """The first block of Python under a heading."""
+    text = page.read_text(encoding="utf-8").split(f"## {heading}\n", 1)[1]
+    return text.split("```python\n", 1)[1].split("```", 1)[0]
+
+
+def test_page_of_shortcuts_lists_them_all_in_order_and_no_other():
+    page = (DOCS / "reference" / "shortcuts.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([^`]+)` \| (.+?) \|$", page, re.MULTILINE)
+    assert rows == [(shortcut.key, shortcut.text) for shortcut in SHORTCUTS]
+
+
+def test_tutorials_name_only_keys_that_are_bound():
+    short = {s.key.replace("Control", "Ctrl") for s in SHORTCUTS}
+    for page in (DOCS / "tutorials" / "first_stack.md", DOCS / "how-to" / "correct-a-track.md"):
+        named = set(re.findall(r"\*\*((?:(?:Ctrl|Shift|Alt)-)*(?:[A-Z0-9]|F\d|Delete))\*\*", page.read_text("utf-8")))
+        assert named
+        assert named <= short, page.name
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n", 1)[1]
+    named = set(re.findall(r": (\S+\.md)$", navigation, re.MULTILINE))
+    assert named == {page.relative_to(DOCS).as_posix() for page in PAGES}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    assert [t for t in links if "://" not in t and not (page.parent / t).resolve().is_file()] == []
+
+
+def test_pictures_of_the_plugin_are_small():
+    pictures = [p for p in (DOCS / "images").glob("*.png") if p.name != "demo.png"]
+    assert len(pictures) == 6
+    assert [p.name for p in pictures if p.stat().st_size > LARGEST_PICTURE] == []
+
+
+def test_script_of_the_readme_is_that_of_the_page_on_scripts():
+    page = python_block(DOCS / "how-to" / "script-it.md", "Without a viewer")
+    assert python_block(ROOT / "README.md", "Use it in napari") == page
+
+
+def test_script_runs_and_writes_what_it_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    movie = make_movie(num_frames=24, hw=(64, 128))
+    tifffile.imwrite("cells.ome.tif", movie, metadata={"axes": "ZYX"})
+    script = python_block(DOCS / "how-to" / "script-it.md", "Without a viewer")
+    assert script.count('Session("cells.ome.tif")') == 1
+    scope = {"tiny": make_model(image_size=64)}
+    exec(script.replace('Session("cells.ome.tif")', 'Session("cells.ome.tif", model=tiny)'), scope)
+    session = scope["session"]
+    session.close()
+    assert (scope["nucleus"], scope["other"]) == (1, 2)
+    assert sorted(set(session.scores["frame"])) == list(range(10, 17))
+    np.testing.assert_array_equal(tifffile.imread("labels.ome.tif"), session.labels)
+    with Session.load("cells.sam2", model=scope["tiny"]) as again:
+        np.testing.assert_array_equal(again.labels, session.labels)

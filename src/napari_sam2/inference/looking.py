@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from napari_sam2._types import Prompt
@@ -14,7 +15,12 @@ from napari_sam2.inference.transforms import TARGET_EXTENT, View, choose_view, r
 
 __all__ = ["Look", "look_around", "needs_looking"]
 
-_WINDOWS = (0.75, 1.0, 1.5, 2.0)  # of the model's native window
+# Measured on training images of four kinds (nuclei, electron microscopy, two phase-contrast movies), as the mean IoU of
+# the mask that is chosen at the first look: windows of 0.75, 1, 1.5 and 2 native sides and the predicted IoU alone
+# 0.50; these three windows with both corrections 0.54.
+_WINDOWS = (0.75, 1.5, 3.0)  # of the model's native window
+_AGREEMENT = 0.75  # weight of what the window next in size shows
+_CUT_OFF = 1.0  # weight of the share of the window's edge that a mask runs across
 
 
 class Look(NamedTuple):
@@ -53,21 +59,64 @@ def look_around(
     Look
         Of the window that shows the best mask of the first look at the size the model knows best. The best
         candidate there is averaged with that mask: two views of an object err less than one.
+
+    Notes
+    -----
+    The best mask of the first look has a high predicted IoU, is not cut off by its window, and is seen in the window
+    next in size too.
     """
     views = dict.fromkeys(choose_view(prompt, hw, round(share * native_window)) for share in _WINDOWS)
     looks = decode(list(views))
-    first = max(looks, key=lambda look: float(look.scores.max()))
-    best = int(first.scores[0].argmax())
+    number, best = _choose(looks, hw)
+    first = looks[number]
     view = _closer(first.logits[0, best], first.view, prompt, hw)
     if view == first.view:
         return first
     (second,) = decode([view])
+    shown = resample_logits(first.logits[:, best : best + 1], first.view, view)
     chosen = int(second.scores[0].argmax())
     blended = second.logits.clone()
-    blended[:, chosen] = (
-        blended[:, chosen] + resample_logits(first.logits[:, best : best + 1], first.view, view)[:, 0]
-    ) / 2
+    blended[:, chosen] = (blended[:, chosen] + shown[:, 0]) / 2
     return Look(view, blended, second.scores)
+
+
+def _choose(looks: Sequence[Look], hw: tuple[int, int]) -> tuple[int, int]:
+    """The look and the candidate with the best mask."""
+    trusted = [look.scores[0].float().cpu() - _CUT_OFF * _cut_off(look, hw) for look in looks]
+    total = [scores.clone() for scores in trusted]
+    for narrow, wide in zip(range(len(looks) - 1), range(1, len(looks)), strict=True):
+        iou = _agreement(looks[narrow], looks[wide])
+        to_wide = (iou * trusted[wide].clamp(0, 1)).amax(1)
+        to_narrow = (iou.T * trusted[narrow].clamp(0, 1)).amax(1)
+        total[narrow] = torch.maximum(total[narrow], trusted[narrow] + _AGREEMENT * to_wide)
+        total[wide] = torch.maximum(total[wide], trusted[wide] + _AGREEMENT * to_narrow)
+    number = max(range(len(looks)), key=lambda k: float(total[k].max()))
+    return number, int(total[number].argmax())
+
+
+def _cut_off(look: Look, hw: tuple[int, int]) -> Tensor:
+    """(M,) up to 0.5: how much of a side of the window each mask runs across, the image's own border left out."""
+    view, masks = look.view, look.logits[0] > 0
+    across = torch.zeros(len(masks))
+    for is_inside, edge in (
+        (view.x > 0, masks[:, :, 0]),
+        (view.y > 0, masks[:, 0]),
+        (view.x + view.width < hw[1], masks[:, :, -1]),
+        (view.y + view.height < hw[0], masks[:, -1]),
+    ):
+        if is_inside:
+            across += edge.float().mean(1).cpu()
+    return across.clamp(max=0.5)
+
+
+def _agreement(narrow: Look, wide: Look) -> Tensor:
+    """(M, M) IoU of each mask of one look with each of a wider one, in image pixels."""
+    near, far = (narrow.logits[0] > 0).float(), (wide.logits[0] > 0).float()
+    cell, wide_cell = (look.view.width * look.view.height / look.logits[0, 0].numel() for look in (narrow, wide))
+    seen = (resample_logits(wide.logits, wide.view, narrow.view)[0] > 0).float()
+    common = near.flatten(1) @ seen.flatten(1).T * cell
+    areas = near.flatten(1).sum(1)[:, None] * cell + far.flatten(1).sum(1)[None] * wide_cell
+    return (common / (areas - common).clamp(min=1)).cpu()
 
 
 def _closer(logits: Tensor, view: View, prompt: Prompt, hw: tuple[int, int]) -> View:

@@ -1,0 +1,83 @@
+"""How a click finds its window: by score, by what is cut off, and by what the next window shows."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from napari_sam2._types import Prompt
+from napari_sam2.inference.looking import Look, look_around, needs_looking
+from napari_sam2.inference.transforms import View
+
+HW = (400, 400)
+CLICK = Prompt(points=[(200, 200)])
+
+
+def disc_logits(view: View, radius: float, *, shift: float = 0.0, side: int = 64) -> torch.Tensor:
+    """(side, side) logits of a disc around the click, in pixels of the image."""
+    step = view.width / side
+    x = view.x + (np.arange(side) + 0.5) * step
+    y = view.y + (np.arange(side) + 0.5) * step
+    inside = (x[None] - 200 - shift) ** 2 + (y[:, None] - 200) ** 2 < radius**2
+    return torch.from_numpy(np.where(inside, 8.0, -8.0).astype(np.float32))
+
+
+def looker(masks_of, seen):
+    """A ``decode`` that draws what ``masks_of(view)`` gives: a list of (radius, shift, score)."""
+
+    def decode(views):
+        looks = []
+        for view in views:
+            seen.append(view)
+            rows = masks_of(view)
+            logits = torch.stack([disc_logits(view, radius, shift=shift) for radius, shift, _ in rows])[None]
+            looks.append(Look(view, logits, torch.tensor([[score for _, _, score in rows]])))
+        return looks
+
+    return decode
+
+
+def test_only_clicks_without_logits_on_a_windowed_model_are_looked_at():
+    assert needs_looking(CLICK, 128, has_logits=False)
+    assert not needs_looking(CLICK, None, has_logits=False)
+    assert not needs_looking(CLICK, 128, has_logits=True)
+    assert not needs_looking(Prompt(points=[(1, 1)], box=(0, 0, 5, 5)), 128, has_logits=False)
+
+
+def test_last_look_shows_the_object_at_the_size_the_model_knows():
+    seen = []
+    look = look_around(looker(lambda _: [(20, 0, 0.9)], seen), CLICK, HW, 128)
+    assert [view.width for view in seen[:-1]] == [96, 192, 384]
+    assert look.view == seen[-1]
+    assert abs(40 / look.view.width - 0.24) < 0.03  # diameter against the window
+
+
+def test_a_mask_that_its_window_cuts_off_loses_to_one_that_is_whole():
+    # the object has a radius of 70: the narrow window is filled from edge to edge, with a better predicted score
+    seen = []
+    look_around(looker(lambda view: [(70, 0, 0.80 if view.width < 100 else 0.75)], seen), CLICK, HW, 128)
+    assert seen[-1].width > 192
+
+
+def test_a_mask_seen_in_two_windows_beats_a_slightly_better_score_seen_in_one():
+    def masks(view):
+        # a large blob that only the widest window sees; a small disc that the other two agree on
+        return [(150, 0, 0.75)] if view.width > 300 else [(20, 0, 0.7)]
+
+    seen = []
+    look_around(looker(masks, seen), CLICK, HW, 128)
+    assert seen[-1].width < 220
+
+
+def test_the_answer_is_the_mean_of_both_looks_and_keeps_the_scores_of_the_second():
+    seen = []
+
+    def masks(view):
+        is_second = len(seen) == 4
+        return [(20, 6 if is_second else 0, 0.6), (60, 0, 0.1)]
+
+    look = look_around(looker(masks, seen), CLICK, HW, 128)
+    assert look.scores.tolist() == [[np.float32(0.6), np.float32(0.1)]]
+    values = look.logits[0, 0].unique()
+    assert (values.abs() < 4).any()  # where the two disagree
+    assert (look.logits[0, 1].abs() >= 7.9).all()  # the other candidate is left as it is

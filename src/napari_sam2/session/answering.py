@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from napari_sam2._types import Prompt
 from napari_sam2.inference.answers import Answer, AnsweredPrompt, PredictRequest, PredictResult
 from napari_sam2.session.preloading import preload_torch
+from napari_sam2.session.propagation import without_specks
 from napari_sam2.session.records import ObjectMask, PromptEntry
 from napari_sam2.session.settings import ModelState, SessionSettings
 
@@ -111,7 +112,7 @@ class Answerer:
         self._computed[entry.stamp] = (asked.model, said)
         for stamp in sorted(self._computed)[:-_KEPT_ANSWERS]:
             del self._computed[stamp]
-        return result, ObjectMask.pack(result.mask, "prompted", said.iou, said.object_score)
+        return result, ObjectMask.pack(without_specks(result.mask), "prompted", said.iou, said.object_score)
 
 
 def as_seen(entry: PromptEntry, mask: ObjectMask | None, hw: tuple[int, int]) -> PromptEntry:

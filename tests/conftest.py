@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 
 import pytest
@@ -15,6 +16,12 @@ _OPENS_A_VIEWER = {"make_napari_viewer", "make_napari_viewer_proxy"}
 # into memory. Qt reads the variable when the first application is made, so it has to be set before any test.
 if sys.platform.startswith("linux") and not _HAS_DISPLAY and not shutil.which("Xvfb"):
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+
+# A shell that starts the tests in the background has Ctrl-C ignored, in them and in the commands that they start; what
+# Ctrl-C does is part of what is tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

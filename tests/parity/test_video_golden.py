@@ -114,7 +114,8 @@ def test_occlusion_equals_the_reference(seeded_model, bedroom, golden):
     expected = golden("video_tiny_maskprompt_occlusion")
     model = copy.deepcopy(seeded_model("sam2.1_hiera_tiny"))
     with torch.no_grad():
-        model.sam_mask_decoder.pred_obj_score_head.layers[2].bias -= float(expected["obj_score_bias_delta"].reshape(-1)[0])
+        delta = float(expected["obj_score_bias_delta"].reshape(-1)[0])
+        model.sam_mask_decoder.pred_obj_score_head.layers[2].bias -= delta
     segmenter = make_segmenter(model, bedroom)
     segmenter.add_clicks(0, [], mask=disc())
     for result in segmenter.propagate_masklets(0, 5):

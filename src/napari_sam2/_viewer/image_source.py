@@ -1,4 +1,4 @@
-"""napari Image layers as frames for the model: pixels, contrast, channels and place as the viewer shows them."""
+"""Image layers of napari as frames for the model: pixels, contrast, channels and place as the viewer shows them."""
 
 from __future__ import annotations
 

@@ -18,8 +18,10 @@ _CHUNK = 1024
 
 
 def allocate_labels(shape: tuple[int, ...], *, in_memory: int = IN_MEMORY) -> Any:
-    """int32 zeros: a numpy array up to ``in_memory`` bytes, above that a zarr array of one plane per chunk in a
-    temporary folder, which is removed when the array is.
+    """Make int32 zeros, in memory or on disk.
+
+    A numpy array up to ``in_memory`` bytes; above that a zarr array of one plane per chunk in a temporary folder, which
+    is removed when the array is.
     """
     if int(np.prod(shape, dtype=np.int64)) * 4 <= in_memory:
         return np.zeros(shape, np.int32)

@@ -1,4 +1,4 @@
-"""torch's libraries, loaded while other threads run: Python's import would hold all of them up meanwhile."""
+"""Libraries of torch, loaded while other threads run: Python's import would hold all of them up meanwhile."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ class Session:
     # ------------------------------------------------------------------ reading
     @property
     def labels(self) -> Any:
-        """int32 of the image's shape: 0 background, else object numbers. Written in place as results come."""
+        """Labels, int32 of the image's shape: 0 background, else object numbers; written in place as results come."""
         return self.store.labels
 
     @property

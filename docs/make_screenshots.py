@@ -9,7 +9,7 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ import numpy as np
 IMAGES = Path(__file__).parent / "images"
 SIZE = (1250, 850)  # pixels of the window
 MAX_BYTES = 200_000
-START = 12  # slice of the first click
-REACH = 6  # slices to propagate over
+START = 13  # slice of the first click
+REACH = 5  # slices to propagate over
+LATER = 3  # slices from the first click to the correction
 NUCLEI = (22, 33, 11)  # of the sample's truth, in the order in which they are clicked
 NARROW = 300  # pixels
 PATIENCE = 120.0  # s, for one propagation
@@ -51,6 +52,7 @@ class Story:
         self.dock, self.widget = self.viewer.window.add_plugin_dock_widget("napari-sam2", "SAM 2")
         self.until(lambda: self.widget.binding is not None)
         self.until(lambda: self.session.model_state.stage == "ready")
+        self.viewer.reset_view()
         self.go_to(START)
 
     @property
@@ -91,12 +93,11 @@ class Story:
         self.click(middle(self.truth[self.viewer.dims.current_step[0]] == number))
 
     def box(self, number: int) -> None:
-        """Draw a box around a nucleus on the slice that is shown, as a new object, and wait for the mask."""
+        """Draw a box around a nucleus on the slice that is shown, for the current object, and wait for the mask."""
         plane = self.viewer.dims.current_step[0]
         rows, columns = np.nonzero(self.truth[plane] == number)
         (y0, y1), (x0, x1) = ((v.min() - 1, v.max() + 1) for v in (rows, columns))
         corners = np.array([(plane, y0, x0), (plane, y0, x1), (plane, y1, x1), (plane, y1, x0)])
-        self.widget.new_object()
         self.widget.binding.shapes.add_rectangles([corners])
         self.until(lambda: not self.session.is_answering)
 
@@ -109,16 +110,23 @@ class Story:
         section.forward.click()
         self.until(lambda: self.session.handle is not None and not self.session.handle.is_running)
 
-    def correct(self, number: int, object_id: int) -> None:
-        """Click into the largest region that the object's mask gets wrong on the slice that is shown."""
+    def correct(self, numbers: Sequence[int]) -> None:
+        """Draw around the nucleus whose mask is worst on the slice that is shown; objects are 1, 2, ..."""
+        from skimage.measure import find_contours
+
         plane = self.viewer.dims.current_step[0]
-        truth, found = self.truth[plane] == number, np.asarray(self.session.labels[plane]) == object_id
-        binding = self.widget.binding
-        binding.select(object_id)
-        missing, spilled = truth & ~found, found & ~truth
-        binding.set_positive(missing.sum() >= spilled.sum())
-        self.click(middle(missing if binding.is_positive else spilled))
-        binding.set_positive(True)
+        truth, found = self.truth[plane], np.asarray(self.session.labels[plane])
+
+        def overlap(object_id: int) -> float:
+            is_there, is_found = truth == numbers[object_id - 1], found == object_id
+            return float((is_there & is_found).sum() / (is_there | is_found).sum())
+
+        worst = min(range(1, len(numbers) + 1), key=overlap)
+        self.widget.binding.select(worst)
+        nucleus = np.pad(truth == numbers[worst - 1], 1)
+        outline = max(find_contours(nucleus.astype(float), 0.5), key=len) - 1
+        self.widget.binding.shapes.add_polygons([np.insert(outline, 0, plane, axis=1)])
+        self.until(lambda: not self.session.is_answering)
 
     # ------------------------------------------------------------------ pictures
     def scroll(self, share: float) -> None:
@@ -163,14 +171,14 @@ def tell(story: Story) -> None:
     for number in NUCLEI[1:]:
         story.click_nucleus(number)
     story.propagate()
-    story.go_to(START + 3)
+    story.go_to(START + LATER)
     story.take("propagated")
 
-    story.correct(NUCLEI[0], 1)
+    story.correct(NUCLEI)
     story.take("correction")
 
     story.propagate()
-    story.go_to(START + 3)
+    story.go_to(START + LATER)
     story.widget.accept()
     story.scroll(1)
     story.take("review")
@@ -179,6 +187,7 @@ def tell(story: Story) -> None:
     story.go_to(START)
     for number in np.unique(story.truth[START]):
         if number and number not in NUCLEI:
+            story.widget.new_object()
             story.box(int(number))
     story.take("objects")
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import (
+    QApplication,
     QComboBox,
     QFrame,
     QHBoxLayout,
     QLabel,
+    QPushButton,
     QScrollArea,
     QSizePolicy,
     QVBoxLayout,
@@ -32,6 +34,7 @@ from napari_sam2._qt.review_section import ReviewSection
 from napari_sam2._qt.save_section import SaveSection
 from napari_sam2._viewer.binding import ViewerBinding
 from napari_sam2._viewer.image_source import matching_channels
+from napari_sam2._viewer.preferences import Preferences, read_preferences
 from napari_sam2.session.autosave_folder import default_autosave_path
 from napari_sam2.session.geometry import StackGeometry
 from napari_sam2.session.session import Session
@@ -66,6 +69,7 @@ class SAM2Widget(QWidget):
         self._layer_keys = KeyBindings(self)
         self._is_closed = False
         self._build()
+        self._apply_preferences()
         self._keys.bind(viewer)
         events = viewer.layers.events
         self._viewer_connections = [
@@ -79,6 +83,17 @@ class SAM2Widget(QWidget):
         self._fill_images()
         # after the window is drawn: the first session imports and reads
         QTimer.singleShot(0, self._start_on_active)
+
+    def _apply_preferences(self) -> None:
+        """Begin with the model and device of napari's Preferences page."""
+        preferences = read_preferences()
+        if preferences.model != Preferences.model:
+            self.model.choose(preferences.model)
+        if preferences.device != Preferences.device:
+            self.advanced.set_device(preferences.device)
+        application = QApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self.shut_down)
 
     # ------------------------------------------------------------------ parts
     def _build(self) -> None:
@@ -109,6 +124,13 @@ class SAM2Widget(QWidget):
         layout.addWidget(self.model)
         layout.addWidget(self.message)
         layout.addWidget(self.offer)
+        self.show_layers_button = QPushButton("show the layers again")
+        self.show_layers_button.setToolTip(
+            "Bring back the points, shapes or labels that were removed"
+        )
+        self.show_layers_button.clicked.connect(self._show_layers)
+        self.show_layers_button.hide()
+        layout.addWidget(self.show_layers_button)
         for section in (self.objects, self.propagation, self.review, self.saving):
             layout.addWidget(_line())
             layout.addWidget(section)
@@ -150,6 +172,10 @@ class SAM2Widget(QWidget):
 
     def _on_layers(self, _event: Any = None) -> None:
         self._fill_images()
+        binding = self.binding
+        self.show_layers_button.setVisible(
+            binding is not None and any(layer not in self.viewer.layers for layer in binding.layers)
+        )
         if self.binding is None:
             QTimer.singleShot(0, self._start_on_active)
 
@@ -171,8 +197,16 @@ class SAM2Widget(QWidget):
         if chosen is not None:
             self.start(chosen)
 
+    def _show_layers(self) -> None:
+        if self.binding is not None:
+            self.binding.show_again()
+
     def _on_image_chosen(self, index: int) -> None:
         images = self._images()
+        if self.binding is not None and 0 <= index < len(images) and images[index] == self.binding.images[0]:
+            if not self.binding.fits_image():  # its data was replaced by data of another shape
+                self._restart()
+            return
         if 0 <= index < len(images) and (self.binding is None or images[index] != self.binding.images[0]):
             self.start(images[index])
 

@@ -133,7 +133,9 @@ class ObjectsSection(QWidget):
         table.setToolTip("Objects: select one to prompt it; J and H go through them; double-click a name to change it")
         header = table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Interactive)
+        header.resizeSection(_NAME, 84)  # at 300 pixels the last columns are reached by scrolling, names stay readable
+        header.setStretchLastSection(True)
         header.setMinimumSectionSize(24)
         table.itemSelectionChanged.connect(self._on_row_selected)
         table.itemChanged.connect(self._on_item_changed)

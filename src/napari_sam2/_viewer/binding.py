@@ -342,6 +342,12 @@ class ViewerBinding:
         self.said.emit(f"{because}: the model sees {self.contrast}", False)
         return True
 
+    def fits_image(self) -> bool:
+        """Whether the image still has the shape that the session was begun with."""
+        image = self.images[0]
+        shape = tuple(image.data.shape if self.level is None else image.data[self.level].shape)
+        return (shape[:-1] if image.rgb else shape) == self.geometry.shape
+
     def _on_layer_removed(self, event: Any) -> None:
         removed = event.value
         if removed == self.labels:

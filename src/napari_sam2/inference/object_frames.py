@@ -19,6 +19,7 @@ from napari_sam2.inference.batch_tracking import (
     encode_memories,
     to_frame_memories,
 )
+from napari_sam2.inference.continuity import keep_connected
 from napari_sam2.inference.following import extent_in_image, follow
 from napari_sam2.inference.frame_encoder import FrameEncoder
 from napari_sam2.inference.looking import Look, look_around, needs_looking
@@ -203,6 +204,9 @@ class ObjectFrames:
             masks = [mask for tracked, _ in batch if (mask := last[tracked.object_id]) is not None]
             prompt = ModelPrompt(mask=torch.cat(masks)) if masks else None
             found = self.model.segment_frame(features, embedding.high_res, prompt, multimask=True)
+            if self.model.config.follows_last_mask:
+                seen = [self._last_seen(t, frame, views[t.object_id], reverse=reverse) for t, _ in batch]
+                found = keep_connected(found, seen, self.model.no_obj_ptr)
             split = to_frame_memories(found, None, batch_views, frame=frame, reverse=reverse, is_conditioning=False)
             raw |= {tracked.object_id: memory for (tracked, _), memory in zip(batch, split, strict=True)}
         seen = self._apart(raw) if self.settings.keep_apart and len(raw) > 1 else {i: m.logits for i, m in raw.items()}
@@ -228,6 +232,17 @@ class ObjectFrames:
             return None
         logits = before.logits.float().clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT)
         return resample_logits(logits, before.view, view)
+
+    def _last_seen(self, tracked: TrackedObject, frame: int, view: View, *, reverse: bool) -> Tensor | None:
+        """(1, 1, S/4, S/4) logits, in this view, of the nearest remembered frame that shows the object."""
+        for distance in range(1, self.model.config.num_memories):
+            memory = tracked.bank.at(frame + (distance if reverse else -distance))
+            if memory is not None and bool((memory.logits > 0).any()):
+                return resample_logits(memory.logits.float(), memory.view, view)
+        nearest = tracked.bank.prompted[min(tracked.bank.prompted, key=lambda t: abs(t - frame))]
+        if abs(nearest.frame - frame) < self.model.config.num_memories:
+            return resample_logits(nearest.logits.float(), nearest.view, view)
+        return None
 
     def _next_view(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> View:
         """Where to look for an object, given where it was on the frame tracked before."""

@@ -205,8 +205,8 @@ class ObjectFrames:
             prompt = ModelPrompt(mask=torch.cat(masks)) if masks else None
             found = self.model.segment_frame(features, embedding.high_res, prompt, multimask=True)
             if self.model.config.follows_last_mask:
-                seen = [self._last_seen(t, frame, views[t.object_id], reverse=reverse) for t, _ in batch]
-                found = keep_connected(found, seen, self.model.no_obj_ptr)
+                past = [self._last_seen(t, frame, views[t.object_id], reverse=reverse) for t, _ in batch]
+                found = keep_connected(found, past, self.model.no_obj_ptr)
             split = to_frame_memories(found, None, batch_views, frame=frame, reverse=reverse, is_conditioning=False)
             raw |= {tracked.object_id: memory for (tracked, _), memory in zip(batch, split, strict=True)}
         seen = self._apart(raw) if self.settings.keep_apart and len(raw) > 1 else {i: m.logits for i, m in raw.items()}

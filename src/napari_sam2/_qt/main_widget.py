@@ -125,9 +125,7 @@ class SAM2Widget(QWidget):
         layout.addWidget(self.message)
         layout.addWidget(self.offer)
         self.show_layers_button = QPushButton("show the layers again")
-        self.show_layers_button.setToolTip(
-            "Bring back the points, shapes or labels that were removed"
-        )
+        self.show_layers_button.setToolTip("Bring back the points, shapes or labels that were removed")
         self.show_layers_button.clicked.connect(self._show_layers)
         self.show_layers_button.hide()
         layout.addWidget(self.show_layers_button)

@@ -10,7 +10,8 @@ import torch
 
 from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
 
-pytestmark = [pytest.mark.parity, pytest.mark.slow]
+# eight frames at 1024 for two objects, several times: minutes on two cores, more on a busy machine
+pytestmark = [pytest.mark.parity, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 BF16_LOGITS, BF16_FLIPS = 0.15, 60
 FP32_LOGITS, FP32_FLIPS = 1e-3, 0
@@ -38,7 +39,9 @@ def compare(segmenter, golden, step, object_ids, *, logits=BF16_LOGITS, flips=BF
         assert np.abs(memory.pointer[0].numpy() - golden[prefix + "obj_ptr"]).max() <= max(0.3 * logits, 1e-4), prefix
         if memory.features is not None and prefix + "maskmem_slice_8" in golden:
             stored = memory.features[0, :, ::8, ::8].float().numpy()
-            assert np.abs(stored - golden[prefix + "maskmem_slice_8"]).max() <= max(2 * logits, 1e-2), prefix
+            # root mean square: in single values, rounded to bfloat16, the reference differs from itself by 0.16
+            difference = np.square(stored - golden[prefix + "maskmem_slice_8"]).mean() ** 0.5
+            assert difference <= max(0.3 * logits, 1e-3), (prefix, difference)
 
 
 def click_and_box(segmenter):
@@ -51,9 +54,10 @@ def disc():
     return (x - 150) ** 2 + (y - 100) ** 2 < 45**2
 
 
-def test_prompts_tracking_correction_and_turning_back_equal_the_reference(seeded_model, bedroom, golden):
-    forward, correction = golden("video_tiny_forward"), golden("video_tiny_correction")
-    as_cond = golden("video_tiny_correction_as_cond")
+@pytest.fixture(scope="module")
+def tracked(seeded_model, bedroom, golden):
+    """A segmenter that has tracked a click and a box through the clip, each step compared on the way."""
+    forward = golden("video_tiny_forward")
     segmenter = make_segmenter(seeded_model("sam2.1_hiera_tiny"), bedroom)
     click_and_box(segmenter)
     compare(segmenter, forward, "a_click_f0", [1], frame=0, logits=1e-3, flips=0)
@@ -65,8 +69,24 @@ def test_prompts_tracking_correction_and_turning_back_equal_the_reference(seeded
         assert np.abs(result.logits[:, ::4, ::4] - expected).max() < BF16_LOGITS
         frames.append(result.frame)
     assert frames == list(range(8))
-    after_forward = copy.deepcopy(segmenter._objects)
+    return segmenter
 
+
+def continued(tracked, bedroom, **over):
+    """Another segmenter in the same state."""
+    segmenter = make_segmenter(tracked.model, bedroom, **over)
+    segmenter.cache = tracked.cache
+    segmenter._objects = copy.deepcopy(tracked._objects)
+    return segmenter
+
+
+def test_click_box_and_tracking_equal_the_reference(tracked):
+    assert tracked.object_ids == (1, 2)
+
+
+def test_lost_correction_and_turning_back_equal_the_reference(tracked, bedroom, golden):
+    correction = golden("video_tiny_correction")
+    segmenter = continued(tracked, bedroom)
     segmenter.add_clicks(4, [(90, 60)], [0], object_id=1)
     compare(segmenter, correction, "d_neg_f4", [1], frame=4)
     for result in segmenter.propagate_masklets(0):
@@ -75,15 +95,16 @@ def test_prompts_tracking_correction_and_turning_back_equal_the_reference(seeded
         compare(segmenter, correction, f"f_reverse/f{result.frame}", [1, 2], frame=result.frame)
     assert result.frame == 0
 
-    sticking = make_segmenter(seeded_model("sam2.1_hiera_tiny"), bedroom, corrections_stick=True)
-    sticking.cache = segmenter.cache
-    sticking._objects = after_forward
-    sticking.add_clicks(4, [(90, 60)], [0], object_id=1)
-    compare(sticking, as_cond, "d_neg_f4", [1], frame=4)
-    for result in sticking.propagate_masklets(4):
-        compare(sticking, as_cond, f"e_repropagate/f{result.frame}", [1, 2], frame=result.frame)
-    for result in sticking.propagate_masklets(4, 1, reverse=True):
-        compare(sticking, as_cond, f"f_reverse/f{result.frame}", [1, 2], frame=result.frame)
+
+def test_correction_that_sticks_equals_the_reference(tracked, bedroom, golden):
+    as_cond = golden("video_tiny_correction_as_cond")
+    segmenter = continued(tracked, bedroom, corrections_stick=True)
+    segmenter.add_clicks(4, [(90, 60)], [0], object_id=1)
+    compare(segmenter, as_cond, "d_neg_f4", [1], frame=4)
+    for result in segmenter.propagate_masklets(4):
+        compare(segmenter, as_cond, f"e_repropagate/f{result.frame}", [1, 2], frame=result.frame)
+    for result in segmenter.propagate_masklets(4, 1, reverse=True):
+        compare(segmenter, as_cond, f"f_reverse/f{result.frame}", [1, 2], frame=result.frame)
     assert result.frame == 2
 
 
@@ -114,10 +135,11 @@ def test_occlusion_equals_the_reference(seeded_model, bedroom, golden):
     expected = golden("video_tiny_maskprompt_occlusion")
     model = copy.deepcopy(seeded_model("sam2.1_hiera_tiny"))
     with torch.no_grad():
-        delta = float(expected["obj_score_bias_delta"].reshape(-1)[0])
-        model.sam_mask_decoder.pred_obj_score_head.layers[2].bias -= delta
+        # a negative number: the object is taken for absent
+        model.sam_mask_decoder.pred_obj_score_head.layers[2].bias += torch.from_numpy(expected["obj_score_bias_delta"])
     segmenter = make_segmenter(model, bedroom)
     segmenter.add_clicks(0, [], mask=disc())
+    compare(segmenter, expected, "a_mask_f0", [1], frame=0, logits=1e-3, flips=0)
     for result in segmenter.propagate_masklets(0, 5):
         compare(segmenter, expected, f"c_forward/f{result.frame}", [1], frame=result.frame)
         assert result.frame == 0 or not result.masks.any()

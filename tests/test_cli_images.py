@@ -123,6 +123,38 @@ def test_generate_writes_labels_picture_and_table(
     assert capsys.readouterr().out.startswith("2 objects found\n")
 
 
+def test_generate_chooses_again_among_candidates_without_a_model(
+    image: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    out, kept = image.with_name("o.tif"), image.with_name("found.npz")
+    common = ("generate", image, "--model", weights, "--device", "cpu", "--points-per-side", 3, "-q",
+              "--candidates", kept, "--stability", 0, "-o", out)  # fmt: skip
+    assert run(*common, "--iou", 0) == 0
+    everything = read_labels(out)
+    assert kept.is_file()
+    assert everything.any()
+
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("napari_sam2.checkpoints.load_model", load)
+    assert run(*common, "--iou", 0, "--overwrite") == 0
+    np.testing.assert_array_equal(read_labels(out), everything)
+    assert run(*common, "--iou", 1, "--overwrite") == 0
+    assert not read_labels(out).any()
+    assert run(*common, "--iou", 0, "--exclude-border", "--overwrite") == 0
+    labels = read_labels(out)
+    assert not labels[[0, -1]].any()
+    assert not labels[:, [0, -1]].any()
+    capsys.readouterr()
+    out.unlink()
+    assert run(*common[:7], 4, *common[8:], "--iou", 0) == 6
+    assert "candidates of another search" in capsys.readouterr().err
+    kept.write_bytes(b"something else")
+    assert run(*common, "--iou", 0) == 3
+    assert "cannot be read" in capsys.readouterr().err
+
+
 def test_generate_runs_and_finds_nothing_with_thresholds_of_one(image: Path, weights: Path, capsys):
     out = image.with_name("o.tif")
     code = run("generate", image, "--model", weights, "--device", "cpu", "--points-per-side", 2, "--iou", 1, "-o", out)

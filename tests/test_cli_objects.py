@@ -157,6 +157,21 @@ def test_bad_input_is_one_line_before_any_model_is_loaded(
     assert {path: path.read_bytes() for path in Path().iterdir()} == before
 
 
+def test_auto_links_volumes_over_time(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    stack = make_disks()[0]
+    path, out, table = tmp_path / "volumes.ome.tif", tmp_path / "out.ome.zarr", tmp_path / "objects.csv"
+    tifffile.imwrite(path, np.stack([stack, stack]), metadata={"axes": "TZYX"}, photometric="minisblack")
+    assert run("auto", path, "-o", out, "--every", 2, "--csv", table, *anything(weights)) == 0
+    labels = read_labels(out)
+    assert labels.shape == (2, *stack.shape)
+    assert labels.any()
+    np.testing.assert_array_equal(labels[0], labels[1])
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["found_at"] for row in rows} == {"0 1"}
+    assert "T=0 is read" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["propagate", "auto"])
 def test_ctrl_c_keeps_the_finished_frames(
     command: str,

@@ -285,3 +285,33 @@ class TestKey:
         assert open_frames(copy, axes="ZYX", contrast=(0, 9)).key != frames.key
         array += 1
         assert open_frames(array, axes="ZYX", contrast=(0, 9)).key != frames.key
+
+
+def test_another_time_point_has_the_same_contrast() -> None:
+    volumes = np.arange(2 * 3 * 4 * 5, dtype=np.uint16).reshape(2, 3, 4, 5)
+    frames = open_frames(volumes, axes="TZYX", frame_axis="Z", fixed={"T": 0}, contrast=(0, 255))
+    later = frames.at_time(1)
+    assert later.contrast_limits == frames.contrast_limits
+    assert later.key != frames.key
+    np.testing.assert_array_equal(later[2][..., 0], volumes[1, 2])
+    assert frames.at_time(1, [(0.0, 510.0)])[0].max() < later[0].max()
+    with pytest.raises(FrameError, match="there are 2, 0 to 1"):
+        frames.at_time(2)
+    with pytest.raises(FrameError, match="have no other"):
+        open_frames(volumes[0], axes="ZYX").at_time(0)
+
+
+def test_a_huge_plane_is_sampled_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counted:
+        shape, dtype, largest = (8000, 6000), np.dtype(np.uint16), 0
+
+        def __getitem__(self, index):
+            rows, columns = (range(size)[part] for part, size in zip(index, self.shape, strict=True))
+            self.largest = max(self.largest, len(rows) * len(columns))
+            return np.add.outer(np.asarray(rows, np.uint16), np.zeros(len(columns), np.uint16))
+
+    picture = Counted()
+    low, high = open_frames(picture, axes="YX").contrast_limits[0]
+    assert picture.largest <= 1_000_000
+    assert low < 200
+    assert high > 7800

@@ -145,6 +145,41 @@ def test_frames_come_in_any_order_and_may_be_written_again(tmp_path, suffix):
     assert np.array_equal(read_labels(tmp_path / f"a{suffix}"), labels)
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".ome.zarr"])
+def test_volumes_over_time_keep_their_axes(tmp_path, suffix):
+    labels = make_labels(6).reshape(2, 3, 20, 30)
+    path = tmp_path / f"volumes{suffix}"
+    size = {"T": (2.0, "second"), "Z": (0.5, "micrometer"), "Y": (0.25, "micrometer"), "X": (0.25, "micrometer")}
+    with LabelWriter(path, (6, 20, 30), axes="TZYX", voxel_size=size, num_slices=3) as writer:
+        for frame in (5, 0, 1, 2, 3, 4):
+            writer.write(frame, labels[frame // 3, frame % 3])
+        np.testing.assert_array_equal(writer[4], labels[1, 1])
+    np.testing.assert_array_equal(read_labels(path), labels)
+    frames = open_frames(path, frame_axis="Z", fixed={"T": 1})
+    assert frames.axes == "TZYX"
+    assert frames.voxel_size["Z"] == pytest.approx(0.5) or frames.voxel_size["Z"][0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("axes", "num_slices"), [("TZYX", None), ("TZYX", 4), ("ZYX", 3)])
+def test_slices_must_fit_the_axes(tmp_path, axes, num_slices):
+    with pytest.raises(OutputError, match="TZYX needs a divisor"):
+        LabelWriter(tmp_path / "a.zarr", (6, 4, 4), axes=axes, num_slices=num_slices)
+
+
+def test_a_zarr_frame_is_written_in_parts(tmp_path):
+    path = tmp_path / "a.ome.zarr"
+    with LabelWriter(path, (1, 20, 30), axes="YX") as writer:
+        parts = writer.parts()
+        assert parts is not None
+        parts[slice(0, 10), slice(0, 15)] = np.full((10, 15), 4, np.int32)
+        assert parts[slice(8, 12), slice(0, 2)].tolist() == [[4, 4], [4, 4], [0, 0], [0, 0]]
+        assert parts.finish() == 1
+        assert writer.frames_written == (0,)
+    assert np.unique(read_labels(path)).tolist() == [0, 4]
+    with LabelWriter(tmp_path / "b.tif", (1, 20, 30), axes="YX") as writer:
+        assert writer.parts() is None
+
+
 @pytest.mark.parametrize("suffix", ONE_OF_EACH)
 class TestInterruption:
     def test_ctrl_c_leaves_the_finished_frames_readable(self, tmp_path, suffix):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,8 +13,11 @@ from torch import Tensor
 
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2.inference.label_image import masks_to_labels
+from napari_sam2.inference.looking import Look
 from napari_sam2.inference.mask_generator import MICRO_OPTIONS, REFERENCE_OPTIONS, SAM2AutomaticMaskGenerator
 from napari_sam2.inference.masks import decode_rle
+from napari_sam2.inference.proposal_files import read_proposals, write_proposals
+from napari_sam2.inference.transforms import View
 from napari_sam2.network.config import CONFIGS
 
 HW = (96, 144)
@@ -297,6 +301,69 @@ def test_an_image_of_512_pixels_is_looked_at_a_few_dozen_times() -> None:
     make_generator(predictor, points_per_side=32).generate_masks(np.zeros((512, 512), np.uint8))
     assert len(predictor.images) == 49 + 9 + 1
     assert len(predictor.points) == 32**2 + 16**2 + 8**2
+
+
+class ClosePredictor(WindowPredictor):
+    """Sees the disk under a click again, ``shift`` pixels further right."""
+
+    shift = 0.0
+    looks = 0
+
+    def look_closely(self, points_xy: np.ndarray, boxes_xyxy: np.ndarray) -> list[Look]:
+        self.looks += len(points_xy)
+        h, w = self.images[-1].shape[:2]
+        found = []
+        for x, y in points_xy:
+            self.images.append(np.zeros((h, w, 3), np.uint8))
+            logits, iou, _ = DiskPredictor.predict_points(self, np.array([[x, y]]))
+            self.images.pop()
+            moved = torch.roll(logits, int(self.shift), -1)
+            found.append(Look(View(0, 0, w, h, is_native=True), moved, iou))
+        return found
+
+
+def test_what_is_seen_twice_scores_higher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "DISKS", {(24, 24): 8, (70, 90): 22})
+    scores = []
+    for shift in (0, 4, 30):
+        predictor = ClosePredictor()
+        predictor.shift = shift
+        proposals = make_generator(predictor, points_per_side=None, point_spacing_px=8).propose(make_map())
+        assert predictor.looks >= 2
+        scores.append(proposals.predicted_iou.max(initial=0))
+    assert scores[0] > 0.9
+    assert scores[1] < scores[0]
+    assert scores[2] < 0.5
+    # every mask is looked at again where it was found
+    assert all(0 <= x < HW[1] and 0 <= y < HW[0] for x, y in proposals.points_xy)
+
+
+def test_filtered_second_looks_equal_generated_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "DISKS", {(24, 24): 8, (70, 90): 22})
+    generator = make_generator(ClosePredictor(), points_per_side=None, point_spacing_px=8)
+    assert generator.options.second_look
+    records = generator.generate_masks(make_map())
+    assert len(records) == 2
+    assert as_bytes(records) == as_bytes(generator.filter(generator.propose(make_map())))
+
+
+def test_a_second_look_needs_a_model_with_windows() -> None:
+    assert not make_generator().options.second_look
+    with pytest.raises(PromptError, match="second_look=True"):
+        make_generator(second_look=True)
+
+
+@pytest.mark.parametrize("num", [0, 3])
+def test_candidates_round_trip(tmp_path: Path, num: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "DISKS", dict(list(DISKS.items())[:num]))
+    proposals = make_generator().propose(make_image())
+    write_proposals(tmp_path / "a.npz", proposals, {"image": "x"})
+    again, origin = read_proposals(tmp_path / "a.npz")
+    assert origin == {"image": "x"}
+    assert len(again) == len(proposals)
+    assert (len(again) > 0) == (num > 0)
+    generator = make_generator()
+    assert as_bytes(generator.filter(again)) == as_bytes(generator.filter(proposals))
 
 
 def test_a_mask_that_better_ones_cover_goes() -> None:

@@ -235,3 +235,19 @@ def test_a_file_is_segmented(tmp_path, is_open):
 def test_a_stack_is_refused():
     with pytest.raises(FrameError, match="segment_stack"):
         segment_tiled(open_frames(np.ones((3, 20, 20))), finder=ComponentFinder())
+
+
+@pytest.mark.parametrize("tile", [48, 400])
+def test_areas_and_border_are_those_of_whole_objects(tile):
+    truth = blobs()
+    areas = np.bincount(truth.ravel())
+    low, high = int(np.median(areas[areas > 0])), int(areas[2:].max())
+    on_border = np.unique(np.concatenate([truth[0], truth[-1], truth[:, 0], truth[:, -1]]))
+    wanted = [i for i in np.unique(truth) if i and low <= areas[i] <= high and i not in on_border]
+    assert 2 < len(wanted) < len(np.unique(truth)) - 2
+    labels = segment_tiled(
+        picture(truth), finder=ComponentFinder(), tile=tile, overlap=20,
+        min_area_px=low, max_area_px=high, exclude_border=True,
+    )  # fmt: skip
+    assert labels.max() == len(np.unique(labels)) - 1
+    np.testing.assert_array_equal(labels > 0, np.isin(truth, wanted))

@@ -82,6 +82,48 @@ def test_whole_stack_is_segmented_and_can_be_stopped(widget, qtbot) -> None:
     assert widget.viewer.layers["cells everything [1]"].data[1].any()
 
 
+def test_labels_on_several_frames_are_seeds_if_wanted(widget, qtbot) -> None:
+    seeds = np.zeros((3, 48, 64), np.int32)
+    seeds[0, 14:27, 10:24] = 7
+    seeds[1, 15:28, 10:24] = 7
+    seeds[2, 30:40, 30:44] = 9
+    widget.seeds.choose(widget.viewer.add_labels(seeds, name="mine"))
+    widget.all_frames.setChecked(True)
+    widget.track_button.click()
+    _wait(widget, qtbot)
+    tracked = widget.viewer.layers["cells tracked"].data
+    assert np.array_equal(tracked[1] == 7, seeds[1] == 7)
+    assert np.array_equal(tracked[2] == 9, seeds[2] == 9)
+
+
+def test_volumes_over_time_become_one_layer_of_linked_labels(widget, qtbot) -> None:
+    volumes = np.stack([make_movie(3), make_movie(3)])
+    layer = widget.viewer.add_image(volumes, name="volumes")
+    assert not widget.scope.model().item(2).isEnabled()
+    widget.image.choose(layer)
+    assert widget.scope.model().item(2).isEnabled()
+    widget.scope.setCurrentIndex(2)
+    widget.every.setValue(3)
+    widget.segment()
+    _wait(widget, qtbot)
+    labels = widget.viewer.layers["volumes everything"].data
+    assert labels.shape == volumes.shape
+    # the same volume twice: whatever is found is found again, under the same number
+    assert labels.any()
+    assert np.array_equal(labels[0], labels[1])
+
+
+def test_a_large_picture_is_searched_in_tiles_and_filtered_as_a_whole(widget, qtbot, monkeypatch) -> None:
+    monkeypatch.setattr("napari_sam2._qt.automatic_work._TILED_ABOVE", 40)
+    widget.exclude_border.setChecked(True)
+    widget.segment()
+    _wait(widget, qtbot)
+    assert not widget.found.can_filter
+    labels = widget.found.labels
+    assert not labels[[0, -1]].any()
+    assert not labels[:, [0, -1]].any()
+
+
 def test_problems_are_told_before_anything_is_computed(widget, qtbot) -> None:
     layer = widget.viewer.add_labels(np.zeros((3, 48, 64), np.int32), name="empty")
     widget.seeds.choose(layer)

@@ -12,9 +12,9 @@ from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.automatic_work import Filters, Found, Searcher, Tracked
 from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.layer_combo import LayerCombo
-from napari_sam2._qt.layout import button, column, combo, line, named, row, show_error
+from napari_sam2._qt.layout import button, column, combo, line, named, row, show_error, show_item
 from napari_sam2._qt.model_chooser import ModelChooser
-from napari_sam2._viewer.layer_frames import ShownImage, labels_of_plane, open_image
+from napari_sam2._viewer.layer_frames import ShownImage, open_image, seed_labels
 from napari_sam2.session.label_storage import allocate_labels
 
 if TYPE_CHECKING:
@@ -68,9 +68,14 @@ class AutomaticWidget(QWidget):
         self.image.layer_changed.connect(self._on_image)
         self.model = ModelChooser()
         self.model.combo.setObjectName("sam2_auto_model")
-        self.scope = combo("sam2_auto_scope", "The frame shown, or all frames with objects followed through them.")
+        self.scope = combo(
+            "sam2_auto_scope",
+            "The frame shown; all frames of its stack, with objects followed through them; or the stack of each time "
+            "point, with objects linked from one to the next.",
+        )
         self.scope.addItem("the frame shown", "frame")
         self.scope.addItem("the whole stack", "stack")
+        self.scope.addItem("all stacks, linked in time", "volumes")
         self.scope.currentIndexChanged.connect(self._show_state)
         self.every = named(
             QSpinBox(),
@@ -112,10 +117,16 @@ class AutomaticWidget(QWidget):
             "Labels of the frame shown, such as those found here, or of Cellpose.",
         )
         self.seeds.layer_changed.connect(lambda _layer: self._show_state())
+        self.all_frames = named(
+            QCheckBox("On all frames that have labels"),
+            "sam2_auto_all_frames",
+            "Labels of other frames of the stack count too; the same number is the same object. Between two of them "
+            "each half is followed from the nearer one. Off: only the frame shown.",
+        )
         self.track_button = button(
             "Track these labels",
             "sam2_auto_track",
-            "Follow the labels of the frame shown both ways through the stack; numbers are kept.",
+            "Follow the labels both ways through the stack; numbers are kept.",
             self.track,
         )
 
@@ -163,6 +174,7 @@ class AutomaticWidget(QWidget):
         seeds.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         seeds.addRow("Labels", self.seeds)
         layout.addLayout(seeds)
+        layout.addWidget(self.all_frames)
         layout.addWidget(self.track_button)
         layout.addStretch(1)
 
@@ -188,10 +200,12 @@ class AutomaticWidget(QWidget):
         runs = self._task.is_running
         layer = self.image.layer
         is_stack = layer is not None and layer.ndim > 2
-        if not is_stack and self.scope.currentIndex() != 0:
-            self.scope.setCurrentIndex(0)
+        has_stacks = layer is not None and sum(size > 1 for size in _leading(layer)) > 1
+        for name, is_there in (("stack", is_stack), ("volumes", has_stacks)):
+            show_item(self.scope, self.scope.findData(name), is_there)
         self.scope.setEnabled(is_stack)
-        self._form.setRowVisible(self.every, self.scope.currentData() == "stack")
+        self._form.setRowVisible(self.every, self.scope.currentData() != "frame")
+        self.all_frames.setEnabled(is_stack)
         self.start_button.setEnabled(not runs and layer is not None)
         self.cancel_button.setEnabled(runs and not self._task.is_stopping)
         self.track_button.setEnabled(not runs and is_stack and self.seeds.layer is not None)
@@ -245,7 +259,13 @@ class AutomaticWidget(QWidget):
         filters, name, every = self._filters(shown), self.model.chosen, self.every.value()
         self.found = None
         searcher = self._searcher
-        if self.scope.currentData() == "stack" and shown.geometry.ndim > 2:
+        scope = self.scope.currentData() if shown.geometry.ndim > 2 else "frame"
+        if scope == "volumes":
+
+            def work(context: TaskContext) -> Any:
+                return searcher.search_volumes(name, shown.planes, every, filters, context)
+
+        elif scope == "stack":
             clip = shown.geometry.clip_range(plane)
 
             def work(context: TaskContext) -> Any:
@@ -266,12 +286,12 @@ class AutomaticWidget(QWidget):
             return
         shown, plane = begun
         try:
-            labels = labels_of_plane(seeds, shown.geometry, plane)
+            labels = seed_labels(seeds, shown.geometry, plane, whole_clip=self.all_frames.isChecked())
         except NapariSAM2Error as error:
             show_error(self.state, error)
             return
         name, clip, searcher = self.model.chosen, shown.geometry.clip_range(plane), self._searcher
-        self._start(lambda context: searcher.track(name, shown.planes, clip, plane, labels, context))
+        self._start(lambda context: searcher.track(name, shown.planes, clip, labels, context))
 
     def _start(self, work: Any) -> None:
         self._filter_timer.stop()
@@ -357,4 +377,11 @@ def _describe(found: Found) -> str:
     count = found.num_objects
     if found.num_candidates is None:
         return f"{count} objects"
-    return f"{count} objects of {found.num_candidates} candidates; thresholds choose among them at once"
+    hint = "thresholds choose among them at once" if found.is_all else "search again to find more at low thresholds"
+    return f"{count} objects of {found.num_candidates} candidates; {hint}"
+
+
+def _leading(layer: Any) -> tuple[int, ...]:
+    """Lengths of the axes before H and W."""
+    data = layer.data[0] if layer.multiscale else layer.data
+    return tuple(int(size) for size in data.shape[: layer.ndim - 2])

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_sam2._qt.background import TaskContext, leave_a_core_to_the_window
-from napari_sam2._viewer.layer_frames import ClipFrames
+from napari_sam2._viewer.layer_frames import ClipFrames, PlaneRegions
 from napari_sam2.session.label_storage import allocate_labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam2.inference.mask_generator import Proposals, SAM2AutomaticMaskGenerator
+    from napari_sam2.inference.timelapse import TimelapseReport
     from napari_sam2.inference.tracking_report import TrackingReport
     from napari_sam2.session.geometry import StackGeometry
     from napari_sam2.session.planes import ArrayPlanes
@@ -65,11 +66,15 @@ class Filters:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Everything on one plane: ``labels`` (H, W), and the candidates where thresholds can choose again."""
+    """Everything on one plane: ``labels`` (H, W), and the candidates where thresholds can choose again.
+
+    ``is_all`` is false where another search would find more candidates for thresholds as low as these.
+    """
 
     plane: int
     labels: NDArray[np.int32]
     proposals: Proposals | None = None
+    is_all: bool = True
 
     @property
     def num_objects(self) -> int:
@@ -145,7 +150,7 @@ class Searcher:
         """Everything on one plane; None if it was stopped."""
         if max(planes.shape[1:]) > _TILED_ABOVE:
             return self._search_tiles(name, planes, plane, filters, context)
-        self._generator = self._finder(name)
+        self._generator = self._finder(name, filters)
         rgb = planes[plane]
 
         def progress(done: int, total: int) -> None:
@@ -162,24 +167,37 @@ class Searcher:
     def filter(self, plane: int, proposals: Proposals, filters: Filters) -> Found:
         """Choose among candidates that were found before."""
         from napari_sam2.inference.label_image import masks_to_labels
+        from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
+        from napari_sam2.inference.second_look import lowest_thresholds
 
         generator = self._generator
         assert generator is not None
-        records = generator.filter(
-            proposals, pred_iou_thresh=filters.min_iou, stability_score_thresh=filters.min_stability
-        )
+        suits = SAM2AutomaticMaskGenerator(generator.predictor).options
+        iou = suits.pred_iou_thresh if filters.min_iou is None else filters.min_iou
+        stability = suits.stability_score_thresh if filters.min_stability is None else filters.min_stability
+        records = generator.filter(proposals, pred_iou_thresh=iou, stability_score_thresh=stability)
         kept = filters.by_shape()(records)
-        return Found(plane, masks_to_labels(kept, proposals.hw, min_visible_fraction=_MIN_VISIBLE), proposals)
+        lowest = lowest_thresholds(generator.options)
+        return Found(
+            plane,
+            masks_to_labels(kept, proposals.hw, min_visible_fraction=_MIN_VISIBLE),
+            proposals,
+            is_all=iou >= lowest[0] and stability >= lowest[1],
+        )
 
     def _search_tiles(
         self, name: str, planes: ArrayPlanes, plane: int, filters: Filters, context: TaskContext
     ) -> Found | None:
         from napari_sam2.inference.tiling import segment_tiled
 
+        unit = filters.pixel_size[0] * filters.pixel_size[1]
         labels = segment_tiled(
-            planes[plane],
+            PlaneRegions(planes, plane),
             finder=self._finder(name, filters),
-            keep=replace(filters, exclude_border=False).by_shape(),
+            min_area_px=filters.min_area / unit,
+            max_area_px=filters.max_area / unit,
+            exclude_border=filters.exclude_border,
+            out=allocate_labels(planes.shape[1:]),
             on_progress=lambda *said: context.report(said),
             should_stop=context.should_stop,
         )
@@ -205,24 +223,45 @@ class Searcher:
         )
         return Tracked(clip, labels, _describe(report), "everything")
 
+    def search_volumes(
+        self, name: str, planes: ArrayPlanes, every: int, filters: Filters, context: TaskContext
+    ) -> Tracked:
+        """Everything in every clip, linked from one clip to the next; what is finished when it is stopped."""
+        from napari_sam2.inference.timelapse import segment_time_points
+        from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+
+        geometry = planes.geometry
+        clips = [geometry.clip_range(clip * geometry.num_frames) for clip in range(geometry.num_clips)]
+        labels = allocate_labels(geometry.shape)
+        report = segment_time_points(
+            lambda time: ClipFrames(planes, clips[time]),
+            _Volumes(labels, geometry),
+            (len(clips), geometry.num_frames, *geometry.hw),
+            every=every,
+            finder=self._finder(name, filters),
+            segmenter=SAM2VideoSegmenter(self._load(name)),
+            keep=filters.by_shape(),
+            on_progress=lambda *said: context.report(said),
+            should_stop=context.should_stop,
+        )
+        return Tracked(range(geometry.num_planes), labels, _describe_links(report), "everything")
+
     def track(
         self,
         name: str,
         planes: ArrayPlanes,
         clip: range,
-        plane: int,
-        seeds: NDArray[np.int32],
+        seeds: Mapping[int, NDArray[np.int32]],
         context: TaskContext,
     ) -> Tracked:
-        """The objects of one plane in all planes of its clip; what is finished when it is stopped."""
+        """The objects of some planes (labels by plane) in all planes of their clip; what is finished when stopped."""
         from napari_sam2.inference.seeds import segment_seeds
         from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
 
         frames = ClipFrames(planes, clip)
         labels, report = segment_seeds(
             frames,
-            seeds,
-            frames=plane - clip.start,
+            {plane - clip.start: labels for plane, labels in seeds.items()},
             segmenter=SAM2VideoSegmenter(self._load(name)),
             out=allocate_labels(frames.shape),
             on_progress=lambda *said: context.report(said),
@@ -235,8 +274,38 @@ def _describe(report: TrackingReport) -> str:
     parts = [f"{len(report.tracks)} objects"]
     if report.lost:
         parts.append(f"{len(report.lost)} end before the last frame")
+    if report.appeared:
+        parts.append(f"{len(report.appeared)} begin after the first")
     if report.not_found:
         parts.append(f"{len(report.not_found)} were found on no other frame")
     if not report.is_complete:
         parts.append("stopped early: the frames finished so far are shown")
     return "; ".join(parts)
+
+
+def _describe_links(report: TimelapseReport) -> str:
+    parts = [f"{len(report.tracks)} objects"]
+    if report.lost:
+        parts.append(f"{len(report.lost)} end before the last time point")
+    if report.appeared:
+        parts.append(f"{len(report.appeared)} begin after the first")
+    if not report.is_complete:
+        parts.append("stopped early: what is finished so far is shown")
+    return "; ".join(parts)
+
+
+class _Volumes:
+    """Labels of an image's shape as (clip, frame, H, W)."""
+
+    def __init__(self, labels: Any, geometry: StackGeometry) -> None:
+        self._labels, self._geometry = labels, geometry
+        self.shape = (geometry.num_clips, geometry.num_frames, *geometry.hw)
+
+    def __getitem__(self, place: tuple[int, int], /) -> NDArray[np.int32]:
+        return np.asarray(self._labels[self._index(place)])
+
+    def __setitem__(self, place: tuple[int, int], labels: NDArray[np.int32], /) -> None:
+        self._labels[self._index(place)] = labels
+
+    def _index(self, place: tuple[int, int]) -> tuple[int, ...]:
+        return self._geometry.index(place[0] * self._geometry.num_frames + place[1])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
@@ -16,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-__all__ = ["button", "column", "combo", "line", "named", "row", "show_error"]
+__all__ = ["button", "column", "combo", "line", "named", "row", "show_error", "show_item"]
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
 
@@ -44,6 +45,16 @@ def combo(name: str, tip: str) -> QComboBox:
     made.setMinimumContentsLength(6)
     made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     return made
+
+
+def show_item(box: QComboBox, index: int, is_there: bool) -> None:
+    """Let an entry be chosen or not; if it was chosen and can be no more, the first one is."""
+    model = box.model()
+    item = model.item(index) if isinstance(model, QStandardItemModel) else None
+    if item is not None:
+        item.setEnabled(is_there)
+    if not is_there and box.currentIndex() == index:
+        box.setCurrentIndex(0)
 
 
 def line(name: str, tip: str, text: str = "") -> QLabel:

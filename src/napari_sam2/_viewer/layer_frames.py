@@ -23,10 +23,11 @@ __all__ = [
     "Calibration",
     "ClipFrames",
     "PixelSize",
+    "PlaneRegions",
     "ShownImage",
     "label_calibration",
-    "labels_of_plane",
     "open_image",
+    "seed_labels",
     "training_frames",
 ]
 
@@ -135,8 +136,37 @@ class ClipFrames:
         return self._planes[self.clip[frame]]
 
 
-def labels_of_plane(labels: Labels, geometry: StackGeometry, plane: int) -> NDArray[np.int32]:
-    """(H, W) labels of a plane, from a layer with the image's shape or with a single frame.
+class PlaneRegions:
+    """Parts of one plane, for pictures too large to be read as a whole; see ``segment_tiled``."""
+
+    def __init__(self, planes: ArrayPlanes, plane: int) -> None:
+        self._planes, self._plane = planes, plane
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Height and width."""
+        return self._planes.geometry.hw
+
+    def read(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB of a part."""
+        return self._planes.region(self._plane, rows, columns)
+
+
+def seed_labels(
+    labels: Labels, geometry: StackGeometry, plane: int, *, whole_clip: bool = False
+) -> dict[int, NDArray[np.int32]]:
+    """(H, W) labels by plane, from a layer with the image's shape or with a single frame.
+
+    Parameters
+    ----------
+    labels : Labels
+        The layer.
+    geometry : StackGeometry
+        Of the image.
+    plane : int
+        The plane shown.
+    whole_clip : bool, default False
+        All planes of its clip that hold labels, instead of this one.
 
     Raises
     ------
@@ -145,17 +175,22 @@ def labels_of_plane(labels: Labels, geometry: StackGeometry, plane: int) -> NDAr
     """
     array = _full_resolution(labels)
     if tuple(array.shape) == geometry.shape:
-        found = np.asarray(array[geometry.index(plane)])
+        wanted = geometry.clip_range(plane) if whole_clip else range(plane, plane + 1)
+        read = {each: np.asarray(array[geometry.index(each)]) for each in wanted}
+        found = {each: drawn.astype(np.int32) for each, drawn in read.items() if drawn.any()}
     elif tuple(array.shape) == geometry.hw:
-        found = np.asarray(array)
+        drawn = np.asarray(array)
+        found = {plane: drawn.astype(np.int32)} if drawn.any() else {}
     else:
         raise PromptError(
             f"{labels.name} has shape {tuple(array.shape)}; choose labels of the image's shape {geometry.shape}, or of "
             f"one frame {geometry.hw}"
         )
-    if not found.any():
+    if not found and whole_clip:
+        raise PromptError(f"{labels.name} has no label in the stack shown; label some objects first")
+    if not found:
         raise PromptError(f"{labels.name} has no label on the frame shown; go to the frame on which it has")
-    return found.astype(np.int32)
+    return found
 
 
 def training_frames(image: Image, labels: Labels) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.int32]]]:

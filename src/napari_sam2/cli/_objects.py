@@ -16,17 +16,32 @@ from napari_sam2.cli._outputs import save_table
 
 if TYPE_CHECKING:
     from napari_sam2.inference.frames import Frames
+    from napari_sam2.inference.timelapse import TimelapseReport
     from napari_sam2.inference.tracking_report import TrackingReport
 
 __all__ = [
+    "BorderOption",
+    "MaxAreaOption",
+    "MinAreaOption",
     "MinScoreOption",
     "StageBar",
     "TableOption",
     "parse_area",
+    "print_links",
     "print_report",
+    "save_links",
     "save_report",
 ]
 
+MinAreaOption = Annotated[
+    str | None, typer.Option("--min-area", metavar="AREA", help="Smallest object, in pixels or as 5um2.")
+]
+MaxAreaOption = Annotated[
+    str | None, typer.Option("--max-area", metavar="AREA", help="Largest object, in pixels or as 500um2.")
+]
+BorderOption = Annotated[
+    bool, typer.Option("--exclude-border", help="Leave out objects that touch a side of the image.")
+]
 MinScoreOption = Annotated[
     float, typer.Option("--min-score", metavar="0..1", help="A tracked mask with a lower score counts as not seen.")
 ]
@@ -35,6 +50,7 @@ TableOption = Annotated[
 ]
 
 _COLUMNS = ("object", "first_frame", "last_frame", "frames", "tracked_frames", "mean_score", "found_on")
+_LINK_COLUMNS = ("object", "first_time", "last_time", "times", "found_at")
 _MAX_LISTED = 20
 _AREA = re.compile(r"(?P<number>\d+\.?\d*|\.\d+)\s*((?P<unit>[a-zA-Zµμ]+)(\^?2|²))?")
 
@@ -115,6 +131,20 @@ def save_report(path: Path, report: TrackingReport) -> None:
         for track in report.tracks
     ]
     save_table(path, _COLUMNS, rows)
+
+
+def print_links(report: TimelapseReport) -> None:
+    """Print how many objects there are in volumes over time, and which of them end or begin."""
+    typer.echo(f"{len(report.tracks)} objects")
+    for what, times in (("end before the last time point", report.lost), ("begin after the first", report.appeared)):
+        if times:
+            typer.echo(f"{what}: " + _listed([f"{i} (time {time})" for i, time in times.items()]))
+
+
+def save_links(path: Path, report: TimelapseReport) -> None:
+    """Write one line per object of volumes over time."""
+    rows = [(t.object_id, t.times[0], t.times[-1], len(t.times), " ".join(map(str, t.times))) for t in report.tracks]
+    save_table(path, _LINK_COLUMNS, rows)
 
 
 def _listed(texts: list[str]) -> str:

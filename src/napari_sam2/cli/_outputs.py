@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["check_outputs", "print_table", "save_picture", "save_table"]
+__all__ = ["check_outputs", "print_table", "put_in_place", "save_picture", "save_table"]
 
 
 def check_outputs(source: Path, labels: Path, others: Sequence[tuple[Path | None, str]], *, overwrite: bool) -> None:
@@ -56,7 +56,7 @@ def save_picture(path: Path, image: NDArray[np.uint8]) -> None:
     from PIL import Image
 
     picture = Image.fromarray(image)
-    _put(path.expanduser(), lambda part: picture.save(part, format="PNG", optimize=True))
+    put_in_place(path.expanduser(), lambda part: picture.save(part, format="PNG", optimize=True))
 
 
 def save_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -66,7 +66,7 @@ def save_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object
         with part.open("w", newline="", encoding="utf-8") as file:
             _write_rows(file, header, rows)
 
-    _put(path.expanduser(), write)
+    put_in_place(path.expanduser(), write)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -83,7 +83,8 @@ def _write_rows(file: TextIO, header: Sequence[str], rows: Iterable[Sequence[obj
     writer.writerows(rows)
 
 
-def _put(path: Path, write: Callable[[Path], None]) -> None:
+def put_in_place(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` make a file beside ``path`` and give it that name, whole or not at all; raises OutputError."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         try:

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
+import numpy as np
 import typer
 
 from napari_sam2._errors import PromptError
 from napari_sam2.cli._errors import INTERRUPTED
-from napari_sam2.cli._objects import MinScoreOption, StageBar, TableOption, parse_area, print_report, save_report
+from napari_sam2.cli._objects import (
+    BorderOption,
+    MaxAreaOption,
+    MinAreaOption,
+    MinScoreOption,
+    StageBar,
+    TableOption,
+    parse_area,
+    print_links,
+    print_report,
+    save_links,
+    save_report,
+)
 from napari_sam2.cli._options import (
     AxesOption,
     AxisOption,
@@ -31,6 +46,8 @@ from napari_sam2.cli._outputs import check_outputs
 from napari_sam2.cli._stopping import StopRequest
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_sam2.inference.automatic_labels import KeepRecords
     from napari_sam2.inference.frames import Frames
     from napari_sam2.inference.label_files import LabelWriter
@@ -59,12 +76,9 @@ def auto(
     stability: Annotated[
         float | None, typer.Option("--stability", metavar="0..1", help="Lowest stability of a mask that is kept.")
     ] = None,
-    min_area: Annotated[
-        str | None, typer.Option("--min-area", metavar="AREA", help="Smallest mask, in pixels or as 5um2.")
-    ] = None,
-    max_area: Annotated[
-        str | None, typer.Option("--max-area", metavar="AREA", help="Largest mask, in pixels or as 500um2.")
-    ] = None,
+    min_area: MinAreaOption = None,
+    max_area: MaxAreaOption = None,
+    exclude_border: BorderOption = False,
     min_score: MinScoreOption = 0.0,
     tile: Annotated[
         int, typer.Option("--tile", metavar="PIXELS", help="A picture larger than this is searched in tiles.")
@@ -88,7 +102,9 @@ def auto(
 ) -> None:
     """Segment everything in a stack or movie: found on key frames, followed both ways, joined where they are the same.
 
-    A single picture is searched in tiles, without seams. Objects are numbered 1, 2, ... Ctrl-C keeps what is finished.
+    A single picture is searched in tiles, without seams. Volumes over time (TZYX) are segmented through z at each time
+    point and linked through time, unless --axis or --fix chooses one stack of them.
+    Objects are numbered 1, 2, ... Ctrl-C keeps what is finished.
 
     \b
     A z-stack, searched on every fifth slice; a movie; a slide scan:
@@ -96,9 +112,15 @@ def auto(
       napari-sam2 auto movie.tif --axes TYX --min-area 20um2 -o labels.tif
       napari-sam2 auto slide.ome.zarr -o labels.ome.zarr --tile 1024
     """
-    frames = open_input(
-        stack, axes=axes, axis=axis, fix=fix, level=level, channels=channels, contrast=contrast, gamma=gamma
-    )
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        frames = open_input(
+            stack, axes=axes, axis=axis, fix=fix, level=level, channels=channels, contrast=contrast, gamma=gamma
+        )
+    num_times = _num_times(frames) if axis is None and not fix else 1
+    for warning in said:
+        if num_times == 1 or "is read (give fixed=" not in str(warning.message):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     smallest, largest = (parse_area(f"--{name}-area", a, frames) for name, a in (("min", min_area), ("max", max_area)))
     if table is not None and len(frames) == 1:
         raise PromptError("--csv tells where objects go in a stack; for one picture use 'napari-sam2 generate --csv'")
@@ -107,12 +129,17 @@ def auto(
 
     from napari_sam2.inference.label_files import LabelWriter
 
+    num_frames, *hw = frames.shape
     with LabelWriter(
-        output, frames.shape, axes=frames.output_axes, voxel_size=frames.voxel_size, overwrite=overwrite
+        output,
+        (num_times * num_frames, hw[0], hw[1]),
+        axes="TZYX" if num_times > 1 else frames.output_axes,
+        voxel_size=frames.voxel_size,
+        overwrite=overwrite,
+        num_slices=num_frames if num_times > 1 else None,
     ) as writer:
         from napari_sam2.checkpoints import load_model
         from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
-        from napari_sam2.inference.record_filters import filter_records
 
         finder = SAM2AutomaticMaskGenerator(
             load_model(model, device=device, dtype=dtype),
@@ -121,16 +148,23 @@ def auto(
             stability_score_thresh=stability,
             output_mode="coco_rle",
         )
-        keep = partial(
-            filter_records,
-            min_area=0.0 if smallest is None else smallest,
-            max_area=math.inf if largest is None else largest,
-        )
+        shapes = _Shapes(smallest or 0.0, math.inf if largest is None else largest, exclude_border)
+        search = _Search(every, key_frame, min_score)
         with StopRequest() as stop, StageBar(show=not quiet) as bar:
             if len(frames) == 1:
-                is_complete = _picture(frames, writer, finder, keep, (tile, overlap), stop, bar)
+                is_complete = _picture(frames, writer, finder, shapes, (tile, overlap), stop, bar)
+            elif num_times > 1:
+
+                def at_time(time: int) -> Frames:
+                    return open_input(
+                        stack, axes=axes, axis="Z", fix=[f"T={time}"], level=level, channels=channels,
+                        contrast=contrast, gamma=gamma,
+                    )  # fmt: skip
+
+                open_at = _one_contrast(frames, num_times, at_time) if contrast == "auto" else frames.at_time
+                is_complete = _volumes(frames, open_at, writer, num_times, finder, shapes, search, stop, bar, table)
             else:
-                is_complete = _stack(frames, writer, finder, keep, (every, key_frame, min_score), stop, bar, table)
+                is_complete = _stack(frames, writer, finder, shapes, search, stop, bar, table)
         written = writer.close(complete=is_complete)
     if written is not None:
         typer.echo(f"wrote {written}")
@@ -138,6 +172,36 @@ def auto(
         kept = "nothing was finished or written" if written is None else f"what was finished is in {output}"
         typer.echo(f"interrupted: {kept}", err=True)
         raise typer.Exit(INTERRUPTED)
+
+
+class _Shapes(NamedTuple):
+    """Objects that are kept: areas in pixels, and whether not those at the border."""
+
+    min_area: float
+    max_area: float
+    exclude_border: bool
+
+    def keep(self) -> KeepRecords:
+        from napari_sam2.inference.record_filters import filter_records
+
+        return partial(
+            filter_records, min_area=self.min_area, max_area=self.max_area, exclude_border=self.exclude_border
+        )
+
+
+class _Search(NamedTuple):
+    """Where a stack is searched, and what counts as seen."""
+
+    every: int
+    key_frames: list[int] | None
+    min_score: float
+
+
+def _num_times(frames: Frames) -> int:
+    """Time points of volumes over time; 1 for anything else."""
+    if frames.frame_axis != "Z" or "T" not in frames.axes:
+        return 1
+    return frames.source_shape[frames.axes.index("T")]
 
 
 def _check_numbers(frames: Frames, every: int, key_frames: list[int] | None, tile: int, overlap: int) -> None:
@@ -154,7 +218,7 @@ def _picture(
     frames: Frames,
     writer: LabelWriter,
     finder: SAM2AutomaticMaskGenerator,
-    keep: KeepRecords,
+    shapes: _Shapes,
     tiles: tuple[int, int],
     stop: StopRequest,
     bar: StageBar,
@@ -162,27 +226,91 @@ def _picture(
     from napari_sam2.inference.tile_grid import FrameRegions
     from napari_sam2.inference.tiling import segment_tiled
 
+    parts = writer.parts()
     labels = segment_tiled(
         FrameRegions(frames),
         tile=tiles[0],
         overlap=tiles[1],
         finder=finder,
-        keep=keep,
+        min_area_px=shapes.min_area,
+        max_area_px=shapes.max_area,
+        exclude_border=shapes.exclude_border,
+        out=parts,
         on_progress=bar,
         should_stop=stop.is_set,
     )
+    if parts is not None:
+        typer.echo(_how_many(parts.finish()))
+        return not stop.is_set()
     if labels.any() or not stop.is_set():
         writer.write(0, labels)
     typer.echo(_how_many(int(labels.max())))
     return not stop.is_set()
 
 
+def _one_contrast(frames: Frames, num_times: int, at_time: Callable[[int], Frames]) -> Callable[[int], Frames]:
+    """Opens time points that share the widest contrast of the first, the middle and the last one."""
+    seen = np.array([at_time(time).contrast_limits for time in sorted({0, num_times // 2, num_times - 1})])
+    limits = [(float(low), float(high)) for low, high in zip(seen[..., 0].min(0), seen[..., 1].max(0), strict=True)]
+    return lambda time: frames.at_time(time, limits)
+
+
+def _volumes(
+    frames: Frames,
+    open_at: Callable[[int], Frames],
+    writer: LabelWriter,
+    num_times: int,
+    finder: SAM2AutomaticMaskGenerator,
+    shapes: _Shapes,
+    search: _Search,
+    stop: StopRequest,
+    bar: StageBar,
+    table: Path | None,
+) -> bool:
+    """Volumes over time: through z at each time point, linked through time."""
+    from napari_sam2.inference.timelapse import segment_time_points
+    from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+
+    report = segment_time_points(
+        open_at,
+        _Planes(writer, len(frames)),
+        (num_times, *frames.shape),
+        every=search.every,
+        key_frames=search.key_frames,
+        finder=finder,
+        segmenter=SAM2VideoSegmenter(finder.predictor.model),
+        keep=shapes.keep(),
+        min_score=search.min_score,
+        on_progress=bar,
+        should_stop=stop.is_set,
+    )
+    print_links(report)
+    if table is not None and (report.tracks or report.is_complete):
+        save_links(table, report)
+        typer.echo(f"wrote {table}")
+    return report.is_complete
+
+
+class _Planes:
+    """A writer as (T, Z, Y, X) labels."""
+
+    def __init__(self, writer: LabelWriter, num_slices: int) -> None:
+        self._writer, self._num_slices = writer, num_slices
+        self.shape = (writer.shape[0] // num_slices, num_slices, *writer.shape[1:])
+
+    def __getitem__(self, place: tuple[int, int], /) -> NDArray[np.int32]:
+        return self._writer[place[0] * self._num_slices + place[1]]
+
+    def __setitem__(self, place: tuple[int, int], labels: NDArray[np.int32], /) -> None:
+        self._writer.write(place[0] * self._num_slices + place[1], labels)
+
+
 def _stack(
     frames: Frames,
     writer: LabelWriter,
     finder: SAM2AutomaticMaskGenerator,
-    keep: KeepRecords,
-    search: tuple[int, list[int] | None, float],
+    shapes: _Shapes,
+    search: _Search,
     stop: StopRequest,
     bar: StageBar,
     table: Path | None,
@@ -190,15 +318,14 @@ def _stack(
     from napari_sam2.inference.automatic_stack import segment_stack
     from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
 
-    every, key_frames, min_score = search
     _, report = segment_stack(
         frames,
-        every=every,
-        key_frames=key_frames,
+        every=search.every,
+        key_frames=search.key_frames,
         finder=finder,
         segmenter=SAM2VideoSegmenter(finder.predictor.model),
-        keep=keep,
-        min_score=min_score,
+        keep=shapes.keep(),
+        min_score=search.min_score,
         out=writer,
         on_progress=bar,
         should_stop=stop.is_set,

@@ -274,6 +274,28 @@ class SAM2ImagePredictor:
             full, scores, cleaned = (torch.cat(parts)[back] for parts in zip(*results, strict=True))
         return full, scores, cleaned
 
+    def look_closely(self, points_xy: NDArray[np.float32], boxes_xyxy: NDArray[np.float32]) -> list[Look]:
+        """Three candidates of single clicks, each in a window that shows its box at the size the model knows best.
+
+        Parameters
+        ----------
+        points_xy : numpy.ndarray
+            (N, 2) clicks in image pixels.
+        boxes_xyxy : numpy.ndarray
+            (N, 4) x0, y0, x1, y1 around what is clicked, in image pixels.
+
+        Returns
+        -------
+        list of Look
+            One per click: window, logits (1, 3, h, w) and scores (1, 3). A model without a native window sees the
+            whole image each time.
+        """
+        hw, window = self.image_hw, self.model.config.native_window
+        prompts = [Prompt(points=point[None]) for point in points_xy]
+        views = [choose_view(Prompt(box=box), hw, window) for box in boxes_xyxy]
+        with torch.inference_mode():
+            return self._look(prompts, views, [None] * len(prompts), multimask=True)
+
     def _points_by_view(self, points_xy: NDArray[np.float32], window: int | None) -> dict[View, list[int]]:
         """Indices of the points that are answered in each view."""
         hw, native = self.image_hw, self.model.config.native_window

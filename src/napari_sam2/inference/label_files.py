@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,9 +18,9 @@ from napari_sam2.inference.frames.files import open_path
 from napari_sam2.inference.frames.spacing import VoxelSize
 from napari_sam2.inference.frames.stack import READ_ERRORS, one_line
 from napari_sam2.inference.frames.zarr_files import is_zarr_folder
-from napari_sam2.inference.label_formats import LabelLayout, LabelTarget, TiffTarget, ZarrTarget
+from napari_sam2.inference.label_formats import PART_ROWS, LabelLayout, LabelTarget, TiffTarget, ZarrTarget
 
-__all__ = ["LABEL_SUFFIXES", "LabelWriter", "read_labels"]
+__all__ = ["LABEL_SUFFIXES", "LabelParts", "LabelWriter", "read_labels"]
 
 LABEL_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
 _MAX_ID = 2**31 - 1
@@ -42,12 +42,15 @@ class LabelWriter:
         File (or, for zarr, folder) to write; its suffix, one of `LABEL_SUFFIXES`, chooses the format.
     shape : (int, int, int)
         (T, H, W).
-    axes : {"ZYX", "TYX", "YX"}, default "ZYX"
-        Axes of the output; "YX" for a single frame, which then has two dimensions.
+    axes : {"ZYX", "TYX", "YX", "TZYX"}, default "ZYX"
+        Axes of the output; "YX" for a single frame, which then has two dimensions; "TZYX" for volumes over time, whose
+        frames are the slices of the first time point, then those of the second, and so on.
     voxel_size : mapping of str to (float, str), optional
         Axis letter to distance and unit, as `Frames.voxel_size`; letters not in ``axes`` are ignored.
     overwrite : bool, default False
         Replace an existing file when finished. A folder is replaced only if it is a zarr.
+    num_slices : int, optional
+        With "TZYX": slices of each time point; T of ``shape`` is a multiple of it.
 
     Raises
     ------
@@ -63,10 +66,12 @@ class LabelWriter:
         axes: str = "ZYX",
         voxel_size: VoxelSize | None = None,
         overwrite: bool = False,
+        num_slices: int | None = None,
     ) -> None:
         self.path = Path(path).expanduser()
         self.shape = shape
-        self._layout = LabelLayout(self.path.name, shape, _check_axes(axes, shape), dict(voxel_size or {}))
+        checked = _check_axes(axes, shape, num_slices)
+        self._layout = LabelLayout(self.path.name, shape, checked, dict(voxel_size or {}), num_slices)
         suffix = _suffix(self.path)
         _check_free(self.path, is_zarr=suffix.endswith("zarr"), overwrite=overwrite)
         self._overwrite = overwrite
@@ -120,6 +125,11 @@ class LabelWriter:
         self._written.add(int(frame))
         self._ids.update(_ids_in(array, high))
 
+    def note(self, frame: int, ids: Iterable[int] = ()) -> None:
+        """Know that a frame was written in parts, and which objects are on it."""
+        self._written.add(frame)
+        self._ids.update(ids)
+
     def __setitem__(self, frame: int, labels: ArrayLike, /) -> None:
         """As `write`, so that a writer can stand where a label stack is painted."""
         self.write(frame, labels)
@@ -133,6 +143,21 @@ class LabelWriter:
             return np.zeros(self.shape[1:], np.int32)
         with _Reported(self.path, self.discard):
             return self._target.read(int(frame))
+
+    def parts(self, frame: int = 0) -> LabelParts | None:
+        """One frame to be read and written in parts, for frames too large to be held; None where the format cannot.
+
+        Raises
+        ------
+        OutputError
+            If there is no such frame.
+        """
+        self._check_open()
+        if not 0 <= frame < self.shape[0]:
+            raise OutputError(f"frame {frame} was asked for in a label stack of {self.shape[0]} frames")
+        if not isinstance(self._target, ZarrTarget):
+            return None
+        return LabelParts(self, self._target, frame)
 
     def close(self, complete: bool = True) -> Path | None:
         """Finish the file and give it its final name.
@@ -197,6 +222,32 @@ class LabelWriter:
                 leftover.unlink(missing_ok=True)
 
 
+class LabelParts:
+    """(H, W) labels of one frame of a `LabelWriter`, on disk: indexed by (rows, columns)."""
+
+    def __init__(self, writer: LabelWriter, target: ZarrTarget, frame: int) -> None:
+        self._writer, self._target, self._frame = writer, target, frame
+        self.shape: tuple[int, int] = writer.shape[1:]
+
+    def __getitem__(self, part: tuple[slice, slice], /) -> NDArray[np.int32]:
+        with _Reported(self._writer.path, self._writer.discard):
+            return self._target.read_part(self._frame, part)
+
+    def __setitem__(self, part: tuple[slice, slice], labels: NDArray[np.int32], /) -> None:
+        with _Reported(self._writer.path, self._writer.discard):
+            self._target.write_part(self._frame, part, labels)
+        self._writer.note(self._frame)
+
+    def finish(self) -> int:
+        """Note which objects there are, a row of chunks at a time; how many there are."""
+        ids: set[int] = set()
+        for start in range(0, self.shape[0], PART_ROWS):
+            rows = self[slice(start, start + PART_ROWS), slice(None)]
+            ids.update(_ids_in(rows, int(rows.max(initial=0))))
+        self._writer.note(self._frame, ids)
+        return len(ids)
+
+
 def read_labels(path: str | os.PathLike[str]) -> NDArray[np.int32]:
     """Read a label image or stack from any format `LabelWriter` writes, or any other integer image.
 
@@ -243,9 +294,13 @@ def _suffix(path: Path) -> str:
     raise OutputError(f"labels cannot be written to {path}; allowed suffixes are {', '.join(LABEL_SUFFIXES)}")
 
 
-def _check_axes(axes: str, shape: Sequence[int]) -> str:
-    if axes not in ("ZYX", "TYX", "YX") or (axes == "YX" and shape[0] != 1):
-        raise OutputError(f"axes {axes!r} were given for {shape[0]} frames; allowed are ZYX, TYX, and YX for one frame")
+def _check_axes(axes: str, shape: Sequence[int], num_slices: int | None) -> str:
+    if axes not in ("ZYX", "TYX", "YX", "TZYX") or (axes == "YX" and shape[0] != 1):
+        raise OutputError(
+            f"axes {axes!r} were given for {shape[0]} frames; allowed are ZYX, TYX, TZYX, and YX for one frame"
+        )
+    if (axes == "TZYX") != (num_slices is not None) or (num_slices is not None and shape[0] % num_slices):
+        raise OutputError(f"{num_slices} slices were given for axes {axes} and {shape[0]} frames; TZYX needs a divisor")
     if len(shape) != 3 or min(shape) < 1:
         raise OutputError(f"the shape {shape} was given; allowed is (T, H, W), each at least 1")
     return axes

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from napari_sam2.inference.frames.spacing import convert, unit_symbol
 
-__all__ = ["LabelLayout", "LabelTarget", "TiffTarget", "ZarrTarget"]
+__all__ = ["PART_ROWS", "LabelLayout", "LabelTarget", "TiffTarget", "ZarrTarget"]
 
 _MAX_IMAGEJ_ID = 2**16 - 1
 _MAX_IMAGEJ_BYTES = 2**32 - 2**25  # offsets of a classic TIFF have 32 bits; tifffile keeps 32 MiB for metadata
-_MAX_CHUNK = 1024
+PART_ROWS = 1024
+"""Rows of a chunk: what is read or written in parts is best aligned with it."""
 _JSON: TypeAlias = "str | int | float | Mapping[str, _JSON] | Sequence[_JSON] | None"
 _NGFF_TYPES = {"T": "time", "Z": "space", "Y": "space", "X": "space"}
 
@@ -27,12 +28,28 @@ class LabelLayout:
     """Shape, axes and spacing of the output."""
 
     def __init__(
-        self, name: str, shape: tuple[int, int, int], axes: str, voxel_size: dict[str, tuple[float, str]]
+        self,
+        name: str,
+        shape: tuple[int, int, int],
+        axes: str,
+        voxel_size: dict[str, tuple[float, str]],
+        num_slices: int | None = None,
     ) -> None:
         self.name, self.axes = name, axes
         self.num_frames, self.hw = shape[0], shape[1:]
-        self.shape = shape if len(axes) == 3 else shape[1:]
+        self.shape: tuple[int, ...] = shape if len(axes) == 3 else shape[1:]
+        if num_slices is not None:
+            self.shape = (shape[0] // num_slices, num_slices, *shape[1:])
         self.voxel_size = {axis: voxel_size[axis] for axis in axes if axis in voxel_size}
+
+    def place(self, frame: int) -> tuple[int, ...]:
+        """Index of a frame along the axes before Y and X."""
+        return tuple(int(i) for i in np.unravel_index(frame, self.shape[:-2])) if len(self.shape) > 2 else ()
+
+    def index(self, frame: int, part: tuple[slice, slice] = (slice(None), slice(None))) -> tuple[int | slice, ...]:
+        """Index of a frame, or of some of its rows and columns."""
+        before: tuple[int | slice, ...] = self.place(frame)
+        return before + part
 
 
 class LabelTarget(Protocol):
@@ -58,11 +75,11 @@ class ZarrTarget:
         partial.mkdir()
         self._group = zarr.open_group(str(partial), mode="a", zarr_format=3)
         height, width = layout.hw
-        chunks = (1, min(height, _MAX_CHUNK), min(width, _MAX_CHUNK))
+        chunks = (*(1 for _ in layout.shape[:-2]), min(height, PART_ROWS), min(width, PART_ROWS))
         self._array = self._group.create_array(
             "0",
             shape=layout.shape,
-            chunks=chunks[-len(layout.shape) :],
+            chunks=chunks,
             dtype="int32",
             fill_value=0,
             dimension_names=[axis.lower() for axis in layout.axes],
@@ -70,10 +87,18 @@ class ZarrTarget:
         self._group.attrs.put({"ome": self._metadata([])})
 
     def write(self, frame: int, labels: NDArray[np.int32]) -> None:
-        self._array[(frame, ...) if len(self._layout.shape) == 3 else ...] = labels
+        self._array[self._layout.index(frame)] = labels
 
     def read(self, frame: int) -> NDArray[np.int32]:
-        return np.asarray(self._array[(frame, ...) if len(self._layout.shape) == 3 else ...], np.int32)
+        return np.asarray(self._array[self._layout.index(frame)], np.int32)
+
+    def write_part(self, frame: int, part: tuple[slice, slice], labels: NDArray[np.int32]) -> None:
+        """Write some rows and columns of a frame."""
+        self._array[self._layout.index(frame, part)] = labels
+
+    def read_part(self, frame: int, part: tuple[slice, slice]) -> NDArray[np.int32]:
+        """Some rows and columns of a frame; zero where nothing was written."""
+        return np.asarray(self._array[self._layout.index(frame, part)], np.int32)
 
     def finish(self, ids: list[int], note: str) -> Path:
         self._group.attrs.update({"ome": self._metadata(ids)})

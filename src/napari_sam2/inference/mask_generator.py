@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_sam2._errors import PromptError
 from napari_sam2.inference.crops import Crop, WindowLattice, crop_boxes, near_crop_edge, window_sides
 from napari_sam2.inference.frames.intensity import image_to_rgb
 from napari_sam2.inference.image_predictor import SAM2ImagePredictor
@@ -31,6 +32,7 @@ from napari_sam2.inference.masks import (
     stability_score,
     threshold_logits,
 )
+from napari_sam2.inference.second_look import ClosePredictor, look_again
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,7 +122,7 @@ class SAM2AutomaticMaskGenerator:
     points_per_side, points_per_batch, pred_iou_thresh, stability_score_thresh, stability_score_offset, \
 mask_threshold, box_nms_thresh, crop_n_layers, crop_nms_thresh, crop_overlap_ratio, \
 crop_n_points_downscale_factor, point_grids, min_mask_region_area, output_mode, use_m2m, multimask_output, \
-point_spacing_px, min_region_area_px, max_overlap : optional
+point_spacing_px, min_region_area_px, max_overlap, second_look : optional
         See `MaskGeneratorOptions`. What is not given is taken from ``MICRO_OPTIONS`` if the model looks through
         a native window, as the bundled one does, else from ``REFERENCE_OPTIONS``.
 
@@ -164,6 +166,7 @@ point_spacing_px, min_region_area_px, max_overlap : optional
         point_spacing_px: float | None = None,
         min_region_area_px: float | None = None,
         max_overlap: float | None = None,
+        second_look: bool | None = None,
     ) -> None:
         self.predictor = _as_predictor(model)
         is_windowed = self.predictor.model.config.native_window is not None
@@ -192,7 +195,13 @@ point_spacing_px, min_region_area_px, max_overlap : optional
             multimask_output=_given_or(multimask_output, family.multimask_output),
             min_region_area_px=_given_or(min_region_area_px, family.min_region_area_px),
             max_overlap=_given_or(max_overlap, family.max_overlap),
+            second_look=_given_or(second_look, family.second_look and isinstance(self.predictor, ClosePredictor)),
         )
+        if self.options.second_look and not (is_windowed and isinstance(self.predictor, ClosePredictor)):
+            raise PromptError(
+                f"second_look=True was given for {self.predictor.model.config.name}, which sees the whole image at "
+                "once; leave it out, or use a model that looks through windows such as sam2_micro"
+            )
 
     def generate_masks(self, image: ArrayLike, *, progress: Progress | None = None) -> list[MaskRecord]:
         """Segment everything in an image.
@@ -202,7 +211,8 @@ point_spacing_px, min_region_area_px, max_overlap : optional
         image : (H, W, 3) or (H, W) array-like
             RGB or grey, any real type; anything but uint8 RGB is stretched as `image_to_rgb` does.
         progress : callable, optional
-            Called with the number of points done and in all after each batch. An exception it raises ends the search.
+            Called with the number of points done and in all after each batch; a second look counts each mask as a
+            point more. An exception it raises ends the search.
 
         Returns
         -------
@@ -265,6 +275,8 @@ point_spacing_px, min_region_area_px, max_overlap : optional
         is_windowed = self.predictor.model.config.native_window is not None
         searches = [search for index, crop in enumerate(crops) for search in self._searches(crop, index)]
         num_points, num_done = sum(len(search.points_xy) for search in searches), 0
+        looks_again = self.options.second_look
+        only_good = only_good and not looks_again  # it decides by thresholds of its own
         found = _Collection(hw, crops)
         for search in searches:
             area, points_xy = search.area, search.points_xy
@@ -278,7 +290,21 @@ point_spacing_px, min_region_area_px, max_overlap : optional
                 num_done += len(points_xy[start : start + size])
                 if progress is not None:
                     progress(num_done, num_points)
-        return found.proposals()
+        return self._look_again(rgb, found.proposals(), num_points, progress) if looks_again else found.proposals()
+
+    def _look_again(
+        self, rgb: NDArray[np.uint8], first: Proposals, num_points: int, progress: Progress | None
+    ) -> Proposals:
+        predictor = self.predictor
+        assert isinstance(predictor, ClosePredictor)
+        predictor.set_image(rgb)
+        return look_again(
+            predictor,
+            first,
+            self.options,
+            side=predictor.model.config.image_size // 4,
+            progress=None if progress is None else lambda done, total: progress(num_points + done, num_points + total),
+        )
 
     def _searches(self, crop: Crop, index: int) -> Iterator[_Search]:
         """The crop itself; or, for a model that looks through windows, windows over it, fine to coarse.

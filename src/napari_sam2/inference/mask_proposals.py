@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 __all__ = [
     "MICRO_OPTIONS",
     "REFERENCE_OPTIONS",
+    "ChosenProposals",
     "MaskGeneratorOptions",
     "OutputMode",
     "Proposals",
+    "choose_proposals",
     "filter_proposals",
     "passes_thresholds",
 ]
@@ -89,6 +91,11 @@ class MaskGeneratorOptions:
         Share of a mask that better ones may cover; a mask covered more goes. Better is a higher predicted IoU times
         stability, with a little favour for wholes over their parts. 1 keeps all, parts too, as the reference does;
         less is for objects that lie side by side.
+    second_look : bool
+        Look again at each promising mask in a window that shows it at the size the model knows best, with a click in
+        its middle: outlines are finer, and what is not seen twice scores lower. Only for models that look through
+        windows. With it candidates are only masks that have a predicted IoU above 0.35 and a stability from 0.5 at
+        first, or the two thresholds above if those are lower.
     output_mode : {"binary_mask", "uncompressed_rle", "coco_rle"}
         Form of ``segmentation`` in the records.
 
@@ -116,6 +123,7 @@ class MaskGeneratorOptions:
     min_mask_region_area: float = 0
     min_region_area_px: float = 0
     max_overlap: float = 1.0
+    second_look: bool = False
     output_mode: OutputMode = "binary_mask"
 
     def __post_init__(self) -> None:
@@ -227,8 +235,36 @@ def passes_thresholds(
     return good
 
 
+@dataclass(frozen=True, eq=False)
+class ChosenProposals:
+    """Candidates that passed.
+
+    Attributes
+    ----------
+    indices : (K,) array
+        Into the proposals.
+    runs : list of (R,) int32 arrays
+        Run lengths of the masks, cleaned.
+    boxes_xyxy : (K, 4) int64 array
+        First and last column and row.
+    """
+
+    indices: NDArray[np.intp]
+    runs: list[NDArray[np.int32]]
+    boxes_xyxy: NDArray[np.int64]
+
+
 def filter_proposals(proposals: Proposals, options: MaskGeneratorOptions) -> list[MaskRecord]:
-    """Apply thresholds, suppress duplicates, clean small regions, drop covered masks, and write records.
+    """The candidates that `choose_proposals` chooses, as records."""
+    chosen = choose_proposals(proposals, options)
+    return [
+        _record(proposals, int(index), run, box, options.output_mode)
+        for index, run, box in zip(chosen.indices, chosen.runs, chosen.boxes_xyxy, strict=True)
+    ]
+
+
+def choose_proposals(proposals: Proposals, options: MaskGeneratorOptions) -> ChosenProposals:
+    """Apply thresholds, suppress duplicates, clean small regions, and drop covered masks.
 
     Duplicates are suppressed within each crop (higher predicted IoU wins), then between crops (the smaller
     crop wins), and once more if cleaning changed masks (an unchanged one wins).
@@ -254,10 +290,7 @@ def filter_proposals(proposals: Proposals, options: MaskGeneratorOptions) -> lis
         quality = proposals.predicted_iou[survivors] * proposals.stability[survivors] * sizes**_FAVOUR_OF_WHOLES
         visible = _not_covered(runs, quality, proposals.hw, options.max_overlap)
         survivors, runs, boxes_xyxy = survivors[visible], [runs[i] for i in visible], boxes_xyxy[visible]
-    return [
-        _record(proposals, int(index), run, box, options.output_mode)
-        for index, run, box in zip(survivors, runs, boxes_xyxy, strict=True)
-    ]
+    return ChosenProposals(survivors, runs, boxes_xyxy)
 
 
 def _suppress(proposals: Proposals, indices: NDArray[np.intp], iou_threshold: float) -> NDArray[np.intp]:
@@ -344,10 +377,11 @@ REFERENCE_OPTIONS = MaskGeneratorOptions()
 MICRO_OPTIONS = MaskGeneratorOptions(
     points_per_side=None,
     point_spacing_px=12.0,
-    pred_iou_thresh=0.5,
-    stability_score_thresh=0.65,
+    pred_iou_thresh=0.45,
+    stability_score_thresh=0.62,
     box_nms_thresh=0.9,
     max_overlap=0.3,
     min_region_area_px=12,
+    second_look=True,
 )
 """For models that look through a native-resolution window: points by distance, cells side by side, debris cleaned."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -46,6 +47,9 @@ def segment_tiled(
     finder: MaskFinder | None = None,
     keep: KeepRecords | None = None,
     min_iou: float = 0.5,
+    min_area_px: float = 0.0,
+    max_area_px: float = math.inf,
+    exclude_border: bool = False,
     contrast: Contrast = "auto",
     out: LabelImage | None = None,
     on_progress: StageProgress | None = None,
@@ -70,10 +74,14 @@ def segment_tiled(
     finder : SAM2AutomaticMaskGenerator, optional
         Finds the masks of a tile. Default: one of ``model`` with the options that suit it.
     keep : callable, optional
-        Chooses among the masks of a tile, such as ``partial(filter_records, min_area=20)``; default all. A filter
-        for the border would see the borders of tiles.
+        Chooses among the masks of a tile, such as ``partial(filter_records, min_iou=0.7)``; default all. It sees the
+        parts of objects that a tile cuts off, and the borders of tiles: for these there are the options below.
     min_iou : float, default 0.5
         Two objects with at least this IoU, where both tiles look, are one.
+    min_area_px, max_area_px : float
+        Least and largest area of an object, once it is put together, in pixels. Both included.
+    exclude_border : bool, default False
+        Leave out objects that touch a side of the picture.
     contrast : "auto", "dtype", (low, high) or one pair per channel, default "auto"
         One rule for the whole picture, as in `open_frames`; "auto" looks at up to 16 parts of it. Frames that are
         open already have theirs.
@@ -98,6 +106,10 @@ def segment_tiled(
     """
     if not 0 < min_iou <= 1:
         raise PromptError(f"min_iou={min_iou!r} was given; allowed are numbers above 0 and up to 1")
+    if not 0 <= min_area_px <= max_area_px:
+        raise PromptError(
+            f"areas from {min_area_px:g} to {max_area_px:g} were given; allowed is 0 <= min_area_px <= max_area_px"
+        )
     tiles = tile_grid((1, 1), tile, overlap)  # refuse bad numbers before anything is read
     regions = _as_regions(image, tile, contrast)
     tiles = tile_grid(regions.hw, tile, overlap)
@@ -115,7 +127,7 @@ def segment_tiled(
         if found is None:
             break
         seams.add(part, found)
-    seams.renumber(tiles)
+    seams.renumber(tiles, (min_area_px, max_area_px), exclude_border=exclude_border)
     return target  # type: ignore[return-value]  # what came as out goes back
 
 
@@ -211,11 +223,15 @@ class _Seams:
         roots = np.array([self._root(int(number)) for number in numbers], np.int32)
         return roots[places].reshape(labels.shape)
 
-    def renumber(self, tiles: list[Tile]) -> None:
-        """Give joined numbers one number, without gaps, core by core."""
+    def renumber(self, tiles: list[Tile], areas: tuple[float, float], *, exclude_border: bool) -> None:
+        """Give joined numbers one number, without gaps, and leave out what is not wanted, core by core."""
         roots = np.array([self._root(number) for number in range(len(self._parent))], np.int32)
-        ranks = np.zeros(len(roots), np.int32)
+        is_kept = self._has_area(tiles, roots, areas)
+        if exclude_border:
+            is_kept[self._on_border(roots)] = False
         own = np.unique(roots[1:])
+        own = own[is_kept[own]]
+        ranks = np.zeros(len(roots), np.int32)
         ranks[own] = np.arange(1, len(own) + 1)
         final = ranks[roots]
         if np.array_equal(final, np.arange(len(final))):
@@ -225,3 +241,27 @@ class _Seams:
             labels = np.asarray(self._labels[index])
             if labels.any():
                 self._labels[index] = final[labels]
+
+    def _has_area(self, tiles: list[Tile], roots: NDArray[np.int32], areas: tuple[float, float]) -> NDArray[np.bool_]:
+        """Whether the object of each root has an area within the limits."""
+        low, high = areas
+        if low <= 1 and high == math.inf:
+            return np.ones(len(roots), bool)
+        total = np.zeros(len(roots), np.int64)
+        for part in tiles:
+            labels = np.asarray(self._labels[part.core_rows, part.core_columns])
+            total += np.bincount(roots[labels].ravel(), minlength=len(roots))
+        return np.asarray((total >= low) & (total <= high))
+
+    def _on_border(self, roots: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Roots of the objects that touch a side of the picture."""
+        h, w = self._hw
+        everything = slice(None)
+        sides = (
+            (slice(0, 1), everything),
+            (slice(h - 1, h), everything),
+            (everything, slice(0, 1)),
+            (everything, slice(w - 1, w)),
+        )
+        found = np.concatenate([np.asarray(self._labels[side]).ravel() for side in sides])
+        return np.unique(roots[found])

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from napari_sam2.inference.frames.stack import LazyArray
     from napari_sam2.network.sam2 import SAM2
 
-__all__ = ["LinkedVolumes", "TimelapseReport", "VolumeTrack", "link_volumes", "segment_timelapse_volumes"]
+__all__ = [
+    "LinkedVolumes",
+    "TimelapseReport",
+    "VolumeTrack",
+    "link_volumes",
+    "segment_time_points",
+    "segment_timelapse_volumes",
+]
 
 
 class LabelVolumes(Protocol):
@@ -116,6 +123,8 @@ def segment_timelapse_volumes(
     max_gap: int = 1,
     channels: int | Sequence[int] | None = None,
     contrast: Contrast = "auto",
+    gamma: float = 1.0,
+    level: int | None = None,
     out: LabelVolumes | None = None,
     on_progress: StageProgress | None = None,
     should_stop: StopWish | None = None,
@@ -140,6 +149,10 @@ def segment_timelapse_volumes(
         Channels to show to the model, as in `open_frames`.
     contrast : "auto", "dtype", (low, high) or one pair per channel, default "auto"
         One rule for all time points; "auto" looks at the first, middle and last one.
+    gamma : float, default 1.0
+        Below 1 brightens, above 1 darkens, as in `open_frames`.
+    level : int, optional
+        Resolution level of a file that has several, as in `open_frames`.
     out : array, optional
         (T, Z, Y, X) of zeros to write into, such as a zarr array of int32. Default: a new array.
     on_progress : callable, optional
@@ -159,13 +172,48 @@ def segment_timelapse_volumes(
     FrameError
         If the volumes cannot be read.
     """
-    shape, open_at = _time_points(volumes, axes, channels, contrast)
-    linker = _Linker(min_link_iou, max_gap)
+    shape, open_at = _time_points(volumes, axes, channels, contrast, gamma=gamma, level=level)
     if finder is None or segmenter is None:
         network = ensure_model(model)
         finder = SAM2AutomaticMaskGenerator(network, output_mode="coco_rle") if finder is None else finder
         segmenter = SAM2VideoSegmenter(network) if segmenter is None else segmenter
     labels: LabelVolumes = np.zeros(shape, np.int32) if out is None else out
+    report = segment_time_points(
+        open_at,
+        labels,
+        shape,
+        every=every,
+        key_frames=key_frames,
+        finder=finder,
+        segmenter=segmenter,
+        keep=keep,
+        min_score=min_score,
+        min_link_iou=min_link_iou,
+        max_gap=max_gap,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    return LinkedVolumes(labels, report)  # type: ignore[arg-type]  # what came as out goes back
+
+
+def segment_time_points(
+    open_at: Callable[[int], FrameSource],
+    labels: LabelVolumes,
+    shape: tuple[int, int, int, int],
+    *,
+    every: int,
+    finder: MaskFinder,
+    segmenter: ObjectTracker,
+    key_frames: Sequence[int] | None = None,
+    keep: KeepRecords | None = None,
+    min_score: float = 0.0,
+    min_link_iou: float = 0.2,
+    max_gap: int = 1,
+    on_progress: StageProgress | None = None,
+    should_stop: StopWish | None = None,
+) -> TimelapseReport:
+    """`segment_timelapse_volumes` for volumes that ``open_at`` opens one at a time, written into ``labels``."""
+    linker = _Linker(min_link_iou, max_gap)
     is_complete = True
     for time in range(shape[0]):
         prefix = f"time {time + 1} of {shape[0]}, "
@@ -185,7 +233,7 @@ def segment_timelapse_volumes(
         if not found.report.is_complete:
             is_complete = False
             break
-    return LinkedVolumes(labels, linker.report(shape[0], is_complete=is_complete))  # type: ignore[arg-type]
+    return linker.report(shape[0], is_complete=is_complete)
 
 
 def link_volumes(labels: LabelVolumes, *, min_iou: float = 0.2, max_gap: int = 1) -> TimelapseReport:
@@ -295,7 +343,13 @@ class _TimePoint:
 
 
 def _time_points(
-    volumes: LazyArray | str | Path, axes: str | None, channels: int | Sequence[int] | None, contrast: Contrast
+    volumes: LazyArray | str | Path,
+    axes: str | None,
+    channels: int | Sequence[int] | None,
+    contrast: Contrast,
+    *,
+    gamma: float,
+    level: int | None,
 ) -> tuple[tuple[int, int, int, int], Callable[[int], FrameSource]]:
     """(T, Z, Y, X), and a function that opens one time point; all are shown with one contrast rule."""
     if axes is None and not isinstance(volumes, str | Path):
@@ -306,7 +360,16 @@ def _time_points(
         raise FrameError(f"axes {axes!r} were given; volumes over time need T and Z, such as TZYX or TZCYX")
 
     def open_at(time: int, rule: Contrast) -> Frames:
-        return open_frames(volumes, axes=axes, frame_axis="Z", fixed={"T": time}, channels=channels, contrast=rule)
+        return open_frames(
+            volumes,
+            axes=axes,
+            frame_axis="Z",
+            fixed={"T": time},
+            channels=channels,
+            contrast=rule,
+            gamma=gamma,
+            level=level,
+        )
 
     first = open_at(0, contrast)
     num_times = first.source_shape[first.axes.index("T")]

@@ -110,7 +110,13 @@ class ArrayPlanes:
         FrameError
             If it cannot be read.
         """
-        index = self.geometry.index(plane)
+        return self._mixed(self.geometry.index(plane), plane)
+
+    def region(self, plane: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB of a part of a plane; only that part is read. Raises as ``planes[plane]``."""
+        return self._mixed((*self.geometry.index(plane), rows, columns), plane)
+
+    def _mixed(self, index: tuple[int | slice, ...], plane: int) -> NDArray[np.uint8]:
         shown = [_show(_read(channel, index, plane), channel) for channel in self.channels]
         if len(shown) == 1:
             return shown[0]
@@ -123,7 +129,7 @@ class ArrayPlanes:
         return [_read(channel, self.geometry.index(plane), plane) for channel in self.channels]
 
 
-def _read(channel: Channel, index: tuple[int, ...], plane: int) -> NDArray[Any]:
+def _read(channel: Channel, index: tuple[int | slice, ...], plane: int) -> NDArray[Any]:
     try:
         return np.asarray(channel.array[index])
     # a reader of files may fail in its own ways; which ones depends on the library behind the array

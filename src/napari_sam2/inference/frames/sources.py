@@ -40,6 +40,7 @@ __all__ = ["Frames", "open_frames"]
 
 _MAX_SAMPLED_FRAMES = 8
 _MAX_SAMPLED_PIXELS = 1_000_000
+_MAX_READ_PIXELS = 2**25  # of a plane that is read whole to find its contrast
 
 
 class Frames:
@@ -85,6 +86,7 @@ class Frames:
         self._selection = selection
         self._colours = colours
         self._gamma = gamma
+        self._content_key = content_key
         self._warned_of_nan = False
         self.axes = selection.axes
         self.frame_axis: FrameAxis | None = selection.frame_axis
@@ -139,6 +141,30 @@ class Frames:
         """
         planes = self._stack.read_planes(self._selection, self._position(frame), rows, columns)
         return to_rgb_uint8(planes, self.contrast_limits, self._gamma, self._colours)
+
+    def at_time(self, time: int, contrast_limits: Sequence[Limits] | None = None) -> Frames:
+        """The stack of another time point of the same source, shown by the same contrast or by the limits given.
+
+        Raises
+        ------
+        FrameError
+            If time is no axis of the source besides that of the frames, or the time point is not there.
+        """
+        if "T" not in self.fixed:
+            raise FrameError(f"time point {time} was asked for; axes {self.axes} along {self.frame_axis} have no other")
+        num_times = self.source_shape[self.axes.index("T")]
+        if not 0 <= time < num_times:
+            raise FrameError(f"time point {time} was asked for; there are {num_times}, 0 to {num_times - 1}")
+        fixed = tuple((axis, time if axis == "T" else index) for axis, index in self._selection.fixed)
+        limits = self.contrast_limits if contrast_limits is None else tuple(contrast_limits)
+        return Frames(
+            self._stack,
+            replace(self._selection, fixed=fixed),
+            limits,
+            self._colours,
+            gamma=self._gamma,
+            content_key=self._content_key,
+        )
 
     def raw(self, frame: int) -> NDArray[np.generic]:
         """(C, H, W) of one frame's selected channels in the source's own type; raises as ``frames[frame]``."""
@@ -297,8 +323,28 @@ def _sample(stack: RawStack, selection: Selection) -> NDArray[np.generic]:
     num_sampled = min(num_frames, _MAX_SAMPLED_FRAMES)
     frames = np.unique(np.linspace(0, num_frames - 1, num_sampled).round().astype(int))
     step = max(1, math.ceil(math.sqrt(height * width * len(frames) / _MAX_SAMPLED_PIXELS)))
+    if height * width > _MAX_READ_PIXELS:
+        return _sample_parts(stack, selection, [int(t) for t in frames])
     planes = [stack.read_planes(selection, int(t))[:, ::step, ::step] for t in frames]
     return np.concatenate([p.reshape(len(p), -1) for p in planes], axis=1)
+
+
+def _sample_parts(stack: RawStack, selection: Selection, frames: Sequence[int]) -> NDArray[np.generic]:
+    """(C, n) values of parts spread over large planes, so that no plane is read as a whole."""
+    _, height, width = selection.frames_shape
+    side = math.isqrt(_MAX_SAMPLED_PIXELS)
+    per_side = max(2, math.ceil(4 / math.sqrt(len(frames))))
+    step = max(1, math.ceil(math.sqrt(len(frames) * per_side**2 * side**2 / _MAX_SAMPLED_PIXELS)))
+    rows, columns = (
+        np.linspace(0, max(length - side, 0), per_side).round().astype(int).tolist() for length in (height, width)
+    )
+    parts = [
+        stack.read_planes(selection, t, slice(y, y + side), slice(x, x + side))[:, ::step, ::step]
+        for t in frames
+        for y in rows
+        for x in columns
+    ]
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
 def _content_key(stack: RawStack, selection: Selection, sample: NDArray[np.generic] | None) -> str:

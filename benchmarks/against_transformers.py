@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 from measuring import (
+    CLOCKS,
     Machine,
     Workload,
     computes_bfloat16,
@@ -42,7 +43,7 @@ class Cost:
     who, dtype : str
         Side and precision.
     seconds : list of float
-        Wall times, measured in turns with the other sides.
+        Measured in turns with the other sides.
     gflop : float or None
         Matrix products, convolutions and attentions of one call; None if not counted.
     peak_mib : float or None
@@ -62,7 +63,7 @@ class Cost:
 
     @property
     def median_s(self) -> float:
-        """Median wall time."""
+        """Median time."""
         return statistics.median(self.seconds)
 
 
@@ -115,7 +116,7 @@ def measure_size(
         if "float32" in dtypes:
             difference = _difference(workloads[OURS, "float32"], workloads[THEIRS, "float32"])
         named = {f"{who} {dtype}": workload for (who, dtype), workload in workloads.items()}
-        times = interleaved(named, arguments.repeats, budget_s=arguments.budget)
+        times = interleaved(named, arguments.repeats, budget_s=arguments.budget, clock=CLOCKS[arguments.clock])
         del workloads, named
         costs = []
         for who, dtype in sides:
@@ -215,11 +216,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--image-size", type=int, nargs="+", help="sides of the model's input (default 1024 512)")
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 4, 16], help="objects at once")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--dtype", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
+    parser.add_argument(
+        "--dtype", nargs="+", choices=("float32", "bfloat16", "float16"), default=["float32", "bfloat16"]
+    )
     parser.add_argument("--force-bfloat16", action="store_true", help="also where the processor lacks it: very slow")
     parser.add_argument("--repeats", type=int, help="rounds of each case (default 7, with --quick 3)")
     parser.add_argument("--budget", type=float, default=600.0, help="seconds after which a case gets no further round")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="processor: on a shared machine, one thread")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--no-memory", action="store_true", help="neither peak memory nor operations")
     parser.add_argument("--quick", action="store_true", help="sides 512 and 256, three rounds")
@@ -254,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not dtypes:
         print("nothing is left to measure")
         return 1
-    machine = describe_machine(device, tuple(getattr(torch, dtype) for dtype in dtypes))
+    machine = describe_machine(device, tuple(getattr(torch, dtype) for dtype in dtypes), clock=options.clock)
     rows: list[Row] = []
     for image_size in options.image_size:
         with tempfile.TemporaryDirectory() as folder:
@@ -267,7 +271,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if options.json is not None:
                     write_json(options.json, rows, machine)
     for dtype in machine.gemm_gflops:  # the better of before and after: another process may have disturbed one
-        machine.gemm_gflops[dtype] = max(machine.gemm_gflops[dtype], gemm_rate(getattr(torch, dtype), device))
+        rate = gemm_rate(getattr(torch, dtype), device, clock=CLOCKS[options.clock])
+        machine.gemm_gflops[dtype] = max(machine.gemm_gflops[dtype], rate)
     print(f"\n{format_report(rows, machine)}")
     if options.json is not None:
         write_json(options.json, rows, machine)

@@ -44,9 +44,11 @@ def table_of(results: dict[str, Any]) -> str:
 def _machine_line(machine: Machine) -> str:
     rates = ", ".join(f"{rate:.0f} GFLOP/s {dtype}" for dtype, rate in machine.gemm_gflops.items())
     device = "" if machine.device == "cpu" else f"{machine.device}, "
+    clock = "" if machine.clock == "wall" else f"; {machine.clock} time, the machine being shared"
+    threads = f"{machine.num_threads} thread{'s' * (machine.num_threads != 1)}"
     return (
-        f"*{device}{machine.processor} ({machine.capability}), {machine.num_threads} threads, torch {machine.torch}, "
-        f"Python {machine.python}; matrix products {rates}; load before the run {machine.load_before:.1f}.*"
+        f"*{device}{machine.processor} ({machine.capability}), {threads}, torch {machine.torch}, "
+        f"Python {machine.python}; matrix products {rates}; load before the run {machine.load_before:.1f}{clock}.*"
     )
 
 

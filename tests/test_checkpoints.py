@@ -172,10 +172,10 @@ def test_checkpoint_that_states_its_image_size_is_believed(state: State, tmp_pat
     assert load_model(tmp_path / "w.pt", device="cpu").image_size == 384
 
 
-@pytest.mark.parametrize("size", [0, -32, 16, 100, 1023])
-def test_image_size_that_is_no_multiple_of_32_is_an_error(state: State, tmp_path: Path, size: int) -> None:
+@pytest.mark.parametrize("size", [0, -32, 16, 100, 1023, 512.0, "512", True])
+def test_image_size_that_is_no_multiple_of_32_is_an_error(state: State, tmp_path: Path, size: object) -> None:
     torch.save(state, tmp_path / "w.pt")
-    with pytest.raises(CheckpointError, match=rf"image_size={size} was given.*multiples of 32"):
+    with pytest.raises(CheckpointError, match=rf"image_size={size!r} was given.*multiples of 32"):
         load_model(tmp_path / "w.pt", device="cpu", image_size=size)
 
 
@@ -445,5 +445,5 @@ def test_cpu_without_the_instructions_warns_and_one_with_them_does_not(
     checkpoints.resolve_dtype(dtype, torch.device("cpu"))
     assert not recwarn
     monkeypatch.setattr("napari_sam2._devices._cpu_computes", lambda _: False)
-    with pytest.warns(UserWarning, match=rf"no {dtype} instructions"):
+    with pytest.warns(UserWarning, match=rf"multiplies {dtype} on this CPU through float32"):
         checkpoints.resolve_dtype(dtype, torch.device("cpu"))

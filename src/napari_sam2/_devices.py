@@ -85,8 +85,8 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
         raise DeviceError("dtype=float64 was given, which MPS cannot compute; use float32, or device='cpu'")
     if device.type == "cpu" and chosen in (torch.bfloat16, torch.float16) and not _cpu_computes(chosen):
         warnings.warn(
-            f"this CPU has no {str(chosen).removeprefix('torch.')} instructions: results are less exact and not "
-            "faster than with dtype='float32'",
+            f"torch multiplies {str(chosen).removeprefix('torch.')} on this CPU through float32: results are less "
+            "exact and not faster than with dtype='float32'",
             stacklevel=3,
         )
     return chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -83,7 +84,7 @@ def load_model(
     weights = read_weights(path)
     network = build_network(weights, str(path))
     if image_size is not None:
-        network.image_size = image_size
+        network.image_size = int(image_size)
     _check_image_size(network.image_size)
     logger.info(
         "%s: %s, image_size %d, %s on %s",
@@ -139,6 +140,7 @@ def _find(name_or_path: str | Path) -> Path:
     return path
 
 
-def _check_image_size(image_size: int) -> None:
-    if image_size < 32 or image_size % 32:
+def _check_image_size(image_size: object) -> None:
+    is_whole = isinstance(image_size, Integral) and not isinstance(image_size, bool)
+    if not is_whole or image_size < 32 or image_size % 32:  # type: ignore[operator]
         raise CheckpointError(f"image_size={image_size!r} was given; allowed are positive multiples of 32")

@@ -84,6 +84,20 @@ def test_attention_equals_its_formula(leading: tuple[int, ...], num_queries: int
     assert torch.allclose(attend(query, key, value), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("gains_speed", [True, False])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@torch.inference_mode()
+def test_attention_in_half_precision_is_near_float32_whichever_multiplies_faster(
+    dtype: torch.dtype, gains_speed: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("napari_sam2.network.attention._gains_speed", lambda _: gains_speed)
+    query, key, value = torch.randn(2, 300, 32), torch.randn(2, 1100, 32), torch.randn(2, 1100, 16)
+    found = attend(query.to(dtype), key.to(dtype), value.to(dtype))
+    assert found.dtype == dtype
+    expected = attend(query, key, value)
+    assert (found.float() - expected).square().mean().sqrt() < 0.02 * expected.std()
+
+
 def test_attention_has_gradients():
     query, key = torch.randn(2, 300, 8, requires_grad=True), torch.randn(2, 1100, 8)
     attend(query, key, key).sum().backward()

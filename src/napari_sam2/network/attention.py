@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,7 @@ __all__ = ["Attention", "RotaryMemoryAttention", "RotarySelfAttention", "attend"
 
 _CHUNK = 256  # queries per block on a CPU: enough for matrix products to run at their full rate
 _MIN_KEYS = 1024  # below, blocks gain nothing over torch's kernel
+_TRIALS = 5  # of a small product, about a millisecond each; the fastest counts
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -33,19 +36,36 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     -----
     Long sequences on a CPU are worked through in blocks of queries with plain matrix products: torch's
     fused kernel there reads keys and values in small tiles and reaches neither the fp32 nor the bf16 rate of
-    the matrix units. Elsewhere, and while gradients are recorded, torch's own kernel is used.
+    the matrix units. Half precision is multiplied as float32 where that is faster. Elsewhere, and while gradients are
+    recorded, torch's own kernel is used.
     """
     is_long = key.shape[-2] >= _MIN_KEYS
-    if is_long and query.device.type == "cpu" and not torch.is_grad_enabled() and _multiplies(query.dtype):
+    if is_long and query.device.type == "cpu" and not torch.is_grad_enabled():
+        if query.dtype.itemsize < 4 and not _gains_speed(query.dtype):
+            return _attend_blockwise(query.float(), key.float(), value.float()).to(query.dtype)
         return _attend_blockwise(query, key, value)
     if query.ndim == 3:  # the fused kernels want an axis of heads
         return F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None])[:, 0]
     return F.scaled_dot_product_attention(query, key, value)
 
 
-def _multiplies(dtype: torch.dtype) -> bool:
-    """Whether matrix products of a CPU take this precision at full rate; up to AVX2 half precision is emulated."""
-    return dtype.itemsize >= 4 or torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "AVX2")
+@cache
+def _gains_speed(dtype: torch.dtype) -> bool:
+    """Whether this processor multiplies matrices of half precision faster than float32, as a short trial finds.
+
+    Processors with the same instructions differ: bfloat16 runs at four times the rate of float32 on some, at half of
+    it on others, and is emulated where there are none.
+    """
+    seconds = {}
+    for each in (torch.float32, dtype):
+        left, right = torch.ones(_CHUNK, _CHUNK, dtype=each), torch.ones(_CHUNK, _MIN_KEYS, dtype=each)
+        trials = []
+        for _ in range(_TRIALS):
+            begin = time.perf_counter()
+            left @ right
+            trials.append(time.perf_counter() - begin)
+        seconds[each] = min(trials)
+    return seconds[dtype] < seconds[torch.float32]
 
 
 def _attend_blockwise(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ class SAM2VideoSegmenter:
         Memory that a batch of objects may use for a moment; more objects are split. Default 2 GiB, on a GPU half
         of what is free.
     cache : EmbeddingCache, optional
-        Shared with other predictors. Default: an own one of 64 MiB.
+        Shared with other predictors. Default: an own one of 32 MiB.
 
     References
     ----------
@@ -92,7 +92,7 @@ class SAM2VideoSegmenter:
             keep_apart=keep_apart,
             batch_bytes=batch_bytes,
         )
-        self.cache = EmbeddingCache(64 * 2**20) if cache is None else cache
+        self.cache = EmbeddingCache(32 * 2**20) if cache is None else cache
         self._source: FrameSource | None = None
         self._objects: dict[int, TrackedObject] = {}
         self._frames: ObjectFrames | None = None

@@ -101,10 +101,15 @@ def test_correction_that_sticks_equals_the_reference(tracked, bedroom, golden):
     segmenter = continued(tracked, bedroom, corrections_stick=True)
     segmenter.add_clicks(4, [(90, 60)], [0], object_id=1)
     compare(segmenter, as_cond, "d_neg_f4", [1], frame=4)
+    # a corrected mask is binarised for its memory: noise of 0.1 in logits that seeded weights leave near zero
+    # becomes 20 along its outline, and nothing elsewhere
+    rough = {"logits": 0.5, "flips": 250}
     for result in segmenter.propagate_masklets(4):
-        compare(segmenter, as_cond, f"e_repropagate/f{result.frame}", [1, 2], frame=result.frame)
+        compare(segmenter, as_cond, f"e_repropagate/f{result.frame}", [1], frame=result.frame, **rough)
+        compare(segmenter, as_cond, f"e_repropagate/f{result.frame}", [2], frame=result.frame)
     for result in segmenter.propagate_masklets(4, 1, reverse=True):
-        compare(segmenter, as_cond, f"f_reverse/f{result.frame}", [1, 2], frame=result.frame)
+        compare(segmenter, as_cond, f"f_reverse/f{result.frame}", [1], frame=result.frame, **rough)
+        compare(segmenter, as_cond, f"f_reverse/f{result.frame}", [2], frame=result.frame)
     assert result.frame == 2
 
 

@@ -91,6 +91,28 @@ def test_stop_ends_the_run_and_keeps_its_weights(widget: FineTuneWidget, qtbot, 
     assert widget.use_button.isEnabled()
 
 
+def test_loss_is_live_between_measurements(widget: FineTuneWidget, qtbot, monkeypatch) -> None:
+    def fine_tune(images, labels, output, **options) -> FineTuneResult:
+        options["on_report"](_report(0, 0.5))
+        for step in range(1, 13):
+            options["on_step"](step, 2.0 if step <= 2 else 1.0)
+        while not options["should_stop"]():
+            time.sleep(0.01)
+        return _result(output, [_report(0, 0.5)])
+
+    monkeypatch.setattr(finetune, "fine_tune", fine_tune)
+    widget.start()
+    qtbot.waitUntil(lambda: "step 12: loss 1.000" in widget.state.text(), timeout=10_000)
+    curve = widget.loss_plot.curves[0]
+    assert curve.x.tolist() == list(range(1, 13))
+    assert curve.y[[0, 9, 11]].tolist() == pytest.approx([2.0, 1.2, 1.0])
+    widget.stop()
+    qtbot.waitUntil(lambda: not widget.is_running, timeout=10_000)
+    said = widget.state.text()
+    widget._show_curves()
+    assert widget.state.text() == said
+
+
 def test_errors_are_told_and_it_can_start_again(widget: FineTuneWidget, qtbot, monkeypatch) -> None:
     def fine_tune(*_, **__) -> FineTuneResult:
         raise TrainingError("too few labels: 3 objects; label some more")

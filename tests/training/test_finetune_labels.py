@@ -84,6 +84,9 @@ def test_images_without_labels_are_left_out_and_named():
         pytest.param(np.zeros((40, 40)), np.zeros((40, 40), int), "labels are empty", id="empty"),
         pytest.param(np.zeros((40, 40)), np.ones((40, 41), int), r"\(40, 40\) and its labels \(40, 41\)", id="shapes"),
         pytest.param(np.zeros((3, 40, 40)), np.ones((40, 40), int), "must agree", id="channels-first"),
+        pytest.param(
+            np.full((40, 40), np.nan), np.ones((40, 40), int), "no pixel of the image is a finite", id="nan-image"
+        ),
         pytest.param(np.zeros((40, 40)), np.ones((40, 40)), "float64; they must be whole numbers", id="float-labels"),
         pytest.param(np.zeros((40, 40), complex), np.ones((40, 40), int), "real numbers", id="complex"),
         pytest.param([np.zeros((40, 40))], [], "1 images and 0 label images", id="numbers"),

@@ -32,6 +32,7 @@ from napari_sam2._qt.model_section import ModelSection
 
 if TYPE_CHECKING:
     import napari
+    from numpy.typing import NDArray
 
     from napari_sam2.training.finetune import FineTuneResult
     from napari_sam2.training.tuning_settings import FineTuneReport
@@ -45,6 +46,8 @@ _PARTS = {
 }
 _NO_REPORT = "The quality on objects that are held out appears here: a click and a box are tried on each of them."
 _NO_LOSS = "The loss appears here."
+_LOSS_MS = 250
+_SMOOTH_STEPS = 10  # the loss of single steps jumps with what they show
 
 
 class FineTuneWidget(QWidget):
@@ -68,14 +71,19 @@ class FineTuneWidget(QWidget):
         self.setObjectName("sam2_fine_tune")
         self.viewer = viewer
         self.reports: list[FineTuneReport] = []
+        self.losses: list[tuple[int, float]] = []
         self.result: FineTuneResult | None = None
         self._dialog: QFileDialog | None = None
         self._started = 0.0
         self._task = BackgroundTask(self, "napari-sam2 fine-tune")
         self._clock = QTimer(self)
         self._clock.setInterval(1000)
+        self._loss_timer = QTimer(self)  # a fast device makes many steps a second
+        self._loss_timer.setSingleShot(True)
+        self._loss_timer.setInterval(_LOSS_MS)
         self._make_controls()
         self._arrange()
+        self._loss_timer.timeout.connect(self._show_curves)
         self._task.progressed.connect(self._take_report)
         self._task.succeeded.connect(self._take_result)
         self._task.failed.connect(self._show_failure)
@@ -245,12 +253,13 @@ class FineTuneWidget(QWidget):
                 linked=linked,
                 overwrite=overwrite,
                 on_report=context.report,
+                on_step=lambda step, loss: context.report((step, loss)),
                 should_stop=context.should_stop,
             )
 
         if not self._task.start(work):
             return
-        self.reports, self.result = [], None
+        self.reports, self.losses, self.result = [], [], None
         self._started = time.monotonic()
         self.state.setText("reading the labels and loading the model...")
         self._clock.start()
@@ -280,7 +289,12 @@ class FineTuneWidget(QWidget):
         self._show_state()
 
     # ------------------------------------------------------------------ results
-    def _take_report(self, report: FineTuneReport) -> None:
+    def _take_report(self, report: FineTuneReport | tuple[int, float]) -> None:
+        if isinstance(report, tuple):
+            self.losses.append(report)
+            if not self._loss_timer.isActive():
+                self._loss_timer.start()
+            return
         self.reports.append(report)
         best = max(self.reports, key=lambda each: each.iou)
         if not self._task.is_stopping:
@@ -331,10 +345,25 @@ class FineTuneWidget(QWidget):
             )
             values = np.array([np.nan if report.loss is None else report.loss for report in self.reports])
             losses = (Curve(steps, values, "loss"),) if np.isfinite(values).any() else ()
-        x_range = (0.0, float(max(1.0, steps.max(initial=0.0))))
+        if self.losses:
+            taken, of_steps = np.array(self.losses, float).T
+            losses = (Curve(taken, _running_mean(of_steps), "loss"),)
+            self._tell_step(int(taken[-1]), float(of_steps[-_SMOOTH_STEPS:].mean()))
+        last = max([*steps.tolist(), *(step for step, _ in self.losses[-1:]), 1.0])
+        x_range = (0.0, float(last))
         self.iou_plot.show_curves(curves, x_range=x_range, empty_text=_NO_REPORT)
         self.loss_plot.show_curves(losses, x_range=x_range, empty_text=_NO_LOSS)
         self.loss_plot.setVisible(bool(self.reports))
+
+    def _tell_step(self, step: int, loss: float) -> None:
+        """What happens between two measurements."""
+        if self._task.is_stopping or not self._task.is_running or not self.reports or step <= self.reports[-1].step:
+            return
+        best = max(self.reports, key=lambda each: each.iou)
+        self.state.setText(
+            f"step {step}: loss {loss:.3f}; IoU on held-out objects {self.reports[-1].iou:.3f} at step "
+            f"{self.reports[-1].step} (start {self.reports[0].iou:.3f}, best {best.iou:.3f} at step {best.step})"
+        )
 
     def _show_state(self) -> None:
         runs = self._task.is_running
@@ -356,8 +385,17 @@ class FineTuneWidget(QWidget):
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 the name is Qt's
         """Stop; what was best so far stays on disk."""
         self._clock.stop()
+        self._loss_timer.stop()
         self._task.close()
         self.start_from.close_tasks()
         self.image.let_go()
         self.labels.let_go()
         super().closeEvent(event)
+
+
+def _running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of each value and up to nine before it."""
+    total = np.cumsum(np.concatenate(([0.0], values)))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - _SMOOTH_STEPS, 0)
+    return np.asarray((total[ends] - total[starts]) / (ends - starts))

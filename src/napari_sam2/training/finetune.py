@@ -119,6 +119,7 @@ def fine_tune(
     resume: bool = False,
     overwrite: bool = False,
     on_report: Callable[[FineTuneReport], None] | None = None,
+    on_step: Callable[[int, float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> FineTuneResult:
     """Make a model better at one's own images.
@@ -181,6 +182,8 @@ def fine_tune(
         Start anew although the output or an unfinished run exists.
     on_report : callable, optional
         Called with each ``FineTuneReport``, first with that of the starting weights.
+    on_step : callable, optional
+        Called with the number of steps done and the loss of the last one, after each step.
     should_stop : callable, optional
         Asked before each step; True ends the run, and the best weights stay.
 
@@ -242,7 +245,7 @@ def fine_tune(
     )
     if files.state.exists() and not overwrite:
         tuner.resume()
-    stopped = tuner.run(limits, on_report=on_report, should_stop=should_stop)
+    stopped = tuner.run(limits, on_report=on_report, on_step=on_step, should_stop=should_stop)
     if stopped != "asked" and hardware.rank == 0:
         files.forget_state()
     first, best = tuner.history[0], tuner.best

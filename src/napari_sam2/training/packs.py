@@ -133,7 +133,7 @@ def stretch_to_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = np.percentile(image[np.isfinite(image)] if image.dtype.kind == "f" else image, PERCENTILES)
     if high <= low:
         return np.zeros(image.shape, np.uint8)
-    scaled = (np.nan_to_num(image).astype(np.float32) - low) * (255.0 / (high - low))
+    scaled = (np.nan_to_num(image, posinf=high, neginf=low).astype(np.float32) - low) * (255.0 / (high - low))
     levels: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
     return levels
 

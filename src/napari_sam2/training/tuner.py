@@ -100,6 +100,7 @@ class Tuner:
         limits: TuningLimits,
         *,
         on_report: Callable[[FineTuneReport], None] | None = None,
+        on_step: Callable[[int, float], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> StopReason:
         """Train until a limit is met, and say which.
@@ -131,6 +132,8 @@ class Tuner:
             if reason is not None:
                 break
             self._train_step(batch, limits)
+            if on_step is not None and rank == 0:
+                on_step(self.step, self._losses[-1])
             if self.step % settings.validate_every == 0:
                 self._measure(on_report)
         if self._losses:

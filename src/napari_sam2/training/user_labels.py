@@ -146,6 +146,8 @@ def _stacks(image: NDArray[Any], mask: NDArray[Any], name: str, *, linked: bool)
         )
     if image.dtype.kind not in "uifb":
         raise TrainingError(f"{name}: the image is {image.dtype}; it must hold real numbers")
+    if image.dtype.kind == "f" and image.size and not np.isfinite(image).any():
+        raise TrainingError(f"{name}: no pixel of the image is a finite number; look whether it was saved rightly")
     if mask.ndim == 2:
         image, mask = image[None], mask[None]
         linked = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from napari_sam2._types import Prompt
@@ -81,3 +82,20 @@ def test_the_answer_is_the_mean_of_both_looks_and_keeps_the_scores_of_the_second
     values = look.logits[0, 0].unique()
     assert (values.abs() < 4).any()  # where the two disagree
     assert (look.logits[0, 1].abs() >= 7.9).all()  # the other candidate is left as it is
+
+
+@pytest.mark.parametrize("shift", [pytest.param(0, id="clicked"), pytest.param(16, id="beside-the-click")])
+def test_pieces_that_hold_no_click_are_left_out(shift):
+    def decode(views):
+        near = [disc_logits(view, 10, shift=shift) for view in views]
+        far = [disc_logits(view, 6, shift=45) for view in views]
+        return [
+            Look(view, torch.maximum(a, b)[None, None], torch.ones(1, 1))
+            for view, a, b in zip(views, near, far, strict=True)
+        ]
+
+    look = look_around(decode, CLICK, HW, 128)
+    side = look.logits.shape[-1]
+    columns = look.view.x + (np.flatnonzero((look.logits[0, 0] > 0).any(0)) + 0.5) * look.view.width / side
+    assert columns.min() >= 200 + shift - 12
+    assert columns.max() <= 200 + shift + 12

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,8 +88,9 @@ def small_network(monkeypatch: pytest.MonkeyPatch) -> str:
     return "test"
 
 
-def make_trainer(folder, model: str, steps: int = 4, **over) -> Trainer:
-    config = TrainConfig(model=model, phases=(Phase(steps, SMALL),), warmup_steps=2, **over)
+def make_trainer(folder, model: str, steps: int = 4, weights: LossWeights | None = None, **over) -> Trainer:
+    phase = Phase(steps, SMALL, weights=weights or LossWeights())
+    config = TrainConfig(model=model, phases=(phase,), warmup_steps=2, **over)
     return Trainer(config, [SyntheticSource()], folder, device=torch.device("cpu"), num_workers=0)
 
 
@@ -100,6 +103,37 @@ def test_stopped_and_resumed_training_equals_training_in_one_go(tmp_path, small_
     resumed.run(report_every=2)
     for (name, a), (_, b) in zip(whole.average.named_parameters(), resumed.average.named_parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-5), name
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="muon came with torch 2.9")
+def test_run_with_muon_and_the_dense_head_resumes_too(tmp_path, small_network):
+    weights = LossWeights(dense=1.0)
+    make = functools.partial(make_trainer, model=small_network, optimizer="muon", weights=weights)
+    whole = make(tmp_path / "whole")
+    whole.run(report_every=2)
+    make(tmp_path / "parts").run(stop=2, report_every=2)
+    resumed = make(tmp_path / "parts")
+    resumed.run(report_every=2)
+    assert len(resumed.optimizers) == 2
+    assert resumed.dense is not None
+    for (name, a), (_, b) in zip(whole.average.named_parameters(), resumed.average.named_parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-4), name
+    with safe_open(tmp_path / "whole" / "weights.safetensors", "pt") as file:
+        assert set(file.keys()) == set(whole.model.state_dict())
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert all(line["dense"] > 0 for line in lines)
+
+
+def test_unknown_optimizer_is_refused(tmp_path, small_network):
+    with pytest.raises(TrainingError, match="allowed are adamw and muon"):
+        make_trainer(tmp_path, small_network, optimizer="sgd")
+
+
+def test_clips_may_begin_with_prompts_of_their_own_mix():
+    plan = replace(SMALL, clip_share=1.0, click_share=1.0, clip_prompts=(0.0, 0.0, 1.0))
+    (batch,) = BatchStream(ClipSampler([SyntheticSource()], size=64), plan, seed=0, start=0, stop=1)
+    assert all(prompt.mask is not None for prompt in batch.prompts)
+    assert batch.labels.shape == batch.images[:, :, 0].shape
 
 
 def test_run_leaves_weights_with_their_history_and_a_log(tmp_path, small_network):
@@ -123,7 +157,7 @@ def test_rate_warms_up_and_decays_to_the_end(tmp_path, small_network):
     for step in (0, 1, 10, 50, 75, 99):
         trainer.step = step
         trainer._set_rate()
-        rates.append(trainer.optimizer.param_groups[0]["lr"])
+        rates.append(trainer.optimizers[0].param_groups[0]["lr"])
     assert rates == pytest.approx([0.5, 1, 1, 1, 0.5, 0.02])
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from napari_sam2._types import Prompt
@@ -21,6 +22,7 @@ __all__ = ["Look", "look_around", "needs_looking"]
 _WINDOWS = (0.75, 1.5, 3.0)  # of the model's native window
 _AGREEMENT = 0.75  # weight of what the window next in size shows
 _CUT_OFF = 1.0  # weight of the share of the window's edge that a mask runs across
+_ELSEWHERE = -2.0  # logit of a pixel of a piece that holds no click
 
 
 class Look(NamedTuple):
@@ -62,22 +64,49 @@ def look_around(
 
     Notes
     -----
-    The best mask of the first look has a high predicted IoU, is not cut off by its window, and is seen in the window
-    next in size too.
+    An object is in one piece around its clicks: pieces of a mask that hold no click on the object are left out before
+    masks are compared. The best mask of the first look has a high predicted IoU, is not cut off by its window, and is
+    seen in the window next in size too.
     """
     views = dict.fromkeys(choose_view(prompt, hw, round(share * native_window)) for share in _WINDOWS)
-    looks = decode(list(views))
+    looks = [_clicked_pieces(look, prompt) for look in decode(list(views))]
     number, best = _choose(looks, hw)
     first = looks[number]
     view = _closer(first.logits[0, best], first.view, prompt, hw)
     if view == first.view:
         return first
-    (second,) = decode([view])
+    second = _clicked_pieces(decode([view])[0], prompt)
     shown = resample_logits(first.logits[:, best : best + 1], first.view, view)
     chosen = int(second.scores[0].argmax())
     blended = second.logits.clone()
     blended[:, chosen] = (blended[:, chosen] + shown[:, 0]) / 2
     return Look(view, blended, second.scores)
+
+
+def _clicked_pieces(look: Look, prompt: Prompt) -> Look:
+    """The look without the pieces of its masks that no click on the object lies in.
+
+    A mask that no click lies in keeps the pieces that are nearest to them.
+    """
+    assert prompt.labels is not None
+    clicks = prompt.points[prompt.labels == 1]
+    if not len(clicks):
+        return look
+    height, width = look.logits.shape[-2:]
+    x = ((clicks[:, 0] + 0.5 - look.view.x) / look.view.width * width).astype(int).clip(0, width - 1)
+    y = ((clicks[:, 1] + 0.5 - look.view.y) / look.view.height * height).astype(int).clip(0, height - 1)
+    logits = look.logits.clone()
+    for row, mask in enumerate((look.logits[0] > 0).cpu().numpy()):
+        pieces, count = ndimage.label(mask)
+        if count < 2:
+            continue
+        kept = set(pieces[y, x].tolist()) - {0}
+        if not kept:
+            nearest = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
+            kept = set(pieces[nearest[0][y, x], nearest[1][y, x]].tolist())
+        elsewhere = torch.from_numpy(mask & ~np.isin(pieces, list(kept))).to(logits.device)
+        logits[0, row] = torch.where(elsewhere, logits[0, row].clamp(max=_ELSEWHERE), logits[0, row])
+    return look._replace(logits=logits)
 
 
 def _choose(looks: Sequence[Look], hw: tuple[int, int]) -> tuple[int, int]:

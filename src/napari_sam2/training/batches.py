@@ -37,7 +37,10 @@ class BatchPlan:
     clip_share : float
         Share of batches that are clips.
     click_share : float
-        Share of first prompts that are clicks; of the others nine in ten are boxes, the rest masks.
+        Share of first prompts of stills that are clicks; of the others nine in ten are boxes, the rest masks.
+    clip_prompts : tuple of float, optional
+        Shares of clicks, boxes and masks among the first prompts of clips; as for stills if not given. A clip that
+        begins with a good mask teaches tracking, one that begins with a bad click mostly noise.
     """
 
     crop: int = 160
@@ -48,6 +51,7 @@ class BatchPlan:
     num_frames: int = 4
     clip_share: float = 0.2
     click_share: float = 0.5
+    clip_prompts: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,15 @@ class Batch:
         (N,) row of ``images`` that an object lies in.
     prompts : tuple of SimulatedPrompt
         N first prompts, on the first frame.
+    labels : Tensor
+        (B, T, S, S) int32, all objects of the images.
     """
 
     images: Tensor
     truths: Tensor
     image_index: Tensor
     prompts: tuple[SimulatedPrompt, ...]
+    labels: Tensor
 
     @property
     def num_frames(self) -> int:
@@ -86,8 +93,11 @@ def make_batch(sampler: ClipSampler, plan: BatchPlan, rng: np.random.Generator) 
     truths: list[NDArray[np.bool_]] = []
     prompts: list[SimulatedPrompt] = []
     index: list[int] = []
+    labels: list[NDArray[np.int32]] = []
     mix = PromptMix(click=plan.click_share, box=0.9 * (1 - plan.click_share), mask=0.1 * (1 - plan.click_share))
     if is_clip:
+        if plan.clip_prompts is not None:
+            mix = PromptMix(*plan.clip_prompts)
         mix = _one_kind(mix, rng)
     while len(images) < count:
         clip = sampler.sample_clip(rng, plan.num_frames) if is_clip else sampler.sample_still(rng)
@@ -101,11 +111,13 @@ def make_batch(sampler: ClipSampler, plan: BatchPlan, rng: np.random.Generator) 
             prompts.append(first_prompt(truth[0], rng, mix))
             index.append(len(images))
         images.append(clip.frames)
+        labels.append(clip.labels)
     return Batch(
         torch.from_numpy(np.stack(images)).permute(0, 1, 4, 2, 3).contiguous(),  # -> (B, T, 3, S, S)
         torch.from_numpy(np.stack(truths)),
         torch.tensor(index),
         tuple(prompts),
+        torch.from_numpy(np.stack(labels)),
     )
 
 

@@ -18,6 +18,7 @@ from napari_sam2.training.batches import BatchPlan
 from napari_sam2.training.crops import CropConfig, StackSource
 from napari_sam2.training.dataset import ClipSampler
 from napari_sam2.training.hardware import Precision, choose_hardware
+from napari_sam2.training.heap import heap_kept
 from napari_sam2.training.tuner import Tuner
 from napari_sam2.training.tuning_files import TuningFiles, fingerprint
 from napari_sam2.training.tuning_settings import FineTuneReport, StopReason, TuningLimits, TuningSettings
@@ -245,7 +246,8 @@ def fine_tune(
     )
     if files.state.exists() and not overwrite:
         tuner.resume()
-    stopped = tuner.run(limits, on_report=on_report, on_step=on_step, should_stop=should_stop)
+    with heap_kept():
+        stopped = tuner.run(limits, on_report=on_report, on_step=on_step, should_stop=should_stop)
     if stopped != "asked" and hardware.rank == 0:
         files.forget_state()
     first, best = tuner.history[0], tuner.best

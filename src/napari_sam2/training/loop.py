@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from napari_sam2.network.config import CONFIGS
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.batches import Batch, BatchPlan, BatchStream
 from napari_sam2.training.dataset import ClipSampler, ClipSource, CropConfig
+from napari_sam2.training.dense import DenseHead
+from napari_sam2.training.heap import heap_kept
 from napari_sam2.training.initialise import initialise, match_memory_scale
 from napari_sam2.training.losses import LossWeights
 from napari_sam2.training.steps import StepLog, clip_step, normalise, still_step
@@ -70,8 +73,11 @@ class TrainConfig:
         One after the other.
     seed : int
         Of weights, batches and simulated clicks.
+    optimizer : {"adamw", "muon"}
+        "muon" updates the matrices of linear layers with orthogonalised momentum [1]_, and the rest with AdamW; it
+        needs torch 2.9. It learns more per step.
     learning_rate, weight_decay : float
-        Of AdamW.
+        Of the optimizer.
     warmup_steps : int
         Steps from zero to the full rate.
     decay_share : float
@@ -82,12 +88,17 @@ class TrainConfig:
         Largest norm of the gradient.
     correction_share : float
         Share of clip batches with a corrected frame.
+
+    References
+    ----------
+    .. [1] Jordan et al., Muon, 2024; Liu et al., Muon is scalable for LLM training, 2025. arXiv:2502.16982
     """
 
     model: str = "sam2_micro"
     start_from: str | None = None
     phases: tuple[Phase, ...] = (Phase(1000),)
     seed: int = 0
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
     warmup_steps: int = 100
@@ -138,6 +149,40 @@ def _sampler(sources: Sequence[ClipSource], phase: Phase) -> ClipSampler:
     side = phase.plan.crop
     shown = CropConfig(reference_size=side, extent_high=min(150.0, 0.8 * side))
     return ClipSampler(sources, size=side, crop=shown, weights=phase.source_weights)
+
+
+def _make_optimizers(config: TrainConfig, model: SAM2, dense: DenseHead | None) -> list[torch.optim.Optimizer]:
+    """One optimizer, or two: Muon for the matrices of linear layers, AdamW for all else."""
+    if config.optimizer not in get_args(get_type_hints(TrainConfig)["optimizer"]):
+        raise TrainingError(f"optimizer {config.optimizer!r} was given; allowed are adamw and muon")
+    matrices: list[nn.Parameter] = []
+    if config.optimizer == "muon":
+        if not hasattr(torch.optim, "Muon"):
+            raise TrainingError(f"the optimizer muon needs torch 2.9 or newer, this is {torch.__version__}; use adamw")
+        linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+        own = [p for layer in linear for p in layer.parameters(recurse=False)]
+        matrices = [p for p in own if p.ndim == 2 and min(p.shape) > 8]
+    taken = {id(p) for p in matrices}
+    candidates = [*model.parameters(), *(() if dense is None else dense.parameters())]
+    rest = [p for p in candidates if id(p) not in taken]
+    adamw = torch.optim.AdamW(
+        [
+            {"params": [p for p in rest if p.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+        betas=(0.9, 0.98),
+        fused=True,
+    )
+    if not matrices:
+        return [adamw]
+    muon = torch.optim.Muon(
+        matrices,
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        adjust_lr_fn="match_rms_adamw",  # so that one rate serves both
+    )
+    return [muon, adamw]
 
 
 def _starting_model(config: TrainConfig) -> SAM2:
@@ -199,14 +244,10 @@ class Trainer:
         self.model = _starting_model(config).to(device)
         self.average = SAM2(CONFIGS[config.model]).to(device)
         self.average.load_state_dict(self.model.state_dict())
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        others = [p for p in self.model.parameters() if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=config.learning_rate,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
+        self.dense: DenseHead | None = None
+        if any(phase.weights.dense for phase in config.phases):
+            self.dense = DenseHead(CONFIGS[config.model]).to(device)
+        self.optimizers = _make_optimizers(config, self.model, self.dense)
         self.step = 0
         self.seconds = 0.0
         if (folder / "state.pt").exists():
@@ -233,7 +274,8 @@ class Trainer:
             loader = DataLoader(
                 stream, batch_size=None, num_workers=self.num_workers, prefetch_factor=4 if self.num_workers else None
             )
-            self._run_phase(phase, loader, report_every, on_report)
+            with heap_kept():
+                self._run_phase(phase, loader, report_every, on_report)
         self.save()
 
     def _run_phase(
@@ -251,12 +293,16 @@ class Trainer:
             self._set_rate()
             if batch.num_frames == 1:
                 rounds = int(rng.integers(0, phase.num_corrections + 1))
-                loss = still_step(self.model, batch, weights=phase.weights, rng=rng, num_corrections=rounds, log=log)
+                loss = still_step(
+                    self.model, batch, weights=phase.weights, rng=rng, num_corrections=rounds, log=log,
+                    dense=self.dense if phase.weights.dense else None,
+                )  # fmt: skip
             else:
                 self._match_memory(batch)
                 loss = clip_step(
                     self.model, batch, weights=phase.weights, rng=rng,
                     correction_share=self.config.correction_share, log=log,
+                    dense=self.dense if phase.weights.dense else None,
                 )  # fmt: skip
             losses.append(self._update(loss))
             self.step += 1
@@ -282,13 +328,15 @@ class Trainer:
 
     def _update(self, loss: torch.Tensor) -> float:
         value = float(loss.detach())
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         if not math.isfinite(value):
             logger.warning("step %d: the loss is %s; the step is skipped", self.step, value)
             return 0.0
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         keep = min(self.config.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep)
@@ -298,8 +346,9 @@ class Trainer:
         done = self.step / self.config.num_steps
         decay = min(1.0, (1 - done) / self.config.decay_share) if self.config.decay_share else 1.0
         warm = min(1.0, (self.step + 1) / self.config.warmup_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * warm * decay
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.config.learning_rate * warm * decay
 
     def _report(self, report: dict[str, float], on_report: Callable[[int, dict[str, float]], None] | None) -> None:
         with (self.folder / "log.jsonl").open("a") as file:
@@ -316,7 +365,8 @@ class Trainer:
             "memory_matched": self.memory_matched,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "dense": None if self.dense is None else self.dense.state_dict(),
         }
         torch.save(state, part)
         part.replace(self.folder / "state.pt")
@@ -337,7 +387,10 @@ class Trainer:
         state = torch.load(self.folder / "state.pt", map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        if self.dense is not None:
+            self.dense.load_state_dict(state["dense"])
         self.step = int(state["step"])
         self.seconds = float(state["seconds"])
         self.memory_matched = bool(state.get("memory_matched", False))

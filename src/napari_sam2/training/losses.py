@@ -27,6 +27,8 @@ class LossWeights:
     other_branch : float
         Weight of the masks that the prompt does not ask for: the single mask of an ambiguous click, the three
         candidates of a clear prompt. Both are read at inference (the fallback for unstable masks).
+    dense : float
+        Weight of the training-only head that learns all outlines of an image; 0 trains without it.
     """
 
     focal: float = 20.0
@@ -35,6 +37,7 @@ class LossWeights:
     presence: float = 1.0
     balanced: float = 0.0
     other_branch: float = 0.5
+    dense: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageE
 from napari_sam2.network.sam2 import LAST_MASK_LIMIT, SAM2
 from napari_sam2.training.batches import Batch
 from napari_sam2.training.click_simulation import SimulatedPrompt, correction_click
+from napari_sam2.training.dense import DenseHead, dense_loss
 from napari_sam2.training.losses import LossWeights, PromptLoss, prompt_loss
 
 __all__ = ["StepLog", "clip_step", "normalise", "still_step"]
@@ -25,7 +26,7 @@ _ABSENCE_SHARE = 0.2  # of clip batches
 
 
 class StepLog:
-    """Running sums of the IoU of the shown masks, per kind of prompt."""
+    """Running sums of the IoU of the shown masks, per kind of prompt, and of other figures."""
 
     def __init__(self) -> None:
         self._sums: dict[str, list[float]] = defaultdict(list)
@@ -34,8 +35,12 @@ class StepLog:
         """Note one decoder call."""
         self._sums[kind].append(float(loss.shown_iou))
 
+    def note(self, name: str, value: float) -> None:
+        """Note another figure of a step."""
+        self._sums[name].append(value)
+
     def means(self) -> dict[str, float]:
-        """Mean IoU per kind since the last call, which empties the log."""
+        """Mean per kind since the last call, which empties the log."""
         out = {kind: float(np.mean(values)) for kind, values in sorted(self._sums.items())}
         self._sums.clear()
         return out
@@ -91,7 +96,14 @@ def _corrected(
 
 
 def still_step(
-    model: SAM2, batch: Batch, *, weights: LossWeights, rng: np.random.Generator, num_corrections: int, log: StepLog
+    model: SAM2,
+    batch: Batch,
+    *,
+    weights: LossWeights,
+    rng: np.random.Generator,
+    num_corrections: int,
+    log: StepLog,
+    dense: DenseHead | None = None,
 ) -> Tensor:
     """Loss of a batch of stills: each first prompt, then ``num_corrections`` clicks drawn from the error."""
     device = model.device
@@ -119,7 +131,18 @@ def still_step(
             if round_ < num_corrections:
                 prompt = _corrected(prompt, decoded, truths[rows], ambiguous=ambiguous, rng=rng)
                 name = f"{kind}+{round_ + 1}"
-    return total / (num_corrections + 1)
+    return total / (num_corrections + 1) + _dense_term(dense, embedding, batch.labels[:, 0], weights, log)
+
+
+def _dense_term(
+    dense: DenseHead | None, embedding: ImageEmbedding, labels: Tensor, weights: LossWeights, log: StepLog
+) -> Tensor | float:
+    """The weighed loss of the head that sees all objects of the images (B, ...), if there is one."""
+    if dense is None:
+        return 0.0
+    loss = dense_loss(dense(embedding), labels.to(embedding.embed.device))
+    log.note("dense", float(loss.detach()))
+    return weights.dense * loss
 
 
 def _random_origin(model: SAM2, image_size: int, rng: np.random.Generator) -> float | None:
@@ -129,7 +152,14 @@ def _random_origin(model: SAM2, image_size: int, rng: np.random.Generator) -> fl
 
 
 def clip_step(
-    model: SAM2, batch: Batch, *, weights: LossWeights, rng: np.random.Generator, correction_share: float, log: StepLog
+    model: SAM2,
+    batch: Batch,
+    *,
+    weights: LossWeights,
+    rng: np.random.Generator,
+    correction_share: float,
+    log: StepLog,
+    dense: DenseHead | None = None,
 ) -> Tensor:
     """Loss of a batch of clips: prompted on the first frame, tracked through the others.
 
@@ -169,7 +199,7 @@ def clip_step(
         memory.add(embedding, found, t, is_prompted=t in (0, corrected_frame))
         if follows:
             last_mask = ModelPrompt(mask=found.logits.detach().clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT))
-    return total / num_frames
+    return total / num_frames + _dense_term(dense, encoded, batch.labels.flatten(0, 1), weights, log)
 
 
 def _with_absences(batch: Batch, rng: np.random.Generator) -> Batch:
@@ -177,10 +207,11 @@ def _with_absences(batch: Batch, rng: np.random.Generator) -> Batch:
     if len(batch.images) < 2 or rng.random() >= _ABSENCE_SHARE:
         return batch
     cut = int(rng.integers(1, batch.num_frames))
-    images, truths = batch.images.clone(), batch.truths.clone()
+    images, truths, labels = batch.images.clone(), batch.truths.clone(), batch.labels.clone()
     images[:, cut:] = batch.images.roll(1, 0)[:, cut:]
+    labels[:, cut:] = batch.labels.roll(1, 0)[:, cut:]
     truths[:, cut:] = False
-    return replace(batch, images=images, truths=truths)
+    return replace(batch, images=images, truths=truths, labels=labels)
 
 
 class _ClipMemory:

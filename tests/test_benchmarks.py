@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from factories import make_model
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 pytest.importorskip("psutil")
@@ -280,3 +282,24 @@ def test_watershed_parts_touching_discs(load):
     truth = np.where((y - 30) ** 2 + (x - 25) ** 2 < 200, 1, 0) + np.where((y - 30) ** 2 + (x - 54) ** 2 < 200, 2, 0)
     image = (20 + 150 * (truth > 0)).astype(np.uint8)
     assert load("automatic_masks").average_precision(load("automatic_masks").watershed_labels(image), truth) == 1
+
+
+def test_calibration_knows_honest_from_proud_scores(load):
+    calibration = load("calibration")
+    true = np.linspace(0.05, 0.95, 200)
+    honest, proud = calibration.calibrate(true, true), calibration.calibrate(np.full(200, 0.95), true)
+    assert honest.error < 0.01
+    assert honest.rank == pytest.approx(1)
+    assert proud.bias == pytest.approx(0.45)
+    assert proud.error == pytest.approx(0.45)
+    assert [b.count for b in proud.bins] == [200]
+
+
+def test_calibration_measures_clicks_boxes_and_tracked_frames(load, tmp_path):
+    calibration = load("calibration")
+    y, x = np.mgrid[:64, :64]
+    labels = np.stack([((x - 20 - t) ** 2 + (y - 30) ** 2 < 100) * 1 for t in range(5)]).astype(np.uint16)
+    np.savez(tmp_path / "discs.npz", image=(labels * 200).astype(np.uint8), labels=labels, axes="TYX")
+    found = calibration.measure(make_model(), tmp_path, limit=2, images=1)
+    assert {"click", "box"} <= set(found)
+    assert found["box"].count == 1

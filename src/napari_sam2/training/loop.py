@@ -246,7 +246,9 @@ class Trainer:
         self.average.load_state_dict(self.model.state_dict())
         self.dense: DenseHead | None = None
         if any(phase.weights.dense for phase in config.phases):
-            self.dense = DenseHead(CONFIGS[config.model]).to(device)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(config.seed)
+                self.dense = DenseHead(CONFIGS[config.model]).to(device)
         self.optimizers = _make_optimizers(config, self.model, self.dense)
         self.step = 0
         self.seconds = 0.0

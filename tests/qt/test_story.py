@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QPoint, Qt, QTimer
 
 from factories import make_model, make_movie
+from napari_sam2 import Prompt
 from napari_sam2._qt.keys import SHORTCUTS
 from napari_sam2._qt.main_widget import SAM2Widget
 
@@ -207,6 +209,73 @@ def test_cancel_keeps_finished_frames_and_going_on_completes_them(open_widget, q
     answered(qtbot, widget)
     np.testing.assert_array_equal(session.labels[: done + 1], kept[: done + 1])
     assert session.store.planes_of(1) == list(range(24))
+
+
+def test_handle_can_be_waited_for_on_the_thread_of_the_window(open_widget, qtbot):
+    _, widget = open_widget(make_movie(6))
+    session = widget.binding.session
+    session.add_points([[0, 20, 15]])
+    handle = session.propagate(block=False)
+    assert handle.wait(60)
+    assert session.store.planes_of(1) == list(range(6))
+
+
+def test_window_is_held_up_for_less_than_100_ms_while_twenty_objects_are_tracked(open_widget, qtbot):
+    _, widget = open_widget(make_movie(6))
+    session = widget.binding.session
+    for row, column in np.random.default_rng(0).integers(2, 46, (20, 2)):
+        session.set_prompt(0, Prompt(points=[[column, row]], labels=[1]), block=False)
+    answered(qtbot, widget)
+    busy, last = [], time.thread_time()
+
+    def tick():
+        nonlocal last
+        now = time.thread_time()  # of this thread only: what other programs of the machine do says nothing about ours
+        busy.append(now - last)
+        last = now
+
+    timer = QTimer()
+    timer.timeout.connect(tick)
+    timer.start(5)
+    widget.propagate_both()
+    answered(qtbot, widget)
+    timer.stop()
+    assert session.handle.num_done == 5
+    assert len(session.objects) == 20
+    assert max(busy[1:]) < 0.1
+
+
+def test_labels_of_another_layer_start_objects_by_button(open_widget, qtbot):
+    viewer, widget = open_widget()
+    section = widget.objects
+    widget.binding.go_to(0)
+    assert section.label_row.isHidden()
+    drawn = np.zeros((8, 48, 64), np.uint8)
+    drawn[0, 10:20, 10:20], drawn[0, 30:40, 40:50] = 3, 5
+    layer = viewer.add_labels(drawn, name="cellpose")
+    assert not section.label_row.isHidden()
+    layer.name = "from cellpose"
+    assert section.labels_choice.currentText() == "from cellpose"
+    layer.selected_label = 5
+    section.this_label_button.click()
+    assert [o.object_id for o in widget.binding.session.objects] == [5]
+    section.all_labels_button.click()
+    np.testing.assert_array_equal(widget.binding.session.labels[0], drawn[0])
+    viewer.layers["cells"].name = "renamed"
+    assert widget.image_choice.currentText() == "renamed"
+    viewer.layers.remove(layer)
+    assert section.label_row.isHidden()
+
+
+def test_every_key_stands_on_a_button(open_widget):
+    from qtpy.QtWidgets import QPushButton
+
+    _, widget = open_widget()
+    texts = [button.text() for button in widget.findChildren(QPushButton)]
+    for shortcut in SHORTCUTS:
+        key = shortcut.key.replace("Control", "Ctrl").replace("Delete", "Del")
+        keys = (key, key.replace("Shift-", "\N{UPWARDS WHITE ARROW}"))
+        assert any(text.endswith(keys) for text in texts), key
 
 
 def test_the_image_may_go_and_the_viewer_may_close_while_tracking(open_widget, qtbot):

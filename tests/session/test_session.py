@@ -230,6 +230,40 @@ def test_handle_pauses_goes_on_and_cancels(session):
     assert session.operations[-1].arguments["max_frames"] == handle.num_done
 
 
+def test_handle_alone_goes_on_after_a_pause_and_can_be_cancelled_while_paused(session):
+    session.add_points([[0, 20, 15]])
+    handle = session.propagate(block=False)
+    handle.pause()
+    assert not handle.wait(0.05)
+    handle.resume()
+    assert handle.wait(30)
+    assert handle.progress == 1
+    session.set_prompt(0, Prompt(points=[[15, 22]], labels=[1]), object_id=1)
+    handle = session.propagate(block=False)
+    handle.pause()
+    handle.cancel()
+    assert handle.wait(10)
+    assert not session.is_busy
+
+
+def test_clicks_use_no_more_threads_than_tracking(model):
+    import torch
+
+    with Session(make_movie(2), model=model, settings=SessionSettings(threads=1)) as session:
+        session.prepare()
+        seen = []
+        answer = session._answerer.answer
+
+        def spy(*given):
+            result = answer(*given)
+            seen.append(torch.get_num_threads())
+            return result
+
+        session._answerer.answer = spy
+        session.add_points([[0, 20, 15]])
+        assert seen == [1]
+
+
 def test_change_while_tracking_ends_it_and_is_kept(session):
     session.add_points([[0, 20, 15]])
     handle = session.propagate(block=False)

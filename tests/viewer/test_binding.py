@@ -9,7 +9,7 @@ import zarr
 from napari.components import ViewerModel
 
 from factories import make_model, make_movie
-from napari_sam2 import Prompt
+from napari_sam2 import Prompt, PromptError
 from napari_sam2._viewer.opening import open_session
 
 
@@ -255,6 +255,47 @@ def test_a_point_outside_the_image_is_refused_in_words_and_changes_nothing(opene
     assert session.objects == []
     assert said[0][1]
     assert "outside the image" in said[0][0]
+
+
+def test_a_point_outside_that_stays_is_told_once_and_not_with_every_later_click(opened):
+    _, session, binding = opened()
+    said = []
+    binding.said.connect(lambda text, is_error: said.append(text))
+    binding.points.add([[3, 20, 500]])
+    click(binding, (3, 20, 21))
+    click(binding, (3, 22, 21))
+    assert len([text for text in said if "outside" in text]) == 1
+    assert len(session.prompt(1, 3).points) == 2
+
+
+def test_objects_start_from_other_labels_of_the_frame_that_is_shown(opened):
+    viewer, session, binding = opened()
+    drawn = np.zeros((8, 48, 64), np.uint16)
+    drawn[2, 10:20, 10:20], drawn[2, 30:40, 40:50] = 7, 300
+    cellpose = viewer.add_labels(drawn, name="cellpose")
+    assert binding.other_labels() == [cellpose]
+    binding.go_to(0)
+    with pytest.raises(PromptError, match="no label on the frame shown"):
+        binding.start_from(cellpose)
+    binding.go_to(2)
+    assert binding.start_from(cellpose, label=300) == [300]
+    assert binding.current == 300
+    assert np.array_equal(session.labels[2] == 300, drawn[2] == 300)
+    assert binding.start_from(cellpose) == [7, 300]
+    assert np.array_equal(session.labels[2], drawn[2])
+    with pytest.raises(PromptError, match=r"no label 5 on this frame; it has \[7, 300\]"):
+        binding.start_from(cellpose, label=5)
+
+
+def test_layers_are_coloured_anew_only_when_their_colours_change(opened):
+    _, _, binding = opened()
+    click(binding, (3, 20, 21))
+    told = []
+    binding.labels.events.colormap.connect(lambda event: told.append("labels"))
+    click(binding, (3, 22, 21))
+    assert told == []
+    binding.new_object()
+    assert told
 
 
 def test_removed_image_and_layers_lose_nothing(opened):

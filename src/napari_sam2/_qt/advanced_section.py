@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSpinBox, QWidget
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.layout import button, column, combo, line, named, row, show_error
-from napari_sam2.session.settings import SessionSettings
+from napari_sam2.session.settings import SessionSettings, threads_beside_a_window
 from napari_sam2.session.store import OverlapRule
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class AdvancedSection(QWidget):
     def _on_hardware(self, _value: Any = None) -> None:
         if self._binding is not None and not self._is_filling:
             given = self.settings()
-            threads = given.threads or max(1, (os.cpu_count() or 1) - 1)
+            threads = given.threads or threads_beside_a_window()
             self._binding.session.set_hardware(device=given.device, dtype=given.dtype, threads=threads)
 
     def _on_overlap(self, _index: int) -> None:
@@ -194,7 +194,7 @@ class AdvancedSection(QWidget):
         _choose(self.precision, settings.dtype)
         _choose(self.overlap, settings.overlap)
         self.lost_after.setValue(settings.lost_after or 0)
-        automatic = settings.threads in (None, max(1, (os.cpu_count() or 1) - 1))
+        automatic = settings.threads in (None, threads_beside_a_window())
         self.threads.setValue(0 if automatic else settings.threads or 0)
         self._is_filling = False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info, show_warning
@@ -38,7 +38,7 @@ from napari_sam2._viewer.preferences import Preferences, read_preferences
 from napari_sam2.session.autosave_folder import default_autosave_path
 from napari_sam2.session.geometry import StackGeometry
 from napari_sam2.session.session import Session
-from napari_sam2.session.settings import SessionSettings
+from napari_sam2.session.settings import SessionSettings, threads_beside_a_window
 
 if TYPE_CHECKING:
     import napari
@@ -68,32 +68,36 @@ class SAM2Widget(QWidget):
         self._keys = KeyBindings(self)
         self._layer_keys = KeyBindings(self)
         self._is_closed = False
+        self._has_preferences = False
         self._build()
-        self._apply_preferences()
         self._keys.bind(viewer)
         events = viewer.layers.events
         self._viewer_connections = [
             (events.inserted, self._on_layers),
             (events.removed, self._on_layers),
             (events.reordered, self._on_layers),
+            (events.renamed, self._on_renamed),
             (viewer.dims.events.current_step, self._on_step),
         ]
         for event, slot in self._viewer_connections:
             event.connect(slot)
         self._fill_images()
+        application = QApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self.shut_down)
         # after the window is drawn: the first session imports and reads
         QTimer.singleShot(0, self._start_on_active)
 
     def _apply_preferences(self) -> None:
-        """Begin with the model and device of napari's Preferences page."""
+        """Begin with the model and device of napari's Preferences page, unless they were chosen here already."""
+        self._has_preferences = True
+        if self.model.chosen_model != Preferences.model:
+            return
         preferences = read_preferences()
         if preferences.model != Preferences.model:
             self.model.choose(preferences.model)
         if preferences.device != Preferences.device:
             self.advanced.set_device(preferences.device)
-        application = QApplication.instance()
-        if application is not None:
-            application.aboutToQuit.connect(self.shut_down)
 
     # ------------------------------------------------------------------ parts
     def _build(self) -> None:
@@ -170,12 +174,17 @@ class SAM2Widget(QWidget):
 
     def _on_layers(self, _event: Any = None) -> None:
         self._fill_images()
+        self.objects.show_labels()
         binding = self.binding
         self.show_layers_button.setVisible(
             binding is not None and any(layer not in self.viewer.layers for layer in binding.layers)
         )
         if self.binding is None:
             QTimer.singleShot(0, self._start_on_active)
+
+    def _on_renamed(self, _event: Any = None) -> None:
+        self._fill_images()
+        self.objects.show_labels()
 
     def _fill_images(self) -> None:
         names = [layer.name for layer in self._images()]
@@ -189,6 +198,8 @@ class SAM2Widget(QWidget):
         """The active image, or the only one, is made ready by itself."""
         if self.binding is not None or self._is_closed:
             return
+        if not self._has_preferences:
+            self._apply_preferences()
         images = self._images()
         active = self.viewer.layers.selection.active
         chosen = next((layer for layer in images if layer == active), images[-1] if images else None)
@@ -253,13 +264,8 @@ class SAM2Widget(QWidget):
         binding.session.prepare(binding.current_plane)
 
     def _settings(self) -> SessionSettings:
-        cores = os.cpu_count() or 1
         given = self.advanced.settings()
-        if given.threads is None and cores > 1:
-            from dataclasses import replace
-
-            given = replace(given, threads=cores - 1)  # one core stays with the window
-        return given
+        return given if given.threads is not None else replace(given, threads=threads_beside_a_window())
 
     def _keep_safe(self, binding: ViewerBinding) -> None:
         """Save by itself, and offer what an earlier session on this image left behind."""
@@ -382,13 +388,11 @@ class SAM2Widget(QWidget):
 
     def next_object(self) -> None:
         """Select the next object."""
-        if self.binding is not None:
-            self.binding.select_next(1)
+        self.objects.next_object()
 
     def previous_object(self) -> None:
         """Select the object before."""
-        if self.binding is not None:
-            self.binding.select_next(-1)
+        self.objects.previous_object()
 
     def delete_object(self) -> None:
         """Delete the current object."""

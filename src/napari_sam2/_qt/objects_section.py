@@ -10,11 +10,13 @@ from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QButtonGroup,
+    QComboBox,
     QGridLayout,
     QHBoxLayout,
     QHeaderView,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -68,6 +70,8 @@ class ObjectsSection(QWidget):
         layout.addLayout(self._make_polarity())
         layout.addLayout(self._make_tools())
         layout.addLayout(self._make_object_buttons())
+        self.label_row = self._make_label_row()
+        layout.addWidget(self.label_row)
         self.table: Any = self._make_table()
         layout.addWidget(self.table)
         self.candidate_label = QLabel("")
@@ -78,7 +82,7 @@ class ObjectsSection(QWidget):
     # ------------------------------------------------------------------ parts
     def _make_polarity(self) -> QHBoxLayout:
         row = QHBoxLayout()
-        self.positive = _button("+ object", "The next click belongs to the object (N switches)", checkable=True)
+        self.positive = _button("+ object  N", "The next click belongs to the object (N switches)", checkable=True)
         self.negative = _button("\N{MINUS SIGN} background  N", "The next click does not belong to it (N switches)",
                                 checkable=True)  # fmt: skip
         self.positive.setChecked(True)
@@ -108,17 +112,54 @@ class ObjectsSection(QWidget):
         grid.addWidget(self.next_tool_button, 1, 2)
         return grid
 
-    def _make_object_buttons(self) -> QHBoxLayout:
-        row = QHBoxLayout()
+    def _make_object_buttons(self) -> QGridLayout:
+        grid = QGridLayout()
+        grid.setSpacing(2)
         self.new_button = _button("+ new object  W", "The next prompts are about a new object (W)")
-        self.new_button.clicked.connect(self.new_object)
         self.candidate_button = _button("candidate  K", "Another shape for an ambiguous click (K)")
-        self.candidate_button.clicked.connect(self.next_candidate)
-        self.delete_button = _button("delete", "Delete the current object with its prompts and masks (Shift-Delete)")
-        self.delete_button.clicked.connect(self.delete_object)
-        for button in (self.new_button, self.candidate_button, self.delete_button):
-            row.addWidget(button)
-        return row
+        self.previous_button = _button("< prev  H", "Select the object before (H)")
+        self.next_button = _button("next >  J", "Select the next object (J)")
+        self.rename_button = _button("rename  F2", "Give the current object another name (F2)")
+        self.delete_button = _button(
+            "delete  \N{UPWARDS WHITE ARROW}Del", "Delete the current object with its prompts and masks (Shift-Delete)"
+        )
+        for place, (button, call) in enumerate(
+            (
+                (self.new_button, self.new_object),
+                (self.candidate_button, self.next_candidate),
+                (self.previous_button, self.previous_object),
+                (self.next_button, self.next_object),
+                (self.rename_button, self.rename_object),
+                (self.delete_button, self.delete_object),
+            )
+        ):
+            button.clicked.connect(lambda _checked=False, call=call: call())
+            grid.addWidget(button, place // 2, place % 2)
+        return grid
+
+    def _make_label_row(self) -> QWidget:
+        """Labels that are there already, as prompts."""
+        self.labels_choice = QComboBox()
+        self.labels_choice.setObjectName("labels_choice")
+        self.labels_choice.setToolTip("Labels to start objects from, such as those of Cellpose; their numbers are kept")
+        self.labels_choice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.this_label_button = _button(
+            "this label", "Start an object from the layer's selected label, as it is on this frame"
+        )
+        self.all_labels_button = _button("all", "Start an object from each of the layer's labels on this frame")
+        for button, only_selected in ((self.this_label_button, True), (self.all_labels_button, False)):
+            button.clicked.connect(
+                lambda _checked=False, only=only_selected: self.start_from_labels(only_selected=only)
+            )
+        holder = QWidget()
+        row = QHBoxLayout(holder)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(QLabel("from"))
+        row.addWidget(self.labels_choice, 1)
+        row.addWidget(self.this_label_button)
+        row.addWidget(self.all_labels_button)
+        holder.hide()
+        return holder
 
     def _make_table(self) -> Any:
         table: Any = QTableWidget(0, len(_COLUMNS))
@@ -152,6 +193,7 @@ class ObjectsSection(QWidget):
         if binding is not None:
             binding.current_changed.connect(self._on_current)
             binding.session.changed.connect(self._later)
+        self.show_labels()
         self.refresh()
 
     def _later(self, _delta: Any = None) -> None:
@@ -190,6 +232,44 @@ class ObjectsSection(QWidget):
         """The next prompts are about a new object."""
         if self._binding is not None:
             self._binding.new_object()
+
+    def next_object(self) -> None:
+        """Select the next object."""
+        if self._binding is not None:
+            self._binding.select_next(1)
+
+    def previous_object(self) -> None:
+        """Select the object before."""
+        if self._binding is not None:
+            self._binding.select_next(-1)
+
+    def show_labels(self) -> None:
+        """List the Labels layers that objects can be started from."""
+        binding = self._binding
+        chosen = self.labels_choice.currentText()
+        names = [] if binding is None else [layer.name for layer in binding.other_labels()]
+        self.labels_choice.clear()
+        self.labels_choice.addItems(names)
+        if chosen in names:
+            self.labels_choice.setCurrentText(chosen)
+        self.label_row.setVisible(bool(names))
+
+    def start_from_labels(self, *, only_selected: bool = False) -> None:
+        """Start objects from the chosen Labels layer, on the frame that is shown."""
+        binding = self._binding
+        if binding is None:
+            return
+        layer = next((each for each in binding.other_labels() if each.name == self.labels_choice.currentText()), None)
+        if layer is None:
+            self.said.emit("there is no other labels layer; open or make one first")
+            return
+        try:
+            ids = binding.start_from(layer, label=int(layer.selected_label) if only_selected else None)
+        except NapariSAM2Error as error:
+            self.said.emit(str(error))
+            return
+        many = f"{len(ids)} objects" if len(ids) > 1 else f"object {ids[0]}"
+        binding.said.emit(f"{many} started from {layer.name}; G propagates", False)
 
     def delete_object(self) -> None:
         """Delete the current object; undo brings it back."""

@@ -46,9 +46,11 @@ class PropagateSection(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         row = QHBoxLayout()
-        self.backward = _button("\N{LEFTWARDS DOUBLE ARROW} back", "Propagate to the frames before (Alt-G)")
+        self.backward = _button("\N{LEFTWARDS DOUBLE ARROW} back Alt-G", "Propagate to the frames before (Alt-G)")
         self.both = _button("both  G", "Propagate in both directions from every prompted frame (G)")
-        self.forward = _button("forward \N{RIGHTWARDS DOUBLE ARROW}", "Propagate to the frames after (Shift-G)")
+        self.forward = _button(
+            "\N{RIGHTWARDS DOUBLE ARROW} fwd \N{UPWARDS WHITE ARROW}G", "Propagate to the frames after (Shift-G)"
+        )
         for button, direction in ((self.backward, "backward"), (self.both, "both"), (self.forward, "forward")):
             button.setObjectName(f"propagate_{direction}")
             button.clicked.connect(lambda _=False, direction=direction: self.propagate(direction))
@@ -76,7 +78,7 @@ class PropagateSection(QWidget):
         self.state.setWordWrap(True)
         self.pause_button = _button("pause  0", "Wait after this frame; go on with the same button (0)")
         self.pause_button.clicked.connect(self.pause_or_resume)
-        self.cancel_button = _button("cancel", "Stop; all finished frames stay (Ctrl-0)")
+        self.cancel_button = _button("cancel Ctrl-0", "Stop; all finished frames stay (Ctrl-0)")
         self.cancel_button.clicked.connect(self.cancel)
         row.addWidget(self.state, 1)
         for button in (self.pause_button, self.cancel_button):

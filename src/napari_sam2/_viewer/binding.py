@@ -14,6 +14,7 @@ from napari_sam2._errors import FrameError, NapariSAM2Error, PromptError
 from napari_sam2._types import Prompt
 from napari_sam2._viewer.image_source import describe_contrast, open_layers, placement_of
 from napari_sam2._viewer.labels_layer import label_colours, object_colour, painted_planes
+from napari_sam2._viewer.layer_frames import labels_of_plane
 from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers
 from napari_sam2.inference.prompt_changes import is_same
 from napari_sam2.session.planes import ArrayPlanes
@@ -87,6 +88,9 @@ class ViewerBinding:
         self._current: int | None = None
         self._is_positive = True
         self._painted: set[int] = set()
+        self._told: set[str] = set()
+        self._colours: object = None
+        self._next_look: object = None
         self._add_layers()
         self._said_before: dict[PromptKey, Prompt] = self.prompts.read(lambda _: None)
         self._connections: list[tuple[Any, Callable[..., Any]]] = []
@@ -99,7 +103,11 @@ class ViewerBinding:
         placement = placement_of(image, self.level).arguments()
         ndim = self.geometry.ndim
         self.labels: Labels = self.viewer.add_labels(
-            self.session.labels, name=f"{image.name} objects", opacity=0.8, **placement
+            self.session.labels,
+            name=f"{image.name} objects",
+            opacity=0.8,
+            metadata={"napari-sam2": "objects"},
+            **placement,
         )
         features = {"object_id": np.zeros(0, int), "kind": np.zeros(0, object)}
         common = {"features": features, "feature_defaults": {"object_id": 1, "kind": POSITIVE}, **placement}
@@ -223,6 +231,42 @@ class ViewerBinding:
         self._restyle()
         self.current_changed.emit(self._current)
 
+    def other_labels(self) -> list[Labels]:
+        """Labels layers of the viewer other than the session's own: objects can be started from them."""
+        return [layer for layer in self.viewer.layers if layer.__class__.__name__ == "Labels" and layer != self.labels]
+
+    def start_from(self, layer: Labels, *, label: int | None = None) -> list[int]:
+        """Start objects from another Labels layer, on the plane that is shown; numbers are kept.
+
+        Parameters
+        ----------
+        layer : napari.layers.Labels
+            Of the image's shape, or of one plane's.
+        label : int, optional
+            Only this one. Default: all on the plane.
+
+        Returns
+        -------
+        list of int
+            The objects, ascending.
+
+        Raises
+        ------
+        PromptError
+            If the layer has another shape, or nothing is labelled there.
+        """
+        plane = self.current_plane
+        found = labels_of_plane(layer, self.geometry, plane)
+        if label is not None:
+            if not (found == label).any():
+                raise PromptError(
+                    f"{layer.name} has no label {label} on this frame; it has {sorted(set(found[found > 0].tolist()))}"
+                )
+            found = np.where(found == label, found, 0)
+        ids = self.session.add_labels(found, frame=plane)
+        self.select(ids[0])
+        return ids
+
     def use_tool(self, tool: Tool) -> None:
         """Activate the layer and mode that a kind of prompt is drawn with."""
         if tool == "point":
@@ -270,8 +314,10 @@ class ViewerBinding:
         """Tell the session what changed in the layers since last time."""
         problems: list[PromptError] = []
         now = self.prompts.read(problems.append)
-        for problem in problems[:1]:
-            self.said.emit(str(problem), True)
+        # a row that means nothing may stay in its layer: it is told once, not with every later prompt
+        told, self._told = self._told, {str(problem) for problem in problems}
+        for text in sorted(self._told - told)[:1]:
+            self.said.emit(text, True)
         before, self._said_before = self._said_before, now
         for key in {*before, *now}:
             old, new = before.get(key), now.get(key)
@@ -403,21 +449,43 @@ class ViewerBinding:
             self.labels.refresh()
 
     def _restyle(self) -> None:
-        """Colours of objects and prompts, and what the next click will be."""
+        """Colours of objects and prompts, and what the next click will be; only what differs is set, for each has
+        napari draw the layer anew.
+        """
         target = self._current or 1
         kind = POSITIVE if self._is_positive else NEGATIVE
+        colours = (self._current, tuple((o.object_id, o.is_visible) for o in self.session.objects))
         with self._syncing():
-            self.labels.colormap = label_colours(self.session.objects, self._current)
+            if colours != self._colours:
+                self._colours = colours
+                self.labels.colormap = label_colours(self.session.objects, self._current)
+            defaults = {"object_id": target, "kind": kind}
+            is_new = (target, kind) != self._next_look
+            self._next_look = (target, kind)
             for layer in (self.points, self.shapes):
-                layer.feature_defaults = {"object_id": target, "kind": kind}
-            # first what is drawn next: napari gives the selected rows these looks too
-            self.points.current_face_color = object_colour(target)
-            self.points.current_symbol = "disc" if self._is_positive else "cross"
-            self.shapes.current_edge_color = object_colour(target)
-            if len(self.points.data):
-                features = self.points.features
-                self.points.face_color = np.stack([object_colour(int(i)) for i in features["object_id"]])
-                self.points.symbol = ["disc" if k == POSITIVE else "cross" for k in features["kind"]]
-            if len(self.shapes.data):
-                ids = self.shapes.features["object_id"]
-                self.shapes.edge_color = np.stack([object_colour(int(i)) for i in ids])
+                if is_new or dict(layer.feature_defaults.iloc[0]) != defaults:
+                    layer.feature_defaults = defaults
+            if is_new:
+                # before the rows: napari gives the selected rows these looks too
+                self.points.current_face_color = object_colour(target)
+                self.points.current_symbol = "disc" if self._is_positive else "cross"
+                self.shapes.current_edge_color = object_colour(target)
+            self._restyle_rows()
+
+    def _restyle_rows(self) -> None:
+        if len(self.points.data):
+            features = self.points.features
+            faces = np.stack([object_colour(int(i)) for i in features["object_id"]])
+            symbols = ["disc" if k == POSITIVE else "cross" for k in features["kind"]]
+            if not _is_equal(self.points.face_color, faces):
+                self.points.face_color = faces
+            if [str(s) for s in self.points.symbol] != symbols:
+                self.points.symbol = symbols
+        if len(self.shapes.data):
+            edges = np.stack([object_colour(int(i)) for i in self.shapes.features["object_id"]])
+            if not _is_equal(self.shapes.edge_color, edges):
+                self.shapes.edge_color = edges
+
+
+def _is_equal(shown: Any, wanted: Any) -> bool:
+    return np.shape(shown) == np.shape(wanted) and bool(np.allclose(shown, wanted, atol=1e-3))

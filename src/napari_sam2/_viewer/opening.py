@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari_sam2._errors import FrameError
+from napari_sam2.session.settings import SessionSettings, threads_beside_a_window
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from napari_sam2.network.sam2 import SAM2
     from napari_sam2.session.session import Session
-    from napari_sam2.session.settings import SessionSettings
 
 __all__ = ["delivery_for", "open_session"]
 
@@ -64,13 +64,11 @@ def open_session(
                 f"the viewer has no layer {image_layer!r}; it has {[layer.name for layer in viewer.layers]}"
             )
         image_layer = viewer.layers[image_layer]
+    deliver = delivery_for(viewer)
+    if settings is None and deliver is not None:
+        settings = SessionSettings(threads=threads_beside_a_window())
     binding = ViewerBinding(
-        viewer,
-        [image_layer],
-        model=model,
-        frame_axis=frame_axis,
-        settings=settings,
-        deliver=delivery_for(viewer),
+        viewer, [image_layer], model=model, frame_axis=frame_axis, settings=settings, deliver=deliver
     )
     binding.session.binding = binding
     return binding.session

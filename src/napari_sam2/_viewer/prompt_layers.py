@@ -46,6 +46,8 @@ class PromptLayers:
         self.points = points
         self.shapes = shapes
         self.geometry = geometry
+        # filled shapes of the last reading: to fill them takes longer than all the rest
+        self._outlines: dict[tuple[str, bytes], NDArray[np.bool_]] = {}
 
     # ------------------------------------------------------------------ reading
     def read(self, on_error: Callable[[PromptError], None] | None = None) -> dict[PromptKey, Prompt]:
@@ -53,16 +55,16 @@ class PromptLayers:
         clicks: dict[PromptKey, list[tuple[NDArray[np.float32], int]]] = defaultdict(list)
         boxes: dict[PromptKey, NDArray[np.float32]] = {}
         masks: dict[PromptKey, NDArray[np.bool_]] = {}
-        for row, position in enumerate(np.asarray(self.points.data)):
-            object_id, kind = _feature(self.points, row)
+        for position, (object_id, kind) in zip(np.asarray(self.points.data), _features(self.points), strict=False):
             try:
                 plane, xy = self.geometry.locate(position)
             except PromptError as error:
                 _tell(error, on_error)
                 continue
             clicks[object_id, plane].append((xy[0], int(kind != NEGATIVE)))
-        for row, (corners, kind_of_shape) in enumerate(zip(self.shapes.data, self.shapes.shape_type, strict=True)):
-            object_id, kind = _feature(self.shapes, row)
+        outlines: dict[tuple[str, bytes], NDArray[np.bool_]] = {}
+        shapes = zip(self.shapes.data, self.shapes.shape_type, _features(self.shapes), strict=False)
+        for corners, kind_of_shape, (object_id, kind) in shapes:
             try:
                 plane, xy = self._locate_shape(np.asarray(corners))
                 if kind_of_shape == "rectangle":
@@ -73,12 +75,16 @@ class PromptLayers:
                     for spot in _along(xy):
                         clicks[object_id, plane].append((spot, int(kind != NEGATIVE)))
                 else:
-                    mask = self._shape_mask(xy, str(kind_of_shape))
+                    outline = (str(kind_of_shape), xy.tobytes())
+                    known = self._outlines.get(outline)
+                    mask = self._shape_mask(xy, str(kind_of_shape)) if known is None else known
+                    outlines[outline] = mask
                     if mask.any():
                         before = masks.get((object_id, plane))
                         masks[object_id, plane] = mask if before is None else before | mask
             except PromptError as error:
                 _tell(error, on_error)
+        self._outlines = outlines
         found = {}
         for key in {*clicks, *boxes, *masks}:
             spots = clicks.get(key, [])
@@ -145,8 +151,8 @@ class PromptLayers:
     def _rows(self, layer: Points | Shapes, key: PromptKey) -> list[int]:
         object_id, plane = key
         rows = []
-        for row, coordinates in enumerate(layer.data):
-            if _feature(layer, row)[0] != object_id:
+        for row, (coordinates, (owner, _)) in enumerate(zip(layer.data, _features(layer), strict=False)):
+            if owner != object_id:
                 continue
             first = np.atleast_2d(np.asarray(coordinates, float))[0]
             index = tuple(int(v) for v in np.rint(first[:-2]))
@@ -171,17 +177,18 @@ class PromptLayers:
         """Take away all rows of objects."""
         gone = set(object_ids)
         for layer in (self.points, self.shapes):
-            rows = {row for row in range(len(layer.data)) if _feature(layer, row)[0] in gone}
+            rows = {row for row, (owner, _) in enumerate(_features(layer)) if owner in gone}
             if rows:
                 layer.selected_data = rows
                 layer.remove_selected()
 
 
-def _feature(layer: Points | Shapes, row: int) -> tuple[int, str]:
-    features = layer.features
-    object_id = features["object_id"].iloc[row] if "object_id" in features else 1
-    kind = features["kind"].iloc[row] if "kind" in features else POSITIVE
-    return (1 if pd.isna(object_id) else int(object_id)), str(kind)
+def _features(layer: Points | Shapes) -> list[tuple[int, str]]:
+    """Object and kind of each row."""
+    features, count = layer.features, len(layer.data)
+    ids = features["object_id"].tolist() if "object_id" in features else [1] * count
+    kinds = features["kind"].tolist() if "kind" in features else [POSITIVE] * count
+    return [(1 if pd.isna(i) else int(i), str(kind)) for i, kind in zip(ids, kinds, strict=True)]
 
 
 def _along(xy: NDArray[np.float32]) -> NDArray[np.float32]:

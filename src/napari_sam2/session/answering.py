@@ -87,6 +87,8 @@ class Answerer:
             self._on_state(ModelState.of(self._engine.model))
         elif self._engine.frames is not frames:
             self._engine.replace_frames(frames)
+        # each time: torch keeps the number for each thread by itself, and others in the process may have changed it
+        self._engine.use_threads(settings.threads)
         return self._engine
 
     def forget_engine(self) -> None:

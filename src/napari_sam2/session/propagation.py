@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from scipy import ndimage
 from napari_sam2._types import FrameResult
 from napari_sam2.inference.answers import TrackStep
 from napari_sam2.session.records import ObjectMask
+from napari_sam2.session.waiting import wait_until
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,6 +88,11 @@ class PropagationHandle:
         self._ended = threading.Event()
         self._started = time.monotonic()
         self._is_paused = False
+        # set by the session: what follows from a request, and how to wait without keeping results from arriving
+        self.on_request: Callable[[PropagationHandle], None] = lambda _: None
+        self.wait_for: Callable[[Callable[[], bool], float | None], None] = lambda is_done, timeout: wait_until(
+            is_done, timeout, None
+        )
 
     @property
     def progress(self) -> float:
@@ -114,29 +122,42 @@ class PropagationHandle:
         return self._is_paused
 
     def cancel(self) -> None:
-        """Stop after the frame that is being computed; finished frames stay."""
+        """Stop now, also when paused; finished frames stay."""
+        if not self.is_cancelled:
+            self._stop.set()
+            self.on_request(self)
+
+    def mark_cancelled(self) -> None:
+        """Note that it is to stop, for whoever sees to that."""
         self._stop.set()
 
     def pause(self) -> None:
         """Wait after the frame that is being computed."""
-        self._is_paused = True
+        if self.is_running and not self._is_paused:
+            self._is_paused = True
+            self.on_request(self)
 
     def resume(self) -> None:
         """Go on after a pause."""
-        self._is_paused = False
+        if self._is_paused:
+            self._is_paused = False
+            self.on_request(self)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until it has ended; whether it has, within ``timeout`` seconds.
+
+        On the thread of a viewer's window, results go on to be written meanwhile.
 
         Raises
         ------
         NapariSAM2Error
             What ended it early.
         """
-        has_ended = self._ended.wait(timeout)
+        with contextlib.suppress(TimeoutError):
+            self.wait_for(self._ended.is_set, timeout)
         if self.error is not None:
             raise self.error
-        return has_ended
+        return self._ended.is_set()
 
     def finish(self, error: Exception | None = None) -> None:
         """Note the end."""

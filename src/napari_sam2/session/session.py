@@ -812,6 +812,8 @@ class Session:
             if max_frames is not None:
                 steps = steps[:max_frames]
             handle = PropagationHandle(len(steps), tuple(chosen))
+            handle.on_request = self._follow_handle
+            handle.wait_for = self._wait
             self._handle = handle
             if not steps:
                 handle.finish()
@@ -828,9 +830,24 @@ class Session:
             self._run(handle, request)
         self.propagation_changed.emit(handle)
         if block:
-            self._wait(lambda: not handle.is_running, None)
             handle.wait()
         return handle
+
+    def _follow_handle(self, handle: PropagationHandle) -> None:
+        """A handle was asked to pause, to go on or to stop, by whoever holds it."""
+
+        def follow() -> None:
+            if handle is not self._handle or not handle.is_running:
+                return
+            if handle.is_cancelled:
+                self._stop_propagation()
+                return
+            if self._running_steps is not None:
+                self._running_steps.is_paused = handle.is_paused
+            self._compute.wake()
+            self.propagation_changed.emit(handle)
+
+        self._hand_over(follow)
 
     def _run(self, handle: PropagationHandle, request: TrackRequest) -> None:
 
@@ -902,27 +919,20 @@ class Session:
 
     def pause(self) -> None:
         """Let the propagation wait after the frame that is being computed."""
-        if self._handle is not None and self._handle.is_running:
+        if self._handle is not None:
             self._handle.pause()
-            if self._running_steps is not None:
-                self._running_steps.is_paused = True
-            self.propagation_changed.emit(self._handle)
 
     def resume(self) -> None:
         """Go on after ``pause``."""
-        if self._handle is not None and self._handle.is_running:
+        if self._handle is not None:
             self._handle.resume()
-            if self._running_steps is not None:
-                self._running_steps.is_paused = False
-            self._compute.wake()
-            self.propagation_changed.emit(self._handle)
 
     def _stop_propagation(self) -> None:
         handle, steps = self._handle, self._running_steps
         if handle is None or not handle.is_running:
             return
         with self._lock:
-            handle.cancel()
+            handle.mark_cancelled()
             if steps is not None:
                 steps.is_stopped = True
             self._close_change(handle)

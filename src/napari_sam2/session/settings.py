@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -10,7 +11,7 @@ from napari_sam2.session.store import OverlapRule
 if TYPE_CHECKING:
     from napari_sam2.network.sam2 import SAM2
 
-__all__ = ["ModelState", "SessionSettings"]
+__all__ = ["ModelState", "SessionSettings", "threads_beside_a_window"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class SessionSettings:
     image_size : int or None
         As for ``load_model``.
     threads : int or None
-        CPU threads of torch while objects are tracked; a click uses all cores. None: as torch chooses in scripts, one
-        less than the cores in the viewer.
+        CPU threads of torch. None: as torch chooses in scripts, one less than the cores in a viewer with a window:
+        threads of torch wait for each other without pause, so that one that has to share its core holds up all.
     cache_mb : int
         Budget of image embeddings, in MiB.
     """
@@ -44,6 +45,11 @@ class SessionSettings:
     image_size: int | None = None
     threads: int | None = None
     cache_mb: int = 256
+
+
+def threads_beside_a_window() -> int:
+    """CPU threads of torch that leave a core to the window, where there is more than one."""
+    return max(1, (os.cpu_count() or 1) - 1)
 
 
 @dataclass(frozen=True)

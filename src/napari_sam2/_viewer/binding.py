@@ -14,7 +14,7 @@ from napari_sam2._errors import FrameError, NapariSAM2Error, PromptError
 from napari_sam2._types import Prompt
 from napari_sam2._viewer.image_source import describe_contrast, open_layers, placement_of
 from napari_sam2._viewer.labels_layer import label_colours, object_colour, painted_planes
-from napari_sam2._viewer.layer_frames import labels_of_plane
+from napari_sam2._viewer.layer_frames import seed_labels
 from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers
 from napari_sam2.inference.prompt_changes import is_same
 from napari_sam2.session.planes import ArrayPlanes
@@ -256,7 +256,7 @@ class ViewerBinding:
             If the layer has another shape, or nothing is labelled there.
         """
         plane = self.current_plane
-        found = labels_of_plane(layer, self.geometry, plane)
+        found = seed_labels(layer, self.geometry, plane)[plane]
         if label is not None:
             if not (found == label).any():
                 raise PromptError(

@@ -26,3 +26,17 @@ def test_closing_the_dock_ends_the_widget(make_napari_viewer, qtbot):
     assert session.autosave_path is None
     qtbot.waitUntil(lambda: not [t for t in threading.enumerate() if t.name.startswith("napari-sam2")], timeout=60_000)
     widget.deleteLater()
+
+
+def test_image_and_axis_can_both_be_read_in_a_narrow_dock(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=False)
+    viewer.add_image(make_movie(), name="cells")
+    widget = SAM2Widget(viewer)
+    qtbot.addWidget(widget)
+    qtbot.waitUntil(lambda: widget.binding is not None)
+    widget.resize(300, 900)
+    widget.show()
+    qtbot.waitExposed(widget)
+    assert min(widget.image_choice.width(), widget.axis_choice.width()) >= 90
+    assert widget.image_choice.currentText() == "cells"
+    widget.shut_down()

@@ -10,7 +10,6 @@ from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import (
     QApplication,
-    QComboBox,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -26,6 +25,7 @@ from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.advanced_section import AdvancedSection
 from napari_sam2._qt.dispatch import QtDelivery
 from napari_sam2._qt.keys import KeyBindings
+from napari_sam2._qt.layout import combo
 from napari_sam2._qt.model_section import ModelSection
 from napari_sam2._qt.objects_section import ObjectsSection
 from napari_sam2._qt.propagate_section import PropagateSection
@@ -150,18 +150,15 @@ class SAM2Widget(QWidget):
     def _image_row(self) -> QVBoxLayout:
         column = QVBoxLayout()
         row = QHBoxLayout()
-        self.image_choice = QComboBox()
-        self.image_choice.setObjectName("image_choice")
-        self.image_choice.setToolTip("The image to segment; prompts and labels get layers of their own")
-        self.image_choice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.image_choice = combo("image_choice", "The image to segment; prompts and labels get layers of their own")
         self.image_choice.activated.connect(self._on_image_chosen)
-        self.axis_choice = QComboBox()
-        self.axis_choice.setObjectName("axis_choice")
-        self.axis_choice.setToolTip("The axis that objects are followed along; others stay where the sliders are")
+        self.axis_choice = combo(
+            "axis_choice", "The axis that objects are followed along; others stay where the sliders are"
+        )
         self.axis_choice.activated.connect(self._on_axis_chosen)
         row.addWidget(QLabel("Image"))
         row.addWidget(self.image_choice, 1)
-        row.addWidget(self.axis_choice)
+        row.addWidget(self.axis_choice, 1)
         column.addLayout(row)
         self.image_line = QLabel("")
         self.image_line.setWordWrap(True)

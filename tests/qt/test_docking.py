@@ -37,6 +37,8 @@ def test_image_and_axis_can_both_be_read_in_a_narrow_dock(make_napari_viewer, qt
     widget.resize(300, 900)
     widget.show()
     qtbot.waitExposed(widget)
-    assert min(widget.image_choice.width(), widget.axis_choice.width()) >= 90
+    assert min(widget.image_choice.width(), widget.axis_choice.width()) >= 85
     assert widget.image_choice.currentText() == "cells"
+    for section in (widget.image_choice.parentWidget(), *widget.sections):
+        assert section.minimumSizeHint().width() <= 300, section.objectName()
     widget.shut_down()

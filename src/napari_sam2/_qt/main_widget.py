@@ -49,6 +49,9 @@ _NO_IMAGE = "Open an image, or File > Open Sample > SAM 2. The next click on it 
 _LAYER_KEYS = ("Control-Z", "Control-Shift-Z")
 
 
+_CHOICE_WIDTH = 85  # pixels at least, of the image and axis boxes
+
+
 class SAM2Widget(QWidget):
     """Click an object, see its mask, propagate it through the stack.
 
@@ -156,6 +159,10 @@ class SAM2Widget(QWidget):
             "axis_choice", "The axis that objects are followed along; others stay where the sliders are"
         )
         self.axis_choice.activated.connect(self._on_axis_chosen)
+        for box in (self.image_choice, self.axis_choice):  # they share what the dock leaves them, and ask for little
+            box.setMinimumContentsLength(0)
+            box.setMinimumWidth(_CHOICE_WIDTH)
+            box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         row.addWidget(QLabel("Image"))
         row.addWidget(self.image_choice, 1)
         row.addWidget(self.axis_choice, 1)

@@ -312,6 +312,39 @@ def test_removed_object_leaves_no_pixel_and_comes_back_in_its_place(session):
 
 
 # ---------------------------------------------------------------------- undo
+def test_objects_started_from_one_label_image_are_taken_back_together(session):
+    session.add_mask(square(5, 5), frame=0, object_id=9)
+    labels = np.zeros((48, 64), int)
+    for number in (3, 4, 5):
+        labels[8 * number : 8 * number + 6, 30:36] = number
+    assert session.add_labels(labels, frame=2) == [3, 4, 5]
+    after = session.labels[:].copy()
+    assert session.undo()
+    assert [o.object_id for o in session.store.objects.values()] == [9]
+    assert session.redo()
+    assert np.array_equal(session.labels[:], after)
+    assert session.undo()
+    assert session.undo()
+    assert not session.can_undo
+
+
+def test_labels_with_a_locked_object_change_nothing(session):
+    session.add_mask(square(5, 5), frame=2, object_id=4)
+    session.lock(4, [2])
+    labels = np.zeros((48, 64), int)
+    labels[20:26, 20:26], labels[30:36, 30:36] = 3, 4
+    with pytest.raises(PromptError, match="locked on frame 2"):
+        session.add_labels(labels, frame=2)
+    assert 3 not in session.store.objects
+
+
+def test_a_handle_that_has_ended_cannot_be_cancelled_any_more(session):
+    session.add_mask(square(5, 5), frame=0)
+    handle = session.propagate()
+    handle.cancel()
+    assert not handle.is_cancelled
+
+
 def _random_call(session: Session, rng: random.Random) -> None:
     objects = [o.object_id for o in session.objects]
     frame = rng.randrange(5)

@@ -54,6 +54,8 @@ class Change:
         The version of the prompt that was asked, if the model has to answer one.
     is_answered : bool
         Whether the model has answered it. What never was answered needs no replay.
+    step : int or None
+        Changes that follow each other with the same number are taken back and done again together.
     """
 
     title: str
@@ -61,6 +63,7 @@ class Change:
     edits: list[Edit] = field(default_factory=list)
     stamp: int | None = None
     is_answered: bool = False
+    step: int | None = None
 
     @cached_property
     def start(self) -> Operation | None:
@@ -132,16 +135,13 @@ class History:
         self._undone.clear()
 
     def undo(self) -> list[Edit]:
-        """The edits that take the latest change back, in order."""
-        change = self._done.pop()
-        self._undone.append(change)
-        return [edit.reversed() for edit in reversed(change.edits)]
+        """The edits that take the latest step back, in order."""
+        changes = _take_step(self._done, self._undone)
+        return [edit.reversed() for change in changes for edit in reversed(change.edits)]
 
     def redo(self) -> list[Edit]:
-        """The edits that do the latest undone change again."""
-        change = self._undone.pop()
-        self._done.append(change)
-        return list(change.edits)
+        """The edits that do the latest undone step again."""
+        return [edit for change in _take_step(self._undone, self._done) for edit in change.edits]
 
     @property
     def done(self) -> tuple[Change, ...]:
@@ -151,3 +151,12 @@ class History:
     def change_of(self, stamp: int) -> Change | None:
         """The change that made a version of a prompt; None if it was undone, or made in an earlier session."""
         return next((change for change in reversed(self._done) if change.stamp == stamp), None)
+
+
+def _take_step(source: list[Change], target: list[Change]) -> list[Change]:
+    """Move the last change, and those of the same step before it, from one pile to the other; in the order moved."""
+    moved = [source.pop()]
+    while moved[0].step is not None and source and source[-1].step == moved[0].step:
+        moved.append(source.pop())
+    target.extend(moved)
+    return moved

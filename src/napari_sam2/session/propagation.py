@@ -123,7 +123,7 @@ class PropagationHandle:
 
     def cancel(self) -> None:
         """Stop now, also when paused; finished frames stay."""
-        if not self.is_cancelled:
+        if self.is_running and not self.is_cancelled:
             self._stop.set()
             self.on_request(self)
 

@@ -106,6 +106,7 @@ class Session:
         self.model_state = ModelState("waiting")
         self.store = SessionStore(self.geometry, self._allocate(labels))
         self.history = History()
+        self._step: int | None = None  # while one call makes several changes, which are undone together
         self.first_model = self.model
         self.first_settings = self.settings
         self.first_frames = self.frames
@@ -413,7 +414,13 @@ class Session:
         Returns
         -------
         list of int
-            The objects, ascending.
+            The objects, ascending. One ``undo`` takes all of them back.
+
+        Raises
+        ------
+        PromptError
+            If the labels are empty, of another shape or no whole numbers, the plane does not exist, or an object is
+            locked on it.
         """
         image = np.asarray(labels)
         if image.shape != self.geometry.hw or image.dtype.kind not in "iub":
@@ -424,8 +431,15 @@ class Session:
         ids = [int(i) for i in np.unique(image) if i > 0]
         if not ids:
             raise PromptError("labels without any object were given; mark at least one pixel with a number above 0")
-        for i in ids:
-            self.add_mask(image == i, frame=frame, object_id=i, block=False)
+        locked = [o.name for o in self.store.objects.values() if o.object_id in ids and (frame or 0) in o.locked]
+        if locked:
+            raise PromptError(f"{', '.join(locked)} are locked on frame {frame or 0}; unlock them there to change them")
+        self._step = len(self.history.done)
+        try:
+            for i in ids:
+                self.add_mask(image == i, frame=frame, object_id=i, block=False)
+        finally:
+            self._step = None
         return ids
 
     def set_prompt(
@@ -1077,7 +1091,7 @@ class Session:
         return self._lock
 
     def _push(self, title: str, method: str | None, arguments: dict[str, object], edits: list[Edit]) -> Change:
-        change = Change(title, None if method is None else Operation(method, arguments), edits)
+        change = Change(title, None if method is None else Operation(method, arguments), edits, step=self._step)
         self.history.push(change)
         self._apply(edits)
         return change

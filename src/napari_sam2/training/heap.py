@@ -9,9 +9,10 @@ from contextlib import contextmanager
 
 __all__ = ["heap_kept"]
 
-# glibc's numbers of mallopt(3), with what to return to: the defaults, and the largest trim threshold it finds by itself
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
-_DEFAULTS = {_TRIM_THRESHOLD: 64 * 2**20, _TOP_PAD: 128 * 1024, _MMAP_MAX: 65536}
+# glibc's numbers of mallopt(3). It adapts two thresholds to what is freed until one of these is set; what is left
+# behind is therefore the highest that it comes to by itself, which suits a process with arrays of many megabytes.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
+_AFTERWARDS = {_TRIM_THRESHOLD: 64 * 2**20, _TOP_PAD: 128 * 1024, _MMAP_THRESHOLD: 32 * 2**20, _MMAP_MAX: 65536}
 _WHILE_KEPT = {_TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 * 2**20, _MMAP_MAX: 0}
 
 
@@ -37,6 +38,6 @@ def heap_kept() -> Iterator[bool]:
             libc.mallopt(option, value)
         yield True
     finally:
-        for option, value in _DEFAULTS.items():
+        for option, value in _AFTERWARDS.items():
             libc.mallopt(option, value)
         libc.malloc_trim(0)

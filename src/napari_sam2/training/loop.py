@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, get_args, get_type_hints
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ from napari_sam2.training.steps import StepLog, clip_step, normalise, still_step
 __all__ = ["Phase", "TrainConfig", "Trainer", "load_train_config", "save_weights"]
 
 logger = logging.getLogger(__name__)
+
+OptimizerName: TypeAlias = Literal["adamw", "muon"]
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class TrainConfig:
     start_from: str | None = None
     phases: tuple[Phase, ...] = (Phase(1000),)
     seed: int = 0
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: OptimizerName = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
     warmup_steps: int = 100
@@ -153,8 +155,10 @@ def _sampler(sources: Sequence[ClipSource], phase: Phase) -> ClipSampler:
 
 def _make_optimizers(config: TrainConfig, model: SAM2, dense: DenseHead | None) -> list[torch.optim.Optimizer]:
     """One optimizer, or two: Muon for the matrices of linear layers, AdamW for all else."""
-    if config.optimizer not in get_args(get_type_hints(TrainConfig)["optimizer"]):
-        raise TrainingError(f"optimizer {config.optimizer!r} was given; allowed are adamw and muon")
+    if config.optimizer not in get_args(OptimizerName):
+        raise TrainingError(
+            f"optimizer {config.optimizer!r} was given; allowed are {' and '.join(get_args(OptimizerName))}"
+        )
     matrices: list[nn.Parameter] = []
     if config.optimizer == "muon":
         if not hasattr(torch.optim, "Muon"):
@@ -297,14 +301,14 @@ class Trainer:
                 rounds = int(rng.integers(0, phase.num_corrections + 1))
                 loss = still_step(
                     self.model, batch, weights=phase.weights, rng=rng, num_corrections=rounds, log=log,
-                    dense=self.dense if phase.weights.dense else None,
+                    dense=self.dense,
                 )  # fmt: skip
             else:
                 self._match_memory(batch)
                 loss = clip_step(
                     self.model, batch, weights=phase.weights, rng=rng,
                     correction_share=self.config.correction_share, log=log,
-                    dense=self.dense if phase.weights.dense else None,
+                    dense=self.dense,
                 )  # fmt: skip
             losses.append(self._update(loss))
             self.step += 1

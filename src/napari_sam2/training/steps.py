@@ -138,7 +138,7 @@ def _dense_term(
     dense: DenseHead | None, embedding: ImageEmbedding, labels: Tensor, weights: LossWeights, log: StepLog
 ) -> Tensor | float:
     """The weighed loss of the head that sees all objects of the images (B, ...), if there is one."""
-    if dense is None:
+    if dense is None or not weights.dense:
         return 0.0
     loss = dense_loss(dense(embedding), labels.to(embedding.embed.device))
     log.note("dense", float(loss.detach()))

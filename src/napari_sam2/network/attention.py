@@ -17,6 +17,7 @@ __all__ = ["Attention", "RotaryMemoryAttention", "RotarySelfAttention", "attend"
 _CHUNK = 256  # queries per block on a CPU: enough for matrix products to run at their full rate
 _MIN_KEYS = 1024  # below, blocks gain nothing over torch's kernel
 _TRIALS = 5  # of a small product, about a millisecond each; the fastest counts
+_CLEAR_GAIN = 2.0  # a noisy trial must not decide differently from one run to the next, for masks differ a little then
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -36,8 +37,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     -----
     Long sequences on a CPU are worked through in blocks of queries with plain matrix products: torch's
     fused kernel there reads keys and values in small tiles and reaches neither the fp32 nor the bf16 rate of
-    the matrix units. Half precision is multiplied as float32 where that is faster. Elsewhere, and while gradients are
-    recorded, torch's own kernel is used.
+    the matrix units. Half precision is multiplied as float32 where it is not clearly faster. Elsewhere, and while
+    gradients are recorded, torch's own kernel is used.
     """
     is_long = key.shape[-2] >= _MIN_KEYS
     if is_long and query.device.type == "cpu" and not torch.is_grad_enabled():
@@ -51,7 +52,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 @cache
 def _gains_speed(dtype: torch.dtype) -> bool:
-    """Whether this processor multiplies matrices of half precision faster than float32, as a short trial finds.
+    """Whether this processor multiplies matrices of half precision much faster than float32, as a short trial finds.
 
     Processors with the same instructions differ: bfloat16 runs at four times the rate of float32 on some, at half of
     it on others, and is emulated where there are none.
@@ -65,7 +66,7 @@ def _gains_speed(dtype: torch.dtype) -> bool:
             left @ right
             trials.append(time.perf_counter() - begin)
         seconds[each] = min(trials)
-    return seconds[dtype] < seconds[torch.float32]
+    return _CLEAR_GAIN * seconds[dtype] < seconds[torch.float32]
 
 
 def _attend_blockwise(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from clips import mask_iou
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
@@ -70,12 +71,9 @@ def calibrate(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> Cali
         for k in np.unique(place).tolist()
     ]
     error = sum(b.count * abs(b.predicted - b.true) for b in bins) / len(predicted)
-    rank = float(spearmanr(predicted, true).statistic) if len(predicted) > 2 else float("nan")
+    has_ranks = len(predicted) > 2 and np.ptp(predicted) > 0 and np.ptp(true) > 0
+    rank = float(spearmanr(predicted, true).statistic) if has_ranks else float("nan")
     return Calibration(len(predicted), error, float(predicted.mean() - true.mean()), rank, tuple(bins))
-
-
-def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    return float((a & b).sum() / max((a | b).sum(), 1))
 
 
 def _objects(labels: NDArray[np.integer], limit: int, trusted: frozenset[int] | None) -> list[int]:
@@ -98,7 +96,7 @@ def still_pairs(model: SAM2, stack: LabelledStack, limit: int) -> Iterator[tuple
         ):
             found = predictor.predict(prompt, multimask_output=kind == "click")
             best = int(np.argmax(found.scores))
-            yield kind, float(found.scores[best]), _iou(found.masks[best], truth)
+            yield kind, float(found.scores[best]), mask_iou(found.masks[best], truth)
 
 
 def tracked_pairs(model: SAM2, stack: LabelledStack, limit: int) -> Iterator[tuple[str, float, float]]:
@@ -119,7 +117,7 @@ def tracked_pairs(model: SAM2, stack: LabelledStack, limit: int) -> Iterator[tup
             for row, object_id in enumerate(result.object_ids):
                 truth = labels[result.frame] == object_id
                 if truth.any() and result.masks[row].any():
-                    pairs.append(("tracked", float(result.iou_scores[row]), _iou(result.masks[row], truth)))
+                    pairs.append(("tracked", float(result.iou_scores[row]), mask_iou(result.masks[row], truth)))
     yield from pairs
 
 

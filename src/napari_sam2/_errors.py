@@ -1,4 +1,4 @@
-"""The errors this package raises on purpose: one base class, each also the builtin a caller would expect."""
+"""The errors this package raises on purpose: one base class, each also the builtin a caller would expect. A warning."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ __all__ = [
     "FrameError",
     "NapariSAM2Error",
     "OutputError",
+    "PlanesLeftOutWarning",
     "PromptError",
     "TrainingError",
 ]
@@ -36,6 +37,10 @@ class FrameError(NapariSAM2Error, ValueError):
 
 class OutputError(NapariSAM2Error, OSError):
     """A result could not be written; nothing half-written is left under the final name."""
+
+
+class PlanesLeftOutWarning(UserWarning):
+    """Of an image with time points and planes only some are read, as nothing was said about which."""
 
 
 class PromptError(NapariSAM2Error, ValueError):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 import typer
 
-from napari_sam2._errors import PromptError
+from napari_sam2._errors import PlanesLeftOutWarning, PromptError
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._objects import (
     BorderOption,
@@ -119,7 +119,7 @@ def auto(
         )
     num_times = _num_times(frames) if axis is None and not fix else 1
     for warning in said:
-        if num_times == 1 or "is read (give fixed=" not in str(warning.message):
+        if num_times == 1 or not issubclass(warning.category, PlanesLeftOutWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     smallest, largest = (parse_area(f"--{name}-area", a, frames) for name, a in (("min", min_area), ("max", max_area)))
     if table is not None and len(frames) == 1:
@@ -154,6 +154,7 @@ def auto(
             if len(frames) == 1:
                 is_complete = _picture(frames, writer, finder, shapes, (tile, overlap), stop, bar)
             elif num_times > 1:
+                from napari_sam2.inference.timelapse import open_time_points
 
                 def at_time(time: int) -> Frames:
                     return open_input(
@@ -161,7 +162,7 @@ def auto(
                         contrast=contrast, gamma=gamma,
                     )  # fmt: skip
 
-                open_at = _one_contrast(frames, num_times, at_time) if contrast == "auto" else frames.at_time
+                open_at = open_time_points(frames, at_time if contrast == "auto" else None)
                 is_complete = _volumes(frames, open_at, writer, num_times, finder, shapes, search, stop, bar, table)
             else:
                 is_complete = _stack(frames, writer, finder, shapes, search, stop, bar, table)
@@ -246,13 +247,6 @@ def _picture(
         writer.write(0, labels)
     typer.echo(_how_many(int(labels.max())))
     return not stop.is_set()
-
-
-def _one_contrast(frames: Frames, num_times: int, at_time: Callable[[int], Frames]) -> Callable[[int], Frames]:
-    """Opens time points that share the widest contrast of the first, the middle and the last one."""
-    seen = np.array([at_time(time).contrast_limits for time in sorted({0, num_times // 2, num_times - 1})])
-    limits = [(float(low), float(high)) for low, high in zip(seen[..., 0].min(0), seen[..., 1].max(0), strict=True)]
-    return lambda time: frames.at_time(time, limits)
 
 
 def _volumes(

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy import ndimage
 from torch import Tensor
 
+from napari_sam2.inference.masks import keep_pieces
 from napari_sam2.network.features import FrameSegmentation
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ def keep_connected(
         touching = set() if near is None else _continuing(pieces, near)
         if len(touching) == count:
             continue
-        elsewhere = torch.from_numpy(mask & ~np.isin(pieces, list(touching))).to(logits.device)
-        logits[row, 0] = torch.where(elsewhere, logits[row, 0].clamp(max=_ELSEWHERE), logits[row, 0])
+        logits[row, 0] = keep_pieces(logits[row, 0], pieces, touching, _ELSEWHERE)
         if not touching:
             scores[row] = scores[row].clamp(max=_GONE)
             pointers[row] = no_pointer[0].to(pointers.dtype)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from napari_sam2._types import Prompt
 from napari_sam2.inference.following import extent_in_image
+from napari_sam2.inference.masks import keep_pieces
 from napari_sam2.inference.transforms import TARGET_EXTENT, View, choose_view, resample_logits, view_for_extent
 
 __all__ = ["Look", "look_around", "needs_looking"]
@@ -104,8 +105,7 @@ def _clicked_pieces(look: Look, prompt: Prompt) -> Look:
         if not kept:
             nearest = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
             kept = set(pieces[nearest[0][y, x], nearest[1][y, x]].tolist())
-        elsewhere = torch.from_numpy(mask & ~np.isin(pieces, list(kept))).to(logits.device)
-        logits[0, row] = torch.where(elsewhere, logits[0, row].clamp(max=_ELSEWHERE), logits[0, row])
+        logits[0, row] = keep_pieces(logits[0, row], pieces, kept, _ELSEWHERE)
     return look._replace(logits=logits)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from napari_sam2._errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,6 +26,7 @@ __all__ = [
     "encode_rle",
     "fill_holes",
     "fill_holes_in_scores",
+    "keep_pieces",
     "mask_to_box",
     "postprocess_masks",
     "remove_small_regions",
@@ -143,6 +144,24 @@ def fill_holes(
     """
     value = threshold + _CLEAR_MARGIN if fill_value is None else fill_value
     return _replace_small(masks, max_area, threshold, of_object=False, value=value)
+
+
+def keep_pieces(logits: Tensor, pieces: NDArray[np.int32], kept: Collection[int], limit: float) -> Tensor:
+    """Logits (h, w) in which the pieces of the mask that are not kept are pushed below zero.
+
+    Parameters
+    ----------
+    logits : Tensor
+        (h, w).
+    pieces : numpy.ndarray
+        (h, w) number of the piece each pixel of the mask belongs to, 0 outside.
+    kept : collection of int
+        The pieces that stay.
+    limit : float
+        Highest logit of a pixel of the others, below 0.
+    """
+    elsewhere = torch.from_numpy((pieces > 0) & ~np.isin(pieces, list(kept))).to(logits.device)
+    return torch.where(elsewhere, logits.clamp(max=limit), logits)
 
 
 def remove_small_regions(

@@ -68,26 +68,29 @@ def read_proposals(path: Path) -> tuple[Proposals, dict[str, str]]:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
-        about = json.loads(str(arrays["about"]))
-        if about["format"] != _FORMAT:
-            arrays.clear()  # of another program: what follows finds nothing
-        ends = np.cumsum(arrays["num_runs"])[:-1]
-        runs = tuple(np.split(arrays["runs"], ends)) if len(arrays["num_runs"]) else ()
-        height, width = (int(n) for n in arrays["hw"])
-        proposals = Proposals(
-            hw=(height, width),
-            crops=tuple(Crop((x0, y0, x1, y1), layer) for x0, y0, x1, y1, layer in arrays["crops"].tolist()),
-            runs=runs,
-            boxes_xyxy=arrays["boxes_xyxy"],
-            predicted_iou=arrays["predicted_iou"],
-            stability=arrays["stability"],
-            points_xy=arrays["points_xy"],
-            crop_index=arrays["crop_index"],
-        )
+            return _unpack({name: file[name] for name in file.files})
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or "it is damaged, or something else"
         raise FrameError(
             f"the candidates in {path} cannot be read ({reason}); search again into another file"
         ) from error
+
+
+def _unpack(arrays: dict[str, NDArray[Any]]) -> tuple[Proposals, dict[str, str]]:
+    """The content of a file; KeyError, ValueError or TypeError where it is something else."""
+    about = json.loads(str(arrays["about"]))
+    if about["format"] != _FORMAT:
+        raise ValueError(about["format"])
+    ends = np.cumsum(arrays["num_runs"])[:-1]
+    height, width = (int(n) for n in arrays["hw"])
+    proposals = Proposals(
+        hw=(height, width),
+        crops=tuple(Crop((x0, y0, x1, y1), layer) for x0, y0, x1, y1, layer in arrays["crops"].tolist()),
+        runs=tuple(np.split(arrays["runs"], ends)) if len(arrays["num_runs"]) else (),
+        boxes_xyxy=arrays["boxes_xyxy"],
+        predicted_iou=arrays["predicted_iou"],
+        stability=arrays["stability"],
+        points_xy=arrays["points_xy"],
+        crop_index=arrays["crop_index"],
+    )
     return proposals, {str(key): str(value) for key, value in about["origin"].items()}

@@ -31,6 +31,7 @@ __all__ = [
     "TimelapseReport",
     "VolumeTrack",
     "link_volumes",
+    "open_time_points",
     "segment_time_points",
     "segment_timelapse_volumes",
 ]
@@ -359,27 +360,41 @@ def _time_points(
     if axes is not None and not {"T", "Z"} <= set(axes.upper()):
         raise FrameError(f"axes {axes!r} were given; volumes over time need T and Z, such as TZYX or TZCYX")
 
-    def open_at(time: int, rule: Contrast) -> Frames:
+    def open_at(time: int) -> Frames:
         return open_frames(
             volumes,
             axes=axes,
             frame_axis="Z",
             fixed={"T": time},
             channels=channels,
-            contrast=rule,
+            contrast=contrast,
             gamma=gamma,
             level=level,
         )
 
-    first = open_at(0, contrast)
+    first = open_at(0)
     num_times = first.source_shape[first.axes.index("T")]
-    limits = np.array(first.contrast_limits)
-    if contrast == "auto":
-        for time in {num_times // 2, num_times - 1} - {0}:
-            others = np.array(open_at(time, "auto").contrast_limits)
-            limits = np.stack((np.minimum(limits, others)[:, 0], np.maximum(limits, others)[:, 1]), axis=1)
-    rule = [(float(low), float(high)) for low, high in limits]
-    return (num_times, *first.shape), lambda time: open_at(time, rule)
+    return (num_times, *first.shape), open_time_points(first, open_at if contrast == "auto" else None)
+
+
+def open_time_points(first: Frames, open_at: Callable[[int], Frames] | None = None) -> Callable[[int], Frames]:
+    """A function that opens one time point of volumes, all shown with one contrast rule.
+
+    Parameters
+    ----------
+    first : Frames
+        The first time point, along Z.
+    open_at : callable, optional
+        Opens a time point with a contrast of its own; the widest contrast of the first, the middle and the last one is
+        that of all. Default: that of ``first``.
+    """
+    if open_at is None:
+        return first.at_time
+    num_times = first.source_shape[first.axes.index("T")]
+    others = [open_at(time) for time in sorted({num_times // 2, num_times - 1} - {0})]
+    seen = np.array([frames.contrast_limits for frames in (first, *others)])  # (N, C, 2)
+    limits = [(float(low), float(high)) for low, high in zip(seen[..., 0].min(0), seen[..., 1].max(0), strict=True)]
+    return lambda time: first.at_time(time, limits)
 
 
 def _prefixed(on_progress: StageProgress, prefix: str) -> StageProgress:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from napari_sam2._errors import FrameError
+from napari_sam2._errors import FrameError, PlanesLeftOutWarning
 
 __all__ = ["FrameAxis", "Selection", "guess_axes", "name_unnamed", "parse_axes", "select"]
 
@@ -192,6 +192,7 @@ def select(
             warnings.warn(
                 f"the image has several {'time points' if axis == 'T' else 'planes'} and {chosen} as its frame axis; "
                 f"{axis}=0 is read (give fixed={{'{axis}': index}} or frame_axis='{axis}' to choose)",
+                PlanesLeftOutWarning,
                 stacklevel=3,
             )
     num_channels = shape[axes.index("C")] if "C" in axes else 1

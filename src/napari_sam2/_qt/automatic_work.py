@@ -221,7 +221,7 @@ class Searcher:
             on_progress=lambda *said: context.report(said),
             should_stop=context.should_stop,
         )
-        return Tracked(clip, labels, _describe(report), "everything")
+        return Tracked(clip, labels, _describe(report, not_found=len(report.not_found)), "everything")
 
     def search_volumes(
         self, name: str, planes: ArrayPlanes, every: int, filters: Filters, context: TaskContext
@@ -244,7 +244,7 @@ class Searcher:
             on_progress=lambda *said: context.report(said),
             should_stop=context.should_stop,
         )
-        return Tracked(range(geometry.num_planes), labels, _describe_links(report), "everything")
+        return Tracked(range(geometry.num_planes), labels, _describe(report, "last time point"), "everything")
 
     def track(
         self,
@@ -267,28 +267,16 @@ class Searcher:
             on_progress=lambda *said: context.report(said),
             should_stop=context.should_stop,
         )
-        return Tracked(clip, labels, _describe(report), "tracked")
+        return Tracked(clip, labels, _describe(report, not_found=len(report.not_found)), "tracked")
 
 
-def _describe(report: TrackingReport) -> str:
-    parts = [f"{len(report.tracks)} objects"]
-    if report.lost:
-        parts.append(f"{len(report.lost)} end before the last frame")
-    if report.appeared:
-        parts.append(f"{len(report.appeared)} begin after the first")
-    if report.not_found:
-        parts.append(f"{len(report.not_found)} were found on no other frame")
-    if not report.is_complete:
-        parts.append("stopped early: the frames finished so far are shown")
-    return "; ".join(parts)
-
-
-def _describe_links(report: TimelapseReport) -> str:
-    parts = [f"{len(report.tracks)} objects"]
-    if report.lost:
-        parts.append(f"{len(report.lost)} end before the last time point")
-    if report.appeared:
-        parts.append(f"{len(report.appeared)} begin after the first")
+def _describe(report: TrackingReport | TimelapseReport, last: str = "last frame", not_found: int = 0) -> str:
+    counted = (
+        (len(report.lost), f"end before the {last}"),
+        (len(report.appeared), "begin after the first"),
+        (not_found, "were found on no other frame"),
+    )
+    parts = [f"{len(report.tracks)} objects", *(f"{count} {what}" for count, what in counted if count)]
     if not report.is_complete:
         parts.append("stopped early: what is finished so far is shown")
     return "; ".join(parts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import weakref
@@ -174,8 +173,9 @@ def _run(work: Callable[[TaskContext], Any], context: TaskContext) -> None:
 def leave_a_core_to_the_window() -> None:
     """Called at the start of work: torch computes with one core less than there are. Imports torch."""
     from napari_sam2.session.preloading import preload_torch
+    from napari_sam2.session.settings import threads_beside_a_window
 
     preload_torch()
     import torch
 
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
+    torch.set_num_threads(threads_beside_a_window())

@@ -17,7 +17,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-__all__ = ["button", "column", "combo", "line", "named", "row", "show_error", "show_item"]
+__all__ = ["button", "column", "combo", "line", "named", "row", "show_error", "show_item", "shrinking_combo"]
+
+_SHRUNK = 85  # pixels: six letters and the arrow
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
 
@@ -44,6 +46,15 @@ def combo(name: str, tip: str) -> QComboBox:
     made.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     made.setMinimumContentsLength(6)
     made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return made
+
+
+def shrinking_combo(name: str, tip: str) -> QComboBox:
+    """A combo box in a row of others: it takes what they leave it, and asks for little."""
+    made = combo(name, tip)
+    made.setMinimumContentsLength(0)
+    made.setMinimumWidth(_SHRUNK)
+    made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     return made
 
 

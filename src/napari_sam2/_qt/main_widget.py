@@ -25,7 +25,7 @@ from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.advanced_section import AdvancedSection
 from napari_sam2._qt.dispatch import QtDelivery
 from napari_sam2._qt.keys import KeyBindings
-from napari_sam2._qt.layout import combo
+from napari_sam2._qt.layout import shrinking_combo
 from napari_sam2._qt.model_section import ModelSection
 from napari_sam2._qt.objects_section import ObjectsSection
 from napari_sam2._qt.propagate_section import PropagateSection
@@ -47,9 +47,6 @@ __all__ = ["SAM2Widget"]
 
 _NO_IMAGE = "Open an image, or File > Open Sample > SAM 2. The next click on it then segments."
 _LAYER_KEYS = ("Control-Z", "Control-Shift-Z")
-
-
-_CHOICE_WIDTH = 85  # pixels at least, of the image and axis boxes
 
 
 class SAM2Widget(QWidget):
@@ -153,16 +150,14 @@ class SAM2Widget(QWidget):
     def _image_row(self) -> QVBoxLayout:
         column = QVBoxLayout()
         row = QHBoxLayout()
-        self.image_choice = combo("image_choice", "The image to segment; prompts and labels get layers of their own")
+        self.image_choice = shrinking_combo(
+            "image_choice", "The image to segment; prompts and labels get layers of their own"
+        )
         self.image_choice.activated.connect(self._on_image_chosen)
-        self.axis_choice = combo(
+        self.axis_choice = shrinking_combo(
             "axis_choice", "The axis that objects are followed along; others stay where the sliders are"
         )
         self.axis_choice.activated.connect(self._on_axis_chosen)
-        for box in (self.image_choice, self.axis_choice):  # they share what the dock leaves them, and ask for little
-            box.setMinimumContentsLength(0)
-            box.setMinimumWidth(_CHOICE_WIDTH)
-            box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         row.addWidget(QLabel("Image"))
         row.addWidget(self.image_choice, 1)
         row.addWidget(self.axis_choice, 1)

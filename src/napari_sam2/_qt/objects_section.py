@@ -10,13 +10,11 @@ from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QButtonGroup,
-    QComboBox,
     QGridLayout,
     QHBoxLayout,
     QHeaderView,
     QLabel,
     QPushButton,
-    QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -24,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam2._errors import NapariSAM2Error
+from napari_sam2._qt.layout import shrinking_combo
 from napari_sam2._viewer.labels_layer import object_colour
 
 if TYPE_CHECKING:
@@ -139,10 +138,9 @@ class ObjectsSection(QWidget):
 
     def _make_label_row(self) -> QWidget:
         """Labels that are there already, as prompts."""
-        self.labels_choice = QComboBox()
-        self.labels_choice.setObjectName("labels_choice")
-        self.labels_choice.setToolTip("Labels to start objects from, such as those of Cellpose; their numbers are kept")
-        self.labels_choice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.labels_choice = shrinking_combo(
+            "labels_choice", "Labels to start objects from, such as those of Cellpose; their numbers are kept"
+        )
         self.this_label_button = _button(
             "this label", "Start an object from the layer's selected label, as it is on this frame"
         )

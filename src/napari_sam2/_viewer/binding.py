@@ -106,7 +106,6 @@ class ViewerBinding:
             self.session.labels,
             name=f"{image.name} objects",
             opacity=0.8,
-            metadata={"napari-sam2": "objects"},
             **placement,
         )
         features = {"object_id": np.zeros(0, int), "kind": np.zeros(0, object)}

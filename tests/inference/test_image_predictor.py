@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from factories import make_model, make_movie
 from napari_sam2._errors import FrameError, PromptError
@@ -217,3 +218,11 @@ def test_a_click_looks_through_several_windows_and_then_closer(native_model):
     predictor.predict(Prompt([(30, 24)]))
     assert 3 <= cache.misses <= 4
     assert predictor._last_views[0].is_native
+
+
+def test_close_looks_show_masks_in_one_piece(native_model):
+    points = np.array([(15, 20), (50, 30)], np.float32)
+    boxes = np.array([(5, 10, 25, 30), (44, 24, 56, 36)], np.float32)
+    looks = make_predictor(native_model).look_closely(points, boxes)
+    assert [look.logits.shape for look in looks] == [(1, 3, 16, 16)] * 2
+    assert all(ndimage.label(mask)[1] <= 1 for look in looks for mask in look.logits[0].numpy() > 0)

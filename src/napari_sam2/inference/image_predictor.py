@@ -16,7 +16,7 @@ from napari_sam2.checkpoints import ensure_model
 from napari_sam2.inference.crops import WindowLattice
 from napari_sam2.inference.embedding_cache import EmbeddingCache
 from napari_sam2.inference.frames import image_to_rgb
-from napari_sam2.inference.looking import Look, look_around, needs_looking
+from napari_sam2.inference.looking import Look, clicked_pieces, look_around, needs_looking
 from napari_sam2.inference.masks import clean_low_resolution
 from napari_sam2.inference.transforms import (
     View,
@@ -287,14 +287,15 @@ class SAM2ImagePredictor:
         Returns
         -------
         list of Look
-            One per click: window, logits (1, 3, h, w) and scores (1, 3). A model without a native window sees the
-            whole image each time.
+            One per click: window, logits (1, 3, h, w) of masks in one piece around it, and scores (1, 3). A model
+            without a native window sees the whole image each time.
         """
         hw, window = self.image_hw, self.model.config.native_window
         prompts = [Prompt(points=point[None]) for point in points_xy]
         views = [choose_view(Prompt(box=box), hw, window) for box in boxes_xyxy]
         with torch.inference_mode():
-            return self._look(prompts, views, [None] * len(prompts), multimask=True)
+            looks = self._look(prompts, views, [None] * len(prompts), multimask=True)
+        return [clicked_pieces(look, prompt) for look, prompt in zip(looks, prompts, strict=True)]
 
     def _points_by_view(self, points_xy: NDArray[np.float32], window: int | None) -> dict[View, list[int]]:
         """Indices of the points that are answered in each view."""

@@ -15,7 +15,7 @@ from napari_sam2.inference.following import extent_in_image
 from napari_sam2.inference.masks import keep_pieces
 from napari_sam2.inference.transforms import TARGET_EXTENT, View, choose_view, resample_logits, view_for_extent
 
-__all__ = ["Look", "look_around", "needs_looking"]
+__all__ = ["Look", "clicked_pieces", "look_around", "needs_looking"]
 
 # Measured on training images of four kinds (nuclei, electron microscopy, two phase-contrast movies), as the mean IoU of
 # the mask that is chosen at the first look: windows of 0.75, 1, 1.5 and 2 native sides and the predicted IoU alone
@@ -70,13 +70,13 @@ def look_around(
     seen in the window next in size too.
     """
     views = dict.fromkeys(choose_view(prompt, hw, round(share * native_window)) for share in _WINDOWS)
-    looks = [_clicked_pieces(look, prompt) for look in decode(list(views))]
+    looks = [clicked_pieces(look, prompt) for look in decode(list(views))]
     number, best = _choose(looks, hw)
     first = looks[number]
     view = _closer(first.logits[0, best], first.view, prompt, hw)
     if view == first.view:
         return first
-    second = _clicked_pieces(decode([view])[0], prompt)
+    second = clicked_pieces(decode([view])[0], prompt)
     shown = resample_logits(first.logits[:, best : best + 1], first.view, view)
     chosen = int(second.scores[0].argmax())
     blended = second.logits.clone()
@@ -84,7 +84,7 @@ def look_around(
     return Look(view, blended, second.scores)
 
 
-def _clicked_pieces(look: Look, prompt: Prompt) -> Look:
+def clicked_pieces(look: Look, prompt: Prompt) -> Look:
     """The look without the pieces of its masks that no click on the object lies in.
 
     A mask that no click lies in keeps the pieces that are nearest to them.

@@ -28,6 +28,28 @@ def test_closing_the_dock_ends_the_widget(make_napari_viewer, qtbot):
     widget.deleteLater()
 
 
+def test_closing_the_viewer_while_it_tracks_ends_threads_and_keeps_what_was_said(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(make_movie(60), name="cells")
+    widget = SAM2Widget(viewer)
+    viewer.window.add_dock_widget(widget, name="SAM 2")
+    qtbot.waitUntil(lambda: widget.binding is not None)
+    binding = widget.binding
+    binding.points.add([[5, 20, 25]])
+    qtbot.waitUntil(lambda: (1, 5) in binding.session.store.masks, timeout=60_000)
+    place = binding.session.autosave_path
+    widget.propagation.propagate("both")
+
+    viewer.close()
+
+    qtbot.waitUntil(lambda: widget.binding is None)
+    qtbot.waitUntil(lambda: not [t for t in threading.enumerate() if t.name.startswith("napari-sam2")], timeout=60_000)
+    assert place is not None
+    assert place.exists()
+    place.unlink()
+    widget.deleteLater()
+
+
 def test_image_and_axis_can_both_be_read_in_a_narrow_dock(make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=False)
     viewer.add_image(make_movie(), name="cells")

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info, show_warning
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import (
     QApplication,
     QFrame,
     QHBoxLayout,
     QLabel,
+    QMainWindow,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -69,6 +70,8 @@ class SAM2Widget(QWidget):
         self._layer_keys = KeyBindings(self)
         self._is_closed = False
         self._has_preferences = False
+        self._main_window: QMainWindow | None = None
+        self._is_window_closing = False
         self._build()
         self._keys.bind(viewer)
         events = viewer.layers.events
@@ -197,6 +200,7 @@ class SAM2Widget(QWidget):
         """The active image, or the only one, is made ready by itself."""
         if self.binding is not None or self._is_closed:
             return
+        self._watch_window()
         if not self._has_preferences:
             self._apply_preferences()
         images = self._images()
@@ -449,6 +453,8 @@ class SAM2Widget(QWidget):
         if self._is_closed:
             return
         self._is_closed = True
+        if self._main_window is not None:
+            self._main_window.removeEventFilter(self)
         for event, slot in self._viewer_connections:
             with contextlib.suppress(ValueError, RuntimeError):
                 event.disconnect(slot)
@@ -463,6 +469,23 @@ class SAM2Widget(QWidget):
         """Qt calls this when the widget is closed."""
         self.shut_down()
         super().closeEvent(event)
+
+    def _watch_window(self) -> None:
+        """Closing a viewer, napari closes its window and tells the widgets in it nothing."""
+        above = self.parentWidget()
+        while above is not None and not isinstance(above, QMainWindow):
+            above = above.parentWidget()
+        if above is not None and above is not self._main_window:
+            above.installEventFilter(self)
+            self._main_window = above
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 Qt's name
+        """End once the window hides itself to close: it may still be asked not to, and is destroyed afterwards."""
+        if event is not None and event.type() == QEvent.Type.Close:
+            self._is_window_closing = True
+        elif event is not None and event.type() == QEvent.Type.Hide and self._is_window_closing:
+            self.shut_down()
+        return super().eventFilter(watched, event)
 
     def changeEvent(self, event: Any) -> None:  # noqa: N802 Qt's name
         """Closing its dock, napari takes the widget out and does not close it."""

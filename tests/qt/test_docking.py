@@ -47,7 +47,6 @@ def test_closing_the_viewer_while_it_tracks_ends_threads_and_keeps_what_was_said
     assert place is not None
     assert place.exists()
     place.unlink()
-    widget.deleteLater()
 
 
 def test_image_and_axis_can_both_be_read_in_a_narrow_dock(make_napari_viewer, qtbot):

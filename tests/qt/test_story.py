@@ -249,22 +249,22 @@ def test_labels_of_another_layer_start_objects_by_button(open_widget, qtbot):
     viewer, widget = open_widget()
     section = widget.objects
     widget.binding.go_to(0)
-    assert section.label_row.isHidden()
+    assert section.from_row.isHidden()
     drawn = np.zeros((8, 48, 64), np.uint8)
     drawn[0, 10:20, 10:20], drawn[0, 30:40, 40:50] = 3, 5
     layer = viewer.add_labels(drawn, name="cellpose")
-    assert not section.label_row.isHidden()
+    assert not section.from_row.isHidden()
     layer.name = "from cellpose"
-    assert section.labels_choice.currentText() == "from cellpose"
+    assert section.layer_choice.currentText() == "from cellpose"
     layer.selected_label = 5
     section.this_label_button.click()
     assert [o.object_id for o in widget.binding.session.objects] == [5]
-    section.all_labels_button.click()
+    section.all_button.click()
     np.testing.assert_array_equal(widget.binding.session.labels[0], drawn[0])
     viewer.layers["cells"].name = "renamed"
     assert widget.image_choice.currentText() == "renamed"
     viewer.layers.remove(layer)
-    assert section.label_row.isHidden()
+    assert section.from_row.isHidden()
 
 
 def test_every_key_stands_on_a_button(open_widget):

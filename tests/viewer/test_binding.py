@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import zarr
 from napari.components import ViewerModel
+from napari_builtins.io import csv_to_layer_data, napari_write_points
 
 from factories import make_model, make_movie
 from napari_sam2 import Prompt, PromptError
@@ -268,12 +269,12 @@ def test_a_point_outside_that_stays_is_told_once_and_not_with_every_later_click(
     assert len(session.prompt(1, 3).points) == 2
 
 
-def test_objects_start_from_other_labels_of_the_frame_that_is_shown(opened):
+def test_objects_start_from_other_layers_of_the_frame_that_is_shown(opened):
     viewer, session, binding = opened()
     drawn = np.zeros((8, 48, 64), np.uint16)
     drawn[2, 10:20, 10:20], drawn[2, 30:40, 40:50] = 7, 300
     cellpose = viewer.add_labels(drawn, name="cellpose")
-    assert binding.other_labels() == [cellpose]
+    assert binding.other_layers() == [cellpose]
     binding.go_to(0)
     with pytest.raises(PromptError, match="no label on the frame shown"):
         binding.start_from(cellpose)
@@ -285,6 +286,45 @@ def test_objects_start_from_other_labels_of_the_frame_that_is_shown(opened):
     assert np.array_equal(session.labels[2], drawn[2])
     with pytest.raises(PromptError, match=r"no label 5 on this frame; it has \[7, 300\]"):
         binding.start_from(cellpose, label=5)
+
+
+def test_objects_start_from_points_of_a_file_and_are_undone_together(opened, tmp_path):
+    viewer, session, binding = opened()
+    rows = np.array([[0, 20, 15], [3, 30, 50], [3, 21, 22]], float)
+    napari_write_points(str(tmp_path / "clicks.csv"), rows, {})
+    data, options, _ = csv_to_layer_data(str(tmp_path / "clicks.csv"))
+    foreign = viewer.add_points(data, **options)
+    assert foreign in binding.other_layers()
+    assert binding.start_from(foreign) == [1, 2, 3]
+    session.wait_for_answers()
+    assert [session.prompt(i, int(rows[i - 1, 0])).points.tolist() for i in (1, 2, 3)] == [
+        [[15.0, 20.0]], [[50.0, 30.0]], [[22.0, 21.0]]
+    ]  # fmt: skip
+    assert session.undo()
+    assert not session.objects
+
+
+def test_features_of_a_foreign_layer_say_which_object_and_which_kind(opened):
+    viewer, session, binding = opened()
+    features = {"object_id": [5, 5, 8], "kind": ["positive", "negative", "positive"]}
+    points = viewer.add_points([[2, 20, 15], [2, 40, 40], [2, 30, 50]], features=features)
+    assert binding.start_from(points) == [5, 8]
+    assert session.prompt(5, 2).labels.tolist() == [1, 0]
+    shapes = viewer.add_shapes([np.array([[1, 5, 5], [1, 5, 25], [1, 20, 25], [1, 20, 5]])], shape_type="rectangle")
+    (number,) = binding.start_from(shapes)
+    assert number == 9
+    assert session.prompt(9, 1).box.tolist() == [5.0, 5.0, 25.0, 20.0]
+
+
+def test_foreign_points_outside_the_image_or_of_other_axes_change_nothing(opened):
+    viewer, session, binding = opened()
+    outside = viewer.add_points([[0, 20, 15], [0, 500, 15]], name="outside")
+    flat = viewer.add_points([[20, 15]], name="flat")
+    empty = viewer.add_points(np.zeros((0, 3)), ndim=3, name="empty")
+    for layer, words in ((outside, "500"), (flat, "2 axes"), (empty, "is empty")):
+        with pytest.raises(PromptError, match=words):
+            binding.start_from(layer)
+    assert not session.objects
 
 
 def test_layers_are_coloured_anew_only_when_their_colours_change(opened):

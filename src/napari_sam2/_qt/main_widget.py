@@ -176,7 +176,7 @@ class SAM2Widget(QWidget):
 
     def _on_layers(self, _event: Any = None) -> None:
         self._fill_images()
-        self.objects.show_labels()
+        self.objects.show_layers()
         binding = self.binding
         self.show_layers_button.setVisible(
             binding is not None and any(layer not in self.viewer.layers for layer in binding.layers)
@@ -186,7 +186,7 @@ class SAM2Widget(QWidget):
 
     def _on_renamed(self, _event: Any = None) -> None:
         self._fill_images()
-        self.objects.show_labels()
+        self.objects.show_layers()
 
     def _fill_images(self) -> None:
         names = [layer.name for layer in self._images()]
@@ -455,6 +455,7 @@ class SAM2Widget(QWidget):
         self._is_closed = True
         if self._main_window is not None:
             self._main_window.removeEventFilter(self)
+            self._main_window = None
         for event, slot in self._viewer_connections:
             with contextlib.suppress(ValueError, RuntimeError):
                 event.disconnect(slot)

@@ -69,8 +69,8 @@ class ObjectsSection(QWidget):
         layout.addLayout(self._make_polarity())
         layout.addLayout(self._make_tools())
         layout.addLayout(self._make_object_buttons())
-        self.label_row = self._make_label_row()
-        layout.addWidget(self.label_row)
+        self.from_row = self._make_from_row()
+        layout.addWidget(self.from_row)
         self.table: Any = self._make_table()
         layout.addWidget(self.table)
         self.candidate_label = QLabel("")
@@ -136,26 +136,26 @@ class ObjectsSection(QWidget):
             grid.addWidget(button, place // 2, place % 2)
         return grid
 
-    def _make_label_row(self) -> QWidget:
-        """Labels that are there already, as prompts."""
-        self.labels_choice = shrinking_combo(
-            "labels_choice", "Labels to start objects from, such as those of Cellpose; their numbers are kept"
+    def _make_from_row(self) -> QWidget:
+        """What other layers hold already, as prompts."""
+        self.layer_choice = shrinking_combo(
+            "layer_choice",
+            "Labels, points or shapes to start objects from, such as those of Cellpose or of a file; numbers are kept",
         )
         self.this_label_button = _button(
             "this label", "Start an object from the layer's selected label, as it is on this frame"
         )
-        self.all_labels_button = _button("all", "Start an object from each of the layer's labels on this frame")
-        for button, only_selected in ((self.this_label_button, True), (self.all_labels_button, False)):
-            button.clicked.connect(
-                lambda _checked=False, only=only_selected: self.start_from_labels(only_selected=only)
-            )
+        self.all_button = _button("all", "Start objects from all points or shapes, or from all labels on this frame")
+        for button, only_selected in ((self.this_label_button, True), (self.all_button, False)):
+            button.clicked.connect(lambda _checked=False, only=only_selected: self.start_from_layer(only_selected=only))
+        self.layer_choice.currentTextChanged.connect(self._on_layer_choice)
         holder = QWidget()
         row = QHBoxLayout(holder)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(QLabel("from"))
-        row.addWidget(self.labels_choice, 1)
+        row.addWidget(self.layer_choice, 1)
         row.addWidget(self.this_label_button)
-        row.addWidget(self.all_labels_button)
+        row.addWidget(self.all_button)
         holder.hide()
         return holder
 
@@ -191,7 +191,7 @@ class ObjectsSection(QWidget):
         if binding is not None:
             binding.current_changed.connect(self._on_current)
             binding.session.changed.connect(self._later)
-        self.show_labels()
+        self.show_layers()
         self.refresh()
 
     def _later(self, _delta: Any = None) -> None:
@@ -241,25 +241,31 @@ class ObjectsSection(QWidget):
         if self._binding is not None:
             self._binding.select_next(-1)
 
-    def show_labels(self) -> None:
-        """List the Labels layers that objects can be started from."""
+    def show_layers(self) -> None:
+        """List the layers that objects can be started from."""
         binding = self._binding
-        chosen = self.labels_choice.currentText()
-        names = [] if binding is None else [layer.name for layer in binding.other_labels()]
-        self.labels_choice.clear()
-        self.labels_choice.addItems(names)
+        chosen = self.layer_choice.currentText()
+        names = [] if binding is None else [layer.name for layer in binding.other_layers()]
+        self.layer_choice.clear()
+        self.layer_choice.addItems(names)
         if chosen in names:
-            self.labels_choice.setCurrentText(chosen)
-        self.label_row.setVisible(bool(names))
+            self.layer_choice.setCurrentText(chosen)
+        self.from_row.setVisible(bool(names))
 
-    def start_from_labels(self, *, only_selected: bool = False) -> None:
-        """Start objects from the chosen Labels layer, on the frame that is shown."""
-        binding = self._binding
+    def _chosen_layer(self) -> Any:
+        layers = [] if self._binding is None else self._binding.other_layers()
+        return next((layer for layer in layers if layer.name == self.layer_choice.currentText()), None)
+
+    def _on_layer_choice(self, _text: str = "") -> None:
+        self.this_label_button.setEnabled(hasattr(self._chosen_layer(), "selected_label"))
+
+    def start_from_layer(self, *, only_selected: bool = False) -> None:
+        """Start objects from the chosen layer; labels count on the frame that is shown."""
+        binding, layer = self._binding, self._chosen_layer()
         if binding is None:
             return
-        layer = next((each for each in binding.other_labels() if each.name == self.labels_choice.currentText()), None)
         if layer is None:
-            self.said.emit("there is no other labels layer; open or make one first")
+            self.said.emit("there is no other layer with labels, points or shapes; open or make one first")
             return
         try:
             ids = binding.start_from(layer, label=int(layer.selected_label) if only_selected else None)

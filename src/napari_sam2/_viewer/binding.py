@@ -15,7 +15,7 @@ from napari_sam2._types import Prompt
 from napari_sam2._viewer.image_source import describe_contrast, open_layers, placement_of
 from napari_sam2._viewer.labels_layer import label_colours, object_colour, painted_planes
 from napari_sam2._viewer.layer_frames import seed_labels
-from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers
+from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers, read_prompt_layer
 from napari_sam2.inference.prompt_changes import is_same
 from napari_sam2.session.planes import ArrayPlanes
 from napari_sam2.session.session import Session
@@ -24,7 +24,8 @@ from napari_sam2.session.store import StoreDelta
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels
+    from napari.layers import Image, Labels, Points, Shapes
+    from numpy.typing import NDArray
 
 __all__ = ["Tool", "ViewerBinding"]
 
@@ -230,19 +231,22 @@ class ViewerBinding:
         self._restyle()
         self.current_changed.emit(self._current)
 
-    def other_labels(self) -> list[Labels]:
-        """Labels layers of the viewer other than the session's own: objects can be started from them."""
-        return [layer for layer in self.viewer.layers if layer.__class__.__name__ == "Labels" and layer != self.labels]
+    def other_layers(self) -> list[Any]:
+        """Labels, Points and Shapes layers of the viewer other than the session's own: objects start from them."""
+        kinds = ("Labels", "Points", "Shapes")
+        return [layer for layer in self.viewer.layers if type(layer).__name__ in kinds and layer not in self.layers]
 
-    def start_from(self, layer: Labels, *, label: int | None = None) -> list[int]:
-        """Start objects from another Labels layer, on the plane that is shown; numbers are kept.
+    def start_from(self, layer: Labels | Points | Shapes, *, label: int | None = None) -> list[int]:
+        """Start objects from another layer, such as one that was read from a file; one ``undo`` takes all back.
 
         Parameters
         ----------
-        layer : napari.layers.Labels
-            Of the image's shape, or of one plane's.
+        layer : napari.layers.Labels, Points or Shapes
+            Labels of the image's shape, or of one plane's, count on the plane that is shown, and numbers are kept.
+            Points and shapes are in pixels of the image; rows with the same ``object_id`` in their features are one
+            object, and without that feature each row is one. ``kind`` "negative" in the features is background.
         label : int, optional
-            Only this one. Default: all on the plane.
+            Of labels only this one. Default: all on the plane.
 
         Returns
         -------
@@ -252,19 +256,29 @@ class ViewerBinding:
         Raises
         ------
         PromptError
-            If the layer has another shape, or nothing is labelled there.
+            If the layer has another shape, nothing is in it, or a row lies outside the image.
         """
-        plane = self.current_plane
-        found = seed_labels(layer, self.geometry, plane)[plane]
-        if label is not None:
-            if not (found == label).any():
-                raise PromptError(
-                    f"{layer.name} has no label {label} on this frame; it has {sorted(set(found[found > 0].tolist()))}"
-                )
-            found = np.where(found == label, found, 0)
-        ids = self.session.add_labels(found, frame=plane)
+        if type(layer).__name__ == "Labels":
+            ids = self.session.add_labels(self._labels_shown(layer, label), frame=self.current_plane)
+        else:
+            first = max((o.object_id for o in self.session.objects), default=0) + 1
+            found = read_prompt_layer(layer, self.geometry, first_id=first)
+            with self.session.as_one_step():
+                for (object_id, plane), prompt in sorted(found.items(), key=lambda item: item[0]):
+                    self.session.set_prompt(plane, prompt, object_id=object_id, block=False)
+            ids = sorted({object_id for object_id, _ in found})
         self.select(ids[0])
         return ids
+
+    def _labels_shown(self, layer: Labels, label: int | None) -> NDArray[np.int32]:
+        found = seed_labels(layer, self.geometry, self.current_plane)[self.current_plane]
+        if label is None:
+            return found
+        if not (found == label).any():
+            raise PromptError(
+                f"{layer.name} has no label {label} on this frame; it has {sorted(set(found[found > 0].tolist()))}"
+            )
+        return np.where(found == label, found, 0)
 
     def use_tool(self, tool: Tool) -> None:
         """Activate the layer and mode that a kind of prompt is drawn with."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_sam2.session.geometry import StackGeometry
 
-__all__ = ["NEGATIVE", "POSITIVE", "PromptKey", "PromptLayers"]
+__all__ = ["NEGATIVE", "POSITIVE", "PromptKey", "PromptLayers", "read_prompt_layer"]
 
 POSITIVE, NEGATIVE = "positive", "negative"
 PromptKey = tuple[int, int]  # object, plane
@@ -181,6 +181,44 @@ class PromptLayers:
             if rows:
                 layer.selected_data = rows
                 layer.remove_selected()
+
+
+def read_prompt_layer(layer: Points | Shapes, geometry: StackGeometry, *, first_id: int) -> dict[PromptKey, Prompt]:
+    """What a layer that belongs to no session says, by object and plane.
+
+    Parameters
+    ----------
+    layer : napari.layers.Points or Shapes
+        In pixels of the image. Without the feature ``object_id`` each row is an object of its own.
+    geometry : StackGeometry
+        Axes of the stack.
+    first_id : int
+        Number of the first object where rows have none.
+
+    Raises
+    ------
+    PromptError
+        If there is no row, one lies outside the image, or the axes differ.
+    """
+    from napari.layers import Points, Shapes
+
+    if not len(layer.data):
+        raise PromptError(f"{layer.name} is empty; choose a layer with points or shapes on the image")
+    if layer.ndim != geometry.ndim:
+        raise PromptError(f"{layer.name} has {layer.ndim} axes and the image {geometry.ndim}; choose one of as many")
+    features = layer.features.copy()
+    if "object_id" not in features:
+        features["object_id"] = range(first_id, first_id + len(layer.data))
+    problems: list[PromptError] = []
+    if type(layer).__name__ == "Points":
+        copied = PromptLayers(Points(layer.data, features=features), Shapes(ndim=layer.ndim), geometry)
+    else:
+        shapes = Shapes(list(layer.data), shape_type=list(layer.shape_type), features=features)
+        copied = PromptLayers(Points(ndim=layer.ndim), shapes, geometry)
+    found = copied.read(problems.append)
+    if problems:
+        raise problems[0]
+    return found
 
 
 def _features(layer: Points | Shapes) -> list[tuple[int, str]]:

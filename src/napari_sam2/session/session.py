@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, cast, get_args
 
@@ -434,13 +435,19 @@ class Session:
         locked = [o.name for o in self.store.objects.values() if o.object_id in ids and (frame or 0) in o.locked]
         if locked:
             raise PromptError(f"{', '.join(locked)} are locked on frame {frame or 0}; unlock them there to change them")
-        self._step = len(self.history.done)
-        try:
+        with self.as_one_step():
             for i in ids:
                 self.add_mask(image == i, frame=frame, object_id=i, block=False)
+        return ids
+
+    @contextmanager
+    def as_one_step(self) -> Iterator[None]:
+        """Within it, all changes are one step of ``undo``."""
+        self._step = len(self.history.done)
+        try:
+            yield
         finally:
             self._step = None
-        return ids
 
     def set_prompt(
         self,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from napari.utils.notifications import notification_manager
+
 from factories import make_movie
 from napari_sam2._qt.keys import SHORTCUTS
 from napari_sam2._qt.main_widget import SAM2Widget
@@ -39,6 +41,7 @@ def test_closing_the_viewer_while_it_tracks_ends_threads_and_keeps_what_was_said
     qtbot.waitUntil(lambda: (1, 5) in binding.session.store.masks, timeout=60_000)
     place = binding.session.autosave_path
     widget.propagation.propagate("both")
+    told = len(notification_manager.records)
 
     viewer.close()
 
@@ -47,6 +50,27 @@ def test_closing_the_viewer_while_it_tracks_ends_threads_and_keeps_what_was_said
     assert place is not None
     assert place.exists()
     place.unlink()
+    assert len(notification_manager.records) == told
+
+
+def test_layers_that_go_together_are_told_of_together(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=False)
+    viewer.add_image(make_movie(), name="cells")
+    widget = SAM2Widget(viewer)
+    qtbot.addWidget(widget)
+    qtbot.waitUntil(lambda: widget.binding is not None)
+    told = len(notification_manager.records)
+    for layer in widget.binding.layers:
+        viewer.layers.remove(layer)
+    qtbot.waitUntil(lambda: len(notification_manager.records) > told)
+    (notification,) = notification_manager.records[told:]
+    assert [line.split(" was")[0] for line in notification.message.splitlines()] == [
+        "the labels layer",
+        "cells shapes",
+        "cells points",
+    ]
+    assert not widget.show_layers_button.isHidden()
+    widget.shut_down()
 
 
 def test_image_and_axis_can_both_be_read_in_a_narrow_dock(make_napari_viewer, qtbot):

@@ -48,6 +48,7 @@ __all__ = ["SAM2Widget"]
 
 _NO_IMAGE = "Open an image, or File > Open Sample > SAM 2. The next click on it then segments."
 _LAYER_KEYS = ("Control-Z", "Control-Shift-Z")
+_TOLD_AFTER_MS = 100  # notifications wait for what else is said in the same breath
 
 
 class SAM2Widget(QWidget):
@@ -72,6 +73,7 @@ class SAM2Widget(QWidget):
         self._has_preferences = False
         self._main_window: QMainWindow | None = None
         self._is_window_closing = False
+        self._untold: list[tuple[str, bool]] = []
         self._build()
         self._keys.bind(viewer)
         events = viewer.layers.events
@@ -343,8 +345,20 @@ class SAM2Widget(QWidget):
 
     # ------------------------------------------------------------------ messages
     def _say(self, text: str, is_error: bool = False) -> None:
+        """At once in the widget; as notifications, what is said in one go is told together."""
         self.message.setText(text)
-        (show_warning if is_error else show_info)(text)
+        if not self._untold:
+            QTimer.singleShot(_TOLD_AFTER_MS, self._notify)
+        self._untold.append((text, is_error))
+
+    def _notify(self) -> None:
+        untold, self._untold = self._untold, []
+        if self._is_closed:  # closing, napari removes all layers: nobody is to hear of each
+            return
+        for is_error, tell in ((True, show_warning), (False, show_info)):
+            texts = dict.fromkeys(text for text, is_bad in untold if is_bad == is_error)
+            if texts:
+                tell("\n".join(texts))
 
     def _on_failed(self, error: Exception) -> None:
         text = str(error) if isinstance(error, NapariSAM2Error) else f"{type(error).__name__}: {error}"
@@ -365,10 +379,11 @@ class SAM2Widget(QWidget):
             self._say(str(error), True)
             return
         if self.binding is not None and not self.binding.session.store.prompts:
-            for layer in self.binding.layers:
+            empty = self.binding.layers
+            self._let_go()
+            for layer in empty:
                 if layer in self.viewer.layers:
                     self.viewer.layers.remove(layer)
-            self._let_go()
         self.start(image, session=session)
         self._say(f"opened {path}: {len(session.objects)} objects", False)
 

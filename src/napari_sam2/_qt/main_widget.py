@@ -48,7 +48,7 @@ __all__ = ["SAM2Widget"]
 
 _NO_IMAGE = "Open an image, or File > Open Sample > SAM 2. The next click on it then segments."
 _LAYER_KEYS = ("Control-Z", "Control-Shift-Z")
-_TOLD_AFTER_MS = 100  # notifications wait for what else is said in the same breath
+_TOLD_AFTER_MS = 250  # notifications wait for what else is said in the same breath
 
 
 class SAM2Widget(QWidget):
@@ -74,6 +74,10 @@ class SAM2Widget(QWidget):
         self._main_window: QMainWindow | None = None
         self._is_window_closing = False
         self._untold: list[tuple[str, bool]] = []
+        self._telling = QTimer(self)
+        self._telling.setSingleShot(True)
+        self._telling.setInterval(_TOLD_AFTER_MS)
+        self._telling.timeout.connect(self._notify)
         self._build()
         self._keys.bind(viewer)
         events = viewer.layers.events
@@ -347,14 +351,11 @@ class SAM2Widget(QWidget):
     def _say(self, text: str, is_error: bool = False) -> None:
         """At once in the widget; as notifications, what is said in one go is told together."""
         self.message.setText(text)
-        if not self._untold:
-            QTimer.singleShot(_TOLD_AFTER_MS, self._notify)
         self._untold.append((text, is_error))
+        self._telling.start()  # anew: until nothing more is said
 
     def _notify(self) -> None:
         untold, self._untold = self._untold, []
-        if self._is_closed:  # closing, napari removes all layers: nobody is to hear of each
-            return
         for is_error, tell in ((True, show_warning), (False, show_info)):
             texts = dict.fromkeys(text for text, is_bad in untold if is_bad == is_error)
             if texts:
@@ -468,6 +469,7 @@ class SAM2Widget(QWidget):
         if self._is_closed:
             return
         self._is_closed = True
+        self._telling.stop()  # closing, napari removes all layers: nobody is to hear of each
         if self._main_window is not None:
             self._main_window.removeEventFilter(self)
             self._main_window = None

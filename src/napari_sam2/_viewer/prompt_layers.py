@@ -119,7 +119,7 @@ class PromptLayers:
 
         Shapes that already give its mask stay; a mask without a shape (painted, or from a label) is not drawn.
         """
-        current = self.read().get(key)
+        current = self.read(lambda _: None).get(key)
         same_mask = (
             current is not None and prompt is not None and current.mask is not None and prompt.mask is not None
             and np.array_equal(current.mask, prompt.mask)

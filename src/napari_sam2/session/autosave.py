@@ -25,7 +25,7 @@ from napari_sam2.session.meta import describe
 if TYPE_CHECKING:
     from napari_sam2.session.history import Operation
     from napari_sam2.session.records import ObjectMask, PromptEntry, SessionObject
-    from napari_sam2.session.session import Session
+    from napari_sam2.session.session_base import SessionBase
     from napari_sam2.session.snapshot import SessionSnapshot
     from napari_sam2.session.store import StoreDelta
 
@@ -44,7 +44,7 @@ class _Unwritten:
     objects: Sequence[SessionObject] | None = None
     operations: Sequence[Operation] | None = None
 
-    def add(self, delta: StoreDelta, session: Session) -> None:
+    def add(self, delta: StoreDelta, session: SessionBase) -> None:
         for edit in delta.edits:
             if edit.table == "prompts":
                 self.prompts[edit.key] = edit.after  # type: ignore[index, assignment]
@@ -76,7 +76,7 @@ class Autosave:
         If the folder does not exist, or another session saves itself there.
     """
 
-    def __init__(self, session: Session, path: str | Path, *, retry_after: float = _RETRY) -> None:
+    def __init__(self, session: SessionBase, path: str | Path, *, retry_after: float = _RETRY) -> None:
         self.path = Path(path).expanduser()
         if not self.path.parent.is_dir():
             raise OutputError(f"the folder {self.path.parent} does not exist; make it first, or save elsewhere")

@@ -113,6 +113,18 @@ class StackGeometry:
         clip = int(np.ravel_multi_index(tuple(index[a] for a in self.fixed_axes), sizes)) if sizes else 0
         return clip * self.num_frames + index[self.frame_axis]
 
+    def check_plane(self, plane: int) -> int:
+        """A plane that the stack has.
+
+        Raises
+        ------
+        PromptError
+            If it has no such plane.
+        """
+        if not 0 <= plane < self.num_planes:
+            raise PromptError(f"frame {plane} was given; the stack has frames 0 to {self.num_planes - 1}")
+        return int(plane)
+
     def clip_range(self, plane: int) -> range:
         """The planes of the clip that a plane belongs to."""
         first = plane // self.num_frames * self.num_frames

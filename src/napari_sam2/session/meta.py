@@ -21,7 +21,7 @@ from napari_sam2.session.settings import SessionSettings
 if TYPE_CHECKING:
     from napari_sam2._types import FrameSource
     from napari_sam2.network.sam2 import SAM2
-    from napari_sam2.session.session import Session
+    from napari_sam2.session.session_base import SessionBase
 
 __all__ = ["FORMAT", "ImageReference", "ModelReference", "SessionMeta", "describe", "image_sample"]
 
@@ -133,7 +133,7 @@ def _looks(raw: list[dict[str, Any]] | None) -> tuple[Look, ...] | None:
     return tuple(Look(tuple(r["limits"]), r["gamma"], tuple(r["colour"]), r["is_rgb"]) for r in raw)
 
 
-def describe(session: Session) -> SessionMeta:
+def describe(session: SessionBase) -> SessionMeta:
     """What a file of this session says; reads a few planes and the weights' file, once each."""
     frames, geometry = session.frames, session.geometry
     dtype = str(np.dtype(frames.channels[0].array.dtype)) if isinstance(frames, ArrayPlanes) else ""

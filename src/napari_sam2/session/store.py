@@ -136,6 +136,20 @@ class SessionStore:
             )
         return found
 
+    def make_object(self, name: str | None, object_id: int | None) -> SessionObject:
+        """An object that is not in the table yet; default: the lowest number above all others, and a name with it.
+
+        Raises
+        ------
+        PromptError
+            If the number is taken or below 1.
+        """
+        taken = self.objects
+        number = max(taken, default=0) + 1 if object_id is None else int(object_id)
+        if number < 1 or number in taken or number > np.iinfo(np.int32).max:
+            raise PromptError(f"object {number} was asked for; give a number above 0 that is not in {sorted(taken)}")
+        return SessionObject(number, name or f"object {number}")
+
     def masks_on(self, plane: int) -> dict[int, ObjectMask]:
         """The masks of a plane by object."""
         return {i: self.masks[i, plane] for i in sorted(self._planes.get(plane, ()))}

@@ -27,8 +27,8 @@ def public_members() -> list[object]:
             continue
         # Numpydoc does not see the fields of a dataclass, so what a class lists cannot be compared with its signature.
         members.append(pytest.param(path, _ALWAYS, id=name))
-        for method, function in vars(value).items():
-            if not method.startswith("_") and inspect.isfunction(function):
+        for method, function in inspect.getmembers(value, inspect.isfunction):
+            if not method.startswith("_") and function.__module__.startswith("napari_sam2"):
                 # A method whose summary says it all may stop there; once it lists parameters, it lists them all.
                 is_listed = "Parameters\n" in (function.__doc__ or "")
                 codes = _ALWAYS | _OF_FUNCTIONS if is_listed else _ALWAYS

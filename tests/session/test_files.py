@@ -57,6 +57,21 @@ def test_loaded_session_is_the_same_and_goes_on_the_same(session, model, tmp_pat
         assert not again.can_undo or again.undo()
 
 
+def test_restoring_keeps_the_model_and_settings_that_were_chosen_meanwhile(session, model):
+    snapshot = session.snapshot()
+    before = session.labels.copy()
+    session.set_model(model)
+    session.set_overlap("overwrite")
+    session.add_points([[2, 30, 50]])
+    session.restore(snapshot)
+    assert session.model is model
+    assert session.settings.overlap == snapshot.settings.overlap
+    np.testing.assert_array_equal(session.labels, before)
+    session.add_points([[3, 2, 2]])
+    assert session.undo()
+    np.testing.assert_array_equal(session.labels, before)
+
+
 def test_saving_leaves_one_file_and_replaces_only_sessions(session, tmp_path):
     path = session.save(tmp_path / "a.sam2")
     session.save(path)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SessionState"]
 
-_TABLES: tuple[TableName, ...] = ("masks", "prompts", "objects", "settings")
+_TABLES: tuple[TableName, ...] = ("masks", "prompts", "objects")
 
 
 class SessionState:
@@ -130,6 +130,7 @@ class SessionState:
     def restore(self, snapshot: SessionSnapshot) -> None:
         """Take over tables, settings and calls; what was there before is forgotten."""
         tables = self.store.tables
+        tables["settings"].clear()  # what is in force stays: an edit to nothing would put nothing in its place
         edits = [Edit(t, key, value, None) for t in _TABLES for key, value in tables[t].items()]
         edits += [Edit("objects", o.object_id, None, o) for o in snapshot.objects]
         edits += [Edit("prompts", key, None, entry) for key, entry in snapshot.prompts.items()]

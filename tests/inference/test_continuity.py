@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from napari_sam2.inference.continuity import keep_connected
+from napari_sam2.inference.continuity import keep_connected, mean_of_both
 from napari_sam2.network.features import FrameSegmentation
+from napari_sam2.network.sam2 import ABSENT_LOGIT
 
 NO_POINTER = torch.full((1, 4), 9.0)
 
@@ -58,3 +59,17 @@ def test_each_object_is_held_to_its_own_past_and_one_not_seen_for_long_is_gone()
     kept = keep_connected(found, [logits_of((2, 2, 8, 8)), logits_of((20, 20, 28, 28)), None], NO_POINTER)
     assert [(mask > 0).any().item() for mask in kept.logits] == [True, True, False]
     assert (found.logits[2] > 0).any()  # what was given is left as it is
+
+
+def test_two_answers_are_averaged_and_an_object_is_there_if_both_say_so():
+    def answer(scores, logit, pointer):
+        count = len(scores)
+        score = torch.tensor(scores)[:, None]
+        logits = torch.where(score[..., None, None] > 0, torch.full((count, 1, 4, 4), logit), ABSENT_LOGIT)
+        return FrameSegmentation(logits, torch.full((count,), pointer), score, torch.full((count, 2), pointer), None)
+
+    both = mean_of_both(answer([2.0, -1.0, 3.0], 4.0, 0.25), answer([5.0, 6.0, -2.0], 8.0, 0.75))
+    assert both.object_score[:, 0].tolist() == [2.0, -1.0, -2.0]
+    assert both.logits[:, 0, 0, 0].tolist() == [6.0, ABSENT_LOGIT, ABSENT_LOGIT]
+    assert both.iou.tolist() == [0.75] * 3
+    assert both.pointer[:, 0].tolist() == [0.75, 0.25, 0.75]  # of an absent object: of whoever says that it is gone

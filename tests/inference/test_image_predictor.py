@@ -102,13 +102,18 @@ def test_logits_threshold_to_the_masks(model):
 def test_holes_and_islands_up_to_the_area_are_gone(model):
     from scipy import ndimage
 
-    predictor = make_predictor(model, max_hole_area=6, max_sprinkle_area=6)
-    _, _, logits = predictor.predict(Prompt([(15, 20)]))
-    for plane in logits:
-        for mask in (plane > 0, plane <= 0):
-            regions, count = ndimage.label(mask, np.ones((3, 3)))
-            areas = np.bincount(regions.ravel())[1:]
-            assert count == 1 or areas.min() > 6 or areas.max() <= 6
+    def smallest_regions(**areas):
+        predictor = make_predictor(model, **areas)
+        sizes = []
+        for x in (5, 15, 40, 55):
+            _, _, logits = predictor.predict(Prompt([(x, 20)]))
+            for mask in (side for plane in logits for side in (plane > 0, plane <= 0)):
+                regions, count = ndimage.label(mask, np.ones((3, 3)))
+                sizes += [int(np.bincount(regions.ravel())[1:].min())] if count > 1 else []
+        return sizes
+
+    assert min(smallest_regions()) <= 6  # there is something to remove
+    assert min(smallest_regions(max_hole_area=6, max_sprinkle_area=6), default=7) > 6
 
 
 def test_image_is_encoded_once(model):
@@ -216,8 +221,18 @@ def test_a_click_looks_through_several_windows_and_then_closer(native_model):
     cache = EmbeddingCache()
     predictor = make_predictor(native_model, cache=cache)
     predictor.predict(Prompt([(30, 24)]))
-    assert 3 <= cache.misses <= 4
+    assert 3 <= cache.misses <= 5
     assert predictor._last_views[0].is_native
+
+
+def test_a_box_is_looked_at_in_two_windows_and_alone_equals_among_others(native_model):
+    cache = EmbeddingCache()
+    predictor = make_predictor(native_model, cache=cache)
+    box = Prompt(box=(26, 16, 38, 28))
+    alone = predictor.predict(box, multimask_output=False)
+    assert cache.misses == 2
+    together = predictor.predict([Prompt(box=(2, 2, 12, 12)), box, Prompt([(15, 20)])], multimask_output=False)
+    np.testing.assert_allclose(together.logits[1], alone.logits, atol=1e-4)
 
 
 def test_close_looks_show_masks_in_one_piece(native_model):

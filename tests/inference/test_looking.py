@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_sam2._types import Prompt
-from napari_sam2.inference.looking import Look, look_around, needs_looking
+from napari_sam2.inference.looking import Look, averaged, look_around, needs_looking, needs_wider_look, wider_view
 from napari_sam2.inference.transforms import View
 
 HW = (400, 400)
@@ -26,7 +26,8 @@ def disc_logits(view: View, radius: float, *, shift: float = 0.0, side: int = 64
 def looker(masks_of, seen):
     """A ``decode`` that draws what ``masks_of(view)`` gives: a list of (radius, shift, score)."""
 
-    def decode(views):
+    def decode(views, logits):
+        assert logits is None or len(views) == 1
         looks = []
         for view in views:
             seen.append(view)
@@ -45,12 +46,42 @@ def test_only_clicks_without_logits_on_a_windowed_model_are_looked_at():
     assert not needs_looking(Prompt(points=[(1, 1)], box=(0, 0, 5, 5)), 128, has_logits=False)
 
 
-def test_last_look_shows_the_object_at_the_size_the_model_knows():
+def test_last_looks_show_the_object_at_the_size_the_model_knows_and_smaller():
     seen = []
-    look = look_around(looker(lambda _: [(20, 0, 0.9)], seen), CLICK, HW, 128)
-    assert [view.width for view in seen[:-1]] == [96, 192, 384]
-    assert look.view == seen[-1]
+    look = look_around(looker(lambda _: [(20, 0, 0.4)], seen), CLICK, HW, 128)
+    *first, closer, wider, again = seen
+    assert [view.width for view in first] == [96, 192, 384]
+    assert look.view == closer == again
     assert abs(40 / look.view.width - 0.24) < 0.03  # diameter against the window
+    assert wider.width == round(1.4 * closer.width)
+
+
+def test_the_widest_window_is_left_out_where_the_others_are_sure_of_the_same_mask():
+    seen = []
+    look_around(looker(lambda _: [(20, 0, 0.9)], seen), CLICK, HW, 128)
+    assert [view.width for view in seen[:2]] == [96, 192]
+    assert max(view.width for view in seen) < 384
+
+
+def test_a_box_is_answered_in_a_wider_window_too_if_nothing_else_shapes_the_mask():
+    view = View(100, 100, 80, 80, is_native=True)
+    box = Prompt(box=(110, 110, 130, 130))
+    assert needs_wider_look(box, view, has_logits=False)
+    assert not needs_wider_look(box, view, has_logits=True)
+    assert not needs_wider_look(CLICK, view, has_logits=False)
+    assert not needs_wider_look(box, View(0, 0, 400, 400, is_native=False), has_logits=False)
+    wide = wider_view(view, HW)
+    assert (wide.x, wide.y, wide.width) == (84, 84, 112)
+    assert wider_view(View(0, 0, 400, 400, is_native=True), HW).width == 400
+
+
+def test_the_mean_of_looks_is_taken_at_the_same_places_of_the_image():
+    near, far = View(160, 160, 80, 80, is_native=True), View(144, 144, 112, 112, is_native=True)
+    one, other = (Look(v, disc_logits(v, 20)[None, None], torch.ones(1, 1)) for v in (near, far))
+    mean = averaged(one, [other])
+    assert mean.view == near
+    expected = disc_logits(near, 20) > 0
+    assert ((mean.logits[0, 0] > 0) == expected).float().mean() > 0.98
 
 
 def test_a_mask_that_its_window_cuts_off_loses_to_one_that_is_whole():
@@ -70,23 +101,28 @@ def test_a_mask_seen_in_two_windows_beats_a_slightly_better_score_seen_in_one():
     assert seen[-1].width < 220
 
 
-def test_the_answer_is_the_mean_of_both_looks_and_keeps_the_scores_of_the_second():
-    seen = []
+def test_the_answer_is_the_mean_of_all_looks_and_keeps_the_scores_of_the_second():
+    given = []
 
-    def masks(view):
-        is_second = len(seen) == 4
-        return [(20, 6 if is_second else 0, 0.6), (60, 0, 0.1)]
+    def decode(views, logits):
+        given.append(logits)
+        shift = {2: 6, 3: 3}.get(len(given), 0)  # the second looks see the disc elsewhere, the last between both
+        rows = [[disc_logits(view, 20, shift=shift), disc_logits(view, 60)] for view in views]
+        scores = torch.tensor([[0.9, 0.1]])
+        return [Look(view, torch.stack(row)[None], scores) for view, row in zip(views, rows, strict=True)]
 
-    look = look_around(looker(masks, seen), CLICK, HW, 128)
-    assert look.scores.tolist() == [[np.float32(0.6), np.float32(0.1)]]
-    values = look.logits[0, 0].unique()
-    assert (values.abs() < 4).any()  # where the two disagree
+    look = look_around(decode, CLICK, HW, 128)
+    assert [earlier is None for earlier in given] == [True, True, False]
+    mean = given[2][0, 0]  # of three masks: what the last look is asked to make better
+    assert mean.abs().max() <= 10
+    torch.testing.assert_close(look.logits[0, 0], (mean + disc_logits(look.view, 20, shift=3)) / 2)
+    assert look.scores.tolist() == [[np.float32(0.9), np.float32(0.1)]]
     assert (look.logits[0, 1].abs() >= 7.9).all()  # the other candidate is left as it is
 
 
 @pytest.mark.parametrize("shift", [pytest.param(0, id="clicked"), pytest.param(16, id="beside-the-click")])
 def test_pieces_that_hold_no_click_are_left_out(shift):
-    def decode(views):
+    def decode(views, _logits):
         near = [disc_logits(view, 10, shift=shift) for view in views]
         far = [disc_logits(view, 6, shift=45) for view in views]
         return [

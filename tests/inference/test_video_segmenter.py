@@ -9,6 +9,7 @@ import torch
 from factories import make_model, make_movie
 from napari_sam2._errors import PromptError
 from napari_sam2._types import Prompt
+from napari_sam2.inference.object_frames import ObjectFrames
 from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
 
 BIT_EQUAL = 0.0
@@ -349,3 +350,25 @@ def test_memories_have_the_dtype_of_the_model(dtype):
     list(segmenter.propagate_masklets(4, reverse=True))
     memories = segmenter._objects[1].bank.tracked.values()
     assert {m.features.dtype for m in memories if m.features is not None} == {dtype}
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_tracked_logits_are_refined_by_a_click_unless_the_object_was_absent(monkeypatch, is_there):
+    """All-negative logits of absence, fed back, would say that the object is nowhere."""
+    model = make_model(follows_last_mask=True)
+    segmenter = make_segmenter(model)
+    segmenter.add_clicks(0, [(15, 20)])
+    with torch.no_grad():
+        model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(50.0 if is_there else -50.0)
+    tracked = list(segmenter.propagate_masklets(0, 4))
+    assert tracked[3].masks.any() == is_there
+    given = []
+    decode = ObjectFrames._decode
+
+    def spy(self, tracked, frame, prompt, view, feedback):
+        given.append(feedback)
+        return decode(self, tracked, frame, prompt, view, feedback)
+
+    monkeypatch.setattr(ObjectFrames, "_decode", spy)
+    segmenter.add_clicks(3, [(21, 20)])
+    assert [feedback is not None for feedback in given] == [is_there]

@@ -239,6 +239,30 @@ def test_drawn_clicks_have_the_sign_of_their_label_and_padding_draws_nothing():
     assert drawn[1, 1].abs() < 0.1
 
 
+@torch.inference_mode()
+def test_a_kept_mask_is_added_to_the_candidates_as_far_as_their_gate_says():
+    model = make_model(keeps_mask=True, draws_prompts=False)
+    decoder = model.sam_mask_decoder
+    for parameter in (*decoder.mask_gate.parameters(), *decoder.conv_mask.parameters()):
+        parameter.zero_()
+    embedding = model.encode_image(torch.randn(1, 3, 64, 64))
+    prompt = ModelPrompt(mask=torch.randn(2, 1, 16, 16) * 8)
+    features = model.without_memory(embedding)
+    closed = model.decode_all(features, embedding.high_res, prompt).logits
+    decoder.mask_gate.bias.fill_(0.5)
+    opened = model.decode_all(features, embedding.high_res, prompt).logits
+    torch.testing.assert_close(opened - closed, 0.5 * prompt.mask.clamp(-10, 10).expand(-1, 4, -1, -1))
+    # without a mask there is nothing to keep
+    click = ModelPrompt(torch.tensor([[[30.0, 30.0]]]), torch.ones(1, 1, dtype=torch.int32))
+    before = model.decode_all(features, embedding.high_res, click).logits
+    decoder.mask_gate.bias.fill_(0.0)
+    torch.testing.assert_close(model.decode_all(features, embedding.high_res, click).logits, before)
+
+
+def test_only_the_micro_model_keeps_masks_and_the_official_names_stay():
+    assert [name for name, config in CONFIGS.items() if config.keeps_mask] == ["sam2_micro"]
+
+
 def test_dtype_follows_the_parameters():
     model = make_model().to(torch.bfloat16)
     with torch.inference_mode():

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from napari_sam2._errors import TrainingError
 from napari_sam2.training.augment import AugmentConfig
+from napari_sam2.training.crops import _frame_indices
 from napari_sam2.training.dataset import (
     Clip,
     ClipSampler,
@@ -133,6 +134,27 @@ def test_lengths_may_be_given_for_the_size_of_the_crop() -> None:
     clip = make_sampler(crop=small).sample_still(np.random.default_rng(0))
     widths = [np.ptp(np.nonzero(clip.labels[0] == i)[1]) + 1 for i in clip.object_ids]
     assert any(32 <= w <= 52 for w in widths)
+
+
+def test_clips_show_objects_larger_than_stills() -> None:
+    crop = CropConfig(reference_size=96, core_share=1.0, extent_core=(16, 20), clip_core=(40, 50), anywhere=0.0)
+    sampler = make_sampler(make_stack(12), crop=crop)
+    rng = np.random.default_rng(0)
+
+    def median_side(num_frames: int) -> float:
+        clips = [sampler.sample_clip(rng, num_frames) for _ in range(12)]
+        areas = [int((clip.labels[0] == i).sum()) for clip in clips for i in clip.object_ids]
+        return float(np.median(np.sqrt([area for area in areas if area])))
+
+    assert median_side(1) < 22 < 30 < median_side(3)
+
+
+def test_neighbouring_frames_of_a_clip_are_close_in_the_stack_more_often_than_far() -> None:
+    rng = np.random.default_rng(0)
+    indices = [_frame_indices(rng, 60, 4, 3) for _ in range(300)]
+    distances = np.array([abs(frames[1] - frames[0]) for frames in indices])
+    assert set(distances.tolist()) == {1, 2, 3}
+    assert (distances == 1).mean() > 0.5
 
 
 def test_padding_is_black_and_unlabelled() -> None:

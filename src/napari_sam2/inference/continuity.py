@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from scipy import ndimage
 from torch import Tensor
 
 from napari_sam2.inference.masks import keep_pieces
 from napari_sam2.network.features import FrameSegmentation
+from napari_sam2.network.sam2 import ABSENT_LOGIT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["keep_connected"]
+__all__ = ["keep_connected", "mean_of_both"]
 
 _REACH = 2  # cells of the low-resolution mask, of about 15 across an object, added around where it was
 _COMMON = 0.2  # of a piece, or of where the object was, that must lie in common
@@ -58,6 +60,25 @@ def keep_connected(
             scores[row] = scores[row].clamp(max=_GONE)
             pointers[row] = no_pointer[0].to(pointers.dtype)
     return found._replace(logits=logits, object_score=scores, pointer=pointers)
+
+
+def mean_of_both(found: FrameSegmentation, again: FrameSegmentation) -> FrameSegmentation:
+    """Two answers about one frame, of which the second was asked to make the first better, as one.
+
+    Parameters
+    ----------
+    found, again : FrameSegmentation
+        Of the same O objects.
+
+    Returns
+    -------
+    FrameSegmentation
+        An object is present if both say so. Masks are averaged; their score and the pointers are the second's.
+    """
+    score = torch.minimum(found.object_score, again.object_score)
+    logits = torch.where((score > 0)[..., None, None], (found.logits + again.logits) / 2, ABSENT_LOGIT)
+    pointer = torch.where(found.object_score > 0, again.pointer, found.pointer)
+    return again._replace(logits=logits, object_score=score, pointer=pointer)
 
 
 def _continuing(pieces: NDArray[np.int32], near: NDArray[np.bool_]) -> set[int]:

@@ -16,7 +16,15 @@ from napari_sam2.checkpoints import ensure_model
 from napari_sam2.inference.crops import WindowLattice
 from napari_sam2.inference.embedding_cache import EmbeddingCache
 from napari_sam2.inference.frames import image_to_rgb
-from napari_sam2.inference.looking import Look, clicked_pieces, look_around, needs_looking
+from napari_sam2.inference.looking import (
+    Look,
+    averaged,
+    clicked_pieces,
+    look_around,
+    needs_looking,
+    needs_wider_look,
+    wider_view,
+)
 from napari_sam2.inference.masks import clean_low_resolution
 from napari_sam2.inference.transforms import (
     View,
@@ -356,9 +364,10 @@ class SAM2ImagePredictor:
             assert prompt is not None
             assert window is not None
 
-            def decode(several: Sequence[View], prompt: Prompt = prompt) -> list[Look]:
+            def decode(several: Sequence[View], logits: Tensor | None, prompt: Prompt = prompt) -> list[Look]:
                 count = len(several)
-                return self._look([prompt] * count, several, [None] * count, multimask=multimask)
+                earlier = None if logits is None else logits[0, 0].float().cpu().numpy()
+                return self._look([prompt] * count, several, [earlier] * count, multimask=multimask)
 
             looks[i] = look_around(decode, prompt, self.image_hw, window)
         rest = [i for i in range(len(prompts)) if i not in looks]
@@ -370,6 +379,16 @@ class SAM2ImagePredictor:
                 multimask=multimask,
             )
             looks |= dict(zip(rest, found, strict=True))
+        wider = {
+            i: wide
+            for i in rest
+            if needs_wider_look(prompts[i], views[i], has_logits=mask_inputs[i] is not None)
+            and (wide := wider_view(views[i], self.image_hw)) != views[i]
+        }
+        if wider:
+            given = [prompts[i] for i in wider]
+            found = self._look(given, list(wider.values()), [None] * len(wider), multimask=multimask)
+            looks |= {i: averaged(looks[i], [other]) for i, other in zip(wider, found, strict=True)}
         ordered = [looks[i] for i in range(len(prompts))]
         return (
             torch.cat([look.logits for look in ordered]),

@@ -19,10 +19,17 @@ from napari_sam2.inference.batch_tracking import (
     encode_memories,
     to_frame_memories,
 )
-from napari_sam2.inference.continuity import keep_connected
+from napari_sam2.inference.continuity import keep_connected, mean_of_both
 from napari_sam2.inference.following import extent_in_image, follow
 from napari_sam2.inference.frame_encoder import FrameEncoder
-from napari_sam2.inference.looking import Look, look_around, needs_looking
+from napari_sam2.inference.looking import (
+    Look,
+    averaged,
+    look_around,
+    needs_looking,
+    needs_wider_look,
+    wider_view,
+)
 from napari_sam2.inference.masks import fill_holes_in_scores
 from napari_sam2.inference.memory_bank import FrameMemory
 from napari_sam2.inference.prompt_changes import grew, is_same
@@ -101,11 +108,15 @@ class ObjectFrames:
         return self._render(frame, [tracked])
 
     def _tracked_logits(self, tracked: TrackedObject, frame: int) -> tuple[View, Tensor] | None:
-        """What tracking had found on a frame that is prompted now for the first time."""
+        """What tracking had found on a frame that is prompted now for the first time; an absent object is no hint."""
         memory = tracked.bank.at(frame)
         if memory is not None:
-            return memory.view, memory.logits
-        return tracked.past.logits(frame) if frame in tracked.past else None
+            found = memory.view, memory.logits
+        elif frame in tracked.past:
+            found = tracked.past.logits(frame)
+        else:
+            return None
+        return found if self.settings.reference_behaviour or bool((found[1] > 0).any()) else None
 
     def _feedback(
         self,
@@ -128,15 +139,20 @@ class ObjectFrames:
         self, tracked: TrackedObject, frame: int, prompt: Prompt, view: View, feedback: Tensor | None
     ) -> tuple[View, FrameSegmentation]:
         """Decode a prompt; a click on a model with a native window finds the window that suits the object."""
-        window = self.model.config.native_window
-        if window is None or not needs_looking(prompt, window, has_logits=feedback is not None):
-            return view, self._decode(tracked, frame, prompt, view, feedback)
+        window, has_logits = self.model.config.native_window, feedback is not None
+        if window is None or not needs_looking(prompt, window, has_logits=has_logits):
+            one = self._decode(tracked, frame, prompt, view, feedback)
+            wide = wider_view(view, self.hw)
+            if not needs_wider_look(prompt, view, has_logits=has_logits) or wide == view:
+                return view, one
+            other = self._decode(tracked, frame, prompt, wide, None)
+            return view, one._replace(logits=averaged(_as_look(one, view), [_as_look(other, wide)]).logits)
         found: dict[View, FrameSegmentation] = {}
 
-        def decode(views: Sequence[View]) -> list[Look]:
+        def decode(views: Sequence[View], logits: Tensor | None) -> list[Look]:
             for each in views:
-                found[each] = self._decode(tracked, frame, prompt, each, None)
-            return [Look(each, found[each].logits.float(), found[each].iou[:, None].float()) for each in views]
+                found[each] = self._decode(tracked, frame, prompt, each, logits)
+            return [_as_look(found[each], each) for each in views]
 
         look = look_around(decode, prompt, self.hw, window)
         return look.view, found[look.view]._replace(logits=look.logits)
@@ -205,6 +221,10 @@ class ObjectFrames:
             prompt = ModelPrompt(mask=torch.cat(masks)) if masks else None
             found = self.model.segment_frame(features, embedding.high_res, prompt, multimask=True)
             if self.model.config.follows_last_mask:
+                # mean IoU in training stacks: asked once 0.616 from clicks, 0.765 from masks; twice 0.629, 0.777
+                known = ModelPrompt(mask=found.logits.clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT))
+                again = self.model.segment_frame(features, embedding.high_res, known, multimask=True)
+                found = mean_of_both(found, again)
                 past = [self._last_seen(t, frame, views[t.object_id], reverse=reverse) for t, _ in batch]
                 found = keep_connected(found, past, self.model.no_obj_ptr)
             split = to_frame_memories(found, None, batch_views, frame=frame, reverse=reverse, is_conditioning=False)
@@ -343,6 +363,10 @@ def _rows(embeddings: dict[View, ImageEmbedding], views: Sequence[View]) -> Imag
     rows = [embeddings[view] for view in views]
     high_res = (torch.cat([row.high_res[0] for row in rows]), torch.cat([row.high_res[1] for row in rows]))
     return ImageEmbedding(torch.cat([row.embed for row in rows]), high_res)
+
+
+def _as_look(found: FrameSegmentation, view: View) -> Look:
+    return Look(view, found.logits.float(), found.iou[:, None].float())
 
 
 def _as_mask(logits: Tensor) -> NDArray[np.bool_]:

@@ -76,6 +76,8 @@ class SAM2Config:
         few images, a mark at the place itself is learned much sooner than a comparison of position codes.
     follows_last_mask : bool
         A tracked frame gets the mask of the frame before as a mask prompt, besides the memories.
+    keeps_mask : bool
+        Candidates are changes of the prompt's mask, see ``MaskDecoder``.
     native_window : int or None
         Side, in image pixels, of the square window around a prompt that fills the model's input.
         ``None``: the whole image is squeezed into it, as in the reference. Small models look closely instead.
@@ -96,6 +98,7 @@ class SAM2Config:
     position_frame: int | None = None
     draws_prompts: bool = False
     follows_last_mask: bool = False
+    keeps_mask: bool = False
     native_window: int | None = None
 
 
@@ -128,6 +131,7 @@ CONFIGS: dict[str, SAM2Config] = {
             position_frame=512,
             draws_prompts=True,
             follows_last_mask=True,
+            keeps_mask=True,
             native_window=128,
         ),
         *_SAM21,

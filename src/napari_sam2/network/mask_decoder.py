@@ -11,6 +11,7 @@ from napari_sam2.network.layers import MLP, LayerNorm2d
 
 __all__ = ["MaskDecoder"]
 
+_KEPT_LIMIT = 10.0  # of the logits of a mask that candidates are changes of
 _NUM_CANDIDATES = 3
 _STABILITY_DELTA = 0.05
 
@@ -60,9 +61,18 @@ class _TwoWayTransformer(nn.Module):
 
 
 class MaskDecoder(nn.Module):
-    """Image features and prompt tokens -> candidate masks, their IoU and whether the object is there."""
+    """Image features and prompt tokens -> candidate masks, their IoU and whether the object is there.
 
-    def __init__(self, dim: int, num_heads: int, mlp_dim: int) -> None:
+    Parameters
+    ----------
+    dim, num_heads, mlp_dim : int
+        Of the two-way transformer.
+    keeps_mask : bool
+        The prompt's mask is added to the candidates, weighed by their tokens, and seen by the finest features: what
+        is said of an object's outline is a change of it, and need not pass through the stride-16 grid.
+    """
+
+    def __init__(self, dim: int, num_heads: int, mlp_dim: int, *, keeps_mask: bool = False) -> None:
         super().__init__()
         num_masks = _NUM_CANDIDATES + 1
         self.transformer = _TwoWayTransformer(dim, num_heads, mlp_dim)
@@ -81,9 +91,19 @@ class MaskDecoder(nn.Module):
         self.output_hypernetworks_mlps = nn.ModuleList(MLP(dim, dim, dim // 8, 3) for _ in range(num_masks))
         self.iou_prediction_head = MLP(dim, dim, num_masks, 3, sigmoid=True)
         self.pred_obj_score_head = MLP(dim, dim, 1, 3)
+        self.keeps_mask = keeps_mask
+        if keeps_mask:
+            self.mask_gate = nn.Linear(dim, 1)
+            self.conv_mask = nn.Conv2d(1, dim // 8, 3, padding=1)
 
     def forward_all(
-        self, embed: Tensor, high_res: tuple[Tensor, Tensor], position: Tensor, tokens: Tensor, dense: Tensor
+        self,
+        embed: Tensor,
+        high_res: tuple[Tensor, Tensor],
+        position: Tensor,
+        tokens: Tensor,
+        dense: Tensor,
+        mask: Tensor | None = None,
     ) -> DecodedMasks:
         """All four masks: token 0 answers clear prompts, tokens 1 to 3 an ambiguous one.
 
@@ -97,6 +117,8 @@ class MaskDecoder(nn.Module):
             (1, C, h, w).
         tokens, dense : Tensor
             The encoded prompt, (B, N, C) and (B or 1, C, h, w).
+        mask : Tensor, optional
+            The prompt's mask as it was given, (B, 1, 4h, 4w) logits, for decoders that keep it.
         """
         fixed = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
         all_tokens = torch.cat((fixed.expand(tokens.shape[0], -1, -1), tokens), dim=1)
@@ -111,11 +133,18 @@ class MaskDecoder(nn.Module):
         image = image.transpose(1, 2).unflatten(2, (h, w))  # (B, N, C) -> (B, C, h, w)
         deconv1, norm1, gelu1, deconv2, gelu2 = self.output_upscaling
         upscaled = gelu1(norm1(deconv1(image) + high_res[1]))
-        upscaled = gelu2(deconv2(upscaled) + high_res[0])
+        upscaled = deconv2(upscaled) + high_res[0]
+        kept = None
+        if self.keeps_mask and mask is not None:
+            kept = (mask.float().clamp(-_KEPT_LIMIT, _KEPT_LIMIT) / _KEPT_LIMIT).to(upscaled.dtype)
+            upscaled = upscaled + self.conv_mask(kept)
+        upscaled = gelu2(upscaled)
         weights = torch.stack(
             [mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )  # (B, 4, C/8)
         logits = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
+        if kept is not None:
+            logits = logits + self.mask_gate(mask_tokens)[..., None] * _KEPT_LIMIT * kept
         return DecodedMasks(
             logits, self.iou_prediction_head(out[:, 1]), self.pred_obj_score_head(out[:, 0]), mask_tokens
         )

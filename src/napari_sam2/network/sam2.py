@@ -45,7 +45,9 @@ class SAM2(nn.Module):
         self.sam_prompt_encoder = PromptEncoder(
             dim, position_frame=config.position_frame, draws_prompts=config.draws_prompts
         )
-        self.sam_mask_decoder = MaskDecoder(dim, config.decoder_heads, config.decoder_mlp_dim)
+        self.sam_mask_decoder = MaskDecoder(
+            dim, config.decoder_heads, config.decoder_mlp_dim, keeps_mask=config.keeps_mask
+        )
         self.mask_downsample = nn.Conv2d(1, 1, 4, stride=4)
         self.obj_ptr_proj = MLP(dim, dim, dim, 3)
         self.maskmem_tpos_enc = nn.Parameter(torch.zeros(config.num_memories, 1, 1, memory_dim))
@@ -125,7 +127,7 @@ class SAM2(nn.Module):
         batch = max(features.shape[0], tokens.shape[0])
         if tokens.shape[0] != batch:
             tokens = tokens.expand(batch, -1, -1)
-        return self.sam_mask_decoder.forward_all(features, high_res, position, tokens, dense)
+        return self.sam_mask_decoder.forward_all(features, high_res, position, tokens, dense, prompt.mask)
 
     def segment_frame(
         self, features: Tensor, high_res: tuple[Tensor, Tensor], prompt: ModelPrompt | None, *, multimask: bool

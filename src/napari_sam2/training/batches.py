@@ -17,6 +17,7 @@ from napari_sam2.training.dataset import ClipSampler
 __all__ = ["Batch", "BatchPlan", "BatchStream", "make_batch"]
 
 _MIN_VISIBLE = 12  # pixels of an object that a prompt can still mean
+_MASK_SHARE = 1 / 3  # of the prompts of stills that are no clicks
 _ENDING_SHARE = 0.5  # of clips in which objects that end are followed first
 
 
@@ -37,7 +38,7 @@ class BatchPlan:
     clip_share : float
         Share of batches that are clips.
     click_share : float
-        Share of first prompts of stills that are clicks; of the others nine in ten are boxes, the rest masks.
+        Share of first prompts of stills that are clicks; of the others two in three are boxes, the rest masks.
     clip_prompts : tuple of float, optional
         Shares of clicks, boxes and masks among the first prompts of clips; as for stills if not given. A clip that
         begins with a good mask teaches tracking, one that begins with a bad click mostly noise.
@@ -94,7 +95,8 @@ def make_batch(sampler: ClipSampler, plan: BatchPlan, rng: np.random.Generator) 
     prompts: list[SimulatedPrompt] = []
     index: list[int] = []
     labels: list[NDArray[np.int32]] = []
-    mix = PromptMix(click=plan.click_share, box=0.9 * (1 - plan.click_share), mask=0.1 * (1 - plan.click_share))
+    rest = 1 - plan.click_share
+    mix = PromptMix(click=plan.click_share, box=(1 - _MASK_SHARE) * rest, mask=_MASK_SHARE * rest)
     if is_clip:
         if plan.clip_prompts is not None:
             mix = PromptMix(*plan.clip_prompts)

@@ -28,7 +28,7 @@ __all__ = ["REFERENCE_SIZE", "CropConfig", "Cut", "StackSource"]
 
 REFERENCE_SIZE = 256
 _DEEP = 4  # frames between neighbours, at most, from which a source counts as a finely sampled volume
-_LEAP_SHARE = 0.25  # of its clips
+_LEAP_SHARE = 0.12  # of its clips
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class CropConfig:
         The range that holds ``core_share`` of the draws.
     core_share : float
         See ``extent_core``.
+    clip_core : tuple of float
+        As ``extent_core``, for clips: when objects are followed, the window shows them at a size of its own choice.
     zoom_low, zoom_high : float
         Allowed crop pixels per image pixel.
     anywhere : float
@@ -63,6 +65,7 @@ class CropConfig:
     extent_high: float = 150.0
     extent_core: tuple[float, float] = (24.0, 80.0)
     core_share: float = 0.6
+    clip_core: tuple[float, float] = (36.0, 96.0)
     zoom_low: float = 0.5
     zoom_high: float = 6.0
     anywhere: float = 0.15
@@ -122,6 +125,8 @@ class StackSource:
     def sample(self, rng: np.random.Generator, num_frames: int, size: int, crop: CropConfig) -> Cut:
         """One crop of a random stack around a random object; see ``ClipSource``."""
         stack = self.stacks[int(rng.choice(len(self.stacks), p=self._chances))]
+        if num_frames > 1:
+            crop = replace(crop, extent_core=crop.clip_core)
         real = stack.is_sequence and len(stack) >= num_frames > 1 and rng.random() < 0.85
         frames = _frame_indices(rng, len(stack), num_frames, self.max_step) if real else [int(rng.integers(len(stack)))]
         anchor = frames[0] if rng.random() < 0.8 else frames[int(rng.integers(len(frames)))]
@@ -138,8 +143,9 @@ class StackSource:
 
 
 def _frame_indices(rng: np.random.Generator, length: int, num_frames: int, max_step: int) -> list[int]:
-    """Evenly spaced frames, in or against the order of the stack."""
-    step = int(rng.integers(1, min(max_step, (length - 1) // (num_frames - 1)) + 1))
+    """Evenly spaced frames, in or against the order of the stack; more often close ones."""
+    widest = min(max_step, (length - 1) // (num_frames - 1))
+    step = 1 + int(widest * rng.random() ** 3)
     start = int(rng.integers(length - step * (num_frames - 1)))
     frames = [start + step * k for k in range(num_frames)]
     if rng.random() < 0.5:
@@ -220,8 +226,9 @@ def _drifting(rng: np.random.Generator, view: View, num_frames: int, *, still_ca
         grow: NDArray[np.float64] = np.ones(num_frames)
     else:
         t = np.arange(num_frames, dtype=np.float64)
-        speed = rng.normal(0, 4.0, 2) / view.zoom
-        walk = np.cumsum(rng.normal(0, 1.5, (num_frames, 2)), axis=0) / view.zoom
+        pace = rng.uniform(0, 1.2) / view.zoom  # from still to fast
+        speed = rng.normal(0, 4.0, 2) * pace
+        walk = np.cumsum(rng.normal(0, 1.5, (num_frames, 2)), axis=0) * pace
         jitter = speed * t[:, None] + walk - walk[0]
         turn = rng.normal(0, 0.03) * t
         grow = np.exp(rng.normal(0, 0.02) * t)

@@ -252,8 +252,9 @@ class SyntheticSource:
         """One procedural clip; see ``ClipSource``."""
         kinds = self.kinds or synthetic.KINDS
         kind = kinds[int(rng.integers(len(kinds)))]
-        # drawn where objects have the size they have at the reference, then cut
-        full = max(size, round(size * REFERENCE_SIZE / crop.reference_size))
+        # drawn where objects have the size they have at the reference, in half of the clips a larger one, then cut
+        larger = 1.5 if num_frames > 1 and rng.random() < 0.5 else 1.0
+        full = max(size, round(size * REFERENCE_SIZE / crop.reference_size * larger))
         clip = synthetic.make_clip(rng, num_frames=num_frames, size=full, kind=kind)
         y, x = rng.integers(full - size + 1, size=2).tolist()
         spot = (slice(None), slice(y, y + size), slice(x, x + size))

@@ -12,6 +12,7 @@ from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["initialise", "match_memory_scale"]
 
+_MASK_KEPT = 0.4  # of a mask prompt's logits, in those of the candidates
 _QUERY_KEY_GAIN = 2.5
 _FINEST_FREQUENCY = 6.0  # of the prompt encoding, relative to SAM's: the position frame is larger than the input
 
@@ -91,6 +92,10 @@ def _prompts_and_decoder(start: _Start) -> None:
     for index in range(4):
         start.fill(f"{decoder}.output_hypernetworks_mlps.{index}.layers.2.bias", -0.02)
     start.fill(f"{decoder}.pred_obj_score_head.layers.2.bias", 2.0)
+    if start.model.config.keeps_mask:
+        start.fill(f"{decoder}.mask_gate.weight", 0.0)
+        start.fill(f"{decoder}.mask_gate.bias", _MASK_KEPT)
+        start.scale(f"{decoder}.conv_mask.weight", 0.3)
 
 
 def _memory(model: SAM2, start: _Start) -> None:

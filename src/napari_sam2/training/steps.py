@@ -22,7 +22,8 @@ __all__ = ["StepLog", "clip_step", "normalise", "still_step"]
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _WITHOUT_LAST_MASK = 0.15  # of clip batches
-_ABSENCE_SHARE = 0.2  # of clip batches
+_MOVED_SHARE = 0.75  # of still batches: their mask prompts are those of an earlier frame, moved and misshapen
+_ABSENCE_SHARE = 0.12  # of clip batches
 
 
 class StepLog:
@@ -64,9 +65,7 @@ def _model_prompt(prompts: list[SimulatedPrompt], truths: Tensor) -> ModelPrompt
     kind = _kind(prompts[0])
     device = truths.device
     if kind == "mask":
-        side = truths.shape[-1] // 4
-        low = F.adaptive_avg_pool2d(truths.float()[:, None], (side, side))
-        return ModelPrompt(mask=(2 * low - 1) * 10)
+        return ModelPrompt(mask=_rough_logits(truths.float()[:, None]))
     if kind == "box":
         corners = np.stack([p.box.reshape(2, 2) for p in prompts if p.box is not None])
         labels = torch.tensor([[2, 3]], dtype=torch.int32, device=device).expand(len(prompts), -1)
@@ -75,6 +74,49 @@ def _model_prompt(prompts: list[SimulatedPrompt], truths: Tensor) -> ModelPrompt
     return ModelPrompt(
         torch.from_numpy(points).float().to(device), torch.ones(len(prompts), 1, dtype=torch.int32, device=device)
     )
+
+
+def _rough_logits(masks: Tensor) -> Tensor:
+    """(N, 1, S, S) coverage -> logits within +-10 on the grid of the decoder's masks."""
+    side = masks.shape[-1] // 4
+    return (2 * F.adaptive_avg_pool2d(masks, (side, side)) - 1) * 10
+
+
+def _moved_masks(truths: Tensor, rng: np.random.Generator) -> ModelPrompt:
+    """Mask prompts as a tracked frame gets them: where the object was, at the size and shape that it had.
+
+    Parameters
+    ----------
+    truths : Tensor
+        (N, S, S) bool.
+    rng : numpy.random.Generator
+        Of shifts, turns, growth and dents.
+    """
+    count, size = len(truths), truths.shape[-1]
+    masks = truths.float()[:, None]
+    coverage = masks.flatten(1).sum(1).clamp(min=1)
+    place = (torch.arange(size, device=masks.device) + 0.5) * 2 / size - 1  # as grid_sample counts
+    centre = torch.stack(((masks * place).flatten(1).sum(1), (masks * place[:, None]).flatten(1).sum(1)), 1)
+    centre = centre / coverage[:, None]
+    extent = 2 * coverage.sqrt() / size
+
+    def normal(scale: float, *shape: int) -> Tensor:
+        return torch.from_numpy(rng.normal(0, scale, shape)).float().to(masks.device)
+
+    reach = torch.from_numpy(rng.uniform(0, 0.25, (count, 1))).float().to(masks.device)
+    shift = normal(1.0, count, 2) * reach * extent[:, None]
+    growth, angle = normal(0.1, count).exp(), normal(0.1, count)
+    turn = torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos()), 1).unflatten(1, (2, 2))
+    turn = turn / growth[:, None, None]
+    offset = centre - (turn @ (centre + shift)[..., None])[..., 0]
+    grid = F.affine_grid(torch.cat((turn, offset[..., None]), 2), list(masks.shape), align_corners=False)
+    moved = F.grid_sample(masks, grid, align_corners=False)
+    dents = F.interpolate(normal(0.25, count, 1, size // 8, size // 8), size=(size, size), mode="bilinear")
+    dents = dents * torch.from_numpy(rng.uniform(0, 1, (count, 1, 1, 1))).float().to(masks.device)
+    moved = (F.avg_pool2d(moved, 7, stride=1, padding=3) + dents > 0.5).float()
+    certainty = torch.from_numpy(rng.uniform(0.3, 1, (count, 1, 1, 1))).float().to(masks.device)
+    no_click = torch.full((count, 1), -1, dtype=torch.int32, device=masks.device)
+    return ModelPrompt(masks.new_zeros(count, 1, 2), no_click, _rough_logits(moved) * certainty)
 
 
 def _corrected(
@@ -119,18 +161,21 @@ def still_step(
         rows = torch.tensor(members, device=device)
         where = batch.image_index.to(device)[rows]
         high_res = (embedding.high_res[0][where], embedding.high_res[1][where])
-        prompt = _model_prompt([batch.prompts[i] for i in members], truths[rows])
+        name = "moved" if kind == "mask" and rng.random() < _MOVED_SHARE else kind
+        if name == "moved":
+            prompt = _moved_masks(truths[rows], rng)
+        else:
+            prompt = _model_prompt([batch.prompts[i] for i in members], truths[rows])
         present = torch.ones(len(members), dtype=torch.bool, device=device)
-        name = kind
         for round_ in range(num_corrections + 1):
-            ambiguous = name == "click"
+            ambiguous = name in ("click", "moved")
             decoded = model.decode_all(features[where], high_res, prompt, origin=origin)
             loss = prompt_loss(decoded, truths[rows], present, ambiguous=ambiguous, weights=weights)
             total = total + loss.total * (len(members) / len(batch.prompts))
             log.add(name, loss)
             if round_ < num_corrections:
                 prompt = _corrected(prompt, decoded, truths[rows], ambiguous=ambiguous, rng=rng)
-                name = f"{kind}+{round_ + 1}"
+                name = f"{name.split('+')[0]}+{round_ + 1}"
     return total / (num_corrections + 1) + _dense_term(dense, embedding, batch.labels[:, 0], weights, log)
 
 
@@ -196,6 +241,8 @@ def clip_step(
             loss = prompt_loss(found.candidates, truth, present, ambiguous=True, weights=weights)
             log.add("tracked+1", loss)
             total = total + loss.total
+        if t == 0 and kind == "mask" and prompt is not None and prompt.mask is not None:
+            found = found._replace(logits=prompt.mask)  # as when tracking: the user's own mask is taken as it is
         memory.add(embedding, found, t, is_prompted=t in (0, corrected_frame))
         if follows:
             last_mask = ModelPrompt(mask=found.logits.detach().clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT))

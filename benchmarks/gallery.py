@@ -23,7 +23,7 @@ from napari_sam2.training.click_simulation import interior_point, tight_box
 from napari_sam2.training.packs import LabelledStack, load_pack
 
 _MIN_AREA = 30
-_SIDE = 132  # of a picture, in pixels
+_SIDE = 112  # of a picture, in pixels
 _HEAD = 14  # above a picture, for its words
 _TRACKED = (4, 8)  # frames after the prompted one
 _TRUTH, _FOUND = (70, 230, 90), (240, 60, 220)
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4, help="per pack at most")
     args = parser.parse_args()
     sheet = make_sheet(load_model(args.model), args.folder, limit=args.objects, images=args.images)
-    sheet.quantize(192).save(args.output, optimize=True)
+    sheet.quantize(64).save(args.output, optimize=True)
     print(f"wrote {args.output}, {sheet.width} x {sheet.height} pixels")
 
 

@@ -333,7 +333,7 @@ def test_labels_with_a_locked_object_change_nothing(session):
     session.lock(4, [2])
     labels = np.zeros((48, 64), int)
     labels[20:26, 20:26], labels[30:36, 30:36] = 3, 4
-    with pytest.raises(PromptError, match="locked on frame 2"):
+    with pytest.raises(PromptError, match="locked: object 4 on frame 2"):
         session.add_labels(labels, frame=2)
     assert 3 not in session.store.objects
 

@@ -327,6 +327,27 @@ def test_foreign_points_outside_the_image_or_of_other_axes_change_nothing(opened
     assert not session.objects
 
 
+@pytest.mark.parametrize("value", ["cell A", float("nan"), 0, 1.5])
+def test_an_object_id_that_is_no_number_is_refused_in_words(opened, value):
+    viewer, session, binding = opened()
+    points = viewer.add_points([[0, 20, 15], [0, 30, 50]], features={"object_id": [1, value]}, name="foreign")
+    with pytest.raises(PromptError, match="foreign has the object_id"):
+        binding.start_from(points)
+    assert not session.objects
+
+
+def test_points_of_a_locked_object_change_nothing(opened):
+    viewer, session, binding = opened()
+    session.add_points([[2, 20, 15]], object_id=None)
+    session.lock(1, [2])
+    points = viewer.add_points([[2, 40, 40], [2, 20, 16]], features={"object_id": [1, 2]})
+    before = len(session.history.done)
+    with pytest.raises(PromptError, match="object 1 on frame 2"):
+        binding.start_from(points)
+    assert [o.object_id for o in session.objects] == [1]
+    assert len(session.history.done) == before
+
+
 def test_layers_are_coloured_anew_only_when_their_colours_change(opened):
     _, _, binding = opened()
     click(binding, (3, 20, 21))

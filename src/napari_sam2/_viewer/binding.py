@@ -256,16 +256,15 @@ class ViewerBinding:
         Raises
         ------
         PromptError
-            If the layer has another shape, nothing is in it, or a row lies outside the image.
+            If the layer has another shape, nothing is in it, a row lies outside the image or has no number for its
+            object, or an object is locked there; then nothing changes.
         """
         if type(layer).__name__ == "Labels":
             ids = self.session.add_labels(self._labels_shown(layer, label), frame=self.current_plane)
         else:
             first = max((o.object_id for o in self.session.objects), default=0) + 1
             found = read_prompt_layer(layer, self.geometry, first_id=first)
-            with self.session.as_one_step():
-                for (object_id, plane), prompt in sorted(found.items(), key=lambda item: item[0]):
-                    self.session.set_prompt(plane, prompt, object_id=object_id, block=False)
+            self.session.set_prompts(found)
             ids = sorted({object_id for object_id, _ in found})
         self.select(ids[0])
         return ids

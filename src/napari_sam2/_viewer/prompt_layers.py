@@ -198,7 +198,7 @@ def read_prompt_layer(layer: Points | Shapes, geometry: StackGeometry, *, first_
     Raises
     ------
     PromptError
-        If there is no row, one lies outside the image, or the axes differ.
+        If there is no row, one lies outside the image, the axes differ, or an ``object_id`` is no whole number from 1.
     """
     from napari.layers import Points, Shapes
 
@@ -209,6 +209,9 @@ def read_prompt_layer(layer: Points | Shapes, geometry: StackGeometry, *, first_
     features = layer.features.copy()
     if "object_id" not in features:
         features["object_id"] = range(first_id, first_id + len(layer.data))
+    wrong = [value for value in features["object_id"].tolist() if not _is_object_number(value)]
+    if wrong:
+        raise PromptError(f"{layer.name} has the object_id {wrong[0]!r}; allowed are whole numbers from 1")
     problems: list[PromptError] = []
     if type(layer).__name__ == "Points":
         copied = PromptLayers(Points(layer.data, features=features), Shapes(ndim=layer.ndim), geometry)
@@ -227,6 +230,10 @@ def _features(layer: Points | Shapes) -> list[tuple[int, str]]:
     ids = features["object_id"].tolist() if "object_id" in features else [1] * count
     kinds = features["kind"].tolist() if "kind" in features else [POSITIVE] * count
     return [(1 if pd.isna(i) else int(i), str(kind)) for i, kind in zip(ids, kinds, strict=True)]
+
+
+def _is_object_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 1 and float(value).is_integer()
 
 
 def _along(xy: NDArray[np.float32]) -> NDArray[np.float32]:

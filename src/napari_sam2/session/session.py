@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -164,9 +165,8 @@ class Session(ObjectCalls, PaintingCalls, PropagationCalls, SettingCalls):
         PromptError
             If the mask is empty or of another shape, or the plane does not exist.
         """
-        if frame is None and self.geometry.num_planes > 1:
-            raise PromptError(f"a mask was given without its frame; give frame=0 to {self.geometry.num_planes - 1}")
-        return self.set_prompt(int(frame or 0), Prompt(mask=np.asarray(mask)), object_id=object_id, block=block)
+        plane = self._plane_of_mask(frame)
+        return self.set_prompt(plane, Prompt(mask=np.asarray(mask)), object_id=object_id, block=block)
 
     def add_labels(self, labels: ArrayLike, *, frame: int | None = None) -> list[int]:
         """Start objects from a label image of one plane, as from Cellpose or painted; numbers are kept.
@@ -198,13 +198,43 @@ class Session(ObjectCalls, PaintingCalls, PropagationCalls, SettingCalls):
         ids = [int(i) for i in np.unique(image) if i > 0]
         if not ids:
             raise PromptError("labels without any object were given; mark at least one pixel with a number above 0")
-        locked = [o.name for o in self.store.objects.values() if o.object_id in ids and (frame or 0) in o.locked]
-        if locked:
-            raise PromptError(f"{', '.join(locked)} are locked on frame {frame or 0}; unlock them there to change them")
-        with self.as_one_step():
-            for i in ids:
-                self.add_mask(image == i, frame=frame, object_id=i, block=False)
+        plane = self._plane_of_mask(frame)
+        self._say_together([(i, plane) for i in ids], lambda i, _: Prompt(mask=image == i))
         return ids
+
+    def set_prompts(self, prompts: Mapping[tuple[int, int], Prompt]) -> None:
+        """Say all there is to say about many objects and planes, in one step of ``undo`` and without waiting for masks.
+
+        Parameters
+        ----------
+        prompts : mapping of (int, int) to Prompt
+            By object and plane; as for ``set_prompt``.
+
+        Raises
+        ------
+        PromptError
+            If a prompt lies outside the image, or an object is locked on the plane; then nothing changes.
+        """
+        for prompt in prompts.values():
+            prompt.check_inside(self.geometry.hw)
+        self._say_together(sorted(prompts), lambda object_id, plane: prompts[object_id, plane])
+
+    def _say_together(self, keys: Sequence[tuple[int, int]], prompt_of: Callable[[int, int], Prompt]) -> None:
+        """Prompts of objects and planes in one step, each made when its turn comes; locks are looked at before."""
+        for _, plane in keys:
+            self.geometry.check_plane(plane)
+        objects = self.store.objects
+        locked = [f"{objects[i].name} on frame {p}" for i, p in keys if i in objects and p in objects[i].locked]
+        if locked:
+            raise PromptError(f"locked: {', '.join(locked)}; unlock there to change it")
+        with self._state.as_one_step():
+            for object_id, plane in keys:
+                self.set_prompt(plane, prompt_of(object_id, plane), object_id=object_id, block=False)
+
+    def _plane_of_mask(self, frame: int | None) -> int:
+        if frame is None and self.geometry.num_planes > 1:
+            raise PromptError(f"a mask was given without its frame; give frame=0 to {self.geometry.num_planes - 1}")
+        return int(frame or 0)
 
     def set_prompt(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -195,10 +194,6 @@ class SessionBase:
                 self._questions.ask_again()
         return is_done
 
-    def as_one_step(self) -> AbstractContextManager[None]:
-        """Within it, all changes are one step of ``undo``."""
-        return self._state.as_one_step()
-
     # ------------------------------------------------------------------ the state as a whole
     @property
     def operations(self) -> list[Operation]:
@@ -223,7 +218,7 @@ class SessionBase:
     def restore(self, snapshot: SessionSnapshot) -> None:
         """Take over a state, such as from a file; what was there before is forgotten, and cannot be brought back.
 
-        The snapshot's model and frames are not taken: they are those that the session was made with.
+        The snapshot's model and frames are not taken: those that are in force stay.
         """
         with self._changing():
             self._state.restore(snapshot)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_sam2._types import Prompt
-from napari_sam2.inference.looking import Look, averaged, look_around, needs_looking, needs_wider_look, wider_view
+from napari_sam2.inference.looking import Look, averaged, look_around, needs_looking, wider_view
 from napari_sam2.inference.transforms import View
 
 HW = (400, 400)
@@ -65,13 +65,12 @@ def test_the_widest_window_is_left_out_where_the_others_are_sure_of_the_same_mas
 def test_a_box_is_answered_in_a_wider_window_too_if_nothing_else_shapes_the_mask():
     view = View(100, 100, 80, 80, is_native=True)
     box = Prompt(box=(110, 110, 130, 130))
-    assert needs_wider_look(box, view, has_logits=False)
-    assert not needs_wider_look(box, view, has_logits=True)
-    assert not needs_wider_look(CLICK, view, has_logits=False)
-    assert not needs_wider_look(box, View(0, 0, 400, 400, is_native=False), has_logits=False)
-    wide = wider_view(view, HW)
+    wide = wider_view(box, view, HW, has_logits=False)
     assert (wide.x, wide.y, wide.width) == (84, 84, 112)
-    assert wider_view(View(0, 0, 400, 400, is_native=True), HW).width == 400
+    assert wider_view(box, view, HW, has_logits=True) is None
+    assert wider_view(CLICK, view, HW, has_logits=False) is None
+    assert wider_view(box, View(0, 0, 400, 400, is_native=False), HW, has_logits=False) is None
+    assert wider_view(box, View(0, 0, 400, 400, is_native=True), HW, has_logits=False) is None
 
 
 def test_the_mean_of_looks_is_taken_at_the_same_places_of_the_image():

@@ -22,7 +22,6 @@ from napari_sam2.inference.looking import (
     clicked_pieces,
     look_around,
     needs_looking,
-    needs_wider_look,
     wider_view,
 )
 from napari_sam2.inference.masks import clean_low_resolution
@@ -382,8 +381,7 @@ class SAM2ImagePredictor:
         wider = {
             i: wide
             for i in rest
-            if needs_wider_look(prompts[i], views[i], has_logits=mask_inputs[i] is not None)
-            and (wide := wider_view(views[i], self.image_hw)) != views[i]
+            if (wide := wider_view(prompts[i], views[i], self.image_hw, has_logits=mask_inputs[i] is not None))
         }
         if wider:
             given = [prompts[i] for i in wider]

@@ -16,7 +16,7 @@ from napari_sam2.inference.masks import keep_pieces
 from napari_sam2.inference.transforms import TARGET_EXTENT, View, choose_view, resample_logits, view_for_extent
 from napari_sam2.network.sam2 import LAST_MASK_LIMIT
 
-__all__ = ["Look", "averaged", "clicked_pieces", "look_around", "needs_looking", "needs_wider_look", "wider_view"]
+__all__ = ["Look", "averaged", "clicked_pieces", "look_around", "needs_looking", "wider_view"]
 
 # Measured on training images of four kinds (nuclei, electron microscopy, two phase-contrast movies), as the mean IoU of
 # the mask that is chosen at the first look: windows of 0.75, 1, 1.5 and 2 native sides and the predicted IoU alone
@@ -98,15 +98,16 @@ def look_around(
     return averaged(mean, pieces([view], known))
 
 
-def needs_wider_look(prompt: Prompt | None, view: View, *, has_logits: bool) -> bool:
-    """Whether a prompt that tells the object's size is to be answered in a wider window too."""
-    return prompt is not None and view.is_native and prompt.box is not None and prompt.mask is None and not has_logits
+def wider_view(prompt: Prompt | None, view: View, hw: tuple[int, int], *, has_logits: bool) -> View | None:
+    """The window that a prompt is answered in besides ``view``, no larger than the image; None if in that alone.
 
-
-def wider_view(view: View, hw: tuple[int, int]) -> View:
-    """The window around the same place that is looked through besides ``view``; no larger than the image."""
+    A box tells the object's size, and with nothing to refine two windows err less than one.
+    """
+    if prompt is None or prompt.box is None or prompt.mask is not None or has_logits or not view.is_native:
+        return None
     centre = view.x + view.width / 2 - 0.5, view.y + view.height / 2 - 0.5
-    return view_for_extent(centre, view.width * _WIDER, hw)
+    wide = view_for_extent(centre, view.width * _WIDER, hw)
+    return None if wide == view else wide
 
 
 def averaged(look: Look, others: Sequence[Look]) -> Look:

@@ -27,7 +27,6 @@ from napari_sam2.inference.looking import (
     averaged,
     look_around,
     needs_looking,
-    needs_wider_look,
     wider_view,
 )
 from napari_sam2.inference.masks import fill_holes_in_scores
@@ -142,8 +141,8 @@ class ObjectFrames:
         window, has_logits = self.model.config.native_window, feedback is not None
         if window is None or not needs_looking(prompt, window, has_logits=has_logits):
             one = self._decode(tracked, frame, prompt, view, feedback)
-            wide = wider_view(view, self.hw)
-            if not needs_wider_look(prompt, view, has_logits=has_logits) or wide == view:
+            wide = wider_view(prompt, view, self.hw, has_logits=has_logits)
+            if wide is None:
                 return view, one
             other = self._decode(tracked, frame, prompt, wide, None)
             return view, one._replace(logits=averaged(_as_look(one, view), [_as_look(other, wide)]).logits)

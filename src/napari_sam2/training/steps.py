@@ -161,8 +161,9 @@ def still_step(
         rows = torch.tensor(members, device=device)
         where = batch.image_index.to(device)[rows]
         high_res = (embedding.high_res[0][where], embedding.high_res[1][where])
-        name = "moved" if kind == "mask" and rng.random() < _MOVED_SHARE else kind
-        if name == "moved":
+        is_moved = kind == "mask" and rng.random() < _MOVED_SHARE
+        first = name = "moved" if is_moved else kind
+        if is_moved:
             prompt = _moved_masks(truths[rows], rng)
         else:
             prompt = _model_prompt([batch.prompts[i] for i in members], truths[rows])
@@ -175,7 +176,7 @@ def still_step(
             log.add(name, loss)
             if round_ < num_corrections:
                 prompt = _corrected(prompt, decoded, truths[rows], ambiguous=ambiguous, rng=rng)
-                name = f"{name.split('+')[0]}+{round_ + 1}"
+                name = f"{first}+{round_ + 1}"
     return total / (num_corrections + 1) + _dense_term(dense, embedding, batch.labels[:, 0], weights, log)
 
 

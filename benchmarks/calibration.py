@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from clips import mask_iou
+from clips import chosen_objects, mask_iou
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
@@ -23,7 +23,6 @@ from napari_sam2.training.click_simulation import interior_point, tight_box
 from napari_sam2.training.packs import LabelledStack, load_pack
 
 _EDGES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-_MIN_AREA = 30
 _FRAMES_AROUND = 6  # of a stack, tracked on either side of the prompted frame
 
 
@@ -76,19 +75,13 @@ def calibrate(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> Cali
     return Calibration(len(predicted), error, float(predicted.mean() - true.mean()), rank, tuple(bins))
 
 
-def _objects(labels: NDArray[np.integer], limit: int, trusted: frozenset[int] | None) -> list[int]:
-    ids, areas = np.unique(labels[labels > 0], return_counts=True)
-    kept = [int(i) for i, a in zip(ids, areas, strict=True) if a >= _MIN_AREA and (trusted is None or i in trusted)]
-    return sorted(np.random.default_rng(0).permutation(kept)[:limit].tolist())
-
-
 def still_pairs(model: SAM2, stack: LabelledStack, limit: int) -> Iterator[tuple[str, float, float]]:
     """(kind, predicted, true) of clicks and boxes on the middle frame."""
     frame = len(stack) // 2
     predictor = SAM2ImagePredictor(model)
     predictor.set_image(stack.frames[frame])
     labels = np.asarray(stack.labels[frame])
-    for object_id in _objects(labels, limit, stack.trusted_ids):
+    for object_id in chosen_objects(labels, limit, stack.trusted_ids):
         truth = labels == object_id
         for kind, prompt in (
             ("click", Prompt(points=[interior_point(truth)])),
@@ -107,7 +100,7 @@ def tracked_pairs(model: SAM2, stack: LabelledStack, limit: int) -> Iterator[tup
     start = middle - part.start
     segmenter = SAM2VideoSegmenter(model)
     segmenter.set_video(frames)
-    for object_id in _objects(labels[start], limit, stack.trusted_ids):
+    for object_id in chosen_objects(labels[start], limit, stack.trusted_ids):
         segmenter.add_clicks(start, [], object_id=object_id, box=tight_box(labels[start] == object_id))
     pairs: list[tuple[str, float, float]] = []
     for reverse in (False, True):

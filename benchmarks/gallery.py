@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from clips import mask_iou
+from clips import MIN_AREA, chosen_objects, mask_iou
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from skimage.segmentation import find_boundaries
@@ -22,7 +22,6 @@ from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.click_simulation import interior_point, tight_box
 from napari_sam2.training.packs import LabelledStack, load_pack
 
-_MIN_AREA = 30
 _SIDE = 112  # of a picture, in pixels
 _HEAD = 14  # above a picture, for its words
 _TRACKED = (4, 8)  # frames after the prompted one
@@ -62,19 +61,13 @@ def _draw(image: NDArray[np.generic], truth: NDArray[np.bool_], found: NDArray[n
     return large
 
 
-def _ids(labels: NDArray[np.integer], trusted: frozenset[int] | None, limit: int) -> list[int]:
-    ids, areas = np.unique(labels[labels > 0], return_counts=True)
-    kept = [int(i) for i, a in zip(ids, areas, strict=True) if a >= _MIN_AREA and (trusted is None or i in trusted)]
-    return sorted(np.random.default_rng(0).permutation(kept)[:limit].tolist())
-
-
 def still_cases(model: SAM2, stack: LabelledStack, limit: int) -> Iterator[Shown]:
     """Clicks on the middle frame."""
     frame = len(stack) // 2
     predictor = SAM2ImagePredictor(model)
     predictor.set_image(stack.frames[frame])
     labels = np.asarray(stack.labels[frame])
-    for object_id in _ids(labels, stack.trusted_ids, limit):
+    for object_id in chosen_objects(labels, limit, stack.trusted_ids):
         truth = labels == object_id
         found = predictor.predict(Prompt(points=[interior_point(truth)]))
         mask = found.masks[int(np.argmax(found.scores))]
@@ -87,7 +80,7 @@ def tracked_cases(model: SAM2, stack: LabelledStack, limit: int) -> Iterator[Sho
     start = len(stack) // 2
     segmenter = SAM2VideoSegmenter(model)
     segmenter.set_video(stack.frames)
-    for object_id in _ids(np.asarray(stack.labels[start]), stack.trusted_ids, limit):
+    for object_id in chosen_objects(np.asarray(stack.labels[start]), limit, stack.trusted_ids):
         box = tight_box(np.asarray(stack.labels[start]) == object_id)
         segmenter.add_clicks(start, [], object_id=object_id, box=box)
     for result in segmenter.propagate_masklets(start, min(start + max(_TRACKED) + 1, len(stack))):
@@ -96,7 +89,7 @@ def tracked_cases(model: SAM2, stack: LabelledStack, limit: int) -> Iterator[Sho
         labels = np.asarray(stack.labels[result.frame])
         for object_id, mask in zip(result.object_ids, result.masks, strict=True):
             truth = labels == object_id
-            if truth.sum() >= _MIN_AREA:
+            if truth.sum() >= MIN_AREA:
                 picture = _draw(stack.frames[result.frame], truth, mask)
                 yield Shown(f"box, {result.frame - start} later", mask_iou(mask, truth), picture)
 

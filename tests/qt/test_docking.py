@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from napari.utils.notifications import notification_manager
 
 from factories import make_movie
 from napari_sam2._qt.keys import SHORTCUTS
 from napari_sam2._qt.main_widget import SAM2Widget
+
+
+@pytest.fixture
+def alone(make_napari_viewer, qtbot):
+    """A viewer with an image, and the widget on it, in no dock."""
+    viewer = make_napari_viewer(show=False)
+    viewer.add_image(make_movie(), name="cells")
+    widget = SAM2Widget(viewer)
+    qtbot.addWidget(widget)
+    qtbot.waitUntil(lambda: widget.binding is not None)
+    yield viewer, widget
+    widget.shut_down()
 
 
 def test_closing_the_dock_ends_the_widget(make_napari_viewer, qtbot):
@@ -53,12 +66,8 @@ def test_closing_the_viewer_while_it_tracks_ends_threads_and_keeps_what_was_said
     assert len(notification_manager.records) == told
 
 
-def test_layers_that_go_together_are_told_of_together(make_napari_viewer, qtbot):
-    viewer = make_napari_viewer(show=False)
-    viewer.add_image(make_movie(), name="cells")
-    widget = SAM2Widget(viewer)
-    qtbot.addWidget(widget)
-    qtbot.waitUntil(lambda: widget.binding is not None)
+def test_layers_that_go_together_are_told_of_together(alone, qtbot):
+    viewer, widget = alone
     told = len(notification_manager.records)
     for layer in widget.binding.layers:
         viewer.layers.remove(layer)
@@ -70,15 +79,10 @@ def test_layers_that_go_together_are_told_of_together(make_napari_viewer, qtbot)
         "cells points",
     ]
     assert not widget.show_layers_button.isHidden()
-    widget.shut_down()
 
 
-def test_image_and_axis_can_both_be_read_in_a_narrow_dock(make_napari_viewer, qtbot):
-    viewer = make_napari_viewer(show=False)
-    viewer.add_image(make_movie(), name="cells")
-    widget = SAM2Widget(viewer)
-    qtbot.addWidget(widget)
-    qtbot.waitUntil(lambda: widget.binding is not None)
+def test_image_and_axis_can_both_be_read_in_a_narrow_dock(alone, qtbot):
+    _, widget = alone
     widget.resize(300, 900)
     widget.show()
     qtbot.waitExposed(widget)
@@ -86,4 +90,3 @@ def test_image_and_axis_can_both_be_read_in_a_narrow_dock(make_napari_viewer, qt
     assert widget.image_choice.currentText() == "cells"
     for section in (widget.image_choice.parentWidget(), *widget.sections):
         assert section.minimumSizeHint().width() <= 300, section.objectName()
-    widget.shut_down()

@@ -10,7 +10,8 @@ import pytest
 
 from napari_sam2.training.heap import heap_kept
 
-# in a process of its own: what lies on the heap of this one depends on the tests before
+# In a process of its own: what lies on the heap of this one depends on the tests before. The least of several rounds: a
+# busy system may take pages back in between, but where the heap is not kept, each round asks for all of them.
 COUNT_FAULTS = """
 import resource
 import torch
@@ -25,15 +26,14 @@ def faults():
 with heap_kept() as is_kept:
     assert is_kept
     faults()
-    inside = faults()
-print(inside)
+    print(min(faults() for _ in range(6)))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
 def test_large_arrays_reuse_their_pages():
     run = subprocess.run([sys.executable, "-c", COUNT_FAULTS], capture_output=True, text=True, check=True)
-    assert int(run.stdout) < 4096  # pages of one array; ten arrays were written
+    assert int(run.stdout) < 4096  # pages of one array; ten arrays are written in a round
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):

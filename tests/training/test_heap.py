@@ -19,21 +19,27 @@ from napari_sam2.training.heap import heap_kept
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        torch.empty(16 * 2**20, dtype=torch.uint8).fill_(1)
+    for _ in range(4):
+        torch.empty(64 * 2**20, dtype=torch.uint8).fill_(1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
+def least():
+    faults()
+    return min(faults() for _ in range(6))
+
+outside = least()
 with heap_kept() as is_kept:
     assert is_kept
-    faults()
-    print(min(faults() for _ in range(6)))
+    print(outside, least())
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
 def test_large_arrays_reuse_their_pages():
     run = subprocess.run([sys.executable, "-c", COUNT_FAULTS], capture_output=True, text=True, check=True)
-    assert int(run.stdout) < 4096  # pages of one array; ten arrays are written in a round
+    outside, inside = (int(word) for word in run.stdout.split())
+    # glibc by itself keeps no array above 32 MiB; how many pages there are depends on their size
+    assert inside < outside / 4
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):

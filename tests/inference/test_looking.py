@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from napari_sam2._types import Prompt
-from napari_sam2.inference.looking import Look, averaged, look_around, needs_looking, wider_view
+from napari_sam2.inference.looking import (
+    Look,
+    averaged,
+    look_around,
+    nearby_views,
+    needs_looking,
+    scouting_views,
+    wider_view,
+)
 from napari_sam2.inference.transforms import View
 
 HW = (400, 400)
@@ -133,3 +141,28 @@ def test_pieces_that_hold_no_click_are_left_out(shift):
     columns = look.view.x + (np.flatnonzero((look.logits[0, 0] > 0).any(0)) + 0.5) * look.view.width / side
     assert columns.min() >= 200 + shift - 12
     assert columns.max() <= 200 + shift + 12
+
+
+def test_clicks_near_each_other_are_first_looked_at_through_the_same_windows():
+    one, other = (scouting_views(Prompt(points=[point]), HW, 128) for point in ((200, 200), (203, 198)))
+    assert one == other
+    for x, y in ((0, 0), (399, 5), (57, 320)):
+        for view in scouting_views(Prompt(points=[(x, y)]), HW, 128):
+            assert view.x <= x < view.x + view.width
+            assert view.y <= y < view.y + view.height
+            assert view.x >= 0
+            assert view.x + view.width <= 400
+
+
+def test_small_images_are_looked_at_whole_wherever_the_click_is():
+    assert {tuple(scouting_views(Prompt(points=[(x, 20)]), (40, 60), 128)) for x in (0, 30, 59)} == {
+        (View(0, -10, 60, 60, is_native=True),)
+    }
+
+
+def test_what_is_near_a_point_begins_with_its_own_windows():
+    views = nearby_views((200, 200), HW, 128)
+    assert views[:2] == scouting_views(CLICK, HW, 128)[:2]
+    assert len(views) == len(set(views)) > 10
+    assert set(scouting_views(Prompt(points=[(215, 180)]), HW, 128)[:2]) <= set(views)
+    assert nearby_views((-50, 999), HW, 128)[:2] == scouting_views(Prompt(points=[(0, 399)]), HW, 128)[:2]

@@ -15,6 +15,7 @@ from napari_sam2 import FrameError, Prompt, PromptError
 from napari_sam2.session.replay import replay
 from napari_sam2.session.session import Session
 from napari_sam2.session.settings import SessionSettings
+from napari_sam2.session.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -262,6 +263,25 @@ def test_clicks_use_no_more_threads_than_tracking(model):
         session._answerer.answer = spy
         session.add_points([[0, 20, 15]])
         assert seen == [1]
+
+
+@pytest.mark.parametrize("native_window", [None, 24])
+def test_looking_ahead_leaves_less_to_do_and_changes_no_answer(native_window):
+    model = make_model(native_window=native_window)
+    with Session(make_movie(2), model=model) as plain, Session(make_movie(2), model=model) as session:
+        session.look_ahead(1, (20, 15))
+        wait_until(lambda: session._compute._idle is None, 10, None)
+        assert session._answerer._engine is None  # nothing is loaded for it
+        session.prepare()
+        session.look_ahead(1, (20, 15))
+        wait_until(lambda: session._compute._idle is None, 10, None)
+        cache = session._answerer._engine.cache
+        assert len(cache) > 0
+        before = cache.misses
+        session.add_points([[1, 20, 15]])
+        plain.add_points([[1, 20, 15]])
+        assert cache.misses - before < plain._answerer._engine.cache.misses
+        assert np.array_equal(session.labels, plain.labels)
 
 
 def test_change_while_tracking_ends_it_and_is_kept(session):

@@ -27,6 +27,7 @@ from napari_sam2._qt.advanced_section import AdvancedSection
 from napari_sam2._qt.dispatch import QtDelivery
 from napari_sam2._qt.keys import KeyBindings
 from napari_sam2._qt.layout import shrinking_combo
+from napari_sam2._qt.looking_ahead import LookingAhead
 from napari_sam2._qt.model_section import ModelSection
 from napari_sam2._qt.objects_section import ObjectsSection
 from napari_sam2._qt.propagate_section import PropagateSection
@@ -90,6 +91,7 @@ class SAM2Widget(QWidget):
         ]
         for event, slot in self._viewer_connections:
             event.connect(slot)
+        self._ahead = LookingAhead(viewer, lambda: self.binding, self)
         self._fill_images()
         application = QApplication.instance()
         if application is not None:
@@ -271,6 +273,7 @@ class SAM2Widget(QWidget):
         self._follow(binding)
         binding.use_tool("point")
         binding.session.prepare(binding.current_plane)
+        self._ahead.begin()
 
     def _settings(self) -> SessionSettings:
         given = self.advanced.settings()
@@ -476,6 +479,7 @@ class SAM2Widget(QWidget):
         for event, slot in self._viewer_connections:
             with contextlib.suppress(ValueError, RuntimeError):
                 event.disconnect(slot)
+        self._ahead.stop()
         self._keys.release()
         self._let_go()
         for binding in self._kept:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -27,6 +27,7 @@ from napari_sam2._viewer.labels_layer import object_colour
 
 if TYPE_CHECKING:
     from napari_sam2._viewer.binding import Tool, ViewerBinding
+    from napari_sam2.session.records import SessionObject
 
 __all__ = ["ObjectsSection"]
 
@@ -59,7 +60,7 @@ class ObjectsSection(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._binding: ViewerBinding | None = None
-        self._is_filling = False
+        self._shown: list[tuple[Any, ...]] = []  # per row
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REFRESH_MS)
@@ -309,53 +310,63 @@ class ObjectsSection(QWidget):
     def refresh(self) -> None:
         """Write the table anew."""
         binding = self._binding
-        self._is_filling = True
-        try:
+        # each change of an item would come back as a call, for which Python's lock is waited for
+        with QSignalBlocker(self.table):
             objects = [] if binding is None else binding.session.objects
-            if self.table.rowCount() != len(objects):
+            self._add_rows(len(objects))
+            if self.table.rowCount() > len(objects):
                 self.table.setRowCount(len(objects))
+            del self._shown[len(objects) :]
             for row, each in enumerate(objects):
                 self._fill(row, each)
             row_now = self._row_of(None if binding is None else binding.current)
             if row_now is not None and self.table.currentRow() != row_now:
                 self.table.setCurrentCell(row_now, _NAME)
-        finally:
-            self._is_filling = False
         self._tell_candidate()
 
-    def _fill(self, row: int, each: Any) -> None:
+    def _fill(self, row: int, each: SessionObject) -> None:
+        """One row, if it is to show something else than it does: each item that is set is drawn anew."""
         assert self._binding is not None
-        store = self._binding.session.store
-        stats = store.stats(each.object_id)
-        score = "" if np.isnan(stats.mean_iou) else f"{stats.mean_iou:.2f}"
-        done = f"{stats.num_done}" + (f" ({stats.num_stale} old)" if stats.num_stale else "")
-        texts = {
-            _ID: str(each.object_id), _NAME: each.name, _PROMPTS: str(stats.num_prompts), _DONE: done, _SCORE: score,
-        }  # fmt: skip
-        for column in range(len(_COLUMNS)):
-            item = self.table.item(row, column)
-            if item is None:
-                item = QTableWidgetItem()
-                self.table.setItem(row, column, item)
-            flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
-            if column == _NAME:
-                flags |= Qt.ItemFlag.ItemIsEditable
-            if column in (_LOCK, _SHOW):
-                flags |= Qt.ItemFlag.ItemIsUserCheckable
-                is_on = bool(each.locked) if column == _LOCK else each.is_visible
-                item.setCheckState(Qt.CheckState.Checked if is_on else Qt.CheckState.Unchecked)
-            else:
-                item.setText(texts[column])
-            item.setFlags(flags)
-        first = self.table.item(row, _ID)
-        if first.data(Qt.ItemDataRole.UserRole) != each.object_id:
-            first.setData(Qt.ItemDataRole.UserRole, each.object_id)
-            first.setIcon(_swatch(each.object_id))
+        stats = self._binding.session.store.stats(each.object_id)
         locked = len(each.locked)
-        self.table.item(row, _LOCK).setToolTip(
+        texts = {
+            _ID: str(each.object_id),
+            _NAME: each.name,
+            _PROMPTS: str(stats.num_prompts),
+            _DONE: f"{stats.num_done}" + (f" ({stats.num_stale} old)" if stats.num_stale else ""),
+            _SCORE: "" if np.isnan(stats.mean_iou) else f"{stats.mean_iou:.2f}",
+        }
+        shown = (*texts.values(), locked, each.is_visible)
+        if row < len(self._shown) and self._shown[row] == shown:
+            return
+        items = [self.table.item(row, column) for column in range(len(_COLUMNS))]
+        for column, text in texts.items():
+            if items[column].text() != text:
+                items[column].setText(text)
+        for column, is_on in ((_LOCK, bool(locked)), (_SHOW, each.is_visible)):
+            items[column].setCheckState(Qt.CheckState.Checked if is_on else Qt.CheckState.Unchecked)
+        if items[_ID].data(Qt.ItemDataRole.UserRole) != each.object_id:
+            items[_ID].setData(Qt.ItemDataRole.UserRole, each.object_id)
+            items[_ID].setIcon(_swatch(each.object_id))
+        items[_LOCK].setToolTip(
             f"{locked} frames locked; nothing changes there" if locked else "Lock all frames that are done"
         )
-        self.table.item(row, _SHOW).setToolTip("Show or hide the object; its labels stay")
+        self._shown[row : row + 1] = [shown]
+
+    def _add_rows(self, count: int) -> None:
+        """Empty rows, as many as are missing."""
+        for row in range(self.table.rowCount(), count):
+            self.table.insertRow(row)
+            for column in range(len(_COLUMNS)):
+                item = QTableWidgetItem()
+                flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+                if column == _NAME:
+                    flags |= Qt.ItemFlag.ItemIsEditable
+                if column in (_LOCK, _SHOW):
+                    flags |= Qt.ItemFlag.ItemIsUserCheckable
+                item.setFlags(flags)
+                self.table.setItem(row, column, item)
+            self.table.item(row, _SHOW).setToolTip("Show or hide the object; its labels stay")
 
     def _tell_candidate(self) -> None:
         binding = self._binding
@@ -369,13 +380,14 @@ class ObjectsSection(QWidget):
 
     def _on_row_selected(self) -> None:
         row = self.table.currentRow()
-        if self._is_filling or self._binding is None or row < 0 or self.table.item(row, _ID) is None:
+        if self._binding is None or row < 0 or self.table.item(row, _ID) is None:
             return
         self._binding.select(self.table.item(row, _ID).data(Qt.ItemDataRole.UserRole))
 
     def _on_item_changed(self, item: QTableWidgetItem) -> None:
-        if self._is_filling or self._binding is None:
+        if self._binding is None:
             return
+        self._shown[item.row()] = ()  # what the user made of the row may not be what becomes of it
         session = self._binding.session
         object_id = self.table.item(item.row(), _ID).data(Qt.ItemDataRole.UserRole)
         is_on = item.checkState() == Qt.CheckState.Checked

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from napari.utils import progress
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["PropagateSection"]
 
 _SHOW_EVERY = 0.1  # s: each change of a text has the window painted anew
+_BAR_AFTER_MS = 50
 _RANGES = ("all frames", "from here to", "only next")
 
 
@@ -43,6 +44,10 @@ class PropagateSection(QWidget):
         self._bar: Any = None
         self._wanted: Direction | None = None
         self._shown_at = 0.0
+        self._starting = QTimer(self)
+        self._starting.setSingleShot(True)
+        self._starting.setInterval(_BAR_AFTER_MS)
+        self._starting.timeout.connect(self._open_bar)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         row = QHBoxLayout()
@@ -206,13 +211,18 @@ class PropagateSection(QWidget):
         return f"; lost on the way and left empty from there: {shown}"
 
     def _follow_bar(self, handle: PropagationHandle) -> None:
-        """napari's activity dock."""
+        """napari's activity dock, from the next turn of the event loop on: it has all of the window painted at once."""
         if handle.is_running and self._bar is None and handle.num_steps:
-            self._bar = progress(total=handle.num_steps, desc="SAM 2 propagates")
+            self._starting.start()
         if self._bar is not None:
             self._bar.update(handle.num_done - self._bar.n)
             if not handle.is_running:
                 self._close_bar()
+
+    def _open_bar(self) -> None:
+        handle = None if self._binding is None else self._binding.session.handle
+        if handle is not None and handle.is_running and self._bar is None:
+            self._bar = progress(total=handle.num_steps, desc="SAM 2 propagates")
 
     def _close_bar(self) -> None:
         if self._bar is not None:

@@ -187,6 +187,18 @@ class ViewerBinding:
         for axis in range(len(index)):
             self.viewer.dims.set_point(axis + offset, float(world[axis]))
 
+    def look_ahead(self) -> None:
+        """Have the model look at the place under the mouse, or in the middle of the window, before it is clicked."""
+        offset = self.viewer.dims.ndim - self.geometry.ndim
+        height, width = self.geometry.hw
+        scene = getattr(self.viewer, "scene", self.viewer)  # before napari 0.9 the camera was the viewer's own
+        for place in (self.viewer.cursor.position, scene.camera.center):
+            world = np.asarray((*self.viewer.dims.point[:-2], *place[-2:]), float)
+            y, x = np.asarray(self.labels.world_to_data(world[offset:]), float)[-2:]
+            if -0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5:
+                break
+        self.session.look_ahead(self.current_plane, (float(y), float(x)))
+
     # ------------------------------------------------------------------ objects
     @property
     def current(self) -> int | None:

@@ -18,6 +18,7 @@ from napari_sam2.inference.batch_tracking import bytes_per_object
 from napari_sam2.inference.embedding_cache import EmbeddingCache
 from napari_sam2.inference.frame_encoder import FrameEncoder
 from napari_sam2.inference.image_predictor import SAM2ImagePredictor
+from napari_sam2.inference.looking import nearby_views
 from napari_sam2.inference.memory_bank import FrameMemory, MemoryBank
 from napari_sam2.inference.object_frames import ObjectFrames, TrackingSettings
 from napari_sam2.inference.tracked_object import PromptedFrame, TrackedObject
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 logger = logging.getLogger(__name__)
+
+_AHEAD = 24  # windows at most: 0.7 s on one core, and nearly all of an image of 256 x 256
 
 
 class Engine:
@@ -102,6 +105,25 @@ class Engine:
         if self.model.config.native_window is None:
             with torch.inference_mode():
                 self._frames.encoder.embed(frame, whole_view(self._frames.hw))
+
+    def look_ahead(self, frame: int, point_xy: tuple[float, float]) -> Iterator[None]:
+        """Encode what clicks on and near a point of a frame will be looked at through first; yields after each window.
+
+        Parameters
+        ----------
+        frame : int
+            Of the stack.
+        point_xy : tuple of float
+            (x, y) in pixels of the frame.
+        """
+        window = self.model.config.native_window
+        if window is None:
+            self.prepare(frame)
+            return
+        for view in nearby_views(point_xy, self._frames.hw, window)[:_AHEAD]:
+            with torch.inference_mode():
+                self._frames.encoder.embed(frame, view)
+            yield
 
     # ------------------------------------------------------------------ one frame
     def predict(self, request: PredictRequest) -> PredictResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,7 +17,16 @@ from napari_sam2.inference.masks import keep_pieces
 from napari_sam2.inference.transforms import TARGET_EXTENT, View, choose_view, resample_logits, view_for_extent
 from napari_sam2.network.sam2 import LAST_MASK_LIMIT
 
-__all__ = ["Look", "averaged", "clicked_pieces", "look_around", "needs_looking", "wider_view"]
+__all__ = [
+    "Look",
+    "averaged",
+    "clicked_pieces",
+    "look_around",
+    "nearby_views",
+    "needs_looking",
+    "scouting_views",
+    "wider_view",
+]
 
 # Measured on training images of four kinds (nuclei, electron microscopy, two phase-contrast movies), as the mean IoU of
 # the mask that is chosen at the first look: windows of 0.75, 1, 1.5 and 2 native sides and the predicted IoU alone
@@ -24,6 +34,9 @@ __all__ = ["Look", "averaged", "clicked_pieces", "look_around", "needs_looking",
 # the model once more 0.729; a wider window besides gave 0.001 more, for a fifth of the time. Where _SETTLED, the widest
 # window changes nothing. Boxes: in one window 0.822, in two 0.831.
 _WINDOWS = (0.75, 1.5, 3.0)  # of the model's native window
+_LATTICE = 2  # steps per side of a window
+_ALWAYS = 2  # of them, the smallest, show every click
+_AROUND = 2  # steps of the lattice to each side of a point that count as near it
 _AGREEMENT = 0.75  # weight of what the window next in size shows
 _CUT_OFF = 1.0  # weight of the share of the window's edge that a mask runs across
 _SETTLED = 0.5  # of the product of trust and agreement, from which the widest window is not looked through
@@ -82,10 +95,10 @@ def look_around(
     def pieces(views: Sequence[View], logits: Tensor | None = None) -> list[Look]:
         return [clicked_pieces(look, prompt) for look in decode(views, logits)]
 
-    views = list(dict.fromkeys(choose_view(prompt, hw, round(share * native_window)) for share in _WINDOWS))
-    looks = pieces(views[:2])
-    if len(views) > 2 and not _is_settled(looks, hw):
-        looks += pieces(views[2:])
+    views = scouting_views(prompt, hw, native_window)
+    looks = pieces(views[:_ALWAYS])
+    if len(views) > _ALWAYS and not _is_settled(looks, hw):
+        looks += pieces(views[_ALWAYS:])
     number, best = _choose(looks, hw)
     first = looks[number]
     view = _closer(first.logits[0, best], first.view, prompt, hw)
@@ -96,6 +109,46 @@ def look_around(
     chosen = int(mean.scores[0].argmax())
     known = mean.logits[:, chosen : chosen + 1].clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT)
     return averaged(mean, pieces([view], known))
+
+
+def scouting_views(prompt: Prompt, hw: tuple[int, int], native_window: int) -> list[View]:
+    """The windows of the first look, smallest first; all lie on lattices, so that clicks near each other share them."""
+    windows = [choose_view(prompt, hw, round(share * native_window)) for share in _WINDOWS]
+    return list(dict.fromkeys(_on_lattice(view, hw) for view in windows))
+
+
+def nearby_views(point_xy: tuple[float, float], hw: tuple[int, int], native_window: int) -> list[View]:
+    """The windows that clicks at and around a point are looked at through first, nearest first.
+
+    Parameters
+    ----------
+    point_xy : tuple of float
+        (x, y) in image pixels; may lie outside the image.
+    hw : tuple of int
+        (height, width) of the image.
+    native_window : int
+        The model's own window, in image pixels.
+    """
+    step = round(_WINDOWS[0] * native_window) / _LATTICE
+    places = sorted(itertools.product(range(-_AROUND, _AROUND + 1), repeat=2), key=lambda at: at[0] ** 2 + at[1] ** 2)
+    found: dict[View, None] = {}
+    for down, right in places:
+        x, y = point_xy[0] + right * step, point_xy[1] + down * step
+        point = np.array([[min(max(x, 0.0), hw[1] - 1.0), min(max(y, 0.0), hw[0] - 1.0)]], np.float32)
+        found |= dict.fromkeys(scouting_views(Prompt(points=point), hw, native_window)[:_ALWAYS])
+    return list(found)
+
+
+def _on_lattice(view: View, hw: tuple[int, int]) -> View:
+    """The window of the lattice, no farther than half a step in x and y."""
+    step = max(1, view.width // _LATTICE)
+
+    def moved(start: int, length: int) -> int:
+        # a window at the image's edge stays there: what is clicked may lie anywhere between its middle and the edge
+        at_edge = length <= view.width or start == length - view.width
+        return start if at_edge else min(round(start / step) * step, length - view.width)
+
+    return view._replace(x=moved(view.x, hw[1]), y=moved(view.y, hw[0]))
 
 
 def wider_view(prompt: Prompt | None, view: View, hw: tuple[int, int], *, has_logits: bool) -> View | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam2._types import Prompt
 from napari_sam2.inference.answers import Answer, AnsweredPrompt, PredictRequest, PredictResult
-from napari_sam2.session.preloading import preload_torch
+from napari_sam2.session.preloading import importing_torch
 from napari_sam2.session.propagation import without_specks
 from napari_sam2.session.records import ObjectMask, PromptEntry
 from napari_sam2.session.settings import ModelState, SessionSettings
@@ -75,8 +75,8 @@ class Answerer:
         if self._engine is None or self._model != model:
             self._on_state(ModelState("loading"))
             try:
-                preload_torch()
-                from napari_sam2.session.loading import make_engine
+                with importing_torch():
+                    from napari_sam2.session.loading import make_engine
 
                 self._engine = None
                 self._engine = make_engine(model, frames, settings)
@@ -90,6 +90,10 @@ class Answerer:
         # each time: torch keeps the number for each thread by itself, and others in the process may have changed it
         self._engine.use_threads(settings.threads)
         return self._engine
+
+    def engine_at_hand(self, model: SAM2 | str | Path, frames: FrameSource, settings: SessionSettings) -> Engine | None:
+        """The engine of a model on some frames, unless the model would have to be loaded first."""
+        return None if self._engine is None or self._model != model else self.engine(model, frames, settings)
 
     def forget_engine(self) -> None:
         """Make the engine anew next time, such as with other settings."""

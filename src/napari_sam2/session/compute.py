@@ -1,4 +1,4 @@
-"""One thread that computes: short answers first, long work step by step between them."""
+"""One thread that computes: short answers first, long work step by step between them, what may help later at last."""
 
 from __future__ import annotations
 
@@ -67,6 +67,7 @@ class ComputeThread:
         self._name = name
         self._jobs: deque[Job] = deque()
         self._steps: deque[Steps] = deque()
+        self._idle: Steps | None = None
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_closed = False
@@ -102,6 +103,15 @@ class ComputeThread:
             self._start()
             self._wake.notify()
 
+    def submit_idle(self, steps: Steps) -> None:
+        """Run work step by step while nothing else may go on; it takes the place of what was given so before."""
+        with self._wake:
+            if self._is_closed:
+                return
+            self._idle = steps
+            self._start()
+            self._wake.notify()
+
     def wake(self) -> None:
         """Look again whether paused work may go on."""
         with self._wake:
@@ -126,13 +136,14 @@ class ComputeThread:
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not self._is_closed and not self._jobs and not self._may_step():
+                while not self._is_closed and not self._jobs and not self._may_step() and self._idle is None:
                     self._wake.wait()
                 if self._is_closed:
                     ended = list(self._steps)
                     break
                 job = self._running = self._jobs[0] if self._jobs else None
-                steps = None if job is not None else self._steps[0]
+                steps = self._steps[0] if job is None and self._may_step() else None
+                idle = self._idle if job is None and steps is None else None
             if job is not None:
                 self._do(job)
                 with self._wake:
@@ -141,6 +152,10 @@ class ComputeThread:
             elif steps is not None and self._advance(steps):
                 with self._wake:
                     self._steps.remove(steps)
+            elif idle is not None and self._advance(idle):
+                with self._wake:
+                    if self._idle is idle:
+                        self._idle = None
         for steps in ended:
             steps.on_end(None)
 

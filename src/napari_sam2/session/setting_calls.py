@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2._types import FrameSource
 from napari_sam2.session.answering import as_seen
-from napari_sam2.session.compute import Job
+from napari_sam2.session.compute import Job, Steps
 from napari_sam2.session.display import contrast_arguments, looks_of, make_looks, with_looks
 from napari_sam2.session.history import Edit
 from napari_sam2.session.model_names import model_name
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["SettingCalls"]
+
+logger = logging.getLogger(__name__)
 
 
 class SettingCalls(SessionBase):
@@ -41,6 +44,29 @@ class SettingCalls(SessionBase):
                 self.report_failure(outcome)
 
         self._compute.submit(Job(compute, done, key="prepare"))
+
+    def look_ahead(self, plane: int, point_yx: tuple[float, float]) -> None:
+        """Encode, while nothing else is to be done, what a click near a point would have to wait for.
+
+        Answers do not depend on it. What it began for another point is given up.
+
+        Parameters
+        ----------
+        plane : int
+            As for ``prepare``.
+        point_yx : tuple of float
+            (y, x) in pixels of the plane.
+        """
+
+        def encode() -> Iterator[None]:
+            engine = self._answerer.engine_at_hand(self.model, self.frames, self.settings)
+            return iter(()) if engine is None else engine.look_ahead(plane, (point_yx[1], point_yx[0]))
+
+        def ended(error: BaseException | None) -> None:
+            if error is not None:  # whoever clicks there is told
+                logger.debug("looking ahead on plane %d failed: %s", plane, error)
+
+        self._compute.submit_idle(Steps(encode, lambda _: True, ended))
 
     def set_model(self, model: SAM2 | str | Path, *, prepare: bool = True) -> None:
         """Answer later prompts with another model; masks that are there stay.

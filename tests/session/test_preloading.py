@@ -1,0 +1,32 @@
+"""While torch is imported, garbage is not collected; afterwards as before."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from napari_sam2.session.preloading import importing_torch
+
+
+def test_garbage_waits_until_the_import_is_done():
+    assert gc.isenabled()
+    with importing_torch():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_it_is_collected_again_after_an_import_that_fails():
+    with pytest.raises(ImportError), importing_torch():
+        raise ImportError("no torch")
+    assert gc.isenabled()
+
+
+def test_who_had_it_switched_off_keeps_it_so():
+    gc.disable()
+    try:
+        with importing_torch():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

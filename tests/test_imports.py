@@ -34,6 +34,19 @@ def test_import_loads_nothing_heavy(code: str, absent: set[str]) -> None:
     assert loaded_after(code) & absent == set()
 
 
+def test_tracking_imports_nothing_on_the_way() -> None:
+    """sympy, which some functions of torch import when first called, takes a second in which no window moves."""
+    code = """
+import numpy as np
+from napari_sam2 import SAM2VideoSegmenter
+segmenter = SAM2VideoSegmenter()
+segmenter.set_video(np.random.default_rng(0).integers(0, 255, (7, 64, 64)).astype(np.uint8))
+segmenter.add_clicks(0, [(20, 20)])
+segmenter.track_objects()
+"""
+    assert loaded_after(code) & {"sympy", "matplotlib", "pandas", *QT} == set()
+
+
 def test_headless_api_works_where_qt_and_napari_cannot_be_imported() -> None:
     blocker = f"""
 import sys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import pytest
 
@@ -14,6 +15,25 @@ def test_garbage_waits_until_the_import_is_done():
     with importing_torch():
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+def test_what_was_made_meanwhile_is_old_afterwards_and_still_collected():
+    with importing_torch():
+        made = [[] for _ in range(50_000)]
+    assert gc.get_count()[0] < 10_000
+    ring = weakref.WeakSet()
+    with importing_torch():
+        ring.add(_Ring())
+    gc.collect()
+    assert not ring
+    assert len(made) == 50_000
+
+
+class _Ring:
+    """Garbage that only a collection finds."""
+
+    def __init__(self) -> None:
+        self.itself = self
 
 
 def test_it_is_collected_again_after_an_import_that_fails():

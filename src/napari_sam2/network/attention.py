@@ -6,6 +6,7 @@ import math
 import time
 from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -71,7 +72,9 @@ def _gains_speed(dtype: torch.dtype) -> bool:
 
 def _attend_blockwise(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """The same, a block of queries at a time; all blocks write their scores to the same memory."""
-    leading, num_queries = torch.broadcast_shapes(*(t.shape[:-2] for t in (query, key, value))), query.shape[-2]
+    # not torch.broadcast_shapes, which imports sympy: a second in which no other thread runs for long
+    leading = np.broadcast_shapes(*(tuple(t.shape[:-2]) for t in (query, key, value)))
+    num_queries = query.shape[-2]
     query, key, value = (
         t.expand(*leading, -1, -1).reshape(-1, *t.shape[-2:]) for t in (query, key, value)
     )  # (..., N, C) -> (R, N, C)

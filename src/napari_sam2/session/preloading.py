@@ -20,9 +20,9 @@ _LIBRARIES = ("libc10", "libtorch_cpu", "libtorch", "libtorch_python")
 def importing_torch() -> Iterator[None]:
     """Import torch inside the ``with`` block on any thread, with short pauses for the others.
 
-    The import makes some hundred thousand objects that stay, and Python goes through all objects of the process each
-    time that their number has grown by a quarter: beside a viewer three times 0.15 to 0.2 s, in which nothing moves. It
-    is told to wait with that until the block is left.
+    The import makes some hundred thousand objects that stay. Python goes through all new ones time and again, and
+    through those of the whole process when their number has grown by a quarter: beside a viewer three times 0.15 to
+    0.2 s, in which nothing moves. It is told to wait until the block is left, and then to take what is there for old.
     """
     _preload()
     was_collecting = gc.isenabled()
@@ -31,6 +31,9 @@ def importing_torch() -> Iterator[None]:
         yield
     finally:
         if was_collecting:
+            # what is unfrozen counts as old: looked through with all else some day, and not next of all
+            gc.freeze()
+            gc.unfreeze()
             gc.enable()
 
 

@@ -38,6 +38,24 @@ def test_baseline_splits_touching_discs_of_either_sign(benchmark: ModuleType, is
     np.testing.assert_array_equal(colours, labels)
 
 
+def test_baseline_of_movies_keeps_names_through_frames(benchmark: ModuleType):
+    truth = np.stack([np.roll(discs(), shift, axis=1) for shift in (0, 2, 4)])
+    image = np.where(truth > 0, 200, 20).astype(np.uint8)
+    found = benchmark.classical(benchmark.Case(image, truth, "TYX"))
+    for number in (1, 2, 3):
+        names = {int(np.bincount(found[t][truth[t] == number]).argmax()) for t in range(3)}
+        assert len(names) == 1
+
+
+def test_an_object_that_appears_gets_a_name_of_its_own(benchmark: ModuleType):
+    first, second = np.zeros((2, 8, 8), np.int32)
+    first[:4, :4] = 1
+    second[:4, :4], second[6:, 6:] = 2, 1
+    tracks = benchmark.linked([first, second])
+    assert tracks[1, 0, 0] == 1
+    assert tracks[1, 7, 7] == 2
+
+
 def test_flat_image_has_no_object(benchmark: ModuleType):
     assert not benchmark.otsu_watershed(np.full((20, 20), 7, np.uint8), has_channels=False).any()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from napari_sam2.training.synthetic import (
     make_dividing_cells_movie,
     make_em_stack,
 )
+from napari_sam2.training.synthetic.appearance import draw_grey_look, render_thick
 from napari_sam2.training.synthetic.motion import BlobLayout, blob_story, scatter
 from napari_sam2.training.synthetic.shapes import TILE, Blobs, blank_canvas, draw_blobs, make_tile, tessellate
 
@@ -191,3 +193,26 @@ def test_demonstrations_hold_objects_that_last(make: object, dtype: type, shape:
     again, _ = make(1)  # type: ignore[operator]
     assert (again == stack).all()
     assert stack.max() > 0.6 * (4095 if dtype is np.uint16 else 255)
+
+
+def test_planes_of_a_thick_specimen_show_what_lies_above_and_below_them_dimmer_and_softer():
+    canvases = [blank_canvas(64) for _ in range(5)]
+    draw_blobs(canvases[1], make_blobs(), np.zeros((TILE, TILE), np.float32))
+    rng = np.random.default_rng(0)
+    look = replace(draw_grey_look(rng, "fluorescence", 64), grain=0.0, glow=0.0, blur=0.5, signal=0.4, background=0.1)
+    look = replace(look, slope=np.zeros_like(look.slope), clutter=np.zeros_like(look.clutter), fade=0.0)
+    own, near, far = render_thick(rng, canvases, look, reach=1, spread=0.5, softness=2.0)
+    at = (32, 40)
+    assert own[at] > near[at] > far[at] == pytest.approx(25.5, abs=0.1)
+    assert near[at] - far[at] == pytest.approx(0.5 * (own[at] - far[at]), rel=0.3)
+    beside = (32, 52)  # just outside the outline
+    assert near[beside] - far[beside] > 0.1 * (near[at] - far[at])
+    assert not canvases[2].labels.any()
+
+
+def test_thick_nuclei_are_labelled_only_on_their_own_planes():
+    clip = make_clip(np.random.default_rng(3), num_frames=6, size=128, kind="thick_nuclei")
+    spans = [np.flatnonzero((clip.labels == i).any((1, 2))) for i in range(1, clip.labels.max() + 1)]
+    spans = [span for span in spans if len(span)]
+    assert any(len(span) < 6 for span in spans)
+    assert all(len(span) == span[-1] - span[0] + 1 for span in spans)

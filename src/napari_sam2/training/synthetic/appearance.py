@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +16,16 @@ if TYPE_CHECKING:
 
     from napari_sam2.training.synthetic.shapes import Canvas
 
-__all__ = ["GreyLook", "StainLook", "boundary_of", "draw_grey_look", "draw_stain_look", "render_grey", "render_stain"]
+__all__ = [
+    "GreyLook",
+    "StainLook",
+    "boundary_of",
+    "draw_grey_look",
+    "draw_stain_look",
+    "render_grey",
+    "render_stain",
+    "render_thick",
+]
 
 Modality = Literal["fluorescence", "membrane", "phase", "brightfield", "darkfield", "dic"]
 MAX_IDS = 1024
@@ -108,11 +118,57 @@ def render_grey(rng: np.random.Generator, canvas: Canvas, look: GreyLook, frame:
     numpy.ndarray
         (S, S) float32, 0 to 255.
     """
-    size = canvas.labels.shape[0]
-    slope = spline_field(look.slope, (size, size))
     image = _CONTRASTS[look.modality](canvas, look)
     if look.blur > 0.3:
         image = ndimage.gaussian_filter(image, look.blur, truncate=2.5)
+    return _recorded(rng, image, look, frame)
+
+
+def render_thick(
+    rng: np.random.Generator, canvases: Sequence[Canvas], look: GreyLook, *, reach: int, spread: float, softness: float
+) -> list[NDArray[np.float32]]:
+    """Planes of a thick specimen, each with the light of the planes above and below it.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        For the noise.
+    canvases : sequence of Canvas
+        T + 2 ``reach`` planes from the first to the last.
+    look : GreyLook
+        How they show.
+    reach : int
+        Planes to either side whose light counts.
+    spread : float
+        What is left of the light of a neighbouring plane; of the j-th neighbour its j-th power.
+    softness : float
+        By how much the blur grows from plane to plane, in pixels.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        T images (S, S) float32, 0 to 255.
+    """
+    bodies = [_CONTRASTS[look.modality](canvas, look) for canvas in canvases]
+    seen = [
+        [ndimage.gaussian_filter(body, look.blur + softness * distance, truncate=2.5) for body in bodies]
+        for distance in range(reach + 1)
+    ]
+    total = 1 + sum(spread**distance for distance in range(1, reach + 1))  # one side and the plane itself
+    images = []
+    for frame in range(reach, len(canvases) - reach):
+        image = seen[0][frame].copy()
+        for distance in range(1, reach + 1):
+            neighbours = seen[distance][frame - distance] + seen[distance][frame + distance]
+            image += np.float32(spread**distance) * neighbours
+        images.append(_recorded(rng, image * np.float32(1.5 / (0.5 + total)), look, frame - reach))
+    return images
+
+
+def _recorded(rng: np.random.Generator, image: NDArray[np.float32], look: GreyLook, frame: int) -> NDArray[np.float32]:
+    """What the camera makes of the light of objects: glow, fading, background and noise; 0 to 255."""
+    size = image.shape[0]
+    slope = spline_field(look.slope, (size, size))
     if look.glow > 0:
         far = _far_blur(image, size // 16)
         image = image * np.float32(1 - look.glow) + far * np.float32(1.6 * look.glow)

@@ -16,6 +16,7 @@ from napari_sam2.training.synthetic.appearance import (
     draw_stain_look,
     render_grey,
     render_stain,
+    render_thick,
 )
 from napari_sam2.training.synthetic.motion import BlobLayout, Dynamics, blob_story, chain_story
 from napari_sam2.training.synthetic.shapes import blank_canvas, draw_blobs, draw_chains, make_tile
@@ -85,6 +86,39 @@ def _tissue_nuclei(rng: np.random.Generator, size: int, num_frames: int) -> Fram
         spacing=rng.uniform(1.1, 1.6),
     )
     return render_blobs(rng, size, num_frames, layout, draw_grey_look(rng, "fluorescence", size), _dynamics(rng))
+
+
+def _thick_nuclei(rng: np.random.Generator, size: int, num_frames: int) -> Frames:
+    """Nuclei through which planes pass, with out-of-focus light, as in widefield and confocal stacks."""
+    radius = _radius(rng, size, 6, 36)
+    layout = BlobLayout(
+        radius=radius,
+        radius_spread=rng.uniform(0.1, 0.4),
+        aspect=rng.uniform(1.05, 1.7),
+        roughness=rng.uniform(0.02, 0.15),
+        density=rng.uniform(0.1, 0.6),
+        spacing=rng.uniform(1.1, 2.2),
+        clustered=rng.uniform(0, 0.8) * (rng.random() < 0.5),
+    )
+    look = draw_grey_look(rng, "fluorescence", size)
+    look = replace(
+        look,
+        grain=look.grain * rng.uniform(1, 2),
+        texture=look.texture * rng.uniform(0.2, 1),
+        blur=look.blur + radius * rng.uniform(0, 0.25),
+    )
+    dynamics: Dynamics = "coarse stack" if rng.random() < _COARSE_SHARE else "stack"
+    reach = int(rng.integers(1, 4))
+    tile = make_tile(rng, 64)
+    canvases = []
+    for blobs in blob_story(rng, size, num_frames + 2 * reach, layout, dynamics):
+        canvas = blank_canvas(size)
+        draw_blobs(canvas, blobs, tile)
+        canvases.append(canvas)
+    images = render_thick(
+        rng, canvases, look, reach=reach, spread=rng.uniform(0.3, 0.95), softness=radius * rng.uniform(0.05, 0.4)
+    )
+    return images, [canvas.labels for canvas in canvases[reach : reach + num_frames]]
 
 
 def _touching_cells(rng: np.random.Generator, size: int, num_frames: int) -> Frames:
@@ -226,6 +260,7 @@ def _still_texture(tile: NDArray[np.float32], size: int, frame: int) -> NDArray[
 SCENES: dict[str, Callable[[np.random.Generator, int, int], Frames]] = {
     "nuclei": _nuclei,
     "tissue_nuclei": _tissue_nuclei,
+    "thick_nuclei": _thick_nuclei,
     "touching_cells": _touching_cells,
     "membranes": membrane_clip,
     "rods": _rods,

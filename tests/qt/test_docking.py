@@ -66,6 +66,16 @@ def test_closing_the_viewer_while_it_tracks_ends_threads_and_keeps_what_was_said
     assert len(notification_manager.records) == told
 
 
+def test_points_are_drawn_first_and_the_buttons_say_so(alone):
+    viewer, widget = alone
+    tools = widget.objects.tools
+    assert [name for name, tool in tools.items() if tool.isChecked()] == ["point"]
+    assert viewer.layers.selection.active == widget.binding.points
+    widget.objects.next_tool()
+    assert tools["box"].isChecked()
+    assert widget.binding.shapes.mode == "add_rectangle"
+
+
 def test_layers_that_go_together_are_told_of_together(alone, qtbot):
     viewer, widget = alone
     told = len(notification_manager.records)

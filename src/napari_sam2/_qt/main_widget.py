@@ -271,7 +271,7 @@ class SAM2Widget(QWidget):
         binding.session.binding = binding
         self._keep_safe(binding)
         self._follow(binding)
-        binding.use_tool("point")
+        self.objects.use_tool("point")
         binding.session.prepare(binding.current_plane)
         self._ahead.begin()
 

@@ -265,9 +265,8 @@ def test_clicks_use_no_more_threads_than_tracking(model):
         assert seen == [1]
 
 
-@pytest.mark.parametrize("native_window", [None, 24])
-def test_looking_ahead_leaves_less_to_do_and_changes_no_answer(native_window):
-    model = make_model(native_window=native_window)
+def test_looking_ahead_leaves_less_to_do_and_changes_no_answer():
+    model = make_model(native_window=24)
     with Session(make_movie(2), model=model) as plain, Session(make_movie(2), model=model) as session:
         session.look_ahead(1, (20, 15))
         wait_until(lambda: session._compute._idle is None, 10, None)
@@ -282,6 +281,13 @@ def test_looking_ahead_leaves_less_to_do_and_changes_no_answer(native_window):
         plain.add_points([[1, 20, 15]])
         assert cache.misses - before < plain._answerer._engine.cache.misses
         assert np.array_equal(session.labels, plain.labels)
+
+
+def test_a_model_that_sees_whole_images_does_not_look_ahead_on_a_cpu(session):
+    session.prepare()
+    session.look_ahead(1, (20, 15))
+    wait_until(lambda: session._compute._idle is None and not session._compute.is_busy, 10, None)
+    assert len(session._answerer._engine.cache) == 0
 
 
 def test_change_while_tracking_ends_it_and_is_kept(session):

@@ -109,6 +109,9 @@ class Engine:
     def look_ahead(self, frame: int, point_xy: tuple[float, float]) -> Iterator[None]:
         """Encode what clicks on and near a point of a frame will be looked at through first; yields after each window.
 
+        A model that sees whole images does so only on a GPU: on a CPU one image can take seconds, for which a click on
+        another frame would have to wait.
+
         Parameters
         ----------
         frame : int
@@ -118,7 +121,8 @@ class Engine:
         """
         window = self.model.config.native_window
         if window is None:
-            self.prepare(frame)
+            if self.model.device.type != "cpu":
+                self.prepare(frame)
             return
         for view in nearby_views(point_xy, self._frames.hw, window)[:_AHEAD]:
             with torch.inference_mode():

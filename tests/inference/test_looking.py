@@ -57,9 +57,10 @@ def test_only_clicks_without_logits_on_a_windowed_model_are_looked_at():
 def test_last_looks_show_the_object_at_the_size_the_model_knows():
     seen = []
     look = look_around(looker(lambda _: [(20, 0, 0.4)], seen), CLICK, HW, 128)
-    *first, closer, again = seen
+    *first, closer, wide, again = seen
     assert [view.width for view in first] == [96, 192, 384]
     assert look.view == closer == again
+    assert wide.width == round(1.4 * closer.width)
     assert abs(40 / look.view.width - 0.24) < 0.03  # diameter against the window
 
 
@@ -112,14 +113,15 @@ def test_the_answer_is_the_mean_of_all_looks_and_keeps_the_scores_of_the_second(
 
     def decode(views, logits):
         given.append(logits)
-        shift = {2: 6, 3: 3}.get(len(given), 0)  # the second looks see the disc elsewhere, the last between both
+        # the closer looks see the disc elsewhere, the last between all
+        shift = {2: 6, 3: 6, 4: 3}.get(len(given), 0)
         rows = [[disc_logits(view, 20, shift=shift), disc_logits(view, 60)] for view in views]
         scores = torch.tensor([[0.9, 0.1]])
         return [Look(view, torch.stack(row)[None], scores) for view, row in zip(views, rows, strict=True)]
 
     look = look_around(decode, CLICK, HW, 128)
-    assert [earlier is None for earlier in given] == [True, True, False]
-    mean = given[2][0, 0]  # what the last look is asked to make better
+    assert [earlier is None for earlier in given] == [True, True, True, False]
+    mean = given[3][0, 0]  # what the last look is asked to make better
     assert mean.abs().max() <= 10
     torch.testing.assert_close(look.logits[0, 0], (mean + disc_logits(look.view, 20, shift=3)) / 2)
     assert look.scores.tolist() == [[np.float32(0.9), np.float32(0.1)]]

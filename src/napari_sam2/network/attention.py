@@ -6,7 +6,6 @@ import math
 import time
 from functools import cache
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -73,7 +72,7 @@ def _gains_speed(dtype: torch.dtype) -> bool:
 def _attend_blockwise(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """The same, a block of queries at a time; all blocks write their scores to the same memory."""
     # not torch.broadcast_shapes, which imports sympy: a second in which no other thread runs for long
-    leading = np.broadcast_shapes(*(tuple(t.shape[:-2]) for t in (query, key, value)))
+    leading = torch.broadcast_tensors(*(t[..., :1, :1] for t in (query, key, value)))[0].shape[:-2]
     num_queries = query.shape[-2]
     query, key, value = (
         t.expand(*leading, -1, -1).reshape(-1, *t.shape[-2:]) for t in (query, key, value)

@@ -1,4 +1,4 @@
-"""torch, imported while other threads run: loading its libraries and collecting garbage would hold all of them up."""
+"""Import torch while other threads run: loading its libraries and collecting garbage would hold all of them up."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import torch
 
 from napari_sam2._architecture import build_network
 from napari_sam2._checkpoint_files import read_weights
-from napari_sam2._devices import resolve_device, resolve_dtype
+from napari_sam2._devices import resolve_device, resolve_dtype, reuse_freed_memory
 from napari_sam2._downloads import (
     BUNDLED_FILE,
     BUNDLED_MODEL,
@@ -94,6 +94,8 @@ def load_model(
         str(chosen_dtype).removeprefix("torch."),
         chosen_device,
     )
+    if chosen_device.type == "cpu":
+        reuse_freed_memory()
     return network.to(device=chosen_device, dtype=chosen_dtype).eval()
 
 

@@ -116,3 +116,21 @@ def test_too_little_memory_means_fewer_objects_at_once_then_words(engine, monkey
     limit = 0
     with pytest.raises(DeviceError, match="too little memory for one object on a frame of 64 x 48"):
         list(engine.track(TrackRequest(prompts, steps)))
+
+
+def test_a_click_where_was_looked_ahead_has_nothing_left_to_encode():
+    movie = np.repeat(np.repeat(make_movie(2), 6, 1), 6, 2)  # larger than the windows
+    ahead, fresh = (Engine("sam2_micro", open_frames(movie)) for _ in range(2))
+    click = Prompt(points=[(95.25, 120.5)])
+    for _ in ahead.look_ahead(0, (95.25, 120.5)):
+        pass
+    encoded = ahead.cache.misses
+    assert encoded > 3
+    found = ask(ahead, click)
+    assert ahead.cache.misses == encoded
+    np.testing.assert_array_equal(found.mask, ask(fresh, click).mask)
+    assert fresh.cache.misses > 3  # two windows of the first look, one that suits the object, a wider one
+
+
+def test_looking_ahead_from_outside_the_image_begins_at_its_edge(engine):
+    assert list(engine.look_ahead(0, (-9, 500))) or engine.model.config.native_window is None

@@ -18,7 +18,7 @@ from napari_sam2.inference.batch_tracking import bytes_per_object
 from napari_sam2.inference.embedding_cache import EmbeddingCache
 from napari_sam2.inference.frame_encoder import FrameEncoder
 from napari_sam2.inference.image_predictor import SAM2ImagePredictor
-from napari_sam2.inference.looking import nearby_views
+from napari_sam2.inference.looking import ALWAYS_SEEN, nearby_views, scouting_views
 from napari_sam2.inference.memory_bank import FrameMemory, MemoryBank
 from napari_sam2.inference.object_frames import ObjectFrames, TrackingSettings
 from napari_sam2.inference.tracked_object import PromptedFrame, TrackedObject
@@ -107,10 +107,11 @@ class Engine:
                 self._frames.encoder.embed(frame, whole_view(self._frames.hw))
 
     def look_ahead(self, frame: int, point_xy: tuple[float, float]) -> Iterator[None]:
-        """Encode what clicks on and near a point of a frame will be looked at through first; yields after each window.
+        """Encode what clicks on and near a point of a frame will be looked at through; yields after each window.
 
-        A model that sees whole images does so only on a GPU: on a CPU one image can take seconds, for which a click on
-        another frame would have to wait.
+        All windows of a click on the point itself come first, then those that clicks near it are first looked at
+        through. A model that sees whole images does so only on a GPU: on a CPU one image can take seconds, for which a
+        click on another frame would have to wait.
 
         Parameters
         ----------
@@ -124,10 +125,20 @@ class Engine:
             if self.model.device.type != "cpu":
                 self.prepare(frame)
             return
-        for view in nearby_views(point_xy, self._frames.hw, window)[:_AHEAD]:
+        for view in self._views_ahead(frame, point_xy, window):
             with torch.inference_mode():
                 self._frames.encoder.embed(frame, view)
             yield
+
+    def _views_ahead(self, frame: int, point_xy: tuple[float, float], window: int) -> Iterator[View]:
+        (height, width), (x, y) = self._frames.hw, point_xy
+        if 0 <= x <= width - 1 and 0 <= y <= height - 1:
+            click = Prompt(points=np.array([point_xy], np.float32))
+            yield from scouting_views(click, self._frames.hw, window)[:ALWAYS_SEEN]
+            with torch.inference_mode():
+                closer = self._frames.closer_views(self._remember(0, {}), frame, click)
+            yield from closer
+        yield from nearby_views(point_xy, self._frames.hw, window)[:_AHEAD]
 
     # ------------------------------------------------------------------ one frame
     def predict(self, request: PredictRequest) -> PredictResult:

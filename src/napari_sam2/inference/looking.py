@@ -18,9 +18,12 @@ from napari_sam2.inference.transforms import TARGET_EXTENT, View, choose_view, r
 from napari_sam2.network.sam2 import LAST_MASK_LIMIT
 
 __all__ = [
+    "ALWAYS_SEEN",
+    "Decode",
     "Look",
     "averaged",
     "clicked_pieces",
+    "closer_views",
     "look_around",
     "nearby_views",
     "needs_looking",
@@ -35,7 +38,7 @@ __all__ = [
 # changes nothing. Boxes: in one window 0.822, in two 0.831.
 _WINDOWS = (0.75, 1.5, 3.0)  # of the model's native window
 _LATTICE = 2  # steps per side of a window
-_ALWAYS = 2  # of them, the smallest, show every click
+ALWAYS_SEEN = 2  # of them, the smallest, show every click
 _AROUND = 2  # steps of the lattice to each side of a point that count as near it
 _AGREEMENT = 0.75  # weight of what the window next in size shows
 _CUT_OFF = 1.0  # weight of the share of the window's edge that a mask runs across
@@ -52,6 +55,9 @@ class Look(NamedTuple):
     scores: Tensor
 
 
+Decode = Callable[[Sequence[View], Tensor | None], Sequence[Look]]
+
+
 def needs_looking(prompt: Prompt | None, native_window: int | None, *, has_logits: bool) -> bool:
     """Whether only clicks were given, to a model that looks through windows, with nothing to refine."""
     if prompt is None or native_window is None or has_logits:
@@ -60,7 +66,7 @@ def needs_looking(prompt: Prompt | None, native_window: int | None, *, has_logit
 
 
 def look_around(
-    decode: Callable[[Sequence[View], Tensor | None], Sequence[Look]],
+    decode: Decode,
     prompt: Prompt,
     hw: tuple[int, int],
     native_window: int,
@@ -92,26 +98,44 @@ def look_around(
     seen in the window next in size too.
     """
 
-    def pieces(views: Sequence[View], logits: Tensor | None = None) -> list[Look]:
-        return [clicked_pieces(look, prompt) for look in decode(views, logits)]
-
-    views = scouting_views(prompt, hw, native_window)
-    looks = pieces(views[:_ALWAYS])
-    if len(views) > _ALWAYS and not _is_settled(looks, hw):
-        looks += pieces(views[_ALWAYS:])
-    number, best = _choose(looks, hw)
-    first = looks[number]
-    view = _closer(first.logits[0, best], first.view, prompt, hw)
-    if view == first.view:
+    first, best = _first_look(decode, prompt, hw, native_window)
+    views = _closer_views(first, best, prompt, hw)
+    if not views:
         return first
-    closer, wide = pieces([view])[0], _widened(view, hw)
-    others = [Look(first.view, first.logits[:, best : best + 1], first.scores[:, best : best + 1])]
-    if wide not in (view, first.view):
-        others += pieces([wide])
+    closer, *others = _pieces(decode, views, prompt)
+    others.append(Look(first.view, first.logits[:, best : best + 1], first.scores[:, best : best + 1]))
     mean = averaged(closer, others)
     chosen = int(mean.scores[0].argmax())
     known = mean.logits[:, chosen : chosen + 1].clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT)
-    return averaged(mean, pieces([view], known))
+    return averaged(mean, _pieces(decode, views[:1], prompt, known))
+
+
+def closer_views(decode: Decode, prompt: Prompt, hw: tuple[int, int], native_window: int) -> list[View]:
+    """The windows that `look_around` looks through after the first look, with the same arguments."""
+    return _closer_views(*_first_look(decode, prompt, hw, native_window), prompt, hw)
+
+
+def _first_look(decode: Decode, prompt: Prompt, hw: tuple[int, int], native_window: int) -> tuple[Look, int]:
+    """What is seen in the scouting window with the best mask, and which of its candidates that is."""
+    views = scouting_views(prompt, hw, native_window)
+    looks = _pieces(decode, views[:ALWAYS_SEEN], prompt)
+    if len(views) > ALWAYS_SEEN and not _is_settled(looks, hw):
+        looks += _pieces(decode, views[ALWAYS_SEEN:], prompt)
+    number, best = _choose(looks, hw)
+    return looks[number], best
+
+
+def _closer_views(first: Look, best: int, prompt: Prompt, hw: tuple[int, int]) -> list[View]:
+    """The window that suits what was found, and a wider one; none if it was found in such a window."""
+    view = _closer(first.logits[0, best], first.view, prompt, hw)
+    if view == first.view:
+        return []
+    wide = _widened(view, hw)
+    return [view] if wide in (view, first.view) else [view, wide]
+
+
+def _pieces(decode: Decode, views: Sequence[View], prompt: Prompt, logits: Tensor | None = None) -> list[Look]:
+    return [clicked_pieces(look, prompt) for look in decode(views, logits)]
 
 
 def scouting_views(prompt: Prompt, hw: tuple[int, int], native_window: int) -> list[View]:
@@ -138,7 +162,7 @@ def nearby_views(point_xy: tuple[float, float], hw: tuple[int, int], native_wind
     for down, right in places:
         x, y = point_xy[0] + right * step, point_xy[1] + down * step
         point = np.array([[min(max(x, 0.0), hw[1] - 1.0), min(max(y, 0.0), hw[0] - 1.0)]], np.float32)
-        found |= dict.fromkeys(scouting_views(Prompt(points=point), hw, native_window)[:_ALWAYS])
+        found |= dict.fromkeys(scouting_views(Prompt(points=point), hw, native_window)[:ALWAYS_SEEN])
     return list(found)
 
 

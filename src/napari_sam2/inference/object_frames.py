@@ -23,8 +23,10 @@ from napari_sam2.inference.continuity import keep_connected, mean_of_both
 from napari_sam2.inference.following import extent_in_image, follow
 from napari_sam2.inference.frame_encoder import FrameEncoder
 from napari_sam2.inference.looking import (
+    Decode,
     Look,
     averaged,
+    closer_views,
     look_around,
     needs_looking,
     wider_view,
@@ -42,8 +44,8 @@ from napari_sam2.inference.transforms import (
     prompts_to_model,
     resample_logits,
 )
-from napari_sam2.network.features import FrameSegmentation, ImageEmbedding, ModelPrompt
-from napari_sam2.network.sam2 import LAST_MASK_LIMIT
+from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageEmbedding, ModelPrompt
+from napari_sam2.network.sam2 import ABSENT_LOGIT, LAST_MASK_LIMIT
 
 __all__ = ["ObjectFrames", "TrackingSettings"]
 
@@ -140,36 +142,54 @@ class ObjectFrames:
         """Decode a prompt; a click on a model with a native window finds the window that suits the object."""
         window, has_logits = self.model.config.native_window, feedback is not None
         if window is None or not needs_looking(prompt, window, has_logits=has_logits):
-            one = self._decode(tracked, frame, prompt, view, feedback)
             wide = wider_view(prompt, view, self.hw, has_logits=has_logits)
             if wide is None:
-                return view, one
-            other = self._decode(tracked, frame, prompt, wide, None)
-            return view, one._replace(logits=averaged(_as_look(one, view), [_as_look(other, wide)]).logits)
+                return view, self._decode(tracked, frame, prompt, [view], feedback)
+            both = self._decode(tracked, frame, prompt, [view, wide], None)
+            one, other = _row(both, 0), _row(both, 1)
+            looks = (_as_look(one, view, is_ambiguous=False), _as_look(other, wide, is_ambiguous=False))
+            return view, one._replace(logits=averaged(looks[0], looks[1:]).logits)
         found: dict[View, FrameSegmentation] = {}
+        look = look_around(self._looker(tracked, frame, prompt, found), prompt, self.hw, window)
+        best = int(look.scores[0].argmax())
+        return look.view, found[look.view]._replace(logits=look.logits[:, best : best + 1])
+
+    def _looker(
+        self, tracked: TrackedObject, frame: int, prompt: Prompt, found: dict[View, FrameSegmentation]
+    ) -> Decode:
+        """Decodes a prompt for those who look around; ``found`` keeps all that came out last in each view."""
 
         def decode(views: Sequence[View], logits: Tensor | None) -> list[Look]:
-            for each in views:
-                found[each] = self._decode(tracked, frame, prompt, each, logits)
-            return [_as_look(found[each], each) for each in views]
+            several = self._decode(tracked, frame, prompt, views, logits)
+            found.update((each, _row(several, row)) for row, each in enumerate(views))
+            return [_as_look(found[each], each, is_ambiguous=_is_ambiguous(prompt)) for each in views]
 
-        look = look_around(decode, prompt, self.hw, window)
-        return look.view, found[look.view]._replace(logits=look.logits)
+        return decode
+
+    def closer_views(self, tracked: TrackedObject, frame: int, click: Prompt) -> list[View]:
+        """The windows that a click on a new object is looked at through after the first look."""
+        window = self.model.config.native_window
+        if window is None or not needs_looking(click, window, has_logits=False):
+            return []
+        return closer_views(self._looker(tracked, frame, click, {}), click, self.hw, window)
 
     def _adopt(self, frame: int, mask: NDArray[np.bool_], view: View) -> FrameSegmentation:
         coverage = mask_to_model(mask, view, self.model.image_size, device=self.model.device)
         return self.model.adopt_mask(self.encoder.embed(frame, view), (coverage >= 0.5).float())
 
     def _decode(
-        self, tracked: TrackedObject, frame: int, prompt: Prompt, view: View, feedback: Tensor | None
+        self, tracked: TrackedObject, frame: int, prompt: Prompt, views: Sequence[View], feedback: Tensor | None
     ) -> FrameSegmentation:
-        model = self.model
-        embedding = self.encoder.embed(frame, view)
+        """The prompt in each view, one row per view; earlier logits are of all of them."""
+        model, count = self.model, len(views)
+        embeddings = {view: self.encoder.embed(frame, view) for view in views}
         low = None if feedback is None else feedback[0, 0].float().cpu().numpy()
-        model_prompt = prompts_to_model([prompt], [view], model.image_size, device=model.device, mask_inputs=[low])
-        num_points = len(prompt.points) + (2 if prompt.box is not None else 0)
-        features = self._prompt_features(tracked, frame, embedding)
-        return model.segment_frame(features, embedding.high_res, model_prompt, multimask=num_points <= 1)
+        model_prompt = prompts_to_model(
+            [prompt] * count, views, model.image_size, device=model.device, mask_inputs=[low] * count
+        )
+        features = torch.cat([self._prompt_features(tracked, frame, embeddings[view]) for view in views])
+        high_res = _rows(embeddings, views).high_res
+        return model.segment_frame(features, high_res, model_prompt, multimask=_is_ambiguous(prompt))
 
     def _prompt_features(self, tracked: TrackedObject, frame: int, embedding: ImageEmbedding) -> Tensor:
         """A tracked frame remembers what led to it; a frame prompted first knows only itself."""
@@ -364,8 +384,29 @@ def _rows(embeddings: dict[View, ImageEmbedding], views: Sequence[View]) -> Imag
     return ImageEmbedding(torch.cat([row.embed for row in rows]), high_res)
 
 
-def _as_look(found: FrameSegmentation, view: View) -> Look:
-    return Look(view, found.logits.float(), found.iou[:, None].float())
+def _is_ambiguous(prompt: Prompt) -> bool:
+    """Whether a prompt may mean several things: a click, not several of them or a box."""
+    return len(prompt.points) <= 1 and prompt.box is None
+
+
+def _row(found: FrameSegmentation, row: int) -> FrameSegmentation:
+    """What was found for one of several views."""
+    one = slice(row, row + 1)
+    return FrameSegmentation(
+        found.logits[one],
+        found.iou[one],
+        found.object_score[one],
+        found.pointer[one],
+        DecodedMasks(*(value[one] for value in found.candidates)),
+    )
+
+
+def _as_look(found: FrameSegmentation, view: View, *, is_ambiguous: bool) -> Look:
+    """What was found in a view: all that was proposed for a click that may mean several things, otherwise one mask."""
+    if not is_ambiguous:
+        return Look(view, found.logits.float(), found.iou[:, None].float())
+    logits = torch.where(found.object_score[..., None, None] > 0, found.candidates.logits[:, 1:].float(), ABSENT_LOGIT)
+    return Look(view, logits, found.candidates.iou[:, 1:].float())
 
 
 def _as_mask(logits: Tensor) -> NDArray[np.bool_]:

@@ -32,9 +32,10 @@ class MLP(nn.Module):
         self.sigmoid = sigmoid
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers[:-1]:
+        *hidden, last = self.layers  # a slice would make a new module each time
+        for layer in hidden:
             x = self.activation(layer(x))
-        x = self.layers[-1](x)
+        x = last(x)
         return torch.sigmoid(x) if self.sigmoid else x
 
 

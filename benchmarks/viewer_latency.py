@@ -1,5 +1,6 @@
 """What a user waits for in the running viewer: the dock, the model, a click, and gaps of the event loop.
 
+Clicks come from code first, without a mouse, and then from a mouse that rests for 0.6 s before each.
 Run under a display (``xvfb-run -a python benchmarks/viewer_latency.py``). Times are wall-clock medians of a shared
 machine; the gaps are the longest intervals between two turns of the event loop, with a timer of 5 ms. Beside them
 stands what napari itself needs in the same window for a point and a changed region of labels, without this plugin:
@@ -22,6 +23,7 @@ import numpy as np
 if TYPE_CHECKING:
     import napari
     from numpy.typing import NDArray
+    from qtpy.QtCore import QPoint
 
 
 def _gap_of_napari(
@@ -46,6 +48,20 @@ def _gap_of_napari(
     return longest
 
 
+def _on_canvas(viewer: napari.Viewer, y: float, x: float) -> QPoint:
+    """Where the world's (y, x) is on the canvas."""
+    from qtpy.QtCore import QPoint
+
+    # napari has no public way from data to the window
+    canvas = viewer.window._qt_viewer.canvas  # noqa: SLF001
+    origin, right, down = (
+        np.array(canvas._map_canvas2world(spot, canvas.view)[-2:], float)  # noqa: SLF001
+        for spot in ((0, 0), (100, 0), (0, 100))
+    )
+    column, row = np.linalg.solve(np.stack(((right - origin) / 100, (down - origin) / 100), 1), (y, x) - origin)
+    return QPoint(round(column), round(row))
+
+
 def main() -> None:
     """Measure and print; ``--json FILE`` keeps the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -55,7 +71,8 @@ def main() -> None:
     given = parser.parse_args()
 
     import napari
-    from qtpy.QtCore import QEventLoop, QTimer
+    from qtpy.QtCore import QEventLoop, Qt, QTimer
+    from qtpy.QtTest import QTest
     from qtpy.QtWidgets import QApplication
 
     from napari_sam2._viewer.sample_data import nuclei_stack
@@ -127,6 +144,25 @@ def main() -> None:
     figures["click_median_ms"] = statistics.median(waits[1:])
     figures["gap_clicks_ms"] = 1000 * max(gaps)
 
+    native, by_mouse = viewer.window._qt_viewer.canvas.native, []  # noqa: SLF001
+    viewer.layers.selection.active = binding.points
+    binding.points.mode = "add"
+    for y, x in clicks[:8]:
+        widget.new_object()
+        at = _on_canvas(viewer, *binding.labels.data_to_world([middle, y + 2, x + 2])[-2:])  # not where a point lies
+        QTest.mouseMove(native, at)
+        run(0.6)
+        answered = len(session.store.prompts)
+        start = time.perf_counter()
+        QTest.mouseClick(native, Qt.MouseButton.LeftButton, pos=at)
+        while session.is_answering or len(session.store.prompts) == answered:
+            application.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
+        by_mouse.append(1000 * (time.perf_counter() - start))
+    figures["mouse_click_median_ms"] = statistics.median(by_mouse)
+
+    for given_object in session.objects[given.objects :]:
+        session.remove_object(given_object.object_id)
+    run(0.5)
     gaps.clear()
     start = time.perf_counter()
     widget.propagate_both()

@@ -118,19 +118,51 @@ def test_too_little_memory_means_fewer_objects_at_once_then_words(engine, monkey
         list(engine.track(TrackRequest(prompts, steps)))
 
 
-def test_a_click_where_was_looked_ahead_has_nothing_left_to_encode():
-    movie = np.repeat(np.repeat(make_movie(2), 6, 1), 6, 2)  # larger than the windows
-    ahead, fresh = (Engine("sam2_micro", open_frames(movie)) for _ in range(2))
-    click = Prompt(points=[(95.25, 120.5)])
-    for _ in ahead.look_ahead(0, (95.25, 120.5)):
-        pass
+def large_movie():
+    return np.repeat(np.repeat(make_movie(2), 6, 1), 6, 2)  # larger than the windows of the bundled model
+
+
+def look_ahead(engine, frame, point):
+    return sum(1 for _ in engine.look_ahead(frame, point))
+
+
+def test_a_click_where_was_looked_ahead_is_answered_already(monkeypatch):
+    ahead, fresh = (Engine("sam2_micro", open_frames(large_movie())) for _ in range(2))
+    click, beside = Prompt(points=[(95.25, 120.5)]), Prompt(points=[(95.25, 121.5)])
+    assert look_ahead(ahead, 0, (95.25, 120.5)) > 4
+    asked = []
+    prompt = ahead._frames.prompt
+    monkeypatch.setattr(ahead._frames, "prompt", lambda *given: asked.append(given) or prompt(*given))
+    for object_id in (3, 4):
+        found, expected = ask(ahead, click, object_id=object_id), ask(fresh, click, object_id=object_id)
+        assert found.object_id == object_id
+        np.testing.assert_array_equal(found.mask, expected.mask)
+        np.testing.assert_array_equal(found.answer.logits, expected.answer.logits)
+    assert not asked
     encoded = ahead.cache.misses
-    assert encoded > 3
-    found = ask(ahead, click)
-    assert ahead.cache.misses == encoded
-    np.testing.assert_array_equal(found.mask, ask(fresh, click).mask)
-    assert fresh.cache.misses > 3  # two windows of the first look, one that suits the object, a wider one
+    ask(ahead, beside)
+    assert ahead.cache.misses <= encoded + 2  # the first look at it is encoded too
+    refined = Prompt(points=[(95.25, 120.5), (30, 40)], labels=[1, 0])
+    for given in (
+        ask(ahead, click, frame=1),
+        ask(ahead, refined, smaller=AnsweredPrompt(click, found.answer)),
+        ask(ahead, click, candidate=1),
+    ):
+        assert given.answer is not found.answer
+    assert len(asked) == 4
 
 
-def test_looking_ahead_from_outside_the_image_begins_at_its_edge(engine):
-    assert list(engine.look_ahead(0, (-9, 500))) or engine.model.config.native_window is None
+def test_what_was_foreseen_is_forgotten_with_the_pixels_it_was_seen_in():
+    engine = Engine("sam2_micro", open_frames(large_movie()))
+    click = Prompt(points=[(95.25, 120.5)])
+    look_ahead(engine, 0, (95.25, 120.5))
+    before = ask(engine, click)
+    engine.replace_frames(open_frames(large_movie()[::-1].copy()))
+    assert not np.array_equal(ask(engine, click).answer.logits, before.answer.logits)
+
+
+def test_looking_ahead_from_outside_the_image_begins_at_its_edge():
+    engine = Engine("sam2_micro", open_frames(large_movie()))
+    look_ahead(engine, 0, (-9, 500))
+    assert len(engine.cache) > 2
+    assert engine._foreseen is None

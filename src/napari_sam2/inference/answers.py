@@ -76,6 +76,11 @@ class PredictRequest:
     others: Mapping[int, AnsweredPrompt] = field(default_factory=dict)
     candidate: int | None = None
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing that was known before shapes the answer."""
+        return self.smaller is None and self.base is None and self.candidate is None
+
 
 @dataclass(frozen=True, eq=False)
 class PredictResult:

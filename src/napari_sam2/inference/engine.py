@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from napari_sam2.inference.image_predictor import SAM2ImagePredictor
 from napari_sam2.inference.looking import ALWAYS_SEEN, nearby_views, scouting_views
 from napari_sam2.inference.memory_bank import FrameMemory, MemoryBank
 from napari_sam2.inference.object_frames import ObjectFrames, TrackingSettings
+from napari_sam2.inference.prompt_changes import is_same
 from napari_sam2.inference.tracked_object import PromptedFrame, TrackedObject
 from napari_sam2.inference.transforms import View, choose_view, mask_to_model, whole_view
 
@@ -85,12 +86,13 @@ class Engine:
         encoder = FrameEncoder(self.model, frames, self.cache, pil_bicubic=False)
         self._frames = ObjectFrames(encoder, settings)
         self._predictor = SAM2ImagePredictor(self.model, cache=self.cache)
+        self._foreseen: tuple[int, Prompt, PredictResult] | None = None
 
     def replace_frames(self, frames: FrameSource) -> None:
         """Look at other pixels of the same shape from now on, such as after a change of contrast."""
         if frames.shape != self.frames.shape:
             raise PromptError(f"frames of shape {frames.shape} were given; the stack has {self.frames.shape}")
-        self.frames = frames
+        self.frames, self._foreseen = frames, None
         encoder = FrameEncoder(self.model, frames, self.cache, pil_bicubic=False)
         self._frames = ObjectFrames(encoder, self._frames.settings)
 
@@ -107,9 +109,9 @@ class Engine:
                 self._frames.encoder.embed(frame, whole_view(self._frames.hw))
 
     def look_ahead(self, frame: int, point_xy: tuple[float, float]) -> Iterator[None]:
-        """Encode what clicks on and near a point of a frame will be looked at through; yields after each window.
+        """Do what clicks on and near a point of a frame would have to wait for; yields after each window.
 
-        All windows of a click on the point itself come first, then those that clicks near it are first looked at
+        A click on the point itself is answered, then the windows are encoded that clicks near it are first looked at
         through. A model that sees whole images does so only on a GPU: on a CPU one image can take seconds, for which a
         click on another frame would have to wait.
 
@@ -125,20 +127,33 @@ class Engine:
             if self.model.device.type != "cpu":
                 self.prepare(frame)
             return
-        for view in self._views_ahead(frame, point_xy, window):
+        hw, (x, y) = self._frames.hw, point_xy
+        if 0 <= x <= hw[1] - 1 and 0 <= y <= hw[0] - 1:
+            click = Prompt(points=np.array([point_xy], np.float32))
+            yield from self._embed(frame, scouting_views(click, hw, window)[:ALWAYS_SEEN])
+            with torch.inference_mode():
+                closer = self._frames.closer_views(self._remember(0, {}), frame, click)
+            yield from self._embed(frame, closer)
+            self._foreseen = frame, click, self.predict(PredictRequest(0, frame, click))
+            yield
+        yield from self._embed(frame, nearby_views(point_xy, hw, window)[:_AHEAD])
+
+    def _embed(self, frame: int, views: Sequence[View]) -> Iterator[None]:
+        for view in views:
             with torch.inference_mode():
                 self._frames.encoder.embed(frame, view)
             yield
 
-    def _views_ahead(self, frame: int, point_xy: tuple[float, float], window: int) -> Iterator[View]:
-        (height, width), (x, y) = self._frames.hw, point_xy
-        if 0 <= x <= width - 1 and 0 <= y <= height - 1:
-            click = Prompt(points=np.array([point_xy], np.float32))
-            yield from scouting_views(click, self._frames.hw, window)[:ALWAYS_SEEN]
-            with torch.inference_mode():
-                closer = self._frames.closer_views(self._remember(0, {}), frame, click)
-            yield from closer
-        yield from nearby_views(point_xy, self._frames.hw, window)[:_AHEAD]
+    def _answer_foreseen(self, request: PredictRequest) -> PredictResult | None:
+        """What was found while looking ahead, if the request is the first click on an object at that very point."""
+        if self._foreseen is None or not request.is_fresh:
+            return None
+        frame, click, result = self._foreseen
+        return (
+            replace(result, object_id=request.object_id)
+            if is_same(request.prompt, click) and request.frame == frame
+            else None
+        )
 
     # ------------------------------------------------------------------ one frame
     def predict(self, request: PredictRequest) -> PredictResult:
@@ -155,6 +170,9 @@ class Engine:
         """
         frame, prompt = request.frame, request.prompt
         prompt.check_inside(self._frames.hw)
+        foreseen = self._answer_foreseen(request)
+        if foreseen is not None:
+            return foreseen
         with torch.inference_mode():
             if request.candidate is not None:
                 prompt = Prompt(mask=self._candidate(request, request.candidate))

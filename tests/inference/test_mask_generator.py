@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from napari_sam2._errors import FrameError, PromptError
+from napari_sam2.inference.crops import points_between, points_by_spacing
 from napari_sam2.inference.label_image import masks_to_labels
 from napari_sam2.inference.looking import Look
 from napari_sam2.inference.mask_generator import MICRO_OPTIONS, REFERENCE_OPTIONS, SAM2AutomaticMaskGenerator
@@ -276,6 +277,34 @@ def test_windows_find_small_objects_and_coarser_ones_those_that_are_larger(monke
         found = labels == labels[cy, cx]
         assert abs(found.sum() - np.pi * radius**2) < 0.1 * np.pi * radius**2
     assert {tuple(record["crop_box"]) for record in records} == {(0, 0, HW[1], HW[0])}
+
+
+@pytest.mark.parametrize(("radius", "is_dense"), [(7, True), (20, False)])
+def test_points_are_denser_where_objects_are_small(
+    monkeypatch: pytest.MonkeyPatch, radius: int, is_dense: bool
+) -> None:
+    monkeypatch.setitem(globals(), "DISKS", {(24, 24): radius})
+    seen = []
+    options = {"points_per_side": None, "point_spacing_px": 8, "second_look": False}
+    sparse, dense = WindowPredictor(), WindowPredictor()
+    make_generator(sparse, **options, denser_for_small=False).propose(make_map())
+    generator = make_generator(dense, **options)
+    proposals = generator.propose(make_map(), progress=lambda done, total: seen.append((done, total)))
+    more = {tuple(point) for point in dense.points} - {tuple(point) for point in sparse.points}
+    assert bool(more) == is_dense
+    assert seen[-1][0] == seen[-1][1] == len(dense.points)
+    assert all(done <= total for done, total in seen)
+    if is_dense:  # only in the windows that show the small object
+        assert len(dense.points) < 4 * len(sparse.points)
+        assert as_bytes(generator.filter(proposals)) == as_bytes(generator.generate_masks(make_map()))
+
+
+def test_points_between_fill_the_gaps_of_the_grid() -> None:
+    grid, between = (f((48, 96), 12) * np.array([96, 48]) for f in (points_by_spacing, points_between))
+    assert grid[0].tolist() == [6, 6]
+    assert grid[-1].tolist() == [90, 42]
+    together = {tuple(point) for point in np.concatenate((grid, between)).tolist()}
+    assert together == {(float(x), float(y)) for x in range(6, 96, 6) for y in range(6, 48, 6)}
 
 
 def test_masks_cut_off_by_a_window_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

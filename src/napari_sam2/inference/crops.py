@@ -122,6 +122,14 @@ def window_sides(hw: tuple[int, int], smallest: int) -> list[int]:
     return sides
 
 
+def points_between(hw: tuple[int, int], spacing_px: float) -> NDArray[np.float64]:
+    """Points half-way between those of `points_by_spacing`: about three for each of them."""
+    num_y, num_x = (max(1, math.ceil(side / spacing_px)) for side in hw)
+    x, y = np.meshgrid(np.arange(1, 2 * num_x), np.arange(1, 2 * num_y))
+    is_new = (x % 2 == 0) | (y % 2 == 0)
+    return np.stack((x[is_new] / (2 * num_x), y[is_new] / (2 * num_y)), 1)
+
+
 @dataclass(frozen=True)
 class WindowLattice:
     """Windows that cover an image evenly, neighbours overlapping by half or a little more.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_sam2._errors import PromptError
-from napari_sam2.inference.crops import Crop, WindowLattice, crop_boxes, near_crop_edge, window_sides
+from napari_sam2.inference.crops import Crop, WindowLattice, box_area, crop_boxes, near_crop_edge, nms, window_sides
 from napari_sam2.inference.frames.intensity import image_to_rgb
 from napari_sam2.inference.image_predictor import SAM2ImagePredictor
 from napari_sam2.inference.mask_proposals import (
@@ -32,7 +32,7 @@ from napari_sam2.inference.masks import (
     stability_score,
     threshold_logits,
 )
-from napari_sam2.inference.second_look import ClosePredictor, look_again
+from napari_sam2.inference.second_look import ClosePredictor, look_again, lowest_thresholds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +56,14 @@ Progress = Callable[[int, int], None]
 
 _LOGIT_LIMIT = 32.0
 """Logits given back to the model are clamped to this, as in the reference."""
+
+_SMALL = 2.0
+"""Of the distance of the points: a side of an object's box below this is small."""
+
+_SAME_OBJECT = 0.5
+"""IoU of boxes from which two masks count as one object where sizes are compared."""
+
+_NO_POINTS = np.zeros((0, 2), np.float32)
 
 T = TypeVar("T")
 
@@ -89,11 +97,13 @@ class PointPredictor(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """A rectangle of the image that is looked at, (N, 2) points in its pixels, and the crop it belongs to."""
+    """A rectangle of the image that is looked at, (N, 2) points in its pixels, the crop it belongs to, and the points
+    to try besides where objects turn out to be small."""
 
     area: Crop
     points_xy: NDArray[np.float32]
     crop_index: int
+    between_xy: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +132,7 @@ class SAM2AutomaticMaskGenerator:
     points_per_side, points_per_batch, pred_iou_thresh, stability_score_thresh, stability_score_offset, \
 mask_threshold, box_nms_thresh, crop_n_layers, crop_nms_thresh, crop_overlap_ratio, \
 crop_n_points_downscale_factor, point_grids, min_mask_region_area, output_mode, use_m2m, multimask_output, \
-point_spacing_px, min_region_area_px, max_overlap, second_look : optional
+point_spacing_px, min_region_area_px, max_overlap, denser_for_small, second_look : optional
         See `MaskGeneratorOptions`. What is not given is taken from ``MICRO_OPTIONS`` if the model looks through
         a native window, as the bundled one does, else from ``REFERENCE_OPTIONS``.
 
@@ -166,6 +176,7 @@ point_spacing_px, min_region_area_px, max_overlap, second_look : optional
         point_spacing_px: float | None = None,
         min_region_area_px: float | None = None,
         max_overlap: float | None = None,
+        denser_for_small: bool | None = None,
         second_look: bool | None = None,
     ) -> None:
         self.predictor = _as_predictor(model)
@@ -195,6 +206,7 @@ point_spacing_px, min_region_area_px, max_overlap, second_look : optional
             multimask_output=_given_or(multimask_output, family.multimask_output),
             min_region_area_px=_given_or(min_region_area_px, family.min_region_area_px),
             max_overlap=_given_or(max_overlap, family.max_overlap),
+            denser_for_small=_given_or(denser_for_small, family.denser_for_small),
             second_look=_given_or(second_look, family.second_look and isinstance(self.predictor, ClosePredictor)),
         )
         if self.options.second_look and not (is_windowed and isinstance(self.predictor, ClosePredictor)):
@@ -279,17 +291,21 @@ point_spacing_px, min_region_area_px, max_overlap, second_look : optional
         only_good = only_good and not looks_again  # it decides by thresholds of its own
         found = _Collection(hw, crops)
         for search in searches:
-            area, points_xy = search.area, search.points_xy
-            x0, y0, x1, y1 = area.box
+            x0, y0, x1, y1 = search.area.box
             self.predictor.set_image(rgb[y0:y1, x0:x1])
-            size = self._batch_size(area.hw)
-            for start in range(0, len(points_xy), size):
-                batch = self._candidates(points_xy[start : start + size], area.hw, only_good=only_good)
-                atol = max(area.hw) * _EDGE_SHARE if is_windowed else 20.0
-                found.add(batch.rows(~near_crop_edge(batch.boxes_xyxy, area, hw, atol)), search)
-                num_done += len(points_xy[start : start + size])
-                if progress is not None:
-                    progress(num_done, num_points)
+            points_xy, seen = search.points_xy, list[_Batch]()
+            while len(points_xy):
+                for part in self._parts(points_xy, search.area.hw):
+                    batch = self._candidates(part, search.area.hw, only_good=only_good)
+                    atol = max(search.area.hw) * _EDGE_SHARE if is_windowed else 20.0
+                    seen.append(batch.rows(~near_crop_edge(batch.boxes_xyxy, search.area, hw, atol)))
+                    found.add(seen[-1], search)
+                    num_done += len(part)
+                    if progress is not None:
+                        progress(num_done, num_points)
+                is_dense = points_xy is search.between_xy
+                points_xy = _NO_POINTS if is_dense or not self._are_small(seen) else search.between_xy
+                num_points += len(points_xy)
         return self._look_again(rgb, found.proposals(), num_points, progress) if looks_again else found.proposals()
 
     def _look_again(
@@ -314,22 +330,44 @@ point_spacing_px, min_region_area_px, max_overlap, second_look : optional
         """
         native = self.predictor.model.config.native_window
         if native is None:
-            yield _Search(crop, self.options.points_of(crop).astype(np.float32), index)
+            yield _Search(crop, self.options.points_of(crop).astype(np.float32), index, _NO_POINTS)
             return
         for level, side in enumerate(window_sides(crop.hw, native)):
             points_xy = self.options.points_of(crop, level=level)
+            between_xy = self.options.points_between(crop) if level == 0 else _NO_POINTS
             lattice = WindowLattice(crop.hw, side)
-            nearest = lattice.nearest(points_xy)
+            nearest, nearest_between = lattice.nearest(points_xy), lattice.nearest(between_xy)
             for number, box in enumerate(lattice.boxes()):
                 inside = (points_xy[nearest == number] - box[:2]).astype(np.float32)
                 if len(inside):
                     x, y = crop.origin_xy
                     area = Crop((box[0] + x, box[1] + y, box[2] + x, box[3] + y), crop.layer)
-                    yield _Search(area, inside, index)
+                    between = (between_xy[nearest_between == number] - box[:2]).astype(np.float32)
+                    yield _Search(area, inside, index, between)
 
     def _batch_size(self, hw: tuple[int, int]) -> int:
         num_masks = 3 if self.options.multimask_output else 1
         return min(self.options.points_per_batch, max(1, _LOGITS_BUDGET // (4 * num_masks * hw[0] * hw[1])))
+
+    def _parts(self, points_xy: NDArray[np.float32], hw: tuple[int, int]) -> Iterator[NDArray[np.float32]]:
+        """The points in batches: as many at once as memory allows for masks of ``hw``."""
+        size = self._batch_size(hw)
+        for start in range(0, len(points_xy), size):
+            yield points_xy[start : start + size]
+
+    def _are_small(self, seen: Sequence[_Batch]) -> bool:
+        """Whether points at their distance may miss objects like most of the promising ones that were found."""
+        options, spacing = self.options, self.options.point_spacing_px
+        if spacing is None or not seen:
+            return False
+        if options.second_look:
+            lowest = lowest_thresholds(options)
+            options = replace(options, pred_iou_thresh=lowest[0], stability_score_thresh=lowest[1])
+        iou, stability = torch.cat([batch.iou for batch in seen]), torch.cat([batch.stability for batch in seen])
+        promising = torch.from_numpy(passes_thresholds(iou.cpu().numpy(), stability.cpu().numpy(), options))
+        boxes = torch.cat([batch.boxes_xyxy for batch in seen]).cpu()[promising]
+        boxes = boxes[nms(boxes, iou.cpu()[promising], _SAME_OBJECT)]
+        return len(boxes) > 0 and float(box_area(boxes).float().sqrt().median()) < _SMALL * spacing
 
     def _candidates(self, points_xy: NDArray[np.float32], hw: tuple[int, int], *, only_good: bool) -> _Batch:
         """Masks of a batch of points, without the empty ones; ``only_good``: without those below the thresholds."""

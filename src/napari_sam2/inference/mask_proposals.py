@@ -10,7 +10,7 @@ import torch
 
 from napari_sam2._errors import PromptError
 from napari_sam2._types import MaskRecord
-from napari_sam2.inference.crops import Crop, box_area, nms, point_grids_of_layers, points_by_spacing
+from napari_sam2.inference.crops import Crop, box_area, nms, point_grids_of_layers, points_between, points_by_spacing
 from napari_sam2.inference.masks import (
     RLE,
     clean_small_regions,
@@ -91,6 +91,9 @@ class MaskGeneratorOptions:
         Share of a mask that better ones may cover; a mask covered more goes. Better is a higher predicted IoU times
         stability, with a little favour for wholes over their parts. 1 keeps all, parts too, as the reference does;
         less is for objects that lie side by side.
+    denser_for_small : bool
+        Where the masks found are small for the distance of the points, try those half-way between too. Only for
+        models that look through windows, with ``point_spacing_px``, in the finest windows.
     second_look : bool
         Look again at each promising mask in a window that shows it at the size the model knows best, with a click in
         its middle: outlines are finer, and what is not seen twice scores lower. Only for models that look through
@@ -123,6 +126,7 @@ class MaskGeneratorOptions:
     min_mask_region_area: float = 0
     min_region_area_px: float = 0
     max_overlap: float = 1.0
+    denser_for_small: bool = False
     second_look: bool = False
     output_mode: OutputMode = "binary_mask"
 
@@ -182,6 +186,14 @@ class MaskGeneratorOptions:
             )
             grid = layers[crop.layer]
         points_xy: NDArray[np.float64] = grid * np.array(crop.hw[::-1])
+        return points_xy
+
+    def points_between(self, crop: Crop) -> NDArray[np.float64]:
+        """(N, 2) points to try besides those of the finest level where objects are small; none if not asked for."""
+        if not self.denser_for_small or self.point_spacing_px is None:
+            return np.zeros((0, 2))
+        spacing = self.point_spacing_px * self.crop_n_points_downscale_factor**crop.layer
+        points_xy: NDArray[np.float64] = points_between(crop.hw, spacing) * np.array(crop.hw[::-1])
         return points_xy
 
 
@@ -382,6 +394,7 @@ MICRO_OPTIONS = MaskGeneratorOptions(
     box_nms_thresh=0.9,
     max_overlap=0.3,
     min_region_area_px=12,
+    denser_for_small=True,
     second_look=True,
 )
 """For models that look through a native-resolution window: points by distance, cells side by side, debris cleaned."""

@@ -279,7 +279,8 @@ def test_looking_ahead_leaves_less_to_do_and_changes_no_answer():
         before = cache.misses
         session.add_points([[1, 20, 15]])
         plain.add_points([[1, 20, 15]])
-        assert cache.misses - before < plain._answerer._engine.cache.misses
+        assert cache.misses == before
+        assert plain._answerer._engine.cache.misses > 0
         assert np.array_equal(session.labels, plain.labels)
 
 

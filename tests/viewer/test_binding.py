@@ -12,6 +12,7 @@ from napari_builtins.io import csv_to_layer_data, napari_write_points
 from factories import make_model, make_movie
 from napari_sam2 import Prompt, PromptError
 from napari_sam2._viewer.opening import open_session
+from napari_sam2.session.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -406,3 +407,28 @@ def test_closing_disconnects_everything(opened):
     binding.points.add([[3, 20, 21]])
     assert session.objects == []
     assert len(session.changed) == 0
+
+
+def test_a_click_where_the_mouse_rested_was_answered_before_whatever_the_scale(monkeypatch):
+    viewer = ViewerModel()
+    image = viewer.add_image(make_movie(), name="cells", scale=(2, 0.3, 0.3), translate=(1, 7, -3))
+    session = open_session(viewer, image, model=make_model(native_window=24))
+    binding = session.binding
+    session.prepare()
+    session.wait_for_answers()
+    binding.go_to(3)
+    viewer.cursor.position = tuple(binding.labels.data_to_world((3, 20.37, 21.81)))
+    binding.look_ahead()
+    wait_until(lambda: session._compute._idle is None and not session._compute.is_busy, 30, None)
+    engine = session._answerer._engine
+    assert engine._foreseen is not None
+    asked = []
+    prompt = engine._frames.prompt
+    monkeypatch.setattr(engine._frames, "prompt", lambda *given: asked.append(given) or prompt(*given))
+    click(binding, binding.points.world_to_data(viewer.cursor.position))
+    assert session.prompt(1, 3) is not None
+    assert not asked
+    click(binding, (3, 30, 40))  # a second click on the object is asked
+    assert len(asked) == 1
+    binding.close()
+    session.close()

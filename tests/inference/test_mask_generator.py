@@ -279,11 +279,11 @@ def test_windows_find_small_objects_and_coarser_ones_those_that_are_larger(monke
     assert {tuple(record["crop_box"]) for record in records} == {(0, 0, HW[1], HW[0])}
 
 
-@pytest.mark.parametrize(("radius", "is_dense"), [(7, True), (20, False)])
+@pytest.mark.parametrize(("radius", "is_dense"), [(5, True), (20, False)])
 def test_points_are_denser_where_objects_are_small(
     monkeypatch: pytest.MonkeyPatch, radius: int, is_dense: bool
 ) -> None:
-    monkeypatch.setitem(globals(), "DISKS", {(24, 24): radius})
+    monkeypatch.setitem(globals(), "DISKS", {(20, 20): radius})
     seen = []
     options = {"points_per_side": None, "point_spacing_px": 8, "second_look": False}
     sparse, dense = WindowPredictor(), WindowPredictor()

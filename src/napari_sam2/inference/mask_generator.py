@@ -58,8 +58,8 @@ _LOGIT_LIMIT = 32.0
 """Logits given back to the model are clamped to this, as in the reference."""
 
 _SMALL = 1.4
-"""Of the distance of the points: a side of an object's box below this is small. On 15 training images AP at IoU 0.5 goes
-from 0.550 to 0.612; with 2.0, larger nuclei fall apart more often than small ones are found."""
+"""Of the distance of the points: a side of an object's box below this is small. On 15 training images AP at IoU 0.5
+goes from 0.550 to 0.612; with 2.0, larger nuclei fall apart more often than small ones are found."""
 
 _SAME_OBJECT = 0.5
 """IoU of boxes from which two masks count as one object where sizes are compared."""

@@ -18,7 +18,7 @@ from napari_sam2.inference.batch_tracking import bytes_per_object
 from napari_sam2.inference.embedding_cache import EmbeddingCache
 from napari_sam2.inference.frame_encoder import FrameEncoder
 from napari_sam2.inference.image_predictor import SAM2ImagePredictor
-from napari_sam2.inference.looking import ALWAYS_SEEN, nearby_views, scouting_views
+from napari_sam2.inference.looking import ALWAYS_SEEN, nearby_views
 from napari_sam2.inference.memory_bank import FrameMemory, MemoryBank
 from napari_sam2.inference.object_frames import ObjectFrames, TrackingSettings
 from napari_sam2.inference.prompt_changes import is_same
@@ -128,15 +128,16 @@ class Engine:
                 self.prepare(frame)
             return
         hw, (x, y) = self._frames.hw, point_xy
+        nearby = nearby_views(point_xy, hw, window)[:_AHEAD]
         if 0 <= x <= hw[1] - 1 and 0 <= y <= hw[0] - 1:
             click = Prompt(points=np.array([point_xy], np.float32))
-            yield from self._embed(frame, scouting_views(click, hw, window)[:ALWAYS_SEEN])
+            yield from self._embed(frame, nearby[:ALWAYS_SEEN])
             with torch.inference_mode():
                 closer = self._frames.closer_views(self._remember(0, {}), frame, click)
             yield from self._embed(frame, closer)
             self._foreseen = frame, click, self.predict(PredictRequest(0, frame, click))
             yield
-        yield from self._embed(frame, nearby_views(point_xy, hw, window)[:_AHEAD])
+        yield from self._embed(frame, nearby)
 
     def _embed(self, frame: int, views: Sequence[View]) -> Iterator[None]:
         for view in views:
@@ -149,11 +150,9 @@ class Engine:
         if self._foreseen is None or not request.is_fresh:
             return None
         frame, click, result = self._foreseen
-        return (
-            replace(result, object_id=request.object_id)
-            if is_same(request.prompt, click) and request.frame == frame
-            else None
-        )
+        if request.frame != frame or not is_same(request.prompt, click):
+            return None
+        return replace(result, object_id=request.object_id)
 
     # ------------------------------------------------------------------ one frame
     def predict(self, request: PredictRequest) -> PredictResult:

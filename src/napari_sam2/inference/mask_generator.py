@@ -294,19 +294,20 @@ point_spacing_px, min_region_area_px, max_overlap, denser_for_small, second_look
         for search in searches:
             x0, y0, x1, y1 = search.area.box
             self.predictor.set_image(rgb[y0:y1, x0:x1])
-            points_xy, seen = search.points_xy, list[_Batch]()
-            while len(points_xy):
+            atol = max(search.area.hw) * _EDGE_SHARE if is_windowed else 20.0
+            seen: list[_Batch] = []
+            for points_xy in (search.points_xy, search.between_xy):
+                if points_xy is search.between_xy:
+                    if not len(points_xy) or not self._are_small(seen):
+                        break
+                    num_points += len(points_xy)
                 for part in self._parts(points_xy, search.area.hw):
                     batch = self._candidates(part, search.area.hw, only_good=only_good)
-                    atol = max(search.area.hw) * _EDGE_SHARE if is_windowed else 20.0
                     seen.append(batch.rows(~near_crop_edge(batch.boxes_xyxy, search.area, hw, atol)))
                     found.add(seen[-1], search)
                     num_done += len(part)
                     if progress is not None:
                         progress(num_done, num_points)
-                is_dense = points_xy is search.between_xy
-                points_xy = _NO_POINTS if is_dense or not self._are_small(seen) else search.between_xy
-                num_points += len(points_xy)
         return self._look_again(rgb, found.proposals(), num_points, progress) if looks_again else found.proposals()
 
     def _look_again(

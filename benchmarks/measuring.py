@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import os
 import platform
 import statistics
@@ -128,10 +129,17 @@ def _attention_flop(query: object, key: object, value: object, *_: object, **__:
     return 2 * batch * heads * num_queries * num_keys * (width + value_width)
 
 
+def _linear_flop(x: object, weight: object, *_: object, **__: object) -> int:
+    """Operations of a linear layer that goes to oneDNN; arguments are shapes."""
+    (*leading, width), num_out = x, weight[0]  # type: ignore[misc, index]
+    return 2 * math.prod(leading) * width * num_out
+
+
 def count_flop(call: Callable[[], object]) -> int:
     """Floating-point operations of the matrix products, convolutions and attentions of one call."""
     fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001
-    counter = FlopCounterMode(display=False, custom_mapping={fused: _attention_flop})
+    onednn = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001
+    counter = FlopCounterMode(display=False, custom_mapping={fused: _attention_flop, onednn: _linear_flop})
     with counter:
         call()
     return counter.get_total_flops()

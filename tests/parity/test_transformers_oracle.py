@@ -195,7 +195,9 @@ def test_masks_of_boxes_agree_in_a_batch(twins: Twins, embedding: ImageEmbedding
     assert largest_difference(ours.iou, theirs.iou_scores[0]) < 1e-4
 
 
-CLICKS = {1: ([(80.0, 90.0)], [1], None), 2: ([(170.0, 180.0), (150.0, 170.0)], [1, 0], None)}
+# clicks after which no pixel is so near to zero that rounding decides its sign: signs are what is remembered of a
+# prompted frame, and one that differs moves the logits of all later frames by 0.005
+CLICKS = {1: ([(90.0, 90.0)], [1], None), 2: ([(180.0, 180.0), (160.0, 170.0)], [1, 0], None)}
 WITH_BOX = {1: ([], [], (50.0, 60.0, 110.0, 120.0)), 2: ([(170.0, 180.0)], [1], (148.0, 158.0, 192.0, 202.0))}
 
 
@@ -241,7 +243,7 @@ def test_tracked_frames_of_two_objects_agree(
         difference = np.abs(result.logits - full.numpy()).max()
         flipped = ((result.logits > 0) != (full.numpy() > 0)).sum(axis=(1, 2))
         assert difference < 2e-3, (result.frame, difference)
-        assert flipped.max() <= 2, (result.frame, flipped)
+        assert flipped.max() <= (0 if result.frame == frame else 2), (result.frame, flipped)
         assert np.abs(result.object_scores - score.numpy()).max() < 2e-3
         assert full.std() > 0.1
         seen.append(result.frame)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_sam2.network.linear import Linear, linear, onednn_gains
 from napari_sam2.network.position import rotate
 
 __all__ = ["Attention", "RotaryMemoryAttention", "RotarySelfAttention", "attend"]
@@ -84,8 +85,15 @@ def _attend_blockwise(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     together = 1 if num_queries >= _CHUNK else len(query)
     scores = query.new_empty(together, size, key.shape[1])
     attended = query.new_empty(len(query), num_queries, value.shape[-1])
+    multiplies_rows = together == 1 and query.dtype == torch.float32 and onednn_gains()
     for row in range(0, len(query), together):
         rows = slice(row, row + together)
+        if multiplies_rows:
+            keys, columns = key[row].contiguous(), value[row].T.contiguous()
+            for start in range(0, num_queries, size):
+                weights = torch.softmax(linear(query[row, start : start + size], keys), dim=-1)
+                attended[row, start : start + size] = linear(weights, columns)
+            continue
         for start in range(0, num_queries, size):
             block = query[rows, start : start + size]
             part = scores[:, : block.shape[1]]
@@ -102,10 +110,10 @@ class Attention(nn.Module):
         super().__init__()
         inner = dim // downsample
         self.num_heads = num_heads
-        self.q_proj = nn.Linear(dim, inner)
-        self.k_proj = nn.Linear(dim, inner)
-        self.v_proj = nn.Linear(dim, inner)
-        self.out_proj = nn.Linear(inner, dim)
+        self.q_proj = Linear(dim, inner)
+        self.k_proj = Linear(dim, inner)
+        self.v_proj = Linear(dim, inner)
+        self.out_proj = Linear(inner, dim)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, N, C) -> (B, heads, N, C/heads)
@@ -120,10 +128,10 @@ class RotarySelfAttention(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.q_proj = nn.Linear(dim, dim)
-        self.k_proj = nn.Linear(dim, dim)
-        self.v_proj = nn.Linear(dim, dim)
-        self.out_proj = nn.Linear(dim, dim)
+        self.q_proj = Linear(dim, dim)
+        self.k_proj = Linear(dim, dim)
+        self.v_proj = Linear(dim, dim)
+        self.out_proj = Linear(dim, dim)
 
     def forward(self, x: Tensor, table: Tensor) -> Tensor:
         q, k = rotate(self.q_proj(x), table), rotate(self.k_proj(x), table)
@@ -139,10 +147,10 @@ class RotaryMemoryAttention(nn.Module):
 
     def __init__(self, dim: int, memory_dim: int) -> None:
         super().__init__()
-        self.q_proj = nn.Linear(dim, dim)
-        self.k_proj = nn.Linear(memory_dim, dim)
-        self.v_proj = nn.Linear(memory_dim, dim)
-        self.out_proj = nn.Linear(dim, dim)
+        self.q_proj = Linear(dim, dim)
+        self.k_proj = Linear(memory_dim, dim)
+        self.v_proj = Linear(memory_dim, dim)
+        self.out_proj = Linear(dim, dim)
 
     def forward(self, x: Tensor, memory: Tensor, position: Tensor, num_pointer_tokens: int, table: Tensor) -> Tensor:
         key = self.k_proj(memory + position)

@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_sam2.network.attention import attend
 from napari_sam2.network.config import HieraConfig
 from napari_sam2.network.layers import MLP
+from napari_sam2.network.linear import Linear
 from napari_sam2.network.tables import TableCache
 
 __all__ = ["Hiera"]
@@ -55,8 +57,8 @@ class _MultiScaleAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.pools = pools
-        self.qkv = nn.Linear(dim, 3 * dim_out)
-        self.proj = nn.Linear(dim_out, dim_out)
+        self.qkv = Linear(dim, 3 * dim_out)
+        self.proj = Linear(dim_out, dim_out)
 
     def forward(self, x: Tensor) -> Tensor:
         b, h, w, _ = x.shape
@@ -65,7 +67,7 @@ class _MultiScaleAttention(nn.Module):
             q = _pool(q)
             h, w = q.shape[1:3]
         q, k, v = (t.flatten(1, 2).unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
-        x = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, c)
+        x = attend(q, k, v)  # (B, heads, N, c)
         return self.proj(x.transpose(1, 2).reshape(b, h, w, -1))
 
 
@@ -81,7 +83,7 @@ class _Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim_out, eps=1e-6)
         self.mlp = MLP(dim_out, 4 * dim_out, dim_out, 2, activation=F.gelu)
         if dim != dim_out:
-            self.proj = nn.Linear(dim, dim_out)
+            self.proj = Linear(dim, dim_out)
 
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm1(x)

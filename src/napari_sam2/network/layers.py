@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_sam2.network.linear import Linear
+
 __all__ = ["MLP", "LayerNorm2d"]
 
 
@@ -27,7 +29,7 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         dims = [in_dim, *[hidden_dim] * (num_layers - 1), out_dim]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(dims))
+        self.layers = nn.ModuleList(Linear(a, b) for a, b in itertools.pairwise(dims))
         self.activation = activation
         self.sigmoid = sigmoid
 

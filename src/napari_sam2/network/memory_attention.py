@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_sam2.network.attention import RotaryMemoryAttention, RotarySelfAttention
+from napari_sam2.network.linear import Linear
 from napari_sam2.network.position import axial_rotation
 from napari_sam2.network.tables import TableCache
 
@@ -17,8 +18,8 @@ class _MemoryLayer(nn.Module):
         super().__init__()
         self.self_attn = RotarySelfAttention(dim)
         self.cross_attn_image = RotaryMemoryAttention(dim, memory_dim)
-        self.linear1 = nn.Linear(dim, mlp_dim)
-        self.linear2 = nn.Linear(mlp_dim, dim)
+        self.linear1 = Linear(dim, mlp_dim)
+        self.linear2 = Linear(mlp_dim, dim)
         self.norm1 = nn.LayerNorm(dim)
         self.norm2 = nn.LayerNorm(dim)
         self.norm3 = nn.LayerNorm(dim)

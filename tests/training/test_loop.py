@@ -130,6 +130,19 @@ def test_unknown_optimizer_is_refused(tmp_path, small_network):
         make_trainer(tmp_path, small_network, optimizer="sgd")
 
 
+def test_run_with_products_in_bfloat16_learns_in_float32(tmp_path, small_network, monkeypatch):
+    monkeypatch.setattr("napari_sam2.training.half_products._MIN_PRODUCTS", 0)
+    config = TrainConfig(model=small_network, phases=(Phase(2, SMALL),), products="bfloat16", seed=1)
+    trainer = Trainer(config, [SyntheticSource()], tmp_path / "half", device=torch.device("cpu"), num_workers=0)
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.run()
+    after = dict(trainer.model.named_parameters())
+    assert all(p.dtype == torch.float32 and torch.isfinite(p).all() for p in after.values())
+    assert any(not torch.equal(before[name], p) for name, p in after.items())
+    with pytest.raises(TrainingError, match="float32 and bfloat16"):
+        Trainer(replace(config, products="float8"), [], tmp_path / "other", device=torch.device("cpu"), num_workers=0)
+
+
 def test_clips_may_begin_with_prompts_of_their_own_mix():
     plan = replace(SMALL, clip_share=1.0, click_share=1.0, clip_prompts=(0.0, 0.0, 1.0))
     (batch,) = BatchStream(ClipSampler([SyntheticSource()], size=64), plan, seed=0, start=0, stop=1)

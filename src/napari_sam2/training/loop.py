@@ -24,6 +24,7 @@ from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.batches import Batch, BatchPlan, BatchStream
 from napari_sam2.training.dataset import ClipSampler, ClipSource, CropConfig
 from napari_sam2.training.dense import DenseHead
+from napari_sam2.training.half_products import multiply_in_bfloat16
 from napari_sam2.training.heap import heap_kept
 from napari_sam2.training.initialise import initialise, match_memory_scale
 from napari_sam2.training.losses import LossWeights
@@ -34,6 +35,7 @@ __all__ = ["Phase", "TrainConfig", "Trainer", "load_train_config", "save_weights
 logger = logging.getLogger(__name__)
 
 OptimizerName: TypeAlias = Literal["adamw", "muon"]
+ProductPrecision: TypeAlias = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class TrainConfig:
         Largest norm of the gradient.
     correction_share : float
         Share of clip batches with a corrected frame.
+    products : {"float32", "bfloat16"}
+        Precision in which linear layers multiply; "bfloat16" is faster on CPUs with such instructions.
 
     References
     ----------
@@ -108,6 +112,7 @@ class TrainConfig:
     average: float = 0.998
     clip_norm: float = 1.0
     correction_share: float = 0.25
+    products: ProductPrecision = "float32"
 
     @property
     def num_steps(self) -> int:
@@ -245,7 +250,12 @@ class Trainer:
         self.num_workers = num_workers
         folder.mkdir(parents=True, exist_ok=True)
         self.memory_matched = config.start_from is not None
+        if config.products not in get_args(ProductPrecision):
+            allowed = " and ".join(get_args(ProductPrecision))
+            raise TrainingError(f"products {config.products!r} was given; allowed are {allowed}")
         self.model = _starting_model(config).to(device)
+        if config.products == "bfloat16":
+            multiply_in_bfloat16(self.model)
         self.average = SAM2(CONFIGS[config.model]).to(device)
         self.average.load_state_dict(self.model.state_dict())
         self.dense: DenseHead | None = None

@@ -103,9 +103,10 @@ def _thick_nuclei(rng: np.random.Generator, size: int, num_frames: int) -> Frame
     look = draw_grey_look(rng, "fluorescence", size)
     look = replace(
         look,
-        grain=look.grain * rng.uniform(1, 2),
+        signal=look.signal * rng.uniform(0.6, 1),
+        grain=look.grain * rng.uniform(1, 3),
         texture=look.texture * rng.uniform(0.2, 1),
-        blur=look.blur + radius * rng.uniform(0, 0.25),
+        blur=look.blur + radius * rng.uniform(0, 0.7) ** 2,  # the optics blur to half a radius at worst, mostly less
     )
     dynamics: Dynamics = "coarse stack" if rng.random() < _COARSE_SHARE else "stack"
     reach = int(rng.integers(1, 4))
@@ -116,7 +117,7 @@ def _thick_nuclei(rng: np.random.Generator, size: int, num_frames: int) -> Frame
         draw_blobs(canvas, blobs, tile)
         canvases.append(canvas)
     images = render_thick(
-        rng, canvases, look, reach=reach, spread=rng.uniform(0.3, 0.95), softness=radius * rng.uniform(0.05, 0.4)
+        rng, canvases, look, reach=reach, spread=rng.uniform(0.3, 0.95), softness=radius * rng.uniform(0.05, 0.5)
     )
     return images, [canvas.labels for canvas in canvases[reach : reach + num_frames]]
 

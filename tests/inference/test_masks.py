@@ -163,6 +163,39 @@ def test_empty_mask_stays_empty(shape: tuple[int, int]) -> None:
     assert not cleaned.any()
 
 
+def _cleaned_as_a_whole(mask, min_area):
+    """The same without looking at a part of the image only."""
+    eight = np.ones((3, 3), bool)
+    for value in (False, True):
+        labels, num = ndimage.label(mask == value, structure=eight)
+        areas = np.bincount(labels.ravel(), minlength=num + 1)
+        small = areas < min_area
+        small[0] = False
+        if value and num and small[1:].all():
+            small[1 + int(areas[1:].argmax())] = False
+        mask = np.where(small[labels], not value, mask)
+    return mask
+
+
+@pytest.mark.parametrize("min_area", [1, 4, 20, 60])
+def test_small_regions_go_as_if_the_whole_image_were_looked_at(min_area):
+    rng = np.random.default_rng(min_area)
+    for number in range(60):
+        height, width = rng.integers(6, 40, 2)
+        mask = np.zeros((height, width), bool)
+        top, left = rng.integers(0, height - 3), rng.integers(0, width - 3)
+        below, right = rng.integers(top + 1, height + 1), rng.integers(left + 1, width + 1)
+        mask[top:below, left:right] = rng.random((below - top, right - left)) < rng.uniform(0.3, 1)
+        if not mask.any():
+            continue
+        given = mask.copy()
+        cleaned, changed = clean_small_regions(mask, min_area)
+        expected = _cleaned_as_a_whole(mask, min_area)
+        assert np.array_equal(cleaned, expected), number
+        assert changed or np.array_equal(cleaned, given), number
+        assert np.array_equal(mask, given)
+
+
 # --- run lengths
 
 MASKS = {

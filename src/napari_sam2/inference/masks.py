@@ -265,25 +265,54 @@ def clean_small_regions(mask: NDArray[np.bool_], min_area: float) -> tuple[NDArr
         The cleaned mask; the given array itself if nothing changed.
     changed : bool
     """
-    if not mask.any():
+    part = _part_that_decides(mask, min_area)
+    if part is None:
         return mask, False
-    labels, num = ndimage.label(~mask, structure=_EIGHT_IN_PLANE[1])
+    inner, changed = mask[part], False
+    labels, num = ndimage.label(~inner, structure=_EIGHT_IN_PLANE[1])
     is_small = np.bincount(labels.ravel(), minlength=num + 1) < min_area
     is_small[0] = False
-    filled = bool(is_small.any())
-    if filled:
-        mask = mask | is_small[labels]
-    labels, num = ndimage.label(mask, structure=_EIGHT_IN_PLANE[1])
+    rows, columns = part
+    for is_cut, border in (
+        (rows.start > 0, labels[0]),
+        (rows.stop < mask.shape[0], labels[-1]),
+        (columns.start > 0, labels[:, 0]),
+        (columns.stop < mask.shape[1], labels[:, -1]),
+    ):
+        if is_cut:
+            is_small[border] = False
+    if is_small.any():
+        inner, changed = inner | is_small[labels], True
+    labels, num = ndimage.label(inner, structure=_EIGHT_IN_PLANE[1])
     areas = np.bincount(labels.ravel(), minlength=num + 1)
-    is_small = areas < min_area
-    is_small[0] = False
-    if not is_small.any():
-        return mask, filled
-    keep = ~is_small
+    keep = areas >= min_area
     keep[0] = False
-    if not keep.any():
-        keep[1 + int(areas[1:].argmax())] = True
-    return keep[labels], True
+    if not keep[1:].all():
+        if not keep.any():
+            keep[1 + int(areas[1:].argmax())] = True
+        inner, changed = keep[labels], True
+    if not changed:
+        return mask, False
+    whole = mask.copy()
+    whole[part] = inner
+    return whole, True
+
+
+def _part_that_decides(mask: NDArray[np.bool_], min_area: float) -> tuple[slice, slice] | None:
+    """The box of a mask and one pixel around it, wherever what lies beyond is no small hole; None for an empty mask."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not rows.size:
+        return None
+    around = []
+    for indices, length, breadth in ((rows, *mask.shape), (columns, *mask.shape[::-1])):
+        first, last = max(int(indices[0]) - 1, 0), min(int(indices[-1]) + 2, length)
+        around.append(
+            slice(
+                first if first * breadth >= min_area else 0,
+                last if (length - last) * breadth >= min_area else length,
+            )
+        )
+    return around[0], around[1]
 
 
 def _replace_small(masks: MaskArray, max_area: float, threshold: float, *, of_object: bool, value: float) -> MaskArray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkab
 
 import numpy as np
 
+from napari_sam2._checks import as_numbers
 from napari_sam2._errors import PromptError
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _numbers(values: NDArray[np.float32]) -> str:
 
 
 def _as_points(points: ArrayLike | None) -> NDArray[np.float32]:
-    array = np.zeros((0, 2), np.float32) if points is None else np.asarray(points, np.float32)
+    array = np.zeros((0, 2), np.float32) if points is None else as_numbers(points, "points").astype(np.float32)
     if array.size == 0:
         array = array.reshape(0, 2)
     if array.ndim == 1 and array.shape == (2,):
@@ -148,6 +149,11 @@ def _as_mask(mask: ArrayLike) -> NDArray[np.bool_]:
     array = np.asarray(mask)
     if array.ndim != 2:
         raise PromptError(f"a mask of shape {array.shape} was given; allowed is (H, W)")
+    if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and np.isnan(array).any()):
+        what = "NaN" if array.dtype.kind == "f" else f"{array.dtype}"
+        raise PromptError(
+            f"a mask that holds {what} was given; allowed are truth values, or numbers of which 0 is outside"
+        )
     marked: NDArray[np.bool_] = array != 0
     if not marked.any():
         raise PromptError("an empty mask was given; mark at least one pixel of the object")

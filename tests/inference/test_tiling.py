@@ -177,7 +177,8 @@ def test_regions_are_rgb(image, limits):
         pytest.param({"tile": 64, "overlap": 32}, PromptError, "overlap=32", id="overlap"),
         pytest.param({"tile": 0}, PromptError, "tile=0", id="tile"),
         pytest.param({"min_iou": 0}, PromptError, "min_iou=0", id="iou"),
-        pytest.param({"out": np.zeros((3, 3), np.int32)}, FrameError, r"\(3, 3\)", id="out"),
+        pytest.param({"out": np.zeros((3, 3), np.int32)}, PromptError, r"\(3, 3\)", id="out"),
+        pytest.param({"out": np.zeros((150, 190), np.uint8)}, PromptError, "use int32", id="out-type"),
     ],
 )
 def test_bad_values_are_refused(over, error, message):

@@ -12,6 +12,7 @@ import pytest
 
 from factories import make_model, make_movie
 from napari_sam2 import FrameError, Prompt, PromptError
+from napari_sam2.session.compute import Job
 from napari_sam2.session.replay import replay
 from napari_sam2.session.session import Session
 from napari_sam2.session.settings import SessionSettings
@@ -115,7 +116,7 @@ def test_candidates_go_round(session):
         pytest.param(lambda s: s.propagate("up"), "allowed are 'both'", id="direction"),
         pytest.param(lambda s: s.remove_object(4), "object 4 does not exist", id="no-object"),
         pytest.param(lambda s: s.remove_prompt(1, 0), "has no prompt", id="no-prompt"),
-        pytest.param(lambda s: s.new_object(object_id=0), "above 0", id="number-0"),
+        pytest.param(lambda s: s.new_object(object_id=0), "from 1 to", id="number-0"),
         pytest.param(lambda s: s.set_overlap("sometimes"), "'overwrite'", id="overlap"),
         pytest.param(lambda s: s.paint(0, {1: np.ones((3, 3))}), "masks of shape", id="paint-shape"),
         pytest.param(lambda s: s.lock(1), "does not exist", id="lock-nothing"),
@@ -569,3 +570,48 @@ def test_unreadable_frame_ends_tracking_and_keeps_the_rest(model):
         stack.good = True
         session.propagate()
         assert session.store.planes_of(1) == [0, 1, 2, 3, 4]
+
+
+def test_a_closed_session_is_read_and_saved_but_not_changed(model, tmp_path):
+    session = Session(make_movie(3), model=model)
+    session.add_points([[1, 20, 17]])
+    labels = np.array(session.labels)
+    session.close()
+    for change in (
+        lambda: session.add_points([[1, 30, 30]]),
+        lambda: session.add_mask(square(5, 5), frame=0),
+        session.propagate,
+        session.new_object,
+    ):
+        with pytest.raises(PromptError, match="the session was closed"):
+            change()
+    session.wait_for_answers()
+    assert np.array_equal(session.labels, labels)
+    assert session.save(tmp_path / "kept.sam2").exists()
+
+
+def test_closing_ends_a_wait_for_answers(model):
+    session = Session(make_movie(3), model=model)
+    release = threading.Event()
+    session._compute.submit(Job(release.wait, lambda _: None))
+    session.add_points([[1, 20, 17]], block=False)
+    waiting = threading.Thread(target=session.wait_for_answers, daemon=True)
+    waiting.start()
+    closing = threading.Thread(target=session.close, daemon=True)
+    closing.start()
+    waiting.join(5)
+    release.set()
+    closing.join(5)
+    assert not waiting.is_alive()
+    assert not closing.is_alive()
+
+
+@pytest.mark.parametrize("frame", [1.5, True, "1"])
+def test_frames_of_masks_are_whole_numbers(session, frame):
+    with pytest.raises(PromptError, match="frames 0 to 4"):
+        session.add_mask(square(5, 5), frame=frame)
+
+
+def test_a_box_beside_the_image_is_named_as_it_was_given(session):
+    with pytest.raises(PromptError, match=r"from y=500, x=501 to y=600, x=601 lies outside the image of 64 x 48"):
+        session.add_box([[1, 500, 501], [1, 600, 601]])

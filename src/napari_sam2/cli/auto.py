@@ -326,7 +326,7 @@ def _stack(
     )
     if report.tracks:
         print_report(report)
-    else:
+    elif report.is_complete:
         typer.echo(_how_many(0))
     if table is not None and (report.tracks or report.is_complete):
         save_report(table, report)

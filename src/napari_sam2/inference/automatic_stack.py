@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from napari_sam2._checks import check_out
 from napari_sam2._errors import PromptError
 from napari_sam2.checkpoints import ensure_model
 from napari_sam2.inference.automatic_labels import KeepRecords, MaskFinder, automatic_labels
@@ -107,6 +108,7 @@ def segment_stack(
         If the stack cannot be read.
     """
     frames = open_frames(stack)  # type: ignore[arg-type]
+    check_out(out, frames.shape)
     keys = choose_key_frames(len(frames), every, key_frames)
     rules, settings = JoinRules(min_iou, min_containment), TrackSettings(min_score, memory_bytes)
     if finder is None or segmenter is None:

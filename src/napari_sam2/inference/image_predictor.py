@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_sam2._checks import as_numbers
 from napari_sam2._errors import PromptError
 from napari_sam2._types import FrameSource, MaskPrediction, Prompt
 from napari_sam2.checkpoints import ensure_model
@@ -218,6 +219,11 @@ class SAM2ImagePredictor:
         if not batch:
             raise PromptError("an empty list of prompts was given; give at least one")
         for prompt in batch:
+            if prompt is not None and not isinstance(prompt, Prompt):
+                raise PromptError(
+                    f"{prompt!r} was given as a prompt; give Prompt(points=..., box=..., mask=...), or points as "
+                    "predict(point_coords=[(x, y)])"
+                )
             if prompt is not None:
                 prompt.check_inside(hw)
         views = self._views(batch, mask_inputs)
@@ -481,8 +487,8 @@ def _from_arrays(
     point_coords: ArrayLike | None, point_labels: ArrayLike | None, box: ArrayLike | None, mask_input: ArrayLike | None
 ) -> tuple[list[Prompt | None], list[NDArray[np.float32] | None], bool]:
     """The reference's arguments as prompts, their mask inputs, and whether they mean one object."""
-    points = None if point_coords is None else np.asarray(point_coords, np.float32)
-    boxes = None if box is None else np.asarray(box, np.float32)
+    points = None if point_coords is None else as_numbers(point_coords, "point_coords").astype(np.float32)
+    boxes = None if box is None else as_numbers(box, "box").astype(np.float32)
     if points is not None and points.ndim not in (2, 3):
         raise PromptError(
             f"point_coords of shape {points.shape} were given; allowed is (N, 2), or (P, N, 2) for a batch"
@@ -517,7 +523,9 @@ def _from_arrays(
 def _mask_inputs(mask_input: ArrayLike | None, count: int) -> list[NDArray[np.float32] | None]:
     if mask_input is None:
         return [None] * count
-    array = np.asarray(mask_input, np.float32)
+    array = as_numbers(mask_input, "mask_input").astype(np.float32)
+    if not np.isfinite(array).all():
+        raise PromptError("mask_input holds NaN or infinite logits; give what predict returned as logits")
     if array.ndim == 2:
         array = array[None]
     if array.ndim == 3:

@@ -150,7 +150,10 @@ class MaskGeneratorOptions:
         sources = ("points_per_side", "point_spacing_px", "point_grids")
         given = [name for name in sources if getattr(self, name) is not None]
         if len(given) != 1:
-            raise PromptError(f"{' and '.join(given) or 'no points'} were given; give exactly one of {sources}")
+            raise PromptError(
+                f"{' and '.join(given) or 'no points'} were given; give exactly one of {sources} "
+                "(in the shell --points-per-side or --spacing)"
+            )
         if self.points_per_side is not None:
             _check_count("points_per_side", self.points_per_side, 1)
         if self.point_spacing_px is not None:

@@ -126,7 +126,10 @@ class _Planes:
             if wanted is None and shape[0] == 1:
                 wanted = [0]
             if wanted is None or len(wanted) != 1:
-                raise PromptError(f"one label image was given for frames={frames!r}; give the index of its frame")
+                raise PromptError(
+                    f"one label image was given for frames={frames!r}; give the index of its frame "
+                    "(in the shell --frame)"
+                )
             return {wanted[0]: None}
         if ndim != 3:
             raise PromptError(f"seeds of shape {source.shape} were given; allowed are (H, W) and (N, H, W)")

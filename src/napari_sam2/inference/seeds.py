@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam2._checks import check_out
 from napari_sam2._errors import PromptError
 from napari_sam2.inference.frames import open_frames
 from napari_sam2.inference.seed_planes import read_seeds
@@ -105,6 +106,8 @@ def segment_seeds(
     settings = TrackSettings(min_score, memory_bytes, give_up_after)
     tracker = SAM2VideoSegmenter(model) if segmenter is None else segmenter
     tracker.set_video(source)
+    if out is not None:
+        check_out(out, source.shape, max(seeds.frames_of))
     target = np.zeros(source.shape, np.int32) if out is None else out
     scores = FoundScores()
     is_complete = track_seeds(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from napari_sam2._checks import check_out
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2.inference.automatic_labels import KeepRecords, MaskFinder, automatic_labels
 from napari_sam2.inference.frames import Frames, open_frames
@@ -100,9 +101,9 @@ def segment_tiled(
     Raises
     ------
     PromptError
-        If a number is not allowed.
+        If a number is not allowed, or ``out`` has another shape or a type that does not hold int32.
     FrameError
-        If the array is no picture, or ``out`` has another shape.
+        If the array is no picture.
     """
     if not 0 < min_iou <= 1:
         raise PromptError(f"min_iou={min_iou!r} was given; allowed are numbers above 0 and up to 1")
@@ -113,10 +114,8 @@ def segment_tiled(
     tiles = tile_grid((1, 1), tile, overlap)  # refuse bad numbers before anything is read
     regions = _as_regions(image, tile, contrast)
     tiles = tile_grid(regions.hw, tile, overlap)
+    check_out(out, regions.hw)
     target: LabelImage = np.zeros(regions.hw, np.int32) if out is None else out
-    given = getattr(target, "shape", regions.hw)
-    if tuple(given) != regions.hw:
-        raise FrameError(f"out of shape {tuple(given)} was given for a picture of {regions.hw}; give the same shape")
     finder = SAM2AutomaticMaskGenerator(model, output_mode="coco_rle") if finder is None else finder
     seams = _Seams(target, regions.hw, min_iou)
     for index, part in enumerate(tiles):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from napari_sam2._checks import check_out
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2._types import FrameSource
 from napari_sam2.checkpoints import ensure_model
@@ -174,6 +175,7 @@ def segment_timelapse_volumes(
         If the volumes cannot be read.
     """
     shape, open_at = _time_points(volumes, axes, channels, contrast, gamma=gamma, level=level)
+    check_out(out, shape)
     if finder is None or segmenter is None:
         network = ensure_model(model)
         finder = SAM2AutomaticMaskGenerator(network, output_mode="coco_rle") if finder is None else finder

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_sam2._checks import check_frame, check_ids, check_object_id, check_out
 from napari_sam2._errors import PromptError
 from napari_sam2._types import FrameResult, FrameSource, Prompt
 from napari_sam2.checkpoints import ensure_model
@@ -157,9 +158,7 @@ class SAM2VideoSegmenter:
         return self._objects[object_id]
 
     def _check_frame(self, frame: int) -> int:
-        if not 0 <= frame < self.num_frames:
-            raise PromptError(f"frame {frame} was given; the stack has frames 0 to {self.num_frames - 1}")
-        return int(frame)
+        return check_frame(frame, self.num_frames)
 
     # ------------------------------------------------------------------ prompts
     def add_clicks(
@@ -209,8 +208,7 @@ class SAM2VideoSegmenter:
     def add_prompt(self, frame: int, prompt: Prompt, *, object_id: int = 1) -> FrameResult:
         """As ``add_clicks``, with a ``Prompt``, and with scores: the result of this object on this frame."""
         frame = self._check_frame(frame)
-        if isinstance(object_id, bool) or int(object_id) != object_id or object_id < 1:
-            raise PromptError(f"object_id {object_id!r} was given; allowed are whole numbers from 1")
+        object_id = check_object_id(object_id)
         _, h, w = self.shape
         prompt.check_inside((h, w))
         config = self.model.config
@@ -223,7 +221,7 @@ class SAM2VideoSegmenter:
                 extra_frames=config.max_pointers if reference else 0,
                 any_direction=reference,
             )
-            tracked = TrackedObject(int(object_id), bank, self.num_frames)
+            tracked = TrackedObject(object_id, bank, self.num_frames)
         with torch.inference_mode():
             result = self._object_frames().prompt(tracked, frame, prompt)
         self._objects[tracked.object_id] = tracked  # only once it has an answer
@@ -231,8 +229,7 @@ class SAM2VideoSegmenter:
 
     def _frame_index(self, frame: int | ArrayLike) -> int:
         if np.ndim(frame) == 0:
-            self._video()
-            return int(frame)  # type: ignore[arg-type]
+            return check_frame(frame, self._video().shape[0])
         if self._source is not None:
             raise PromptError("an image was given as the frame although a video was set; give the frame's index")
         image = np.asarray(frame)
@@ -301,7 +298,8 @@ class SAM2VideoSegmenter:
         Notes
         -----
         Each frame is complete when it is yielded: the generator can be closed at any time and tracking can
-        go on later from the next frame, with the same result as in one go.
+        go on later from the next frame, with the same result as in one go. It ends early if another stack is set
+        or all of its objects are removed.
         """
         chosen = self._chosen(object_ids)
         prompted = [frame for tracked in chosen for frame in tracked.prompts]
@@ -313,8 +311,12 @@ class SAM2VideoSegmenter:
     def _propagate(
         self, frames: range, chosen: list[TrackedObject], *, reverse: bool, return_logits: bool
     ) -> Iterator[FrameResult]:
+        source = self._video()
         for frame in frames:
-            active = [t for t in chosen if t.object_id in self._objects and self._reaches(t, frame, reverse=reverse)]
+            known = [t for t in chosen if self._objects.get(t.object_id) is t]
+            if self._source is not source or not known:
+                return  # the stack or all of these objects went while the caller had the last frame
+            active = [t for t in known if self._reaches(t, frame, reverse=reverse)]
             with torch.inference_mode():
                 result = self._object_frames().advance(active, frame, reverse=reverse, return_logits=return_logits)
             yield result
@@ -359,9 +361,11 @@ class SAM2VideoSegmenter:
         Raises
         ------
         PromptError
-            If nothing was prompted, or an object does not exist.
+            If nothing was prompted, an object does not exist, or ``out`` has another shape or cannot hold the numbers.
         """
         plan = self.plan(object_ids=object_ids, start=start, stop=stop)
+        if out is not None:
+            check_out(out, self.shape, max(t.object_id for t in self._chosen(object_ids)))
         labels = np.zeros(self.shape, np.int32) if out is None else out
         with LabelCanvas(labels, self.shape[1:], plan.frames_met_twice()) as canvas:
             for result in self._follow_plan(plan):
@@ -400,4 +404,4 @@ class SAM2VideoSegmenter:
             raise PromptError("nothing was prompted; call add_clicks(frame, clicks) first")
         if object_ids is None:
             return list(self._objects.values())
-        return [self._object(object_id) for object_id in object_ids]
+        return [self._object(object_id) for object_id in check_ids(object_ids)]

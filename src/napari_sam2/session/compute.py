@@ -74,6 +74,11 @@ class ComputeThread:
         self._running: Job | None = None
 
     @property
+    def is_closed(self) -> bool:
+        """Whether nothing is computed any more."""
+        return self._is_closed
+
+    @property
     def is_busy(self) -> bool:
         """Whether something waits or runs."""
         with self._wake:

@@ -200,13 +200,14 @@ def _find_image(session_path: Path, image: ImageReference, stack: Any) -> tuple[
     if image.path is None:
         raise FrameError(
             f"{session_path} was made on an array of shape {image.shape}, not on a file; "
-            "give it: Session.load(path, stack)"
+            "give it: Session.load(path, stack), in the shell --stack"
         )
     named = Path(image.path).expanduser()
     found = next((p for p in (named, session_path.parent / named.name) if p.exists()), None)
     if found is None:
         raise FrameError(
-            f"the image {image.path} of {session_path} is not there; give where it is now: Session.load(path, stack)"
+            f"the image {image.path} of {session_path} is not there; give where it is now: "
+            "Session.load(path, stack), in the shell --stack"
         )
     return str(found), str(found)
 
@@ -241,7 +242,8 @@ def _shown(stack: Any, image: ImageReference, options: dict[str, Any]) -> Any:
 def _other_shape(shape: tuple[int, ...], image: ImageReference) -> str:
     return (
         f"an image of shape {shape} was found; the session was made on one of shape {image.shape}"
-        f"{'' if image.path is None else f' ({image.path})'}: give that one, Session.load(path, stack)"
+        f"{'' if image.path is None else f' ({image.path})'}: give that one, "
+        "Session.load(path, stack), in the shell --stack"
     )
 
 

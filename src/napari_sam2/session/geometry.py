@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam2._checks import as_numbers, check_frame
 from napari_sam2._errors import PromptError
 
 if TYPE_CHECKING:
@@ -121,9 +122,7 @@ class StackGeometry:
         PromptError
             If it has no such plane.
         """
-        if not 0 <= plane < self.num_planes:
-            raise PromptError(f"frame {plane} was given; the stack has frames 0 to {self.num_planes - 1}")
-        return int(plane)
+        return check_frame(plane, self.num_planes)
 
     def clip_range(self, plane: int) -> range:
         """The planes of the clip that a plane belongs to."""
@@ -154,7 +153,7 @@ class StackGeometry:
         PromptError
             If a point has another number of coordinates, lies outside the image, or on another plane than the first.
         """
-        rows = np.atleast_2d(np.asarray(points, float))
+        rows = np.atleast_2d(as_numbers(points, "points"))
         if rows.ndim != 2 or rows.shape[1] != self.ndim or not len(rows):
             raise PromptError(
                 f"points of shape {np.shape(points)} were given; an image of shape {self.shape} needs rows of "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from napari_sam2._checks import check_ids
 from napari_sam2._errors import PromptError
 from napari_sam2._types import Direction
 from napari_sam2.session.propagation import PropagationHandle
@@ -55,16 +56,19 @@ class PropagationCalls(SessionBase):
         """
         if direction not in ("both", "forward", "backward"):
             raise PromptError(f"direction {direction!r} was given; allowed are 'both', 'forward' and 'backward'")
+        self._check_open()
+        chosen = None if object_ids is None else check_ids(object_ids)
         self.wait_for_answers()
         limits = range(
             0 if start is None else self.geometry.check_plane(start),
             self.geometry.num_planes if stop is None else min(int(stop), self.geometry.num_planes),
         )
-        ids = None if object_ids is None else [int(i) for i in object_ids]
-        given = {"start": start, "stop": stop, "object_ids": ids, "max_frames": max_frames}
+        given = {"start": start, "stop": stop, "object_ids": chosen, "max_frames": max_frames}
         arguments: dict[str, object] = {"direction": direction}
         arguments |= {name: value for name, value in given.items() if value is not None}
-        handle = self._propagator.start(direction, limits, object_ids=ids, max_frames=max_frames, arguments=arguments)
+        handle = self._propagator.start(
+            direction, limits, object_ids=chosen, max_frames=max_frames, arguments=arguments
+        )
         if block:
             handle.wait()
         return handle

@@ -75,8 +75,8 @@ class Questions:
                 self._ask(object_id, plane)
 
     def wait(self, timeout: float | None) -> None:
-        """Block until every prompt has its mask; raises as ``Session.wait_for_answers``."""
-        self._delivery.wait(lambda: not self._waiting, timeout)
+        """Block until every prompt has its mask, or the session is closed; raises as ``Session.wait_for_answers``."""
+        self._delivery.wait(lambda: not self._waiting or self._compute.is_closed, timeout)
         if self._errors:
             _, error = self._errors.popitem()
             raise error

@@ -130,6 +130,12 @@ class Session(ObjectCalls, PaintingCalls, PropagationCalls, SettingCalls):
         if rows.ndim != 2 or len(rows) not in (2, 4):
             raise PromptError(f"corners of shape {rows.shape} were given; allowed are two or four rows")
         h, w = self.geometry.hw
+        low, high = rows[:, -2:].min(0), rows[:, -2:].max(0)
+        if rows.shape[1] == self.geometry.ndim and ((high <= -0.5) | (low >= (h - 0.5, w - 0.5))).any():
+            raise PromptError(
+                f"the box from y={low[0]:g}, x={low[1]:g} to y={high[0]:g}, x={high[1]:g} lies outside the image of "
+                f"{w} x {h} pixels"
+            )
         inside = rows.copy()
         if rows.shape[1] == self.geometry.ndim:
             inside[:, -2:] = np.clip(rows[:, -2:], (-0.5, -0.5), (h - 0.5, w - 0.5))
@@ -234,7 +240,7 @@ class Session(ObjectCalls, PaintingCalls, PropagationCalls, SettingCalls):
     def _plane_of_mask(self, frame: int | None) -> int:
         if frame is None and self.geometry.num_planes > 1:
             raise PromptError(f"a mask was given without its frame; give frame=0 to {self.geometry.num_planes - 1}")
-        return int(frame or 0)
+        return self.geometry.check_plane(0 if frame is None else frame)
 
     def set_prompt(
         self,

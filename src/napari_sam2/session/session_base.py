@@ -92,9 +92,23 @@ class SessionBase:
         self.changed.emit(delta)
 
     def _changing(self) -> threading.RLock:
-        """To be entered for a change: a propagation that runs ends first, with all its frames kept."""
+        """To be entered for a change: a propagation that runs ends first, with all its frames kept.
+
+        Raises
+        ------
+        PromptError
+            If the session was closed.
+        """
+        self._check_open()
         self._propagator.stop()
         return self._state.lock
+
+    def _check_open(self) -> None:
+        if self._compute.is_closed:
+            raise PromptError(
+                "the session was closed: it can be read and saved, not changed; make a new one, or open what was saved "
+                "with Session.load(path)"
+            )
 
     def report_failure(self, error: Exception) -> None:
         """Tell of an error of work in the background, on the thread that owns the session."""

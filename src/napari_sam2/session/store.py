@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from napari_sam2._checks import check_object_id
 from napari_sam2._errors import PromptError
 from napari_sam2.session.history import Edit, Tables
 from napari_sam2.session.records import ObjectMask, PromptEntry, SessionObject
@@ -145,9 +146,9 @@ class SessionStore:
             If the number is taken or below 1.
         """
         taken = self.objects
-        number = max(taken, default=0) + 1 if object_id is None else int(object_id)
-        if number < 1 or number in taken or number > np.iinfo(np.int32).max:
-            raise PromptError(f"object {number} was asked for; give a number above 0 that is not in {sorted(taken)}")
+        number = max(taken, default=0) + 1 if object_id is None else check_object_id(object_id)
+        if number in taken:
+            raise PromptError(f"object {number} was asked for; there is one already, as there are {sorted(taken)}")
         return SessionObject(number, name or f"object {number}")
 
     def masks_on(self, plane: int) -> dict[int, ObjectMask]:

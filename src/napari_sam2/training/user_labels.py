@@ -151,6 +151,8 @@ def _stacks(image: NDArray[Any], mask: NDArray[Any], name: str, *, linked: bool)
     if mask.ndim == 2:
         image, mask = image[None], mask[None]
         linked = False
+    if np.array_equal(image, mask) and len(np.unique(mask)) > 2:
+        raise TrainingError(f"{name}: its labels are the image itself; give the label image that belongs to it")
     if min(mask.shape) < 1:
         raise TrainingError(f"{name}: the image has shape {image.shape}; there is nothing in it")
     is_colour = image.ndim == 4

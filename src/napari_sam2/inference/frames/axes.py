@@ -191,7 +191,8 @@ def select(
         if axis not in fixed and shape[axes.index(axis)] > 1:
             warnings.warn(
                 f"the image has several {'time points' if axis == 'T' else 'planes'} and {chosen} as its frame axis; "
-                f"{axis}=0 is read (give fixed={{'{axis}': index}} or frame_axis='{axis}' to choose)",
+                f"{axis}=0 is read (give fixed={{'{axis}': index}} or frame_axis='{axis}' to choose, "
+                f"in the shell --fix {axis}=INDEX or --axis {axis})",
                 PlanesLeftOutWarning,
                 stacklevel=3,
             )
@@ -216,10 +217,10 @@ def _check_fixed(axes: str, shape: tuple[int, ...], fixed: Mapping[str, int]) ->
         axis = name.upper()
         if axis not in ("T", "Z") or axis not in axes:
             has = ", ".join(a for a in "TZ" if a in axes) or "none: the image has neither T nor Z"
-            raise FrameError(f"fixed={{{name!r}: {index}}} was given for axes {axes}; allowed axes are {has}")
+            raise FrameError(f"{name}={index} was given as a fixed index for axes {axes}; allowed axes are {has}")
         size = shape[axes.index(axis)]
         if not -size <= _integer(index, size) < size:
-            raise FrameError(f"fixed={{{name!r}: {index}}} was given; {axis} has {size} planes, 0 to {size - 1}")
+            raise FrameError(f"{name}={index} was given as a fixed index; {axis} has {size} planes, 0 to {size - 1}")
         checked[axis] = int(index) % size
     return checked
 
@@ -236,9 +237,9 @@ def _choose_frame_axis(
         if axis == frame_axis.upper():
             return axis
     if frame_axis.upper() in fixed:
-        raise FrameError(f"{frame_axis} was given both as frame_axis and in fixed; give it in one of them")
+        raise FrameError(f"{frame_axis} was given both as the frame axis and with a fixed index; give one of the two")
     allowed = " or ".join(candidates) or "none: the image is a single frame"
-    raise FrameError(f"frame_axis={frame_axis!r} was given for axes {axes} of shape {shape}; allowed: {allowed}")
+    raise FrameError(f"the frame axis {frame_axis!r} was given for axes {axes} of shape {shape}; allowed: {allowed}")
 
 
 def _choose_channels(num_channels: int, channels: int | Sequence[int] | None, is_rgb: bool) -> tuple[int, ...]:

@@ -123,7 +123,10 @@ def percentile_limits(array: ArrayLike, percentiles: tuple[float, float] = _PERC
     if values.dtype.kind == "f":
         values = values[np.isfinite(values)]
     if not values.size:
-        raise FrameError("the image has no finite value (all NaN or infinite); give contrast=(low, high) or other data")
+        raise FrameError(
+            "the image has no finite value (all NaN or infinite); give contrast=(low, high) "
+            "(in the shell --contrast), or other data"
+        )
     low, high = (float(v) for v in np.percentile(values.astype(np.float64, copy=False), percentiles))
     if low >= high:
         low, high = float(values.min()), float(values.max())

@@ -78,7 +78,9 @@ def open_zarr_node(node: zarr.Group | zarr.Array[Any], level: int = 0, name: str
         arrays = sorted(key for key, _ in node.arrays())
         if len(arrays) == 1:
             return open_zarr_node(_array(node, arrays[0]), level, f"{name}/{arrays[0]}")
-        inside = ", ".join([*arrays, *sorted(key for key, _ in node.groups())][:8]) or "nothing"
+        inside = ", ".join([*arrays, *sorted(key for key, _ in node.groups())][:8])
+        if not inside:
+            raise FrameError(f"{name} is a zarr group that holds nothing; open one that holds an image")
         raise FrameError(f"{name} is a zarr group without OME-Zarr metadata, holding {inside}; open one of these")
     image = multiscales[0]
     datasets = _list(image.get("datasets"))

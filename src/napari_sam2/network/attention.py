@@ -79,21 +79,17 @@ def _attend_blockwise(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         t.expand(*leading, -1, -1).reshape(-1, *t.shape[-2:]) for t in (query, key, value)
     )  # (..., N, C) -> (R, N, C)
     query = query * (1 / math.sqrt(query.shape[-1]))
+    if num_queries >= _CHUNK and query.dtype == torch.float32 and onednn_gains():
+        alone = [_attend_through_onednn(*one) for one in zip(query, key, value, strict=True)]
+        return torch.stack(alone).reshape(*leading, num_queries, -1)
     transposed = key.transpose(1, 2)
     size = min(_CHUNK, num_queries)
     # a long sequence has blocks enough in itself: sequences one by one keep the scores small
     together = 1 if num_queries >= _CHUNK else len(query)
     scores = query.new_empty(together, size, key.shape[1])
     attended = query.new_empty(len(query), num_queries, value.shape[-1])
-    multiplies_rows = together == 1 and query.dtype == torch.float32 and onednn_gains()
     for row in range(0, len(query), together):
         rows = slice(row, row + together)
-        if multiplies_rows:
-            keys, columns = key[row].contiguous(), value[row].T.contiguous()
-            for start in range(0, num_queries, size):
-                weights = torch.softmax(linear(query[row, start : start + size], keys), dim=-1)
-                attended[row, start : start + size] = linear(weights, columns)
-            continue
         for start in range(0, num_queries, size):
             block = query[rows, start : start + size]
             part = scores[:, : block.shape[1]]
@@ -101,6 +97,13 @@ def _attend_blockwise(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             weights = torch.softmax(part, dim=-1, out=part)
             torch.bmm(weights, value[rows], out=attended[rows, start : start + size])
     return attended.reshape(*leading, num_queries, -1)
+
+
+def _attend_through_onednn(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """One sequence (N, C), its queries already scaled, a block at a time."""
+    rows, columns = key.contiguous(), value.T.contiguous()
+    blocks = [linear(torch.softmax(linear(block, rows), dim=-1), columns) for block in query.split(_CHUNK)]
+    return torch.cat(blocks)
 
 
 class Attention(nn.Module):

@@ -13,6 +13,7 @@ from factories import make_model, make_movie
 from napari_sam2 import Prompt
 from napari_sam2._qt.keys import SHORTCUTS
 from napari_sam2._qt.main_widget import SAM2Widget
+from napari_sam2.session.compute import Job
 
 WAIT = 60_000  # ms: shared machines are slow
 
@@ -189,6 +190,24 @@ def test_every_control_has_a_tooltip(open_widget):
     ]
     assert len(controls) > 25
     assert bare == []
+
+
+def test_a_propagation_wanted_while_a_click_waits_starts_by_itself(open_widget, qtbot):
+    _, widget = open_widget()
+    session = widget.binding.session
+    for number in range(2):
+        release = threading.Event()
+        session._compute.submit(Job(release.wait, lambda _: None))
+        widget.binding.points.add([[3, 20, 21 + number]])
+        assert session.is_answering
+        widget.propagate_both()
+        assert "last click" in widget.propagation.state.text()
+        before = session.handle
+        release.set()
+        qtbot.waitUntil(lambda before=before: session.handle is not before, timeout=WAIT)
+        answered(qtbot, widget)
+        assert session.handle.error is None
+        assert session.handle.num_done == session.handle.num_steps == 7
 
 
 def test_cancel_keeps_finished_frames_and_going_on_completes_them(open_widget, qtbot):

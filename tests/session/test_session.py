@@ -16,6 +16,7 @@ from napari_sam2.session.compute import Job
 from napari_sam2.session.replay import replay
 from napari_sam2.session.session import Session
 from napari_sam2.session.settings import SessionSettings
+from napari_sam2.session.tracking_scope import objects_to_track
 from napari_sam2.session.waiting import wait_until
 
 
@@ -615,3 +616,17 @@ def test_frames_of_masks_are_whole_numbers(session, frame):
 def test_a_box_beside_the_image_is_named_as_it_was_given(session):
     with pytest.raises(PromptError, match=r"from y=500, x=501 to y=600, x=601 lies outside the image of 64 x 48"):
         session.add_box([[1, 500, 501], [1, 600, 601]])
+
+
+def test_what_has_no_mask_yet_is_not_tracked(model):
+    with Session(make_movie(3), model=model) as session:
+        release = threading.Event()
+        session._compute.submit(Job(release.wait, lambda _: None))
+        session.add_points([[1, 20, 17]], block=False)
+        with pytest.raises(PromptError, match="no prompt has its mask"):
+            objects_to_track(session.store, None)
+        session.add_mask(square(5, 5), frame=0, block=False)
+        assert objects_to_track(session.store, None) == [2]
+        release.set()
+        session.wait_for_answers()
+        assert objects_to_track(session.store, None) == [1, 2]

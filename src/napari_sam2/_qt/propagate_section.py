@@ -170,6 +170,11 @@ class PropagateSection(QWidget):
         self.limit.setSuffix(" frames" if choice == 2 else "")
 
     def _on_session(self, _delta: Any = None) -> None:
+        # not at once: this is told amid a change, before a new prompt waits for its mask or while an old one still does
+        if self._wanted is not None:
+            QTimer.singleShot(0, self._start_wanted)
+
+    def _start_wanted(self) -> None:
         if self._wanted is not None and self._binding is not None and not self._binding.session.is_answering:
             self.propagate(self._wanted)
 

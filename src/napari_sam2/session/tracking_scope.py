@@ -11,26 +11,30 @@ from napari_sam2.inference.answers import AnsweredPrompt, TrackStep
 from napari_sam2.session.planning import ObjectPlan, anchors_of, plan_steps
 
 if TYPE_CHECKING:
+    from napari_sam2.session.records import PromptEntry
     from napari_sam2.session.store import SessionStore
 
 __all__ = ["known_prompts", "objects_to_track", "steps_to_track"]
 
 
 def objects_to_track(store: SessionStore, object_ids: Sequence[int] | None) -> list[int]:
-    """The objects that are meant; None: all that have a prompt.
+    """The objects that are meant; None: all that have a prompt with its mask.
 
     Raises
     ------
     PromptError
-        If one does not exist or was never prompted, or there is none.
+        If one does not exist, was never prompted or has no mask of any prompt, or there is none.
     """
     ids = list(store.objects) if object_ids is None else [int(i) for i in object_ids]
     prompted = {i for i, _ in store.prompts}
+    answered = {i for (i, _), entry in store.prompts.items() if _has_mask(entry)}
     for i in ids:
         store.object(i)
         if object_ids is not None and i not in prompted:
             raise PromptError(f"{store.object(i).name} has no prompt; click on it first")
-    ids = [i for i in ids if i in prompted]
+    ids = [i for i in ids if i in answered]
+    if not ids and prompted:
+        raise PromptError("no prompt has its mask; wait for it, or if it failed, prompt once more")
     if not ids:
         raise PromptError("nothing was prompted; click on an object, draw a box or give a mask first")
     return ids
@@ -68,11 +72,14 @@ def known_prompts(store: SessionStore, ids: Sequence[int]) -> dict[int, dict[int
     """Prompted and locked planes of objects, as the engine wants them."""
     known: dict[int, dict[int, AnsweredPrompt]] = {}
     for i in ids:
-        known[i] = {p: AnsweredPrompt(e.prompt, e.answer) for p, e in store.prompts_of(i).items()
-                    if e.answer is not None or e.is_mask_only}  # fmt: skip
+        known[i] = {p: AnsweredPrompt(e.prompt, e.answer) for p, e in store.prompts_of(i).items() if _has_mask(e)}
         for p in _boundary_locks(store, i, known[i]):
             known[i][p] = AnsweredPrompt(Prompt(mask=store.masks[i, p].to_image(store.geometry.hw)), None)
     return known
+
+
+def _has_mask(entry: PromptEntry) -> bool:
+    return entry.answer is not None or entry.is_mask_only
 
 
 def _boundary_locks(store: SessionStore, object_id: int, prompted: Mapping[int, object]) -> list[int]:

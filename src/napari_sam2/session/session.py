@@ -130,14 +130,14 @@ class Session(ObjectCalls, PaintingCalls, PropagationCalls, SettingCalls):
         if rows.ndim != 2 or len(rows) not in (2, 4):
             raise PromptError(f"corners of shape {rows.shape} were given; allowed are two or four rows")
         h, w = self.geometry.hw
-        low, high = rows[:, -2:].min(0), rows[:, -2:].max(0)
-        if rows.shape[1] == self.geometry.ndim and ((high <= -0.5) | (low >= (h - 0.5, w - 0.5))).any():
-            raise PromptError(
-                f"the box from y={low[0]:g}, x={low[1]:g} to y={high[0]:g}, x={high[1]:g} lies outside the image of "
-                f"{w} x {h} pixels"
-            )
         inside = rows.copy()
         if rows.shape[1] == self.geometry.ndim:
+            top, below = rows[:, -2:].min(0), rows[:, -2:].max(0)
+            if ((below <= -0.5) | (top >= (h - 0.5, w - 0.5))).any():
+                raise PromptError(
+                    f"the box from y={top[0]:g}, x={top[1]:g} to y={below[0]:g}, x={below[1]:g} lies outside the image "
+                    f"of {w} x {h} pixels"
+                )
             inside[:, -2:] = np.clip(rows[:, -2:], (-0.5, -0.5), (h - 0.5, w - 0.5))
         plane, xy = self.geometry.locate(inside)
         low, high = xy.min(0), xy.max(0)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +12,6 @@ from torch import Tensor, nn
 __all__ = ["Linear", "linear", "onednn_gains"]
 
 _MIN_ROWS = 64  # below, a call costs more than its product
-_CPU_INFO = Path("/proc/cpuinfo")
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -56,17 +53,12 @@ class Linear(nn.Linear):
 @cache
 def onednn_gains() -> bool:
     """Whether MKL leaves this processor's wide units unused; the same in every run, so that results are too."""
+    if not hasattr(torch.cpu, "get_capabilities"):  # an older torch does not tell whose processor it is
+        return False
     return (
         torch.backends.mkl.is_available()
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and torch.backends.cpu.get_cpu_capability() == "AVX512"
-        and "AuthenticAMD" in _vendor()
+        and "AMD" in str(torch.cpu.get_capabilities().get("cpu_name", ""))
     )
-
-
-def _vendor() -> str:
-    """What the system says about the processor, its maker's name among it; empty where it says nothing."""
-    if _CPU_INFO.exists():
-        return _CPU_INFO.read_text(encoding="utf-8", errors="replace")
-    return platform.processor()  # on Windows: "AMD64 Family 25 Model 97 Stepping 2, AuthenticAMD"

@@ -178,8 +178,9 @@ def test_warning_is_said_in_one_line(capsys: pytest.CaptureFixture[str], recwarn
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for a single process")
-def test_ctrl_c_during_a_download_ends_at_130_and_leaves_nothing(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_sigterm_during_a_download_ends_at_130_and_leaves_nothing(
+    number: signal.Signals, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import socket
 
@@ -194,7 +195,7 @@ def test_ctrl_c_during_a_download_ends_at_130_and_leaves_nothing(
         with connection:
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n" + bytes(2_000_000))
             time.sleep(0.3)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert said.rstrip().endswith("interrupted")

@@ -120,8 +120,8 @@ def test_auto_searches_one_picture_in_tiles(weights: Path, tmp_path: Path, capsy
         ),
         pytest.param(
             ["propagate", "disks.ome.tif", "--labels", "seeds.tif", "--frame", "1", "-o", "seeds.tif", "--overwrite"],
-            3,
-            "holds the seeds",
+            6,
+            "is the input",
             id="over-the-seeds",
         ),
         pytest.param(["auto", "disks.ome.tif", "--every", "0"], 3, "every=0", id="every"),

@@ -1,4 +1,4 @@
-"""``napari-sam2 track`` and ``demo``: what they write and print, bad input, full disks and Ctrl-C."""
+"""``napari-sam2 track`` and ``demo``: what they write and print, bad input, full disks, Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import errno
 import os
 import shlex
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from PIL import Image
 
 from cli_tools import make_disks, run, save_random_model, save_stack
@@ -119,6 +121,10 @@ def test_track_fills_only_the_range_and_replaces_only_when_asked(
         pytest.param(
             ["disks.ome.tif", "--point", "0,1,1", "-o", "disks.ome.tif", "--overwrite"], 6, "is the input", id="input"
         ),
+        pytest.param(
+            ["disks.zarr/0", "--point", "0,1,1", "-o", "disks.zarr", "--overwrite"], 6, "holds the input", id="above"
+        ),
+        pytest.param(["disks.zarr", "--point", "0,1,1", "-o", "disks.zarr/a.zarr"], 6, "lies in the input", id="in"),
         pytest.param(["disks.ome.tif", "--point", "0,1,1", "--preview", "a.jpg"], 6, ".png", id="preview-suffix"),
         pytest.param(["disks.ome.tif", "--point", "0,1,1", "--scores", "there.csv"], 6, "exists", id="scores-exist"),
     ],
@@ -137,7 +143,8 @@ def test_bad_input_is_one_line_before_any_model_is_loaded(
     Path("there.csv").write_bytes(b"old")
     Path("empty.tif").write_bytes(b"")
     tifffile.imwrite("nan.tif", np.full((3, 20, 20), np.nan, np.float32), photometric="minisblack")
-    before = {path: path.read_bytes() for path in Path().iterdir()}
+    zarr.open_group("disks.zarr", mode="w").create_array("0", data=make_disks()[0])
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
     given = arguments if "-o" in arguments else [*arguments, "-o", "out.tif"]
     assert run("track", *given) == code
     said = capsys.readouterr()
@@ -146,7 +153,7 @@ def test_bad_input_is_one_line_before_any_model_is_loaded(
     assert errors[0].startswith("error: ")
     assert message in errors[0]
     assert said.out == ""
-    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
@@ -182,14 +189,22 @@ def test_full_disk_while_tracking_leaves_nothing(
     assert sorted(stack.parent.iterdir()) == before
 
 
-def test_ctrl_c_keeps_the_finished_frames(
-    stack: Path, seeds: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process at once")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_the_end_of_a_job_keep_the_finished_frames(
+    number: signal.Signals,
+    stack: Path,
+    seeds: Path,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
+    before = signal.getsignal(number)
     add = _tracking.Tracked.add
 
     def add_and_interrupt(self: _tracking.Tracked, result: object) -> None:
         add(self, result)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     monkeypatch.setattr(_tracking.Tracked, "add", add_and_interrupt)
     out = stack.parent / "out.ome.tif"
@@ -202,7 +217,7 @@ def test_ctrl_c_keeps_the_finished_frames(
     said = capsys.readouterr()
     assert f"interrupted: the finished frames are in {out}" in said.err
     assert said.out.splitlines()[0].split()[0] == "object"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(number) is before
     assert not list(stack.parent.glob(".*"))
 
 

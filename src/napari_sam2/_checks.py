@@ -1,18 +1,28 @@
-"""What callers give as frames, object numbers and arrays to write to, looked at before any work begins. numpy only."""
+"""What callers give as frames, numbers, arrays and places to write to, looked at before any work begins. numpy only."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam2._errors import PromptError
+from napari_sam2._errors import OutputError, PromptError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["LARGEST_ID", "as_numbers", "check_frame", "check_ids", "check_object_id", "check_out"]
+__all__ = [
+    "LARGEST_ID",
+    "as_numbers",
+    "check_frame",
+    "check_ids",
+    "check_object_id",
+    "check_out",
+    "check_spares",
+    "check_stop",
+]
 
 LARGEST_ID = int(np.iinfo(np.int32).max)
 
@@ -43,6 +53,20 @@ def check_frame(frame: object, num_frames: int) -> int:
     if number is None or not 0 <= number < num_frames:
         raise PromptError(f"frame {frame!r} was given; the stack has frames 0 to {num_frames - 1}")
     return number
+
+
+def check_stop(stop: object, num_frames: int) -> int:
+    """The frame before which to end, between -1 and the length of the stack; None is the length.
+
+    Raises
+    ------
+    PromptError
+        If it is no whole number.
+    """
+    number = num_frames if stop is None else _whole(stop)
+    if number is None:
+        raise PromptError(f"stop={stop!r} was given; allowed are whole numbers and None, as in range(start, stop)")
+    return min(max(number, -1), num_frames)
 
 
 def check_object_id(object_id: object) -> int:
@@ -91,6 +115,23 @@ def check_out(out: Any, shape: tuple[int, ...], largest: int = LARGEST_ID) -> No
     dtype = np.dtype(dtype)
     if dtype.kind not in "iu" or np.iinfo(dtype).max < largest:
         raise PromptError(f"out holds {dtype}, which cannot hold label {largest}; use int32")
+
+
+def check_spares(output: Path, source: Path) -> None:
+    """A place to write to is not the input, does not hold it, and does not lie in an input that is a folder.
+
+    Raises
+    ------
+    OutputError
+        If writing there would replace the input, or change what it holds.
+    """
+    place, given = output.expanduser().resolve(), source.expanduser().resolve()
+    if place == given:
+        raise OutputError(f"{source} is the input and is not written over; give the output another name")
+    if place in given.parents:
+        raise OutputError(f"{output} holds the input {source} and is not replaced; give the output another name")
+    if given in place.parents and given.is_dir():
+        raise OutputError(f"{output} lies in the input {source}, which is not changed; write beside it")
 
 
 def _whole(value: Any) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -339,6 +341,15 @@ def test_bad_calls_say_what_is_allowed_and_change_nothing(model, call, message):
 def test_prompting_before_a_video_says_so(model):
     with pytest.raises(PromptError, match="set_video"):
         SAM2VideoSegmenter(model).add_clicks(0, [(1, 1)])
+
+
+@pytest.mark.parametrize("stop", [1.5, "3", True])
+def test_a_stop_that_is_no_frame_is_refused_before_tracking(model, stop):
+    segmenter = make_segmenter(model)
+    segmenter.add_clicks(0, [(15, 20)])
+    for call in (segmenter.propagate_masklets, segmenter.track_objects, segmenter.plan):
+        with pytest.raises(PromptError, match=re.escape(f"stop={stop!r} was given; allowed are whole numbers")):
+            call(stop=stop)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

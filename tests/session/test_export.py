@@ -147,3 +147,21 @@ def test_tables_are_written_whole(session, tmp_path):
     assert len(objects.read_text().splitlines()) == 2
     with pytest.raises(OutputError, match="exists already"):
         export_scores_csv(session, scores)
+
+
+@pytest.mark.parametrize("name", ["image.tif", "folder", "folder/labels.tif"])
+def test_no_export_replaces_the_image_or_changes_its_folder(tmp_path, name):
+    image = tmp_path / name.partition("/")[0]
+    if image.name == "folder":
+        image.mkdir()
+        for t, plane in enumerate(make_movie(3)):
+            tifffile.imwrite(image / f"{t}.tif", plane, photometric="minisblack")
+    else:
+        tifffile.imwrite(image, make_movie(3), photometric="minisblack")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.tif")}
+    with Session(image, model=make_model()) as made:
+        made.add_mask(square(10, 10), frame=0)
+        for write in (export_labels, export_scores_csv, export_objects_csv):
+            with pytest.raises(OutputError, match="input"):
+                write(made, tmp_path / name, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

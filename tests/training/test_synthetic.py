@@ -165,6 +165,29 @@ def test_sections_grow_and_shrink_through_a_stack() -> None:
         assert (np.diff(column[peak:]) <= 0).all()
 
 
+@pytest.mark.parametrize("dynamics", ["stack", "coarse stack"])
+def test_piled_objects_lie_above_each_other_and_each_place_has_one_without_piles(dynamics):
+    layout = BlobLayout(radius=7, radius_spread=0.1, density=0.3, spacing=2.5)
+
+    def objects_above(piled: float, seed: int) -> list[int]:
+        """For each object the others that begin where it ends: within two planes, over its middle."""
+        story = blob_story(np.random.default_rng(seed), 128, 24, replace(layout, piled=piled), dynamics)
+        radii = np.stack([blobs.radii for blobs in story])
+        centres = np.stack([blobs.centres_yx for blobs in story])
+        shown = radii >= 1
+        counts = []
+        for n in np.flatnonzero(shown.any(0)):
+            end = int(np.flatnonzero(shown[:, n])[-1])
+            if end < 20:
+                begins = [k for k in np.flatnonzero(shown[end + 1 : end + 3].any(0)) if not shown[end - 1, k]]
+                counts.append(sum(np.hypot(*(centres[end, k] - centres[end, n])) < 7 for k in begins))
+        return counts
+
+    alone, piled = (np.concatenate([objects_above(share, seed) for seed in range(5)]) for share in (0.0, 1.0))
+    assert np.mean(piled > 0) > 0.5
+    assert np.mean(alone > 0) < 0.25
+
+
 def test_division_gives_two_daughters_with_new_ids() -> None:
     story = blob_story(np.random.default_rng(3), 200, 10, BlobLayout(radius=10), "movie", divide=1.0)
     mothers = set(story[0].ids[story[0].radii >= 1].tolist())

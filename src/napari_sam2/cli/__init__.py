@@ -17,13 +17,14 @@ from typing import Annotated
 
 import typer
 
-from napari_sam2.cli._errors import one_line_warnings, reported
+from napari_sam2.cli._errors import INTERRUPTED, one_line_warnings, reported
+from napari_sam2.cli._stopping import termination_interrupts
 
 __all__ = ["build_app", "main"]
 
 _EPILOG = (
     "Exit codes: 0 done, 1 unexpected error, 2 command line not understood, 3 bad input, 4 checkpoint or download, "
-    "5 device, 6 output, 130 interrupted."
+    "5 device, 6 output, 130 interrupted (Ctrl-C or SIGTERM)."
 )
 _DEBUG = "--debug"
 
@@ -42,8 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(message)s", stream=sys.stderr)
     for noisy in ("urllib3", "PIL", "numcodecs", "asyncio", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    app = build_app(debug=debug)
-    with one_line_warnings():
+    with one_line_warnings(), termination_interrupts():
+        try:
+            app = build_app(debug=debug)
+        except KeyboardInterrupt:  # while the commands are imported
+            typer.echo("interrupted", err=True)
+            sys.exit(INTERRUPTED)
         app(args=[a for a in given[:end] if a != _DEBUG] + given[end:], prog_name="napari-sam2")
 
 

@@ -10,7 +10,7 @@ code  meaning
 4     a checkpoint is missing, damaged, not known or could not be downloaded
 5     the device or precision is not to be had, or its memory ran out
 6     a result could not be written
-130   interrupted with Ctrl-C; what was finished is kept
+130   interrupted with Ctrl-C or SIGTERM; what was finished is kept
 ====  ===========================================================================
 """
 

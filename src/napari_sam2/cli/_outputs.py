@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import typer
 
+from napari_sam2._checks import check_spares
 from napari_sam2._errors import OutputError
 
 if TYPE_CHECKING:
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["check_outputs", "print_table", "put_in_place", "save_picture", "save_table"]
 
 
-def check_outputs(source: Path, labels: Path, others: Sequence[tuple[Path | None, str]], *, overwrite: bool) -> None:
+def check_outputs(
+    sources: Sequence[Path], labels: Path, others: Sequence[tuple[Path | None, str]], *, overwrite: bool
+) -> None:
     """Raise OutputError unless every output can be put in its place without harm.
 
     Parameters
     ----------
-    source : Path
-        The input, which is never written over.
+    sources : sequence of Path
+        The inputs, which are never written over or into.
     labels : Path
         The label file; its own suffix and place are checked by `LabelWriter`.
     others : sequence of (Path or None, str)
@@ -37,8 +40,9 @@ def check_outputs(source: Path, labels: Path, others: Sequence[tuple[Path | None
     places = [labels.expanduser().resolve(), *(path.expanduser().resolve() for path, _ in wanted)]
     if len(set(places)) != len(places):
         raise OutputError("two outputs were given the same name; give each its own")
-    if source.expanduser().resolve() in places:
-        raise OutputError(f"{source} is the input and is not written over; give the output another name")
+    for source in sources:
+        for output in (labels, *(path for path, _ in wanted)):
+            check_spares(output, source)
     if labels.expanduser().exists() and not overwrite:
         raise OutputError(f"{labels} exists already; choose another name, or give --overwrite")
     for path, suffix in wanted:

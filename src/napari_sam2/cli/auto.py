@@ -124,7 +124,7 @@ def auto(
     smallest, largest = (parse_area(f"--{name}-area", a, frames) for name, a in (("min", min_area), ("max", max_area)))
     if table is not None and len(frames) == 1:
         raise PromptError("--csv tells where objects go in a stack; for one picture use 'napari-sam2 generate --csv'")
-    check_outputs(stack, output, [(table, ".csv")], overwrite=overwrite)
+    check_outputs([stack], output, [(table, ".csv")], overwrite=overwrite)
     _check_numbers(frames, every, key_frame, tile, overlap)
 
     from napari_sam2.inference.label_files import LabelWriter

@@ -133,7 +133,7 @@ def generate(
     frames = reading.open(image)
     picture = choose_frame(frames, frame, image)
     smallest, largest = (parse_area(f"--{n}-area", a, frames) for n, a in (("min", min_area), ("max", max_area)))
-    check_outputs(image, output, [(preview, ".png"), (table, ".csv")], overwrite=overwrite)
+    check_outputs([image], output, [(preview, ".png"), (table, ".csv")], overwrite=overwrite)
     _check_candidates(candidates, output)
     with open_writer(output, picture, overwrite=overwrite) as writer:
         from napari_sam2.inference.label_image import masks_to_labels

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_sam2._errors import PromptError
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._objects import MinScoreOption, StageBar, TableOption, print_report, save_report
 from napari_sam2.cli._options import (
@@ -81,9 +80,7 @@ def propagate(
     frames = open_input(
         stack, axes=axes, axis=axis, fix=fix, level=level, channels=channels, contrast=contrast, gamma=gamma
     )
-    check_outputs(stack, output, [(table, ".csv")], overwrite=overwrite)
-    if output.expanduser().resolve() == seeds.expanduser().resolve():
-        raise PromptError(f"{seeds} holds the seeds and is not written over; give the output another name")
+    check_outputs([stack, seeds], output, [(table, ".csv")], overwrite=overwrite)
 
     from napari_sam2.inference.label_files import LabelWriter, read_labels
     from napari_sam2.inference.seed_planes import read_seeds

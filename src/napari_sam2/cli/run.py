@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_sam2._errors import FrameError
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._options import DeviceOption, DtypeOption, OverwriteOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs, print_table
@@ -54,14 +53,13 @@ def run(
     The same clicks with another model, on an image that was moved:
       napari-sam2 run cells.sam2 --stack moved/cells.tif --model sam2.1_hiera_small -o labels.tif
     """
-    check_outputs(session, output, [(scores, ".csv")], overwrite=overwrite)
+    inputs = [session] if stack is None else [session, stack]
+    check_outputs(inputs, output, [(scores, ".csv")], overwrite=overwrite)
     from napari_sam2.session.document import open_for_replay
     from napari_sam2.session.export import export_labels, export_scores_csv
 
     given = None if stack is None else str(stack)
     replayed, operations = open_for_replay(session, given, model=model, device=device, dtype=dtype)
-    if stack is not None and stack.expanduser().resolve() == output.expanduser().resolve():
-        raise FrameError(f"{stack} is the image and is not written over; give the labels another name")
     with replayed, StopRequest() as stop:
         begin = time.perf_counter()
         num_done = _replay(replayed, operations, stop, show_progress=not quiet)

@@ -88,7 +88,7 @@ def segment(
     frames = reading.open(image)
     picture = choose_frame(frames, frame, image)
     prompts = resolve_prompts(ordered_prompts(ctx), (1, *picture.hw), "YX")
-    check_outputs(image, output, [(preview, ".png")], overwrite=overwrite)
+    check_outputs([image], output, [(preview, ".png")], overwrite=overwrite)
     with open_writer(output, picture, overwrite=overwrite) as writer:
         from napari_sam2.inference.image_predictor import SAM2ImagePredictor
 

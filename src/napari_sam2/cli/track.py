@@ -94,7 +94,7 @@ def track(
     frames = reading.open(stack)
     limits = _limits(frame_range, len(frames))
     prompts = resolve_prompts(ordered_prompts(ctx), frames.shape, f"{frames.frame_axis or 'Z'}YX")
-    check_outputs(stack, output, [(preview, ".png"), (scores, ".csv")], overwrite=overwrite)
+    check_outputs([stack], output, [(preview, ".png"), (scores, ".csv")], overwrite=overwrite)
 
     from napari_sam2.inference.label_files import LabelWriter
 

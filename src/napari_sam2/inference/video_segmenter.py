@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_sam2._checks import check_frame, check_ids, check_object_id, check_out
+from napari_sam2._checks import check_frame, check_ids, check_object_id, check_out, check_stop
 from napari_sam2._errors import PromptError
 from napari_sam2._types import FrameResult, FrameSource, Prompt
 from napari_sam2.checkpoints import ensure_model
@@ -304,8 +304,9 @@ class SAM2VideoSegmenter:
         chosen = self._chosen(object_ids)
         prompted = [frame for tracked in chosen for frame in tracked.prompts]
         first = self._check_frame((max(prompted) if reverse else min(prompted)) if start is None else start)
-        frames = range(first, -1 if stop is None else max(stop, -1), -1) if reverse else range(
-            first, self.num_frames if stop is None else min(stop, self.num_frames))  # fmt: skip
+        if reverse and stop is None:
+            stop = -1
+        frames = range(first, check_stop(stop, self.num_frames), -1 if reverse else 1)
         return self._propagate(frames, chosen, reverse=reverse, return_logits=return_logits)
 
     def _propagate(
@@ -386,7 +387,7 @@ class SAM2VideoSegmenter:
     def plan(self, *, object_ids: Sequence[int] | None = None, start: int = 0, stop: int | None = None) -> TrackingPlan:
         """What ``track_objects`` would do, for progress bars: which frames, in which order."""
         chosen = self._chosen(object_ids)
-        limits = range(self._check_frame(start), self.num_frames if stop is None else min(stop, self.num_frames))
+        limits = range(self._check_frame(start), check_stop(stop, self.num_frames))
         return plan_tracking({t.object_id: sorted(t.prompts) for t in chosen}, limits)
 
     def _follow_plan(self, plan: TrackingPlan) -> Iterator[FrameResult]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam2._checks import check_spares
 from napari_sam2._errors import OutputError
 from napari_sam2.session.review import centroid_yx
 
@@ -117,12 +118,14 @@ def object_table(store: SessionStore) -> pd.DataFrame:
 
 def export_scores_csv(session: Session, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write ``score_table`` as CSV, whole or not at all; raises OutputError."""
+    _check_spares_image(session, path)
     table = score_table(session.store)
     return _put(path, lambda part: table.to_csv(part, index=False), overwrite=overwrite)
 
 
 def export_objects_csv(session: Session, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write ``object_table`` as CSV, whole or not at all; raises OutputError."""
+    _check_spares_image(session, path)
     table = object_table(session.store)
     return _put(path, lambda part: table.to_csv(part, index=False), overwrite=overwrite)
 
@@ -198,10 +201,11 @@ def export_labels(
     Raises
     ------
     OutputError
-        If the format or the axes cannot be written, the file exists, or the disk is full.
+        If the format or the axes cannot be written, the file exists or is the image, or the disk is full.
     """
     from napari_sam2.inference.label_files import LabelWriter
 
+    _check_spares_image(session, path)
     geometry = session.geometry
     letters = axes or {2: "YX", 3: "ZYX", 4: "TZYX"}.get(geometry.ndim, "")
     if len(letters) != geometry.ndim or not letters.endswith("YX") or len(set(letters)) != len(letters):
@@ -218,6 +222,11 @@ def export_labels(
         for plane in range(geometry.num_planes):
             writer.write(plane, session.store.plane_labels(plane))
     return writer.path
+
+
+def _check_spares_image(session: Session, path: str | Path) -> None:
+    if session.stack_path is not None:
+        check_spares(Path(path), Path(session.stack_path))
 
 
 def _voxel_size(letters: str, scale: tuple[float, ...] | None, units: tuple[str, ...] | None) -> VoxelSize | None:

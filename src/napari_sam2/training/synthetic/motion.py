@@ -38,6 +38,8 @@ class BlobLayout:
         Least distance between middles in mean radii; below 2 objects touch.
     clustered : float
         0 for an even scatter, up to 1 for clumps.
+    piled : float
+        Share of the places of a z-stack at which objects lie directly above each other, from top to bottom.
     """
 
     radius: float
@@ -47,6 +49,7 @@ class BlobLayout:
     density: float = 0.3
     spacing: float = 1.8
     clustered: float = 0.0
+    piled: float = 0.0
 
 
 def scatter(
@@ -112,16 +115,24 @@ def blob_story(
         One for each frame; ids are 1..N, and daughters of a division have new ids.
     """
     area = math.pi * layout.radius**2
-    planes = 2.2 if dynamics != "movie" and num_frames > 1 else 1.0
+    is_stack = dynamics != "movie" and num_frames > 1
+    is_coarse = dynamics == "coarse stack"
+    is_piled = is_stack and layout.piled > 0
+    planes = 2.2 if is_stack and not is_piled else 1.0
     num = max(5, min(160, int(layout.density * planes * size**2 / area)))
     centres = scatter(rng, size, num, layout.spacing * layout.radius / math.sqrt(planes), layout.clustered)
+    if is_piled:
+        centres, radii, depths = _piles(rng, num_frames, centres, layout, is_coarse=is_coarse)
+    else:
+        radii = _radii(rng, layout, len(centres))
     num = len(centres)
-    radii = layout.radius * np.exp(rng.normal(0, layout.radius_spread, num))
     aspects = np.exp(np.abs(rng.normal(math.log(layout.aspect), 0.15, num)))
     angles = rng.uniform(0, 2 * np.pi, num)
     outlines = random_outlines(rng, num, layout.roughness)
-    if dynamics != "movie" and num_frames > 1:
-        path, scales = _sections(rng, num_frames, radii, is_coarse=dynamics == "coarse stack")
+    if is_stack:
+        if not is_piled:
+            depths = _depths(rng, num_frames, radii, is_coarse=is_coarse)
+        path, scales = _sections(rng, num_frames, radii, depths)
     else:
         path, scales = _lives(rng, num_frames, num, layout.radius)
     turn = rng.normal(0, 0.04, num) * np.arange(num_frames)[:, None]
@@ -155,21 +166,63 @@ def _lives(
     return path, growth
 
 
-def _sections(
-    rng: np.random.Generator, num_frames: int, radii: NDArray[np.float64], *, is_coarse: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Displacement (T, N, 2) and relative radius (T, N) of planes through slightly leaning ellipsoids.
+@dataclass(frozen=True, eq=False)
+class _Depths:
+    """Where N bodies lie in a z-stack, each (N,) in planes: the middle, and from there to the top and the bottom."""
 
-    In coarse stacks few planes cut each object, as microscopes mostly take them.
-    """
-    num = len(radii)
-    half_depth = np.maximum(radii * np.exp(rng.normal(0, 0.15, num)) / rng.uniform(1.2, 5.0), 1.5)
+    middle: NDArray[np.float64]
+    half: NDArray[np.float64]
+
+
+def _radii(rng: np.random.Generator, layout: BlobLayout, num: int) -> NDArray[np.float64]:
+    return np.asarray(layout.radius * np.exp(rng.normal(0, layout.radius_spread, num)))
+
+
+def _half_depths(rng: np.random.Generator, radii: NDArray[np.float64], *, is_coarse: bool) -> NDArray[np.float64]:
+    """In coarse stacks few planes cut each object, as microscopes mostly take them."""
+    half = np.maximum(radii * np.exp(rng.normal(0, 0.15, len(radii))) / rng.uniform(1.2, 5.0), 1.5)
     if is_coarse:
-        half_depth = rng.uniform(1.0, 4.5) * np.exp(rng.normal(0, 0.2, num))
-    middle = rng.uniform(-0.4 * half_depth, num_frames - 1 + 0.4 * half_depth)
-    depth = np.arange(num_frames)[:, None] - middle
-    scales = np.sqrt(np.maximum(0, 1 - (depth / half_depth) ** 2))
-    lean = rng.normal(0, 0.2, (num, 2)) * (radii / half_depth)[:, None] * 0.6
+        half = rng.uniform(1.0, 4.5) * np.exp(rng.normal(0, 0.2, len(radii)))
+    return np.asarray(half)
+
+
+def _depths(rng: np.random.Generator, num_frames: int, radii: NDArray[np.float64], *, is_coarse: bool) -> _Depths:
+    """Bodies anywhere in the stack."""
+    half = _half_depths(rng, radii, is_coarse=is_coarse)
+    return _Depths(rng.uniform(-0.4 * half, num_frames - 1 + 0.4 * half), half)
+
+
+def _piles(
+    rng: np.random.Generator, num_frames: int, places: NDArray[np.float64], layout: BlobLayout, *, is_coarse: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64], _Depths]:
+    """Centres (N, 2), radii (N,) and depths of bodies that lie on each other at the piled places; one at the others.
+
+    The bodies of a pile nearly touch, overlap a little or leave a plane or two between them, and their middles
+    wander from body to body, as nuclei do in tissue.
+    """
+    layers = num_frames // 2 + 4  # what sticks out of the stack is left out
+    shape = (len(places), layers)
+    radii = _radii(rng, layout, math.prod(shape))
+    half = _half_depths(rng, radii, is_coarse=is_coarse).reshape(shape)
+    steps = (half[:, 1:] + half[:, :-1]) * rng.uniform(0.75, 1.35, (len(places), layers - 1))
+    start = rng.uniform(-2 * half[:, 0], half[:, 0])
+    middle = start[:, None] + np.cumsum(np.pad(steps, ((0, 0), (1, 0))), axis=1)
+    wander = rng.normal(0, rng.uniform(0.05, 0.5) * layout.radius, (*shape, 2))
+    centres = places[:, None] + wander
+    inside = (middle + half > -1) & (middle - half < num_frames)
+    alone = np.zeros(shape, bool)
+    alone[np.arange(len(places)), (inside * rng.random(shape)).argmax(axis=1)] = True
+    kept = inside & (alone | (rng.random(len(places)) < layout.piled)[:, None])
+    return centres[kept], radii.reshape(shape)[kept], _Depths(middle[kept], half[kept])
+
+
+def _sections(
+    rng: np.random.Generator, num_frames: int, radii: NDArray[np.float64], depths: _Depths
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Displacement (T, N, 2) and relative radius (T, N) of planes through slightly leaning ellipsoids."""
+    depth = np.arange(num_frames)[:, None] - depths.middle
+    scales = np.sqrt(np.maximum(0, 1 - (depth / depths.half) ** 2))
+    lean = rng.normal(0, 0.2, (len(radii), 2)) * (radii / depths.half)[:, None] * 0.6
     return depth[..., None] * lean, scales
 
 

@@ -30,10 +30,15 @@ if TYPE_CHECKING:
 __all__ = ["SCENES", "render_blobs"]
 
 _COARSE_SHARE = 0.6  # of z-stacks
+_PILED_SHARE = 0.5  # of z-stacks of nuclei and cells
 
 
 def _radius(rng: np.random.Generator, size: int, low: float = 9, high: float = 45) -> float:
     return size / 256 * math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+def _piled(rng: np.random.Generator) -> float:
+    return rng.uniform(0.3, 1) if rng.random() < _PILED_SHARE else 0.0
 
 
 def _dynamics(rng: np.random.Generator, stack_share: float = 0.5) -> Dynamics:
@@ -72,6 +77,7 @@ def _nuclei(rng: np.random.Generator, size: int, num_frames: int) -> Frames:
         density=rng.uniform(0.1, 0.5),
         spacing=rng.uniform(1.5, 2.4),
         clustered=rng.uniform(0, 0.8) * (rng.random() < 0.5),
+        piled=_piled(rng),
     )
     return render_blobs(rng, size, num_frames, layout, draw_grey_look(rng, "fluorescence", size), _dynamics(rng))
 
@@ -84,6 +90,7 @@ def _tissue_nuclei(rng: np.random.Generator, size: int, num_frames: int) -> Fram
         roughness=rng.uniform(0.05, 0.2),
         density=rng.uniform(0.5, 0.9),
         spacing=rng.uniform(1.1, 1.6),
+        piled=_piled(rng),
     )
     return render_blobs(rng, size, num_frames, layout, draw_grey_look(rng, "fluorescence", size), _dynamics(rng))
 
@@ -99,6 +106,7 @@ def _thick_nuclei(rng: np.random.Generator, size: int, num_frames: int) -> Frame
         density=rng.uniform(0.1, 0.6),
         spacing=rng.uniform(1.1, 2.2),
         clustered=rng.uniform(0, 0.8) * (rng.random() < 0.5),
+        piled=_piled(rng),
     )
     look = draw_grey_look(rng, "fluorescence", size)
     look = replace(
@@ -131,6 +139,7 @@ def _touching_cells(rng: np.random.Generator, size: int, num_frames: int) -> Fra
         density=rng.uniform(0.5, 1.0),
         spacing=rng.uniform(1.0, 1.5),
         clustered=rng.uniform(0.3, 1),
+        piled=_piled(rng),
     )
     modality: Modality = "fluorescence" if rng.random() < 0.5 else "membrane"
     return render_blobs(rng, size, num_frames, layout, draw_grey_look(rng, modality, size), _dynamics(rng, 0.3))

@@ -195,9 +195,28 @@ class TestJoiner:
         assert (labels[3:, :, 2:12] == 1).all()
         assert not labels[3:, :, 12:].any()
 
-    def test_alike_only_on_common_frames_is_enough(self):
-        _, joiner = self.join(self.track(0, 10, frames=range(2)), self.track(0, 10, 3, range(1, 5)))
+    def test_tracks_that_both_end_between_the_key_frames_are_two_objects_on_each_other(self):
+        labels, joiner = self.join(self.track(0, 10, frames=range(3)), self.track(0, 10, 3, range(2, 5)))
+        assert joiner.seed_frames == {1: [0], 2: [4]}
+        assert labels[:, 0, 0].tolist() == [1, 1, 1, 2, 2]
+
+    @pytest.mark.parametrize("begin", [1, 2, 3])
+    def test_one_track_that_goes_all_the_way_is_enough(self, begin):
+        _, joiner = self.join(self.track(0, 10), self.track(0, 10, 3, range(begin, 5)))
         assert joiner.seed_frames == {1: [0, 4]}
+
+    @pytest.mark.parametrize(("last", "is_one"), [(4, True), (3, False)])
+    def test_object_missed_on_a_key_frame_is_itself_again_if_it_reached_that_frame(self, last, is_one):
+        def frames(begin: int, end: int) -> np.ndarray:
+            planes = np.zeros((9, 8, 20), np.int32)
+            planes[begin:end, :, :10] = 1
+            return planes
+
+        joiner = TrackletJoiner(np.zeros((9, 8, 20), np.int32), JoinRules())
+        joiner.join(frames(0, last + 1), range(5), 0)
+        joiner.join(frames(0, 0), range(9), 4)
+        joiner.join(frames(3, 9), range(4, 9) if is_one else range(3, 9), 8)
+        assert (joiner.seed_frames == {1: [0, 8]}) == is_one
 
     def test_different_tracks_are_two_objects(self):
         labels, joiner = self.join(self.track(0, 10), self.track(8, 18))

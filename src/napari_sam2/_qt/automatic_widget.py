@@ -80,11 +80,11 @@ class AutomaticWidget(QWidget):
         self.every = named(
             QSpinBox(),
             "sam2_auto_every",
-            "Everything is searched on every so manyth frame, and "
-            "followed to the frames between. An object that is on none of them is not found.",
+            "Everything is searched on every so manyth frame, and followed to the frames between. An object that is on "
+            "none of them is not found. By itself: 3 to 10 frames, as far as most objects in the middle reach.",
         )
-        self.every.setRange(1, 999)
-        self.every.setValue(10)
+        self.every.setRange(0, 999)
+        self.every.setSpecialValueText("by itself")
         self.every.setSuffix(" frames")
         self.min_iou = self._share("sam2_auto_iou", "Masks with a lower predicted IoU are left out.")
         self.min_stability = self._share(
@@ -256,7 +256,7 @@ class AutomaticWidget(QWidget):
         if begun is None:
             return
         shown, plane = begun
-        filters, name, every = self._filters(shown), self.model.chosen, self.every.value()
+        filters, name, every = self._filters(shown), self.model.chosen, self.every.value() or None
         self.found = None
         searcher = self._searcher
         scope = self.scope.currentData() if shown.geometry.ndim > 2 else "frame"

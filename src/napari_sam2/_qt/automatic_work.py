@@ -204,7 +204,7 @@ class Searcher:
         return None if context.should_stop() else Found(plane, labels)
 
     def search_stack(
-        self, name: str, planes: ArrayPlanes, clip: range, every: int, filters: Filters, context: TaskContext
+        self, name: str, planes: ArrayPlanes, clip: range, every: int | None, filters: Filters, context: TaskContext
     ) -> Tracked:
         """Everything in the planes of a clip; what is finished when it is stopped."""
         from napari_sam2.inference.automatic_stack import segment_stack
@@ -224,7 +224,7 @@ class Searcher:
         return Tracked(clip, labels, _describe(report, not_found=len(report.not_found)), "everything")
 
     def search_volumes(
-        self, name: str, planes: ArrayPlanes, every: int, filters: Filters, context: TaskContext
+        self, name: str, planes: ArrayPlanes, every: int | None, filters: Filters, context: TaskContext
     ) -> Tracked:
         """Everything in every clip, linked from one clip to the next; what is finished when it is stopped."""
         from napari_sam2.inference.timelapse import segment_time_points

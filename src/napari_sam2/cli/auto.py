@@ -62,8 +62,11 @@ def auto(
         Path, typer.Option("-o", "--output", metavar="LABELS", help="Labels to write: .tif, .ome.tif or .zarr.")
     ],
     every: Annotated[
-        int, typer.Option("--every", metavar="N", help="Everything is searched on every N-th frame.")
-    ] = 10,
+        int | None,
+        typer.Option(
+            "--every", metavar="N", help="Search on every N-th frame [default: 3 to 10, as far as most objects reach]."
+        ),
+    ] = None,
     key_frame: Annotated[
         list[int] | None, typer.Option("--key-frame", metavar="N", help="Search on this frame instead. Repeatable.")
     ] = None,
@@ -107,9 +110,9 @@ def auto(
     Objects are numbered 1, 2, ... Ctrl-C keeps what is finished.
 
     \b
-    A z-stack, searched on every fifth slice; a movie; a slide scan:
-      napari-sam2 auto cells.ome.tif --every 5 -o labels.ome.tif --csv objects.csv
-      napari-sam2 auto movie.tif --axes TYX --min-area 20um2 -o labels.tif
+    A z-stack; a movie, searched on every twentieth frame; a slide scan:
+      napari-sam2 auto cells.ome.tif -o labels.ome.tif --csv objects.csv
+      napari-sam2 auto movie.tif --axes TYX --every 20 --min-area 20um2 -o labels.tif
       napari-sam2 auto slide.ome.zarr -o labels.ome.zarr --tile 1024
     """
     with warnings.catch_warnings(record=True) as said:
@@ -193,7 +196,7 @@ class _Shapes(NamedTuple):
 class _Search(NamedTuple):
     """Where a stack is searched, and what counts as seen."""
 
-    every: int
+    every: int | None
     key_frames: list[int] | None
     min_score: float
 
@@ -205,7 +208,7 @@ def _num_times(frames: Frames) -> int:
     return frames.source_shape[frames.axes.index("T")]
 
 
-def _check_numbers(frames: Frames, every: int, key_frames: list[int] | None, tile: int, overlap: int) -> None:
+def _check_numbers(frames: Frames, every: int | None, key_frames: list[int] | None, tile: int, overlap: int) -> None:
     from napari_sam2.inference.automatic_stack import choose_key_frames
     from napari_sam2.inference.tile_grid import tile_grid
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam2._types import MaskRecord
-    from napari_sam2.inference.seed_tracking import StopWish
+    from napari_sam2.inference.stages import StopWish
 
 __all__ = ["KeepRecords", "MaskFinder", "automatic_labels"]
 

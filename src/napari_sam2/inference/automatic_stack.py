@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +12,12 @@ from napari_sam2._errors import PromptError
 from napari_sam2.checkpoints import ensure_model
 from napari_sam2.inference.automatic_labels import KeepRecords, MaskFinder, automatic_labels
 from napari_sam2.inference.frames import open_frames
+from napari_sam2.inference.key_spacing import measure_spacing
+from napari_sam2.inference.label_window import LabelWindow
 from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
 from napari_sam2.inference.seed_planes import read_seeds
-from napari_sam2.inference.seed_tracking import ObjectTracker, StageProgress, StopWish, TrackSettings, track_seeds
+from napari_sam2.inference.seed_tracking import ObjectTracker, TrackSettings, track_seeds
+from napari_sam2.inference.stages import StageProgress, StopWish, Watch
 from napari_sam2.inference.track_extension import extensions, open_ends, paint_extension
 from napari_sam2.inference.tracking_report import FoundScores, TrackedLabels, describe_tracks
 from napari_sam2.inference.tracklets import JoinRules, TrackletJoiner
@@ -24,7 +26,7 @@ from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from napari_sam2._types import FrameSource
     from napari_sam2.inference.label_canvas import LabelStack
@@ -37,7 +39,7 @@ def segment_stack(
     stack: FrameSource | ArrayLike | str | Path,
     *,
     model: SAM2 | str | Path | None = None,
-    every: int = 10,
+    every: int | None = None,
     key_frames: Sequence[int] | None = None,
     finder: MaskFinder | None = None,
     segmenter: ObjectTracker | None = None,
@@ -65,8 +67,9 @@ def segment_stack(
         Anything `open_frames` reads: (T, H, W) or (T, H, W, 3) arrays.
     model : SAM2, str, Path or None
         A network, or a name or path for `load_model`; None is the bundled model.
-    every : int, default 10
-        Distance of key frames; an object that never crosses one is not found.
+    every : int, optional
+        Distance of key frames; an object that never crosses one is not found. Default: 3 to 10, as far as three
+        quarters of the objects in the middle of the stack reach, which are found and followed first.
     key_frames : sequence of int, optional
         Key frames, instead of ``every``.
     finder : SAM2AutomaticMaskGenerator, optional
@@ -117,9 +120,13 @@ def segment_stack(
         segmenter = SAM2VideoSegmenter(network) if segmenter is None else segmenter
     segmenter.set_video(frames)
     target = np.zeros(frames.shape, np.int32) if out is None else out
-    joiner, scores, is_complete = TrackletJoiner(target, rules), FoundScores(), True
+    if keys is None:
+        watched = Watch("how far objects reach", on_progress, should_stop)
+        found_out = measure_spacing(frames, finder, segmenter, settings, watched, keep=keep)
+        keys = choose_key_frames(len(frames), found_out) or []
+    joiner, scores, is_complete = TrackletJoiner(target, rules), FoundScores(), bool(keys)
     for index, key in enumerate(keys):
-        watched = _Watch(f"key frame {key} ({index + 1} of {len(keys)})", on_progress, should_stop)
+        watched = Watch(f"key frame {key} ({index + 1} of {len(keys)})", on_progress, should_stop)
         found = automatic_labels(
             finder, frames[key], keep=keep, progress=watched.searching, should_stop=watched.should_stop
         )
@@ -129,7 +136,7 @@ def segment_stack(
         if not found.any():
             continue
         window = _window(keys, index, len(frames))
-        with _LabelWindow(window, frames.shape[1:]) as tracklets:
+        with LabelWindow(window, frames.shape[1:]) as tracklets:
             own = FoundScores()
             is_complete = track_seeds(
                 segmenter,
@@ -172,8 +179,8 @@ def _extend(
         ends = open_ends(joiner.labels, extension, lambda i, frame: frame in joiner.seed_frames.get(i, ()))
         if not ends.any():
             continue
-        watched = _Watch(f"beyond key frame {extension.key}", on_progress, should_stop)
-        with _LabelWindow(extension.frames, shape[1:]) as tracked:
+        watched = Watch(f"beyond key frame {extension.key}", on_progress, should_stop)
+        with LabelWindow(extension.frames, shape[1:]) as tracked:
             is_complete = track_seeds(
                 segmenter,
                 read_seeds({extension.key: ends}, None, shape),
@@ -190,8 +197,13 @@ def _extend(
     return True
 
 
-def choose_key_frames(num_frames: int, every: int, key_frames: Sequence[int] | None = None) -> list[int]:
+def choose_key_frames(num_frames: int, every: int | None, key_frames: Sequence[int] | None = None) -> list[int] | None:
     """Key frames of a stack, ascending: those given, or one in the middle of every ``every`` frames.
+
+    Returns
+    -------
+    list of int or None
+        None if neither is given: the distance is to be found out.
 
     Raises
     ------
@@ -203,6 +215,8 @@ def choose_key_frames(num_frames: int, every: int, key_frames: Sequence[int] | N
         if not keys or keys[0] < 0 or keys[-1] >= num_frames:
             raise PromptError(f"key_frames={list(key_frames)} were given; allowed are frames 0 to {num_frames - 1}")
         return keys
+    if every is None:
+        return None
     if isinstance(every, bool) or int(every) != every or every < 1:
         raise PromptError(f"every={every!r} was given; allowed are whole numbers from 1")
     first = min(every // 2, (num_frames - 1) // 2)
@@ -214,41 +228,3 @@ def _window(keys: Sequence[int], index: int, num_frames: int) -> range:
     start = keys[index - 1] if index else 0
     stop = keys[index + 1] + 1 if index + 1 < len(keys) else num_frames
     return range(start, stop)
-
-
-class _Watch:
-    """Reports the stages of one key frame, and asks whether to stop."""
-
-    def __init__(self, name: str, on_progress: StageProgress | None, should_stop: StopWish | None) -> None:
-        self._name, self._on_progress = name, on_progress
-        self.should_stop = should_stop
-
-    def searching(self, done: int, total: int) -> None:
-        if self._on_progress is not None:
-            self._on_progress(f"{self._name}: searching", done, total)
-
-    def tracking(self, stage: str, done: int, total: int) -> None:
-        if self._on_progress is not None:
-            self._on_progress(f"{self._name}: {stage}", done, total)
-
-
-class _LabelWindow:
-    """Labels of a few frames in a temporary file, indexed by the frames of the stack."""
-
-    def __init__(self, window: range, hw: tuple[int, int]) -> None:
-        self._start = window.start
-        self._file = tempfile.TemporaryFile(prefix="napari-sam2-")  # noqa: SIM115 closed by __exit__
-        self._planes = np.memmap(self._file, np.int32, "w+", shape=(len(window), *hw))
-
-    def __getitem__(self, frame: int, /) -> NDArray[np.int32]:
-        return np.array(self._planes[frame - self._start])
-
-    def __setitem__(self, frame: int, labels: NDArray[np.int32], /) -> None:
-        self._planes[frame - self._start] = labels
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        del self._planes
-        self._file.close()

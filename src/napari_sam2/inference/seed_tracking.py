@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,14 +19,9 @@ if TYPE_CHECKING:
     from napari_sam2._types import FrameSource
     from napari_sam2.inference.label_canvas import LabelStack
     from napari_sam2.inference.seed_planes import Seeds
+    from napari_sam2.inference.stages import StageProgress, StopWish
 
-__all__ = ["ObjectTracker", "StageProgress", "StopWish", "TrackSettings", "plan_groups", "track_seeds"]
-
-StageProgress = Callable[[str, int, int], None]
-"""Called with what is being done, and how many steps of how many are done."""
-
-StopWish = Callable[[], bool]
-"""Asked between steps whether to stop; what is finished is kept."""
+__all__ = ["ObjectTracker", "TrackSettings", "plan_groups", "track_seeds"]
 
 _BYTES_PER_PIXEL = 14  # logits of a frame, on their way from the network into the label image
 _NOT_SEEN = -32.0

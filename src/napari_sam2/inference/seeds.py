@@ -11,7 +11,8 @@ from napari_sam2._checks import check_out
 from napari_sam2._errors import PromptError
 from napari_sam2.inference.frames import open_frames
 from napari_sam2.inference.seed_planes import read_seeds
-from napari_sam2.inference.seed_tracking import ObjectTracker, StageProgress, StopWish, TrackSettings, track_seeds
+from napari_sam2.inference.seed_tracking import ObjectTracker, TrackSettings, track_seeds
+from napari_sam2.inference.stages import StageProgress, StopWish
 from napari_sam2.inference.tracking_report import FoundScores, TrackedLabels, describe_tracks
 from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
 

@@ -15,7 +15,7 @@ from napari_sam2.inference.automatic_labels import KeepRecords, MaskFinder, auto
 from napari_sam2.inference.frames import Frames, open_frames
 from napari_sam2.inference.linking import PlaneOverlaps, label_areas
 from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
-from napari_sam2.inference.seed_tracking import StageProgress, StopWish
+from napari_sam2.inference.stages import StageProgress, StopWish
 from napari_sam2.inference.tile_grid import ArrayRegions, FrameRegions, Regions, Tile, tile_grid
 
 if TYPE_CHECKING:

@@ -16,9 +16,11 @@ from napari_sam2.checkpoints import ensure_model
 from napari_sam2.inference.automatic_labels import KeepRecords, MaskFinder
 from napari_sam2.inference.automatic_stack import segment_stack
 from napari_sam2.inference.frames import Contrast, Frames, open_frames
+from napari_sam2.inference.key_spacing import measure_spacing
 from napari_sam2.inference.linking import PlaneOverlaps, best_matches
 from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
-from napari_sam2.inference.seed_tracking import ObjectTracker, StageProgress, StopWish
+from napari_sam2.inference.seed_tracking import ObjectTracker, TrackSettings
+from napari_sam2.inference.stages import StageProgress, StopWish, Watch
 from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
 
 if TYPE_CHECKING:
@@ -115,7 +117,7 @@ def segment_timelapse_volumes(
     *,
     axes: str | None = None,
     model: SAM2 | str | Path | None = None,
-    every: int = 5,
+    every: int | None = None,
     key_frames: Sequence[int] | None = None,
     finder: MaskFinder | None = None,
     segmenter: ObjectTracker | None = None,
@@ -142,7 +144,7 @@ def segment_timelapse_volumes(
     model : SAM2, str, Path or None
         A network, or a name or path for `load_model`; None is the bundled model.
     every, key_frames, finder, segmenter, keep, min_score : optional
-        As in `segment_stack`, for the planes of one time point.
+        As in `segment_stack`, for the planes of one time point; the first one tells how far apart key frames may be.
     min_link_iou : float, default 0.2
         Least IoU, in three dimensions, of an object with itself at the next time point.
     max_gap : int, default 1
@@ -204,7 +206,7 @@ def segment_time_points(
     labels: LabelVolumes,
     shape: tuple[int, int, int, int],
     *,
-    every: int,
+    every: int | None,
     finder: MaskFinder,
     segmenter: ObjectTracker,
     key_frames: Sequence[int] | None = None,
@@ -218,6 +220,13 @@ def segment_time_points(
     """`segment_timelapse_volumes` for volumes that ``open_at`` opens one at a time, written into ``labels``."""
     linker = _Linker(min_link_iou, max_gap)
     is_complete = True
+    if every is None and key_frames is None:
+        first = open_at(0)
+        segmenter.set_video(first)
+        watched = Watch("how far objects reach", on_progress, should_stop)
+        every = measure_spacing(first, finder, segmenter, TrackSettings(min_score), watched, keep=keep)
+        if every is None:
+            return linker.report(shape[0], is_complete=False)
     for time in range(shape[0]):
         prefix = f"time {time + 1} of {shape[0]}, "
         found = segment_stack(

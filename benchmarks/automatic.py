@@ -154,7 +154,7 @@ def otsu_watershed(image: NDArray[np.generic], *, has_channels: bool) -> NDArray
     return np.where(small[labels], 0, labels).astype(np.int32)
 
 
-def automatic(case: Case, model: SAM2, every: int) -> NDArray[np.int32]:
+def automatic(case: Case, model: SAM2, every: int | None) -> NDArray[np.int32]:
     """Labels of this package with its defaults."""
     if case.axes[0] in "ZT":
         return segment_stack(open_frames(case.image, axes=case.axes), model=model, every=every).labels
@@ -250,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", help="name of a pack; repeatable; default all")
     parser.add_argument("--frames", type=int, help="of stacks, only the first so many planes")
     parser.add_argument("--procedural", action="store_true", help="two movies and a stack with exact truth too")
-    parser.add_argument("--every", type=int, default=10, help="distance of key frames in stacks")
+    parser.add_argument("--every", type=int, help="distance of key frames in stacks (default: found out)")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     parser.add_argument("--json", type=Path, help="where to write the result")
     add_model_arguments(parser)

@@ -204,7 +204,7 @@ def unbroken(labels: NDArray[np.integer]) -> tuple[NDArray[np.uint16], list[tupl
     return planes, tracks
 
 
-def measure(name: str, cases: Sequence[Case], model: SAM2, *, every: int) -> list[Result]:
+def measure(name: str, cases: Sequence[Case], model: SAM2, *, every: int | None) -> list[Result]:
     """Both methods on one set."""
     results = []
     for method in ("watershed", "sam2"):

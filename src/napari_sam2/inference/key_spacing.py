@@ -51,10 +51,12 @@ def measure_spacing(
     ----------
     frames : FrameSource
         The stack.
-    finder, segmenter, settings, keep
+    finder, segmenter, settings
         As `segment_stack` uses them; the segmenter has the stack, and forgets its objects.
     watch : Watch
         Is told what is done, and asked whether to stop.
+    keep : callable, optional
+        Chooses among the masks, as for `segment_stack`.
 
     Returns
     -------

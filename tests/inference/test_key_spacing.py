@@ -9,7 +9,6 @@ from napari_sam2.inference.automatic_stack import segment_stack
 from napari_sam2.inference.evaluation import average_precision
 from napari_sam2.inference.key_spacing import WIDEST, measure_spacing, spacing_for, spans_through
 from napari_sam2.inference.seed_tracking import TrackSettings
-from napari_sam2.inference.stages import Watch
 from napari_sam2.inference.timelapse import segment_timelapse_volumes
 from oracle import OracleFinder, OracleTracker, paint
 
@@ -39,10 +38,9 @@ class Frames:
         return self._images[frame]
 
 
-def measure(truth: np.ndarray, watch: Watch | None = None) -> tuple[int | None, OracleFinder, list[int]]:
+def measure(truth: np.ndarray, **over: object) -> tuple[int | None, OracleFinder, list[int]]:
     finder, frames = OracleFinder(), Frames(truth)
-    watch = Watch("", None, None) if watch is None else watch
-    return measure_spacing(frames, finder, OracleTracker(truth), TrackSettings(), watch), finder, frames.read
+    return measure_spacing(frames, finder, OracleTracker(truth), TrackSettings(), **over), finder, frames.read
 
 
 def test_spans_count_frames_in_a_row():
@@ -93,9 +91,13 @@ def test_few_frames_and_empty_stacks_need_no_measuring():
 @pytest.mark.parametrize("patience", [0, 1, 5])
 def test_a_wish_to_stop_is_heard_while_searching_and_tracking(patience):
     said: list[str] = []
-    watch = Watch("reach", lambda stage, _done, _total: said.append(stage), lambda: len(said) > patience)
-    assert measure(layers(), watch)[0] is None
-    assert all(stage.startswith("reach: ") for stage in said)
+    found = measure(
+        layers(),
+        on_progress=lambda stage, _done, _total: said.append(stage),
+        should_stop=lambda: len(said) > patience,
+    )
+    assert found[0] is None
+    assert all(stage.startswith("how far objects reach: ") for stage in said)
 
 
 def test_by_itself_a_stack_is_searched_where_no_object_slips_through():

@@ -46,3 +46,13 @@ def test_errors_are_one_line(saved, capsys):
     assert error.count("\n") == 1
     assert run("run", folder / "weights.safetensors", "-o", folder / "labels.tif") == 6
     assert not (folder / "labels.tif").exists()
+
+
+def test_the_image_that_the_session_names_is_not_written_over(saved, capsys):
+    folder, _, _ = saved
+    before = (folder / "movie.tif").read_bytes()
+    assert run("run", folder / "a.sam2", "-o", folder / "movie.tif", "--overwrite", "--device", "cpu") == 6
+    said = capsys.readouterr()
+    assert "movie.tif is the input" in said.err
+    assert "replayed" not in said.out
+    assert (folder / "movie.tif").read_bytes() == before

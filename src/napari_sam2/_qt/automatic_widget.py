@@ -81,10 +81,10 @@ class AutomaticWidget(QWidget):
             QSpinBox(),
             "sam2_auto_every",
             "Everything is searched on every so manyth frame, and followed to the frames between. An object that is on "
-            "none of them is not found. By itself: 3 to 10 frames, as far as most objects in the middle reach.",
+            "none of them is not found. By itself: as far as most objects in the middle reach.",
         )
         self.every.setRange(0, 999)
-        self.every.setSpecialValueText("by itself")
+        self.every.setSpecialValueText("3 to 10 frames, by itself")
         self.every.setSuffix(" frames")
         self.min_iou = self._share("sam2_auto_iou", "Masks with a lower predicted IoU are left out.")
         self.min_stability = self._share(

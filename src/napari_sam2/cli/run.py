@@ -61,6 +61,8 @@ def run(
     given = None if stack is None else str(stack)
     replayed, operations = open_for_replay(session, given, model=model, device=device, dtype=dtype)
     with replayed, StopRequest() as stop:
+        if replayed.stack_path is not None:  # the image that the session names
+            check_outputs([Path(replayed.stack_path)], output, [(scores, ".csv")], overwrite=overwrite)
         begin = time.perf_counter()
         num_done = _replay(replayed, operations, stop, show_progress=not quiet)
         seconds = time.perf_counter() - begin

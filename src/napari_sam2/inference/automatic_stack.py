@@ -121,8 +121,9 @@ def segment_stack(
     segmenter.set_video(frames)
     target = np.zeros(frames.shape, np.int32) if out is None else out
     if keys is None:
-        watched = Watch("how far objects reach", on_progress, should_stop)
-        found_out = measure_spacing(frames, finder, segmenter, settings, watched, keep=keep)
+        found_out = measure_spacing(
+            frames, finder, segmenter, settings, keep=keep, on_progress=on_progress, should_stop=should_stop
+        )
         keys = choose_key_frames(len(frames), found_out) or []
     joiner, scores, is_complete = TrackletJoiner(target, rules), FoundScores(), bool(keys)
     for index, key in enumerate(keys):

@@ -11,6 +11,7 @@ from napari_sam2.inference.label_window import LabelWindow
 from napari_sam2.inference.linking import label_areas
 from napari_sam2.inference.seed_planes import read_seeds
 from napari_sam2.inference.seed_tracking import track_seeds
+from napari_sam2.inference.stages import Watch
 from napari_sam2.inference.tracking_report import FoundScores
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from napari_sam2._types import FrameSource
     from napari_sam2.inference.label_canvas import LabelStack
     from napari_sam2.inference.seed_tracking import ObjectTracker, TrackSettings
-    from napari_sam2.inference.stages import Watch
+    from napari_sam2.inference.stages import StageProgress, StopWish
 
 __all__ = ["WIDEST", "measure_spacing", "spacing_for", "spans_through"]
 
@@ -38,9 +39,10 @@ def measure_spacing(
     finder: MaskFinder,
     segmenter: ObjectTracker,
     settings: TrackSettings,
-    watch: Watch,
     *,
     keep: KeepRecords | None = None,
+    on_progress: StageProgress | None = None,
+    should_stop: StopWish | None = None,
 ) -> int | None:
     """Find out how far apart the key frames of a stack may be.
 
@@ -53,16 +55,15 @@ def measure_spacing(
         The stack.
     finder, segmenter, settings
         As `segment_stack` uses them; the segmenter has the stack, and forgets its objects.
-    watch : Watch
-        Is told what is done, and asked whether to stop.
-    keep : callable, optional
-        Chooses among the masks, as for `segment_stack`.
+    keep, on_progress, should_stop : callable, optional
+        As for `segment_stack`.
 
     Returns
     -------
     int or None
         3 to `WIDEST`, which it is too where nothing is found or there are few frames; None if a wish to stop came.
     """
+    watch = Watch("how far objects reach", on_progress, should_stop)
     num_frames = len(frames)
     if num_frames <= _CLOSEST:
         return WIDEST  # one key frame, in the middle

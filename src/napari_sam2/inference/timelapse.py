@@ -20,7 +20,7 @@ from napari_sam2.inference.key_spacing import measure_spacing
 from napari_sam2.inference.linking import PlaneOverlaps, best_matches
 from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
 from napari_sam2.inference.seed_tracking import ObjectTracker, TrackSettings
-from napari_sam2.inference.stages import StageProgress, StopWish, Watch
+from napari_sam2.inference.stages import StageProgress, StopWish
 from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
 
 if TYPE_CHECKING:
@@ -223,8 +223,10 @@ def segment_time_points(
     if every is None and key_frames is None:
         first = open_at(0)
         segmenter.set_video(first)
-        watched = Watch("how far objects reach", on_progress, should_stop)
-        every = measure_spacing(first, finder, segmenter, TrackSettings(min_score), watched, keep=keep)
+        settings = TrackSettings(min_score)
+        every = measure_spacing(
+            first, finder, segmenter, settings, keep=keep, on_progress=on_progress, should_stop=should_stop
+        )
         if every is None:
             return linker.report(shape[0], is_complete=False)
     for time in range(shape[0]):

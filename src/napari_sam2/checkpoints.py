@@ -80,7 +80,7 @@ def load_model(
     chosen_dtype = resolve_dtype(dtype, chosen_device)
     if image_size is not None:
         _check_image_size(image_size)
-    path = _find(name_or_path)
+    path = find_weights(name_or_path)
     weights = read_weights(path)
     network = build_network(weights, str(path))
     if image_size is not None:
@@ -122,7 +122,7 @@ def ensure_model(model: SAM2 | str | Path | None) -> SAM2:
     return load_model(BUNDLED_MODEL if model is None else model)
 
 
-def _find(name_or_path: str | Path) -> Path:
+def find_weights(name_or_path: str | Path) -> Path:
     """The file that a name or path stands for; a name wins over a file of the same name in the working folder."""
     name = str(name_or_path)
     if name == BUNDLED_MODEL:

@@ -7,7 +7,19 @@ import pytest
 
 from napari_sam2.training.augment import AugmentConfig, augment_frames
 
-CHANGES = ("contrast", "gamma", "invert", "blur", "light", "noise", "tint", "to_grey", "colour_mix", "flicker")
+CHANGES = (
+    "contrast",
+    "gamma",
+    "invert",
+    "blur",
+    "light",
+    "noise",
+    "tint",
+    "to_grey",
+    "colour_mix",
+    "flicker",
+    "coarse",
+)
 OFF = dict.fromkeys(("plain", *CHANGES), 0.0)
 
 
@@ -45,7 +57,7 @@ def test_input_is_not_written_to() -> None:
     assert (frames == before).all()
 
 
-@pytest.mark.parametrize("name", [n for n in OFF if n not in ("noise", "flicker", "plain")])
+@pytest.mark.parametrize("name", [n for n in OFF if n not in ("noise", "flicker", "plain", "coarse")])
 def test_equal_frames_stay_equal(name: str) -> None:
     rgb = name in ("to_grey", "colour_mix")
     frames = np.repeat(make_frames((1, 32, 32, 3) if rgb else (1, 32, 32)), 4, axis=0)
@@ -84,3 +96,17 @@ def test_outside_stays_black() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         assert (augment_frames(make_frames(), rng, black=black)[:, :5] == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 64, 64), (2, 64, 64, 3)])
+def test_coarse_pixels_make_noise_that_spans_several_pixels(shape: tuple[int, ...]) -> None:
+    flat = np.full(shape, 100, np.float32)
+    grains = []
+    for seed in range(12):
+        grey = augment_frames(flat, np.random.default_rng(seed), only(coarse=1.0))[..., 1].astype(float)
+        noise = grey - grey.mean()
+        if noise.std() > 2:
+            assert not (noise[0] == noise[1]).all()
+            grains.append((noise[:, :, 1:] * noise[:, :, :-1]).mean() / noise.var())
+    assert len(grains) > 4
+    assert np.median(grains) > 0.3  # neighbours are alike; for noise of single pixels this is 0

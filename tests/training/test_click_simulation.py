@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from napari_sam2._errors import PromptError
 from napari_sam2.training.click_simulation import (
     PromptMix,
-    correction_click,
+    correction_clicks,
     first_prompt,
     interior_point,
     tight_box,
@@ -29,6 +30,14 @@ def make_pixel(y: int, x: int) -> np.ndarray:
     mask = np.zeros((20, 30), bool)
     mask[y, x] = True
     return mask
+
+
+def correct(truth: np.ndarray, predicted: np.ndarray, *, centre: float = 0.5) -> tuple[int, int, int]:
+    """The correcting click (x, y) on one mask and its label."""
+    rng = np.random.default_rng(0)
+    points, labels = correction_clicks(torch.tensor(truth[None]), torch.tensor(predicted[None]), rng, centre=centre)
+    (x, y), (label,) = points[0].tolist(), labels.tolist()
+    return int(x), int(y), label
 
 
 HARD_MASKS = [
@@ -124,7 +133,7 @@ def test_empty_mask_is_refused(mix: PromptMix) -> None:
 @pytest.mark.parametrize("centre", [0.0, 1.0], ids=["random", "centre"])
 def test_correction_is_positive_where_object_was_missed(centre: float) -> None:
     truth = make_disk()
-    x, y, label = correction_click(truth, np.zeros_like(truth), np.random.default_rng(0), centre=centre)
+    x, y, label = correct(truth, np.zeros_like(truth), centre=centre)
     assert truth[y, x]
     assert label == 1
 
@@ -132,29 +141,43 @@ def test_correction_is_positive_where_object_was_missed(centre: float) -> None:
 @pytest.mark.parametrize("centre", [0.0, 1.0], ids=["random", "centre"])
 def test_correction_is_negative_where_background_was_taken(centre: float) -> None:
     truth = make_disk(radius=6)
-    x, y, label = correction_click(truth, make_disk(radius=14), np.random.default_rng(0), centre=centre)
+    x, y, label = correct(truth, make_disk(radius=14), centre=centre)
     assert not truth[y, x]
     assert make_disk(radius=14)[y, x]
     assert label == 0
 
 
-def test_centred_correction_goes_to_the_largest_error() -> None:
+def test_centred_correction_goes_to_the_middle_of_the_largest_error() -> None:
     truth = make_disk(centre_yx=(20, 20), radius=8)
     predicted = truth.copy()
     predicted[20, 20] = False
     predicted |= make_disk(centre_yx=(40, 60), radius=9)
-    assert correction_click(truth, predicted, np.random.default_rng(0), centre=1.0) == (60, 40, 0)
+    x, y, label = correct(truth, predicted, centre=1.0)
+    assert (x, y) == pytest.approx((60, 40), abs=1)
+    assert label == 0
+
+
+def test_each_object_gets_a_correction_of_its_own() -> None:
+    truths = torch.tensor(np.stack([make_disk(centre_yx=(20, 20)), make_disk(centre_yx=(40, 60))]))
+    points, labels = correction_clicks(truths, torch.zeros_like(truths), np.random.default_rng(0), centre=1.0)
+    assert points.numpy() == pytest.approx(np.array([[20, 20], [60, 40]]), abs=1)
+    assert labels.tolist() == [1, 1]
+
+
+def test_the_border_of_the_image_is_as_wrong_as_its_outside() -> None:
+    x, _, _ = correct(np.ones((21, 81), bool), np.zeros((21, 81), bool), centre=1.0)
+    assert 10 <= x <= 70
 
 
 def test_correction_of_a_perfect_mask_confirms_the_object() -> None:
     truth = make_disk()
-    x, y, label = correction_click(truth, truth.copy(), np.random.default_rng(0))
+    x, y, label = correct(truth, truth.copy())
     assert truth[y, x]
     assert label == 1
 
 
 def test_correction_of_rightly_empty_mask_is_background() -> None:
-    x, y, label = correction_click(np.zeros((8, 9), bool), np.zeros((8, 9), bool), np.random.default_rng(0))
+    x, y, label = correct(np.zeros((8, 9), bool), np.zeros((8, 9), bool))
     assert 0 <= x < 9
     assert 0 <= y < 8
     assert label == 0

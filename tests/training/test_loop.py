@@ -139,8 +139,17 @@ def test_run_with_products_in_bfloat16_learns_in_float32(tmp_path, small_network
     after = dict(trainer.model.named_parameters())
     assert all(p.dtype == torch.float32 and torch.isfinite(p).all() for p in after.values())
     assert any(not torch.equal(before[name], p) for name, p in after.items())
-    with pytest.raises(TrainingError, match="float32 and bfloat16"):
+    with pytest.raises(TrainingError, match="float32, tf32, bfloat16"):
         Trainer(replace(config, products="float8"), [], tmp_path / "other", device=torch.device("cpu"), num_workers=0)
+
+
+def test_products_in_tf32_are_asked_for_while_the_run_lasts(tmp_path, small_network):
+    config = TrainConfig(model=small_network, phases=(Phase(1, SMALL),), products="tf32")
+    trainer = Trainer(config, [SyntheticSource()], tmp_path / "run", device=torch.device("cpu"), num_workers=0)
+    seen = []
+    trainer.run(report_every=1, on_report=lambda *_: seen.append(torch.get_float32_matmul_precision()))
+    assert seen == ["high"]
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_clips_may_begin_with_prompts_of_their_own_mix():

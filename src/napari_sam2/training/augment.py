@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from scipy import ndimage
 
 from napari_sam2.training.warp import smooth_field
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["AugmentConfig", "augment_frames"]
 
 LEVELS = 1024
+_COARSENESS = (1.3, 5.0)  # crop pixels per pixel of a coarse camera
+_COARSE_NOISE_SHARE = 0.85  # of coarse clips
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,9 @@ class AugmentConfig:
         RGB reduced to greyscale; channels mixed and saturation changed.
     flicker : float
         Clips of several frames with brightness that jumps or fades.
+    coarse : float
+        Clips as a camera with larger pixels sees them, enlarged, noise and all: small images and small objects are
+        shown to the network so.
     """
 
     plain: float = 0.15
@@ -49,6 +56,7 @@ class AugmentConfig:
     to_grey: float = 0.2
     colour_mix: float = 0.5
     flicker: float = 0.4
+    coarse: float = 0.25
 
 
 def augment_frames(
@@ -101,7 +109,9 @@ def _changed(frames: NDArray[np.float32], rng: np.random.Generator, config: Augm
         frames = frames * _illumination(rng, frames.shape[1])[(None, ..., *([None] * (frames.ndim - 3)))]
     if len(frames) > 1 and rng.random() < config.flicker:
         frames = frames * _flicker(rng, len(frames)).reshape(-1, *([1] * (frames.ndim - 1)))
-    if rng.random() < config.noise:
+    if rng.random() < config.coarse:
+        frames = _coarsely_sampled(frames, rng)
+    elif rng.random() < config.noise:
         frames = _add_noise(frames, rng)
     if not is_rgb and rng.random() < config.tint:
         frames = _tint(frames, rng)
@@ -148,9 +158,26 @@ def _flicker(rng: np.random.Generator, num_frames: int) -> NDArray[np.float32]:
     return (fade * np.exp(rng.normal(0, rng.uniform(0, 0.08), num_frames))).astype(np.float32)
 
 
-def _add_noise(frames: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Read-out noise plus shot noise whose variance grows with brightness; sometimes grain wider than a pixel."""
-    read = 255 * math.exp(rng.uniform(math.log(0.004), math.log(0.08)))
+def _coarsely_sampled(frames: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Frames averaged over larger pixels, mostly with noise, then enlarged again."""
+    size = frames.shape[1]
+    side = round(size / math.exp(rng.uniform(math.log(_COARSENESS[0]), math.log(_COARSENESS[1]))))
+    pooled = _resized(frames, side, "area")
+    if rng.random() < _COARSE_NOISE_SHARE:
+        pooled = _add_noise(pooled, rng, highest=0.12)
+    return _resized(pooled, size, "bilinear")
+
+
+def _resized(frames: NDArray[np.float32], side: int, mode: str) -> NDArray[np.float32]:
+    """(T, S, S) or (T, S, S, C) with another S."""
+    planes = torch.from_numpy(np.ascontiguousarray(frames)).reshape(*frames.shape[:3], -1).permute(0, 3, 1, 2)
+    resized = F.interpolate(planes, size=(side, side), mode=mode).permute(0, 2, 3, 1)
+    return np.ascontiguousarray(resized.numpy()).reshape(len(frames), side, side, *frames.shape[3:])
+
+
+def _add_noise(frames: NDArray[np.float32], rng: np.random.Generator, *, highest: float = 0.08) -> NDArray[np.float32]:
+    """Read-out noise, plus shot noise whose variance grows with brightness; sometimes grain wider than a pixel."""
+    read = 255 * math.exp(rng.uniform(math.log(0.004), math.log(highest)))
     shot = rng.uniform(0, 1.2) if rng.random() < 0.6 else 0.0
     noise = rng.standard_normal(frames.shape, dtype=np.float32)
     if rng.random() < 0.35:

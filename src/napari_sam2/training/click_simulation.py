@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from scipy import ndimage
+from torch import Tensor
 
 from napari_sam2._errors import PromptError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PromptMix", "SimulatedPrompt", "correction_click", "first_prompt", "interior_point", "tight_box"]
+__all__ = ["PromptMix", "SimulatedPrompt", "correction_clicks", "first_prompt", "interior_point", "tight_box"]
 
 MAX_BOX_JITTER = 20.0
 
@@ -105,37 +108,54 @@ def first_prompt(mask: NDArray[np.bool_], rng: np.random.Generator, mix: PromptM
     return SimulatedPrompt(*nothing, mask=mask.copy())
 
 
-def correction_click(
-    truth: NDArray[np.bool_], predicted: NDArray[np.bool_], rng: np.random.Generator, *, centre: float = 0.5
-) -> tuple[int, int, int]:
-    """Draw the click a user adds to a wrong prediction.
+def correction_clicks(
+    truths: Tensor, predicted: Tensor, rng: np.random.Generator, *, centre: float = 0.5
+) -> tuple[Tensor, Tensor]:
+    """Draw the click that a user adds to each of some wrong predictions, on the device where they are.
 
     Parameters
     ----------
-    truth, predicted : numpy.ndarray
-        (H, W) bool.
+    truths, predicted : Tensor
+        (N, H, W) bool.
     rng : numpy.random.Generator
         Source of randomness.
     centre : float, default 0.5
-        Share of clicks in the middle of the largest error region; the others are a random pixel of all errors.
+        Share of clicks in the middle of an error, where it is farthest to what is right; the others are a random
+        pixel of all errors.
 
     Returns
     -------
-    x, y, label : int
-        1 where the object was missed, 0 where background was taken. Where nothing is wrong, a pixel of the
-        object with label 1, or, with no object either, a random pixel with label 0.
+    points : Tensor
+        (N, 2) float32 x, y.
+    labels : Tensor
+        (N,) int32: 1 where the object was missed, 0 where background was taken. Where nothing is wrong, a pixel of
+        the object with label 1, or, with no object either, a random pixel with label 0.
+
+    References
+    ----------
+    .. [1] Ravi et al., SAM 2, 2024, appendix D: clicks in the centre of the error. arXiv:2408.00714
     """
-    wrong = truth != predicted
-    if not wrong.any():
-        if truth.any():
-            return (*_random_point(truth, rng), 1)
-        h, w = truth.shape
-        return int(rng.integers(w)), int(rng.integers(h)), 0
-    if rng.random() < centre:
-        x, y = interior_point(_largest_error(truth, predicted))
-    else:
-        x, y = _random_pixel(wrong, rng)
-    return x, y, int(truth[y, x])
+    device, width = truths.device, truths.shape[-1]
+    generator = torch.Generator(device).manual_seed(int(rng.integers(2**31)))
+    chance = torch.rand(truths.shape, generator=generator, device=device)
+    is_central = torch.from_numpy(rng.random(len(truths)) < centre).to(device)
+    wrong = truths ^ predicted
+    score = torch.where(is_central[:, None, None], _depth(truths & wrong) + _depth(predicted & wrong), wrong) + chance
+    allowed = torch.where(wrong.any((1, 2), keepdim=True), wrong, truths)
+    allowed |= ~allowed.any((1, 2), keepdim=True)
+    place = torch.where(allowed, score, -1).flatten(1).argmax(1)
+    points = torch.stack((place % width, place // width), 1).float()
+    return points, truths.flatten(1).gather(1, place[:, None])[:, 0].int()
+
+
+def _depth(masks: Tensor) -> Tensor:
+    """(N, H, W) float32: how many pixels deep each pixel lies in its mask; beyond the image counts as background."""
+    left = F.pad(masks[:, None].float(), (1, 1, 1, 1))
+    depth = torch.zeros_like(left)
+    while left.any():
+        depth += left
+        left = -F.max_pool2d(-left, 3, stride=1, padding=1)
+    return depth[:, 0, 1:-1, 1:-1]
 
 
 def tight_box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -166,12 +186,6 @@ def _random_point(mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[in
     return x + x0, y + y0
 
 
-def _random_pixel(mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[int, int]:
-    index = np.flatnonzero(mask)
-    y, x = divmod(int(index[rng.integers(len(index))]), mask.shape[1])
-    return x, y
-
-
 def _bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     """(y0, x0, y1, x1), the ends exclusive."""
     rows = np.flatnonzero(mask.any(axis=1))
@@ -186,25 +200,6 @@ def _distance(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float64], int, int]:
     y0, x0, y1, x1 = _bounds(mask)
     distance = ndimage.distance_transform_edt(np.pad(mask[y0:y1, x0:x1], 1))
     return distance[1:-1, 1:-1], y0, x0
-
-
-def _largest_error(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest connected region of either missed object or taken background."""
-    best = np.zeros_like(truth)
-    best_area = 0
-    for region in (truth & ~predicted, predicted & ~truth):
-        if not region.any():
-            continue
-        y0, x0, y1, x1 = _bounds(region)
-        pieces, num_pieces = ndimage.label(region[y0:y1, x0:x1])
-        areas = np.bincount(pieces.reshape(-1), minlength=num_pieces + 1)
-        areas[0] = 0
-        largest = int(areas.argmax())
-        if areas[largest] > best_area:
-            best_area = int(areas[largest])
-            best = np.zeros_like(truth)
-            best[y0:y1, x0:x1] = pieces == largest
-    return best
 
 
 def _jitter_box(

@@ -6,7 +6,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -17,13 +18,15 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import DataLoader
 
+from napari_sam2._checkpoint_files import read_weights
 from napari_sam2._errors import TrainingError
-from napari_sam2.checkpoints import load_model
+from napari_sam2.checkpoints import find_weights
 from napari_sam2.network.config import CONFIGS
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.batches import Batch, BatchPlan, BatchStream
 from napari_sam2.training.dataset import ClipSampler, ClipSource, CropConfig
 from napari_sam2.training.dense import DenseHead
+from napari_sam2.training.growth import deepen
 from napari_sam2.training.half_products import multiply_in_bfloat16
 from napari_sam2.training.heap import heap_kept
 from napari_sam2.training.initialise import initialise, match_memory_scale
@@ -35,7 +38,7 @@ __all__ = ["Phase", "TrainConfig", "Trainer", "load_train_config", "save_weights
 logger = logging.getLogger(__name__)
 
 OptimizerName: TypeAlias = Literal["adamw", "muon"]
-ProductPrecision: TypeAlias = Literal["float32", "bfloat16"]
+ProductPrecision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ class TrainConfig:
     model : str
         Row of ``CONFIGS``.
     start_from : str, optional
-        Model name or checkpoint path whose weights the run starts from; fresh weights if not given.
+        Model name or checkpoint path whose weights the run starts from, of this model or of one with fewer blocks
+        in its image encoder (``growth.deepen``); fresh weights if not given.
     phases : tuple of Phase
         One after the other.
     seed : int
@@ -92,8 +96,9 @@ class TrainConfig:
         Largest norm of the gradient.
     correction_share : float
         Share of clip batches with a corrected frame.
-    products : {"float32", "bfloat16"}
-        Precision in which linear layers multiply; "bfloat16" is faster on CPUs with such instructions.
+    products : {"float32", "tf32", "bfloat16"}
+        Precision in which matrices are multiplied: "tf32" is faster on GPUs with tensor cores, "bfloat16", for linear
+        layers only, on CPUs with such instructions.
 
     References
     ----------
@@ -194,18 +199,23 @@ def _make_optimizers(config: TrainConfig, model: SAM2, dense: DenseHead | None) 
     return [muon, adamw]
 
 
+@contextmanager
+def _matmul_precision(products: ProductPrecision) -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if products == "tf32" else before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def _starting_model(config: TrainConfig) -> SAM2:
     model = SAM2(CONFIGS[config.model])
     if config.start_from is None:
         initialise(model, config.seed)
         return model
-    given = load_model(config.start_from, device="cpu", dtype="float32")
-    if set(given.state_dict()) != set(model.state_dict()):
-        raise TrainingError(
-            f"start_from is {config.start_from}, a {given.config.name}, but the run trains {config.model}; "
-            f"give weights of {config.model} or set model to {given.config.name}"
-        )
-    model.load_state_dict(given.state_dict())
+    initialise(model, config.seed)
+    model.load_state_dict(deepen(model, read_weights(find_weights(config.start_from)).tensors))
     return model
 
 
@@ -251,7 +261,7 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         self.memory_matched = config.start_from is not None
         if config.products not in get_args(ProductPrecision):
-            allowed = " and ".join(get_args(ProductPrecision))
+            allowed = ", ".join(get_args(ProductPrecision))
             raise TrainingError(f"products {config.products!r} was given; allowed are {allowed}")
         self.model = _starting_model(config).to(device)
         if config.products == "bfloat16":
@@ -290,7 +300,7 @@ class Trainer:
             loader = DataLoader(
                 stream, batch_size=None, num_workers=self.num_workers, prefetch_factor=4 if self.num_workers else None
             )
-            with heap_kept():
+            with heap_kept(), _matmul_precision(self.config.products):
                 self._run_phase(phase, loader, report_every, on_report)
         self.save()
 

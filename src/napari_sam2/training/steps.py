@@ -13,7 +13,7 @@ from torch import Tensor
 from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageEmbedding, MemoryBatch, ModelPrompt
 from napari_sam2.network.sam2 import LAST_MASK_LIMIT, SAM2
 from napari_sam2.training.batches import Batch
-from napari_sam2.training.click_simulation import SimulatedPrompt, correction_click
+from napari_sam2.training.click_simulation import SimulatedPrompt, correction_clicks
 from napari_sam2.training.dense import DenseHead, dense_loss
 from napari_sam2.training.losses import LossWeights, PromptLoss, prompt_loss
 
@@ -128,10 +128,8 @@ def _corrected(
     shown = logits[row, decoded.iou[:, 1:].argmax(1) + 1 if ambiguous else torch.zeros_like(row)]
     size = truths.shape[-1]
     predicted = F.interpolate(shown[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0] > 0
-    clicks = [correction_click(t, p, rng) for t, p in zip(truths.cpu().numpy(), predicted.cpu().numpy(), strict=True)]
-    device = logits.device
-    points = torch.tensor([[[x, y]] for x, y, _ in clicks], dtype=torch.float32, device=device)
-    labels = torch.tensor([[label] for _, _, label in clicks], dtype=torch.int32, device=device)
+    clicks, kinds = correction_clicks(truths, predicted, rng)
+    points, labels = clicks[:, None], kinds[:, None]
     if prompt.points is not None and prompt.labels is not None:
         points, labels = torch.cat((prompt.points, points), 1), torch.cat((prompt.labels, labels), 1)
     return ModelPrompt(points, labels, shown[:, None].clamp(-32, 32))

@@ -31,7 +31,10 @@ from measuring import (
 )
 from pairs import CASES, OURS, THEIRS, Case, PairSide, make_weights
 
+from napari_sam2.network.config import CONFIGS
+
 _SIDES = (OURS, THEIRS)
+_MODELS = tuple(name for name in CONFIGS if name.startswith("sam2.1"))
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class Cost:
     gflop : float or None
         Matrix products, convolutions and attentions of one call; None if not counted.
     peak_mib : float or None
-        By how much the case raised resident memory at most, the weights not counted, in a process of its own.
+        By how much the case raised memory at most, the weights not counted: on a CPU resident memory, in a process of
+        its own; on a GPU what torch had allocated.
     """
 
     who: str
@@ -103,7 +107,7 @@ def measure_size(
     folder: Path, image_size: int, cases: Sequence[Case], arguments: argparse.Namespace, dtypes: Sequence[str]
 ) -> Iterator[Row]:
     """All cases at one side of the input."""
-    make_weights(folder, image_size)
+    make_weights(folder, image_size, model=arguments.model)
     device = torch.device(arguments.device)
     sides = {
         (who, dtype): PairSide(who, folder, image_size, getattr(torch, dtype), device)
@@ -111,18 +115,35 @@ def measure_size(
         for who in _SIDES
     }
     for case in cases:
-        workloads = {key: side.workload(case) for key, side in sides.items()}
+        built = {key: _build(side, case, device) for key, side in sides.items()}
+        workloads = {key: workload for key, (workload, _) in built.items()}
         difference = None
         if "float32" in dtypes:
             difference = _difference(workloads[OURS, "float32"], workloads[THEIRS, "float32"])
         named = {f"{who} {dtype}": workload for (who, dtype), workload in workloads.items()}
         times = interleaved(named, arguments.repeats, budget_s=arguments.budget, clock=CLOCKS[arguments.clock])
-        del workloads, named
+        peaks = {key: peak for key, (_, peak) in built.items()}
+        del built, workloads, named
         costs = []
         for who, dtype in sides:
-            gflop, peak = _in_own_process(folder, image_size, case, who, dtype, arguments)
+            gflop, peak = None, peaks[who, dtype]
+            if device.type != "cuda":
+                gflop, peak = _in_own_process(folder, image_size, case, who, dtype, arguments)
             costs.append(Cost(who, dtype, times[f"{who} {dtype}"], gflop, peak))
         yield Row(case.name, case.num_objects, image_size, costs, difference)
+
+
+def _build(side: PairSide, case: Case, device: torch.device) -> tuple[Workload, float | None]:
+    """A workload; on a GPU, called once, and by how much building and calling raised its memory at most, in MiB."""
+    if device.type != "cuda":
+        return side.workload(case), None
+    side.load(case)
+    torch.cuda.empty_cache()
+    with peak_memory() as memory:
+        workload = side.workload(case)
+        workload.restore()
+        workload.run()
+    return workload, memory.growth
 
 
 def _difference(ours: Workload, theirs: Workload) -> float:
@@ -211,8 +232,10 @@ def _number(value: float | None, form: str) -> str:
 
 
 # ---------------------------------------------------------------------- command
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", choices=_MODELS, default="sam2.1_hiera_tiny", help="whose size the weights have")
     parser.add_argument("--image-size", type=int, nargs="+", help="sides of the model's input (default 1024 512)")
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 4, 16], help="objects at once")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
@@ -248,7 +271,7 @@ def _usable(dtypes: Sequence[str], device: torch.device, *, is_forced: bool) -> 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the comparison and print it."""
-    options = _parse(arguments)
+    options = parse(arguments)
     torch.set_num_threads(options.threads)
     if options.one:
         _answer_one(options.one)

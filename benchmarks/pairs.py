@@ -21,6 +21,7 @@ from napari_sam2.inference.memory_bank import MemoryBank
 from napari_sam2.inference.object_frames import ObjectFrames, TrackingSettings
 from napari_sam2.inference.tracked_object import TrackedObject
 from napari_sam2.inference.transforms import image_to_model, whole_view
+from napari_sam2.network.config import CONFIGS
 from napari_sam2.network.features import ModelPrompt
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -81,13 +82,26 @@ class _TwoPictures:
 
 
 # ---------------------------------------------------------------------- weights
-def _their_config(image_size: int) -> object:
-    """``sam2.1_hiera_tiny`` at another side of the input."""
+def _their_config(image_size: int, model: str) -> object:
+    """A released model at another side of the input."""
     from transformers import Sam2HieraDetConfig, Sam2VideoConfig, Sam2VisionConfig
 
     side = image_size // 4
+    trunk = CONFIGS[model].trunk
+    channels = list(trunk.channels)
     vision = Sam2VisionConfig(
-        backbone_config=Sam2HieraDetConfig(image_size=[image_size, image_size]),
+        backbone_config=Sam2HieraDetConfig(
+            image_size=[image_size, image_size],
+            hidden_size=trunk.embed_dim,
+            num_attention_heads=trunk.num_heads,
+            blocks_per_stage=list(trunk.stages),
+            embed_dim_per_stage=channels,
+            num_attention_heads_per_stage=[trunk.num_heads * 2**stage for stage in range(4)],
+            window_size_per_stage=list(trunk.windows),
+            window_positional_embedding_background_size=list(trunk.position_grid),
+            global_attention_blocks=list(trunk.global_blocks),
+        ),
+        backbone_channel_list=channels[::-1],
         backbone_feature_sizes=[[side, side], [side // 2, side // 2], [side // 4, side // 4]],
     )
     return Sam2VideoConfig(
@@ -119,13 +133,13 @@ def _fill(model: nn.Module, seed: int) -> None:
     model.prompt_encoder.shared_embedding.positional_embedding.copy_(encoding)
 
 
-def make_weights(folder: Path, image_size: int, *, seed: int = 0) -> None:
-    """Write seeded weights of ``sam2.1_hiera_tiny`` as transformers saves them; both sides load this folder."""
+def make_weights(folder: Path, image_size: int, *, model: str = "sam2.1_hiera_tiny", seed: int = 0) -> None:
+    """Write seeded weights of a released model as transformers saves them; both sides load this folder."""
     from transformers import Sam2VideoModel
 
-    model = Sam2VideoModel(_their_config(image_size))
-    _fill(model, seed)
-    model.save_pretrained(folder)
+    network = Sam2VideoModel(_their_config(image_size, model))
+    _fill(network, seed)
+    network.save_pretrained(folder)
 
 
 # ---------------------------------------------------------------------- the two sides
@@ -164,7 +178,8 @@ class _Ours:
             memory_dtype=torch.bfloat16,  # as transformers keeps them
             fill_hole_area=0.0,  # transformers fills none
             keep_apart=False,
-            batch_bytes=None,
+            # of the whole GPU: what the other sides keep for their next call would count as taken
+            batch_bytes=torch.cuda.mem_get_info(self.device)[1] // 2 if self.device.type == "cuda" else None,
         )
         encoder = FrameEncoder(self.model, self.frames, cache, pil_bicubic=False)
         engine = ObjectFrames(encoder, settings)

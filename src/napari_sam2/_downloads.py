@@ -47,7 +47,7 @@ OFFLINE_VARIABLE = "NAPARI_SAM2_OFFLINE_FOLDER"
 
 BUNDLED_MODEL = "sam2_micro"
 BUNDLED_FILE = Path(__file__).parent / "bundled" / "sam2_micro.safetensors"
-_BUNDLED_PARAMETERS = 3_527_491
+_BUNDLED_PARAMETERS = 4_370_563
 _BUNDLED_LICENCE = "BSD-3-Clause"
 
 _HOST = "https://dl.fbaipublicfiles.com/segment_anything_2"

@@ -14,8 +14,10 @@ from napari_sam2.inference.transforms import image_to_model, whole_view
 pytestmark = pytest.mark.parity
 
 LOGIT_TOLERANCE = 1e-3
-NOISE = 1e-5
+NOISE = {"cpu": 1e-5, "cuda": 1e-4}
 """Logits nearer to the threshold are noise: the order of summation, hence the number of threads, sets their sign."""
+CLEAR_SHARE = {"cpu": 0.9999, "cuda": 0.999}
+PREPROCESSING = {"cpu": 1e-6, "cuda": 5e-6}
 CASES = (
     "point1_multi",
     "points3_single",
@@ -40,7 +42,7 @@ def predictor(seeded_model, truck):
 def test_preprocessing_equals_the_reference(seeded_model, truck, golden):
     expected = golden("image_tiny_features")["preproc_slice_8"]
     pixels = image_to_model(truck, whole_view(truck.shape[:2]), 1024, device=seeded_model("sam2.1_hiera_tiny").device)
-    assert np.abs(pixels[0, :, ::8, ::8].numpy() - expected).max() < 1e-6
+    assert np.abs(pixels[0, :, ::8, ::8].cpu().numpy() - expected).max() < PREPROCESSING[pixels.device.type]
 
 
 def test_features_equal_the_reference(predictor, golden):
@@ -50,7 +52,7 @@ def test_features_equal_the_reference(predictor, golden):
     assert np.abs(embed.mean((1, 2)) - expected["image_embed_chan_mean"]).max() < 1e-5
     embedding = predictor._embed(whole_view(predictor.image_hw))
     for level in (0, 1):
-        found = embedding.high_res[level][0, :, ::8, ::8].numpy()
+        found = embedding.high_res[level][0, :, ::8, ::8].cpu().numpy()
         assert np.abs(found - expected[f"high_res{level}_slice_8"]).max() < 1e-4
 
 
@@ -71,6 +73,7 @@ def test_prompt_equals_the_reference(predictor, golden, reference_folder: Path, 
     expected_masks = np.unpackbits(expected["masks_packed"], count=int(np.prod(shape))).reshape(shape).astype(bool)
     assert np.abs(logits.reshape(expected["low_res"].shape) - expected["low_res"]).max() < LOGIT_TOLERANCE
     assert np.abs(scores.ravel() - expected["iou"].ravel()).max() < 1e-4
-    is_clear = np.abs(full.reshape(shape)) > NOISE
-    assert is_clear.mean() > 0.9999
+    device = predictor.model.device.type
+    is_clear = np.abs(full.reshape(shape)) > NOISE[device]
+    assert is_clear.mean() > CLEAR_SHARE[device]
     assert (masks.reshape(shape) != expected_masks)[is_clear].sum() == 0

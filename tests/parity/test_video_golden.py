@@ -34,16 +34,17 @@ def compare(segmenter, golden, step, object_ids, *, logits=BF16_LOGITS, flips=BF
     for object_id in object_ids:
         memory = segmenter._objects[object_id].bank.at(frame)
         prefix = f"{step}/obj{object_id}/"
-        found = memory.logits[0, 0].float().numpy()
+        found = memory.logits[0, 0].float().cpu().numpy()
         sign = np.unpackbits(golden[prefix + "pred_masks_sign_packed"], count=found.size).reshape(found.shape)
         assert ((found > 0) != sign.astype(bool)).sum() <= flips, prefix
         if only_flips:
             continue
         assert np.abs(found[::2, ::2] - golden[prefix + "pred_masks_slice_2"]).max() <= logits, prefix
         assert abs(float(memory.object_score) - float(golden[prefix + "object_score"][0])) <= 0.1 * logits, prefix
-        assert np.abs(memory.pointer[0].numpy() - golden[prefix + "obj_ptr"]).max() <= max(0.3 * logits, 1e-4), prefix
+        pointer = memory.pointer[0].cpu().numpy()
+        assert np.abs(pointer - golden[prefix + "obj_ptr"]).max() <= max(0.3 * logits, 1e-4), prefix
         if memory.features is not None and prefix + "maskmem_slice_8" in golden:
-            stored = memory.features[0, :, ::8, ::8].float().numpy()
+            stored = memory.features[0, :, ::8, ::8].float().cpu().numpy()
             # root mean square: in single values, rounded to bfloat16, the reference differs from itself by 0.16
             difference = np.square(stored - golden[prefix + "maskmem_slice_8"]).mean() ** 0.5
             assert difference <= max(0.3 * logits, 1e-3), (prefix, difference)
@@ -144,7 +145,7 @@ def test_occlusion_equals_the_reference(seeded_model, bedroom, golden):
     model = copy.deepcopy(seeded_model("sam2.1_hiera_tiny"))
     with torch.no_grad():
         # a negative number: the object is taken for absent
-        model.sam_mask_decoder.pred_obj_score_head.layers[2].bias += torch.from_numpy(expected["obj_score_bias_delta"])
+        model.sam_mask_decoder.pred_obj_score_head.layers[2].bias += expected["obj_score_bias_delta"].item()
     segmenter = make_segmenter(model, bedroom)
     segmenter.add_clicks(0, [], mask=disc())
     compare(segmenter, expected, "a_mask_f0", [1], frame=0, logits=1e-3, flips=0)

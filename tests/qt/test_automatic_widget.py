@@ -16,7 +16,7 @@ from napari_sam2._qt.automatic_work import Searcher
 
 @pytest.fixture
 def widget(qtbot, monkeypatch) -> AutomaticWidget:
-    monkeypatch.setattr(checkpoints, "load_model", lambda *_, **__: make_model())
+    monkeypatch.setattr(checkpoints, "load_model", lambda *_, **__: make_model(1))
     viewer = ViewerModel()
     viewer.add_image(make_movie(3), name="cells", scale=(1, 0.5, 0.5), translate=(0, 3, 4), units=("um",) * 3)
     made = AutomaticWidget(viewer)

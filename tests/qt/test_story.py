@@ -24,7 +24,7 @@ def weights(tmp_path_factory):
     from safetensors.torch import save_file
 
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_file(make_model(native_window=128, image_size=256).state_dict(), path, metadata={"model": "sam2_micro"})
+    save_file(make_model(1, native_window=128, image_size=256).state_dict(), path, metadata={"model": "sam2_micro"})
     return path
 
 

@@ -50,13 +50,14 @@ def attend(model: SAM2, embedding: ImageEmbedding, recalls: Sequence[Recall], *,
     """Features of a frame conditioned on the memories of objects with one layout, (O, C, h, w)."""
     spatial, pointers = recalls[0].spatial, recalls[0].pointers
     features = tuple(
-        torch.cat([_features(recall.spatial[i][0], model) for recall in recalls]) for i in range(len(spatial))
+        torch.cat([_features(recall.spatial[i][0]) for recall in recalls]).to(model.device, model.dtype)
+        for i in range(len(spatial))
     )
-    rows = [torch.stack([memory.pointer[0] for memory, _ in recall.pointers]) for recall in recalls if pointers]
+    rows = [memory.pointer for recall in recalls for memory, _ in recall.pointers]  # each (1, C)
     batch = MemoryBatch(
         features,
         tuple(slot for _, slot in spatial),
-        torch.stack(rows) if rows else None,
+        torch.cat(rows).unflatten(0, (len(recalls), -1)) if rows else None,
         tuple(float(offset) for _, offset in pointers),
         min(num_frames, model.config.max_pointers) - 1,
     )
@@ -69,9 +70,9 @@ def attend(model: SAM2, embedding: ImageEmbedding, recalls: Sequence[Recall], *,
         ) from error
 
 
-def _features(memory: FrameMemory, model: SAM2) -> Tensor:
+def _features(memory: FrameMemory) -> Tensor:
     assert memory.features is not None, "recall only returns encoded memories"
-    return memory.features.to(model.device, model.dtype)
+    return memory.features
 
 
 def encode_memories(

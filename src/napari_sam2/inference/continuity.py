@@ -46,12 +46,18 @@ def keep_connected(
         An object of whose mask nothing is left has an object score below 0.
     """
     logits, scores, pointers = found.logits.clone(), found.object_score.clone(), found.pointer.clone()
-    for row, before in enumerate(seen_before):
-        mask = (logits[row, 0] > 0).cpu().numpy()
+    # fetched from the device at once: each fetch waits for all that is being computed there
+    masks = (logits[:, 0] > 0).cpu().numpy()
+    held = [row for row, before in enumerate(seen_before) if before is not None]
+    shown = (
+        (torch.cat([before for before in seen_before if before is not None])[:, 0] > 0).cpu().numpy() if held else ()
+    )
+    seen = dict(zip(held, shown, strict=True))
+    for row, mask in enumerate(masks):
         if not mask.any():
             continue
         pieces, count = ndimage.label(mask)
-        near = None if before is None else ndimage.binary_dilation((before[0, 0] > 0).cpu().numpy(), iterations=_REACH)
+        near = ndimage.binary_dilation(seen[row], iterations=_REACH) if row in seen else None
         touching = set() if near is None else _continuing(pieces, near)
         if len(touching) == count:
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 
 from napari_sam2.network.features import ImageEmbedding
 
@@ -43,18 +43,29 @@ class EmbeddingCache:
 
     def get_or_encode(self, key: Hashable, encode: Callable[[], ImageEmbedding]) -> ImageEmbedding:
         """The embedding under ``key``, made by ``encode`` if it is not held."""
-        if key in self._entries:
-            self.hits += 1
-            self._entries.move_to_end(key)
-            return self._entries[key]
-        self.misses += 1
-        embedding = encode()
-        self._entries[key] = embedding
-        self._nbytes += embedding.nbytes
+        return self.get_or_encode_all([key], lambda _: [encode()])[0]
+
+    def get_or_encode_all(
+        self, keys: Sequence[Hashable], encode: Callable[[list[int]], Sequence[ImageEmbedding]]
+    ) -> list[ImageEmbedding]:
+        """The embeddings under ``keys``, each of which is given once.
+
+        ``encode`` is called at most once, with the positions in ``keys`` of those that are not held.
+        """
+        found = {i: self._entries[key] for i, key in enumerate(keys) if key in self._entries}
+        for i in found:
+            self._entries.move_to_end(keys[i])
+        missing = [i for i in range(len(keys)) if i not in found]
+        self.hits += len(found)
+        self.misses += len(missing)
+        if missing:
+            for i, embedding in zip(missing, encode(missing), strict=True):
+                found[i] = self._entries[keys[i]] = embedding
+                self._nbytes += embedding.nbytes
         while self._nbytes > self.max_bytes and len(self._entries) > 1:
             _, dropped = self._entries.popitem(last=False)
             self._nbytes -= dropped.nbytes
-        return embedding
+        return [found[i] for i in range(len(keys))]
 
     def clear(self) -> None:
         """Drop everything."""

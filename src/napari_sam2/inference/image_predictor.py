@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ from napari_sam2._types import FrameSource, MaskPrediction, Prompt
 from napari_sam2.checkpoints import ensure_model
 from napari_sam2.inference.crops import WindowLattice
 from napari_sam2.inference.embedding_cache import EmbeddingCache
+from napari_sam2.inference.frame_encoder import encode_views, one_row_per_view
 from napari_sam2.inference.frames import image_to_rgb
 from napari_sam2.inference.looking import (
     Look,
@@ -29,7 +30,6 @@ from napari_sam2.inference.masks import clean_low_resolution
 from napari_sam2.inference.transforms import (
     View,
     choose_view,
-    image_to_model,
     masks_to_image,
     prompts_to_model,
     view_for_extent,
@@ -157,13 +157,14 @@ class SAM2ImagePredictor:
         return self._rgb
 
     def _embed(self, view: View) -> ImageEmbedding:
+        return self._embed_all([view])[view]
+
+    def _embed_all(self, views: Iterable[View]) -> dict[View, ImageEmbedding]:
         rgb, model = self._require_image(), self.model
-        key = (*self._key, view, model.image_size, id(model), "bilinear")
-
-        def encode() -> ImageEmbedding:
-            return model.encode_image(image_to_model(rgb, view, model.image_size, device=model.device))
-
-        return self.cache.get_or_encode(key, encode)
+        each = list(dict.fromkeys(views))
+        keys = [(*self._key, view, model.image_size, id(model), "bilinear") for view in each]
+        found = self.cache.get_or_encode_all(keys, lambda missing: encode_views(model, rgb, [each[i] for i in missing]))
+        return dict(zip(each, found, strict=True))
 
     # ------------------------------------------------------------------ prompts
     def predict(
@@ -446,14 +447,7 @@ class SAM2ImagePredictor:
         multimask: bool,
     ) -> tuple[Tensor, Tensor]:
         model = self.model
-        embeddings = [self._embed(view) for view in dict.fromkeys(views)]
-        if len(embeddings) > 1:
-            by_view = dict(zip(dict.fromkeys(views), embeddings, strict=True))
-            rows = [by_view[view] for view in views]
-            high_res = (torch.cat([e.high_res[0] for e in rows]), torch.cat([e.high_res[1] for e in rows]))
-            embedding = ImageEmbedding(torch.cat([e.embed for e in rows]), high_res)
-        else:
-            embedding = embeddings[0]
+        embedding = one_row_per_view(self._embed_all(views), views)
         prompt = prompts_to_model(
             [p if p is not None else _NO_POINTS for p in prompts],
             views,

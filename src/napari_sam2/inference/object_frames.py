@@ -21,7 +21,7 @@ from napari_sam2.inference.batch_tracking import (
 )
 from napari_sam2.inference.continuity import keep_connected, mean_of_both
 from napari_sam2.inference.following import extent_in_image, follow
-from napari_sam2.inference.frame_encoder import FrameEncoder
+from napari_sam2.inference.frame_encoder import FrameEncoder, one_row_per_view
 from napari_sam2.inference.looking import (
     Decode,
     Look,
@@ -182,13 +182,13 @@ class ObjectFrames:
     ) -> FrameSegmentation:
         """The prompt in each view, one row per view; earlier logits are of all of them."""
         model, count = self.model, len(views)
-        embeddings = {view: self.encoder.embed(frame, view) for view in views}
+        embeddings = self.encoder.embed_all(frame, views)
         low = None if feedback is None else feedback[0, 0].float().cpu().numpy()
         model_prompt = prompts_to_model(
             [prompt] * count, views, model.image_size, device=model.device, mask_inputs=[low] * count
         )
         features = torch.cat([self._prompt_features(tracked, frame, embeddings[view]) for view in views])
-        high_res = _rows(embeddings, views).high_res
+        high_res = one_row_per_view(embeddings, views).high_res
         return model.segment_frame(features, high_res, model_prompt, multimask=_is_ambiguous(prompt))
 
     def _prompt_features(self, tracked: TrackedObject, frame: int, embedding: ImageEmbedding) -> Tensor:
@@ -214,9 +214,10 @@ class ObjectFrames:
         self._encode_prompted(active)
         moving = [tracked for tracked in active if frame not in tracked.bank.prompted]
         memories = self._track(moving, frame, reverse=reverse)
-        for tracked, memory in zip(moving, memories, strict=True):
+        masks = _as_mask(torch.cat([memory.logits for memory in memories])) if memories else ()
+        for tracked, memory, mask in zip(moving, memories, masks, strict=True):
             tracked.bank.add(memory)
-            tracked.past.add(frame, memory.view, _as_mask(memory.logits[0, 0]))
+            tracked.past.add(frame, memory.view, mask[0])
         for tracked in active:
             tracked.mark_tracked(frame, reverse=reverse)
         return self._render(frame, active, return_logits=return_logits)
@@ -226,7 +227,7 @@ class ObjectFrames:
         if not moving:
             return []
         views = {t.object_id: self._next_view(t, frame, reverse=reverse) for t in moving}
-        embeddings = {view: self.encoder.embed(frame, view) for view in dict.fromkeys(views.values())}
+        embeddings = self.encoder.embed_all(frame, views.values())
         recalls = [(t, t.bank.recall(frame, reverse=reverse, num_frames=self.num_frames)) for t in moving]
         last = {t.object_id: self._last_mask(t, frame, views[t.object_id], reverse=reverse) for t in moving}
         has_last = {object_id for object_id, mask in last.items() if mask is not None}
@@ -234,7 +235,7 @@ class ObjectFrames:
         raw: dict[int, FrameMemory] = {}
         for batch in batches:
             batch_views = [views[tracked.object_id] for tracked, _ in batch]
-            embedding = _rows(embeddings, batch_views)
+            embedding = one_row_per_view(embeddings, batch_views)
             features = attend(self.model, embedding, [recall for _, recall in batch], num_frames=self.num_frames)
             masks = [mask for tracked, _ in batch if (mask := last[tracked.object_id]) is not None]
             prompt = ModelPrompt(mask=torch.cat(masks)) if masks else None
@@ -254,14 +255,16 @@ class ObjectFrames:
             ids = [tracked.object_id for tracked, _ in batch]
             features = encode_memories(
                 self.model,
-                _rows(embeddings, [views[i] for i in ids]),
+                one_row_per_view(embeddings, [views[i] for i in ids]),
                 torch.cat([seen[i] for i in ids]),
                 torch.cat([raw[i].object_score for i in ids]),
                 binarise=False,
                 dtype=self.settings.memory_dtype,
             )
+            filled = self._filled(torch.cat([raw[i].logits for i in ids]))
             for row, i in enumerate(ids):
-                done[i] = replace(raw[i], logits=self._filled(raw[i].logits), features=features[row : row + 1])
+                one = slice(row, row + 1)
+                done[i] = replace(raw[i], logits=filled[one], features=features[one])
         return [done[tracked.object_id] for tracked in moving]
 
     def _last_mask(self, tracked: TrackedObject, frame: int, view: View, *, reverse: bool) -> Tensor | None:
@@ -373,15 +376,6 @@ class ObjectFrames:
             own = torch.from_numpy(mask).to(self.model.device).float()
             return ((2 * own - 1) * MASK_PROMPT_LOGIT)[None]
         return masks_to_image(memory.logits, memory.view, self.hw)[0]
-
-
-def _rows(embeddings: dict[View, ImageEmbedding], views: Sequence[View]) -> ImageEmbedding:
-    """One embedding per object, or a single one where all look at the same view."""
-    if len(set(views)) == 1:
-        return embeddings[views[0]]
-    rows = [embeddings[view] for view in views]
-    high_res = (torch.cat([row.high_res[0] for row in rows]), torch.cat([row.high_res[1] for row in rows]))
-    return ImageEmbedding(torch.cat([row.embed for row in rows]), high_res)
 
 
 def _is_ambiguous(prompt: Prompt) -> bool:

@@ -45,6 +45,10 @@ class ImageEmbedding:
         """Select images of the batch (first axis)."""
         return ImageEmbedding(self.embed[index], (self.high_res[0][index], self.high_res[1][index]))
 
+    def copy(self) -> ImageEmbedding:
+        """The same numbers in memory of their own."""
+        return ImageEmbedding(self.embed.clone(), (self.high_res[0].clone(), self.high_res[1].clone()))
+
     def expand(self, num: int) -> ImageEmbedding:
         """View one image as a batch of ``num``, without copying."""
         return ImageEmbedding(

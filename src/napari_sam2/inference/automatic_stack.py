@@ -15,6 +15,7 @@ from napari_sam2.inference.frames import open_frames
 from napari_sam2.inference.key_spacing import measure_spacing
 from napari_sam2.inference.label_window import LabelWindow
 from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
+from napari_sam2.inference.piled import may_be_piled, measure_contrasts, part_labels
 from napari_sam2.inference.seed_planes import read_seeds
 from napari_sam2.inference.seed_tracking import ObjectTracker, TrackSettings, track_seeds
 from napari_sam2.inference.stages import StageProgress, StopWish, Watch
@@ -48,6 +49,7 @@ def segment_stack(
     min_containment: float = 0.8,
     min_score: float = 0.0,
     extend: bool = True,
+    part_piled: bool | None = None,
     out: LabelStack | None = None,
     memory_bytes: int = 2**30,
     on_progress: StageProgress | None = None,
@@ -88,6 +90,10 @@ def segment_stack(
     extend : bool, default True
         Follow objects beyond a key frame on which they were missed. Without it an object lasts to the neighbours of
         the key frames on which it was found.
+    part_piled : bool, optional
+        End an object where its contrast with its surroundings falls to half, and part those between which it has a
+        valley: nuclei on each other, from one of which the light leads into the next. Default: where objects are light
+        on dark, as in fluorescence, unless the frames are times.
     out : array, optional
         (T, H, W) of zeros with item assignment by frame, such as a zarr array, to write into. Default: a new array.
     memory_bytes : int, default 1 GiB
@@ -122,8 +128,9 @@ def segment_stack(
     target = np.zeros(frames.shape, np.int32) if out is None else out
     if keys is None:
         found_out = measure_spacing(
-            frames, finder, segmenter, settings, keep=keep, on_progress=on_progress, should_stop=should_stop
-        )
+            frames, finder, segmenter, settings,
+            keep=keep, part_piled=part_piled, on_progress=on_progress, should_stop=should_stop,
+        )  # fmt: skip
         keys = choose_key_frames(len(frames), found_out) or []
     joiner, scores, is_complete = TrackletJoiner(target, rules), FoundScores(), bool(keys)
     for index, key in enumerate(keys):
@@ -154,6 +161,8 @@ def segment_stack(
             break
     if is_complete and extend:
         is_complete = _extend(joiner, segmenter, keys, frames.shape, scores, settings, on_progress, should_stop)
+    if may_be_piled(frames, part_piled):
+        _part(joiner, frames, scores, is_asked=bool(part_piled))
     report = describe_tracks(
         target,
         range(len(frames)),
@@ -196,6 +205,18 @@ def _extend(
         if not is_complete:
             return False
     return True
+
+
+def _part(joiner: TrackletJoiner, frames: FrameSource, scores: FoundScores, *, is_asked: bool) -> None:
+    """Part objects that lie on each other, where they were taken for one."""
+    contrasts = measure_contrasts(joiner.labels, frames, range(len(frames)))
+    if not (contrasts.is_bright or is_asked):
+        return
+    found = {object_id: tuple(keys) for object_id, keys in joiner.seed_frames.items()}
+    for piece in part_labels(joiner.labels, contrasts, found, len(frames)):
+        joiner.seed_frames[piece.number] = [key for key in found.get(piece.part_of, ()) if key in piece.frames]
+        if piece.number != piece.part_of:
+            scores.join_as(scores, {piece.part_of: piece.number})
 
 
 def choose_key_frames(num_frames: int, every: int | None, key_frames: Sequence[int] | None = None) -> list[int] | None:

@@ -9,6 +9,7 @@ import numpy as np
 from napari_sam2.inference.automatic_labels import KeepRecords, MaskFinder, automatic_labels
 from napari_sam2.inference.label_window import LabelWindow
 from napari_sam2.inference.linking import label_areas
+from napari_sam2.inference.piled import may_be_piled, measure_contrasts, sections
 from napari_sam2.inference.seed_planes import read_seeds
 from napari_sam2.inference.seed_tracking import track_seeds
 from napari_sam2.inference.stages import Watch
@@ -41,6 +42,7 @@ def measure_spacing(
     settings: TrackSettings,
     *,
     keep: KeepRecords | None = None,
+    part_piled: bool | None = None,
     on_progress: StageProgress | None = None,
     should_stop: StopWish | None = None,
 ) -> int | None:
@@ -55,7 +57,7 @@ def measure_spacing(
         The stack.
     finder, segmenter, settings
         As `segment_stack` uses them; the segmenter has the stack, and forgets its objects.
-    keep, on_progress, should_stop : callable, optional
+    keep, part_piled, on_progress, should_stop : optional
         As for `segment_stack`.
 
     Returns
@@ -83,7 +85,14 @@ def measure_spacing(
             segmenter, read_seeds({frame: found}, None, frames.shape), window, tracked, FoundScores(), settings,
             on_progress=watch.tracking, should_stop=watch.should_stop,
         )  # fmt: skip
-        return spacing_for(spans_through(tracked, window, frame)) if is_complete else None
+        if not is_complete:
+            return None
+        if may_be_piled(frames, part_piled):
+            contrasts = measure_contrasts(tracked, frames, window)
+            if contrasts.is_bright or part_piled:
+                parts = [part for of_frames in contrasts.of_object.values() for _, part in sections(of_frames)]
+                return spacing_for([len(part) for part in parts if frame in part])
+        return spacing_for(spans_through(tracked, window, frame))
 
 
 def spans_through(labels: LabelStack, window: range, frame: int) -> list[int]:

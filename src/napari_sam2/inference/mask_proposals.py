@@ -392,7 +392,7 @@ REFERENCE_OPTIONS = MaskGeneratorOptions()
 MICRO_OPTIONS = MaskGeneratorOptions(
     points_per_side=None,
     point_spacing_px=12.0,
-    pred_iou_thresh=0.45,
+    pred_iou_thresh=0.6,
     stability_score_thresh=0.55,
     box_nms_thresh=0.9,
     max_overlap=0.3,
@@ -400,4 +400,8 @@ MICRO_OPTIONS = MaskGeneratorOptions(
     denser_for_small=True,
     second_look=True,
 )
-"""For models that look through a native-resolution window: points by distance, cells side by side, debris cleaned."""
+"""For models that look through a native-resolution window: points by distance, cells side by side, debris cleaned.
+
+A predicted IoU of 0.6 (0.45 up to version eight of the bundled model): AP at IoU 0.5 on 14 training images and 10
+procedural ones, as the mean of five kinds, is 0.644; with 0.55 it is 0.620, with 0.65 0.615.
+"""

@@ -1,0 +1,190 @@
+"""Bright objects on each other in a z-stack: a track ends where its contrast with its surroundings does.
+
+Light from above and below leads a track on from one nucleus into the next. But between them, and beyond the last one,
+the object is hardly brighter than what is around it, which a mask alone does not tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_sam2._types import FrameSource
+    from napari_sam2.inference.label_canvas import LabelStack
+
+__all__ = ["Contrasts", "Piece", "may_be_piled", "measure_contrasts", "part_labels", "sections"]
+
+# chosen on procedural stacks of piled nuclei: AP at IoU 0.5 of 0.627 and 0.417 becomes 0.788 and 0.639
+_VALLEY = 0.9  # of the lower of two peaks, smoothed: two objects
+_END = 0.5  # of its peak: the object ends
+_WEAK = 0.3  # of the median peak: too little for a piece that was found on no key frame
+_RING = (1, 4)  # pixels around an object that count as its surroundings: beyond its blurred edge, and near
+_BRIGHT_SHARE = 0.8  # of objects: brighter than their surroundings on half of their frames
+_CLEAR = 3.0  # median of the objects' highest contrast, in deviations of the surroundings; nuclei 3.6 to 17, EM up to 2
+
+
+class Contrasts(NamedTuple):
+    """How much brighter objects are than what is around them.
+
+    Attributes
+    ----------
+    of_object : dict of int to dict of int to float
+        Object -> frame -> grey levels; for the frames on which it has pixels and surroundings.
+    is_bright : bool
+        Whether objects stand out as light on dark does in fluorescence; only then is contrast the light of the object.
+    """
+
+    of_object: dict[int, dict[int, float]]
+    is_bright: bool
+
+
+class Piece(NamedTuple):
+    """One of the objects that a track runs through: its number, the track's, and its frames, ascending."""
+
+    number: int
+    part_of: int
+    frames: tuple[int, ...]
+
+
+def may_be_piled(frames: FrameSource, part_piled: bool | None) -> bool:
+    """Whether contrast is to be looked at: if asked for, and, unless it is refused, where frames are no times."""
+    return getattr(frames, "frame_axis", None) != "T" if part_piled is None else part_piled
+
+
+def measure_contrasts(labels: LabelStack, frames: FrameSource, window: Iterable[int]) -> Contrasts:
+    """Compare each object with its surroundings, frame by frame; one frame is held at a time."""
+    of_object: dict[int, dict[int, float]] = {}
+    clearness: dict[int, list[float]] = {}
+    for frame in window:
+        plane = np.asarray(labels[frame])
+        if not plane.any():
+            continue
+        grey = frames[frame].mean(-1)
+        for object_id, box in enumerate(ndimage.find_objects(plane), 1):
+            if box is None:
+                continue
+            wide = tuple(slice(max(side.start - _RING[1], 0), side.stop + _RING[1]) for side in box)
+            contrast = _contrast(plane[wide], object_id, grey[wide])
+            if contrast is not None:
+                of_object.setdefault(object_id, {})[frame] = contrast[0]
+                clearness.setdefault(object_id, []).append(contrast[0] / max(contrast[1], 1e-6))
+    if not clearness:
+        return Contrasts(of_object, is_bright=False)
+    share = np.mean([np.median(values) > 0 for values in clearness.values()])
+    is_clear = np.median([max(values) for values in clearness.values()]) >= _CLEAR
+    return Contrasts(of_object, bool(share >= _BRIGHT_SHARE and is_clear))
+
+
+def _contrast(labels: NDArray[np.integer], object_id: int, grey: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Mean of an object less that of its surroundings, and their standard deviation."""
+    mask = labels == object_id
+    near, reach = (ndimage.binary_dilation(mask, iterations=width) for width in _RING)
+    ring = reach & ~near
+    free = ring & (labels == 0)
+    if 2 * free.sum() >= ring.sum():  # otherwise its neighbours are all there is
+        ring = free
+    if not ring.any():
+        return None
+    return float(grey[mask].mean() - grey[ring].mean()), float(grey[ring].std())
+
+
+def sections(contrasts: Mapping[int, float]) -> list[tuple[float, list[int]]]:
+    """The objects that a track runs through.
+
+    Parameters
+    ----------
+    contrasts : mapping of int to float
+        Frame -> contrast.
+
+    Returns
+    -------
+    list of (float, list of int)
+        Of each, its highest contrast and its frames, ascending.
+    """
+    frames = sorted(contrasts)
+    values = np.array([contrasts[frame] for frame in frames])
+    smooth = np.convolve(np.pad(values, 1, mode="edge"), [0.25, 0.5, 0.25], "valid")
+    parts = []
+    for start, stop in _between_valleys(smooth, 0, len(smooth)):
+        peak = start + int(smooth[start:stop].argmax())
+        if smooth[peak] <= 0:
+            continue
+        first, last = peak, peak
+        while first > start and smooth[first - 1] >= _END * smooth[peak]:
+            first -= 1
+        while last < stop - 1 and smooth[last + 1] >= _END * smooth[peak]:
+            last += 1
+        parts.append((float(smooth[peak]), frames[first : last + 1]))
+    return parts
+
+
+def _between_valleys(values: NDArray[np.float64], start: int, stop: int) -> list[tuple[int, int]]:
+    """Stretches (start, stop) without a valley, cut at the deepest first."""
+    inner = range(start + 1, stop - 1)
+    lower = {i: min(values[start:i].max(), values[i + 1 : stop].max()) for i in inner}
+    valleys = [i for i in inner if lower[i] > 0 and values[i] <= _VALLEY * lower[i]]
+    if not valleys:
+        return [(start, stop)]
+    deepest = min(valleys, key=lambda i: values[i] / lower[i])
+    return _between_valleys(values, start, deepest) + _between_valleys(values, deepest, stop)
+
+
+def part_labels(
+    labels: LabelStack, contrasts: Contrasts, seed_frames: Mapping[int, Sequence[int]], num_frames: int
+) -> list[Piece]:
+    """Give each object that a track runs through a number of its own, and leave out what lies between.
+
+    Parameters
+    ----------
+    labels : LabelStack
+        (T, H, W), changed in place.
+    contrasts : Contrasts
+        Of all its frames.
+    seed_frames : mapping of int to sequence of int
+        Object -> key frames on which it was found. A faint piece that was found on none is left out.
+    num_frames : int
+        T.
+
+    Returns
+    -------
+    list of Piece
+        Of all objects that were parted or shortened. The first piece that was found on a key frame keeps the number.
+    """
+    parts = {i: sections(of_frames) for i, of_frames in contrasts.of_object.items()}
+    peaks = [peak for several in parts.values() for peak, _ in several]
+    faint = _WEAK * float(np.median(peaks)) if peaks else 0.0
+    next_id = max(contrasts.of_object, default=0) + 1
+    pieces: list[Piece] = []
+    for object_id, several in parts.items():
+        seeds = set(seed_frames.get(object_id, ()))
+        found = [frames for peak, frames in several if seeds & set(frames) or peak >= faint]
+        found.sort(key=lambda frames: not seeds & set(frames))  # stable: those found on a key frame come first
+        for frames in found:
+            is_first = frames is found[0]
+            pieces.append(Piece(object_id if is_first else next_id, object_id, tuple(frames)))
+            next_id += not is_first
+    _renumber(labels, contrasts, pieces, next_id, num_frames)
+    return pieces
+
+
+def _renumber(labels: LabelStack, contrasts: Contrasts, pieces: Sequence[Piece], num_ids: int, num_frames: int) -> None:
+    on_frame: list[list[Piece]] = [[] for _ in range(num_frames)]
+    for piece in pieces:
+        for frame in piece.frames:
+            on_frame[frame].append(piece)
+    parted = {piece.part_of for piece in pieces}  # an object of which nothing would be left stays as it is
+    for frame in range(num_frames):
+        plane = np.asarray(labels[frame])
+        if not plane.any():
+            continue
+        lookup = np.arange(num_ids, dtype=np.int32)
+        lookup[[i for i in parted if frame in contrasts.of_object[i]]] = 0
+        for piece in on_frame[frame]:
+            lookup[piece.part_of] = piece.number
+        labels[frame] = lookup[plane]

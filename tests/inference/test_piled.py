@@ -1,0 +1,118 @@
+"""Bright objects on each other are parted where their contrast has a valley; others are left as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from factories import make_model
+from napari_sam2.inference.frames import open_frames
+from napari_sam2.inference.piled import Contrasts, may_be_piled, measure_contrasts, part_labels, sections
+
+LIGHT = (200, 190, 120, 60, 110, 180, 200, 130, 40, 10, 5)  # two nuclei, and what is left of the second's light
+
+
+def make_pile(*, background: int = 10, noise: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    """(T, H, W) uint8 with two nuclei on each other, and the labels of one track that runs through both."""
+    y, x = np.mgrid[:48, :48]
+    disc = (y - 24) ** 2 + (x - 20) ** 2 < 64
+    light = np.array(LIGHT)[:, None, None] * disc + background
+    noisy = light + np.random.default_rng(0).normal(0, noise, light.shape)
+    return noisy.clip(0, 255).astype(np.uint8), np.repeat(disc[None], len(LIGHT), 0).astype(np.int32) * 3
+
+
+def measured(stack: np.ndarray, labels: np.ndarray) -> Contrasts:
+    return measure_contrasts(labels, open_frames(stack, contrast=(0, 255)), range(len(stack)))
+
+
+def test_contrast_is_what_an_object_is_brighter_than_its_surroundings() -> None:
+    stack, labels = make_pile()
+    contrasts = measured(stack, labels)
+    assert contrasts.is_bright
+    assert list(contrasts.of_object) == [3]
+    assert [contrasts.of_object[3][t] for t in range(len(stack))] == pytest.approx(LIGHT, abs=3)
+
+
+def test_neighbours_are_no_surroundings() -> None:
+    stack, labels = make_pile(noise=0)
+    labels[:, :, 31:] = 7
+    stack[:, :, 31:] = 255
+    assert measured(stack, labels).of_object[3][0] == pytest.approx(200, abs=3)
+
+
+def test_a_track_through_two_nuclei_is_two_objects() -> None:
+    stack, labels = make_pile()
+    track = labels.copy()
+    pieces = part_labels(labels, measured(stack, labels), {3: [1, 6]}, len(stack))
+    assert [(piece.number, piece.part_of) for piece in pieces] == [(3, 3), (4, 3)]
+    assert set(np.unique(labels[:3])) == {0, 3}
+    assert set(np.unique(labels[4:8])) == {0, 4}
+    assert not labels[8:].any()
+    assert ((labels > 0) <= (track > 0)).all()
+
+
+def test_the_piece_that_was_found_keeps_the_number() -> None:
+    stack, labels = make_pile()
+    part_labels(labels, measured(stack, labels), {3: [6]}, len(stack))
+    assert set(np.unique(labels[5:7])) == {0, 3}
+    assert set(np.unique(labels[:3])) == {0, 4}
+
+
+def test_a_faint_piece_that_was_found_nowhere_is_left_out_and_a_found_one_stays() -> None:
+    bright, faint = {0: 200.0, 1: 190.0, 2: 10.0}, {3: 5.0, 4: 20.0, 5: 25.0}
+    for seeds, expected in (([0], {3}), ([0, 5], {3, 4})):
+        labels = np.full((6, 4, 4), 3, np.int32)
+        part_labels(labels, Contrasts({3: bright | faint}, is_bright=True), {3: seeds}, 6)
+        assert set(np.unique(labels)) - {0} == expected
+
+
+@pytest.mark.parametrize("contrast", [[50] * 8, [50, 52, 49, 51, 50, 53, 50, 51], [60, 58, 55, 52, 48, 45, 42, 40]])
+def test_steady_or_fading_light_is_one_object(contrast: list[float]) -> None:
+    ((_, frames),) = sections(dict(enumerate(contrast)))
+    assert frames == list(range(8))
+
+
+def test_an_object_that_is_darker_than_its_surroundings_stays_as_it_is() -> None:
+    labels = np.full((4, 4, 4), 2, np.int32)
+    assert sections(dict.fromkeys(range(4), -20.0)) == []
+    assert part_labels(labels, Contrasts({2: dict.fromkeys(range(4), -20.0)}, is_bright=False), {2: [1]}, 4) == []
+    assert (labels == 2).all()
+
+
+def test_objects_in_texture_are_not_told_by_their_light() -> None:
+    stack, labels = make_pile(noise=3)
+    stack = np.random.default_rng(1).integers(60, 200, stack.shape).astype(np.uint8)
+    stack[labels > 0] += 20
+    assert not measured(stack, labels).is_bright
+
+
+def test_times_are_parted_only_if_asked_for() -> None:
+    stack, _ = make_pile()
+    movie, slices = open_frames(stack, axes="TYX"), open_frames(stack, axes="ZYX")
+    assert [may_be_piled(slices, asked) for asked in (None, True, False)] == [True, True, False]
+    assert [may_be_piled(movie, asked) for asked in (None, True, False)] == [False, True, False]
+
+
+def test_report_tells_of_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_sam2.inference import automatic_stack
+
+    stack, labels = make_pile()
+
+    def search(_finder, rgb, **_):
+        return labels[0]
+
+    def follow(_segmenter, _seeds, window, out, scores, *_, **__):
+        for frame in window:
+            out[frame] = labels[frame]
+        scores.join(3, 0.9 * len(window), len(window))
+        return True
+
+    monkeypatch.setattr(automatic_stack, "automatic_labels", search)
+    monkeypatch.setattr(automatic_stack, "track_seeds", follow)
+    found, report = automatic_stack.segment_stack(stack, model=make_model(), every=5, extend=False)
+    assert report.num_merged > 0
+    assert [(track.first_frame, track.seed_frames) for track in report.tracks] == [(0, (2,)), (4, (7,))]
+    assert all(track.mean_score == pytest.approx(0.9) for track in report.tracks)
+    assert set(np.unique(found)) == {0, 1, 2}
+    whole, _ = automatic_stack.segment_stack(stack, model=make_model(), every=5, extend=False, part_piled=False)
+    assert set(np.unique(whole)) == {0, 1}

@@ -402,7 +402,7 @@ MICRO_OPTIONS = MaskGeneratorOptions(
 )
 """For models that look through a native-resolution window: points by distance, cells side by side, debris cleaned.
 
-A predicted IoU of 0.6 and a stability of 0.65 (0.45 and 0.55 up to version eight of the bundled model): AP at IoU 0.5 on 14
-training images and 10 procedural ones, as the mean of five kinds, is 0.653; with IoUs of 0.55 and 0.65 it is 0.623 and
-0.615, with stabilities of 0.55 and 0.75 0.644 and 0.652.
+A predicted IoU of 0.6 and a stability of 0.65 (0.45 and 0.55 up to version eight of the bundled model): AP at IoU 0.5
+on 14 training images and 10 procedural ones, as the mean of five kinds, is 0.653; with IoUs of 0.55 and 0.65
+it is 0.623 and 0.615, with stabilities of 0.55 and 0.75 0.644 and 0.652.
 """

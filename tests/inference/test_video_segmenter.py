@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -383,3 +384,14 @@ def test_tracked_logits_are_refined_by_a_click_unless_the_object_was_absent(monk
     monkeypatch.setattr(ObjectFrames, "_decode", spy)
     segmenter.add_clicks(3, [(21, 20)])
     assert [feedback is not None for feedback in given] == [is_there]
+
+
+def test_memory_that_torch_keeps_for_reuse_counts_as_free(monkeypatch):
+    monkeypatch.setattr("napari_sam2.inference.object_frames.bytes_per_object", lambda _: 10)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (100, 1000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 500)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 200)
+    on_gpu = SimpleNamespace(
+        settings=SimpleNamespace(batch_bytes=None), model=SimpleNamespace(device=torch.device("cuda"))
+    )
+    assert ObjectFrames.objects_per_batch(on_gpu) == 20

@@ -344,7 +344,9 @@ class ObjectFrames:
         if budget is None:
             budget = _CPU_BATCH_BYTES
             if self.model.device.type == "cuda":
-                budget = torch.cuda.mem_get_info(self.model.device)[0] // 2
+                device = self.model.device
+                kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for reuse
+                budget = (torch.cuda.mem_get_info(device)[0] + kept) // 2
         return max(1, budget // bytes_per_object(self.model))
 
     # ------------------------------------------------------------------ results

@@ -92,6 +92,21 @@ def test_auto_writes_labels_of_a_stack(stack: Path, weights: Path, tmp_path: Pat
     assert f"wrote {out}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("options", "asked"), [([], None), (["--piled"], True), (["--not-piled"], False)])
+def test_objects_on_each_other_are_parted_as_asked(
+    options: list[str], asked: bool | None, stack: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen = []
+
+    def may_be_piled(_frames: object, part_piled: bool | None) -> bool:
+        seen.append(part_piled)
+        return False
+
+    monkeypatch.setattr("napari_sam2.inference.automatic_stack.may_be_piled", may_be_piled)
+    assert run("auto", stack, "-o", tmp_path / "out.tif", "--every", 2, *options, *anything(weights)) == 0
+    assert seen == [asked]
+
+
 def test_auto_searches_one_picture_in_tiles(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     picture = save_stack(tmp_path / "one.ome.tif", make_disks()[0][0], "YX")
     out = tmp_path / "out.tif"

@@ -83,6 +83,14 @@ def auto(
     max_area: MaxAreaOption = None,
     exclude_border: BorderOption = False,
     min_score: MinScoreOption = 0.0,
+    piled: Annotated[
+        bool | None,
+        typer.Option(
+            "--piled/--not-piled",
+            help="Part objects that lie on each other where their contrast has a valley [default: in z-stacks whose "
+            "objects are light on dark].",
+        ),
+    ] = None,
     tile: Annotated[
         int, typer.Option("--tile", metavar="PIXELS", help="A picture larger than this is searched in tiles.")
     ] = 768,
@@ -152,7 +160,7 @@ def auto(
             output_mode="coco_rle",
         )
         shapes = _Shapes(smallest or 0.0, math.inf if largest is None else largest, exclude_border)
-        search = _Search(every, key_frame, min_score)
+        search = _Search(every, key_frame, min_score, piled)
         with StopRequest() as stop, StageBar(show=not quiet) as bar:
             if len(frames) == 1:
                 is_complete = _picture(frames, writer, finder, shapes, (tile, overlap), stop, bar)
@@ -199,6 +207,7 @@ class _Search(NamedTuple):
     every: int | None
     key_frames: list[int] | None
     min_score: float
+    part_piled: bool | None
 
 
 def _num_times(frames: Frames) -> int:
@@ -278,6 +287,7 @@ def _volumes(
         segmenter=SAM2VideoSegmenter(finder.predictor.model),
         keep=shapes.keep(),
         min_score=search.min_score,
+        part_piled=search.part_piled,
         on_progress=bar,
         should_stop=stop.is_set,
     )
@@ -323,6 +333,7 @@ def _stack(
         segmenter=SAM2VideoSegmenter(finder.predictor.model),
         keep=shapes.keep(),
         min_score=search.min_score,
+        part_piled=search.part_piled,
         out=writer,
         on_progress=bar,
         should_stop=stop.is_set,

@@ -123,6 +123,7 @@ def segment_timelapse_volumes(
     segmenter: ObjectTracker | None = None,
     keep: KeepRecords | None = None,
     min_score: float = 0.0,
+    part_piled: bool | None = None,
     min_link_iou: float = 0.2,
     max_gap: int = 1,
     channels: int | Sequence[int] | None = None,
@@ -143,7 +144,7 @@ def segment_timelapse_volumes(
         One letter per dimension, with T and Z. Default: what the file says; TZYX or TZCYX for an array.
     model : SAM2, str, Path or None
         A network, or a name or path for `load_model`; None is the bundled model.
-    every, key_frames, finder, segmenter, keep, min_score : optional
+    every, key_frames, finder, segmenter, keep, min_score, part_piled : optional
         As in `segment_stack`, for the planes of one time point; the first one tells how far apart key frames may be.
     min_link_iou : float, default 0.2
         Least IoU, in three dimensions, of an object with itself at the next time point.
@@ -193,6 +194,7 @@ def segment_timelapse_volumes(
         segmenter=segmenter,
         keep=keep,
         min_score=min_score,
+        part_piled=part_piled,
         min_link_iou=min_link_iou,
         max_gap=max_gap,
         on_progress=on_progress,
@@ -212,6 +214,7 @@ def segment_time_points(
     key_frames: Sequence[int] | None = None,
     keep: KeepRecords | None = None,
     min_score: float = 0.0,
+    part_piled: bool | None = None,
     min_link_iou: float = 0.2,
     max_gap: int = 1,
     on_progress: StageProgress | None = None,
@@ -225,8 +228,9 @@ def segment_time_points(
         segmenter.set_video(first)
         settings = TrackSettings(min_score)
         every = measure_spacing(
-            first, finder, segmenter, settings, keep=keep, on_progress=on_progress, should_stop=should_stop
-        )
+            first, finder, segmenter, settings,
+            keep=keep, part_piled=part_piled, on_progress=on_progress, should_stop=should_stop,
+        )  # fmt: skip
         if every is None:
             return linker.report(shape[0], is_complete=False)
     for time in range(shape[0]):
@@ -239,6 +243,7 @@ def segment_time_points(
             segmenter=segmenter,
             keep=keep,
             min_score=min_score,
+            part_piled=part_piled,
             out=_TimePoint(labels, time, shape[1]),
             on_progress=None if on_progress is None else _prefixed(on_progress, prefix),
             should_stop=should_stop,

@@ -93,7 +93,8 @@ def segment_stack(
     part_piled : bool, optional
         End an object where its contrast with its surroundings falls to half, and part those between which it has a
         valley: nuclei on each other, from one of which the light leads into the next. Default: where objects are light
-        on dark, as in fluorescence, unless the frames are times.
+        on dark, as in fluorescence, unless the frames are times; of an array that has to be said,
+        ``open_frames(movie, axes="TYX")``.
     out : array, optional
         (T, H, W) of zeros with item assignment by frame, such as a zarr array, to write into. Default: a new array.
     memory_bytes : int, default 1 GiB

@@ -97,12 +97,9 @@ def test_objects_on_each_other_are_parted_as_asked(
     options: list[str], asked: bool | None, stack: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     seen = []
-
-    def may_be_piled(_frames: object, part_piled: bool | None) -> bool:
-        seen.append(part_piled)
-        return False
-
-    monkeypatch.setattr("napari_sam2.inference.automatic_stack.may_be_piled", may_be_piled)
+    monkeypatch.setattr(
+        "napari_sam2.inference.automatic_stack.contrasts_to_part", lambda *given: seen.append(given[-1])
+    )
     assert run("auto", stack, "-o", tmp_path / "out.tif", "--every", 2, *options, *anything(weights)) == 0
     assert seen == [asked]
 

@@ -7,7 +7,7 @@ import pytest
 
 from factories import make_model
 from napari_sam2.inference.frames import open_frames
-from napari_sam2.inference.piled import Contrasts, may_be_piled, measure_contrasts, part_labels, sections
+from napari_sam2.inference.piled import Contrasts, contrasts_to_part, measure_contrasts, part_labels, sections
 
 LIGHT = (200, 190, 120, 60, 110, 180, 200, 130, 40, 10, 5)  # two nuclei, and what is left of the second's light
 
@@ -87,10 +87,11 @@ def test_objects_in_texture_are_not_told_by_their_light() -> None:
 
 
 def test_times_are_parted_only_if_asked_for() -> None:
-    stack, _ = make_pile()
-    movie, slices = open_frames(stack, axes="TYX"), open_frames(stack, axes="ZYX")
-    assert [may_be_piled(slices, asked) for asked in (None, True, False)] == [True, True, False]
-    assert [may_be_piled(movie, asked) for asked in (None, True, False)] == [False, True, False]
+    stack, labels = make_pile()
+    for axes, expected in (("ZYX", [True, True, False]), ("TYX", [False, True, False])):
+        frames = open_frames(stack, axes=axes, contrast=(0, 255))
+        parted = [contrasts_to_part(labels, frames, range(len(stack)), asked) for asked in (None, True, False)]
+        assert [contrasts is not None for contrasts in parted] == expected
 
 
 def test_report_tells_of_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from napari_sam2.inference.frames import open_frames
 from napari_sam2.inference.key_spacing import measure_spacing
 from napari_sam2.inference.label_window import LabelWindow
 from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
-from napari_sam2.inference.piled import may_be_piled, measure_contrasts, part_labels
+from napari_sam2.inference.piled import Contrasts, contrasts_to_part, part_labels
 from napari_sam2.inference.seed_planes import read_seeds
 from napari_sam2.inference.seed_tracking import ObjectTracker, TrackSettings, track_seeds
 from napari_sam2.inference.stages import StageProgress, StopWish, Watch
@@ -162,8 +162,9 @@ def segment_stack(
             break
     if is_complete and extend:
         is_complete = _extend(joiner, segmenter, keys, frames.shape, scores, settings, on_progress, should_stop)
-    if may_be_piled(frames, part_piled):
-        _part(joiner, frames, scores, is_asked=bool(part_piled))
+    contrasts = contrasts_to_part(target, frames, range(len(frames)), part_piled)
+    if contrasts is not None:
+        _part(joiner, contrasts, scores, len(frames))
     report = describe_tracks(
         target,
         range(len(frames)),
@@ -208,13 +209,10 @@ def _extend(
     return True
 
 
-def _part(joiner: TrackletJoiner, frames: FrameSource, scores: FoundScores, *, is_asked: bool) -> None:
+def _part(joiner: TrackletJoiner, contrasts: Contrasts, scores: FoundScores, num_frames: int) -> None:
     """Part objects that lie on each other, where they were taken for one."""
-    contrasts = measure_contrasts(joiner.labels, frames, range(len(frames)))
-    if not (contrasts.is_bright or is_asked):
-        return
     found = {object_id: tuple(keys) for object_id, keys in joiner.seed_frames.items()}
-    for piece in part_labels(joiner.labels, contrasts, found, len(frames)):
+    for piece in part_labels(joiner.labels, contrasts, found, num_frames):
         joiner.seed_frames[piece.number] = [key for key in found.get(piece.part_of, ()) if key in piece.frames]
         if piece.number != piece.part_of:
             scores.join_as(scores, {piece.part_of: piece.number})

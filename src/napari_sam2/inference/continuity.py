@@ -48,11 +48,9 @@ def keep_connected(
     logits, scores, pointers = found.logits.clone(), found.object_score.clone(), found.pointer.clone()
     # fetched from the device at once: each fetch waits for all that is being computed there
     masks = (logits[:, 0] > 0).cpu().numpy()
-    held = [row for row, before in enumerate(seen_before) if before is not None]
-    shown = (
-        (torch.cat([before for before in seen_before if before is not None])[:, 0] > 0).cpu().numpy() if held else ()
-    )
-    seen = dict(zip(held, shown, strict=True))
+    before = {row: logits for row, logits in enumerate(seen_before) if logits is not None}
+    shown = (torch.cat([*before.values()])[:, 0] > 0).cpu().numpy() if before else ()
+    seen = dict(zip(before, shown, strict=True))
     for row, mask in enumerate(masks):
         if not mask.any():
             continue

@@ -9,7 +9,7 @@ import numpy as np
 from napari_sam2.inference.automatic_labels import KeepRecords, MaskFinder, automatic_labels
 from napari_sam2.inference.label_window import LabelWindow
 from napari_sam2.inference.linking import label_areas
-from napari_sam2.inference.piled import may_be_piled, measure_contrasts, sections
+from napari_sam2.inference.piled import contrasts_to_part, sections
 from napari_sam2.inference.seed_planes import read_seeds
 from napari_sam2.inference.seed_tracking import track_seeds
 from napari_sam2.inference.stages import Watch
@@ -87,11 +87,10 @@ def measure_spacing(
         )  # fmt: skip
         if not is_complete:
             return None
-        if may_be_piled(frames, part_piled):
-            contrasts = measure_contrasts(tracked, frames, window)
-            if contrasts.is_bright or part_piled:
-                parts = [part for of_frames in contrasts.of_object.values() for _, part in sections(of_frames)]
-                return spacing_for([len(part) for part in parts if frame in part])
+        contrasts = contrasts_to_part(tracked, frames, window, part_piled)
+        if contrasts is not None:
+            parts = [part for of_frames in contrasts.of_object.values() for _, part in sections(of_frames)]
+            return spacing_for([len(part) for part in parts if frame in part])
         return spacing_for(spans_through(tracked, window, frame))
 
 

@@ -97,9 +97,7 @@ def test_objects_on_each_other_are_parted_as_asked(
     options: list[str], asked: bool | None, stack: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     seen = []
-    monkeypatch.setattr(
-        "napari_sam2.inference.automatic_stack.contrasts_to_part", lambda *given: seen.append(given[-1])
-    )
+    monkeypatch.setattr("napari_sam2.inference.automatic_stack.contrasts_to_part", lambda *given: seen.append(given[3]))
     assert run("auto", stack, "-o", tmp_path / "out.tif", "--every", 2, *options, *anything(weights)) == 0
     assert seen == [asked]
 

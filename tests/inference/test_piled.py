@@ -8,7 +8,9 @@ import pytest
 from factories import make_model
 from napari_sam2.inference.frames import open_frames
 from napari_sam2.inference.piled import Contrasts, contrasts_to_part, measure_contrasts, part_labels, sections
+from napari_sam2.inference.stages import Watch
 
+UNWATCHED = Watch("test", None, None)
 LIGHT = (200, 190, 120, 60, 110, 180, 200, 130, 40, 10, 5)  # two nuclei, and what is left of the second's light
 
 
@@ -90,8 +92,19 @@ def test_times_are_parted_only_if_asked_for() -> None:
     stack, labels = make_pile()
     for axes, expected in (("ZYX", [True, True, False]), ("TYX", [False, True, False])):
         frames = open_frames(stack, axes=axes, contrast=(0, 255))
-        parted = [contrasts_to_part(labels, frames, range(len(stack)), asked) for asked in (None, True, False)]
+        parted = [
+            contrasts_to_part(labels, frames, range(len(stack)), asked, UNWATCHED) for asked in (None, True, False)
+        ]
         assert [contrasts is not None for contrasts in parted] == expected
+
+
+def test_a_wish_to_stop_leaves_objects_as_they_are() -> None:
+    stack, labels = make_pile()
+    seen: list[tuple[str, int, int]] = []
+    watch = Watch("test", lambda *step: seen.append(step), lambda: len(seen) > 2)
+    assert contrasts_to_part(labels, open_frames(stack, contrast=(0, 255)), range(len(stack)), True, watch) is None
+    assert [done for _, done, _ in seen] == [0, 1, 2]
+    assert {total for _, _, total in seen} == {len(stack)}
 
 
 def test_report_tells_of_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

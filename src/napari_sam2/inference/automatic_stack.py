@@ -162,9 +162,12 @@ def segment_stack(
             break
     if is_complete and extend:
         is_complete = _extend(joiner, segmenter, keys, frames.shape, scores, settings, on_progress, should_stop)
-    contrasts = contrasts_to_part(target, frames, range(len(frames)), part_piled)
-    if contrasts is not None:
-        _part(joiner, contrasts, scores, len(frames))
+    if is_complete:
+        watched = Watch("objects on each other", on_progress, should_stop)
+        contrasts = contrasts_to_part(target, frames, range(len(frames)), part_piled, watched)
+        if contrasts is not None:
+            _part(joiner, contrasts, scores, len(frames))
+        is_complete = should_stop is None or not should_stop()
     report = describe_tracks(
         target,
         range(len(frames)),

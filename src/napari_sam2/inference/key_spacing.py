@@ -87,7 +87,7 @@ def measure_spacing(
         )  # fmt: skip
         if not is_complete:
             return None
-        contrasts = contrasts_to_part(tracked, frames, window, part_piled)
+        contrasts = contrasts_to_part(tracked, frames, window, part_piled, watch)
         if contrasts is not None:
             parts = [part for of_frames in contrasts.of_object.values() for _, part in sections(of_frames)]
             return spacing_for([len(part) for part in parts if frame in part])

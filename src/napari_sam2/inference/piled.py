@@ -6,7 +6,7 @@ the object is hardly brighter than what is around it, which a mask alone does no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from napari_sam2._types import FrameSource
     from napari_sam2.inference.label_canvas import LabelStack
+    from napari_sam2.inference.stages import Watch
 
 __all__ = ["Contrasts", "Piece", "contrasts_to_part", "measure_contrasts", "part_labels", "sections"]
 
@@ -53,7 +54,7 @@ class Piece(NamedTuple):
 
 
 def contrasts_to_part(
-    labels: LabelStack, frames: FrameSource, window: Iterable[int], part_piled: bool | None
+    labels: LabelStack, frames: FrameSource, window: range, part_piled: bool | None, watch: Watch
 ) -> Contrasts | None:
     """The contrasts by which objects are to be parted, as ``segment_stack`` was told with ``part_piled``.
 
@@ -61,12 +62,22 @@ def contrasts_to_part(
     -------
     Contrasts or None
         None if objects are to be left as they are: that was asked for, or nothing was and the frames are times or the
-        objects not light on dark.
+        objects not light on dark; or a wish to stop came.
     """
     if part_piled is False or (part_piled is None and getattr(frames, "frame_axis", None) == "T"):
         return None
-    contrasts = measure_contrasts(labels, frames, window)
+    contrasts = measure_contrasts(labels, frames, _until_stopped(window, watch))
+    if watch.should_stop is not None and watch.should_stop():
+        return None
     return contrasts if contrasts.is_bright or part_piled else None
+
+
+def _until_stopped(window: range, watch: Watch) -> Iterator[int]:
+    for done, frame in enumerate(window):
+        if watch.should_stop is not None and watch.should_stop():
+            return
+        watch.tracking("comparing with surroundings", done, len(window))
+        yield frame
 
 
 def measure_contrasts(labels: LabelStack, frames: FrameSource, window: Iterable[int]) -> Contrasts:

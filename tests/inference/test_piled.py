@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from factories import make_model
 from napari_sam2.inference.frames import open_frames
-from napari_sam2.inference.piled import Contrasts, contrasts_to_part, measure_contrasts, part_labels, sections
+from napari_sam2.inference.piled import (
+    Contrasts,
+    contrasts_to_part,
+    measure_contrasts,
+    part_labels,
+    sections,
+    trim_labels,
+)
 from napari_sam2.inference.stages import Watch
 
 UNWATCHED = Watch("test", None, None)
@@ -64,7 +72,7 @@ def test_a_faint_piece_that_was_found_nowhere_is_left_out_and_a_found_one_stays(
     bright, faint = {0: 200.0, 1: 190.0, 2: 10.0}, {3: 5.0, 4: 20.0, 5: 25.0}
     for seeds, expected in (([0], {3}), ([0, 5], {3, 4})):
         labels = np.full((6, 4, 4), 3, np.int32)
-        part_labels(labels, Contrasts({3: bright | faint}, is_bright=True), {3: seeds}, 6)
+        part_labels(labels, Contrasts({3: bright | faint}, {}, is_bright=True), {3: seeds}, 6)
         assert set(np.unique(labels)) - {0} == expected
 
 
@@ -77,7 +85,7 @@ def test_steady_or_fading_light_is_one_object(contrast: list[float]) -> None:
 def test_an_object_that_is_darker_than_its_surroundings_stays_as_it_is() -> None:
     labels = np.full((4, 4, 4), 2, np.int32)
     assert sections(dict.fromkeys(range(4), -20.0)) == []
-    assert part_labels(labels, Contrasts({2: dict.fromkeys(range(4), -20.0)}, is_bright=False), {2: [1]}, 4) == []
+    assert part_labels(labels, Contrasts({2: dict.fromkeys(range(4), -20.0)}, {}, is_bright=False), {2: [1]}, 4) == []
     assert (labels == 2).all()
 
 
@@ -86,6 +94,40 @@ def test_objects_in_texture_are_not_told_by_their_light() -> None:
     stack = np.random.default_rng(1).integers(60, 200, stack.shape).astype(np.uint8)
     stack[labels > 0] += 20
     assert not measured(stack, labels).is_bright
+
+
+def test_what_lies_in_the_light_of_its_middle_is_no_part_of_an_object() -> None:
+    y, x = np.mgrid[:48, :48]
+    distance = np.hypot(y - 24, x - 20)
+    radii = (4, 8, 10, 8, 4)
+    truth = np.stack([distance < r for r in radii])
+    light = 10 + 160 * truth + 40 * (np.stack([distance < 10] * 5) & ~truth)  # of the widest section, above and below
+    stack = light.astype(np.uint8)
+    stack[2, 24, 20] = 0  # a dark spot stays in
+    labels = np.stack([distance < 10] * 5).astype(np.int32) * 3
+    trim_labels(labels, measured(stack, labels), open_frames(stack, contrast=(0, 255)), range(5))
+    for t in range(5):  # noise is smoothed first, which leaves a rim
+        assert not ((labels[t] > 0) & ~ndimage.binary_dilation(truth[t], np.ones((3, 3)))).any()
+        assert labels[t][truth[t]].all()
+    assert set(np.unique(labels)) == {0, 3}
+
+
+def test_specks_beside_an_object_are_left_out() -> None:
+    stack, labels = make_pile(noise=0)
+    labels[1, 20:28, 30:40] = 3
+    stack[1, 22:25, 35:38] = 220
+    trim_labels(labels, measured(stack, labels), open_frames(stack, contrast=(0, 255)), range(len(stack)))
+    assert not labels[1, :, 31:].any()
+    assert labels[1, 24, 20] == 3
+
+
+def test_dark_objects_are_not_trimmed() -> None:
+    stack, labels = make_pile(background=220)
+    dark, before = 255 - stack, labels.copy()
+    trim_labels(labels, measured(stack, labels), open_frames(dark, contrast=(0, 255)), [])
+    np.testing.assert_array_equal(labels, before)
+    trim_labels(labels, measured(dark, labels), open_frames(dark, contrast=(0, 255)), range(len(stack)))
+    np.testing.assert_array_equal(labels, before)
 
 
 def test_times_are_parted_only_if_asked_for() -> None:

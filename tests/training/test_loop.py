@@ -15,11 +15,12 @@ from factories import make_config
 from napari_sam2._errors import TrainingError
 from napari_sam2.network.config import CONFIGS
 from napari_sam2.network.features import DecodedMasks
-from napari_sam2.training.batches import BatchPlan, BatchStream
+from napari_sam2.network.sam2 import SAM2
+from napari_sam2.training.batches import BatchPlan, BatchStream, make_batch
 from napari_sam2.training.dataset import ClipSampler, SyntheticSource
 from napari_sam2.training.loop import Phase, TrainConfig, Trainer, load_train_config
 from napari_sam2.training.losses import LossWeights, mask_losses, prompt_loss
-from napari_sam2.training.steps import _moved_masks
+from napari_sam2.training.steps import StepLog, _moved_masks, still_step
 
 SMALL = BatchPlan(crop=64, stills=2, objects_per_still=2, clips=1, objects_per_clip=2, num_frames=3, clip_share=0.5)
 
@@ -157,6 +158,33 @@ def test_clips_may_begin_with_prompts_of_their_own_mix():
     (batch,) = BatchStream(ClipSampler([SyntheticSource()], size=64), plan, seed=0, start=0, stop=1)
     assert all(prompt.mask is not None for prompt in batch.prompts)
     assert batch.labels.shape == batch.images[:, :, 0].shape
+
+
+def test_empty_clicks_lie_on_background_and_teach_presence_only(small_network):
+    plan = replace(SMALL, clip_share=0.0, empty_share=1.0, empty_sources=("synthetic",))
+    sampler = ClipSampler([SyntheticSource()], size=64)
+    found = 0
+    for seed in range(4):
+        batch = make_batch(sampler, plan, np.random.default_rng(seed))
+        for row in np.flatnonzero(~batch.truths.flatten(1).any(1).numpy()):
+            found += 1
+            labels = batch.labels[batch.image_index[row], 0].numpy()
+            ((x, y),) = batch.prompts[row].points.astype(int)
+            assert batch.prompts[row].labels.tolist() == [1]
+            assert not labels[max(y - 4, 0) : y + 5, max(x - 4, 0) : x + 5].any()
+            assert batch.truths[batch.image_index == batch.image_index[row]].any(), "beside objects, not instead"
+    assert found >= 4
+    for unlabelled in (replace(plan, empty_sources=("other",)), replace(plan, empty_share=0.0)):
+        batch = make_batch(sampler, unlabelled, np.random.default_rng(0))
+        assert batch.truths.flatten(1).any(1).all()
+
+    torch.manual_seed(0)
+    model, log = SAM2(CONFIGS[small_network]), StepLog()
+    batch = make_batch(sampler, plan, np.random.default_rng(1))
+    weights = LossWeights()
+    loss = still_step(model, batch, weights=weights, rng=np.random.default_rng(0), num_corrections=1, log=log)
+    assert torch.isfinite(loss)
+    assert 0 <= log.means()["empty noticed"] <= 1
 
 
 def test_run_leaves_weights_with_their_history_and_a_log(tmp_path, small_network):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
@@ -19,6 +20,7 @@ __all__ = ["Batch", "BatchPlan", "BatchStream", "make_batch"]
 _MIN_VISIBLE = 12  # pixels of an object that a prompt can still mean
 _MASK_SHARE = 1 / 3  # of the prompts of stills that are no clicks
 _ENDING_SHARE = 0.5  # of clips in which objects that end are followed first
+_CLEAR = 4  # pixels between an empty click and all objects
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,10 @@ class BatchPlan:
     clip_prompts : tuple of float, optional
         Shares of clicks, boxes and masks among the first prompts of clips; as for stills if not given. A clip that
         begins with a good mask teaches tracking, one that begins with a bad click mostly noise.
+    empty_share : float
+        Share of stills in which one click more lies on background: it only teaches the presence score.
+    empty_sources : tuple of str
+        Names of the sources in which all that is not labelled is background.
     """
 
     crop: int = 160
@@ -53,6 +59,8 @@ class BatchPlan:
     clip_share: float = 0.2
     click_share: float = 0.5
     clip_prompts: tuple[float, float, float] | None = None
+    empty_share: float = 0.0
+    empty_sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class Batch:
     images : Tensor
         (B, T, 3, S, S) uint8; T is 1 for stills.
     truths : Tensor
-        (N, T, S, S) bool, one row per object.
+        (N, T, S, S) bool, one row per object; empty for a click on background.
     image_index : Tensor
         (N,) row of ``images`` that an object lies in.
     prompts : tuple of SimulatedPrompt
@@ -112,6 +120,12 @@ def make_batch(sampler: ClipSampler, plan: BatchPlan, rng: np.random.Generator) 
             truths.append(truth)
             prompts.append(first_prompt(truth[0], rng, mix))
             index.append(len(images))
+        if not is_clip and clip.source in plan.empty_sources and rng.random() < plan.empty_share:
+            empty = _empty_click(clip.labels[0], rng)
+            if empty is not None:
+                truths.append(np.zeros(clip.labels.shape, bool))
+                prompts.append(empty)
+                index.append(len(images))
         images.append(clip.frames)
         labels.append(clip.labels)
     return Batch(
@@ -128,6 +142,16 @@ def _one_kind(mix: PromptMix, rng: np.random.Generator) -> PromptMix:
     shares = np.array([mix.click, mix.box, mix.mask])
     kind = rng.choice(3, p=shares / shares.sum())
     return PromptMix(click=float(kind == 0), box=float(kind == 1), mask=float(kind == 2))
+
+
+def _empty_click(labels: NDArray[np.int32], rng: np.random.Generator) -> SimulatedPrompt | None:
+    """A click well away from all objects, if there is room for one."""
+    taken = ndimage.maximum_filter(labels != 0, 2 * _CLEAR + 1)
+    free = np.flatnonzero(~taken)
+    if not len(free):
+        return None
+    y, x = divmod(int(rng.choice(free)), labels.shape[1])
+    return SimulatedPrompt(np.array([[x, y]], np.float32), np.ones(1, np.int32))
 
 
 def _ending(labels: NDArray[np.int32]) -> frozenset[int]:

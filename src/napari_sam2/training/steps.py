@@ -165,13 +165,15 @@ def still_step(
             prompt = _moved_masks(truths[rows], rng)
         else:
             prompt = _model_prompt([batch.prompts[i] for i in members], truths[rows])
-        present = torch.ones(len(members), dtype=torch.bool, device=device)
+        present = truths[rows].flatten(1).any(1)
         for round_ in range(num_corrections + 1):
             ambiguous = name in ("click", "moved")
             decoded = model.decode_all(features[where], high_res, prompt, origin=origin)
             loss = prompt_loss(decoded, truths[rows], present, ambiguous=ambiguous, weights=weights)
             total = total + loss.total * (len(members) / len(batch.prompts))
             log.add(name, loss)
+            if not round_ and not bool(present.all()):
+                log.note("empty noticed", float((decoded.object_score[~present] <= 0).float().mean()))
             if round_ < num_corrections:
                 prompt = _corrected(prompt, decoded, truths[rows], ambiguous=ambiguous, rng=rng)
                 name = f"{first}+{round_ + 1}"

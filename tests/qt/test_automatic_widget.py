@@ -82,6 +82,28 @@ def test_whole_stack_is_segmented_and_can_be_stopped(widget, qtbot) -> None:
     assert widget.viewer.layers["cells everything [1]"].data[1].any()
 
 
+@pytest.mark.parametrize(
+    ("label", "choice", "expected"),
+    [("z", 0, None), ("time", 0, False), ("T", 0, False), ("time", 1, True), ("z", 2, False)],
+)
+def test_piled_objects_are_parted_as_chosen_and_by_itself_not_in_times(
+    widget, qtbot, monkeypatch, label, choice, expected
+) -> None:
+    asked = []
+    monkeypatch.setattr(
+        "napari_sam2.inference.automatic_stack.contrasts_to_part", lambda *given: asked.append(given[3])
+    )
+    widget.viewer.layers["cells"].axis_labels = (label, "y", "x")
+    assert not widget._form.isRowVisible(widget.piled)
+    widget.scope.setCurrentIndex(1)
+    assert widget._form.isRowVisible(widget.piled)
+    widget.piled.setCurrentIndex(choice)
+    widget.every.setValue(3)
+    widget.segment()
+    _wait(widget, qtbot)
+    assert asked == [expected]
+
+
 def test_labels_on_several_frames_are_seeds_if_wanted(widget, qtbot) -> None:
     seeds = np.zeros((3, 48, 64), np.int32)
     seeds[0, 14:27, 10:24] = 7

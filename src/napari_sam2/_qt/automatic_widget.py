@@ -9,7 +9,7 @@ from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QProgressBar, QSizePolicy, QSpinBox, QWidget
 
 from napari_sam2._errors import NapariSAM2Error
-from napari_sam2._qt.automatic_work import Filters, Found, Searcher, Tracked
+from napari_sam2._qt.automatic_work import Filters, Found, Searcher, StackSearch, Tracked
 from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.layer_combo import LayerCombo
 from napari_sam2._qt.layout import button, column, combo, line, named, row, show_error, show_item
@@ -86,6 +86,14 @@ class AutomaticWidget(QWidget):
         self.every.setRange(0, 999)
         self.every.setSpecialValueText("3 to 10 frames, by itself")
         self.every.setSuffix(" frames")
+        self.piled = combo(
+            "sam2_auto_piled",
+            "Nuclei that lie on each other in a z-stack are parted where their contrast with their surroundings has a "
+            "valley, and end where it fades. By itself: where objects are light on dark and the axis is not labelled as "
+            "time.",
+        )
+        for text, choice in (("parted by themselves", None), ("always parted", True), ("left together", False)):
+            self.piled.addItem(text, choice)
         self.min_iou = self._share("sam2_auto_iou", "Masks with a lower predicted IoU are left out.")
         self.min_stability = self._share(
             "sam2_auto_stability", "Masks whose outline depends more on the threshold are left out."
@@ -155,6 +163,7 @@ class AutomaticWidget(QWidget):
             ("Model", self.model),
             ("Segment", self.scope),
             ("Search every", self.every),
+            ("Piled objects", self.piled),
             ("IoU at least", self.min_iou),
             ("Stability", self.min_stability),
             ("Area from", self.min_area),
@@ -204,7 +213,8 @@ class AutomaticWidget(QWidget):
         for name, is_there in (("stack", is_stack), ("volumes", has_stacks)):
             show_item(self.scope, self.scope.findData(name), is_there)
         self.scope.setEnabled(is_stack)
-        self._form.setRowVisible(self.every, self.scope.currentData() != "frame")
+        for control in (self.every, self.piled):
+            self._form.setRowVisible(control, self.scope.currentData() != "frame")
         self.all_frames.setEnabled(is_stack)
         self.start_button.setEnabled(not runs and layer is not None)
         self.cancel_button.setEnabled(runs and not self._task.is_stopping)
@@ -234,6 +244,12 @@ class AutomaticWidget(QWidget):
             exclude_border=self.exclude_border.isChecked(),
         )
 
+    def _stack_search(self, shown: ShownImage) -> StackSearch:
+        part_piled = self.piled.currentData()
+        if part_piled is None and shown.frames_are_times:
+            part_piled = False
+        return StackSearch(self.every.value() or None, part_piled)
+
     def _begin(self) -> tuple[ShownImage, int] | None:
         """The image as displayed and the plane shown."""
         layer = self.image.layer
@@ -256,20 +272,20 @@ class AutomaticWidget(QWidget):
         if begun is None:
             return
         shown, plane = begun
-        filters, name, every = self._filters(shown), self.model.chosen, self.every.value() or None
+        filters, name, search = self._filters(shown), self.model.chosen, self._stack_search(shown)
         self.found = None
         searcher = self._searcher
         scope = self.scope.currentData() if shown.geometry.ndim > 2 else "frame"
         if scope == "volumes":
 
             def work(context: TaskContext) -> Any:
-                return searcher.search_volumes(name, shown.planes, every, filters, context)
+                return searcher.search_volumes(name, shown.planes, search, filters, context)
 
         elif scope == "stack":
             clip = shown.geometry.clip_range(plane)
 
             def work(context: TaskContext) -> Any:
-                return searcher.search_stack(name, shown.planes, clip, every, filters, context)
+                return searcher.search_stack(name, shown.planes, clip, search, filters, context)
 
         else:
 

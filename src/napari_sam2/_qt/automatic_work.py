@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_sam2.session.geometry import StackGeometry
     from napari_sam2.session.planes import ArrayPlanes
 
-__all__ = ["Filters", "Found", "Searcher", "Tracked"]
+__all__ = ["Filters", "Found", "Searcher", "StackSearch", "Tracked"]
 
 _TILED_ABOVE = 2048  # pixels along a side
 _MIN_VISIBLE = 0.2
@@ -62,6 +62,22 @@ class Filters:
             pixel_size=self.pixel_size,
             exclude_border=self.exclude_border,
         )
+
+
+@dataclass(frozen=True)
+class StackSearch:
+    """How a stack is searched.
+
+    Attributes
+    ----------
+    every : int or None
+        Distance of key frames; None finds it out.
+    part_piled : bool or None
+        Whether objects on each other are parted; None decides by the image.
+    """
+
+    every: int | None = None
+    part_piled: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +220,7 @@ class Searcher:
         return None if context.should_stop() else Found(plane, labels)
 
     def search_stack(
-        self, name: str, planes: ArrayPlanes, clip: range, every: int | None, filters: Filters, context: TaskContext
+        self, name: str, planes: ArrayPlanes, clip: range, search: StackSearch, filters: Filters, context: TaskContext
     ) -> Tracked:
         """Everything in the planes of a clip; what is finished when it is stopped."""
         from napari_sam2.inference.automatic_stack import segment_stack
@@ -213,7 +229,8 @@ class Searcher:
         finder, frames = self._finder(name, filters), ClipFrames(planes, clip)
         labels, report = segment_stack(
             frames,
-            every=every,
+            every=search.every,
+            part_piled=search.part_piled,
             finder=finder,
             segmenter=SAM2VideoSegmenter(self._load(name)),
             keep=filters.by_shape(),
@@ -224,7 +241,7 @@ class Searcher:
         return Tracked(clip, labels, _describe(report, not_found=len(report.not_found)), "everything")
 
     def search_volumes(
-        self, name: str, planes: ArrayPlanes, every: int | None, filters: Filters, context: TaskContext
+        self, name: str, planes: ArrayPlanes, search: StackSearch, filters: Filters, context: TaskContext
     ) -> Tracked:
         """Everything in every clip, linked from one clip to the next; what is finished when it is stopped."""
         from napari_sam2.inference.timelapse import segment_time_points
@@ -237,7 +254,8 @@ class Searcher:
             lambda time: ClipFrames(planes, clips[time]),
             _Volumes(labels, geometry),
             (len(clips), geometry.num_frames, *geometry.hw),
-            every=every,
+            every=search.every,
+            part_piled=search.part_piled,
             finder=self._finder(name, filters),
             segmenter=SAM2VideoSegmenter(self._load(name)),
             keep=filters.by_shape(),

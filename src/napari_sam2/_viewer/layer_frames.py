@@ -31,6 +31,7 @@ __all__ = [
     "training_frames",
 ]
 
+_TIME_LABELS = ("t", "time")
 _NO_UNITS = ("pixel", "dimensionless", "")
 
 
@@ -65,6 +66,12 @@ class ShownImage:
     def geometry(self) -> StackGeometry:
         """Axes of the image."""
         return self.planes.geometry
+
+    @property
+    def frames_are_times(self) -> bool:
+        """Whether the axis that objects are followed along is labelled as time: t or time."""
+        axis, labels = self.geometry.frame_axis, self.placement.axis_labels
+        return axis is not None and str(labels[axis]).strip().lower() in _TIME_LABELS
 
     def plane_at(self, layer: Image, point: Sequence[float]) -> int:
         """The plane of the image that a viewer shows at the point of its sliders, in world coordinates."""

@@ -87,8 +87,8 @@ def auto(
         bool | None,
         typer.Option(
             "--piled/--not-piled",
-            help="Part objects that lie on each other where their contrast has a valley [default: in z-stacks whose "
-            "objects are light on dark].",
+            help="Part objects that lie on each other where their contrast has a valley, and trim them to their own "
+            "light [default: in z-stacks whose objects are light on dark].",
         ),
     ] = None,
     tile: Annotated[

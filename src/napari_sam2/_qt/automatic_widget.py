@@ -89,7 +89,7 @@ class AutomaticWidget(QWidget):
         self.piled = combo(
             "sam2_auto_piled",
             "Nuclei that lie on each other in a z-stack are parted where their contrast with their surroundings has a "
-            "valley, and end where it fades. By itself: where objects are light on dark and the axis is not labelled as "
+            "valley, and end where it fades. By itself: where objects are light on dark and the axis is not named as "
             "time.",
         )
         for text, choice in (("parted by themselves", None), ("always parted", True), ("left together", False)):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from factories import make_model, make_movie
-from napari_sam2._errors import PromptError
+from napari_sam2._errors import DeviceError, PromptError
 from napari_sam2._types import Prompt
 from napari_sam2.inference.object_frames import ObjectFrames
 from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
@@ -131,6 +131,32 @@ def test_objects_together_equal_objects_alone(model, native_model, native, batch
 def test_batch_is_split_to_fit_the_budget(model):
     assert make_segmenter(model, batch_bytes=1)._object_frames().objects_per_batch() == 1
     assert make_segmenter(model)._object_frames().objects_per_batch() > 8
+
+
+def test_too_little_memory_means_fewer_objects_at_once_and_the_same_masks(model, monkeypatch):
+    def tracked(limit=4):
+        segmenter, sizes = make_segmenter(model), []
+        for object_id in range(1, 5):
+            segmenter.add_clicks(0, [(10 * object_id, 20)], object_id=object_id)
+        attend = type(model).attend_to_memory
+
+        def scarce(network, embedding, batch):
+            sizes.append(batch.features[0].shape[0])
+            if sizes[-1] > limit:
+                raise torch.OutOfMemoryError("out of memory")
+            return attend(network, embedding, batch)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(type(model), "attend_to_memory", scarce)
+            return list(segmenter.propagate_masklets(stop=3, return_logits=True)), sizes
+
+    (whole, _), (parted, sizes) = tracked(), tracked(limit=2)
+    assert sizes == [4, 2, 2, 2, 2], "tried once with all of them, and never again"
+    for a, b in zip(whole, parted, strict=True):
+        assert a.object_ids == b.object_ids == (1, 2, 3, 4)
+        np.testing.assert_allclose(a.logits, b.logits, atol=1e-4)
+    with pytest.raises(DeviceError, match="too little memory for one object"):
+        tracked(limit=0)
 
 
 def test_tracking_in_chunks_equals_tracking_in_one_go(model):

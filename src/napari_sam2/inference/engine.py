@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_sam2._errors import DeviceError, PromptError
+from napari_sam2._errors import PromptError
 from napari_sam2._types import FrameResult, Prompt
 from napari_sam2.checkpoints import ensure_model
 from napari_sam2.inference.answers import Answer, AnsweredPrompt, PredictRequest, PredictResult, TrackRequest, TrackStep
-from napari_sam2.inference.batch_tracking import bytes_per_object
 from napari_sam2.inference.embedding_cache import EmbeddingCache
 from napari_sam2.inference.frame_encoder import FrameEncoder
 from napari_sam2.inference.image_predictor import SAM2ImagePredictor
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
     from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["Engine"]
-
-logger = logging.getLogger(__name__)
 
 _AHEAD = 24  # windows at most: 0.7 s on one core, and nearly all of an image of 256 x 256
 
@@ -240,30 +236,13 @@ class Engine:
                 if absent.get((i, step.reverse)) and _restarts(known[i], step):
                     del absent[i, step.reverse]
             sought = [i for i in step.object_ids if not _is_lost(absent.get((i, step.reverse), 0), request.lost_after)]
-            result = self._advance([known[i] for i in sought], step)
+            with torch.inference_mode():
+                result = self._frames.advance(
+                    [known[i] for i in sought], step.frame, reverse=step.reverse, return_logits=True
+                )
             for i, score in zip(result.object_ids, result.object_scores, strict=True):
                 absent[i, step.reverse] = absent.get((i, step.reverse), 0) + 1 if score <= 0 else 0
             yield _only(result, set(step.reported_ids))
-
-    def _advance(self, sought: list[TrackedObject], step: TrackStep) -> FrameResult:
-        """One frame; where the device's memory runs out, with half as many objects at once, down to one."""
-        while True:
-            try:
-                with torch.inference_mode():
-                    return self._frames.advance(sought, step.frame, reverse=step.reverse, return_logits=True)
-            except (DeviceError, torch.OutOfMemoryError) as error:
-                at_once = min(self._frames.objects_per_batch(), len(sought))
-                if at_once <= 1:
-                    raise DeviceError(
-                        f"{self.model.device} has too little memory for one object on a frame of "
-                        f"{self._frames.hw[1]} x {self._frames.hw[0]} pixels; choose a smaller model or image_size, "
-                        "or another device"
-                    ) from error
-                fewer = at_once // 2
-                logger.warning("%s; going on with %d objects at once", error, fewer)
-                self._frames.settings = replace(self._frames.settings, batch_bytes=fewer * bytes_per_object(self.model))
-                if self.model.device.type == "cuda":
-                    torch.cuda.empty_cache()
 
     # ------------------------------------------------------------------ memories
     def _remember(self, object_id: int, prompts: Mapping[int, AnsweredPrompt]) -> TrackedObject:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_sam2._errors import DeviceError
 from napari_sam2._types import FrameResult, Prompt
 from napari_sam2.inference.batch_tracking import (
     attend,
@@ -48,6 +50,8 @@ from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageE
 from napari_sam2.network.sam2 import ABSENT_LOGIT, LAST_MASK_LIMIT
 
 __all__ = ["ObjectFrames", "TrackingSettings"]
+
+logger = logging.getLogger(__name__)
 
 _LOGIT_LIMIT = 32.0  # of logits fed back to the decoder
 _ABSENT_CLAMP = -10.0  # logit of a pixel that another object won
@@ -210,7 +214,37 @@ class ObjectFrames:
     def advance(
         self, active: Sequence[TrackedObject], frame: int, *, reverse: bool, return_logits: bool
     ) -> FrameResult:
-        """Segment one frame for all active objects, and remember it; nothing is kept unless all succeed."""
+        """Segment one frame for all active objects, and remember it; nothing is kept unless all succeed.
+
+        Where the device's memory runs out, half as many objects go through the network at once, down to one.
+
+        Raises
+        ------
+        DeviceError
+            If the memory does not suffice for one object.
+        """
+        while True:
+            try:
+                return self._advance(active, frame, reverse=reverse, return_logits=return_logits)
+            except (DeviceError, torch.OutOfMemoryError) as error:
+                self._take_fewer_at_once(len(active), error)
+            if self.model.device.type == "cuda":
+                torch.cuda.empty_cache()  # out here, where the error does not hold what was computed any more
+
+    def _take_fewer_at_once(self, count: int, error: Exception) -> None:
+        at_once = min(self.objects_per_batch(), count)
+        if at_once <= 1:
+            raise DeviceError(
+                f"{self.model.device} has too little memory for one object on a frame of {self.hw[1]} x {self.hw[0]} "
+                "pixels; choose a smaller model or image_size, or another device"
+            ) from error
+        fewer = at_once // 2
+        logger.warning("%s; going on with %d objects at once", error, fewer)
+        self.settings = replace(self.settings, batch_bytes=fewer * bytes_per_object(self.model))
+
+    def _advance(
+        self, active: Sequence[TrackedObject], frame: int, *, reverse: bool, return_logits: bool
+    ) -> FrameResult:
         self._encode_prompted(active)
         moving = [tracked for tracked in active if frame not in tracked.bank.prompted]
         memories = self._track(moving, frame, reverse=reverse)

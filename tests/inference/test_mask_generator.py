@@ -336,6 +336,7 @@ class ClosePredictor(WindowPredictor):
     """Sees the disk under a click again, ``shift`` pixels further right."""
 
     shift = 0.0
+    presence = 1.0
     looks = 0
 
     def look_closely(self, points_xy: np.ndarray, boxes_xyxy: np.ndarray) -> list[Look]:
@@ -347,7 +348,7 @@ class ClosePredictor(WindowPredictor):
             logits, iou, _ = DiskPredictor.predict_points(self, np.array([[x, y]]))
             self.images.pop()
             moved = torch.roll(logits, int(self.shift), -1)
-            found.append(Look(View(0, 0, w, h, is_native=True), moved, iou))
+            found.append(Look(View(0, 0, w, h, is_native=True), moved, iou, self.presence))
         return found
 
 
@@ -365,6 +366,17 @@ def test_what_is_seen_twice_scores_higher(monkeypatch: pytest.MonkeyPatch) -> No
     assert scores[2] < 0.5
     # every mask is looked at again where it was found
     assert all(0 <= x < HW[1] and 0 <= y < HW[0] for x, y in proposals.points_xy)
+
+
+def test_what_is_hardly_an_object_scores_lower(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "DISKS", {(24, 24): 8, (70, 90): 22})
+    scores = []
+    for presence in (1.0, 0.25):
+        predictor = ClosePredictor()
+        predictor.presence = presence
+        proposals = make_generator(predictor, points_per_side=None, point_spacing_px=8).propose(make_map())
+        scores.append(proposals.predicted_iou)
+    np.testing.assert_allclose(scores[1], scores[0] / 4, rtol=1e-5)
 
 
 def test_filtered_second_looks_equal_generated_masks(monkeypatch: pytest.MonkeyPatch) -> None:

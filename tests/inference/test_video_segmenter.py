@@ -412,6 +412,23 @@ def test_tracked_logits_are_refined_by_a_click_unless_the_object_was_absent(monk
     assert [feedback is not None for feedback in given] == [is_there]
 
 
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("prompt", [{"clicks": [(23, 20)]}, {"box": (15, 12, 30, 28)}])
+def test_what_is_pointed_at_is_there_whatever_the_model_thinks(native, prompt):
+    model = make_model(**({"native_window": 32} if native else {}))
+    with torch.no_grad():
+        model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(-50.0)
+    segmenter = make_segmenter(model)
+    assert segmenter.add_clicks(2, prompt.get("clicks"), box=prompt.get("box")).any()
+    for result in segmenter.propagate_masklets(2, 4):
+        is_prompted = result.frame == 2
+        assert result.masks.any() == is_prompted, "tracked frames may still lose it"
+        assert (result.object_scores[0] > 0) == is_prompted
+    assert not segmenter.add_clicks(3, [(23, 20)], labels=[0]).any(), "what is no object is not made one"
+    reference = make_segmenter(model, reference_behaviour=True)
+    assert not reference.add_clicks(2, prompt.get("clicks"), box=prompt.get("box")).any()
+
+
 def test_memory_that_torch_keeps_for_reuse_counts_as_free(monkeypatch):
     monkeypatch.setattr("napari_sam2.inference.object_frames.bytes_per_object", lambda _: 10)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (100, 1000))

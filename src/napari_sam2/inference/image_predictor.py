@@ -273,7 +273,7 @@ class SAM2ImagePredictor:
         order: list[int] = []
         with torch.inference_mode():
             for view, rows in self._points_by_view(points_xy, window).items():
-                low, scores = self._decode(
+                low, scores, _ = self._decode(
                     [prompts[i] for i in rows],
                     [view] * len(rows),
                     [inputs[i] for i in rows],
@@ -409,8 +409,9 @@ class SAM2ImagePredictor:
         *,
         multimask: bool,
     ) -> list[Look]:
-        low, scores = self._decode(prompts, views, mask_inputs, multimask=multimask)
-        return [Look(view, low[i : i + 1], scores[i : i + 1]) for i, view in enumerate(views)]
+        low, scores, presence = self._decode(prompts, views, mask_inputs, multimask=multimask)
+        chances = presence.cpu().tolist()
+        return [Look(view, low[i : i + 1], scores[i : i + 1], chances[i]) for i, view in enumerate(views)]
 
     def _decode(
         self,
@@ -419,24 +420,24 @@ class SAM2ImagePredictor:
         mask_inputs: Sequence[NDArray[np.float32] | None],
         *,
         multimask: bool,
-    ) -> tuple[Tensor, Tensor]:
-        """(P, M, h, w) logits and (P, M) scores, float32; prompts of equal form share decoder calls."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(P, M, h, w) logits, (P, M) scores and (P,) presence, float32; prompts of equal form share decoder calls."""
         groups: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
         for i, (prompt, given) in enumerate(zip(prompts, mask_inputs, strict=True)):
             num_points = 0 if prompt is None else len(prompt.points)
             has_mask = given is not None or (prompt is not None and prompt.mask is not None)
             groups[(num_points, prompt is not None and prompt.box is not None, has_mask)].append(i)
-        low: dict[int, Tensor] = {}
-        scores: dict[int, Tensor] = {}
+        found: dict[int, tuple[Tensor, ...]] = {}
         for members in groups.values():
             for start in range(0, len(members), _BATCH):
                 part = members[start : start + _BATCH]
                 decoded = self._decode_alike([prompts[i] for i in part], [views[i] for i in part],
                                              [mask_inputs[i] for i in part], multimask=multimask)  # fmt: skip
-                for row, i in enumerate(part):
-                    low[i], scores[i] = decoded[0][row], decoded[1][row]
-        count = range(len(prompts))
-        return torch.stack([low[i] for i in count]), torch.stack([scores[i] for i in count])
+                found |= {i: tuple(each[row] for each in decoded) for row, i in enumerate(part)}
+        low, scores, presence = (
+            torch.stack(each) for each in zip(*(found[i] for i in range(len(prompts))), strict=True)
+        )
+        return low, scores, presence
 
     def _decode_alike(
         self,
@@ -445,7 +446,7 @@ class SAM2ImagePredictor:
         mask_inputs: Sequence[NDArray[np.float32] | None],
         *,
         multimask: bool,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         model = self.model
         embedding = one_row_per_view(self._embed_all(views), views)
         prompt = prompts_to_model(
@@ -462,7 +463,7 @@ class SAM2ImagePredictor:
             multimask=multimask,
             stability_threshold=self.stability_threshold,
         )
-        return decoded.logits.float(), decoded.iou.float()
+        return decoded.logits.float(), decoded.iou.float(), decoded.object_score.float()[:, 0].sigmoid()
 
 
 class _NoPoints:

@@ -48,11 +48,15 @@ _ELSEWHERE = -2.0  # logit of a pixel of a piece that holds no click
 
 
 class Look(NamedTuple):
-    """Candidates of one prompt in one view: ``logits`` (1, M, h, w) and ``scores`` (1, M), float32."""
+    """Candidates of one prompt in one view: ``logits`` (1, M, h, w) and ``scores`` (1, M), float32.
+
+    ``presence``, 0 to 1, is how likely there is an object at all.
+    """
 
     view: View
     logits: Tensor
     scores: Tensor
+    presence: float = 1.0
 
 
 Decode = Callable[[Sequence[View], Tensor | None], Sequence[Look]]

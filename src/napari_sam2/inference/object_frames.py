@@ -193,7 +193,10 @@ class ObjectFrames:
         )
         features = torch.cat([self._prompt_features(tracked, frame, embeddings[view]) for view in views])
         high_res = one_row_per_view(embeddings, views).high_res
-        return model.segment_frame(features, high_res, model_prompt, multimask=_is_ambiguous(prompt))
+        is_there = not self.settings.reference_behaviour and _names_an_object(prompt)
+        return model.segment_frame(
+            features, high_res, model_prompt, multimask=_is_ambiguous(prompt), assume_present=is_there
+        )
 
     def _prompt_features(self, tracked: TrackedObject, frame: int, embedding: ImageEmbedding) -> Tensor:
         """A tracked frame remembers what led to it; a frame prompted first knows only itself."""
@@ -417,6 +420,11 @@ class ObjectFrames:
 def _is_ambiguous(prompt: Prompt) -> bool:
     """Whether a prompt may mean several things: a click, not several of them or a box."""
     return len(prompt.points) <= 1 and prompt.box is None
+
+
+def _names_an_object(prompt: Prompt) -> bool:
+    """Whether a prompt says that an object is there, not only what is none."""
+    return prompt.box is not None or prompt.mask is not None or bool(np.any(prompt.labels == 1))
 
 
 def _row(found: FrameSegmentation, row: int) -> FrameSegmentation:

@@ -55,6 +55,7 @@ class _Outcome(NamedTuple):
     iou: float
     stability: float
     agreement: float
+    presence: float
 
 
 def lowest_thresholds(options: MaskGeneratorOptions) -> tuple[float, float]:
@@ -95,7 +96,8 @@ def look_again(
     -------
     Proposals
         One candidate for each that is not empty. Predicted IoU and stability are the means of both looks, the first
-        times the root of the IoU of their masks: what is seen twice is more likely to be there.
+        times the root of the IoU of their masks: what is seen twice is more likely to be there. The predicted IoU is
+        also multiplied by how likely there is an object at all, as the model says at the second look.
     """
     lowest = lowest_thresholds(options)
     loose = replace(
@@ -151,7 +153,9 @@ def _best_candidate(
     best = int((iou * stability * agreement).argmax())
     if not shared[best]:
         return None
-    return _Outcome((x0, y0), masks[best], float(iou[best]), float(stability[best]), float(agreement[best]))
+    return _Outcome(
+        (x0, y0), masks[best], float(iou[best]), float(stability[best]), float(agreement[best]), look.presence
+    )
 
 
 def _as_proposals(first: Proposals, found: Sequence[tuple[int, _Outcome, NDArray[np.float32]]]) -> Proposals:
@@ -159,6 +163,7 @@ def _as_proposals(first: Proposals, found: Sequence[tuple[int, _Outcome, NDArray
     looks = [outcome for _, outcome, _ in found]
     iou = (first.predicted_iou[indices] + np.array([look.iou for look in looks], np.float32)) / 2
     agreement = np.array([look.agreement for look in looks], np.float32)
+    presence = np.array([look.presence for look in looks], np.float32)
     stability = (first.stability[indices] + np.array([look.stability for look in looks], np.float32)) / 2
     boxes, runs = np.zeros((len(looks), 4), np.int64), []
     for row, (box, run) in enumerate(_in_image(looks, first.hw)):
@@ -169,7 +174,7 @@ def _as_proposals(first: Proposals, found: Sequence[tuple[int, _Outcome, NDArray
         crops=first.crops,
         runs=tuple(runs),
         boxes_xyxy=boxes,
-        predicted_iou=(iou * np.sqrt(agreement)).astype(np.float32),
+        predicted_iou=(iou * np.sqrt(agreement) * presence).astype(np.float32),
         stability=stability.astype(np.float32),
         points_xy=np.array([point for _, _, point in found], np.float32).reshape(-1, 2),
         crop_index=first.crop_index[indices],

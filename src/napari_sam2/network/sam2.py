@@ -19,6 +19,7 @@ from napari_sam2.network.tables import TableCache
 
 __all__ = ["ABSENT_LOGIT", "LAST_MASK_LIMIT", "SAM2", "STABILITY_THRESHOLD"]
 
+_LEAST_PRESENCE = 0.01  # logit of an object that a person says is there
 ABSENT_LOGIT = -1024.0  # every mask logit of an object that is not on the frame
 LAST_MASK_LIMIT = 10.0  # of the logits of the frame before, where a model follows them
 _MEMORY_SCALE, _MEMORY_BIAS = 20.0, -10.0  # of the mask as the memory encoder sees it
@@ -130,13 +131,20 @@ class SAM2(nn.Module):
         return self.sam_mask_decoder.forward_all(features, high_res, position, tokens, dense, prompt.mask)
 
     def segment_frame(
-        self, features: Tensor, high_res: tuple[Tensor, Tensor], prompt: ModelPrompt | None, *, multimask: bool
+        self,
+        features: Tensor,
+        high_res: tuple[Tensor, Tensor],
+        prompt: ModelPrompt | None,
+        *,
+        multimask: bool,
+        assume_present: bool = False,
     ) -> FrameSegmentation:
         """One mask and one object pointer per object of a video frame.
 
         ``prompt=None`` is a tracked frame: the memory alone says where the object is. Of several candidates the
         one with the best predicted IoU is taken, and its token becomes the pointer. An absent object gets
-        logits of ``ABSENT_LOGIT`` and the pointer that stands for absence.
+        logits of ``ABSENT_LOGIT`` and the pointer that stands for absence. With ``assume_present`` no object is absent,
+        whatever its score: a person has just pointed at it.
         """
         num_objects = features.shape[0]
         if prompt is None or prompt.points is None or prompt.labels is None:
@@ -148,7 +156,8 @@ class SAM2(nn.Module):
             )
         candidates = self.decode_all(features, high_res, prompt)
         decoded = self.sam_mask_decoder.select(candidates, multimask=multimask, stability_threshold=STABILITY_THRESHOLD)
-        is_present = decoded.object_score > 0
+        score = decoded.object_score.clamp(min=_LEAST_PRESENCE) if assume_present else decoded.object_score
+        is_present = score > 0
         logits = torch.where(is_present[..., None, None], decoded.logits.float(), ABSENT_LOGIT)
         best = decoded.iou.argmax(dim=-1)
         row = torch.arange(num_objects, device=best.device)
@@ -156,7 +165,7 @@ class SAM2(nn.Module):
         return FrameSegmentation(
             logits[row, best][:, None],
             decoded.iou[row, best],
-            decoded.object_score,
+            score,
             self._pointer(token, is_present),
             candidates,
         )

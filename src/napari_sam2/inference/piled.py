@@ -36,11 +36,13 @@ _VALLEY = 0.9  # of the lower of two peaks, smoothed: two objects
 _END = 0.5  # of its peak: the object ends
 _WEAK = 0.3  # of the median peak: too little for a piece that was found on no key frame
 _RING = (1, 4)  # pixels around an object that count as its surroundings: beyond its blurred edge, and near
-_BRIGHT_SHARE = 0.8  # of objects: brighter than their surroundings on half of their frames
+_BRIGHT_SHARE = 0.6  # of objects: brighter than their surroundings on half of their frames
+# of a pixel of the object to be brighter than one around it, where that is most likely; the median of all objects. In
+# stacks segmented by us: piled nuclei 0.89 to 0.99, electron microscopy 0.58 to 0.80, membranes and DIC up to 0.61
+_CLEAR = 0.85
 _OUTLINE = 0.4  # of its peak: the pixel is the object's; on those stacks 0.35 to 0.45 leave the AP at 0.5 as it is
 _GRAIN = 0.7  # pixels over which noise is smoothed first
 _SPECK = 0.1  # of an object's largest piece on a frame: what is left beside it
-_CLEAR = 3.0  # median of the objects' highest contrast, in deviations of the surroundings; nuclei 3.6 to 17, EM up to 2
 
 
 class Contrasts(NamedTuple):
@@ -118,12 +120,19 @@ def measure_contrasts(labels: LabelStack, frames: FrameSource, window: Iterable[
             contrast = float(inside.mean() - around.mean())
             of_object.setdefault(object_id, {})[frame] = contrast
             of_surroundings.setdefault(object_id, {})[frame] = float(around.mean())
-            clearness.setdefault(object_id, []).append(contrast / max(float(around.std()), 1e-6))
+            clearness.setdefault(object_id, []).append(_chance_brighter(inside, around))
     if not clearness:
         return Contrasts(of_object, of_surroundings, is_bright=False)
     share = np.mean([np.median(values) > 0 for values in clearness.values()])
     is_clear = np.median([max(values) for values in clearness.values()]) >= _CLEAR
     return Contrasts(of_object, of_surroundings, bool(share >= _BRIGHT_SHARE and is_clear))
+
+
+def _chance_brighter(inside: NDArray[np.float64], around: NDArray[np.float64]) -> float:
+    """Of a pixel inside to be brighter than one around it, 0 to 1; half where they are equal."""
+    ordered = np.sort(around)
+    below, up_to = (np.searchsorted(ordered, inside, side).mean() for side in ("left", "right"))
+    return float(below + up_to) / (2 * len(ordered))
 
 
 def _surroundings(labels: NDArray[np.integer], object_id: int) -> NDArray[np.bool_]:

@@ -204,7 +204,8 @@ class FrameResult:
     iou_scores : numpy.ndarray
         (O,) float32 predicted IoU, 0 to 1.
     object_scores : numpy.ndarray
-        (O,) float32 logit that the object is visible; an absent object (<= 0) has an empty mask.
+        (O,) float32 logit that the object is visible; an absent object (<= 0) has an empty mask. At least 0.01 where a
+        prompt on this frame says that it is there.
     logits : numpy.ndarray or None
         (O, H, W) float32, only if asked for.
     is_prompted : tuple of bool

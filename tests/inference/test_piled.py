@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from factories import make_model
+from napari_sam2.inference import automatic_stack
+from napari_sam2.inference.automatic_stack import segment_stack
 from napari_sam2.inference.frames import open_frames
 from napari_sam2.inference.piled import (
     Contrasts,
@@ -122,12 +126,38 @@ def test_specks_beside_an_object_are_left_out() -> None:
 
 
 def test_dark_objects_are_not_trimmed() -> None:
-    stack, labels = make_pile(background=220)
+    stack, labels = make_pile()
     dark, before = 255 - stack, labels.copy()
-    trim_labels(labels, measured(stack, labels), open_frames(dark, contrast=(0, 255)), [])
-    np.testing.assert_array_equal(labels, before)
     trim_labels(labels, measured(dark, labels), open_frames(dark, contrast=(0, 255)), range(len(stack)))
     np.testing.assert_array_equal(labels, before)
+
+
+def test_a_faint_end_is_left_as_it_is_rather_than_lost() -> None:
+    stack, labels = make_pile(noise=0)
+    contrasts = measured(stack, labels)
+    trim_labels(labels, contrasts, open_frames(stack, contrast=(0, 255)), range(len(stack)))
+    assert contrasts.of_object[3][10] < 0.1 * contrasts.of_object[3][0]
+    assert all((plane > 0).any() for plane in labels)
+
+
+def test_objects_that_are_dark_on_most_frames_are_not_light_on_dark() -> None:
+    rng = np.random.default_rng(0)
+    stack = rng.normal(100, 3, (10, 48, 48))
+    labels = np.zeros(stack.shape, np.int32)
+    for number, (y, x) in enumerate(((6, 6), (6, 30), (30, 6), (30, 30)), 1):
+        labels[:, y : y + 10, x : x + 10] = number
+        stack[:9, y : y + 10, x : x + 10] -= 10
+        stack[9, y : y + 10, x : x + 10] += 30
+    assert not measured(stack.astype(np.uint8), labels).is_bright
+
+
+def test_an_object_without_surroundings_keeps_its_number() -> None:
+    stack, labels = make_pile()
+    whole = np.zeros((2, 48, 48), np.int32) + 4  # fills its frames, and has a higher number than all others
+    labels, stack = np.concatenate((labels, whole)), np.concatenate((stack, np.full_like(stack[:2], 90)))
+    pieces = part_labels(labels, measured(stack, labels), {3: [1, 6], 4: [11]}, len(stack))
+    assert [piece.number for piece in pieces] == [3, 5]
+    assert (labels[-2:] == 4).all()
 
 
 def test_times_are_parted_only_if_asked_for() -> None:
@@ -140,6 +170,12 @@ def test_times_are_parted_only_if_asked_for() -> None:
         assert [contrasts is not None for contrasts in parted] == expected
 
 
+def test_one_picture_is_no_pile() -> None:
+    stack, labels = make_pile()
+    frames = open_frames(stack[:1], axes="ZYX", contrast=(0, 255))
+    assert contrasts_to_part(labels[:1], frames, range(1), None, UNWATCHED) is None
+
+
 def test_a_wish_to_stop_leaves_objects_as_they_are() -> None:
     stack, labels = make_pile()
     seen: list[tuple[str, int, int]] = []
@@ -149,26 +185,83 @@ def test_a_wish_to_stop_leaves_objects_as_they_are() -> None:
     assert {total for _, _, total in seen} == {len(stack)}
 
 
-def test_report_tells_of_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_sam2.inference import automatic_stack
+@pytest.fixture
+def follow_labels(monkeypatch: pytest.MonkeyPatch) -> Callable[[np.ndarray], None]:
+    """Tells which labels a search finds and tracking gives."""
 
+    def use(labels: np.ndarray) -> None:
+        def search(_finder, rgb, **_):
+            return labels[0]
+
+        def follow(_segmenter, _seeds, window, out, scores, *_, **__):
+            for frame in window:
+                out[frame] = labels[frame]
+            for number in np.unique(labels)[1:].tolist():
+                scores.join(number, 0.9 * len(window), len(window))
+            return True
+
+        monkeypatch.setattr(automatic_stack, "automatic_labels", search)
+        monkeypatch.setattr(automatic_stack, "track_seeds", follow)
+
+    return use
+
+
+def test_objects_are_trimmed_once_they_are_parted(follow_labels) -> None:
+    stack, labels = make_pile(noise=0)
+    y, x = np.mgrid[:48, :48]
+    wide = (y - 24) ** 2 + (x - 20) ** 2 < 144
+    stack[:, wide & (labels[0] == 0)] += 20  # the light around it, which the tracks take in
+    follow_labels(np.repeat(wide[None], len(stack), 0).astype(np.int32))
+    frames = open_frames(stack, axes="ZYX", contrast=(0, 255))
+    found, _ = segment_stack(frames, model=make_model(), every=5, extend=False)
+    left, _ = segment_stack(frames, model=make_model(), every=5, extend=False, part_piled=False)
+    assert set(np.unique(found)) == {0, 1, 2}
+    assert (left[1] > 0).sum() == wide.sum()
+    assert (found[1][labels[1] > 0] > 0).all()
+    assert not (found[1][~ndimage.binary_dilation(labels[1] > 0)] > 0).any()
+
+
+def test_parting_goes_on_while_it_finds_something(follow_labels, monkeypatch) -> None:
     stack, labels = make_pile()
+    follow_labels(labels)
+    rounds = []
+    part = automatic_stack.part_labels
 
-    def search(_finder, rgb, **_):
-        return labels[0]
+    def spy(*given):
+        pieces = part(*given)
+        rounds.append(len(pieces))
+        return pieces
 
-    def follow(_segmenter, _seeds, window, out, scores, *_, **__):
-        for frame in window:
-            out[frame] = labels[frame]
-        scores.join(3, 0.9 * len(window), len(window))
-        return True
+    monkeypatch.setattr(automatic_stack, "part_labels", spy)
+    segment_stack(open_frames(stack, axes="ZYX", contrast=(0, 255)), model=make_model(), every=5, extend=False)
+    assert rounds == [2, 2], "parted in the first round, looked at again in the second"
 
-    monkeypatch.setattr(automatic_stack, "automatic_labels", search)
-    monkeypatch.setattr(automatic_stack, "track_seeds", follow)
-    found, report = automatic_stack.segment_stack(stack, model=make_model(), every=5, extend=False)
+
+@pytest.mark.parametrize("when", ["comparing with surroundings", "trimming"])
+def test_a_wish_to_stop_while_objects_are_parted_is_heard(follow_labels, when) -> None:
+    stack, labels = make_pile()
+    follow_labels(labels)
+    said: list[str] = []
+
+    def should_stop() -> bool:
+        return sum(when in stage for stage in said) >= 3
+
+    found, report = segment_stack(
+        open_frames(stack, axes="ZYX", contrast=(0, 255)), model=make_model(), every=5, extend=False,
+        on_progress=lambda stage, *_: said.append(stage), should_stop=should_stop,
+    )  # fmt: skip
+    assert not report.is_complete
+    assert found.any()
+    assert sum(when in stage for stage in said) == 3
+
+
+def test_report_tells_of_the_pieces(follow_labels) -> None:
+    stack, labels = make_pile()
+    follow_labels(labels)
+    found, report = segment_stack(stack, model=make_model(), every=5, extend=False)
     assert report.num_merged > 0
     assert [(track.first_frame, track.seed_frames) for track in report.tracks] == [(0, (2,)), (4, (7,))]
     assert all(track.mean_score == pytest.approx(0.9) for track in report.tracks)
     assert set(np.unique(found)) == {0, 1, 2}
-    whole, _ = automatic_stack.segment_stack(stack, model=make_model(), every=5, extend=False, part_piled=False)
+    whole, _ = segment_stack(stack, model=make_model(), every=5, extend=False, part_piled=False)
     assert set(np.unique(whole)) == {0, 1}

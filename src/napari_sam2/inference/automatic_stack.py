@@ -21,7 +21,6 @@ from napari_sam2.inference.piled import (
     measure_contrasts,
     part_labels,
     trim_labels,
-    until_stopped,
 )
 from napari_sam2.inference.seed_planes import read_seeds
 from napari_sam2.inference.seed_tracking import ObjectTracker, TrackSettings, track_seeds
@@ -101,10 +100,10 @@ def segment_stack(
         the key frames on which it was found.
     part_piled : bool, optional
         End an object where its contrast with its surroundings falls to half, and part those between which it has a
-        valley: nuclei on each other, from one of which the light leads into the next. Then leave out the pixels with
-        less than 0.4 of an object's highest contrast, which are in the light of its middle. Default: where objects are
-        light on dark, as in fluorescence, unless the frames are times; of an array that has to be said,
-        ``open_frames(movie, axes="TYX")``.
+        valley: nuclei on each other, from one of which the light leads into the next; up to three times, as objects
+        that were parted surround each other less. Then leave out the pixels with less than 0.4 of an object's highest
+        contrast, which are in the light of its middle. Default: where objects are light on dark, as in fluorescence,
+        unless the frames are times; of an array that has to be said, ``open_frames(movie, axes="TYX")``.
     out : array, optional
         (T, H, W) of zeros with item assignment by frame, such as a zarr array, to write into. Default: a new array.
     memory_bytes : int, default 1 GiB
@@ -177,7 +176,7 @@ def segment_stack(
         contrasts = contrasts_to_part(target, frames, range(len(frames)), part_piled, watched)
         if contrasts is not None:
             _part(joiner, contrasts, scores, frames, watched)
-        is_complete = should_stop is None or not should_stop()
+        is_complete = not watched.is_stopped
     report = describe_tracks(
         target,
         range(len(frames)),
@@ -232,12 +231,12 @@ def _part(joiner: TrackletJoiner, contrasts: Contrasts, scores: FoundScores, fra
             joiner.seed_frames[piece.number] = [key for key in found.get(piece.part_of, ()) if key in piece.frames]
             if piece.number != piece.part_of:
                 scores.join_as(scores, {piece.part_of: piece.number})
-        contrasts = measure_contrasts(joiner.labels, frames, until_stopped(whole, watch))
-        if watch.should_stop is not None and watch.should_stop():
-            return
         if all(piece.number == piece.part_of for piece in pieces):
             break
-    trim_labels(joiner.labels, contrasts, frames, whole)
+        contrasts = measure_contrasts(joiner.labels, frames, watch.frames(whole, "comparing with surroundings"))
+        if watch.is_stopped:
+            return
+    trim_labels(joiner.labels, contrasts, frames, watch.frames(whole, "trimming"))
 
 
 def choose_key_frames(num_frames: int, every: int | None, key_frames: Sequence[int] | None = None) -> list[int] | None:

@@ -96,9 +96,9 @@ class MaskGeneratorOptions:
         models that look through windows, with ``point_spacing_px``, in the finest windows.
     second_look : bool
         Look again at each promising mask in a window that shows it at the size the model knows best, with a click in
-        its middle: outlines are finer, and what is not seen twice scores lower. Only for models that look through
-        windows. With it candidates are only masks that have a predicted IoU above 0.35 and a stability from 0.5 at
-        first, or the two thresholds above if those are lower.
+        its middle: outlines are finer, and what is not seen twice, or is hardly an object to the model's presence
+        score, scores lower. Only for models that look through windows. With it candidates are only masks that have a
+        predicted IoU above 0.35 and a stability from 0.5 at first, or the two thresholds above if those are lower.
     output_mode : {"binary_mask", "uncompressed_rle", "coco_rle"}
         Form of ``segmentation`` in the records.
 

@@ -226,9 +226,23 @@ class ObjectFrames:
         DeviceError
             If the memory does not suffice for one object.
         """
+        moving = [tracked for tracked in active if frame not in tracked.bank.prompted]
+        memories = self._tracked_within_memory(active, moving, frame, reverse=reverse)
+        masks = _as_mask(torch.cat([memory.logits for memory in memories])) if memories else ()
+        for tracked, memory, mask in zip(moving, memories, masks, strict=True):
+            tracked.bank.add(memory)
+            tracked.past.add(frame, memory.view, mask[0])
+        for tracked in active:
+            tracked.mark_tracked(frame, reverse=reverse)
+        return self._render(frame, active, return_logits=return_logits)
+
+    def _tracked_within_memory(
+        self, active: Sequence[TrackedObject], moving: Sequence[TrackedObject], frame: int, *, reverse: bool
+    ) -> list[FrameMemory]:
         while True:
             try:
-                return self._advance(active, frame, reverse=reverse, return_logits=return_logits)
+                self._encode_prompted(active)
+                return self._track(moving, frame, reverse=reverse)
             except (DeviceError, torch.OutOfMemoryError) as error:
                 self._take_fewer_at_once(len(active), error)
             if self.model.device.type == "cuda":
@@ -244,20 +258,6 @@ class ObjectFrames:
         fewer = at_once // 2
         logger.warning("%s; going on with %d objects at once", error, fewer)
         self.settings = replace(self.settings, batch_bytes=fewer * bytes_per_object(self.model))
-
-    def _advance(
-        self, active: Sequence[TrackedObject], frame: int, *, reverse: bool, return_logits: bool
-    ) -> FrameResult:
-        self._encode_prompted(active)
-        moving = [tracked for tracked in active if frame not in tracked.bank.prompted]
-        memories = self._track(moving, frame, reverse=reverse)
-        masks = _as_mask(torch.cat([memory.logits for memory in memories])) if memories else ()
-        for tracked, memory, mask in zip(moving, memories, masks, strict=True):
-            tracked.bank.add(memory)
-            tracked.past.add(frame, memory.view, mask[0])
-        for tracked in active:
-            tracked.mark_tracked(frame, reverse=reverse)
-        return self._render(frame, active, return_logits=return_logits)
 
     def _track(self, moving: Sequence[TrackedObject], frame: int, *, reverse: bool) -> list[FrameMemory]:
         """New memories of objects that were not prompted here, in their order."""

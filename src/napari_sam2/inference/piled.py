@@ -7,7 +7,7 @@ near the top of a nucleus is small, when light from the middle surrounds it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -28,7 +28,6 @@ __all__ = [
     "part_labels",
     "sections",
     "trim_labels",
-    "until_stopped",
 ]
 
 # chosen on procedural stacks of piled nuclei: AP at IoU 0.5 of 0.627 and 0.417 becomes 0.788 and 0.639
@@ -79,24 +78,16 @@ def contrasts_to_part(
     Returns
     -------
     Contrasts or None
-        None if objects are to be left as they are: that was asked for, or nothing was and the frames are times or the
-        objects not light on dark; or a wish to stop came.
+        None if objects are to be left as they are: that was asked for, or nothing was and the frames are times, or
+        there is only one, or the objects are not light on dark; or a wish to stop came.
     """
-    if part_piled is False or (part_piled is None and getattr(frames, "frame_axis", None) == "T"):
+    is_no_stack = len(frames) < 2 or getattr(frames, "frame_axis", None) == "T"
+    if part_piled is False or (part_piled is None and is_no_stack):
         return None
-    contrasts = measure_contrasts(labels, frames, until_stopped(window, watch))
-    if watch.should_stop is not None and watch.should_stop():
+    contrasts = measure_contrasts(labels, frames, watch.frames(window, "comparing with surroundings"))
+    if watch.is_stopped:
         return None
     return contrasts if contrasts.is_bright or part_piled else None
-
-
-def until_stopped(window: range, watch: Watch) -> Iterator[int]:
-    """The frames of a window, reported one by one, until a wish to stop comes."""
-    for done, frame in enumerate(window):
-        if watch.should_stop is not None and watch.should_stop():
-            return
-        watch.tracking("comparing with surroundings", done, len(window))
-        yield frame
 
 
 def measure_contrasts(labels: LabelStack, frames: FrameSource, window: Iterable[int]) -> Contrasts:
@@ -123,7 +114,7 @@ def measure_contrasts(labels: LabelStack, frames: FrameSource, window: Iterable[
             clearness.setdefault(object_id, []).append(_chance_brighter(inside, around))
     if not clearness:
         return Contrasts(of_object, of_surroundings, is_bright=False)
-    share = np.mean([np.median(values) > 0 for values in clearness.values()])
+    share = np.mean([np.median(values) > 0.5 for values in clearness.values()])
     is_clear = np.median([max(values) for values in clearness.values()]) >= _CLEAR
     return Contrasts(of_object, of_surroundings, bool(share >= _BRIGHT_SHARE and is_clear))
 
@@ -202,7 +193,7 @@ def part_labels(
     contrasts : Contrasts
         Of all its frames.
     seed_frames : mapping of int to sequence of int
-        Object -> key frames on which it was found. A faint piece that was found on none is left out.
+        Object -> key frames on which it was found, for all objects. A faint piece that was found on none is left out.
     num_frames : int
         T.
 
@@ -214,7 +205,7 @@ def part_labels(
     parts = {i: sections(of_frames) for i, of_frames in contrasts.of_object.items()}
     peaks = [peak for several in parts.values() for peak, _ in several]
     faint = _WEAK * float(np.median(peaks)) if peaks else 0.0
-    next_id = max(contrasts.of_object, default=0) + 1
+    next_id = max((*contrasts.of_object, *seed_frames), default=0) + 1
     pieces: list[Piece] = []
     for object_id, several in parts.items():
         seeds = set(seed_frames.get(object_id, ()))
@@ -270,7 +261,9 @@ def trim_labels(labels: LabelStack, contrasts: Contrasts, frames: FrameSource, w
                 continue
             lowest = contrasts.of_surroundings[object_id][frame] + _OUTLINE * peaks[object_id]
             mask = plane[box] == object_id
-            plane[box][mask & ~_whole(mask & (grey[box] >= lowest))] = 0
+            own = _whole(mask & (grey[box] >= lowest))
+            if own.any():  # a faint end that was kept, or a speck, stays as it is
+                plane[box][mask & ~own] = 0
         labels[frame] = plane
 
 

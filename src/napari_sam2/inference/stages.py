@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 __all__ = ["StageProgress", "StopWish", "Watch"]
 
@@ -27,3 +27,16 @@ class Watch:
     def tracking(self, stage: str, done: int, total: int) -> None:
         if self._on_progress is not None:
             self._on_progress(f"{self._name}: {stage}", done, total)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a wish to stop came."""
+        return self.should_stop is not None and self.should_stop()
+
+    def frames(self, window: range, stage: str) -> Iterator[int]:
+        """The frames of a window, reported one by one, until a wish to stop comes."""
+        for done, frame in enumerate(window):
+            if self.is_stopped:
+                return
+            self.tracking(stage, done, len(window))
+            yield frame

@@ -144,7 +144,7 @@ class SAM2(nn.Module):
         ``prompt=None`` is a tracked frame: the memory alone says where the object is. Of several candidates the
         one with the best predicted IoU is taken, and its token becomes the pointer. An absent object gets
         logits of ``ABSENT_LOGIT`` and the pointer that stands for absence. With ``assume_present`` no object is absent,
-        whatever its score: a person has just pointed at it.
+        as a person has just pointed at it, and the least score is 0.01.
         """
         num_objects = features.shape[0]
         if prompt is None or prompt.points is None or prompt.labels is None:

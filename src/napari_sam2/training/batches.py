@@ -45,7 +45,8 @@ class BatchPlan:
         Shares of clicks, boxes and masks among the first prompts of clips; as for stills if not given. A clip that
         begins with a good mask teaches tracking, one that begins with a bad click mostly noise.
     empty_share : float
-        Share of stills in which one click more lies on background: it only teaches the presence score.
+        Share of stills in which one click more lies on background: it teaches nothing but the presence score (and, as
+        one more click, gives the clicks of its batch that much more weight).
     empty_sources : tuple of str
         Names of the sources in which all that is not labelled is background.
     """

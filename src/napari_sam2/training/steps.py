@@ -171,7 +171,8 @@ def still_step(
             decoded = model.decode_all(features[where], high_res, prompt, origin=origin)
             loss = prompt_loss(decoded, truths[rows], present, ambiguous=ambiguous, weights=weights)
             total = total + loss.total * (len(members) / len(batch.prompts))
-            log.add(name, loss)
+            if bool(present.any()):
+                log.add(name, loss)
             if not round_ and not bool(present.all()):
                 log.note("empty noticed", float((decoded.object_score[~present] <= 0).float().mean()))
             if round_ < num_corrections:

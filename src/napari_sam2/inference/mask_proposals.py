@@ -402,7 +402,7 @@ MICRO_OPTIONS = MaskGeneratorOptions(
 )
 """For models that look through a native-resolution window: points by distance, cells side by side, debris cleaned.
 
-A predicted IoU of 0.5, by how likely there is an object, and a stability of 0.65: AP at IoU 0.5 on 14 training images and
-10 procedural ones, as the mean of five kinds, is 0.722; with IoUs of 0.4, 0.45, 0.55 and 0.6 it is 0.705, 0.702, 0.693
-and 0.671, with stabilities of 0.55 and 0.75 0.721 and 0.682.
+A predicted IoU of 0.5, by how likely there is an object, and a stability of 0.65: AP at IoU 0.5 on 14 training images
+and 10 procedural ones, as the mean of five kinds, is 0.722; with IoUs of 0.4, 0.45, 0.55 and 0.6 it is 0.705, 0.702,
+0.693 and 0.671, with stabilities of 0.55 and 0.75 0.721 and 0.682.
 """

@@ -15,6 +15,7 @@ from napari_sam2.inference.frames import open_frames
 from napari_sam2.inference.piled import (
     Contrasts,
     contrasts_to_part,
+    flat_objects,
     measure_contrasts,
     part_labels,
     sections,
@@ -170,6 +171,43 @@ def test_times_are_parted_only_if_asked_for() -> None:
         assert [contrasts is not None for contrasts in parted] == expected
 
 
+def make_balls(planes: tuple[int, ...], *, start: int = 2, num_frames: int = 14) -> np.ndarray:
+    """Labels of squares of 8 pixels beside each other, number i through ``planes[i - 1]`` planes."""
+    labels = np.zeros((num_frames, 16, 10 * len(planes)), np.int32)
+    for number, count in enumerate(planes, 1):
+        labels[start : start + count, 4:12, 10 * number - 9 : 10 * number - 1] = number
+    return labels
+
+
+def test_a_section_of_light_is_no_object() -> None:
+    labels = make_balls((6, 5, 1, 6, 7, 2, 6, 3))
+    assert flat_objects(labels, len(labels)) == [3, 6]
+    labels[2:4, 4:12, 51:59] = 0
+    labels[2:4, 4:6, 51:53] = 6  # as few planes, but small
+    assert flat_objects(labels, len(labels)) == [3]
+
+
+def test_objects_at_the_ends_of_a_stack_and_those_of_few_are_left_alone() -> None:
+    labels = make_balls((6, 5, 6, 7, 5, 1))
+    labels[:] = np.where(labels == 6, 0, labels)
+    labels[0, 4:12, 51:59] = 6
+    assert flat_objects(labels, len(labels)) == []
+    assert flat_objects(make_balls((6, 1, 6)), 14) == []
+    assert flat_objects(np.zeros((3, 4, 4), np.int32), 3) == []
+
+
+def test_flat_objects_leave_the_labels_and_the_report(follow_labels) -> None:
+    labels = make_balls((6, 5, 6, 1, 7, 5))
+    frames = open_frames((labels > 0).astype(np.uint8) * 200 + 20, axes="ZYX", contrast=(0, 255))
+
+    follow_labels(labels, at=2)
+    found, report = segment_stack(frames, model=make_model(), key_frames=[2], extend=False)
+    assert len(np.unique(found)) == 1 + 5
+    assert len(report.tracks) == 5
+    assert not found[labels == 4].any()
+    assert (found[labels == 5] > 0).all()
+
+
 def test_one_picture_is_no_pile() -> None:
     stack, labels = make_pile()
     frames = open_frames(stack[:1], axes="ZYX", contrast=(0, 255))
@@ -186,12 +224,12 @@ def test_a_wish_to_stop_leaves_objects_as_they_are() -> None:
 
 
 @pytest.fixture
-def follow_labels(monkeypatch: pytest.MonkeyPatch) -> Callable[[np.ndarray], None]:
-    """Tells which labels a search finds and tracking gives."""
+def follow_labels(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Tells which labels a search finds, those of frame ``at``, and tracking gives."""
 
-    def use(labels: np.ndarray) -> None:
+    def use(labels: np.ndarray, at: int = 0) -> None:
         def search(_finder, rgb, **_):
-            return labels[0]
+            return labels[at]
 
         def follow(_segmenter, _seeds, window, out, scores, *_, **__):
             for frame in window:

@@ -18,6 +18,7 @@ from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
 from napari_sam2.inference.piled import (
     Contrasts,
     contrasts_to_part,
+    flat_objects,
     measure_contrasts,
     part_labels,
     trim_labels,
@@ -102,8 +103,9 @@ def segment_stack(
         End an object where its contrast with its surroundings falls to half, and part those between which it has a
         valley: nuclei on each other, from one of which the light leads into the next; up to three times, as objects
         that were parted surround each other less. Then leave out the pixels with less than 0.4 of an object's highest
-        contrast, which are in the light of its middle. Default: where objects are light on dark, as in fluorescence,
-        unless the frames are times; of an array that has to be said, ``open_frames(movie, axes="TYX")``.
+        contrast, which are in the light of its middle, and objects with too few planes for their width. Default: where
+        objects are light on dark, as in fluorescence, unless the frames are times; of an array that has to be said,
+        ``open_frames(movie, axes="TYX")``.
     out : array, optional
         (T, H, W) of zeros with item assignment by frame, such as a zarr array, to write into. Default: a new array.
     memory_bytes : int, default 1 GiB
@@ -237,6 +239,15 @@ def _part(joiner: TrackletJoiner, contrasts: Contrasts, scores: FoundScores, fra
         if watch.is_stopped:
             return
     trim_labels(joiner.labels, contrasts, frames, watch.frames(whole, "trimming"))
+    if watch.is_stopped:
+        return
+    flat = flat_objects(joiner.labels, len(frames))
+    for frame in whole if flat else ():
+        plane = np.array(joiner.labels[frame])
+        plane[np.isin(plane, flat)] = 0
+        joiner.labels[frame] = plane
+    for object_id in flat:
+        joiner.seed_frames.pop(object_id, None)
 
 
 def choose_key_frames(num_frames: int, every: int | None, key_frames: Sequence[int] | None = None) -> list[int] | None:

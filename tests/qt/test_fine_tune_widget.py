@@ -56,6 +56,8 @@ def test_layers_are_learned_from_and_curves_follow(widget: FineTuneWidget, qtbot
     monkeypatch.setattr(finetune, "fine_tune", fine_tune)
     widget.part.setCurrentIndex(1)
     widget.minutes.setValue(3)
+    assert not widget.all_labelled.isChecked(), "labels may be left out unless it is said"
+    widget.all_labelled.setChecked(True)
     widget.start_button.click()
     assert not widget.start_button.isEnabled()
     qtbot.waitUntil(lambda: widget.result is not None, timeout=10_000)
@@ -64,6 +66,7 @@ def test_layers_are_learned_from_and_curves_follow(widget: FineTuneWidget, qtbot
     assert [image.shape for image in images] == [(1, 48, 64, 3), (2, 48, 64, 3)]
     assert [label.shape for label in labels] == [(1, 48, 64), (2, 48, 64)]
     assert (options["part"], options["minutes"], options["start_from"]) == ("adapters", 3.0, "sam2_micro")
+    assert options["all_labelled"] is True
     assert thread is not threading.main_thread()
     assert [curve.y.tolist() for curve in widget.iou_plot.curves] == [[0.5, 0.6, 0.7], pytest.approx([0.6, 0.7, 0.8])]
     assert widget.loss_plot.curves[0].y[1:].tolist() == [0.04, 0.02]

@@ -121,6 +121,25 @@ def test_interrupted_run_goes_on_to_the_same_weights(tmp_path, start, monkeypatc
     assert not (tmp_path / "parts.state.pt").exists()
 
 
+@pytest.mark.parametrize("all_labelled", [False, True])
+def test_background_teaches_what_is_no_object_only_if_every_object_is_labelled(
+    tmp_path, start, monkeypatch, all_labelled
+):
+    scores_of(monkeypatch, 0.2, 0.3)
+    empty = []
+    step = tuner.still_step
+
+    def spy(model, batch, **options):
+        empty.append(int((~batch.truths.flatten(1).any(1)).sum()))
+        return step(model, batch, **options)
+
+    monkeypatch.setattr(tuner, "still_step", spy)
+    tune(tmp_path / "mine.safetensors", start, steps=8, all_labelled=all_labelled)
+    assert (sum(empty) > 0) == all_labelled
+    with safe_open(tmp_path / "mine.safetensors", "pt") as file:
+        assert ("empty_share=0.4" in file.metadata()["settings"]) == all_labelled
+
+
 def test_worker_process_prepares_the_same_batches(tmp_path, start, monkeypatch):
     scores_of(monkeypatch, 0.2, 0.3)
     here, apart = (

@@ -12,6 +12,7 @@ from finetune_tools import save_discs, save_start
 
 from cli_tools import run
 from napari_sam2 import load_model
+from napari_sam2.training import finetune
 from napari_sam2.training.validation import HeldOutObjects, ValidationScore
 
 
@@ -54,6 +55,17 @@ def test_each_measurement_is_a_line_and_a_table_ends(folder, tmp_path, capsys, r
     ]
     assert lines[6].startswith("all steps done; learned from ")
     assert load_model(tmp_path / "mine.safetensors", device="cpu").image_size == 64
+
+
+def test_every_object_is_labelled_only_if_it_is_said(folder, tmp_path, monkeypatch, rising):
+    asked = []
+    tune = finetune.fine_tune
+    monkeypatch.setattr(
+        finetune, "fine_tune", lambda *given, **options: asked.append(options) or tune(*given, **options)
+    )
+    for number, said in enumerate(([], ["--all-labelled"])):
+        assert train(folder, "-o", tmp_path / f"{number}.safetensors", "--steps", 1, *said) == 0
+    assert [options["all_labelled"] for options in asked] == [False, True]
 
 
 def test_ctrl_c_keeps_the_best_and_the_same_command_goes_on(folder, tmp_path, capsys, monkeypatch, rising):

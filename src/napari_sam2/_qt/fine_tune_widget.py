@@ -118,6 +118,12 @@ class FineTuneWidget(QWidget):
             "A number means the same object on all frames, so that tracking is learned too.",
         )
         self.linked.setChecked(True)
+        self.all_labelled = named(
+            QCheckBox("Every object is labelled"),
+            "sam2_tune_all_labelled",
+            "What has no label is background, which then teaches what is no object: automatic masks need that. Leave "
+            "it off if objects may have been left out.",
+        )
         self.start_from = ModelChooser()
         self.start_from.combo.setObjectName("sam2_tune_start_from")
         self.part = combo("sam2_tune_part", "What is changed. The more is changed, the more labels are needed.")
@@ -192,6 +198,7 @@ class FineTuneWidget(QWidget):
         layout.addLayout(form)
         layout.addWidget(self.replaces)
         layout.addWidget(self.linked)
+        layout.addWidget(self.all_labelled)
         layout.addLayout(row(self.start_button, self.stop_button))
         layout.addWidget(self.progress)
         layout.addWidget(self.state)
@@ -236,7 +243,7 @@ class FineTuneWidget(QWidget):
         part, minutes = self.part.currentData(), float(self.minutes.value())
         output, start_from = self.output.text().strip(), self.start_from.chosen
         overwrite = self.replaces.isChecked()
-        linked = self.linked.isChecked()
+        linked, all_labelled = self.linked.isChecked(), self.all_labelled.isChecked()
 
         def work(context: TaskContext) -> FineTuneResult:
             leave_a_core_to_the_window()
@@ -251,6 +258,7 @@ class FineTuneWidget(QWidget):
                 part=part,
                 minutes=minutes,
                 linked=linked,
+                all_labelled=all_labelled,
                 overwrite=overwrite,
                 on_report=context.report,
                 on_step=lambda step, loss: context.report((step, loss)),

@@ -35,8 +35,9 @@ class FineTuneOptions:
         See ``fine_tune``.
     precision : str or None
         See ``fine_tune``.
-    unlinked, resume, overwrite : bool
-        Ids are new on each frame of a stack; an unfinished run is insisted on; outputs are replaced.
+    unlinked, all_labelled, resume, overwrite : bool
+        Ids are new on each frame of a stack; no object is without a label; an unfinished run is insisted on; outputs
+        are replaced.
     """
 
     start_from: str | None = None
@@ -52,6 +53,7 @@ class FineTuneOptions:
     num_devices: int | None = None
     seed: int | None = None
     unlinked: bool = False
+    all_labelled: bool = False
     resume: bool = False
     overwrite: bool = False
 
@@ -97,6 +99,7 @@ def run_fine_tuning(
             batch_size=options.batch_size,
             image_size=options.image_size,
             linked=not options.unlinked,
+            all_labelled=options.all_labelled,
             device=device,
             num_devices=chosen(options.num_devices, 1),
             precision=cast("Literal['auto', 'float32', 'bfloat16']", chosen(options.precision, "auto")),

@@ -58,6 +58,10 @@ def train(
         int | None, typer.Option("--image-size", metavar="N", help="Side of the model's input; less is faster.")
     ] = None,
     unlinked: Annotated[bool, typer.Option("--unlinked", help="Ids start anew on each frame of a stack.")] = False,
+    all_labelled: Annotated[
+        bool,
+        typer.Option("--all-labelled", help="No object is without a label: background teaches what is no object."),
+    ] = False,
     precision: Annotated[
         str | None, typer.Option("--precision", metavar="NAME", help="auto (default), float32 or bfloat16.")
     ] = None,
@@ -104,7 +108,7 @@ def train(
     """
     options = FineTuneOptions(
         start_from, part, steps, minutes, patience, validation_share, learning_rate, batch_size, image_size,
-        precision, num_devices, seed, unlinked, resume, overwrite,
+        precision, num_devices, seed, unlinked, all_labelled, resume, overwrite,
     )  # fmt: skip
     if images is None and config is None:
         raise TrainingError("nothing to train on was given; give IMAGES and LABELS, or --config and --data")

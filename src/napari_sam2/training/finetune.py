@@ -32,6 +32,7 @@ __all__ = ["FineTuneReport", "FineTuneResult", "fine_tune"]
 
 _STEPS = 300
 _SOURCE = "own"
+_EMPTY_SHARE = 0.4  # of the images, as in the training of the bundled model: one click more lies on background
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def fine_tune(
     image_size: int | None = None,
     adapter_rank: int = 8,
     linked: bool = True,
+    all_labelled: bool = False,
     device: str | torch.device = "auto",
     num_devices: int = 1,
     precision: Precision = "auto",
@@ -127,7 +129,7 @@ def fine_tune(
 
     A part of the labelled objects is held out: every ``validate_every`` steps a click and a box are tried on them, and
     the weights with the best mean IoU are kept on disk. What is not labelled counts as unknown, not as background, so
-    it does no harm to label only some objects of an image.
+    it does no harm to label only some objects of an image; if none is left out, say so with ``all_labelled``.
 
     Parameters
     ----------
@@ -167,6 +169,9 @@ def fine_tune(
         Of the adapters.
     linked : bool, default True
         An id means the same object on all frames of a stack.
+    all_labelled : bool, default False
+        There is no object without a label in the images: clicks on their background then teach what is no object, which
+        automatic masks are judged by.
     device : str or torch.device, default "auto"
         See ``load_model``.
     num_devices : int, default 1
@@ -220,7 +225,7 @@ def fine_tune(
     if not model.maskmem_tpos_enc.any():
         raise TrainingError(f"{start_from} is an image model without memory; start from weights that can track too")
     on_gpu = hardware.device.type == "cuda"
-    plan = _plan(model, tuning, batch_size=batch_size, crop=crop, on_gpu=on_gpu)
+    plan = _plan(model, tuning, batch_size=batch_size, crop=crop, on_gpu=on_gpu, all_labelled=all_labelled)
     looks_closely = model.config.native_window is not None
     settings = TuningSettings(
         part=part,
@@ -289,7 +294,13 @@ def _check_files(files: TuningFiles, start_from: str | Path, *, resume: bool, ov
 
 
 def _plan(
-    model: SAM2, stacks: Sequence[LabelledStack], *, batch_size: int | None, crop: int | None, on_gpu: bool
+    model: SAM2,
+    stacks: Sequence[LabelledStack],
+    *,
+    batch_size: int | None,
+    crop: int | None,
+    on_gpu: bool,
+    all_labelled: bool,
 ) -> BatchPlan:
     looks_closely = model.config.native_window is not None
     if crop is None:
@@ -309,6 +320,8 @@ def _plan(
         num_frames=4 if looks_closely else 3,
         # clips made of stills keep the memory in tune with the decoder; true ones also teach motion
         clip_share=0.25 if any(stack.is_sequence for stack in stacks) else 0.1,
+        empty_share=_EMPTY_SHARE if all_labelled else 0.0,
+        empty_sources=(_SOURCE,) if all_labelled else (),
     )
 
 

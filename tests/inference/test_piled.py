@@ -15,7 +15,7 @@ from napari_sam2.inference.frames import open_frames
 from napari_sam2.inference.piled import (
     Contrasts,
     contrasts_to_part,
-    flat_objects,
+    leave_out_flat,
     measure_contrasts,
     part_labels,
     sections,
@@ -181,19 +181,23 @@ def make_balls(planes: tuple[int, ...], *, start: int = 2, num_frames: int = 14)
 
 def test_a_section_of_light_is_no_object() -> None:
     labels = make_balls((6, 5, 1, 6, 7, 2, 6, 3))
-    assert flat_objects(labels, len(labels)) == [3, 6]
-    labels[2:4, 4:12, 51:59] = 0
-    labels[2:4, 4:6, 51:53] = 6  # as few planes, but small
-    assert flat_objects(labels, len(labels)) == [3]
+    assert leave_out_flat(labels, len(labels)) == [3, 6]
+    assert set(np.unique(labels)) == {0, 1, 2, 4, 5, 7, 8}
+    labels[2:3, 4:12, 21:29] = 3
+    labels[2:4, 4:6, 51:53] = 6  # as few planes as before, but small
+    assert leave_out_flat(labels, len(labels)) == [3]
+    assert (labels == 6).any()
 
 
 def test_objects_at_the_ends_of_a_stack_and_those_of_few_are_left_alone() -> None:
     labels = make_balls((6, 5, 6, 7, 5, 1))
     labels[:] = np.where(labels == 6, 0, labels)
     labels[0, 4:12, 51:59] = 6
-    assert flat_objects(labels, len(labels)) == []
-    assert flat_objects(make_balls((6, 1, 6)), 14) == []
-    assert flat_objects(np.zeros((3, 4, 4), np.int32), 3) == []
+    before = labels.copy()
+    assert leave_out_flat(labels, len(labels)) == []
+    np.testing.assert_array_equal(labels, before)
+    assert leave_out_flat(make_balls((6, 1, 6)), 14) == []
+    assert leave_out_flat(np.zeros((3, 4, 4), np.int32), 3) == []
 
 
 def test_flat_objects_leave_the_labels_and_the_report(follow_labels) -> None:

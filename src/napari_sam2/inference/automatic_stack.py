@@ -18,7 +18,7 @@ from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
 from napari_sam2.inference.piled import (
     Contrasts,
     contrasts_to_part,
-    flat_objects,
+    leave_out_flat,
     measure_contrasts,
     part_labels,
     trim_labels,
@@ -241,12 +241,7 @@ def _part(joiner: TrackletJoiner, contrasts: Contrasts, scores: FoundScores, fra
     trim_labels(joiner.labels, contrasts, frames, watch.frames(whole, "trimming"))
     if watch.is_stopped:
         return
-    flat = flat_objects(joiner.labels, len(frames))
-    for frame in whole if flat else ():
-        plane = np.array(joiner.labels[frame])
-        plane[np.isin(plane, flat)] = 0
-        joiner.labels[frame] = plane
-    for object_id in flat:
+    for object_id in leave_out_flat(joiner.labels, len(frames)):
         joiner.seed_frames.pop(object_id, None)
 
 

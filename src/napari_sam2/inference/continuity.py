@@ -48,7 +48,7 @@ def keep_connected(
     logits, scores, pointers = found.logits.clone(), found.object_score.clone(), found.pointer.clone()
     # fetched from the device at once: each fetch waits for all that is being computed there
     masks = (logits[:, 0] > 0).cpu().numpy()
-    before = {row: logits for row, logits in enumerate(seen_before) if logits is not None}
+    before = {row: seen for row, seen in enumerate(seen_before) if seen is not None}
     shown = (torch.cat([*before.values()])[:, 0] > 0).cpu().numpy() if before else ()
     seen = dict(zip(before, shown, strict=True))
     for row, mask in enumerate(masks):

@@ -28,7 +28,7 @@ __all__ = [
     "Contrasts",
     "Piece",
     "contrasts_to_part",
-    "flat_objects",
+    "leave_out_flat",
     "measure_contrasts",
     "part_labels",
     "sections",
@@ -275,11 +275,32 @@ def trim_labels(labels: LabelStack, contrasts: Contrasts, frames: FrameSource, w
         labels[frame] = plane
 
 
-def flat_objects(labels: LabelStack, num_frames: int) -> list[int]:
-    """Objects with too few planes for their width: sections of light that belongs to objects above and below.
+def leave_out_flat(labels: LabelStack, num_frames: int) -> list[int]:
+    """Leave out objects with too few planes for their width: sections of light of objects above and below.
 
     Those that reach the first or last plane are never among them, as most of them may lie beyond.
+
+    Parameters
+    ----------
+    labels : LabelStack
+        (T, H, W), changed in place.
+    num_frames : int
+        T.
+
+    Returns
+    -------
+    list of int
+        What was left out.
     """
+    flat = _flat_objects(labels, num_frames)
+    for frame in range(num_frames) if flat else ():
+        plane = np.array(labels[frame])
+        plane[np.isin(plane, flat)] = 0
+        labels[frame] = plane
+    return flat
+
+
+def _flat_objects(labels: LabelStack, num_frames: int) -> list[int]:
     planes: Counter[int] = Counter()
     widest: dict[int, int] = {}
     at_end: set[int] = set()

@@ -435,6 +435,7 @@ def test_memory_that_torch_keeps_for_reuse_counts_as_free(monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 500)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 200)
     on_gpu = SimpleNamespace(
-        settings=SimpleNamespace(batch_bytes=None), model=SimpleNamespace(device=torch.device("cuda"))
+        settings=SimpleNamespace(batch_bytes=None, reference_behaviour=False),
+        model=SimpleNamespace(device=torch.device("cuda")),
     )
     assert ObjectFrames.objects_per_batch(on_gpu) == 20

@@ -15,11 +15,21 @@ pytestmark = [pytest.mark.parity, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 BF16_LOGITS, BF16_FLIPS = 0.15, 60
 FP32_LOGITS, FP32_FLIPS = 1e-3, 0
-# Of a corrected mask. Measured: last bits of our own memories, moved at random, move its logits by as much as they
-# differ from the reference's (0.03 on average); at most 60 pixels of it flip on one processor and 128 on another, where
-# a frame of the way back has 63 and a logit off by 0.19, and a frame tracked from the corrected mask one off by 0.56.
+# Of a corrected mask and what is tracked from it, where sums are not made as they were for the golden files. Measured
+# on the processor on which we equal them to the last bit: with one thread instead of two, the same operations give
+# logits that are off by 0.40 and 195 flipped pixels; with one thread and AVX2 by 0.27 and 146.
 CORRECTED = {"logits": 0.8, "flips": 250}
 BACK = {"logits": 0.25, "flips": 90}
+GOLDEN_THREADS = 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_many_threads_as_the_golden_files_had():
+    """Their number decides in which order sums are made."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(GOLDEN_THREADS)
+    yield
+    torch.set_num_threads(usual)
 
 
 def make_segmenter(model, frames, **over):
@@ -60,6 +70,18 @@ def disc():
     return (x - 150) ** 2 + (y - 100) ** 2 < 45**2
 
 
+def is_last_bit_equal(segmenter, golden):
+    """Whether this processor makes sums as the golden files' did, as the answer to the first click shows."""
+    found = segmenter._objects[1].bank.at(0).logits[0, 0, ::2, ::2].float().cpu().numpy()
+    return np.array_equal(found, golden("video_tiny_forward")["a_click_f0/obj1/pred_masks_slice_2"])
+
+
+@pytest.fixture(scope="module")
+def after_correction(tracked, golden):
+    """The bars of a corrected mask and of the way back: those of everything else, unless sums are made otherwise."""
+    return ({}, {}) if is_last_bit_equal(tracked, golden) else (CORRECTED, BACK)
+
+
 @pytest.fixture(scope="module")
 def tracked(seeded_model, bedroom, golden):
     """A segmenter that has tracked a click and a box through the clip, each step compared on the way."""
@@ -90,29 +112,43 @@ def test_click_box_and_tracking_equal_the_reference(tracked):
     assert tracked.object_ids == (1, 2)
 
 
-def test_lost_correction_and_turning_back_equal_the_reference(tracked, bedroom, golden):
-    correction = golden("video_tiny_correction")
-    segmenter = continued(tracked, bedroom)
-    segmenter.add_clicks(4, [(90, 60)], [0], object_id=1)
-    compare(segmenter, correction, "d_neg_f4", [1], frame=4, **CORRECTED)
-    for result in segmenter.propagate_masklets(0):
-        compare(segmenter, correction, f"e_repropagate/f{result.frame}", [1, 2], frame=result.frame)
-    for result in segmenter.propagate_masklets(4, reverse=True):
-        compare(segmenter, correction, f"f_reverse/f{result.frame}", [1, 2], frame=result.frame, **BACK)
-    assert result.frame == 0
-
-
-def test_correction_that_sticks_equals_the_reference(tracked, bedroom, golden):
+def test_a_correction_equals_the_reference_to_the_last_bit(tracked, bedroom, golden):
+    if not is_last_bit_equal(tracked, golden):
+        pytest.skip("this processor makes sums in another order than the golden files' did")
     as_cond = golden("video_tiny_correction_as_cond")
     segmenter = continued(tracked, bedroom, corrections_stick=True)
     segmenter.add_clicks(4, [(90, 60)], [0], object_id=1)
-    compare(segmenter, as_cond, "d_neg_f4", [1], frame=4, **CORRECTED)
+    compare(segmenter, as_cond, "d_neg_f4", [1], frame=4, logits=0.0, flips=0)
+    for result in segmenter.propagate_masklets(4):
+        compare(segmenter, as_cond, f"e_repropagate/f{result.frame}", [1, 2], frame=result.frame, logits=0.0, flips=0)
+    assert result.frame == 7
+
+
+def test_lost_correction_and_turning_back_equal_the_reference(tracked, bedroom, golden, after_correction):
+    corrected, back = after_correction
+    correction = golden("video_tiny_correction")
+    segmenter = continued(tracked, bedroom)
+    segmenter.add_clicks(4, [(90, 60)], [0], object_id=1)
+    compare(segmenter, correction, "d_neg_f4", [1], frame=4, **corrected)
+    for result in segmenter.propagate_masklets(0):
+        compare(segmenter, correction, f"e_repropagate/f{result.frame}", [1, 2], frame=result.frame)
+    for result in segmenter.propagate_masklets(4, reverse=True):
+        compare(segmenter, correction, f"f_reverse/f{result.frame}", [1, 2], frame=result.frame, **back)
+    assert result.frame == 0
+
+
+def test_correction_that_sticks_equals_the_reference(tracked, bedroom, golden, after_correction):
+    corrected, _ = after_correction
+    as_cond = golden("video_tiny_correction_as_cond")
+    segmenter = continued(tracked, bedroom, corrections_stick=True)
+    segmenter.add_clicks(4, [(90, 60)], [0], object_id=1)
+    compare(segmenter, as_cond, "d_neg_f4", [1], frame=4, **corrected)
     for result in segmenter.propagate_masklets(4):
         # binarised for the memory, a difference of 0.03 becomes one of 20 along the outline
-        compare(segmenter, as_cond, f"e_repropagate/f{result.frame}", [1], frame=result.frame, **CORRECTED)
+        compare(segmenter, as_cond, f"e_repropagate/f{result.frame}", [1], frame=result.frame, **corrected)
         compare(segmenter, as_cond, f"e_repropagate/f{result.frame}", [2], frame=result.frame)
     for result in segmenter.propagate_masklets(4, 1, reverse=True):
-        compare(segmenter, as_cond, f"f_reverse/f{result.frame}", [1], frame=result.frame, **CORRECTED)
+        compare(segmenter, as_cond, f"f_reverse/f{result.frame}", [1], frame=result.frame, **corrected)
         compare(segmenter, as_cond, f"f_reverse/f{result.frame}", [2], frame=result.frame)
     assert result.frame == 2
 

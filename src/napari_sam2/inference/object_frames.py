@@ -46,6 +46,7 @@ from napari_sam2.inference.transforms import (
     prompts_to_model,
     resample_logits,
 )
+from napari_sam2.network.arithmetic import reference_order
 from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageEmbedding, ModelPrompt
 from napari_sam2.network.sam2 import ABSENT_LOGIT, LAST_MASK_LIMIT
 
@@ -91,6 +92,10 @@ class ObjectFrames:
     # ------------------------------------------------------------------ prompts
     def prompt(self, tracked: TrackedObject, frame: int, prompt: Prompt) -> FrameResult:
         """Answer the whole prompt of one object on one frame, and keep it."""
+        with reference_order(enabled=self.settings.reference_behaviour):
+            return self._prompt(tracked, frame, prompt)
+
+    def _prompt(self, tracked: TrackedObject, frame: int, prompt: Prompt) -> FrameResult:
         settings = self.settings
         old = tracked.prompts.get(frame)
         if old is not None and is_same(prompt, old.prompt) and not settings.reference_behaviour:
@@ -191,7 +196,8 @@ class ObjectFrames:
         model_prompt = prompts_to_model(
             [prompt] * count, views, model.image_size, device=model.device, mask_inputs=[low] * count
         )
-        features = torch.cat([self._prompt_features(tracked, frame, embeddings[view]) for view in views])
+        each = [self._prompt_features(tracked, frame, embeddings[view]) for view in views]
+        features = each[0] if count == 1 else torch.cat(each)  # which changes the layout, hence the order of sums
         high_res = one_row_per_view(embeddings, views).high_res
         is_there = not self.settings.reference_behaviour and _names_an_object(prompt)
         return model.segment_frame(
@@ -227,7 +233,8 @@ class ObjectFrames:
             If the memory does not suffice for one object.
         """
         moving = [tracked for tracked in active if frame not in tracked.bank.prompted]
-        memories = self._tracked_within_memory(active, moving, frame, reverse=reverse)
+        with reference_order(enabled=self.settings.reference_behaviour):
+            memories = self._tracked_within_memory(active, moving, frame, reverse=reverse)
         masks = _as_mask(torch.cat([memory.logits for memory in memories])) if memories else ()
         for tracked, memory, mask in zip(moving, memories, masks, strict=True):
             tracked.bank.add(memory)
@@ -378,6 +385,8 @@ class ObjectFrames:
     def objects_per_batch(self) -> int:
         """How many objects go through the network together, within the memory budget."""
         budget = self.settings.batch_bytes
+        if budget is None and self.settings.reference_behaviour:
+            return 1  # as the reference does: sums of a larger batch are made in another order
         if budget is None:
             budget = _CPU_BATCH_BYTES
             if self.model.device.type == "cuda":

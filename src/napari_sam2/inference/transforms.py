@@ -206,13 +206,13 @@ def prompts_to_model(
 def _model_points(prompt: Prompt, view: View, size: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Box corners first (labels 2, 3), then clicks, in model pixels."""
     origin = np.array((view.x, view.y), np.float32)
-    scale = size / np.array((view.width, view.height), np.float32)
+    extent = np.array((view.width, view.height), np.float32)
     half = np.float32(0.5 if view.is_native else 0.0)
     assert prompt.labels is not None
-    points = (prompt.points - origin + half) * scale - half
+    points = (prompt.points - origin + half) / extent * size - half  # in this order, as the reference rounds
     labels = prompt.labels
     if prompt.box is not None:
-        corners = (prompt.box.reshape(2, 2) - origin) * scale
+        corners = (prompt.box.reshape(2, 2) - origin) / extent * size
         points = np.concatenate((corners, points))
         labels = np.concatenate((np.array((2, 3), np.int32), labels))
     return points.astype(np.float32), labels

@@ -42,7 +42,8 @@ class SAM2VideoSegmenter:
     reference_behaviour : bool, default False
         The reference's arithmetic to the letter: frames resized by PIL on 8 bits, earlier logits always fed
         back, mask prompts passed through low-resolution logits, memories kept in bfloat16 and read whatever the
-        direction they were made in, objects sought on frames before their first prompt too.
+        direction they were made in, objects sought on frames before their first prompt too, sums made in the
+        reference's order, one object at a time.
     corrections_stick : bool, default True
         A prompt on a tracked frame makes it a prompted frame for good. ``False`` is the reference's default,
         where the next propagation overwrites the correction.
@@ -54,7 +55,7 @@ class SAM2VideoSegmenter:
         Where objects overlap, only the one with the highest logit enters its memory with the pixel.
     batch_bytes : int, optional
         Memory that a batch of objects may use for a moment; more objects are split. Default 2 GiB, on a GPU half
-        of what is free.
+        of what is free; one object with ``reference_behaviour``.
     cache : EmbeddingCache, optional
         Shared with other predictors. Default: an own one of 32 MiB.
 

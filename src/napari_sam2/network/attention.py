@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_sam2.network.arithmetic import in_reference_order
 from napari_sam2.network.linear import Linear, linear, onednn_gains
 from napari_sam2.network.position import rotate
 
@@ -38,10 +39,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     -----
     Long sequences on a CPU are worked through in blocks of queries with plain matrix products: torch's
     fused kernel there reads keys and values in small tiles and reaches neither the fp32 nor the bf16 rate of
-    the matrix units. Half precision is multiplied as float32 where it is not clearly faster. Elsewhere, and while
-    gradients are recorded, torch's own kernel is used.
+    the matrix units. Half precision is multiplied as float32 where it is not clearly faster. Elsewhere, in the
+    reference's order, and while gradients are recorded, torch's own kernel is used.
     """
-    is_long = key.shape[-2] >= _MIN_KEYS
+    is_long = key.shape[-2] >= _MIN_KEYS and not in_reference_order()
     if is_long and query.device.type == "cpu" and not torch.is_grad_enabled():
         if query.dtype.itemsize < 4 and not _gains_speed(query.dtype):
             return _attend_blockwise(query.float(), key.float(), value.float()).to(query.dtype)
@@ -145,7 +146,7 @@ class RotaryMemoryAttention(nn.Module):
     """Single-head attention from an image grid to memories, with rotary positions on all but the pointers.
 
     The value projection is applied after the attention: it is linear and the weights of the softmax sum to
-    one, so the result is the same while the values stay ``memory_dim`` wide.
+    one, so the result is the same while the values stay ``memory_dim`` wide. Not so in the reference's order.
     """
 
     def __init__(self, dim: int, memory_dim: int) -> None:
@@ -160,5 +161,7 @@ class RotaryMemoryAttention(nn.Module):
         num_spatial = key.shape[1] - num_pointer_tokens
         if num_spatial:
             key = torch.cat((rotate(key[:, :num_spatial], table), key[:, num_spatial:]), dim=1)
-        attended = attend(rotate(self.q_proj(x), table), key, memory)
-        return self.out_proj(self.v_proj(attended))
+        query = rotate(self.q_proj(x), table)
+        if in_reference_order():
+            return self.out_proj(attend(query, key, self.v_proj(memory)))
+        return self.out_proj(self.v_proj(attend(query, key, memory)))

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_sam2.network.arithmetic import in_reference_order
 from napari_sam2.network.linear import Linear
 
 __all__ = ["MLP", "LayerNorm2d"]
@@ -51,5 +52,9 @@ class LayerNorm2d(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        if in_reference_order():
+            centred = x - x.mean(1, keepdim=True)
+            scaled = centred / torch.sqrt(centred.square().mean(1, keepdim=True) + self.eps)
+            return self.weight[:, None, None] * scaled + self.bias[:, None, None]
         x = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.weight, self.bias, self.eps)  # -> (B, H, W, C)
         return x.permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_sam2.network.arithmetic import in_reference_order
+
 __all__ = ["Linear", "linear", "onednn_gains"]
 
 _MIN_ROWS = 64  # below, a call costs more than its product
@@ -31,9 +33,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     -----
     torch multiplies float32 through MKL, which leaves AMD's AVX-512 units unused: there oneDNN, which torch brings too
     and uses for convolutions, is twice as fast for products of all shapes, and its results differ by rounding alone.
-    Elsewhere, and while gradients are recorded, this is torch's function.
+    Elsewhere, in the reference's order, and while gradients are recorded, this is torch's function.
     """
-    is_plain = x.dtype == torch.float32 == weight.dtype and x.device.type == "cpu"
+    is_plain = x.dtype == torch.float32 == weight.dtype and x.device.type == "cpu" and not in_reference_order()
     if not is_plain or torch.is_grad_enabled() or x.numel() < _MIN_ROWS * x.shape[-1] or not onednn_gains():
         return F.linear(x, weight, bias)
     dense = weight.contiguous()  # oneDNN is a thousand times slower if its rows do not follow one another

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_sam2.network.arithmetic import in_reference_order
 from napari_sam2.network.layers import LayerNorm2d
 from napari_sam2.network.linear import Linear
 
@@ -68,5 +69,7 @@ class MemoryEncoder(nn.Module):
         self.out_proj = nn.Conv2d(dim, memory_dim, 1)
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        if in_reference_order():
+            features = features.contiguous()  # the sums of a convolution depend on it
         out: Tensor = self.out_proj(self.fuser(self.pix_feat_proj(features) + self.mask_downsampler(mask)))
         return out

@@ -118,7 +118,7 @@ def axial_rotation(hw: tuple[int, int], num_channels: int, *, device: torch.devi
     .. [1] Heo et al., Rotary Position Embedding for Vision Transformer, 2024. arXiv:2403.13298
     """
     h, w = hw
-    frequency = theta ** -(torch.arange(0, num_channels, 4, dtype=torch.float32, device=device) / num_channels)
+    frequency = 1 / theta ** (torch.arange(0, num_channels, 4, dtype=torch.float32, device=device) / num_channels)
     index = torch.arange(h * w, dtype=torch.float32, device=device)
     y = torch.div(index, w, rounding_mode="floor")
     angle = torch.cat(((index % w)[:, None] * frequency, y[:, None] * frequency), dim=-1)

@@ -10,6 +10,7 @@ from napari_sam2.network.attention import attend
 from napari_sam2.network.config import HieraConfig
 from napari_sam2.network.layers import MLP
 from napari_sam2.network.linear import Linear
+from napari_sam2.network.pieces import in_pieces
 from napari_sam2.network.tables import TableCache
 
 __all__ = ["Hiera"]
@@ -78,6 +79,7 @@ class _Block(nn.Module):
         super().__init__()
         self.window = window
         self.pools = pools
+        self.dim_out = dim_out
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attn = _MultiScaleAttention(dim, dim_out, num_heads, pools=pools)
         self.norm2 = nn.LayerNorm(dim_out, eps=1e-6)
@@ -89,15 +91,13 @@ class _Block(nn.Module):
         normed = self.norm1(x)
         shortcut = x
         if hasattr(self, "proj"):
-            shortcut = self.proj(normed)
-            if self.pools:
-                shortcut = _pool(shortcut)
+            shortcut = self._project(normed)
         hw = (shortcut.shape[1], shortcut.shape[2])
         if self.window == 0:
             attended = self.attn(normed)
         else:
             windows, padded = _to_windows(normed, self.window)
-            windows = self.attn(windows)
+            windows = in_pieces(self.attn, windows, 3 * self.window**2 * self.dim_out)
             shrink = 2 if self.pools else 1
             if self.pools:  # a window of the pooled grid, padded to whole windows as the grid before pooling was
                 side = self.window // 2
@@ -106,7 +106,18 @@ class _Block(nn.Module):
                 padded = (padded[0] // shrink, padded[1] // shrink)
             attended = _from_windows(windows, padded, hw)
         x = shortcut + attended
+        return in_pieces(self._feed_forward, x.flatten(0, 2), 4 * self.dim_out).view(x.shape)
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
         return x + self.mlp(self.norm2(x))
+
+    def _project(self, normed: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C'), or a grid of half the side."""
+        b, h, w, c = normed.shape
+        if not self.pools:
+            return self.proj(normed)
+        pairs = normed.reshape(-1, 2, w, c)  # rows that are pooled together
+        return in_pieces(lambda rows: _pool(self.proj(rows)), pairs, 2 * w * self.dim_out).view(b, h // 2, w // 2, -1)
 
 
 class Hiera(nn.Module):

@@ -73,9 +73,8 @@ class SAM2(nn.Module):
     # -------------------------------------------------------------- image
     def encode_image(self, image: Tensor) -> ImageEmbedding:
         """Encode normalised images (B, 3, S, S), S a multiple of 32."""
-        stride4, stride8, stride16 = self.image_encoder(image.to(self.dtype))
         decoder = self.sam_mask_decoder
-        return ImageEmbedding(stride16, (decoder.conv_s0(stride4), decoder.conv_s1(stride8)))
+        return ImageEmbedding(*self.image_encoder(image.to(self.dtype), (decoder.conv_s0, decoder.conv_s1)))
 
     def without_memory(self, embedding: ImageEmbedding) -> Tensor:
         """Features of a frame that has nothing to remember, (B, C, S/16, S/16)."""

@@ -434,9 +434,12 @@ def test_other_precision_is_computed_on_the_cpu(state: State, tmp_path: Path, dt
         network = load_model(tmp_path / "w.pt", device="cpu", dtype=dtype)
     with torch.inference_mode():
         embedding = network.encode_image(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
-        network.float()
+        asked = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+        assert network.precision == asked
+        assert embedding.embed.dtype == network.dtype == (torch.float32 if asked.itemsize < 4 else asked)
+        network.compute_in(torch.float32)
+        assert network.precision == torch.float32
         exact = network.encode_image(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
-    assert embedding.embed.dtype == (getattr(torch, dtype) if isinstance(dtype, str) else dtype)
     assert (embedding.embed.float() - exact.embed).norm() < 0.02 * exact.embed.norm()
 
 
@@ -448,7 +451,7 @@ def test_cpu_without_the_instructions_warns_and_one_with_them_does_not(
     checkpoints.resolve_dtype(dtype, torch.device("cpu"))
     assert not recwarn
     monkeypatch.setattr("napari_sam2._devices._cpu_computes", lambda _: False)
-    with pytest.warns(UserWarning, match=rf"multiplies {dtype} on this CPU through float32"):
+    with pytest.warns(UserWarning, match=rf"no instructions for {dtype}: everything is computed in float32"):
         checkpoints.resolve_dtype(dtype, torch.device("cpu"))
 
 

@@ -77,7 +77,7 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
     Warns
     -----
     UserWarning
-        If a CPU computes the precision only through another, so that it is slower than float32.
+        If a CPU has no instructions for the precision, so that float32 is computed.
     """
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" and _cuda_has_bfloat16(device) else torch.float32
@@ -88,8 +88,7 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
         raise DeviceError("dtype=float64 was given, which MPS cannot compute; use float32, or device='cpu'")
     if device.type == "cpu" and chosen in (torch.bfloat16, torch.float16) and not _cpu_computes(chosen):
         warnings.warn(
-            f"torch multiplies {str(chosen).removeprefix('torch.')} on this CPU through float32: results are less "
-            "exact and not faster than with dtype='float32'",
+            f"this CPU has no instructions for {str(chosen).removeprefix('torch.')}: everything is computed in float32",
             stacklevel=3,
         )
     return chosen

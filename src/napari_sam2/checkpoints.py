@@ -57,7 +57,8 @@ def load_model(
         "auto": the first of CUDA, MPS and CPU that is there.
     dtype : str or torch.dtype, default "auto"
         "auto": bfloat16 on CUDA devices that compute it natively, float32 elsewhere. Else "float32",
-        "bfloat16", "float16" or a torch dtype.
+        "bfloat16", "float16" or a torch dtype. Half precision on a CPU is used for the largest products alone;
+        ``.to(torch.bfloat16)`` on the result rounds everything.
     image_size : int, optional
         Side of the model's square input in pixels, a multiple of 32. Default: what the file says
         (metadata, the ``config.json`` of transformers, 512 for files named MedSAM2*), else the configuration's.
@@ -96,7 +97,7 @@ def load_model(
     )
     if chosen_device.type == "cpu":
         reuse_freed_memory()
-    return network.to(device=chosen_device, dtype=chosen_dtype).eval()
+    return network.to(chosen_device).compute_in(chosen_dtype).eval()
 
 
 def ensure_model(model: SAM2 | str | Path | None) -> SAM2:

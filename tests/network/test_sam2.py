@@ -98,6 +98,47 @@ def test_attention_in_half_precision_is_near_float32_whichever_multiplies_faster
     assert (found.float() - expected).square().mean().sqrt() < 0.02 * expected.std()
 
 
+@torch.inference_mode()
+def test_long_products_are_rounded_where_that_is_faster_and_what_all_share_is_not(monkeypatch: pytest.MonkeyPatch):
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (
+        torch.randn(shape, generator=generator) for shape in ((2, 300, 32), (2, 1100, 32), (2, 1100, 16))
+    )
+    key, value = key + 50, value + 1000  # rounded with all that, nothing would be left of the values
+    monkeypatch.setattr("napari_sam2.network.attention._gains_speed", lambda _: True)
+    exact = attend(query, key, value)
+    rounded = attend(query, key, value, torch.bfloat16)
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    assert (rounded - exact).square().mean().sqrt() < 0.02 * exact.std()
+    short = attend(query, key[:, :900], value[:, :900])
+    assert torch.equal(attend(query, key[:, :900], value[:, :900], torch.bfloat16), short)
+    monkeypatch.setattr("napari_sam2.network.attention._gains_speed", lambda _: False)
+    assert torch.equal(attend(query, key, value, torch.bfloat16), exact)
+
+
+@pytest.mark.parametrize("num_layers", [2, 3, 4])
+def test_half_precision_on_a_cpu_is_for_the_second_half_of_the_layers(num_layers: int, monkeypatch: pytest.MonkeyPatch):
+    asked: list[torch.dtype | None] = []
+    usual = RotaryMemoryAttention.forward
+
+    def forward(self, *arguments):  # type: ignore[no-untyped-def]
+        asked.append(arguments[-1])
+        return usual(self, *arguments)
+
+    monkeypatch.setattr(RotaryMemoryAttention, "forward", forward)
+    model = make_model(memory_layers=num_layers)
+    assert model.compute_in(torch.bfloat16) is model
+    assert (model.precision, model.dtype) == (torch.bfloat16, torch.float32)
+    with torch.inference_mode():
+        embedding = model.encode_image(torch.randn(1, 3, 64, 64))
+        model.attend_to_memory(embedding, MemoryBatch((torch.randn(1, model.config.memory_dim, 4, 4),), (0,)))
+    rounded = num_layers // 2
+    assert asked == [None] * (num_layers - rounded) + [torch.bfloat16] * rounded
+    model.compute_in(torch.float64)
+    assert model.precision == model.dtype == torch.float64
+
+
 def test_attention_has_gradients():
     query, key = torch.randn(2, 300, 8, requires_grad=True), torch.randn(2, 1100, 8)
     attend(query, key, key).sum().backward()

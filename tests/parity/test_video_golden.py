@@ -202,3 +202,19 @@ def test_filled_holes_equal_the_reference(seeded_model, bedroom, golden):
         ids = [i for i in (1, 2) if f"{step}/obj{i}/pred_masks_sign_packed" in expected]
         compare(segmenter, expected, step, ids, frame=result.frame, only_flips=True)
     assert result.frame == last
+
+
+def test_masks_of_bfloat16_on_a_cpu_are_those_of_float32(seeded_model, bedroom):
+    """Every mask of both objects, with the seeded weights, whose outlines any rounding moves."""
+    exact = seeded_model("sam2.1_hiera_tiny")
+    if exact.device.type != "cpu":
+        pytest.skip("on a GPU everything is rounded")
+    masks = []
+    for model in (exact, copy.deepcopy(exact).compute_in(torch.bfloat16)):
+        segmenter = SAM2VideoSegmenter(model)
+        segmenter.set_video(bedroom)
+        click_and_box(segmenter)
+        masks.append(np.concatenate([result.masks for result in segmenter.propagate_masklets(0)]))
+    iou = (masks[0] & masks[1]).sum((1, 2)) / (masks[0] | masks[1]).sum((1, 2))
+    assert iou.mean() >= 0.99
+    assert iou.min() >= 0.985  # 0.991 and 0.994 were seen: how the rounding falls out depends on the number of threads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from functools import cache
@@ -16,19 +17,23 @@ from napari_sam2.network.position import rotate
 
 __all__ = ["Attention", "RotaryMemoryAttention", "RotarySelfAttention", "attend"]
 
+logger = logging.getLogger(__name__)
+
 _CHUNK = 256  # queries per block on a CPU: enough for matrix products to run at their full rate
 _MIN_KEYS = 1024  # below, blocks gain nothing over torch's kernel
 _TRIALS = 5  # of a small product, about a millisecond each; the fastest counts
 _CLEAR_GAIN = 2.0  # a noisy trial must not decide differently from one run to the next, for masks differ a little then
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, products: torch.dtype | None = None) -> Tensor:
     """Softmax attention.
 
     Parameters
     ----------
     query, key, value : Tensor
         (..., Nq, C), (..., Nk, C) and (..., Nk, Cv); leading axes may be 1 where those of others are not.
+    products : torch.dtype, optional
+        Half precision in which a CPU multiplies long sequences of float32, if it is much faster so.
 
     Returns
     -------
@@ -42,8 +47,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     the matrix units. Half precision is multiplied as float32 where it is not clearly faster. Elsewhere, in the
     reference's order, and while gradients are recorded, torch's own kernel is used.
     """
-    is_long = key.shape[-2] >= _MIN_KEYS and not in_reference_order()
-    if is_long and query.device.type == "cpu" and not torch.is_grad_enabled():
+    is_long_on_cpu = key.shape[-2] >= _MIN_KEYS and query.device.type == "cpu" and not torch.is_grad_enabled()
+    if is_long_on_cpu and products is not None and _gains_speed(products):
+        return _attend_rounded(query, key, value, products)
+    if is_long_on_cpu and not in_reference_order():
         if query.dtype.itemsize < 4 and not _gains_speed(query.dtype):
             return _attend_blockwise(query.float(), key.float(), value.float()).to(query.dtype)
         return _attend_blockwise(query, key, value)
@@ -68,7 +75,21 @@ def _gains_speed(dtype: torch.dtype) -> bool:
             left @ right
             trials.append(time.perf_counter() - begin)
         seconds[each] = min(trials)
-    return _CLEAR_GAIN * seconds[dtype] < seconds[torch.float32]
+    gains = _CLEAR_GAIN * seconds[dtype] < seconds[torch.float32]
+    logger.info(
+        "long products asked for in %s are computed in %s on this processor", dtype, dtype if gains else "float32"
+    )
+    return gains
+
+
+def _attend_rounded(query: Tensor, key: Tensor, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Products in another precision, of keys and values less their means: what all share need not be rounded.
+
+    The mean key adds the same to all scores of a query, which the softmax does not see.
+    """
+    mean = value.mean(dim=-2, keepdim=True)
+    centred = key - key.mean(dim=-2, keepdim=True), value - mean
+    return _attend_blockwise(query.to(dtype), *(t.to(dtype) for t in centred)).to(query.dtype) + mean
 
 
 def _attend_blockwise(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -103,7 +124,10 @@ def _attend_blockwise(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 def _attend_through_onednn(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """One sequence (N, C), its queries already scaled, a block at a time."""
     rows, columns = key.contiguous(), value.T.contiguous()
-    blocks = [linear(torch.softmax(linear(block, rows), dim=-1), columns) for block in query.split(_CHUNK)]
+    blocks = []
+    for block in query.split(_CHUNK):
+        scores = linear(block, rows)
+        blocks.append(linear(torch.softmax(scores, dim=-1, out=scores), columns))
     return torch.cat(blocks)
 
 
@@ -137,9 +161,9 @@ class RotarySelfAttention(nn.Module):
         self.v_proj = Linear(dim, dim)
         self.out_proj = Linear(dim, dim)
 
-    def forward(self, x: Tensor, table: Tensor) -> Tensor:
+    def forward(self, x: Tensor, table: Tensor, products: torch.dtype | None = None) -> Tensor:
         q, k = rotate(self.q_proj(x), table), rotate(self.k_proj(x), table)
-        return self.out_proj(attend(q, k, self.v_proj(x)))
+        return self.out_proj(attend(q, k, self.v_proj(x), products))
 
 
 class RotaryMemoryAttention(nn.Module):
@@ -156,12 +180,20 @@ class RotaryMemoryAttention(nn.Module):
         self.v_proj = Linear(memory_dim, dim)
         self.out_proj = Linear(dim, dim)
 
-    def forward(self, x: Tensor, memory: Tensor, position: Tensor, num_pointer_tokens: int, table: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        position: Tensor,
+        num_pointer_tokens: int,
+        table: Tensor,
+        products: torch.dtype | None = None,
+    ) -> Tensor:
         key = self.k_proj(memory + position)
         num_spatial = key.shape[1] - num_pointer_tokens
         if num_spatial:
             key = torch.cat((rotate(key[:, :num_spatial], table), key[:, num_spatial:]), dim=1)
         query = rotate(self.q_proj(x), table)
         if in_reference_order():
-            return self.out_proj(attend(query, key, self.v_proj(memory)))
-        return self.out_proj(self.v_proj(attend(query, key, memory)))
+            return self.out_proj(attend(query, key, self.v_proj(memory), products))
+        return self.out_proj(self.v_proj(attend(query, key, memory, products)))

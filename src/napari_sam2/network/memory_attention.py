@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,14 +25,31 @@ class _MemoryLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.norm3 = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, memory: Tensor, position: Tensor, num_pointer_tokens: int, table: Tensor) -> Tensor:
-        x = x + self.self_attn(self.norm1(x), table)
-        x = x + self.cross_attn_image(self.norm2(x), memory, position, num_pointer_tokens, table)
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        position: Tensor,
+        num_pointer_tokens: int,
+        table: Tensor,
+        products: torch.dtype | None,
+    ) -> Tensor:
+        x = x + self.self_attn(self.norm1(x), table, products)
+        x = x + self.cross_attn_image(self.norm2(x), memory, position, num_pointer_tokens, table, products)
         return x + self.linear2(F.relu(self.linear1(self.norm3(x))))
 
 
 class MemoryAttention(nn.Module):
-    """Layers of self-attention over the frame and cross-attention to the memories."""
+    """Layers of self-attention over the frame and cross-attention to the memories.
+
+    Attributes
+    ----------
+    products : torch.dtype or None
+        Half precision in which the attention of the second half of the layers multiplies on a CPU. What the first
+        layers round, all that follow make more of.
+    """
+
+    products: torch.dtype | None = None
 
     def __init__(self, dim: int, memory_dim: int, mlp_dim: int, num_layers: int) -> None:
         super().__init__()
@@ -62,7 +80,8 @@ class MemoryAttention(nn.Module):
         x = (embed + 0.1 * embed_position.to(embed.dtype)).flatten(2).transpose(1, 2)  # (O, C, h, w) -> (O, N, C)
         width, device = x.shape[-1], x.device
         table = self._rotations.get((hw, width, device), lambda: axial_rotation(hw, width, device=device))
-        for layer in self.layers:
-            x = layer(x, memory, position, num_pointer_tokens, table)
+        for index, layer in enumerate(self.layers):
+            products = self.products if 2 * index >= len(self.layers) else None
+            x = layer(x, memory, position, num_pointer_tokens, table, products)
         out: Tensor = self.norm(x)
         return out.transpose(1, 2).unflatten(2, hw)  # (O, N, C) -> (O, C, h, w)

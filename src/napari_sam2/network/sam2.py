@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -69,6 +71,32 @@ class SAM2(nn.Module):
     def dtype(self) -> torch.dtype:
         """Precision of the parameters."""
         return self.no_obj_ptr.dtype
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The precision that ``compute_in`` was given."""
+        products = self.memory_attention.products
+        return self.dtype if products is None or self.device.type != "cpu" else products
+
+    def compute_in(self, dtype: torch.dtype) -> Self:
+        """Choose a precision for the device where the parameters are.
+
+        Parameters
+        ----------
+        dtype : torch.dtype
+            On a GPU that of all parameters. On a CPU half precision is used for the largest products alone, those of
+            the attention of the second half of the layers over the memories, and only if the processor multiplies
+            it much faster: there it saves a third of what attention takes and masks stay as they are. All else is
+            float32, whose products on a CPU are not much slower, while rounded features move every outline.
+
+        Returns
+        -------
+        SAM2
+            Itself.
+        """
+        is_half_on_cpu = self.device.type == "cpu" and dtype.itemsize < 4
+        self.memory_attention.products = dtype if is_half_on_cpu else None
+        return self.to(torch.float32 if is_half_on_cpu else dtype)
 
     # -------------------------------------------------------------- image
     def encode_image(self, image: Tensor) -> ImageEmbedding:

@@ -66,5 +66,5 @@ class ModelState:
     @classmethod
     def of(cls, model: SAM2) -> ModelState:
         """The state of a loaded network."""
-        precision = str(model.dtype).removeprefix("torch.")
+        precision = str(model.precision).removeprefix("torch.")
         return cls("ready", model.config.name, str(model.device), precision, model.image_size)

@@ -1,9 +1,11 @@
 """How far bfloat16 masks are from float32 masks: IoU of every object on every frame of a clip.
 
-    python benchmarks/bf16_agreement.py            # the reference's clip if it lies beside the checkout
+    python benchmarks/bf16_agreement.py                 # the reference's clip if it lies beside the checkout
+    python benchmarks/bf16_agreement.py --everything    # all weights and all products rounded, as on a GPU
 
-Where the processor has no bfloat16 instructions, every result is computed in float32 and rounded to bfloat16 at once.
-That rounds more often than real bfloat16 arithmetic, which keeps some steps in float32: the IoU found is a lower one.
+Without ``--everything`` the precision is that of ``load_model(dtype="bfloat16")``. With it, and where the processor has no
+bfloat16 instructions, every result is computed in float32 and rounded to bfloat16 at once. That rounds more often than
+real bfloat16 arithmetic, which keeps some steps in float32: the IoU found is a lower one.
 """
 
 from __future__ import annotations
@@ -123,7 +125,13 @@ def compare(
     return [Agreement(*key, mask_iou(mask, rounded[key]), int(mask.sum())) for key, mask in exact.items()]
 
 
-def format_agreement(agreements: Iterable[Agreement], clip: str, *, is_emulated: bool) -> str:
+def _described(*, is_everything: bool, is_emulated: bool) -> str:
+    if not is_everything:
+        return "of load_model"
+    return "of everything, emulated by rounding" if is_emulated else "of everything, computed by the device"
+
+
+def format_agreement(agreements: Iterable[Agreement], clip: str, how: str) -> str:
     """The result as text; masks that are empty in float32 say nothing and are counted apart."""
     everything = list(agreements)
     found = [agreement for agreement in everything if agreement.num_pixels]
@@ -131,7 +139,6 @@ def format_agreement(agreements: Iterable[Agreement], clip: str, *, is_emulated:
         return f"{clip} clip: all {len(everything)} masks are empty in float32; nothing can be said"
     lowest = min(found, key=lambda agreement: agreement.iou)
     mean = sum(agreement.iou for agreement in found) / len(found)
-    how = "emulated by rounding" if is_emulated else "computed by the device"
     return (
         f"{clip} clip, bfloat16 {how}: mean IoU with float32 {mean:.4f} over {len(found)} masks, lowest "
         f"{lowest.iou:.4f} (frame {lowest.frame}, object {lowest.object_id}); {len(everything) - len(found)} empty\n"
@@ -161,6 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clip", choices=("auto", "reference", "synthetic"), default="auto")
     parser.add_argument("--model", help="name or path for load_model; default: seeded weights of sam2.1_hiera_tiny")
     parser.add_argument("--image-size", type=int, help="side of the model's input (default: the model's)")
+    parser.add_argument("--everything", action="store_true", help="round all weights and products, also on a CPU")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     parser.add_argument("--json", type=Path, help="where to write the result")
@@ -171,17 +179,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     clip = golden_clip() if is_golden else synthetic_clip()
     model = _open_model(options, is_golden=is_golden).to(device)
     exact = segment(model, clip)
-    is_emulated = not computes_bfloat16(device)
-    model = model.to(torch.bfloat16)
+    is_emulated = options.everything and not computes_bfloat16(device)
+    model = model.to(torch.bfloat16) if options.everything else model.compute_in(torch.bfloat16)
     if is_emulated:
         model = model.to(torch.float32)
+    how = _described(is_everything=options.everything, is_emulated=is_emulated)
     with RoundToBfloat16() if is_emulated else nullcontext():
         rounded = segment(model, clip)
     agreements = compare(exact, rounded)
-    print(format_agreement(agreements, clip.name, is_emulated=is_emulated))
+    print(format_agreement(agreements, clip.name, how))
     if options.json is not None:
         results = {"kind": "bf16_agreement", "machine": describe_machine(device).as_dict(), "clip": clip.name}
-        results |= {"image_size": model.image_size, "is_emulated": is_emulated}
+        results |= {"image_size": model.image_size, "arithmetic": how}
         results |= {"agreements": [asdict(agreement) for agreement in agreements]}
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0

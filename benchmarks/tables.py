@@ -134,7 +134,7 @@ def _bf16_agreement(results: dict[str, Any], _: Machine) -> str:
     row = [
         results["clip"],
         str(results["image_size"]),
-        "emulated by rounding" if results["is_emulated"] else "computed by the device",
+        results["arithmetic"],
         str(len(found)),
         _number(sum(ious) / len(ious) if ious else None, ".4f"),
         _number(min(ious, default=None), ".4f"),

@@ -241,7 +241,7 @@ def test_empty_masks_do_not_count_as_agreement(load):
     quarter[:1] = True
     found = agreement.compare({(0, 1): half, (1, 1): mask}, {(0, 1): quarter, (1, 1): mask})
     assert [a.iou for a in found] == [0.5, 1.0]
-    text = agreement.format_agreement(found, "test", is_emulated=True)
+    text = agreement.format_agreement(found, "test", "of everything")
     assert "mean IoU with float32 0.5000 over 1 masks" in text
     assert "1 empty" in text
     assert "MISSED" in text

@@ -88,36 +88,30 @@ class _Block(nn.Module):
             self.proj = Linear(dim, dim_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        normed = self.norm1(x)
-        shortcut = x
-        if hasattr(self, "proj"):
-            shortcut = self._project(normed)
-        hw = (shortcut.shape[1], shortcut.shape[2])
         if self.window == 0:
-            attended = self.attn(normed)
-        else:
-            windows, padded = _to_windows(normed, self.window)
-            windows = in_pieces(self.attn, windows, 3 * self.window**2 * self.dim_out)
-            shrink = 2 if self.pools else 1
-            if self.pools:  # a window of the pooled grid, padded to whole windows as the grid before pooling was
-                side = self.window // 2
-                padded = (hw[0] + -hw[0] % side, hw[1] + -hw[1] % side)
-            else:
-                padded = (padded[0] // shrink, padded[1] // shrink)
-            attended = _from_windows(windows, padded, hw)
-        x = shortcut + attended
-        return in_pieces(self._feed_forward, x.flatten(0, 2), 4 * self.dim_out).view(x.shape)
+            x = x + self.attn(self.norm1(x))
+            return in_pieces(self._feed_forward, x.flatten(0, 2), 4 * self.dim_out).view(x.shape)
+        # windows of one row of windows know nothing of those of another
+        return in_pieces(
+            self._in_windows, x, 4 * x.shape[0] * x.shape[2] * self.dim_out, dim=1, multiple_of=self.window
+        )
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return x + self.mlp(self.norm2(x))
 
-    def _project(self, normed: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C'), or a grid of half the side."""
-        b, h, w, c = normed.shape
-        if not self.pools:
-            return self.proj(normed)
-        pairs = normed.reshape(-1, 2, w, c)  # rows that are pooled together
-        return in_pieces(lambda rows: _pool(self.proj(rows)), pairs, 2 * w * self.dim_out).view(b, h // 2, w // 2, -1)
+    def _in_windows(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C'), or a grid of half the side, of rows of whole windows or the last of the grid."""
+        normed = self.norm1(x)
+        shortcut = self.proj(normed) if hasattr(self, "proj") else x
+        if self.pools:
+            shortcut = _pool(shortcut)
+        hw = (shortcut.shape[1], shortcut.shape[2])
+        windows, padded = _to_windows(normed, self.window)
+        windows = self.attn(windows)
+        if self.pools:  # a window of the pooled grid, padded to whole windows as the grid before pooling was
+            side = self.window // 2
+            padded = (hw[0] + -hw[0] % side, hw[1] + -hw[1] % side)
+        return self._feed_forward(shortcut + _from_windows(windows, padded, hw))
 
 
 class Hiera(nn.Module):

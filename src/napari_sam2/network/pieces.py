@@ -19,17 +19,23 @@ def computes_otherwise(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.is_grad_enabled() and not in_reference_order()
 
 
-def in_pieces(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Tensor:
+def in_pieces(
+    function: Callable[[Tensor], Tensor], x: Tensor, width: int, *, dim: int = 0, multiple_of: int = 1
+) -> Tensor:
     """``function(x)`` for functions whose rows do not know of each other.
 
     Parameters
     ----------
     function : callable
-        (N, ...) -> (N, ...).
+        Keeps the order of rows; it may shorten them by a factor.
     x : Tensor
-        (N, ...).
+        Rows along ``dim``.
     width : int
         Numbers in the widest array that the function makes of one row.
+    dim : int, default 0
+        Where the rows are.
+    multiple_of : int, default 1
+        Rows that belong together.
 
     Returns
     -------
@@ -40,7 +46,7 @@ def in_pieces(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Te
     Only on a CPU, and not while gradients are recorded. There an array of some 100 MB costs more than the sums in it:
     the system has to find and zero its pages each time.
     """
-    rows = max(1, _NUMBERS_AT_ONCE // width)
-    if len(x) <= rows or not computes_otherwise(x):
+    rows = max(1, _NUMBERS_AT_ONCE // (width * multiple_of)) * multiple_of
+    if x.shape[dim] <= rows or not computes_otherwise(x):
         return function(x)
-    return torch.cat([function(piece) for piece in x.split(rows)])
+    return torch.cat([function(piece) for piece in x.split(rows, dim)], dim)

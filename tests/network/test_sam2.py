@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from factories import make_config, make_model
-from napari_sam2.network.attention import RotaryMemoryAttention, attend
+from napari_sam2.network.attention import RotaryMemoryAttention, RotarySelfAttention, attend
 from napari_sam2.network.config import CONFIGS
-from napari_sam2.network.features import MemoryBatch, ModelPrompt
+from napari_sam2.network.features import ImageEmbedding, MemoryBatch, ModelPrompt
 from napari_sam2.network.position import axial_rotation, rotate
 from napari_sam2.network.prompt_encoder import draw_prompt
 from napari_sam2.network.sam2 import ABSENT_LOGIT, SAM2
@@ -115,6 +115,26 @@ def test_long_products_are_rounded_where_that_is_faster_and_what_all_share_is_no
     assert torch.equal(attend(query, key[:, :900], value[:, :900], torch.bfloat16), short)
     monkeypatch.setattr("napari_sam2.network.attention._gains_speed", lambda _: False)
     assert torch.equal(attend(query, key, value, torch.bfloat16), exact)
+
+
+def test_objects_share_the_first_self_attention(monkeypatch: pytest.MonkeyPatch):
+    rows: list[int] = []
+    usual = RotarySelfAttention.forward
+
+    def forward(self, x, *rest):  # type: ignore[no-untyped-def]
+        rows.append(len(x))
+        return usual(self, x, *rest)
+
+    monkeypatch.setattr(RotarySelfAttention, "forward", forward)
+    model = make_model()
+    with torch.inference_mode():
+        embedding = model.encode_image(torch.randn(1, 3, 64, 64))
+        memories = MemoryBatch((torch.randn(3, model.config.memory_dim, 4, 4),), (0,))
+        shared = model.attend_to_memory(embedding, memories)
+        each = ImageEmbedding(embedding.embed.repeat(3, 1, 1, 1), embedding.high_res)
+        apart = model.attend_to_memory(each, memories)
+    assert rows == [1, 3, 3, 3]
+    torch.testing.assert_close(shared, apart, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("num_layers", [2, 3, 4])

@@ -193,7 +193,7 @@ class RotaryMemoryAttention(nn.Module):
         num_spatial = key.shape[1] - num_pointer_tokens
         if num_spatial:
             key = torch.cat((rotate(key[:, :num_spatial], table), key[:, num_spatial:]), dim=1)
-        query = rotate(self.q_proj(x), table)
+        query = rotate(self.q_proj(x), table).expand(len(key), -1, -1)
         if in_reference_order():
             return self.out_proj(attend(query, key, self.v_proj(memory), products))
         return self.out_proj(self.v_proj(attend(query, key, memory, products)))

@@ -257,7 +257,6 @@ class SAM2(nn.Module):
 
     def attend_to_memory(self, embedding: ImageEmbedding, memory: MemoryBatch) -> Tensor:
         """Condition a frame's features on the memories of O objects -> (O, C, S/16, S/16)."""
-        num_objects = memory.features[0].shape[0] if memory.features else memory.pointers.shape[0]  # type: ignore[union-attr]
         hw = (embedding.embed.shape[-2], embedding.embed.shape[-1])
         grid_position = self._grid(hw, self.config.memory_dim).flatten(2).transpose(1, 2)  # (1, C, h, w) -> (1, N, Cm)
         tokens: list[Tensor] = []
@@ -272,7 +271,7 @@ class SAM2(nn.Module):
             tokens.append(pointer_tokens)
             positions.append(pointer_position)
         out: Tensor = self.memory_attention(
-            embedding.embed.expand(num_objects, -1, -1, -1),
+            embedding.embed,
             self._grid(hw, self.config.hidden_dim),
             torch.cat(tokens, dim=1),
             torch.cat(positions, dim=1),

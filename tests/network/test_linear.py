@@ -44,6 +44,17 @@ def _random(*shape: int) -> torch.Tensor:
 
 
 @needs_onednn
+@torch.inference_mode()
+def test_gelu_in_one_go_is_that_afterwards(asked: list[str]) -> None:
+    layer, x = Linear(48, 96), 3 * _random(100, 48)
+    expected = F.gelu(F.linear(x, layer.weight, layer.bias))
+    torch.testing.assert_close(layer.then_gelu(x), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(layer.then_gelu(x[:3]), expected[:3], atol=1e-5, rtol=1e-5)
+    layer.multiply = lambda x, weight, bias: 2 * F.linear(x, weight, bias)
+    torch.testing.assert_close(layer.then_gelu(x), F.gelu(2 * F.linear(x, layer.weight, layer.bias)))
+
+
+@needs_onednn
 @pytest.mark.parametrize("has_bias", [True, False])
 @pytest.mark.parametrize("leading", [(64,), (2, 100), (3, 8, 8)])
 def test_the_product_is_that_of_torch(asked: list[str], leading: tuple[int, ...], has_bias: bool) -> None:

@@ -100,7 +100,7 @@ class _Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
     def _in_windows(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C'), or a grid of half the side, of rows of whole windows or the last of the grid."""
+        """(B, H, W, C) -> (B, H, W, C') or half the grid; the rows are those of whole windows, or the last ones."""
         normed = self.norm1(x)
         shortcut = self.proj(normed) if hasattr(self, "proj") else x
         if self.pools:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +38,7 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         *hidden, last = self.layers  # a slice would make a new module each time
         for layer in hidden:
-            x = self.activation(layer(x))
+            x = cast(Linear, layer).then_gelu(x) if self.activation is F.gelu else self.activation(layer(x))
         x = last(x)
         return torch.sigmoid(x) if self.sigmoid else x
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +17,15 @@ __all__ = ["Linear", "linear", "onednn_gains"]
 _MIN_ROWS = 64  # below, a call costs more than its product
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, then_gelu: bool = False) -> Tensor:
     """``torch.nn.functional.linear``, which on AMD processors with AVX-512 multiplies through oneDNN.
 
     Parameters
     ----------
     x, weight, bias : Tensor
         (..., C), (C', C) and (C',).
+    then_gelu : bool, default False
+        Whether the exact GELU of the result is wanted.
 
     Returns
     -------
@@ -37,10 +40,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     is_plain = x.dtype == torch.float32 == weight.dtype and x.device.type == "cpu" and not in_reference_order()
     if not is_plain or torch.is_grad_enabled() or x.numel() < _MIN_ROWS * x.shape[-1] or not onednn_gains():
-        return F.linear(x, weight, bias)
+        out = F.linear(x, weight, bias)
+        return F.gelu(out) if then_gelu else out
     dense = weight.contiguous()  # oneDNN is a thousand times slower if its rows do not follow one another
-    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, dense, bias, "none", [], "")  # noqa: SLF001
-    return out
+    follows: tuple[str, list[float], str] = (
+        ("gelu", [], "none") if then_gelu else ("none", [], "")
+    )  # its "none" is the exact one
+    out = torch.ops.mkldnn._linear_pointwise(x, dense, bias, *follows)  # noqa: SLF001
+    return cast(Tensor, out)
 
 
 class Linear(nn.Linear):
@@ -50,6 +57,12 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.multiply(x, self.weight, self.bias)
+
+    def then_gelu(self, x: Tensor) -> Tensor:
+        """The exact GELU of what ``forward`` gives, in one go where the product is ours."""
+        if self.multiply is linear:
+            return linear(x, self.weight, self.bias, then_gelu=True)
+        return F.gelu(self(x))
 
 
 @cache

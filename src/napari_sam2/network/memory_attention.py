@@ -65,8 +65,8 @@ class MemoryAttention(nn.Module):
         Parameters
         ----------
         embed, embed_position : Tensor
-            (1 or O, C, h, w) features and (1, C, h, w) position encoding of the frame. Where objects share the features,
-            the first self-attention is computed once for all of them.
+            (1 or O, C, h, w) features and (1, C, h, w) position encoding of the frame. Where objects share the
+            features, the first self-attention is computed once for all of them.
         memory, position : Tensor
             (O, N, Cm) memory tokens and (1 or O, N, Cm) their encodings; the last ``num_pointer_tokens`` are pointers.
         num_pointer_tokens : int

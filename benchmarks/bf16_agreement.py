@@ -3,9 +3,9 @@
     python benchmarks/bf16_agreement.py                 # the reference's clip if it lies beside the checkout
     python benchmarks/bf16_agreement.py --everything    # all weights and all products rounded, as on a GPU
 
-Without ``--everything`` the precision is that of ``load_model(dtype="bfloat16")``. With it, and where the processor has no
-bfloat16 instructions, every result is computed in float32 and rounded to bfloat16 at once. That rounds more often than
-real bfloat16 arithmetic, which keeps some steps in float32: the IoU found is a lower one.
+Without ``--everything`` the precision is that of ``load_model(dtype="bfloat16")``. With it, where the processor has
+no bfloat16 instructions, every result is computed in float32 and rounded to bfloat16 at once. That rounds more often
+than real bfloat16 arithmetic, which keeps some steps in float32: the IoU found is a lower one.
 """
 
 from __future__ import annotations

@@ -137,24 +137,24 @@ def test_objects_share_the_first_self_attention(monkeypatch: pytest.MonkeyPatch)
     torch.testing.assert_close(shared, apart, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("num_layers", [2, 3, 4])
-def test_half_precision_on_a_cpu_is_for_the_second_half_of_the_layers(num_layers: int, monkeypatch: pytest.MonkeyPatch):
+def test_half_precision_on_a_cpu_is_for_the_attention_over_memories(monkeypatch: pytest.MonkeyPatch):
     asked: list[torch.dtype | None] = []
-    usual = RotaryMemoryAttention.forward
 
-    def forward(self, *arguments):  # type: ignore[no-untyped-def]
-        asked.append(arguments[-1])
-        return usual(self, *arguments)
+    def noted(query, key, value, products=None):  # type: ignore[no-untyped-def]
+        asked.append(products)
+        return attend(query, key, value, products)
 
-    monkeypatch.setattr(RotaryMemoryAttention, "forward", forward)
-    model = make_model(memory_layers=num_layers)
+    for module in ("attention", "hiera"):
+        monkeypatch.setattr(f"napari_sam2.network.{module}.attend", noted)
+    model = make_model()
     assert model.compute_in(torch.bfloat16) is model
     assert (model.precision, model.dtype) == (torch.bfloat16, torch.float32)
     with torch.inference_mode():
         embedding = model.encode_image(torch.randn(1, 3, 64, 64))
+        assert set(asked) == {None}
+        asked.clear()
         model.attend_to_memory(embedding, MemoryBatch((torch.randn(1, model.config.memory_dim, 4, 4),), (0,)))
-    rounded = num_layers // 2
-    assert asked == [None] * (num_layers - rounded) + [torch.bfloat16] * rounded
+    assert asked == [torch.bfloat16] * 2 * model.config.memory_layers
     model.compute_in(torch.float64)
     assert model.precision == model.dtype == torch.float64
 

@@ -45,8 +45,7 @@ class MemoryAttention(nn.Module):
     Attributes
     ----------
     products : torch.dtype or None
-        Half precision in which the attention of the second half of the layers multiplies on a CPU. What the first
-        layers round, all that follow make more of.
+        Half precision in which the attention multiplies on a CPU.
     """
 
     products: torch.dtype | None = None
@@ -81,8 +80,7 @@ class MemoryAttention(nn.Module):
         x = (embed + 0.1 * embed_position.to(embed.dtype)).flatten(2).transpose(1, 2)  # (O, C, h, w) -> (O, N, C)
         width, device = x.shape[-1], x.device
         table = self._rotations.get((hw, width, device), lambda: axial_rotation(hw, width, device=device))
-        for index, layer in enumerate(self.layers):
-            products = self.products if 2 * index >= len(self.layers) else None
-            x = layer(x, memory, position, num_pointer_tokens, table, products)
+        for layer in self.layers:
+            x = layer(x, memory, position, num_pointer_tokens, table, self.products)
         out: Tensor = self.norm(x)
         return out.transpose(1, 2).unflatten(2, hw)  # (O, N, C) -> (O, C, h, w)

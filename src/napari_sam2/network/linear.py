@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from napari_sam2.network.arithmetic import in_reference_order
 
-__all__ = ["Linear", "linear", "onednn_gains"]
+__all__ = ["MIN_ROWS", "Linear", "linear", "onednn_gains"]
 
-_MIN_ROWS = 64  # below, a call costs more than its product
+MIN_ROWS = 64  # below, a call costs more than its product
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, then_gelu: bool = False) -> Tensor:
@@ -39,14 +39,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, then_gelu: 
     Elsewhere, in the reference's order, and while gradients are recorded, this is torch's function.
     """
     is_plain = x.dtype == torch.float32 == weight.dtype and x.device.type == "cpu" and not in_reference_order()
-    if not is_plain or torch.is_grad_enabled() or x.numel() < _MIN_ROWS * x.shape[-1] or not onednn_gains():
+    if not is_plain or torch.is_grad_enabled() or x.numel() < MIN_ROWS * x.shape[-1] or not onednn_gains():
         out = F.linear(x, weight, bias)
         return F.gelu(out) if then_gelu else out
     dense = weight.contiguous()  # oneDNN is a thousand times slower if its rows do not follow one another
-    follows: tuple[str, list[float], str] = (
-        ("gelu", [], "none") if then_gelu else ("none", [], "")
-    )  # its "none" is the exact one
-    out = torch.ops.mkldnn._linear_pointwise(x, dense, bias, *follows)  # noqa: SLF001
+    follows = "gelu" if then_gelu else "none"
+    out = torch.ops.mkldnn._linear_pointwise(x, dense, bias, follows, [], "none")  # noqa: SLF001 - "none": the exact GELU
     return cast(Tensor, out)
 
 

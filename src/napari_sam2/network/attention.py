@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 _CHUNK = 256  # queries per block on a CPU: enough for matrix products to run at their full rate
 _MIN_KEYS = 1024  # below, blocks gain nothing over torch's kernel
+_MIN_ROUNDED_KEYS = 4096  # below, products in half precision gain nothing over float32
 _TRIALS = 5  # of a small product, about a millisecond each; the fastest counts
 _CLEAR_GAIN = 2.0  # a noisy trial must not decide differently from one run to the next, for masks differ a little then
 
@@ -48,7 +49,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, products: torch.dtype | No
     reference's order, and while gradients are recorded, torch's own kernel is used.
     """
     is_long_on_cpu = key.shape[-2] >= _MIN_KEYS and query.device.type == "cpu" and not torch.is_grad_enabled()
-    if is_long_on_cpu and products is not None and _gains_speed(products):
+    if is_long_on_cpu and products is not None and key.shape[-2] >= _MIN_ROUNDED_KEYS and _gains_speed(products):
         return _attend_rounded(query, key, value, products)
     if is_long_on_cpu and not in_reference_order():
         if query.dtype.itemsize < 4 and not _gains_speed(query.dtype):

@@ -85,8 +85,8 @@ class SAM2(nn.Module):
         ----------
         dtype : torch.dtype
             On a GPU that of all parameters. On a CPU half precision is used for the largest products alone, those of
-            attention in the memory attention, and only if the processor multiplies it much faster: there it saves
-            nearly half of what attention takes, and hardly moves a mask. All else is float32, whose products on a
+            attention over 4,096 and more places, and only if the processor multiplies it much faster: it saves nearly
+            half of what attention takes, and hardly moves a mask. All else is float32, whose products on a
             CPU are not much slower, while rounded features move every outline.
 
         Returns

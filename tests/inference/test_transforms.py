@@ -95,7 +95,7 @@ def test_what_lies_outside_the_image_is_black():
 def test_box_corners_come_first_with_their_labels():
     prompt = prompts_to_model([Prompt([(5, 6)], box=(1, 2, 9, 10))], [View(0, 0, 10, 10)], 100, device=CPU)
     assert prompt.labels.tolist() == [[2, 3, 1]]
-    assert prompt.points[0].tolist() == [[10, 20], [90, 100], [50, 60]]
+    assert np.allclose(prompt.points[0], [[10, 20], [90, 100], [50, 60]], rtol=1e-6)
 
 
 def test_follow_stays_while_the_object_is_well_inside():

@@ -19,7 +19,7 @@ from scipy import ndimage
 from skimage import feature, filters, segmentation
 
 from napari_sam2 import SAM2AutomaticMaskGenerator, load_model
-from napari_sam2.inference.label_image import masks_to_labels
+from napari_sam2.labels.compose import masks_to_labels
 
 
 def average_precision(labels: NDArray[np.integer], truth: NDArray[np.integer], iou: float = 0.5) -> float:

@@ -32,7 +32,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from napari_sam2 import FrameSource, Prompt, SAM2VideoSegmenter, load_model
-from napari_sam2.inference.frames import open_frames
+from napari_sam2.frames import open_frames
 from napari_sam2.network.config import CONFIGS
 from napari_sam2.network.sam2 import SAM2
 

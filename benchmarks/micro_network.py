@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from napari_sam2 import NapariSAM2Error
-from napari_sam2.checkpoints import load_model
 from napari_sam2.network.config import CONFIGS
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.initialise import initialise
+from napari_sam2.weights.loading import load_model
 
 __all__ = ["add_model_arguments", "open_model"]
 

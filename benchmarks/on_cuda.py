@@ -31,10 +31,10 @@ from pairs import OURS
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from napari_sam2 import SAM2VideoSegmenter
-from napari_sam2.checkpoints import load_model
-from napari_sam2.inference.batch_tracking import bytes_per_object
+from napari_sam2.inference.tracking.batches import bytes_per_object
 from napari_sam2.network.attention import attend
 from napari_sam2.network.sam2 import SAM2
+from napari_sam2.weights.loading import load_model
 
 T = TypeVar("T")
 

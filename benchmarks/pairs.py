@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_sam2 import Prompt
-from napari_sam2.checkpoints import load_model
-from napari_sam2.inference.embedding_cache import EmbeddingCache
-from napari_sam2.inference.frame_encoder import FrameEncoder
-from napari_sam2.inference.memory_bank import MemoryBank
-from napari_sam2.inference.object_frames import ObjectFrames, TrackingSettings
-from napari_sam2.inference.tracked_object import TrackedObject
-from napari_sam2.inference.transforms import image_to_model, whole_view
+from napari_sam2.inference.tracking.memory_bank import MemoryBank
+from napari_sam2.inference.tracking.object_frames import ObjectFrames, TrackingSettings
+from napari_sam2.inference.tracking.tracked_object import TrackedObject
+from napari_sam2.inference.views.embedding_cache import EmbeddingCache
+from napari_sam2.inference.views.encoder import FrameEncoder
+from napari_sam2.inference.views.transforms import image_to_model, whole_view
 from napari_sam2.network.config import CONFIGS
 from napari_sam2.network.features import ModelPrompt
+from napari_sam2.weights.loading import load_model
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

@@ -10,12 +10,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from places import BENCHMARKS
+
 pytest.importorskip("psutil")
 
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     return importlib.import_module("automatic")
 
 
@@ -89,7 +91,7 @@ def test_report_has_both_methods_for_images_and_stacks(
 
 
 def test_drawn_picture_is_the_same_however_it_is_read(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     large = importlib.import_module("large_image")
     whole = large.DrawnNuclei(100)[0:100, 0:100]
     assert whole.shape == (100, 100)

@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from factories import make_model
-
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+from places import BENCHMARKS
 
 pytest.importorskip("psutil")
 
@@ -132,7 +131,7 @@ def test_peak_memory_sees_a_block_that_is_gone_afterwards():
         "    del block\n"
         "print(memory.growth)\n"
     )
-    folder = Path(__file__).resolve().parents[1] / "benchmarks"
+    folder = BENCHMARKS
     shown = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
     assert 50 < float(shown.stdout) < 200
 

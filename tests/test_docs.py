@@ -12,8 +12,8 @@ import tifffile
 from factories import make_model, make_movie
 from napari_sam2 import Session
 from napari_sam2._qt.keys import SHORTCUTS
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 LARGEST_PICTURE = 200_000  # bytes

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from importlib.metadata import distribution, entry_points
 from importlib.resources import files
-from pathlib import Path
 
 import pytest
 from npe2 import PluginManifest
 
-ROOT = Path(__file__).resolve().parents[1]
+from places import ROOT
 
 
 @pytest.fixture

@@ -21,30 +21,30 @@ if TYPE_CHECKING:
     )
     from napari_sam2._types import FrameResult, FrameSource, MaskPrediction, MaskRecord, Prompt
     from napari_sam2._viewer.opening import open_session
-    from napari_sam2.checkpoints import ModelInfo, download_model, list_models, load_model
-    from napari_sam2.inference.automatic_stack import segment_stack
-    from napari_sam2.inference.embedding_cache import EmbeddingCache
-    from napari_sam2.inference.evaluation import LabelAgreement, average_precision
-    from napari_sam2.inference.frames import open_frames
-    from napari_sam2.inference.image_predictor import SAM2ImagePredictor
-    from napari_sam2.inference.label_image import masks_to_labels
-    from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
-    from napari_sam2.inference.record_filters import filter_records
-    from napari_sam2.inference.seeds import segment_seeds
-    from napari_sam2.inference.tiling import segment_tiled
-    from napari_sam2.inference.timelapse import (
+    from napari_sam2.frames import open_frames
+    from napari_sam2.frames.display import show_planes
+    from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
+    from napari_sam2.inference.automatic.record_filters import filter_records
+    from napari_sam2.inference.automatic.tiling import segment_tiled
+    from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
+    from napari_sam2.inference.stacks.key_frame_search import segment_stack
+    from napari_sam2.inference.stacks.label_seeds import segment_seeds
+    from napari_sam2.inference.stacks.report import ObjectTrack, TrackedLabels, TrackingReport
+    from napari_sam2.inference.stacks.volumes import (
         LinkedVolumes,
         TimelapseReport,
         link_volumes,
         segment_timelapse_volumes,
     )
-    from napari_sam2.inference.tracking_report import ObjectTrack, TrackedLabels, TrackingReport
-    from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
-    from napari_sam2.session.display import show_planes
-    from napari_sam2.session.mask_text import mask_from_text, mask_to_text
+    from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+    from napari_sam2.inference.views.embedding_cache import EmbeddingCache
+    from napari_sam2.labels.compose import masks_to_labels
+    from napari_sam2.labels.evaluation import LabelAgreement, average_precision
+    from napari_sam2.labels.mask_text import mask_from_text, mask_to_text
     from napari_sam2.session.session import Session
-    from napari_sam2.session.settings import SessionSettings
+    from napari_sam2.session.state.settings import SessionSettings
     from napari_sam2.training.finetune import FineTuneReport, FineTuneResult, fine_tune
+    from napari_sam2.weights.loading import ModelInfo, download_model, list_models, load_model
 
     __version__: str
 
@@ -112,28 +112,28 @@ _HOMES = {
         "_errors",
     ),
     **dict.fromkeys(("FrameResult", "FrameSource", "MaskPrediction", "MaskRecord", "Prompt"), "_types"),
-    **dict.fromkeys(("ModelInfo", "download_model", "list_models"), "_downloads"),
-    "load_model": "checkpoints",
-    "EmbeddingCache": "inference.embedding_cache",
-    "open_frames": "inference.frames",
+    **dict.fromkeys(("ModelInfo", "download_model", "list_models"), "weights.downloads"),
+    "load_model": "weights.loading",
+    "EmbeddingCache": "inference.views.embedding_cache",
+    "open_frames": "frames",
     "open_session": "_viewer.opening",
-    "SAM2ImagePredictor": "inference.image_predictor",
-    "masks_to_labels": "inference.label_image",
-    "SAM2AutomaticMaskGenerator": "inference.mask_generator",
-    "SAM2VideoSegmenter": "inference.video_segmenter",
-    "segment_stack": "inference.automatic_stack",
-    **dict.fromkeys(("LabelAgreement", "average_precision"), "inference.evaluation"),
-    "filter_records": "inference.record_filters",
-    "segment_seeds": "inference.seeds",
-    "segment_tiled": "inference.tiling",
+    "SAM2ImagePredictor": "inference.prompts.image_predictor",
+    "masks_to_labels": "labels.compose",
+    "SAM2AutomaticMaskGenerator": "inference.automatic.mask_generator",
+    "SAM2VideoSegmenter": "inference.tracking.video_segmenter",
+    "segment_stack": "inference.stacks.key_frame_search",
+    **dict.fromkeys(("LabelAgreement", "average_precision"), "labels.evaluation"),
+    "filter_records": "inference.automatic.record_filters",
+    "segment_seeds": "inference.stacks.label_seeds",
+    "segment_tiled": "inference.automatic.tiling",
     **dict.fromkeys(
-        ("LinkedVolumes", "TimelapseReport", "link_volumes", "segment_timelapse_volumes"), "inference.timelapse"
+        ("LinkedVolumes", "TimelapseReport", "link_volumes", "segment_timelapse_volumes"), "inference.stacks.volumes"
     ),
-    **dict.fromkeys(("ObjectTrack", "TrackedLabels", "TrackingReport"), "inference.tracking_report"),
-    "show_planes": "session.display",
-    **dict.fromkeys(("mask_from_text", "mask_to_text"), "session.mask_text"),
+    **dict.fromkeys(("ObjectTrack", "TrackedLabels", "TrackingReport"), "inference.stacks.report"),
+    "show_planes": "frames.display",
+    **dict.fromkeys(("mask_from_text", "mask_to_text"), "labels.mask_text"),
     "Session": "session.session",
-    "SessionSettings": "session.settings",
+    "SessionSettings": "session.state.settings",
     **dict.fromkeys(("FineTuneReport", "FineTuneResult", "fine_tune"), "training.finetune"),
 }
 

@@ -21,10 +21,10 @@ from napari_sam2 import (
     fine_tune,
     load_model,
 )
-from napari_sam2.inference import masks as clean_up
-from napari_sam2.inference.answers import AnsweredPrompt, PredictRequest, TrackRequest, TrackStep
-from napari_sam2.inference.batch_tracking import bytes_per_object
-from napari_sam2.inference.engine import Engine
+from napari_sam2.inference.masks import components as clean_up
+from napari_sam2.inference.requests import AnsweredPrompt, PredictRequest, TrackRequest, TrackStep
+from napari_sam2.inference.tracking.batches import bytes_per_object
+from napari_sam2.inference.tracking.engine import Engine
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.batches import BatchPlan
 from napari_sam2.training.dataset import SyntheticSource

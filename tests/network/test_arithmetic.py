@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from factories import make_model, make_movie
-from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 from napari_sam2.network import attention
 from napari_sam2.network.arithmetic import in_reference_order, reference_order
 from napari_sam2.network.attention import RotaryMemoryAttention

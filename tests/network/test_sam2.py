@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,8 +15,9 @@ from napari_sam2.network.position import axial_rotation, rotate
 from napari_sam2.network.prompt_encoder import draw_prompt
 from napari_sam2.network.sam2 import ABSENT_LOGIT, SAM2
 from napari_sam2.network.tables import TableCache
+from places import SHARED
 
-KEYS = Path(__file__).resolve().parents[3] / "shared" / "reference" / "keys"
+KEYS = SHARED / "reference" / "keys"
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name != "sam2_micro"])

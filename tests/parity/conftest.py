@@ -17,8 +17,9 @@ from PIL import Image
 from devices import CUDA, used_exactly
 from napari_sam2.network.config import CONFIGS
 from napari_sam2.network.sam2 import SAM2
+from places import SHARED
 
-REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
+REFERENCE = SHARED / "reference"
 
 
 def existing(path: Path) -> Path:

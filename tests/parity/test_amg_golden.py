@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -14,14 +13,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
-from napari_sam2.inference.masks import decode_rle, encode_rle, postprocess_masks
+from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
+from napari_sam2.inference.masks.components import decode_rle, encode_rle, postprocess_masks
 from napari_sam2.network.config import CONFIGS
+from places import SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-REFERENCE = Path(__file__).resolve().parents[2] / ".." / "shared" / "reference"
+REFERENCE = SHARED / "reference"
 GOLDEN = REFERENCE / "golden"
 
 pytestmark = [

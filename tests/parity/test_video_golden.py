@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
 # eight frames at 1024 for two objects, several times: minutes on two cores, more on a busy machine
 pytestmark = [pytest.mark.parity, pytest.mark.slow, pytest.mark.timeout(3600)]

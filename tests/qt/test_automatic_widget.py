@@ -9,9 +9,9 @@ import pytest
 from napari.components import ViewerModel
 
 from factories import make_model, make_movie
-from napari_sam2 import checkpoints
 from napari_sam2._qt.automatic_widget import AutomaticWidget
 from napari_sam2._qt.automatic_work import Searcher
+from napari_sam2.weights import loading as checkpoints
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_piled_objects_are_parted_as_chosen_and_by_itself_not_in_times(
 ) -> None:
     asked = []
     monkeypatch.setattr(
-        "napari_sam2.inference.automatic_stack.contrasts_to_part", lambda *given: asked.append(given[3])
+        "napari_sam2.inference.stacks.key_frame_search.contrasts_to_part", lambda *given: asked.append(given[3])
     )
     widget.viewer.layers["cells"].axis_labels = (label, "y", "x")
     assert not widget._form.isRowVisible(widget.piled)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from factories import make_model
-from napari_sam2._downloads import list_models
 from napari_sam2._errors import DownloadError
 from napari_sam2._qt import model_chooser
 from napari_sam2._qt.advanced_section import AdvancedSection
 from napari_sam2._qt.model_section import ModelSection
-from napari_sam2.session.settings import ModelState
+from napari_sam2.session.state.settings import ModelState
+from napari_sam2.weights.downloads import list_models
 
 
 @pytest.fixture

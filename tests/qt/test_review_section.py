@@ -85,8 +85,8 @@ def test_queue_goes_through_doubtful_frames_and_accepting_locks(section: ReviewS
 
 
 def _track_by_hand(binding, number: int, areas: dict[int, int]) -> None:
-    from napari_sam2.session.history import Edit
-    from napari_sam2.session.records import ObjectMask
+    from napari_sam2.session.state.history import Edit
+    from napari_sam2.session.state.records import ObjectMask
 
     session = binding.session
     y, x = np.mgrid[: binding.geometry.hw[0], : binding.geometry.hw[1]]

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QWidget
 from napari_sam2._qt.model_section import AdvancedSection, ModelSection
 from napari_sam2._qt.review_section import ReviewSection
 from napari_sam2._qt.save_section import SaveSection
-from napari_sam2.session.settings import ModelState
+from napari_sam2.session.state.settings import ModelState
 
 SECTIONS = (AdvancedSection, ModelSection, ReviewSection, SaveSection)
 

@@ -13,7 +13,7 @@ from factories import make_model, make_movie
 from napari_sam2 import Prompt
 from napari_sam2._qt.keys import SHORTCUTS
 from napari_sam2._qt.main_widget import SAM2Widget
-from napari_sam2.session.compute import Job
+from napari_sam2.session.worker.compute_thread import Job
 
 WAIT = 60_000  # ms: shared machines are slow
 

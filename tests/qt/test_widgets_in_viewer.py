@@ -7,10 +7,10 @@ import threading
 import numpy as np
 
 from factories import make_model, make_movie
-from napari_sam2 import checkpoints
 from napari_sam2._qt.automatic_widget import AutomaticWidget
 from napari_sam2._qt.fine_tune_widget import FineTuneWidget
 from napari_sam2._viewer.layer_frames import training_frames
+from napari_sam2.weights import loading as checkpoints
 
 
 def test_widgets_work_through_the_viewer_s_proxy_and_end_with_their_docks(

@@ -22,8 +22,9 @@ from napari_sam2.training.dataset import (
     promptable_ids,
 )
 from napari_sam2.training.packs import LabelledStack
+from places import SHARED
 
-TRAIN = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "train"
+TRAIN = SHARED / "data" / "train"
 PLAIN = AugmentConfig(plain=1.0)
 
 

@@ -12,7 +12,7 @@ from napari_builtins.io import csv_to_layer_data, napari_write_points
 from factories import make_model, make_movie
 from napari_sam2 import Prompt, PromptError
 from napari_sam2._viewer.opening import open_session
-from napari_sam2.session.waiting import wait_until
+from napari_sam2.session.worker.delivery import wait_until
 
 
 @pytest.fixture(scope="module")

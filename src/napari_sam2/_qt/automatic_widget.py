@@ -15,7 +15,7 @@ from napari_sam2._qt.layer_combo import LayerCombo
 from napari_sam2._qt.layout import button, column, combo, line, named, row, show_error, show_item
 from napari_sam2._qt.model_chooser import ModelChooser
 from napari_sam2._viewer.layer_frames import ShownImage, open_image, seed_labels
-from napari_sam2.session.label_storage import allocate_labels
+from napari_sam2.labels.storage import allocate_labels
 
 if TYPE_CHECKING:
     import napari

@@ -11,16 +11,16 @@ import numpy as np
 
 from napari_sam2._qt.background import TaskContext, leave_a_core_to_the_window
 from napari_sam2._viewer.layer_frames import ClipFrames, PlaneRegions
-from napari_sam2.session.label_storage import allocate_labels
+from napari_sam2.labels.storage import allocate_labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_sam2.inference.mask_generator import Proposals, SAM2AutomaticMaskGenerator
-    from napari_sam2.inference.timelapse import TimelapseReport
-    from napari_sam2.inference.tracking_report import TrackingReport
-    from napari_sam2.session.geometry import StackGeometry
-    from napari_sam2.session.planes import ArrayPlanes
+    from napari_sam2.frames.geometry import StackGeometry
+    from napari_sam2.frames.planes import ArrayPlanes
+    from napari_sam2.inference.automatic.mask_generator import Proposals, SAM2AutomaticMaskGenerator
+    from napari_sam2.inference.stacks.report import TrackingReport
+    from napari_sam2.inference.stacks.volumes import TimelapseReport
 
 __all__ = ["Filters", "Found", "Searcher", "StackSearch", "Tracked"]
 
@@ -53,7 +53,7 @@ class Filters:
 
     def by_shape(self) -> Callable[[Sequence[Any]], Sequence[Any]]:
         """The part that looks at area and border."""
-        from napari_sam2.inference.record_filters import filter_records
+        from napari_sam2.inference.automatic.record_filters import filter_records
 
         return partial(
             filter_records,
@@ -142,7 +142,7 @@ class Searcher:
     def _load(self, name: str) -> Any:
         leave_a_core_to_the_window()
         if self._model is None or self._name != name:
-            from napari_sam2.checkpoints import load_model
+            from napari_sam2.weights.loading import load_model
 
             self._model = self._generator = None
             self._model, self._name = load_model(name), name
@@ -150,7 +150,7 @@ class Searcher:
 
     def _finder(self, name: str, filters: Filters | None = None) -> SAM2AutomaticMaskGenerator:
         """A generator; with ``filters``, one that keeps only what passes them."""
-        from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
+        from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
 
         model = self._load(name)
         return SAM2AutomaticMaskGenerator(
@@ -182,9 +182,9 @@ class Searcher:
 
     def filter(self, plane: int, proposals: Proposals, filters: Filters) -> Found:
         """Choose among candidates that were found before."""
-        from napari_sam2.inference.label_image import masks_to_labels
-        from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
-        from napari_sam2.inference.second_look import lowest_thresholds
+        from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
+        from napari_sam2.inference.automatic.second_look import lowest_thresholds
+        from napari_sam2.labels.compose import masks_to_labels
 
         generator = self._generator
         assert generator is not None
@@ -204,7 +204,7 @@ class Searcher:
     def _search_tiles(
         self, name: str, planes: ArrayPlanes, plane: int, filters: Filters, context: TaskContext
     ) -> Found | None:
-        from napari_sam2.inference.tiling import segment_tiled
+        from napari_sam2.inference.automatic.tiling import segment_tiled
 
         unit = filters.pixel_size[0] * filters.pixel_size[1]
         labels = segment_tiled(
@@ -223,8 +223,8 @@ class Searcher:
         self, name: str, planes: ArrayPlanes, clip: range, search: StackSearch, filters: Filters, context: TaskContext
     ) -> Tracked:
         """Everything in the planes of a clip; what is finished when it is stopped."""
-        from napari_sam2.inference.automatic_stack import segment_stack
-        from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+        from napari_sam2.inference.stacks.key_frame_search import segment_stack
+        from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
         finder, frames = self._finder(name, filters), ClipFrames(planes, clip)
         labels, report = segment_stack(
@@ -244,8 +244,8 @@ class Searcher:
         self, name: str, planes: ArrayPlanes, search: StackSearch, filters: Filters, context: TaskContext
     ) -> Tracked:
         """Everything in every clip, linked from one clip to the next; what is finished when it is stopped."""
-        from napari_sam2.inference.timelapse import segment_time_points
-        from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+        from napari_sam2.inference.stacks.volumes import segment_time_points
+        from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
         geometry = planes.geometry
         clips = [geometry.clip_range(clip * geometry.num_frames) for clip in range(geometry.num_clips)]
@@ -273,8 +273,8 @@ class Searcher:
         context: TaskContext,
     ) -> Tracked:
         """The objects of some planes (labels by plane) in all planes of their clip; what is finished when stopped."""
-        from napari_sam2.inference.seeds import segment_seeds
-        from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+        from napari_sam2.inference.stacks.label_seeds import segment_seeds
+        from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
         frames = ClipFrames(planes, clip)
         labels, report = segment_seeds(

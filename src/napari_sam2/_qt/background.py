@@ -172,8 +172,8 @@ def _run(work: Callable[[TaskContext], Any], context: TaskContext) -> None:
 
 def leave_a_core_to_the_window() -> None:
     """Called at the start of work: torch computes with one core less than there are. Imports torch."""
-    from napari_sam2.session.preloading import importing_torch
-    from napari_sam2.session.settings import threads_beside_a_window
+    from napari_sam2._torch_import import importing_torch
+    from napari_sam2.session.state.settings import threads_beside_a_window
 
     with importing_torch():
         import torch

@@ -37,10 +37,10 @@ from napari_sam2._qt.save_section import SaveSection
 from napari_sam2._viewer.binding import ViewerBinding
 from napari_sam2._viewer.image_source import matching_channels
 from napari_sam2._viewer.preferences import Preferences, read_preferences
-from napari_sam2.session.autosave_folder import default_autosave_path
-from napari_sam2.session.geometry import StackGeometry
+from napari_sam2.frames.geometry import StackGeometry
+from napari_sam2.session.files.autosave_folder import default_autosave_path
 from napari_sam2.session.session import Session
-from napari_sam2.session.settings import SessionSettings, threads_beside_a_window
+from napari_sam2.session.state.settings import SessionSettings, threads_beside_a_window
 
 if TYPE_CHECKING:
     import napari

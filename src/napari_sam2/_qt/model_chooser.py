@@ -8,10 +8,10 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFileDialog, QProgressBar, QSizePolicy, QWidget
 
-from napari_sam2._downloads import BUNDLED_MODEL, ModelInfo, download_model, list_models
 from napari_sam2._errors import DownloadError
 from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.layout import button, column, combo, line, named, row, show_error
+from napari_sam2.weights.downloads import BUNDLED_MODEL, ModelInfo, download_model, list_models
 
 __all__ = ["ModelChooser", "describe_model"]
 

@@ -12,12 +12,12 @@ from napari_sam2._qt.advanced_section import AdvancedSection
 from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.layout import column, line
 from napari_sam2._qt.model_chooser import ModelChooser
-from napari_sam2.session.model_names import model_name
-from napari_sam2.session.settings import ModelState
+from napari_sam2.session.files.model_names import model_name
+from napari_sam2.session.state.settings import ModelState
 
 if TYPE_CHECKING:
     from napari_sam2._viewer.binding import ViewerBinding
-    from napari_sam2.session.store import StoreDelta
+    from napari_sam2.session.state.store import StoreDelta
 
 __all__ = ["AdvancedSection", "ModelSection", "describe_state"]
 

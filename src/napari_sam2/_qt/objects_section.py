@@ -27,7 +27,7 @@ from napari_sam2._viewer.labels_layer import object_colour
 
 if TYPE_CHECKING:
     from napari_sam2._viewer.binding import Tool, ViewerBinding
-    from napari_sam2.session.records import SessionObject
+    from napari_sam2.session.state.records import SessionObject
 
 __all__ = ["ObjectsSection"]
 

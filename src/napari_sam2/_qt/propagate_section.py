@@ -24,7 +24,7 @@ from napari_sam2._errors import NapariSAM2Error
 if TYPE_CHECKING:
     from napari_sam2._types import Direction
     from napari_sam2._viewer.binding import ViewerBinding
-    from napari_sam2.session.propagation import PropagationHandle
+    from napari_sam2.session.worker.propagation_handle import PropagationHandle
 
 __all__ = ["PropagateSection"]
 

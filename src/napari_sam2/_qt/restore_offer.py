@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_sam2.session.autosave_folder import RecoverableSession, recoverable_sessions
+from napari_sam2.session.files.autosave_folder import RecoverableSession, recoverable_sessions
 
 if TYPE_CHECKING:
     from napari_sam2._viewer.binding import ViewerBinding

@@ -14,12 +14,12 @@ from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.layout import button, column, combo, line, named, row
 from napari_sam2._qt.line_plot import Curve, LinePlot, Marks
-from napari_sam2.session.review import DoubtfulFrame, doubtful_frames, timeline
+from napari_sam2.session.results.review import DoubtfulFrame, doubtful_frames, timeline
 
 if TYPE_CHECKING:
     from napari_sam2._viewer.binding import ViewerBinding
-    from napari_sam2.session.propagation import PropagationHandle
-    from napari_sam2.session.store import StoreDelta
+    from napari_sam2.session.state.store import StoreDelta
+    from napari_sam2.session.worker.propagation_handle import PropagationHandle
 
 __all__ = ["ReviewSection"]
 

@@ -17,11 +17,11 @@ from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.layout import button, column, line, row, show_error
 from napari_sam2._viewer.layer_frames import label_calibration
-from napari_sam2.session.export import export_labels, export_objects_csv, export_scores_csv, tracks_table
+from napari_sam2.session.results.export import export_labels, export_objects_csv, export_scores_csv, tracks_table
 
 if TYPE_CHECKING:
     from napari_sam2._viewer.binding import ViewerBinding
-    from napari_sam2.session.store import StoreDelta
+    from napari_sam2.session.state.store import StoreDelta
 
 __all__ = ["EXPORTS", "Export", "SaveSection"]
 

@@ -10,8 +10,8 @@ import numpy as np
 from napari.utils.transforms import Affine
 
 from napari_sam2._errors import FrameError
-from napari_sam2.session.geometry import StackGeometry
-from napari_sam2.session.planes import ArrayPlanes, Channel
+from napari_sam2.frames.geometry import StackGeometry
+from napari_sam2.frames.planes import ArrayPlanes, Channel
 
 if TYPE_CHECKING:
     from napari.layers import Image

@@ -13,8 +13,8 @@ from napari.utils.colormaps import DirectLabelColormap
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_sam2.session.geometry import StackGeometry
-    from napari_sam2.session.records import SessionObject
+    from napari_sam2.frames.geometry import StackGeometry
+    from napari_sam2.session.state.records import SessionObject
 
 __all__ = ["label_colours", "object_colour", "painted_planes"]
 

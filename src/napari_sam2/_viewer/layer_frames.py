@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
     from numpy.typing import NDArray
 
-    from napari_sam2.session.geometry import StackGeometry
-    from napari_sam2.session.planes import ArrayPlanes
+    from napari_sam2.frames.geometry import StackGeometry
+    from napari_sam2.frames.planes import ArrayPlanes
 
 __all__ = [
     "Calibration",

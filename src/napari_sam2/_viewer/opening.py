@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari_sam2._errors import FrameError
-from napari_sam2.session.settings import SessionSettings, threads_beside_a_window
+from napari_sam2.session.state.settings import SessionSettings, threads_beside_a_window
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import importlib
 import os
 from dataclasses import dataclass
 
-from napari_sam2._downloads import CACHE_VARIABLE
+from napari_sam2.weights.downloads import CACHE_VARIABLE
 
 __all__ = ["Preferences", "read_preferences"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari.layers import Points, Shapes
     from numpy.typing import NDArray
 
-    from napari_sam2.session.geometry import StackGeometry
+    from napari_sam2.frames.geometry import StackGeometry
 
 __all__ = ["NEGATIVE", "POSITIVE", "PromptKey", "PromptLayers", "read_prompt_layer"]
 

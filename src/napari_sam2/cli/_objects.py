@@ -15,9 +15,9 @@ from napari_sam2._errors import FrameError
 from napari_sam2.cli._outputs import save_table
 
 if TYPE_CHECKING:
-    from napari_sam2.inference.frames import Frames
-    from napari_sam2.inference.timelapse import TimelapseReport
-    from napari_sam2.inference.tracking_report import TrackingReport
+    from napari_sam2.frames import Frames
+    from napari_sam2.inference.stacks.report import TrackingReport
+    from napari_sam2.inference.stacks.volumes import TimelapseReport
 
 __all__ = [
     "BorderOption",
@@ -90,7 +90,7 @@ def parse_area(option: str, text: str | None, frames: Frames) -> float | None:
     """
     if text is None:
         return None
-    from napari_sam2.inference.frames.spacing import convert, unit_name
+    from napari_sam2.frames.spacing import convert, unit_name
 
     match = _AREA.fullmatch(text.strip())
     if match is None:

@@ -24,7 +24,7 @@ from napari_sam2.cli._options import (
 )
 
 if TYPE_CHECKING:
-    from napari_sam2.inference.frames import Frames
+    from napari_sam2.frames import Frames
     from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["InputOptions", "ModelOptions", "with_option_groups"]
@@ -42,7 +42,7 @@ class ModelOptions:
 
     def load(self) -> SAM2:
         """The network, ready."""
-        from napari_sam2.checkpoints import load_model
+        from napari_sam2.weights.loading import load_model
 
         return load_model(self.model, device=self.device, dtype=self.dtype)
 

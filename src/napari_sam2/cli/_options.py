@@ -12,7 +12,7 @@ import typer
 from napari_sam2._errors import FrameError
 
 if TYPE_CHECKING:
-    from napari_sam2.inference.frames import Contrast, Frames
+    from napari_sam2.frames import Contrast, Frames
 
 __all__ = [
     "AxesOption",
@@ -102,7 +102,7 @@ def open_input(
     chosen_contrast = _contrast(contrast)
     chosen_channels = None if channels is None else _indices("--channels", channels, "one to three, such as 0,2")
     fixed = _fixed(fix or ())
-    from napari_sam2.inference.frames import open_frames
+    from napari_sam2.frames import open_frames
 
     return open_frames(
         path,

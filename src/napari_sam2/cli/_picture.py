@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_sam2.inference.frames import Frames
-    from napari_sam2.inference.label_files import LabelWriter
+    from napari_sam2.frames import Frames
+    from napari_sam2.labels.files import LabelWriter
 
 __all__ = ["FrameOption", "Picture", "choose_frame", "open_writer"]
 
@@ -59,6 +59,6 @@ def choose_frame(frames: Frames, frame: int | None, path: Path) -> Picture:
 
 def open_writer(output: Path, picture: Picture, *, overwrite: bool) -> LabelWriter:
     """A writer for a label image of the picture, with its pixel size."""
-    from napari_sam2.inference.label_files import LabelWriter
+    from napari_sam2.labels.files import LabelWriter
 
     return LabelWriter(output, (1, *picture.hw), axes="YX", voxel_size=picture.frames.voxel_size, overwrite=overwrite)

@@ -203,7 +203,7 @@ def _check_all_used(given: Sequence[tuple[str, str]], said: dict[tuple[int, int]
 
 def _read_mask(value: str, stack: _Stack) -> list[tuple[int, int, NDArray[np.bool_]]]:
     """(object, frame, mask) of every label on every frame of a label file, ``FILE`` or ``FRAME:FILE``."""
-    from napari_sam2.inference.frames import open_frames
+    from napari_sam2.frames import open_frames
 
     index, colon, name = value.partition(":")
     has_frame = bool(colon) and index.isdecimal()

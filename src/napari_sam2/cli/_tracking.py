@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from napari_sam2.cli._outputs import print_table
-from napari_sam2.inference.label_canvas import LabelCanvas
-from napari_sam2.inference.preview import PreviewTile, choose_frames, draw_contact_sheet
+from napari_sam2.labels.canvas import LabelCanvas
+from napari_sam2.labels.contact_sheet import PreviewTile, choose_frames, draw_contact_sheet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from napari_sam2._types import FrameResult, FrameSource
     from napari_sam2.cli._prompts import ObjectPrompt
     from napari_sam2.cli._stopping import StopRequest
-    from napari_sam2.inference.label_files import LabelWriter
-    from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+    from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+    from napari_sam2.labels.files import LabelWriter
 
 __all__ = ["FrameScore", "Tracked", "draw_tracked", "print_summary", "track_into"]
 

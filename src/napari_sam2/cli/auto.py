@@ -48,10 +48,10 @@ from napari_sam2.cli._stopping import StopRequest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_sam2.inference.automatic_labels import KeepRecords
-    from napari_sam2.inference.frames import Frames
-    from napari_sam2.inference.label_files import LabelWriter
-    from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
+    from napari_sam2.frames import Frames
+    from napari_sam2.inference.automatic.automatic_labels import KeepRecords
+    from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
+    from napari_sam2.labels.files import LabelWriter
 
 __all__ = ["auto"]
 
@@ -138,7 +138,7 @@ def auto(
     check_outputs([stack], output, [(table, ".csv")], overwrite=overwrite)
     _check_numbers(frames, every, key_frame, tile, overlap)
 
-    from napari_sam2.inference.label_files import LabelWriter
+    from napari_sam2.labels.files import LabelWriter
 
     num_frames, *hw = frames.shape
     with LabelWriter(
@@ -149,8 +149,8 @@ def auto(
         overwrite=overwrite,
         num_slices=num_frames if num_times > 1 else None,
     ) as writer:
-        from napari_sam2.checkpoints import load_model
-        from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
+        from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
+        from napari_sam2.weights.loading import load_model
 
         finder = SAM2AutomaticMaskGenerator(
             load_model(model, device=device, dtype=dtype),
@@ -165,7 +165,7 @@ def auto(
             if len(frames) == 1:
                 is_complete = _picture(frames, writer, finder, shapes, (tile, overlap), stop, bar)
             elif num_times > 1:
-                from napari_sam2.inference.timelapse import open_time_points
+                from napari_sam2.inference.stacks.volumes import open_time_points
 
                 def at_time(time: int) -> Frames:
                     return open_input(
@@ -194,7 +194,7 @@ class _Shapes(NamedTuple):
     exclude_border: bool
 
     def keep(self) -> KeepRecords:
-        from napari_sam2.inference.record_filters import filter_records
+        from napari_sam2.inference.automatic.record_filters import filter_records
 
         return partial(
             filter_records, min_area=self.min_area, max_area=self.max_area, exclude_border=self.exclude_border
@@ -218,8 +218,8 @@ def _num_times(frames: Frames) -> int:
 
 
 def _check_numbers(frames: Frames, every: int | None, key_frames: list[int] | None, tile: int, overlap: int) -> None:
-    from napari_sam2.inference.automatic_stack import choose_key_frames
-    from napari_sam2.inference.tile_grid import tile_grid
+    from napari_sam2.frames.regions import tile_grid
+    from napari_sam2.inference.stacks.key_frame_search import choose_key_frames
 
     if len(frames) == 1:
         tile_grid(frames.shape[1:], tile, overlap)
@@ -236,8 +236,8 @@ def _picture(
     stop: StopRequest,
     bar: StageBar,
 ) -> bool:
-    from napari_sam2.inference.tile_grid import FrameRegions
-    from napari_sam2.inference.tiling import segment_tiled
+    from napari_sam2.frames.regions import FrameRegions
+    from napari_sam2.inference.automatic.tiling import segment_tiled
 
     parts = writer.parts()
     labels = segment_tiled(
@@ -274,8 +274,8 @@ def _volumes(
     table: Path | None,
 ) -> bool:
     """Volumes over time: through z at each time point, linked through time."""
-    from napari_sam2.inference.timelapse import segment_time_points
-    from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+    from napari_sam2.inference.stacks.volumes import segment_time_points
+    from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
     report = segment_time_points(
         open_at,
@@ -322,8 +322,8 @@ def _stack(
     bar: StageBar,
     table: Path | None,
 ) -> bool:
-    from napari_sam2.inference.automatic_stack import segment_stack
-    from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+    from napari_sam2.inference.stacks.key_frame_search import segment_stack
+    from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
     _, report = segment_stack(
         frames,

@@ -56,13 +56,13 @@ def demo(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"the folder {output} cannot be made ({error.strerror}); choose another with -o") from error
-    from napari_sam2.checkpoints import load_model
+    from napari_sam2.weights.loading import load_model
 
     network = load_model(model, device=device, dtype=dtype)
     from napari_sam2.cli._tracking import draw_tracked, track_into
-    from napari_sam2.inference.frames import open_frames
-    from napari_sam2.inference.label_files import LabelWriter, read_labels
-    from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+    from napari_sam2.frames import open_frames
+    from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+    from napari_sam2.labels.files import LabelWriter, read_labels
     from napari_sam2.training.synthetic import make_demo_stack
 
     stack, truth = make_demo_stack(seed)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from napari_sam2._downloads import download_model
+from napari_sam2.weights.downloads import download_model
 
 __all__ = ["download"]
 

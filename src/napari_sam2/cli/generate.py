@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam2._types import MaskRecord
-    from napari_sam2.inference.mask_generator import MaskGeneratorOptions, SAM2AutomaticMaskGenerator
+    from napari_sam2.inference.automatic.mask_generator import MaskGeneratorOptions, SAM2AutomaticMaskGenerator
     from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["generate"]
@@ -73,7 +73,7 @@ class _Search:
 
     def generator(self, model: SAM2) -> SAM2AutomaticMaskGenerator:
         """What searches like this."""
-        from napari_sam2.inference.mask_generator import SAM2AutomaticMaskGenerator
+        from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
 
         return SAM2AutomaticMaskGenerator(
             model,
@@ -136,8 +136,8 @@ def generate(
     check_outputs([image], output, [(preview, ".png"), (table, ".csv")], overwrite=overwrite)
     _check_candidates(candidates, output)
     with open_writer(output, picture, overwrite=overwrite) as writer:
-        from napari_sam2.inference.label_image import masks_to_labels
-        from napari_sam2.inference.record_filters import filter_records
+        from napari_sam2.inference.automatic.record_filters import filter_records
+        from napari_sam2.labels.compose import masks_to_labels
 
         rgb = picture.rgb()
         records: Sequence[MaskRecord]
@@ -159,7 +159,7 @@ def generate(
         save_table(table, _COLUMNS, _rows(records))
         written.append(table)
     if preview is not None:
-        from napari_sam2.inference.preview import PreviewTile, draw_contact_sheet
+        from napari_sam2.labels.contact_sheet import PreviewTile, draw_contact_sheet
 
         tile = PreviewTile(picture.rgb(), labels, f"{len(records)} objects")
         save_picture(preview, draw_contact_sheet([tile], title=image.name, zoom_in=False))
@@ -210,9 +210,9 @@ class _Kept:
         OutputError
             If the file holds candidates of something else and is not to be overwritten, or cannot be written.
         """
-        from napari_sam2.inference.mask_proposals import MICRO_OPTIONS, REFERENCE_OPTIONS, filter_proposals
-        from napari_sam2.inference.proposal_files import image_digest, read_proposals, write_proposals
-        from napari_sam2.inference.second_look import lowest_thresholds
+        from napari_sam2.inference.automatic.proposal_files import image_digest, read_proposals, write_proposals
+        from napari_sam2.inference.automatic.proposals import MICRO_OPTIONS, REFERENCE_OPTIONS, filter_proposals
+        from napari_sam2.inference.automatic.second_look import lowest_thresholds
 
         origin = {"image": image_digest(rgb), "model": self._model(), "search": self.search.where()}
         if self.path.exists():

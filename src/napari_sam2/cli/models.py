@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from napari_sam2._downloads import CACHE_VARIABLE, ModelInfo, cache_folder, list_models
+from napari_sam2.weights.downloads import CACHE_VARIABLE, ModelInfo, cache_folder, list_models
 
 __all__ = ["models"]
 

@@ -82,16 +82,16 @@ def propagate(
     )
     check_outputs([stack, seeds], output, [(table, ".csv")], overwrite=overwrite)
 
-    from napari_sam2.inference.label_files import LabelWriter, read_labels
-    from napari_sam2.inference.seed_planes import read_seeds
+    from napari_sam2.inference.stacks.seed_planes import read_seeds
+    from napari_sam2.labels.files import LabelWriter, read_labels
 
     labels = _as_planes(read_labels(seeds), frames.shape[0])
     read_seeds(labels, frame, frames.shape, min_area_px=min_area)  # what is wrong with them shows before all else
     with LabelWriter(
         output, frames.shape, axes=frames.output_axes, voxel_size=frames.voxel_size, overwrite=overwrite
     ) as writer:
-        from napari_sam2.checkpoints import load_model
-        from napari_sam2.inference.seeds import segment_seeds
+        from napari_sam2.inference.stacks.label_seeds import segment_seeds
+        from napari_sam2.weights.loading import load_model
 
         network = load_model(model, device=device, dtype=dtype)
         with StopRequest() as stop, StageBar(show=not quiet) as bar:

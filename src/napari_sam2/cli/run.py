@@ -15,9 +15,9 @@ from napari_sam2.cli._outputs import check_outputs, print_table
 from napari_sam2.cli._stopping import StopRequest
 
 if TYPE_CHECKING:
-    from napari_sam2.session.history import Operation
-    from napari_sam2.session.propagation import PropagationHandle
     from napari_sam2.session.session import Session
+    from napari_sam2.session.state.history import Operation
+    from napari_sam2.session.worker.propagation_handle import PropagationHandle
 
 __all__ = ["run"]
 
@@ -55,8 +55,8 @@ def run(
     """
     inputs = [session] if stack is None else [session, stack]
     check_outputs(inputs, output, [(scores, ".csv")], overwrite=overwrite)
-    from napari_sam2.session.document import open_for_replay
-    from napari_sam2.session.export import export_labels, export_scores_csv
+    from napari_sam2.session.files.document import open_for_replay
+    from napari_sam2.session.results.export import export_labels, export_scores_csv
 
     given = None if stack is None else str(stack)
     replayed, operations = open_for_replay(session, given, model=model, device=device, dtype=dtype)
@@ -80,7 +80,7 @@ def run(
 def _replay(session: Session, operations: Sequence[Operation], stop: StopRequest, *, show_progress: bool) -> int:
     from tqdm import tqdm
 
-    from napari_sam2.session.replay import replay
+    from napari_sam2.session.results.replay import replay
 
     with tqdm(total=len(operations), desc="calls", unit="call", disable=None if show_progress else True) as bar:
 
@@ -101,7 +101,7 @@ def _replay(session: Session, operations: Sequence[Operation], stop: StopRequest
 
 
 def _report(session: Session, num_done: int, num_operations: int, seconds: float) -> None:
-    from napari_sam2.session.export import object_table
+    from napari_sam2.session.results.export import object_table
 
     table = object_table(session.store)
     rows = [

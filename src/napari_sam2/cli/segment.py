@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_sam2.inference.image_predictor import SAM2ImagePredictor
+    from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
 
 __all__ = ["COMMAND_CLASS", "segment"]
 
@@ -90,7 +90,7 @@ def segment(
     prompts = resolve_prompts(ordered_prompts(ctx), (1, *picture.hw), "YX")
     check_outputs([image], output, [(preview, ".png")], overwrite=overwrite)
     with open_writer(output, picture, overwrite=overwrite) as writer:
-        from napari_sam2.inference.image_predictor import SAM2ImagePredictor
+        from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
 
         predictor = SAM2ImagePredictor(network.load())
         predictor.set_frame(picture.frames, picture.frame)
@@ -158,7 +158,7 @@ def _is_ambiguous(given: ObjectPrompt) -> bool:
 def _save_preview(
     path: Path, picture: Picture, prompts: Sequence[ObjectPrompt], shown: Sequence[NDArray[np.int32]], name: str
 ) -> None:
-    from napari_sam2.inference.preview import PreviewTile, draw_contact_sheet
+    from napari_sam2.labels.contact_sheet import PreviewTile, draw_contact_sheet
 
     rgb = picture.rgb()
     said = tuple((given.object_id, given.prompt) for given in prompts)

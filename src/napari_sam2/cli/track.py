@@ -18,7 +18,7 @@ from napari_sam2.cli._stopping import StopRequest
 
 if TYPE_CHECKING:
     from napari_sam2.cli._tracking import Tracked
-    from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+    from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
 __all__ = ["COMMAND_CLASS", "track"]
 
@@ -96,14 +96,14 @@ def track(
     prompts = resolve_prompts(ordered_prompts(ctx), frames.shape, f"{frames.frame_axis or 'Z'}YX")
     check_outputs([stack], output, [(preview, ".png"), (scores, ".csv")], overwrite=overwrite)
 
-    from napari_sam2.inference.label_files import LabelWriter
+    from napari_sam2.labels.files import LabelWriter
 
     sheet = None
     with LabelWriter(
         output, frames.shape, axes=frames.output_axes, voxel_size=frames.voxel_size, overwrite=overwrite
     ) as writer:  # before the model is loaded: a place that cannot be written to shows at once
         from napari_sam2.cli._tracking import draw_tracked, track_into
-        from napari_sam2.inference.video_segmenter import SAM2VideoSegmenter
+        from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
         segmenter = SAM2VideoSegmenter(network.load())
         segmenter.set_video(frames)

@@ -137,9 +137,9 @@ def _run_config(
 ) -> None:
     """A training run from a configuration and a folder of data packs, resumable."""
     folder = output.expanduser()
-    from napari_sam2.checkpoints import resolve_device
     from napari_sam2.training.dataset import load_sources
     from napari_sam2.training.loop import Trainer, load_train_config
+    from napari_sam2.weights.loading import resolve_device
 
     run = load_train_config(config.expanduser())
     chosen = resolve_device(device)

@@ -8,8 +8,8 @@ import numpy as np
 
 from napari_sam2._errors import FrameError
 from napari_sam2._types import FrameSource
-from napari_sam2.session.geometry import StackGeometry
-from napari_sam2.session.planes import ArrayPlanes, automatic_channel
+from napari_sam2.frames.geometry import StackGeometry
+from napari_sam2.frames.planes import ArrayPlanes, automatic_channel
 
 __all__ = ["open_stack"]
 
@@ -23,7 +23,7 @@ def open_stack(stack: Any, frame_axis: int | None, is_rgb: bool | None) -> tuple
         If it is nothing of the kind, or cannot be read.
     """
     if isinstance(stack, str) or hasattr(stack, "__fspath__"):
-        from napari_sam2.inference.frames import open_frames
+        from napari_sam2.frames import open_frames
 
         stack = open_frames(stack)
     if isinstance(stack, ArrayPlanes):

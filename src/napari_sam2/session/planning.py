@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from napari_sam2._types import Direction
-from napari_sam2.inference.answers import TrackStep
+from napari_sam2.inference.requests import TrackStep
 
 __all__ = ["ObjectPlan", "anchors_of", "neighbours", "plan_steps"]
 

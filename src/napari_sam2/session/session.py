@@ -11,12 +11,12 @@ import numpy as np
 from napari_sam2._errors import PromptError
 from napari_sam2._types import Prompt
 from napari_sam2.inference.prompt_changes import is_same
-from napari_sam2.session.history import Edit
-from napari_sam2.session.object_calls import ObjectCalls
-from napari_sam2.session.painting_calls import PaintingCalls
-from napari_sam2.session.prompt_edits import prompt_edits, removal_edits
-from napari_sam2.session.propagation_calls import PropagationCalls
-from napari_sam2.session.setting_calls import SettingCalls
+from napari_sam2.session.calls.objects import ObjectCalls
+from napari_sam2.session.calls.painting import PaintingCalls
+from napari_sam2.session.calls.propagation import PropagationCalls
+from napari_sam2.session.calls.settings import SettingCalls
+from napari_sam2.session.state.history import Edit
+from napari_sam2.session.state.prompt_edits import prompt_edits, removal_edits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -345,7 +345,7 @@ class Session(ObjectCalls, PaintingCalls, PropagationCalls, SettingCalls):
     # ------------------------------------------------------------------ files
     def save(self, path: str | Path) -> Path:
         """Write everything to one file, atomically: prompts, objects, masks, settings, model and image reference."""
-        from napari_sam2.session.document import save_session
+        from napari_sam2.session.files.document import save_session
 
         return save_session(self, path)
 
@@ -369,20 +369,20 @@ class Session(ObjectCalls, PaintingCalls, PropagationCalls, SettingCalls):
         FrameError
             If the image cannot be found or has another shape.
         """
-        from napari_sam2.session.document import load_session
+        from napari_sam2.session.files.document import load_session
 
         return load_session(cls, path, stack, options)
 
     def to_python(self) -> str:
         """A script that does it all again, without a viewer, and comes to the same labels."""
-        from napari_sam2.session.script import to_python
+        from napari_sam2.session.files.script import to_python
 
         self.wait_for_answers()
         return to_python(self)
 
     def to_command_line(self, path: str | Path = "session.sam2", output: str | Path = "labels.tif") -> str:
         """A shell command that replays the session from its saved file and comes to the same labels."""
-        from napari_sam2.session.script import to_command_line
+        from napari_sam2.session.files.script import to_command_line
 
         return to_command_line(self, path, output)
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_sam2._errors import OutputError, TrainingError
-from napari_sam2.checkpoints import BUNDLED_MODEL, load_model
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.adapters import Part, prepare_part
 from napari_sam2.training.batches import BatchPlan
@@ -24,6 +23,7 @@ from napari_sam2.training.tuning_files import TuningFiles, fingerprint
 from napari_sam2.training.tuning_settings import FineTuneReport, StopReason, TuningLimits, TuningSettings
 from napari_sam2.training.user_labels import Images, count_objects, hold_out, labelled_items
 from napari_sam2.training.validation import HeldOutObjects, ValidationScore
+from napari_sam2.weights.loading import BUNDLED_MODEL, load_model
 
 if TYPE_CHECKING:
     from napari_sam2.training.packs import LabelledStack

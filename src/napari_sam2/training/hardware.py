@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from napari_sam2._errors import TrainingError
-from napari_sam2.checkpoints import resolve_device
 from napari_sam2.network.sam2 import SAM2
+from napari_sam2.weights.loading import resolve_device
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -18,9 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import DataLoader
 
-from napari_sam2._checkpoint_files import read_weights
 from napari_sam2._errors import TrainingError
-from napari_sam2.checkpoints import find_weights
 from napari_sam2.network.config import CONFIGS
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.batches import Batch, BatchPlan, BatchStream
@@ -32,6 +30,8 @@ from napari_sam2.training.heap import heap_kept
 from napari_sam2.training.initialise import initialise, match_memory_scale
 from napari_sam2.training.losses import LossWeights
 from napari_sam2.training.steps import StepLog, clip_step, normalise, still_step
+from napari_sam2.weights.files import read_weights
+from napari_sam2.weights.loading import find_weights
 
 __all__ = ["Phase", "TrainConfig", "Trainer", "load_train_config", "save_weights"]
 

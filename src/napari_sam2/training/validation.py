@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_sam2._errors import TrainingError
 from napari_sam2._types import Prompt
-from napari_sam2.inference.image_predictor import SAM2ImagePredictor
+from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.click_simulation import interior_point, tight_box
 from napari_sam2.training.packs import LabelledStack

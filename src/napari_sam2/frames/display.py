@@ -1,0 +1,172 @@
+"""How a stack is shown to the model: contrast, gamma and colour of its channels, as values that can be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam2._errors import FrameError
+from napari_sam2.frames.geometry import StackGeometry
+from napari_sam2.frames.planes import ArrayPlanes, Channel, automatic_channel
+
+if TYPE_CHECKING:
+    from napari_sam2._types import FrameSource
+
+__all__ = ["Look", "contrast_arguments", "looks_of", "make_looks", "open_array", "show_planes", "with_looks"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one channel is shown.
+
+    Attributes
+    ----------
+    limits : (float, float)
+        Value shown black and value shown in full colour.
+    gamma : float
+        Exponent of the value between the limits.
+    colour : (float, float, float)
+        RGB of the full value, 0 to 1.
+    is_rgb : bool
+        Whether the channel holds colours itself.
+    """
+
+    limits: tuple[float, float]
+    gamma: float = 1.0
+    colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    is_rgb: bool = False
+
+
+def looks_of(frames: FrameSource) -> tuple[Look, ...] | None:
+    """How the channels of a stack are shown; None where the source decides for itself."""
+    if not isinstance(frames, ArrayPlanes):
+        return None
+    return tuple(
+        Look(_pair(c.limits), float(c.gamma), (float(c.colour[0]), float(c.colour[1]), float(c.colour[2])), c.is_rgb)
+        for c in frames.channels
+    )
+
+
+def make_looks(
+    limits: Sequence[Sequence[float]],
+    gamma: Sequence[float] | None = None,
+    colours: Sequence[Sequence[float]] | None = None,
+    *,
+    is_rgb: bool = False,
+) -> list[Look]:
+    """One look per channel from columns of values.
+
+    Raises
+    ------
+    FrameError
+        If the columns differ in length or values are missing.
+    """
+    count = len(limits)
+    gamma = [1.0] * count if gamma is None else gamma
+    colours = [(1.0, 1.0, 1.0)] * count if colours is None else colours
+    if {len(gamma), len(colours)} != {count} or any(len(p) != 2 for p in limits) or any(len(c) != 3 for c in colours):
+        raise FrameError(
+            f"limits {limits}, gamma {gamma} and colours {colours} were given; "
+            "allowed is for each channel a pair, a number and three numbers"
+        )
+    return [
+        Look(_pair(pair), float(exponent), (float(colour[0]), float(colour[1]), float(colour[2])), is_rgb)
+        for pair, exponent, colour in zip(limits, gamma, colours, strict=True)
+    ]
+
+
+def contrast_arguments(looks: Sequence[Look]) -> dict[str, object]:
+    """The inverse of ``make_looks``: its arguments, less what is default."""
+    arguments: dict[str, object] = {"limits": [list(look.limits) for look in looks]}
+    if any(look.gamma != 1 for look in looks):
+        arguments["gamma"] = [look.gamma for look in looks]
+    if any(look.colour != (1, 1, 1) for look in looks):
+        arguments["colours"] = [list(look.colour) for look in looks]
+    return arguments
+
+
+def with_looks(frames: ArrayPlanes, looks: Sequence[Look]) -> ArrayPlanes:
+    """The same channels, shown otherwise.
+
+    Raises
+    ------
+    FrameError
+        If there are more or fewer of them.
+    """
+    if len(looks) != len(frames.channels):
+        raise FrameError(f"contrast for {len(looks)} channels was given; the stack has {len(frames.channels)}")
+    return ArrayPlanes(
+        [
+            Channel(channel.array, look.limits, look.gamma, look.colour, channel.is_rgb)
+            for channel, look in zip(frames.channels, looks, strict=True)
+        ],
+        frames.geometry,
+    )
+
+
+def show_planes(
+    stack: Any,
+    *,
+    frame_axis: int | None = None,
+    limits: Sequence[Sequence[float]] | None = None,
+    gamma: Sequence[float] | None = None,
+    colours: Sequence[Sequence[float]] | None = None,
+    is_rgb: bool = False,
+) -> ArrayPlanes:
+    """A stack with a contrast of one's own, to be given to ``Session``.
+
+    Parameters
+    ----------
+    stack : array, path or list of those
+        (..., H, W), or with ``is_rgb`` (..., H, W, 3 or 4); a list gives channels that are added.
+    frame_axis : int, optional
+        The axis that objects are followed along. Default: the last one before H and W that is longer than 1.
+    limits : sequence of (float, float), optional
+        For each channel the value shown black and the value shown in full. Default: percentiles 0.1 and 99.9.
+    gamma : sequence of float, optional
+        For each channel the exponent between the limits; default 1.
+    colours : sequence of (float, float, float), optional
+        For each channel the RGB of the full value, 0 to 1; default white.
+    is_rgb : bool, default False
+        Whether the last axis holds colours.
+
+    Returns
+    -------
+    ArrayPlanes
+        Frames for ``Session``.
+
+    Raises
+    ------
+    FrameError
+        If a file cannot be read, or the channels do not fit each other.
+    """
+    arrays = [_as_array(part) for part in (stack if isinstance(stack, (list, tuple)) else [stack])]
+    shape = tuple(int(n) for n in arrays[0].shape)
+    geometry = StackGeometry.choose(shape[:-1] if is_rgb else shape, frame_axis)
+    automatic = ArrayPlanes([Channel(a, (0.0, 1.0), is_rgb=is_rgb) for a in arrays], geometry)
+    if limits is None:
+        chosen = [automatic_channel(c.array, geometry, is_rgb=is_rgb).limits for c in automatic.channels]
+    else:
+        chosen = [_pair(pair) for pair in limits]
+    return with_looks(automatic, make_looks(chosen, gamma, colours, is_rgb=is_rgb))
+
+
+def open_array(path: str | Path) -> Any:
+    """The array of an image file, with all its axes, read where it is looked at."""
+    from napari_sam2.frames.files import open_path
+
+    return open_path(Path(path)).array
+
+
+def _as_array(part: Any) -> Any:
+    if isinstance(part, str) or hasattr(part, "__fspath__"):
+        return open_array(part)
+    return part if hasattr(part, "shape") and hasattr(part, "dtype") else np.asarray(part)
+
+
+def _pair(limits: Sequence[float]) -> tuple[float, float]:
+    return float(limits[0]), float(limits[1])

@@ -1,0 +1,164 @@
+"""Planes of an array of any number of axes as RGB frames, shown as a viewer shows them, read one at a time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from napari_sam2._errors import FrameError
+from napari_sam2.frames.intensity import percentile_limits, to_rgb_uint8
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_sam2.frames.geometry import StackGeometry
+
+__all__ = ["ArrayPlanes", "Channel", "PlaneArray", "automatic_channel"]
+
+_SAMPLE_PLANES = 8
+_counter = itertools.count()
+
+
+class PlaneArray(Protocol):
+    """Anything indexed like an array: numpy, dask, zarr."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the values."""
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Channel:
+    """One image of a stack and how it is shown.
+
+    Attributes
+    ----------
+    array : PlaneArray
+        (..., H, W), or (..., H, W, 3 or 4) with ``is_rgb``.
+    limits : (float, float)
+        Value shown black and value shown in full colour; not used for 8-bit RGB.
+    gamma : float
+        Exponent of the value between the limits.
+    colour : (float, float, float)
+        RGB of the full value, 0 to 1.
+    is_rgb : bool
+        Whether the last axis holds colours.
+    """
+
+    array: PlaneArray
+    limits: tuple[float, float]
+    gamma: float = 1.0
+    colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    is_rgb: bool = False
+
+
+class ArrayPlanes:
+    """Frames of arrays, one per plane of the geometry; a ``FrameSource``.
+
+    Parameters
+    ----------
+    channels : sequence of Channel
+        One or more of the same shape, added as a viewer with additive blending does.
+    geometry : StackGeometry
+        Which axis is which.
+    """
+
+    def __init__(self, channels: Sequence[Channel], geometry: StackGeometry) -> None:
+        if not channels:
+            raise FrameError("no channel was given; give at least one image")
+        for channel in channels:
+            shape = tuple(channel.array.shape[: geometry.ndim])
+            if shape != geometry.shape:
+                raise FrameError(
+                    f"a channel has the shape {tuple(channel.array.shape)}; all must have {geometry.shape}"
+                )
+            kind = np.dtype(channel.array.dtype).kind
+            if kind not in "biuf":
+                raise FrameError(f"an image of {channel.array.dtype} was given; allowed are whole and real numbers")
+        self.channels = tuple(channels)
+        self.geometry = geometry
+        self._key = f"planes:{next(_counter)}"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(planes, H, W)."""
+        return (self.geometry.num_planes, *self.geometry.hw)
+
+    @property
+    def key(self) -> str:
+        """Names the pixels: new for each instance."""
+        return self._key
+
+    def __len__(self) -> int:
+        return self.geometry.num_planes
+
+    def __getitem__(self, plane: int, /) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB of one plane.
+
+        Raises
+        ------
+        FrameError
+            If it cannot be read.
+        """
+        return self._mixed(self.geometry.index(plane), plane)
+
+    def region(self, plane: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB of a part of a plane; only that part is read. Raises as ``planes[plane]``."""
+        return self._mixed((*self.geometry.index(plane), rows, columns), plane)
+
+    def _mixed(self, index: tuple[int | slice, ...], plane: int) -> NDArray[np.uint8]:
+        shown = [_show(_read(channel, index, plane), channel) for channel in self.channels]
+        if len(shown) == 1:
+            return shown[0]
+        total = np.sum([image.astype(np.uint16) for image in shown], axis=0)
+        mixed: NDArray[np.uint8] = np.minimum(total, 255).astype(np.uint8)
+        return mixed
+
+    def raw(self, plane: int) -> list[NDArray[Any]]:
+        """(H, W) or (H, W, 3 or 4) values of each channel on one plane; raises as ``planes[plane]``."""
+        return [_read(channel, self.geometry.index(plane), plane) for channel in self.channels]
+
+
+def _read(channel: Channel, index: tuple[int | slice, ...], plane: int) -> NDArray[Any]:
+    try:
+        return np.asarray(channel.array[index])
+    # a reader of files may fail in its own ways; which ones depends on the library behind the array
+    except Exception as error:
+        raise FrameError(
+            f"plane {plane} (index {index}) cannot be read ({type(error).__name__}: {error}); "
+            "check the file, or leave this frame out of the range"
+        ) from error
+
+
+def _show(plane: NDArray[Any], channel: Channel) -> NDArray[np.uint8]:
+    if not channel.is_rgb:
+        return to_rgb_uint8(plane[None], [channel.limits], channel.gamma, [channel.colour])
+    colours = plane[..., :3]
+    if colours.dtype == np.uint8:
+        return np.ascontiguousarray(colours)
+    # (H, W, 3) -> (3, H, W)
+    return to_rgb_uint8(np.moveaxis(colours, -1, 0), [channel.limits] * 3, channel.gamma)
+
+
+def automatic_channel(array: PlaneArray, geometry: StackGeometry, *, is_rgb: bool = False) -> Channel:
+    """A channel with contrast from the 0.1 and 99.9 percentiles of a few planes spread over the stack.
+
+    8-bit RGB is shown as it is.
+    """
+    if is_rgb and np.dtype(array.dtype) == np.uint8:
+        return Channel(array, (0.0, 255.0), is_rgb=True)
+    count = geometry.num_planes
+    chosen = sorted({int(i) for i in np.linspace(0, count - 1, min(count, _SAMPLE_PLANES))})
+    probe = Channel(array, (0.0, 1.0), is_rgb=is_rgb)
+    sample = [_read(probe, geometry.index(plane), plane).ravel() for plane in chosen]
+    return Channel(array, percentile_limits(np.concatenate(sample)), is_rgb=is_rgb)

@@ -1,0 +1,202 @@
+"""Overlapping tiles of a large picture, and parts of pictures read as uint8 RGB."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from napari_sam2._errors import FrameError, PromptError
+from napari_sam2.frames.intensity import Limits, parse_contrast, percentile_limits, to_rgb_uint8
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_sam2.frames import Contrast, Frames
+    from napari_sam2.frames.stack import LazyArray
+
+__all__ = ["ArrayRegions", "FrameRegions", "Regions", "Tile", "tile_grid"]
+
+_NUM_SAMPLED_TILES = 16
+_MAX_SAMPLED_PIXELS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A rectangle of a picture and the part of it that no neighbour is nearer to.
+
+    Attributes
+    ----------
+    rows, columns : slice
+        What is looked at, image pixels.
+    core_rows, core_columns : slice
+        What this tile answers for: cores cover the picture once.
+    num_seen_rows, num_seen_columns : int
+        First rows and columns of the tile that a tile before it, row by row, has looked at too.
+    """
+
+    rows: slice
+    columns: slice
+    core_rows: slice
+    core_columns: slice
+    num_seen_rows: int
+    num_seen_columns: int
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Height and width of what is looked at."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+    @property
+    def core(self) -> tuple[slice, slice]:
+        """The core as an index into the tile."""
+        rows, columns = self.core_rows, self.core_columns
+        return (
+            slice(rows.start - self.rows.start, rows.stop - self.rows.start),
+            slice(columns.start - self.columns.start, columns.stop - self.columns.start),
+        )
+
+    def inner_sides(self, hw: tuple[int, int]) -> tuple[tuple[slice | int, slice | int], ...]:
+        """Indices into the tile of its outermost rows and columns, where they are not the picture's own sides."""
+        h, w = hw
+        everything = slice(None)
+        sides: list[tuple[slice | int, slice | int]] = []
+        if self.rows.start > 0:
+            sides.append((0, everything))
+        if self.rows.stop < h:
+            sides.append((-1, everything))
+        if self.columns.start > 0:
+            sides.append((everything, 0))
+        if self.columns.stop < w:
+            sides.append((everything, -1))
+        return tuple(sides)
+
+
+@runtime_checkable
+class Regions(Protocol):
+    """A picture of which parts are read."""
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Height and width."""
+
+    def read(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB of a part."""
+
+
+def tile_grid(hw: tuple[int, int], tile: int, overlap: int) -> list[Tile]:
+    """Tiles that cover a picture, row by row.
+
+    Parameters
+    ----------
+    hw : tuple of int
+        Height and width of the picture.
+    tile : int
+        Side of a tile; smaller pictures are one tile.
+    overlap : int
+        Pixels that neighbours share at least, less than half a tile.
+
+    Returns
+    -------
+    list of Tile
+        Equal distances as far as whole pixels allow.
+
+    Raises
+    ------
+    PromptError
+        If a number is not allowed.
+    """
+    if tile < 1 or not 0 <= overlap < tile / 2:
+        raise PromptError(f"tile={tile} and overlap={overlap} were given; allowed is 0 <= overlap < tile / 2")
+    rows, columns = (_spans(length, tile, overlap) for length in hw)
+    return [
+        Tile(row, column, core_row, core_column, seen_rows, seen_columns)
+        for row, core_row, seen_rows in rows
+        for column, core_column, seen_columns in columns
+    ]
+
+
+def _spans(length: int, tile: int, overlap: int) -> list[tuple[slice, slice, int]]:
+    """Along one axis: what each tile looks at; its core, which ends in the middle of an overlap; the overlap before."""
+    if length <= tile:
+        return [(slice(0, length), slice(0, length), 0)]
+    count = math.ceil((length - overlap) / (tile - overlap))
+    starts = [round(i * (length - tile) / (count - 1)) for i in range(count)]
+    middles = [(start + before + tile) // 2 for before, start in itertools.pairwise(starts)]
+    bounds = [0, *middles, length]
+    seen = [0, *(before + tile - start for before, start in itertools.pairwise(starts))]
+    return [(slice(start, start + tile), slice(*bounds[i : i + 2]), seen[i]) for i, start in enumerate(starts)]
+
+
+class FrameRegions:
+    """Parts of one frame of a stack, as the stack shows it.
+
+    Parameters
+    ----------
+    frames : Frames
+        From `open_frames`.
+    frame : int, default 0
+        Its index.
+    """
+
+    def __init__(self, frames: Frames, frame: int = 0) -> None:
+        self._frames, self._frame = frames, frame
+        self.hw: tuple[int, int] = frames.shape[1:]
+
+    def read(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB of a part."""
+        return self._frames.region(self._frame, rows, columns)
+
+
+class ArrayRegions:
+    """Parts of a (H, W) or (H, W, C) array, shown with one contrast rule for the whole picture.
+
+    Parameters
+    ----------
+    array : LazyArray
+        numpy, dask or zarr; only parts of it are ever read. One to three channels; a fourth is ignored.
+    tile : int
+        Side of the largest part that is read to find the contrast.
+    contrast : "auto", "dtype", (low, high) or one pair per channel, default "auto"
+        As in `open_frames`; "auto" looks at up to 16 parts spread over the picture.
+
+    Raises
+    ------
+    FrameError
+        If the array is no picture.
+    """
+
+    def __init__(self, array: LazyArray, tile: int, contrast: Contrast = "auto") -> None:
+        shape = tuple(int(n) for n in array.shape)
+        if len(shape) not in (2, 3) or 0 in shape or (len(shape) == 3 and shape[2] > 4):
+            raise FrameError(f"an array of shape {shape} was given; allowed is a picture (H, W) or (H, W, C), C 1 to 4")
+        self._array = array
+        self._num_channels = min(shape[2], 3) if len(shape) == 3 else 1
+        self.hw = (shape[0], shape[1])
+        limits = parse_contrast(contrast, self._num_channels, np.dtype(array.dtype))
+        self._limits = self._sampled_limits(tile) if limits is None else limits
+
+    def read(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB of a part."""
+        return to_rgb_uint8(self._planes(rows, columns), self._limits)
+
+    def _planes(self, rows: slice, columns: slice) -> NDArray[np.generic]:
+        part = np.asarray(self._array[rows, columns])
+        # (h, w, C) -> (C, h, w)
+        return part[None] if part.ndim == 2 else np.moveaxis(part[..., : self._num_channels], -1, 0)
+
+    def _sampled_limits(self, tile: int) -> Sequence[Limits]:
+        if self._num_channels == 3 and np.dtype(self._array.dtype) == np.uint8:
+            return ((0.0, 255.0),) * 3  # colours as they are
+        tiles = tile_grid(self.hw, tile, 0)
+        chosen = np.unique(np.linspace(0, len(tiles) - 1, min(len(tiles), _NUM_SAMPLED_TILES)).round().astype(int))
+        step = max(1, math.ceil(math.sqrt(len(chosen) * tile * tile / _MAX_SAMPLED_PIXELS)))
+        parts = [self._planes(tiles[i].rows, tiles[i].columns)[:, ::step, ::step] for i in chosen.tolist()]
+        sample = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+        if self._num_channels == 3:
+            return (percentile_limits(sample),) * 3  # colours share theirs
+        return [percentile_limits(channel) for channel in sample]

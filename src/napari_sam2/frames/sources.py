@@ -1,0 +1,353 @@
+"""`open_frames`: any array or image file as a source of uint8 RGB frames that are read one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from operator import index as as_index
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2._errors import FrameError
+from napari_sam2._types import FrameSource
+from napari_sam2.frames.axes import FrameAxis, Selection, guess_axes, name_unnamed, parse_axes, select
+from napari_sam2.frames.files import open_path
+from napari_sam2.frames.intensity import (
+    Contrast,
+    Limits,
+    automatic_limits,
+    check_dtype,
+    check_gamma,
+    parse_colours,
+    parse_contrast,
+    to_rgb_uint8,
+)
+from napari_sam2.frames.spacing import Spacing
+from napari_sam2.frames.stack import LazyArray, RawStack, one_line
+from napari_sam2.frames.zarr_files import open_zarr_node
+
+if TYPE_CHECKING:
+    import zarr
+
+__all__ = ["Frames", "open_frames"]
+
+_MAX_SAMPLED_FRAMES = 8
+_MAX_SAMPLED_PIXELS = 1_000_000
+_MAX_READ_PIXELS = 2**25  # of a plane that is read whole to find its contrast
+
+
+class Frames:
+    """Frames of an array or file, made by `open_frames`; a `FrameSource`.
+
+    Each ``frames[t]`` reads one plane per channel and shows it with the stack's one contrast rule. Nothing is kept.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (T, H, W).
+    key : str
+        Names the pixels shown: file and time of change (or array and a sample of it), planes, contrast and colours.
+    axes : str
+        One letter per dimension of the source, out of ``TCZYX``.
+    frame_axis : {"Z", "T"} or None
+        The source's axis that the frames run along; None for a single picture.
+    source_shape : tuple of int
+        Shape of the source array, at the chosen level.
+    fixed : dict of str to int
+        Index on the axes that were left out of the frames.
+    channels : tuple of int
+        Channels shown.
+    voxel_size : dict of str to Spacing, or None
+        Distance between neighbours by axis letter, (value, unit); None where the file says nothing.
+    contrast_limits : tuple of (float, float)
+        Value shown as black and value shown in full, per channel.
+    dtype : numpy.dtype
+        Type of the source's values.
+    """
+
+    def __init__(
+        self,
+        stack: RawStack,
+        selection: Selection,
+        limits: tuple[Limits, ...],
+        colours: NDArray[np.float32],
+        *,
+        gamma: float = 1.0,
+        content_key: str = "",
+    ) -> None:
+        self._stack = stack
+        self._selection = selection
+        self._colours = colours
+        self._gamma = gamma
+        self._content_key = content_key
+        self._warned_of_nan = False
+        self.axes = selection.axes
+        self.frame_axis: FrameAxis | None = selection.frame_axis
+        self.source_shape = selection.shape
+        self.fixed = dict(selection.fixed)
+        self.channels = selection.channels
+        self.contrast_limits = limits
+        self.dtype = stack.dtype
+        self.voxel_size: dict[str, Spacing] | None = dict(stack.voxel_size) or None
+        view = (stack.key, content_key, selection, str(stack.dtype), limits, gamma, colours.tolist())
+        self._key = hashlib.sha256(repr(view).encode()).hexdigest()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(T, H, W)."""
+        return self._selection.frames_shape
+
+    @property
+    def key(self) -> str:
+        """Names the pixels; equal keys give equal frames."""
+        return self._key
+
+    @property
+    def output_axes(self) -> str:
+        """Axes of a label stack of these frames: the frame axis, Y and X."""
+        return (self.frame_axis or "") + "YX"
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, frame: int, /) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB of one frame; negative indices count from the end.
+
+        Raises
+        ------
+        IndexError
+            If there is no such frame.
+        FrameError
+            If the file is damaged.
+        """
+        planes = self.raw(frame)
+        if planes.dtype.kind == "f" and not self._warned_of_nan and np.isnan(planes).all():
+            self._warned_of_nan = True
+            warnings.warn(f"frame {frame} of {self._stack.name} holds only NaN and is shown black", stacklevel=2)
+        return to_rgb_uint8(planes, self.contrast_limits, self._gamma, self._colours)
+
+    def region(self, frame: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB of a part of a frame, as ``frames[frame][rows, columns]`` shows it.
+
+        Only that part is read from zarr and dask arrays; of a TIFF the whole plane, for a moment. Raises as
+        ``frames[frame]``.
+        """
+        planes = self._stack.read_planes(self._selection, self._position(frame), rows, columns)
+        return to_rgb_uint8(planes, self.contrast_limits, self._gamma, self._colours)
+
+    def at_time(self, time: int, contrast_limits: Sequence[Limits] | None = None) -> Frames:
+        """The stack of another time point of the same source, shown by the same contrast or by the limits given.
+
+        Raises
+        ------
+        FrameError
+            If time is no axis of the source besides that of the frames, or the time point is not there.
+        """
+        if "T" not in self.fixed:
+            raise FrameError(f"time point {time} was asked for; axes {self.axes} along {self.frame_axis} have no other")
+        num_times = self.source_shape[self.axes.index("T")]
+        if not 0 <= time < num_times:
+            raise FrameError(f"time point {time} was asked for; there are {num_times}, 0 to {num_times - 1}")
+        fixed = tuple((axis, time if axis == "T" else index) for axis, index in self._selection.fixed)
+        limits = self.contrast_limits if contrast_limits is None else tuple(contrast_limits)
+        return Frames(
+            self._stack,
+            replace(self._selection, fixed=fixed),
+            limits,
+            self._colours,
+            gamma=self._gamma,
+            content_key=self._content_key,
+        )
+
+    def raw(self, frame: int) -> NDArray[np.generic]:
+        """(C, H, W) of one frame's selected channels in the source's own type; raises as ``frames[frame]``."""
+        return self._stack.read_planes(self._selection, self._position(frame))
+
+    def _position(self, frame: int) -> int:
+        position = as_index(frame)
+        num_frames = len(self)
+        if not -num_frames <= position < num_frames:
+            raise IndexError(f"frame {position} was asked for; there are {num_frames}, 0 to {num_frames - 1}")
+        return position % num_frames
+
+    def __repr__(self) -> str:
+        t, h, w = self.shape
+        return f"<Frames of {self._stack.name}: {t} of {h} x {w} along {self.frame_axis}, {self.dtype} {self.axes}>"
+
+
+@overload
+def open_frames(
+    source: str | os.PathLike[str] | LazyArray | zarr.Group,
+    *,
+    axes: str | None = None,
+    frame_axis: str | None = None,
+    fixed: Mapping[str, int] | None = None,
+    channels: int | Sequence[int] | None = None,
+    colours: Sequence[str | Sequence[float]] | None = None,
+    contrast: Contrast = "auto",
+    gamma: float = 1.0,
+    level: int | None = None,
+) -> Frames: ...
+
+
+@overload
+def open_frames(source: FrameSource) -> FrameSource: ...
+
+
+def open_frames(
+    source: str | os.PathLike[str] | LazyArray | zarr.Group | FrameSource,
+    *,
+    axes: str | None = None,
+    frame_axis: str | None = None,
+    fixed: Mapping[str, int] | None = None,
+    channels: int | Sequence[int] | None = None,
+    colours: Sequence[str | Sequence[float]] | None = None,
+    contrast: Contrast = "auto",
+    gamma: float = 1.0,
+    level: int | None = None,
+) -> Frames | FrameSource:
+    """Open an array or image file as frames that are read one at a time.
+
+    Parameters
+    ----------
+    source : path, array or FrameSource
+        TIFF, OME-TIFF, ImageJ TIFF; OME-Zarr or plain zarr folder; PNG, JPEG and other pictures; folder of images in
+        natural order; numpy, dask or zarr array (anything indexed like one), zarr group. A FrameSource is returned
+        as it is.
+    axes : str, optional
+        One letter per dimension out of ``TCZYX``. Default: what the file says, else YX; YXC and ZYXC where the last
+        dimension is 3 or 4 in uint8; ZYX. The one unnamed axis of a file, and the images of a folder, are Z (T where Z
+        is taken).
+    frame_axis : str, optional
+        ``"Z"`` or ``"T"``. Default: the one with more than one plane; if both have, Z, and a warning says so.
+    fixed : mapping of str to int, optional
+        Index on the other of Z and T, such as ``{"T": 3}``. Default 0, with a warning where there is a choice.
+    channels : int or sequence of int, optional
+        One to three channels. Default: all up to three; of more, the first three with a warning. Alpha is ignored.
+    colours : sequence, optional
+        Per channel a name, ``"#rrggbb"`` or RGB from 0 to 1; channels are added. Default: grey; magenta and green;
+        red, green and blue.
+    contrast : "auto", "dtype", (low, high) or one pair per channel, default "auto"
+        One rule for the whole stack. ``"auto"``: uint8 RGB is left as it is; else the 0.1 and 99.9 percentiles of the
+        finite values in up to 8 frames spread over the stack and a million pixels, per channel (colours share theirs).
+        ``"dtype"``: whole range of the integer type, 0 to 1 for floats.
+    gamma : float, default 1.0
+        Exponent of the value between the limits.
+    level : int, optional
+        Level of a multiscale file. Default: 0, the full resolution.
+
+    Returns
+    -------
+    Frames
+        ``frames[t]`` is (H, W, 3) uint8.
+
+    Raises
+    ------
+    FrameError
+        If the file is missing, damaged or of no known kind; if the image is empty or wholly NaN; if axes, indices,
+        channels, level or contrast do not fit.
+    """
+    if isinstance(source, FrameSource):
+        given = (axes, frame_axis, fixed, channels, colours, level)
+        if any(option is not None for option in given) or contrast != "auto" or gamma != 1:
+            raise FrameError("frames that are already open were given with options; give the options when opening them")
+        return source
+    stack = _open_source(source, level)
+    check_dtype(stack.dtype)
+    selection = select(
+        _letters(stack, axes),
+        tuple(stack.array.shape),
+        frame_axis=frame_axis,
+        fixed=fixed,
+        channels=channels,
+        is_rgb=stack.is_rgb if axes is None else None,
+    )
+    if colours is not None:
+        selection = replace(selection, is_rgb=False)
+    rgb = parse_colours(colours, len(selection.channels))
+    limits = parse_contrast(contrast, len(selection.channels), stack.dtype)
+    if limits is None and selection.is_rgb and stack.dtype == np.uint8:
+        limits = ((0.0, 255.0),) * 3
+    sample: NDArray[np.generic] | None = None
+    if limits is None:
+        sample = _sample(stack, selection)
+        limits = automatic_limits(sample, is_rgb=selection.is_rgb)
+    content_key = "" if stack.key.startswith(_FILE_KEYS) else _content_key(stack, selection, sample)
+    return Frames(stack, selection, limits, rgb, gamma=check_gamma(gamma), content_key=content_key)
+
+
+def _letters(stack: RawStack, axes: str | None) -> str:
+    """One letter per axis: as given, as the file says, or as the shape suggests."""
+    shape = tuple(stack.array.shape)
+    if axes is not None:
+        return parse_axes(axes, shape)
+    return guess_axes(shape, stack.dtype) if stack.axes is None else name_unnamed(stack.axes, shape)
+
+
+_FILE_KEYS = ("tiff:", "picture:", "folder:", "dask:")
+
+
+def _open_source(source: str | os.PathLike[str] | LazyArray | zarr.Group, level: int | None) -> RawStack:
+    if isinstance(source, (str, os.PathLike)):
+        return open_path(Path(source), level)
+    import zarr
+
+    if isinstance(source, (zarr.Array, zarr.Group)):
+        return open_zarr_node(source, level or 0, f"the zarr {source.store_path}")
+    if level:
+        raise FrameError(f"level {level} was asked for; an array has one level, 0: give the level's array itself")
+    if isinstance(source, (list, tuple)):
+        try:
+            source = np.asarray(source)
+        except ValueError as error:
+            raise FrameError(f"a {type(source).__name__} was given that is no array: {one_line(error)}") from None
+    if not (hasattr(source, "shape") and hasattr(source, "dtype") and hasattr(source, "__getitem__")):
+        raise FrameError(
+            f"a {type(source).__name__} was given; allowed are a path, an array, a zarr group or open frames"
+        )
+    if hasattr(source, "dask") and hasattr(source, "name"):
+        return RawStack(source, "the dask array", f"dask:{source.name}")
+    return RawStack(source, "the array", f"array:{type(source).__name__}:{id(source)}")
+
+
+def _sample(stack: RawStack, selection: Selection) -> NDArray[np.generic]:
+    """(C, n) values of up to eight frames spread over the stack, every s-th row and column."""
+    num_frames, height, width = selection.frames_shape
+    num_sampled = min(num_frames, _MAX_SAMPLED_FRAMES)
+    frames = np.unique(np.linspace(0, num_frames - 1, num_sampled).round().astype(int))
+    step = max(1, math.ceil(math.sqrt(height * width * len(frames) / _MAX_SAMPLED_PIXELS)))
+    if height * width > _MAX_READ_PIXELS:
+        return _sample_parts(stack, selection, [int(t) for t in frames])
+    planes = [stack.read_planes(selection, int(t))[:, ::step, ::step] for t in frames]
+    return np.concatenate([p.reshape(len(p), -1) for p in planes], axis=1)
+
+
+def _sample_parts(stack: RawStack, selection: Selection, frames: Sequence[int]) -> NDArray[np.generic]:
+    """(C, n) values of parts spread over large planes, so that no plane is read as a whole."""
+    _, height, width = selection.frames_shape
+    side = math.isqrt(_MAX_SAMPLED_PIXELS)
+    per_side = max(2, math.ceil(4 / math.sqrt(len(frames))))
+    step = max(1, math.ceil(math.sqrt(len(frames) * per_side**2 * side**2 / _MAX_SAMPLED_PIXELS)))
+    rows, columns = (
+        np.linspace(0, max(length - side, 0), per_side).round().astype(int).tolist() for length in (height, width)
+    )
+    parts = [
+        stack.read_planes(selection, t, slice(y, y + side), slice(x, x + side))[:, ::step, ::step]
+        for t in frames
+        for y in rows
+        for x in columns
+    ]
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+
+def _content_key(stack: RawStack, selection: Selection, sample: NDArray[np.generic] | None) -> str:
+    """Hash of the sampled values, so that an array changed in place gets another name when it is opened again."""
+    values = _sample(stack, selection) if sample is None else sample
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()

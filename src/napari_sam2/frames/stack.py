@@ -1,0 +1,122 @@
+"""An array or file before contrast: something lazily indexed, with what its file says about axes and spacing."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2._errors import FrameError
+from napari_sam2.frames.axes import Selection
+from napari_sam2.frames.intensity import check_dtype
+from napari_sam2.frames.spacing import Spacing
+
+__all__ = ["READ_ERRORS", "LazyArray", "RawStack", "one_line"]
+
+_ALL = slice(None)
+READ_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    EOFError,
+    ArithmeticError,
+    AttributeError,
+    struct.error,
+    zlib.error,
+)
+"""What decoders raise on damaged files; turned into `FrameError` at the place of reading."""
+
+
+class LazyArray(Protocol):
+    """Anything indexed like a numpy array by integers and slices: numpy, dask, zarr, h5py, pages of a TIFF."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each dimension."""
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the values, as numpy understands it."""
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True, eq=False)
+class RawStack:
+    """A source of pixels of any type, and what is known about them.
+
+    Parameters
+    ----------
+    array : LazyArray
+        The pixels; only indexed, never converted whole.
+    name : str
+        What messages call it.
+    key : str
+        Names the content: path, time of change and size for files.
+    axes : str or None
+        Axis letters as the file spells them (also S, I, Q, ...); None where nothing is known.
+    voxel_size : dict of str to Spacing
+        Spacing by axis letter; empty where nothing is known.
+    is_rgb : bool or None
+        Whether channels are colours, where the file says so.
+    """
+
+    array: LazyArray
+    name: str
+    key: str
+    axes: str | None = None
+    voxel_size: dict[str, Spacing] = field(default_factory=dict)
+    is_rgb: bool | None = None
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Type of the values."""
+        dtype: np.dtype[np.generic] = np.dtype(self.array.dtype)
+        return dtype
+
+    def read_planes(
+        self, selection: Selection, frame: int, rows: slice = _ALL, columns: slice = _ALL
+    ) -> NDArray[np.generic]:
+        """(C, H, W) of one frame's selected channels, or of a part of it, in the source's own type.
+
+        Raises
+        ------
+        FrameError
+            If the file is damaged or has changed.
+        """
+        try:
+            planes = self._read(selection, frame, rows, columns)
+        except FrameError:
+            raise
+        except READ_ERRORS as error:
+            raise FrameError(
+                f"frame {frame} of {self.name} cannot be read ({one_line(error)}); the file may be damaged"
+            ) from error
+        height, width = selection.frames_shape[1:]
+        expected = (len(selection.channels), len(range(height)[rows]), len(range(width)[columns]))
+        if planes.shape != expected:
+            raise FrameError(f"frame {frame} of {self.name} has shape {planes.shape}, not {expected} as announced")
+        check_dtype(planes.dtype)
+        return planes
+
+    def _read(self, selection: Selection, frame: int, rows: slice, columns: slice) -> NDArray[np.generic]:
+        axes, channels = selection.axes, selection.channels
+        is_transposed = axes.index("X") < axes.index("Y")
+        if axes.endswith("C"):  # samples lie side by side: one read fetches them all
+            span = slice(min(channels), max(channels) + 1)
+            block = np.asarray(self.array[selection.index(frame, span, rows, columns)])
+            planes = np.moveaxis(block, -1, 0)[[c - span.start for c in channels]]  # (H, W, C) -> (C, H, W)
+        else:
+            planes = np.stack([np.asarray(self.array[selection.index(frame, c, rows, columns)]) for c in channels])
+        return planes.swapaxes(1, 2) if is_transposed else planes
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text without line breaks, or its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

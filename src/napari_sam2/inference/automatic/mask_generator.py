@@ -1,0 +1,475 @@
+"""Every object of an image without any prompt: a grid of points is tried, the good and different masks are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_sam2._errors import PromptError
+from napari_sam2.frames.intensity import image_to_rgb
+from napari_sam2.inference.automatic.point_grids import (
+    Crop,
+    WindowLattice,
+    box_area,
+    crop_boxes,
+    near_crop_edge,
+    nms,
+    window_sides,
+)
+from napari_sam2.inference.automatic.proposals import (
+    MICRO_OPTIONS,
+    REFERENCE_OPTIONS,
+    MaskGeneratorOptions,
+    OutputMode,
+    Proposals,
+    filter_proposals,
+    passes_thresholds,
+)
+from napari_sam2.inference.automatic.second_look import ClosePredictor, look_again, lowest_thresholds
+from napari_sam2.inference.masks.components import (
+    fill_holes,
+    mask_to_box,
+    postprocess_masks,
+    remove_small_regions,
+    run_lengths,
+    stability_score,
+    threshold_logits,
+)
+from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_sam2._types import MaskRecord
+    from napari_sam2.network.sam2 import SAM2
+
+__all__ = [
+    "MICRO_OPTIONS",
+    "REFERENCE_OPTIONS",
+    "MaskGeneratorOptions",
+    "PointPredictor",
+    "Progress",
+    "Proposals",
+    "SAM2AutomaticMaskGenerator",
+]
+
+Progress = Callable[[int, int], None]
+
+_LOGIT_LIMIT = 32.0
+"""Logits given back to the model are clamped to this, as in the reference."""
+
+_SMALL = 1.4
+"""Of the distance of the points: a side of an object's box below this is small. On 15 training images AP at IoU 0.5
+goes from 0.550 to 0.612; with 2.0, larger nuclei fall apart more often than small ones are found."""
+
+_SAME_OBJECT = 0.5
+"""IoU of boxes from which two masks count as one object where sizes are compared."""
+
+_NO_POINTS = np.zeros((0, 2), np.float32)
+
+T = TypeVar("T")
+
+_LOGITS_BUDGET = 512 * 2**20
+"""Bytes of full-size logits that one batch of points may take: large images get smaller batches."""
+
+_EDGE_SHARE = 1 / 16
+"""Of a window's side: masks that come closer to its edge count as cut off. A model lets a mask that the window cuts
+end a few pixels before the edge."""
+
+
+@runtime_checkable
+class PointPredictor(Protocol):
+    """What the generator needs of ``SAM2ImagePredictor``."""
+
+    model: SAM2
+
+    def set_image(self, image: NDArray[np.uint8], /) -> object:
+        """Take a (H, W, 3) uint8 RGB image."""
+
+    def predict_points(
+        self,
+        points_xy: NDArray[np.float32],
+        *,
+        multimask_output: bool = True,
+        mask_input: Tensor | None = None,
+        window: int | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Masks of N single clicks (x, y) in image pixels: (N, M, H, W) logits, (N, M) IoU, (N, M, h, w) logits."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """A rectangle of the image that is looked at, (N, 2) points in its pixels, the crop it belongs to, and the points
+    to try besides where objects turn out to be small."""
+
+    area: Crop
+    points_xy: NDArray[np.float32]
+    crop_index: int
+    between_xy: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Candidates of one batch of points: tensors as in ``Proposals``, masks (K, h, w) in pixels of the area."""
+
+    masks: Tensor
+    boxes_xyxy: Tensor
+    iou: Tensor
+    stability: Tensor
+    points_xy: NDArray[np.float32]
+
+    def rows(self, keep: Tensor) -> _Batch:
+        kept_points = self.points_xy[keep.cpu().numpy()]
+        return _Batch(self.masks[keep], self.boxes_xyxy[keep], self.iou[keep], self.stability[keep], kept_points)
+
+
+class SAM2AutomaticMaskGenerator:
+    """Finds the objects of an image.
+
+    Parameters
+    ----------
+    model : SAM2, SAM2ImagePredictor, str or Path, optional
+        A network, or a name or path for ``load_model``; the bundled model if not given. A predictor is used as
+        it is, with its cache; its image changes.
+    points_per_side, points_per_batch, pred_iou_thresh, stability_score_thresh, stability_score_offset, \
+mask_threshold, box_nms_thresh, crop_n_layers, crop_nms_thresh, crop_overlap_ratio, \
+crop_n_points_downscale_factor, point_grids, min_mask_region_area, output_mode, use_m2m, multimask_output, \
+point_spacing_px, min_region_area_px, max_overlap, denser_for_small, second_look : optional
+        See `MaskGeneratorOptions`. What is not given is taken from ``MICRO_OPTIONS`` if the model looks through
+        a native window, as the bundled one does, else from ``REFERENCE_OPTIONS``.
+
+    Attributes
+    ----------
+    options : MaskGeneratorOptions
+        The values in force.
+    predictor : PointPredictor
+        Decodes the points.
+
+    Raises
+    ------
+    PromptError
+        If a parameter is not allowed.
+
+    References
+    ----------
+    .. [1] facebookresearch/sam2, sam2/automatic_mask_generator.py
+    """
+
+    def __init__(
+        self,
+        model: SAM2 | PointPredictor | str | Path | None = None,
+        *,
+        points_per_side: int | None = None,
+        points_per_batch: int | None = None,
+        pred_iou_thresh: float | None = None,
+        stability_score_thresh: float | None = None,
+        stability_score_offset: float | None = None,
+        mask_threshold: float | None = None,
+        box_nms_thresh: float | None = None,
+        crop_n_layers: int | None = None,
+        crop_nms_thresh: float | None = None,
+        crop_overlap_ratio: float | None = None,
+        crop_n_points_downscale_factor: int | None = None,
+        point_grids: Sequence[ArrayLike] | None = None,
+        min_mask_region_area: float | None = None,
+        output_mode: OutputMode | None = None,
+        use_m2m: bool | None = None,
+        multimask_output: bool | None = None,
+        point_spacing_px: float | None = None,
+        min_region_area_px: float | None = None,
+        max_overlap: float | None = None,
+        denser_for_small: bool | None = None,
+        second_look: bool | None = None,
+    ) -> None:
+        self.predictor = _as_predictor(model)
+        is_windowed = self.predictor.model.config.native_window is not None
+        family = MICRO_OPTIONS if is_windowed else REFERENCE_OPTIONS
+        if points_per_side is None and point_spacing_px is None and point_grids is None:
+            points_per_side, point_spacing_px = family.points_per_side, family.point_spacing_px
+        self.options = MaskGeneratorOptions(
+            points_per_side=points_per_side,
+            point_spacing_px=point_spacing_px,
+            point_grids=point_grids,
+            points_per_batch=_given_or(points_per_batch, family.points_per_batch),
+            pred_iou_thresh=_given_or(pred_iou_thresh, family.pred_iou_thresh),
+            stability_score_thresh=_given_or(stability_score_thresh, family.stability_score_thresh),
+            stability_score_offset=_given_or(stability_score_offset, family.stability_score_offset),
+            mask_threshold=_given_or(mask_threshold, family.mask_threshold),
+            box_nms_thresh=_given_or(box_nms_thresh, family.box_nms_thresh),
+            crop_n_layers=_given_or(crop_n_layers, family.crop_n_layers),
+            crop_nms_thresh=_given_or(crop_nms_thresh, family.crop_nms_thresh),
+            crop_overlap_ratio=_given_or(crop_overlap_ratio, family.crop_overlap_ratio),
+            crop_n_points_downscale_factor=_given_or(
+                crop_n_points_downscale_factor, family.crop_n_points_downscale_factor
+            ),
+            min_mask_region_area=_given_or(min_mask_region_area, family.min_mask_region_area),
+            output_mode=_given_or(output_mode, family.output_mode),
+            use_m2m=_given_or(use_m2m, family.use_m2m),
+            multimask_output=_given_or(multimask_output, family.multimask_output),
+            min_region_area_px=_given_or(min_region_area_px, family.min_region_area_px),
+            max_overlap=_given_or(max_overlap, family.max_overlap),
+            denser_for_small=_given_or(denser_for_small, family.denser_for_small),
+            second_look=_given_or(second_look, family.second_look and isinstance(self.predictor, ClosePredictor)),
+        )
+        if self.options.second_look and not (is_windowed and isinstance(self.predictor, ClosePredictor)):
+            raise PromptError(
+                f"second_look=True was given for {self.predictor.model.config.name}, which sees the whole image at "
+                "once; leave it out, or use a model that looks through windows such as sam2_micro"
+            )
+
+    def generate_masks(self, image: ArrayLike, *, progress: Progress | None = None) -> list[MaskRecord]:
+        """Segment everything in an image.
+
+        Parameters
+        ----------
+        image : (H, W, 3) or (H, W) array-like
+            RGB or grey, any real type; anything but uint8 RGB is stretched as `image_to_rgb` does.
+        progress : callable, optional
+            Called with the number of points done and in all after each batch; a second look counts each mask as a
+            point more. An exception it raises ends the search.
+
+        Returns
+        -------
+        list of MaskRecord
+            Best predicted IoU first within a crop, small crops before large ones. Each has the reference's keys:
+            ``segmentation``, ``area`` (pixels), ``bbox`` [x, y, width, height], ``predicted_iou``,
+            ``point_coords`` [[x, y]], ``stability_score``, ``crop_box`` [x, y, width, height]. Never empty masks.
+            As in the reference, the width of ``bbox`` is last minus first column, and the height likewise.
+
+        Raises
+        ------
+        FrameError
+            If ``image`` is not one image.
+        """
+        return filter_proposals(self._propose(image, progress, only_good=True), self.options)
+
+    generate = generate_masks
+
+    def propose(self, image: ArrayLike, *, progress: Progress | None = None) -> Proposals:
+        """All candidates of an image, to be filtered as often as thresholds change; parameters as `generate_masks`.
+
+        Only empty masks, and masks cut off by a crop or by the model's native window, are left out already.
+        """
+        return self._propose(image, progress, only_good=False)
+
+    def filter(
+        self,
+        proposals: Proposals,
+        *,
+        pred_iou_thresh: float | None = None,
+        stability_score_thresh: float | None = None,
+        box_nms_thresh: float | None = None,
+        crop_nms_thresh: float | None = None,
+        min_region_area_px: float | None = None,
+        max_overlap: float | None = None,
+        output_mode: OutputMode | None = None,
+    ) -> list[MaskRecord]:
+        """Records of the proposals that pass; ``filter(propose(image))`` equals ``generate_masks(image)``.
+
+        What is not given is taken from ``options``. No mask is computed again.
+        """
+        ours = self.options
+        options = replace(
+            ours,
+            pred_iou_thresh=_given_or(pred_iou_thresh, ours.pred_iou_thresh),
+            stability_score_thresh=_given_or(stability_score_thresh, ours.stability_score_thresh),
+            box_nms_thresh=_given_or(box_nms_thresh, ours.box_nms_thresh),
+            crop_nms_thresh=_given_or(crop_nms_thresh, ours.crop_nms_thresh),
+            min_region_area_px=_given_or(min_region_area_px, ours.min_region_area_px),
+            max_overlap=_given_or(max_overlap, ours.max_overlap),
+            output_mode=_given_or(output_mode, ours.output_mode),
+        )
+        return filter_proposals(proposals, options)
+
+    @torch.inference_mode()
+    def _propose(self, image: ArrayLike, progress: Progress | None, *, only_good: bool) -> Proposals:
+        rgb = image_to_rgb(image)
+        hw = (int(rgb.shape[0]), int(rgb.shape[1]))
+        crops = crop_boxes(hw, self.options.crop_n_layers, self.options.crop_overlap_ratio)
+        is_windowed = self.predictor.model.config.native_window is not None
+        searches = [search for index, crop in enumerate(crops) for search in self._searches(crop, index)]
+        num_points, num_done = sum(len(search.points_xy) for search in searches), 0
+        looks_again = self.options.second_look
+        only_good = only_good and not looks_again  # it decides by thresholds of its own
+        found = _Collection(hw, crops)
+        for search in searches:
+            x0, y0, x1, y1 = search.area.box
+            self.predictor.set_image(rgb[y0:y1, x0:x1])
+            atol = max(search.area.hw) * _EDGE_SHARE if is_windowed else 20.0
+            seen: list[_Batch] = []
+            for points_xy in (search.points_xy, search.between_xy):
+                if points_xy is search.between_xy:
+                    if not len(points_xy) or not self._are_small(seen):
+                        break
+                    num_points += len(points_xy)
+                for part in self._parts(points_xy, search.area.hw):
+                    batch = self._candidates(part, search.area.hw, only_good=only_good)
+                    seen.append(batch.rows(~near_crop_edge(batch.boxes_xyxy, search.area, hw, atol)))
+                    found.add(seen[-1], search)
+                    num_done += len(part)
+                    if progress is not None:
+                        progress(num_done, num_points)
+        return self._look_again(rgb, found.proposals(), num_points, progress) if looks_again else found.proposals()
+
+    def _look_again(
+        self, rgb: NDArray[np.uint8], first: Proposals, num_points: int, progress: Progress | None
+    ) -> Proposals:
+        predictor = self.predictor
+        assert isinstance(predictor, ClosePredictor)
+        predictor.set_image(rgb)
+        return look_again(
+            predictor,
+            first,
+            self.options,
+            side=predictor.model.config.image_size // 4,
+            progress=None if progress is None else lambda done, total: progress(num_points + done, num_points + total),
+        )
+
+    def _searches(self, crop: Crop, index: int) -> Iterator[_Search]:
+        """The crop itself; or, for a model that looks through windows, windows over it, fine to coarse.
+
+        A window of the model's own size shows small objects well and large ones not wholly, so windows of twice the
+        side follow, with half as many points along a side, until one shows all of the crop.
+        """
+        native = self.predictor.model.config.native_window
+        if native is None:
+            yield _Search(crop, self.options.points_of(crop).astype(np.float32), index, _NO_POINTS)
+            return
+        for level, side in enumerate(window_sides(crop.hw, native)):
+            points_xy = self.options.points_of(crop, level=level)
+            between_xy = self.options.points_between(crop) if level == 0 else _NO_POINTS
+            lattice = WindowLattice(crop.hw, side)
+            nearest, nearest_between = lattice.nearest(points_xy), lattice.nearest(between_xy)
+            for number, box in enumerate(lattice.boxes()):
+                inside = (points_xy[nearest == number] - box[:2]).astype(np.float32)
+                if len(inside):
+                    x, y = crop.origin_xy
+                    area = Crop((box[0] + x, box[1] + y, box[2] + x, box[3] + y), crop.layer)
+                    between = (between_xy[nearest_between == number] - box[:2]).astype(np.float32)
+                    yield _Search(area, inside, index, between)
+
+    def _batch_size(self, hw: tuple[int, int]) -> int:
+        num_masks = 3 if self.options.multimask_output else 1
+        return min(self.options.points_per_batch, max(1, _LOGITS_BUDGET // (4 * num_masks * hw[0] * hw[1])))
+
+    def _parts(self, points_xy: NDArray[np.float32], hw: tuple[int, int]) -> Iterator[NDArray[np.float32]]:
+        """The points in batches: as many at once as memory allows for masks of ``hw``."""
+        size = self._batch_size(hw)
+        for start in range(0, len(points_xy), size):
+            yield points_xy[start : start + size]
+
+    def _are_small(self, seen: Sequence[_Batch]) -> bool:
+        """Whether points at their distance may miss objects like most of the promising ones that were found."""
+        options, spacing = self.options, self.options.point_spacing_px
+        if spacing is None or not seen:
+            return False
+        if options.second_look:
+            lowest = lowest_thresholds(options)
+            options = replace(options, pred_iou_thresh=lowest[0], stability_score_thresh=lowest[1])
+        iou, stability = torch.cat([batch.iou for batch in seen]), torch.cat([batch.stability for batch in seen])
+        promising = torch.from_numpy(passes_thresholds(iou.cpu().numpy(), stability.cpu().numpy(), options))
+        boxes = torch.cat([batch.boxes_xyxy for batch in seen]).cpu()[promising]
+        boxes = boxes[nms(boxes, iou.cpu()[promising], _SAME_OBJECT)]
+        return len(boxes) > 0 and float(box_area(boxes).float().sqrt().median()) < _SMALL * spacing
+
+    def _candidates(self, points_xy: NDArray[np.float32], hw: tuple[int, int], *, only_good: bool) -> _Batch:
+        """Masks of a batch of points, without the empty ones; ``only_good``: without those below the thresholds."""
+        options = self.options
+        logits, iou, low_res = self._predict_points(points_xy, hw, multimask_output=options.multimask_output)
+        points_xy = points_xy.repeat(logits.shape[1], axis=0)
+        # (N, M, H, W) -> (K, H, W)
+        logits, iou, low_res = logits.flatten(0, 1), iou.flatten().float(), low_res.flatten(0, 1)
+        if options.use_m2m:
+            given_back = low_res.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)[:, None]
+            refined = self._predict_points(points_xy, hw, multimask_output=False, mask_input=given_back)
+            logits, iou = refined[0][:, 0], refined[1][:, 0].float()
+        if only_good and options.pred_iou_thresh > 0:
+            keep = iou > options.pred_iou_thresh
+            logits, iou, points_xy = logits[keep], iou[keep], points_xy[keep.cpu().numpy()]
+        stability = stability_score(logits, options.mask_threshold, options.stability_score_offset)
+        masks = threshold_logits(logits, options.mask_threshold)
+        keep = masks.flatten(1).any(1)
+        if only_good:
+            good = passes_thresholds(iou.cpu().numpy(), stability.cpu().numpy(), options)
+            keep &= torch.from_numpy(good).to(keep.device)
+        return _Batch(masks, mask_to_box(masks), iou, stability, points_xy).rows(keep)
+
+    def _predict_points(
+        self,
+        points_xy: NDArray[np.float32],
+        hw: tuple[int, int],
+        *,
+        multimask_output: bool,
+        mask_input: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Masks of single clicks in the area of size ``hw`` that was set: logits (N, M, H, W), iou, low-res logits."""
+        config = self.predictor.model.config
+        if config.native_window is None:
+            logits, iou, low_res = self.predictor.predict_points(
+                points_xy, multimask_output=multimask_output, mask_input=mask_input
+            )
+        else:  # one window shows all of the area
+            logits, iou, low_res = self.predictor.predict_points(
+                points_xy, multimask_output=multimask_output, mask_input=mask_input, window=max(hw)
+            )
+        area = self.options.min_mask_region_area
+        if area > 0:
+            if config.native_window is None:
+                logits = postprocess_masks(low_res, hw, max_hole_area=area, max_sprinkle_area=area)
+            else:  # a window's logits may reach beyond the area: the same region in image pixels
+                area_px = area * (max(hw) / (config.image_size / 4)) ** 2
+                logits = remove_small_regions(fill_holes(logits, area_px), area_px)
+        return logits, iou, low_res
+
+
+class _Collection:
+    """Gathers candidates batch by batch; masks are kept as run lengths only."""
+
+    def __init__(self, hw: tuple[int, int], crops: Sequence[Crop]) -> None:
+        self._hw = hw
+        self._crops = tuple(crops)
+        self._runs: list[NDArray[np.int32]] = []
+        self._boxes: list[NDArray[np.int64]] = [np.zeros((0, 4), np.int64)]
+        self._iou: list[NDArray[np.float32]] = [np.zeros(0, np.float32)]
+        self._stability: list[NDArray[np.float32]] = [np.zeros(0, np.float32)]
+        self._points: list[NDArray[np.float32]] = [np.zeros((0, 2), np.float32)]
+        self._crop_index: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+
+    def add(self, batch: _Batch, search: _Search) -> None:
+        area = search.area
+        boxes = batch.boxes_xyxy.cpu().numpy() + np.array([*area.origin_xy, *area.origin_xy])
+        masks = batch.masks.cpu().numpy()
+        for mask, (x0, _, x1, _) in zip(masks, boxes, strict=True):
+            self._runs.append(run_lengths(area.uncrop_mask(mask, self._hw), (int(x0), int(x1))))
+        self._boxes.append(boxes)
+        self._iou.append(batch.iou.cpu().numpy())
+        self._stability.append(batch.stability.cpu().numpy())
+        self._points.append(batch.points_xy + np.array(area.origin_xy, np.float32))
+        self._crop_index.append(np.full(len(boxes), search.crop_index))
+
+    def proposals(self) -> Proposals:
+        return Proposals(
+            hw=self._hw,
+            crops=self._crops,
+            runs=tuple(self._runs),
+            boxes_xyxy=np.concatenate(self._boxes),
+            predicted_iou=np.concatenate(self._iou),
+            stability=np.concatenate(self._stability),
+            points_xy=np.concatenate(self._points),
+            crop_index=np.concatenate(self._crop_index),
+        )
+
+
+def _as_predictor(model: SAM2 | PointPredictor | str | Path | None) -> PointPredictor:
+    return model if isinstance(model, PointPredictor) else SAM2ImagePredictor(model)
+
+
+def _given_or(value: T | None, default: T) -> T:
+    return default if value is None else value

@@ -1,0 +1,533 @@
+"""Prompts on one image: encode once, answer any number of clicks, boxes and masks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_sam2._checks import as_numbers
+from napari_sam2._errors import PromptError
+from napari_sam2._types import FrameSource, MaskPrediction, Prompt
+from napari_sam2.frames import image_to_rgb
+from napari_sam2.inference.automatic.point_grids import WindowLattice
+from napari_sam2.inference.masks.components import clean_low_resolution
+from napari_sam2.inference.views.click_search import (
+    Look,
+    averaged,
+    clicked_pieces,
+    look_around,
+    needs_looking,
+    wider_view,
+)
+from napari_sam2.inference.views.embedding_cache import EmbeddingCache
+from napari_sam2.inference.views.encoder import encode_views, one_row_per_view
+from napari_sam2.inference.views.transforms import (
+    View,
+    choose_view,
+    masks_to_image,
+    prompts_to_model,
+    view_for_extent,
+    whole_view,
+)
+from napari_sam2.network.features import ImageEmbedding
+from napari_sam2.network.sam2 import SAM2, STABILITY_THRESHOLD
+from napari_sam2.weights.loading import ensure_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
+
+__all__ = ["SAM2ImagePredictor"]
+
+_LOGIT_LIMIT = 32.0  # of the logits handed out, as in the reference
+_BATCH = 16  # windows encoded, and prompts decoded, at once
+
+
+class SAM2ImagePredictor:
+    """Segments what prompts point at in one image.
+
+    Parameters
+    ----------
+    model : SAM2, str, Path or None
+        A network, or a name or path for ``load_model``; ``None`` is the bundled model.
+    mask_threshold : float, default 0.0
+        Logits above it belong to the mask.
+    max_hole_area, max_sprinkle_area : float, default 0
+        Holes are filled and islands removed up to these areas, counted in pixels of the low-resolution mask
+        (a quarter of the model's input), on any device. 0: nothing is changed.
+    stability_threshold : float or None, default 0.98
+        A single mask less stable than this gives way to the best of three; ``None`` never.
+    cache : EmbeddingCache, optional
+        Shared with other predictors, so that an image is encoded once.
+
+    Notes
+    -----
+    With a model that has a ``native_window``, such as ``sam2_micro``, each prompt is answered on a window cut
+    out around it at a suitable zoom. With the released models the whole image is squeezed into the model's input,
+    as in the reference.
+
+    References
+    ----------
+    .. [1] Ravi et al., SAM 2, 2024. arXiv:2408.00714
+
+    Examples
+    --------
+    >>> predictor = SAM2ImagePredictor()
+    >>> predictor.set_image(image)
+    >>> masks, scores, logits = predictor.predict(point_coords=[[120, 80]], point_labels=[1])
+    """
+
+    def __init__(
+        self,
+        model: SAM2 | str | Path | None = None,
+        *,
+        mask_threshold: float = 0.0,
+        max_hole_area: float = 0.0,
+        max_sprinkle_area: float = 0.0,
+        stability_threshold: float | None = STABILITY_THRESHOLD,
+        cache: EmbeddingCache | None = None,
+    ) -> None:
+        self.model = ensure_model(model)
+        self.mask_threshold = mask_threshold
+        self.max_hole_area = max_hole_area
+        self.max_sprinkle_area = max_sprinkle_area
+        self.stability_threshold = stability_threshold
+        self.cache = EmbeddingCache() if cache is None else cache
+        self._rgb: NDArray[np.uint8] | None = None
+        self._key: tuple[str, int] = ("", 0)
+        self._last_views: list[View] = []
+
+    # ------------------------------------------------------------------ image
+    @property
+    def image_hw(self) -> tuple[int, int]:
+        """(height, width) of the image that was set."""
+        rgb = self._require_image()
+        return rgb.shape[0], rgb.shape[1]
+
+    def set_image(self, image: ArrayLike) -> None:
+        """Choose the image that prompts are about.
+
+        Parameters
+        ----------
+        image : array-like
+            (H, W), (H, W, 3 or 4) or (C, H, W) of any dtype. 8-bit RGB is used as it is; anything else is
+            stretched between its 0.1 and 99.9 percentiles.
+
+        Raises
+        ------
+        FrameError
+            If the array is empty or is not an image.
+        """
+        rgb = image_to_rgb(image)
+        digest = hashlib.blake2b(rgb.tobytes(), digest_size=16).hexdigest()
+        self._set(rgb, (f"image:{rgb.shape}:{digest}", 0))
+
+    def set_frame(self, frames: FrameSource, frame: int) -> None:
+        """Choose one frame of a stack; its embedding is shared with a video segmenter of the same cache."""
+        self._set(frames[frame], (frames.key, frame))
+
+    def _set(self, rgb: NDArray[np.uint8], key: tuple[str, int]) -> None:
+        self._rgb = rgb
+        self._key = key
+        self._last_views = []
+        if self.model.config.native_window is None:
+            with torch.inference_mode():
+                self._embed(whole_view(self.image_hw))
+
+    def reset(self) -> None:
+        """Forget the image."""
+        self._rgb = None
+        self._last_views = []
+
+    def get_image_embedding(self) -> NDArray[np.float32]:
+        """Features of the whole image as the mask decoder sees them, (1, C, S/16, S/16) float32."""
+        with torch.inference_mode():
+            return self.model.without_memory(self._embed(whole_view(self.image_hw))).float().cpu().numpy()
+
+    def _require_image(self) -> NDArray[np.uint8]:
+        if self._rgb is None:
+            raise PromptError("no image was set; call set_image(image) before predict")
+        return self._rgb
+
+    def _embed(self, view: View) -> ImageEmbedding:
+        return self._embed_all([view])[view]
+
+    def _embed_all(self, views: Iterable[View]) -> dict[View, ImageEmbedding]:
+        rgb, model = self._require_image(), self.model
+        each = list(dict.fromkeys(views))
+        keys = [(*self._key, view, model.image_size, id(model), "bilinear") for view in each]
+        found = self.cache.get_or_encode_all(keys, lambda missing: encode_views(model, rgb, [each[i] for i in missing]))
+        return dict(zip(each, found, strict=True))
+
+    # ------------------------------------------------------------------ prompts
+    def predict(
+        self,
+        prompts: Prompt | Sequence[Prompt] | None = None,
+        *,
+        point_coords: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
+        box: ArrayLike | None = None,
+        mask_input: ArrayLike | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+    ) -> MaskPrediction:
+        """Segment what the prompts point at.
+
+        Parameters
+        ----------
+        prompts : Prompt or sequence of Prompt, optional
+            One object, or many in as few decoder calls as possible. Instead of the next four.
+        point_coords : (N, 2) or (P, N, 2) array-like, optional
+            Clicks as (x, y) in image pixels.
+        point_labels : (N,) or (P, N) array-like, optional
+            1 object, 0 background; all 1 if not given.
+        box : (4,) or (P, 4) array-like, optional
+            x0, y0, x1, y1 in image pixels.
+        mask_input : (1, h, w) or (P, 1, h, w) array-like, optional
+            ``logits`` of the latest prediction for the same object, to be refined.
+        multimask_output : bool, default True
+            Three candidates, for prompts that could mean several things; otherwise one mask.
+        return_logits : bool, default False
+            Give float32 logits at the size of the image instead of booleans.
+
+        Returns
+        -------
+        MaskPrediction
+            ``masks`` (M, H, W), ``scores`` (M,), ``logits`` (M, h, w), M = 3 or 1; with a leading axis of P for
+            a sequence of prompts or a batch.
+
+        Raises
+        ------
+        PromptError
+            If no image was set, nothing was asked, or a prompt is malformed or lies outside the image.
+        """
+        hw = self.image_hw
+        if prompts is None:
+            batch, mask_inputs, is_single = _from_arrays(point_coords, point_labels, box, mask_input)
+        else:
+            if any(value is not None for value in (point_coords, point_labels, box)):
+                raise PromptError("prompts and point_coords, point_labels or box were given; give one or the other")
+            is_single = isinstance(prompts, Prompt)
+            batch = [prompts] if isinstance(prompts, Prompt) else list(prompts)
+            mask_inputs = _mask_inputs(mask_input, len(batch))
+        if not batch:
+            raise PromptError("an empty list of prompts was given; give at least one")
+        for prompt in batch:
+            if prompt is not None and not isinstance(prompt, Prompt):
+                raise PromptError(
+                    f"{prompt!r} was given as a prompt; give Prompt(points=..., box=..., mask=...), or points as "
+                    "predict(point_coords=[(x, y)])"
+                )
+            if prompt is not None:
+                prompt.check_inside(hw)
+        views = self._views(batch, mask_inputs)
+        with torch.inference_mode():
+            low, scores, views = self._answer(batch, views, mask_inputs, multimask=multimask_output)
+            low = self._cleaned(low)
+            full = [masks_to_image(low[i : i + 1], view, hw)[0] for i, view in enumerate(views)]
+            masks = [(m if return_logits else m > self.mask_threshold).cpu().numpy() for m in full]
+        self._last_views = views
+        logits = low.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT).cpu().numpy()
+        if is_single:
+            return MaskPrediction(masks[0], scores[0].cpu().numpy(), logits[0])
+        return MaskPrediction(np.stack(masks), scores.cpu().numpy(), logits)
+
+    def predict_points(
+        self,
+        points_xy: NDArray[np.float32],
+        *,
+        multimask_output: bool = True,
+        mask_input: Tensor | None = None,
+        window: int | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One positive click per object, for automatic masks: tensors in and out, nothing thresholded.
+
+        Parameters
+        ----------
+        points_xy : numpy.ndarray
+            (N, 2) clicks in image pixels.
+        multimask_output : bool, default True
+            Three candidates or one mask.
+        mask_input : Tensor, optional
+            (N, 1, h, w) low-resolution logits to refine, of the same points and ``window``.
+        window : int, optional
+            Side in image pixels of the windows through which a model with a ``native_window`` looks; its own if not
+            given. They lie on a `WindowLattice`, and a point is answered in the one whose centre is nearest.
+
+        Returns
+        -------
+        logits, scores, low_resolution : Tensor
+            (N, M, H, W) float32 at the size of the image, (N, M) and (N, M, h, w).
+        """
+        hw = self.image_hw
+        prompts = [Prompt(points=point[None]) for point in points_xy]
+        inputs = [None] * len(prompts) if mask_input is None else [m[0].cpu().numpy() for m in mask_input]
+        results: list[tuple[Tensor, Tensor, Tensor]] = []
+        order: list[int] = []
+        with torch.inference_mode():
+            for view, rows in self._points_by_view(points_xy, window).items():
+                low, scores, _ = self._decode(
+                    [prompts[i] for i in rows],
+                    [view] * len(rows),
+                    [inputs[i] for i in rows],
+                    multimask=multimask_output,
+                )
+                cleaned = self._cleaned(low)
+                results.append((masks_to_image(cleaned, view, hw), scores, cleaned))
+                order += rows
+            if len(results) == 1:
+                return results[0]
+            back = torch.from_numpy(np.argsort(order)).to(self.model.device)
+            full, scores, cleaned = (torch.cat(parts)[back] for parts in zip(*results, strict=True))
+        return full, scores, cleaned
+
+    def look_closely(self, points_xy: NDArray[np.float32], boxes_xyxy: NDArray[np.float32]) -> list[Look]:
+        """Three candidates of single clicks, each in a window that shows its box at the size the model knows best.
+
+        Parameters
+        ----------
+        points_xy : numpy.ndarray
+            (N, 2) clicks in image pixels.
+        boxes_xyxy : numpy.ndarray
+            (N, 4) x0, y0, x1, y1 around what is clicked, in image pixels.
+
+        Returns
+        -------
+        list of Look
+            One per click: window, logits (1, 3, h, w) of masks in one piece around it, and scores (1, 3). A model
+            without a native window sees the whole image each time.
+        """
+        hw, window = self.image_hw, self.model.config.native_window
+        prompts = [Prompt(points=point[None]) for point in points_xy]
+        views = [choose_view(Prompt(box=box), hw, window) for box in boxes_xyxy]
+        with torch.inference_mode():
+            looks = self._look(prompts, views, [None] * len(prompts), multimask=True)
+        return [clicked_pieces(look, prompt) for look, prompt in zip(looks, prompts, strict=True)]
+
+    def _points_by_view(self, points_xy: NDArray[np.float32], window: int | None) -> dict[View, list[int]]:
+        """Indices of the points that are answered in each view."""
+        hw, native = self.image_hw, self.model.config.native_window
+        if native is None:
+            return {whole_view(hw): list(range(len(points_xy)))}
+        lattice = WindowLattice(hw, native if window is None else window)
+        boxes = lattice.boxes()
+        members: dict[View, list[int]] = defaultdict(list)
+        for i, index in enumerate(lattice.nearest(points_xy).tolist()):
+            x0, y0, x1, y1 = boxes[index]
+            centre_xy = ((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2)
+            members[view_for_extent(centre_xy, lattice.side, hw)].append(i)
+        return members
+
+    def _cleaned(self, low: Tensor) -> Tensor:
+        return clean_low_resolution(
+            low,
+            mask_threshold=self.mask_threshold,
+            max_hole_area=self.max_hole_area,
+            max_sprinkle_area=self.max_sprinkle_area,
+        )
+
+    def _views(self, prompts: Sequence[Prompt | None], mask_inputs: Sequence[NDArray[np.float32] | None]) -> list[View]:
+        """Where to look for each prompt; earlier logits are only meaningful in the view they came from."""
+        window = self.model.config.native_window
+        views = []
+        for i, (prompt, given) in enumerate(zip(prompts, mask_inputs, strict=True)):
+            previous = self._last_views[i] if given is not None and len(self._last_views) == len(prompts) else None
+            if previous is not None:
+                views.append(previous)
+            elif prompt is None:
+                if window is not None:
+                    raise PromptError("mask_input alone was given before any prediction; give a point or a box with it")
+                views.append(whole_view(self.image_hw))
+            else:
+                views.append(choose_view(prompt, self.image_hw, window))
+        return views
+
+    def _answer(
+        self,
+        prompts: Sequence[Prompt | None],
+        views: Sequence[View],
+        mask_inputs: Sequence[NDArray[np.float32] | None],
+        *,
+        multimask: bool,
+    ) -> tuple[Tensor, Tensor, list[View]]:
+        """Logits, scores and final views; clicks are looked at through several windows where the model has one."""
+        window = self.model.config.native_window
+        searched = [
+            i
+            for i, (prompt, given) in enumerate(zip(prompts, mask_inputs, strict=True))
+            if needs_looking(prompt, window, has_logits=given is not None)
+        ]
+        looks: dict[int, Look] = {}
+        for i in searched:
+            prompt = prompts[i]
+            assert prompt is not None
+            assert window is not None
+
+            def decode(several: Sequence[View], logits: Tensor | None, prompt: Prompt = prompt) -> list[Look]:
+                count = len(several)
+                earlier = None if logits is None else logits[0, 0].float().cpu().numpy()
+                return self._look([prompt] * count, several, [earlier] * count, multimask=multimask)
+
+            looks[i] = look_around(decode, prompt, self.image_hw, window)
+        rest = [i for i in range(len(prompts)) if i not in looks]
+        if rest:
+            found = self._look(
+                [prompts[i] for i in rest],
+                [views[i] for i in rest],
+                [mask_inputs[i] for i in rest],
+                multimask=multimask,
+            )
+            looks |= dict(zip(rest, found, strict=True))
+        wider = {
+            i: wide
+            for i in rest
+            if (wide := wider_view(prompts[i], views[i], self.image_hw, has_logits=mask_inputs[i] is not None))
+        }
+        if wider:
+            given = [prompts[i] for i in wider]
+            found = self._look(given, list(wider.values()), [None] * len(wider), multimask=multimask)
+            looks |= {i: averaged(looks[i], [other]) for i, other in zip(wider, found, strict=True)}
+        ordered = [looks[i] for i in range(len(prompts))]
+        return (
+            torch.cat([look.logits for look in ordered]),
+            torch.cat([look.scores for look in ordered]),
+            [look.view for look in ordered],
+        )
+
+    def _look(
+        self,
+        prompts: Sequence[Prompt | None],
+        views: Sequence[View],
+        mask_inputs: Sequence[NDArray[np.float32] | None],
+        *,
+        multimask: bool,
+    ) -> list[Look]:
+        low, scores, presence = self._decode(prompts, views, mask_inputs, multimask=multimask)
+        chances = presence.cpu().tolist()
+        return [Look(view, low[i : i + 1], scores[i : i + 1], chances[i]) for i, view in enumerate(views)]
+
+    def _decode(
+        self,
+        prompts: Sequence[Prompt | None],
+        views: Sequence[View],
+        mask_inputs: Sequence[NDArray[np.float32] | None],
+        *,
+        multimask: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(P, M, h, w) logits, (P, M) scores and (P,) presence, float32; prompts of equal form share decoder calls."""
+        groups: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
+        for i, (prompt, given) in enumerate(zip(prompts, mask_inputs, strict=True)):
+            num_points = 0 if prompt is None else len(prompt.points)
+            has_mask = given is not None or (prompt is not None and prompt.mask is not None)
+            groups[(num_points, prompt is not None and prompt.box is not None, has_mask)].append(i)
+        found: dict[int, tuple[Tensor, ...]] = {}
+        for members in groups.values():
+            for start in range(0, len(members), _BATCH):
+                part = members[start : start + _BATCH]
+                decoded = self._decode_alike([prompts[i] for i in part], [views[i] for i in part],
+                                             [mask_inputs[i] for i in part], multimask=multimask)  # fmt: skip
+                found |= {i: tuple(each[row] for each in decoded) for row, i in enumerate(part)}
+        low, scores, presence = (
+            torch.stack(each) for each in zip(*(found[i] for i in range(len(prompts))), strict=True)
+        )
+        return low, scores, presence
+
+    def _decode_alike(
+        self,
+        prompts: Sequence[Prompt | None],
+        views: Sequence[View],
+        mask_inputs: Sequence[NDArray[np.float32] | None],
+        *,
+        multimask: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        model = self.model
+        embedding = one_row_per_view(self._embed_all(views), views)
+        prompt = prompts_to_model(
+            [p if p is not None else _NO_POINTS for p in prompts],
+            views,
+            model.image_size,
+            device=model.device,
+            mask_inputs=mask_inputs,
+        )
+        decoded = model.decode_masks(
+            model.without_memory(embedding),
+            embedding.high_res,
+            prompt,
+            multimask=multimask,
+            stability_threshold=self.stability_threshold,
+        )
+        return decoded.logits.float(), decoded.iou.float(), decoded.object_score.float()[:, 0].sigmoid()
+
+
+class _NoPoints:
+    """Stands for a prompt that consists of earlier logits alone."""
+
+    points = np.zeros((0, 2), np.float32)
+    labels = np.zeros(0, np.int32)
+    box = None
+    mask = None
+
+
+_NO_POINTS: Prompt = _NoPoints()  # type: ignore[assignment]
+
+
+def _from_arrays(
+    point_coords: ArrayLike | None, point_labels: ArrayLike | None, box: ArrayLike | None, mask_input: ArrayLike | None
+) -> tuple[list[Prompt | None], list[NDArray[np.float32] | None], bool]:
+    """The reference's arguments as prompts, their mask inputs, and whether they mean one object."""
+    points = None if point_coords is None else as_numbers(point_coords, "point_coords").astype(np.float32)
+    boxes = None if box is None else as_numbers(box, "box").astype(np.float32)
+    if points is not None and points.ndim not in (2, 3):
+        raise PromptError(
+            f"point_coords of shape {points.shape} were given; allowed is (N, 2), or (P, N, 2) for a batch"
+        )
+    if points is None and point_labels is not None:
+        raise PromptError("point_labels were given without point_coords; give both")
+    many_points, many_boxes = points is not None and points.ndim == 3, boxes is not None and boxes.ndim == 2
+    count = len(points) if many_points and points is not None else len(boxes) if many_boxes and boxes is not None else 1
+    if many_points and many_boxes and points is not None and boxes is not None and len(points) != len(boxes):
+        raise PromptError(
+            f"{len(points)} sets of points and {len(boxes)} boxes were given; give one of each per object"
+        )
+    labels = None if point_labels is None else np.asarray(point_labels)
+    mask_inputs = _mask_inputs(mask_input, count)
+    if points is None and boxes is None:
+        if mask_input is None:
+            raise PromptError("nothing was asked; give prompts, point_coords, a box or a mask_input")
+        return [None] * count, mask_inputs, count == 1
+    prompts: list[Prompt | None] = []
+    for i in range(count):
+        these = points[i] if many_points and points is not None else points
+        prompts.append(
+            Prompt(
+                points=np.zeros((0, 2), np.float32) if these is None else these,
+                labels=labels[i] if labels is not None and labels.ndim == 2 else labels,
+                box=boxes[i] if many_boxes and boxes is not None else boxes,
+            )
+        )
+    return prompts, mask_inputs, count == 1
+
+
+def _mask_inputs(mask_input: ArrayLike | None, count: int) -> list[NDArray[np.float32] | None]:
+    if mask_input is None:
+        return [None] * count
+    array = as_numbers(mask_input, "mask_input").astype(np.float32)
+    if not np.isfinite(array).all():
+        raise PromptError("mask_input holds NaN or infinite logits; give what predict returned as logits")
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim == 3:
+        array = array[None]
+    if array.ndim != 4 or array.shape[1] != 1 or len(array) != count:
+        raise PromptError(
+            f"mask_input of shape {np.shape(mask_input)} was given for {count} prompt(s); "
+            "allowed is (1, h, w), or (P, 1, h, w) for a batch"
+        )
+    return [a[0] for a in array]

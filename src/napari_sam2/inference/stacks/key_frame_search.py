@@ -1,0 +1,278 @@
+"""A whole stack without a click: automatic masks on key frames, followed both ways, and joined where they meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam2._checks import check_out
+from napari_sam2._errors import PromptError
+from napari_sam2.frames import open_frames
+from napari_sam2.inference.automatic.automatic_labels import KeepRecords, MaskFinder, automatic_labels
+from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
+from napari_sam2.inference.progress import StageProgress, StopWish, Watch
+from napari_sam2.inference.stacks.depth_contrast import (
+    Contrasts,
+    contrasts_to_part,
+    leave_out_flat,
+    measure_contrasts,
+    part_labels,
+    trim_labels,
+)
+from napari_sam2.inference.stacks.key_frames import measure_spacing
+from napari_sam2.inference.stacks.report import FoundScores, TrackedLabels, describe_tracks
+from napari_sam2.inference.stacks.seed_planes import read_seeds
+from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, TrackSettings, track_seeds
+from napari_sam2.inference.stacks.track_extension import extensions, open_ends, paint_extension
+from napari_sam2.inference.stacks.tracklets import JoinRules, TrackletJoiner
+from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+from napari_sam2.labels.window import LabelWindow
+from napari_sam2.weights.loading import ensure_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike
+
+    from napari_sam2._types import FrameSource
+    from napari_sam2.labels.canvas import LabelStack
+    from napari_sam2.network.sam2 import SAM2
+
+__all__ = ["choose_key_frames", "segment_stack"]
+
+_MAX_PARTINGS = 3  # objects that were parted surround their neighbours less, which shows more valleys
+
+
+def segment_stack(
+    stack: FrameSource | ArrayLike | str | Path,
+    *,
+    model: SAM2 | str | Path | None = None,
+    every: int | None = None,
+    key_frames: Sequence[int] | None = None,
+    finder: MaskFinder | None = None,
+    segmenter: ObjectTracker | None = None,
+    keep: KeepRecords | None = None,
+    min_iou: float = 0.5,
+    min_containment: float = 0.8,
+    min_score: float = 0.0,
+    extend: bool = True,
+    part_piled: bool | None = None,
+    out: LabelStack | None = None,
+    memory_bytes: int = 2**30,
+    on_progress: StageProgress | None = None,
+    should_stop: StopWish | None = None,
+) -> TrackedLabels:
+    """Segment everything in a z-stack or movie.
+
+    On key frames everything is found automatically. What is found on one of them is followed both ways to its
+    neighbouring key frames, the first and last to the ends of the stack. Where two such tracks meet they are
+    compared over the frames they have in common: alike ones are one object, and what is like nothing before is a
+    new object. Objects that reach a key frame on which they were not found are then followed further. Only frames of
+    two key intervals are held at a time, on disk.
+
+    Parameters
+    ----------
+    stack : FrameSource, array or path
+        Anything `open_frames` reads: (T, H, W) or (T, H, W, 3) arrays.
+    model : SAM2, str, Path or None
+        A network, or a name or path for `load_model`; None is the bundled model.
+    every : int, optional
+        Distance of key frames; an object that never crosses one is not found. Default: 3 to 10, as far as three
+        quarters of the objects in the middle of the stack reach, which are found and followed first.
+    key_frames : sequence of int, optional
+        Key frames, instead of ``every``.
+    finder : SAM2AutomaticMaskGenerator, optional
+        Finds the masks of key frames. Default: one of ``model`` with the options that suit it.
+    segmenter : SAM2VideoSegmenter, optional
+        Follows them; its stack and objects are replaced. Default: one of ``model``.
+    keep : callable, optional
+        Chooses among the masks of a key frame, such as ``partial(filter_records, min_area=20)``; default all.
+    min_iou : float, default 0.5
+        Tracks with at least this IoU over their common frames are one object.
+    min_containment : float, default 0.8
+        A track of which at least this part lies inside one object, on common frames, is a piece of that object; an
+        object that holds several such tracks and is like none of the key frame's has run over them, and they are new.
+    min_score : float, default 0.0
+        A tracked mask with a lower predicted IoU, 0 to 1, counts as not seen.
+    extend : bool, default True
+        Follow objects beyond a key frame on which they were missed. Without it an object lasts to the neighbours of
+        the key frames on which it was found.
+    part_piled : bool, optional
+        End an object where its contrast with its surroundings falls to half, and part those between which it has a
+        valley: nuclei on each other, from one of which the light leads into the next; up to three times, as objects
+        that were parted surround each other less. Then leave out the pixels with less than 0.4 of an object's highest
+        contrast, which are in the light of its middle, and objects with too few planes for their width. Default: where
+        objects are light on dark, as in fluorescence, unless the frames are times; of an array that has to be said,
+        ``open_frames(movie, axes="TYX")``.
+    out : array, optional
+        (T, H, W) of zeros with item assignment by frame, such as a zarr array, to write into. Default: a new array.
+    memory_bytes : int, default 1 GiB
+        What the masks of the objects tracked at once may take.
+    on_progress : callable, optional
+        Called with a stage (``"key frame 20: searching"``), the steps done and the steps in all.
+    should_stop : callable, optional
+        Asked between steps; once it is true, what was finished is returned.
+
+    Returns
+    -------
+    TrackedLabels
+        ``labels`` (T, H, W) int32, objects numbered from 1 in the order in which they were found, and ``report``;
+        the seed frames of an object are the key frames on which it was found.
+
+    Raises
+    ------
+    PromptError
+        If a number or key frame is not allowed.
+    FrameError
+        If the stack cannot be read.
+    """
+    frames = open_frames(stack)  # type: ignore[arg-type]
+    check_out(out, frames.shape)
+    keys = choose_key_frames(len(frames), every, key_frames)
+    rules, settings = JoinRules(min_iou, min_containment), TrackSettings(min_score, memory_bytes)
+    if finder is None or segmenter is None:
+        network = ensure_model(model)
+        finder = SAM2AutomaticMaskGenerator(network, output_mode="coco_rle") if finder is None else finder
+        segmenter = SAM2VideoSegmenter(network) if segmenter is None else segmenter
+    segmenter.set_video(frames)
+    target = np.zeros(frames.shape, np.int32) if out is None else out
+    if keys is None:
+        found_out = measure_spacing(
+            frames, finder, segmenter, settings,
+            keep=keep, part_piled=part_piled, on_progress=on_progress, should_stop=should_stop,
+        )  # fmt: skip
+        keys = choose_key_frames(len(frames), found_out) or []
+    joiner, scores, is_complete = TrackletJoiner(target, rules), FoundScores(), bool(keys)
+    for index, key in enumerate(keys):
+        watched = Watch(f"key frame {key} ({index + 1} of {len(keys)})", on_progress, should_stop)
+        found = automatic_labels(
+            finder, frames[key], keep=keep, progress=watched.searching, should_stop=watched.should_stop
+        )
+        if found is None:
+            is_complete = False
+            break
+        if not found.any():
+            continue
+        window = _window(keys, index, len(frames))
+        with LabelWindow(window, frames.shape[1:]) as tracklets:
+            own = FoundScores()
+            is_complete = track_seeds(
+                segmenter,
+                read_seeds({key: found}, None, frames.shape),
+                window,
+                tracklets,
+                own,
+                settings,
+                on_progress=watched.tracking,
+                should_stop=watched.should_stop,
+            )
+            scores.join_as(own, joiner.join(tracklets, window, key))
+        if not is_complete:
+            break
+    if is_complete and extend:
+        is_complete = _extend(joiner, segmenter, keys, frames.shape, scores, settings, on_progress, should_stop)
+    if is_complete:
+        watched = Watch("objects on each other", on_progress, should_stop)
+        contrasts = contrasts_to_part(target, frames, range(len(frames)), part_piled, watched)
+        if contrasts is not None:
+            _part(joiner, contrasts, scores, frames, watched)
+        is_complete = not watched.is_stopped
+    report = describe_tracks(
+        target,
+        range(len(frames)),
+        joiner.seed_frames,
+        scores,
+        is_complete=is_complete,
+        num_merged=joiner.num_joined,
+    )
+    return TrackedLabels(target, report)  # type: ignore[arg-type]  # what came as out goes back
+
+
+def _extend(
+    joiner: TrackletJoiner,
+    segmenter: ObjectTracker,
+    keys: Sequence[int],
+    shape: tuple[int, int, int],
+    scores: FoundScores,
+    settings: TrackSettings,
+    on_progress: StageProgress | None,
+    should_stop: StopWish | None,
+) -> bool:
+    """Follow objects beyond key frames on which they were missed; False if a wish to stop came."""
+    for extension in extensions(keys, shape[0]):
+        ends = open_ends(joiner.labels, extension, lambda i, frame: frame in joiner.seed_frames.get(i, ()))
+        if not ends.any():
+            continue
+        watched = Watch(f"beyond key frame {extension.key}", on_progress, should_stop)
+        with LabelWindow(extension.frames, shape[1:]) as tracked:
+            is_complete = track_seeds(
+                segmenter,
+                read_seeds({extension.key: ends}, None, shape),
+                extension.frames,
+                tracked,
+                scores,
+                settings,
+                on_progress=watched.tracking,
+                should_stop=should_stop,
+            )
+            paint_extension(joiner.labels, tracked, extension.frames, max_claimed=joiner.rules.max_claimed)
+        if not is_complete:
+            return False
+    return True
+
+
+def _part(joiner: TrackletJoiner, contrasts: Contrasts, scores: FoundScores, frames: FrameSource, watch: Watch) -> None:
+    """Part objects that lie on each other, where they were taken for one, and trim them to their own light."""
+    whole = range(len(frames))
+    for _ in range(_MAX_PARTINGS):
+        found = {object_id: tuple(keys) for object_id, keys in joiner.seed_frames.items()}
+        pieces = part_labels(joiner.labels, contrasts, found, len(frames))
+        for piece in pieces:
+            joiner.seed_frames[piece.number] = [key for key in found.get(piece.part_of, ()) if key in piece.frames]
+            if piece.number != piece.part_of:
+                scores.join_as(scores, {piece.part_of: piece.number})
+        if all(piece.number == piece.part_of for piece in pieces):
+            break
+        contrasts = measure_contrasts(joiner.labels, frames, watch.frames(whole, "comparing with surroundings"))
+        if watch.is_stopped:
+            return
+    trim_labels(joiner.labels, contrasts, frames, watch.frames(whole, "trimming"))
+    if watch.is_stopped:
+        return
+    for object_id in leave_out_flat(joiner.labels, len(frames)):
+        joiner.seed_frames.pop(object_id, None)
+
+
+def choose_key_frames(num_frames: int, every: int | None, key_frames: Sequence[int] | None = None) -> list[int] | None:
+    """Key frames of a stack, ascending: those given, or one in the middle of every ``every`` frames.
+
+    Returns
+    -------
+    list of int or None
+        None if neither is given: the distance is to be found out.
+
+    Raises
+    ------
+    PromptError
+        If a number is not allowed.
+    """
+    if key_frames is not None:
+        keys = sorted({int(frame) for frame in key_frames})
+        if not keys or keys[0] < 0 or keys[-1] >= num_frames:
+            raise PromptError(f"key_frames={list(key_frames)} were given; allowed are frames 0 to {num_frames - 1}")
+        return keys
+    if every is None:
+        return None
+    if isinstance(every, bool) or int(every) != every or every < 1:
+        raise PromptError(f"every={every!r} was given; allowed are whole numbers from 1")
+    first = min(every // 2, (num_frames - 1) // 2)
+    return list(range(first, num_frames, int(every)))
+
+
+def _window(keys: Sequence[int], index: int, num_frames: int) -> range:
+    """From the key frame before to the one after, both included; to the ends of the stack at the ends."""
+    start = keys[index - 1] if index else 0
+    stop = keys[index + 1] + 1 if index + 1 < len(keys) else num_frames
+    return range(start, stop)

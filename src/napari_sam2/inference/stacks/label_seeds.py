@@ -1,0 +1,125 @@
+"""Labels in, tracked labels out: label images on some frames become objects that are followed through the stack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam2._checks import check_out
+from napari_sam2._errors import PromptError
+from napari_sam2.frames import open_frames
+from napari_sam2.inference.progress import StageProgress, StopWish
+from napari_sam2.inference.stacks.report import FoundScores, TrackedLabels, describe_tracks
+from napari_sam2.inference.stacks.seed_planes import read_seeds
+from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, TrackSettings, track_seeds
+from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike
+
+    from napari_sam2._types import FrameSource
+    from napari_sam2.frames.stack import LazyArray
+    from napari_sam2.labels.canvas import LabelStack
+    from napari_sam2.network.sam2 import SAM2
+
+__all__ = ["segment_seeds"]
+
+
+def segment_seeds(
+    stack: FrameSource | ArrayLike | str | Path,
+    labels: ArrayLike | LazyArray | Mapping[int, ArrayLike],
+    frames: int | Sequence[int] | None = None,
+    *,
+    model: SAM2 | str | Path | None = None,
+    segmenter: ObjectTracker | None = None,
+    start: int = 0,
+    stop: int | None = None,
+    min_area_px: int = 1,
+    min_score: float = 0.0,
+    give_up_after: int | None = None,
+    out: LabelStack | None = None,
+    memory_bytes: int = 2**30,
+    on_progress: StageProgress | None = None,
+    should_stop: StopWish | None = None,
+) -> TrackedLabels:
+    """Follow labelled objects through a stack: labels of Cellpose, StarDist or your own hand in, tracked labels out.
+
+    Each label is a mask prompt; objects keep their numbers and are followed both ways from each frame on which they
+    are drawn, between two such frames from the nearer one. What is drawn stays as it is, unless two objects claim
+    a pixel. One frame is read at a time, and as many objects are tracked at once as ``memory_bytes`` allows.
+
+    Parameters
+    ----------
+    stack : FrameSource, array or path
+        Anything `open_frames` reads.
+    labels : (H, W) or (N, H, W) integer array-like, or mapping of int to (H, W)
+        The seeds, 0 is background. A zarr or dask array is read plane by plane.
+    frames : int or sequence of int, optional
+        The frames of the planes of ``labels``. Where ``labels`` has a plane for every frame of the stack, the frames
+        to take seeds from; default all that hold a label.
+    model : SAM2, str, Path or None
+        A network, or a name or path for `load_model`; None is the bundled model.
+    segmenter : SAM2VideoSegmenter, optional
+        Used instead of ``model``, with its settings and cache; its stack and objects are replaced.
+    start, stop : int, optional
+        Frames to fill, as in ``range(start, stop)``; default all.
+    min_area_px : int, default 1
+        Labels with fewer pixels on a frame are no seeds there.
+    min_score : float, default 0.0
+        A tracked mask with a lower predicted IoU, 0 to 1, counts as not seen. Seeds always stay.
+    give_up_after : int, optional
+        An object not seen on so many frames in a row is sought no further in that direction, which saves most of the
+        time where objects are much shorter than the stack. Objects with seeds on several frames are not given up.
+    out : array, optional
+        (T, H, W) of zeros with item assignment by frame, such as a zarr array, to write into. Default: a new array.
+    memory_bytes : int, default 1 GiB
+        What the masks of the objects tracked at once may take.
+    on_progress : callable, optional
+        Called with a stage, the steps done and the steps in all.
+    should_stop : callable, optional
+        Asked between steps; once it is true, the frames finished so far are returned.
+
+    Returns
+    -------
+    TrackedLabels
+        ``labels`` (T, H, W) int32 and ``report``, which tells which objects were lost, and where.
+
+    Raises
+    ------
+    PromptError
+        If shapes, frames or labels do not fit, or no label is given.
+    FrameError
+        If the stack cannot be read.
+
+    Examples
+    --------
+    >>> tracked = segment_seeds("cells.ome.tif", cellpose_masks, frames=10)
+    >>> tracked.report.lost
+    {4: 17}
+    """
+    source = open_frames(stack)  # type: ignore[arg-type]
+    seeds = read_seeds(labels, frames, source.shape, min_area_px=min_area_px)
+    limits = _limits(start, stop, len(source))
+    settings = TrackSettings(min_score, memory_bytes, give_up_after)
+    tracker = SAM2VideoSegmenter(model) if segmenter is None else segmenter
+    tracker.set_video(source)
+    if out is not None:
+        check_out(out, source.shape, max(seeds.frames_of))
+    target = np.zeros(source.shape, np.int32) if out is None else out
+    scores = FoundScores()
+    is_complete = track_seeds(
+        tracker, seeds, limits, target, scores, settings, on_progress=on_progress, should_stop=should_stop
+    )
+    report = describe_tracks(target, limits, seeds.frames_of, scores, is_complete=is_complete)
+    return TrackedLabels(target, report)  # type: ignore[arg-type]  # what came as out goes back
+
+
+def _limits(start: int, stop: int | None, num_frames: int) -> range:
+    end = num_frames if stop is None else stop
+    if not 0 <= start < end <= num_frames:
+        raise PromptError(f"the frames {start} to {end} were asked for; allowed is 0 <= start < stop <= {num_frames}")
+    return range(start, end)

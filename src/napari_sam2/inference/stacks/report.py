@@ -1,0 +1,186 @@
+"""What became of each object of a label stack: where it was given, where it was seen, where it was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from napari_sam2.labels.overlaps import label_areas
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_sam2._types import FrameResult
+    from napari_sam2.labels.canvas import LabelStack
+
+__all__ = ["FoundScores", "ObjectTrack", "TrackedLabels", "TrackingReport", "describe_tracks"]
+
+
+@dataclass(frozen=True)
+class ObjectTrack:
+    """One object of a tracked label stack.
+
+    Attributes
+    ----------
+    object_id : int
+        Its label.
+    seed_frames : tuple of int
+        Frames on which it was given, or found without tracking.
+    first_frame, last_frame : int or None
+        Frames between which it has pixels; None if it has none.
+    num_frames : int
+        Frames on which it has pixels.
+    num_tracked : int
+        Of these, frames on which it was not given: 0 means that nothing was found beyond the seeds.
+    mean_score : float
+        Mean predicted IoU over the tracked frames on which it was found, 0 to 1; NaN without any.
+    """
+
+    object_id: int
+    seed_frames: tuple[int, ...]
+    first_frame: int | None
+    last_frame: int | None
+    num_frames: int
+    num_tracked: int
+    mean_score: float
+
+
+@dataclass(frozen=True)
+class TrackingReport:
+    """What became of the objects.
+
+    Attributes
+    ----------
+    frames : range
+        Frames that were to be filled.
+    tracks : tuple of ObjectTrack
+        One per object, ascending by number.
+    is_complete : bool
+        False if a wish to stop came first.
+    num_merged : int
+        Duplicates that were recognised and joined to an object.
+    """
+
+    frames: range
+    tracks: tuple[ObjectTrack, ...]
+    is_complete: bool
+    num_merged: int = 0
+
+    @property
+    def lost(self) -> dict[int, int]:
+        """Objects that end before the last frame -> the last frame on which they were seen."""
+        last = self.frames.stop - 1
+        return {t.object_id: t.last_frame for t in self.tracks if t.last_frame is not None and t.last_frame < last}
+
+    @property
+    def appeared(self) -> dict[int, int]:
+        """Objects that begin after the first frame -> the first frame on which they were seen."""
+        first = self.frames.start
+        return {t.object_id: t.first_frame for t in self.tracks if t.first_frame is not None and t.first_frame > first}
+
+    @property
+    def not_found(self) -> tuple[int, ...]:
+        """Objects found on no frame but those on which they were given, although there were others to fill."""
+        return tuple(t.object_id for t in self.tracks if not t.num_tracked and set(self.frames) - set(t.seed_frames))
+
+
+class TrackedLabels(NamedTuple):
+    """A label stack and what became of its objects.
+
+    Attributes
+    ----------
+    labels : array
+        (T, H, W) int32, or what was given as ``out``.
+    report : TrackingReport
+        Lost, new and never found objects.
+    """
+
+    labels: NDArray[np.int32]
+    report: TrackingReport
+
+
+class FoundScores:
+    """Sums up predicted IoU per object over the tracked frames on which it was found."""
+
+    def __init__(self) -> None:
+        self._sums: dict[int, float] = {}
+        self._counts: dict[int, int] = {}
+
+    def add(self, result: FrameResult) -> None:
+        """Note one frame."""
+        found = [bool(mask.any()) for mask in result.masks]
+        prompted = result.is_prompted or (False,) * len(found)
+        for object_id, is_found, is_prompted, score in zip(
+            result.object_ids, found, prompted, result.iou_scores.tolist(), strict=True
+        ):
+            if is_found and not is_prompted:
+                self.join(object_id, score, 1)
+
+    def join(self, object_id: int, score_sum: float, count: int) -> None:
+        """Add scores found elsewhere."""
+        self._sums[object_id] = self._sums.get(object_id, 0.0) + score_sum
+        self._counts[object_id] = self._counts.get(object_id, 0) + count
+
+    def join_as(self, others: FoundScores, new_ids: Mapping[int, int]) -> None:
+        """Add the scores of other objects, under the numbers they go by here."""
+        for object_id, new_id in new_ids.items():
+            self.join(new_id, others._sums.get(object_id, 0.0), others._counts.get(object_id, 0))
+
+    def mean(self, object_id: int) -> float:
+        """Mean over the frames noted; NaN without any."""
+        count = self._counts.get(object_id, 0)
+        return self._sums[object_id] / count if count else float("nan")
+
+
+def describe_tracks(
+    labels: LabelStack,
+    frames: range,
+    seed_frames: Mapping[int, Sequence[int]],
+    scores: FoundScores,
+    *,
+    is_complete: bool,
+    num_merged: int = 0,
+) -> TrackingReport:
+    """Read a label stack frame by frame and tell what became of each object.
+
+    Parameters
+    ----------
+    labels : LabelStack
+        (T, H, W).
+    frames : range
+        Frames to look at, ascending.
+    seed_frames : mapping of int to sequence of int
+        Every object and the frames on which it was given.
+    scores : FoundScores
+        Predicted IoU of the tracked frames.
+    is_complete, num_merged : bool, int
+        As in the report.
+
+    Returns
+    -------
+    TrackingReport
+        One track per object of ``seed_frames``.
+    """
+    seen: dict[int, list[int]] = {object_id: [] for object_id in seed_frames}
+    for frame in frames:
+        for object_id in label_areas(np.asarray(labels[frame]))[:, 0].tolist():
+            if object_id in seen:
+                seen[object_id].append(frame)
+    tracks = []
+    for object_id, given in sorted(seed_frames.items()):
+        on = seen[object_id]
+        tracks.append(
+            ObjectTrack(
+                object_id=object_id,
+                seed_frames=tuple(sorted(given)),
+                first_frame=on[0] if on else None,
+                last_frame=on[-1] if on else None,
+                num_frames=len(on),
+                num_tracked=len(set(on) - set(given)),
+                mean_score=scores.mean(object_id),
+            )
+        )
+    return TrackingReport(frames, tuple(tracks), is_complete, num_merged)

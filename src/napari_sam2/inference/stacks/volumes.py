@@ -1,0 +1,419 @@
+"""Volumes over time: each time point is segmented through z, and objects are linked from one to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from napari_sam2._checks import check_out
+from napari_sam2._errors import FrameError, PromptError
+from napari_sam2._types import FrameSource
+from napari_sam2.frames import Contrast, Frames, open_frames
+from napari_sam2.inference.automatic.automatic_labels import KeepRecords, MaskFinder
+from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
+from napari_sam2.inference.progress import StageProgress, StopWish
+from napari_sam2.inference.stacks.key_frame_search import segment_stack
+from napari_sam2.inference.stacks.key_frames import measure_spacing
+from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, TrackSettings
+from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+from napari_sam2.labels.overlaps import PlaneOverlaps, best_matches
+from napari_sam2.weights.loading import ensure_model
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_sam2.frames.stack import LazyArray
+    from napari_sam2.network.sam2 import SAM2
+
+__all__ = [
+    "LinkedVolumes",
+    "TimelapseReport",
+    "VolumeTrack",
+    "link_volumes",
+    "open_time_points",
+    "segment_time_points",
+    "segment_timelapse_volumes",
+]
+
+
+class LabelVolumes(Protocol):
+    """(T, Z, Y, X) labels, read and written plane by plane: a numpy or zarr array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(T, Z, Y, X)."""
+
+    def __getitem__(self, place: tuple[int, int], /) -> NDArray[np.int32]: ...
+
+    def __setitem__(self, place: tuple[int, int], labels: NDArray[np.int32], /) -> None: ...
+
+
+@dataclass(frozen=True)
+class VolumeTrack:
+    """One object through time.
+
+    Attributes
+    ----------
+    object_id : int
+        Its label at all time points.
+    times : tuple of int
+        Time points at which it was found, ascending.
+    """
+
+    object_id: int
+    times: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TimelapseReport:
+    """What became of the objects.
+
+    Attributes
+    ----------
+    num_times : int
+        Time points that were to be segmented.
+    tracks : tuple of VolumeTrack
+        One per object, ascending by number.
+    is_complete : bool
+        False if a wish to stop came first.
+    """
+
+    num_times: int
+    tracks: tuple[VolumeTrack, ...]
+    is_complete: bool
+
+    @property
+    def lost(self) -> dict[int, int]:
+        """Objects that end before the last time point -> the last time at which they were found."""
+        return {t.object_id: t.times[-1] for t in self.tracks if t.times[-1] < self.num_times - 1}
+
+    @property
+    def appeared(self) -> dict[int, int]:
+        """Objects that begin after the first time point -> the first time at which they were found."""
+        return {t.object_id: t.times[0] for t in self.tracks if t.times[0] > 0}
+
+
+class LinkedVolumes(NamedTuple):
+    """Labels of volumes over time, and what became of their objects.
+
+    Attributes
+    ----------
+    labels : array
+        (T, Z, Y, X) int32, or what was given as ``out``.
+    report : TimelapseReport
+        Lost and new objects.
+    """
+
+    labels: NDArray[np.int32]
+    report: TimelapseReport
+
+
+def segment_timelapse_volumes(
+    volumes: LazyArray | str | Path,
+    *,
+    axes: str | None = None,
+    model: SAM2 | str | Path | None = None,
+    every: int | None = None,
+    key_frames: Sequence[int] | None = None,
+    finder: MaskFinder | None = None,
+    segmenter: ObjectTracker | None = None,
+    keep: KeepRecords | None = None,
+    min_score: float = 0.0,
+    part_piled: bool | None = None,
+    min_link_iou: float = 0.2,
+    max_gap: int = 1,
+    channels: int | Sequence[int] | None = None,
+    contrast: Contrast = "auto",
+    gamma: float = 1.0,
+    level: int | None = None,
+    out: LabelVolumes | None = None,
+    on_progress: StageProgress | None = None,
+    should_stop: StopWish | None = None,
+) -> LinkedVolumes:
+    """Segment everything in volumes over time: through z at each time point, linked through time by 3D overlap.
+
+    Parameters
+    ----------
+    volumes : (T, Z, Y, X) array or path
+        numpy, dask or zarr array, or a file; read plane by plane.
+    axes : str, optional
+        One letter per dimension, with T and Z. Default: what the file says; TZYX or TZCYX for an array.
+    model : SAM2, str, Path or None
+        A network, or a name or path for `load_model`; None is the bundled model.
+    every, key_frames, finder, segmenter, keep, min_score, part_piled : optional
+        As in `segment_stack`, for the planes of one time point; the first one tells how far apart key frames may be.
+    min_link_iou : float, default 0.2
+        Least IoU, in three dimensions, of an object with itself at the next time point.
+    max_gap : int, default 1
+        Time points that an object may be missing and still keep its number.
+    channels : int or sequence of int, optional
+        Channels to show to the model, as in `open_frames`.
+    contrast : "auto", "dtype", (low, high) or one pair per channel, default "auto"
+        One rule for all time points; "auto" looks at the first, middle and last one.
+    gamma : float, default 1.0
+        Below 1 brightens, above 1 darkens, as in `open_frames`.
+    level : int, optional
+        Resolution level of a file that has several, as in `open_frames`.
+    out : array, optional
+        (T, Z, Y, X) of zeros to write into, such as a zarr array of int32. Default: a new array.
+    on_progress : callable, optional
+        Called with a stage, the steps done and the steps in all.
+    should_stop : callable, optional
+        Asked between steps; once it is true, what was finished is returned.
+
+    Returns
+    -------
+    LinkedVolumes
+        ``labels`` (T, Z, Y, X) int32, in which an object has one number at all time points, and ``report``.
+
+    Raises
+    ------
+    PromptError
+        If a number is not allowed.
+    FrameError
+        If the volumes cannot be read.
+    """
+    shape, open_at = _time_points(volumes, axes, channels, contrast, gamma=gamma, level=level)
+    check_out(out, shape)
+    if finder is None or segmenter is None:
+        network = ensure_model(model)
+        finder = SAM2AutomaticMaskGenerator(network, output_mode="coco_rle") if finder is None else finder
+        segmenter = SAM2VideoSegmenter(network) if segmenter is None else segmenter
+    labels: LabelVolumes = np.zeros(shape, np.int32) if out is None else out
+    report = segment_time_points(
+        open_at,
+        labels,
+        shape,
+        every=every,
+        key_frames=key_frames,
+        finder=finder,
+        segmenter=segmenter,
+        keep=keep,
+        min_score=min_score,
+        part_piled=part_piled,
+        min_link_iou=min_link_iou,
+        max_gap=max_gap,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    return LinkedVolumes(labels, report)  # type: ignore[arg-type]  # what came as out goes back
+
+
+def segment_time_points(
+    open_at: Callable[[int], FrameSource],
+    labels: LabelVolumes,
+    shape: tuple[int, int, int, int],
+    *,
+    every: int | None,
+    finder: MaskFinder,
+    segmenter: ObjectTracker,
+    key_frames: Sequence[int] | None = None,
+    keep: KeepRecords | None = None,
+    min_score: float = 0.0,
+    part_piled: bool | None = None,
+    min_link_iou: float = 0.2,
+    max_gap: int = 1,
+    on_progress: StageProgress | None = None,
+    should_stop: StopWish | None = None,
+) -> TimelapseReport:
+    """`segment_timelapse_volumes` for volumes that ``open_at`` opens one at a time, written into ``labels``."""
+    linker = _Linker(min_link_iou, max_gap)
+    is_complete = True
+    if every is None and key_frames is None:
+        first = open_at(0)
+        segmenter.set_video(first)
+        settings = TrackSettings(min_score)
+        every = measure_spacing(
+            first, finder, segmenter, settings,
+            keep=keep, part_piled=part_piled, on_progress=on_progress, should_stop=should_stop,
+        )  # fmt: skip
+        if every is None:
+            return linker.report(shape[0], is_complete=False)
+    for time in range(shape[0]):
+        prefix = f"time {time + 1} of {shape[0]}, "
+        found = segment_stack(
+            open_at(time),
+            every=every,
+            key_frames=key_frames,
+            finder=finder,
+            segmenter=segmenter,
+            keep=keep,
+            min_score=min_score,
+            part_piled=part_piled,
+            out=_TimePoint(labels, time, shape[1]),
+            on_progress=None if on_progress is None else _prefixed(on_progress, prefix),
+            should_stop=should_stop,
+        )
+        linker.link(labels, time, shape[1])
+        if not found.report.is_complete:
+            is_complete = False
+            break
+    return linker.report(shape[0], is_complete=is_complete)
+
+
+def link_volumes(labels: LabelVolumes, *, min_iou: float = 0.2, max_gap: int = 1) -> TimelapseReport:
+    """Give objects of labelled volumes one number through time, in place.
+
+    Parameters
+    ----------
+    labels : (T, Z, Y, X) integer array
+        numpy or zarr; at each time point the objects have numbers of their own. Changed plane by plane.
+    min_iou : float, default 0.2
+        Least IoU, in three dimensions, of an object with itself at a later time point.
+    max_gap : int, default 1
+        Time points that an object may be missing and still keep its number.
+
+    Returns
+    -------
+    TimelapseReport
+        Objects and the times at which they are there.
+
+    Raises
+    ------
+    PromptError
+        If a number is not allowed.
+    """
+    linker = _Linker(min_iou, max_gap)
+    shape = tuple(labels.shape)
+    if len(shape) != 4:
+        raise PromptError(f"labels of shape {shape} were given; allowed is (T, Z, Y, X)")
+    num_times, num_planes = shape[:2]
+    for time in range(num_times):
+        linker.link(labels, time, num_planes)
+    return linker.report(num_times, is_complete=True)
+
+
+class _Linker:
+    """Renumbers one time point after another by what was there before."""
+
+    def __init__(self, min_iou: float, max_gap: int) -> None:
+        if not 0 < min_iou <= 1:
+            raise PromptError(f"a least IoU of {min_iou!r} was given; allowed are numbers above 0 and up to 1")
+        if max_gap < 0:
+            raise PromptError(f"max_gap={max_gap!r} was given; allowed are whole numbers from 0")
+        self._min_iou, self._max_gap = min_iou, max_gap
+        self._times: dict[int, list[int]] = {}
+
+    def link(self, labels: LabelVolumes, time: int, num_planes: int) -> None:
+        """Renumber one time point; all before it are done."""
+        number_of: dict[int, int] = {}
+        here: dict[int, int] = {}
+        for before in range(time - 1, max(time - 2 - self._max_gap, -1), -1):
+            compared = PlaneOverlaps()
+            for z in range(num_planes):
+                compared.add(np.asarray(labels[before, z]), np.asarray(labels[time, z]))
+            pairs, here = compared.overlaps(), compared.areas()[1]
+            # the nearest time point decides; an object seen since then is not looked for further back
+            is_free = np.array(
+                [
+                    new not in number_of and self._times[old][-1] == before
+                    for old, new in zip(pairs.first_ids.tolist(), pairs.second_ids.tolist(), strict=True)
+                ],
+                bool,
+            )
+            matches = best_matches(
+                pairs.first_ids[is_free], pairs.second_ids[is_free], pairs.iou[is_free], self._min_iou
+            )
+            number_of |= {match.second: match.first for match in matches}
+            for match in matches:
+                self._times[match.first].append(time)
+        if not here:
+            here = _areas(labels, time, num_planes)
+        for new in here:
+            if new not in number_of:
+                number_of[new] = len(self._times) + 1
+                self._times[number_of[new]] = [time]
+        lookup = np.zeros(max(number_of, default=0) + 1, np.int32)
+        for new, number in number_of.items():
+            lookup[new] = number
+        for z in range(num_planes):
+            plane = np.asarray(labels[time, z])
+            if plane.any():
+                labels[time, z] = lookup[plane]
+
+    def report(self, num_times: int, *, is_complete: bool) -> TimelapseReport:
+        tracks = tuple(VolumeTrack(number, tuple(times)) for number, times in sorted(self._times.items()))
+        return TimelapseReport(num_times, tracks, is_complete)
+
+
+def _areas(labels: LabelVolumes, time: int, num_planes: int) -> dict[int, int]:
+    compared = PlaneOverlaps()
+    for z in range(num_planes):
+        plane = np.asarray(labels[time, z])
+        compared.add(plane, plane)
+    return compared.areas()[0]
+
+
+class _TimePoint:
+    """The planes of one time point, as a label stack."""
+
+    def __init__(self, labels: LabelVolumes, time: int, num_planes: int) -> None:
+        self._labels, self._time, self._num_planes = labels, time, num_planes
+
+    def __getitem__(self, z: int, /) -> NDArray[np.int32]:
+        return np.asarray(self._labels[self._time, z])
+
+    def __setitem__(self, z: int, labels: NDArray[np.int32], /) -> None:
+        self._labels[self._time, z] = labels
+
+
+def _time_points(
+    volumes: LazyArray | str | Path,
+    axes: str | None,
+    channels: int | Sequence[int] | None,
+    contrast: Contrast,
+    *,
+    gamma: float,
+    level: int | None,
+) -> tuple[tuple[int, int, int, int], Callable[[int], FrameSource]]:
+    """(T, Z, Y, X), and a function that opens one time point; all are shown with one contrast rule."""
+    if axes is None and not isinstance(volumes, str | Path):
+        axes = {4: "TZYX", 5: "TZCYX"}.get(len(volumes.shape))
+        if axes is None:
+            raise FrameError(f"an array of shape {tuple(volumes.shape)} was given; allowed is TZYX or TZCYX, or axes=")
+    if axes is not None and not {"T", "Z"} <= set(axes.upper()):
+        raise FrameError(f"axes {axes!r} were given; volumes over time need T and Z, such as TZYX or TZCYX")
+
+    def open_at(time: int) -> Frames:
+        return open_frames(
+            volumes,
+            axes=axes,
+            frame_axis="Z",
+            fixed={"T": time},
+            channels=channels,
+            contrast=contrast,
+            gamma=gamma,
+            level=level,
+        )
+
+    first = open_at(0)
+    num_times = first.source_shape[first.axes.index("T")]
+    return (num_times, *first.shape), open_time_points(first, open_at if contrast == "auto" else None)
+
+
+def open_time_points(first: Frames, open_at: Callable[[int], Frames] | None = None) -> Callable[[int], Frames]:
+    """A function that opens one time point of volumes, all shown with one contrast rule.
+
+    Parameters
+    ----------
+    first : Frames
+        The first time point, along Z.
+    open_at : callable, optional
+        Opens a time point with a contrast of its own; the widest contrast of the first, the middle and the last one is
+        that of all. Default: that of ``first``.
+    """
+    if open_at is None:
+        return first.at_time
+    num_times = first.source_shape[first.axes.index("T")]
+    others = [open_at(time) for time in sorted({num_times // 2, num_times - 1} - {0})]
+    seen = np.array([frames.contrast_limits for frames in (first, *others)])  # (N, C, 2)
+    limits = [(float(low), float(high)) for low, high in zip(seen[..., 0].min(0), seen[..., 1].max(0), strict=True)]
+    return lambda time: first.at_time(time, limits)
+
+
+def _prefixed(on_progress: StageProgress, prefix: str) -> StageProgress:
+    return lambda stage, done, total: on_progress(prefix + stage, done, total)

@@ -1,0 +1,325 @@
+"""One model and one stack: prompts are answered and objects tracked from what a request says, and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_sam2._errors import PromptError
+from napari_sam2._types import FrameResult, Prompt
+from napari_sam2.inference.prompt_changes import is_same
+from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
+from napari_sam2.inference.requests import (
+    Answer,
+    AnsweredPrompt,
+    PredictRequest,
+    PredictResult,
+    TrackRequest,
+    TrackStep,
+)
+from napari_sam2.inference.tracking.memory_bank import FrameMemory, MemoryBank
+from napari_sam2.inference.tracking.object_frames import ObjectFrames, TrackingSettings
+from napari_sam2.inference.tracking.tracked_object import PromptedFrame, TrackedObject
+from napari_sam2.inference.views.click_search import ALWAYS_SEEN, nearby_views
+from napari_sam2.inference.views.embedding_cache import EmbeddingCache
+from napari_sam2.inference.views.encoder import FrameEncoder
+from napari_sam2.inference.views.transforms import View, choose_view, mask_to_model, whole_view
+from napari_sam2.weights.loading import ensure_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_sam2._types import FrameSource
+    from napari_sam2.network.sam2 import SAM2
+
+__all__ = ["Engine"]
+
+_AHEAD = 24  # windows at most: 0.7 s on one core, and nearly all of an image of 256 x 256
+
+
+class Engine:
+    """Answers requests about one stack. It keeps caches, and no state that changes an answer.
+
+    Parameters
+    ----------
+    model : SAM2, str, Path or None
+        As for ``SAM2VideoSegmenter``.
+    frames : FrameSource
+        The stack.
+    keep_apart : bool, default False
+        Where objects overlap, only the one with the highest logit enters its memory with the pixel.
+    fill_hole_area : float, default 8
+        Holes up to this area, in pixels of the low-resolution mask, are filled.
+    batch_bytes : int, optional
+        As for ``SAM2VideoSegmenter``.
+    cache_bytes : int, default 256 MiB
+        Budget of the embeddings.
+    """
+
+    def __init__(
+        self,
+        model: SAM2 | str | Path | None,
+        frames: FrameSource,
+        *,
+        keep_apart: bool = False,
+        fill_hole_area: float = 8.0,
+        batch_bytes: int | None = None,
+        cache_bytes: int = 256 * 2**20,
+    ) -> None:
+        self.model = ensure_model(model)
+        self.frames = frames
+        self._all_threads = torch.get_num_threads()
+        self.cache = EmbeddingCache(cache_bytes)
+        settings = TrackingSettings(
+            reference_behaviour=False,
+            corrections_stick=True,
+            memory_dtype=self.model.dtype,
+            fill_hole_area=fill_hole_area,
+            keep_apart=keep_apart,
+            batch_bytes=batch_bytes,
+        )
+        encoder = FrameEncoder(self.model, frames, self.cache, pil_bicubic=False)
+        self._frames = ObjectFrames(encoder, settings)
+        self._predictor = SAM2ImagePredictor(self.model, cache=self.cache)
+        self._foreseen: tuple[int, Prompt, PredictResult] | None = None
+
+    def replace_frames(self, frames: FrameSource) -> None:
+        """Look at other pixels of the same shape from now on, such as after a change of contrast."""
+        if frames.shape != self.frames.shape:
+            raise PromptError(f"frames of shape {frames.shape} were given; the stack has {self.frames.shape}")
+        self.frames, self._foreseen = frames, None
+        encoder = FrameEncoder(self.model, frames, self.cache, pil_bicubic=False)
+        self._frames = ObjectFrames(encoder, self._frames.settings)
+
+    def use_threads(self, num_threads: int | None) -> None:
+        """CPU threads of torch for what comes next on this thread; None: as many as torch began with."""
+        wanted = self._all_threads if num_threads is None else num_threads
+        if torch.get_num_threads() != wanted:
+            torch.set_num_threads(wanted)
+
+    def prepare(self, frame: int) -> None:
+        """Read and encode a frame ahead of the first prompt, where a model looks at the whole image."""
+        if self.model.config.native_window is None:
+            with torch.inference_mode():
+                self._frames.encoder.embed(frame, whole_view(self._frames.hw))
+
+    def look_ahead(self, frame: int, point_xy: tuple[float, float]) -> Iterator[None]:
+        """Do what clicks on and near a point of a frame would have to wait for; yields after each window.
+
+        A click on the point itself is answered, then the windows are encoded that clicks near it are first looked at
+        through. A model that sees whole images does so only on a GPU: on a CPU one image can take seconds, for which a
+        click on another frame would have to wait.
+
+        Parameters
+        ----------
+        frame : int
+            Of the stack.
+        point_xy : tuple of float
+            (x, y) in pixels of the frame.
+        """
+        window = self.model.config.native_window
+        if window is None:
+            if self.model.device.type != "cpu":
+                self.prepare(frame)
+            return
+        hw, (x, y) = self._frames.hw, point_xy
+        nearby = nearby_views(point_xy, hw, window)[:_AHEAD]
+        if 0 <= x <= hw[1] - 1 and 0 <= y <= hw[0] - 1:
+            click = Prompt(points=np.array([point_xy], np.float32))
+            yield from self._embed(frame, nearby[:ALWAYS_SEEN])
+            with torch.inference_mode():
+                closer = self._frames.closer_views(self._remember(0, {}), frame, click)
+            yield from self._embed(frame, closer)
+            self._foreseen = frame, click, self.predict(PredictRequest(0, frame, click))
+            yield
+        yield from self._embed(frame, nearby)
+
+    def _embed(self, frame: int, views: Sequence[View]) -> Iterator[None]:
+        for view in views:
+            with torch.inference_mode():
+                self._frames.encoder.embed(frame, view)
+            yield
+
+    def _answer_foreseen(self, request: PredictRequest) -> PredictResult | None:
+        """What was found while looking ahead, if the request is the first click on an object at that very point."""
+        if self._foreseen is None or not request.is_fresh:
+            return None
+        frame, click, result = self._foreseen
+        if request.frame != frame or not is_same(request.prompt, click):
+            return None
+        return replace(result, object_id=request.object_id)
+
+    # ------------------------------------------------------------------ one frame
+    def predict(self, request: PredictRequest) -> PredictResult:
+        """Answer one prompt.
+
+        Raises
+        ------
+        PromptError
+            If it lies outside the image, or the candidate does not exist.
+        FrameError
+            If the frame cannot be read.
+        DeviceError
+            If the device's memory runs out.
+        """
+        frame, prompt = request.frame, request.prompt
+        prompt.check_inside(self._frames.hw)
+        foreseen = self._answer_foreseen(request)
+        if foreseen is not None:
+            return foreseen
+        with torch.inference_mode():
+            if request.candidate is not None:
+                prompt = Prompt(mask=self._candidate(request, request.candidate))
+            tracked = self._remember(request.object_id, request.others if request.base is not None else {})
+            if request.smaller is not None:
+                self._add(tracked, frame, request.smaller)
+            elif request.base is not None:
+                view = choose_view(_mask_or(request.base, prompt), self._frames.hw, self.model.config.native_window)
+                tracked.past.add(frame, view, self._low_resolution(request.base, view))
+            if request.base is not None and tracked.prompts.keys() - {frame}:
+                nearest = min(tracked.prompts.keys() - {frame}, key=lambda t: abs(t - frame))
+                tracked.mark_tracked(frame, reverse=nearest > frame)
+            result = self._frames.prompt(tracked, frame, prompt)
+            memory = tracked.bank.at(frame)
+        assert memory is not None
+        return PredictResult(request.object_id, frame, result.masks[0], _answer(memory))
+
+    def _candidate(self, request: PredictRequest, number: int) -> NDArray[np.bool_]:
+        """(H, W) mask: the candidate with the ``number``-th best score."""
+        self._predictor.set_frame(self.frames, request.frame)
+        found = self._predictor.predict(request.prompt, multimask_output=True)
+        order = np.argsort(-found.scores, kind="stable")
+        if not 0 <= number < len(order):
+            raise PromptError(f"candidate {number} was asked for; there are 0 to {len(order) - 1}")
+        mask = np.asarray(found.masks[order[number]], bool)
+        if not mask.any():
+            raise PromptError(f"candidate {number} of this click is empty; take another one or add a click")
+        return mask
+
+    def _low_resolution(self, mask: NDArray[np.bool_], view: View) -> NDArray[np.bool_]:
+        side = self.model.image_size // 4
+        coverage = mask_to_model(mask, view, side, device=torch.device("cpu"))
+        small: NDArray[np.bool_] = (coverage[0, 0] >= 0.5).numpy()
+        return small
+
+    # ------------------------------------------------------------------ many frames
+    def track(self, request: TrackRequest, should_stop: Callable[[], bool] = lambda: False) -> Iterator[FrameResult]:
+        """Track objects; yields one result per step, in order.
+
+        Parameters
+        ----------
+        request : TrackRequest
+            Which objects, over which frames.
+        should_stop : callable, optional
+            Asked between frames.
+
+        Yields
+        ------
+        FrameResult
+            The step's ``reported_ids``, less those that are lost: an object is missing from a result where it is no
+            longer sought.
+
+        Raises
+        ------
+        FrameError
+            If a frame cannot be read.
+        DeviceError
+            If the device's memory runs out although objects are tracked one by one.
+        """
+        known = {i: self._remember(i, prompts) for i, prompts in request.prompts.items()}
+        absent: dict[tuple[int, bool], int] = {}
+        for step in request.steps:
+            if should_stop():
+                return
+            for i in step.object_ids:
+                if absent.get((i, step.reverse)) and _restarts(known[i], step):
+                    del absent[i, step.reverse]
+            sought = [i for i in step.object_ids if not _is_lost(absent.get((i, step.reverse), 0), request.lost_after)]
+            with torch.inference_mode():
+                result = self._frames.advance(
+                    [known[i] for i in sought], step.frame, reverse=step.reverse, return_logits=True
+                )
+            for i, score in zip(result.object_ids, result.object_scores, strict=True):
+                absent[i, step.reverse] = absent.get((i, step.reverse), 0) + 1 if score <= 0 else 0
+            yield _only(result, set(step.reported_ids))
+
+    # ------------------------------------------------------------------ memories
+    def _remember(self, object_id: int, prompts: Mapping[int, AnsweredPrompt]) -> TrackedObject:
+        """An object that knows its prompted frames and nothing else."""
+        config = self.model.config
+        tracked = TrackedObject(object_id, MemoryBank(config.num_memories, config.max_pointers), self.frames.shape[0])
+        with torch.inference_mode():
+            for frame, answered in sorted(prompts.items()):
+                self._add(tracked, frame, answered)
+        return tracked
+
+    def _add(self, tracked: TrackedObject, frame: int, answered: AnsweredPrompt) -> None:
+        if answered.answer is None:
+            self._frames.prompt(tracked, frame, answered.prompt)
+            return
+        memory = self._memory(frame, answered.answer)
+        tracked.bank.add(memory)
+        tracked.prompts[frame] = PromptedFrame(answered.prompt, None, memory.view)
+
+    def _memory(self, frame: int, answer: Answer) -> FrameMemory:
+        device, dtype = self.model.device, self.model.dtype
+
+        def tensor(values: NDArray[np.float32]) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(values)).to(device, dtype)
+
+        x, y, width, height, is_native = answer.view
+        return FrameMemory(
+            frame=frame,
+            is_conditioning=True,
+            reverse=False,
+            view=View(x, y, width, height, bool(is_native)),
+            logits=tensor(answer.logits)[None, None],
+            iou=torch.tensor([answer.iou], device=device),
+            object_score=torch.tensor([[answer.object_score]], device=device),
+            pointer=tensor(answer.pointer)[None],
+        )
+
+
+def _answer(memory: FrameMemory) -> Answer:
+    return Answer(
+        view=(memory.view.x, memory.view.y, memory.view.width, memory.view.height, int(memory.view.is_native)),
+        logits=memory.logits[0, 0].float().cpu().numpy().copy(),
+        pointer=memory.pointer[0].float().cpu().numpy().copy(),
+        iou=float(memory.iou[0]),
+        object_score=float(memory.object_score[0, 0]),
+    )
+
+
+def _mask_or(mask: NDArray[np.bool_], prompt: Prompt) -> Prompt:
+    return Prompt(mask=mask) if mask.any() else prompt
+
+
+def _is_lost(num_absent: int, lost_after: int | None) -> bool:
+    return lost_after is not None and num_absent >= lost_after
+
+
+def _restarts(tracked: TrackedObject, step: TrackStep) -> bool:
+    """Whether the frame before was prompted, so that an object lost earlier is sought again."""
+    before = step.frame + (1 if step.reverse else -1)
+    return before in tracked.prompts or step.frame in tracked.prompts
+
+
+def _only(result: FrameResult, wanted: set[int]) -> FrameResult:
+    rows = [row for row, i in enumerate(result.object_ids) if i in wanted]
+    return FrameResult(
+        frame=result.frame,
+        object_ids=tuple(result.object_ids[row] for row in rows),
+        masks=result.masks[rows],
+        iou_scores=result.iou_scores[rows],
+        object_scores=result.object_scores[rows],
+        logits=None if result.logits is None else result.logits[rows],
+        is_prompted=tuple(result.is_prompted[row] for row in rows),
+    )

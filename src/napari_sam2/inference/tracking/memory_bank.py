@@ -1,0 +1,231 @@
+"""Which frames an object remembers: all prompted ones, and the recent ones in the direction of tracking."""
+
+from __future__ import annotations
+
+import zlib
+from collections import OrderedDict
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_sam2._errors import PromptError
+from napari_sam2.inference.views.transforms import View
+
+__all__ = ["FrameMemory", "MemoryBank", "PastMasks", "Recall"]
+
+
+@dataclass(frozen=True, eq=False)
+class FrameMemory:
+    """What one object keeps of one frame.
+
+    Attributes
+    ----------
+    frame : int
+        Index into the source.
+    is_conditioning : bool
+        The object was prompted here.
+    reverse : bool
+        Direction in which the frame was tracked; meaningless for prompted frames.
+    view : View
+        What the model saw.
+    logits : Tensor
+        (1, 1, h, w) low-resolution logits of the view, holes filled.
+    iou : Tensor
+        (1,) predicted IoU.
+    object_score : Tensor
+        (1, 1) logit of presence.
+    pointer : Tensor
+        (1, C).
+    features : Tensor or None
+        (1, Cm, S/16, S/16) spatial memory; ``None`` before it is encoded and once it is out of reach.
+    """
+
+    frame: int
+    is_conditioning: bool
+    reverse: bool
+    view: View
+    logits: Tensor
+    iou: Tensor
+    object_score: Tensor
+    pointer: Tensor
+    features: Tensor | None = None
+
+
+class Recall(NamedTuple):
+    """What an object remembers when it meets a frame; objects with equal ``layout`` can share a batch."""
+
+    spatial: list[tuple[FrameMemory, int]]
+    pointers: list[tuple[FrameMemory, int]]
+
+    @property
+    def layout(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Time slots of the spatial memories and distances of the pointers."""
+        return tuple(slot for _, slot in self.spatial), tuple(offset for _, offset in self.pointers)
+
+
+class MemoryBank:
+    """The memories of one object.
+
+    Parameters
+    ----------
+    num_memories : int
+        Time slots: one for prompted frames, the others for recent frames.
+    max_pointers : int
+        Pointers attended to at most, prompted frames not counted.
+    extra_frames : int, default 0
+        How many more frames than attention can read are kept.
+    any_direction : bool, default False
+        Read memories made while tracking the other way too, as the reference does.
+    """
+
+    def __init__(
+        self, num_memories: int, max_pointers: int, *, extra_frames: int = 0, any_direction: bool = False
+    ) -> None:
+        self.num_recent = num_memories - 1
+        self.max_pointers = max_pointers
+        self.extra_frames = extra_frames
+        self.any_direction = any_direction
+        self.prompted: dict[int, FrameMemory] = {}
+        self.tracked: dict[int, FrameMemory] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by spatial memories, logits and pointers."""
+        total = 0
+        for memory in (*self.prompted.values(), *self.tracked.values()):
+            for tensor in (memory.features, memory.logits, memory.pointer):
+                total += 0 if tensor is None else tensor.numel() * tensor.element_size()
+        return total
+
+    def add(self, memory: FrameMemory) -> None:
+        """Keep a frame; a tracked one makes those that attention can no longer reach be forgotten."""
+        if memory.is_conditioning:
+            self.tracked.pop(memory.frame, None)
+            self.prompted[memory.frame] = memory
+            return
+        self.tracked[memory.frame] = memory
+        self._forget_out_of_reach(memory.frame, reverse=memory.reverse)
+
+    def at(self, frame: int) -> FrameMemory | None:
+        """The memory of one frame, if there is one."""
+        return self.prompted.get(frame) or self.tracked.get(frame)
+
+    def forget(self, frame: int) -> None:
+        """Drop one frame."""
+        self.prompted.pop(frame, None)
+        self.tracked.pop(frame, None)
+
+    def forget_tracked(self) -> None:
+        """Drop everything that was not prompted."""
+        self.tracked.clear()
+
+    def recall(self, frame: int, *, reverse: bool, num_frames: int, leave_out: Collection[int] = ()) -> Recall:
+        """Memories the object attends to when segmenting one frame.
+
+        Parameters
+        ----------
+        frame : int
+            Frame to be segmented.
+        reverse : bool
+            Tracking backwards in time, so that "recent" means later frames.
+        num_frames : int
+            Length of the stack; fewer than ``max_pointers`` frames shorten the reach of the pointers.
+        leave_out : collection of int, default ()
+            Prompted frames not to read, such as the frame itself.
+
+        Returns
+        -------
+        Recall
+            Spatial memories: prompted frames first, then recent ones, oldest first. Pointers: prompted frames
+            that lie behind, then recent ones, nearest first.
+
+        Raises
+        ------
+        PromptError
+            If the object was never prompted.
+
+        References
+        ----------
+        .. [1] Ravi et al., SAM 2, 2024, section 4, "Memory bank". arXiv:2408.00714
+        """
+        if not self.prompted:
+            raise PromptError("the object was never prompted; give it a point, a box or a mask first")
+        step = -1 if reverse else 1
+        last_slot = self.num_recent
+        prompted = {t: memory for t, memory in self.prompted.items() if t not in leave_out}
+        spatial = [(memory, last_slot) for memory in prompted.values() if memory.features is not None]
+        for distance in range(self.num_recent, 0, -1):
+            memory = self._tracked_at(frame - step * distance, reverse=reverse)
+            if memory is not None and memory.features is not None:
+                spatial.append((memory, distance - 1))
+        pointers = []
+        for t, memory in prompted.items():
+            distance = (frame - t) * step
+            if distance >= 0:
+                pointers.append((memory, distance))
+        for distance in range(1, min(num_frames, self.max_pointers)):
+            memory = self._tracked_at(frame - step * distance, reverse=reverse)
+            if memory is not None:
+                pointers.append((memory, distance))
+        return Recall(spatial, pointers)
+
+    def _tracked_at(self, frame: int, *, reverse: bool) -> FrameMemory | None:
+        memory = self.tracked.get(frame)
+        if memory is None or (memory.reverse != reverse and not self.any_direction):
+            return None
+        return memory
+
+    def _forget_out_of_reach(self, frame: int, *, reverse: bool) -> None:
+        """Drop what neither the next frame nor, in the reference's manner, a turn back could read."""
+        step = -1 if reverse else 1
+        for t, memory in list(self.tracked.items()):
+            age = (frame + step - t) * step  # as seen from the next frame
+            stale = memory.reverse != reverse and not self.any_direction
+            if stale or abs(age) > self.max_pointers - 1 + self.extra_frames:
+                del self.tracked[t]
+            elif abs(age) > self.num_recent + self.extra_frames and memory.features is not None:
+                self.tracked[t] = replace(memory, features=None)
+
+
+class PastMasks:
+    """Low-resolution masks of tracked frames, packed to a few hundred bytes, so that a later click can refine one.
+
+    Parameters
+    ----------
+    max_frames : int, default 20000
+        The oldest are dropped beyond this.
+    """
+
+    logit = 6.0  # of a remembered mask when it is fed back to the decoder
+
+    def __init__(self, max_frames: int = 20_000) -> None:
+        self.max_frames = max_frames
+        self._packed: OrderedDict[int, tuple[View, tuple[int, int], bytes]] = OrderedDict()
+
+    def __contains__(self, frame: int) -> bool:
+        return frame in self._packed
+
+    def add(self, frame: int, view: View, mask: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> None:
+        """Keep a boolean (h, w) mask of a view."""
+        self._packed[frame] = (view, mask.shape, zlib.compress(np.packbits(mask).tobytes(), 1))
+        self._packed.move_to_end(frame)
+        if len(self._packed) > self.max_frames:
+            self._packed.popitem(last=False)
+
+    def logits(self, frame: int) -> tuple[View, Tensor]:
+        """The view of a frame and its mask as (1, 1, h, w) logits, on the CPU."""
+        view, shape, packed = self._packed[frame]
+        bits = np.frombuffer(zlib.decompress(packed), np.uint8)
+        mask = np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape)
+        return view, (torch.from_numpy(mask).float() * 2 - 1)[None, None] * self.logit
+
+    def forget(self, frame: int | None = None) -> None:
+        """Drop one frame, or all."""
+        if frame is None:
+            self._packed.clear()
+        else:
+            self._packed.pop(frame, None)

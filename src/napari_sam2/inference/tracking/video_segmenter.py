@@ -1,0 +1,409 @@
+"""Prompts on any frame of a stack, propagated through it by memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_sam2._checks import check_frame, check_ids, check_object_id, check_out, check_stop
+from napari_sam2._errors import PromptError
+from napari_sam2._types import FrameResult, FrameSource, Prompt
+from napari_sam2.frames import open_frames
+from napari_sam2.inference.tracking.memory_bank import MemoryBank
+from napari_sam2.inference.tracking.object_frames import ObjectFrames, TrackingSettings
+from napari_sam2.inference.tracking.plan import TrackingPlan, plan_tracking
+from napari_sam2.inference.tracking.tracked_object import TrackedObject
+from napari_sam2.inference.views.embedding_cache import EmbeddingCache
+from napari_sam2.inference.views.encoder import FrameEncoder
+from napari_sam2.labels.canvas import LabelCanvas
+from napari_sam2.weights.loading import ensure_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_sam2.network.sam2 import SAM2
+
+__all__ = ["SAM2VideoSegmenter"]
+
+
+class SAM2VideoSegmenter:
+    """Tracks objects through z-stacks and movies: click once, get every frame.
+
+    Parameters
+    ----------
+    model : SAM2, str, Path or None
+        A network, or a name or path for ``load_model``; ``None`` is the bundled model.
+    reference_behaviour : bool, default False
+        The reference's arithmetic to the letter: frames resized by PIL on 8 bits, earlier logits always fed
+        back, mask prompts passed through low-resolution logits, memories kept in bfloat16 and read whatever the
+        direction they were made in, objects sought on frames before their first prompt too, sums made in the
+        reference's order, one object at a time.
+    corrections_stick : bool, default True
+        A prompt on a tracked frame makes it a prompted frame for good. ``False`` is the reference's default,
+        where the next propagation overwrites the correction.
+    memory_dtype : torch.dtype, optional
+        Precision of stored memories. Default: the model's; bfloat16 with ``reference_behaviour``.
+    fill_hole_area : float, default 8
+        Holes up to this area, in pixels of the low-resolution mask, are filled.
+    keep_apart : bool, default False
+        Where objects overlap, only the one with the highest logit enters its memory with the pixel.
+    batch_bytes : int, optional
+        Memory that a batch of objects may use for a moment; more objects are split. Default 2 GiB, on a GPU half
+        of what is free; one object with ``reference_behaviour``.
+    cache : EmbeddingCache, optional
+        Shared with other predictors. Default: an own one of 32 MiB.
+
+    References
+    ----------
+    .. [1] Ravi et al., SAM 2, 2024. arXiv:2408.00714
+
+    Examples
+    --------
+    >>> segmenter = SAM2VideoSegmenter()
+    >>> segmenter.set_video(stack)
+    >>> segmenter.add_clicks(12, [(120, 80)])
+    >>> labels = segmenter.track_objects()
+    """
+
+    def __init__(
+        self,
+        model: SAM2 | str | Path | None = None,
+        *,
+        reference_behaviour: bool = False,
+        corrections_stick: bool = True,
+        memory_dtype: torch.dtype | None = None,
+        fill_hole_area: float = 8.0,
+        keep_apart: bool = False,
+        batch_bytes: int | None = None,
+        cache: EmbeddingCache | None = None,
+    ) -> None:
+        self.model = ensure_model(model)
+        if memory_dtype is None:
+            memory_dtype = torch.bfloat16 if reference_behaviour else self.model.dtype
+        self.settings = TrackingSettings(
+            reference_behaviour=reference_behaviour,
+            corrections_stick=corrections_stick,
+            memory_dtype=memory_dtype,
+            fill_hole_area=fill_hole_area,
+            keep_apart=keep_apart,
+            batch_bytes=batch_bytes,
+        )
+        self.cache = EmbeddingCache(32 * 2**20) if cache is None else cache
+        self._source: FrameSource | None = None
+        self._objects: dict[int, TrackedObject] = {}
+        self._frames: ObjectFrames | None = None
+
+    # ------------------------------------------------------------------ stack
+    def set_video(self, frames: FrameSource | ArrayLike | str | Path) -> None:
+        """Choose the stack; prompts and memories of an earlier one are forgotten.
+
+        Parameters
+        ----------
+        frames : FrameSource, array or path
+            Anything ``open_frames`` reads. Arrays are (T, H, W) or (T, H, W, 3); pass the result of
+            ``open_frames`` to choose axes, channels or contrast.
+
+        Raises
+        ------
+        FrameError
+            If it is empty or cannot be read.
+        """
+        self._source = open_frames(frames)  # type: ignore[arg-type]
+        self._objects = {}
+        encoder = FrameEncoder(self.model, self._source, self.cache, pil_bicubic=self.settings.reference_behaviour)
+        self._frames = ObjectFrames(encoder, self.settings)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(T, H, W) of the stack."""
+        return self._video().shape
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return self._video().shape[0]
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """The objects, in the order in which they were first prompted."""
+        return tuple(self._objects)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by memories and cached embeddings."""
+        return self.cache.nbytes + sum(tracked.bank.nbytes for tracked in self._objects.values())
+
+    def prompted_frames(self, object_id: int) -> tuple[int, ...]:
+        """Frames on which an object was prompted, ascending."""
+        return tuple(sorted(self._object(object_id).prompts))
+
+    def _video(self) -> FrameSource:
+        if self._source is None:
+            raise PromptError("no video was set; call set_video(frames) first")
+        return self._source
+
+    def _object_frames(self) -> ObjectFrames:
+        self._video()
+        assert self._frames is not None
+        return self._frames
+
+    def _object(self, object_id: int) -> TrackedObject:
+        if object_id not in self._objects:
+            raise PromptError(f"object {object_id} does not exist; there are {list(self._objects) or 'none yet'}")
+        return self._objects[object_id]
+
+    def _check_frame(self, frame: int) -> int:
+        return check_frame(frame, self.num_frames)
+
+    # ------------------------------------------------------------------ prompts
+    def add_clicks(
+        self,
+        frame: int | ArrayLike,
+        clicks: ArrayLike,
+        labels: ArrayLike | None = None,
+        *,
+        object_id: int = 1,
+        box: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+    ) -> NDArray[np.bool_]:
+        """Prompt one object on one frame, and see its mask there.
+
+        The call gives the whole prompt of that object on that frame: it replaces what was said there before.
+        Saying the same again gives the same mask; a prompt that adds to the earlier one refines its mask.
+
+        Parameters
+        ----------
+        frame : int or array-like
+            Index of the frame. Before ``set_video``, an image (H, W) or (H, W, 3) stands for a video of one frame.
+        clicks : (N, 2) array-like
+            (x, y) in image pixels; may be empty if a box or mask is given.
+        labels : (N,) array-like, optional
+            1 object, 0 background; all 1 if not given.
+        object_id : int, default 1
+            Positive; a new number is a new object, also after tracking.
+        box : (4,) array-like, optional
+            x0, y0, x1, y1 in image pixels.
+        mask : (H, W) array-like, optional
+            The object's pixels; without clicks they come back as they are.
+
+        Returns
+        -------
+        numpy.ndarray
+            (1, H, W) bool: the object on that frame.
+
+        Raises
+        ------
+        PromptError
+            If the frame or object number is not allowed, or the prompt is malformed or lies outside the image.
+        """
+        index = self._frame_index(frame)
+        prompt = Prompt(points=clicks, labels=labels, box=box, mask=mask)  # type: ignore[arg-type]
+        return self.add_prompt(index, prompt, object_id=object_id).masks
+
+    def add_prompt(self, frame: int, prompt: Prompt, *, object_id: int = 1) -> FrameResult:
+        """As ``add_clicks``, with a ``Prompt``, and with scores: the result of this object on this frame."""
+        frame = self._check_frame(frame)
+        object_id = check_object_id(object_id)
+        _, h, w = self.shape
+        prompt.check_inside((h, w))
+        config = self.model.config
+        tracked = self._objects.get(object_id)
+        if tracked is None:
+            reference = self.settings.reference_behaviour
+            bank = MemoryBank(
+                config.num_memories,
+                config.max_pointers,
+                extra_frames=config.max_pointers if reference else 0,
+                any_direction=reference,
+            )
+            tracked = TrackedObject(object_id, bank, self.num_frames)
+        with torch.inference_mode():
+            result = self._object_frames().prompt(tracked, frame, prompt)
+        self._objects[tracked.object_id] = tracked  # only once it has an answer
+        return result
+
+    def _frame_index(self, frame: int | ArrayLike) -> int:
+        if np.ndim(frame) == 0:
+            return check_frame(frame, self._video().shape[0])
+        if self._source is not None:
+            raise PromptError("an image was given as the frame although a video was set; give the frame's index")
+        image = np.asarray(frame)
+        if image.ndim not in (2, 3):
+            raise PromptError(
+                f"an array of shape {image.shape} was given as the frame; allowed is an index or an image"
+            )
+        self.set_video(open_frames(image, axes="YX" if image.ndim == 2 else "YXC"))
+        return 0
+
+    def clear_prompts(self, frame: int, object_id: int) -> None:
+        """Take back what was said about an object on a frame; without any prompt left the object is removed."""
+        tracked = self._object(object_id)
+        if frame not in tracked.prompts:
+            raise PromptError(f"object {object_id} has no prompt on frame {frame}; it has on {list(tracked.prompts)}")
+        tracked.forget_frame(frame)
+        if not tracked.prompts:
+            del self._objects[object_id]
+
+    def remove_object(self, object_id: int) -> None:
+        """Forget an object altogether; the others are not touched."""
+        self._object(object_id)
+        del self._objects[object_id]
+
+    def reset(self) -> None:
+        """Forget all objects; the stack and its cached embeddings stay."""
+        self._objects = {}
+
+    # ------------------------------------------------------------------ tracking
+    def propagate_masklets(
+        self,
+        start: int | None = None,
+        stop: int | None = None,
+        *,
+        reverse: bool = False,
+        object_ids: Sequence[int] | None = None,
+        return_logits: bool = False,
+    ) -> Iterator[FrameResult]:
+        """Track objects frame by frame.
+
+        Parameters
+        ----------
+        start : int, optional
+            First frame. Default: the earliest prompted frame, or the latest for ``reverse``.
+        stop : int, optional
+            The frame before which to end, as in ``range(start, stop)``, or in ``range(start, stop, -1)`` for
+            ``reverse``. Default: all the way.
+        reverse : bool, default False
+            Track backwards.
+        object_ids : sequence of int, optional
+            Which objects; default all.
+        return_logits : bool, default False
+            Give logits at the size of the image too.
+
+        Yields
+        ------
+        FrameResult
+            One per frame, the start included. Prompted frames give the prompted mask. An object appears in the
+            results from its first prompted or tracked frame on.
+
+        Raises
+        ------
+        PromptError
+            If nothing was prompted, or an object or frame does not exist.
+
+        Notes
+        -----
+        Each frame is complete when it is yielded: the generator can be closed at any time and tracking can
+        go on later from the next frame, with the same result as in one go. It ends early if another stack is set
+        or all of its objects are removed.
+        """
+        chosen = self._chosen(object_ids)
+        prompted = [frame for tracked in chosen for frame in tracked.prompts]
+        first = self._check_frame((max(prompted) if reverse else min(prompted)) if start is None else start)
+        if reverse and stop is None:
+            stop = -1
+        frames = range(first, check_stop(stop, self.num_frames), -1 if reverse else 1)
+        return self._propagate(frames, chosen, reverse=reverse, return_logits=return_logits)
+
+    def _propagate(
+        self, frames: range, chosen: list[TrackedObject], *, reverse: bool, return_logits: bool
+    ) -> Iterator[FrameResult]:
+        source = self._video()
+        for frame in frames:
+            known = [t for t in chosen if self._objects.get(t.object_id) is t]
+            if self._source is not source or not known:
+                return  # the stack or all of these objects went while the caller had the last frame
+            active = [t for t in known if self._reaches(t, frame, reverse=reverse)]
+            with torch.inference_mode():
+                result = self._object_frames().advance(active, frame, reverse=reverse, return_logits=return_logits)
+            yield result
+
+    def _reaches(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> bool:
+        """Whether a pass has met the object by this frame: nothing is sought before its first prompt."""
+        if self.settings.reference_behaviour:
+            return True
+        return any(p >= frame if reverse else p <= frame for p in tracked.prompts)
+
+    def track_objects(
+        self,
+        *,
+        object_ids: Sequence[int] | None = None,
+        start: int = 0,
+        stop: int | None = None,
+        on_frame: Callable[[FrameResult], None] | None = None,
+        out: NDArray[np.int32] | None = None,
+    ) -> NDArray[np.int32]:
+        """Track all objects through the stack, in both directions from every prompted frame.
+
+        Between two prompted frames each half is tracked from the nearer one. Where objects overlap, the highest
+        logit wins.
+
+        Parameters
+        ----------
+        object_ids : sequence of int, optional
+            Which objects; default all.
+        start, stop : int, optional
+            Frames to fill, as in ``range(start, stop)``; default all.
+        on_frame : callable, optional
+            Called with each ``FrameResult`` as it comes, for progress and scores; raising ends the tracking.
+        out : numpy.ndarray, optional
+            (T, H, W) int32, or anything array-like with item assignment, such as a zarr array, written frame by
+            frame. Default: a new array.
+
+        Returns
+        -------
+        numpy.ndarray
+            (T, H, W) int32; 0 is background, other values are object numbers. ``out`` if given.
+
+        Raises
+        ------
+        PromptError
+            If nothing was prompted, an object does not exist, or ``out`` has another shape or cannot hold the numbers.
+        """
+        plan = self.plan(object_ids=object_ids, start=start, stop=stop)
+        if out is not None:
+            check_out(out, self.shape, max(t.object_id for t in self._chosen(object_ids)))
+        labels = np.zeros(self.shape, np.int32) if out is None else out
+        with LabelCanvas(labels, self.shape[1:], plan.frames_met_twice()) as canvas:
+            for result in self._follow_plan(plan):
+                canvas.paint(result)
+                if on_frame is not None:
+                    on_frame(result)
+        return labels
+
+    def track_frames(
+        self, *, object_ids: Sequence[int] | None = None, start: int = 0, stop: int | None = None
+    ) -> Iterator[FrameResult]:
+        """The frames of ``track_objects`` as they are found, forwards first, then backwards, with logits.
+
+        A frame comes twice if some objects reach it forwards and others backwards; no object comes twice.
+        """
+        return self._follow_plan(self.plan(object_ids=object_ids, start=start, stop=stop))
+
+    def plan(self, *, object_ids: Sequence[int] | None = None, start: int = 0, stop: int | None = None) -> TrackingPlan:
+        """What ``track_objects`` would do, for progress bars: which frames, in which order."""
+        chosen = self._chosen(object_ids)
+        limits = range(self._check_frame(start), check_stop(stop, self.num_frames))
+        return plan_tracking({t.object_id: sorted(t.prompts) for t in chosen}, limits)
+
+    def _follow_plan(self, plan: TrackingPlan) -> Iterator[FrameResult]:
+        for reverse, steps in ((False, plan.forwards), (True, plan.backwards)):
+            for step in steps:
+                active = [self._objects[i] for i in step.object_ids if i in self._objects]
+                with torch.inference_mode():
+                    result = self._object_frames().advance(active, step.frame, reverse=reverse, return_logits=True)
+                if step.is_reported:
+                    yield result
+
+    def _chosen(self, object_ids: Sequence[int] | None) -> list[TrackedObject]:
+        self._video()
+        if not self._objects:
+            raise PromptError("nothing was prompted; call add_clicks(frame, clicks) first")
+        if object_ids is None:
+            return list(self._objects.values())
+        return [self._object(object_id) for object_id in check_ids(object_ids)]

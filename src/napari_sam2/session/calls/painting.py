@@ -1,0 +1,99 @@
+"""What a painting means: pixels that the user set become prompts, and locked objects get theirs back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam2._errors import PromptError
+from napari_sam2.session.calls.base import SessionBase
+from napari_sam2.session.state.history import Edit
+from napari_sam2.session.state.prompt_edits import painting_edits
+from napari_sam2.session.state.store import StoreDelta
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["PaintingCalls"]
+
+
+class PaintingCalls(SessionBase):
+    """The calls of a session that set pixels of its labels."""
+
+    def adopt_painting(self, frames: Iterable[int]) -> list[int]:
+        """Take what was painted into ``labels`` as corrections: a mask prompt for each object that changed.
+
+        Parameters
+        ----------
+        frames : iterable of int
+            Planes that were painted on.
+
+        Returns
+        -------
+        list of int
+            The objects that changed.
+        """
+        touched: list[int] = []
+        for plane in frames:
+            self.geometry.check_plane(plane)
+            self._questions.wait_for_plane(plane)
+            painted, known = self._painted(plane)
+            differs = painted != known
+            if not differs.any():
+                continue
+            ids = {int(i) for i in np.unique(np.concatenate((painted[differs], known[differs]))) if i > 0}
+            with self._changing():
+                edits: list[Edit] = []
+                for i in sorted(ids):
+                    edits += painting_edits(self.store, i, plane, painted == i, stamp=self._state.next_stamp())
+                arguments: dict[str, object] = {
+                    "frame": plane,
+                    "masks": {i: painted == i for i in sorted(ids)},
+                }
+                self._state.push("paint", "paint", arguments, edits)
+            touched += sorted(ids)
+        return touched
+
+    def paint(self, frame: int, masks: Mapping[int, ArrayLike]) -> None:
+        """Set the pixels of objects on a plane as painting does; other objects give way.
+
+        Parameters
+        ----------
+        frame : int
+            Plane.
+        masks : mapping of int to (H, W) array-like
+            Object -> its pixels, perhaps none. Numbers that are not in use make objects.
+        """
+        plane = self.geometry.check_plane(frame)
+        for i, mask in masks.items():
+            if np.shape(mask) != self.geometry.hw or int(i) < 1:
+                raise PromptError(
+                    f"a mask of shape {np.shape(mask)} was given for object {i}; allowed are numbers above 0 and "
+                    f"masks of shape {self.geometry.hw}"
+                )
+        self._questions.wait_for_plane(plane)
+        image = self.store.composed(plane)
+        for i in masks:
+            image[image == i] = 0
+        for i, mask in masks.items():
+            image[np.asarray(mask, bool)] = i
+        self.store.labels[self.geometry.index(plane)] = image
+        self.adopt_painting([plane])
+
+    def _painted(self, plane: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """(H, W) labels as painted and as known; what was painted over locked objects is taken back."""
+        painted, known = self.store.plane_labels(plane), self.store.composed(plane)
+        locked = [i for i, o in self.store.objects.items() if plane in o.locked]
+        wrong = (painted != known) & (np.isin(painted, locked) | np.isin(known, locked))
+        if wrong.any():
+            allowed = np.where(wrong, known, painted)
+            self.store.labels[self.geometry.index(plane)] = allowed
+            rows, columns = np.flatnonzero(wrong.any(1)), np.flatnonzero(wrong.any(0))
+            box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+            self.changed.emit(StoreDelta((), {plane: box}))
+            names = ", ".join(self.store.objects[i].name for i in locked)
+            self.failed.emit(PromptError(f"{names} is locked on frame {plane}; unlock it there to paint on it"))
+            painted = allowed
+        return painted, known

@@ -1,0 +1,172 @@
+"""How a session works from now on: its model, what the model looks at and runs on, and what new masks may do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+from napari_sam2._errors import FrameError, PromptError
+from napari_sam2._types import FrameSource
+from napari_sam2.frames.display import contrast_arguments, looks_of, make_looks, with_looks
+from napari_sam2.frames.planes import ArrayPlanes
+from napari_sam2.session.calls.base import SessionBase
+from napari_sam2.session.files.model_names import model_name
+from napari_sam2.session.state.history import Edit
+from napari_sam2.session.state.store import OverlapRule
+from napari_sam2.session.worker.answerer import as_seen
+from napari_sam2.session.worker.compute_thread import Job, Steps
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_sam2.network.sam2 import SAM2
+
+__all__ = ["SettingCalls"]
+
+logger = logging.getLogger(__name__)
+
+
+class SettingCalls(SessionBase):
+    """The calls of a session that choose and prepare its model, its view of the stack and its rules."""
+
+    def prepare(self, plane: int | None = None) -> None:
+        """Load the model in the background, and encode a plane, so that the first click is answered at once."""
+
+        def compute() -> None:
+            engine = self._answerer.engine(self.model, self.frames, self.settings)
+            if plane is not None:
+                engine.prepare(plane)
+
+        def done(outcome: object) -> None:
+            if isinstance(outcome, Exception):
+                self.report_failure(outcome)
+
+        self._compute.submit(Job(compute, done, key="prepare"))
+
+    def look_ahead(self, plane: int, point_yx: tuple[float, float]) -> None:
+        """Encode, while nothing else is to be done, what a click near a point would have to wait for.
+
+        Answers do not depend on it. What it began for another point is given up.
+
+        Parameters
+        ----------
+        plane : int
+            As for ``prepare``.
+        point_yx : tuple of float
+            (y, x) in pixels of the plane.
+        """
+
+        def encode() -> Iterator[None]:
+            engine = self._answerer.engine_at_hand(self.model, self.frames, self.settings)
+            return iter(()) if engine is None else engine.look_ahead(plane, (point_yx[1], point_yx[0]))
+
+        def ended(error: BaseException | None) -> None:
+            if error is not None:  # whoever clicks there is told
+                logger.debug("looking ahead on plane %d failed: %s", plane, error)
+
+        self._compute.submit_idle(Steps(encode, lambda _: True, ended))
+
+    def set_model(self, model: SAM2 | str | Path, *, prepare: bool = True) -> None:
+        """Answer later prompts with another model; masks that are there stay.
+
+        Prompts keep their answers' masks, but tracking remembers them anew with the new model.
+        """
+        with self._changing():
+            edits = [Edit("settings", "model", self.model, model)]
+            for key, entry in self.store.prompts.items():
+                if entry.answer is not None:
+                    seen = as_seen(entry, self.store.masks.get(key), self.geometry.hw)
+                    edits.append(Edit("prompts", key, entry, seen))
+            self._state.push("change model", "set_model", {"model": model_name(model)}, edits)
+            self._questions.ask_again()
+        if prepare:
+            self.prepare()
+
+    def set_overlap(self, overlap: Literal["keep", "overwrite", "highest score"]) -> None:
+        """What later masks may do where they meet others: keep off, overwrite them, or win by score."""
+        if overlap not in get_args(OverlapRule):
+            raise PromptError(
+                f"overlap {overlap!r} was given; allowed are {', '.join(map(repr, get_args(OverlapRule)))}"
+            )
+        if overlap == self.settings.overlap:
+            return
+        with self._changing():
+            edits = [Edit("settings", "overlap", self.settings.overlap, overlap)]
+            self._state.push(f"overlap: {overlap}", "set_overlap", {"overlap": overlap}, edits)
+
+    def set_hardware(self, *, device: str | None = None, dtype: str | None = None, threads: int | None = None) -> None:
+        """Compute on another device, in another precision or with another number of CPU threads from now on.
+
+        Parameters
+        ----------
+        device, dtype : str, optional
+            As for ``load_model``; default: as before.
+        threads : int, optional
+            CPU threads of torch; default: as before.
+        """
+        given = {"device": device, "dtype": dtype, "threads": threads}
+        settings = replace(self.settings, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        if settings == self.settings:
+            return
+        self._propagator.stop()
+        self._state.settings = settings
+        self._compute.submit(Job(self._answerer.forget_engine, lambda _: None))
+        self.prepare()
+
+    def set_lost_after(self, num_frames: int | None) -> None:
+        """After how many frames without it an object is no longer sought; None: it is always sought."""
+        if num_frames is not None and num_frames < 1:
+            raise PromptError(f"lost_after={num_frames} was given; allowed are numbers from 1, or None")
+        if num_frames == self.settings.lost_after:
+            return
+        with self._changing():
+            edits = [Edit("settings", "lost_after", self.settings.lost_after, num_frames)]
+            self._state.push("stop when lost", "set_lost_after", {"num_frames": num_frames}, edits)
+
+    def set_frames(self, frames: FrameSource) -> None:
+        """Show the model other pixels of the same stack from now on, such as after a change of contrast."""
+        if frames.shape != self.frames.shape:
+            raise FrameError(f"frames of shape {frames.shape} were given; the stack has {self.frames.shape}")
+        looks = looks_of(frames)
+        is_shown_alike = looks is not None and looks == looks_of(self.frames)
+        if is_shown_alike or not (self.store.prompts or self.operations):
+            if not self.operations:
+                self.first_frames = frames
+                self.has_automatic_contrast &= is_shown_alike
+            self._state.frames = frames
+            return
+        with self._changing():
+            edits = [Edit("settings", "frames", self.frames, frames)]
+            if looks is None:
+                self._state.push("change image", None, {}, edits)
+            else:
+                self._state.push("change contrast", "set_contrast", contrast_arguments(looks), edits)
+
+    def set_contrast(
+        self,
+        limits: Sequence[Sequence[float]],
+        *,
+        gamma: Sequence[float] | None = None,
+        colours: Sequence[Sequence[float]] | None = None,
+    ) -> None:
+        """Show the model the stack with another contrast from now on; masks that are there stay.
+
+        Parameters
+        ----------
+        limits : sequence of (float, float)
+            For each channel the value shown black and the value shown in full.
+        gamma : sequence of float, optional
+            For each channel the exponent between the limits; default 1.
+        colours : sequence of (float, float, float), optional
+            For each channel the RGB of the full value, 0 to 1; default white.
+
+        Raises
+        ------
+        FrameError
+            If the number of channels differs, or the stack chooses its contrast itself.
+        """
+        if not isinstance(self.frames, ArrayPlanes):
+            raise FrameError("this stack chooses its contrast itself; give the contrast when opening it")
+        self.set_frames(with_looks(self.frames, make_looks(limits, gamma, colours)))

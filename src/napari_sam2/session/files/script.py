@@ -1,0 +1,253 @@
+"""A session as text: a Python script with its calls, and a shell command."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from napari_sam2._errors import PromptError
+from napari_sam2._types import Prompt
+from napari_sam2.frames.display import contrast_arguments, looks_of
+from napari_sam2.frames.planes import ArrayPlanes
+from napari_sam2.inference.prompt_changes import is_same
+from napari_sam2.labels.mask_text import mask_to_text
+from napari_sam2.session.files.model_names import is_network, model_name
+from napari_sam2.session.state.settings import SessionSettings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_sam2.frames.geometry import StackGeometry
+    from napari_sam2.session.session import Session
+    from napari_sam2.session.state.history import Operation
+
+__all__ = ["to_command_line", "to_python"]
+
+_DEFAULTS: tuple[tuple[str, object], ...] = (("name", None), ("direction", "both"))
+
+
+def to_python(session: Session) -> str:
+    """A script of public calls that comes to the same labels.
+
+    Parameters
+    ----------
+    session : Session
+        Waits for answers under way.
+
+    Returns
+    -------
+    str
+        Where the image is no file, or the model a network without one, the script uses the names ``stack`` and
+        ``model``, and says so.
+    """
+    writer = _Writer(session.geometry)
+    lines = [line for operation in session.operations for line in writer.lines(operation)]
+    head = _opening(session, writer.names)
+    imports = f"from napari_sam2 import {', '.join(sorted(writer.names))}"
+    return "\n".join([imports, "", *head, *lines, "labels = session.labels", ""])
+
+
+def to_command_line(session: Session, path: str | Path = "session.sam2", output: str | Path = "labels.tif") -> str:
+    """A shell command that replays the session from its saved file.
+
+    Parameters
+    ----------
+    session : Session
+        Any.
+    path : str or Path
+        Where it is saved.
+    output : str or Path
+        Labels to write.
+
+    Returns
+    -------
+    str
+    """
+    words = ["napari-sam2", "run", str(path)]
+    if session.stack_path is None:
+        words += ["--stack", "STACK"]
+    if is_network(session.first_model):
+        words += ["--model", "MODEL"]
+    return shlex.join([*words, "-o", str(output)])
+
+
+def _opening(session: Session, names: set[str]) -> list[str]:
+    """Lines that open the image and make the session."""
+    lines: list[str] = []
+    names.add("Session")
+    frames = session.first_frames
+    stack = "stack"
+    if session.stack_path is not None:
+        stack = repr(session.stack_path)
+    else:
+        lines.append(f"# stack: the image, {_words(session)}")
+    looks = looks_of(frames)
+    arguments: dict[str, str] = {}
+    if looks is None:
+        pass
+    elif session.has_automatic_contrast and session.stack_path is None:
+        arguments["frame_axis"] = repr(session.geometry.frame_axis)
+        if looks[0].is_rgb:
+            arguments["is_rgb"] = "True"
+    else:
+        names.add("show_planes")
+        shown = {"frame_axis": session.geometry.frame_axis, **contrast_arguments(looks)}
+        if looks[0].is_rgb:
+            shown["is_rgb"] = True
+        words = ", ".join(f"{name}={value!r}" for name, value in shown.items())
+        if len(looks) > 1:
+            lines.append(f"# stack: a list of {len(looks)} arrays, one per channel")
+            stack = "stack"
+        lines.append(f"stack = show_planes({stack}, {words})")
+        stack = "stack"
+    model = "model" if is_network(session.first_model) else repr(model_name(session.first_model))
+    if model == "model":
+        lines.append(f"# model: the network, as load_model gives it ({model_name(session.first_model)})")
+    settings = _settings(session.first_settings)
+    if settings:
+        names.add("SessionSettings")
+        arguments["settings"] = f"SessionSettings({settings})"
+    words = ", ".join(f"{name}={value}" for name, value in {"model": model, **arguments}.items() if value != "None")
+    return [*lines, f"session = Session({stack}, {words})"]
+
+
+def _words(session: Session) -> str:
+    frames = session.first_frames
+    dtype = f"{np.dtype(frames.channels[0].array.dtype)} " if isinstance(frames, ArrayPlanes) else ""
+    return f"{dtype}of shape {session.geometry.shape}"
+
+
+def _settings(settings: SessionSettings) -> str:
+    default = asdict(SessionSettings())
+    return ", ".join(f"{name}={value!r}" for name, value in asdict(settings).items() if value != default[name])
+
+
+class _Writer:
+    """Turns operations into lines, the shortest call that says the same.
+
+    Parameters
+    ----------
+    geometry : StackGeometry
+        Of the session.
+    """
+
+    def __init__(self, geometry: StackGeometry) -> None:
+        self.names: set[str] = set()
+        self._geometry = geometry
+        self._said: dict[tuple[int, int], Prompt | None] = {}
+
+    def lines(self, operation: Operation) -> list[str]:
+        """One call."""
+        arguments = operation.arguments
+        if operation.method == "set_prompt":
+            return [self._prompt_line(arguments)]
+        if operation.method == "paint":
+            return self._paint_lines(arguments)
+        if operation.method in ("set_model", "remove_object"):
+            gone = arguments.get("object_id")  # a change of model turns prompts into masks
+            for key in self._said:
+                if gone is None or key[0] == gone:
+                    self._said[key] = None
+        words = ", ".join(f"{name}={value!r}" for name, value in arguments.items() if (name, value) not in _DEFAULTS)
+        return [f"session.{operation.method}({words})"]
+
+    def _prompt_line(self, arguments: dict[str, object]) -> str:
+        plane, object_id = cast("int", arguments["frame"]), cast("int", arguments["object_id"])
+        prompt = cast("Prompt | None", arguments["prompt"])
+        key = (object_id, plane)
+        old = self._said.get(key)
+        is_first = key not in self._said
+        self._said[key] = prompt
+        if prompt is None:
+            del self._said[key]
+            return f"session.remove_prompt({object_id}, {plane})"
+        if arguments.get("candidate") is None and (is_first or old is not None):
+            short = self._add_points(key, prompt, old) or self._add_box(key, prompt, old)
+            if short is not None:
+                return short
+            if prompt.mask is not None and not len(prompt.points) and prompt.box is None:
+                return f"session.add_mask({self._mask(prompt.mask)}, frame={plane}, object_id={object_id})"
+        words = [str(plane), self._prompt(prompt), f"object_id={object_id}"]
+        if arguments.get("candidate") is not None:
+            words.append(f"candidate={arguments['candidate']}")
+        return f"session.set_prompt({', '.join(words)})"
+
+    def _add_points(self, key: tuple[int, int], prompt: Prompt, old: Prompt | None) -> str | None:
+        """``add_points``, where the prompt is what was said before and clicks behind it."""
+        count = 0 if old is None else len(old.points)
+        points, labels = prompt.points[count:], _labels(prompt)[count:]
+        if not len(points):
+            return None
+        rows = self._rows(key[1], points)
+        try:
+            _, xy = self._geometry.locate(rows)
+        except PromptError:
+            return None
+        if old is None:
+            said = Prompt(xy, labels)
+        else:
+            both = np.concatenate((old.points, xy)), np.concatenate((_labels(old), labels))
+            said = Prompt(*both, old.box, old.mask)
+        if not is_same(said, prompt):
+            return None
+        marks = "" if labels.all() else f", {labels.tolist()}"
+        return f"session.add_points({rows}{marks}, object_id={key[0]})"
+
+    def _add_box(self, key: tuple[int, int], prompt: Prompt, old: Prompt | None) -> str | None:
+        """``add_box``, where the prompt is what was said before with another box."""
+        if prompt.box is None or prompt.mask is not None:
+            return None
+        if old is None and len(prompt.points):
+            return None
+        if old is not None and not is_same(Prompt(prompt.points, prompt.labels, prompt.box),
+                                           Prompt(old.points, old.labels, prompt.box)):  # fmt: skip
+            return None
+        h, w = self._geometry.hw
+        corners = prompt.box.reshape(2, 2)
+        if (corners < -0.5).any() or (corners > (w - 0.5, h - 0.5)).any():
+            return None
+        return f"session.add_box({self._rows(key[1], corners)}, object_id={key[0]})"
+
+    def _paint_lines(self, arguments: dict[str, object]) -> list[str]:
+        plane, masks = cast("int", arguments["frame"]), cast("dict[int, NDArray[Any]]", arguments["masks"])
+        for object_id in masks:
+            self._said[object_id, plane] = None
+        body = ", ".join(f"{object_id}: {self._mask(mask)}" for object_id, mask in masks.items())
+        return [f"session.paint({plane}, {{{body}}})"]
+
+    def _rows(self, plane: int, points_xy: NDArray[np.float32]) -> list[list[float | int]]:
+        return [
+            [*self._geometry.index(plane), _shortest(y), _shortest(x)] for x, y in np.asarray(points_xy, np.float32)
+        ]
+
+    def _prompt(self, prompt: Prompt) -> str:
+        self.names.add("Prompt")
+        words = []
+        if len(prompt.points):
+            words.append(f"points={[[_shortest(v) for v in point] for point in prompt.points]}")
+            if not _labels(prompt).all():
+                words.append(f"labels={_labels(prompt).tolist()}")
+        if prompt.box is not None:
+            words.append(f"box={[_shortest(v) for v in prompt.box]}")
+        if prompt.mask is not None:
+            words.append(f"mask={self._mask(prompt.mask)}")
+        return f"Prompt({', '.join(words)})"
+
+    def _mask(self, mask: NDArray[Any]) -> str:
+        self.names.add("mask_from_text")
+        return f'mask_from_text("{mask_to_text(mask)}")'
+
+
+def _labels(prompt: Prompt) -> NDArray[np.int32]:
+    assert prompt.labels is not None
+    return prompt.labels
+
+
+def _shortest(value: np.float32) -> float | int:
+    """The shortest number that is this one in single precision."""
+    number = float(np.format_float_positional(np.float32(value), unique=True))
+    return int(number) if number.is_integer() else number

@@ -1,0 +1,106 @@
+"""What a prompt that is said, replaced or taken back changes in the tables, before any model has answered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from napari_sam2._types import Prompt
+from napari_sam2.inference.prompt_changes import grew
+from napari_sam2.session.planning import anchors_of, neighbours
+from napari_sam2.session.state.history import Edit
+from napari_sam2.session.state.records import ObjectMask, PromptEntry
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_sam2.session.state.store import OverlapRule, SessionStore
+
+__all__ = ["painting_edits", "prompt_edits", "removal_edits"]
+
+
+def prompt_edits(
+    store: SessionStore,
+    object_id: int,
+    plane: int,
+    prompt: Prompt,
+    *,
+    candidate: int | None,
+    stamp: int,
+    overlap: OverlapRule,
+) -> list[Edit]:
+    """All that is said about an object on a plane becomes a prompt; a mask without more is written at once.
+
+    Parameters
+    ----------
+    store : SessionStore
+        Read only.
+    object_id, plane : int
+        Where; the object may be about to be made.
+    prompt : Prompt
+        Takes the place of what was said before.
+    candidate : int or None
+        As for ``Session.set_prompt``.
+    stamp : int
+        Of this version.
+    overlap : OverlapRule
+        What a mask may do where it meets others.
+    """
+    key = (object_id, plane)
+    mask, old = store.masks.get(key), store.prompts.get(key)
+    if old is not None:
+        base = old.base
+    else:
+        base = mask.to_image(store.geometry.hw) if mask is not None and mask.kind == "tracked" else None
+    smaller = None
+    if old is not None and old.answer is not None and grew(prompt, old.prompt):
+        smaller = (old.prompt, old.answer)
+    entry = PromptEntry(prompt, stamp, base, candidate, smaller)
+    edits = [Edit("prompts", key, old, entry)]
+    if entry.is_mask_only:
+        assert prompt.mask is not None
+        edits += store.mask_edits(plane, {object_id: ObjectMask.pack(prompt.mask, "painted")}, overlap)
+    return edits + _stale_edits(store, object_id, plane)
+
+
+def removal_edits(store: SessionStore, object_id: int, plane: int) -> list[Edit]:
+    """A prompt is taken back: the mask that was tracked there before it comes again, out of date."""
+    key = (object_id, plane)
+    old = store.prompts.get(key)
+    base = None if old is None else old.base
+    after = None if base is None else replace(ObjectMask.pack(base, "tracked"), is_stale=True)
+    edits = [Edit("prompts", key, old, None), Edit("masks", key, store.masks.get(key), after)]
+    return edits + _stale_edits(store, object_id, plane)
+
+
+def painting_edits(
+    store: SessionStore, object_id: int, plane: int, mask: NDArray[np.bool_], *, stamp: int
+) -> list[Edit]:
+    """An object has just these pixels (H, W) on a plane; it is made if there is none of that number."""
+    key = (object_id, plane)
+    edits: list[Edit] = []
+    if object_id not in store.objects:
+        edits.append(Edit("objects", object_id, None, store.make_object(None, object_id)))
+    old_mask, old = store.masks.get(key), store.prompts.get(key)
+    base = old.base if old is not None else None
+    entry = PromptEntry(Prompt(mask=mask), stamp, base) if mask.any() else None
+    if old is not None or entry is not None:
+        edits.append(Edit("prompts", key, old, entry))
+    edits.append(Edit("masks", key, old_mask, ObjectMask.pack(mask, "painted")))
+    return edits + _stale_edits(store, object_id, plane)
+
+
+def _stale_edits(store: SessionStore, object_id: int, plane: int) -> list[Edit]:
+    """Tracked masks up to the next anchors are not up to date any more."""
+    clip = store.geometry.clip_range(plane)
+    found = store.objects.get(object_id)
+    locked = found.locked if found is not None else frozenset()
+    anchors = [a for a in anchors_of(store.prompts_of(object_id, clip), locked, clip) if a != plane]
+    reach = neighbours(plane, anchors, clip)
+    edits = []
+    for p in store.planes_of(object_id):
+        mask = store.masks[object_id, p]
+        if p in reach and p != plane and mask.kind in ("tracked", "lost") and not mask.is_stale:
+            edits.append(Edit("masks", (object_id, p), mask, replace(mask, is_stale=True)))
+    return edits

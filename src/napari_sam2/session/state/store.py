@@ -1,0 +1,299 @@
+"""The state of a session: its tables, and the labels that they add up to, changed only through edits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+
+from napari_sam2._checks import check_object_id
+from napari_sam2._errors import PromptError
+from napari_sam2.session.state.history import Edit, Tables
+from napari_sam2.session.state.records import ObjectMask, PromptEntry, SessionObject
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_sam2.frames.geometry import StackGeometry
+
+__all__ = ["ObjectStats", "OverlapRule", "SessionStore", "StoreDelta"]
+
+OverlapRule = Literal["keep", "overwrite", "highest score"]
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class StoreDelta:
+    """What a commit changed.
+
+    Attributes
+    ----------
+    edits : tuple of Edit
+        In order.
+    boxes : dict of int to tuple of int
+        Plane -> y0, x0, y1, x1 around the labels that changed there.
+    """
+
+    edits: tuple[Edit, ...]
+    boxes: dict[int, Box]
+
+    @property
+    def object_ids(self) -> frozenset[int]:
+        """Objects that any edit is about."""
+        return frozenset(
+            e.key if e.table == "objects" else e.key[0]  # type: ignore[index, misc]
+            for e in self.edits
+            if e.table != "settings"
+        )
+
+
+@dataclass
+class ObjectStats:
+    """Running figures of one object.
+
+    Attributes
+    ----------
+    num_prompts : int
+        Clicks, boxes and masks on all planes.
+    num_done, num_stale, num_lost : int
+        Planes with a mask that shows the object or says that it is absent; of these out of date; no longer sought.
+    mean_iou : float
+        Mean predicted IoU of masks that show it; NaN without any.
+    """
+
+    num_prompts: int = 0
+    num_done: int = 0
+    num_stale: int = 0
+    num_lost: int = 0
+    iou_sum: float = 0.0
+    iou_count: int = 0
+
+    @property
+    def mean_iou(self) -> float:
+        """See above."""
+        return self.iou_sum / self.iou_count if self.iou_count else float("nan")
+
+    def add_mask(self, mask: ObjectMask, sign: int) -> None:
+        """Count a mask in or out."""
+        self.num_done += sign
+        self.num_stale += sign * mask.is_stale
+        self.num_lost += sign * (mask.kind == "lost")
+        if mask.area and not np.isnan(mask.iou):
+            self.iou_sum += sign * mask.iou
+            self.iou_count += sign
+
+    def add_prompt(self, entry: PromptEntry, sign: int) -> None:
+        """Count a prompt in or out."""
+        said = len(entry.prompt.points) + (entry.prompt.box is not None) + (entry.prompt.mask is not None)
+        self.num_prompts += sign * said
+
+
+class SessionStore:
+    """Objects, prompts and masks, and their labels.
+
+    The masks of a plane never overlap: what a mask may take from others is decided when it is written, by the overlap
+    rule, so that the labels are the masks and nothing else.
+
+    Parameters
+    ----------
+    geometry : StackGeometry
+        Axes of the stack.
+    labels : array
+        int32 of the geometry's shape, zeros; written in place.
+    """
+
+    def __init__(self, geometry: StackGeometry, labels: Any) -> None:
+        self.geometry = geometry
+        self.labels = labels
+        self.tables = Tables()
+        self._planes: dict[int, set[int]] = {}
+        self._objects: dict[int, set[int]] = {}
+        self._stats: dict[int, ObjectStats] = {}
+
+    # ------------------------------------------------------------------ reading
+    @property
+    def objects(self) -> dict[int, SessionObject]:
+        """By number, in the order of creation."""
+        return self.tables["objects"]
+
+    @property
+    def prompts(self) -> dict[tuple[int, int], PromptEntry]:
+        """By (object, plane)."""
+        return self.tables["prompts"]
+
+    @property
+    def masks(self) -> dict[tuple[int, int], ObjectMask]:
+        """By (object, plane)."""
+        return self.tables["masks"]
+
+    def object(self, object_id: int) -> SessionObject:
+        """One of the objects; raises PromptError if there is none of that number."""
+        found = self.objects.get(object_id)
+        if found is None:
+            raise PromptError(
+                f"object {object_id} does not exist; there are {list(self.objects) or 'none yet: add a prompt'}"
+            )
+        return found
+
+    def make_object(self, name: str | None, object_id: int | None) -> SessionObject:
+        """An object that is not in the table yet; default: the lowest number above all others, and a name with it.
+
+        Raises
+        ------
+        PromptError
+            If the number is taken or below 1.
+        """
+        taken = self.objects
+        number = max(taken, default=0) + 1 if object_id is None else check_object_id(object_id)
+        if number in taken:
+            raise PromptError(f"object {number} was asked for; there is one already, as there are {sorted(taken)}")
+        return SessionObject(number, name or f"object {number}")
+
+    def masks_on(self, plane: int) -> dict[int, ObjectMask]:
+        """The masks of a plane by object."""
+        return {i: self.masks[i, plane] for i in sorted(self._planes.get(plane, ()))}
+
+    def planes_of(self, object_id: int) -> list[int]:
+        """The planes on which an object has a mask, empty ones too, ascending."""
+        return sorted(self._objects.get(object_id, ()))
+
+    def stats(self, object_id: int) -> ObjectStats:
+        """Figures of an object, kept up to date with every commit."""
+        return self._stats.get(object_id, ObjectStats())
+
+    def planes_with_masks(self) -> list[int]:
+        """The planes on which any object has a mask, ascending."""
+        return sorted(plane for plane, ids in self._planes.items() if ids)
+
+    def prompts_of(self, object_id: int, clip: range | None = None) -> dict[int, PromptEntry]:
+        """Plane -> prompt of one object, in one clip or all, ascending."""
+        found = {p: e for (i, p), e in self.prompts.items() if i == object_id and (clip is None or p in clip)}
+        return dict(sorted(found.items()))
+
+    def plane_labels(self, plane: int) -> NDArray[np.int32]:
+        """(H, W) labels of a plane as they stand in the array."""
+        return np.asarray(self.labels[self.geometry.index(plane)])
+
+    def composed(self, plane: int) -> NDArray[np.int32]:
+        """(H, W) labels of a plane as the masks say."""
+        image = np.zeros(self.geometry.hw, np.int32)
+        for object_id, mask in self.masks_on(plane).items():
+            if mask.area:
+                image[mask.window][mask.pixels()] = object_id
+        return image
+
+    # ------------------------------------------------------------------ writing
+    def mask_edits(self, plane: int, new: dict[int, ObjectMask], rule: OverlapRule) -> list[Edit]:
+        """Edits that write masks of one plane, less what the overlap rule leaves to others.
+
+        Masks of one call take their pixels in order; locked objects keep theirs under every rule.
+        """
+        edits: list[Edit] = []
+        others = {i: m for i, m in self.masks_on(plane).items() if i not in new and m.area}
+        replaced: dict[int, ObjectMask] = {}
+        for object_id, mask in new.items():
+            kept = mask
+            for i in list(others):
+                if not kept.area:
+                    break
+                if not _meet(kept.box, others[i].box):
+                    continue
+                if self._wins(kept, i, others[i], plane, rule):
+                    left = others[i].without(kept.to_image(self.geometry.hw))
+                    if left is not others[i]:
+                        others[i] = replaced[i] = left
+                else:
+                    kept = kept.without(others[i].to_image(self.geometry.hw))
+            others[object_id] = kept
+            edits.append(Edit("masks", (object_id, plane), self.masks.get((object_id, plane)), kept))
+        edits += [Edit("masks", (i, plane), self.masks[i, plane], m) for i, m in replaced.items() if i not in new]
+        return edits
+
+    def _wins(self, new: ObjectMask, old_id: int, old: ObjectMask, plane: int, rule: OverlapRule) -> bool:
+        if rule == "keep" or plane in self.objects[old_id].locked:
+            return False
+        if rule == "overwrite":
+            return True
+        # a mask that the user painted has no score and keeps its pixels
+        return bool(np.nan_to_num(new.iou, nan=2.0) > np.nan_to_num(old.iou, nan=2.0))
+
+    def commit(self, edits: Sequence[Edit]) -> StoreDelta:
+        """Apply edits to the tables and the labels."""
+        boxes: dict[int, Box] = {}
+        by_plane: dict[int, dict[int, tuple[ObjectMask | None, ObjectMask | None]]] = {}
+        for edit in edits:
+            self._count(edit)
+            if edit.table == "masks":
+                object_id, plane = cast("tuple[int, int]", edit.key)
+                self._index(object_id, plane, is_there=edit.after is not None)
+                first = by_plane.setdefault(plane, {}).get(object_id)
+                before = first[0] if first is not None else self.masks.get((object_id, plane))
+                by_plane[plane][object_id] = (before, edit.after)  # type: ignore[assignment]
+            self.tables.apply(edit)
+        for plane, changed in by_plane.items():
+            box = self._write(plane, changed)
+            if box is not None:
+                boxes[plane] = box
+        return StoreDelta(tuple(edits), boxes)
+
+    def _count(self, edit: Edit) -> None:
+        if edit.table == "objects":
+            return
+        key: tuple[int, int] = edit.key  # type: ignore[assignment]
+        stats = self._stats.setdefault(key[0], ObjectStats())
+        for value, sign in ((self.tables[edit.table].get(key), -1), (edit.after, 1)):
+            if isinstance(value, ObjectMask):
+                stats.add_mask(value, sign)
+            elif isinstance(value, PromptEntry):
+                stats.add_prompt(value, sign)
+
+    def _index(self, object_id: int, plane: int, *, is_there: bool) -> None:
+        on_plane, of_object = self._planes.setdefault(plane, set()), self._objects.setdefault(object_id, set())
+        if is_there:
+            on_plane.add(object_id)
+            of_object.add(plane)
+        else:
+            on_plane.discard(object_id)
+            of_object.discard(plane)
+
+    def _write(self, plane: int, changed: dict[int, tuple[ObjectMask | None, ObjectMask | None]]) -> Box | None:
+        """Erase the masks before, paint those after; returns the box around both."""
+        pairs = {
+            i: (before, after)
+            for i, (before, after) in changed.items()
+            if before is None or after is None or before.packed != after.packed or before.box != after.box
+        }
+        box = _around(m.box for pair in pairs.values() for m in pair if m is not None and m.area)
+        if box is None:
+            return None
+        y0, x0, y1, x1 = box
+        region = (*self.geometry.index(plane), slice(y0, y1), slice(x0, x1))
+        values = np.array(self.labels[region])
+        for object_id, (before, _) in pairs.items():
+            if before is not None and before.area:
+                inner = values[_shifted(before, y0, x0)]
+                inner[before.pixels() & (inner == object_id)] = 0
+        for object_id, (_, after) in pairs.items():
+            if after is not None and after.area:
+                values[_shifted(after, y0, x0)][after.pixels()] = object_id
+        self.labels[region] = values
+        return box
+
+
+def _shifted(mask: ObjectMask, y: int, x: int) -> tuple[slice, slice]:
+    y0, x0, y1, x1 = mask.box
+    return slice(y0 - y, y1 - y), slice(x0 - x, x1 - x)
+
+
+def _meet(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _around(boxes: Iterable[Box]) -> Box | None:
+    found = list(boxes)
+    if not found:
+        return None
+    low, high = np.array(found)[:, :2].min(0), np.array(found)[:, 2:].max(0)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])

@@ -1,0 +1,165 @@
+"""A propagation while it runs and after: progress, pause, cancel, wait."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from napari_sam2._types import FrameResult
+from napari_sam2.inference.requests import TrackStep
+from napari_sam2.session.state.records import ObjectMask
+from napari_sam2.session.worker.delivery import wait_until
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["PropagationHandle", "TrackedPlane", "pack_result", "without_specks"]
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedPlane:
+    """Masks of one step, packed; they do not overlap each other."""
+
+    step: TrackStep
+    masks: dict[int, ObjectMask]
+
+
+def pack_result(result: FrameResult, step: TrackStep) -> TrackedPlane:
+    """Masks of a tracked frame; the highest logit wins a pixel, and objects no longer sought are empty and "lost"."""
+    masks: dict[int, ObjectMask] = {}
+    found = np.asarray(result.masks)
+    if len(found) > 1 and result.logits is not None:
+        winner = result.logits.argmax(0)
+        found = np.stack([mask & (winner == row) for row, mask in enumerate(found)])
+    for row, object_id in enumerate(result.object_ids):
+        iou, score = float(result.iou_scores[row]), float(result.object_scores[row])
+        masks[object_id] = ObjectMask.pack(without_specks(found[row]), "tracked", iou, score)
+    for object_id in step.reported_ids:
+        if object_id not in masks:
+            masks[object_id] = ObjectMask((0, 0, 0, 0), b"", 0, "lost")
+    return TrackedPlane(step, masks)
+
+
+def without_specks(mask: NDArray[np.bool_], smallest_share: float = 0.05) -> NDArray[np.bool_]:
+    """An (H, W) mask less the pieces that are smaller than a share of its largest one; they are never organelles of
+    their own, and the user would erase them by hand.
+    """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return mask
+    window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    pieces, count = ndimage.label(mask[window], np.ones((3, 3)))
+    if count < 2:
+        return mask
+    areas = np.bincount(pieces.ravel())
+    areas[0] = 0
+    kept = np.zeros_like(mask)
+    kept[window] = (areas >= smallest_share * areas.max())[pieces] & mask[window]
+    return kept
+
+
+class PropagationHandle:
+    """A propagation under way.
+
+    Attributes
+    ----------
+    num_steps : int
+        Frames to go over; a frame that is met forwards and backwards counts twice.
+    num_done : int
+        Frames whose masks have been written.
+    error : Exception or None
+        What ended it early, if anything went wrong.
+    """
+
+    def __init__(self, num_steps: int, object_ids: tuple[int, ...]) -> None:
+        self.num_steps = num_steps
+        self.object_ids = object_ids
+        self.num_done = 0
+        self.plane: int | None = None
+        self.error: Exception | None = None
+        self._stop = threading.Event()
+        self._ended = threading.Event()
+        self._started = time.monotonic()
+        self._is_paused = False
+        # set by the session: what follows from a request, and how to wait without keeping results from arriving
+        self.on_request: Callable[[PropagationHandle], None] = lambda _: None
+        self.wait_for: Callable[[Callable[[], bool], float | None], None] = lambda is_done, timeout: wait_until(
+            is_done, timeout, None
+        )
+
+    @property
+    def progress(self) -> float:
+        """Share that is done, 0 to 1."""
+        return 1.0 if not self.num_steps else self.num_done / self.num_steps
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate from the pace so far; None before the first frame."""
+        if not self.num_done:
+            return None
+        return (time.monotonic() - self._started) / self.num_done * (self.num_steps - self.num_done)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether frames may still come."""
+        return not self._ended.is_set()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._stop.is_set()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it waits for ``resume``."""
+        return self._is_paused
+
+    def cancel(self) -> None:
+        """Stop now, also when paused; finished frames stay."""
+        if self.is_running and not self.is_cancelled:
+            self._stop.set()
+            self.on_request(self)
+
+    def mark_cancelled(self) -> None:
+        """Note that it is to stop, for whoever sees to that."""
+        self._stop.set()
+
+    def pause(self) -> None:
+        """Wait after the frame that is being computed."""
+        if self.is_running and not self._is_paused:
+            self._is_paused = True
+            self.on_request(self)
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        if self._is_paused:
+            self._is_paused = False
+            self.on_request(self)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until it has ended; whether it has, within ``timeout`` seconds.
+
+        On the thread of a viewer's window, results go on to be written meanwhile.
+
+        Raises
+        ------
+        NapariSAM2Error
+            What ended it early.
+        """
+        with contextlib.suppress(TimeoutError):
+            self.wait_for(self._ended.is_set, timeout)
+        if self.error is not None:
+            raise self.error
+        return self._ended.is_set()
+
+    def finish(self, error: Exception | None = None) -> None:
+        """Note the end."""
+        self.error = error
+        self._ended.set()

@@ -1,0 +1,233 @@
+"""What runs and ends a propagation: one at a time, frame by frame on the compute thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from napari_sam2._types import Direction
+from napari_sam2.inference.requests import TrackRequest
+from napari_sam2.session.state.history import Change, Operation
+from napari_sam2.session.state.session_state import SessionState
+from napari_sam2.session.worker.answerer import Answerer
+from napari_sam2.session.worker.compute_thread import ComputeThread, Steps
+from napari_sam2.session.worker.delivery import Delivery
+from napari_sam2.session.worker.propagation_handle import PropagationHandle, TrackedPlane, pack_result
+from napari_sam2.session.worker.tracking_scope import known_prompts, objects_to_track, steps_to_track
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["Propagator"]
+
+
+class Propagator:
+    """Tracks objects, writes the masks as they come, and stops when asked to or before anything else changes.
+
+    Parameters
+    ----------
+    state : SessionState
+        Where prompts are and masks go.
+    compute : ComputeThread
+        Where the model runs.
+    answerer : Answerer
+        The model's side; used on that thread only.
+    delivery : Delivery
+        The way back.
+    tell : callable
+        Called with the handle when one starts, goes on or ends.
+    fail : callable
+        Called with what ended one early.
+
+    Attributes
+    ----------
+    handle : PropagationHandle or None
+        The propagation that runs, or ran last.
+    """
+
+    def __init__(
+        self,
+        state: SessionState,
+        compute: ComputeThread,
+        answerer: Answerer,
+        delivery: Delivery,
+        *,
+        tell: Callable[[PropagationHandle], None],
+        fail: Callable[[Exception], None],
+    ) -> None:
+        self._state = state
+        self._compute = compute
+        self._answerer = answerer
+        self._delivery = delivery
+        self._tell = tell
+        self._fail = fail
+        self.handle: PropagationHandle | None = None
+        # of the one that runs
+        self._change: Change | None = None
+        self._steps: Steps | None = None
+        self._request: TrackRequest | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether frames may still come."""
+        return self.handle is not None and self.handle.is_running
+
+    def is_ahead(self, object_id: int, planes: Collection[int]) -> bool:
+        """Whether the propagation that runs has yet to come to any of the planes."""
+        handle, request = self.handle, self._request
+        if handle is None or request is None or not handle.is_running:
+            return False
+        return any(s.frame in planes and object_id in s.reported_ids for s in request.steps[handle.num_done :])
+
+    def so_far(self, operation: Operation) -> Operation:
+        """The call that runs as far as it came; any other as it is."""
+        if self._change is not None and self.handle is not None and operation is self._change.operation:
+            return _cut(operation, self.handle)
+        return operation
+
+    def start(
+        self,
+        direction: Direction,
+        limits: range,
+        *,
+        object_ids: Sequence[int] | None,
+        max_frames: int | None,
+        arguments: dict[str, object],
+    ) -> PropagationHandle:
+        """Begin another one, after the one that runs has ended.
+
+        Parameters
+        ----------
+        direction
+            As for ``Session.propagate``.
+        limits : range
+            Planes to fill.
+        object_ids, max_frames
+            As for ``Session.propagate``.
+        arguments : dict of str to object
+            Of the call, for scripts.
+
+        Returns
+        -------
+        PropagationHandle
+            Ended already where nothing is missing or out of date.
+        """
+        self.stop()
+        state = self._state
+        with state.lock:
+            chosen = objects_to_track(state.store, object_ids)
+            steps = steps_to_track(state.store, chosen, direction, limits)
+            if max_frames is not None:
+                steps = steps[:max_frames]
+            handle = PropagationHandle(len(steps), tuple(chosen))
+            handle.on_request = self._follow
+            handle.wait_for = self._delivery.wait
+            self.handle = handle
+            if steps:
+                self._change = state.push("propagate", "propagate", arguments, [])
+                self._request = TrackRequest(known_prompts(state.store, chosen), steps, state.settings.lost_after)
+                self._run(handle, self._request)
+            else:
+                handle.finish()
+        self._tell(handle)
+        return handle
+
+    def stop(self) -> None:
+        """End the one that runs; finished frames stay."""
+        handle, steps = self.handle, self._steps
+        if handle is None or not handle.is_running:
+            return
+        with self._state.lock:
+            handle.mark_cancelled()
+            if steps is not None:
+                steps.is_stopped = True
+            self._close_change(handle)
+            handle.finish()
+        self._compute.wake()
+        self._tell(handle)
+
+    def _follow(self, handle: PropagationHandle) -> None:
+        """A handle was asked to pause, to go on or to stop, by whoever holds it."""
+
+        def follow() -> None:
+            if handle is not self.handle or not handle.is_running:
+                return
+            if handle.is_cancelled:
+                self.stop()
+                return
+            if self._steps is not None:
+                self._steps.is_paused = handle.is_paused
+            self._compute.wake()
+            self._tell(handle)
+
+        self._delivery.hand_over(follow)
+
+    def _run(self, handle: PropagationHandle, request: TrackRequest) -> None:
+        state = self._state
+        model, frames = state.model, state.frames
+
+        def start() -> Iterator[TrackedPlane]:
+            engine = self._answerer.engine(model, frames, state.settings)
+            found = engine.track(request, lambda: handle.is_cancelled)
+            for step in request.steps:
+                engine.use_threads(state.settings.threads)
+                result = next(found, None)
+                if result is None:
+                    return
+                yield pack_result(result, step)
+
+        def on_step(tracked: TrackedPlane) -> bool:
+            if not handle.is_cancelled:
+                self._delivery.hand_over(lambda: self._take(handle, tracked))
+            if self._steps is not None:
+                self._steps.is_paused = handle.is_paused
+            return not handle.is_cancelled
+
+        def on_end(error: BaseException | None) -> None:
+            problem = error if isinstance(error, Exception) else None
+            self._delivery.hand_over(lambda: self._end(handle, problem))
+
+        self._steps = Steps(start, on_step, on_end)
+        self._compute.submit_steps(self._steps)
+
+    def _take(self, handle: PropagationHandle, tracked: TrackedPlane) -> None:
+        state, store = self._state, self._state.store
+        with state.lock:
+            if handle is not self.handle or not handle.is_running or handle.is_cancelled:
+                return
+            plane = tracked.step.frame
+            new = {
+                i: m
+                for i, m in tracked.masks.items()
+                if i in store.objects and plane not in store.objects[i].locked and (i, plane) not in store.prompts
+            }
+            handle.num_done += 1
+            handle.plane = plane
+            state.amend(store.mask_edits(plane, new, state.settings.overlap), self._change)
+        self._tell(handle)
+
+    def _end(self, handle: PropagationHandle, error: Exception | None) -> None:
+        with self._state.lock:
+            if not handle.is_running:
+                return
+            self._close_change(handle)
+            handle.finish(error)
+        if error is not None:
+            self._fail(error)
+        self._tell(handle)
+
+    def _close_change(self, handle: PropagationHandle) -> None:
+        """Note how far a propagation came, for scripts."""
+        change = self._change
+        if change is not None and change.operation is not None and handle is self.handle:
+            change.operation = _cut(change.operation, handle)
+            self._change = None
+            self._steps = None
+            self._request = None
+
+
+def _cut(operation: Operation, handle: PropagationHandle) -> Operation:
+    """A propagation as far as it came."""
+    if handle.num_done >= handle.num_steps:
+        return operation
+    return Operation(operation.method, {**operation.arguments, "max_frames": handle.num_done})

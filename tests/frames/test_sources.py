@@ -1,0 +1,317 @@
+"""Frames of arrays: axes, frame axis, fixed indices, channels, laziness, keys and bad input."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+
+from napari_sam2._errors import FrameError
+from napari_sam2._types import FrameSource
+from napari_sam2.frames import guess_axes, open_frames
+
+SIZES = {"T": 4, "C": 2, "Z": 5, "Y": 6, "X": 7}
+AXES = ["YX", "YXC", "CYX", "ZYX", "TYX", "ZCYX", "CZYX", "TCYX", "TZYX", "ZTYX", "TZCYX", "TCZYX", "ZYXC", "XYZ"]
+DTYPES = [
+    "bool",
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "uint32",
+    "int32",
+    "uint64",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+]
+
+
+def make_array(axes: str, dtype: str = "uint16", **sizes: int) -> np.ndarray:
+    shape = tuple((SIZES | sizes)[axis] for axis in axes)
+    values = np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 120, shape)
+    return values.astype(dtype)
+
+
+class CountingArray:
+    """An array that remembers how many values were ever read at once and in total."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+        self.reads: list[int] = []
+
+    def __getitem__(self, index):
+        block = self.array[index]
+        self.reads.append(block.size)
+        return block
+
+    def __array__(self, dtype=None, copy=None):
+        raise AssertionError("the whole array was converted")
+
+
+@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_frame_is_one_plane_of_any_axes_and_dtype(axes, dtype):
+    array = make_array(axes, dtype)
+    other = {"T": 2} if {"T", "Z"} <= set(axes) else None
+    frames = open_frames(array, axes=axes, fixed=other)
+    frame_axis = "Z" if "Z" in axes else "T" if "T" in axes else None
+    assert frames.frame_axis == frame_axis
+    assert frames.shape == (SIZES[frame_axis] if frame_axis else 1, 6, 7)
+    assert len(frames) == frames.shape[0]
+    assert isinstance(frames, FrameSource)
+    t = len(frames) - 1
+    moved = np.einsum(f"{axes}->{''.join(a for a in 'TZCYX' if a in axes)}", array)
+    if other:
+        moved = moved[2]
+    if frame_axis:
+        moved = moved[t]
+    expected = moved if "C" in axes else moved[None]
+    assert np.array_equal(frames.raw(t), expected)
+    rgb = frames[t]
+    assert rgb.shape == (6, 7, 3)
+    assert rgb.dtype == np.uint8
+    assert frames.source_shape == array.shape
+
+
+@pytest.mark.parametrize("make", [da.from_array, zarr.array], ids=["dask", "zarr"])
+@pytest.mark.parametrize("axes", ["YX", "ZYX", "ZCYX", "ZYXC"])
+def test_lazy_arrays_give_the_frames_of_numpy(make, axes):
+    array = make_array(axes, "uint16")
+    assert np.array_equal(open_frames(make(array), axes=axes)[0], open_frames(array, axes=axes)[0])
+
+
+def test_only_planes_are_read_and_one_per_frame():
+    source = CountingArray(np.random.default_rng(0).integers(0, 999, (100, 40, 50)).astype(np.uint16))
+    frames = open_frames(source, axes="ZYX")
+    assert len(source.reads) <= 8
+    assert max(source.reads) == 40 * 50
+    source.reads.clear()
+    frames[31]
+    assert source.reads == [40 * 50]
+
+
+def test_dask_computes_one_block_per_frame():
+    computed = []
+
+    def block(block_id=None):
+        computed.append(block_id[0])
+        return np.full((1, 8, 8), block_id[0], np.uint8)
+
+    array = da.map_blocks(block, chunks=((1,) * 50, (8,), (8,)), dtype=np.uint8, meta=np.zeros((0, 0, 0), np.uint8))
+    frames = open_frames(array, contrast=(0, 255))
+    assert computed == []
+    assert frames[17][0, 0].tolist() == [17, 17, 17]
+    assert computed == [17]
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "axes"),
+    [
+        pytest.param((5, 6), "float32", "YX", id="2d"),
+        pytest.param((5, 6, 3), "uint8", "YXC", id="rgb"),
+        pytest.param((5, 6, 4), "uint8", "YXC", id="rgba"),
+        pytest.param((5, 6, 3), "uint16", "ZYX", id="three-columns-of-uint16"),
+        pytest.param((3, 6, 7), "uint8", "ZYX", id="three-planes"),
+        pytest.param((9, 5, 6, 3), "uint8", "ZYXC", id="rgb-stack"),
+    ],
+)
+def test_axes_are_guessed(shape, dtype, axes):
+    assert guess_axes(shape, dtype) == axes
+    assert open_frames(np.zeros(shape, dtype)).axes == axes
+
+
+@pytest.mark.parametrize("shape", [(5,), (), (4, 5, 6, 7), (2, 3, 4, 5, 6)], ids=str)
+def test_axes_that_cannot_be_guessed_are_asked_for(shape):
+    with pytest.raises(FrameError, match="give axes="):
+        open_frames(np.zeros(shape, np.uint16))
+
+
+@pytest.mark.parametrize("axes", ["ZY", "ZYXC", "ZZX", "QYX", "ZTC", "", "YXX"])
+def test_wrong_axes_name_the_shape_and_what_is_allowed(axes):
+    with pytest.raises(FrameError, match=r"\(4, 5, 6\).*T, C, Z, Y, X"):
+        open_frames(np.zeros((4, 5, 6), np.uint8), axes=axes)
+
+
+def test_lower_case_axes_are_read():
+    assert open_frames(np.zeros((4, 5, 6)), axes="tyx", contrast=(0, 1)).frame_axis == "T"
+
+
+class TestFrameAxis:
+    def test_z_is_taken_with_a_warning_where_both_move(self):
+        with pytest.warns(UserWarning, match=r"T=0 is read"):
+            frames = open_frames(make_array("TZYX"), axes="TZYX")
+        assert (frames.frame_axis, frames.fixed) == ("Z", {"T": 0})
+
+    @pytest.mark.parametrize(
+        ("options", "frame_axis", "fixed"),
+        [
+            pytest.param({"fixed": {"T": 3}}, "Z", {"T": 3}, id="fixed-t"),
+            pytest.param({"fixed": {"z": -1}}, "T", {"Z": 4}, id="fixed-z-from-the-end"),
+            pytest.param({"frame_axis": "t", "fixed": {"Z": 2}}, "T", {"Z": 2}, id="both"),
+            pytest.param({"fixed": {"Z": 2, "T": 1}}, None, {"T": 1, "Z": 2}, id="one-plane"),
+        ],
+    )
+    def test_is_chosen_without_warning(self, options, frame_axis, fixed):
+        array = make_array("TZYX")
+        frames = open_frames(array, axes="TZYX", **options)
+        assert (frames.frame_axis, frames.fixed) == (frame_axis, fixed)
+        assert frames.output_axes == (frame_axis or "") + "YX"
+        expected = array[fixed.get("T", 1), fixed.get("Z", 1)]
+        assert np.array_equal(frames.raw(1 if frame_axis else 0)[0], expected)
+
+    @pytest.mark.parametrize(("sizes", "expected"), [({"T": 1}, "Z"), ({"Z": 1}, "T"), ({"T": 1, "Z": 1}, "Z")])
+    def test_axes_of_length_one_ask_for_nothing(self, sizes, expected):
+        assert open_frames(make_array("TZYX", **sizes), axes="TZYX").frame_axis == expected
+
+    def test_given_t_leaves_z_with_a_warning(self):
+        with pytest.warns(UserWarning, match=r"Z=0 is read"):
+            assert len(open_frames(make_array("TZYX"), axes="TZYX", frame_axis="T")) == 4
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            pytest.param({"frame_axis": "T"}, "allowed: Z", id="absent"),
+            pytest.param({"frame_axis": "C"}, "allowed: Z", id="channels"),
+            pytest.param({"frame_axis": "Z", "fixed": {"Z": 0}}, "both", id="fixed-too"),
+            pytest.param({"fixed": {"Z": 5}}, "0 to 4", id="fixed-too-large"),
+            pytest.param({"fixed": {"Z": 1.5}}, "0 to 4", id="fixed-fraction"),
+            pytest.param({"fixed": {"T": 0}}, "allowed axes are Z", id="fixed-absent"),
+            pytest.param({"fixed": {"Y": 0}}, "allowed axes are Z", id="fixed-row"),
+            pytest.param({"channels": 1}, "1 channel, allowed are 0 to 0", id="channel-absent"),
+            pytest.param({"level": 1}, "one level", id="level"),
+        ],
+    )
+    def test_impossible_choices_are_errors(self, options, message):
+        with pytest.raises(FrameError, match=message):
+            open_frames(make_array("ZYX"), axes="ZYX", **options)
+
+
+class TestChannels:
+    def test_first_three_of_many_with_a_warning(self):
+        with pytest.warns(UserWarning, match="5 channels; the first three"):
+            frames = open_frames(make_array("ZCYX", C=5), axes="ZCYX")
+        assert frames.channels == (0, 1, 2)
+
+    @pytest.mark.parametrize("axes", ["CYX", "YXC", "XYC"])
+    def test_are_read_in_the_given_order(self, axes):
+        array = make_array(axes, C=6)
+        frames = open_frames(array, axes=axes, channels=[5, 1])
+        assert np.array_equal(frames.raw(0), np.einsum(f"{axes}->CYX", array)[[5, 1]])
+
+    @pytest.mark.parametrize("channels", [[0, 1, 2, 3], [], 6, -1, [0, 6], [0.5]], ids=str)
+    def test_out_of_range_are_errors(self, channels):
+        with pytest.raises(FrameError, match="allowed are"):
+            open_frames(make_array("CYX", C=6), axes="CYX", channels=channels)
+
+    def test_colours_mix_by_addition(self):
+        array = np.zeros((2, 1, 3), np.uint8)
+        array[0, 0] = [255, 0, 255]
+        array[1, 0] = [0, 255, 255]
+        frames = open_frames(array, axes="CYX", contrast="dtype", colours=["red", "#00ff00"])
+        assert frames[0].tolist() == [[[255, 0, 0], [0, 255, 0], [255, 255, 0]]]
+
+    def test_alpha_is_ignored_and_rgb_is_untouched(self):
+        array = make_array("YXC", "uint8", C=4)
+        frames = open_frames(array)
+        assert np.array_equal(frames[0], array[..., :3])
+        assert frames.channels == (0, 1, 2)
+
+    def test_one_channel_of_rgb_is_grey(self):
+        frame = open_frames(make_array("YXC", "uint8", C=3), channels=1, contrast=(0, 255))[0]
+        assert (frame[..., 0] == frame[..., 2]).all()
+
+
+class TestReading:
+    def test_negative_indices_count_from_the_end(self):
+        frames = open_frames(make_array("ZYX"), axes="ZYX")
+        assert np.array_equal(frames[-1], frames[4])
+        assert np.array_equal(frames[np.int64(2)], frames[2])
+
+    @pytest.mark.parametrize("frame", [5, -6, 1000])
+    def test_index_out_of_range_is_an_index_error(self, frame):
+        with pytest.raises(IndexError, match="there are 5, 0 to 4"):
+            open_frames(make_array("ZYX"), axes="ZYX")[frame]
+
+    def test_iteration_ends(self):
+        assert len(list(open_frames(make_array("ZYX"), axes="ZYX"))) == 5
+
+    def test_fractional_index_is_a_type_error(self):
+        with pytest.raises(TypeError):
+            open_frames(make_array("ZYX"), axes="ZYX")[1.0]
+
+    @pytest.mark.parametrize("shape", [(0, 5, 6), (5, 0, 6), (0, 0)], ids=str)
+    def test_empty_stack_is_an_error(self, shape):
+        with pytest.raises(FrameError, match="empty"):
+            open_frames(np.zeros(shape, np.uint8))
+
+    @pytest.mark.parametrize("dtype", ["complex64", "U3", "O", "datetime64[s]"])
+    def test_types_that_are_no_intensities_are_errors(self, dtype):
+        with pytest.raises(FrameError, match="bool, integers and floats"):
+            open_frames(np.zeros((4, 5), dtype))
+
+    @pytest.mark.parametrize("source", [3.5, None, b"bytes", [[1], [1, 2]], []], ids=str)
+    def test_something_else_is_an_error(self, source):
+        with pytest.raises(FrameError, match="given"):
+            open_frames(source, axes="YX")
+
+    def test_open_frames_are_returned_as_they_are(self):
+        frames = open_frames(make_array("ZYX"), axes="ZYX")
+        assert open_frames(frames) is frames
+        with pytest.raises(FrameError, match="already open"):
+            open_frames(frames, gamma=2.0)
+
+
+class TestKey:
+    def test_is_equal_for_the_same_view_of_the_same_array(self):
+        array = make_array("ZYX")
+        assert open_frames(array, axes="ZYX").key == open_frames(array, axes="ZYX").key
+
+    @pytest.mark.parametrize(
+        "options",
+        [{"contrast": (0, 50)}, {"gamma": 0.5}, {"axes": "TYX"}, {"colours": ["red"]}, {"fixed": {"Z": 1}}],
+        ids=str,
+    )
+    def test_differs_for_another_view(self, options):
+        array = make_array("ZYX")
+        assert open_frames(array, **{"axes": "ZYX", **options}).key != open_frames(array, axes="ZYX").key
+
+    def test_differs_for_an_equal_copy_and_after_a_change_in_place(self):
+        array = make_array("ZYX")
+        frames = open_frames(array, axes="ZYX", contrast=(0, 9))
+        copy = array.copy()
+        assert open_frames(copy, axes="ZYX", contrast=(0, 9)).key != frames.key
+        array += 1
+        assert open_frames(array, axes="ZYX", contrast=(0, 9)).key != frames.key
+
+
+def test_another_time_point_has_the_same_contrast() -> None:
+    volumes = np.arange(2 * 3 * 4 * 5, dtype=np.uint16).reshape(2, 3, 4, 5)
+    frames = open_frames(volumes, axes="TZYX", frame_axis="Z", fixed={"T": 0}, contrast=(0, 255))
+    later = frames.at_time(1)
+    assert later.contrast_limits == frames.contrast_limits
+    assert later.key != frames.key
+    np.testing.assert_array_equal(later[2][..., 0], volumes[1, 2])
+    assert frames.at_time(1, [(0.0, 510.0)])[0].max() < later[0].max()
+    with pytest.raises(FrameError, match="there are 2, 0 to 1"):
+        frames.at_time(2)
+    with pytest.raises(FrameError, match="have no other"):
+        open_frames(volumes[0], axes="ZYX").at_time(0)
+
+
+def test_a_huge_plane_is_sampled_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counted:
+        shape, dtype, largest = (8000, 6000), np.dtype(np.uint16), 0
+
+        def __getitem__(self, index):
+            rows, columns = (range(size)[part] for part, size in zip(index, self.shape, strict=True))
+            self.largest = max(self.largest, len(rows) * len(columns))
+            return np.add.outer(np.asarray(rows, np.uint16), np.zeros(len(columns), np.uint16))
+
+    picture = Counted()
+    low, high = open_frames(picture, axes="YX").contrast_limits[0]
+    assert picture.largest <= 1_000_000
+    assert low < 200
+    assert high > 7800

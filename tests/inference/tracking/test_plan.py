@@ -1,0 +1,70 @@
+"""Which frames are tracked in which direction; labels painted from two directions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_sam2._types import FrameResult
+from napari_sam2.inference.tracking.plan import plan_tracking
+from napari_sam2.inference.views.embedding_cache import EmbeddingCache
+from napari_sam2.labels.canvas import LabelCanvas
+
+
+def frames(steps):
+    return [(step.frame, step.object_ids) for step in steps]
+
+
+def test_one_prompt_goes_both_ways():
+    plan = plan_tracking({7: [2]}, range(5))
+    assert frames(plan.forwards) == [(2, (7,)), (3, (7,)), (4, (7,))]
+    assert frames(plan.backwards) == [(1, (7,)), (0, (7,))]
+    assert plan.num_steps == 5
+    assert not plan.frames_met_twice()
+
+
+@pytest.mark.parametrize("prompted", [[0], [9], [0, 9], [3, 4], [1, 5, 8], list(range(10))])
+def test_every_object_comes_once_on_every_frame(prompted):
+    plan = plan_tracking({1: prompted, 2: [4]}, range(10))
+    for object_id in (1, 2):
+        met = [s.frame for s in (*plan.forwards, *plan.backwards) if object_id in s.object_ids]
+        assert sorted(met) == list(range(10))
+
+
+def test_frames_outside_the_limits_are_passed_but_not_reported():
+    plan = plan_tracking({1: [0]}, range(3, 6))
+    assert [(s.frame, s.is_reported) for s in plan.forwards] == [(i, i >= 3) for i in range(6)]
+    assert not plan.backwards
+    plan = plan_tracking({1: [9]}, range(3, 6))
+    assert [s.frame for s in plan.backwards] == [8, 7, 6, 5, 4, 3]
+    assert not any(s.is_reported for s in plan.forwards)
+
+
+def make_result(frame, ids, logits):
+    logits = np.asarray(logits, np.float32)
+    return FrameResult(frame, ids, logits > 0, np.ones(len(ids)), np.ones(len(ids)), logits)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_canvas_gives_contested_pixels_to_the_highest_logit_in_any_order(swapped):
+    results = [make_result(0, (1,), [[[3, 1, -1, -1]]]), make_result(0, (2,), [[[1, 2, 2, -1]]])]
+    labels = np.zeros((1, 1, 4), np.int32)
+    with LabelCanvas(labels, (1, 4), {0}) as canvas:
+        for result in reversed(results) if swapped else results:
+            canvas.paint(result)
+    assert labels[0].tolist() == [[1, 2, 2, 0]]
+
+
+def test_cache_drops_the_least_recently_used_within_its_budget():
+    class Embedding:
+        nbytes = 10
+
+    cache = EmbeddingCache(max_bytes=25)
+    for key in "abac":
+        cache.get_or_encode(key, Embedding)
+    assert "a" in cache
+    assert "c" in cache
+    assert "b" not in cache
+    assert cache.nbytes == 20
+    cache.clear()
+    assert len(cache) == cache.nbytes == 0

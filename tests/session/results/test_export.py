@@ -1,0 +1,167 @@
+"""What leaves a session: tables, tracks, label files, and the frames to look at again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+
+from factories import make_model, make_movie
+from napari_sam2 import OutputError
+from napari_sam2.labels.files import read_labels
+from napari_sam2.session.results.export import (
+    export_labels,
+    export_objects_csv,
+    export_scores_csv,
+    object_table,
+    score_table,
+    tracks_table,
+)
+from napari_sam2.session.results.review import doubtful_frames, timeline
+from napari_sam2.session.session import Session
+from napari_sam2.session.state.history import Edit
+from napari_sam2.session.state.records import ObjectMask
+
+
+def square(y: int, x: int, side: int = 6, hw: tuple[int, int] = (48, 64)) -> np.ndarray:
+    mask = np.zeros(hw, bool)
+    mask[y : y + side, x : x + side] = True
+    return mask
+
+
+def tracked(mask: np.ndarray, iou: float = 0.9, score: float = 3.0) -> ObjectMask:
+    return ObjectMask.pack(mask, "tracked", iou, score)
+
+
+@pytest.fixture
+def session():
+    """Object 1 painted on frame 0 and written as tracked on frames 1 to 6; no network is asked."""
+    with Session(make_movie(8), model=make_model()) as made:
+        made.add_mask(square(10, 10), frame=0)
+        masks = [
+            tracked(square(10, 12)),
+            tracked(square(10, 14), iou=0.3),
+            ObjectMask((0, 0, 0, 0), b"", 0, "tracked", 0.2, -4.0),
+            tracked(square(10, 18)),
+            tracked(square(6, 18, side=12)),
+            tracked(square(30, 50, side=12)),
+        ]
+        made.store.commit([Edit("masks", (1, t), None, mask) for t, mask in enumerate(masks, start=1)])
+        yield made
+
+
+def test_score_table_has_a_row_per_mask(session):
+    table = score_table(session.store)
+    assert list(table.columns) == ["object", "name", "frame", "iou", "object_score", "area", "kind", "locked", "stale"]
+    assert table["frame"].tolist() == list(range(7))
+    assert table["area"].tolist() == [36, 36, 36, 0, 36, 144, 144]
+    assert np.isnan(table["iou"][0])
+    assert table.equals(session.scores)
+
+
+def test_tables_are_typed_without_rows():
+    with Session(np.zeros((2, 3, 8, 8), np.uint8), model=make_model()) as empty:
+        table = empty.scores
+        assert list(table.columns)[:4] == ["object", "name", "frame", "axis_0"]
+        assert len(table) == len(object_table(empty.store)) == 0
+        assert tracks_table(empty).shape == (0, 5)
+
+
+def test_object_table_summarises(session):
+    session.lock(1, [1, 2])
+    (row,) = object_table(session.store).to_dict("records")
+    assert (row["frames"], row["first"], row["last"], row["locked"], row["prompts"]) == (6, 0, 6, 2, 1)
+    assert row["mean_iou"] == pytest.approx(np.mean([0.9, 0.3, 0.9, 0.9, 0.9]))
+
+
+def test_tracks_follow_the_centres(session):
+    table = tracks_table(session)
+    assert table.shape == (6, 4)
+    assert table[0].tolist() == [1, 0, 12.5, 12.5]
+    assert table[:, 1].tolist() == [0, 1, 2, 4, 5, 6]
+
+
+def test_tracks_of_several_clips_are_apart():
+    with Session(np.zeros((2, 3, 8, 8), np.uint8), model=make_model(), frame_axis=1) as made:
+        for plane in (0, 1, 3, 4):
+            made.add_mask(square(1, 1, 3, (8, 8)), frame=plane, object_id=1)
+        made.add_mask(square(5, 5, 2, (8, 8)), frame=0, object_id=2)
+        rows = tracks_table(made)
+        assert rows[:, :3].tolist() == [[1, 0, 0], [1, 0, 1], [2, 0, 0], [3, 1, 0], [3, 1, 1]]
+
+
+def test_timeline_tells_area_and_shift(session):
+    line = timeline(session, 1)
+    assert line["shift"].tolist()[1:3] == [2, 2]
+    assert np.isnan(line["shift"][[0, 3, 4]]).all()
+    with pytest.raises(ValueError, match="object 9 does not exist"):
+        timeline(session, 9)
+
+
+def test_doubtful_frames_come_worst_first(session):
+    found = [(d.plane, d.reason) for d in doubtful_frames(session)]
+    assert found == [(5, "moved far"), (6, "moved far"), (3, "lost"), (4, "area jump"), (2, "low IoU")]
+    assert [d.severity for d in doubtful_frames(session)] == sorted(
+        (d.severity for d in doubtful_frames(session)), reverse=True
+    )
+    session.lock(1, [5, 6])
+    assert 6 not in [d.plane for d in doubtful_frames(session)]
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "a.ome.zarr"])
+def test_labels_are_written_with_scale(session, tmp_path, name):
+    path = export_labels(session, tmp_path / name, scale=(2.0, 0.5, 0.5), units=("micrometer",) * 3)
+    assert np.array_equal(read_labels(path), session.labels)
+    with pytest.raises(OutputError, match="exists already"):
+        export_labels(session, path)
+    from napari_sam2 import open_frames
+
+    voxel = open_frames(path).voxel_size
+    assert voxel is not None
+    assert voxel["Z"] == pytest.approx((2.0, "micrometer")) or tuple(voxel["Z"]) == (2.0, "micrometer")
+
+
+def test_labels_of_four_axes_keep_them(tmp_path):
+    with Session(np.zeros((2, 3, 8, 10), np.uint8), model=make_model(), frame_axis=0) as made:
+        made.add_mask(square(1, 1, 3, (8, 10)), frame=1)
+        path = export_labels(made, tmp_path / "a.ome.tif", scale=(5, 2, 0.5, 0.5))
+        with tifffile.TiffFile(path) as file:
+            assert file.series[0].axes == "TZYX"
+            assert 'PhysicalSizeZ="2' in file.ome_metadata
+            assert np.array_equal(file.asarray(), made.labels)
+        with pytest.raises(OutputError, match="cannot be written"):
+            export_labels(made, tmp_path / "a.ome.zarr")
+
+
+def test_wrong_scale_is_refused(session, tmp_path):
+    for scale in ((1.0, 1.0), (1.0, 0.0, 1.0)):
+        with pytest.raises(OutputError, match="scale"):
+            export_labels(session, tmp_path / "a.tif", scale=scale)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_are_written_whole(session, tmp_path):
+    scores = export_scores_csv(session, tmp_path / "s.csv")
+    assert scores.read_text().splitlines()[1].startswith("1,object 1,0,,,36,painted")
+    objects = export_objects_csv(session, tmp_path / "o.csv")
+    assert len(objects.read_text().splitlines()) == 2
+    with pytest.raises(OutputError, match="exists already"):
+        export_scores_csv(session, scores)
+
+
+@pytest.mark.parametrize("name", ["image.tif", "folder", "folder/labels.tif"])
+def test_no_export_replaces_the_image_or_changes_its_folder(tmp_path, name):
+    image = tmp_path / name.partition("/")[0]
+    if image.name == "folder":
+        image.mkdir()
+        for t, plane in enumerate(make_movie(3)):
+            tifffile.imwrite(image / f"{t}.tif", plane, photometric="minisblack")
+    else:
+        tifffile.imwrite(image, make_movie(3), photometric="minisblack")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.tif")}
+    with Session(image, model=make_model()) as made:
+        made.add_mask(square(10, 10), frame=0)
+        for write in (export_labels, export_scores_csv, export_objects_csv):
+            with pytest.raises(OutputError, match="input"):
+                write(made, tmp_path / name, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -19,7 +19,8 @@ from napari_sam2.inference.tracking.object_frames import ObjectFrames, TrackingS
 from napari_sam2.inference.tracking.tracked_object import TrackedObject
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
 from napari_sam2.inference.views.encoder import FrameEncoder
-from napari_sam2.inference.views.transforms import image_to_model, whole_view
+from napari_sam2.inference.views.transforms import image_to_model
+from napari_sam2.inference.views.view import whole_view
 from napari_sam2.network.config import CONFIGS
 from napari_sam2.network.features import ModelPrompt
 from napari_sam2.weights.loading import load_model

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from napari_sam2._types import FrameResult, FrameSource, MaskRecord, Prompt
-from napari_sam2.inference.masks.components import encode_rle
 from napari_sam2.inference.tracking.plan import plan_tracking
+from napari_sam2.labels.rle import encode_rle
 
 
 def make_record(mask: np.ndarray, **over: object) -> MaskRecord:

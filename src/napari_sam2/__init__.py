@@ -30,17 +30,13 @@ if TYPE_CHECKING:
     from napari_sam2.inference.stacks.key_frame_search import segment_stack
     from napari_sam2.inference.stacks.label_seeds import segment_seeds
     from napari_sam2.inference.stacks.report import ObjectTrack, TrackedLabels, TrackingReport
-    from napari_sam2.inference.stacks.volumes import (
-        LinkedVolumes,
-        TimelapseReport,
-        link_volumes,
-        segment_timelapse_volumes,
-    )
+    from napari_sam2.inference.stacks.volumes import segment_timelapse_volumes
     from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
     from napari_sam2.inference.views.embedding_cache import EmbeddingCache
     from napari_sam2.labels.compose import masks_to_labels
     from napari_sam2.labels.evaluation import LabelAgreement, average_precision
     from napari_sam2.labels.mask_text import mask_from_text, mask_to_text
+    from napari_sam2.labels.volume_linking import LinkedVolumes, TimelapseReport, link_volumes
     from napari_sam2.session.session import Session
     from napari_sam2.session.state.settings import SessionSettings
     from napari_sam2.training.finetune import FineTuneReport, FineTuneResult, fine_tune
@@ -126,9 +122,8 @@ _HOMES = {
     "filter_records": "inference.automatic.record_filters",
     "segment_seeds": "inference.stacks.label_seeds",
     "segment_tiled": "inference.automatic.tiling",
-    **dict.fromkeys(
-        ("LinkedVolumes", "TimelapseReport", "link_volumes", "segment_timelapse_volumes"), "inference.stacks.volumes"
-    ),
+    **dict.fromkeys(("LinkedVolumes", "TimelapseReport", "link_volumes"), "labels.volume_linking"),
+    "segment_timelapse_volumes": "inference.stacks.volumes",
     **dict.fromkeys(("ObjectTrack", "TrackedLabels", "TrackingReport"), "inference.stacks.report"),
     "show_planes": "frames.display",
     **dict.fromkeys(("mask_from_text", "mask_to_text"), "labels.mask_text"),

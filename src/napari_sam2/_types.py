@@ -14,6 +14,14 @@ from napari_sam2._errors import PromptError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_sam2._types import Prompt
+
 __all__ = [
     "FrameResult",
     "FrameSource",
@@ -223,3 +231,35 @@ class FrameResult:
 
 Direction = Literal["forward", "backward", "both"]
 Clicks = Sequence[tuple[float, float]]
+
+
+def is_same(a: Prompt, b: Prompt) -> bool:
+    """Whether two prompts say the same."""
+    return (
+        np.array_equal(a.points, b.points)
+        and np.array_equal(_labels(a), _labels(b))
+        and _equal(a.box, b.box)
+        and _equal(a.mask, b.mask)
+    )
+
+
+def grew(new: Prompt, old: Prompt) -> bool:
+    """Whether ``new`` says all that ``old`` said, and more."""
+    count = len(old.points)
+    return (
+        len(new.points) >= count
+        and np.array_equal(new.points[:count], old.points)
+        and np.array_equal(_labels(new)[:count], _labels(old))
+        and (old.box is None or _equal(new.box, old.box))
+        and (old.mask is None or _equal(new.mask, old.mask))
+        and not is_same(new, old)
+    )
+
+
+def _labels(prompt: Prompt) -> NDArray[np.int32]:
+    assert prompt.labels is not None
+    return prompt.labels
+
+
+def _equal(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:
+    return (a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b))

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from napari_sam2._errors import PromptError
-from napari_sam2.inference.masks.components import compress_rle, encode_rle
 from napari_sam2.labels.compose import compose_labels, masks_to_labels
+from napari_sam2.labels.rle import compress_rle, encode_rle
 
 LOGITS = np.array(
     [

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
-from napari_sam2.inference.masks.components import decode_rle, encode_rle, postprocess_masks
+from napari_sam2.inference.masks.components import postprocess_masks
+from napari_sam2.labels.rle import decode_rle, encode_rle
 from napari_sam2.network.config import CONFIGS
 from places import SHARED
 

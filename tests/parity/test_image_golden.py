@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
-from napari_sam2.inference.views.transforms import image_to_model, whole_view
+from napari_sam2.inference.views.transforms import image_to_model
+from napari_sam2.inference.views.view import whole_view
 
 pytestmark = pytest.mark.parity
 

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from napari_sam2 import load_model
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
-from napari_sam2.inference.views.transforms import image_to_model, whole_view
+from napari_sam2.inference.views.transforms import image_to_model
+from napari_sam2.inference.views.view import whole_view
 from napari_sam2.network.features import ImageEmbedding, ModelPrompt
 from napari_sam2.network.sam2 import SAM2
 

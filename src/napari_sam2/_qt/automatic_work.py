@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam2._qt.background import TaskContext, leave_a_core_to_the_window
-from napari_sam2._viewer.layer_frames import ClipFrames, PlaneRegions
+from napari_sam2.frames.planes import ClipFrames
+from napari_sam2.frames.regions import PlaneRegions
 from napari_sam2.labels.storage import allocate_labels
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from napari_sam2.frames.planes import ArrayPlanes
     from napari_sam2.inference.automatic.mask_generator import Proposals, SAM2AutomaticMaskGenerator
     from napari_sam2.inference.stacks.report import TrackingReport
-    from napari_sam2.inference.stacks.volumes import TimelapseReport
+    from napari_sam2.labels.volume_linking import TimelapseReport
 
 __all__ = ["Filters", "Found", "Searcher", "StackSearch", "Tracked"]
 

@@ -11,13 +11,12 @@ import numpy as np
 from psygnal import Signal
 
 from napari_sam2._errors import FrameError, NapariSAM2Error, PromptError
-from napari_sam2._types import Prompt
+from napari_sam2._types import Prompt, is_same
 from napari_sam2._viewer.image_source import describe_contrast, open_layers, placement_of
 from napari_sam2._viewer.labels_layer import label_colours, object_colour, painted_planes
 from napari_sam2._viewer.layer_frames import seed_labels
 from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers, read_prompt_layer
 from napari_sam2.frames.planes import ArrayPlanes
-from napari_sam2.inference.prompt_changes import is_same
 from napari_sam2.session.session import Session
 from napari_sam2.session.state.settings import SessionSettings
 from napari_sam2.session.state.store import StoreDelta

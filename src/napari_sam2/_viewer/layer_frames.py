@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Calibration",
-    "ClipFrames",
     "PixelSize",
-    "PlaneRegions",
     "ShownImage",
     "label_calibration",
     "open_image",
@@ -108,55 +106,6 @@ def _pixel_size(placement: LayerPlacement) -> PixelSize:
     except ValueError:  # pint: units of different kinds
         return PixelSize(height, width, "units")
     return PixelSize(height, width, f"{units[0]:~P}")
-
-
-class ClipFrames:
-    """The planes of one clip as a stack of their own; a ``FrameSource``.
-
-    Parameters
-    ----------
-    planes : ArrayPlanes
-        Of the whole image.
-    clip : range
-        Which of them.
-    """
-
-    def __init__(self, planes: ArrayPlanes, clip: range) -> None:
-        self._planes = planes
-        self.clip = clip
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(T, H, W)."""
-        return (len(self.clip), *self._planes.shape[1:])
-
-    @property
-    def key(self) -> str:
-        """Names the pixels."""
-        return f"{self._planes.key}:{self.clip.start}:{self.clip.stop}"
-
-    def __len__(self) -> int:
-        return len(self.clip)
-
-    def __getitem__(self, frame: int, /) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB."""
-        return self._planes[self.clip[frame]]
-
-
-class PlaneRegions:
-    """Parts of one plane, for pictures too large to be read as a whole; see ``segment_tiled``."""
-
-    def __init__(self, planes: ArrayPlanes, plane: int) -> None:
-        self._planes, self._plane = planes, plane
-
-    @property
-    def hw(self) -> tuple[int, int]:
-        """Height and width."""
-        return self._planes.geometry.hw
-
-    def read(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
-        """(h, w, 3) uint8 RGB of a part."""
-        return self._planes.region(self._plane, rows, columns)
 
 
 def seed_labels(

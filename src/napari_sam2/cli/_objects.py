@@ -17,7 +17,7 @@ from napari_sam2.cli._outputs import save_table
 if TYPE_CHECKING:
     from napari_sam2.frames import Frames
     from napari_sam2.inference.stacks.report import TrackingReport
-    from napari_sam2.inference.stacks.volumes import TimelapseReport
+    from napari_sam2.labels.volume_linking import TimelapseReport
 
 __all__ = [
     "BorderOption",

@@ -219,7 +219,7 @@ def _num_times(frames: Frames) -> int:
 
 def _check_numbers(frames: Frames, every: int | None, key_frames: list[int] | None, tile: int, overlap: int) -> None:
     from napari_sam2.frames.regions import tile_grid
-    from napari_sam2.inference.stacks.key_frame_search import choose_key_frames
+    from napari_sam2.inference.stacks.key_frames import choose_key_frames
 
     if len(frames) == 1:
         tile_grid(frames.shape[1:], tile, overlap)

@@ -210,8 +210,9 @@ class _Kept:
         OutputError
             If the file holds candidates of something else and is not to be overwritten, or cannot be written.
         """
+        from napari_sam2.inference.automatic.options import MICRO_OPTIONS, REFERENCE_OPTIONS
         from napari_sam2.inference.automatic.proposal_files import image_digest, read_proposals, write_proposals
-        from napari_sam2.inference.automatic.proposals import MICRO_OPTIONS, REFERENCE_OPTIONS, filter_proposals
+        from napari_sam2.inference.automatic.proposals import filter_proposals
         from napari_sam2.inference.automatic.second_look import lowest_thresholds
 
         origin = {"image": image_digest(rgb), "model": self._model(), "search": self.search.where()}

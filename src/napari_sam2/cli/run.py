@@ -55,8 +55,8 @@ def run(
     """
     inputs = [session] if stack is None else [session, stack]
     check_outputs(inputs, output, [(scores, ".csv")], overwrite=overwrite)
-    from napari_sam2.session.files.document import open_for_replay
     from napari_sam2.session.results.export import export_labels, export_scores_csv
+    from napari_sam2.session.results.replay import open_for_replay
 
     given = None if stack is None else str(stack)
     replayed, operations = open_for_replay(session, given, model=model, device=device, dtype=dtype)
@@ -101,7 +101,7 @@ def _replay(session: Session, operations: Sequence[Operation], stop: StopRequest
 
 
 def _report(session: Session, num_done: int, num_operations: int, seconds: float) -> None:
-    from napari_sam2.session.results.export import object_table
+    from napari_sam2.session.state.tables import object_table
 
     table = object_table(session.store)
     rows = [

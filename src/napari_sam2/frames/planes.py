@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 
     from napari_sam2.frames.geometry import StackGeometry
 
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_sam2.frames.geometry import StackGeometry
+    from napari_sam2.frames.planes import ArrayPlanes
+
 __all__ = ["ArrayPlanes", "Channel", "PlaneArray", "automatic_channel"]
 
 _SAMPLE_PLANES = 8
@@ -162,3 +173,36 @@ def automatic_channel(array: PlaneArray, geometry: StackGeometry, *, is_rgb: boo
     probe = Channel(array, (0.0, 1.0), is_rgb=is_rgb)
     sample = [_read(probe, geometry.index(plane), plane).ravel() for plane in chosen]
     return Channel(array, percentile_limits(np.concatenate(sample)), is_rgb=is_rgb)
+
+
+class ClipFrames:
+    """The planes of one clip as a stack of their own; a ``FrameSource``.
+
+    Parameters
+    ----------
+    planes : ArrayPlanes
+        Of the whole image.
+    clip : range
+        Which of them.
+    """
+
+    def __init__(self, planes: ArrayPlanes, clip: range) -> None:
+        self._planes = planes
+        self.clip = clip
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(T, H, W)."""
+        return (len(self.clip), *self._planes.shape[1:])
+
+    @property
+    def key(self) -> str:
+        """Names the pixels."""
+        return f"{self._planes.key}:{self.clip.start}:{self.clip.stop}"
+
+    def __len__(self) -> int:
+        return len(self.clip)
+
+    def __getitem__(self, frame: int, /) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB."""
+        return self._planes[self.clip[frame]]

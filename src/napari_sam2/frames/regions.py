@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from napari_sam2.frames import Contrast, Frames
     from napari_sam2.frames.stack import LazyArray
 
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_sam2.frames.planes import ArrayPlanes
+
 __all__ = ["ArrayRegions", "FrameRegions", "Regions", "Tile", "tile_grid"]
 
 _NUM_SAMPLED_TILES = 16
@@ -200,3 +210,19 @@ class ArrayRegions:
         if self._num_channels == 3:
             return (percentile_limits(sample),) * 3  # colours share theirs
         return [percentile_limits(channel) for channel in sample]
+
+
+class PlaneRegions:
+    """Parts of one plane, for pictures too large to be read as a whole; see ``segment_tiled``."""
+
+    def __init__(self, planes: ArrayPlanes, plane: int) -> None:
+        self._planes, self._plane = planes, plane
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Height and width."""
+        return self._planes.geometry.hw
+
+    def read(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB of a part."""
+        return self._planes.region(self._plane, rows, columns)

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import numpy as np
-from torch import Tensor
 
 from napari_sam2._errors import PromptError
-from napari_sam2.inference.masks.components import RLE, decode_rle
+from napari_sam2.labels.rle import RLE, decode_rle
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
 
 __all__ = ["LabelRule", "RecordRule", "compose_labels", "masks_to_labels"]
 
@@ -133,11 +133,11 @@ def _paint_records(
 
 
 def _as_planes(masks: NDArray[np.generic] | Tensor) -> NDArray[np.generic]:
-    if isinstance(masks, Tensor):
-        masks = masks.detach().cpu()
-        # numpy has no bfloat16
-        masks = masks.numpy() if not masks.is_floating_point() else masks.float().numpy()
-    array = np.asarray(masks)
+    if hasattr(masks, "detach"):  # a tensor; numpy has no bfloat16
+        held = masks.detach().cpu()
+        array: NDArray[np.generic] = held.float().numpy() if held.is_floating_point() else held.numpy()
+    else:
+        array = np.asarray(masks)
     if array.ndim != 3:
         raise PromptError(f"masks of shape {array.shape} were given; allowed is (objects, height, width)")
     return array

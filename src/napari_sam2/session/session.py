@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from napari_sam2._errors import PromptError
-from napari_sam2._types import Prompt
-from napari_sam2.inference.prompt_changes import is_same
+from napari_sam2._types import Prompt, is_same
 from napari_sam2.session.calls.objects import ObjectCalls
 from napari_sam2.session.calls.painting import PaintingCalls
 from napari_sam2.session.calls.propagation import PropagationCalls

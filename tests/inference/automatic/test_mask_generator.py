@@ -15,10 +15,10 @@ from napari_sam2._errors import FrameError, PromptError
 from napari_sam2.inference.automatic.mask_generator import MICRO_OPTIONS, REFERENCE_OPTIONS, SAM2AutomaticMaskGenerator
 from napari_sam2.inference.automatic.point_grids import points_between, points_by_spacing
 from napari_sam2.inference.automatic.proposal_files import read_proposals, write_proposals
-from napari_sam2.inference.masks.components import decode_rle
 from napari_sam2.inference.views.click_search import Look
-from napari_sam2.inference.views.transforms import View
+from napari_sam2.inference.views.view import View
 from napari_sam2.labels.compose import masks_to_labels
+from napari_sam2.labels.rle import decode_rle
 from napari_sam2.network.config import CONFIGS
 
 HW = (96, 144)

@@ -7,7 +7,7 @@ import pytest
 
 from napari_sam2 import PromptError
 from napari_sam2.inference.automatic.record_filters import filter_records
-from napari_sam2.inference.masks.components import compress_rle, encode_rle
+from napari_sam2.labels.rle import compress_rle, encode_rle
 from oracle import make_record
 
 

@@ -7,22 +7,13 @@ import pytest
 import torch
 from scipy import ndimage
 
-from napari_sam2._errors import PromptError
 from napari_sam2.inference.masks.components import (
     clean_low_resolution,
     clean_small_regions,
-    compress_rle,
-    decode_rle,
-    encode_rle,
     fill_holes,
     fill_holes_in_scores,
-    mask_to_box,
     postprocess_masks,
     remove_small_regions,
-    rle_area,
-    run_lengths,
-    stability_score,
-    threshold_logits,
 )
 
 
@@ -44,37 +35,6 @@ def random_masks(num: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     noise = ndimage.gaussian_filter(rng.normal(size=(num, 37, 53)), (0, 1.2, 1.2))
     return noise > 0.1
-
-
-def test_threshold_is_strict() -> None:
-    assert threshold_logits(torch.tensor([-1.0, 0.0, 1e-6])).tolist() == [False, False, True]
-
-
-@pytest.mark.parametrize(
-    ("mask", "box"),
-    [
-        pytest.param(RING, [0, 0, 6, 3], id="ring-and-dot"),
-        pytest.param(make_mask("...", "..#"), [2, 1, 2, 1], id="last-pixel"),
-        pytest.param(make_mask("#..", "..."), [0, 0, 0, 0], id="first-pixel"),
-        pytest.param(make_mask("...", "..."), [0, 0, 0, 0], id="empty"),
-        pytest.param(make_mask("##", "##"), [0, 0, 1, 1], id="full"),
-    ],
-)
-def test_box_holds_first_and_last_pixel(mask: np.ndarray, box: list[int]) -> None:
-    assert mask_to_box(mask).tolist() == box
-    assert mask_to_box(torch.from_numpy(mask)[None, None]).tolist() == [[box]]
-
-
-def test_boxes_of_read_only_masks() -> None:
-    mask = RING.copy()
-    mask.setflags(write=False)
-    assert mask_to_box(mask).tolist() == [0, 0, 6, 3]
-
-
-def test_stability_is_the_ratio_of_two_areas() -> None:
-    logits = torch.tensor([[[2.0, 0.5, -0.5, -2.0]], [[-5.0, -5.0, -5.0, -5.0]]])
-    assert stability_score(logits, 0.0, 1.0).tolist() == pytest.approx([1 / 3, 0])
-    assert stability_score(logits, 0.0, 0.25).tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("as_tensor", [False, True], ids=["numpy", "torch"])
@@ -197,70 +157,3 @@ def test_small_regions_go_as_if_the_whole_image_were_looked_at(min_area):
 
 
 # --- run lengths
-
-MASKS = {
-    "ring": RING,
-    "empty": np.zeros((4, 3), bool),
-    "full": np.ones((4, 3), bool),
-    "first-pixel": make_mask("#.", ".."),
-    "last-pixel": make_mask("..", ".#"),
-    "one-pixel": make_mask("#"),
-    "random": random_masks(1)[0],
-    "large": np.pad(np.ones((900, 700), bool), ((50, 0), (30, 4000))),
-}
-
-
-@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
-def test_run_lengths_round_trip(mask: np.ndarray) -> None:
-    rle = encode_rle(mask)
-    assert rle["size"] == list(mask.shape)
-    assert np.array_equal(decode_rle(rle), mask)
-    assert rle_area(rle["counts"]) == mask.sum()  # type: ignore[arg-type]
-    compressed = compress_rle(rle)
-    assert isinstance(compressed["counts"], str)
-    assert np.array_equal(decode_rle(compressed), mask)
-    assert compress_rle(compressed) == compressed
-
-
-@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
-def test_run_lengths_of_the_box_columns_are_those_of_the_mask(mask: np.ndarray) -> None:
-    x0, _, x1, _ = mask_to_box(mask).tolist()
-    assert run_lengths(mask, (x0, x1)).tolist() == run_lengths(mask).tolist()
-
-
-def test_runs_go_down_the_columns_and_begin_with_background() -> None:
-    assert encode_rle(make_mask("##.", "#..")) == {"size": [2, 3], "counts": [0, 3, 3]}
-
-
-@pytest.mark.parametrize(
-    ("counts", "text"),
-    [
-        # written by pycocotools 2.0.11, mask.frPyObjects({"size": [h, w], "counts": counts}, h, w)["counts"]
-        pytest.param([12], "<", id="empty"),
-        pytest.param([0, 12], "0<", id="full"),
-        pytest.param([6, 1, 40, 4, 4, 5, 3, 5, 4, 3, 200, 30, 1000, 31, 32, 33], "61X13lN1O01NT6k0Pi01hQO2", id="long"),
-    ],
-)
-def test_compressed_text_is_cocos(counts: list[int], text: str) -> None:
-    size = [1, sum(counts)]
-    assert compress_rle({"size": size, "counts": counts})["counts"] == text
-    assert decode_rle({"size": size, "counts": text}).sum() == sum(counts[1::2])
-
-
-@pytest.mark.parametrize(
-    ("rle", "message"),
-    [
-        pytest.param({"size": [2, 3], "counts": [1, 2]}, "3 pixels were given for a mask of 2 x 3", id="too-short"),
-        pytest.param({"size": [2, 3], "counts": [7, -1]}, "mask of 2 x 3", id="negative"),
-        pytest.param({"size": [2, 3], "counts": "6\n"}, "character", id="bad-character"),
-        pytest.param({"size": [2, 3], "counts": "6T"}, "middle of a number", id="truncated"),
-    ],
-)
-def test_damaged_run_lengths_are_refused(rle: dict, message: str) -> None:
-    with pytest.raises(PromptError, match=message):
-        decode_rle(rle)  # type: ignore[arg-type]
-
-
-def test_run_lengths_need_one_mask() -> None:
-    with pytest.raises(PromptError, match=r"\(2, 3, 4\)"):
-        encode_rle(np.zeros((2, 3, 4), bool))

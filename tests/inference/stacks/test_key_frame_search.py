@@ -9,7 +9,8 @@ import zarr
 from factories import make_model, make_movie
 from napari_sam2 import PromptError, SAM2AutomaticMaskGenerator
 from napari_sam2.inference.automatic.record_filters import filter_records
-from napari_sam2.inference.stacks.key_frame_search import choose_key_frames, segment_stack
+from napari_sam2.inference.stacks.key_frame_search import segment_stack
+from napari_sam2.inference.stacks.key_frames import choose_key_frames
 from napari_sam2.inference.stacks.track_extension import extensions, paint_extension
 from napari_sam2.inference.stacks.tracklets import JoinRules, TrackletJoiner
 from napari_sam2.labels.evaluation import average_precision

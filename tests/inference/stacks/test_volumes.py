@@ -9,7 +9,7 @@ import zarr
 
 from factories import make_model, make_movie
 from napari_sam2 import FrameError, PromptError, SAM2AutomaticMaskGenerator
-from napari_sam2.inference.stacks.volumes import link_volumes, segment_timelapse_volumes
+from napari_sam2.inference.stacks.volumes import segment_timelapse_volumes
 from oracle import OracleFinder, OracleTracker, paint
 
 
@@ -74,25 +74,6 @@ def test_a_wish_to_stop_keeps_finished_time_points():
     assert not labels[1:].any()
 
 
-def test_link_without_gap_gives_a_new_number():
-    labels = drifting()
-    for t in range(4):
-        labels[t][labels[t] > 0] += 10 * t  # each time point has numbers of its own
-    kept, cut = labels.copy(), labels.copy()
-    assert len(link_volumes(kept, max_gap=1).tracks) == 4
-    assert len(link_volumes(cut, max_gap=0).tracks) == 5
-    np.testing.assert_array_equal(kept > 0, labels > 0)
-
-
-def test_two_objects_that_want_the_same_are_decided_by_the_highest_sum():
-    labels = np.zeros((2, 1, 4, 20), np.int32)
-    labels[0, 0, :, :10], labels[0, 0, :, 10:] = 1, 2
-    labels[1, 0, :, 4:14], labels[1, 0, :, 14:] = 8, 9  # everything moves by four to the right
-    report = link_volumes(labels, min_iou=0.1)
-    assert [t.times for t in report.tracks] == [(0, 1), (0, 1)]
-    assert (labels[1, 0, :, 4:14] == 1).all()
-
-
 def test_axes_come_from_the_file(tmp_path):
     truth = drifting(2)
     tifffile.imwrite(
@@ -135,8 +116,3 @@ def test_bad_values_are_refused(over, error, message):
 def test_an_array_of_three_dimensions_is_no_volume_over_time():
     with pytest.raises(FrameError, match="TZYX or TZCYX"):
         segment_timelapse_volumes(np.zeros((3, 20, 20)), finder=OracleFinder(), segmenter=TimeTracker(drifting()))
-
-
-def test_labels_of_three_dimensions_cannot_be_linked():
-    with pytest.raises(PromptError, match="T, Z, Y, X"):
-        link_volumes(np.zeros((3, 20, 20), np.int32))

@@ -8,7 +8,7 @@ import torch
 
 from napari_sam2._errors import PromptError
 from napari_sam2.inference.tracking.memory_bank import FrameMemory, MemoryBank, PastMasks
-from napari_sam2.inference.views.transforms import View
+from napari_sam2.inference.views.view import View
 
 VIEW = View(0, 0, 8, 8)
 

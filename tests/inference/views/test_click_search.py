@@ -16,7 +16,7 @@ from napari_sam2.inference.views.click_search import (
     scouting_views,
     wider_view,
 )
-from napari_sam2.inference.views.transforms import View
+from napari_sam2.inference.views.view import View
 
 HW = (400, 400)
 CLICK = Prompt(points=[(200, 200)])

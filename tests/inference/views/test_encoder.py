@@ -12,7 +12,7 @@ from napari_sam2.frames import open_frames
 from napari_sam2.inference.views import encoder as frame_encoder
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
 from napari_sam2.inference.views.encoder import FrameEncoder
-from napari_sam2.inference.views.transforms import View
+from napari_sam2.inference.views.view import View
 
 VIEWS = [View(x, 0, 32, 32) for x in range(0, 32, 4)]
 

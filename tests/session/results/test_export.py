@@ -9,18 +9,12 @@ import tifffile
 from factories import make_model, make_movie
 from napari_sam2 import OutputError
 from napari_sam2.labels.files import read_labels
-from napari_sam2.session.results.export import (
-    export_labels,
-    export_objects_csv,
-    export_scores_csv,
-    object_table,
-    score_table,
-    tracks_table,
-)
+from napari_sam2.session.results.export import export_labels, export_objects_csv, export_scores_csv, tracks_table
 from napari_sam2.session.results.review import doubtful_frames, timeline
 from napari_sam2.session.session import Session
 from napari_sam2.session.state.history import Edit
 from napari_sam2.session.state.records import ObjectMask
+from napari_sam2.session.state.tables import object_table, score_table
 
 
 def square(y: int, x: int, side: int = 6, hw: tuple[int, int] = (48, 64)) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_sam2.session.worker.propagation_handle import without_specks
+from napari_sam2.session.worker.tracked_planes import without_specks
 
 
 def test_specks_go_and_pieces_stay():

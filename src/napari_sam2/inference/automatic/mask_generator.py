@@ -12,35 +12,15 @@ from torch import Tensor
 
 from napari_sam2._errors import PromptError
 from napari_sam2.frames.intensity import image_to_rgb
-from napari_sam2.inference.automatic.point_grids import (
-    Crop,
-    WindowLattice,
-    box_area,
-    crop_boxes,
-    near_crop_edge,
-    nms,
-    window_sides,
-)
-from napari_sam2.inference.automatic.proposals import (
-    MICRO_OPTIONS,
-    REFERENCE_OPTIONS,
-    MaskGeneratorOptions,
-    OutputMode,
-    Proposals,
-    filter_proposals,
-    passes_thresholds,
-)
+from napari_sam2.inference.automatic.options import MICRO_OPTIONS, REFERENCE_OPTIONS, MaskGeneratorOptions, OutputMode
+from napari_sam2.inference.automatic.point_grids import Crop, crop_boxes, near_crop_edge
+from napari_sam2.inference.automatic.proposals import Proposals, filter_proposals, passes_thresholds
 from napari_sam2.inference.automatic.second_look import ClosePredictor, look_again, lowest_thresholds
-from napari_sam2.inference.masks.components import (
-    fill_holes,
-    mask_to_box,
-    postprocess_masks,
-    remove_small_regions,
-    run_lengths,
-    stability_score,
-    threshold_logits,
-)
+from napari_sam2.inference.masks.boxes import box_area, mask_to_box, nms, stability_score, threshold_logits
+from napari_sam2.inference.masks.components import fill_holes, postprocess_masks, remove_small_regions
 from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
+from napari_sam2.inference.views.lattice import WindowLattice, window_sides
+from napari_sam2.labels.rle import run_lengths
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,31 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "Crop",
-    "WindowLattice",
-    "box_area",
-    "box_iou",
-    "crop_boxes",
-    "near_crop_edge",
-    "nms",
-    "point_grid",
-    "point_grids_of_layers",
-    "points_by_spacing",
-    "window_sides",
-]
-
-_NMS_BLOCK = 512
-"""Boxes decided one after the other before the rest is thinned out."""
-
-_NMS_CHUNK = 8192
-"""Boxes compared with a block at once: bounds the IoU matrix to block x chunk numbers."""
+__all__ = ["Crop", "crop_boxes", "near_crop_edge", "point_grid", "point_grids_of_layers", "points_by_spacing"]
 
 
 @dataclass(frozen=True)
@@ -114,59 +95,12 @@ def points_by_spacing(hw: tuple[int, int], spacing_px: float) -> NDArray[np.floa
     return point_grid(num_x, num_y)
 
 
-def window_sides(hw: tuple[int, int], smallest: int) -> list[int]:
-    """Sides of windows, each twice the one before, up to the first that shows an image of ``hw`` whole."""
-    sides = [smallest]
-    while sides[-1] < max(hw):
-        sides.append(2 * sides[-1])
-    return sides
-
-
 def points_between(hw: tuple[int, int], spacing_px: float) -> NDArray[np.float64]:
     """Points half-way between those of `points_by_spacing`: about three for each of them."""
     num_y, num_x = (max(1, math.ceil(side / spacing_px)) for side in hw)
     x, y = np.meshgrid(np.arange(1, 2 * num_x), np.arange(1, 2 * num_y))
     is_new = (x % 2 == 0) | (y % 2 == 0)
     return np.stack((x[is_new] / (2 * num_x), y[is_new] / (2 * num_y)), 1)
-
-
-@dataclass(frozen=True)
-class WindowLattice:
-    """Windows that cover an image evenly, neighbours overlapping by half or a little more.
-
-    Attributes
-    ----------
-    hw : tuple of int
-        Height and width of the image.
-    side : int
-        Side of the windows in image pixels; where the image is narrower, so are they.
-    """
-
-    hw: tuple[int, int]
-    side: int
-
-    def boxes(self) -> list[tuple[int, int, int, int]]:
-        """(x0, y0, x1, y1) of each window, end exclusive, row after row."""
-        (h, w), side = self.hw, self.side
-        return [
-            (x, y, min(x + side, w), min(y + side, h))
-            for y, x in itertools.product(_starts(h, side).tolist(), _starts(w, side).tolist())
-        ]
-
-    def nearest(self, points_xy: NDArray[np.floating]) -> NDArray[np.intp]:
-        """(N,) index into ``boxes`` of the window whose centre is nearest to each point (x, y)."""
-        column, row = (
-            np.abs(points_xy[:, axis, None] - _starts(length, self.side) - (min(self.side, length) - 1) / 2).argmin(1)
-            for axis, length in enumerate(self.hw[::-1])
-        )
-        nearest: NDArray[np.intp] = row * len(_starts(self.hw[1], self.side)) + column
-        return nearest
-
-
-def _starts(length: int, side: int) -> NDArray[np.int64]:
-    """Where windows begin along one side of the image."""
-    free = max(length - side, 0)
-    return np.linspace(0, free, math.ceil(2 * free / side) + 1).round().astype(np.int64)
 
 
 def near_crop_edge(boxes_xyxy: Tensor, crop: Crop, hw: tuple[int, int], atol: float = 20.0) -> Tensor:
@@ -191,62 +125,3 @@ def near_crop_edge(boxes_xyxy: Tensor, crop: Crop, hw: tuple[int, int], atol: fl
     to_crop = (boxes - boxes.new_tensor(crop.box)).abs()
     to_image = (boxes - boxes.new_tensor([0, 0, hw[1], hw[0]])).abs()
     return ((to_crop <= atol) & (to_image > atol)).any(1)
-
-
-def box_area(boxes_xyxy: Tensor) -> Tensor:
-    """(N,) areas of (N, 4) boxes, (x1 - x0) * (y1 - y0)."""
-    return (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) * (boxes_xyxy[:, 3] - boxes_xyxy[:, 1])
-
-
-def box_iou(first: Tensor, second: Tensor) -> Tensor:
-    """(N, M) intersection over union of (N, 4) and (M, 4) float boxes; NaN between two boxes without area."""
-    # one plane per side instead of (N, M, 2) corners: twice as fast
-    width = torch.minimum(first[:, None, 2], second[None, :, 2]) - torch.maximum(first[:, None, 0], second[None, :, 0])
-    height = torch.minimum(first[:, None, 3], second[None, :, 3]) - torch.maximum(first[:, None, 1], second[None, :, 1])
-    overlap = width.clamp_(min=0).mul_(height.clamp_(min=0))
-    return overlap / (box_area(first)[:, None] + box_area(second)[None] - overlap)
-
-
-def nms(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Greedy non-maximum suppression.
-
-    Parameters
-    ----------
-    boxes_xyxy : (N, 4) tensor
-    scores : (N,) tensor
-        Of two boxes that overlap too much the one with the higher score stays; the earlier one if they are equal.
-    iou_threshold : float
-        Boxes overlapping a kept one by more than this are dropped. A box without area is never dropped.
-
-    Returns
-    -------
-    (K,) int64 tensor
-        Indices of the kept boxes, highest score first. Memory grows with N, not with its square.
-    """
-    order = torch.sort(scores, descending=True, stable=True).indices.cpu()
-    boxes = boxes_xyxy.float().cpu()[order]
-    alive = torch.ones(len(boxes), dtype=torch.bool)
-    for start in range(0, len(boxes), _NMS_BLOCK):
-        stop = min(start + _NMS_BLOCK, len(boxes))
-        _thin_out_block(boxes[start:stop], alive[start:stop].numpy(), iou_threshold)
-        kept = boxes[start:stop][alive[start:stop]]
-        for first in range(stop, len(boxes), _NMS_CHUNK):
-            rest = slice(first, first + _NMS_CHUNK)
-            alive[rest] &= ~_overlap(kept, boxes[rest], iou_threshold).any(0)
-    return order[alive].to(scores.device)
-
-
-def _thin_out_block(boxes: Tensor, alive: NDArray[np.bool_], iou_threshold: float) -> None:
-    """Greedy suppression among a few boxes, best first; clears ``alive`` in place."""
-    overlap = _overlap(boxes, boxes, iou_threshold).numpy()
-    for i in range(len(alive)):
-        if alive[i]:
-            alive[i + 1 :] &= ~overlap[i, i + 1 :]
-
-
-def _overlap(first: Tensor, second: Tensor, iou_threshold: float) -> Tensor:
-    # the next float32 not above the threshold: compares as if in double, where 0.3 is not rounded up
-    limit = np.float32(iou_threshold)
-    if float(limit) > iou_threshold:
-        limit = np.nextafter(limit, np.float32(-1))
-    return box_iou(first, second) > float(limit)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import numpy as np
 
 from napari_sam2._errors import PromptError
-from napari_sam2.inference.masks.components import RLE, decode_rle
+from napari_sam2.labels.rle import RLE, decode_rle
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

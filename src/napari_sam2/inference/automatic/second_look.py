@@ -10,16 +10,11 @@ import numpy as np
 import torch.nn.functional as F
 from scipy import ndimage
 
-from napari_sam2.inference.automatic.proposals import MaskGeneratorOptions, Proposals, choose_proposals
-from napari_sam2.inference.masks.components import (
-    decode_rle,
-    fill_holes,
-    mask_to_box,
-    remove_small_regions,
-    run_lengths,
-    stability_score,
-    threshold_logits,
-)
+from napari_sam2.inference.automatic.options import MaskGeneratorOptions
+from napari_sam2.inference.automatic.proposals import Proposals, choose_proposals
+from napari_sam2.inference.masks.boxes import mask_to_box, stability_score, threshold_logits
+from napari_sam2.inference.masks.components import fill_holes, remove_small_regions
+from napari_sam2.labels.rle import decode_rle, run_lengths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 import torch
@@ -10,30 +10,19 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from napari_sam2._errors import PromptError
-
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
     from numpy.typing import NDArray
 
 __all__ = [
-    "RLE",
     "clean_low_resolution",
     "clean_small_regions",
-    "compress_rle",
-    "decode_rle",
-    "encode_rle",
     "fill_holes",
     "fill_holes_in_scores",
     "keep_pieces",
-    "mask_to_box",
     "postprocess_masks",
     "remove_small_regions",
-    "rle_area",
-    "run_lengths",
-    "stability_score",
-    "threshold_logits",
 ]
 
 MaskArray = TypeVar("MaskArray", bound="NDArray[np.generic] | Tensor")
@@ -49,72 +38,7 @@ _EIGHT_IN_PLANE[1] = True
 """8-connectivity within each plane of a (B, H, W) batch, none between planes."""
 
 
-class RLE(TypedDict):
-    """COCO run lengths of a mask.
-
-    ``size`` is [H, W]; ``counts`` the lengths of alternating runs, background first, column by column:
-    a list of numbers, or COCO's compressed text.
-    """
-
-    size: list[int]
-    counts: list[int] | str
-
-
 # --- thresholds, boxes, stability -------------------------------------------------------------------------------
-
-
-def threshold_logits(logits: Tensor, threshold: float = 0.0) -> Tensor:
-    """Masks of the same shape, bool: logits strictly above the threshold."""
-    return logits > threshold
-
-
-def mask_to_box(masks: MaskArray) -> MaskArray:
-    """Tight boxes around masks.
-
-    Parameters
-    ----------
-    masks : (..., H, W) bool array or tensor
-
-    Returns
-    -------
-    (..., 4) int64 array or tensor
-        First and last column and row that hold a pixel, as (x0, y0, x1, y1); zeros for an empty mask.
-    """
-    if isinstance(masks, Tensor):
-        return cast("MaskArray", _boxes_of_tensor(masks))
-    boxes = _boxes_of_tensor(torch.from_numpy(np.array(masks, dtype=bool)))
-    return cast("MaskArray", boxes.numpy())
-
-
-def _boxes_of_tensor(masks: Tensor) -> Tensor:
-    columns = masks.any(-2).to(torch.uint8)
-    rows = masks.any(-1).to(torch.uint8)
-    h, w = masks.shape[-2:]
-    # argmax finds the first 1; flipped, the last one
-    x0, y0 = columns.argmax(-1), rows.argmax(-1)
-    x1, y1 = w - 1 - columns.flip(-1).argmax(-1), h - 1 - rows.flip(-1).argmax(-1)
-    return torch.stack((x0, y0, x1, y1), -1) * columns.any(-1)[..., None]
-
-
-def stability_score(logits: Tensor, threshold: float = 0.0, offset: float = 1.0) -> Tensor:
-    """How little a mask changes when its threshold moves.
-
-    Parameters
-    ----------
-    logits : (..., H, W) tensor
-    threshold : float, default 0.0
-        Cut that makes the mask.
-    offset : float, default 1.0
-        The cut is moved up and down by this many logits.
-
-    Returns
-    -------
-    (...) float32 tensor
-        Area at the higher cut over area at the lower cut, 0 to 1; 0 if both are empty (the reference gives NaN).
-    """
-    high = (logits > threshold + offset).sum((-2, -1))
-    low = (logits > threshold - offset).sum((-2, -1))
-    return high / low.clamp(min=1)
 
 
 # --- clean-up by area, in logits or masks -----------------------------------------------------------------------
@@ -341,95 +265,3 @@ def _small_components(inside: Tensor, max_area: float) -> Tensor:
 
 
 # --- run lengths ------------------------------------------------------------------------------------------------
-
-
-def run_lengths(mask: NDArray[np.bool_], columns: tuple[int, int] | None = None) -> NDArray[np.int32]:
-    """Lengths of alternating runs of a (H, W) mask, column by column, background first (possibly 0).
-
-    ``columns`` (first, last) may name the columns outside which the mask is known to be empty: less work.
-    """
-    h, w = mask.shape
-    first, last = (0, w - 1) if columns is None else columns
-    flat = np.ascontiguousarray(mask[:, first : last + 1].T).ravel()
-    starts = first * h + np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    if flat.size and flat[0]:
-        starts = np.concatenate(([first * h], starts))
-    if flat.size and flat[-1] and last < w - 1:
-        starts = np.concatenate((starts, [(last + 1) * h]))
-    lengths: NDArray[np.int32] = np.diff(starts, prepend=0, append=h * w).astype(np.int32)
-    return lengths
-
-
-def encode_rle(mask: NDArray[np.bool_]) -> RLE:
-    """Uncompressed COCO run lengths of a (H, W) mask."""
-    array = np.asarray(mask)
-    if array.ndim != 2:
-        raise PromptError(f"a mask of shape {array.shape} was given; run lengths need one (H, W) mask")
-    return {"size": [int(n) for n in array.shape], "counts": run_lengths(array.astype(bool)).tolist()}
-
-
-def compress_rle(rle: RLE) -> RLE:
-    """The same mask with ``counts`` as COCO's compressed text, as pycocotools writes it.
-
-    Each run is stored as its difference from the run two before (from the fourth on), in groups of five bits,
-    lowest first; a sixth bit says that more follow; 48 is added to make printable characters.
-    """
-    counts = rle["counts"]
-    if isinstance(counts, str):
-        return rle
-    characters: list[str] = []
-    for i, count in enumerate(counts):
-        rest = count - counts[i - 2] if i > 2 else count
-        more = True
-        while more:
-            group = rest & 0x1F
-            rest >>= 5
-            # the group's fifth bit is its sign: stop once it says all that is left
-            more = rest != (-1 if group & 0x10 else 0)
-            characters.append(chr(48 + (group | 0x20 if more else group)))
-    return {"size": list(rle["size"]), "counts": "".join(characters)}
-
-
-def decode_rle(rle: RLE) -> NDArray[np.bool_]:
-    """The (H, W) bool mask of COCO run lengths, compressed or not.
-
-    Raises
-    ------
-    PromptError
-        If the runs do not add up to the size, or the compressed text is damaged.
-    """
-    h, w = (int(n) for n in rle["size"])
-    counts = rle["counts"]
-    runs = np.asarray(_decompress(counts) if isinstance(counts, str | bytes) else counts, np.int64)
-    if (runs < 0).any() or runs.sum() != h * w:
-        raise PromptError(
-            f"run lengths of {int(runs.sum())} pixels were given for a mask of {h} x {w} = {h * w} pixels; "
-            "give the size the mask was encoded with"
-        )
-    inside = np.arange(len(runs)) % 2 == 1
-    return np.ascontiguousarray(np.repeat(inside, runs).reshape(w, h).T)
-
-
-def rle_area(counts: Sequence[int] | NDArray[np.integer]) -> int:
-    """Pixels of the object: the sum of every second run."""
-    return int(np.sum(counts[1::2]))
-
-
-def _decompress(text: str | bytes) -> list[int]:
-    counts: list[int] = []
-    value, shift = 0, 0
-    for code in text.encode("ascii") if isinstance(text, str) else text:
-        group = code - 48
-        if not 0 <= group < 64:
-            raise PromptError(f"compressed run lengths hold the character {chr(code)!r}; allowed are '0' to 'o'")
-        value |= (group & 0x1F) << shift
-        shift += 5
-        if group & 0x20:
-            continue
-        if group & 0x10:
-            value -= 1 << shift
-        counts.append(value + counts[-2] if len(counts) > 2 else value)
-        value, shift = 0, 0
-    if shift:
-        raise PromptError("compressed run lengths end in the middle of a number; give the whole text")
-    return counts

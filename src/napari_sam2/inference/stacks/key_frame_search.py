@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sam2._checks import check_out
-from napari_sam2._errors import PromptError
 from napari_sam2.frames import open_frames
 from napari_sam2.inference.automatic.automatic_labels import KeepRecords, MaskFinder, automatic_labels
 from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
@@ -21,7 +20,7 @@ from napari_sam2.inference.stacks.depth_contrast import (
     part_labels,
     trim_labels,
 )
-from napari_sam2.inference.stacks.key_frames import measure_spacing
+from napari_sam2.inference.stacks.key_frames import _window, choose_key_frames, measure_spacing
 from napari_sam2.inference.stacks.report import FoundScores, TrackedLabels, describe_tracks
 from napari_sam2.inference.stacks.seed_planes import read_seeds
 from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, TrackSettings, track_seeds
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from napari_sam2.labels.canvas import LabelStack
     from napari_sam2.network.sam2 import SAM2
 
-__all__ = ["choose_key_frames", "segment_stack"]
+__all__ = ["segment_stack"]
 
 _MAX_PARTINGS = 3  # objects that were parted surround their neighbours less, which shows more valleys
 
@@ -243,36 +242,3 @@ def _part(joiner: TrackletJoiner, contrasts: Contrasts, scores: FoundScores, fra
         return
     for object_id in leave_out_flat(joiner.labels, len(frames)):
         joiner.seed_frames.pop(object_id, None)
-
-
-def choose_key_frames(num_frames: int, every: int | None, key_frames: Sequence[int] | None = None) -> list[int] | None:
-    """Key frames of a stack, ascending: those given, or one in the middle of every ``every`` frames.
-
-    Returns
-    -------
-    list of int or None
-        None if neither is given: the distance is to be found out.
-
-    Raises
-    ------
-    PromptError
-        If a number is not allowed.
-    """
-    if key_frames is not None:
-        keys = sorted({int(frame) for frame in key_frames})
-        if not keys or keys[0] < 0 or keys[-1] >= num_frames:
-            raise PromptError(f"key_frames={list(key_frames)} were given; allowed are frames 0 to {num_frames - 1}")
-        return keys
-    if every is None:
-        return None
-    if isinstance(every, bool) or int(every) != every or every < 1:
-        raise PromptError(f"every={every!r} was given; allowed are whole numbers from 1")
-    first = min(every // 2, (num_frames - 1) // 2)
-    return list(range(first, num_frames, int(every)))
-
-
-def _window(keys: Sequence[int], index: int, num_frames: int) -> range:
-    """From the key frame before to the one after, both included; to the ends of the stack at the ends."""
-    start = keys[index - 1] if index else 0
-    stop = keys[index + 1] + 1 if index + 1 < len(keys) else num_frames
-    return range(start, stop)

@@ -25,6 +25,18 @@ if TYPE_CHECKING:
     from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, TrackSettings
     from napari_sam2.labels.canvas import LabelStack
 
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from napari_sam2._errors import PromptError
+from napari_sam2.inference.progress import StageProgress, StopWish
+from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, TrackSettings
+
+if TYPE_CHECKING:
+    from napari_sam2._types import FrameSource
+    from napari_sam2.labels.canvas import LabelStack
+
 __all__ = ["WIDEST", "measure_spacing", "spacing_for", "spans_through"]
 
 WIDEST = 10
@@ -118,3 +130,36 @@ def spacing_for(spans: Sequence[int]) -> int:
 
 def _ids(plane: NDArray[np.int32]) -> list[int]:
     return [int(i) for i in label_areas(plane)[:, 0]]
+
+
+def choose_key_frames(num_frames: int, every: int | None, key_frames: Sequence[int] | None = None) -> list[int] | None:
+    """Key frames of a stack, ascending: those given, or one in the middle of every ``every`` frames.
+
+    Returns
+    -------
+    list of int or None
+        None if neither is given: the distance is to be found out.
+
+    Raises
+    ------
+    PromptError
+        If a number is not allowed.
+    """
+    if key_frames is not None:
+        keys = sorted({int(frame) for frame in key_frames})
+        if not keys or keys[0] < 0 or keys[-1] >= num_frames:
+            raise PromptError(f"key_frames={list(key_frames)} were given; allowed are frames 0 to {num_frames - 1}")
+        return keys
+    if every is None:
+        return None
+    if isinstance(every, bool) or int(every) != every or every < 1:
+        raise PromptError(f"every={every!r} was given; allowed are whole numbers from 1")
+    first = min(every // 2, (num_frames - 1) // 2)
+    return list(range(first, num_frames, int(every)))
+
+
+def _window(keys: Sequence[int], index: int, num_frames: int) -> range:
+    """From the key frame before to the one after, both included; to the ends of the stack at the ends."""
+    start = keys[index - 1] if index else 0
+    stop = keys[index + 1] + 1 if index + 1 < len(keys) else num_frames
+    return range(start, stop)

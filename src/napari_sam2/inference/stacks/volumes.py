@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_sam2._checks import check_out
-from napari_sam2._errors import FrameError, PromptError
+from napari_sam2._errors import FrameError
 from napari_sam2._types import FrameSource
 from napari_sam2.frames import Contrast, Frames, open_frames
 from napari_sam2.inference.automatic.automatic_labels import KeepRecords, MaskFinder
@@ -20,7 +19,7 @@ from napari_sam2.inference.stacks.key_frame_search import segment_stack
 from napari_sam2.inference.stacks.key_frames import measure_spacing
 from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, TrackSettings
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
-from napari_sam2.labels.overlaps import PlaneOverlaps, best_matches
+from napari_sam2.labels.volume_linking import LabelVolumes, LinkedVolumes, TimelapseReport, _Linker
 from napari_sam2.weights.loading import ensure_model
 
 if TYPE_CHECKING:
@@ -29,87 +28,7 @@ if TYPE_CHECKING:
     from napari_sam2.frames.stack import LazyArray
     from napari_sam2.network.sam2 import SAM2
 
-__all__ = [
-    "LinkedVolumes",
-    "TimelapseReport",
-    "VolumeTrack",
-    "link_volumes",
-    "open_time_points",
-    "segment_time_points",
-    "segment_timelapse_volumes",
-]
-
-
-class LabelVolumes(Protocol):
-    """(T, Z, Y, X) labels, read and written plane by plane: a numpy or zarr array."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(T, Z, Y, X)."""
-
-    def __getitem__(self, place: tuple[int, int], /) -> NDArray[np.int32]: ...
-
-    def __setitem__(self, place: tuple[int, int], labels: NDArray[np.int32], /) -> None: ...
-
-
-@dataclass(frozen=True)
-class VolumeTrack:
-    """One object through time.
-
-    Attributes
-    ----------
-    object_id : int
-        Its label at all time points.
-    times : tuple of int
-        Time points at which it was found, ascending.
-    """
-
-    object_id: int
-    times: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class TimelapseReport:
-    """What became of the objects.
-
-    Attributes
-    ----------
-    num_times : int
-        Time points that were to be segmented.
-    tracks : tuple of VolumeTrack
-        One per object, ascending by number.
-    is_complete : bool
-        False if a wish to stop came first.
-    """
-
-    num_times: int
-    tracks: tuple[VolumeTrack, ...]
-    is_complete: bool
-
-    @property
-    def lost(self) -> dict[int, int]:
-        """Objects that end before the last time point -> the last time at which they were found."""
-        return {t.object_id: t.times[-1] for t in self.tracks if t.times[-1] < self.num_times - 1}
-
-    @property
-    def appeared(self) -> dict[int, int]:
-        """Objects that begin after the first time point -> the first time at which they were found."""
-        return {t.object_id: t.times[0] for t in self.tracks if t.times[0] > 0}
-
-
-class LinkedVolumes(NamedTuple):
-    """Labels of volumes over time, and what became of their objects.
-
-    Attributes
-    ----------
-    labels : array
-        (T, Z, Y, X) int32, or what was given as ``out``.
-    report : TimelapseReport
-        Lost and new objects.
-    """
-
-    labels: NDArray[np.int32]
-    report: TimelapseReport
+__all__ = ["open_time_points", "segment_time_points", "segment_timelapse_volumes"]
 
 
 def segment_timelapse_volumes(
@@ -253,99 +172,6 @@ def segment_time_points(
             is_complete = False
             break
     return linker.report(shape[0], is_complete=is_complete)
-
-
-def link_volumes(labels: LabelVolumes, *, min_iou: float = 0.2, max_gap: int = 1) -> TimelapseReport:
-    """Give objects of labelled volumes one number through time, in place.
-
-    Parameters
-    ----------
-    labels : (T, Z, Y, X) integer array
-        numpy or zarr; at each time point the objects have numbers of their own. Changed plane by plane.
-    min_iou : float, default 0.2
-        Least IoU, in three dimensions, of an object with itself at a later time point.
-    max_gap : int, default 1
-        Time points that an object may be missing and still keep its number.
-
-    Returns
-    -------
-    TimelapseReport
-        Objects and the times at which they are there.
-
-    Raises
-    ------
-    PromptError
-        If a number is not allowed.
-    """
-    linker = _Linker(min_iou, max_gap)
-    shape = tuple(labels.shape)
-    if len(shape) != 4:
-        raise PromptError(f"labels of shape {shape} were given; allowed is (T, Z, Y, X)")
-    num_times, num_planes = shape[:2]
-    for time in range(num_times):
-        linker.link(labels, time, num_planes)
-    return linker.report(num_times, is_complete=True)
-
-
-class _Linker:
-    """Renumbers one time point after another by what was there before."""
-
-    def __init__(self, min_iou: float, max_gap: int) -> None:
-        if not 0 < min_iou <= 1:
-            raise PromptError(f"a least IoU of {min_iou!r} was given; allowed are numbers above 0 and up to 1")
-        if max_gap < 0:
-            raise PromptError(f"max_gap={max_gap!r} was given; allowed are whole numbers from 0")
-        self._min_iou, self._max_gap = min_iou, max_gap
-        self._times: dict[int, list[int]] = {}
-
-    def link(self, labels: LabelVolumes, time: int, num_planes: int) -> None:
-        """Renumber one time point; all before it are done."""
-        number_of: dict[int, int] = {}
-        here: dict[int, int] = {}
-        for before in range(time - 1, max(time - 2 - self._max_gap, -1), -1):
-            compared = PlaneOverlaps()
-            for z in range(num_planes):
-                compared.add(np.asarray(labels[before, z]), np.asarray(labels[time, z]))
-            pairs, here = compared.overlaps(), compared.areas()[1]
-            # the nearest time point decides; an object seen since then is not looked for further back
-            is_free = np.array(
-                [
-                    new not in number_of and self._times[old][-1] == before
-                    for old, new in zip(pairs.first_ids.tolist(), pairs.second_ids.tolist(), strict=True)
-                ],
-                bool,
-            )
-            matches = best_matches(
-                pairs.first_ids[is_free], pairs.second_ids[is_free], pairs.iou[is_free], self._min_iou
-            )
-            number_of |= {match.second: match.first for match in matches}
-            for match in matches:
-                self._times[match.first].append(time)
-        if not here:
-            here = _areas(labels, time, num_planes)
-        for new in here:
-            if new not in number_of:
-                number_of[new] = len(self._times) + 1
-                self._times[number_of[new]] = [time]
-        lookup = np.zeros(max(number_of, default=0) + 1, np.int32)
-        for new, number in number_of.items():
-            lookup[new] = number
-        for z in range(num_planes):
-            plane = np.asarray(labels[time, z])
-            if plane.any():
-                labels[time, z] = lookup[plane]
-
-    def report(self, num_times: int, *, is_complete: bool) -> TimelapseReport:
-        tracks = tuple(VolumeTrack(number, tuple(times)) for number, times in sorted(self._times.items()))
-        return TimelapseReport(num_times, tracks, is_complete)
-
-
-def _areas(labels: LabelVolumes, time: int, num_planes: int) -> dict[int, int]:
-    compared = PlaneOverlaps()
-    for z in range(num_planes):
-        plane = np.asarray(labels[time, z])
-        compared.add(plane, plane)
-    return compared.areas()[0]
 
 
 class _TimePoint:

@@ -12,7 +12,7 @@ from torch import Tensor
 from napari_sam2._errors import DeviceError
 from napari_sam2.inference.tracking.memory_bank import FrameMemory, Recall
 from napari_sam2.inference.tracking.tracked_object import TrackedObject
-from napari_sam2.inference.views.transforms import View
+from napari_sam2.inference.views.view import View
 from napari_sam2.network.features import FrameSegmentation, ImageEmbedding, MemoryBatch
 from napari_sam2.network.sam2 import SAM2
 

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from napari_sam2._errors import PromptError
-from napari_sam2._types import FrameResult, Prompt
-from napari_sam2.inference.prompt_changes import is_same
+from napari_sam2._types import FrameResult, Prompt, is_same
 from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
 from napari_sam2.inference.requests import (
     Answer,
@@ -27,7 +26,8 @@ from napari_sam2.inference.tracking.tracked_object import PromptedFrame, Tracked
 from napari_sam2.inference.views.click_search import ALWAYS_SEEN, nearby_views
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
 from napari_sam2.inference.views.encoder import FrameEncoder
-from napari_sam2.inference.views.transforms import View, choose_view, mask_to_model, whole_view
+from napari_sam2.inference.views.transforms import mask_to_model
+from napari_sam2.inference.views.view import View, choose_view, whole_view
 from napari_sam2.weights.loading import ensure_model
 
 if TYPE_CHECKING:

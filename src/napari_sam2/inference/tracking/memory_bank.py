@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from napari_sam2._errors import PromptError
-from napari_sam2.inference.views.transforms import View
+from napari_sam2.inference.views.view import View
 
 __all__ = ["FrameMemory", "MemoryBank", "PastMasks", "Recall"]
 

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_sam2._errors import DeviceError
-from napari_sam2._types import FrameResult, Prompt
+from napari_sam2._types import FrameResult, Prompt, grew, is_same
 from napari_sam2.inference.masks.components import fill_holes_in_scores
-from napari_sam2.inference.prompt_changes import grew, is_same
 from napari_sam2.inference.tracking.batches import (
     attend,
     batches_alike,
@@ -39,13 +38,12 @@ from napari_sam2.inference.views.encoder import FrameEncoder, one_row_per_view
 from napari_sam2.inference.views.following import extent_in_image, follow
 from napari_sam2.inference.views.transforms import (
     MASK_PROMPT_LOGIT,
-    View,
-    choose_view,
     mask_to_model,
     masks_to_image,
     prompts_to_model,
     resample_logits,
 )
+from napari_sam2.inference.views.view import View, choose_view
 from napari_sam2.network.arithmetic import reference_order
 from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageEmbedding, ModelPrompt
 from napari_sam2.network.sam2 import ABSENT_LOGIT, LAST_MASK_LIMIT

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from napari_sam2._types import Prompt
 from napari_sam2.inference.tracking.memory_bank import MemoryBank, PastMasks
-from napari_sam2.inference.views.transforms import View
+from napari_sam2.inference.views.view import View
 
 __all__ = ["PromptedFrame", "TrackedObject"]
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from napari_sam2._types import Prompt
 from napari_sam2.inference.masks.components import keep_pieces
 from napari_sam2.inference.views.following import extent_in_image
-from napari_sam2.inference.views.transforms import TARGET_EXTENT, View, choose_view, resample_logits, view_for_extent
+from napari_sam2.inference.views.transforms import resample_logits
+from napari_sam2.inference.views.view import TARGET_EXTENT, View, choose_view, view_for_extent
 from napari_sam2.network.sam2 import LAST_MASK_LIMIT
 
 __all__ = [

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from napari_sam2._types import FrameSource
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
-from napari_sam2.inference.views.transforms import View, image_to_model
+from napari_sam2.inference.views.transforms import image_to_model
+from napari_sam2.inference.views.view import View
 from napari_sam2.network.features import ImageEmbedding
 from napari_sam2.network.sam2 import SAM2
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.inference.views.transforms import TARGET_EXTENT, View, view_for_extent
+from napari_sam2.inference.views.view import TARGET_EXTENT, View, view_for_extent
 
 __all__ = ["MaskExtent", "extent_in_image", "follow"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_sam2._errors import PromptError
-from napari_sam2.session.opening import open_stack
+from napari_sam2.frames.display import open_stack
 from napari_sam2.session.state.history import Operation
 from napari_sam2.session.state.operations import replayable
 from napari_sam2.session.state.records import SessionObject
@@ -130,7 +130,7 @@ class SessionBase:
         """One row per object and frame: object, name, frame (index of the plane where there are several axes), iou,
         object_score, area (pixels), kind, locked, stale.
         """
-        from napari_sam2.session.results.export import score_table
+        from napari_sam2.session.state.tables import score_table
 
         return score_table(self.store)
 

@@ -13,6 +13,7 @@ from zipfile import BadZipFile
 
 from napari_sam2._errors import OutputError, PromptError
 from napari_sam2.session.files.meta import FORMAT, SessionMeta
+from napari_sam2.session.files.operation_text import operation_from_text, operation_to_text
 from napari_sam2.session.files.rows import (
     SCHEMA,
     mask_from_row,
@@ -22,7 +23,6 @@ from napari_sam2.session.files.rows import (
     prompt_from_row,
     prompt_row,
 )
-from napari_sam2.session.state.operations import operation_from_text, operation_to_text
 from napari_sam2.session.state.snapshot import SessionSnapshot
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam2._errors import CheckpointError, FrameError, OutputError
+from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.display import open_array, show_planes, with_looks
 from napari_sam2.frames.planes import ArrayPlanes
@@ -29,7 +29,6 @@ from napari_sam2.session.files.model_names import hash_of
 
 if TYPE_CHECKING:
     from napari_sam2.session.session import Session
-    from napari_sam2.session.state.history import Operation
     from napari_sam2.session.state.snapshot import SessionSnapshot
 
 __all__ = [
@@ -37,7 +36,6 @@ __all__ = [
     "RecoverableSession",
     "default_autosave_path",
     "load_session",
-    "open_for_replay",
     "recoverable_sessions",
     "remove_session",
     "save_session",
@@ -96,62 +94,6 @@ def write_session(path: Path, state: SessionSnapshot, meta: SessionMeta) -> Path
             raise
         raise OutputError(f"{path} cannot be written ({error}); free space or write elsewhere") from error
     return path
-
-
-def open_for_replay(
-    path: str | Path, stack: Any = None, *, model: Any = None, device: str = "auto", dtype: str = "auto"
-) -> tuple[Session, list[Operation]]:
-    """A new session on a session file's image, as the file's began, and the calls to be done again.
-
-    Parameters
-    ----------
-    path : str or Path
-        Session file.
-    stack : array, path or FrameSource, optional
-        The image. Default: the file that the session names.
-    model : SAM2, str, Path or None
-        Default: the model that the session began with; ``set_model`` calls are left out where one is given.
-    device, dtype : str, default "auto"
-        As for ``load_model``.
-
-    Returns
-    -------
-    session : Session
-        Empty.
-    operations : list of Operation
-        For ``replay``.
-
-    Raises
-    ------
-    OutputError
-        If the file is missing, damaged or no session.
-    FrameError
-        If the image cannot be found or has another shape.
-    CheckpointError
-        If the session was made with a network that has no file, and no model is given.
-    """
-    from napari_sam2.session.session import Session
-
-    place = Path(path).expanduser()
-    stored = read_session(place)
-    image = stored.meta.image
-    stack, found_at = _find_image(place, image, stack)
-    begun = replace(image, looks=stored.meta.first_looks if image.looks is not None else None)
-    settings = replace(stored.meta.first_settings, device=device, dtype=dtype)
-    if model is None and stored.meta.first_model.is_network:
-        raise CheckpointError(
-            f"{place} was made with a network that has no file; give the file of such weights, with --model"
-        )
-    chosen = stored.meta.first_model.name if model is None else model
-    session = Session(_shown(stack, begun, {}), model=chosen, settings=settings)
-    try:
-        _check_image(place, session, image)
-    except BaseException:
-        session.close()
-        raise
-    session.stack_path = found_at
-    operations = [o for o in stored.state.operations if model is None or o.method != "set_model"]
-    return session, operations
 
 
 def load_session(cls: type[Session], path: str | Path, stack: Any, options: dict[str, Any]) -> Session:

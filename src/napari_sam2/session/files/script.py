@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from napari_sam2._errors import PromptError
-from napari_sam2._types import Prompt
+from napari_sam2._types import Prompt, is_same
 from napari_sam2.frames.display import contrast_arguments, looks_of
 from napari_sam2.frames.planes import ArrayPlanes
-from napari_sam2.inference.prompt_changes import is_same
 from napari_sam2.labels.mask_text import mask_to_text
 from napari_sam2.session.files.model_names import is_network, model_name
 from napari_sam2.session.state.settings import SessionSettings

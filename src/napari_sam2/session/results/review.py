@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from napari_sam2._errors import PromptError
+from napari_sam2.session.state.records import centroid_yx
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_sam2.session.state.records import ObjectMask
     from napari_sam2.session.state.store import SessionStore
 
-__all__ = ["Doubt", "DoubtfulFrame", "centroid_yx", "doubtful_frames", "timeline"]
+__all__ = ["Doubt", "DoubtfulFrame", "doubtful_frames", "timeline"]
 
 Doubt = Literal["low IoU", "lost", "area jump", "moved far"]
 
@@ -44,15 +44,6 @@ class DoubtfulFrame:
     plane: int
     reason: Doubt
     severity: float
-
-
-@lru_cache(maxsize=1 << 16)  # viewers ask for all of them several times a second
-def centroid_yx(mask: ObjectMask) -> tuple[float, float]:
-    """Mean row and column of the pixels; NaN of an empty mask."""
-    if not mask.area:
-        return float("nan"), float("nan")
-    rows, columns = np.nonzero(mask.pixels())
-    return mask.box[0] + float(rows.mean()), mask.box[1] + float(columns.mean())
 
 
 def timeline(session: Session, object_id: int) -> pd.DataFrame:

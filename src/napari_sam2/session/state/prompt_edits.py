@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from napari_sam2._types import Prompt
-from napari_sam2.inference.prompt_changes import grew
-from napari_sam2.session.planning import anchors_of, neighbours
+from napari_sam2._types import Prompt, grew
+from napari_sam2.inference.tracking.plan import anchors_of, neighbours
 from napari_sam2.session.state.history import Edit
 from napari_sam2.session.state.records import ObjectMask, PromptEntry
 

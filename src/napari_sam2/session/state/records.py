@@ -14,6 +14,15 @@ from napari_sam2.inference.requests import Answer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_sam2.session.state.records import ObjectMask
+
 __all__ = ["MaskKind", "ObjectMask", "PromptEntry", "SessionObject"]
 
 MaskKind = Literal["prompted", "tracked", "painted", "lost"]
@@ -155,3 +164,12 @@ class ObjectMask:
             return self
         kept = ObjectMask.pack(left, self.kind, self.iou, self.object_score, origin_yx=self.box[:2])
         return replace(kept, is_stale=self.is_stale)
+
+
+@lru_cache(maxsize=1 << 16)  # viewers ask for all of them several times a second
+def centroid_yx(mask: ObjectMask) -> tuple[float, float]:
+    """Mean row and column of the pixels; NaN of an empty mask."""
+    if not mask.area:
+        return float("nan"), float("nan")
+    rows, columns = np.nonzero(mask.pixels())
+    return mask.box[0] + float(rows.mean()), mask.box[1] + float(columns.mean())

@@ -11,7 +11,7 @@ from napari_sam2._types import Prompt
 from napari_sam2.inference.requests import Answer, AnsweredPrompt, PredictRequest, PredictResult
 from napari_sam2.session.state.records import ObjectMask, PromptEntry
 from napari_sam2.session.state.settings import ModelState, SessionSettings
-from napari_sam2.session.worker.propagation_handle import without_specks
+from napari_sam2.session.worker.tracked_planes import without_specks
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,8 @@ from napari_sam2.session.state.session_state import SessionState
 from napari_sam2.session.worker.answerer import Answerer
 from napari_sam2.session.worker.compute_thread import ComputeThread, Steps
 from napari_sam2.session.worker.delivery import Delivery
-from napari_sam2.session.worker.propagation_handle import PropagationHandle, TrackedPlane, pack_result
+from napari_sam2.session.worker.propagation_handle import PropagationHandle
+from napari_sam2.session.worker.tracked_planes import TrackedPlane, pack_result
 from napari_sam2.session.worker.tracking_scope import known_prompts, objects_to_track, steps_to_track
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari_sam2._errors import PromptError
 from napari_sam2._types import Direction, Prompt
 from napari_sam2.inference.requests import AnsweredPrompt, TrackStep
-from napari_sam2.session.planning import ObjectPlan, anchors_of, plan_steps
+from napari_sam2.inference.tracking.plan import ObjectPlan, anchors_of, plan_steps
 
 if TYPE_CHECKING:
     from napari_sam2.session.state.records import PromptEntry

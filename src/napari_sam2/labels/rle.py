@@ -1,0 +1,119 @@
+"""Masks as COCO run lengths, compressed or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+import numpy as np
+
+from napari_sam2._errors import PromptError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["RLE", "compress_rle", "decode_rle", "encode_rle", "rle_area", "run_lengths"]
+
+
+class RLE(TypedDict):
+    """COCO run lengths of a mask.
+
+    ``size`` is [H, W]; ``counts`` the lengths of alternating runs, background first, column by column:
+    a list of numbers, or COCO's compressed text.
+    """
+
+    size: list[int]
+    counts: list[int] | str
+
+
+def run_lengths(mask: NDArray[np.bool_], columns: tuple[int, int] | None = None) -> NDArray[np.int32]:
+    """Lengths of alternating runs of a (H, W) mask, column by column, background first (possibly 0).
+
+    ``columns`` (first, last) may name the columns outside which the mask is known to be empty: less work.
+    """
+    h, w = mask.shape
+    first, last = (0, w - 1) if columns is None else columns
+    flat = np.ascontiguousarray(mask[:, first : last + 1].T).ravel()
+    starts = first * h + np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    if flat.size and flat[0]:
+        starts = np.concatenate(([first * h], starts))
+    if flat.size and flat[-1] and last < w - 1:
+        starts = np.concatenate((starts, [(last + 1) * h]))
+    lengths: NDArray[np.int32] = np.diff(starts, prepend=0, append=h * w).astype(np.int32)
+    return lengths
+
+
+def encode_rle(mask: NDArray[np.bool_]) -> RLE:
+    """Uncompressed COCO run lengths of a (H, W) mask."""
+    array = np.asarray(mask)
+    if array.ndim != 2:
+        raise PromptError(f"a mask of shape {array.shape} was given; run lengths need one (H, W) mask")
+    return {"size": [int(n) for n in array.shape], "counts": run_lengths(array.astype(bool)).tolist()}
+
+
+def compress_rle(rle: RLE) -> RLE:
+    """The same mask with ``counts`` as COCO's compressed text, as pycocotools writes it.
+
+    Each run is stored as its difference from the run two before (from the fourth on), in groups of five bits,
+    lowest first; a sixth bit says that more follow; 48 is added to make printable characters.
+    """
+    counts = rle["counts"]
+    if isinstance(counts, str):
+        return rle
+    characters: list[str] = []
+    for i, count in enumerate(counts):
+        rest = count - counts[i - 2] if i > 2 else count
+        more = True
+        while more:
+            group = rest & 0x1F
+            rest >>= 5
+            # the group's fifth bit is its sign: stop once it says all that is left
+            more = rest != (-1 if group & 0x10 else 0)
+            characters.append(chr(48 + (group | 0x20 if more else group)))
+    return {"size": list(rle["size"]), "counts": "".join(characters)}
+
+
+def decode_rle(rle: RLE) -> NDArray[np.bool_]:
+    """The (H, W) bool mask of COCO run lengths, compressed or not.
+
+    Raises
+    ------
+    PromptError
+        If the runs do not add up to the size, or the compressed text is damaged.
+    """
+    h, w = (int(n) for n in rle["size"])
+    counts = rle["counts"]
+    runs = np.asarray(_decompress(counts) if isinstance(counts, str | bytes) else counts, np.int64)
+    if (runs < 0).any() or runs.sum() != h * w:
+        raise PromptError(
+            f"run lengths of {int(runs.sum())} pixels were given for a mask of {h} x {w} = {h * w} pixels; "
+            "give the size the mask was encoded with"
+        )
+    inside = np.arange(len(runs)) % 2 == 1
+    return np.ascontiguousarray(np.repeat(inside, runs).reshape(w, h).T)
+
+
+def rle_area(counts: Sequence[int] | NDArray[np.integer]) -> int:
+    """Pixels of the object: the sum of every second run."""
+    return int(np.sum(counts[1::2]))
+
+
+def _decompress(text: str | bytes) -> list[int]:
+    counts: list[int] = []
+    value, shift = 0, 0
+    for code in text.encode("ascii") if isinstance(text, str) else text:
+        group = code - 48
+        if not 0 <= group < 64:
+            raise PromptError(f"compressed run lengths hold the character {chr(code)!r}; allowed are '0' to 'o'")
+        value |= (group & 0x1F) << shift
+        shift += 5
+        if group & 0x20:
+            continue
+        if group & 0x10:
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value, shift = 0, 0
+    if shift:
+        raise PromptError("compressed run lengths end in the middle of a number; give the whole text")
+    return counts

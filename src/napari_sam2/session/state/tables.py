@@ -1,0 +1,98 @@
+"""Tables of a session's objects and scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_sam2.session.state.store import SessionStore
+
+__all__ = ["object_table", "score_table"]
+
+
+def score_table(store: SessionStore) -> pd.DataFrame:
+    """One row per object and plane with a mask, by object in the order of creation, then plane.
+
+    Parameters
+    ----------
+    store : SessionStore
+        Of a session.
+
+    Returns
+    -------
+    pandas.DataFrame
+        object; name; frame (position on the frame axis); for each other axis before H and W its index, as axis_0,
+        axis_1 and so on; iou (predicted, 0 to 1) and object_score (logit), NaN where the model was not asked; area in
+        pixels; kind ("prompted", "tracked", "painted" or "lost"); locked; stale.
+    """
+    import pandas as pd
+
+    geometry = store.geometry
+    columns = ["object", "name", "frame", *(f"axis_{a}" for a in geometry.fixed_axes)]
+    columns += ["iou", "object_score", "area", "kind", "locked", "stale"]
+    rows = []
+    for object_id, item in store.objects.items():
+        for plane in store.planes_of(object_id):
+            mask, index = store.masks[object_id, plane], geometry.index(plane)
+            rows.append(
+                (
+                    object_id,
+                    item.name,
+                    geometry.frame(plane),
+                    *(index[a] for a in geometry.fixed_axes),
+                    mask.iou,
+                    mask.object_score,
+                    mask.area,
+                    mask.kind,
+                    plane in item.locked,
+                    mask.is_stale,
+                )
+            )
+    table = pd.DataFrame(rows, columns=columns)
+    whole = ["object", "frame", *(f"axis_{a}" for a in geometry.fixed_axes), "area"]
+    kinds = dict.fromkeys(whole, int) | {"iou": float, "object_score": float, "locked": bool, "stale": bool}
+    return table.astype(kinds)
+
+
+def object_table(store: SessionStore) -> pd.DataFrame:
+    """One row per object, in the order of creation.
+
+    Parameters
+    ----------
+    store : SessionStore
+        Of a session.
+
+    Returns
+    -------
+    pandas.DataFrame
+        object; name; prompts (planes with one); frames (planes that show it); first and last of those planes, -1
+        where there is none; mean_iou over planes with a score; mean_area where it is shown, in pixels; locked
+        (planes); visible.
+    """
+    import pandas as pd
+
+    rows = []
+    for object_id, item in store.objects.items():
+        masks = {plane: store.masks[object_id, plane] for plane in store.planes_of(object_id)}
+        shown = [plane for plane, mask in masks.items() if mask.area]
+        scores = [mask.iou for mask in masks.values() if mask.area and not np.isnan(mask.iou)]
+        rows.append(
+            (
+                object_id,
+                item.name,
+                len(store.prompts_of(object_id)),
+                len(shown),
+                shown[0] if shown else -1,
+                shown[-1] if shown else -1,
+                float(np.mean(scores)) if scores else float("nan"),
+                float(np.mean([masks[plane].area for plane in shown])) if shown else float("nan"),
+                len(item.locked),
+                item.is_visible,
+            )
+        )
+    columns = ["object", "name", "prompts", "frames", "first", "last", "mean_iou", "mean_area", "locked", "visible"]
+    return pd.DataFrame(rows, columns=columns)

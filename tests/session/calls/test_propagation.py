@@ -1,0 +1,238 @@
+"""Propagation: what is tracked, paused, cancelled, locked."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from factories import make_model, make_movie
+from napari_sam2 import FrameError, Prompt, PromptError
+from napari_sam2.session.session import Session
+from napari_sam2.session.state.settings import SessionSettings
+from napari_sam2.session.worker.compute_thread import Job
+from napari_sam2.session.worker.delivery import wait_until
+from napari_sam2.session.worker.tracking_scope import objects_to_track
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model()
+
+
+@pytest.fixture
+def session(model):
+    with Session(make_movie(5), model=model) as made:
+        yield made
+
+
+def square(y: int, x: int, side: int = 8) -> np.ndarray:
+    mask = np.zeros((48, 64), bool)
+    mask[y : y + side, x : x + side] = True
+    return mask
+
+
+def test_locked_frames_are_not_tracked_over(session):
+    session.add_points([[0, 20, 15]])
+    session.propagate()
+    session.lock(1, [2])
+    before = np.array(session.labels[2])
+    session.add_points([[0, 24, 18]], object_id=1)
+    session.propagate()
+    assert np.array_equal(session.labels[2], before)
+    assert session.store.masks[1, 1].is_stale is False
+
+
+# ---------------------------------------------------------------------- propagation
+def test_all_frames_are_tracked_once_and_then_nothing_is_left(session):
+    session.add_points([[2, 20, 19]])
+    assert session.propagate().num_steps == 4
+    assert session.store.planes_of(1) == [0, 1, 2, 3, 4]
+    assert session.propagate().num_steps == 0
+
+
+def test_correction_is_tracked_to_the_next_anchors_only(model):
+    with Session(make_movie(9), model=model) as session:
+        session.add_points([[0, 20, 15]])
+        session.add_points([[8, 20, 31]], object_id=1)
+        session.propagate()
+        session.lock(1, [6])
+        before = np.array(session.labels)
+        session.add_points([[4, 20, 23]], object_id=1)
+        stale = [p for p in session.store.planes_of(1) if session.store.masks[1, p].is_stale]
+        assert stale == [1, 2, 3, 5]
+        assert session.propagate().num_steps == 4
+        assert np.array_equal(session.labels[[0, 6, 7, 8]], before[[0, 6, 7, 8]])
+
+
+def test_cancel_keeps_what_is_finished_and_propagation_goes_on(model):
+    with Session(make_movie(6), model=model) as session, Session(make_movie(6), model=model) as whole:
+        for one in (session, whole):
+            one.add_points([[0, 20, 15]])
+        whole.propagate()
+        session.propagate(max_frames=2)
+        assert session.store.planes_of(1) == [0, 1, 2]
+        session.propagate()
+        assert np.array_equal(session.labels, whole.labels)
+
+
+def test_handle_pauses_goes_on_and_cancels(session):
+    session.add_points([[0, 20, 15]])
+    told = threading.Event()
+    session.propagation_changed.connect(lambda handle: handle.num_done and (handle.pause(), told.set()))
+    handle = session.propagate(block=False)
+    assert told.wait(30)
+    session.pause()
+    time.sleep(0.1)
+    done = handle.num_done
+    assert handle.is_running
+    assert handle.is_paused
+    assert done < handle.num_steps
+    session.cancel()
+    assert handle.wait(10)
+    assert not handle.is_running
+    assert session.operations[-1].arguments["max_frames"] == handle.num_done
+
+
+def test_handle_alone_goes_on_after_a_pause_and_can_be_cancelled_while_paused(session):
+    session.add_points([[0, 20, 15]])
+    handle = session.propagate(block=False)
+    handle.pause()
+    assert not handle.wait(0.05)
+    handle.resume()
+    assert handle.wait(30)
+    assert handle.progress == 1
+    session.set_prompt(0, Prompt(points=[[15, 22]], labels=[1]), object_id=1)
+    handle = session.propagate(block=False)
+    handle.pause()
+    handle.cancel()
+    assert handle.wait(10)
+    assert not session.is_busy
+
+
+def test_clicks_use_no_more_threads_than_tracking(model):
+    import torch
+
+    with Session(make_movie(2), model=model, settings=SessionSettings(threads=1)) as session:
+        session.prepare()
+        seen = []
+        answer = session._answerer.answer
+
+        def spy(*given):
+            result = answer(*given)
+            seen.append(torch.get_num_threads())
+            return result
+
+        session._answerer.answer = spy
+        session.add_points([[0, 20, 15]])
+        assert seen == [1]
+
+
+def test_looking_ahead_leaves_less_to_do_and_changes_no_answer():
+    model = make_model(native_window=24)
+    with Session(make_movie(2), model=model) as plain, Session(make_movie(2), model=model) as session:
+        session.look_ahead(1, (20, 15))
+        wait_until(lambda: session._compute._idle is None, 10, None)
+        assert session._answerer._engine is None  # nothing is loaded for it
+        session.prepare()
+        session.look_ahead(1, (20, 15))
+        wait_until(lambda: session._compute._idle is None, 10, None)
+        cache = session._answerer._engine.cache
+        assert len(cache) > 0
+        before = cache.misses
+        session.add_points([[1, 20, 15]])
+        plain.add_points([[1, 20, 15]])
+        assert cache.misses == before
+        assert plain._answerer._engine.cache.misses > 0
+        assert np.array_equal(session.labels, plain.labels)
+
+
+def test_a_model_that_sees_whole_images_does_not_look_ahead_on_a_cpu(session):
+    session.prepare()
+    session.look_ahead(1, (20, 15))
+    wait_until(lambda: session._compute._idle is None and not session._compute.is_busy, 10, None)
+    assert len(session._answerer._engine.cache) == 0
+
+
+def test_change_while_tracking_ends_it_and_is_kept(session):
+    session.add_points([[0, 20, 15]])
+    handle = session.propagate(block=False)
+    session.add_mask(square(30, 40), frame=3)
+    assert not handle.is_running
+    assert session.labels[3, 31, 41] == 2
+    session.propagate()
+    assert session.store.planes_of(1) == session.store.planes_of(2) == [0, 1, 2, 3, 4]
+
+
+def test_locking_what_tracking_has_yet_to_reach_ends_it(session):
+    session.add_points([[0, 20, 15]])
+    reached = threading.Event()
+    session.propagation_changed.connect(lambda handle: (handle.pause(), reached.set()) if handle.num_done else None)
+    handle = session.propagate(block=False)
+    assert reached.wait(30)
+    session.lock(1, [0])
+    assert handle.is_running
+    session.lock(1, [4])
+    assert not handle.is_running
+    assert (1, 4) not in session.store.masks
+
+
+def test_lost_objects_are_empty_and_reported():
+    model = make_model()
+    with Session(make_movie(6), model=model, settings=SessionSettings(lost_after=2)) as session:
+        session.add_mask(square(10, 10), frame=0)
+        absent = make_model()
+        absent.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.data.fill_(-50.0)
+        session.set_model(absent, prepare=False)
+        session.propagate()
+        kinds = [session.store.masks[1, p].kind for p in range(6)]
+        assert kinds == ["painted", "tracked", "tracked", "lost", "lost", "lost"]
+        assert not session.labels[1:].any()
+
+
+def test_a_handle_that_has_ended_cannot_be_cancelled_any_more(session):
+    session.add_mask(square(5, 5), frame=0)
+    handle = session.propagate()
+    handle.cancel()
+    assert not handle.is_cancelled
+
+
+def test_unreadable_frame_ends_tracking_and_keeps_the_rest(model):
+    class Broken:
+        shape, dtype = (5, 48, 64), np.dtype(np.uint8)
+
+        def __init__(self):
+            self.good = True
+
+        def __getitem__(self, index):
+            if index[0] == 3 and not self.good:
+                raise OSError("chunk is missing")
+            return make_movie(5)[index]
+
+    stack = Broken()
+    with Session(stack, model=model) as session:
+        stack.good = False
+        session.add_points([[0, 20, 15]])
+        with pytest.raises(FrameError, match="plane 3"):
+            session.propagate()
+        assert session.store.planes_of(1) == [0, 1, 2]
+        assert not session.is_busy
+        stack.good = True
+        session.propagate()
+        assert session.store.planes_of(1) == [0, 1, 2, 3, 4]
+
+
+def test_what_has_no_mask_yet_is_not_tracked(model):
+    with Session(make_movie(3), model=model) as session:
+        release = threading.Event()
+        session._compute.submit(Job(release.wait, lambda _: None))
+        session.add_points([[1, 20, 17]], block=False)
+        with pytest.raises(PromptError, match="no prompt has its mask"):
+            objects_to_track(session.store, None)
+        session.add_mask(square(5, 5), frame=0, block=False)
+        assert objects_to_track(session.store, None) == [2]
+        release.set()
+        session.wait_for_answers()
+        assert objects_to_track(session.store, None) == [1, 2]

@@ -1,0 +1,77 @@
+"""Settings of a session, and the axes of its stack."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from factories import make_model, make_movie
+from napari_sam2 import PromptError
+from napari_sam2.session.session import Session
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model()
+
+
+@pytest.fixture
+def session(model):
+    with Session(make_movie(5), model=model) as made:
+        yield made
+
+
+def square(y: int, x: int, side: int = 8) -> np.ndarray:
+    mask = np.zeros((48, 64), bool)
+    mask[y : y + side, x : x + side] = True
+    return mask
+
+
+# ---------------------------------------------------------------------- overlap and locks
+@pytest.mark.parametrize(("rule", "winner"), [("keep", 1), ("overwrite", 2)])
+def test_overlap_rule_decides_who_has_a_pixel(session, rule, winner):
+    session.set_overlap(rule)
+    session.add_mask(square(10, 10), frame=0)
+    session.add_mask(square(14, 14), frame=0)
+    assert session.labels[0, 15, 15] == winner
+    assert session.store.masks[3 - winner, 0].area == 64 - 16
+    assert np.array_equal(session.store.composed(0), session.labels[0])
+
+
+def test_locked_objects_keep_their_pixels_under_every_rule(session):
+    session.add_mask(square(10, 10), frame=0)
+    session.lock(1, 0)
+    session.set_overlap("overwrite")
+    session.add_mask(square(14, 14), frame=0)
+    assert np.array_equal(session.labels[0] == 1, square(10, 10))
+    with pytest.raises(PromptError, match="is locked on frame 0"):
+        session.add_points([[0, 12, 12]], object_id=1)
+    session.unlock(1)
+    session.add_points([[0, 12, 12]], object_id=1)
+
+
+def test_overlap_rule_is_taken_back_by_undo(session):
+    session.set_overlap("overwrite")
+    session.undo()
+    assert session.settings.overlap == "keep"
+    session.redo()
+    assert session.settings.overlap == "overwrite"
+
+
+# ---------------------------------------------------------------------- other shapes, threads, models
+def test_fixed_axes_choose_the_clip(model):
+    movie = np.stack([make_movie(3), make_movie(3, seed=1)])
+    with Session(movie, model=model, frame_axis=1) as session:
+        session.add_points([[1, 0, 20, 15]])
+        assert session.propagate().num_steps == 2
+        assert session.labels[1].any((1, 2)).all()
+        assert not session.labels[0].any()
+
+
+def test_single_image_and_rgb(model):
+    colours = np.repeat(make_movie(1)[0][..., None], 3, axis=-1)
+    with Session(colours, model=model) as session:
+        session.add_points([[20, 15]])
+        assert session.labels.shape == (48, 64)
+        assert session.labels.any()
+        assert session.propagate().num_steps == 0

@@ -1,9 +1,9 @@
-"""Many masks become one label image: who wins where objects overlap."""
+"""Combine many masks into one label image, and decide which object gets a pixel that several claim."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, Self, cast, get_args
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from napari_sam2.labels.rle import RLE, decode_rle
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-    from torch import Tensor
 
 __all__ = ["LabelRule", "RecordRule", "compose_labels", "masks_to_labels"]
 
@@ -20,8 +19,22 @@ LabelRule = Literal["highest_logit", "highest_score", "first", "last"]
 RecordRule = Literal["small_on_top", "best_score"]
 
 
+class TensorLike(Protocol):
+    """The part of ``torch.Tensor`` that is needed to copy one to numpy, so that this package needs no torch."""
+
+    def detach(self) -> Self: ...
+
+    def cpu(self) -> Self: ...
+
+    def float(self) -> Self: ...
+
+    def is_floating_point(self) -> bool: ...
+
+    def numpy(self) -> NDArray[np.generic]: ...
+
+
 def compose_labels(
-    masks: NDArray[np.generic] | Tensor,
+    masks: NDArray[np.generic] | TensorLike,
     object_ids: Sequence[int],
     rule: LabelRule = "highest_logit",
     *,
@@ -37,10 +50,10 @@ def compose_labels(
     object_ids : sequence of int
         The label of each object: positive, all different.
     rule : {"highest_logit", "highest_score", "first", "last"}
-        Who gets a pixel that several objects claim: the highest logit there, the object with the highest of
-        ``scores``, or the first or last in the given order. Equal: the earlier object.
+        Which object gets a pixel that several claim: the one with the highest logit there, the one with the highest
+        of ``scores``, or the first or last in the given order. Ties go to the earlier object.
     scores : (O,) array-like, optional
-        Needed by ``"highest_score"``.
+        Required by ``"highest_score"``.
     threshold : float, default 0.0
         An object claims the pixels where its logit is strictly above; NaN claims nothing.
 
@@ -87,11 +100,11 @@ def masks_to_labels(
     hw : tuple of int, optional
         Height and width of the image; needed only if there are no records.
     rule : {"small_on_top", "best_score"}
-        Painted from large to small, so that an object nested in a larger one stays visible; or by
-        ``predicted_iou * stability_score``, so that the better mask keeps a pixel that two claim.
+        ``"small_on_top"`` paints from large to small, so that an object nested in a larger one stays visible;
+        ``"best_score"`` gives a contested pixel to the mask with the higher ``predicted_iou * stability_score``.
     min_visible_fraction : float, default 0.0
-        A mask of which the ones above it leave less than this fraction visible is left out altogether;
-        0.2 or so removes the thin rims that near-duplicates leave. 0 keeps all.
+        Drop masks of which less than this fraction stays visible under the masks above them. About 0.2 removes the
+        thin rims that near-duplicates leave; 0 keeps all.
 
     Returns
     -------
@@ -122,7 +135,7 @@ def masks_to_labels(
 def _paint_records(
     records: Sequence[Mapping[str, object]], order: list[int], hw: tuple[int, int], min_visible_fraction: float
 ) -> NDArray[np.int32]:
-    """Paint from the topmost mask down, each only where the ones above left room."""
+    """Paint from the topmost mask down, each only on pixels that are still background."""
     labels = np.zeros(hw, np.int32)
     for index in reversed(order):
         mask = _record_mask(records[index])
@@ -132,12 +145,12 @@ def _paint_records(
     return labels
 
 
-def _as_planes(masks: NDArray[np.generic] | Tensor) -> NDArray[np.generic]:
-    if hasattr(masks, "detach"):  # a tensor; numpy has no bfloat16
-        held = masks.detach().cpu()
-        array: NDArray[np.generic] = held.float().numpy() if held.is_floating_point() else held.numpy()
+def _as_planes(masks: NDArray[np.generic] | TensorLike) -> NDArray[np.generic]:
+    if isinstance(masks, np.ndarray) or not hasattr(masks, "detach"):
+        array: NDArray[np.generic] = np.asarray(masks)
     else:
-        array = np.asarray(masks)
+        copy = masks.detach().cpu()
+        array = copy.float().numpy() if copy.is_floating_point() else copy.numpy()  # numpy has no bfloat16
     if array.ndim != 3:
         raise PromptError(f"masks of shape {array.shape} were given; allowed is (objects, height, width)")
     return array
@@ -163,7 +176,7 @@ def _highest_logit(logits: NDArray[np.generic], ids: list[int], threshold: float
 
 
 def _painting_order(rule: LabelRule, num_objects: int, scores: ArrayLike | None) -> list[int]:
-    """Indices of the objects; whoever is painted last wins."""
+    """Indices of the objects in the order of painting; the last one painted wins."""
     if rule == "last":
         return list(range(num_objects))
     if rule == "first":

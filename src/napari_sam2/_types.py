@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,13 +14,6 @@ from napari_sam2._errors import PromptError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_sam2._types import Prompt
 
 __all__ = [
     "FrameResult",

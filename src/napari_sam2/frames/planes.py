@@ -13,20 +13,12 @@ from napari_sam2._errors import FrameError
 from napari_sam2.frames.intensity import percentile_limits, to_rgb_uint8
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_sam2.frames.geometry import StackGeometry
-
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from napari_sam2.frames.geometry import StackGeometry
-    from napari_sam2.frames.planes import ArrayPlanes
+
 
 __all__ = ["ArrayPlanes", "Channel", "PlaneArray", "automatic_channel"]
 

@@ -14,20 +14,14 @@ from napari_sam2._errors import FrameError, PromptError
 from napari_sam2.frames.intensity import Limits, parse_contrast, percentile_limits, to_rgb_uint8
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_sam2.frames import Contrast, Frames
-    from napari_sam2.frames.stack import LazyArray
-
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from napari_sam2.frames import Contrast, Frames
     from napari_sam2.frames.planes import ArrayPlanes
+    from napari_sam2.frames.stack import LazyArray
+
 
 __all__ = ["ArrayRegions", "FrameRegions", "Regions", "Tile", "tile_grid"]
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-
-from typing import TYPE_CHECKING, cast
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 from napari_sam2.inference.masks.components import MaskArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 __all__ = ["box_area", "box_iou", "nms"]
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam2._errors import PromptError
 from napari_sam2.inference.automatic.automatic_labels import KeepRecords, MaskFinder, automatic_labels
-from napari_sam2.inference.progress import Watch
+from napari_sam2.inference.progress import StageProgress, StopWish, Watch
 from napari_sam2.inference.stacks.depth_contrast import contrasts_to_part, sections
 from napari_sam2.inference.stacks.report import FoundScores
 from napari_sam2.inference.stacks.seed_planes import read_seeds
-from napari_sam2.inference.stacks.seed_tracking import track_seeds
+from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, TrackSettings, track_seeds
 from napari_sam2.labels.overlaps import label_areas
 from napari_sam2.labels.window import LabelWindow
 
@@ -25,17 +27,6 @@ if TYPE_CHECKING:
     from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, TrackSettings
     from napari_sam2.labels.canvas import LabelStack
 
-
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from napari_sam2._errors import PromptError
-from napari_sam2.inference.progress import StageProgress, StopWish
-from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, TrackSettings
-
-if TYPE_CHECKING:
-    from napari_sam2._types import FrameSource
-    from napari_sam2.labels.canvas import LabelStack
 
 __all__ = ["WIDEST", "measure_spacing", "spacing_for", "spans_through"]
 

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
-
-from napari_sam2._errors import PromptError
-
-if TYPE_CHECKING:
-    from napari_sam2.session.session import Session
-    from napari_sam2.session.state.history import Operation
-
-
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sam2._errors import CheckpointError
+from napari_sam2._errors import CheckpointError, PromptError
 from napari_sam2.session.files.database import read_session
+from napari_sam2.session.files.document import _check_image, _find_image, _shown
 
 if TYPE_CHECKING:
     from napari_sam2.session.session import Session
     from napari_sam2.session.state.history import Operation
-from napari_sam2.session.files.document import _check_image, _find_image, _shown
+
 
 __all__ = ["REPLAYABLE", "replay"]
 

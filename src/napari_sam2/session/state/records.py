@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,14 +15,6 @@ from napari_sam2.inference.requests import Answer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-from functools import lru_cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_sam2.session.state.records import ObjectMask
 
 __all__ = ["MaskKind", "ObjectMask", "PromptEntry", "SessionObject"]
 

@@ -1,15 +1,15 @@
-"""Masks as short lines of text, to stand in scripts and files."""
+"""Masks as short lines of text, for scripts and session files."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_sam2._errors import PromptError
+from napari_sam2.labels.packed_mask import PackedMask
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -20,35 +20,33 @@ _MAX_PIXELS = 2**31
 
 
 def mask_to_text(mask: ArrayLike) -> str:
-    """A mask as text.
+    """Write a mask as text.
 
     Parameters
     ----------
     mask : (H, W) array-like
-        Non-zero where the object is.
+        Non-zero inside the object.
 
     Returns
     -------
     str
-        ``"H,W,y0,x0,y1,x1:"`` and the pixels of the box from (y0, x0) to (y1, x1), packed and in base64.
+        ``"H,W,y0,x0,y1,x1:"`` and the packed pixels of the bounding box, in base64.
 
     Raises
     ------
     PromptError
-        If it has not two dimensions.
+        If the mask does not have two dimensions.
     """
     image = np.asarray(mask) != 0
     if image.ndim != 2:
         raise PromptError(f"a mask of shape {image.shape} was given; allowed is (H, W)")
-    rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
-    box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1) if len(rows) else (0, 0, 0, 0)
-    packed = zlib.compress(np.packbits(image[box[0] : box[2], box[1] : box[3]]).tobytes(), 9)
-    head = ",".join(str(n) for n in (*image.shape, *box))
-    return f"{head}:{base64.b64encode(packed).decode()}"
+    packed = PackedMask.pack(image)
+    head = ",".join(str(n) for n in (*image.shape, *packed.box))
+    return f"{head}:{base64.b64encode(packed.data).decode()}"
 
 
 def mask_from_text(text: str) -> NDArray[np.bool_]:
-    """The mask of a text that ``mask_to_text`` made.
+    """Read a mask that ``mask_to_text`` wrote.
 
     Parameters
     ----------
@@ -63,19 +61,16 @@ def mask_from_text(text: str) -> NDArray[np.bool_]:
     Raises
     ------
     PromptError
-        If the text is anything else, or was cut.
+        If the text was not written by ``mask_to_text``, or is incomplete.
     """
     try:
         head, _, body = text.partition(":")
         h, w, y0, x0, y1, x1 = (int(part) for part in head.split(","))
-        packed = zlib.decompress(base64.b64decode(body, validate=True))
-    except (ValueError, zlib.error, binascii.Error, AttributeError) as error:
-        raise PromptError(f"the text holds no mask ({error}); give one from mask_to_text") from error
-    count = (y1 - y0) * (x1 - x0)
-    is_box = 0 <= y0 <= y1 <= h and 0 <= x0 <= x1 <= w and h * w <= _MAX_PIXELS
-    if not is_box or len(packed) != (count + 7) // 8:
-        raise PromptError(f"a text was given whose mask ({head}) has {len(packed)} bytes; give one from mask_to_text")
-    bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=count)
+        data = base64.b64decode(body, validate=True)
+    except (ValueError, binascii.Error, AttributeError) as error:
+        raise PromptError(f"the text is not a mask ({error}); give a line written by mask_to_text") from error
+    if not (0 <= y0 <= y1 <= h and 0 <= x0 <= x1 <= w and h * w <= _MAX_PIXELS):
+        raise PromptError(f"the text describes the mask {head}, whose box does not fit; give one from mask_to_text")
     mask = np.zeros((h, w), bool)
-    mask[y0:y1, x0:x1] = bits.reshape(y1 - y0, x1 - x0).astype(bool)
+    mask[y0:y1, x0:x1] = PackedMask((y0, x0, y1, x1), data).pixels()
     return mask

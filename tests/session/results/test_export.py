@@ -9,6 +9,7 @@ import tifffile
 from factories import make_model, make_movie
 from napari_sam2 import OutputError
 from napari_sam2.labels.files import read_labels
+from napari_sam2.labels.packed_mask import PackedMask
 from napari_sam2.session.results.export import export_labels, export_objects_csv, export_scores_csv, tracks_table
 from napari_sam2.session.results.review import doubtful_frames, timeline
 from napari_sam2.session.session import Session
@@ -35,7 +36,7 @@ def session():
         masks = [
             tracked(square(10, 12)),
             tracked(square(10, 14), iou=0.3),
-            ObjectMask((0, 0, 0, 0), b"", 0, "tracked", 0.2, -4.0),
+            ObjectMask(PackedMask(), "tracked", 0.2, -4.0),
             tracked(square(10, 18)),
             tracked(square(6, 18, side=12)),
             tracked(square(30, 50, side=12)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from napari_sam2._errors import PromptError
 from napari_sam2.inference.views.view import View
+from napari_sam2.labels.packed_mask import PackedMask
 
 __all__ = ["FrameMemory", "MemoryBank", "PastMasks", "Recall"]
 
@@ -204,14 +204,14 @@ class PastMasks:
 
     def __init__(self, max_frames: int = 20_000) -> None:
         self.max_frames = max_frames
-        self._packed: OrderedDict[int, tuple[View, tuple[int, int], bytes]] = OrderedDict()
+        self._packed: OrderedDict[int, tuple[View, tuple[int, int], PackedMask]] = OrderedDict()
 
     def __contains__(self, frame: int) -> bool:
         return frame in self._packed
 
     def add(self, frame: int, view: View, mask: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> None:
         """Keep a boolean (h, w) mask of a view."""
-        self._packed[frame] = (view, mask.shape, zlib.compress(np.packbits(mask).tobytes(), 1))
+        self._packed[frame] = (view, mask.shape, PackedMask.pack(mask))
         self._packed.move_to_end(frame)
         if len(self._packed) > self.max_frames:
             self._packed.popitem(last=False)
@@ -219,9 +219,7 @@ class PastMasks:
     def logits(self, frame: int) -> tuple[View, Tensor]:
         """The view of a frame and its mask as (1, 1, h, w) logits, on the CPU."""
         view, shape, packed = self._packed[frame]
-        bits = np.frombuffer(zlib.decompress(packed), np.uint8)
-        mask = np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape)
-        return view, (torch.from_numpy(mask).float() * 2 - 1)[None, None] * self.logit
+        return view, (torch.from_numpy(packed.to_image(shape)).float() * 2 - 1)[None, None] * self.logit
 
     def forget(self, frame: int | None = None) -> None:
         """Drop one frame, or all."""

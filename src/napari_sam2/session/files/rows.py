@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_sam2._types import Prompt
 from napari_sam2.inference.requests import Answer
+from napari_sam2.labels.packed_mask import PackedMask
 from napari_sam2.session.state.records import MaskKind, ObjectMask, PromptEntry, SessionObject
 
 __all__ = [
@@ -57,7 +58,7 @@ def object_from_row(row: Row) -> SessionObject:
 def mask_row(key: Key, mask: ObjectMask) -> Row:
     """Columns of a mask; the database knows no NaN and holds NULL in its place."""
     iou, score = _number(mask.iou), _number(mask.object_score)
-    return (*key, *mask.box, mask.packed, mask.area, mask.kind, iou, score, int(mask.is_stale))
+    return (*key, *mask.box, mask.packed.data, mask.area, mask.kind, iou, score, int(mask.is_stale))
 
 
 def mask_from_row(row: Row) -> tuple[Key, ObjectMask]:
@@ -68,11 +69,9 @@ def mask_from_row(row: Row) -> tuple[Key, ObjectMask]:
     ValueError
         If the pixels are not those of the box.
     """
-    object_id, plane, y0, x0, y1, x1, packed, area, kind, iou, score, is_stale = row
-    box = (int(y0), int(x0), int(y1), int(x1))
-    mask = ObjectMask(
-        box, bytes(packed), int(area), cast("MaskKind", str(kind)), _nan(iou), _nan(score), bool(is_stale)
-    )
+    object_id, plane, y0, x0, y1, x1, data, area, kind, iou, score, is_stale = row
+    packed = PackedMask((int(y0), int(x0), int(y1), int(x1)), bytes(data), int(area))
+    mask = ObjectMask(packed, cast("MaskKind", str(kind)), _nan(iou), _nan(score), bool(is_stale))
     if mask.area and int(mask.pixels().sum()) != mask.area:
         raise ValueError(f"the mask of object {object_id} on plane {plane} is damaged")
     return (int(object_id), int(plane)), mask

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
@@ -11,15 +10,14 @@ import numpy as np
 
 from napari_sam2._types import Prompt
 from napari_sam2.inference.requests import Answer
+from napari_sam2.labels.packed_mask import PackedMask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
 __all__ = ["MaskKind", "ObjectMask", "PromptEntry", "SessionObject"]
 
 MaskKind = Literal["prompted", "tracked", "painted", "lost"]
-_PACK_ABOVE = 512  # bytes: smaller masks are not worth compressing
 
 
 @dataclass(frozen=True)
@@ -79,27 +77,21 @@ class PromptEntry:
 
 @dataclass(frozen=True)
 class ObjectMask:
-    """The pixels of one object on one plane, packed.
+    """The mask of one object on one plane, and where it comes from.
 
     Attributes
     ----------
-    box : tuple of int
-        y0, x0, y1, x1 of the smallest rectangle around it; all 0 for an empty mask.
-    packed : bytes
-        The pixels in the box, one bit each, perhaps compressed.
-    area : int
-        Number of pixels.
+    packed : PackedMask
+        Its pixels.
     kind : {"prompted", "tracked", "painted", "lost"}
-        Where it comes from; "lost": the object was no longer sought here.
+        How it was made; "lost": tracking had given the object up before this plane.
     iou, object_score : float
-        Predicted IoU, 0 to 1, and the logit of presence; NaN where the model was not asked.
+        Predicted IoU, 0 to 1, and the logit of presence; NaN where the model did not predict the mask.
     is_stale : bool
         A prompt nearby has changed since it was tracked.
     """
 
-    box: tuple[int, int, int, int]
-    packed: bytes
-    area: int
+    packed: PackedMask
     kind: MaskKind
     iou: float = float("nan")
     object_score: float = float("nan")
@@ -107,56 +99,38 @@ class ObjectMask:
 
     @classmethod
     def pack(
-        cls,
-        mask: NDArray[np.bool_],
-        kind: MaskKind,
-        iou: float = float("nan"),
-        object_score: float = float("nan"),
-        *,
-        origin_yx: tuple[int, int] = (0, 0),
+        cls, mask: NDArray[np.bool_], kind: MaskKind, iou: float = float("nan"), object_score: float = float("nan")
     ) -> ObjectMask:
-        """Pack a bool mask (h, w) whose first pixel lies at ``origin_yx``."""
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if not len(rows):
-            return cls((0, 0, 0, 0), b"", 0, kind, iou, object_score)
-        y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-        inner = mask[y0:y1, x0:x1]
-        packed = np.packbits(inner).tobytes()
-        if len(packed) > _PACK_ABOVE:
-            packed = zlib.compress(packed, 1)
-        dy, dx = origin_yx
-        return cls((y0 + dy, x0 + dx, y1 + dy, x1 + dx), packed, int(inner.sum()), kind, iou, object_score)
+        """Pack an (H, W) bool mask."""
+        return cls(PackedMask.pack(mask), kind, iou, object_score)
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """y0, x0, y1, x1 of the bounding box, the ends exclusive; all 0 for an empty mask."""
+        return self.packed.box
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return self.packed.area
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the box."""
-        y0, x0, y1, x1 = self.box
-        return slice(y0, y1), slice(x0, x1)
+        """Rows and columns of the bounding box."""
+        return self.packed.window
 
     def pixels(self) -> NDArray[np.bool_]:
-        """(h, w) bool, the pixels in the box."""
-        y0, x0, y1, x1 = self.box
-        count = (y1 - y0) * (x1 - x0)
-        raw = zlib.decompress(self.packed) if (count + 7) // 8 > _PACK_ABOVE else self.packed
-        bits = np.unpackbits(np.frombuffer(raw, np.uint8), count=count)
-        return bits.reshape(y1 - y0, x1 - x0).astype(bool)
+        """(h, w) bool, the pixels of the bounding box."""
+        return self.packed.pixels()
 
     def to_image(self, hw: tuple[int, int]) -> NDArray[np.bool_]:
         """(H, W) bool."""
-        mask = np.zeros(hw, bool)
-        if self.area:
-            mask[self.window] = self.pixels()
-        return mask
+        return self.packed.to_image(hw)
 
     def without(self, taken: NDArray[np.bool_]) -> ObjectMask:
-        """The mask less the pixels of an (H, W) mask; itself where they do not meet."""
-        if not self.area or not taken[self.window].any():
-            return self
-        left = self.pixels() & ~taken[self.window]
-        if int(left.sum()) == self.area:
-            return self
-        kept = ObjectMask.pack(left, self.kind, self.iou, self.object_score, origin_yx=self.box[:2])
-        return replace(kept, is_stale=self.is_stale)
+        """The mask minus the pixels of an (H, W) mask; itself where they do not overlap."""
+        packed = self.packed.without(taken)
+        return self if packed is self.packed else replace(self, packed=packed)
 
 
 @lru_cache(maxsize=1 << 16)  # viewers ask for all of them several times a second

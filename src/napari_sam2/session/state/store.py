@@ -263,7 +263,7 @@ class SessionStore:
         pairs = {
             i: (before, after)
             for i, (before, after) in changed.items()
-            if before is None or after is None or before.packed != after.packed or before.box != after.box
+            if before is None or after is None or before.packed != after.packed
         }
         box = _around(m.box for pair in pairs.values() for m in pair if m is not None and m.area)
         if box is None:

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from napari_sam2._types import FrameResult
 from napari_sam2.inference.requests import TrackStep
+from napari_sam2.labels.packed_mask import PackedMask
 from napari_sam2.session.state.records import ObjectMask
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def pack_result(result: FrameResult, step: TrackStep) -> TrackedPlane:
         masks[object_id] = ObjectMask.pack(without_specks(found[row]), "tracked", iou, score)
     for object_id in step.reported_ids:
         if object_id not in masks:
-            masks[object_id] = ObjectMask((0, 0, 0, 0), b"", 0, "lost")
+            masks[object_id] = ObjectMask(PackedMask(), "lost")
     return TrackedPlane(step, masks)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from napari_sam2._qt.background import TaskContext, leave_a_core_to_the_window
 from napari_sam2.frames.planes import ClipFrames
 from napari_sam2.frames.regions import PlaneRegions
+from napari_sam2.labels.protocols import ReindexedLabels
 from napari_sam2.labels.storage import allocate_labels
 
 if TYPE_CHECKING:
@@ -250,11 +251,11 @@ class Searcher:
 
         geometry = planes.geometry
         clips = [geometry.clip_range(clip * geometry.num_frames) for clip in range(geometry.num_clips)]
-        labels = allocate_labels(geometry.shape)
+        labels, shape = allocate_labels(geometry.shape), (len(clips), geometry.num_frames, *geometry.hw)
         report = segment_time_points(
             lambda time: ClipFrames(planes, clips[time]),
-            _Volumes(labels, geometry),
-            (len(clips), geometry.num_frames, *geometry.hw),
+            ReindexedLabels(labels, shape, lambda place: geometry.index(clips[place[0]][place[1]])),
+            shape,
             every=search.every,
             part_piled=search.part_piled,
             finder=self._finder(name, filters),
@@ -299,20 +300,3 @@ def _describe(report: TrackingReport | TimelapseReport, last: str = "last frame"
     if not report.is_complete:
         parts.append("stopped early: what is finished so far is shown")
     return "; ".join(parts)
-
-
-class _Volumes:
-    """Labels of an image's shape as (clip, frame, H, W)."""
-
-    def __init__(self, labels: Any, geometry: StackGeometry) -> None:
-        self._labels, self._geometry = labels, geometry
-        self.shape = (geometry.num_clips, geometry.num_frames, *geometry.hw)
-
-    def __getitem__(self, place: tuple[int, int], /) -> NDArray[np.int32]:
-        return np.asarray(self._labels[self._index(place)])
-
-    def __setitem__(self, place: tuple[int, int], labels: NDArray[np.int32], /) -> None:
-        self._labels[self._index(place)] = labels
-
-    def _index(self, place: tuple[int, int]) -> tuple[int, ...]:
-        return self._geometry.index(place[0] * self._geometry.num_frames + place[1])

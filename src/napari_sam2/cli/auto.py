@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-import numpy as np
 import typer
 
 from napari_sam2._errors import PlanesLeftOutWarning, PromptError
@@ -46,8 +45,6 @@ from napari_sam2.cli._outputs import check_outputs
 from napari_sam2.cli._stopping import StopRequest
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_sam2.frames import Frames
     from napari_sam2.inference.automatic.automatic_labels import KeepRecords
     from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
@@ -276,10 +273,11 @@ def _volumes(
     """Volumes over time: through z at each time point, linked through time."""
     from napari_sam2.inference.stacks.volumes import segment_time_points
     from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+    from napari_sam2.labels.protocols import stack_as_volumes
 
     report = segment_time_points(
         open_at,
-        _Planes(writer, len(frames)),
+        stack_as_volumes(writer, writer.shape, len(frames)),
         (num_times, *frames.shape),
         every=search.every,
         key_frames=search.key_frames,
@@ -296,20 +294,6 @@ def _volumes(
         save_links(table, report)
         typer.echo(f"wrote {table}")
     return report.is_complete
-
-
-class _Planes:
-    """A writer as (T, Z, Y, X) labels."""
-
-    def __init__(self, writer: LabelWriter, num_slices: int) -> None:
-        self._writer, self._num_slices = writer, num_slices
-        self.shape = (writer.shape[0] // num_slices, num_slices, *writer.shape[1:])
-
-    def __getitem__(self, place: tuple[int, int], /) -> NDArray[np.int32]:
-        return self._writer[place[0] * self._num_slices + place[1]]
-
-    def __setitem__(self, place: tuple[int, int], labels: NDArray[np.int32], /) -> None:
-        self._writer.write(place[0] * self._num_slices + place[1], labels)
 
 
 def _stack(

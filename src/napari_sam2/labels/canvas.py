@@ -1,31 +1,24 @@
-"""A label stack painted frame by frame, where later results may add objects to a frame painted before."""
+"""Paint a label stack frame by frame, where later results may add objects to frames that were painted before."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2._types import FrameResult
 from napari_sam2.labels.compose import compose_labels
+from napari_sam2.labels.protocols import LabelStack
 
-__all__ = ["LabelCanvas", "LabelStack"]
-
-
-class LabelStack(Protocol):
-    """(T, H, W) labels, read and written frame by frame: a numpy or zarr array, or a `LabelWriter`."""
-
-    def __getitem__(self, frame: int, /) -> Any: ...
-
-    def __setitem__(self, frame: int, labels: NDArray[np.int32], /) -> None: ...
+__all__ = ["LabelCanvas"]
 
 
 class LabelCanvas:
-    """Paints results with logits; where objects overlap the highest logit wins, also between two results.
+    """Paints results with logits; where objects overlap, the highest logit wins, even across two results.
 
     Parameters
     ----------
@@ -34,7 +27,7 @@ class LabelCanvas:
     hw : tuple of int
         (H, W).
     contested_frames : collection of int
-        Frames that will be painted more than once: their winning logits are kept, in a temporary file.
+        Frames that will be painted more than once; their winning logits are kept in a temporary file.
     """
 
     def __init__(self, labels: LabelStack, hw: tuple[int, int], contested_frames: Collection[int]) -> None:
@@ -55,7 +48,7 @@ class LabelCanvas:
 
     def paint(self, result: FrameResult) -> None:
         """Add the objects of a result, which must hold logits."""
-        assert result.logits is not None, "ask for logits to paint with"
+        assert result.logits is not None, "painting needs results with logits"
         frame = result.frame
         if not result.object_ids:
             return

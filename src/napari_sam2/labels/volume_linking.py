@@ -1,32 +1,21 @@
-"""Objects of labelled volumes get one number through time, by 3D overlap."""
+"""Link the objects of labelled volumes through time by 3D overlap, so that each keeps one number."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from napari_sam2._errors import PromptError
-from napari_sam2.labels.overlaps import PlaneOverlaps, best_matches
+from napari_sam2.labels.overlaps import PlaneOverlaps, best_matches, label_areas
+from napari_sam2.labels.protocols import LabelVolumes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["LabelVolumes", "LinkedVolumes", "TimelapseReport", "VolumeTrack", "link_volumes"]
-
-
-class LabelVolumes(Protocol):
-    """(T, Z, Y, X) labels, read and written plane by plane: a numpy or zarr array."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(T, Z, Y, X)."""
-
-    def __getitem__(self, place: tuple[int, int], /) -> NDArray[np.int32]: ...
-
-    def __setitem__(self, place: tuple[int, int], labels: NDArray[np.int32], /) -> None: ...
+__all__ = ["LinkedVolumes", "TimelapseReport", "VolumeLinker", "VolumeTrack", "link_volumes"]
 
 
 @dataclass(frozen=True)
@@ -47,16 +36,16 @@ class VolumeTrack:
 
 @dataclass(frozen=True)
 class TimelapseReport:
-    """What became of the objects.
+    """Which objects were linked through time, and which appeared or ended.
 
     Attributes
     ----------
     num_times : int
-        Time points that were to be segmented.
+        Number of time points of the image.
     tracks : tuple of VolumeTrack
         One per object, ascending by number.
     is_complete : bool
-        False if a wish to stop came first.
+        False if the work was cancelled.
     """
 
     num_times: int
@@ -75,12 +64,12 @@ class TimelapseReport:
 
 
 class LinkedVolumes(NamedTuple):
-    """Labels of volumes over time, and what became of their objects.
+    """Labels of volumes over time, and how their objects were linked.
 
     Attributes
     ----------
     labels : array
-        (T, Z, Y, X) int32, or what was given as ``out``.
+        (T, Z, Y, X) int32, or the array given as ``out``.
     report : TimelapseReport
         Lost and new objects.
     """
@@ -90,28 +79,28 @@ class LinkedVolumes(NamedTuple):
 
 
 def link_volumes(labels: LabelVolumes, *, min_iou: float = 0.2, max_gap: int = 1) -> TimelapseReport:
-    """Give objects of labelled volumes one number through time, in place.
+    """Renumber labelled volumes in place so that each object keeps one number through time.
 
     Parameters
     ----------
     labels : (T, Z, Y, X) integer array
-        numpy or zarr; at each time point the objects have numbers of their own. Changed plane by plane.
+        numpy or zarr, with independent numbers at each time point; changed plane by plane.
     min_iou : float, default 0.2
-        Least IoU, in three dimensions, of an object with itself at a later time point.
+        Minimum 3D IoU of an object with itself at a later time point.
     max_gap : int, default 1
-        Time points that an object may be missing and still keep its number.
+        Number of time points an object may be missing and still keep its number.
 
     Returns
     -------
     TimelapseReport
-        Objects and the times at which they are there.
+        The objects, and the time points at which each was found.
 
     Raises
     ------
     PromptError
-        If a number is not allowed.
+        If ``min_iou`` or ``max_gap`` is out of range, or the labels are not (T, Z, Y, X).
     """
-    linker = _Linker(min_iou, max_gap)
+    linker = VolumeLinker(min_iou, max_gap)
     shape = tuple(labels.shape)
     if len(shape) != 4:
         raise PromptError(f"labels of shape {shape} were given; allowed is (T, Z, Y, X)")
@@ -121,27 +110,27 @@ def link_volumes(labels: LabelVolumes, *, min_iou: float = 0.2, max_gap: int = 1
     return linker.report(num_times, is_complete=True)
 
 
-class _Linker:
-    """Renumbers one time point after another by what was there before."""
+class VolumeLinker:
+    """Renumbers one time point after another to match the ones before."""
 
     def __init__(self, min_iou: float, max_gap: int) -> None:
         if not 0 < min_iou <= 1:
-            raise PromptError(f"a least IoU of {min_iou!r} was given; allowed are numbers above 0 and up to 1")
+            raise PromptError(f"min_iou={min_iou!r} was given; allowed are numbers above 0 and up to 1")
         if max_gap < 0:
             raise PromptError(f"max_gap={max_gap!r} was given; allowed are whole numbers from 0")
         self._min_iou, self._max_gap = min_iou, max_gap
         self._times: dict[int, list[int]] = {}
 
     def link(self, labels: LabelVolumes, time: int, num_planes: int) -> None:
-        """Renumber one time point; all before it are done."""
+        """Renumber one time point; all earlier ones have been renumbered."""
         number_of: dict[int, int] = {}
-        here: dict[int, int] = {}
+        here: set[int] = set()
         for before in range(time - 1, max(time - 2 - self._max_gap, -1), -1):
             compared = PlaneOverlaps()
             for z in range(num_planes):
                 compared.add(np.asarray(labels[before, z]), np.asarray(labels[time, z]))
-            pairs, here = compared.overlaps(), compared.areas()[1]
-            # the nearest time point decides; an object seen since then is not looked for further back
+            pairs, here = compared.overlaps(), set(compared.areas()[1])
+            # the nearest time point decides; an object that was found since then is not matched further back
             is_free = np.array(
                 [
                     new not in number_of and self._times[old][-1] == before
@@ -156,8 +145,8 @@ class _Linker:
             for match in matches:
                 self._times[match.first].append(time)
         if not here:
-            here = _areas(labels, time, num_planes)
-        for new in here:
+            here = {i for z in range(num_planes) for i in label_areas(np.asarray(labels[time, z]))[:, 0].tolist()}
+        for new in sorted(here):
             if new not in number_of:
                 number_of[new] = len(self._times) + 1
                 self._times[number_of[new]] = [time]
@@ -172,11 +161,3 @@ class _Linker:
     def report(self, num_times: int, *, is_complete: bool) -> TimelapseReport:
         tracks = tuple(VolumeTrack(number, tuple(times)) for number, times in sorted(self._times.items()))
         return TimelapseReport(num_times, tracks, is_complete)
-
-
-def _areas(labels: LabelVolumes, time: int, num_planes: int) -> dict[int, int]:
-    compared = PlaneOverlaps()
-    for z in range(num_planes):
-        plane = np.asarray(labels[time, z])
-        compared.add(plane, plane)
-    return compared.areas()[0]

@@ -103,7 +103,7 @@ def test_network_and_generator_work_on_volumes():
     [
         pytest.param({"axes": "CZYX"}, FrameError, "need T and Z", id="axes"),
         pytest.param({"axes": "TZY"}, FrameError, "TZY", id="too-few-axes"),
-        pytest.param({"min_link_iou": 0}, PromptError, "least IoU", id="iou"),
+        pytest.param({"min_link_iou": 0}, PromptError, "min_iou=", id="iou"),
         pytest.param({"max_gap": -1}, PromptError, "max_gap=-1", id="gap"),
         pytest.param({"every": 0}, PromptError, "every=0", id="every"),
     ],

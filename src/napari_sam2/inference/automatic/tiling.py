@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from napari_sam2.inference.automatic.automatic_labels import KeepRecords, MaskFi
 from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
 from napari_sam2.inference.progress import StageProgress, StopWish
 from napari_sam2.labels.overlaps import PlaneOverlaps, label_areas
+from napari_sam2.labels.protocols import LabelImage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,18 +26,10 @@ if TYPE_CHECKING:
     from napari_sam2.frames.stack import LazyArray
     from napari_sam2.network.sam2 import SAM2
 
-__all__ = ["LabelImage", "segment_tiled"]
+__all__ = ["segment_tiled"]
 
 _MIN_CUT_CONTAINMENT = 0.8
 """Part of an object cut off by a tile's side that must lie in a neighbour's object to be the same."""
-
-
-class LabelImage(Protocol):
-    """(H, W) labels, read and written in parts: a numpy or zarr array."""
-
-    def __getitem__(self, part: tuple[slice, slice], /) -> NDArray[np.int32]: ...
-
-    def __setitem__(self, part: tuple[slice, slice], labels: NDArray[np.int32], /) -> None: ...
 
 
 def segment_tiled(

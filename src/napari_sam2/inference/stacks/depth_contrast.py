@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from napari_sam2.labels.components import find_pieces
 from napari_sam2.labels.overlaps import label_areas
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from napari_sam2._types import FrameSource
     from napari_sam2.inference.progress import Watch
-    from napari_sam2.labels.canvas import LabelStack
+    from napari_sam2.labels.protocols import LabelStack
 
 __all__ = [
     "Contrasts",
@@ -319,8 +320,6 @@ def _flat_objects(labels: LabelStack, num_frames: int) -> list[int]:
 
 def _whole(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Without holes and specks."""
-    pieces, _ = ndimage.label(ndimage.binary_fill_holes(mask))
-    areas = np.bincount(pieces.reshape(-1))
-    areas[0] = 0
-    kept: NDArray[np.bool_] = (areas > _SPECK * areas.max())[pieces]
+    numbers, areas = find_pieces(ndimage.binary_fill_holes(mask), connectivity=4)
+    kept: NDArray[np.bool_] = (areas > _SPECK * areas.max())[numbers]
     return kept

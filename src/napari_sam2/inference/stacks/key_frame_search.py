@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from napari_sam2._types import FrameSource
-    from napari_sam2.labels.canvas import LabelStack
+    from napari_sam2.labels.protocols import LabelStack
     from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["segment_stack"]

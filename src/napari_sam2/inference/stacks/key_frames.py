@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_sam2._types import FrameSource
     from napari_sam2.inference.progress import StageProgress, StopWish
     from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, TrackSettings
-    from napari_sam2.labels.canvas import LabelStack
+    from napari_sam2.labels.protocols import LabelStack
 
 
 __all__ = ["WIDEST", "measure_spacing", "spacing_for", "spans_through"]

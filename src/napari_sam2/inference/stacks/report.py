@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam2._types import FrameResult
-    from napari_sam2.labels.canvas import LabelStack
+    from napari_sam2.labels.protocols import LabelStack
 
 __all__ = ["FoundScores", "ObjectTrack", "TrackedLabels", "TrackingReport", "describe_tracks"]
 

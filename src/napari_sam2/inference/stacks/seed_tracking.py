@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_sam2._types import FrameSource
     from napari_sam2.inference.progress import StageProgress, StopWish
     from napari_sam2.inference.stacks.seed_planes import Seeds
-    from napari_sam2.labels.canvas import LabelStack
+    from napari_sam2.labels.protocols import LabelStack
 
 __all__ = ["ObjectTracker", "TrackSettings", "plan_groups", "track_seeds"]
 

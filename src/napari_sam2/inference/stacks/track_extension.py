@@ -12,7 +12,7 @@ from napari_sam2.labels.overlaps import PlaneOverlaps, label_areas
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_sam2.labels.canvas import LabelStack
+    from napari_sam2.labels.protocols import LabelStack
 
 __all__ = ["Extension", "extensions", "open_ends", "paint_extension"]
 

@@ -19,12 +19,11 @@ from napari_sam2.inference.stacks.key_frame_search import segment_stack
 from napari_sam2.inference.stacks.key_frames import measure_spacing
 from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, TrackSettings
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
-from napari_sam2.labels.volume_linking import LabelVolumes, LinkedVolumes, TimelapseReport, _Linker
+from napari_sam2.labels.protocols import LabelVolumes, time_point
+from napari_sam2.labels.volume_linking import LinkedVolumes, TimelapseReport, VolumeLinker
 from napari_sam2.weights.loading import ensure_model
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_sam2.frames.stack import LazyArray
     from napari_sam2.network.sam2 import SAM2
 
@@ -140,7 +139,7 @@ def segment_time_points(
     should_stop: StopWish | None = None,
 ) -> TimelapseReport:
     """`segment_timelapse_volumes` for volumes that ``open_at`` opens one at a time, written into ``labels``."""
-    linker = _Linker(min_link_iou, max_gap)
+    linker = VolumeLinker(min_link_iou, max_gap)
     is_complete = True
     if every is None and key_frames is None:
         first = open_at(0)
@@ -163,7 +162,7 @@ def segment_time_points(
             keep=keep,
             min_score=min_score,
             part_piled=part_piled,
-            out=_TimePoint(labels, time, shape[1]),
+            out=time_point(labels, time),
             on_progress=None if on_progress is None else _prefixed(on_progress, prefix),
             should_stop=should_stop,
         )
@@ -172,19 +171,6 @@ def segment_time_points(
             is_complete = False
             break
     return linker.report(shape[0], is_complete=is_complete)
-
-
-class _TimePoint:
-    """The planes of one time point, as a label stack."""
-
-    def __init__(self, labels: LabelVolumes, time: int, num_planes: int) -> None:
-        self._labels, self._time, self._num_planes = labels, time, num_planes
-
-    def __getitem__(self, z: int, /) -> NDArray[np.int32]:
-        return np.asarray(self._labels[self._time, z])
-
-    def __setitem__(self, z: int, labels: NDArray[np.int32], /) -> None:
-        self._labels[self._time, z] = labels
 
 
 def _time_points(

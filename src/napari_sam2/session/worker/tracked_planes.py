@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from napari_sam2._types import FrameResult
 from napari_sam2.inference.requests import TrackStep
+from napari_sam2.labels.components import find_pieces
 from napari_sam2.labels.packed_mask import PackedMask
 from napari_sam2.session.state.records import ObjectMask
 
@@ -51,11 +51,9 @@ def without_specks(mask: NDArray[np.bool_], smallest_share: float = 0.05) -> NDA
     if not len(rows):
         return mask
     window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    pieces, count = ndimage.label(mask[window], np.ones((3, 3)))
-    if count < 2:
+    numbers, areas = find_pieces(mask[window])
+    if len(areas) < 3:
         return mask
-    areas = np.bincount(pieces.ravel())
-    areas[0] = 0
     kept = np.zeros_like(mask)
-    kept[window] = (areas >= smallest_share * areas.max())[pieces] & mask[window]
+    kept[window] = (areas >= smallest_share * areas.max())[numbers] & mask[window]
     return kept

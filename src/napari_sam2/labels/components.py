@@ -1,0 +1,50 @@
+"""Connected components of a mask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Pieces", "find_pieces"]
+
+
+class Pieces(NamedTuple):
+    """Connected components of a mask.
+
+    Attributes
+    ----------
+    numbers : numpy.ndarray
+        Of the mask's shape, int32: the number of the component from 1, and 0 outside the mask.
+    areas : numpy.ndarray
+        Pixels of each component by number; ``areas[0]`` is 0.
+    """
+
+    numbers: NDArray[np.int32]
+    areas: NDArray[np.int64]
+
+
+def find_pieces(mask: NDArray[np.bool_], *, connectivity: Literal[4, 8] = 8) -> Pieces:
+    """Number the connected components of an (H, W) mask.
+
+    Parameters
+    ----------
+    mask : (H, W) bool array
+        True inside.
+    connectivity : {4, 8}, default 8
+        Whether pixels that share only a corner are connected.
+
+    Returns
+    -------
+    Pieces
+        Numbers and areas.
+    """
+    structure = ndimage.generate_binary_structure(2, 2 if connectivity == 8 else 1)
+    numbers, _ = ndimage.label(mask, structure)
+    areas = np.bincount(numbers.reshape(-1), minlength=1)
+    areas[0] = 0
+    return Pieces(numbers, areas)

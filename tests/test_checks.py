@@ -44,7 +44,7 @@ def test_several_object_numbers(given: object, message: str) -> None:
 
 def test_ragged_rows_and_words_are_no_numbers() -> None:
     for values in ([[1, 2], [3]], [["x", 1]]):
-        with pytest.raises(PromptError, match="points are no array of numbers"):
+        with pytest.raises(PromptError, match="points is not an array of numbers"):
             as_numbers(values, "points")
 
 
@@ -127,7 +127,7 @@ def test_prompts_that_are_none(model: SAM2) -> None:
     predictor.set_image(make_movie(1)[0])
     with pytest.raises(PromptError, match="point_coords="):
         predictor.predict([(20, 20)])  # type: ignore[list-item]
-    with pytest.raises(PromptError, match="no array of numbers"):
+    with pytest.raises(PromptError, match="not an array of numbers"):
         predictor.predict(point_coords=[[1, 2], [3]])
     with pytest.raises(PromptError, match="NaN"):
         predictor.predict(point_coords=[[20, 20]], mask_input=np.full((1, 16, 16), np.nan))

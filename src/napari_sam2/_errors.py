@@ -1,4 +1,4 @@
-"""The errors this package raises on purpose: one base class, each also the builtin a caller would expect. A warning."""
+"""Errors and warnings of this package: one base class, each error also derived from the matching built-in one."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = [
 
 
 class NapariSAM2Error(Exception):
-    """Base of every error raised on purpose; its text says what was given, what is allowed and what to do."""
+    """Base of all errors of this package; the message says what was given, what is allowed and what to do."""
 
 
 class CheckpointError(NapariSAM2Error, ValueError):
-    """A weights file is missing, damaged, or does not fit any known configuration."""
+    """A weights file is missing, damaged, or does not match any known configuration."""
 
 
 class DownloadError(CheckpointError, OSError):
-    """A checkpoint could not be fetched or written; nothing is left under its final name."""
+    """A checkpoint could not be downloaded or written; no incomplete file is left under its name."""
 
 
 class DeviceError(NapariSAM2Error, RuntimeError):
-    """The asked-for device or precision does not exist here, or its memory ran out."""
+    """The requested device or precision is not available, or the device ran out of memory."""
 
 
 class FrameError(NapariSAM2Error, ValueError):
@@ -36,11 +36,11 @@ class FrameError(NapariSAM2Error, ValueError):
 
 
 class OutputError(NapariSAM2Error, OSError):
-    """A result could not be written; nothing half-written is left under the final name."""
+    """A result could not be written; no incomplete file is left under its name."""
 
 
 class PlanesLeftOutWarning(UserWarning):
-    """Of an image with time points and planes only some are read, as nothing was said about which."""
+    """Only one time point (or plane) of an image with both axes is read, because none was chosen."""
 
 
 class PromptError(NapariSAM2Error, ValueError):
@@ -48,4 +48,4 @@ class PromptError(NapariSAM2Error, ValueError):
 
 
 class TrainingError(NapariSAM2Error, ValueError):
-    """Training data, configuration or state does not allow training to start or go on."""
+    """Training cannot start or continue with the given data, configuration or saved state."""

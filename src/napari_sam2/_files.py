@@ -18,6 +18,7 @@ from napari_sam2._errors import OutputError
 
 __all__ = [
     "check_not_in_use",
+    "check_writable",
     "expand",
     "partial_path",
     "put_in_place",
@@ -163,6 +164,16 @@ def reserved(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     finally:
         remove_partial(part)
+
+
+def check_writable(path: Path) -> None:
+    """Raise OutputError unless a file can be created in the folder of ``path``, by creating one."""
+    try:
+        part = partial_path(path)
+        part.touch(exist_ok=False)
+        remove_partial(part)
+    except OSError as error:
+        raise write_error(path, error) from error
 
 
 def check_not_in_use(path: Path) -> None:

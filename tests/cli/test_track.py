@@ -122,9 +122,9 @@ def test_track_fills_only_the_range_and_replaces_only_when_asked(
             ["disks.ome.tif", "--point", "0,1,1", "-o", "disks.ome.tif", "--overwrite"], 6, "is the input", id="input"
         ),
         pytest.param(
-            ["disks.zarr/0", "--point", "0,1,1", "-o", "disks.zarr", "--overwrite"], 6, "holds the input", id="above"
+            ["disks.zarr/0", "--point", "0,1,1", "-o", "disks.zarr", "--overwrite"], 6, "contains the input", id="above"
         ),
-        pytest.param(["disks.zarr", "--point", "0,1,1", "-o", "disks.zarr/a.zarr"], 6, "lies in the input", id="in"),
+        pytest.param(["disks.zarr", "--point", "0,1,1", "-o", "disks.zarr/a.zarr"], 6, "is inside the input", id="in"),
         pytest.param(["disks.ome.tif", "--point", "0,1,1", "--preview", "a.jpg"], 6, ".png", id="preview-suffix"),
         pytest.param(["disks.ome.tif", "--point", "0,1,1", "--scores", "there.csv"], 6, "exists", id="scores-exist"),
     ],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from napari_sam2 import OutputError, TrainingError, fine_tune, load_model
-from napari_sam2.training import tuner, tuning_files
+from napari_sam2.training import tuner
 from napari_sam2.training.validation import HeldOutObjects, ValidationScore
 
 
@@ -164,10 +167,35 @@ def test_state_of_another_run_is_refused_until_overwritten(tmp_path, start):
     assert tune(tmp_path / "a.safetensors", start, learning_rate=1e-5, overwrite=True).steps == 4
 
 
-def test_damaged_state_is_refused(tmp_path, start):
-    (tmp_path / "a.state.pt").write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(TrainingError, match="is damaged"):
+class _RunsOnLoading:
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 cut short", b"", b"text", pickle.dumps(_RunsOnLoading())])
+def test_damaged_or_hostile_state_is_refused(tmp_path, start, content, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.state.pt").write_bytes(content)
+    with pytest.raises(TrainingError, match=r"is damaged.*remove it"):
         tune(tmp_path / "a.safetensors", start)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.state.pt"]
+
+
+@pytest.mark.parametrize("change", [{"trained": {}}, {"step": None}, {"history": [[1]]}, {"optimizer": {}}])
+def test_state_with_missing_parts_is_refused(tmp_path, start, change):
+    asked = iter([False, True])
+    tune(tmp_path / "a.safetensors", start, should_stop=lambda: next(asked))
+    state = torch.load(tmp_path / "a.state.pt", weights_only=True)
+    torch.save(state | change, tmp_path / "a.state.pt")
+    with pytest.raises(TrainingError, match=r"is damaged.*remove it"):
+        tune(tmp_path / "a.safetensors", start)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is a folder that even root cannot write to")
+def test_a_folder_that_cannot_be_written_to_shows_before_any_work(start, monkeypatch):
+    monkeypatch.setattr("napari_sam2.training.finetune.labelled_items", lambda *_, **__: pytest.fail("began to work"))
+    with pytest.raises(OutputError, match="cannot be written"):
+        tune("/proc/a.safetensors", start)
 
 
 def test_loss_that_is_not_a_number_stops_and_keeps_the_best(tmp_path, start, monkeypatch):
@@ -190,20 +218,20 @@ def test_loss_that_is_not_a_number_stops_and_keeps_the_best(tmp_path, start, mon
         assert file.metadata()["step"] == "2"
 
 
-def test_full_disk_is_said_and_what_was_saved_is_kept(tmp_path, start, monkeypatch):
+def test_a_full_disk_is_reported_and_earlier_weights_are_kept(tmp_path, start, monkeypatch):
     scores_of(monkeypatch, 0.2, 0.3)
-    true_write = tuning_files._write
+    write_bytes = Path.write_bytes
     calls = []
 
     def failing(path, content):
         calls.append(1)
         if len(calls) > 1:
-            path.write_bytes(b"half")
+            write_bytes(path, b"half")
             raise OSError(28, "No space left on device")
-        true_write(path, content)
+        return write_bytes(path, content)
 
-    monkeypatch.setattr(tuning_files, "_write", failing)
-    with pytest.raises(OutputError, match=r"No space left on device.*saved before is kept"):
+    monkeypatch.setattr(Path, "write_bytes", failing)
+    with pytest.raises(OutputError, match=r"No space left on device.*previous file is unchanged"):
         tune(tmp_path / "a.safetensors", start)
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
     assert load_model(tmp_path / "a.safetensors", device="cpu").config.name == "sam2_micro"
@@ -213,7 +241,7 @@ def test_unwritable_output_is_noticed_before_the_first_step(tmp_path, start, mon
     def failing(path, content):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(tuning_files, "_write", failing)
+    monkeypatch.setattr(Path, "write_bytes", failing)
     monkeypatch.setattr(tuner, "still_step", None)
     scores_of(monkeypatch, 0.2)
     with pytest.raises(OutputError, match="Read-only file system"):

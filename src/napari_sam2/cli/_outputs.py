@@ -1,58 +1,69 @@
-"""What commands write beside labels: pictures and tables, checked before the work and put in place whole."""
+"""Outputs of commands other than labels, pictures and tables, and the checks of all outputs before work begins."""
 
 from __future__ import annotations
 
 import csv
-import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import typer
 
-from napari_sam2._checks import check_spares
+from napari_sam2._checks import check_not_input
 from napari_sam2._errors import OutputError
+from napari_sam2._files import check_not_in_use, expand, write_error, write_whole
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["check_outputs", "print_table", "put_in_place", "save_picture", "save_table"]
+__all__ = ["check_outputs", "print_table", "save_picture", "save_table"]
 
 
 def check_outputs(
     sources: Sequence[Path], labels: Path, others: Sequence[tuple[Path | None, str]], *, overwrite: bool
 ) -> None:
-    """Raise OutputError unless every output can be put in its place without harm.
+    """Raise OutputError unless every output can be written without touching an input or another output.
 
     Parameters
     ----------
     sources : sequence of Path
-        The inputs, which are never written over or into.
+        The inputs, which are never overwritten or written into.
     labels : Path
-        The label file; its own suffix and place are checked by `LabelWriter`.
+        The label file; `LabelWriter` checks its suffix and folder.
     others : sequence of (Path or None, str)
-        Other outputs with the suffix each must have; None is not asked for.
+        Other outputs with the suffix each must have; None for those that were not requested.
     overwrite : bool
         Whether existing files may be replaced.
     """
     wanted = [(path, suffix) for path, suffix in others if path is not None]
-    places = [labels.expanduser().resolve(), *(path.expanduser().resolve() for path, _ in wanted)]
+    places = [_resolve(path) for path in (labels, *(path for path, _ in wanted))]
     if len(set(places)) != len(places):
         raise OutputError("two outputs were given the same name; give each its own")
     for source in sources:
         for output in (labels, *(path for path, _ in wanted)):
-            check_spares(output, source)
-    if labels.expanduser().exists() and not overwrite:
-        raise OutputError(f"{labels} exists already; choose another name, or give --overwrite")
+            check_not_input(output, source)
+    if places[0].exists() and not overwrite:
+        raise OutputError(f"{labels} already exists; choose another name, or give --overwrite")
     for path, suffix in wanted:
-        place = path.expanduser()
+        place = expand(path)
         if place.suffix.lower() != suffix:
             raise OutputError(f"{path} was given; its name must end in {suffix}")
         if not place.parent.is_dir():
-            raise OutputError(f"the folder {place.parent} does not exist; make it first, or write elsewhere")
+            raise OutputError(f"the folder {place.parent} does not exist; create it first, or write elsewhere")
         if place.is_dir() or (place.exists() and not overwrite):
-            raise OutputError(f"{path} exists already; choose another name, or give --overwrite")
+            raise OutputError(f"{path} already exists; choose another name, or give --overwrite")
+        check_not_in_use(place)
+
+
+def _resolve(path: Path) -> Path:
+    """The absolute path, looked up once so that a name the file system refuses shows here; raises OutputError."""
+    place = expand(path)
+    try:
+        place.exists()
+        return place.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+        raise write_error(place, error) from error
 
 
 def save_picture(path: Path, image: NDArray[np.uint8]) -> None:
@@ -60,7 +71,7 @@ def save_picture(path: Path, image: NDArray[np.uint8]) -> None:
     from PIL import Image
 
     picture = Image.fromarray(image)
-    put_in_place(path.expanduser(), lambda part: picture.save(part, format="PNG", optimize=True))
+    write_whole(path, lambda part: picture.save(part, format="PNG", optimize=True))
 
 
 def save_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -70,7 +81,7 @@ def save_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object
         with part.open("w", newline="", encoding="utf-8") as file:
             _write_rows(file, header, rows)
 
-    put_in_place(path.expanduser(), write)
+    write_whole(path, write)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -85,17 +96,3 @@ def _write_rows(file: TextIO, header: Sequence[str], rows: Iterable[Sequence[obj
     writer = csv.writer(file)
     writer.writerow(header)
     writer.writerows(rows)
-
-
-def put_in_place(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` make a file beside ``path`` and give it that name, whole or not at all; raises OutputError."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        try:
-            write(part)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"{path} cannot be written ({reason}); free space or write elsewhere") from error

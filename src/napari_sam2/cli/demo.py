@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from napari_sam2._errors import OutputError
+from napari_sam2._files import write_whole
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._options import DeviceOption, DtypeOption, ModelOption, QuietOption
 from napari_sam2.cli._outputs import print_table, save_picture
@@ -117,15 +118,12 @@ def _save_stack(path: Path, stack: NDArray[np.uint16]) -> None:
     metadata: dict[str, object] = {"axes": "ZYX"}
     for axis, (value, _) in _VOXEL_SIZE.items():
         metadata |= {f"PhysicalSize{axis}": value, f"PhysicalSize{axis}Unit": "µm"}
-    part = path.with_name(f".{path.name}.partial")
-    try:
-        try:
-            tifffile.imwrite(part, stack, ome=True, metadata=metadata, photometric="minisblack", compression="zlib")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror or error}); write elsewhere with -o") from error
+    write_whole(
+        path,
+        lambda part: tifffile.imwrite(
+            part, stack, ome=True, metadata=metadata, photometric="minisblack", compression="zlib"
+        ),
+    )
 
 
 def _choose_clicks(truth: NDArray[np.int32]) -> list[_Click]:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 import typer
 
 from napari_sam2._errors import OutputError
+from napari_sam2._files import write_whole
 from napari_sam2.cli._objects import BorderOption, MaxAreaOption, MinAreaOption, parse_area
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import OverwriteOption, PreviewOption, QuietOption
-from napari_sam2.cli._outputs import check_outputs, put_in_place, save_picture, save_table
+from napari_sam2.cli._outputs import check_outputs, save_picture, save_table
 from napari_sam2.cli._picture import FrameOption, choose_frame, open_writer
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ class _Kept:
         is_windowed = generator.predictor.model.config.native_window is not None
         iou, stability = lowest_thresholds(generator.options)
         about = {**origin, "is_windowed": str(is_windowed), "iou": str(iou), "stability": str(stability)}
-        put_in_place(self.path, lambda part: write_proposals(part, proposals, about))
+        write_whole(self.path, lambda part: write_proposals(part, proposals, about))
         return generator.filter(proposals)
 
     def _model(self) -> str:

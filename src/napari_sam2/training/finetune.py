@@ -285,6 +285,7 @@ def _check_files(files: TuningFiles, start_from: str | Path, *, resume: bool, ov
         raise OutputError(f"{files.weights} is what the run starts from and is not written over; give another output")
     if resume and overwrite:
         raise TrainingError("resume and overwrite were both asked for; go on with the unfinished run, or start anew")
+    files.check_writable()
     if files.state.exists() or overwrite:
         return
     if resume:

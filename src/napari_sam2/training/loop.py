@@ -14,11 +14,12 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from torch.utils.data import DataLoader
 
 from napari_sam2._errors import TrainingError
+from napari_sam2._files import write_whole
 from napari_sam2.network.config import CONFIGS
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.batches import Batch, BatchPlan, BatchStream
@@ -220,11 +221,10 @@ def _starting_model(config: TrainConfig) -> SAM2:
 
 
 def save_weights(model: nn.Module, path: Path, *, metadata: dict[str, str]) -> None:
-    """Write a state dict as fp16 safetensors, atomically, with ``metadata`` in its header."""
+    """Write a state dict as fp16 safetensors, whole or not at all, with ``metadata`` in its header."""
     tensors = {name: t.detach().to("cpu", torch.float16).contiguous() for name, t in model.state_dict().items()}
-    part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata=metadata)
-    part.replace(path)
+    content = save(tensors, metadata=metadata)
+    write_whole(path, lambda part: part.write_bytes(content))
 
 
 class Trainer:
@@ -384,7 +384,6 @@ class Trainer:
 
     def save(self) -> None:
         """Write the resumable state and the averaged weights."""
-        part = self.folder / "state.pt.part"
         state = {
             "step": self.step,
             "seconds": self.seconds,
@@ -394,8 +393,7 @@ class Trainer:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "dense": None if self.dense is None else self.dense.state_dict(),
         }
-        torch.save(state, part)
-        part.replace(self.folder / "state.pt")
+        write_whole(self.folder / "state.pt", lambda part: torch.save(state, part))
         save_weights(self.average, self.folder / "weights.safetensors", metadata=self.metadata())
 
     def metadata(self) -> dict[str, str]:

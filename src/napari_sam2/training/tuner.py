@@ -261,12 +261,17 @@ class Tuner:
                 f"{self._files.state} is the state of another run: images, labels, settings or starting weights were "
                 "not the same; give the same again to go on, or ask to overwrite to start anew"
             )
-        self._put(cast("dict[str, Tensor]", state["trained"]))
-        self._average = cast("dict[str, Tensor]", state["average"])
-        self._optimizer.load_state_dict(cast("dict[str, object]", state["optimizer"]))
-        self.step = cast("int", state["step"])
-        self.seconds = cast("float", state["seconds"])
-        self.history = [FineTuneReport(*row) for row in cast("list[list[float]]", state["history"])]  # type: ignore[arg-type]
+        try:
+            self._put(cast("dict[str, Tensor]", state["trained"]))
+            self._average = {name: cast("dict[str, Tensor]", state["average"])[name] for name in self._trained}
+            self._optimizer.load_state_dict(cast("dict[str, object]", state["optimizer"]))
+            self.step = int(cast("int", state["step"]))
+            self.seconds = float(cast("float", state["seconds"]))
+            rows = cast("list[list[float]]", state["history"])
+            self.history = [FineTuneReport(*row) for row in rows]  # type: ignore[arg-type]
+            _ = self.best
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, StopIteration) as error:
+            raise self._files.damaged(error) from error
 
 
 def _ignore_interrupt(_worker: int) -> None:

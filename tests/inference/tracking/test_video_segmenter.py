@@ -375,7 +375,7 @@ def test_a_stop_that_is_no_frame_is_refused_before_tracking(model, stop):
     segmenter = make_segmenter(model)
     segmenter.add_clicks(0, [(15, 20)])
     for call in (segmenter.propagate_masklets, segmenter.track_objects, segmenter.plan):
-        with pytest.raises(PromptError, match=re.escape(f"stop={stop!r} was given; allowed are whole numbers")):
+        with pytest.raises(PromptError, match=re.escape(f"stop={stop!r} was given; expected an integer or None")):
             call(stop=stop)
 
 

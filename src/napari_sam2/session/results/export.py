@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam2._checks import check_spares
+from napari_sam2._checks import check_not_input
 from napari_sam2._errors import OutputError
 from napari_sam2.session.state.records import centroid_yx
 from napari_sam2.session.state.tables import object_table, score_table
@@ -28,14 +28,14 @@ __all__ = ["export_labels", "export_objects_csv", "export_scores_csv", "tracks_t
 
 def export_scores_csv(session: Session, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write ``score_table`` as CSV, whole or not at all; raises OutputError."""
-    _check_spares_image(session, path)
+    _check_not_image(session, path)
     table = score_table(session.store)
     return _put(path, lambda part: table.to_csv(part, index=False), overwrite=overwrite)
 
 
 def export_objects_csv(session: Session, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write ``object_table`` as CSV, whole or not at all; raises OutputError."""
-    _check_spares_image(session, path)
+    _check_not_image(session, path)
     table = object_table(session.store)
     return _put(path, lambda part: table.to_csv(part, index=False), overwrite=overwrite)
 
@@ -115,7 +115,7 @@ def export_labels(
     """
     from napari_sam2.labels.files import LabelWriter
 
-    _check_spares_image(session, path)
+    _check_not_image(session, path)
     geometry = session.geometry
     letters = axes or {2: "YX", 3: "ZYX", 4: "TZYX"}.get(geometry.ndim, "")
     if len(letters) != geometry.ndim or not letters.endswith("YX") or len(set(letters)) != len(letters):
@@ -134,9 +134,9 @@ def export_labels(
     return writer.path
 
 
-def _check_spares_image(session: Session, path: str | Path) -> None:
+def _check_not_image(session: Session, path: str | Path) -> None:
     if session.stack_path is not None:
-        check_spares(Path(path), Path(session.stack_path))
+        check_not_input(Path(path), Path(session.stack_path))
 
 
 def _voxel_size(letters: str, scale: tuple[float, ...] | None, units: tuple[str, ...] | None) -> VoxelSize | None:

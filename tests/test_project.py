@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -44,6 +46,27 @@ def test_no_qt_binding_is_installed_unless_asked_for():
     bindings = re.compile(r"^(pyqt|pyside|napari\[)", re.IGNORECASE)
     assert not [name for name in PROJECT["dependencies"] if bindings.match(name)]
     assert any(bindings.match(name) for name in PROJECT["optional-dependencies"]["gui"])
+
+
+def imported_packages():
+    """Top-level packages that the modules of src import."""
+    packages = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                packages |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                packages.add(str(node.module).partition(".")[0])
+    return packages - set(sys.stdlib_module_names) - {"napari_sam2"}
+
+
+def test_declared_dependencies_are_the_imported_ones():
+    distributions = {"PIL": "pillow", "skimage": "scikit-image", "lightning_fabric": "lightning-fabric"}
+    imported = {distributions.get(name, name) for name in imported_packages()}
+    extras = PROJECT["optional-dependencies"]
+    declared = {re.split(r"[\[<>=]", name)[0] for name in [*PROJECT["dependencies"], *extras["train"]]}
+    assert imported - declared == set()
+    assert declared - imported <= {"magicgui"}  # the docks are being moved to it
 
 
 def test_picture_of_the_readme_exists():

@@ -1,0 +1,84 @@
+from ._errors import (
+    CheckpointError,
+    DeviceError,
+    DownloadError,
+    FrameError,
+    NapariSAM2Error,
+    OutputError,
+    PromptError,
+    TrainingError,
+)
+from ._types import FrameResult, FrameSource, MaskPrediction, MaskRecord, Prompt
+from ._viewer.opening import open_session
+from .frames import open_frames
+from .frames.display import show_planes
+from .inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
+from .inference.automatic.record_filters import filter_records
+from .inference.automatic.tiling import segment_tiled
+from .inference.prompts.image_predictor import SAM2ImagePredictor
+from .inference.stacks.key_frame_search import segment_stack
+from .inference.stacks.label_seeds import segment_seeds
+from .inference.stacks.report import ObjectTrack, TrackedLabels, TrackingReport
+from .inference.stacks.volumes import segment_timelapse_volumes
+from .inference.tracking.video_segmenter import SAM2VideoSegmenter
+from .inference.views.embedding_cache import EmbeddingCache
+from .labels.compose import masks_to_labels
+from .labels.evaluation import LabelAgreement, average_precision
+from .labels.mask_text import mask_from_text, mask_to_text
+from .labels.volume_linking import LinkedVolumes, TimelapseReport, link_volumes
+from .session.session import Session
+from .session.state.settings import SessionSettings
+from .training.finetune import FineTuneReport, FineTuneResult, fine_tune
+from .weights.downloads import ModelInfo, download_model, list_models
+from .weights.loading import load_model
+
+__version__: str
+
+__all__ = [
+    "CheckpointError",
+    "DeviceError",
+    "DownloadError",
+    "EmbeddingCache",
+    "FineTuneReport",
+    "FineTuneResult",
+    "FrameError",
+    "FrameResult",
+    "FrameSource",
+    "LabelAgreement",
+    "LinkedVolumes",
+    "MaskPrediction",
+    "MaskRecord",
+    "ModelInfo",
+    "NapariSAM2Error",
+    "ObjectTrack",
+    "OutputError",
+    "Prompt",
+    "PromptError",
+    "SAM2AutomaticMaskGenerator",
+    "SAM2ImagePredictor",
+    "SAM2VideoSegmenter",
+    "Session",
+    "SessionSettings",
+    "TimelapseReport",
+    "TrackedLabels",
+    "TrackingReport",
+    "TrainingError",
+    "__version__",
+    "average_precision",
+    "download_model",
+    "filter_records",
+    "fine_tune",
+    "link_volumes",
+    "list_models",
+    "load_model",
+    "mask_from_text",
+    "mask_to_text",
+    "masks_to_labels",
+    "open_frames",
+    "open_session",
+    "segment_seeds",
+    "segment_stack",
+    "segment_tiled",
+    "segment_timelapse_volumes",
+    "show_planes",
+]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from napari_sam2 import Prompt
 from napari_sam2.inference.tracking.memory_bank import MemoryBank
-from napari_sam2.inference.tracking.object_frames import ObjectFrames, TrackingSettings
+from napari_sam2.inference.tracking.object_frames import ObjectFrames, SegmentationSettings
 from napari_sam2.inference.tracking.tracked_object import TrackedObject
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
 from napari_sam2.inference.views.encoder import FrameEncoder
@@ -173,7 +173,7 @@ class _Ours:
     def video(self, num: int) -> Workload:
         """One more frame, image encoding included, with ``num`` objects in steady state."""
         cache = EmbeddingCache()
-        settings = TrackingSettings(
+        settings = SegmentationSettings(
             reference_behaviour=False,
             corrections_stick=True,
             memory_dtype=torch.bfloat16,  # as transformers keeps them

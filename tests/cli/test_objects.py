@@ -98,7 +98,7 @@ def test_objects_on_each_other_are_parted_as_asked(
 ):
     seen = []
     monkeypatch.setattr(
-        "napari_sam2.inference.stacks.key_frame_search.contrasts_to_part", lambda *given: seen.append(given[3])
+        "napari_sam2.inference.stacks.key_frame_search.contrasts_for_splitting", lambda *given: seen.append(given[3])
     )
     assert run("auto", stack, "-o", tmp_path / "out.tif", "--every", 2, *options, *anything(weights)) == 0
     assert seen == [asked]

@@ -10,11 +10,11 @@ import torch
 from factories import make_config, make_model
 from napari_sam2.network.attention import RotaryMemoryAttention, RotarySelfAttention, attend
 from napari_sam2.network.config import CONFIGS
+from napari_sam2.network.encoding_cache import EncodingCache
 from napari_sam2.network.features import ImageEmbedding, MemoryBatch, ModelPrompt
 from napari_sam2.network.position import axial_rotation, rotate
 from napari_sam2.network.prompt_encoder import draw_prompt
 from napari_sam2.network.sam2 import ABSENT_LOGIT, SAM2
-from napari_sam2.network.tables import TableCache
 from places import SHARED
 
 KEYS = SHARED / "reference" / "keys"
@@ -239,7 +239,7 @@ def test_a_fixed_position_frame_gives_a_place_the_same_code_at_any_image_size():
 
 
 def test_cache_keeps_the_latest_tables():
-    cache = TableCache(limit=2)
+    cache = EncodingCache(limit=2)
     made = []
 
     def table_of(key: int) -> torch.Tensor:

@@ -91,7 +91,7 @@ def test_piled_objects_are_parted_as_chosen_and_by_itself_not_in_times(
 ) -> None:
     asked = []
     monkeypatch.setattr(
-        "napari_sam2.inference.stacks.key_frame_search.contrasts_to_part", lambda *given: asked.append(given[3])
+        "napari_sam2.inference.stacks.key_frame_search.contrasts_for_splitting", lambda *given: asked.append(given[3])
     )
     widget.viewer.layers["cells"].axis_labels = (label, "y", "x")
     assert not widget._form.isRowVisible(widget.piled)

@@ -245,10 +245,10 @@ class AutomaticWidget(QWidget):
         )
 
     def _stack_search(self, shown: ShownImage) -> StackSearch:
-        part_piled = self.piled.currentData()
-        if part_piled is None and shown.frames_are_times:
-            part_piled = False
-        return StackSearch(self.every.value() or None, part_piled)
+        split_stacked = self.piled.currentData()
+        if split_stacked is None and shown.frames_are_times:
+            split_stacked = False
+        return StackSearch(self.every.value() or None, split_stacked)
 
     def _begin(self) -> tuple[ShownImage, int] | None:
         """The image as displayed and the plane shown."""

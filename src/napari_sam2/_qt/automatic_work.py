@@ -74,12 +74,12 @@ class StackSearch:
     ----------
     every : int or None
         Distance of key frames; None finds it out.
-    part_piled : bool or None
+    split_stacked : bool or None
         Whether objects on each other are parted; None decides by the image.
     """
 
     every: int | None = None
-    part_piled: bool | None = None
+    split_stacked: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +185,7 @@ class Searcher:
     def filter(self, plane: int, proposals: Proposals, filters: Filters) -> Found:
         """Choose among candidates that were found before."""
         from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
-        from napari_sam2.inference.automatic.second_look import lowest_thresholds
+        from napari_sam2.inference.automatic.refinement import candidate_thresholds
         from napari_sam2.labels.compose import masks_to_labels
 
         generator = self._generator
@@ -195,7 +195,7 @@ class Searcher:
         stability = suits.stability_score_thresh if filters.min_stability is None else filters.min_stability
         records = generator.filter(proposals, pred_iou_thresh=iou, stability_score_thresh=stability)
         kept = filters.by_shape()(records)
-        lowest = lowest_thresholds(generator.options)
+        lowest = candidate_thresholds(generator.options)
         return Found(
             plane,
             masks_to_labels(kept, proposals.hw, min_visible_fraction=_MIN_VISIBLE),
@@ -232,7 +232,7 @@ class Searcher:
         labels, report = segment_stack(
             frames,
             every=search.every,
-            part_piled=search.part_piled,
+            split_stacked=search.split_stacked,
             finder=finder,
             segmenter=SAM2VideoSegmenter(self._load(name)),
             keep=filters.by_shape(),
@@ -257,7 +257,7 @@ class Searcher:
             ReindexedLabels(labels, shape, lambda place: geometry.index(clips[place[0]][place[1]])),
             shape,
             every=search.every,
-            part_piled=search.part_piled,
+            split_stacked=search.split_stacked,
             finder=self._finder(name, filters),
             segmenter=SAM2VideoSegmenter(self._load(name)),
             keep=filters.by_shape(),

@@ -204,7 +204,7 @@ class _Search(NamedTuple):
     every: int | None
     key_frames: list[int] | None
     min_score: float
-    part_piled: bool | None
+    split_stacked: bool | None
 
 
 def _num_times(frames: Frames) -> int:
@@ -285,7 +285,7 @@ def _volumes(
         segmenter=SAM2VideoSegmenter(finder.predictor.model),
         keep=shapes.keep(),
         min_score=search.min_score,
-        part_piled=search.part_piled,
+        split_stacked=search.split_stacked,
         on_progress=bar,
         should_stop=stop.is_set,
     )
@@ -317,7 +317,7 @@ def _stack(
         segmenter=SAM2VideoSegmenter(finder.predictor.model),
         keep=shapes.keep(),
         min_score=search.min_score,
-        part_piled=search.part_piled,
+        split_stacked=search.split_stacked,
         out=writer,
         on_progress=bar,
         should_stop=stop.is_set,

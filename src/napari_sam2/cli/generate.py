@@ -214,7 +214,7 @@ class _Kept:
         from napari_sam2.inference.automatic.options import MICRO_OPTIONS, REFERENCE_OPTIONS
         from napari_sam2.inference.automatic.proposal_files import image_digest, read_proposals, write_proposals
         from napari_sam2.inference.automatic.proposals import filter_proposals
-        from napari_sam2.inference.automatic.second_look import lowest_thresholds
+        from napari_sam2.inference.automatic.refinement import candidate_thresholds
 
         origin = {"image": image_digest(rgb), "model": self._model(), "search": self.search.where()}
         if self.path.exists():
@@ -222,7 +222,7 @@ class _Kept:
             differing = [name for name, value in origin.items() if of.get(name) != value]
             family = MICRO_OPTIONS if of.get("is_windowed") == "True" else REFERENCE_OPTIONS
             options = self.search.thresholds(family)
-            needed, held = lowest_thresholds(options), (float(of.get("iou", 1)), float(of.get("stability", 1)))
+            needed, held = candidate_thresholds(options), (float(of.get("iou", 1)), float(of.get("stability", 1)))
             if any(low < lowest for low, lowest in zip(needed, held, strict=True)):
                 differing.append(f"range of thresholds (IoU from {held[0]:g}, stability from {held[1]:g})")
             if not differing:
@@ -235,7 +235,7 @@ class _Kept:
         generator = self.search.generator(self.network.load())
         proposals = _search(generator.propose, rgb, show_progress=self.show_progress)
         is_windowed = generator.predictor.model.config.native_window is not None
-        iou, stability = lowest_thresholds(generator.options)
+        iou, stability = candidate_thresholds(generator.options)
         about = {**origin, "is_windowed": str(is_windowed), "iou": str(iou), "stability": str(stability)}
         write_whole(self.path, lambda part: write_proposals(part, proposals, about))
         return generator.filter(proposals)

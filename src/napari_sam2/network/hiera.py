@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from napari_sam2.network.attention import attend
 from napari_sam2.network.config import HieraConfig
+from napari_sam2.network.encoding_cache import EncodingCache
 from napari_sam2.network.layers import MLP
 from napari_sam2.network.linear import Linear
-from napari_sam2.network.pieces import in_pieces
-from napari_sam2.network.tables import TableCache
+from napari_sam2.network.row_chunks import map_rows_in_chunks
 
 __all__ = ["Hiera"]
 
@@ -90,9 +90,9 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.window == 0:
             x = x + self.attn(self.norm1(x))
-            return in_pieces(self._feed_forward, x.flatten(0, 2), 4 * self.dim_out).view(x.shape)
+            return map_rows_in_chunks(self._feed_forward, x.flatten(0, 2), 4 * self.dim_out).view(x.shape)
         # windows of one row of windows know nothing of those of another
-        return in_pieces(
+        return map_rows_in_chunks(
             self._in_windows, x, 4 * x.shape[0] * x.shape[2] * self.dim_out, dim=1, multiple_of=self.window
         )
 
@@ -139,7 +139,7 @@ class Hiera(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         ends = [sum(config.stages[: i + 1]) - 1 for i in range(4)]
         self.stage_ends = frozenset(ends)
-        self._positions = TableCache()
+        self._positions = EncodingCache()
 
     def _position(self, hw: tuple[int, int]) -> Tensor:
         """(1, H, W, C): a smooth background plus one window's pattern repeated."""

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_sam2.network.attention import RotaryMemoryAttention, RotarySelfAttention
+from napari_sam2.network.encoding_cache import EncodingCache
 from napari_sam2.network.linear import Linear
 from napari_sam2.network.position import axial_rotation
-from napari_sam2.network.tables import TableCache
 
 __all__ = ["MemoryAttention"]
 
@@ -54,7 +54,7 @@ class MemoryAttention(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(_MemoryLayer(dim, memory_dim, mlp_dim) for _ in range(num_layers))
         self.norm = nn.LayerNorm(dim)
-        self._rotations = TableCache()
+        self._rotations = EncodingCache()
 
     def forward(
         self, embed: Tensor, embed_position: Tensor, memory: Tensor, position: Tensor, num_pointer_tokens: int

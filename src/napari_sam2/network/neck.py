@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from napari_sam2.network.config import HieraConfig
 from napari_sam2.network.hiera import Hiera
 from napari_sam2.network.linear import linear
-from napari_sam2.network.pieces import computes_otherwise
+from napari_sam2.network.row_chunks import may_reorder_sums
 
 __all__ = ["ImageEncoder"]
 
@@ -41,7 +41,7 @@ class _Neck(nn.Module):
 
 def _through(x: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
     """Two 1 x 1 convolutions of (B, C, H, W), on a CPU as one: what lies between is by far the largest array."""
-    if not computes_otherwise(x):
+    if not may_reorder_sums(x):
         out: Tensor = second(first(x))
         return out
     assert first.bias is not None

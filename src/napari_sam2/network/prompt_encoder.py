@@ -7,10 +7,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from napari_sam2.network.encoding_cache import EncodingCache
 from napari_sam2.network.features import ModelPrompt
 from napari_sam2.network.layers import LayerNorm2d
 from napari_sam2.network.position import RandomPosition
-from napari_sam2.network.tables import TableCache
 
 __all__ = ["PromptEncoder", "draw_prompt"]
 
@@ -50,7 +50,7 @@ class PromptEncoder(nn.Module):
             nn.Conv2d(16, dim, 1),
         )
         self.no_mask_embed = nn.Embedding(1, dim)
-        self._positions = TableCache()
+        self._positions = EncodingCache()
 
     def dense_position(self, image_size: int, origin: float | None = None) -> Tensor:
         """Position encoding of the stride-16 grid of an image -> (1, dim, S/16, S/16)."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_sam2.network.config import SAM2Config
+from napari_sam2.network.encoding_cache import EncodingCache
 from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageEmbedding, MemoryBatch, ModelPrompt
 from napari_sam2.network.layers import MLP
 from napari_sam2.network.mask_decoder import MaskDecoder
@@ -17,7 +18,6 @@ from napari_sam2.network.memory_encoder import MemoryEncoder
 from napari_sam2.network.neck import ImageEncoder
 from napari_sam2.network.position import sine_1d, sine_2d
 from napari_sam2.network.prompt_encoder import PromptEncoder
-from napari_sam2.network.tables import TableCache
 
 __all__ = ["ABSENT_LOGIT", "LAST_MASK_LIMIT", "SAM2", "STABILITY_THRESHOLD"]
 
@@ -60,7 +60,7 @@ class SAM2(nn.Module):
         if config.is_sam21:
             self.no_obj_embed_spatial = nn.Parameter(torch.zeros(1, memory_dim))
             self.obj_ptr_tpos_proj = nn.Linear(dim, memory_dim)
-        self._grids = TableCache()
+        self._grids = EncodingCache()
 
     @property
     def device(self) -> torch.device:

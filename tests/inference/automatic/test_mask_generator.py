@@ -15,7 +15,7 @@ from napari_sam2._errors import FrameError, PromptError
 from napari_sam2.inference.automatic.mask_generator import MICRO_OPTIONS, REFERENCE_OPTIONS, SAM2AutomaticMaskGenerator
 from napari_sam2.inference.automatic.point_grids import points_between, points_by_spacing
 from napari_sam2.inference.automatic.proposal_files import read_proposals, write_proposals
-from napari_sam2.inference.views.click_search import Look
+from napari_sam2.inference.views.click_search import ViewCandidates
 from napari_sam2.inference.views.view import View
 from napari_sam2.labels.compose import masks_to_labels
 from napari_sam2.labels.rle import decode_rle
@@ -285,7 +285,7 @@ def test_points_are_denser_where_objects_are_small(
 ) -> None:
     monkeypatch.setitem(globals(), "DISKS", {(20, 20): radius})
     seen = []
-    options = {"points_per_side": None, "point_spacing_px": 8, "second_look": False}
+    options = {"points_per_side": None, "point_spacing_px": 8, "refine": False}
     sparse, dense = WindowPredictor(), WindowPredictor()
     make_generator(sparse, **options, denser_for_small=False).propose(make_map())
     generator = make_generator(dense, **options)
@@ -332,14 +332,14 @@ def test_an_image_of_512_pixels_is_looked_at_a_few_dozen_times() -> None:
     assert len(predictor.points) == 32**2 + 16**2 + 8**2
 
 
-class ClosePredictor(WindowPredictor):
+class ZoomPredictor(WindowPredictor):
     """Sees the disk under a click again, ``shift`` pixels further right."""
 
     shift = 0.0
     presence = 1.0
     looks = 0
 
-    def look_closely(self, points_xy: np.ndarray, boxes_xyxy: np.ndarray) -> list[Look]:
+    def predict_zoomed(self, points_xy: np.ndarray, boxes_xyxy: np.ndarray) -> list[ViewCandidates]:
         self.looks += len(points_xy)
         h, w = self.images[-1].shape[:2]
         found = []
@@ -348,7 +348,7 @@ class ClosePredictor(WindowPredictor):
             logits, iou, _ = DiskPredictor.predict_points(self, np.array([[x, y]]))
             self.images.pop()
             moved = torch.roll(logits, int(self.shift), -1)
-            found.append(Look(View(0, 0, w, h, is_native=True), moved, iou, self.presence))
+            found.append(ViewCandidates(View(0, 0, w, h, is_native=True), moved, iou, self.presence))
         return found
 
 
@@ -356,7 +356,7 @@ def test_what_is_seen_twice_scores_higher(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(globals(), "DISKS", {(24, 24): 8, (70, 90): 22})
     scores = []
     for shift in (0, 4, 30):
-        predictor = ClosePredictor()
+        predictor = ZoomPredictor()
         predictor.shift = shift
         proposals = make_generator(predictor, points_per_side=None, point_spacing_px=8).propose(make_map())
         assert predictor.looks >= 2
@@ -372,7 +372,7 @@ def test_what_is_hardly_an_object_scores_lower(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(globals(), "DISKS", {(24, 24): 8, (70, 90): 22})
     scores = []
     for presence in (1.0, 0.25):
-        predictor = ClosePredictor()
+        predictor = ZoomPredictor()
         predictor.presence = presence
         proposals = make_generator(predictor, points_per_side=None, point_spacing_px=8).propose(make_map())
         scores.append(proposals.predicted_iou)
@@ -381,17 +381,17 @@ def test_what_is_hardly_an_object_scores_lower(monkeypatch: pytest.MonkeyPatch) 
 
 def test_filtered_second_looks_equal_generated_masks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "DISKS", {(24, 24): 8, (70, 90): 22})
-    generator = make_generator(ClosePredictor(), points_per_side=None, point_spacing_px=8)
-    assert generator.options.second_look
+    generator = make_generator(ZoomPredictor(), points_per_side=None, point_spacing_px=8)
+    assert generator.options.refine
     records = generator.generate_masks(make_map())
     assert len(records) == 2
     assert as_bytes(records) == as_bytes(generator.filter(generator.propose(make_map())))
 
 
 def test_a_second_look_needs_a_model_with_windows() -> None:
-    assert not make_generator().options.second_look
-    with pytest.raises(PromptError, match="second_look=True"):
-        make_generator(second_look=True)
+    assert not make_generator().options.refine
+    with pytest.raises(PromptError, match="refine=True"):
+        make_generator(refine=True)
 
 
 @pytest.mark.parametrize("num", [0, 3])

@@ -238,6 +238,6 @@ def test_a_box_is_looked_at_in_two_windows_and_alone_equals_among_others(native_
 def test_close_looks_show_masks_in_one_piece(native_model):
     points = np.array([(15, 20), (50, 30)], np.float32)
     boxes = np.array([(5, 10, 25, 30), (44, 24, 56, 36)], np.float32)
-    looks = make_predictor(native_model).look_closely(points, boxes)
+    looks = make_predictor(native_model).predict_zoomed(points, boxes)
     assert [look.logits.shape for look in looks] == [(1, 3, 16, 16)] * 2
     assert all(ndimage.label(mask)[1] <= 1 for look in looks for mask in look.logits[0].numpy() > 0)

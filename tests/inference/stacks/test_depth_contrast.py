@@ -10,20 +10,20 @@ from scipy import ndimage
 
 from factories import make_model
 from napari_sam2.frames import open_frames
-from napari_sam2.inference.progress import Watch
+from napari_sam2.inference.progress import TaskProgress
 from napari_sam2.inference.stacks import key_frame_search as automatic_stack
 from napari_sam2.inference.stacks.depth_contrast import (
     Contrasts,
-    contrasts_to_part,
-    leave_out_flat,
+    contrasts_for_splitting,
+    drop_flat_objects,
     measure_contrasts,
-    part_labels,
-    sections,
+    split_at_minima,
+    split_labels,
     trim_labels,
 )
 from napari_sam2.inference.stacks.key_frame_search import segment_stack
 
-UNWATCHED = Watch("test", None, None)
+UNWATCHED = TaskProgress("test", None, None)
 LIGHT = (200, 190, 120, 60, 110, 180, 200, 130, 40, 10, 5)  # two nuclei, and what is left of the second's light
 
 
@@ -58,8 +58,8 @@ def test_neighbours_are_no_surroundings() -> None:
 def test_a_track_through_two_nuclei_is_two_objects() -> None:
     stack, labels = make_pile()
     track = labels.copy()
-    pieces = part_labels(labels, measured(stack, labels), {3: [1, 6]}, len(stack))
-    assert [(piece.number, piece.part_of) for piece in pieces] == [(3, 3), (4, 3)]
+    pieces = split_labels(labels, measured(stack, labels), {3: [1, 6]}, len(stack))
+    assert [(piece.number, piece.source_id) for piece in pieces] == [(3, 3), (4, 3)]
     assert set(np.unique(labels[:3])) == {0, 3}
     assert set(np.unique(labels[4:8])) == {0, 4}
     assert not labels[8:].any()
@@ -68,7 +68,7 @@ def test_a_track_through_two_nuclei_is_two_objects() -> None:
 
 def test_the_piece_that_was_found_keeps_the_number() -> None:
     stack, labels = make_pile()
-    part_labels(labels, measured(stack, labels), {3: [6]}, len(stack))
+    split_labels(labels, measured(stack, labels), {3: [6]}, len(stack))
     assert set(np.unique(labels[5:7])) == {0, 3}
     assert set(np.unique(labels[:3])) == {0, 4}
 
@@ -77,20 +77,20 @@ def test_a_faint_piece_that_was_found_nowhere_is_left_out_and_a_found_one_stays(
     bright, faint = {0: 200.0, 1: 190.0, 2: 10.0}, {3: 5.0, 4: 20.0, 5: 25.0}
     for seeds, expected in (([0], {3}), ([0, 5], {3, 4})):
         labels = np.full((6, 4, 4), 3, np.int32)
-        part_labels(labels, Contrasts({3: bright | faint}, {}, is_bright=True), {3: seeds}, 6)
+        split_labels(labels, Contrasts({3: bright | faint}, {}, is_bright=True), {3: seeds}, 6)
         assert set(np.unique(labels)) - {0} == expected
 
 
 @pytest.mark.parametrize("contrast", [[50] * 8, [50, 52, 49, 51, 50, 53, 50, 51], [60, 58, 55, 52, 48, 45, 42, 40]])
 def test_steady_or_fading_light_is_one_object(contrast: list[float]) -> None:
-    ((_, frames),) = sections(dict(enumerate(contrast)))
+    ((_, frames),) = split_at_minima(dict(enumerate(contrast)))
     assert frames == list(range(8))
 
 
 def test_an_object_that_is_darker_than_its_surroundings_stays_as_it_is() -> None:
     labels = np.full((4, 4, 4), 2, np.int32)
-    assert sections(dict.fromkeys(range(4), -20.0)) == []
-    assert part_labels(labels, Contrasts({2: dict.fromkeys(range(4), -20.0)}, {}, is_bright=False), {2: [1]}, 4) == []
+    assert split_at_minima(dict.fromkeys(range(4), -20.0)) == []
+    assert split_labels(labels, Contrasts({2: dict.fromkeys(range(4), -20.0)}, {}, is_bright=False), {2: [1]}, 4) == []
     assert (labels == 2).all()
 
 
@@ -156,7 +156,7 @@ def test_an_object_without_surroundings_keeps_its_number() -> None:
     stack, labels = make_pile()
     whole = np.zeros((2, 48, 48), np.int32) + 4  # fills its frames, and has a higher number than all others
     labels, stack = np.concatenate((labels, whole)), np.concatenate((stack, np.full_like(stack[:2], 90)))
-    pieces = part_labels(labels, measured(stack, labels), {3: [1, 6], 4: [11]}, len(stack))
+    pieces = split_labels(labels, measured(stack, labels), {3: [1, 6], 4: [11]}, len(stack))
     assert [piece.number for piece in pieces] == [3, 5]
     assert (labels[-2:] == 4).all()
 
@@ -166,7 +166,8 @@ def test_times_are_parted_only_if_asked_for() -> None:
     for axes, expected in (("ZYX", [True, True, False]), ("TYX", [False, True, False])):
         frames = open_frames(stack, axes=axes, contrast=(0, 255))
         parted = [
-            contrasts_to_part(labels, frames, range(len(stack)), asked, UNWATCHED) for asked in (None, True, False)
+            contrasts_for_splitting(labels, frames, range(len(stack)), asked, UNWATCHED)
+            for asked in (None, True, False)
         ]
         assert [contrasts is not None for contrasts in parted] == expected
 
@@ -181,11 +182,11 @@ def make_balls(planes: tuple[int, ...], *, start: int = 2, num_frames: int = 14)
 
 def test_a_section_of_light_is_no_object() -> None:
     labels = make_balls((6, 5, 1, 6, 7, 2, 6, 3))
-    assert leave_out_flat(labels, len(labels)) == [3, 6]
+    assert drop_flat_objects(labels, len(labels)) == [3, 6]
     assert set(np.unique(labels)) == {0, 1, 2, 4, 5, 7, 8}
     labels[2:3, 4:12, 21:29] = 3
     labels[2:4, 4:6, 51:53] = 6  # as few planes as before, but small
-    assert leave_out_flat(labels, len(labels)) == [3]
+    assert drop_flat_objects(labels, len(labels)) == [3]
     assert (labels == 6).any()
 
 
@@ -194,10 +195,10 @@ def test_objects_at_the_ends_of_a_stack_and_those_of_few_are_left_alone() -> Non
     labels[:] = np.where(labels == 6, 0, labels)
     labels[0, 4:12, 51:59] = 6
     before = labels.copy()
-    assert leave_out_flat(labels, len(labels)) == []
+    assert drop_flat_objects(labels, len(labels)) == []
     np.testing.assert_array_equal(labels, before)
-    assert leave_out_flat(make_balls((6, 1, 6)), 14) == []
-    assert leave_out_flat(np.zeros((3, 4, 4), np.int32), 3) == []
+    assert drop_flat_objects(make_balls((6, 1, 6)), 14) == []
+    assert drop_flat_objects(np.zeros((3, 4, 4), np.int32), 3) == []
 
 
 def test_flat_objects_leave_the_labels_and_the_report(follow_labels) -> None:
@@ -215,14 +216,16 @@ def test_flat_objects_leave_the_labels_and_the_report(follow_labels) -> None:
 def test_one_picture_is_no_pile() -> None:
     stack, labels = make_pile()
     frames = open_frames(stack[:1], axes="ZYX", contrast=(0, 255))
-    assert contrasts_to_part(labels[:1], frames, range(1), None, UNWATCHED) is None
+    assert contrasts_for_splitting(labels[:1], frames, range(1), None, UNWATCHED) is None
 
 
 def test_a_wish_to_stop_leaves_objects_as_they_are() -> None:
     stack, labels = make_pile()
     seen: list[tuple[str, int, int]] = []
-    watch = Watch("test", lambda *step: seen.append(step), lambda: len(seen) > 2)
-    assert contrasts_to_part(labels, open_frames(stack, contrast=(0, 255)), range(len(stack)), True, watch) is None
+    watch = TaskProgress("test", lambda *step: seen.append(step), lambda: len(seen) > 2)
+    assert (
+        contrasts_for_splitting(labels, open_frames(stack, contrast=(0, 255)), range(len(stack)), True, watch) is None
+    )
     assert [done for _, done, _ in seen] == [0, 1, 2]
     assert {total for _, _, total in seen} == {len(stack)}
 
@@ -256,7 +259,7 @@ def test_objects_are_trimmed_once_they_are_parted(follow_labels) -> None:
     follow_labels(np.repeat(wide[None], len(stack), 0).astype(np.int32))
     frames = open_frames(stack, axes="ZYX", contrast=(0, 255))
     found, _ = segment_stack(frames, model=make_model(), every=5, extend=False)
-    left, _ = segment_stack(frames, model=make_model(), every=5, extend=False, part_piled=False)
+    left, _ = segment_stack(frames, model=make_model(), every=5, extend=False, split_stacked=False)
     assert set(np.unique(found)) == {0, 1, 2}
     assert (left[1] > 0).sum() == wide.sum()
     assert (found[1][labels[1] > 0] > 0).all()
@@ -267,14 +270,14 @@ def test_parting_goes_on_while_it_finds_something(follow_labels, monkeypatch) ->
     stack, labels = make_pile()
     follow_labels(labels)
     rounds = []
-    part = automatic_stack.part_labels
+    part = automatic_stack.split_labels
 
     def spy(*given):
         pieces = part(*given)
         rounds.append(len(pieces))
         return pieces
 
-    monkeypatch.setattr(automatic_stack, "part_labels", spy)
+    monkeypatch.setattr(automatic_stack, "split_labels", spy)
     segment_stack(open_frames(stack, axes="ZYX", contrast=(0, 255)), model=make_model(), every=5, extend=False)
     assert rounds == [2, 2], "parted in the first round, looked at again in the second"
 
@@ -305,5 +308,5 @@ def test_report_tells_of_the_pieces(follow_labels) -> None:
     assert [(track.first_frame, track.seed_frames) for track in report.tracks] == [(0, (2,)), (4, (7,))]
     assert all(track.mean_score == pytest.approx(0.9) for track in report.tracks)
     assert set(np.unique(found)) == {0, 1, 2}
-    whole, _ = segment_stack(stack, model=make_model(), every=5, extend=False, part_piled=False)
+    whole, _ = segment_stack(stack, model=make_model(), every=5, extend=False, split_stacked=False)
     assert set(np.unique(whole)) == {0, 1}

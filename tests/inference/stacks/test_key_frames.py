@@ -7,7 +7,7 @@ import pytest
 
 from napari_sam2.inference.stacks.key_frame_search import segment_stack
 from napari_sam2.inference.stacks.key_frames import WIDEST, measure_spacing, spacing_for, spans_through
-from napari_sam2.inference.stacks.seed_tracking import TrackSettings
+from napari_sam2.inference.stacks.seed_tracking import SeedTrackingSettings
 from napari_sam2.inference.stacks.volumes import segment_timelapse_volumes
 from napari_sam2.labels.evaluation import average_precision
 from oracle import OracleFinder, OracleTracker, paint
@@ -40,7 +40,7 @@ class Frames:
 
 def measure(truth: np.ndarray, **over: object) -> tuple[int | None, OracleFinder, list[int]]:
     finder, frames = OracleFinder(), Frames(truth)
-    return measure_spacing(frames, finder, OracleTracker(truth), TrackSettings(), **over), finder, frames.read
+    return measure_spacing(frames, finder, OracleTracker(truth), SeedTrackingSettings(), **over), finder, frames.read
 
 
 def test_spans_count_frames_in_a_row():

@@ -8,12 +8,12 @@ import torch
 
 from napari_sam2._types import Prompt
 from napari_sam2.inference.views.click_search import (
-    Look,
-    averaged,
-    look_around,
+    ViewCandidates,
+    average_best,
     nearby_views,
-    needs_looking,
-    scouting_views,
+    needs_click_search,
+    search_click,
+    search_views,
     wider_view,
 )
 from napari_sam2.inference.views.view import View
@@ -41,22 +41,22 @@ def looker(masks_of, seen):
             seen.append(view)
             rows = masks_of(view)
             logits = torch.stack([disc_logits(view, radius, shift=shift) for radius, shift, _ in rows])[None]
-            looks.append(Look(view, logits, torch.tensor([[score for _, _, score in rows]])))
+            looks.append(ViewCandidates(view, logits, torch.tensor([[score for _, _, score in rows]])))
         return looks
 
     return decode
 
 
 def test_only_clicks_without_logits_on_a_windowed_model_are_looked_at():
-    assert needs_looking(CLICK, 128, has_logits=False)
-    assert not needs_looking(CLICK, None, has_logits=False)
-    assert not needs_looking(CLICK, 128, has_logits=True)
-    assert not needs_looking(Prompt(points=[(1, 1)], box=(0, 0, 5, 5)), 128, has_logits=False)
+    assert needs_click_search(CLICK, 128, has_logits=False)
+    assert not needs_click_search(CLICK, None, has_logits=False)
+    assert not needs_click_search(CLICK, 128, has_logits=True)
+    assert not needs_click_search(Prompt(points=[(1, 1)], box=(0, 0, 5, 5)), 128, has_logits=False)
 
 
 def test_last_looks_show_the_object_at_the_size_the_model_knows():
     seen = []
-    look = look_around(looker(lambda _: [(20, 0, 0.4)], seen), CLICK, HW, 128)
+    look = search_click(looker(lambda _: [(20, 0, 0.4)], seen), CLICK, HW, 128)
     *first, closer, wide, again = seen
     assert [view.width for view in first] == [96, 192, 384]
     assert look.view == closer == again
@@ -66,7 +66,7 @@ def test_last_looks_show_the_object_at_the_size_the_model_knows():
 
 def test_the_widest_window_is_left_out_where_the_others_are_sure_of_the_same_mask():
     seen = []
-    look_around(looker(lambda _: [(20, 0, 0.9)], seen), CLICK, HW, 128)
+    search_click(looker(lambda _: [(20, 0, 0.9)], seen), CLICK, HW, 128)
     assert [view.width for view in seen[:2]] == [96, 192]
     assert max(view.width for view in seen) < 384
 
@@ -84,8 +84,8 @@ def test_a_box_is_answered_in_a_wider_window_too_if_nothing_else_shapes_the_mask
 
 def test_the_mean_of_looks_is_taken_at_the_same_places_of_the_image():
     near, far = View(160, 160, 80, 80, is_native=True), View(144, 144, 112, 112, is_native=True)
-    one, other = (Look(v, disc_logits(v, 20)[None, None], torch.ones(1, 1)) for v in (near, far))
-    mean = averaged(one, [other])
+    one, other = (ViewCandidates(v, disc_logits(v, 20)[None, None], torch.ones(1, 1)) for v in (near, far))
+    mean = average_best(one, [other])
     assert mean.view == near
     expected = disc_logits(near, 20) > 0
     assert ((mean.logits[0, 0] > 0) == expected).float().mean() > 0.98
@@ -94,7 +94,7 @@ def test_the_mean_of_looks_is_taken_at_the_same_places_of_the_image():
 def test_a_mask_that_its_window_cuts_off_loses_to_one_that_is_whole():
     # the object has a radius of 70: the narrow window is filled from edge to edge, with a better predicted score
     seen = []
-    look_around(looker(lambda view: [(70, 0, 0.80 if view.width < 100 else 0.75)], seen), CLICK, HW, 128)
+    search_click(looker(lambda view: [(70, 0, 0.80 if view.width < 100 else 0.75)], seen), CLICK, HW, 128)
     assert seen[-1].width > 192
 
 
@@ -104,7 +104,7 @@ def test_a_mask_seen_in_two_windows_beats_a_slightly_better_score_seen_in_one():
         return [(150, 0, 0.75)] if view.width > 300 else [(20, 0, 0.7)]
 
     seen = []
-    look_around(looker(masks, seen), CLICK, HW, 128)
+    search_click(looker(masks, seen), CLICK, HW, 128)
     assert seen[-1].width < 220
 
 
@@ -117,9 +117,9 @@ def test_the_answer_is_the_mean_of_all_looks_and_keeps_the_scores_of_the_second(
         shift = {2: 6, 3: 3}.get(len(given), 0)
         rows = [[disc_logits(view, 20, shift=shift), disc_logits(view, 60)] for view in views]
         scores = torch.tensor([[0.9, 0.1]])
-        return [Look(view, torch.stack(row)[None], scores) for view, row in zip(views, rows, strict=True)]
+        return [ViewCandidates(view, torch.stack(row)[None], scores) for view, row in zip(views, rows, strict=True)]
 
-    look = look_around(decode, CLICK, HW, 128)
+    look = search_click(decode, CLICK, HW, 128)
     assert [earlier is None for earlier in given] == [True, True, False]
     mean = given[2][0, 0]  # what the last look is asked to make better
     assert mean.abs().max() <= 10
@@ -134,11 +134,11 @@ def test_pieces_that_hold_no_click_are_left_out(shift):
         near = [disc_logits(view, 10, shift=shift) for view in views]
         far = [disc_logits(view, 6, shift=45) for view in views]
         return [
-            Look(view, torch.maximum(a, b)[None, None], torch.ones(1, 1))
+            ViewCandidates(view, torch.maximum(a, b)[None, None], torch.ones(1, 1))
             for view, a, b in zip(views, near, far, strict=True)
         ]
 
-    look = look_around(decode, CLICK, HW, 128)
+    look = search_click(decode, CLICK, HW, 128)
     side = look.logits.shape[-1]
     columns = look.view.x + (np.flatnonzero((look.logits[0, 0] > 0).any(0)) + 0.5) * look.view.width / side
     assert columns.min() >= 200 + shift - 12
@@ -146,10 +146,10 @@ def test_pieces_that_hold_no_click_are_left_out(shift):
 
 
 def test_clicks_near_each_other_are_first_looked_at_through_the_same_windows():
-    one, other = (scouting_views(Prompt(points=[point]), HW, 128) for point in ((200, 200), (203, 198)))
+    one, other = (search_views(Prompt(points=[point]), HW, 128) for point in ((200, 200), (203, 198)))
     assert one == other
     for x, y in ((0, 0), (399, 5), (57, 320)):
-        for view in scouting_views(Prompt(points=[(x, y)]), HW, 128):
+        for view in search_views(Prompt(points=[(x, y)]), HW, 128):
             assert view.x <= x < view.x + view.width
             assert view.y <= y < view.y + view.height
             assert view.x >= 0
@@ -157,14 +157,14 @@ def test_clicks_near_each_other_are_first_looked_at_through_the_same_windows():
 
 
 def test_small_images_are_looked_at_whole_wherever_the_click_is():
-    assert {tuple(scouting_views(Prompt(points=[(x, 20)]), (40, 60), 128)) for x in (0, 30, 59)} == {
+    assert {tuple(search_views(Prompt(points=[(x, 20)]), (40, 60), 128)) for x in (0, 30, 59)} == {
         (View(0, -10, 60, 60, is_native=True),)
     }
 
 
 def test_what_is_near_a_point_begins_with_its_own_windows():
     views = nearby_views((200, 200), HW, 128)
-    assert views[:2] == scouting_views(CLICK, HW, 128)[:2]
+    assert views[:2] == search_views(CLICK, HW, 128)[:2]
     assert len(views) == len(set(views)) > 10
-    assert set(scouting_views(Prompt(points=[(215, 180)]), HW, 128)[:2]) <= set(views)
-    assert nearby_views((-50, 999), HW, 128)[:2] == scouting_views(Prompt(points=[(0, 399)]), HW, 128)[:2]
+    assert set(search_views(Prompt(points=[(215, 180)]), HW, 128)[:2]) <= set(views)
+    assert nearby_views((-50, 999), HW, 128)[:2] == search_views(Prompt(points=[(0, 399)]), HW, 128)[:2]

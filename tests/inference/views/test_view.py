@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from napari_sam2._types import Prompt
-from napari_sam2.inference.views.following import extent_in_image
 from napari_sam2.inference.views.view import View, choose_view, whole_view
+from napari_sam2.inference.views.view_tracking import extent_in_image
 
 HW = (300, 400)
 

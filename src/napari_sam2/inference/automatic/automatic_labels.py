@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam2._types import MaskRecord
-    from napari_sam2.inference.progress import StopWish
+    from napari_sam2.inference.progress import ShouldStop
 
 __all__ = ["KeepRecords", "MaskFinder", "automatic_labels"]
 
@@ -41,7 +41,7 @@ def automatic_labels(
     *,
     keep: KeepRecords | None = None,
     progress: Callable[[int, int], None] | None = None,
-    should_stop: StopWish | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> NDArray[np.int32] | None:
     """Label image of everything that is found in a picture.
 

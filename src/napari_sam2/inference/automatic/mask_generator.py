@@ -15,7 +15,7 @@ from napari_sam2.frames.intensity import image_to_rgb
 from napari_sam2.inference.automatic.options import MICRO_OPTIONS, REFERENCE_OPTIONS, MaskGeneratorOptions, OutputMode
 from napari_sam2.inference.automatic.point_grids import Crop, crop_boxes, near_crop_edge
 from napari_sam2.inference.automatic.proposals import Proposals, filter_proposals, passes_thresholds
-from napari_sam2.inference.automatic.second_look import ClosePredictor, look_again, lowest_thresholds
+from napari_sam2.inference.automatic.refinement import ZoomPredictor, candidate_thresholds, refine_proposals
 from napari_sam2.inference.masks.boxes import box_area, mask_to_box, nms, stability_score, threshold_logits
 from napari_sam2.inference.masks.components import fill_holes, postprocess_masks, remove_small_regions
 from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
@@ -121,7 +121,7 @@ class SAM2AutomaticMaskGenerator:
     points_per_side, points_per_batch, pred_iou_thresh, stability_score_thresh, stability_score_offset, \
 mask_threshold, box_nms_thresh, crop_n_layers, crop_nms_thresh, crop_overlap_ratio, \
 crop_n_points_downscale_factor, point_grids, min_mask_region_area, output_mode, use_m2m, multimask_output, \
-point_spacing_px, min_region_area_px, max_overlap, denser_for_small, second_look : optional
+point_spacing_px, min_region_area_px, max_overlap, denser_for_small, refine : optional
         See `MaskGeneratorOptions`. What is not given is taken from ``MICRO_OPTIONS`` if the model looks through
         a native window, as the bundled one does, else from ``REFERENCE_OPTIONS``.
 
@@ -166,7 +166,7 @@ point_spacing_px, min_region_area_px, max_overlap, denser_for_small, second_look
         min_region_area_px: float | None = None,
         max_overlap: float | None = None,
         denser_for_small: bool | None = None,
-        second_look: bool | None = None,
+        refine: bool | None = None,
     ) -> None:
         self.predictor = _as_predictor(model)
         is_windowed = self.predictor.model.config.native_window is not None
@@ -196,11 +196,11 @@ point_spacing_px, min_region_area_px, max_overlap, denser_for_small, second_look
             min_region_area_px=_given_or(min_region_area_px, family.min_region_area_px),
             max_overlap=_given_or(max_overlap, family.max_overlap),
             denser_for_small=_given_or(denser_for_small, family.denser_for_small),
-            second_look=_given_or(second_look, family.second_look and isinstance(self.predictor, ClosePredictor)),
+            refine=_given_or(refine, family.refine and isinstance(self.predictor, ZoomPredictor)),
         )
-        if self.options.second_look and not (is_windowed and isinstance(self.predictor, ClosePredictor)):
+        if self.options.refine and not (is_windowed and isinstance(self.predictor, ZoomPredictor)):
             raise PromptError(
-                f"second_look=True was given for {self.predictor.model.config.name}, which sees the whole image at "
+                f"refine=True was given for {self.predictor.model.config.name}, which sees the whole image at "
                 "once; leave it out, or use a model that looks through windows such as sam2_micro"
             )
 
@@ -276,8 +276,8 @@ point_spacing_px, min_region_area_px, max_overlap, denser_for_small, second_look
         is_windowed = self.predictor.model.config.native_window is not None
         searches = [search for index, crop in enumerate(crops) for search in self._searches(crop, index)]
         num_points, num_done = sum(len(search.points_xy) for search in searches), 0
-        looks_again = self.options.second_look
-        only_good = only_good and not looks_again  # it decides by thresholds of its own
+        refines = self.options.refine
+        only_good = only_good and not refines  # it decides by thresholds of its own
         found = _Collection(hw, crops)
         for search in searches:
             x0, y0, x1, y1 = search.area.box
@@ -296,15 +296,15 @@ point_spacing_px, min_region_area_px, max_overlap, denser_for_small, second_look
                     num_done += len(part)
                     if progress is not None:
                         progress(num_done, num_points)
-        return self._look_again(rgb, found.proposals(), num_points, progress) if looks_again else found.proposals()
+        return self._refined(rgb, found.proposals(), num_points, progress) if refines else found.proposals()
 
-    def _look_again(
+    def _refined(
         self, rgb: NDArray[np.uint8], first: Proposals, num_points: int, progress: Progress | None
     ) -> Proposals:
         predictor = self.predictor
-        assert isinstance(predictor, ClosePredictor)
+        assert isinstance(predictor, ZoomPredictor)
         predictor.set_image(rgb)
-        return look_again(
+        return refine_proposals(
             predictor,
             first,
             self.options,
@@ -350,8 +350,8 @@ point_spacing_px, min_region_area_px, max_overlap, denser_for_small, second_look
         options, spacing = self.options, self.options.point_spacing_px
         if spacing is None or not seen:
             return False
-        if options.second_look:
-            lowest = lowest_thresholds(options)
+        if options.refine:
+            lowest = candidate_thresholds(options)
             options = replace(options, pred_iou_thresh=lowest[0], stability_score_thresh=lowest[1])
         iou, stability = torch.cat([batch.iou for batch in seen]), torch.cat([batch.stability for batch in seen])
         promising = torch.from_numpy(passes_thresholds(iou.cpu().numpy(), stability.cpu().numpy(), options))

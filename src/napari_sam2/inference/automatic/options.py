@@ -70,11 +70,11 @@ class MaskGeneratorOptions:
     denser_for_small : bool
         Where the masks found are small for the distance of the points, try those half-way between too. Only for
         models that look through windows, with ``point_spacing_px``, in the finest windows.
-    second_look : bool
-        Look again at each promising mask in a window that shows it at the size the model knows best, with a click in
-        its middle: outlines are finer, and what is not seen twice, or is hardly an object to the model's presence
-        score, scores lower. Only for models that look through windows. With it candidates are only masks that have a
-        predicted IoU above 0.35 and a stability from 0.5 at first, or the two thresholds above if those are lower.
+    refine : bool
+        Prompt each candidate mask again, by a click in its middle, in a crop scaled to its size. This refines
+        outlines; masks that are not reproduced, or have a low presence score, are down-weighted. Only for models with a
+        native window. Candidates then need a predicted IoU above 0.35 and a stability of at least 0.5 in the first
+        pass, or the two thresholds above if those are lower.
     output_mode : {"binary_mask", "uncompressed_rle", "coco_rle"}
         Form of ``segmentation`` in the records.
 
@@ -103,7 +103,7 @@ class MaskGeneratorOptions:
     min_region_area_px: float = 0
     max_overlap: float = 1.0
     denser_for_small: bool = False
-    second_look: bool = False
+    refine: bool = False
     output_mode: OutputMode = "binary_mask"
 
     def __post_init__(self) -> None:
@@ -201,7 +201,7 @@ MICRO_OPTIONS = MaskGeneratorOptions(
     max_overlap=0.3,
     min_region_area_px=12,
     denser_for_small=True,
-    second_look=True,
+    refine=True,
 )
 """For models that look through a native-resolution window: points by distance, cells side by side, debris cleaned.
 

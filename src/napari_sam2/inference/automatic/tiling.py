@@ -15,7 +15,7 @@ from napari_sam2.frames import Frames, open_frames
 from napari_sam2.frames.regions import ArrayRegions, FrameRegions, Regions, Tile, tile_grid
 from napari_sam2.inference.automatic.automatic_labels import KeepRecords, MaskFinder, automatic_labels
 from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
-from napari_sam2.inference.progress import StageProgress, StopWish
+from napari_sam2.inference.progress import ProgressCallback, ShouldStop
 from napari_sam2.labels.overlaps import PlaneOverlaps, label_areas
 from napari_sam2.labels.protocols import LabelImage
 
@@ -46,8 +46,8 @@ def segment_tiled(
     exclude_border: bool = False,
     contrast: Contrast = "auto",
     out: LabelImage | None = None,
-    on_progress: StageProgress | None = None,
-    should_stop: StopWish | None = None,
+    on_progress: ProgressCallback | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> NDArray[np.int32]:
     """Segment everything in a large picture, tile by tile.
 

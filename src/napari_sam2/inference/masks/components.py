@@ -20,7 +20,7 @@ __all__ = [
     "clean_small_regions",
     "fill_holes",
     "fill_holes_in_scores",
-    "keep_pieces",
+    "keep_components",
     "postprocess_masks",
     "remove_small_regions",
 ]
@@ -70,7 +70,7 @@ def fill_holes(
     return _replace_small(masks, max_area, threshold, of_object=False, value=value)
 
 
-def keep_pieces(logits: Tensor, pieces: NDArray[np.int32], kept: Collection[int], limit: float) -> Tensor:
+def keep_components(logits: Tensor, pieces: NDArray[np.int32], kept: Collection[int], limit: float) -> Tensor:
     """Logits (h, w) in which the pieces of the mask that are not kept are pushed below zero.
 
     Parameters

@@ -16,11 +16,11 @@ from napari_sam2.frames import image_to_rgb
 from napari_sam2.inference.masks.components import clean_low_resolution
 from napari_sam2.inference.prompts.prompt_arrays import _NO_POINTS, _from_arrays, _mask_inputs
 from napari_sam2.inference.views.click_search import (
-    Look,
-    averaged,
-    clicked_pieces,
-    look_around,
-    needs_looking,
+    ViewCandidates,
+    average_best,
+    keep_clicked_components,
+    needs_click_search,
+    search_click,
     wider_view,
 )
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
@@ -282,7 +282,7 @@ class SAM2ImagePredictor:
             full, scores, cleaned = (torch.cat(parts)[back] for parts in zip(*results, strict=True))
         return full, scores, cleaned
 
-    def look_closely(self, points_xy: NDArray[np.float32], boxes_xyxy: NDArray[np.float32]) -> list[Look]:
+    def predict_zoomed(self, points_xy: NDArray[np.float32], boxes_xyxy: NDArray[np.float32]) -> list[ViewCandidates]:
         """Three candidates of single clicks, each in a window that shows its box at the size the model knows best.
 
         Parameters
@@ -294,7 +294,7 @@ class SAM2ImagePredictor:
 
         Returns
         -------
-        list of Look
+        list of ViewCandidates
             One per click: window, logits (1, 3, h, w) of masks in one piece around it, and scores (1, 3). A model
             without a native window sees the whole image each time.
         """
@@ -303,7 +303,7 @@ class SAM2ImagePredictor:
         views = [choose_view(Prompt(box=box), hw, window) for box in boxes_xyxy]
         with torch.inference_mode():
             looks = self._look(prompts, views, [None] * len(prompts), multimask=True)
-        return [clicked_pieces(look, prompt) for look, prompt in zip(looks, prompts, strict=True)]
+        return [keep_clicked_components(look, prompt) for look, prompt in zip(looks, prompts, strict=True)]
 
     def _points_by_view(self, points_xy: NDArray[np.float32], window: int | None) -> dict[View, list[int]]:
         """Indices of the points that are answered in each view."""
@@ -356,20 +356,20 @@ class SAM2ImagePredictor:
         searched = [
             i
             for i, (prompt, given) in enumerate(zip(prompts, mask_inputs, strict=True))
-            if needs_looking(prompt, window, has_logits=given is not None)
+            if needs_click_search(prompt, window, has_logits=given is not None)
         ]
-        looks: dict[int, Look] = {}
+        looks: dict[int, ViewCandidates] = {}
         for i in searched:
             prompt = prompts[i]
             assert prompt is not None
             assert window is not None
 
-            def decode(several: Sequence[View], logits: Tensor | None, prompt: Prompt = prompt) -> list[Look]:
+            def decode(several: Sequence[View], logits: Tensor | None, prompt: Prompt = prompt) -> list[ViewCandidates]:
                 count = len(several)
                 earlier = None if logits is None else logits[0, 0].float().cpu().numpy()
                 return self._look([prompt] * count, several, [earlier] * count, multimask=multimask)
 
-            looks[i] = look_around(decode, prompt, self.image_hw, window)
+            looks[i] = search_click(decode, prompt, self.image_hw, window)
         rest = [i for i in range(len(prompts)) if i not in looks]
         if rest:
             found = self._look(
@@ -387,7 +387,7 @@ class SAM2ImagePredictor:
         if wider:
             given = [prompts[i] for i in wider]
             found = self._look(given, list(wider.values()), [None] * len(wider), multimask=multimask)
-            looks |= {i: averaged(looks[i], [other]) for i, other in zip(wider, found, strict=True)}
+            looks |= {i: average_best(looks[i], [other]) for i, other in zip(wider, found, strict=True)}
         ordered = [looks[i] for i in range(len(prompts))]
         return (
             torch.cat([look.logits for look in ordered]),
@@ -402,10 +402,10 @@ class SAM2ImagePredictor:
         mask_inputs: Sequence[NDArray[np.float32] | None],
         *,
         multimask: bool,
-    ) -> list[Look]:
+    ) -> list[ViewCandidates]:
         low, scores, presence = self._decode(prompts, views, mask_inputs, multimask=multimask)
         chances = presence.cpu().tolist()
-        return [Look(view, low[i : i + 1], scores[i : i + 1], chances[i]) for i, view in enumerate(views)]
+        return [ViewCandidates(view, low[i : i + 1], scores[i : i + 1], chances[i]) for i, view in enumerate(views)]
 
     def _decode(
         self,

@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam2._types import FrameSource
-    from napari_sam2.inference.progress import Watch
+    from napari_sam2.inference.progress import TaskProgress
     from napari_sam2.labels.protocols import LabelStack
 
 __all__ = [
     "Contrasts",
-    "Piece",
-    "contrasts_to_part",
-    "leave_out_flat",
+    "SplitObject",
+    "contrasts_for_splitting",
+    "drop_flat_objects",
     "measure_contrasts",
-    "part_labels",
-    "sections",
+    "split_at_minima",
+    "split_labels",
     "trim_labels",
 ]
 
@@ -71,18 +71,18 @@ class Contrasts(NamedTuple):
     is_bright: bool
 
 
-class Piece(NamedTuple):
+class SplitObject(NamedTuple):
     """One of the objects that a track runs through: its number, the track's, and its frames, ascending."""
 
     number: int
-    part_of: int
+    source_id: int
     frames: tuple[int, ...]
 
 
-def contrasts_to_part(
-    labels: LabelStack, frames: FrameSource, window: range, part_piled: bool | None, watch: Watch
+def contrasts_for_splitting(
+    labels: LabelStack, frames: FrameSource, window: range, split_stacked: bool | None, watch: TaskProgress
 ) -> Contrasts | None:
-    """The contrasts by which objects are to be parted, as ``segment_stack`` was told with ``part_piled``.
+    """The contrasts by which objects are to be parted, as ``segment_stack`` was told with ``split_stacked``.
 
     Returns
     -------
@@ -91,12 +91,12 @@ def contrasts_to_part(
         there is only one, or the objects are not light on dark; or a wish to stop came.
     """
     is_no_stack = len(frames) < 2 or getattr(frames, "frame_axis", None) == "T"
-    if part_piled is False or (part_piled is None and is_no_stack):
+    if split_stacked is False or (split_stacked is None and is_no_stack):
         return None
     contrasts = measure_contrasts(labels, frames, watch.frames(window, "comparing with surroundings"))
-    if watch.is_stopped:
+    if watch.is_cancelled:
         return None
-    return contrasts if contrasts.is_bright or part_piled else None
+    return contrasts if contrasts.is_bright or split_stacked else None
 
 
 def measure_contrasts(labels: LabelStack, frames: FrameSource, window: Iterable[int]) -> Contrasts:
@@ -145,7 +145,7 @@ def _surroundings(labels: NDArray[np.integer], object_id: int) -> NDArray[np.boo
     return free if 2 * free.sum() >= ring.sum() else ring
 
 
-def sections(contrasts: Mapping[int, float]) -> list[tuple[float, list[int]]]:
+def split_at_minima(contrasts: Mapping[int, float]) -> list[tuple[float, list[int]]]:
     """The objects that a track runs through.
 
     Parameters
@@ -190,9 +190,9 @@ def _between_valleys(values: NDArray[np.float64], start: int, stop: int) -> list
     return _between_valleys(values, start, deepest) + _between_valleys(values, deepest, stop)
 
 
-def part_labels(
+def split_labels(
     labels: LabelStack, contrasts: Contrasts, seed_frames: Mapping[int, Sequence[int]], num_frames: int
-) -> list[Piece]:
+) -> list[SplitObject]:
     """Give each object that a track runs through a number of its own, and leave out what lies between.
 
     Parameters
@@ -208,32 +208,34 @@ def part_labels(
 
     Returns
     -------
-    list of Piece
+    list of SplitObject
         Of all objects that were parted or shortened. The first piece that was found on a key frame keeps the number.
     """
-    parts = {i: sections(of_frames) for i, of_frames in contrasts.of_object.items()}
+    parts = {i: split_at_minima(of_frames) for i, of_frames in contrasts.of_object.items()}
     peaks = [peak for several in parts.values() for peak, _ in several]
     faint = _WEAK * float(np.median(peaks)) if peaks else 0.0
     next_id = max((*contrasts.of_object, *seed_frames), default=0) + 1
-    pieces: list[Piece] = []
+    pieces: list[SplitObject] = []
     for object_id, several in parts.items():
         seeds = set(seed_frames.get(object_id, ()))
         found = [frames for peak, frames in several if seeds & set(frames) or peak >= faint]
         found.sort(key=lambda frames: not seeds & set(frames))  # stable: those found on a key frame come first
         for frames in found:
             is_first = frames is found[0]
-            pieces.append(Piece(object_id if is_first else next_id, object_id, tuple(frames)))
+            pieces.append(SplitObject(object_id if is_first else next_id, object_id, tuple(frames)))
             next_id += not is_first
     _renumber(labels, contrasts, pieces, next_id, num_frames)
     return pieces
 
 
-def _renumber(labels: LabelStack, contrasts: Contrasts, pieces: Sequence[Piece], num_ids: int, num_frames: int) -> None:
-    on_frame: list[list[Piece]] = [[] for _ in range(num_frames)]
+def _renumber(
+    labels: LabelStack, contrasts: Contrasts, pieces: Sequence[SplitObject], num_ids: int, num_frames: int
+) -> None:
+    on_frame: list[list[SplitObject]] = [[] for _ in range(num_frames)]
     for piece in pieces:
         for frame in piece.frames:
             on_frame[frame].append(piece)
-    parted = {piece.part_of for piece in pieces}  # an object of which nothing would be left stays as it is
+    parted = {piece.source_id for piece in pieces}  # an object of which nothing would be left stays as it is
     for frame in range(num_frames):
         plane = np.asarray(labels[frame])
         if not plane.any():
@@ -241,7 +243,7 @@ def _renumber(labels: LabelStack, contrasts: Contrasts, pieces: Sequence[Piece],
         lookup = np.arange(num_ids, dtype=np.int32)
         lookup[[i for i in parted if frame in contrasts.of_object[i]]] = 0
         for piece in on_frame[frame]:
-            lookup[piece.part_of] = piece.number
+            lookup[piece.source_id] = piece.number
         labels[frame] = lookup[plane]
 
 
@@ -276,8 +278,8 @@ def trim_labels(labels: LabelStack, contrasts: Contrasts, frames: FrameSource, w
         labels[frame] = plane
 
 
-def leave_out_flat(labels: LabelStack, num_frames: int) -> list[int]:
-    """Leave out objects with too few planes for their width: sections of light of objects above and below.
+def drop_flat_objects(labels: LabelStack, num_frames: int) -> list[int]:
+    """Leave out objects with too few planes for their width: split_at_minima of light of objects above and below.
 
     Those that reach the first or last plane are never among them, as most of them may lie beyond.
 

@@ -11,19 +11,19 @@ from napari_sam2._checks import check_out
 from napari_sam2.frames import open_frames
 from napari_sam2.inference.automatic.automatic_labels import KeepRecords, MaskFinder, automatic_labels
 from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
-from napari_sam2.inference.progress import StageProgress, StopWish, Watch
+from napari_sam2.inference.progress import ProgressCallback, ShouldStop, TaskProgress
 from napari_sam2.inference.stacks.depth_contrast import (
     Contrasts,
-    contrasts_to_part,
-    leave_out_flat,
+    contrasts_for_splitting,
+    drop_flat_objects,
     measure_contrasts,
-    part_labels,
+    split_labels,
     trim_labels,
 )
 from napari_sam2.inference.stacks.key_frames import _window, choose_key_frames, measure_spacing
 from napari_sam2.inference.stacks.report import FoundScores, TrackedLabels, describe_tracks
 from napari_sam2.inference.stacks.seed_planes import read_seeds
-from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, TrackSettings, track_seeds
+from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, SeedTrackingSettings, track_seeds
 from napari_sam2.inference.stacks.track_extension import extensions, open_ends, paint_extension
 from napari_sam2.inference.stacks.tracklets import JoinRules, TrackletJoiner
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
@@ -57,11 +57,11 @@ def segment_stack(
     min_containment: float = 0.8,
     min_score: float = 0.0,
     extend: bool = True,
-    part_piled: bool | None = None,
+    split_stacked: bool | None = None,
     out: LabelStack | None = None,
     memory_bytes: int = 2**30,
-    on_progress: StageProgress | None = None,
-    should_stop: StopWish | None = None,
+    on_progress: ProgressCallback | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> TrackedLabels:
     """Segment everything in a z-stack or movie.
 
@@ -98,7 +98,7 @@ def segment_stack(
     extend : bool, default True
         Follow objects beyond a key frame on which they were missed. Without it an object lasts to the neighbours of
         the key frames on which it was found.
-    part_piled : bool, optional
+    split_stacked : bool, optional
         End an object where its contrast with its surroundings falls to half, and part those between which it has a
         valley: nuclei on each other, from one of which the light leads into the next; up to three times, as objects
         that were parted surround each other less. Then leave out the pixels with less than 0.4 of an object's highest
@@ -130,7 +130,7 @@ def segment_stack(
     frames = open_frames(stack)  # type: ignore[arg-type]
     check_out(out, frames.shape)
     keys = choose_key_frames(len(frames), every, key_frames)
-    rules, settings = JoinRules(min_iou, min_containment), TrackSettings(min_score, memory_bytes)
+    rules, settings = JoinRules(min_iou, min_containment), SeedTrackingSettings(min_score, memory_bytes)
     if finder is None or segmenter is None:
         network = ensure_model(model)
         finder = SAM2AutomaticMaskGenerator(network, output_mode="coco_rle") if finder is None else finder
@@ -140,14 +140,14 @@ def segment_stack(
     if keys is None:
         found_out = measure_spacing(
             frames, finder, segmenter, settings,
-            keep=keep, part_piled=part_piled, on_progress=on_progress, should_stop=should_stop,
+            keep=keep, split_stacked=split_stacked, on_progress=on_progress, should_stop=should_stop,
         )  # fmt: skip
         keys = choose_key_frames(len(frames), found_out) or []
     joiner, scores, is_complete = TrackletJoiner(target, rules), FoundScores(), bool(keys)
     for index, key in enumerate(keys):
-        watched = Watch(f"key frame {key} ({index + 1} of {len(keys)})", on_progress, should_stop)
+        watched = TaskProgress(f"key frame {key} ({index + 1} of {len(keys)})", on_progress, should_stop)
         found = automatic_labels(
-            finder, frames[key], keep=keep, progress=watched.searching, should_stop=watched.should_stop
+            finder, frames[key], keep=keep, progress=watched.detecting, should_stop=watched.should_stop
         )
         if found is None:
             is_complete = False
@@ -173,11 +173,11 @@ def segment_stack(
     if is_complete and extend:
         is_complete = _extend(joiner, segmenter, keys, frames.shape, scores, settings, on_progress, should_stop)
     if is_complete:
-        watched = Watch("objects on each other", on_progress, should_stop)
-        contrasts = contrasts_to_part(target, frames, range(len(frames)), part_piled, watched)
+        watched = TaskProgress("objects on each other", on_progress, should_stop)
+        contrasts = contrasts_for_splitting(target, frames, range(len(frames)), split_stacked, watched)
         if contrasts is not None:
-            _part(joiner, contrasts, scores, frames, watched)
-        is_complete = not watched.is_stopped
+            _split_stacked(joiner, contrasts, scores, frames, watched)
+        is_complete = not watched.is_cancelled
     report = describe_tracks(
         target,
         range(len(frames)),
@@ -195,16 +195,16 @@ def _extend(
     keys: Sequence[int],
     shape: tuple[int, int, int],
     scores: FoundScores,
-    settings: TrackSettings,
-    on_progress: StageProgress | None,
-    should_stop: StopWish | None,
+    settings: SeedTrackingSettings,
+    on_progress: ProgressCallback | None,
+    should_stop: ShouldStop | None,
 ) -> bool:
     """Follow objects beyond key frames on which they were missed; False if a wish to stop came."""
     for extension in extensions(keys, shape[0]):
         ends = open_ends(joiner.labels, extension, lambda i, frame: frame in joiner.seed_frames.get(i, ()))
         if not ends.any():
             continue
-        watched = Watch(f"beyond key frame {extension.key}", on_progress, should_stop)
+        watched = TaskProgress(f"beyond key frame {extension.key}", on_progress, should_stop)
         with LabelWindow(extension.frames, shape[1:]) as tracked:
             is_complete = track_seeds(
                 segmenter,
@@ -222,23 +222,25 @@ def _extend(
     return True
 
 
-def _part(joiner: TrackletJoiner, contrasts: Contrasts, scores: FoundScores, frames: FrameSource, watch: Watch) -> None:
+def _split_stacked(
+    joiner: TrackletJoiner, contrasts: Contrasts, scores: FoundScores, frames: FrameSource, watch: TaskProgress
+) -> None:
     """Part objects that lie on each other, where they were taken for one, and trim them to their own light."""
     whole = range(len(frames))
     for _ in range(_MAX_PARTINGS):
         found = {object_id: tuple(keys) for object_id, keys in joiner.seed_frames.items()}
-        pieces = part_labels(joiner.labels, contrasts, found, len(frames))
+        pieces = split_labels(joiner.labels, contrasts, found, len(frames))
         for piece in pieces:
-            joiner.seed_frames[piece.number] = [key for key in found.get(piece.part_of, ()) if key in piece.frames]
-            if piece.number != piece.part_of:
-                scores.join_as(scores, {piece.part_of: piece.number})
-        if all(piece.number == piece.part_of for piece in pieces):
+            joiner.seed_frames[piece.number] = [key for key in found.get(piece.source_id, ()) if key in piece.frames]
+            if piece.number != piece.source_id:
+                scores.join_as(scores, {piece.source_id: piece.number})
+        if all(piece.number == piece.source_id for piece in pieces):
             break
         contrasts = measure_contrasts(joiner.labels, frames, watch.frames(whole, "comparing with surroundings"))
-        if watch.is_stopped:
+        if watch.is_cancelled:
             return
     trim_labels(joiner.labels, contrasts, frames, watch.frames(whole, "trimming"))
-    if watch.is_stopped:
+    if watch.is_cancelled:
         return
-    for object_id in leave_out_flat(joiner.labels, len(frames)):
+    for object_id in drop_flat_objects(joiner.labels, len(frames)):
         joiner.seed_frames.pop(object_id, None)

@@ -9,11 +9,11 @@ import numpy as np
 
 from napari_sam2._errors import PromptError
 from napari_sam2.inference.automatic.automatic_labels import KeepRecords, MaskFinder, automatic_labels
-from napari_sam2.inference.progress import StageProgress, StopWish, Watch
-from napari_sam2.inference.stacks.depth_contrast import contrasts_to_part, sections
+from napari_sam2.inference.progress import ProgressCallback, ShouldStop, TaskProgress
+from napari_sam2.inference.stacks.depth_contrast import contrasts_for_splitting, split_at_minima
 from napari_sam2.inference.stacks.report import FoundScores
 from napari_sam2.inference.stacks.seed_planes import read_seeds
-from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, TrackSettings, track_seeds
+from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, SeedTrackingSettings, track_seeds
 from napari_sam2.labels.overlaps import label_areas
 from napari_sam2.labels.window import LabelWindow
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam2._types import FrameSource
-    from napari_sam2.inference.progress import StageProgress, StopWish
-    from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, TrackSettings
+    from napari_sam2.inference.progress import ProgressCallback, ShouldStop
+    from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, SeedTrackingSettings
     from napari_sam2.labels.protocols import LabelStack
 
 
@@ -42,12 +42,12 @@ def measure_spacing(
     frames: FrameSource,
     finder: MaskFinder,
     segmenter: ObjectTracker,
-    settings: TrackSettings,
+    settings: SeedTrackingSettings,
     *,
     keep: KeepRecords | None = None,
-    part_piled: bool | None = None,
-    on_progress: StageProgress | None = None,
-    should_stop: StopWish | None = None,
+    split_stacked: bool | None = None,
+    on_progress: ProgressCallback | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> int | None:
     """Find out how far apart the key frames of a stack may be.
 
@@ -60,7 +60,7 @@ def measure_spacing(
         The stack.
     finder, segmenter, settings
         As `segment_stack` uses them; the segmenter has the stack, and forgets its objects.
-    keep, part_piled, on_progress, should_stop : optional
+    keep, split_stacked, on_progress, should_stop : optional
         As for `segment_stack`.
 
     Returns
@@ -68,13 +68,13 @@ def measure_spacing(
     int or None
         3 to `WIDEST`, which it is too where nothing is found or there are few frames; None if a wish to stop came.
     """
-    watch = Watch("how far objects reach", on_progress, should_stop)
+    watch = TaskProgress("how far objects reach", on_progress, should_stop)
     num_frames = len(frames)
     if num_frames <= _CLOSEST:
         return WIDEST  # one key frame, in the middle
     for frame in dict.fromkeys((num_frames // 2, num_frames // 4, 3 * num_frames // 4)):
         found = automatic_labels(
-            finder, frames[frame], keep=keep, progress=watch.searching, should_stop=watch.should_stop
+            finder, frames[frame], keep=keep, progress=watch.detecting, should_stop=watch.should_stop
         )
         if found is None:
             return None
@@ -90,9 +90,9 @@ def measure_spacing(
         )  # fmt: skip
         if not is_complete:
             return None
-        contrasts = contrasts_to_part(tracked, frames, window, part_piled, watch)
+        contrasts = contrasts_for_splitting(tracked, frames, window, split_stacked, watch)
         if contrasts is not None:
-            parts = [part for of_frames in contrasts.of_object.values() for _, part in sections(of_frames)]
+            parts = [part for of_frames in contrasts.of_object.values() for _, part in split_at_minima(of_frames)]
             return spacing_for([len(part) for part in parts if frame in part])
         return spacing_for(spans_through(tracked, window, frame))
 

@@ -10,10 +10,10 @@ import numpy as np
 from napari_sam2._checks import check_out
 from napari_sam2._errors import PromptError
 from napari_sam2.frames import open_frames
-from napari_sam2.inference.progress import StageProgress, StopWish
+from napari_sam2.inference.progress import ProgressCallback, ShouldStop
 from napari_sam2.inference.stacks.report import FoundScores, TrackedLabels, describe_tracks
 from napari_sam2.inference.stacks.seed_planes import read_seeds
-from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, TrackSettings, track_seeds
+from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, SeedTrackingSettings, track_seeds
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def segment_seeds(
     give_up_after: int | None = None,
     out: LabelStack | None = None,
     memory_bytes: int = 2**30,
-    on_progress: StageProgress | None = None,
-    should_stop: StopWish | None = None,
+    on_progress: ProgressCallback | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> TrackedLabels:
     """Follow labelled objects through a stack: labels of Cellpose, StarDist or your own hand in, tracked labels out.
 
@@ -104,7 +104,7 @@ def segment_seeds(
     source = open_frames(stack)  # type: ignore[arg-type]
     seeds = read_seeds(labels, frames, source.shape, min_area_px=min_area_px)
     limits = _limits(start, stop, len(source))
-    settings = TrackSettings(min_score, memory_bytes, give_up_after)
+    settings = SeedTrackingSettings(min_score, memory_bytes, give_up_after)
     tracker = SAM2VideoSegmenter(model) if segmenter is None else segmenter
     tracker.set_video(source)
     if out is not None:

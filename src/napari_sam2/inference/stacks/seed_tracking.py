@@ -17,11 +17,11 @@ from napari_sam2.labels.overlaps import label_areas
 
 if TYPE_CHECKING:
     from napari_sam2._types import FrameSource
-    from napari_sam2.inference.progress import StageProgress, StopWish
+    from napari_sam2.inference.progress import ProgressCallback, ShouldStop
     from napari_sam2.inference.stacks.seed_planes import Seeds
     from napari_sam2.labels.protocols import LabelStack
 
-__all__ = ["ObjectTracker", "TrackSettings", "plan_groups", "track_seeds"]
+__all__ = ["ObjectTracker", "SeedTrackingSettings", "plan_groups", "track_seeds"]
 
 _BYTES_PER_PIXEL = 14  # logits of a frame, on their way from the network into the label image
 _NOT_SEEN = -32.0
@@ -52,7 +52,7 @@ class ObjectTracker(Protocol):
 
 
 @dataclass(frozen=True)
-class TrackSettings:
+class SeedTrackingSettings:
     """What counts as seen, and how much is held.
 
     Attributes
@@ -92,10 +92,10 @@ def track_seeds(
     limits: range,
     labels: LabelStack,
     scores: FoundScores,
-    settings: TrackSettings,
+    settings: SeedTrackingSettings,
     *,
-    on_progress: StageProgress | None = None,
-    should_stop: StopWish | None = None,
+    on_progress: ProgressCallback | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> bool:
     """Prompt and track in groups that fit into memory; frames in ``limits`` are written into ``labels``.
 
@@ -111,7 +111,7 @@ def track_seeds(
         (T, H, W), zero on these frames.
     scores : FoundScores
         Gets the predicted IoU of each frame.
-    settings : TrackSettings
+    settings : SeedTrackingSettings
         What counts as seen, and how much is held.
     on_progress, should_stop : callable, optional
         As in `segment_seeds`.
@@ -149,7 +149,7 @@ def _steps(
     limits: range,
     canvas: LabelCanvas,
     scores: FoundScores,
-    settings: TrackSettings,
+    settings: SeedTrackingSettings,
 ) -> Iterator[None]:
     """Prompt a group, object by object, then track it, frame by frame."""
     yield from _prompts(segmenter, seeds, group)
@@ -181,7 +181,7 @@ def _prompts(segmenter: ObjectTracker, seeds: Seeds, group: Sequence[int]) -> It
                 yield
 
 
-def _stretches(seeds: Seeds, group: Sequence[int], limits: range, settings: TrackSettings) -> list[range]:
+def _stretches(seeds: Seeds, group: Sequence[int], limits: range, settings: SeedTrackingSettings) -> list[range]:
     """The frames to fill; in two directions one after the other where objects may be given up in each."""
     frames = {tuple(seeds.frames_of[i]) for i in group}
     if settings.give_up_after is None or len(frames) > 1 or len(next(iter(frames))) > 1:

@@ -14,10 +14,10 @@ from napari_sam2._types import FrameSource
 from napari_sam2.frames import Contrast, Frames, open_frames
 from napari_sam2.inference.automatic.automatic_labels import KeepRecords, MaskFinder
 from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
-from napari_sam2.inference.progress import StageProgress, StopWish
+from napari_sam2.inference.progress import ProgressCallback, ShouldStop
 from napari_sam2.inference.stacks.key_frame_search import segment_stack
 from napari_sam2.inference.stacks.key_frames import measure_spacing
-from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, TrackSettings
+from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, SeedTrackingSettings
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 from napari_sam2.labels.protocols import LabelVolumes, time_point
 from napari_sam2.labels.volume_linking import LinkedVolumes, TimelapseReport, VolumeLinker
@@ -41,7 +41,7 @@ def segment_timelapse_volumes(
     segmenter: ObjectTracker | None = None,
     keep: KeepRecords | None = None,
     min_score: float = 0.0,
-    part_piled: bool | None = None,
+    split_stacked: bool | None = None,
     min_link_iou: float = 0.2,
     max_gap: int = 1,
     channels: int | Sequence[int] | None = None,
@@ -49,8 +49,8 @@ def segment_timelapse_volumes(
     gamma: float = 1.0,
     level: int | None = None,
     out: LabelVolumes | None = None,
-    on_progress: StageProgress | None = None,
-    should_stop: StopWish | None = None,
+    on_progress: ProgressCallback | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> LinkedVolumes:
     """Segment everything in volumes over time: through z at each time point, linked through time by 3D overlap.
 
@@ -62,7 +62,7 @@ def segment_timelapse_volumes(
         One letter per dimension, with T and Z. Default: what the file says; TZYX or TZCYX for an array.
     model : SAM2, str, Path or None
         A network, or a name or path for `load_model`; None is the bundled model.
-    every, key_frames, finder, segmenter, keep, min_score, part_piled : optional
+    every, key_frames, finder, segmenter, keep, min_score, split_stacked : optional
         As in `segment_stack`, for the planes of one time point; the first one tells how far apart key frames may be.
     min_link_iou : float, default 0.2
         Least IoU, in three dimensions, of an object with itself at the next time point.
@@ -112,7 +112,7 @@ def segment_timelapse_volumes(
         segmenter=segmenter,
         keep=keep,
         min_score=min_score,
-        part_piled=part_piled,
+        split_stacked=split_stacked,
         min_link_iou=min_link_iou,
         max_gap=max_gap,
         on_progress=on_progress,
@@ -132,11 +132,11 @@ def segment_time_points(
     key_frames: Sequence[int] | None = None,
     keep: KeepRecords | None = None,
     min_score: float = 0.0,
-    part_piled: bool | None = None,
+    split_stacked: bool | None = None,
     min_link_iou: float = 0.2,
     max_gap: int = 1,
-    on_progress: StageProgress | None = None,
-    should_stop: StopWish | None = None,
+    on_progress: ProgressCallback | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> TimelapseReport:
     """`segment_timelapse_volumes` for volumes that ``open_at`` opens one at a time, written into ``labels``."""
     linker = VolumeLinker(min_link_iou, max_gap)
@@ -144,10 +144,10 @@ def segment_time_points(
     if every is None and key_frames is None:
         first = open_at(0)
         segmenter.set_video(first)
-        settings = TrackSettings(min_score)
+        settings = SeedTrackingSettings(min_score)
         every = measure_spacing(
             first, finder, segmenter, settings,
-            keep=keep, part_piled=part_piled, on_progress=on_progress, should_stop=should_stop,
+            keep=keep, split_stacked=split_stacked, on_progress=on_progress, should_stop=should_stop,
         )  # fmt: skip
         if every is None:
             return linker.report(shape[0], is_complete=False)
@@ -161,7 +161,7 @@ def segment_time_points(
             segmenter=segmenter,
             keep=keep,
             min_score=min_score,
-            part_piled=part_piled,
+            split_stacked=split_stacked,
             out=time_point(labels, time),
             on_progress=None if on_progress is None else _prefixed(on_progress, prefix),
             should_stop=should_stop,
@@ -227,5 +227,5 @@ def open_time_points(first: Frames, open_at: Callable[[int], Frames] | None = No
     return lambda time: first.at_time(time, limits)
 
 
-def _prefixed(on_progress: StageProgress, prefix: str) -> StageProgress:
+def _prefixed(on_progress: ProgressCallback, prefix: str) -> ProgressCallback:
     return lambda stage, done, total: on_progress(prefix + stage, done, total)

@@ -16,7 +16,7 @@ from napari_sam2.inference.views.view import View
 from napari_sam2.network.features import FrameSegmentation, ImageEmbedding, MemoryBatch
 from napari_sam2.network.sam2 import SAM2
 
-__all__ = ["attend", "batches_alike", "bytes_per_object", "encode_memories", "to_frame_memories"]
+__all__ = ["attend", "bytes_per_object", "encode_memories", "group_by_layout", "to_frame_memories"]
 
 
 def bytes_per_object(model: SAM2) -> int:
@@ -31,7 +31,7 @@ def bytes_per_object(model: SAM2) -> int:
     return width * (attention + masks)
 
 
-def batches_alike(
+def group_by_layout(
     recalls: Sequence[tuple[TrackedObject, Recall]], *, max_objects: int, apart: Collection[int] = ()
 ) -> list[list[tuple[TrackedObject, Recall]]]:
     """Objects grouped by memory layout, at most ``max_objects`` together, in their given order.

@@ -21,7 +21,7 @@ from napari_sam2.inference.requests import (
     TrackStep,
 )
 from napari_sam2.inference.tracking.memory_bank import FrameMemory, MemoryBank
-from napari_sam2.inference.tracking.object_frames import ObjectFrames, TrackingSettings
+from napari_sam2.inference.tracking.object_frames import ObjectFrames, SegmentationSettings
 from napari_sam2.inference.tracking.tracked_object import PromptedFrame, TrackedObject
 from napari_sam2.inference.views.click_search import ALWAYS_SEEN, nearby_views
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
@@ -78,7 +78,7 @@ class Engine:
         self.frames = frames
         self._all_threads = torch.get_num_threads()
         self.cache = EmbeddingCache(cache_bytes)
-        settings = TrackingSettings(
+        settings = SegmentationSettings(
             reference_behaviour=False,
             corrections_stick=True,
             memory_dtype=self.model.dtype,
@@ -92,7 +92,7 @@ class Engine:
         self._foreseen: tuple[int, Prompt, PredictResult] | None = None
 
     def replace_frames(self, frames: FrameSource) -> None:
-        """Look at other pixels of the same shape from now on, such as after a change of contrast."""
+        """Use other pixels of the same shape from now on, such as after a change of contrast."""
         if frames.shape != self.frames.shape:
             raise PromptError(f"frames of shape {frames.shape} were given; the stack has {self.frames.shape}")
         self.frames, self._foreseen = frames, None
@@ -136,7 +136,7 @@ class Engine:
             click = Prompt(points=np.array([point_xy], np.float32))
             yield from self._embed(frame, nearby[:ALWAYS_SEEN])
             with torch.inference_mode():
-                closer = self._frames.closer_views(self._remember(0, {}), frame, click)
+                closer = self._frames.refining_views(self._remember(0, {}), frame, click)
             yield from self._embed(frame, closer)
             self._foreseen = frame, click, self.predict(PredictRequest(0, frame, click))
             yield

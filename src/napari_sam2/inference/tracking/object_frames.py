@@ -17,25 +17,24 @@ from napari_sam2._types import FrameResult, Prompt, grew, is_same
 from napari_sam2.inference.masks.components import fill_holes_in_scores
 from napari_sam2.inference.tracking.batches import (
     attend,
-    batches_alike,
     bytes_per_object,
     encode_memories,
+    group_by_layout,
     to_frame_memories,
 )
-from napari_sam2.inference.tracking.continuity import keep_connected, mean_of_both
+from napari_sam2.inference.tracking.component_filter import average_segmentations, keep_overlapping_components
 from napari_sam2.inference.tracking.memory_bank import FrameMemory
 from napari_sam2.inference.tracking.tracked_object import PromptedFrame, TrackedObject
 from napari_sam2.inference.views.click_search import (
     Decode,
-    Look,
-    averaged,
-    closer_views,
-    look_around,
-    needs_looking,
+    ViewCandidates,
+    average_best,
+    needs_click_search,
+    refining_views,
+    search_click,
     wider_view,
 )
 from napari_sam2.inference.views.encoder import FrameEncoder, one_row_per_view
-from napari_sam2.inference.views.following import extent_in_image, follow
 from napari_sam2.inference.views.transforms import (
     MASK_PROMPT_LOGIT,
     mask_to_model,
@@ -44,11 +43,12 @@ from napari_sam2.inference.views.transforms import (
     resample_logits,
 )
 from napari_sam2.inference.views.view import View, choose_view
+from napari_sam2.inference.views.view_tracking import extent_in_image, follow
 from napari_sam2.network.arithmetic import reference_order
 from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageEmbedding, ModelPrompt
 from napari_sam2.network.sam2 import ABSENT_LOGIT, LAST_MASK_LIMIT
 
-__all__ = ["ObjectFrames", "TrackingSettings"]
+__all__ = ["ObjectFrames", "SegmentationSettings"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ _CPU_BATCH_BYTES = 2 * 2**30
 
 
 @dataclass(frozen=True)
-class TrackingSettings:
+class SegmentationSettings:
     """How frames are segmented; see ``SAM2VideoSegmenter`` for the meaning of the fields."""
 
     reference_behaviour: bool
@@ -76,11 +76,11 @@ class ObjectFrames:
     ----------
     encoder : FrameEncoder
         The stack, as embeddings.
-    settings : TrackingSettings
+    settings : SegmentationSettings
         How.
     """
 
-    def __init__(self, encoder: FrameEncoder, settings: TrackingSettings) -> None:
+    def __init__(self, encoder: FrameEncoder, settings: SegmentationSettings) -> None:
         self.encoder = encoder
         self.model = encoder.model
         self.settings = settings
@@ -148,16 +148,16 @@ class ObjectFrames:
     ) -> tuple[View, FrameSegmentation]:
         """Decode a prompt; a click on a model with a native window finds the window that suits the object."""
         window, has_logits = self.model.config.native_window, feedback is not None
-        if window is None or not needs_looking(prompt, window, has_logits=has_logits):
+        if window is None or not needs_click_search(prompt, window, has_logits=has_logits):
             wide = wider_view(prompt, view, self.hw, has_logits=has_logits)
             if wide is None:
                 return view, self._decode(tracked, frame, prompt, [view], feedback)
             both = self._decode(tracked, frame, prompt, [view, wide], None)
             one, other = _row(both, 0), _row(both, 1)
             looks = (_as_look(one, view, is_ambiguous=False), _as_look(other, wide, is_ambiguous=False))
-            return view, one._replace(logits=averaged(looks[0], looks[1:]).logits)
+            return view, one._replace(logits=average_best(looks[0], looks[1:]).logits)
         found: dict[View, FrameSegmentation] = {}
-        look = look_around(self._looker(tracked, frame, prompt, found), prompt, self.hw, window)
+        look = search_click(self._looker(tracked, frame, prompt, found), prompt, self.hw, window)
         best = int(look.scores[0].argmax())
         return look.view, found[look.view]._replace(logits=look.logits[:, best : best + 1])
 
@@ -166,19 +166,19 @@ class ObjectFrames:
     ) -> Decode:
         """Decodes a prompt for those who look around; ``found`` keeps all that came out last in each view."""
 
-        def decode(views: Sequence[View], logits: Tensor | None) -> list[Look]:
+        def decode(views: Sequence[View], logits: Tensor | None) -> list[ViewCandidates]:
             several = self._decode(tracked, frame, prompt, views, logits)
             found.update((each, _row(several, row)) for row, each in enumerate(views))
             return [_as_look(found[each], each, is_ambiguous=_is_ambiguous(prompt)) for each in views]
 
         return decode
 
-    def closer_views(self, tracked: TrackedObject, frame: int, click: Prompt) -> list[View]:
+    def refining_views(self, tracked: TrackedObject, frame: int, click: Prompt) -> list[View]:
         """The windows that a click on a new object is looked at through after the first look."""
         window = self.model.config.native_window
-        if window is None or not needs_looking(click, window, has_logits=False):
+        if window is None or not needs_click_search(click, window, has_logits=False):
             return []
-        return closer_views(self._looker(tracked, frame, click, {}), click, self.hw, window)
+        return refining_views(self._looker(tracked, frame, click, {}), click, self.hw, window)
 
     def _adopt(self, frame: int, mask: NDArray[np.bool_], view: View) -> FrameSegmentation:
         coverage = mask_to_model(mask, view, self.model.image_size, device=self.model.device)
@@ -273,7 +273,7 @@ class ObjectFrames:
         recalls = [(t, t.bank.recall(frame, reverse=reverse, num_frames=self.num_frames)) for t in moving]
         last = {t.object_id: self._last_mask(t, frame, views[t.object_id], reverse=reverse) for t in moving}
         has_last = {object_id for object_id, mask in last.items() if mask is not None}
-        batches = batches_alike(recalls, max_objects=self.objects_per_batch(), apart=has_last)
+        batches = group_by_layout(recalls, max_objects=self.objects_per_batch(), apart=has_last)
         raw: dict[int, FrameMemory] = {}
         for batch in batches:
             batch_views = [views[tracked.object_id] for tracked, _ in batch]
@@ -286,9 +286,9 @@ class ObjectFrames:
                 # mean IoU in training stacks: asked once 0.616 from clicks, 0.765 from masks; twice 0.629, 0.777
                 known = ModelPrompt(mask=found.logits.clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT))
                 again = self.model.segment_frame(features, embedding.high_res, known, multimask=True)
-                found = mean_of_both(found, again)
+                found = average_segmentations(found, again)
                 past = [self._last_seen(t, frame, views[t.object_id], reverse=reverse) for t, _ in batch]
-                found = keep_connected(found, past, self.model.no_obj_ptr)
+                found = keep_overlapping_components(found, past, self.model.no_obj_ptr)
             split = to_frame_memories(found, None, batch_views, frame=frame, reverse=reverse, is_conditioning=False)
             raw |= {tracked.object_id: memory for (tracked, _), memory in zip(batch, split, strict=True)}
         seen = self._apart(raw) if self.settings.keep_apart and len(raw) > 1 else {i: m.logits for i, m in raw.items()}
@@ -446,12 +446,12 @@ def _row(found: FrameSegmentation, row: int) -> FrameSegmentation:
     )
 
 
-def _as_look(found: FrameSegmentation, view: View, *, is_ambiguous: bool) -> Look:
+def _as_look(found: FrameSegmentation, view: View, *, is_ambiguous: bool) -> ViewCandidates:
     """What was found in a view: all that was proposed for a click that may mean several things, otherwise one mask."""
     if not is_ambiguous:
-        return Look(view, found.logits.float(), found.iou[:, None].float())
+        return ViewCandidates(view, found.logits.float(), found.iou[:, None].float())
     logits = torch.where(found.object_score[..., None, None] > 0, found.candidates.logits[:, 1:].float(), ABSENT_LOGIT)
-    return Look(view, logits, found.candidates.iou[:, 1:].float())
+    return ViewCandidates(view, logits, found.candidates.iou[:, 1:].float())
 
 
 def _as_mask(logits: Tensor) -> NDArray[np.bool_]:

@@ -138,13 +138,13 @@ def _stretches(anchors: tuple[int, ...], clip: range, direction: Direction) -> l
     return out
 
 
-def neighbours(plane: int, anchors: Collection[int], clip: range) -> range:
+def affected_planes(plane: int, anchors: Collection[int], clip: range) -> range:
     """The planes whose tracks depend on a prompt at ``plane``: up to the next anchor on each side, exclusive."""
     before = max((a for a in anchors if a < plane), default=clip.start - 1)
     after = min((a for a in anchors if a > plane), default=clip.stop)
     return range(before + 1, after)
 
 
-def anchors_of(prompts: Mapping[int, object], locked: Collection[int], clip: range) -> tuple[int, ...]:
+def anchor_planes(prompts: Mapping[int, object], locked: Collection[int], clip: range) -> tuple[int, ...]:
     """Prompted and locked planes of a clip, ascending."""
     return tuple(sorted({p for p in (*prompts, *locked) if p in clip}))

@@ -13,7 +13,7 @@ from napari_sam2._errors import PromptError
 from napari_sam2._types import FrameResult, FrameSource, Prompt
 from napari_sam2.frames import open_frames
 from napari_sam2.inference.tracking.memory_bank import MemoryBank
-from napari_sam2.inference.tracking.object_frames import ObjectFrames, TrackingSettings
+from napari_sam2.inference.tracking.object_frames import ObjectFrames, SegmentationSettings
 from napari_sam2.inference.tracking.plan import TrackingPlan, plan_tracking
 from napari_sam2.inference.tracking.tracked_object import TrackedObject
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
@@ -86,7 +86,7 @@ class SAM2VideoSegmenter:
         self.model = ensure_model(model)
         if memory_dtype is None:
             memory_dtype = torch.bfloat16 if reference_behaviour else self.model.dtype
-        self.settings = TrackingSettings(
+        self.settings = SegmentationSettings(
             reference_behaviour=reference_behaviour,
             corrections_stick=corrections_stick,
             memory_dtype=memory_dtype,

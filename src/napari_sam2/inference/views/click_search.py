@@ -12,23 +12,23 @@ from scipy import ndimage
 from torch import Tensor
 
 from napari_sam2._types import Prompt
-from napari_sam2.inference.masks.components import keep_pieces
-from napari_sam2.inference.views.following import extent_in_image
+from napari_sam2.inference.masks.components import keep_components
 from napari_sam2.inference.views.transforms import resample_logits
 from napari_sam2.inference.views.view import TARGET_EXTENT, View, choose_view, view_for_extent
+from napari_sam2.inference.views.view_tracking import extent_in_image
 from napari_sam2.network.sam2 import LAST_MASK_LIMIT
 
 __all__ = [
     "ALWAYS_SEEN",
     "Decode",
-    "Look",
-    "averaged",
-    "clicked_pieces",
-    "closer_views",
-    "look_around",
+    "ViewCandidates",
+    "average_best",
+    "keep_clicked_components",
     "nearby_views",
-    "needs_looking",
-    "scouting_views",
+    "needs_click_search",
+    "refining_views",
+    "search_click",
+    "search_views",
     "wider_view",
 ]
 
@@ -48,7 +48,7 @@ _WIDER = 1.4  # of the side of the window that suits an object: the other one th
 _ELSEWHERE = -2.0  # logit of a pixel of a piece that holds no click
 
 
-class Look(NamedTuple):
+class ViewCandidates(NamedTuple):
     """Candidates of one prompt in one view: ``logits`` (1, M, h, w) and ``scores`` (1, M), float32.
 
     ``presence``, 0 to 1, is how likely there is an object at all.
@@ -60,22 +60,22 @@ class Look(NamedTuple):
     presence: float = 1.0
 
 
-Decode = Callable[[Sequence[View], Tensor | None], Sequence[Look]]
+Decode = Callable[[Sequence[View], Tensor | None], Sequence[ViewCandidates]]
 
 
-def needs_looking(prompt: Prompt | None, native_window: int | None, *, has_logits: bool) -> bool:
+def needs_click_search(prompt: Prompt | None, native_window: int | None, *, has_logits: bool) -> bool:
     """Whether only clicks were given, to a model that looks through windows, with nothing to refine."""
     if prompt is None or native_window is None or has_logits:
         return False
     return prompt.box is None and prompt.mask is None
 
 
-def look_around(
+def search_click(
     decode: Decode,
     prompt: Prompt,
     hw: tuple[int, int],
     native_window: int,
-) -> Look:
+) -> ViewCandidates:
     """Find the window that suits the clicked object, and its masks there.
 
     Parameters
@@ -91,7 +91,7 @@ def look_around(
 
     Returns
     -------
-    Look
+    ViewCandidates
         Of the window that shows the best mask of the first look at the size the model knows best. The best candidate
         there is averaged with that mask and with that of a wider window, as several views of an object err less than
         one, and then with what the model makes of this average.
@@ -104,25 +104,25 @@ def look_around(
     """
 
     first, best = _first_look(decode, prompt, hw, native_window)
-    views = _closer_views(first, best, prompt, hw)
+    views = _refining_views(first, best, prompt, hw)
     if not views:
         return first
     closer, *others = _pieces(decode, views, prompt)
-    others.append(Look(first.view, first.logits[:, best : best + 1], first.scores[:, best : best + 1]))
-    mean = averaged(closer, others)
+    others.append(ViewCandidates(first.view, first.logits[:, best : best + 1], first.scores[:, best : best + 1]))
+    mean = average_best(closer, others)
     chosen = int(mean.scores[0].argmax())
     known = mean.logits[:, chosen : chosen + 1].clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT)
-    return averaged(mean, _pieces(decode, views[:1], prompt, known))
+    return average_best(mean, _pieces(decode, views[:1], prompt, known))
 
 
-def closer_views(decode: Decode, prompt: Prompt, hw: tuple[int, int], native_window: int) -> list[View]:
-    """The windows that `look_around` looks through after the first look, with the same arguments."""
-    return _closer_views(*_first_look(decode, prompt, hw, native_window), prompt, hw)
+def refining_views(decode: Decode, prompt: Prompt, hw: tuple[int, int], native_window: int) -> list[View]:
+    """The windows that `search_click` looks through after the first look, with the same arguments."""
+    return _refining_views(*_first_look(decode, prompt, hw, native_window), prompt, hw)
 
 
-def _first_look(decode: Decode, prompt: Prompt, hw: tuple[int, int], native_window: int) -> tuple[Look, int]:
+def _first_look(decode: Decode, prompt: Prompt, hw: tuple[int, int], native_window: int) -> tuple[ViewCandidates, int]:
     """What is seen in the scouting window with the best mask, and which of its candidates that is."""
-    views = scouting_views(prompt, hw, native_window)
+    views = search_views(prompt, hw, native_window)
     looks = _pieces(decode, views[:ALWAYS_SEEN], prompt)
     if len(views) > ALWAYS_SEEN and not _is_settled(looks, hw):
         looks += _pieces(decode, views[ALWAYS_SEEN:], prompt)
@@ -130,7 +130,7 @@ def _first_look(decode: Decode, prompt: Prompt, hw: tuple[int, int], native_wind
     return looks[number], best
 
 
-def _closer_views(first: Look, best: int, prompt: Prompt, hw: tuple[int, int]) -> list[View]:
+def _refining_views(first: ViewCandidates, best: int, prompt: Prompt, hw: tuple[int, int]) -> list[View]:
     """The window that suits what was found, and a wider one; none if it was found in such a window."""
     view = _closer(first.logits[0, best], first.view, prompt, hw)
     if view == first.view:
@@ -139,11 +139,13 @@ def _closer_views(first: Look, best: int, prompt: Prompt, hw: tuple[int, int]) -
     return [view] if wide in (view, first.view) else [view, wide]
 
 
-def _pieces(decode: Decode, views: Sequence[View], prompt: Prompt, logits: Tensor | None = None) -> list[Look]:
-    return [clicked_pieces(look, prompt) for look in decode(views, logits)]
+def _pieces(
+    decode: Decode, views: Sequence[View], prompt: Prompt, logits: Tensor | None = None
+) -> list[ViewCandidates]:
+    return [keep_clicked_components(look, prompt) for look in decode(views, logits)]
 
 
-def scouting_views(prompt: Prompt, hw: tuple[int, int], native_window: int) -> list[View]:
+def search_views(prompt: Prompt, hw: tuple[int, int], native_window: int) -> list[View]:
     """The windows of the first look, smallest first; all lie on lattices, so that clicks near each other share them."""
     windows = [choose_view(prompt, hw, round(share * native_window)) for share in _WINDOWS]
     return list(dict.fromkeys(_on_lattice(view, hw) for view in windows))
@@ -167,7 +169,7 @@ def nearby_views(point_xy: tuple[float, float], hw: tuple[int, int], native_wind
     for down, right in places:
         x, y = point_xy[0] + right * step, point_xy[1] + down * step
         point = np.array([[min(max(x, 0.0), hw[1] - 1.0), min(max(y, 0.0), hw[0] - 1.0)]], np.float32)
-        found |= dict.fromkeys(scouting_views(Prompt(points=point), hw, native_window)[:ALWAYS_SEEN])
+        found |= dict.fromkeys(search_views(Prompt(points=point), hw, native_window)[:ALWAYS_SEEN])
     return list(found)
 
 
@@ -200,7 +202,7 @@ def _widened(view: View, hw: tuple[int, int]) -> View:
     return view_for_extent(centre, view.width * _WIDER, hw)
 
 
-def averaged(look: Look, others: Sequence[Look]) -> Look:
+def average_best(look: ViewCandidates, others: Sequence[ViewCandidates]) -> ViewCandidates:
     """The look, its best candidate the mean of the best candidates of all."""
     chosen = int(look.scores[0].argmax())
     masks = [look.logits[:, chosen]]
@@ -212,7 +214,7 @@ def averaged(look: Look, others: Sequence[Look]) -> Look:
     return look._replace(logits=logits)
 
 
-def clicked_pieces(look: Look, prompt: Prompt) -> Look:
+def keep_clicked_components(look: ViewCandidates, prompt: Prompt) -> ViewCandidates:
     """The look without the pieces of its masks that no click on the object lies in.
 
     A mask that no click lies in keeps the pieces that are nearest to them.
@@ -233,11 +235,11 @@ def clicked_pieces(look: Look, prompt: Prompt) -> Look:
         if not kept:
             nearest = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
             kept = set(pieces[nearest[0][y, x], nearest[1][y, x]].tolist())
-        logits[0, row] = keep_pieces(logits[0, row], pieces, kept, _ELSEWHERE)
+        logits[0, row] = keep_components(logits[0, row], pieces, kept, _ELSEWHERE)
     return look._replace(logits=logits)
 
 
-def _choose(looks: Sequence[Look], hw: tuple[int, int]) -> tuple[int, int]:
+def _choose(looks: Sequence[ViewCandidates], hw: tuple[int, int]) -> tuple[int, int]:
     """The look and the candidate with the best mask."""
     trusted = [look.scores[0].float().cpu() - _CUT_OFF * _cut_off(look, hw) for look in looks]
     total = [scores.clone() for scores in trusted]
@@ -251,7 +253,7 @@ def _choose(looks: Sequence[Look], hw: tuple[int, int]) -> tuple[int, int]:
     return number, int(total[number].argmax())
 
 
-def _is_settled(looks: Sequence[Look], hw: tuple[int, int]) -> bool:
+def _is_settled(looks: Sequence[ViewCandidates], hw: tuple[int, int]) -> bool:
     """Whether two windows show the same mask, both trust it, and neither cuts it off."""
     if len(looks) < 2:
         return True
@@ -260,7 +262,7 @@ def _is_settled(looks: Sequence[Look], hw: tuple[int, int]) -> bool:
     return bool((_agreement(looks[0], looks[1]) * trust).max() > _SETTLED)
 
 
-def _cut_off(look: Look, hw: tuple[int, int]) -> Tensor:
+def _cut_off(look: ViewCandidates, hw: tuple[int, int]) -> Tensor:
     """(M,) up to 0.5: how much of a side of the window each mask runs across, the image's own border left out."""
     view, masks = look.view, look.logits[0] > 0
     across = torch.zeros(len(masks))
@@ -275,7 +277,7 @@ def _cut_off(look: Look, hw: tuple[int, int]) -> Tensor:
     return across.clamp(max=0.5)
 
 
-def _agreement(narrow: Look, wide: Look) -> Tensor:
+def _agreement(narrow: ViewCandidates, wide: ViewCandidates) -> Tensor:
     """(M, M) IoU of each mask of one look with each of a wider one, in image pixels."""
     near, far = (narrow.logits[0] > 0).float(), (wide.logits[0] > 0).float()
     cell, wide_cell = (look.view.width * look.view.height / look.logits[0, 0].numel() for look in (narrow, wide))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_sam2._types import Prompt, grew
-from napari_sam2.inference.tracking.plan import anchors_of, neighbours
+from napari_sam2.inference.tracking.plan import affected_planes, anchor_planes
 from napari_sam2.session.state.history import Edit
 from napari_sam2.session.state.records import ObjectMask, PromptEntry
 
@@ -95,8 +95,8 @@ def _stale_edits(store: SessionStore, object_id: int, plane: int) -> list[Edit]:
     clip = store.geometry.clip_range(plane)
     found = store.objects.get(object_id)
     locked = found.locked if found is not None else frozenset()
-    anchors = [a for a in anchors_of(store.prompts_of(object_id, clip), locked, clip) if a != plane]
-    reach = neighbours(plane, anchors, clip)
+    anchors = [a for a in anchor_planes(store.prompts_of(object_id, clip), locked, clip) if a != plane]
+    reach = affected_planes(plane, anchors, clip)
     edits = []
     for p in store.planes_of(object_id):
         mask = store.masks[object_id, p]

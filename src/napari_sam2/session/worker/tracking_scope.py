@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari_sam2._errors import PromptError
 from napari_sam2._types import Direction, Prompt
 from napari_sam2.inference.requests import AnsweredPrompt, TrackStep
-from napari_sam2.inference.tracking.plan import ObjectPlan, anchors_of, plan_steps
+from napari_sam2.inference.tracking.plan import ObjectPlan, anchor_planes, plan_steps
 
 if TYPE_CHECKING:
     from napari_sam2.session.state.records import PromptEntry
@@ -65,7 +65,7 @@ def _object_plan(store: SessionStore, object_id: int, clip: range, limits: range
         mask = store.masks.get((object_id, plane))
         return mask is None or mask.is_stale
 
-    return ObjectPlan(object_id, anchors_of(prompts, shown, clip), [p for p in clip if is_wanted(p)])
+    return ObjectPlan(object_id, anchor_planes(prompts, shown, clip), [p for p in clip if is_wanted(p)])
 
 
 def known_prompts(store: SessionStore, ids: Sequence[int]) -> dict[int, dict[int, AnsweredPrompt]]:

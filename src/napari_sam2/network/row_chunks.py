@@ -9,17 +9,17 @@ from torch import Tensor
 
 from napari_sam2.network.arithmetic import in_reference_order
 
-__all__ = ["computes_otherwise", "in_pieces"]
+__all__ = ["map_rows_in_chunks", "may_reorder_sums"]
 
 _NUMBERS_AT_ONCE = 1_500_000  # 6 MB: in caches, and memory that the C library keeps, not asks the system for again
 
 
-def computes_otherwise(x: Tensor) -> bool:
+def may_reorder_sums(x: Tensor) -> bool:
     """Whether another order of the same sums may be chosen: on a CPU, without gradients, not in the reference's."""
     return x.device.type == "cpu" and not torch.is_grad_enabled() and not in_reference_order()
 
 
-def in_pieces(
+def map_rows_in_chunks(
     function: Callable[[Tensor], Tensor], x: Tensor, width: int, *, dim: int = 0, multiple_of: int = 1
 ) -> Tensor:
     """``function(x)`` for functions whose rows do not know of each other.
@@ -47,6 +47,6 @@ def in_pieces(
     the system has to find and zero its pages each time.
     """
     rows = max(1, _NUMBERS_AT_ONCE // (width * multiple_of)) * multiple_of
-    if x.shape[dim] <= rows or not computes_otherwise(x):
+    if x.shape[dim] <= rows or not may_reorder_sums(x):
         return function(x)
     return torch.cat([function(piece) for piece in x.split(rows, dim)], dim)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["TableCache"]
+__all__ = ["EncodingCache"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class _Entry:
     sources: tuple[Tensor, ...]
 
 
-class TableCache:
+class EncodingCache:
     """The latest few tables, by what they depend on.
 
     A table that is first asked for under ``torch.inference_mode`` is made outside of it, so that training can use it

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from factories import make_model
-from napari_sam2.network import pieces
+from napari_sam2.network import row_chunks
 from napari_sam2.network.arithmetic import reference_order
-from napari_sam2.network.pieces import computes_otherwise, in_pieces
+from napari_sam2.network.row_chunks import map_rows_in_chunks, may_reorder_sums
 
 
 def _random(*shape: int) -> torch.Tensor:
@@ -17,7 +17,7 @@ def _random(*shape: int) -> torch.Tensor:
 
 @torch.inference_mode()
 def test_rows_come_in_pieces_that_stay_small_and_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "_NUMBERS_AT_ONCE", 40)
+    monkeypatch.setattr(row_chunks, "_NUMBERS_AT_ONCE", 40)
     x = _random(11, 3)
     seen: list[int] = []
 
@@ -25,23 +25,23 @@ def test_rows_come_in_pieces_that_stay_small_and_in_their_order(monkeypatch: pyt
         seen.append(len(rows))
         return 2 * rows
 
-    assert torch.equal(in_pieces(double, x, 10), 2 * x)
+    assert torch.equal(map_rows_in_chunks(double, x, 10), 2 * x)
     assert seen == [4, 4, 3]
     seen.clear()
-    assert torch.equal(in_pieces(double, x, 1000), 2 * x)
+    assert torch.equal(map_rows_in_chunks(double, x, 1000), 2 * x)
     assert seen == [1] * 11, "a row is not taken apart"
     seen.clear()
     with reference_order():
-        in_pieces(double, x, 10)
+        map_rows_in_chunks(double, x, 10)
     assert seen == [11]
 
 
 def test_nothing_is_taken_apart_while_gradients_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "_NUMBERS_AT_ONCE", 1)
-    assert not computes_otherwise(_random(2))
-    in_pieces(lambda rows: pytest.fail("not whole") if len(rows) < 5 else rows, _random(5, 2), 2)
+    monkeypatch.setattr(row_chunks, "_NUMBERS_AT_ONCE", 1)
+    assert not may_reorder_sums(_random(2))
+    map_rows_in_chunks(lambda rows: pytest.fail("not whole") if len(rows) < 5 else rows, _random(5, 2), 2)
     with torch.no_grad():
-        assert computes_otherwise(_random(2))
+        assert may_reorder_sums(_random(2))
 
 
 @pytest.mark.parametrize("image_size", [64, 96])
@@ -54,7 +54,7 @@ def test_an_image_encoded_in_pieces_is_that_encoded_at_once(
     image = _random(batch, 3, image_size, image_size)
     with reference_order():
         whole = model.encode_image(image)
-    monkeypatch.setattr(pieces, "_NUMBERS_AT_ONCE", 5000)
+    monkeypatch.setattr(row_chunks, "_NUMBERS_AT_ONCE", 5000)
     found = model.encode_image(image)
     for one, other in zip((found.embed, *found.high_res), (whole.embed, *whole.high_res), strict=True):
         assert one.shape == other.shape

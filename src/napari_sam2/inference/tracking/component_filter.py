@@ -10,14 +10,14 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from napari_sam2.inference.masks.components import keep_pieces
+from napari_sam2.inference.masks.components import keep_components
 from napari_sam2.network.features import FrameSegmentation
 from napari_sam2.network.sam2 import ABSENT_LOGIT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["keep_connected", "mean_of_both"]
+__all__ = ["average_segmentations", "keep_overlapping_components"]
 
 _REACH = 2  # cells of the low-resolution mask, of about 15 across an object, added around where it was
 _COMMON = 0.2  # of a piece, or of where the object was, that must lie in common
@@ -25,7 +25,7 @@ _ELSEWHERE = -10.0  # logit of a pixel of a piece that is left out
 _GONE = -1.0  # object score of a mask of which nothing is left
 
 
-def keep_connected(
+def keep_overlapping_components(
     found: FrameSegmentation, seen_before: Sequence[Tensor | None], no_pointer: Tensor
 ) -> FrameSegmentation:
     """Leave out the pieces of masks that do not touch where their object was seen last.
@@ -59,14 +59,14 @@ def keep_connected(
         touching = set() if near is None else _continuing(pieces, near)
         if len(touching) == count:
             continue
-        logits[row, 0] = keep_pieces(logits[row, 0], pieces, touching, _ELSEWHERE)
+        logits[row, 0] = keep_components(logits[row, 0], pieces, touching, _ELSEWHERE)
         if not touching:
             scores[row] = scores[row].clamp(max=_GONE)
             pointers[row] = no_pointer[0].to(pointers.dtype)
     return found._replace(logits=logits, object_score=scores, pointer=pointers)
 
 
-def mean_of_both(found: FrameSegmentation, again: FrameSegmentation) -> FrameSegmentation:
+def average_segmentations(found: FrameSegmentation, again: FrameSegmentation) -> FrameSegmentation:
     """Two answers about one frame, of which the second was asked to make the first better, as one.
 
     Parameters
@@ -77,7 +77,7 @@ def mean_of_both(found: FrameSegmentation, again: FrameSegmentation) -> FrameSeg
     Returns
     -------
     FrameSegmentation
-        An object is present if both say so. Masks are averaged; their score and the pointers are the second's.
+        An object is present if both say so. Masks are average_best; their score and the pointers are the second's.
     """
     score = torch.minimum(found.object_score, again.object_score)
     logits = torch.where((score > 0)[..., None, None], (found.logits + again.logits) / 2, ABSENT_LOGIT)

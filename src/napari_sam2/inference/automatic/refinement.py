@@ -19,9 +19,9 @@ from napari_sam2.labels.rle import decode_rle, run_lengths
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_sam2.inference.views.click_search import Look
+    from napari_sam2.inference.views.click_search import ViewCandidates
 
-__all__ = ["ClosePredictor", "look_again", "lowest_thresholds"]
+__all__ = ["ZoomPredictor", "candidate_thresholds", "refine_proposals"]
 
 # Measured on 20 training images of nine kinds, as mean AP at IoU 0.5 / mean over 0.5 to 0.9, each with the thresholds
 # that suit it: masks of the first look 0.35 / 0.21; with the outline of the second look 0.35 / 0.23; with its scores
@@ -35,10 +35,12 @@ _BATCH = 16
 
 
 @runtime_checkable
-class ClosePredictor(Protocol):
+class ZoomPredictor(Protocol):
     """What a second look needs of ``SAM2ImagePredictor``."""
 
-    def look_closely(self, points_xy: NDArray[np.float32], boxes_xyxy: NDArray[np.float32], /) -> list[Look]:
+    def predict_zoomed(
+        self, points_xy: NDArray[np.float32], boxes_xyxy: NDArray[np.float32], /
+    ) -> list[ViewCandidates]:
         """Three candidates of each click (x, y), in a window that shows its box (x0, y0, x1, y1) at a good size."""
 
 
@@ -53,9 +55,9 @@ class _Outcome(NamedTuple):
     presence: float
 
 
-def lowest_thresholds(options: MaskGeneratorOptions) -> tuple[float, float]:
+def candidate_thresholds(options: MaskGeneratorOptions) -> tuple[float, float]:
     """Predicted IoU and stability that a mask needs at first to be a candidate; 0 where every mask is one."""
-    if not options.second_look:
+    if not options.refine:
         return 0.0, 0.0
     return (
         min(options.pred_iou_thresh, _PROMISING_IOU),
@@ -63,8 +65,8 @@ def lowest_thresholds(options: MaskGeneratorOptions) -> tuple[float, float]:
     )
 
 
-def look_again(
-    predictor: ClosePredictor,
+def refine_proposals(
+    predictor: ZoomPredictor,
     first: Proposals,
     options: MaskGeneratorOptions,
     *,
@@ -75,13 +77,13 @@ def look_again(
 
     Parameters
     ----------
-    predictor : ClosePredictor
+    predictor : ZoomPredictor
         With the whole image set.
     first : Proposals
         What was found by a grid of points.
     options : MaskGeneratorOptions
-        What is in force; the thresholds for what is promising are lower (`lowest_thresholds`), so that thresholds can
-        move later.
+        Current options. Candidates need to pass the lower `candidate_thresholds` only, so that thresholds can change
+        later.
     side : int
         Of the model's low-resolution masks, for ``min_mask_region_area``.
     progress : callable, optional
@@ -94,7 +96,7 @@ def look_again(
         times the root of the IoU of their masks: what is seen twice is more likely to be there. The predicted IoU is
         also multiplied by how likely there is an object at all, as the model says at the second look.
     """
-    lowest = lowest_thresholds(options)
+    lowest = candidate_thresholds(options)
     loose = replace(
         options,
         pred_iou_thresh=lowest[0],
@@ -110,7 +112,7 @@ def look_again(
         boxes = chosen.boxes_xyxy[start : rows.stop]
         points_xy = np.array([_middle(mask, box) for mask, box in zip(masks, boxes, strict=True)], np.float32)
         edges = boxes.astype(np.float32) + np.array([0, 0, 1, 1], np.float32)
-        looks = predictor.look_closely(points_xy, edges)
+        looks = predictor.predict_zoomed(points_xy, edges)
         for row, mask, point_xy, look in zip(rows, masks, points_xy, looks, strict=True):
             outcome = _best_candidate(mask, look, first.hw, options, side)
             if outcome is not None:
@@ -129,7 +131,7 @@ def _middle(mask: NDArray[np.bool_], box_xyxy: NDArray[np.int64]) -> tuple[float
 
 
 def _best_candidate(
-    before: NDArray[np.bool_], look: Look, hw: tuple[int, int], options: MaskGeneratorOptions, side: int
+    before: NDArray[np.bool_], look: ViewCandidates, hw: tuple[int, int], options: MaskGeneratorOptions, side: int
 ) -> _Outcome | None:
     """The candidate of a look with the best scores and likeness to the mask before; None if it is empty."""
     view = look.view

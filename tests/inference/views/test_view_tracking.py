@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_sam2.inference.views.following import MaskExtent, follow
 from napari_sam2.inference.views.transforms import masks_to_image, resample_logits
 from napari_sam2.inference.views.view import View, view_for_extent
+from napari_sam2.inference.views.view_tracking import MaskExtent, follow
 
 HW = (300, 400)
 

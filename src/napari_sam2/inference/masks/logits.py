@@ -1,0 +1,17 @@
+"""Logits that stand for something: limits, masks given as prompts, and pixels outside a view."""
+
+from __future__ import annotations
+
+__all__ = ["LOGIT_LIMIT", "MASK_LOGIT", "OUTSIDE_LOGIT", "SUPPRESSED_LOGIT"]
+
+LOGIT_LIMIT = 32.0
+"""Logits returned to the caller, or fed back to the decoder, are clamped to +- this, as in the reference."""
+
+OUTSIDE_LOGIT = -LOGIT_LIMIT
+"""Pixels outside the model's view, and pixels of masks that were rejected."""
+
+MASK_LOGIT = 10.0
+"""A binary mask becomes logits of +- this; the reference moves pixels that clean-up flips this far from the threshold."""
+
+SUPPRESSED_LOGIT = -MASK_LOGIT
+"""Upper limit of the logits of pixels that were removed from a mask, or assigned to another object."""

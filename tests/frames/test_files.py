@@ -518,3 +518,16 @@ def test_units_convert_only_within_a_kind():
     assert convert((2.0, "minute"), "second") == pytest.approx(120)
     assert convert((2.0, "minute"), "micrometer") is None
     assert convert((2.0, ""), "") == 2
+
+
+def test_translations_of_a_level_and_of_the_image_add_up(tmp_path):
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=3)
+    group.create_array("0", shape=(4, 8, 8), dtype="uint8")
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
+    of_level = [{"type": "scale", "scale": [2, 0.5, 0.5]}, {"type": "translation", "translation": [1, 0.25, 0]}]
+    of_image = [{"type": "scale", "scale": [2, 2, 2]}, {"type": "translation", "translation": [0, 10, 0]}]
+    image = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": of_level}]}
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{**image, "coordinateTransformations": of_image}]}
+    frames = open_frames(tmp_path / "a.zarr", contrast=(0, 1))
+    assert frames.voxel_size["Z"] == (4.0, "micrometer")
+    assert frames.translation == {"Z": 2.0, "Y": 10.5}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def _open_file(path: Path, level: int = 0) -> RawStack:
             "folders of these, and zarr folders"
         )
     key = f"{stack.key}:{path.resolve()}:{stat.st_mtime_ns}:{stat.st_size}"
-    return RawStack(stack.array, stack.name, key, stack.axes, stack.voxel_size, stack.is_rgb)
+    return replace(stack, key=key)
 
 
 def _read_picture(path: Path) -> NDArray[np.generic]:

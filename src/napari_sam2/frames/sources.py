@@ -66,6 +66,8 @@ class Frames:
         Channels shown.
     voxel_size : dict of str to Spacing, or None
         Distance between neighbours by axis letter, (value, unit); None where the file says nothing.
+    translation : dict of str to float
+        Position of the first pixel by axis letter, in the unit of ``voxel_size``; empty where the file says nothing.
     contrast_limits : tuple of (float, float)
         Value shown as black and value shown in full, per channel.
     dtype : numpy.dtype
@@ -96,6 +98,7 @@ class Frames:
         self.contrast_limits = limits
         self.dtype = stack.dtype
         self.voxel_size: dict[str, Spacing] | None = dict(stack.voxel_size) or None
+        self.translation = dict(stack.translation)
         view = (stack.key, content_key, selection, str(stack.dtype), limits, gamma, colours.tolist())
         self._key = hashlib.sha256(repr(view).encode()).hexdigest()
 

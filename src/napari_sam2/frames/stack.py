@@ -65,6 +65,8 @@ class RawStack:
         Spacing by axis letter; empty where nothing is known.
     is_rgb : bool or None
         Whether channels are colours, where the file says so.
+    translation : dict of str to float
+        Position of the first pixel by axis letter, in the unit of `voxel_size`; empty where nothing is known.
     """
 
     array: LazyArray
@@ -73,6 +75,7 @@ class RawStack:
     axes: str | None = None
     voxel_size: dict[str, Spacing] = field(default_factory=dict)
     is_rgb: bool | None = None
+    translation: dict[str, float] = field(default_factory=dict)
 
     @property
     def dtype(self) -> np.dtype[np.generic]:

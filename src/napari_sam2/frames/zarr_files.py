@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,9 +61,7 @@ def open_zarr(path: Path, level: int = 0) -> RawStack:
         ) from error
     stats = [(path / name).stat() for name in _METADATA_FILES if (path / name).is_file()]
     stamp = ",".join(f"{s.st_mtime_ns}-{s.st_size}" for s in (*stats, path.stat()))
-    return RawStack(
-        stack.array, stack.name, f"zarr:{path.resolve()}:{stamp}:{level}", stack.axes, stack.voxel_size, stack.is_rgb
-    )
+    return replace(stack, key=f"zarr:{path.resolve()}:{stamp}:{level}")
 
 
 def open_zarr_node(node: zarr.Group | zarr.Array[Any], level: int = 0, name: str = "the zarr group") -> RawStack:
@@ -89,18 +88,22 @@ def open_zarr_node(node: zarr.Group | zarr.Array[Any], level: int = 0, name: str
     dataset = _dict(datasets[level])
     array = _array(node, str(dataset["path"]))
     axes, units = _axes(image, array.ndim)
-    scale = [1.0] * array.ndim
-    for owner in (dataset, image):
+    scale, shift = [1.0] * array.ndim, [0.0] * array.ndim
+    for owner in (dataset, image):  # in the order in which they are applied
         for transform in _list(owner.get("coordinateTransformations")):
-            factors = _list(_dict(transform).get("scale"))
+            factors, moves = (_list(_dict(transform).get(kind)) for kind in ("scale", "translation"))
             if len(factors) == array.ndim:
                 scale = [s * float(str(f)) for s, f in zip(scale, factors, strict=True)]
+                shift = [s * float(str(f)) for s, f in zip(shift, factors, strict=True)]
+            if len(moves) == array.ndim:
+                shift = [s + float(str(m)) for s, m in zip(shift, moves, strict=True)]
     voxel_size = {
         axis: Spacing(factor, unit)
         for axis, factor, unit in zip(axes, scale, units, strict=True)
         if axis != "C" and factor > 0 and (unit or factor != 1)
     }
-    return RawStack(array, name, f"zarr:{name}:{level}", axes, voxel_size, is_rgb=False)
+    translation = {axis: moved for axis, moved in zip(axes, shift, strict=True) if axis != "C" and moved}
+    return RawStack(array, name, f"zarr:{name}:{level}", axes, voxel_size, is_rgb=False, translation=translation)
 
 
 def _multiscales(group: zarr.Group) -> list[dict[str, object]]:

@@ -6,6 +6,7 @@ import importlib
 import subprocess
 import sys
 
+import grimp
 import pytest
 
 import napari_sam2
@@ -81,6 +82,25 @@ def test_public_name_resolves_and_is_listed(name: str) -> None:
     if hasattr(value, "__name__"):
         assert value.__name__ == name
         assert value.__doc__
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports for type checkers count: whoever reads a module has to read what they name, too."""
+    graph = grimp.build_graph("napari_sam2", exclude_type_checking_imports=False)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    in_circles = {module for module in imports if module in _reached_from(module, imports)}
+    assert in_circles == set()
+
+
+def _reached_from(module: str, imports: dict[str, set[str]]) -> set[str]:
+    """All modules that a module imports, directly or through others."""
+    reached: set[str] = set()
+    waiting = [module]
+    while waiting:
+        new = imports[waiting.pop()] - reached
+        reached |= new
+        waiting += new
+    return reached
 
 
 def test_unknown_name_is_an_attribute_error() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -78,7 +79,7 @@ class ViewerBinding:
         if session is None:
             session = Session(planes, model=model, settings=settings, deliver=deliver)
             path = self.images[0].source.path
-            session.stack_path = None if path is None else str(path)
+            session.origin = replace(session.origin, stack_path=None if path is None else str(path))
         elif isinstance(session.frames, ArrayPlanes):
             planes = session.frames  # a restored session keeps the contrast it was made with
         self.contrast = describe_contrast(planes)

@@ -1,33 +1,22 @@
-"""What the user said about a stack and what came of it: the one engine behind the viewer, scripts and the shell."""
+"""A session: prompts, objects and labels of one stack, as used by the viewer, scripts and the command line."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
 
-import numpy as np
-
-from napari_sam2._errors import PromptError
-from napari_sam2._types import Prompt, is_same
+from napari_sam2._errors import OutputError
 from napari_sam2.session.calls.objects import ObjectCalls
 from napari_sam2.session.calls.painting import PaintingCalls
+from napari_sam2.session.calls.prompts import PromptCalls
 from napari_sam2.session.calls.propagation import PropagationCalls
 from napari_sam2.session.calls.settings import SettingCalls
-from napari_sam2.session.state.history import Edit
-from napari_sam2.session.state.prompt_edits import prompt_edits, removal_edits
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import ArrayLike
 
 __all__ = ["Session"]
 
-PROMPT_AREA = 2  # pixels: a box with a side below this was a slip of the mouse
 
-
-class Session(ObjectCalls, PaintingCalls, PropagationCalls, SettingCalls):
+class Session(PromptCalls, ObjectCalls, PaintingCalls, PropagationCalls, SettingCalls):
     """Prompts, objects and labels of one stack, with undo, propagation and files.
 
     Coordinates are those of the image's data: one row per point, in the order of its axes, such as z, y, x.
@@ -64,333 +53,91 @@ class Session(ObjectCalls, PaintingCalls, PropagationCalls, SettingCalls):
         Emitted with the exception of work in the background.
     """
 
-    # ------------------------------------------------------------------ prompts
-    def prompt(self, object_id: int, plane: int) -> Prompt | None:
-        """What is said about an object on a plane."""
-        entry = self.store.prompts.get((object_id, plane))
-        return None if entry is None else entry.prompt
-
-    def add_points(
-        self, points: ArrayLike, labels: ArrayLike | None = None, *, object_id: int | None = None, block: bool = True
-    ) -> int:
-        """Add clicks on one plane to what was said there.
-
-        Parameters
-        ----------
-        points : (N, ndim) array-like
-            Data coordinates in axis order.
-        labels : (N,) array-like, optional
-            1 object, 0 background; default all 1.
-        object_id : int, optional
-            Default: a new object.
-        block : bool, default True
-            Wait for the mask.
-
-        Returns
-        -------
-        int
-            The object.
-
-        Raises
-        ------
-        PromptError
-            If a point lies outside the image or on another plane, or the object does not exist or is locked there.
-        """
-        plane, xy = self.geometry.locate(points)
-        said = Prompt(points=xy, labels=None if labels is None else np.asarray(labels))
-        old = None if object_id is None else self.prompt(object_id, plane)
-        if old is not None and said.labels is not None and old.labels is not None:
-            said = Prompt(
-                np.concatenate((old.points, said.points)), np.concatenate((old.labels, said.labels)), old.box, old.mask
-            )
-        return self.set_prompt(plane, said, object_id=object_id, block=block)
-
-    def add_box(self, corners: ArrayLike, *, object_id: int | None = None, block: bool = True) -> int:
-        """Say that an object fills a box; replaces an earlier box of the plane, its clicks stay.
-
-        Parameters
-        ----------
-        corners : (2, ndim) or (4, ndim) array-like
-            Two opposite corners or all four, data coordinates in axis order.
-        object_id, block
-            As for ``add_points``.
-
-        Returns
-        -------
-        int
-            The object.
-
-        Raises
-        ------
-        PromptError
-            If the box has no area, lies outside or on several planes.
-        """
-        rows = np.asarray(corners, float)
-        if rows.ndim != 2 or len(rows) not in (2, 4):
-            raise PromptError(f"corners of shape {rows.shape} were given; allowed are two or four rows")
-        h, w = self.geometry.hw
-        inside = rows.copy()
-        if rows.shape[1] == self.geometry.ndim:
-            top, below = rows[:, -2:].min(0), rows[:, -2:].max(0)
-            if ((below <= -0.5) | (top >= (h - 0.5, w - 0.5))).any():
-                raise PromptError(
-                    f"the box from y={top[0]:g}, x={top[1]:g} to y={below[0]:g}, x={below[1]:g} lies outside the image "
-                    f"of {w} x {h} pixels"
-                )
-            inside[:, -2:] = np.clip(rows[:, -2:], (-0.5, -0.5), (h - 0.5, w - 0.5))
-        plane, xy = self.geometry.locate(inside)
-        low, high = xy.min(0), xy.max(0)
-        old = None if object_id is None else self.prompt(object_id, plane)
-        points, labels = (None, None) if old is None else (old.points, old.labels)
-        box = np.concatenate((low, high))
-        said = Prompt(box=box) if points is None else Prompt(points=points, labels=labels, box=box)
-        return self.set_prompt(plane, said, object_id=object_id, block=block)
-
-    def add_mask(
-        self, mask: ArrayLike, *, frame: int | None = None, object_id: int | None = None, block: bool = True
-    ) -> int:
-        """Give the pixels of an object on one plane; they are kept as they are and tracked from there.
-
-        Parameters
-        ----------
-        mask : (H, W) array-like
-            Non-zero where the object is.
-        frame : int, optional
-            Plane; may be left out for a single image.
-        object_id, block
-            As for ``add_points``.
-
-        Returns
-        -------
-        int
-            The object.
-
-        Raises
-        ------
-        PromptError
-            If the mask is empty or of another shape, or the plane does not exist.
-        """
-        plane = self._plane_of_mask(frame)
-        return self.set_prompt(plane, Prompt(mask=np.asarray(mask)), object_id=object_id, block=block)
-
-    def add_labels(self, labels: ArrayLike, *, frame: int | None = None) -> list[int]:
-        """Start objects from a label image of one plane, as from Cellpose or painted; numbers are kept.
-
-        Parameters
-        ----------
-        labels : (H, W) array-like of int
-            0 background.
-        frame : int, optional
-            Plane.
-
-        Returns
-        -------
-        list of int
-            The objects, ascending. One ``undo`` takes all of them back.
-
-        Raises
-        ------
-        PromptError
-            If the labels are empty, of another shape or no whole numbers, the plane does not exist, or an object is
-            locked on it.
-        """
-        image = np.asarray(labels)
-        if image.shape != self.geometry.hw or image.dtype.kind not in "iub":
-            raise PromptError(
-                f"labels of shape {image.shape} and type {image.dtype} were given; "
-                f"allowed are whole numbers of shape {self.geometry.hw}"
-            )
-        ids = [int(i) for i in np.unique(image) if i > 0]
-        if not ids:
-            raise PromptError("labels without any object were given; mark at least one pixel with a number above 0")
-        plane = self._plane_of_mask(frame)
-        self._say_together([(i, plane) for i in ids], lambda i, _: Prompt(mask=image == i))
-        return ids
-
-    def set_prompts(self, prompts: Mapping[tuple[int, int], Prompt]) -> None:
-        """Say all there is to say about many objects and planes, in one step of ``undo`` and without waiting for masks.
-
-        Parameters
-        ----------
-        prompts : mapping of (int, int) to Prompt
-            By object and plane; as for ``set_prompt``.
-
-        Raises
-        ------
-        PromptError
-            If a prompt lies outside the image, or an object is locked on the plane; then nothing changes.
-        """
-        for prompt in prompts.values():
-            prompt.check_inside(self.geometry.hw)
-        self._say_together(sorted(prompts), lambda object_id, plane: prompts[object_id, plane])
-
-    def _say_together(self, keys: Sequence[tuple[int, int]], prompt_of: Callable[[int, int], Prompt]) -> None:
-        """Prompts of objects and planes in one step, each made when its turn comes; locks are looked at before."""
-        for _, plane in keys:
-            self.geometry.check_plane(plane)
-        objects = self.store.objects
-        locked = [f"{objects[i].name} on frame {p}" for i, p in keys if i in objects and p in objects[i].locked]
-        if locked:
-            raise PromptError(f"locked: {', '.join(locked)}; unlock there to change it")
-        with self._state.as_one_step():
-            for object_id, plane in keys:
-                self.set_prompt(plane, prompt_of(object_id, plane), object_id=object_id, block=False)
-
-    def _plane_of_mask(self, frame: int | None) -> int:
-        if frame is None and self.geometry.num_planes > 1:
-            raise PromptError(f"a mask was given without its frame; give frame=0 to {self.geometry.num_planes - 1}")
-        return self.geometry.check_plane(0 if frame is None else frame)
-
-    def set_prompt(
-        self,
-        frame: int,
-        prompt: Prompt | None = None,
-        *,
-        object_id: int | None = None,
-        candidate: int | None = None,
-        block: bool = True,
-    ) -> int:
-        """Say all there is to say about an object on a plane; what was said there before is replaced.
-
-        Parameters
-        ----------
-        frame : int
-            Plane.
-        prompt : Prompt or None
-            In pixels (x, y) of the plane; None takes the prompt back.
-        object_id : int, optional
-            Default: a new object. A number that is not in use makes an object of that number.
-        candidate : int, optional
-            Which of the three candidates of an ambiguous click is meant, 0 for the best.
-        block : bool, default True
-            Wait for the mask.
-
-        Returns
-        -------
-        int
-            The object.
-
-        Raises
-        ------
-        PromptError
-            If the prompt lies outside the image, or the object is locked on the plane.
-        """
-        plane = self.geometry.check_plane(frame)
-        if prompt is not None:
-            prompt.check_inside(self.geometry.hw)
-            _check_box(prompt)
-            if prompt.mask is not None:
-                self._questions.wait_for_plane(plane)
-        with self._changing():
-            edits: list[Edit] = []
-            number = object_id
-            if number is None or number not in self.store.objects:
-                if prompt is None:
-                    raise PromptError(f"object {object_id} does not exist; there is no prompt to take back")
-                made = self.store.make_object(None, number)
-                edits.append(Edit("objects", made.object_id, None, made))
-                number = made.object_id
-            elif plane in self.store.object(number).locked:
-                raise PromptError(
-                    f"{self.store.object(number).name} is locked on frame {plane}; unlock it there to change it"
-                )
-            old = self.store.prompts.get((number, plane))
-            if old is not None and prompt is not None and is_same(prompt, old.prompt) and candidate == old.candidate:
-                self._questions.ask_where_it_failed(number, plane)
-                return number
-            if prompt is None:
-                title = "remove prompt"
-                edits += removal_edits(self.store, number, plane)
-            else:
-                title = "prompt"
-                stamp, overlap = self._state.next_stamp(), self.settings.overlap
-                edits += prompt_edits(
-                    self.store, number, plane, prompt, candidate=candidate, stamp=stamp, overlap=overlap
-                )
-            arguments: dict[str, object] = {"frame": plane, "prompt": prompt, "object_id": number}
-            if candidate is not None:
-                arguments["candidate"] = candidate
-            change = self._state.push(title, "set_prompt", arguments, edits)
-            entry = self.store.prompts.get((number, plane))
-            if entry is not None and not entry.is_mask_only:
-                change.stamp = entry.stamp
-            self._questions.ask(number, plane)
-        if block:
-            self.wait_for_answers()
-        return number
-
-    def remove_prompt(self, object_id: int, frame: int) -> None:
-        """Take back all that was said about an object on a plane."""
-        if (object_id, frame) not in self.store.prompts:
-            said = list(self.store.prompts_of(object_id)) or "none"
-            raise PromptError(f"object {object_id} has no prompt on frame {frame}; it has on {said}")
-        self.set_prompt(frame, None, object_id=object_id)
-
-    def next_candidate(self, object_id: int, frame: int, *, block: bool = True) -> int:
-        """Take the next of the three candidates of a single click; returns its number, 0 for the best.
-
-        Raises
-        ------
-        PromptError
-            If the prompt is not one click.
-        """
-        entry = self.store.prompts.get((object_id, frame))
-        if entry is None or len(entry.prompt.points) != 1 or entry.prompt.box is not None:
-            raise PromptError("only a single click has several candidates; this prompt says more, or there is none")
-        number = ((entry.candidate or 0) + 1) % 3
-        self.set_prompt(frame, entry.prompt, object_id=object_id, candidate=number, block=block)
-        return number
-
-    # ------------------------------------------------------------------ files
     def save(self, path: str | Path) -> Path:
-        """Write everything to one file, atomically: prompts, objects, masks, settings, model and image reference."""
+        """Save the session to one file: prompts, objects, masks, settings, and references to the model and the image.
+
+        Parameters
+        ----------
+        path : str or Path
+            By convention it ends in ``.sam2``. An existing session file is replaced.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        OutputError
+            If the file cannot be written, or is something else than a session; an existing file is left as it was.
+        """
         from napari_sam2.session.files.document import save_session
 
-        return save_session(self, path)
+        place = Path(path).expanduser()
+        if self.autosave_path is None or place.resolve() != self.autosave_path.resolve():
+            return save_session(place, self.snapshot())
+        if not self.flush_autosave():
+            raise OutputError(f"{place} cannot be written at the moment; free space, or save to another place")
+        return place
 
     @classmethod
-    def load(cls, path: str | Path, stack: Any = None, **options: Any) -> Session:
+    def load(cls, path: str | Path, stack: Any = None, **options: Any) -> Self:
         """Open a saved session.
 
         Parameters
         ----------
         path : str or Path
-            As written by ``save`` or the autosave.
+            As written by ``save`` or by autosave.
         stack : array, path or FrameSource, optional
-            The image. Default: the file that the session names.
+            The image. Default: the file that the session refers to.
         **options
             As for ``Session``.
+
+        Returns
+        -------
+        Session
 
         Raises
         ------
         OutputError
-            If the file is missing, damaged or no session.
+            If the file does not exist, is damaged or is not a session.
         FrameError
             If the image cannot be found or has another shape.
         """
-        from napari_sam2.session.files.document import load_session
+        from napari_sam2.session.files.document import open_document
 
-        return load_session(cls, path, stack, options)
+        settings = options.pop("settings", None)
+        document = open_document(path, stack, options)
+        content = document.content if settings is None else replace(document.content, settings=settings)
+        if "model" not in options:
+            options["model"] = document.model()
+        session = cls(document.stack, settings=content.settings, **options)
+        try:
+            document.check_image(session.geometry, session.frames)
+            session.restore(content)
+            session.origin = document.origin(session.model, session.frames)
+        except BaseException:
+            session.close()
+            raise
+        return session
 
     def to_python(self) -> str:
-        """A script that does it all again, without a viewer, and comes to the same labels."""
+        """Return a script without a viewer that repeats all calls and gives the same labels."""
         from napari_sam2.session.files.script import to_python
 
         self.wait_for_answers()
-        return to_python(self)
+        return to_python(self.snapshot())
 
     def to_command_line(self, path: str | Path = "session.sam2", output: str | Path = "labels.tif") -> str:
-        """A shell command that replays the session from its saved file and comes to the same labels."""
+        """Return a shell command that replays the session from its saved file and gives the same labels.
+
+        Parameters
+        ----------
+        path : str or Path
+            Where the session is saved.
+        output : str or Path
+            Labels to write.
+        """
         from napari_sam2.session.files.script import to_command_line
 
-        return to_command_line(self, path, output)
-
-
-def _check_box(prompt: Prompt) -> None:
-    if prompt.box is not None:
-        x0, y0, x1, y1 = cast("tuple[float, ...]", tuple(prompt.box))
-        if min(x1 - x0, y1 - y0) < PROMPT_AREA:
-            warnings.warn(
-                f"the box is {x1 - x0:g} x {y1 - y0:g} pixels, which is hardly an object; draw it around the object",
-                stacklevel=3,
-            )
+        return to_command_line(self.setup, path, output)

@@ -6,39 +6,12 @@ import threading
 
 import numpy as np
 import pytest
+from session_tools import square, state
 
-from factories import make_model, make_movie
+from factories import make_movie
 from napari_sam2 import FrameError, Prompt, PromptError
 from napari_sam2.session.session import Session
 from napari_sam2.session.worker.compute_thread import Job
-
-
-@pytest.fixture(scope="module")
-def model():
-    return make_model()
-
-
-@pytest.fixture
-def session(model):
-    with Session(make_movie(5), model=model) as made:
-        yield made
-
-
-def square(y: int, x: int, side: int = 8) -> np.ndarray:
-    mask = np.zeros((48, 64), bool)
-    mask[y : y + side, x : x + side] = True
-    return mask
-
-
-def state(session: Session) -> tuple[object, ...]:
-    """All that undo has to bring back."""
-    return (
-        np.asarray(session.labels).tobytes(),
-        tuple(session.objects),
-        {key: (id(e.answer), e.stamp) for key, e in session.store.prompts.items()},
-        {key: (m.box, m.packed, m.kind, m.is_stale) for key, m in session.store.masks.items()},
-        session.settings.overlap,
-    )
 
 
 # ---------------------------------------------------------------------- prompts

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from session_tools import square
 
 from factories import make_model, make_movie
 from napari_sam2 import FrameError, Prompt, PromptError
@@ -15,23 +16,6 @@ from napari_sam2.session.state.settings import SessionSettings
 from napari_sam2.session.worker.compute_thread import Job
 from napari_sam2.session.worker.delivery import wait_until
 from napari_sam2.session.worker.tracking_scope import objects_to_track
-
-
-@pytest.fixture(scope="module")
-def model():
-    return make_model()
-
-
-@pytest.fixture
-def session(model):
-    with Session(make_movie(5), model=model) as made:
-        yield made
-
-
-def square(y: int, x: int, side: int = 8) -> np.ndarray:
-    mask = np.zeros((48, 64), bool)
-    mask[y : y + side, x : x + side] = True
-    return mask
 
 
 def test_locked_frames_are_not_tracked_over(session):

@@ -4,27 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from session_tools import square
 
-from factories import make_model, make_movie
+from factories import make_movie
 from napari_sam2 import PromptError
 from napari_sam2.session.session import Session
-
-
-@pytest.fixture(scope="module")
-def model():
-    return make_model()
-
-
-@pytest.fixture
-def session(model):
-    with Session(make_movie(5), model=model) as made:
-        yield made
-
-
-def square(y: int, x: int, side: int = 8) -> np.ndarray:
-    mask = np.zeros((48, 64), bool)
-    mask[y : y + side, x : x + side] = True
-    return mask
 
 
 # ---------------------------------------------------------------------- overlap and locks

@@ -7,22 +7,19 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tifffile
 
-from factories import make_model, make_movie
+from factories import make_movie
 from napari_sam2 import FrameError, OutputError, Prompt
 from napari_sam2.session.files.autosave import Autosave
 from napari_sam2.session.files.autosave_folder import default_autosave_path, recoverable_sessions
+from napari_sam2.session.files.document import write_session
 from napari_sam2.session.session import Session
 from places import ROOT
-
-
-@pytest.fixture(scope="module")
-def model():
-    return make_model()
 
 
 @pytest.fixture
@@ -58,14 +55,14 @@ def test_loaded_session_is_the_same_and_goes_on_the_same(session, model, tmp_pat
 
 
 def test_restoring_keeps_the_model_and_settings_that_were_chosen_meanwhile(session, model):
-    snapshot = session.snapshot()
+    content = session.snapshot().content
     before = session.labels.copy()
     session.set_model(model)
     session.set_overlap("overwrite")
     session.add_points([[2, 30, 50]])
-    session.restore(snapshot)
+    session.restore(content)
     assert session.model is model
-    assert session.settings.overlap == snapshot.settings.overlap
+    assert session.settings.overlap == content.settings.overlap
     np.testing.assert_array_equal(session.labels, before)
     session.add_points([[3, 2, 2]])
     assert session.undo()
@@ -173,7 +170,7 @@ def test_autosave_tells_once_when_it_fails_and_then_goes_on(session, model, tmp_
     session.failed.connect(errors.append)
     blocked = folder / "auto.sam2"
     blocked.mkdir()  # nothing can be written under this name
-    autosave = Autosave(session, blocked, retry_after=0.05)
+    autosave = Autosave(blocked, session.snapshot(), session.report_failure, retry_after=0.05)
     assert not autosave.flush(10)
     time.sleep(0.2)
     assert len(errors) == 1
@@ -273,15 +270,9 @@ def test_cleanly_closed_session_is_not_offered(session, tmp_path, monkeypatch):
 def test_prompt_without_answer_is_asked_again_after_loading(model, tmp_path):
     with Session(make_movie(6), model=model) as session:
         session.add_points([[0, 20, 15]])
-        entry = session.store.prompts[1, 0]
-        state = session.snapshot()
-        from dataclasses import replace
-
-        from napari_sam2.session.files.document import write_session
-        from napari_sam2.session.files.meta import describe
-
-        unanswered = replace(state, prompts={(1, 0): replace(entry, answer=None)}, masks={})
-        write_session(tmp_path / "a.sam2", unanswered, describe(session))
+        snapshot, entry = session.snapshot(), session.store.prompts[1, 0]
+        unanswered = replace(snapshot.content, prompts={(1, 0): replace(entry, answer=None)}, masks={})
+        write_session(tmp_path / "a.sam2", replace(snapshot, content=unanswered))
         with Session.load(tmp_path / "a.sam2", make_movie(6), model=model) as again:
             again.wait_for_answers()
             assert np.array_equal(again.labels, session.labels)

@@ -5,18 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from factories import make_model, make_movie
+from factories import make_movie
 from napari_sam2 import Prompt
 from napari_sam2.session.files.operation_text import operation_from_text, operation_to_text
 from napari_sam2.session.results.replay import replay
 from napari_sam2.session.session import Session
 from napari_sam2.session.state.history import Operation
 from napari_sam2.session.state.settings import SessionSettings
-
-
-@pytest.fixture(scope="module")
-def model():
-    return make_model()
 
 
 def everything(session: Session) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
+from session_tools import square
 
 from factories import make_model, make_movie
 from napari_sam2 import OutputError
@@ -18,12 +19,6 @@ from napari_sam2.session.state.records import ObjectMask
 from napari_sam2.session.state.tables import object_table, score_table
 
 
-def square(y: int, x: int, side: int = 6, hw: tuple[int, int] = (48, 64)) -> np.ndarray:
-    mask = np.zeros(hw, bool)
-    mask[y : y + side, x : x + side] = True
-    return mask
-
-
 def tracked(mask: np.ndarray, iou: float = 0.9, score: float = 3.0) -> ObjectMask:
     return ObjectMask.pack(mask, "tracked", iou, score)
 
@@ -32,12 +27,12 @@ def tracked(mask: np.ndarray, iou: float = 0.9, score: float = 3.0) -> ObjectMas
 def session():
     """Object 1 painted on frame 0 and written as tracked on frames 1 to 6; no network is asked."""
     with Session(make_movie(8), model=make_model()) as made:
-        made.add_mask(square(10, 10), frame=0)
+        made.add_mask(square(10, 10, 6), frame=0)
         masks = [
-            tracked(square(10, 12)),
-            tracked(square(10, 14), iou=0.3),
+            tracked(square(10, 12, 6)),
+            tracked(square(10, 14, 6), iou=0.3),
             ObjectMask(PackedMask(), "tracked", 0.2, -4.0),
-            tracked(square(10, 18)),
+            tracked(square(10, 18, 6)),
             tracked(square(6, 18, side=12)),
             tracked(square(30, 50, side=12)),
         ]
@@ -155,7 +150,7 @@ def test_no_export_replaces_the_image_or_changes_its_folder(tmp_path, name):
         tifffile.imwrite(image, make_movie(3), photometric="minisblack")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.tif")}
     with Session(image, model=make_model()) as made:
-        made.add_mask(square(10, 10), frame=0)
+        made.add_mask(square(10, 10, 6), frame=0)
         for write in (export_labels, export_scores_csv, export_objects_csv):
             with pytest.raises(OutputError, match="input"):
                 write(made, tmp_path / name, overwrite=True)

@@ -11,12 +11,11 @@ from psygnal import Signal
 
 from napari_sam2._errors import PromptError
 from napari_sam2.frames.display import open_stack
-from napari_sam2.session.state.history import Operation
+from napari_sam2.session.files.autosave import Autosave
 from napari_sam2.session.state.operations import replayable
-from napari_sam2.session.state.records import SessionObject
 from napari_sam2.session.state.session_state import SessionState
 from napari_sam2.session.state.settings import ModelState, SessionSettings
-from napari_sam2.session.state.snapshot import SessionSnapshot
+from napari_sam2.session.state.snapshot import SessionContent, SessionOrigin, SessionSetup, SessionSnapshot
 from napari_sam2.session.state.store import SessionStore, StoreDelta
 from napari_sam2.session.worker.answerer import Answerer
 from napari_sam2.session.worker.compute_thread import ComputeThread
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
 
     from napari_sam2._types import FrameSource
     from napari_sam2.network.sam2 import SAM2
-    from napari_sam2.session.files.autosave import Autosave
-    from napari_sam2.session.state.history import History
+    from napari_sam2.session.state.history import History, Operation
+    from napari_sam2.session.state.records import SessionObject
 
 __all__ = ["SessionBase"]
 
@@ -63,18 +62,20 @@ class SessionBase:
     ) -> None:
         frames, self.geometry = open_stack(stack, frame_axis, is_rgb)
         self.store = SessionStore(self.geometry, _labels_to_write(labels, self.geometry.shape))
-        self.stack_path = str(stack) if isinstance(stack, str) or hasattr(stack, "__fspath__") else None
-        self.has_automatic_contrast = frames is not stack
-        self.first_model = "sam2_micro" if model is None else model
-        self.first_settings = settings or SessionSettings()
-        self.first_frames = frames
         self.model_state = ModelState("waiting")
-        self.binding: Any = None
+        self.binding: object | None = None
         self._autosave: Autosave | None = None
         self._delivery = Delivery(deliver)
         self._compute = ComputeThread()
         self._answerer = Answerer(self._follow_model)
-        self._state = SessionState(self.store, self.first_model, frames, self.first_settings, self._tell)
+        origin = SessionOrigin(
+            stack_path=str(stack) if isinstance(stack, str) or hasattr(stack, "__fspath__") else None,
+            model="sam2_micro" if model is None else model,
+            settings=settings or SessionSettings(),
+            frames=frames,
+            has_automatic_contrast=frames is not stack,
+        )
+        self._state = SessionState(self.store, origin, self._tell)
         parts = (self._state, self._compute, self._answerer, self._delivery)
         self._questions = Questions(*parts, self.failed.emit)
         self._propagator = Propagator(*parts, tell=self.propagation_changed.emit, fail=self.failed.emit)
@@ -88,7 +89,7 @@ class SessionBase:
 
     def _tell(self, delta: StoreDelta) -> None:
         if self._autosave is not None:
-            self._autosave.note(delta)
+            self._autosave.note(delta, self.objects, self.operations, self.settings, self.setup)
         self.changed.emit(delta)
 
     def _changing(self) -> threading.RLock:
@@ -135,8 +136,27 @@ class SessionBase:
         return score_table(self.store)
 
     @property
+    def origin(self) -> SessionOrigin:
+        """What the session was opened with; to be replaced as a whole."""
+        return self._state.origin
+
+    @origin.setter
+    def origin(self, origin: SessionOrigin) -> None:
+        self._state.origin = origin
+
+    @property
+    def stack_path(self) -> str | None:
+        """Where the image was read from; None for an array."""
+        return self.origin.stack_path
+
+    @property
+    def setup(self) -> SessionSetup:
+        """What the session works on, and with what, as it is now."""
+        return SessionSetup(self.geometry, self.model, self.frames, self.origin)
+
+    @property
     def model(self) -> SAM2 | str | Path:
-        """Who answers prompts."""
+        """The model that answers prompts."""
         return self._state.model
 
     @property
@@ -219,23 +239,22 @@ class SessionBase:
     def snapshot(self) -> SessionSnapshot:
         """The state at one moment, for files; its values never change."""
         with self._state.lock:
-            return SessionSnapshot(
+            content = SessionContent(
                 objects=tuple(self.store.objects.values()),
                 prompts=dict(self.store.prompts),
                 masks=dict(self.store.masks),
                 operations=tuple(self.operations),
                 settings=self.settings,
-                model=self.model,
-                frames=self.frames,
             )
+            return SessionSnapshot(content, self.setup)
 
-    def restore(self, snapshot: SessionSnapshot) -> None:
-        """Take over a state, such as from a file; what was there before is forgotten, and cannot be brought back.
+    def restore(self, content: SessionContent) -> None:
+        """Replace what the session holds, such as by the content of a file; this cannot be undone.
 
-        The snapshot's model and frames are not taken: those that are in force stay.
+        The model and the frames stay.
         """
         with self._changing():
-            self._state.restore(snapshot)
+            self._state.restore(content)
             self._questions.ask_again()
 
     @property
@@ -245,15 +264,13 @@ class SessionBase:
 
     @autosave_path.setter
     def autosave_path(self, path: str | Path | None) -> None:
-        from napari_sam2.session.files.autosave import Autosave
-
         if self._autosave is not None:
             self._autosave.close()
             self._autosave = None
         if path is not None:
             # no change is made between the first state that is saved and the first that is noted
             with self._state.lock:
-                self._autosave = Autosave(self, path)
+                self._autosave = Autosave(path, self.snapshot(), self.report_failure)
 
     def flush_autosave(self, timeout: float | None = None) -> bool:
         """Wait until everything is in the autosave's file; whether it is."""

@@ -133,8 +133,8 @@ class SettingCalls(SessionBase):
         is_shown_alike = looks is not None and looks == looks_of(self.frames)
         if is_shown_alike or not (self.store.prompts or self.operations):
             if not self.operations:
-                self.first_frames = frames
-                self.has_automatic_contrast &= is_shown_alike
+                is_automatic = self.origin.has_automatic_contrast and is_shown_alike
+                self.origin = replace(self.origin, frames=frames, has_automatic_contrast=is_automatic)
             self._state.frames = frames
             return
         with self._changing():

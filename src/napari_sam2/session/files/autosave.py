@@ -1,15 +1,14 @@
-"""A session that saves itself: each change reaches the file soon after it is made, on a thread of its own."""
+"""Autosave: each change of a session reaches its file soon after it is made, written by a thread of its own."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
 import threading
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from napari_sam2._errors import OutputError
 from napari_sam2.session.files.autosave_folder import OwnerMark, remove_session
@@ -20,98 +19,151 @@ from napari_sam2.session.files.database import (
     write_operations,
     write_prompts,
 )
+from napari_sam2.session.files.document import write_session
 from napari_sam2.session.files.meta import describe
+from napari_sam2.session.state.snapshot import SessionContent, SessionSnapshot
 
 if TYPE_CHECKING:
-    from napari_sam2.session.calls.base import SessionBase
     from napari_sam2.session.state.history import Operation
     from napari_sam2.session.state.records import ObjectMask, PromptEntry, SessionObject
-    from napari_sam2.session.state.snapshot import SessionSnapshot
+    from napari_sam2.session.state.settings import SessionSettings
+    from napari_sam2.session.state.snapshot import SessionSetup
     from napari_sam2.session.state.store import StoreDelta
 
 __all__ = ["Autosave"]
 
-_RETRY = 10.0  # s until saving is tried again after it failed
 Key = tuple[int, int]
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
-class _Unwritten:
-    """What changed since the file was written; later values take the place of earlier ones."""
+class _Changes:
+    """Changes that are not in the file yet; later values replace earlier ones. The tables hold None for removals."""
 
     prompts: dict[Key, PromptEntry | None] = field(default_factory=dict)
     masks: dict[Key, ObjectMask | None] = field(default_factory=dict)
-    objects: Sequence[SessionObject] | None = None
-    operations: Sequence[Operation] | None = None
+    objects: tuple[SessionObject, ...] | None = None
+    operations: tuple[Operation, ...] | None = None
+    settings: SessionSettings | None = None
+    setup: SessionSetup | None = None
 
-    def add(self, delta: StoreDelta, session: SessionBase) -> None:
+    def add(self, delta: StoreDelta) -> None:
         for edit in delta.edits:
             if edit.table == "prompts":
                 self.prompts[edit.key] = edit.after  # type: ignore[index, assignment]
             elif edit.table == "masks":
                 self.masks[edit.key] = edit.after  # type: ignore[index, assignment]
-            elif edit.table == "objects":
-                self.objects = session.objects
-        self.operations = session.operations
+
+
+class _Mirror:
+    """The session's state as of the changes taken over so far, so that the file can be written without the session."""
+
+    def __init__(self, snapshot: SessionSnapshot) -> None:
+        self.prompts = dict(snapshot.content.prompts)
+        self.masks = dict(snapshot.content.masks)
+        self.objects = snapshot.content.objects
+        self.operations = snapshot.content.operations
+        self.settings = snapshot.content.settings
+        self.setup = snapshot.setup
+
+    def take(self, changes: _Changes) -> None:
+        _update(self.prompts, changes.prompts)
+        _update(self.masks, changes.masks)
+        self.objects = self.objects if changes.objects is None else changes.objects
+        self.operations = self.operations if changes.operations is None else changes.operations
+        self.settings = changes.settings or self.settings
+        self.setup = changes.setup or self.setup
+
+    def snapshot(self) -> SessionSnapshot:
+        content = SessionContent(self.objects, self.prompts, self.masks, self.operations, self.settings)
+        return SessionSnapshot(content, self.setup)
 
 
 class Autosave:
     """Keeps a file equal to a session.
 
-    First everything is written, then each change in a transaction of its own or, where several wait, together. After
-    a crash nothing is missing that was written, and no change is there by half.
+    The whole session is written first, then each change in a transaction, or several together where they come faster
+    than they can be written. After a crash the file holds all changes that were written, and none of them in part.
 
     Parameters
     ----------
-    session : Session
-        Its errors of saving are told by ``session.failed``, once until saving works again.
     path : str or Path
-        File; a session file of that name is replaced.
+        File; an existing session file is replaced.
+    snapshot : SessionSnapshot
+        The session as it is now.
+    fail : callable
+        Called with the error when saving fails, once until it works again.
     retry_after : float, default 10
         Seconds until saving is tried again after it failed.
 
     Raises
     ------
     OutputError
-        If the folder does not exist, or another session saves itself there.
+        If the folder does not exist, or another session saves itself to this file.
     """
 
-    def __init__(self, session: SessionBase, path: str | Path, *, retry_after: float = _RETRY) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        snapshot: SessionSnapshot,
+        fail: Callable[[Exception], None],
+        *,
+        retry_after: float = 10.0,
+    ) -> None:
         self.path = Path(path).expanduser()
         if not self.path.parent.is_dir():
             raise OutputError(f"the folder {self.path.parent} does not exist; make it first, or save elsewhere")
         self._mark = OwnerMark(self.path)
         if not self._mark.take():
             raise OutputError(f"{self.path} is in use by a running session; choose another name")
-        self._session = session
+        self._fail = fail
         self._retry_after = retry_after
-        self._whole: SessionSnapshot | None = session.snapshot()
-        self._unwritten = _Unwritten()
-        self._written: list[Operation] = []
-        self._connection: sqlite3.Connection | None = None
         self._wake = threading.Condition()
-        self._noted, self._saved = 1, 0  # the first is the session as it is now
+        self._changes = _Changes()
+        self._noted, self._saved = 1, 0  # the first change is the session as it is now
         self._is_closing = False
         self._has_failed = False
+        # used by the writer thread only
+        self._mirror = _Mirror(snapshot)
+        self._written: tuple[Operation, ...] = ()
+        self._connection: sqlite3.Connection | None = None
         self._thread = threading.Thread(target=self._run, name="napari-sam2-autosave", daemon=True)
         self._thread.start()
 
-    def note(self, delta: StoreDelta) -> None:
-        """Write a change soon; returns at once. To be called in the order of the changes."""
+    def note(
+        self,
+        delta: StoreDelta,
+        objects: Sequence[SessionObject],
+        operations: Sequence[Operation],
+        settings: SessionSettings,
+        setup: SessionSetup,
+    ) -> None:
+        """Have a change written soon; returns at once. Call it in the order of the changes.
+
+        Parameters
+        ----------
+        delta : StoreDelta
+            The change.
+        objects, operations, settings, setup
+            As they are after it.
+        """
         with self._wake:
-            self._unwritten.add(delta, self._session)
+            changes = self._changes
+            changes.add(delta)
+            changes.objects, changes.operations = tuple(objects), tuple(operations)
+            changes.settings, changes.setup = settings, setup
             self._noted += 1
             self._wake.notify_all()
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all that was noted is written; whether it is. False at once where saving fails."""
+        """Wait until every change so far is written; whether it is. Returns False at once while saving fails."""
         with self._wake:
             wanted = self._noted
             self._wake.wait_for(lambda: self._saved >= wanted or self._has_failed, timeout)
             return self._saved >= wanted
 
     def close(self, *, keep: bool = True) -> None:
-        """Write what waits and end the thread; with ``keep=False`` the file is removed."""
+        """Write the remaining changes and end the thread; with ``keep=False`` remove the file."""
         with self._wake:
             self._is_closing = True
             self._wake.notify_all()
@@ -135,19 +187,17 @@ class Autosave:
             with self._wake:
                 self._wake.wait_for(lambda: self._noted > self._saved or self._is_closing)
                 if self._noted == self._saved:
-                    break
-                number, unwritten = self._noted, self._unwritten
-                self._unwritten = _Unwritten()
+                    return
+                number, changes = self._noted, self._changes
+                self._changes = _Changes()
             try:
-                if self._connection is None:
-                    self._write_all()
-                if self._connection is not None:  # after a full one: what came since its snapshot
-                    self._write(self._connection, unwritten)
+                self._save(changes)
             except (sqlite3.Error, OSError) as error:
-                self._fail(error)
+                self._disconnect(settled=False)
+                self._report(error)
                 with self._wake:
                     if self._is_closing:
-                        break
+                        return
                     self._wake.wait_for(lambda: self._is_closing, self._retry_after)
                 continue
             with self._wake:
@@ -155,45 +205,36 @@ class Autosave:
                 self._has_failed = False
                 self._wake.notify_all()
 
-    def _write_all(self) -> None:
-        from napari_sam2.session.files.document import write_session
+    def _save(self, changes: _Changes) -> None:
+        """Write the changes; the whole session where the file is not the one that was written before."""
+        mirror = self._mirror
+        mirror.take(changes)
+        if self._connection is None:
+            write_session(self.path, mirror.snapshot())
+            self._connection = sqlite3.connect(self.path, timeout=5)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+        else:
+            with self._connection as connection:
+                if changes.objects is not None:
+                    write_objects(connection, changes.objects)
+                write_prompts(connection, changes.prompts)
+                write_masks(connection, changes.masks)
+                first = _first_difference(self._written, mirror.operations)
+                write_operations(connection, mirror.operations, first=first)
+                write_meta(connection, describe(mirror.setup, mirror.settings))
+        self._written = mirror.operations
 
-        state = self._whole or self._session.snapshot()
-        meta = describe(self._session)
-        write_session(self.path, state, meta)
-        connection = sqlite3.connect(self.path, timeout=5, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        self._connection = connection
-        self._written = list(state.operations)
-        self._whole = None
-
-    def _write(self, connection: sqlite3.Connection, unwritten: _Unwritten) -> None:
-        meta = replace(describe(self._session), saved_at=time.time())
-        with connection:
-            if unwritten.objects is not None:
-                write_objects(connection, unwritten.objects)
-            write_prompts(connection, unwritten.prompts)
-            write_masks(connection, unwritten.masks)
-            operations = self._written if unwritten.operations is None else list(unwritten.operations)
-            first = _first_difference(self._written, operations)
-            write_operations(connection, operations, first=first)
-            write_meta(connection, meta)
-        self._written = operations
-
-    def _fail(self, error: Exception) -> None:
-        """Say it once; the next attempt writes everything anew."""
-        self._whole = None
-        self._disconnect(settled=False)
+    def _report(self, error: Exception) -> None:
+        """Report a failure, unless the one before was reported already."""
         with self._wake:
             is_first, self._has_failed = not self._has_failed, True
             self._wake.notify_all()
         if is_first:
-            told = error if isinstance(error, OutputError) else OutputError(
-                f"the session cannot be saved to {self.path} ({error}); it goes on in memory and saving is tried "
-                "again: free space, or save it elsewhere"
-            )  # fmt: skip
-            self._session.report_failure(told)
+            self._fail(error if isinstance(error, OutputError) else OutputError(
+                f"the session cannot be saved to {self.path} ({error}); it continues in memory and saving is retried: "
+                "free space, or save it elsewhere"
+            ))  # fmt: skip
 
     def _disconnect(self, *, settled: bool) -> None:
         connection, self._connection = self._connection, None
@@ -202,6 +243,14 @@ class Autosave:
                 if settled:
                     connection.execute("PRAGMA journal_mode = DELETE")  # one file again
             connection.close()
+
+
+def _update(table: dict[Key, T], changes: dict[Key, T | None]) -> None:
+    for key, value in changes.items():
+        if value is None:
+            table.pop(key, None)
+        else:
+            table[key] = value
 
 
 def _first_difference(old: Sequence[Operation], new: Sequence[Operation]) -> int:

@@ -23,7 +23,7 @@ from napari_sam2.session.files.rows import (
     prompt_from_row,
     prompt_row,
 )
-from napari_sam2.session.state.snapshot import SessionSnapshot
+from napari_sam2.session.state.snapshot import SessionContent
 
 if TYPE_CHECKING:
     from napari_sam2.session.state.history import Operation
@@ -55,21 +55,21 @@ class StoredSession:
     """What a session file holds."""
 
     meta: SessionMeta
-    state: SessionSnapshot
+    content: SessionContent
 
 
 # ---------------------------------------------------------------------- writing
-def fill(connection: sqlite3.Connection, state: SessionSnapshot, meta: SessionMeta) -> None:
+def fill(connection: sqlite3.Connection, content: SessionContent, meta: SessionMeta) -> None:
     """Write everything into an empty database, in one transaction."""
     connection.executescript(SCHEMA)
     connection.execute(f"PRAGMA application_id = {_APPLICATION}")
     connection.execute(f"PRAGMA user_version = {FORMAT}")
     with connection:
         write_meta(connection, meta)
-        write_objects(connection, state.objects)
-        write_prompts(connection, state.prompts)
-        write_masks(connection, state.masks)
-        write_operations(connection, state.operations, first=0)
+        write_objects(connection, content.objects)
+        write_prompts(connection, content.prompts)
+        write_masks(connection, content.masks)
+        write_operations(connection, content.operations, first=0)
 
 
 def write_meta(connection: sqlite3.Connection, meta: SessionMeta) -> None:
@@ -218,7 +218,7 @@ def read_session(path: Path) -> StoredSession:
     with _opened(path) as connection:
         meta = _meta(connection)
         try:
-            state = SessionSnapshot(
+            content = SessionContent(
                 objects=tuple(map(object_from_row, connection.execute("SELECT * FROM objects ORDER BY position"))),
                 prompts=dict(map(prompt_from_row, connection.execute("SELECT * FROM prompts ORDER BY stamp"))),
                 masks=dict(map(mask_from_row, connection.execute("SELECT * FROM masks"))),
@@ -230,4 +230,4 @@ def read_session(path: Path) -> StoredSession:
             )
         except PromptError as error:
             raise ValueError(str(error)) from error
-        return StoredSession(meta, state)
+        return StoredSession(meta, content)

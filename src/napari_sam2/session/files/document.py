@@ -6,7 +6,8 @@ import contextlib
 import secrets
 import sqlite3
 import warnings
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,42 +17,28 @@ from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.display import open_array, show_planes, with_looks
 from napari_sam2.frames.planes import ArrayPlanes
-from napari_sam2.session.files.autosave import Autosave
-from napari_sam2.session.files.autosave_folder import (
-    RecoverableSession,
-    default_autosave_path,
-    recoverable_sessions,
-    remove_session,
-)
-from napari_sam2.session.files.database import fill, is_session_file, read_session, settle, side_files
+from napari_sam2.session.files.autosave_folder import OwnerMark
+from napari_sam2.session.files.database import StoredSession, fill, is_session_file, read_session, settle, side_files
 from napari_sam2.session.files.meta import ImageReference, SessionMeta, describe, image_sample
 from napari_sam2.session.files.model_names import hash_of
+from napari_sam2.session.state.snapshot import SessionContent, SessionOrigin, SessionSnapshot
 
 if TYPE_CHECKING:
-    from napari_sam2.session.session import Session
-    from napari_sam2.session.state.snapshot import SessionSnapshot
+    from napari_sam2.frames.geometry import StackGeometry
+    from napari_sam2.network.sam2 import SAM2
 
-__all__ = [
-    "Autosave",
-    "RecoverableSession",
-    "default_autosave_path",
-    "load_session",
-    "recoverable_sessions",
-    "remove_session",
-    "save_session",
-    "write_session",
-]
+__all__ = ["SessionDocument", "open_document", "save_session", "write_session"]
 
 
-def save_session(session: Session, path: str | Path) -> Path:
-    """Write a session to one file, whole or not at all.
+def save_session(path: Path, snapshot: SessionSnapshot) -> Path:
+    """Write a session to a file that no running session saves itself to.
 
     Parameters
     ----------
-    session : Session
-        Any.
-    path : str or Path
-        By custom it ends in ``.sam2``. A session file of that name is replaced.
+    path : Path
+        An existing session file is replaced.
+    snapshot : SessionSnapshot
+        The session.
 
     Returns
     -------
@@ -61,18 +48,20 @@ def save_session(session: Session, path: str | Path) -> Path:
     Raises
     ------
     OutputError
-        If it cannot be written, or the name belongs to another file; what was there stays as it was.
+        If the file cannot be written, is in use, or is something else than a session; an existing file is left as it
+        was.
     """
-    place = Path(path).expanduser()
-    if session.autosave_path is not None and place.resolve() == session.autosave_path.resolve():
-        if not session.flush_autosave():
-            raise OutputError(f"{place} cannot be written at the moment; free space, or save to another place")
-        return place
-    return write_session(place, session.snapshot(), describe(session))
+    mark = OwnerMark(path)
+    if not mark.take():
+        raise OutputError(f"{path} is in use by a running session; choose another name")
+    try:
+        return write_session(path, snapshot)
+    finally:
+        mark.release()
 
 
-def write_session(path: Path, state: SessionSnapshot, meta: SessionMeta) -> Path:
-    """Write a state to a file that appears under its name only when it is complete; raises as ``save_session``."""
+def write_session(path: Path, snapshot: SessionSnapshot) -> Path:
+    """Write a session to a file that appears under its name once it is complete; errors as for ``save_session``."""
     if not path.parent.is_dir():
         raise OutputError(f"the folder {path.parent} does not exist; make it first, or write elsewhere")
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
@@ -81,7 +70,7 @@ def write_session(path: Path, state: SessionSnapshot, meta: SessionMeta) -> Path
             raise OutputError(f"{path} is something else than a session and is not replaced; choose another name")
         connection = sqlite3.connect(partial)
         try:
-            fill(connection, state, meta)
+            fill(connection, snapshot.content, describe(snapshot.setup, snapshot.content.settings))
         finally:
             connection.close()
         settle(path)
@@ -96,42 +85,127 @@ def write_session(path: Path, state: SessionSnapshot, meta: SessionMeta) -> Path
     return path
 
 
-def load_session(cls: type[Session], path: str | Path, stack: Any, options: dict[str, Any]) -> Session:
-    """Open a session file on its image; arguments and errors as for ``Session.load``."""
-    place = Path(path).expanduser()
-    stored = read_session(place)
-    meta = stored.meta
-    stack, found_at = _find_image(place, meta.image, stack)
-    if "model" not in options:
-        options["model"] = meta.model.name
-        if meta.model.is_network:
+@dataclass(frozen=True, eq=False)
+class SessionDocument:
+    """A session file with its image.
+
+    Attributes
+    ----------
+    path : Path
+        The session file.
+    stored : StoredSession
+        What it holds.
+    stack : array, path or FrameSource
+        The image, to be given to ``Session``.
+    stack_path : str or None
+        Where the image was found; None for an array.
+    """
+
+    path: Path
+    stored: StoredSession
+    stack: Any
+    stack_path: str | None
+
+    @property
+    def meta(self) -> SessionMeta:
+        """The description of the session."""
+        return self.stored.meta
+
+    @property
+    def content(self) -> SessionContent:
+        """Objects, prompts, masks, calls and settings."""
+        return self.stored.content
+
+    def model(self) -> str:
+        """Name or path of the session's model; warns if it is not the one that the session was made with."""
+        model = self.meta.model
+        if model.is_network:
             warnings.warn(
-                f"the session was made with a network that has no file; {meta.model.name} takes its place: "
-                "give Session.load(path, model=...) to go on with the same",
+                f"the session was made with a network that has no file; {model.name} takes its place: "
+                "give Session.load(path, model=...) to continue with the same one",
                 stacklevel=3,
             )
-        elif meta.model.sha256 is not None and hash_of(meta.model.name) not in (None, meta.model.sha256):
+        elif model.sha256 is not None and hash_of(model.name) not in (None, model.sha256):
             warnings.warn(
-                f"the weights of {meta.model.name} are not those that the session was made with; "
+                f"the weights of {model.name} are not those that the session was made with; "
                 "masks stay, later ones may differ",
                 stacklevel=3,
             )
-    settings = options.pop("settings", None) or meta.settings
-    session = cls(_shown(stack, meta.image, options), settings=settings, **options)
-    try:
-        _check_image(place, session, meta.image)
-        session.stack_path = found_at or meta.image.path
-        session.restore(replace(stored.state, settings=settings))
-    except BaseException:
-        session.close()
-        raise
-    session.first_model = meta.first_model.name if meta.first_model != meta.model else session.model
-    session.first_settings = meta.first_settings
-    session.has_automatic_contrast = meta.has_automatic_contrast
-    looks = meta.first_looks
-    if isinstance(session.frames, ArrayPlanes) and looks is not None and len(looks) == len(session.frames.channels):
-        session.first_frames = with_looks(session.frames, looks)
-    return session
+        return model.name
+
+    def check_image(self, geometry: StackGeometry, frames: FrameSource) -> None:
+        """Raise FrameError if the image has another shape or frame axis; warn if its values differ."""
+        image = self.meta.image
+        if geometry.shape != image.shape:
+            raise FrameError(_other_shape(geometry.shape, image))
+        if geometry.frame_axis != image.frame_axis:
+            raise FrameError(
+                f"frame axis {geometry.frame_axis} was given; {self.path} was made along axis {image.frame_axis}: "
+                "leave it out"
+            )
+        if image.sample is not None and image_sample(frames) not in (None, image.sample):
+            warnings.warn(
+                f"the image has other values than the one that {self.path.name} was made on; its masks may not fit",
+                stacklevel=3,
+            )
+
+    def origin(self, model: SAM2 | str | Path, frames: FrameSource) -> SessionOrigin:
+        """What the session was first opened with.
+
+        Parameters
+        ----------
+        model : SAM2, str or Path
+            The model in force, which the session begins with where it never changed.
+        frames : FrameSource
+            The image as it is shown now.
+        """
+        meta = self.meta
+        looks = meta.first_looks
+        if isinstance(frames, ArrayPlanes) and looks is not None and len(looks) == len(frames.channels):
+            frames = with_looks(frames, looks)
+        return SessionOrigin(
+            stack_path=self.stack_path or meta.image.path,
+            model=meta.first_model.name if meta.first_model != meta.model else model,
+            settings=meta.first_settings,
+            frames=frames,
+            has_automatic_contrast=meta.has_automatic_contrast,
+        )
+
+
+def open_document(
+    path: str | Path, stack: Any = None, options: Mapping[str, Any] | None = None, *, as_first: bool = False
+) -> SessionDocument:
+    """Read a session file and find its image.
+
+    Parameters
+    ----------
+    path : str or Path
+        Session file.
+    stack : array, path or FrameSource, optional
+        The image. Default: the file that the session refers to.
+    options : mapping, optional
+        Further arguments for ``Session``.
+    as_first : bool, default False
+        Show the image as at the session's beginning, rather than at its end.
+
+    Returns
+    -------
+    SessionDocument
+
+    Raises
+    ------
+    OutputError
+        If the file does not exist, is damaged or is not a session.
+    FrameError
+        If the image cannot be found or has another shape.
+    """
+    place = Path(path).expanduser()
+    stored = read_session(place)
+    image = stored.meta.image
+    stack, found_at = _find_image(place, image, stack)
+    if as_first and image.looks is not None:
+        image = replace(image, looks=stored.meta.first_looks)
+    return SessionDocument(place, stored, _shown(stack, image, options or {}), found_at)
 
 
 def _find_image(session_path: Path, image: ImageReference, stack: Any) -> tuple[Any, str | None]:
@@ -154,12 +228,12 @@ def _find_image(session_path: Path, image: ImageReference, stack: Any) -> tuple[
     return str(found), str(found)
 
 
-def _shown(stack: Any, image: ImageReference, options: dict[str, Any]) -> Any:
+def _shown(stack: Any, image: ImageReference, options: Mapping[str, Any]) -> Any:
     """The image as it was shown to the model, where the session says how."""
     is_open = isinstance(stack, FrameSource) and not isinstance(stack, np.ndarray)
     if image.looks is None or is_open or "is_rgb" in options:
         return stack
-    frame_axis = options.pop("frame_axis", image.frame_axis)
+    frame_axis = options.get("frame_axis", image.frame_axis)
     parts = list(stack) if isinstance(stack, (list, tuple)) else [stack]
     arrays = [open_array(p) if isinstance(p, str) or hasattr(p, "__fspath__") else p for p in parts]
     if len(arrays) != len(image.looks):
@@ -187,18 +261,3 @@ def _other_shape(shape: tuple[int, ...], image: ImageReference) -> str:
         f"{'' if image.path is None else f' ({image.path})'}: give that one, "
         "Session.load(path, stack), in the shell --stack"
     )
-
-
-def _check_image(path: Path, session: Session, image: ImageReference) -> None:
-    geometry = session.geometry
-    if geometry.shape != image.shape:
-        raise FrameError(_other_shape(geometry.shape, image))
-    if geometry.frame_axis != image.frame_axis:
-        raise FrameError(
-            f"frame axis {geometry.frame_axis} was given; {path} was made along axis {image.frame_axis}: leave it out"
-        )
-    if image.sample is not None and image_sample(session.frames) not in (None, image.sample):
-        warnings.warn(
-            f"the image has other values than the one that {path.name} was made on; its masks may not fit",
-            stacklevel=4,
-        )

@@ -21,7 +21,7 @@ from napari_sam2.session.state.settings import SessionSettings
 if TYPE_CHECKING:
     from napari_sam2._types import FrameSource
     from napari_sam2.network.sam2 import SAM2
-    from napari_sam2.session.calls.base import SessionBase
+    from napari_sam2.session.state.snapshot import SessionSetup
 
 __all__ = ["FORMAT", "ImageReference", "ModelReference", "SessionMeta", "describe", "image_sample"]
 
@@ -133,25 +133,25 @@ def _looks(raw: list[dict[str, Any]] | None) -> tuple[Look, ...] | None:
     return tuple(Look(tuple(r["limits"]), r["gamma"], tuple(r["colour"]), r["is_rgb"]) for r in raw)
 
 
-def describe(session: SessionBase) -> SessionMeta:
-    """What a file of this session says; reads a few planes and the weights' file, once each."""
-    frames, geometry = session.frames, session.geometry
+def describe(setup: SessionSetup, settings: SessionSettings) -> SessionMeta:
+    """The description of a session for its file; reads a few planes and the weights' file, once each."""
+    frames, geometry, origin = setup.frames, setup.geometry, setup.origin
     dtype = str(np.dtype(frames.channels[0].array.dtype)) if isinstance(frames, ArrayPlanes) else ""
     return SessionMeta(
         image=ImageReference(
-            _absolute(session.stack_path),
+            _absolute(origin.stack_path),
             geometry.shape,
             geometry.frame_axis,
             dtype,
             looks_of(frames),
             image_sample(frames),
         ),
-        model=ModelReference.of(session.model),
-        settings=session.settings,
-        first_model=ModelReference.of(session.first_model),
-        first_settings=session.first_settings,
-        first_looks=looks_of(session.first_frames),
-        has_automatic_contrast=session.has_automatic_contrast,
+        model=ModelReference.of(setup.model),
+        settings=settings,
+        first_model=ModelReference.of(origin.model),
+        first_settings=origin.settings,
+        first_looks=looks_of(origin.frames),
+        has_automatic_contrast=origin.has_automatic_contrast,
         package=version("napari-sam2"),
     )
 

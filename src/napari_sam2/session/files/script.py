@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam2.frames.geometry import StackGeometry
-    from napari_sam2.session.session import Session
     from napari_sam2.session.state.history import Operation
+    from napari_sam2.session.state.snapshot import SessionSetup, SessionSnapshot
 
 __all__ = ["to_command_line", "to_python"]
 
 _DEFAULTS: tuple[tuple[str, object], ...] = (("name", None), ("direction", "both"))
 
 
-def to_python(session: Session) -> str:
-    """A script of public calls that comes to the same labels.
+def to_python(snapshot: SessionSnapshot) -> str:
+    """Write a script of public calls that gives the same labels.
 
     Parameters
     ----------
-    session : Session
-        Waits for answers under way.
+    snapshot : SessionSnapshot
+        Of a session whose prompts all have their masks.
 
     Returns
     -------
@@ -43,20 +43,20 @@ def to_python(session: Session) -> str:
         Where the image is no file, or the model a network without one, the script uses the names ``stack`` and
         ``model``, and says so.
     """
-    writer = _Writer(session.geometry)
-    lines = [line for operation in session.operations for line in writer.lines(operation)]
-    head = _opening(session, writer.names)
+    writer = _Writer(snapshot.setup.geometry)
+    lines = [line for operation in snapshot.content.operations for line in writer.lines(operation)]
+    head = _opening(snapshot.setup, writer.names)
     imports = f"from napari_sam2 import {', '.join(sorted(writer.names))}"
     return "\n".join([imports, "", *head, *lines, "labels = session.labels", ""])
 
 
-def to_command_line(session: Session, path: str | Path = "session.sam2", output: str | Path = "labels.tif") -> str:
-    """A shell command that replays the session from its saved file.
+def to_command_line(setup: SessionSetup, path: str | Path, output: str | Path) -> str:
+    """Write a shell command that replays a session from its saved file.
 
     Parameters
     ----------
-    session : Session
-        Any.
+    setup : SessionSetup
+        Of the session.
     path : str or Path
         Where it is saved.
     output : str or Path
@@ -67,34 +67,35 @@ def to_command_line(session: Session, path: str | Path = "session.sam2", output:
     str
     """
     words = ["napari-sam2", "run", str(path)]
-    if session.stack_path is None:
+    if setup.origin.stack_path is None:
         words += ["--stack", "STACK"]
-    if is_network(session.first_model):
+    if is_network(setup.origin.model):
         words += ["--model", "MODEL"]
     return shlex.join([*words, "-o", str(output)])
 
 
-def _opening(session: Session, names: set[str]) -> list[str]:
+def _opening(setup: SessionSetup, names: set[str]) -> list[str]:
     """Lines that open the image and make the session."""
     lines: list[str] = []
     names.add("Session")
-    frames = session.first_frames
+    origin = setup.origin
+    frames = origin.frames
     stack = "stack"
-    if session.stack_path is not None:
-        stack = repr(session.stack_path)
+    if origin.stack_path is not None:
+        stack = repr(origin.stack_path)
     else:
-        lines.append(f"# stack: the image, {_words(session)}")
+        lines.append(f"# stack: the image, {_words(setup)}")
     looks = looks_of(frames)
     arguments: dict[str, str] = {}
     if looks is None:
         pass
-    elif session.has_automatic_contrast and session.stack_path is None:
-        arguments["frame_axis"] = repr(session.geometry.frame_axis)
+    elif origin.has_automatic_contrast and origin.stack_path is None:
+        arguments["frame_axis"] = repr(setup.geometry.frame_axis)
         if looks[0].is_rgb:
             arguments["is_rgb"] = "True"
     else:
         names.add("show_planes")
-        shown = {"frame_axis": session.geometry.frame_axis, **contrast_arguments(looks)}
+        shown = {"frame_axis": setup.geometry.frame_axis, **contrast_arguments(looks)}
         if looks[0].is_rgb:
             shown["is_rgb"] = True
         words = ", ".join(f"{name}={value!r}" for name, value in shown.items())
@@ -103,10 +104,10 @@ def _opening(session: Session, names: set[str]) -> list[str]:
             stack = "stack"
         lines.append(f"stack = show_planes({stack}, {words})")
         stack = "stack"
-    model = "model" if is_network(session.first_model) else repr(model_name(session.first_model))
+    model = "model" if is_network(origin.model) else repr(model_name(origin.model))
     if model == "model":
-        lines.append(f"# model: the network, as load_model gives it ({model_name(session.first_model)})")
-    settings = _settings(session.first_settings)
+        lines.append(f"# model: the network, as load_model gives it ({model_name(origin.model)})")
+    settings = _settings(origin.settings)
     if settings:
         names.add("SessionSettings")
         arguments["settings"] = f"SessionSettings({settings})"
@@ -114,10 +115,10 @@ def _opening(session: Session, names: set[str]) -> list[str]:
     return [*lines, f"session = Session({stack}, {words})"]
 
 
-def _words(session: Session) -> str:
-    frames = session.first_frames
+def _words(setup: SessionSetup) -> str:
+    frames = setup.origin.frames
     dtype = f"{np.dtype(frames.channels[0].array.dtype)} " if isinstance(frames, ArrayPlanes) else ""
-    return f"{dtype}of shape {session.geometry.shape}"
+    return f"{dtype}of shape {setup.geometry.shape}"
 
 
 def _settings(settings: SessionSettings) -> str:

@@ -1,4 +1,4 @@
-"""Do the calls of a session again, one after the other."""
+"""Call the methods of a session again, one after the other."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam2._errors import CheckpointError, PromptError
-from napari_sam2.session.files.database import read_session
-from napari_sam2.session.files.document import _check_image, _find_image, _shown
+from napari_sam2.session.files.document import open_document
+from napari_sam2.session.session import Session
 
 if TYPE_CHECKING:
-    from napari_sam2.session.session import Session
     from napari_sam2.session.state.history import Operation
 
-
-__all__ = ["REPLAYABLE", "replay"]
+__all__ = ["REPLAYABLE", "open_for_replay", "replay"]
 
 REPLAYABLE = frozenset(
     {
@@ -109,25 +107,18 @@ def open_for_replay(
     CheckpointError
         If the session was made with a network that has no file, and no model is given.
     """
-    from napari_sam2.session.session import Session
-
-    place = Path(path).expanduser()
-    stored = read_session(place)
-    image = stored.meta.image
-    stack, found_at = _find_image(place, image, stack)
-    begun = replace(image, looks=stored.meta.first_looks if image.looks is not None else None)
-    settings = replace(stored.meta.first_settings, device=device, dtype=dtype)
-    if model is None and stored.meta.first_model.is_network:
+    document = open_document(path, stack, as_first=True)
+    first = document.meta.first_model
+    if model is None and first.is_network:
         raise CheckpointError(
-            f"{place} was made with a network that has no file; give the file of such weights, with --model"
+            f"{document.path} was made with a network that has no file; give the file of such weights, with --model"
         )
-    chosen = stored.meta.first_model.name if model is None else model
-    session = Session(_shown(stack, begun, {}), model=chosen, settings=settings)
+    settings = replace(document.meta.first_settings, device=device, dtype=dtype)
+    session = Session(document.stack, model=first.name if model is None else model, settings=settings)
     try:
-        _check_image(place, session, image)
+        document.check_image(session.geometry, session.frames)
     except BaseException:
         session.close()
         raise
-    session.stack_path = found_at
-    operations = [o for o in stored.state.operations if model is None or o.method != "set_model"]
-    return session, operations
+    session.origin = replace(session.origin, stack_path=document.stack_path)
+    return session, [o for o in document.content.operations if model is None or o.method != "set_model"]

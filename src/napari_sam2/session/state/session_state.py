@@ -9,14 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_sam2.session.state.history import Change, Edit, History, Operation, TableName
-from napari_sam2.session.state.settings import SessionSettings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from napari_sam2._types import FrameSource
-    from napari_sam2.network.sam2 import SAM2
-    from napari_sam2.session.state.snapshot import SessionSnapshot
+    from napari_sam2.session.state.snapshot import SessionContent, SessionOrigin
     from napari_sam2.session.state.store import SessionStore, StoreDelta
 
 __all__ = ["SessionState"]
@@ -31,13 +26,15 @@ class SessionState:
     ----------
     store : SessionStore
         Empty tables, and the labels.
-    model, frames, settings
-        In force at the beginning.
+    origin : SessionOrigin
+        What the session is opened with; in force at the beginning.
     tell : callable
         Called with the ``StoreDelta`` of each change, once it is made.
 
     Attributes
     ----------
+    origin : SessionOrigin
+        What the session was opened with.
     model : SAM2, str or Path
         Who answers prompts.
     frames : FrameSource
@@ -53,15 +50,14 @@ class SessionState:
     def __init__(
         self,
         store: SessionStore,
-        model: SAM2 | str | Path,
-        frames: FrameSource,
-        settings: SessionSettings,
+        origin: SessionOrigin,
         tell: Callable[[StoreDelta], None],
     ) -> None:
         self.store = store
-        self.model = model
-        self.frames = frames
-        self.settings = settings
+        self.origin = origin
+        self.model = origin.model
+        self.frames = origin.frames
+        self.settings = origin.settings
         self.history = History()
         self.lock = threading.RLock()
         self._tell = tell
@@ -127,17 +123,17 @@ class SessionState:
         self._apply(self.history.redo())
         return True
 
-    def restore(self, snapshot: SessionSnapshot) -> None:
+    def restore(self, content: SessionContent) -> None:
         """Take over tables, settings and calls; what was there before is forgotten."""
         tables = self.store.tables
         tables["settings"].clear()  # what is in force stays: an edit to nothing would put nothing in its place
         edits = [Edit(t, key, value, None) for t in _TABLES for key, value in tables[t].items()]
-        edits += [Edit("objects", o.object_id, None, o) for o in snapshot.objects]
-        edits += [Edit("prompts", key, None, entry) for key, entry in snapshot.prompts.items()]
-        edits += [Edit("masks", key, None, mask) for key, mask in snapshot.masks.items()]
-        self._stamp = max((e.stamp for e in snapshot.prompts.values()), default=self._stamp)
-        self.history = History(snapshot.operations)
-        self.settings = snapshot.settings
+        edits += [Edit("objects", o.object_id, None, o) for o in content.objects]
+        edits += [Edit("prompts", key, None, entry) for key, entry in content.prompts.items()]
+        edits += [Edit("masks", key, None, mask) for key, mask in content.masks.items()]
+        self._stamp = max((e.stamp for e in content.prompts.values()), default=self._stamp)
+        self.history = History(content.operations)
+        self.settings = content.settings
         self._apply(edits)
 
     def _apply(self, edits: Sequence[Edit]) -> None:

@@ -1,4 +1,4 @@
-"""A session at one moment, as values that files are written from."""
+"""A session at one moment, as values that never change: what files and scripts are written from."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_sam2._types import FrameSource
+    from napari_sam2.frames.geometry import StackGeometry
     from napari_sam2.network.sam2 import SAM2
     from napari_sam2.session.state.history import Operation
     from napari_sam2.session.state.records import ObjectMask, PromptEntry, SessionObject
 
-__all__ = ["SessionSnapshot"]
+__all__ = ["SessionContent", "SessionOrigin", "SessionSetup", "SessionSnapshot"]
 
 
 @dataclass(frozen=True, eq=False)
-class SessionSnapshot:
-    """What a session file holds.
+class SessionContent:
+    """What the user made.
 
     Attributes
     ----------
@@ -33,10 +34,6 @@ class SessionSnapshot:
         The calls that led here.
     settings : SessionSettings
         As they are now.
-    model : SAM2, str, Path or None
-        As it is now; None in what comes from a file.
-    frames : FrameSource or None
-        What the model sees now; None in what comes from a file.
     """
 
     objects: tuple[SessionObject, ...] = ()
@@ -44,5 +41,58 @@ class SessionSnapshot:
     masks: Mapping[tuple[int, int], ObjectMask] = field(default_factory=dict)
     operations: tuple[Operation, ...] = ()
     settings: SessionSettings = field(default_factory=SessionSettings)
-    model: SAM2 | str | Path | None = None
-    frames: FrameSource | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SessionOrigin:
+    """What a session was opened with, which is where a script begins.
+
+    Attributes
+    ----------
+    stack_path : str or None
+        Where the image was read from; None for an array.
+    model : SAM2, str or Path
+        The first model.
+    settings : SessionSettings
+        The first settings.
+    frames : FrameSource
+        What the first model was shown.
+    has_automatic_contrast : bool
+        Whether the contrast of ``frames`` was chosen from the image.
+    """
+
+    stack_path: str | None
+    model: SAM2 | str | Path
+    settings: SessionSettings
+    frames: FrameSource
+    has_automatic_contrast: bool
+
+
+@dataclass(frozen=True, eq=False)
+class SessionSetup:
+    """What a session works on, and with what.
+
+    Attributes
+    ----------
+    geometry : StackGeometry
+        Axes of the image.
+    model : SAM2, str or Path
+        As it is now.
+    frames : FrameSource
+        What the model is shown now.
+    origin : SessionOrigin
+        What the session was opened with.
+    """
+
+    geometry: StackGeometry
+    model: SAM2 | str | Path
+    frames: FrameSource
+    origin: SessionOrigin
+
+
+@dataclass(frozen=True, eq=False)
+class SessionSnapshot:
+    """A session at one moment."""
+
+    content: SessionContent
+    setup: SessionSetup

@@ -9,13 +9,28 @@ import sys
 
 import pytest
 
-_HAS_DISPLAY = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 _OPENS_A_VIEWER = {"make_napari_viewer", "make_napari_viewer_proxy"}
+_LIMITS_OF_OPENGL = {"get_gl_extensions": "", "get_max_texture_sizes": (16384, 2048)}
+_SLOW_TIMEOUT = 3600  # s; of others pyproject.toml has the limit
 
-# Qt aborts the whole run where there is no display. pytest-xvfb starts Xvfb where it is installed; elsewhere Qt draws
-# into memory. Qt reads the variable when the first application is made, so it has to be set before any test.
-if sys.platform.startswith("linux") and not _HAS_DISPLAY and not shutil.which("Xvfb"):
-    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose Qt's platform, which is read when the first application is made and cannot change afterwards.
+
+    Qt aborts the whole run where there is no display. pytest-xvfb starts Xvfb where it is installed and not disabled;
+    elsewhere Qt draws into memory.
+    """
+    has_display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    has_xvfb = shutil.which("Xvfb") is not None and not config.getoption("no_xvfb", default=False)
+    if sys.platform.startswith("linux") and not has_display and not has_xvfb:
+        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give slow tests a limit of their own."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_SLOW_TIMEOUT))
 
 
 # A shell that starts the tests in the background has Ctrl-C ignored, in them and in the commands that they start; what
@@ -25,14 +40,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @pytest.fixture(autouse=True)
-def _image_layers_without_opengl(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let napari show images where Qt draws into memory, which has no OpenGL context to ask for its limits."""
+def _layers_without_opengl(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let napari show layers where Qt draws into memory, which has no OpenGL context to ask for its limits.
+
+    napari's modules import the two functions by name, and which of them do differs from one release to the next.
+    """
     if os.environ.get("QT_QPA_PLATFORM") != "offscreen" or _OPENS_A_VIEWER.isdisjoint(request.fixturenames):
         return
-    from napari._vispy.layers import image
+    import napari._vispy.canvas
+    import napari._vispy.utils.visual  # noqa: F401 imports the module of every kind of layer
 
-    monkeypatch.setattr(image, "get_gl_extensions", lambda: "", raising=False)
-    monkeypatch.setattr(image, "get_max_texture_sizes", lambda: (16384, 2048), raising=False)
+    for module in [module for name, module in sys.modules.items() if name.startswith("napari._vispy")]:
+        for function, limit in _LIMITS_OF_OPENGL.items():
+            if hasattr(module, function):
+                monkeypatch.setattr(module, function, lambda limit=limit: limit)
 
 
 @pytest.fixture(autouse=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import pytest
+from napari.components import LayerList
 from napari.utils.notifications import notification_manager
 
 from factories import make_movie
+from napari_sam2._errors import FrameError
 from napari_sam2._qt.keys import SHORTCUTS
 from napari_sam2._qt.main_widget import SAM2Widget
+from napari_sam2._viewer import binding as binding_module
 
 
 @pytest.fixture
@@ -100,3 +105,79 @@ def test_image_and_axis_can_both_be_read_in_a_narrow_dock(alone, qtbot):
     assert widget.image_choice.currentText() == "cells"
     for section in (widget.image_choice.parentWidget(), *widget.sections):
         assert section.minimumSizeHint().width() <= 300, section.objectName()
+
+
+def refuse_points(monkeypatch) -> None:
+    """Make napari fail on the last of a session's three layers, as without OpenGL it does on the first."""
+    append = LayerList.insert
+
+    def insert(layers, index, layer):
+        append(layers, index, layer)
+        if type(layer).__name__ == "Points":
+            raise TypeError("this window cannot draw points")
+
+    monkeypatch.setattr(LayerList, "insert", insert)
+
+
+def test_a_start_that_fails_leaves_no_layers_and_is_not_retried(make_napari_viewer, qtbot, monkeypatch):
+    viewer = make_napari_viewer(show=False)
+    image = viewer.add_image(make_movie(), name="cells")
+    with monkeypatch.context() as patch, qtbot.captureExceptions() as raised:
+        refuse_points(patch)
+        widget = SAM2Widget(viewer)
+        qtbot.addWidget(widget)
+        qtbot.waitUntil(lambda: len(raised) > 0)
+        qtbot.wait(200)
+    assert [kind for kind, _, _ in raised] == [TypeError]
+    raised.clear()  # the tracebacks hold the viewer
+    assert list(viewer.layers) == [image]
+    assert widget.binding is None
+    assert not [t for t in threading.enumerate() if t.name.startswith("napari-sam2")]
+    other = viewer.add_image(make_movie(), name="others")
+    qtbot.waitUntil(lambda: widget.binding is not None)
+    assert widget.binding.images == [other]
+    widget.shut_down()
+
+
+def test_a_refused_image_is_reported_once_and_may_be_chosen_again(make_napari_viewer, qtbot, monkeypatch):
+    viewer = make_napari_viewer(show=False)
+
+    def refuse(*_args, **_options):
+        raise FrameError("its channels differ")
+
+    image = viewer.add_image(make_movie(), name="cells")
+    told = len(notification_manager.records)
+    with monkeypatch.context() as patch:
+        patch.setattr(binding_module, "open_layers", refuse)
+        widget = SAM2Widget(viewer)
+        qtbot.addWidget(widget)
+        qtbot.waitUntil(lambda: len(notification_manager.records) > told)
+        viewer.add_points(ndim=3)
+        image.name = "nuclei"
+        qtbot.wait(400)
+    assert [each.message for each in notification_manager.records[told:]] == ["its channels differ"]
+    widget.image_choice.activated.emit(0)
+    assert widget.binding is not None
+    widget.shut_down()
+
+
+def test_closing_a_viewer_that_was_never_shown_frees_threads_and_widgets(make_napari_viewer, qtbot):
+    widgets = []
+    for _ in range(2):
+        viewer = make_napari_viewer(show=False)
+        viewer.add_image(make_movie(), name="cells")
+        widget = SAM2Widget(viewer)
+        viewer.window.add_dock_widget(widget, name="SAM 2")
+        qtbot.waitUntil(lambda widget=widget: widget.binding is not None)
+        session = weakref.ref(widget.binding.session)
+        widgets.append(weakref.ref(widget))
+        viewer.close()
+        assert widget.binding is None
+        del widget, viewer
+    qtbot.waitUntil(lambda: not [t for t in threading.enumerate() if t.name.startswith("napari-sam2")])
+
+    def are_gone() -> bool:
+        gc.collect()
+        return [each() for each in (session, *widgets)] == [None] * 3
+
+    qtbot.waitUntil(are_gone, timeout=20_000)

@@ -67,6 +67,7 @@ class SAM2Widget(QWidget):
         self.viewer = viewer
         self.binding: ViewerBinding | None = None
         self._kept: list[ViewerBinding] = []
+        self._refused: list[Any] = []  # images that a session could not be started on; not tried again by themselves
         self._delivery = QtDelivery()
         self._keys = KeyBindings(self)
         self._layer_keys = KeyBindings(self)
@@ -183,6 +184,7 @@ class SAM2Widget(QWidget):
         return [layer for layer in self.viewer.layers if type(layer).__name__ == "Image"]
 
     def _on_layers(self, _event: Any = None) -> None:
+        self._refused = [image for image in self._refused if image in self.viewer.layers]
         self._fill_images()
         self.objects.show_layers()
         binding = self.binding
@@ -205,13 +207,13 @@ class SAM2Widget(QWidget):
             self.image_choice.setCurrentText(shown)
 
     def _start_on_active(self) -> None:
-        """The active image, or the only one, is made ready by itself."""
+        """Start a session on the active image, or else the last one, unless it failed there before."""
         if self.binding is not None or self._is_closed:
             return
         self._watch_window()
         if not self._has_preferences:
             self._apply_preferences()
-        images = self._images()
+        images = [image for image in self._images() if image not in self._refused]
         active = self.viewer.layers.selection.active
         chosen = next((layer for layer in images if layer == active), images[-1] if images else None)
         if chosen is not None:
@@ -255,6 +257,8 @@ class SAM2Widget(QWidget):
             self._follow(kept)
             return
         images = matching_channels(image, list(self.viewer.layers)) if self.advanced.mixes_channels else [image]
+        # until it has worked: the layers that a start adds and takes back would have it tried again
+        self._refused.append(image)
         try:
             binding = ViewerBinding(
                 self.viewer,
@@ -268,6 +272,7 @@ class SAM2Widget(QWidget):
         except NapariSAM2Error as error:
             self._say(str(error), True)
             return
+        self._refused = [other for other in self._refused if other != image]
         binding.session.binding = binding
         self._keep_safe(binding)
         self._follow(binding)
@@ -486,6 +491,9 @@ class SAM2Widget(QWidget):
             _end(binding)
         self._kept.clear()
         self._delivery.close()
+        application = QApplication.instance()
+        if application is not None:
+            application.aboutToQuit.disconnect(self.shut_down)
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 Qt's name
         """Qt calls this when the widget is closed."""
@@ -505,6 +513,8 @@ class SAM2Widget(QWidget):
         """End once the window hides itself to close: it may still be asked not to, and is destroyed afterwards."""
         if event is not None and event.type() == QEvent.Type.Close:
             self._is_window_closing = True
+            if isinstance(watched, QWidget) and not watched.isVisible():
+                self.shut_down()  # a window that was never shown does not ask, and does not hide
         elif event is not None and event.type() == QEvent.Type.Hide and self._is_window_closing:
             self.shut_down()
         return super().eventFilter(watched, event)
@@ -515,6 +525,7 @@ class SAM2Widget(QWidget):
         if event.type() == QEvent.Type.ParentChange:
             if self.parent() is not None:
                 self._is_docked = True
+                self._watch_window()
             elif self._is_docked:
                 self.shut_down()
 

@@ -76,6 +76,7 @@ class ViewerBinding:
         if not self.images:
             raise FrameError("no image was given; open an image first")
         planes, self.level = open_layers(self.images, frame_axis=frame_axis)
+        is_new = session is None
         if session is None:
             session = Session(planes, model=model, settings=settings, deliver=deliver)
             path = self.images[0].source.path
@@ -92,11 +93,19 @@ class ViewerBinding:
         self._told: set[str] = set()
         self._colours: object = None
         self._next_look: object = None
-        self._add_layers()
-        self._said_before: dict[PromptKey, Prompt] = self.prompts.read(lambda _: None)
         self._connections: list[tuple[Any, Callable[..., Any]]] = []
-        self._connect()
-        self._restyle()
+        before = list(viewer.layers)
+        try:
+            self._add_layers()
+            self._said_before: dict[PromptKey, Prompt] = self.prompts.read(lambda _: None)
+            self._connect()
+            self._restyle()
+        except BaseException as error:
+            self.close()
+            self._remove_added(before, error)
+            if is_new:
+                session.close()
+            raise
 
     # ------------------------------------------------------------------ layers
     def _add_layers(self) -> None:
@@ -121,6 +130,14 @@ class ViewerBinding:
         with self._syncing():
             for key, entry in self.session.store.prompts.items():
                 self.prompts.write(key, entry.prompt)
+
+    def _remove_added(self, before: list[Any], error: BaseException) -> None:
+        """Take back what was added before ``error``, which is the one to report."""
+        for layer in [layer for layer in self.viewer.layers if layer not in before]:
+            try:
+                self.viewer.layers.remove(layer)
+            except Exception as further:  # noqa: BLE001 napari fails again on a layer that it could not draw
+                error.add_note(f"removing {layer.name!r} again: {further!r}")
 
     @property
     def layers(self) -> tuple[Any, Any, Any]:
@@ -376,9 +393,12 @@ class ViewerBinding:
             self._adopt_painting()
 
     def _adopt_painting(self) -> None:
+        painted = sorted(self._painted)
         try:
-            touched = self.session.adopt_painting(sorted(self._painted))
+            touched = self.session.adopt_painting(painted)
         except NapariSAM2Error as error:
+            # forgotten, or each later update of the layer would report it again
+            self._painted.clear()
             self.said.emit(str(error), True)
             return
         if touched:

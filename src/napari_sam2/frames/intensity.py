@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from napari_sam2._errors import FrameError
+from napari_sam2.frames.contrast import Contrast, Limits, automatic_limits, check_dtype, parse_contrast, sample_pixels
 
-__all__ = [
-    "Contrast",
-    "Limits",
-    "check_dtype",
-    "check_gamma",
-    "dtype_limits",
-    "image_to_rgb",
-    "parse_colours",
-    "parse_contrast",
-    "percentile_limits",
-    "pillow_to_array",
-    "to_rgb_uint8",
-]
+__all__ = ["check_gamma", "image_to_rgb", "parse_colours", "pillow_to_array", "to_rgb_uint8"]
 
-Limits = tuple[float, float]
-Contrast = Literal["auto", "dtype"] | Limits | Sequence[Limits]
 Colour = str | Sequence[float]
 
-_PERCENTILES = (0.1, 99.9)
-_MAX_SAMPLE = 1_000_000
 _COLOURS: dict[str, tuple[float, float, float]] = {
     "gray": (1, 1, 1),
     "grey": (1, 1, 1),
@@ -94,47 +80,6 @@ def to_rgb_uint8(
     return _as_bytes(np.minimum(mixed, 1))
 
 
-def percentile_limits(array: ArrayLike, percentiles: tuple[float, float] = _PERCENTILES) -> Limits:
-    """Contrast limits from the finite values of an array.
-
-    Parameters
-    ----------
-    array : array-like
-        Any real type and shape; of more than a million values every n-th is looked at.
-    percentiles : (float, float), default (0.1, 99.9)
-        Percentiles that become the limits. Where they coincide (a few bright pixels on a flat ground) minimum and
-        maximum are taken, and for a constant image limits that show it black.
-
-    Returns
-    -------
-    tuple of float
-        (low, high), low < high.
-
-    Raises
-    ------
-    FrameError
-        If no value is finite.
-    """
-    values = np.asarray(array).ravel()
-    check_dtype(values.dtype)
-    if values.dtype == bool:
-        return 0.0, 1.0
-    values = values[:: max(1, math.ceil(values.size / _MAX_SAMPLE))]
-    if values.dtype.kind == "f":
-        values = values[np.isfinite(values)]
-    if not values.size:
-        raise FrameError(
-            "the image has no finite value (all NaN or infinite); give contrast=(low, high) "
-            "(in the shell --contrast), or other data"
-        )
-    low, high = (float(v) for v in np.percentile(values.astype(np.float64, copy=False), percentiles))
-    if low >= high:
-        low, high = float(values.min()), float(values.max())
-    if low >= high:
-        high = max(low + 1, float(np.nextafter(low, math.inf)))
-    return low, high
-
-
 def image_to_rgb(image: ArrayLike | Image.Image, *, contrast: Contrast = "auto") -> NDArray[np.uint8]:
     """One image of any real type as uint8 RGB.
 
@@ -175,42 +120,8 @@ def image_to_rgb(image: ArrayLike | Image.Image, *, contrast: Contrast = "auto")
         )
     limits = parse_contrast(contrast, len(planes), array.dtype)
     if limits is None:
-        limits = automatic_limits(planes, is_rgb=is_rgb)
+        limits = automatic_limits(sample_pixels(_Image(planes)), is_rgb=is_rgb)
     return to_rgb_uint8(planes, limits)
-
-
-def automatic_limits(planes: NDArray[np.generic], *, is_rgb: bool) -> tuple[Limits, ...]:
-    """Limits of (C, ...) samples under ``contrast="auto"``: one pair per channel, colours share theirs."""
-    if is_rgb:
-        shared = (0.0, 255.0) if planes.dtype == np.uint8 else percentile_limits(planes)
-        return (shared,) * len(planes)
-    return tuple(percentile_limits(plane) for plane in planes)
-
-
-def parse_contrast(contrast: Contrast, num_channels: int, dtype: np.dtype[np.generic]) -> tuple[Limits, ...] | None:
-    """One pair of limits per channel, or None where ``"auto"`` leaves them to be measured.
-
-    Raises
-    ------
-    FrameError
-        If a pair is not finite and increasing, or if their number is not that of the channels.
-    """
-    allowed = "allowed are 'auto', 'dtype', (low, high) with low < high, or one such pair per channel"
-    if isinstance(contrast, str):
-        if contrast not in ("auto", "dtype"):
-            raise FrameError(f"contrast={contrast!r} was given; {allowed}")
-        return None if contrast == "auto" else (dtype_limits(dtype),) * num_channels
-    try:
-        pairs = np.asarray(contrast, np.float64)
-    except (TypeError, ValueError):
-        raise FrameError(f"contrast={contrast!r} was given; {allowed}") from None
-    if pairs.shape == (2,):
-        pairs = np.repeat(pairs[None], num_channels, axis=0)
-    if pairs.shape != (num_channels, 2):
-        raise FrameError(f"contrast={contrast!r} was given for {num_channels} channel(s); {allowed}")
-    if not np.isfinite(pairs).all() or not (pairs[:, 0] < pairs[:, 1]).all():
-        raise FrameError(f"contrast={contrast!r} was given; {allowed}")
-    return tuple((float(low), float(high)) for low, high in pairs)
 
 
 def parse_colours(colours: Sequence[Colour] | None, num_channels: int) -> NDArray[np.float32]:
@@ -229,20 +140,18 @@ def parse_colours(colours: Sequence[Colour] | None, num_channels: int) -> NDArra
     return np.array([_colour(colour) for colour in given], np.float32)
 
 
-def dtype_limits(dtype: np.dtype[np.generic]) -> Limits:
-    """Whole range of an integer type; (0, 1) for bool and floats."""
-    if dtype.kind in "iu":
-        bounds = np.iinfo(dtype)  # type: ignore[type-var]
-        return float(bounds.min), float(bounds.max)
-    return 0.0, 1.0
+@dataclass(frozen=True, eq=False)
+class _Image:
+    """(C, H, W) values as a `PixelSource` of one frame."""
 
+    planes: NDArray[np.generic]
 
-def check_dtype(dtype: np.dtype[np.generic]) -> None:
-    """Raise FrameError unless the type is bool, an integer or a float."""
-    if dtype.kind not in "biuf":
-        raise FrameError(
-            f"an image of type {dtype} was given; allowed are bool, integers and floats (take a part or abs)"
-        )
+    @property
+    def frames_shape(self) -> tuple[int, int, int]:
+        return 1, self.planes.shape[1], self.planes.shape[2]
+
+    def read(self, _: int, rows: slice, columns: slice, /) -> NDArray[np.generic]:
+        return self.planes[:, rows, columns]
 
 
 def check_gamma(gamma: float) -> float:

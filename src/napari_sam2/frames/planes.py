@@ -4,40 +4,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_sam2._errors import FrameError
-from napari_sam2.frames.intensity import percentile_limits, to_rgb_uint8
+from napari_sam2.frames.contrast import automatic_limits, check_dtype, sample_pixels
+from napari_sam2.frames.intensity import to_rgb_uint8
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from napari_sam2.frames.geometry import StackGeometry
+    from napari_sam2.frames.stack import LazyArray
 
+__all__ = ["ArrayPlanes", "Channel", "ClipFrames", "automatic_channel"]
 
-__all__ = ["ArrayPlanes", "Channel", "PlaneArray", "automatic_channel"]
-
-_SAMPLE_PLANES = 8
 _counter = itertools.count()
-
-
-class PlaneArray(Protocol):
-    """Anything indexed like an array: numpy, dask, zarr."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Lengths of the axes."""
-
-    @property
-    def dtype(self) -> Any:
-        """Type of the values."""
-
-    def __getitem__(self, index: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +30,7 @@ class Channel:
 
     Attributes
     ----------
-    array : PlaneArray
+    array : LazyArray
         (..., H, W), or (..., H, W, 3 or 4) with ``is_rgb``.
     limits : (float, float)
         Value shown black and value shown in full colour; not used for 8-bit RGB.
@@ -58,7 +42,7 @@ class Channel:
         Whether the last axis holds colours.
     """
 
-    array: PlaneArray
+    array: LazyArray
     limits: tuple[float, float]
     gamma: float = 1.0
     colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -85,9 +69,7 @@ class ArrayPlanes:
                 raise FrameError(
                     f"a channel has the shape {tuple(channel.array.shape)}; all must have {geometry.shape}"
                 )
-            kind = np.dtype(channel.array.dtype).kind
-            if kind not in "biuf":
-                raise FrameError(f"an image of {channel.array.dtype} was given; allowed are whole and real numbers")
+            check_dtype(np.dtype(channel.array.dtype))
         self.channels = tuple(channels)
         self.geometry = geometry
         self._key = f"planes:{next(_counter)}"
@@ -153,18 +135,36 @@ def _show(plane: NDArray[Any], channel: Channel) -> NDArray[np.uint8]:
     return to_rgb_uint8(np.moveaxis(colours, -1, 0), [channel.limits] * 3, channel.gamma)
 
 
-def automatic_channel(array: PlaneArray, geometry: StackGeometry, *, is_rgb: bool = False) -> Channel:
-    """A channel with contrast from the 0.1 and 99.9 percentiles of a few planes spread over the stack.
+def automatic_channel(array: LazyArray, geometry: StackGeometry, *, is_rgb: bool = False) -> Channel:
+    """A channel with automatic contrast limits, as `open_frames` chooses them; 8-bit RGB is shown as it is.
 
-    8-bit RGB is shown as it is.
+    Raises
+    ------
+    FrameError
+        If a plane cannot be read, or no value is finite.
     """
+    probe = Channel(array, (0.0, 255.0), is_rgb=is_rgb)
     if is_rgb and np.dtype(array.dtype) == np.uint8:
-        return Channel(array, (0.0, 255.0), is_rgb=True)
-    count = geometry.num_planes
-    chosen = sorted({int(i) for i in np.linspace(0, count - 1, min(count, _SAMPLE_PLANES))})
-    probe = Channel(array, (0.0, 1.0), is_rgb=is_rgb)
-    sample = [_read(probe, geometry.index(plane), plane).ravel() for plane in chosen]
-    return Channel(array, percentile_limits(np.concatenate(sample)), is_rgb=is_rgb)
+        return probe
+    limits = automatic_limits(sample_pixels(_ChannelPlanes(probe, geometry)), is_rgb=is_rgb)
+    return replace(probe, limits=limits[0])
+
+
+@dataclass(frozen=True, eq=False)
+class _ChannelPlanes:
+    """The planes of one image as a `PixelSource`."""
+
+    channel: Channel
+    geometry: StackGeometry
+
+    @property
+    def frames_shape(self) -> tuple[int, int, int]:
+        return self.geometry.num_planes, *self.geometry.hw
+
+    def read(self, plane: int, rows: slice, columns: slice, /) -> NDArray[np.generic]:
+        part = _read(self.channel, (*self.geometry.index(plane), rows, columns), plane)
+        # (h, w, 3 or 4) -> (3, h, w)
+        return np.moveaxis(part[..., :3], -1, 0) if self.channel.is_rgb else part[None]
 
 
 class ClipFrames:

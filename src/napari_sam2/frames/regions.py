@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 from napari_sam2._errors import FrameError, PromptError
-from napari_sam2.frames.intensity import Limits, parse_contrast, percentile_limits, to_rgb_uint8
+from napari_sam2.frames.contrast import automatic_limits, parse_contrast, sample_pixels
+from napari_sam2.frames.intensity import to_rgb_uint8
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from napari_sam2.frames import Contrast, Frames
     from napari_sam2.frames.planes import ArrayPlanes
     from napari_sam2.frames.stack import LazyArray
 
-
 __all__ = ["ArrayRegions", "FrameRegions", "Regions", "Tile", "tile_grid"]
-
-_NUM_SAMPLED_TILES = 16
-_MAX_SAMPLED_PIXELS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -162,11 +156,9 @@ class ArrayRegions:
     Parameters
     ----------
     array : LazyArray
-        numpy, dask or zarr; only parts of it are ever read. One to three channels; a fourth is ignored.
-    tile : int
-        Side of the largest part that is read to find the contrast.
+        numpy, dask or zarr; large pictures are only ever read in parts. One to three channels; a fourth is ignored.
     contrast : "auto", "dtype", (low, high) or one pair per channel, default "auto"
-        As in `open_frames`; "auto" looks at up to 16 parts spread over the picture.
+        As in `open_frames`.
 
     Raises
     ------
@@ -174,7 +166,7 @@ class ArrayRegions:
         If the array is no picture.
     """
 
-    def __init__(self, array: LazyArray, tile: int, contrast: Contrast = "auto") -> None:
+    def __init__(self, array: LazyArray, contrast: Contrast = "auto") -> None:
         shape = tuple(int(n) for n in array.shape)
         if len(shape) not in (2, 3) or 0 in shape or (len(shape) == 3 and shape[2] > 4):
             raise FrameError(f"an array of shape {shape} was given; allowed is a picture (H, W) or (H, W, C), C 1 to 4")
@@ -182,28 +174,31 @@ class ArrayRegions:
         self._num_channels = min(shape[2], 3) if len(shape) == 3 else 1
         self.hw = (shape[0], shape[1])
         limits = parse_contrast(contrast, self._num_channels, np.dtype(array.dtype))
-        self._limits = self._sampled_limits(tile) if limits is None else limits
+        self._limits = limits or automatic_limits(sample_pixels(_Planes(self)), is_rgb=self._num_channels == 3)
 
     def read(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 RGB of a part."""
-        return to_rgb_uint8(self._planes(rows, columns), self._limits)
+        return to_rgb_uint8(self.raw(rows, columns), self._limits)
 
-    def _planes(self, rows: slice, columns: slice) -> NDArray[np.generic]:
+    def raw(self, rows: slice, columns: slice) -> NDArray[np.generic]:
+        """(C, h, w) values of a part, in the type of the array."""
         part = np.asarray(self._array[rows, columns])
         # (h, w, C) -> (C, h, w)
         return part[None] if part.ndim == 2 else np.moveaxis(part[..., : self._num_channels], -1, 0)
 
-    def _sampled_limits(self, tile: int) -> Sequence[Limits]:
-        if self._num_channels == 3 and np.dtype(self._array.dtype) == np.uint8:
-            return ((0.0, 255.0),) * 3  # colours as they are
-        tiles = tile_grid(self.hw, tile, 0)
-        chosen = np.unique(np.linspace(0, len(tiles) - 1, min(len(tiles), _NUM_SAMPLED_TILES)).round().astype(int))
-        step = max(1, math.ceil(math.sqrt(len(chosen) * tile * tile / _MAX_SAMPLED_PIXELS)))
-        parts = [self._planes(tiles[i].rows, tiles[i].columns)[:, ::step, ::step] for i in chosen.tolist()]
-        sample = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
-        if self._num_channels == 3:
-            return (percentile_limits(sample),) * 3  # colours share theirs
-        return [percentile_limits(channel) for channel in sample]
+
+@dataclass(frozen=True, eq=False)
+class _Planes:
+    """A picture as a `PixelSource` of one frame."""
+
+    picture: ArrayRegions
+
+    @property
+    def frames_shape(self) -> tuple[int, int, int]:
+        return 1, *self.picture.hw
+
+    def read(self, _: int, rows: slice, columns: slice, /) -> NDArray[np.generic]:
+        return self.picture.raw(rows, columns)
 
 
 class PlaneRegions:

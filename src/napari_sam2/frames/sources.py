@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from operator import index as as_index
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -18,17 +17,18 @@ from numpy.typing import NDArray
 from napari_sam2._errors import FrameError
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.axes import FrameAxis, Selection, guess_axes, name_unnamed, parse_axes, select
-from napari_sam2.frames.files import open_path
-from napari_sam2.frames.intensity import (
+from napari_sam2.frames.contrast import (
     Contrast,
+    ContrastSample,
     Limits,
     automatic_limits,
     check_dtype,
-    check_gamma,
-    parse_colours,
+    content_hash,
     parse_contrast,
-    to_rgb_uint8,
+    sample_pixels,
 )
+from napari_sam2.frames.files import open_path
+from napari_sam2.frames.intensity import check_gamma, parse_colours, to_rgb_uint8
 from napari_sam2.frames.spacing import Spacing
 from napari_sam2.frames.stack import LazyArray, RawStack, one_line
 from napari_sam2.frames.zarr_files import open_zarr_node
@@ -37,10 +37,6 @@ if TYPE_CHECKING:
     import zarr
 
 __all__ = ["Frames", "open_frames"]
-
-_MAX_SAMPLED_FRAMES = 8
-_MAX_SAMPLED_PIXELS = 1_000_000
-_MAX_READ_PIXELS = 2**25  # of a plane that is read whole to find its contrast
 
 
 class Frames:
@@ -240,6 +236,7 @@ def open_frames(
     contrast : "auto", "dtype", (low, high) or one pair per channel, default "auto"
         One rule for the whole stack. ``"auto"``: uint8 RGB is left as it is; else the 0.1 and 99.9 percentiles of the
         finite values in up to 8 frames spread over the stack and a million pixels, per channel (colours share theirs).
+        Flashes, dead frames and hot pixels do not count.
         ``"dtype"``: whole range of the integer type, 0 to 1 for floats.
     gamma : float, default 1.0
         Exponent of the value between the limits.
@@ -278,11 +275,13 @@ def open_frames(
     limits = parse_contrast(contrast, len(selection.channels), stack.dtype)
     if limits is None and selection.is_rgb and stack.dtype == np.uint8:
         limits = ((0.0, 255.0),) * 3
-    sample: NDArray[np.generic] | None = None
+    sample: ContrastSample | None = None
     if limits is None:
-        sample = _sample(stack, selection)
+        sample = sample_pixels(_SelectedPlanes(stack, selection))
         limits = automatic_limits(sample, is_rgb=selection.is_rgb)
-    content_key = "" if stack.key.startswith(_FILE_KEYS) else _content_key(stack, selection, sample)
+    content_key = ""
+    if not stack.key.startswith(_FILE_KEYS):
+        content_key = content_hash(sample or sample_pixels(_SelectedPlanes(stack, selection)))
     return Frames(stack, selection, limits, rgb, gamma=check_gamma(gamma), content_key=content_key)
 
 
@@ -292,6 +291,21 @@ def _letters(stack: RawStack, axes: str | None) -> str:
     if axes is not None:
         return parse_axes(axes, shape)
     return guess_axes(shape, stack.dtype) if stack.axes is None else name_unnamed(stack.axes, shape)
+
+
+@dataclass(frozen=True, eq=False)
+class _SelectedPlanes:
+    """The chosen planes of a stack as a `PixelSource`."""
+
+    stack: RawStack
+    selection: Selection
+
+    @property
+    def frames_shape(self) -> tuple[int, int, int]:
+        return self.selection.frames_shape
+
+    def read(self, frame: int, rows: slice, columns: slice, /) -> NDArray[np.generic]:
+        return self.stack.read_planes(self.selection, frame, rows, columns)
 
 
 _FILE_KEYS = ("tiff:", "picture:", "folder:", "dask:")
@@ -318,39 +332,3 @@ def _open_source(source: str | os.PathLike[str] | LazyArray | zarr.Group, level:
     if hasattr(source, "dask") and hasattr(source, "name"):
         return RawStack(source, "the dask array", f"dask:{source.name}")
     return RawStack(source, "the array", f"array:{type(source).__name__}:{id(source)}")
-
-
-def _sample(stack: RawStack, selection: Selection) -> NDArray[np.generic]:
-    """(C, n) values of up to eight frames spread over the stack, every s-th row and column."""
-    num_frames, height, width = selection.frames_shape
-    num_sampled = min(num_frames, _MAX_SAMPLED_FRAMES)
-    frames = np.unique(np.linspace(0, num_frames - 1, num_sampled).round().astype(int))
-    step = max(1, math.ceil(math.sqrt(height * width * len(frames) / _MAX_SAMPLED_PIXELS)))
-    if height * width > _MAX_READ_PIXELS:
-        return _sample_parts(stack, selection, [int(t) for t in frames])
-    planes = [stack.read_planes(selection, int(t))[:, ::step, ::step] for t in frames]
-    return np.concatenate([p.reshape(len(p), -1) for p in planes], axis=1)
-
-
-def _sample_parts(stack: RawStack, selection: Selection, frames: Sequence[int]) -> NDArray[np.generic]:
-    """(C, n) values of parts spread over large planes, so that no plane is read as a whole."""
-    _, height, width = selection.frames_shape
-    side = math.isqrt(_MAX_SAMPLED_PIXELS)
-    per_side = max(2, math.ceil(4 / math.sqrt(len(frames))))
-    step = max(1, math.ceil(math.sqrt(len(frames) * per_side**2 * side**2 / _MAX_SAMPLED_PIXELS)))
-    rows, columns = (
-        np.linspace(0, max(length - side, 0), per_side).round().astype(int).tolist() for length in (height, width)
-    )
-    parts = [
-        stack.read_planes(selection, t, slice(y, y + side), slice(x, x + side))[:, ::step, ::step]
-        for t in frames
-        for y in rows
-        for x in columns
-    ]
-    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
-
-
-def _content_key(stack: RawStack, selection: Selection, sample: NDArray[np.generic] | None) -> str:
-    """Hash of the sampled values, so that an array changed in place gets another name when it is opened again."""
-    values = _sample(stack, selection) if sample is None else sample
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()

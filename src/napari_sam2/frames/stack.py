@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_sam2._errors import FrameError
 from napari_sam2.frames.axes import Selection
-from napari_sam2.frames.intensity import check_dtype
+from napari_sam2.frames.contrast import check_dtype
 from napari_sam2.frames.spacing import Spacing
 
 __all__ = ["READ_ERRORS", "LazyArray", "RawStack", "one_line"]

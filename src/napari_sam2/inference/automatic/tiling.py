@@ -52,7 +52,8 @@ def segment_tiled(
     """Segment everything in a large picture, tile by tile.
 
     Neighbouring tiles overlap. What both see there is compared: alike objects are one object, whatever the number of
-    tiles it runs through. No read and no write is larger than a tile, so dask and zarr arrays of any size work.
+    tiles it runs through. No read and no write is larger than a tile, so dask and zarr arrays of any size work. (For
+    its contrast, a picture of up to 16 million pixels is read once as a whole, a larger one in parts.)
 
     Parameters
     ----------
@@ -77,8 +78,7 @@ def segment_tiled(
     exclude_border : bool, default False
         Leave out objects that touch a side of the picture.
     contrast : "auto", "dtype", (low, high) or one pair per channel, default "auto"
-        One rule for the whole picture, as in `open_frames`; "auto" looks at up to 16 parts of it. Frames that are
-        open already have theirs.
+        One rule for the whole picture, as in `open_frames`. Frames that are open already have theirs.
     out : array, optional
         (H, W) of zeros to write into, such as a zarr array of int32. Default: a new array.
     on_progress : callable, optional
@@ -105,7 +105,7 @@ def segment_tiled(
             f"areas from {min_area_px:g} to {max_area_px:g} were given; allowed is 0 <= min_area_px <= max_area_px"
         )
     tiles = tile_grid((1, 1), tile, overlap)  # refuse bad numbers before anything is read
-    regions = _as_regions(image, tile, contrast)
+    regions = _as_regions(image, contrast)
     tiles = tile_grid(regions.hw, tile, overlap)
     check_out(out, regions.hw)
     target: LabelImage = np.zeros(regions.hw, np.int32) if out is None else out
@@ -123,13 +123,13 @@ def segment_tiled(
     return target  # type: ignore[return-value]  # what came as out goes back
 
 
-def _as_regions(image: LazyArray | Frames | Regions | str | Path, tile: int, contrast: Contrast) -> Regions:
+def _as_regions(image: LazyArray | Frames | Regions | str | Path, contrast: Contrast) -> Regions:
     if isinstance(image, Regions):
         return image
     if isinstance(image, str | Path):
         image = open_frames(image, contrast=contrast)
     if not isinstance(image, Frames):
-        return ArrayRegions(image, tile, contrast)
+        return ArrayRegions(image, contrast)
     if len(image) != 1:
         raise FrameError(f"{len(image)} frames were given; give one picture, or use segment_stack for a stack")
     return FrameRegions(image)

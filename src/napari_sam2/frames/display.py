@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from napari_sam2._errors import FrameError
+from napari_sam2._types import FrameSource
 from napari_sam2.frames.geometry import StackGeometry
 from napari_sam2.frames.planes import ArrayPlanes, Channel, automatic_channel
 
-if TYPE_CHECKING:
-    from napari_sam2._types import FrameSource
-
-
-from napari_sam2._types import FrameSource
-
-__all__ = ["Look", "contrast_arguments", "looks_of", "make_looks", "open_array", "show_planes", "with_looks"]
+__all__ = [
+    "ChannelDisplay",
+    "contrast_arguments",
+    "displays_of",
+    "make_displays",
+    "open_array",
+    "show_planes",
+    "with_displays",
+]
 
 
 @dataclass(frozen=True)
-class Look:
+class ChannelDisplay:
     """How one channel is shown.
 
     Attributes
@@ -44,24 +47,26 @@ class Look:
     is_rgb: bool = False
 
 
-def looks_of(frames: FrameSource) -> tuple[Look, ...] | None:
+def displays_of(frames: FrameSource) -> tuple[ChannelDisplay, ...] | None:
     """How the channels of a stack are shown; None where the source decides for itself."""
     if not isinstance(frames, ArrayPlanes):
         return None
     return tuple(
-        Look(_pair(c.limits), float(c.gamma), (float(c.colour[0]), float(c.colour[1]), float(c.colour[2])), c.is_rgb)
+        ChannelDisplay(
+            _pair(c.limits), float(c.gamma), (float(c.colour[0]), float(c.colour[1]), float(c.colour[2])), c.is_rgb
+        )
         for c in frames.channels
     )
 
 
-def make_looks(
+def make_displays(
     limits: Sequence[Sequence[float]],
     gamma: Sequence[float] | None = None,
     colours: Sequence[Sequence[float]] | None = None,
     *,
     is_rgb: bool = False,
-) -> list[Look]:
-    """One look per channel from columns of values.
+) -> list[ChannelDisplay]:
+    """Displays of the channels from columns of values.
 
     Raises
     ------
@@ -77,22 +82,22 @@ def make_looks(
             "allowed is for each channel a pair, a number and three numbers"
         )
     return [
-        Look(_pair(pair), float(exponent), (float(colour[0]), float(colour[1]), float(colour[2])), is_rgb)
+        ChannelDisplay(_pair(pair), float(exponent), (float(colour[0]), float(colour[1]), float(colour[2])), is_rgb)
         for pair, exponent, colour in zip(limits, gamma, colours, strict=True)
     ]
 
 
-def contrast_arguments(looks: Sequence[Look]) -> dict[str, object]:
-    """The inverse of ``make_looks``: its arguments, less what is default."""
-    arguments: dict[str, object] = {"limits": [list(look.limits) for look in looks]}
-    if any(look.gamma != 1 for look in looks):
-        arguments["gamma"] = [look.gamma for look in looks]
-    if any(look.colour != (1, 1, 1) for look in looks):
-        arguments["colours"] = [list(look.colour) for look in looks]
+def contrast_arguments(displays: Sequence[ChannelDisplay]) -> dict[str, object]:
+    """The arguments of ``make_displays`` that give these displays, without those that are default."""
+    arguments: dict[str, object] = {"limits": [list(display.limits) for display in displays]}
+    if any(display.gamma != 1 for display in displays):
+        arguments["gamma"] = [display.gamma for display in displays]
+    if any(display.colour != (1, 1, 1) for display in displays):
+        arguments["colours"] = [list(display.colour) for display in displays]
     return arguments
 
 
-def with_looks(frames: ArrayPlanes, looks: Sequence[Look]) -> ArrayPlanes:
+def with_displays(frames: ArrayPlanes, displays: Sequence[ChannelDisplay]) -> ArrayPlanes:
     """The same channels, shown otherwise.
 
     Raises
@@ -100,12 +105,12 @@ def with_looks(frames: ArrayPlanes, looks: Sequence[Look]) -> ArrayPlanes:
     FrameError
         If there are more or fewer of them.
     """
-    if len(looks) != len(frames.channels):
-        raise FrameError(f"contrast for {len(looks)} channels was given; the stack has {len(frames.channels)}")
+    if len(displays) != len(frames.channels):
+        raise FrameError(f"contrast for {len(displays)} channels was given; the stack has {len(frames.channels)}")
     return ArrayPlanes(
         [
-            Channel(channel.array, look.limits, look.gamma, look.colour, channel.is_rgb)
-            for channel, look in zip(frames.channels, looks, strict=True)
+            Channel(channel.array, display.limits, display.gamma, display.colour, channel.is_rgb)
+            for channel, display in zip(frames.channels, displays, strict=True)
         ],
         frames.geometry,
     )
@@ -155,11 +160,11 @@ def show_planes(
         chosen = [automatic_channel(c.array, geometry, is_rgb=is_rgb).limits for c in automatic.channels]
     else:
         chosen = [_pair(pair) for pair in limits]
-    return with_looks(automatic, make_looks(chosen, gamma, colours, is_rgb=is_rgb))
+    return with_displays(automatic, make_displays(chosen, gamma, colours, is_rgb=is_rgb))
 
 
 def open_array(path: str | Path) -> Any:
-    """The array of an image file, with all its axes, read where it is looked at."""
+    """The array of an image file, with all its axes, read lazily."""
     from napari_sam2.frames.files import open_path
 
     return open_path(Path(path)).array

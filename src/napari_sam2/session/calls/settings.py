@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2._types import FrameSource
-from napari_sam2.frames.display import contrast_arguments, looks_of, make_looks, with_looks
+from napari_sam2.frames.display import contrast_arguments, displays_of, make_displays, with_displays
 from napari_sam2.frames.planes import ArrayPlanes
 from napari_sam2.session.calls.base import SessionBase
 from napari_sam2.session.files.model_names import model_name
@@ -129,8 +129,8 @@ class SettingCalls(SessionBase):
         """Show the model other pixels of the same stack from now on, such as after a change of contrast."""
         if frames.shape != self.frames.shape:
             raise FrameError(f"frames of shape {frames.shape} were given; the stack has {self.frames.shape}")
-        looks = looks_of(frames)
-        is_shown_alike = looks is not None and looks == looks_of(self.frames)
+        looks = displays_of(frames)
+        is_shown_alike = looks is not None and looks == displays_of(self.frames)
         if is_shown_alike or not (self.store.prompts or self.operations):
             if not self.operations:
                 is_automatic = self.origin.has_automatic_contrast and is_shown_alike
@@ -169,4 +169,4 @@ class SettingCalls(SessionBase):
         """
         if not isinstance(self.frames, ArrayPlanes):
             raise FrameError("this stack chooses its contrast itself; give the contrast when opening it")
-        self.set_frames(with_looks(self.frames, make_looks(limits, gamma, colours)))
+        self.set_frames(with_displays(self.frames, make_displays(limits, gamma, colours)))

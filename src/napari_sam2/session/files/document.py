@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._types import FrameSource
-from napari_sam2.frames.display import open_array, show_planes, with_looks
+from napari_sam2.frames.display import open_array, show_planes, with_displays
 from napari_sam2.frames.planes import ArrayPlanes
 from napari_sam2.session.files.autosave_folder import OwnerMark
 from napari_sam2.session.files.database import StoredSession, fill, is_session_file, read_session, settle, side_files
@@ -162,7 +162,7 @@ class SessionDocument:
         meta = self.meta
         looks = meta.first_looks
         if isinstance(frames, ArrayPlanes) and looks is not None and len(looks) == len(frames.channels):
-            frames = with_looks(frames, looks)
+            frames = with_displays(frames, looks)
         return SessionOrigin(
             stack_path=self.stack_path or meta.image.path,
             model=meta.first_model.name if meta.first_model != meta.model else model,

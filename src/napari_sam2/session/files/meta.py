@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam2._errors import FrameError, OutputError
-from napari_sam2.frames.display import Look, looks_of
+from napari_sam2.frames.display import ChannelDisplay, displays_of
 from napari_sam2.frames.planes import ArrayPlanes
 from napari_sam2.session.files.model_names import hash_of, is_network, model_name
 from napari_sam2.session.state.settings import SessionSettings
@@ -56,7 +56,7 @@ class ImageReference:
         The axis that objects are followed along.
     dtype : str
         Of its values; empty where the source does not say.
-    looks : tuple of Look or None
+    looks : tuple of ChannelDisplay or None
         How its channels are shown; None where the source decides for itself.
     sample : str or None
         Hash of a few planes.
@@ -66,7 +66,7 @@ class ImageReference:
     shape: tuple[int, ...]
     frame_axis: int | None
     dtype: str = ""
-    looks: tuple[Look, ...] | None = None
+    looks: tuple[ChannelDisplay, ...] | None = None
     sample: str | None = None
 
 
@@ -79,7 +79,7 @@ class SessionMeta:
     settings: SessionSettings
     first_model: ModelReference
     first_settings: SessionSettings
-    first_looks: tuple[Look, ...] | None = None
+    first_looks: tuple[ChannelDisplay, ...] | None = None
     has_automatic_contrast: bool = True
     package: str = ""
     saved_at: float = field(default_factory=time.time)
@@ -127,10 +127,10 @@ def _settings(raw: dict[str, Any]) -> SessionSettings:
     return SessionSettings(**{name: value for name, value in raw.items() if name in known})
 
 
-def _looks(raw: list[dict[str, Any]] | None) -> tuple[Look, ...] | None:
+def _looks(raw: list[dict[str, Any]] | None) -> tuple[ChannelDisplay, ...] | None:
     if raw is None:
         return None
-    return tuple(Look(tuple(r["limits"]), r["gamma"], tuple(r["colour"]), r["is_rgb"]) for r in raw)
+    return tuple(ChannelDisplay(tuple(r["limits"]), r["gamma"], tuple(r["colour"]), r["is_rgb"]) for r in raw)
 
 
 def describe(setup: SessionSetup, settings: SessionSettings) -> SessionMeta:
@@ -143,14 +143,14 @@ def describe(setup: SessionSetup, settings: SessionSettings) -> SessionMeta:
             geometry.shape,
             geometry.frame_axis,
             dtype,
-            looks_of(frames),
+            displays_of(frames),
             image_sample(frames),
         ),
         model=ModelReference.of(setup.model),
         settings=settings,
         first_model=ModelReference.of(origin.model),
         first_settings=origin.settings,
-        first_looks=looks_of(origin.frames),
+        first_looks=displays_of(origin.frames),
         has_automatic_contrast=origin.has_automatic_contrast,
         package=version("napari-sam2"),
     )

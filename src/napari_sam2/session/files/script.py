@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_sam2._errors import PromptError
 from napari_sam2._types import Prompt, is_same
-from napari_sam2.frames.display import contrast_arguments, looks_of
+from napari_sam2.frames.display import contrast_arguments, displays_of
 from napari_sam2.frames.planes import ArrayPlanes
 from napari_sam2.labels.mask_text import mask_to_text
 from napari_sam2.session.files.model_names import is_network, model_name
@@ -85,7 +85,7 @@ def _opening(setup: SessionSetup, names: set[str]) -> list[str]:
         stack = repr(origin.stack_path)
     else:
         lines.append(f"# stack: the image, {_words(setup)}")
-    looks = looks_of(frames)
+    looks = displays_of(frames)
     arguments: dict[str, str] = {}
     if looks is None:
         pass

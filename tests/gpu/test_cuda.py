@@ -118,7 +118,7 @@ def test_first_device_is_cuda_and_its_precision_bfloat16():
     model = load_model("sam2_micro")
     assert model.device.type == "cuda"
     assert model.dtype == torch.bfloat16
-    with pytest.raises(DeviceError, match=r"cuda:99.*allowed here are auto, cpu, cuda:0 \("):
+    with pytest.raises(DeviceError, match=r"cuda:99.*available are auto, cpu, cuda:0 \("):
         load_model("sam2_micro", device="cuda:99")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import threading
@@ -103,6 +102,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv(MIRROR_VARIABLE, raising=False)
     for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(proxy, raising=False)
+    monkeypatch.setattr("pooch.core.time.sleep", lambda _: None)  # between two attempts
     folder = tmp_path / "cache"
     monkeypatch.setenv(CACHE_VARIABLE, str(folder))
     return folder
@@ -138,9 +138,9 @@ def test_progress_counts_each_byte_once_up_to_the_size(server: Server) -> None:
 @pytest.mark.parametrize(
     ("answer", "num_requests", "words"),
     [
-        pytest.param("wrong", 1, ["SHA-256", "expected", "proxy"], id="wrong-hash"),
-        pytest.param("404", 1, ["404", MIRROR_VARIABLE], id="not-found"),
-        pytest.param("503", 1, ["503", OFFLINE_VARIABLE], id="server-error"),
+        pytest.param("wrong", 3, ["SHA256", "does not match the known hash", "proxy"], id="wrong-hash"),
+        pytest.param("404", 3, ["404", MIRROR_VARIABLE], id="not-found"),
+        pytest.param("503", 3, ["503", OFFLINE_VARIABLE], id="server-error"),
         pytest.param("truncated", 3, ["3 attempts", "connection"], id="truncated-body"),
         pytest.param("cut", 3, ["3 attempts", "connection"], id="connection-cut"),
     ],
@@ -160,8 +160,8 @@ def test_bad_answer_is_an_error_that_leaves_nothing(
         assert word in text
 
 
-@pytest.mark.parametrize("answer", ["cut", "truncated"])
-def test_lost_connection_starts_again_and_ends_well(server: Server, cache: Path, answer: str) -> None:
+@pytest.mark.parametrize("answer", ["cut", "truncated", "wrong", "503"])
+def test_a_failed_attempt_starts_again_and_ends_well(server: Server, cache: Path, answer: str) -> None:
     server.answers = [answer, "good"]
     assert download_model(make_release(server)).read_bytes() == BODY
     assert len(server.requests) == 2
@@ -176,7 +176,7 @@ def test_nobody_listening_is_an_error_with_the_cause(server: Server, cache: Path
 
 def test_mirror_that_is_no_web_address_is_an_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MIRROR_VARIABLE, "file:///mnt/models")
-    with pytest.raises(DownloadError, match=r"file:///mnt/models/toy\.pt cannot be fetched"):
+    with pytest.raises(DownloadError, match=r"file:///mnt/models/toy\.pt cannot be downloaded.*http"):
         download_model(make_release(server))
 
 
@@ -196,14 +196,20 @@ def test_bad_file_in_the_cache_is_gone_even_if_no_good_one_comes(server: Server,
     assert names(cache) == []
 
 
-def test_parts_of_dead_processes_are_removed_and_those_of_living_ones_stay(server: Server, cache: Path) -> None:
-    cache.mkdir()
-    dead, living = cache / f"{NAME}.abc.part", cache / f"{NAME}.def.part"
-    dead.write_bytes(b"x")
-    living.write_bytes(b"y")
-    os.utime(dead, (time.time() - 7200,) * 2)
-    download_model(make_release(server))
-    assert names(cache) == [NAME, living.name]
+def test_a_killed_download_is_cleaned_up_by_the_next_one(server: Server, cache: Path) -> None:
+    server.answers = ["slow"]
+    release = make_release(server)
+    script = (
+        "import os, sys\n"
+        "from napari_sam2.weights.downloads import Release, download_model\n"
+        "download_model(Release('toy', sys.argv[1], sys.argv[2], 10, 3.0), progress=lambda *_: os._exit(9))\n"
+    )
+    command = [sys.executable, "-c", script, release.url, release.sha256]
+    assert subprocess.run(command, check=False, timeout=60, stderr=subprocess.DEVNULL).returncode == 9
+    assert len(names(cache)) == 1
+    assert names(cache) != [NAME]
+    download_model(release)
+    assert names(cache) == [NAME]
 
 
 def test_folder_that_is_a_file_is_an_error_naming_the_variable(server: Server, cache: Path) -> None:
@@ -217,10 +223,14 @@ def test_folder_that_is_a_file_is_an_error_naming_the_variable(server: Server, c
 def test_read_only_folder_is_an_error_naming_the_variable(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
+    make = Path.mkdir
 
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    def refuse(path: Path, *arguments: object, **options: object) -> None:
+        if path.name.endswith(".partial"):
+            raise PermissionError(13, "Permission denied")
+        make(path, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(DownloadError, match=rf"Permission denied.*{CACHE_VARIABLE}"):
         download_model(make_release(server))
     assert names(cache) == []

@@ -177,8 +177,45 @@ def test_checkpoint_that_states_its_image_size_is_believed(state: State, tmp_pat
     assert load_model(tmp_path / "w.pt", device="cpu").image_size == 384
 
 
-@pytest.mark.parametrize("size", [0, -32, 16, 100, 1023, 512.0, "512", True])
-def test_image_size_that_is_no_multiple_of_32_is_an_error(state: State, tmp_path: Path, size: object) -> None:
+@pytest.mark.parametrize("size", ["0", "1000", "1000000", "\u00b2", "\u0661\u0662\u0668", "9" * 5000, "-256", ""])
+def test_image_size_in_metadata_that_no_network_can_take_is_an_error(state: State, tmp_path: Path, size: str) -> None:
+    save_file(state, tmp_path / "w.safetensors", metadata={"image_size": size})
+    with pytest.raises(CheckpointError, match=r"w\.safetensors states image_size=.*multiples of 32 from 32 to 4096"):
+        load_model(tmp_path / "w.safetensors", device="cpu")
+
+
+def test_config_that_nests_without_end_is_an_error(state: State, tmp_path: Path) -> None:
+    save_file(state, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read.*repair or remove it"):
+        load_model(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["~no_such_user_here/w.pt", "a" * 5000, "a\0b", 5, None, b"w.pt"])
+def test_names_that_are_no_path_are_an_error(name: object) -> None:
+    with pytest.raises(CheckpointError):
+        load_model(name, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        pytest.param("image_encoder.trunk.pos_embed", torch.tensor(1.0), id="position-0d"),
+        pytest.param("image_encoder.trunk.pos_embed", torch.zeros(1, 32), id="position-2d"),
+        pytest.param("image_encoder.neck.convs.0.conv.weight", torch.tensor(1.0), id="neck-0d"),
+        pytest.param("maskmem_tpos_enc", torch.tensor(1.0), id="memory-0d"),
+        pytest.param("maskmem_tpos_enc", torch.zeros(0, 1, 1, 64), id="memory-empty"),
+        pytest.param("maskmem_tpos_enc", torch.zeros(1000, 1, 1, 64), id="a-thousand-memories"),
+        pytest.param("no_obj_ptr", torch.zeros(1, 0), id="empty"),
+    ],
+)
+def test_shapes_that_no_configuration_has_are_an_error(state: State, key: str, value: Tensor) -> None:
+    with pytest.raises(CheckpointError, match=r"matches no known configuration.*closest is sam2_micro"):
+        build_network(Weights({**state, key: value}), "weights")
+
+
+@pytest.mark.parametrize("size", [0, -32, 16, 100, 1023, 4128, 1_000_000, 512.0, "512", True])
+def test_image_size_that_no_network_can_take_is_an_error(state: State, tmp_path: Path, size: object) -> None:
     torch.save(state, tmp_path / "w.pt")
     with pytest.raises(CheckpointError, match=rf"image_size={size!r} was given.*multiples of 32"):
         load_model(tmp_path / "w.pt", device="cpu", image_size=size)
@@ -198,7 +235,7 @@ def without(state: State, *names: str) -> State:
     ("change", "words"),
     [
         pytest.param(
-            lambda s: without(s, "no_mem_pos_enc"), ["nearest is sam2_micro", "missing: no_mem_pos_enc"], id="missing"
+            lambda s: without(s, "no_mem_pos_enc"), ["closest is sam2_micro", "missing: no_mem_pos_enc"], id="missing"
         ),
         pytest.param(
             lambda s: without(s, "sam_mask_decoder.transformer"),
@@ -213,7 +250,7 @@ def without(state: State, *names: str) -> State:
         ),
         pytest.param(
             lambda s: {k: v[:, :5] if k == "image_encoder.trunk.pos_embed" else v for k, v in s.items()},
-            ["nearest is sam2_micro", "image_encoder.trunk.pos_embed (1, 5, 7, 7)"],
+            ["closest is sam2_micro", "image_encoder.trunk.pos_embed (1, 5, 7, 7)"],
             id="trunk-of-another-width",
         ),
         pytest.param(lambda s: without(s, "memory_attention"), ["missing: memory_attention."], id="half-of-the-memory"),
@@ -235,12 +272,12 @@ def test_misfit_names_the_nearest_configuration_and_the_first_keys(
 
 def test_misfit_of_a_large_model_is_compared_with_that_model() -> None:
     tensors = without(shapes_only("sam2_hiera_large"), "obj_ptr_proj.layers.1")
-    with pytest.raises(CheckpointError, match=r"nearest is sam2_hiera_large.*missing: obj_ptr_proj\.layers\.1\.weight"):
+    with pytest.raises(CheckpointError, match=r"closest is sam2_hiera_large.*missing: obj_ptr_proj\.layers\.1\.weight"):
         build_network(Weights(tensors), "weights")
 
 
 def test_name_in_the_file_that_does_not_fit_is_told(state: State) -> None:
-    with pytest.raises(CheckpointError, match=r"the file says sam2\.1_hiera_tiny"):
+    with pytest.raises(CheckpointError, match=r"the file states sam2\.1_hiera_tiny"):
         build_network(Weights(without(state, "no_obj_ptr"), "sam2.1_hiera_tiny"), "weights")
 
 
@@ -250,9 +287,12 @@ def test_name_in_the_file_that_does_not_fit_is_told(state: State) -> None:
         pytest.param(torch.tensor(float("nan")), "NaN or infinite", id="nan"),
         pytest.param(torch.tensor(float("inf")), "NaN or infinite", id="inf"),
         pytest.param(torch.tensor(1, dtype=torch.int8), "before quantisation", id="int8"),
+        pytest.param(torch.tensor(1.0).to(torch.float8_e4m3fn), "before quantisation", id="float8"),
+        pytest.param(torch.tensor(1.0, device="meta"), "on meta, not an array of numbers", id="meta"),
+        pytest.param(torch.tensor(1 + 1j), "complex64", id="complex"),
     ],
 )
-def test_numbers_that_are_no_weights_are_an_error(state: State, value: Tensor, words: str) -> None:
+def test_tensors_that_are_not_weights_are_an_error(state: State, value: Tensor, words: str) -> None:
     bad = {**state, "no_obj_ptr": value.expand(state["no_obj_ptr"].shape)}
     with pytest.raises(CheckpointError, match=rf"no_obj_ptr.*{words}"):
         build_network(Weights(bad), "weights")
@@ -277,7 +317,7 @@ def test_code_in_a_checkpoint_is_never_run(state: State, tmp_path: Path, form: s
         path.write_bytes(pickle.dumps(_Code(marker), protocol=2))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=form == "zip")
-    with pytest.raises(CheckpointError, match=r"evil\.pt holds more than weights \((posix|nt)\.system\)"):
+    with pytest.raises(CheckpointError, match=r"evil\.pt contains more than weights \((posix|nt)\.system\)"):
         load_model(path, device="cpu")
     assert not marker.exists()
 
@@ -289,7 +329,7 @@ def test_truncated_file_is_an_error_that_names_it(state: State, tmp_path: Path, 
     save_file(state, whole) if suffix == ".safetensors" else torch.save({"model": state}, whole)
     content = whole.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(CheckpointError, match=rf"cut\{suffix}.*fetch it again"):
+    with pytest.raises(CheckpointError, match=rf"cut\{suffix}.*download it again"):
         load_model(path, device="cpu")
 
 
@@ -345,10 +385,10 @@ def test_file_without_sam2_weights_says_what_it_holds(tmp_path: Path, content: o
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        pytest.param("sam2_huge", "neither a file nor the name of a model; known names are sam2_micro", id="name"),
+        pytest.param("sam2_huge", "neither a file nor the name of a model; names are sam2_micro", id="name"),
         pytest.param("missing/weights.pt", "neither a file nor", id="missing"),
         pytest.param("notes.txt", r"ends in '\.txt'; allowed are \.safetensors, \.pt", id="suffix"),
-        pytest.param("folder", r"holds no model\.safetensors", id="folder"),
+        pytest.param("folder", r"contains no model\.safetensors", id="folder"),
     ],
 )
 def test_what_is_no_checkpoint_is_an_error_that_lists_what_is(
@@ -398,7 +438,7 @@ def test_ensure_model_keeps_a_network_and_loads_a_path(state: State, tmp_path: P
 # ------------------------------------------------------------------------------------------------ devices
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", "cpu:x", "", 1.5])
 def test_device_that_is_not_here_is_an_error_that_lists_those_that_are(device: str) -> None:
-    with pytest.raises(DeviceError, match=r"was given.*allowed here are auto, cpu"):
+    with pytest.raises(DeviceError, match=r"was given.*available are auto, cpu"):
         load_model("any", device=device)
 
 
@@ -453,7 +493,7 @@ def test_cpu_without_the_instructions_warns_and_one_with_them_does_not(
     checkpoints.resolve_dtype(dtype, torch.device("cpu"))
     assert not recwarn
     monkeypatch.setattr("napari_sam2.weights.devices._cpu_computes", lambda _: False)
-    with pytest.warns(UserWarning, match=rf"no instructions for {dtype}: everything is computed in float32"):
+    with pytest.warns(UserWarning, match=rf"no instructions for {dtype}: it computes in float32 instead"):
         checkpoints.resolve_dtype(dtype, torch.device("cpu"))
 
 

@@ -1,4 +1,4 @@
-"""Which configuration a set of weights belongs to, told by names and shapes, and the network filled with them."""
+"""Recognise the configuration of weights by their names and shapes, and build the network."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ _MEMORY = re.compile(
     r"^(maskmem_tpos_enc|no_mem_pos_enc|no_obj_ptr|no_obj_embed_spatial|mask_downsample\.|obj_ptr_proj\."
     r"|obj_ptr_tpos_proj\.|memory_attention\.|memory_encoder\.)"
 )
-# Tables that some versions saved although they follow from the configuration.
+# Tables that some versions saved, although they can be computed from the configuration.
 _HARMLESS = re.compile(r"(\.freqs_cis|\.rope_embeddings_(cos|sin)|\.rotary_emb\.inv_freq)$")
-_NAMED = 3
+_NAMED = 3  # of several differences, this many are named
+_MAX_MEMORIES = 64  # time slots; released models have 7
+_PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def build_network(weights: Weights, source: str) -> SAM2:
-    """The network that a set of weights belongs to.
+    """Build the network of a set of weights.
 
     Parameters
     ----------
     weights : Weights
-        With the released names.
+        Under the released names.
     source : str
-        What to call the weights in an error.
+        Name of the weights in error messages.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def build_network(weights: Weights, source: str) -> SAM2:
     Raises
     ------
     CheckpointError
-        If the weights fit no configuration; it names the nearest one and the first names that do not fit.
+        If the weights match no configuration; the message names the closest one and the first differences.
     """
     tensors = {key: tensor for key, tensor in weights.tensors.items() if not _HARMLESS.search(key)}
     is_image_only = not any(_MEMORY.match(key) for key in tensors)
@@ -55,7 +57,8 @@ def build_network(weights: Weights, source: str) -> SAM2:
     network = None if config is None else _empty_network(config)
     if network is None or _misfits(network, tensors, is_image_only=is_image_only):
         raise CheckpointError(_explain(tensors, source, weights.model, is_image_only=is_image_only))
-    _check_numbers(tensors, source)
+    _check_tensors(tensors, source)
+    _check_values(tensors, source)
     network.load_state_dict(tensors, strict=not is_image_only, assign=True)
     if is_image_only:
         _refuse_memory(network, source)
@@ -65,8 +68,10 @@ def build_network(weights: Weights, source: str) -> SAM2:
 
 
 def _recognise(tensors: Mapping[str, Tensor], named: str | None) -> SAM2Config | None:
-    """The row of the table whose measures show in the weights."""
+    """The configuration with the widths and depths of the weights, if there is one."""
     embed = tensors["image_encoder.trunk.pos_embed"]
+    if embed.ndim != 4:
+        return None
     measures = (embed.shape[1], tuple(embed.shape[2:]), _num_blocks(tensors), _hidden_dim(tensors))
     memories = tensors.get("maskmem_tpos_enc")
     is_sam21 = "no_obj_embed_spatial" in tensors or memories is None
@@ -80,7 +85,9 @@ def _recognise(tensors: Mapping[str, Tensor], named: str | None) -> SAM2Config |
     if not fitting:
         return None
     config = next((config for config in fitting if config.name == named), fitting[0])
-    return config if memories is None else replace(config, num_memories=len(memories))
+    if memories is None or memories.ndim == 0:
+        return config
+    return replace(config, num_memories=min(max(len(memories), 1), _MAX_MEMORIES))
 
 
 def _num_blocks(tensors: Mapping[str, Tensor]) -> int:
@@ -89,11 +96,11 @@ def _num_blocks(tensors: Mapping[str, Tensor]) -> int:
 
 def _hidden_dim(tensors: Mapping[str, Tensor]) -> int | None:
     weight = tensors.get("image_encoder.neck.convs.0.conv.weight")
-    return None if weight is None else len(weight)
+    return None if weight is None or weight.ndim == 0 else len(weight)
 
 
 def _misfits(network: nn.Module, tensors: Mapping[str, Tensor], *, is_image_only: bool) -> list[str]:
-    """What keeps the weights from filling the network, one sentence for each kind."""
+    """Differences between the weights and those that the network needs, one sentence for each kind."""
     expected = {
         key: tensor.shape for key, tensor in network.state_dict().items() if not (is_image_only and _MEMORY.match(key))
     }
@@ -129,33 +136,41 @@ def _explain(tensors: Mapping[str, Tensor], source: str, named: str | None, *, i
             nearest, most = network, score
     assert nearest is not None
     reasons = "; ".join(_misfits(nearest, tensors, is_image_only=is_image_only))
-    says = f" (the file says {named})" if named else ""
+    says = f" (the file states {named})" if named else ""
     return (
-        f"{source} fits no known configuration{says}; the nearest is {nearest.config.name}. {reasons}. "
-        "If it was cut short, fetch it again; weights of a changed architecture cannot be loaded"
+        f"{source} matches no known configuration{says}; the closest is {nearest.config.name}. {reasons}. "
+        "If the file is incomplete, download it again; weights of a modified architecture cannot be loaded"
     )
 
 
-def _check_numbers(tensors: Mapping[str, Tensor], source: str) -> None:
+def _check_tensors(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Refuse tensors that are not plain arrays of floating-point numbers."""
     for key, tensor in tensors.items():
-        if not tensor.is_floating_point() or tensor.is_sparse:
+        if tensor.dtype not in _PRECISIONS:
             raise CheckpointError(
-                f"{key} in {source} is {tensor.dtype}; allowed are float32, float16 and bfloat16: "
+                f"{key} in {source} is {tensor.dtype}; allowed are float32, float16, bfloat16 and float64: "
                 "use the weights before quantisation"
             )
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.numel() == 0:
+            what = "empty" if tensor.numel() == 0 else f"{tensor.layout} on {tensor.device}"
+            raise CheckpointError(f"{key} in {source} is {what}, not an array of numbers; save the weights themselves")
+
+
+def _check_values(tensors: Mapping[str, Tensor], source: str) -> None:
+    for key, tensor in tensors.items():
         if not all(bool(extreme.isfinite()) for extreme in torch.aminmax(tensor)):
             raise CheckpointError(
-                f"{key} in {source} holds NaN or infinite numbers: the file is damaged, or the training that "
+                f"{key} in {source} contains NaN or infinite numbers: the file is damaged, or the training that "
                 "wrote it diverged; use an earlier checkpoint"
             )
 
 
 def _refuse_memory(network: SAM2, source: str) -> None:
-    """An image model has no memory weights: let it say so instead of tracking with nonsense."""
+    """Have an image model, which has no memory weights, raise an error when it is asked to track."""
 
     def refuse(_module: nn.Module, _inputs: object) -> None:
         raise CheckpointError(
-            f"{source} holds an image model without memory: images can be segmented, but tracking needs the "
+            f"{source} contains an image model without memory: it can segment images, but tracking needs the "
             "video weights (Sam2VideoModel, or a released checkpoint)"
         )
 
@@ -168,7 +183,7 @@ def _refuse_memory(network: SAM2, source: str) -> None:
 
 
 class _WithoutInitialisation(TorchFunctionMode):
-    """Leaves new parameters as they are: drawing starting values takes far longer than reading the file."""
+    """Skips the initialisation of new parameters, which takes far longer than reading the file."""
 
     def __torch_function__(
         self,

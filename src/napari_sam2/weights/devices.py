@@ -1,4 +1,4 @@
-"""Which device and which precision a network runs on."""
+"""Choose the device and precision of a network."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """The device that a caller means.
+    """Resolve the name of a device.
 
     Parameters
     ----------
     device : str or torch.device, default "auto"
-        "auto" is the first of CUDA, MPS and CPU that is there; else "cpu", "cuda", "cuda:1", "mps".
+        "auto" is the first available of CUDA, MPS and CPU; or "cpu", "cuda", "cuda:1", "mps".
 
     Returns
     -------
@@ -32,14 +32,14 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     Raises
     ------
     DeviceError
-        If the device is not known or not there.
+        If the device is unknown or not available.
     """
     if device == "auto":
         return torch.device("cuda" if _num_cuda() else "mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise DeviceError(f"device={device!r} was given; allowed here are {_available()}") from error
+        raise DeviceError(f"device={device!r} was given; available are {_available()}") from error
     if chosen.type == "cuda":
         is_there = (chosen.index or 0) < _num_cuda()
     elif chosen.type == "mps":
@@ -48,20 +48,20 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         is_there = chosen.type == "cpu"
     if not is_there:
         raise DeviceError(
-            f"device={str(device)!r} was given, but is not to be had here; allowed here are {_available()} "
+            f"device={str(device)!r} was given, but is not available; available are {_available()} "
             f"(torch {torch.__version__})"
         )
     return chosen
 
 
 def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """The precision that a caller means on a device.
+    """Resolve the name of a precision.
 
     Parameters
     ----------
     dtype : str or torch.dtype
         "auto": bfloat16 on CUDA devices that compute it natively, float32 elsewhere: on MPS and on older CUDA
-        devices, whose float16 may overflow. Else "float32", "bfloat16", "float16" or a floating torch dtype.
+        devices, whose float16 may overflow. Or "float32", "bfloat16", "float16" or a floating-point torch dtype.
     device : torch.device
         Where the network will be.
 
@@ -72,12 +72,12 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
     Raises
     ------
     DeviceError
-        If the precision is not known or the device cannot compute it.
+        If the precision is unknown or the device cannot compute it.
 
     Warns
     -----
     UserWarning
-        If a CPU has no instructions for the precision, so that float32 is computed.
+        If a CPU has no instructions for the precision, and computes in float32 instead.
     """
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" and _cuda_has_bfloat16(device) else torch.float32
@@ -88,19 +88,19 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
         raise DeviceError("dtype=float64 was given, which MPS cannot compute; use float32, or device='cpu'")
     if device.type == "cpu" and chosen in (torch.bfloat16, torch.float16) and not _cpu_computes(chosen):
         warnings.warn(
-            f"this CPU has no instructions for {str(chosen).removeprefix('torch.')}: everything is computed in float32",
+            f"this CPU has no instructions for {str(chosen).removeprefix('torch.')}: it computes in float32 instead",
             stacklevel=3,
         )
     return chosen
 
 
 def reuse_freed_memory() -> None:
-    """Have the C library keep what a network on the CPU frees for what it asks for next.
+    """Have the C library keep freed memory for the next arrays of a network on the CPU.
 
-    glibc gives freed arrays of some size back to the system, which has to find and zero their pages when they are asked
-    for again; the size from which it does so grows by itself to that of the largest array freed, up to 32 MiB. One such
-    array, never touched, does that from the start. On two cores an encoding of 256 x 256 pixels by the bundled model
-    has 1,600 pages zeroed without, 12 with it, and takes a fifth less time. Elsewhere it changes nothing.
+    glibc returns large freed arrays to the system, which has to zero their pages when they are allocated again. The
+    size from which it does so grows to that of the largest array freed so far, up to 32 MiB, so one such array, never
+    touched, sets it from the start. On two cores, encoding 256 x 256 pixels with the bundled model then zeroes 12 pages
+    instead of 1,600 and takes a fifth less time. With other C libraries this has no effect.
     """
     np.empty(_LARGEST_REUSED, np.uint8)
 
@@ -122,7 +122,7 @@ def _cuda_has_bfloat16(device: torch.device) -> bool:
 
 
 def _cpu_computes(dtype: torch.dtype) -> bool:
-    """Whether the CPU's matrix products take this precision directly."""
+    """Whether the CPU has matrix products of this precision."""
     if platform.machine().lower() in ("x86_64", "amd64", "i686", "x86"):
         names = ["_is_avx512_bf16_supported", "_is_amx_tile_supported"]
         if dtype == torch.float16:

@@ -1,18 +1,18 @@
-"""The released checkpoints: where they come from, where they lie, and how one is fetched whole or not at all."""
+"""Released checkpoints: where they come from, where they are stored, and how one is downloaded."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import os
-import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from napari_sam2._errors import CheckpointError, DownloadError
+from napari_sam2._files import partial_path, put_in_place, remove_partial
 
 __all__ = [
     "BUNDLED_FILE",
@@ -37,9 +37,9 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes that have arrived and the bytes expected (0 if the server does not say)."""
+"""Called with the number of bytes received and expected (0 if the server does not tell)."""
 Cancelled = Callable[[], bool]
-"""Asked between chunks; True ends the download."""
+"""Called between chunks; True ends the download."""
 
 CACHE_VARIABLE = "NAPARI_SAM2_CACHE"
 MIRROR_VARIABLE = "NAPARI_SAM2_MIRROR"
@@ -53,7 +53,6 @@ _BUNDLED_LICENCE = "BSD-3-Clause"
 _HOST = "https://dl.fbaipublicfiles.com/segment_anything_2"
 _ATTEMPTS = 3
 _CHUNK_BYTES = 1 << 20
-_STALE_PART_S = 3600.0  # an unfinished file nobody has written to for so long belongs to a dead process
 
 
 @dataclass(frozen=True)
@@ -63,15 +62,15 @@ class Release:
     Attributes
     ----------
     name : str
-        Name in ``CONFIGS``.
+        Name of its configuration in ``CONFIGS``.
     url : str
-        Where it is published; its last part is the file name.
+        Address at which it is published; the last part is the file name.
     sha256 : str
-        Of the file, in lower-case hexadecimal digits.
+        Hash of the file, in lower-case hexadecimal digits.
     parameters : int
-        Numbers in the state dict.
+        Number of parameters.
     size_mb : float
-        Of the file, in units of 10^6 bytes, rounded.
+        Size of the file in units of 10^6 bytes, rounded.
     licence : str
         SPDX identifier of the weights' licence.
     """
@@ -91,12 +90,12 @@ class Release:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a model before it is loaded.
+    """Description of a model, without loading it.
 
     Attributes
     ----------
     name : str
-        For ``load_model``.
+        Name for ``load_model``.
     parameters : int
         Number of parameters.
     size_mb : float
@@ -104,13 +103,13 @@ class ModelInfo:
     licence : str
         SPDX identifier of the weights' licence.
     is_present : bool
-        Whether the file lies on this machine.
+        Whether the file is on this machine.
     path : Path
-        Where it lies, or will lie after the download.
+        Where the file is, or will be after the download.
     url : str or None
-        Where it comes from, the mirror included; None for the bundled model.
+        Address it is downloaded from, which may be a mirror; None for the bundled model.
     sha256 : str or None
-        Of the released file; None for the bundled model.
+        Hash of the released file; None for the bundled model.
     """
 
     name: str
@@ -140,12 +139,12 @@ RELEASES: dict[str, Release] = {
 
 
 def list_models() -> tuple[ModelInfo, ...]:
-    """Every model that ``load_model`` knows by name: the bundled one first.
+    """List every model that ``load_model`` knows by name, the bundled one first.
 
     Returns
     -------
     tuple of ModelInfo
-        Presence is looked up now; no file is read or hashed, nothing is downloaded.
+        Whether each is present is checked now; nothing is read, hashed or downloaded.
     """
     has_bundled = BUNDLED_FILE.is_file()
     bundled = ModelInfo(
@@ -176,7 +175,7 @@ def _describe(release: Release) -> ModelInfo:
 
 
 def model_hash(path: str | Path) -> str:
-    """SHA-256 of a file.
+    """Compute the SHA-256 of a file.
 
     Parameters
     ----------
@@ -201,7 +200,7 @@ def model_hash(path: str | Path) -> str:
 
 
 def cache_folder() -> Path:
-    """Where downloads lie: ``NAPARI_SAM2_CACHE`` if set, else the user's cache folder."""
+    """Folder of downloads: ``NAPARI_SAM2_CACHE`` if set, else the user's cache folder."""
     given = os.environ.get(CACHE_VARIABLE)
     if given:
         return Path(given).expanduser()
@@ -211,7 +210,7 @@ def cache_folder() -> Path:
 
 
 def release_url(release: Release) -> str:
-    """Where a release is fetched from: ``NAPARI_SAM2_MIRROR`` with the file name, or its published address."""
+    """Address to download a release from: ``NAPARI_SAM2_MIRROR`` with the file name, or where it is published."""
     mirror = os.environ.get(MIRROR_VARIABLE)
     return f"{mirror.rstrip('/')}/{release.file_name}" if mirror else release.url
 
@@ -219,16 +218,16 @@ def release_url(release: Release) -> str:
 def download_model(
     name: str | Release, *, progress: Progress | None = None, cancelled: Cancelled | None = None
 ) -> Path:
-    """Make sure that a released checkpoint lies on this machine.
+    """Download a released checkpoint unless it is on this machine.
 
     Parameters
     ----------
     name : str or Release
-        One of the eight released names; or a row of one's own table.
+        One of the eight released names, or a `Release` of your own.
     progress : callable, optional
-        Called with (bytes done, bytes expected); begins anew if the connection is lost.
+        Called with (bytes received, bytes expected); restarts from 0 if the connection is lost.
     cancelled : callable, optional
-        Asked after each chunk; True ends the download.
+        Called after each chunk; True ends the download.
 
     Returns
     -------
@@ -240,16 +239,16 @@ def download_model(
     CheckpointError
         If the name is not known.
     DownloadError
-        If the file cannot be fetched, verified or written, or on cancelling. No partial file is left.
+        If the file cannot be downloaded, verified or written, or the download is cancelled. No partial file is left.
     """
     if name == BUNDLED_MODEL:
         return BUNDLED_FILE
     if isinstance(name, Release):
         release = name
-    elif name in RELEASES:
+    elif isinstance(name, str) and name in RELEASES:  # type: ignore[redundant-expr]  # not all callers are typed
         release = RELEASES[name]
     else:
-        raise CheckpointError(f"the model {name!r} is not known; known are {', '.join([BUNDLED_MODEL, *RELEASES])}")
+        raise CheckpointError(f"the model {name!r} is unknown; available are {', '.join([BUNDLED_MODEL, *RELEASES])}")
     found = find_local(release)
     if found is not None:
         return found
@@ -257,14 +256,14 @@ def download_model(
 
 
 def find_local(release: Release) -> Path | None:
-    """The verified file of a release on this machine, or None if it has to be fetched.
+    """Find the verified file of a release on this machine; None if it has to be downloaded.
 
-    A file in the cache folder that is not what its name says is deleted.
+    A file in the cache folder with another hash than its name promises is deleted.
 
     Raises
     ------
     DownloadError
-        If the offline folder is set and neither it nor the cache holds the right file.
+        If the offline folder is set and neither it nor the cache folder contains the right file.
     """
     offline = os.environ.get(OFFLINE_VARIABLE)
     rejected: list[str] = []
@@ -280,26 +279,26 @@ def find_local(release: Release) -> Path | None:
     if offline:
         why = "; ".join(rejected) or f"{release.file_name} is neither there nor in {cache_folder()}"
         raise DownloadError(
-            f"{release.name} is not here and {OFFLINE_VARIABLE}={offline} forbids the network: {why}. "
+            f"{release.name} is not on this machine, and {OFFLINE_VARIABLE}={offline} forbids downloads: {why}. "
             f"Put the file from {release.url} into that folder, or unset {OFFLINE_VARIABLE}"
         )
     for reason in rejected:
-        logger.warning("%s: it was deleted and is fetched again", reason)
+        logger.warning("%s: it was deleted and is downloaded again", reason)
     return None
 
 
 def _candidates(release: Release) -> list[Path]:
-    """Where the file of a release may lie, in the order in which it is looked for."""
+    """Places where the file of a release may be, in order of preference."""
     offline = os.environ.get(OFFLINE_VARIABLE)
     folders = [Path(offline).expanduser()] if offline else []
     return [folder / release.file_name for folder in (*folders, cache_folder())]
 
 
 def fetch(release: Release, *, progress: Progress | None = None, cancelled: Cancelled | None = None) -> Path:
-    """Download a release into the cache folder, verified, and put it in place in one step.
+    """Download a release into the cache folder, verify it, and give it its name in one step.
 
-    The body is written under a name of its own, so that two processes do not disturb each other; a lost
-    connection is tried again from the beginning, up to three times.
+    pooch downloads into a folder that belongs to this process, so that two processes do not disturb each other, and
+    starts again when a connection fails or the file is not the expected one, three attempts in all.
 
     Raises
     ------
@@ -307,30 +306,21 @@ def fetch(release: Release, *, progress: Progress | None = None, cancelled: Canc
         With the address, the cause and what can be done; nothing is left behind.
     """
     url = release_url(release)
-    folder = cache_folder()
-    path = folder / release.file_name
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise DownloadError(f"{url} cannot be downloaded: only http and https addresses can; {_remedy(release)}")
+    path = cache_folder() / release.file_name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_stale_parts(folder, release.file_name)
-        descriptor, part_name = tempfile.mkstemp(prefix=f"{release.file_name}.", suffix=".part", dir=folder)
-        os.close(descriptor)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = partial_path(path)
+        part.mkdir()
     except OSError as error:
         raise DownloadError(
-            f"{release.name} cannot be written to {folder} ({error.strerror or error}); "
+            f"{release.name} cannot be written to {path.parent} ({error.strerror or error}); "
             f"make the folder writable or set {CACHE_VARIABLE} to another"
         ) from error
-    part = Path(part_name)
-    logger.warning("downloading %s (%.0f MB) from %s to %s", release.name, release.size_mb, url, folder)
+    logger.warning("downloading %s (%.0f MB) from %s to %s", release.name, release.size_mb, url, path.parent)
     try:
-        _fetch_into(part, url, release, _Watcher(release.name, progress, cancelled))
-        found = model_hash(part)
-        if found != release.sha256:
-            raise DownloadError(
-                f"what came from {url} is not {release.name}: its SHA-256 is {found}, expected is {release.sha256}. "
-                f"It was deleted; try again, check for a proxy that answers in its place, or {_remedy(release)}"
-            )
-        part.chmod(0o644)
-        part.replace(path)
+        put_in_place(_fetch_into(part, url, release, _Watcher(progress, cancelled)), path)
     except OSError as error:
         if isinstance(error, DownloadError):
             raise
@@ -339,21 +329,20 @@ def fetch(release: Release, *, progress: Progress | None = None, cancelled: Canc
             f"free some space, make the folder writable, or set {CACHE_VARIABLE} to another"
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        remove_partial(part)
     return path
 
 
 class _CancelledError(Exception):
-    """Leaves the downloader when the caller no longer wants the file."""
+    """Leaves pooch when the caller no longer wants the file."""
 
 
 class _Watcher:
-    """Counts bytes for pooch, which takes it for a progress bar."""
+    """Counts bytes, as the progress bar of pooch's downloader."""
 
     total = 0
 
-    def __init__(self, name: str, progress: Progress | None, cancelled: Cancelled | None) -> None:
-        self.name = name
+    def __init__(self, progress: Progress | None, cancelled: Cancelled | None) -> None:
         self.progress = progress
         self.cancelled = cancelled
         self.done = 0
@@ -362,78 +351,93 @@ class _Watcher:
     def start(self) -> None:
         """Begin an attempt."""
         self.done, self.total, self.is_complete = 0, 0, False
-        self._ask()
+        self._check_cancelled()
 
     def update(self, num_bytes: int) -> None:
-        """Note a chunk. pooch counts the last one as a whole."""
+        """Count a chunk; pooch counts the last one as a full one."""
         self.done = min(self.done + num_bytes, self.total) if self.total else self.done + num_bytes
-        self._ask()
+        self._check_cancelled()
         if self.progress is not None and not self.is_complete:
             self.progress(self.done, self.total)
 
     def reset(self) -> None:
-        """The body is complete: pooch counts it once more, and nobody needs to hear of that."""
+        """The body is complete; pooch counts all of it once more, which is not reported."""
         self.is_complete = True
 
     def close(self) -> None:
         """Nothing to release."""
 
-    def _ask(self) -> None:
+    def _check_cancelled(self) -> None:
         if self.cancelled is not None and self.cancelled():
             raise _CancelledError
 
 
-def _fetch_into(part: Path, url: str, release: Release, watcher: _Watcher) -> None:
-    from pooch import HTTPDownloader
-    from requests import HTTPError, RequestException, Response
-    from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
+def _fetch_into(folder: Path, url: str, release: Release, watcher: _Watcher) -> Path:
+    """The verified file, in ``folder``."""
+    import pooch
+    from requests import RequestException, Response
 
     responses: list[Response] = []
     remember = {"response": lambda response, **_: responses.append(response)}
-    download = HTTPDownloader(progressbar=watcher, chunk_size=_CHUNK_BYTES, hooks=remember)
-    for attempt in range(1, _ATTEMPTS + 1):
+    http = pooch.HTTPDownloader(progressbar=watcher, chunk_size=_CHUNK_BYTES, hooks=remember)
+
+    def download(url: str, output_file: str, store: object) -> None:
+        watcher.start()
         try:
-            watcher.start()
-            download(url, str(part), None)
-        except _CancelledError as cancel:
-            raise DownloadError(f"the download of {release.name} was cancelled; nothing was left behind") from cancel
-        except (HTTPError, MissingSchema, InvalidSchema, InvalidURL) as error:
-            raise DownloadError(f"{url} cannot be fetched: {_one_line(error)}; {_remedy(release)}") from error
+            http(url, output_file, store)
         except RequestException as error:
-            if attempt == _ATTEMPTS:
-                raise DownloadError(
-                    f"{url} could not be fetched in {_ATTEMPTS} attempts: {_one_line(error)}. "
-                    f"Check the connection, or {_remedy(release)}"
-                ) from error
-            logger.warning("attempt %d of %d to fetch %s failed: %s", attempt, _ATTEMPTS, url, _one_line(error))
-        else:
-            return
+            logger.warning("an attempt to download %s failed: %s", url, _one_line(error))
+            raise
         finally:
             for response in responses:  # pooch leaves the connection open when an attempt fails
                 response.close()
             responses.clear()
 
+    store = pooch.create(
+        path=folder,
+        base_url="",
+        registry={release.file_name: f"sha256:{release.sha256}"},
+        urls={release.file_name: url},
+        retry_if_failed=_ATTEMPTS - 1,
+    )
+    try:
+        with _at_level(pooch.get_logger(), logging.WARNING):  # it announces the temporary folder
+            return Path(store.fetch(release.file_name, downloader=download))
+    except _CancelledError as cancel:
+        raise DownloadError(f"the download of {release.name} was cancelled; nothing was left behind") from cancel
+    except RequestException as error:
+        raise DownloadError(
+            f"{url} could not be downloaded in {_ATTEMPTS} attempts: {_one_line(error)}. "
+            f"Check the connection, or {_remedy(release)}"
+        ) from error
+    except ValueError as error:
+        raise DownloadError(
+            f"the file from {url} is not {release.name}: {_one_line(error)} "
+            f"Try again, check for a proxy that answers in its place, or {_remedy(release)}"
+        ) from error
+
+
+@contextmanager
+def _at_level(log: logging.Logger, level: int) -> Iterator[None]:
+    before = log.level
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
 
 def _remedy(release: Release) -> str:
     return (
-        f"fetch {release.url} by other means and put it at {cache_folder() / release.file_name} "
+        f"download {release.url} by other means and put it at {cache_folder() / release.file_name} "
         f"(the folder follows {CACHE_VARIABLE}), or into a folder named by {OFFLINE_VARIABLE}; "
         f"{MIRROR_VARIABLE} may name a mirror's address"
     )
 
 
 def _one_line(error: BaseException) -> str:
-    """What went wrong at the bottom: the outer layers of an HTTP error only wrap it."""
+    """The innermost cause: the outer layers of an HTTP error only wrap it."""
     while error.__context__ is not None:
         error = error.__context__
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."
-
-
-def _remove_stale_parts(folder: Path, file_name: str) -> None:
-    for part in folder.glob(f"{file_name}.*.part"):
-        try:
-            if time.time() - part.stat().st_mtime > _STALE_PART_S:
-                part.unlink()
-        except FileNotFoundError:  # another process was faster
-            continue
+    return text if len(text) <= 300 else text[:297] + "..."

@@ -1,4 +1,4 @@
-"""Weights files are read without running any code they hold, and their tensors get the released names."""
+"""Weights files: read without running any code in them, their tensors renamed to the released names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ from torch import Tensor
 from napari_sam2._errors import CheckpointError
 from napari_sam2.weights.huggingface import HUGGING_FACE_ANCHOR, from_hugging_face
 
-__all__ = ["Weights", "read_weights"]
+__all__ = ["IMAGE_SIZES", "Weights", "is_image_size", "read_weights"]
+
+_LARGEST_SIZE = 4096  # attention over the whole image grows with the fourth power of the side
+IMAGE_SIZES = f"multiples of 32 from 32 to {_LARGEST_SIZE}"
+_DIGITS = re.compile(r"[0-9]{1,9}")
 
 _TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 _CONTAINERS = ("model", "state_dict", "model_state_dict", "module")
@@ -36,6 +40,7 @@ _UNREADABLE = (
     IndexError,
     AttributeError,
     TypeError,
+    OverflowError,
     ImportError,
     struct.error,
     tarfile.TarError,
@@ -56,16 +61,16 @@ _INERT_TYPES: list[Callable[..., object] | tuple[Callable[..., object], str]] = 
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """What a weights file holds.
+    """Content of a weights file.
 
     Attributes
     ----------
     tensors : dict of str to Tensor
         Under the released names, on the CPU, in the precision of the file.
     model : str or None
-        Name of the configuration, where the file says so.
+        Name of the configuration, if the file states one.
     image_size : int or None
-        Side of the model's input in pixels, where the file, or the configuration beside it, says so.
+        Side of the model's input in pixels, if the file or the configuration beside it states one.
     """
 
     tensors: dict[str, Tensor]
@@ -88,11 +93,11 @@ def read_weights(path: Path) -> Weights:
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, holds code, or holds no SAM 2 weights.
+        If the file is missing, damaged, contains code, or contains no SAM 2 weights.
     """
     if path.is_dir():
         if not (path / "model.safetensors").is_file():
-            raise CheckpointError(f"the folder {path} holds no model.safetensors; give a weights file instead")
+            raise CheckpointError(f"the folder {path} contains no model.safetensors; give a weights file instead")
         path = path / "model.safetensors"
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}; give the path of a weights file, or a name from list_models()")
@@ -108,18 +113,18 @@ def read_weights(path: Path) -> Weights:
 
 
 def _check_beginning(path: Path) -> None:
-    """Say what stands in the place of the weights when it is one of the usual mishaps."""
+    """Name the usual files that are not weights: empty ones, pointers of Git LFS, web pages."""
     try:
         with path.open("rb") as file:
             beginning = file.read(64).lstrip()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from error
     if not beginning:
-        raise CheckpointError(f"{path} is empty; fetch it again")
+        raise CheckpointError(f"{path} is empty; download it again")
     if beginning.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path} is a Git LFS pointer, not the weights; run 'git lfs pull' where it came from")
     if beginning[:1] == b"<":
-        raise CheckpointError(f"{path} is a web page, not a weights file; fetch it again from a direct address")
+        raise CheckpointError(f"{path} is a web page, not a weights file; download it again from a direct address")
 
 
 def _read_safetensors(path: Path) -> Weights:
@@ -128,8 +133,10 @@ def _read_safetensors(path: Path) -> Weights:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file ({_one_line(error)}); fetch it again") from error
-    return Weights(tensors, metadata.get("model"), _as_size(metadata.get("image_size")))
+        raise CheckpointError(
+            f"{path} is not a complete safetensors file ({_one_line(error)}); download it again"
+        ) from error
+    return Weights(tensors, metadata.get("model"), _as_size(metadata.get("image_size"), path))
 
 
 def _read_torch(path: Path) -> Weights:
@@ -140,24 +147,24 @@ def _read_torch(path: Path) -> Weights:
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         if named is None:
-            raise CheckpointError(f"{path} is damaged or no torch checkpoint; fetch it again") from error
+            raise CheckpointError(f"{path} is damaged or not a torch checkpoint; download it again") from error
         raise CheckpointError(
-            f"{path} holds more than weights ({named.group(1)}), which could run code and was not loaded; where you "
+            f"{path} contains more than weights ({named.group(1)}), which could run code, and was not loaded; if you "
             "trust the file, load it yourself and save its weights with torch.save({'model': state_dict}, ...)"
         ) from error
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({_one_line(error)}); fetch it again") from error
+        raise CheckpointError(f"{path} cannot be read ({_one_line(error)}); download it again") from error
     except _UNREADABLE as error:
         raise CheckpointError(
-            f"{path} is damaged or no torch checkpoint ({_one_line(error)}); fetch it again"
+            f"{path} is damaged or not a torch checkpoint ({_one_line(error)}); download it again"
         ) from error
     tensors, outer = _find_tensors(content, path)
     name = outer.get("model_name")
-    return Weights(tensors, name if isinstance(name, str) else None, _as_size(outer.get("image_size")))
+    return Weights(tensors, name if isinstance(name, str) else None, _as_size(outer.get("image_size"), path))
 
 
 def _find_tensors(content: object, path: Path) -> tuple[dict[str, Tensor], Mapping[str, object]]:
-    """The state dict of a checkpoint, bare or in one of the usual containers, and what lies around it."""
+    """The state dict of a checkpoint, bare or in one of the usual containers, and the other items of the container."""
     if isinstance(content, Mapping):
         for inner in (content, *(content.get(name) for name in _CONTAINERS)):
             if isinstance(inner, Mapping):
@@ -165,7 +172,7 @@ def _find_tensors(content: object, path: Path) -> tuple[dict[str, Tensor], Mappi
                 if len(tensors) > 1:
                     return tensors, {str(key): value for key, value in content.items()}
     raise CheckpointError(
-        f"{path} holds no state dict; expected is {{'model': state_dict}} or the state dict itself, "
+        f"{path} contains no state dict; expected is {{'model': state_dict}} or the state dict itself, "
         f"but found {_summary(content)}"
     )
 
@@ -184,14 +191,14 @@ def _released_names(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]
 
 
 def _find_anchor(tensors: Mapping[str, Tensor], path: Path) -> tuple[str, str]:
-    """Which naming a file follows, and what stands before each name ("module.", "model.", ...)."""
+    """The naming scheme of a file, and the prefix of its names ("module.", "model.", ...)."""
     for anchor in _ANCHORS:
         for key in tensors:
             if key == anchor or key.endswith("." + anchor):
                 return anchor, key.removesuffix(anchor)
     first = ", ".join(list(tensors)[:3])
     raise CheckpointError(
-        f"{path} holds no SAM 2 weights: {len(tensors)} tensors, first {first}; expected are the names of the "
+        f"{path} contains no SAM 2 weights but {len(tensors)} tensors, first {first}; expected are the names of the "
         f"released checkpoints ({_ANCHORS[0]}, ...) or of transformers ({_ANCHORS[1]}, ...)"
     )
 
@@ -203,27 +210,37 @@ def _size_of_folder(path: Path) -> int | None:
         return None
     try:
         content: object = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{config} cannot be read ({_one_line(error)}); repair or remove it") from error
     for keys in (("image_size",), ("prompt_encoder_config", "image_size")):
         value = content
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
-        if isinstance(value, list) and value:
-            value = value[0]
         if value is not None:
-            return _as_size(value)
+            return _as_size(value, config)
     return None
 
 
 def _size_of_name(path: Path) -> int | None:
-    """MedSAM2 is published for 512 pixels, and nothing but the name of its files tells."""
+    """MedSAM2 is published for 512 pixels, which only the names of its files tell."""
     return 512 if path.name.lower().startswith("medsam2") else None
 
 
-def _as_size(value: object) -> int | None:
-    text = str(value)
-    return int(text) if text.isdecimal() else None
+def _as_size(value: object, path: Path) -> int | None:
+    """The input size that a file states, as a number, as digits, or as height and width; None if it states none."""
+    if value is None:
+        return None
+    first = value[0] if isinstance(value, list | tuple) and value else value
+    size = int(first) if isinstance(first, str) and _DIGITS.fullmatch(first) else first
+    if isinstance(size, bool) or not isinstance(size, int) or not is_image_size(size):
+        text = repr(value) if len(repr(value)) <= 40 else f"{repr(value)[:37]}..."
+        raise CheckpointError(f"{path} states image_size={text}; allowed are {IMAGE_SIZES}")
+    return size
+
+
+def is_image_size(size: int) -> bool:
+    """Whether a network can take square inputs of this side."""
+    return 32 <= size <= _LARGEST_SIZE and size % 32 == 0
 
 
 def _one_line(error: Exception) -> str:

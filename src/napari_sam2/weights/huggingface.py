@@ -69,13 +69,13 @@ def from_hugging_face(state: Mapping[str, Tensor], source: str) -> dict[str, Ten
     state : mapping of str to Tensor
         Keys of ``Sam2Model`` or ``Sam2VideoModel``, without a prefix.
     source : str
-        What to call the weights in an error.
+        Name of the weights in error messages.
 
     Returns
     -------
     dict of str to Tensor
-        The same tensors under the released names; the four point embeddings come apart. A name that is not
-        known stays as it is, so that it can be reported.
+        The same tensors under the released names; the four point embeddings become separate tensors. An unknown
+        name is kept, so that it can be reported.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def _check_copies(state: Mapping[str, Tensor], source: str) -> None:
     if first is not None and second is not None and (first.shape != second.shape or bool((first != second).any())):
         raise CheckpointError(
             f"{_COPIES[0]} and {_COPIES[1]} differ in {source}, but the network has one position "
-            "encoding; these are no trained weights"
+            "encoding; these are not trained weights"
         )
 
 
@@ -126,7 +126,7 @@ def _rename(key: str, state: Mapping[str, Tensor]) -> str:
 
 
 def _rename_downsampler(match: re.Match[str], state: Mapping[str, Tensor]) -> str:
-    """Convolution, normalisation and activation of each step are numbered through in the released names."""
+    """The released names number the convolutions, normalisations and activations of all steps consecutively."""
     stem, step, part, leaf = match.groups()
     if step is None:
         num_steps = sum(key.startswith(f"{stem}.layers.") and key.endswith(".conv.weight") for key in state)

@@ -1,4 +1,4 @@
-"""Names and files become networks: which weights, which device, which precision."""
+"""Load networks: find the weights of a name or file, recognise their architecture, move them to a device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from napari_sam2.weights.downloads import (
     list_models,
     model_hash,
 )
-from napari_sam2.weights.files import read_weights
+from napari_sam2.weights.files import IMAGE_SIZES, is_image_size, read_weights
 
 __all__ = [
     "BUNDLED_MODEL",
@@ -54,28 +54,28 @@ def load_model(
         ``.pth`` (read without running any code in them), ``.safetensors``, or a folder as saved by transformers.
         The architecture is recognised from names and shapes.
     device : str or torch.device, default "auto"
-        "auto": the first of CUDA, MPS and CPU that is there.
+        "auto": the first available of CUDA, MPS and CPU.
     dtype : str or torch.dtype, default "auto"
-        "auto": bfloat16 on CUDA devices that compute it natively, float32 elsewhere. Else "float32",
-        "bfloat16", "float16" or a torch dtype. Half precision on a CPU is used for the largest products alone;
+        "auto": bfloat16 on CUDA devices that compute it natively, float32 elsewhere. Or "float32",
+        "bfloat16", "float16" or a torch dtype. On a CPU, half precision is used for the largest products only;
         ``.to(torch.bfloat16)`` on the result rounds everything.
     image_size : int, optional
-        Side of the model's square input in pixels, a multiple of 32. Default: what the file says
-        (metadata, the ``config.json`` of transformers, 512 for files named MedSAM2*), else the configuration's.
+        Side of the model's square input in pixels, a multiple of 32 up to 4096. Default: the one that the file
+        states (metadata, the ``config.json`` of transformers, 512 for files named MedSAM2*), else the configuration's.
 
     Returns
     -------
     SAM2
-        In evaluation mode, on the device and in the precision asked for.
+        In evaluation mode, on the requested device and in the requested precision.
 
     Raises
     ------
     CheckpointError
-        If the name is not known, or the file is missing, damaged or does not fit.
+        If the name is unknown, or the file is missing, damaged or of another architecture.
     DownloadError
-        If the checkpoint is not here and cannot be fetched.
+        If the checkpoint is not on this machine and cannot be downloaded.
     DeviceError
-        If the device or precision is not known or not to be had.
+        If the device or precision is unknown or not available.
     """
     chosen_device = resolve_device(device)
     chosen_dtype = resolve_dtype(dtype, chosen_device)
@@ -101,7 +101,7 @@ def load_model(
 
 
 def ensure_model(model: SAM2 | str | Path | None) -> SAM2:
-    """A network from whatever a caller gives.
+    """Return a network, loading it if a name or path is given.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def ensure_model(model: SAM2 | str | Path | None) -> SAM2:
 
 
 def find_weights(name_or_path: str | Path) -> Path:
-    """The file that a name or path stands for; a name wins over a file of the same name in the working folder."""
+    """The weights file of a name or path; a model's name wins over a file of that name in the working folder."""
     name = str(name_or_path)
     if name == BUNDLED_MODEL:
         if not BUNDLED_FILE.is_file():
@@ -134,16 +134,19 @@ def find_weights(name_or_path: str | Path) -> Path:
         return BUNDLED_FILE
     if name in RELEASES:
         return download_model(name)
-    path = Path(name_or_path).expanduser()
-    if not path.exists():
+    try:
+        path = Path(name_or_path).expanduser()
+        exists = path.exists()
+    except (TypeError, OSError, RuntimeError) as error:  # no path; too long a name; no such user
+        raise CheckpointError(f"{name!r} is not the path of a weights file ({error})") from error
+    if not exists:
         raise CheckpointError(
-            f"{name!r} is neither a file nor the name of a model; known names are "
-            f"{', '.join((BUNDLED_MODEL, *RELEASES))}"
+            f"{name!r} is neither a file nor the name of a model; names are {', '.join((BUNDLED_MODEL, *RELEASES))}"
         )
     return path
 
 
 def _check_image_size(image_size: object) -> None:
     is_whole = isinstance(image_size, Integral) and not isinstance(image_size, bool)
-    if not is_whole or image_size < 32 or image_size % 32:  # type: ignore[operator]
-        raise CheckpointError(f"image_size={image_size!r} was given; allowed are positive multiples of 32")
+    if not is_whole or not is_image_size(int(image_size)):  # type: ignore[call-overload]
+        raise CheckpointError(f"image_size={image_size!r} was given; allowed are {IMAGE_SIZES}")

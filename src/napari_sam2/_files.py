@@ -155,9 +155,13 @@ def reserved(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     place = expand(path)
     try:
+        if not place.parent.is_dir():
+            raise OutputError(f"the folder {place.parent} does not exist; create it first, or write elsewhere")
         part = partial_path(place)
         part.touch(exist_ok=False)
     except OSError as error:
+        if isinstance(error, OutputError):
+            raise
         raise write_error(place, error) from error
     try:
         check_not_in_use(place)

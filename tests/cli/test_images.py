@@ -214,7 +214,7 @@ def test_train_reports_each_line_and_ends_with_the_weights(tmp_path: Path, monke
     assert seen["sources"] == ["packs", "fib25"]
     seen["interrupt"] = True
     assert run(*arguments) == 130
-    assert "goes on from the state" in capsys.readouterr().err
+    assert "resumes from the last saved state" in capsys.readouterr().err
 
 
 def test_second_ctrl_c_interrupts_at_once():

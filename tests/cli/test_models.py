@@ -86,14 +86,14 @@ def test_download_puts_the_file_in_place_and_prints_where(
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        pytest.param(["download", "nope"], 4, "error: the model 'nope' is not known", id="unknown-model"),
+        pytest.param(["download", "nope"], 4, "error: the model 'nope' is unknown", id="unknown-model"),
         pytest.param(["download", "sam2_hiera_tiny"], 4, "404", id="not-on-the-mirror"),
         pytest.param(["download"], 2, "NAME", id="missing-argument"),
         pytest.param(["fly"], 2, "fly", id="unknown-command"),
         pytest.param(["models", "--fast"], 2, "--fast", id="unknown-option"),
     ],
 )
-def test_error_is_said_on_stderr_with_its_exit_code(
+def test_errors_are_reported_on_stderr_with_an_exit_code(
     cache: Path, mirror: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, words: str
 ) -> None:
     assert run(*arguments) == code

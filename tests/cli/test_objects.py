@@ -92,8 +92,8 @@ def test_auto_writes_labels_of_a_stack(stack: Path, weights: Path, tmp_path: Pat
     assert f"wrote {out}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("options", "asked"), [([], None), (["--piled"], True), (["--not-piled"], False)])
-def test_objects_on_each_other_are_parted_as_asked(
+@pytest.mark.parametrize(("options", "asked"), [([], None), (["--split-stacked"], True), (["--keep-stacked"], False)])
+def test_stacked_objects_are_split_if_requested(
     options: list[str], asked: bool | None, stack: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     seen = []

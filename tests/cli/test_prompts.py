@@ -149,17 +149,17 @@ def test_mask_of_one_frame_is_placed_by_its_index(tmp_path: Path):
         pytest.param(("--point", "3,1"), "numbers Z,Y,X", id="two-numbers"),
         pytest.param(("--point", "3,1,a"), "numbers Z,Y,X", id="no-number"),
         pytest.param(("--point", "3,nan,1"), "numbers Z,Y,X", id="nan"),
-        pytest.param(("--point", "3.5,1,1"), "whole number", id="frame-between"),
+        pytest.param(("--point", "3.5,1,1"), "integer", id="frame-between"),
         pytest.param(("--box", "3,1,1,9"), "numbers Z,Y0,X0,Y1,X1", id="box-of-three"),
         pytest.param(("--box", "3,10,10,10,20"), "no area", id="flat-box"),
         pytest.param(("--box", "3,200,10,300,20"), "outside the stack", id="box-outside"),
         pytest.param(("--object", "0", "--point", "3,1,1"), "from 1", id="object-0"),
         pytest.param(("--object", "cell", "--point", "3,1,1"), "from 1", id="object-named"),
         pytest.param(
-            ("--object", "1", "--object", "2", "--point", "3,1,1"), "followed by no prompt", id="object-alone"
+            ("--object", "1", "--object", "2", "--point", "3,1,1"), "not followed by a prompt", id="object-alone"
         ),
         pytest.param(("--object", "1", "--box", "3,1,1,9,9", "--box", "3,2,2,9,9"), "second box", id="two-boxes"),
-        pytest.param(("--point", "3,1,1", "--negative", "4,1,1"), "only what is background", id="negative-alone"),
+        pytest.param(("--point", "3,1,1", "--negative", "4,1,1"), "only background clicks", id="negative-alone"),
         pytest.param((), "--point 12,50,60", id="nothing"),
     ],
 )

@@ -17,8 +17,9 @@ import zarr
 from PIL import Image
 
 from cli_tools import make_disks, run, save_random_model, save_stack
-from napari_sam2 import open_frames
+from napari_sam2 import FrameError, open_frames
 from napari_sam2.cli import _tracking
+from napari_sam2.frames.sources import Frames
 from napari_sam2.labels.canvas import LabelCanvas
 from napari_sam2.labels.files import read_labels
 from napari_sam2.labels.formats import TiffTarget
@@ -219,6 +220,36 @@ def test_ctrl_c_and_the_end_of_a_job_keep_the_finished_frames(
     assert said.out.splitlines()[0].split()[0] == "object"
     assert signal.getsignal(number) is before
     assert not list(stack.parent.glob(".*"))
+
+
+@pytest.mark.parametrize("command", ["track", "propagate"])
+def test_an_unreadable_frame_in_the_middle_keeps_the_finished_frames(
+    command: str,
+    stack: Path,
+    seeds: Path,
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    read = Frames.__getitem__
+
+    def unreadable(frames: Frames, frame: int) -> np.ndarray:
+        if frame == 3:
+            raise FrameError("frame 3 cannot be read")
+        return read(frames, frame)
+
+    monkeypatch.setattr(Frames, "__getitem__", unreadable)
+    prompts = ["--point", "1,34,33"] if command == "track" else ["--labels", seeds, "--frame", 1]
+    out = tmp_path / "out.ome.tif"
+    assert run(command, stack, *prompts, "-o", out, "--model", weights, "-q") == 3
+    error = capsys.readouterr().err
+    assert error == f"error: frame 3 cannot be read; the finished frames are in {out}\n"
+    labels = read_labels(out)
+    assert labels.shape == make_disks()[1].shape
+    assert not labels[3].any()
+    with tifffile.TiffFile(out) as file:
+        assert "interrupted: " in str(file.ome_metadata)
 
 
 def test_demo_writes_its_files_and_its_recipe_gives_the_same_labels(

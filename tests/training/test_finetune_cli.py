@@ -53,7 +53,7 @@ def test_each_measurement_is_a_line_and_a_table_ends(folder, tmp_path, capsys, r
         ["before", "0.200", "0.250", "0.225"],
         ["after", "0.400", "0.450", "0.425"],
     ]
-    assert lines[6].startswith("all steps done; learned from ")
+    assert lines[6].startswith("all steps done; trained on ")
     assert load_model(tmp_path / "mine.safetensors", device="cpu").image_size == 64
 
 
@@ -81,7 +81,7 @@ def test_ctrl_c_keeps_the_best_and_the_same_command_goes_on(folder, tmp_path, ca
     assert train(folder, *arguments) == 130
     said = capsys.readouterr()
     assert "stopping after this step" in said.err
-    assert "the same command goes on" in said.err
+    assert "the same command resumes" in said.err
     assert "better on" in said.out
     assert load_model(tmp_path / "mine.safetensors", device="cpu").image_size == 64
     assert train(folder, *arguments, "--resume") == 0

@@ -1,8 +1,8 @@
 """The ``napari-sam2`` command: one file per command, errors in one line, exit codes as in ``_errors``.
 
-A command lives in a module of its own name and is a function of that name with typer annotations; the module may name
-a class for it, ``COMMAND_CLASS``. Modules whose name begins with an underscore are no commands. What takes time to
-import (torch, napari_sam2.inference) is imported inside the function, so that ``--help`` answers at once.
+Each command is a function with typer annotations in a module of the same name, which may define a class for it,
+``COMMAND_CLASS``. Modules whose names begin with an underscore are not commands. Modules that take long to import
+(torch, napari_sam2.inference) are imported inside the functions, so that ``--help`` answers quickly.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ import typer
 
 from napari_sam2.cli._errors import INTERRUPTED, one_line_warnings, reported
 from napari_sam2.cli._stopping import termination_interrupts
+from napari_sam2.cli._terminal import end_output, say
 
 __all__ = ["build_app", "main"]
 
 _EPILOG = (
     "Exit codes: 0 done, 1 unexpected error, 2 command line not understood, 3 bad input, 4 checkpoint or download, "
-    "5 device, 6 output, 130 interrupted (Ctrl-C or SIGTERM)."
+    "5 device or memory, 6 output, 130 interrupted (Ctrl-C or SIGTERM)."
 )
 _DEBUG = "--debug"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and end the process with its exit code.
+    """Run the command line and exit the process with its exit code.
 
     Parameters
     ----------
     arguments : sequence of str, optional
-        Without the program's name; those of the process if not given. ``--debug`` may stand anywhere.
+        Without the program's name; default: those of the process. ``--debug`` may be anywhere before ``--``.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     end = given.index("--") if "--" in given else len(given)
@@ -47,9 +48,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             app = build_app(debug=debug)
         except KeyboardInterrupt:  # while the commands are imported
-            typer.echo("interrupted", err=True)
+            say("interrupted", err=True)
             sys.exit(INTERRUPTED)
-        app(args=[a for a in given[:end] if a != _DEBUG] + given[end:], prog_name="napari-sam2")
+        sys.exit(end_output(_run(app, [a for a in given[:end] if a != _DEBUG] + given[end:])))
+
+
+def _run(app: typer.Typer, arguments: list[str]) -> int:
+    """The exit code."""
+    try:
+        app(args=arguments, prog_name="napari-sam2")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except OSError as error:  # typer could not print a help text
+        say(f"error: standard output cannot be written ({error.strerror or error})", err=True)
+        return 6
+    return 0
 
 
 def build_app(*, debug: bool = False) -> typer.Typer:
@@ -78,15 +91,15 @@ def build_app(*, debug: bool = False) -> typer.Typer:
     return app
 
 
-def _show(is_asked: bool) -> None:
-    if is_asked:
-        typer.echo(f"napari-sam2 {version('napari-sam2')}")
+def _print_version(is_given: bool) -> None:
+    if is_given:
+        say(f"napari-sam2 {version('napari-sam2')}")
         raise typer.Exit
 
 
 def _before_any_command(
     show_version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_show)
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
     debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of an error.")] = False,
 ) -> None:

@@ -3,30 +3,33 @@
 ====  ===========================================================================
 code  meaning
 ====  ===========================================================================
-0     everything asked for was done
+0     everything requested was done
 1     unexpected error: ``--debug`` shows where
 2     the command line was not understood
 3     bad input: frames, prompts, axes or training data
-4     a checkpoint is missing, damaged, not known or could not be downloaded
-5     the device or precision is not to be had, or its memory ran out
+4     a checkpoint is missing, damaged, unknown or could not be downloaded
+5     the device or precision is not available, or memory ran out
 6     a result could not be written
-130   interrupted with Ctrl-C or SIGTERM; what was finished is kept
+130   interrupted with Ctrl-C or SIGTERM; finished results are kept
 ====  ===========================================================================
 """
 
 from __future__ import annotations
 
+import errno
 import functools
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import typer
 
-from napari_sam2._errors import CheckpointError, DeviceError, NapariSAM2Error, OutputError
+from napari_sam2._errors import CheckpointError, DeviceError, FrameError, NapariSAM2Error, OutputError
+from napari_sam2.cli._terminal import one_line, say
 
 __all__ = ["INTERRUPTED", "UNEXPECTED", "exit_code", "one_line_warnings", "reported"]
 
@@ -37,15 +40,16 @@ UNEXPECTED = 1
 INTERRUPTED = 130
 _BAD_INPUT = 3
 _CODES: tuple[tuple[type[Exception], int], ...] = ((CheckpointError, 4), (DeviceError, 5), (OutputError, 6))
+_BAD_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 
 
 def exit_code(error: NapariSAM2Error) -> int:
-    """The exit code that stands for an error."""
+    """The exit code of an error."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), _BAD_INPUT)
 
 
 def reported(command: Callable[P, R], *, debug: bool = False) -> Callable[P, R]:
-    """Wrap a command so that its errors are said in one line.
+    """Wrap a command so that its errors are reported in one line.
 
     Parameters
     ----------
@@ -63,22 +67,29 @@ def reported(command: Callable[P, R], *, debug: bool = False) -> Callable[P, R]:
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
+            _check_users(kwargs)
             return command(*args, **kwargs)
         except typer.Exit:
             raise
         except KeyboardInterrupt:
-            _say("interrupted", debug=debug)
+            _report("interrupted", debug=debug)
             raise typer.Exit(INTERRUPTED) from None
         except NapariSAM2Error as error:
-            _say(f"error: {_one_line(error)}", debug=debug)
+            _report(f"error: {one_line(error)}", debug=debug)
             raise typer.Exit(exit_code(error)) from None
         except BrokenPipeError:
             raise  # the reader of our output has gone: typer ends quietly
-        except Exception as error:  # the outermost edge: whatever else went wrong is said in one line too
+        except MemoryError as error:
+            _report(f"error: not enough memory ({one_line(error)}); use a smaller image, tile or region", debug=debug)
+            raise typer.Exit(exit_code(DeviceError())) from None
+        except Exception as error:  # the last resort: anything else is reported in one line too
             if type(error).__module__.partition(".")[0] in ("click", "typer"):
                 raise  # a usage error, which typer words itself
+            if isinstance(error, OSError) and error.errno in _BAD_NAMES:
+                _report(f"error: {one_line(error)}", debug=debug)
+                raise typer.Exit(_BAD_INPUT) from None
             hint = "" if debug else "; run 'napari-sam2 --debug ...' to see where"
-            _say(f"error: unexpected {type(error).__name__}: {_one_line(error)}{hint}", debug=debug)
+            _report(f"error: unexpected {type(error).__name__}: {one_line(error)}{hint}", debug=debug)
             raise typer.Exit(UNEXPECTED) from None
 
     return wrapped
@@ -86,7 +97,7 @@ def reported(command: Callable[P, R], *, debug: bool = False) -> Callable[P, R]:
 
 @contextmanager
 def one_line_warnings() -> Iterator[None]:
-    """Within it, warnings are said without file and line."""
+    """Within it, warnings are printed without file and line."""
 
     def show(
         message: Warning | str,
@@ -96,7 +107,7 @@ def one_line_warnings() -> Iterator[None]:
         file: object = None,  # noqa: ARG001
         line: str | None = None,  # noqa: ARG001
     ) -> None:
-        typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
+        say(f"warning: {' '.join(str(message).split())}", err=True)
 
     before = warnings.showwarning
     warnings.showwarning = show
@@ -106,12 +117,20 @@ def one_line_warnings() -> Iterator[None]:
         warnings.showwarning = before
 
 
-def _say(line: str, *, debug: bool) -> None:
-    sys.stdout.flush()
+def _check_users(arguments: Mapping[str, object]) -> None:
+    """Raise FrameError if a path begins with the home folder of a user that does not exist."""
+    for value in arguments.values():
+        if isinstance(value, Path):
+            try:
+                value.expanduser()
+            except RuntimeError as error:
+                raise FrameError(f"{value} was given: {error}; give a name that begins with ~ as ./{value}") from error
+
+
+def _report(line: str, *, debug: bool) -> None:
+    with suppress(OSError):  # reported at the end of the process
+        sys.stdout.flush()
     if debug:
-        traceback.print_exc(file=sys.stderr)
-    typer.echo(line, err=True)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        with suppress(OSError):
+            traceback.print_exc(file=sys.stderr)
+    say(line, err=True)

@@ -1,17 +1,20 @@
-"""``napari-sam2 train IMAGES LABELS``: fine-tuning on own labels, a line per measurement and a table at the end."""
+"""``napari-sam2 train IMAGES LABELS``: fine-tuning on your labels, a line per validation and a table at the end."""
 
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, cast
 
 import typer
 
+from napari_sam2._files import reserved
 from napari_sam2.cli._errors import INTERRUPTED
-from napari_sam2.cli._outputs import print_table
+from napari_sam2.cli._options import OverwriteOption
 from napari_sam2.cli._stopping import StopRequest
+from napari_sam2.cli._terminal import print_table, say
 
 if TYPE_CHECKING:
     from napari_sam2.training.finetune import FineTuneReport, FineTuneResult
@@ -23,39 +26,51 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class FineTuneOptions:
-    """What the command line says about a fine-tuning; None where it says nothing.
+    """Options of fine-tuning, None where not given; see ``fine_tune``, which has the defaults."""
 
-    Attributes
-    ----------
-    start_from, part : str or None
-        See ``fine_tune``.
-    steps, patience, batch_size, image_size, num_devices, seed : int or None
-        See ``fine_tune``.
-    minutes, validation_share, learning_rate : float or None
-        See ``fine_tune``.
-    precision : str or None
-        See ``fine_tune``.
-    unlinked, all_labelled, resume, overwrite : bool
-        Ids are new on each frame of a stack; no object is without a label; an unfinished run is insisted on; outputs
-        are replaced.
-    """
-
-    start_from: str | None = None
-    part: str | None = None
-    steps: int | None = None
-    minutes: float | None = None
-    patience: int | None = None
-    validation_share: float | None = None
-    learning_rate: float | None = None
-    batch_size: int | None = None
-    image_size: int | None = None
-    precision: str | None = None
-    num_devices: int | None = None
-    seed: int | None = None
-    unlinked: bool = False
-    all_labelled: bool = False
-    resume: bool = False
-    overwrite: bool = False
+    start_from: Annotated[
+        str | None, typer.Option("--from", metavar="NAME|FILE", help="Model to start from; default: sam2_micro.")
+    ] = None
+    part: Annotated[
+        str | None, typer.Option("--part", metavar="NAME", help="decoder (default, fast), adapters or all.")
+    ] = None
+    steps: Annotated[
+        int | None, typer.Option("--steps", metavar="N", help="Maximum; default 300 without --minutes.")
+    ] = None
+    minutes: Annotated[float | None, typer.Option("--minutes", metavar="N", help="Maximum time.")] = None
+    patience: Annotated[
+        int | None,
+        typer.Option("--patience", metavar="N", help="Stop after N validations without improvement; default 8."),
+    ] = None
+    validation_share: Annotated[
+        float | None,
+        typer.Option("--validation-share", metavar="S", help="Share of the objects held out; default 0.2."),
+    ] = None
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--learning-rate", metavar="R", help="Default: 3e-4, for released models 1e-4."),
+    ] = None
+    batch_size: Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Crops per step and device.")] = (
+        None
+    )
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", metavar="N", help="Side of the model's input; smaller is faster.")
+    ] = None
+    unlinked: Annotated[
+        bool, typer.Option("--unlinked", help="Ids are not the same objects on different frames of a stack.")
+    ] = False
+    all_labelled: Annotated[
+        bool, typer.Option("--all-labelled", help="Every object is labelled: learn what is background, too.")
+    ] = False
+    precision: Annotated[
+        str | None, typer.Option("--precision", metavar="NAME", help="auto (default), float32 or bfloat16.")
+    ] = None
+    num_devices: Annotated[
+        int | None, typer.Option("--devices", metavar="N", help="GPUs, with the extra 'train'; default 1.")
+    ] = None
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Default 0.")] = None
+    resume: Annotated[bool, typer.Option("--resume", help="Fail unless there is an unfinished run to resume.")] = False
+    overwrite: OverwriteOption = False
 
     def given(self) -> list[str]:
         """Names of the options that were given, as on the command line."""
@@ -77,13 +92,14 @@ def run_fine_tuning(
     report_every: int | None,
     num_workers: int,
 ) -> None:
-    """Fine-tune, and print what happens; errors as ``fine_tune``."""
+    """Fine-tune and print the progress; raises as ``fine_tune``."""
     from napari_sam2.training.finetune import fine_tune
 
     def chosen(value: T | None, default: T) -> T:
         return default if value is None else value
 
-    with StopRequest("step") as stop:
+    is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # of several processes, one writes and prints
+    with StopRequest("step") as stop, reserved(output) if is_first else nullcontext():
         result = fine_tune(
             images.expanduser(),
             labels.expanduser(),
@@ -110,10 +126,10 @@ def run_fine_tuning(
             on_report=_Reports(),
             should_stop=stop.is_set,
         )
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, one speaks
+    if is_first:
         _print_result(result)
     if result.stopped == "asked":
-        typer.echo("interrupted; the same command goes on", err=True)
+        say("interrupted; the same command resumes", err=True)
         raise typer.Exit(INTERRUPTED)
 
 
@@ -128,15 +144,15 @@ def _print_result(result: FineTuneResult) -> None:
     )
     why = {
         "steps": "all steps done",
-        "minutes": "the time is up",
-        "patience": "no better measurement for some time",
+        "minutes": "time limit reached",
+        "patience": "no improvement for some time",
         "asked": "stopped",
     }
-    typer.echo(f"{why[result.stopped]}; learned from {result.num_tuning_objects} objects: {result.summary()}")
+    say(f"{why[result.stopped]}; trained on {result.num_tuning_objects} objects: {result.summary()}")
 
 
 class _Reports:
-    """One line per measurement."""
+    """Prints one line per validation."""
 
     def __init__(self) -> None:
         self._before: FineTuneReport | None = None
@@ -148,5 +164,5 @@ class _Reports:
             seconds = max(report.seconds - self._before.seconds, 1e-9)
             rate = f"  ({60 * (report.step - self._before.step) / seconds:.0f} steps/min)"
         best = "  best" if report.is_best and report.step else ""
-        typer.echo(f"{report.step}  {loss}  click {report.click:.3f}  box {report.box:.3f}{best}{rate}")
+        say(f"{report.step}  {loss}  click {report.click:.3f}  box {report.box:.3f}{best}{rate}")
         self._before = report

@@ -1,29 +1,34 @@
-"""What ``auto`` and ``propagate`` share: progress, areas with a unit, and how the objects are reported."""
+"""Options, progress and reports of the commands that find or track many objects."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
 
 import typer
 
 from napari_sam2._errors import FrameError
 from napari_sam2.cli._outputs import save_table
+from napari_sam2.cli._terminal import say
 
 if TYPE_CHECKING:
+    from napari_sam2._types import MaskRecord
     from napari_sam2.frames import Frames
+    from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
     from napari_sam2.inference.stacks.report import TrackingReport
     from napari_sam2.labels.volume_linking import TimelapseReport
+    from napari_sam2.network.sam2 import SAM2
 
 __all__ = [
-    "BorderOption",
-    "MaxAreaOption",
-    "MinAreaOption",
+    "FinderOptions",
     "MinScoreOption",
+    "ShapeLimits",
+    "ShapeOptions",
     "StageBar",
     "TableOption",
     "parse_area",
@@ -33,20 +38,12 @@ __all__ = [
     "save_report",
 ]
 
-MinAreaOption = Annotated[
-    str | None, typer.Option("--min-area", metavar="AREA", help="Smallest object, in pixels or as 5um2.")
-]
-MaxAreaOption = Annotated[
-    str | None, typer.Option("--max-area", metavar="AREA", help="Largest object, in pixels or as 500um2.")
-]
-BorderOption = Annotated[
-    bool, typer.Option("--exclude-border", help="Leave out objects that touch a side of the image.")
-]
 MinScoreOption = Annotated[
-    float, typer.Option("--min-score", metavar="0..1", help="A tracked mask with a lower score counts as not seen.")
+    float,
+    typer.Option("--min-score", metavar="0..1", help="Tracked masks with a lower predicted IoU count as absent."),
 ]
 TableOption = Annotated[
-    Path | None, typer.Option("--csv", metavar="CSV", help="Write where each object was seen, found and lost.")
+    Path | None, typer.Option("--csv", metavar="CSV", help="Write where each object was found, tracked and lost.")
 ]
 
 _COLUMNS = ("object", "first_frame", "last_frame", "frames", "tracked_frames", "mean_score", "found_on")
@@ -56,7 +53,7 @@ _AREA = re.compile(r"(?P<number>\d+\.?\d*|\.\d+)\s*((?P<unit>[a-zA-Zµμ]+)(\^?2
 
 
 class StageBar:
-    """A progress bar whose name is the stage; called with stage, steps done and steps in all."""
+    """A progress bar labelled with the stage; called with stage, steps done and number of steps."""
 
     def __init__(self, *, show: bool) -> None:
         from tqdm import tqdm
@@ -80,13 +77,80 @@ class StageBar:
         self._bar.close()
 
 
+@dataclass(frozen=True)
+class FinderOptions:
+    """Options of the mask generator, named like its own; those not given have the values that suit the model."""
+
+    point_spacing_px: Annotated[
+        float | None, typer.Option("--spacing", metavar="PIXELS", help="Distance between the points that are tried.")
+    ] = None
+    pred_iou_thresh: Annotated[
+        float | None, typer.Option("--iou", metavar="0..1", help="Lowest predicted IoU of the masks that are kept.")
+    ] = None
+    stability_score_thresh: Annotated[
+        float | None,
+        typer.Option("--stability", metavar="0..1", help="Lowest stability of the masks that are kept."),
+    ] = None
+
+    def given(self) -> dict[str, float]:
+        """The options that were given, by name."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def generator(self, model: SAM2) -> SAM2AutomaticMaskGenerator:
+        """The mask generator with these options."""
+        from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
+
+        # run lengths take a few bytes a mask, however large the image
+        return SAM2AutomaticMaskGenerator(model, output_mode="coco_rle", **self.given())  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class ShapeOptions:
+    """Which objects are kept."""
+
+    min_area: Annotated[
+        str | None, typer.Option("--min-area", metavar="AREA", help="Smallest object, in pixels or as 5um2.")
+    ] = None
+    max_area: Annotated[
+        str | None, typer.Option("--max-area", metavar="AREA", help="Largest object, in pixels or as 500um2.")
+    ] = None
+    exclude_border: Annotated[
+        bool, typer.Option("--exclude-border", help="Leave out objects that touch the edge of the image.")
+    ] = False
+
+    def limits(self, frames: Frames) -> ShapeLimits:
+        """In pixels; raises FrameError if an area cannot be understood or converted."""
+        return ShapeLimits(
+            parse_area("--min-area", self.min_area, frames) or 0.0,
+            math.inf if self.max_area is None else parse_area("--max-area", self.max_area, frames) or 0.0,
+            self.exclude_border,
+        )
+
+
+class ShapeLimits(NamedTuple):
+    """Areas in pixels of the objects that are kept, and whether those at the edge are left out."""
+
+    min_area: float
+    max_area: float
+    exclude_border: bool
+
+    def keep(self, records: Sequence[MaskRecord]) -> list[MaskRecord]:
+        """The masks of the allowed sizes and places."""
+        from napari_sam2.inference.automatic.record_filters import filter_records
+
+        return filter_records(
+            records, min_area=self.min_area, max_area=self.max_area, exclude_border=self.exclude_border
+        )
+
+
 def parse_area(option: str, text: str | None, frames: Frames) -> float | None:
     """An area in pixels, from ``30`` (pixels) or ``5um2`` (needs the pixel size of the file).
 
     Raises
     ------
     FrameError
-        If it cannot be understood, or the file does not say how large a pixel is.
+        If it cannot be understood, or the file does not state the pixel size.
     """
     if text is None:
         return None
@@ -94,26 +158,26 @@ def parse_area(option: str, text: str | None, frames: Frames) -> float | None:
 
     match = _AREA.fullmatch(text.strip())
     if match is None:
-        raise FrameError(f"{option} {text} was given; allowed are pixels, such as 30, or an area, such as 5um2")
+        raise FrameError(f"{option} {text} was given; expected pixels, such as 30, or an area, such as 5um2")
     value, unit = float(match["number"]), match["unit"]
     if not unit:
         return value
     sizes = [(frames.voxel_size or {}).get(axis) for axis in "YX"]
     sides = [None if size is None else convert(size, unit_name(unit)) for size in sizes]
     if sides[0] is None or sides[1] is None:
-        raise FrameError(f"{option} {text} was given, but the file gives no pixel size in that unit; give pixels")
+        raise FrameError(f"{option} {text} was given, but the file states no pixel size in that unit; give pixels")
     return value / (sides[0] * sides[1])
 
 
 def print_report(report: TrackingReport, *, say: Callable[[str], object] = typer.echo) -> None:
-    """Print how many objects there are, and which of them were lost or never followed."""
-    say(f"{len(report.tracks)} objects" + (f", {report.num_merged} duplicates joined" if report.num_merged else ""))
+    """Print the number of objects, and which of them were lost or found on one frame only."""
+    say(f"{len(report.tracks)} objects" + (f", {report.num_merged} duplicates merged" if report.num_merged else ""))
     if report.lost:
         say("end before the last frame: " + _listed([f"{i} (frame {frame})" for i, frame in report.lost.items()]))
     if report.appeared:
         say("begin after the first frame: " + _listed([f"{i} (frame {frame})" for i, frame in report.appeared.items()]))
     if report.not_found:
-        say("found on no further frame: " + _listed([str(i) for i in report.not_found]))
+        say("found on one frame only: " + _listed([str(i) for i in report.not_found]))
 
 
 def save_report(path: Path, report: TrackingReport) -> None:
@@ -134,11 +198,11 @@ def save_report(path: Path, report: TrackingReport) -> None:
 
 
 def print_links(report: TimelapseReport) -> None:
-    """Print how many objects there are in volumes over time, and which of them end or begin."""
-    typer.echo(f"{len(report.tracks)} objects")
+    """Print the number of objects in volumes over time, and which of them end or begin in between."""
+    say(f"{len(report.tracks)} objects")
     for what, times in (("end before the last time point", report.lost), ("begin after the first", report.appeared)):
         if times:
-            typer.echo(f"{what}: " + _listed([f"{i} (time {time})" for i, time in times.items()]))
+            say(f"{what}: " + _listed([f"{i} (time {time})" for i, time in times.items()]))
 
 
 def save_links(path: Path, report: TimelapseReport) -> None:

@@ -1,4 +1,4 @@
-"""Options that travel together: a dataclass in a command's signature, single options on its command line."""
+"""Groups of options: one dataclass in the signature of a command, separate options on its command line."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which network, where, and how precise."""
+    """The model, its device and precision."""
 
     model: ModelOption = "sam2_micro"
     device: DeviceOption = "auto"
     dtype: DtypeOption = "auto"
 
     def load(self) -> SAM2:
-        """The network, ready."""
+        """Load the network."""
         from napari_sam2.weights.loading import load_model
 
         return load_model(self.model, device=self.device, dtype=self.dtype)
@@ -49,7 +49,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class InputOptions:
-    """How a file is read, and how it is shown to the model."""
+    """How a file is read and shown to the model."""
 
     axes: AxesOption = None
     axis: AxisOption = None
@@ -60,7 +60,7 @@ class InputOptions:
     gamma: GammaOption = 1.0
 
     def open(self, path: Path) -> Frames:
-        """The file as frames; raises as `open_input` does."""
+        """Open a file as frames; raises as `open_input`."""
         return open_input(
             path,
             axes=self.axes,
@@ -74,9 +74,9 @@ class InputOptions:
 
 
 def with_option_groups(command: Callable[P, None]) -> Callable[..., None]:
-    """Give a command one option for each field of the dataclasses among its parameters, in their place.
+    """Replace the parameters of a command that are dataclasses by one option for each of their fields.
 
-    The annotations of the command's parameters must be there at run time, and groups need no default.
+    The annotations of the parameters must exist at run time. Groups need no default.
     """
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, type] = {}

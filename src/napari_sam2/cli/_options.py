@@ -1,4 +1,4 @@
-"""Options that several commands share, and what their values mean."""
+"""Options of several commands, and how their values are read."""
 
 from __future__ import annotations
 
@@ -39,43 +39,45 @@ ModelOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps. auto: a GPU if there is one.")
+    str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps. auto: a GPU if there is one.")
 ]
 DtypeOption = Annotated[
-    str, typer.Option("--dtype", metavar="NAME", help="auto, float32, bfloat16 or float16: the model's precision.")
+    str, typer.Option("--dtype", metavar="NAME", help="Precision of the model: auto, float32, bfloat16 or float16.")
 ]
 AxesOption = Annotated[
     str | None,
-    typer.Option("--axes", metavar="LETTERS", help="Axes of the file out of TCZYX, such as TZYX; default: its own."),
+    typer.Option(
+        "--axes", metavar="LETTERS", help="Axes of the file, letters of TCZYX such as TZYX; default: those in the file."
+    ),
 ]
 AxisOption = Annotated[
-    str | None, typer.Option("--axis", metavar="Z|T", help="Axis that the frames run along, if the file has both.")
+    str | None, typer.Option("--axis", metavar="Z|T", help="Axis of the frames, if the file has both.")
 ]
 FixOption = Annotated[
     list[str] | None,
     typer.Option("--fix", metavar="AXIS=INDEX", help="Index on the other axis, such as T=3; default 0."),
 ]
 LevelOption = Annotated[
-    int | None, typer.Option("--level", metavar="N", help="Level of a multiscale file; 0 is the full resolution.")
+    int | None, typer.Option("--level", metavar="N", help="Level of a multiscale file; 0 is full resolution.")
 ]
 ChannelsOption = Annotated[
     str | None,
-    typer.Option("--channels", metavar="N[,N[,N]]", help="Channels to show to the model, one to three, from 0."),
+    typer.Option("--channels", metavar="N[,N[,N]]", help="One to three channels to show to the model, counted from 0."),
 ]
 ContrastOption = Annotated[
     str,
     typer.Option(
         "--contrast",
         metavar="auto|dtype|LOW,HIGH",
-        help="Values shown black and white, for the whole stack. auto: 0.1 and 99.9 percentiles; dtype: the range of "
-        "the type; or two numbers, or two per channel.",
+        help="Values shown as black and white, for the whole stack. auto: percentiles 0.1 and 99.9; dtype: the range "
+        "of the type; or two numbers, or two for each channel.",
     ),
 ]
 GammaOption = Annotated[float, typer.Option("--gamma", metavar="G", help="Below 1 brightens, above 1 darkens.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 PreviewOption = Annotated[
     Path | None,
-    typer.Option("--preview", metavar="PNG", help="Write a picture with outlines, clicks and boxes to look at."),
+    typer.Option("--preview", metavar="PNG", help="Write an image with outlines, clicks and boxes, for checking."),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")]
 
@@ -91,14 +93,14 @@ def open_input(
     contrast: str,
     gamma: float,
 ) -> Frames:
-    """The input of a command as frames.
+    """Open the input of a command as frames.
 
     Raises
     ------
     FrameError
         If an option cannot be understood, or the file cannot be read that way.
     """
-    # what can be wrong without a look at the file comes first
+    # mistakes that can be found without opening the file are reported first
     chosen_contrast = _contrast(contrast)
     chosen_channels = None if channels is None else _indices("--channels", channels, "one to three, such as 0,2")
     fixed = _fixed(fix or ())
@@ -141,7 +143,7 @@ def _contrast(text: str) -> Contrast:
         return values[0], values[1]
     if not values or len(values) % 2:
         raise FrameError(
-            f"--contrast {text} was given; allowed are auto, dtype, LOW,HIGH, or such a pair per channel after another"
+            f"--contrast {text} was given; expected auto, dtype, LOW,HIGH, or one such pair for each channel"
         )
     return [(values[i], values[i + 1]) for i in range(0, len(values), 2)]
 
@@ -150,7 +152,7 @@ def _indices(option: str, text: str, allowed: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise FrameError(f"{option} {text} was given; allowed are whole numbers, {allowed}") from None
+        raise FrameError(f"{option} {text} was given; expected integers, {allowed}") from None
 
 
 def _fixed(texts: Sequence[str]) -> dict[str, int]:
@@ -158,6 +160,6 @@ def _fixed(texts: Sequence[str]) -> dict[str, int]:
     for text in texts:
         axis, _, index = text.partition("=")
         if axis.upper() not in ("T", "Z") or not index.lstrip("-").isdecimal():
-            raise FrameError(f"--fix {text} was given; allowed are T=INDEX and Z=INDEX, such as --fix T=0")
+            raise FrameError(f"--fix {text} was given; expected T=INDEX or Z=INDEX, such as --fix T=0")
         fixed[axis.upper()] = int(index)
     return fixed

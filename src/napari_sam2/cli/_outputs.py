@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-import typer
-
 from napari_sam2._checks import check_not_input
-from napari_sam2._errors import OutputError
+from napari_sam2._errors import DeviceError, FrameError, OutputError
 from napari_sam2._files import check_not_in_use, expand, write_error, write_whole
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["check_outputs", "print_table", "save_picture", "save_table"]
+    from napari_sam2.labels.files import LabelWriter
+
+__all__ = ["check_outputs", "finished_frames_kept", "save_picture", "save_table"]
 
 
 def check_outputs(
@@ -36,6 +37,8 @@ def check_outputs(
     overwrite : bool
         Whether existing files may be replaced.
     """
+    from napari_sam2.labels.files import LABEL_SUFFIXES
+
     wanted = [(path, suffix) for path, suffix in others if path is not None]
     places = [_resolve(path) for path in (labels, *(path for path, _ in wanted))]
     if len(set(places)) != len(places):
@@ -43,6 +46,11 @@ def check_outputs(
     for source in sources:
         for output in (labels, *(path for path, _ in wanted)):
             check_not_input(output, source)
+    if not labels.name.lower().endswith(LABEL_SUFFIXES):
+        raise OutputError(f"labels cannot be written to {labels}; allowed suffixes are {', '.join(LABEL_SUFFIXES)}")
+    if not places[0].parent.is_dir():
+        raise OutputError(f"the folder {places[0].parent} does not exist; create it first, or write elsewhere")
+    check_not_in_use(places[0])
     if places[0].exists() and not overwrite:
         raise OutputError(f"{labels} already exists; choose another name, or give --overwrite")
     for path, suffix in wanted:
@@ -84,12 +92,19 @@ def save_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object
     write_whole(path, write)
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows in columns, numbers to the right."""
-    lines = [tuple(header), *(tuple(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    for line in lines:
-        typer.echo("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+@contextmanager
+def finished_frames_kept(writer: LabelWriter) -> Iterator[None]:
+    """Within it, an unreadable frame or a failing device ends the work, but the finished frames are kept, as on Ctrl-C.
+
+    The error is raised again, with where they are.
+    """
+    try:
+        yield
+    except (FrameError, DeviceError) as error:
+        written = writer.close(complete=False)
+        if written is None:
+            raise
+        raise type(error)(f"{error}; the finished frames are in {written}") from error
 
 
 def _write_rows(file: TextIO, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

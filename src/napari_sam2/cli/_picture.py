@@ -1,4 +1,4 @@
-"""One picture out of a file, for the commands that work on a single image."""
+"""One frame of a file, for the commands that work on a single image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["FrameOption", "Picture", "choose_frame", "open_writer"]
 
 FrameOption = Annotated[
-    int | None, typer.Option("--frame", metavar="N", help="Which slice or time point of a stack; a picture has one.")
+    int | None, typer.Option("--frame", metavar="N", help="Slice or time point, if the file is a stack.")
 ]
 
 
@@ -40,7 +40,7 @@ class Picture(NamedTuple):
 
 
 def choose_frame(frames: Frames, frame: int | None, path: Path) -> Picture:
-    """The frame that was asked for.
+    """The requested frame.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def choose_frame(frames: Frames, frame: int | None, path: Path) -> Picture:
     last = len(frames) - 1
     if frame is None and last:
         raise FrameError(
-            f"{path} holds {len(frames)} frames; choose one with --frame 0 to {last}, or use 'napari-sam2 track'"
+            f"{path} has {len(frames)} frames; choose one with --frame 0 to {last}, or use 'napari-sam2 track'"
         )
     if frame is not None and not 0 <= frame <= last:
         raise FrameError(f"--frame {frame} was given; {path} has the frames 0 to {last}")
@@ -58,7 +58,7 @@ def choose_frame(frames: Frames, frame: int | None, path: Path) -> Picture:
 
 
 def open_writer(output: Path, picture: Picture, *, overwrite: bool) -> LabelWriter:
-    """A writer for a label image of the picture, with its pixel size."""
+    """A writer for labels of the frame, with its pixel size."""
     from napari_sam2.labels.files import LabelWriter
 
     return LabelWriter(output, (1, *picture.hw), axes="YX", voxel_size=picture.frames.voxel_size, overwrite=overwrite)

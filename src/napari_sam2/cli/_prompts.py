@@ -1,4 +1,4 @@
-"""Prompts on the command line: options whose order says which object each belongs to."""
+"""Prompts on the command line: options whose order tells which object each belongs to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PromptCommand(TyperCommand):
     """A command that remembers in which order its prompt options were given; see `ordered_prompts`."""
 
     def parse_args(self, ctx, args):  # type: ignore[no-untyped-def]  # typer brings its own click, or an installed one
-        """Parse twice: once for the order, which is lost afterwards, and once as ever."""
+        """Parse twice: once for the order, which typer does not keep, and once as usual."""
         values, _, order = self.make_parser(ctx).parse_args(args=list(args))
         names = [str(parameter.name) for parameter in order if parameter.name in _IN_ORDER]
         queues = {name: iter(values[name]) for name in names}
@@ -44,7 +44,7 @@ def ordered_prompts(ctx: typer.Context) -> list[tuple[str, str]]:
 
 
 class ObjectPrompt(NamedTuple):
-    """All that was said about one object on one frame."""
+    """The prompt of one object on one frame."""
 
     object_id: int
     frame: int
@@ -52,7 +52,7 @@ class ObjectPrompt(NamedTuple):
 
 
 def resolve_prompts(given: Sequence[tuple[str, str]], shape: tuple[int, int, int], axes: str) -> list[ObjectPrompt]:
-    """Turn prompt options into prompts of objects.
+    """Convert prompt options to prompts of objects.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def resolve_prompts(given: Sequence[tuple[str, str]], shape: tuple[int, int, int
     shape : (int, int, int)
         (T, H, W) of the stack.
     axes : {"ZYX", "TYX", "YX"}
-        What coordinates are given in; "YX" leaves the frame out, which is then 0.
+        Order of the coordinates; with "YX" the frame is 0.
 
     Returns
     -------
@@ -71,20 +71,20 @@ def resolve_prompts(given: Sequence[tuple[str, str]], shape: tuple[int, int, int
     Raises
     ------
     PromptError
-        If a value cannot be understood, lies outside the stack, or contradicts another.
+        If a value cannot be understood, is outside the stack, or contradicts another.
     """
     stack = _Stack(shape, axes)
     masks = [(value, _read_mask(value, stack)) for option, value in given if option == "--mask"]
     named = {_object_id(value) for option, value in given if option == "--object"}
     named |= {object_id for _, parts in masks for object_id, _, _ in parts}
-    said: dict[tuple[int, int], _Said] = {}
+    prompts: dict[tuple[int, int], _FramePrompt] = {}
     for value, parts in masks:
         for object_id, frame, mask in parts:
-            entry = said.setdefault((object_id, frame), _Said(f"--mask {value}"))
+            entry = prompts.setdefault((object_id, frame), _FramePrompt(f"--mask {value}"))
             if entry.mask is not None:
                 raise PromptError(f"two masks of object {object_id} on frame {frame} were given; give one")
             entry.mask = mask
-    current: int | None = None  # as said by the last --object
+    current: int | None = None  # of the last --object
     latest: int | None = None
     for option, value in given:
         if option == "--object":
@@ -92,15 +92,15 @@ def resolve_prompts(given: Sequence[tuple[str, str]], shape: tuple[int, int, int
         elif option != "--mask":
             latest = _whose(option, value, current, latest, named)
             named.add(latest)
-            _take(said, option, value, latest, stack)
-    _check_all_used(given, said)
-    if not said:
+            _take(prompts, option, value, latest, stack)
+    _check_all_used(given, prompts)
+    if not prompts:
         raise PromptError(f"no prompt was given; give at least one, such as --point {stack.example}")
-    return [ObjectPrompt(object_id, frame, entry.as_prompt()) for (object_id, frame), entry in said.items()]
+    return [ObjectPrompt(object_id, frame, entry.as_prompt()) for (object_id, frame), entry in prompts.items()]
 
 
 class _Stack:
-    """What coordinates may be, and how messages say it."""
+    """The allowed coordinates, and how messages describe them."""
 
     def __init__(self, shape: tuple[int, int, int], axes: str) -> None:
         self.shape, self.axes = shape, axes
@@ -120,19 +120,19 @@ class _Stack:
         except ValueError:
             numbers = []
         if len(numbers) != form.count(",") + 1:
-            raise PromptError(f"{option} {value} was given; allowed are numbers {form}, without spaces")
+            raise PromptError(f"{option} {value} was given; expected numbers {form}, without spaces")
         if not self.has_frames:
             return 0, numbers
         if numbers[0] != int(numbers[0]):
-            raise PromptError(f"{option} {value} was given; {self.axes[0]}, the first number, must be a whole number")
+            raise PromptError(f"{option} {value} was given; {self.axes[0]}, the first number, must be an integer")
         if not 0 <= numbers[0] < self.shape[0]:
-            raise PromptError(f"{option} {value} lies outside the stack; {self.allowed}")
+            raise PromptError(f"{option} {value} is outside the stack; {self.allowed}")
         return int(numbers[0]), numbers[1:]
 
 
 @dataclass
-class _Said:
-    """What was said about one object on one frame, until it becomes a Prompt."""
+class _FramePrompt:
+    """Collects the prompt of one object on one frame."""
 
     first: str
     points_xy: list[tuple[float, float]] = field(default_factory=list)
@@ -143,7 +143,7 @@ class _Said:
     def as_prompt(self) -> Prompt:
         if self.box_xyxy is None and self.mask is None and not any(self.labels):
             raise PromptError(
-                f"{self.first} says only what is background; give a --point or --box of the same object on that frame"
+                f"{self.first} has only background clicks; give a --point or --box of the same object on that frame"
             )
         return Prompt(
             points=np.array(self.points_xy, np.float32).reshape(-1, 2),
@@ -164,15 +164,15 @@ def _whose(option: str, value: str, current: int | None, latest: int | None, nam
     return next(number for number in range(1, len(named) + 2) if number not in named)
 
 
-def _take(said: dict[tuple[int, int], _Said], option: str, value: str, object_id: int, stack: _Stack) -> None:
+def _take(prompts: dict[tuple[int, int], _FramePrompt], option: str, value: str, object_id: int, stack: _Stack) -> None:
     frame, numbers = stack.numbers(option, value)
     _, h, w = stack.shape
-    entry = said.setdefault((object_id, frame), _Said(f"{option} {value}"))
+    entry = prompts.setdefault((object_id, frame), _FramePrompt(f"{option} {value}"))
     if option == "--box":
         y0, x0, y1, x1 = numbers
         x0, x1, y0, y1 = min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
         if x1 <= -0.5 or y1 <= -0.5 or x0 >= w or y0 >= h:
-            raise PromptError(f"--box {value} lies outside the stack; {stack.allowed}")
+            raise PromptError(f"--box {value} is outside the stack; {stack.allowed}")
         if x0 == x1 or y0 == y1:
             raise PromptError(f"--box {value} has no area; allowed are two different opposite corners: {stack.box}")
         if entry.box_xyxy is not None:
@@ -183,22 +183,22 @@ def _take(said: dict[tuple[int, int], _Said], option: str, value: str, object_id
         return
     y, x = numbers
     if not (-0.5 <= x <= w - 0.5 and -0.5 <= y <= h - 0.5):
-        raise PromptError(f"{option} {value} lies outside the stack; {stack.allowed}")
+        raise PromptError(f"{option} {value} is outside the stack; {stack.allowed}")
     entry.points_xy.append((x, y))
     entry.labels.append(int(option == "--point"))
 
 
 def _object_id(value: str) -> int:
     if not value.isdecimal() or not 0 < int(value) <= _MAX_ID:
-        raise PromptError(f"--object {value} was given; allowed are whole numbers from 1 to {_MAX_ID}")
+        raise PromptError(f"--object {value} was given; expected an integer from 1 to {_MAX_ID}")
     return int(value)
 
 
-def _check_all_used(given: Sequence[tuple[str, str]], said: dict[tuple[int, int], _Said]) -> None:
-    with_prompt = {object_id for object_id, _ in said}
+def _check_all_used(given: Sequence[tuple[str, str]], prompts: dict[tuple[int, int], _FramePrompt]) -> None:
+    with_prompt = {object_id for object_id, _ in prompts}
     for option, value in given:
         if option == "--object" and int(value) not in with_prompt:
-            raise PromptError(f"--object {value} is followed by no prompt; give its --point or --box after it")
+            raise PromptError(f"--object {value} is not followed by a prompt; give its --point or --box after it")
 
 
 def _read_mask(value: str, stack: _Stack) -> list[tuple[int, int, NDArray[np.bool_]]]:
@@ -209,18 +209,20 @@ def _read_mask(value: str, stack: _Stack) -> list[tuple[int, int, NDArray[np.boo
     has_frame = bool(colon) and index.isdecimal()
     labels = open_frames(Path(name if has_frame else value), contrast="dtype")
     if labels.dtype.kind not in "biu" or len(labels.channels) > 1:
-        raise PromptError(f"--mask {value} holds {labels.dtype} in {len(labels.channels)} channels; give a label image")
+        raise PromptError(
+            f"--mask {value} contains {labels.dtype} in {len(labels.channels)} channels; give a label image"
+        )
     frames = [int(index)] if has_frame else list(range(stack.shape[0]))
     expected = (len(frames), *stack.shape[1:])
     if labels.shape != expected or frames[-1] >= stack.shape[0]:
         one = f", or {stack.axes[0]}:FILE for one frame" if stack.has_frames else ""
-        raise PromptError(f"--mask {value} holds labels of {labels.shape}; the stack is {stack.shape}{one}")
+        raise PromptError(f"--mask {value} has the shape {labels.shape}; the stack has {stack.shape}{one}")
     parts = []
     for position, frame in enumerate(frames):
         plane = labels.raw(position)[0]
         parts += [(int(number), frame, plane == number) for number in np.unique(plane) if number != 0]
     if not parts:
-        raise PromptError(f"--mask {value} holds no label other than 0; mark at least one object")
+        raise PromptError(f"--mask {value} contains no label other than 0; label at least one object")
     if min(object_id for object_id, _, _ in parts) < 0:
-        raise PromptError(f"--mask {value} holds negative labels; allowed are 0 to {_MAX_ID}")
+        raise PromptError(f"--mask {value} contains negative labels; allowed are 0 to {_MAX_ID}")
     return parts

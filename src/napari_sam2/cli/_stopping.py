@@ -1,4 +1,4 @@
-"""Ctrl-C, or the wish of a job scheduler, ends a command: what is under way is finished, and what is done is kept."""
+"""Ctrl-C and SIGTERM: the frame being computed is finished, and finished results are kept."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
 
-import typer
+from napari_sam2.cli._terminal import say
 
 __all__ = ["StopRequest", "termination_interrupts"]
 
-_WISHES = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; the end of a job's time, or of the machine's
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; job schedulers and shutdown
 
 
 @contextmanager
 def termination_interrupts() -> Iterator[None]:
-    """Within it, SIGTERM does what Ctrl-C does, so that nothing half-written is left behind."""
+    """Within it, SIGTERM raises KeyboardInterrupt like Ctrl-C, so that incomplete files are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -32,7 +32,7 @@ def termination_interrupts() -> Iterator[None]:
 class StopRequest:
     """Within ``with``, the first Ctrl-C or SIGTERM only makes ``is_set()`` true; the second interrupts at once.
 
-    Elsewhere than on the main thread, where Python lets nobody listen for signals, nothing is changed.
+    On other threads than the main one, on which Python allows no signal handlers, it does nothing.
 
     Parameters
     ----------
@@ -43,11 +43,11 @@ class StopRequest:
     def __init__(self, unit: str = "frame") -> None:
         self._unit = unit
         self._is_set = False
-        is_listening = threading.current_thread() is threading.main_thread()
-        self._before = {number: signal.getsignal(number) for number in _WISHES} if is_listening else {}
+        is_main = threading.current_thread() is threading.main_thread()
+        self._before = {number: signal.getsignal(number) for number in _SIGNALS} if is_main else {}
 
     def is_set(self) -> bool:
-        """Whether Ctrl-C was pressed, or the process told to end."""
+        """Whether Ctrl-C was pressed or SIGTERM received."""
         return self._is_set
 
     def __enter__(self) -> Self:
@@ -65,4 +65,4 @@ class StopRequest:
         if self._is_set:
             raise KeyboardInterrupt
         self._is_set = True
-        typer.echo(f"\nstopping after this {self._unit} (Ctrl-C again: at once)", err=True)
+        say(f"\nstopping after this {self._unit} (Ctrl-C again: immediately)", err=True)

@@ -1,4 +1,4 @@
-"""Track objects into a label file: what ``track`` and ``demo`` share."""
+"""Track objects into a label file, for ``track`` and ``demo``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_sam2.cli._outputs import print_table
+from napari_sam2.cli._terminal import print_table
 from napari_sam2.labels.canvas import LabelCanvas
 from napari_sam2.labels.contact_sheet import PreviewTile, choose_frames, draw_contact_sheet
 
@@ -27,7 +27,7 @@ __all__ = ["FrameScore", "Tracked", "draw_tracked", "print_summary", "track_into
 
 
 class FrameScore(NamedTuple):
-    """How one object was found on one frame; area in pixels, 0 where it is absent."""
+    """Scores of one object on one frame; area in pixels, 0 where it is absent."""
 
     object_id: int
     frame: int
@@ -39,18 +39,18 @@ class FrameScore(NamedTuple):
 
 @dataclass
 class Tracked:
-    """What a tracking gave.
+    """Result of tracking.
 
     Attributes
     ----------
     scores : list of FrameScore
-        In the order in which they were found.
+        In the order in which the frames were tracked.
     num_steps : int
-        Frames that went through the model.
+        Number of frames tracked.
     seconds : float
-        For prompts and tracking.
+        Time of prompts and tracking.
     is_complete : bool
-        False after a wish to stop.
+        False if it was interrupted.
     """
 
     scores: list[FrameScore] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Tracked:
     is_complete: bool = True
 
     def add(self, result: FrameResult) -> None:
-        """Note the scores of a frame."""
+        """Add the scores of a frame."""
         self.num_steps += 1
         areas = result.masks.sum(axis=(1, 2), dtype=np.int64)
         for i, object_id in enumerate(result.object_ids):
@@ -82,20 +82,20 @@ def track_into(
     stop: StopRequest,
     show_progress: bool,
 ) -> Tracked:
-    """Prompt and track, each frame written as it is found.
+    """Prompt and track, writing each frame as soon as it is tracked.
 
     Parameters
     ----------
     writer : LabelWriter
         Open, of the shape of the segmenter's stack.
     segmenter : SAM2VideoSegmenter
-        With its stack set and no object yet.
+        With its stack set and no objects yet.
     prompts : sequence of ObjectPrompt
         At least one.
     limits : range
-        Frames to fill, ascending.
+        Frames to track on, ascending.
     stop : StopRequest
-        Looked at between frames.
+        Checked between frames.
     show_progress : bool
         A bar on stderr, if that is a terminal.
 
@@ -138,16 +138,16 @@ def draw_tracked(
     axis: str,
 ) -> NDArray[np.uint8]:
     """Contact sheet of up to twelve frames, read back from an open writer one by one."""
-    said: dict[int, list[ObjectPrompt]] = defaultdict(list)
+    prompted: dict[int, list[ObjectPrompt]] = defaultdict(list)
     for given in prompts:
-        said[given.frame].append(given)
-    chosen = choose_frames(len(frames), prompted=said, found=tracked.frames_found)
+        prompted[given.frame].append(given)
+    chosen = choose_frames(len(frames), prompted=prompted, found=tracked.frames_found)
     tiles = [
         PreviewTile(
             image=frames[frame],
             labels=writer[frame],
-            caption=f"{axis} {frame}".strip() + ("   prompted" if said[frame] else ""),
-            prompts=tuple((given.object_id, given.prompt) for given in said[frame]),
+            caption=f"{axis} {frame}".strip() + ("   prompted" if prompted[frame] else ""),
+            prompts=tuple((given.object_id, given.prompt) for given in prompted[frame]),
         )
         for frame in chosen
     ]
@@ -155,7 +155,7 @@ def draw_tracked(
 
 
 def print_summary(tracked: Tracked, object_ids: Sequence[int], num_frames: int) -> None:
-    """Print one line per object: on how many frames it was found, mean predicted IoU and mean area there."""
+    """Print one line per object: the number of frames on which it was found, mean predicted IoU and mean area."""
     rows = []
     for object_id in object_ids:
         found = [score for score in tracked.scores if score.object_id == object_id and score.area]

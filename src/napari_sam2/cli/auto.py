@@ -1,118 +1,115 @@
-"""``napari-sam2 auto``: everything in a stack, movie or large picture, without a click."""
+"""``napari-sam2 auto``: everything in a stack, movie or large image, without a prompt."""
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_sam2._errors import PlanesLeftOutWarning, PromptError
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._objects import (
-    BorderOption,
-    MaxAreaOption,
-    MinAreaOption,
+    FinderOptions,
     MinScoreOption,
+    ShapeLimits,
+    ShapeOptions,
     StageBar,
     TableOption,
-    parse_area,
     print_links,
     print_report,
     save_links,
     save_report,
 )
-from napari_sam2.cli._options import (
-    AxesOption,
-    AxisOption,
-    ChannelsOption,
-    ContrastOption,
-    DeviceOption,
-    DtypeOption,
-    FixOption,
-    GammaOption,
-    LevelOption,
-    ModelOption,
-    OverwriteOption,
-    QuietOption,
-    open_input,
-)
+from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
+from napari_sam2.cli._options import OverwriteOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs
 from napari_sam2.cli._stopping import StopRequest
+from napari_sam2.cli._terminal import say
 
 if TYPE_CHECKING:
     from napari_sam2.frames import Frames
-    from napari_sam2.inference.automatic.automatic_labels import KeepRecords
     from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
     from napari_sam2.labels.files import LabelWriter
 
 __all__ = ["auto"]
 
 
-def auto(
-    stack: Annotated[Path, typer.Argument(metavar="STACK", help="TIFF, OME-Zarr, folder of images, or one picture.")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="LABELS", help="Labels to write: .tif, .ome.tif or .zarr.")
-    ],
+@dataclass(frozen=True)
+class _StackSearch:
+    """Where a stack is searched, and how objects of different frames are joined."""
+
     every: Annotated[
         int | None,
         typer.Option(
-            "--every", metavar="N", help="Search on every N-th frame [default: 3 to 10, as far as most objects reach]."
+            "--every",
+            metavar="N",
+            help="Detect objects on every N-th frame [default: chosen from the typical object depth, 3 to 10].",
         ),
-    ] = None,
+    ] = None
     key_frame: Annotated[
-        list[int] | None, typer.Option("--key-frame", metavar="N", help="Search on this frame instead. Repeatable.")
-    ] = None,
-    spacing: Annotated[
-        float | None, typer.Option("--spacing", metavar="PIXELS", help="Tries a point every so many pixels.")
-    ] = None,
-    iou: Annotated[
-        float | None, typer.Option("--iou", metavar="0..1", help="Lowest predicted IoU of a mask that is kept.")
-    ] = None,
-    stability: Annotated[
-        float | None, typer.Option("--stability", metavar="0..1", help="Lowest stability of a mask that is kept.")
-    ] = None,
-    min_area: MinAreaOption = None,
-    max_area: MaxAreaOption = None,
-    exclude_border: BorderOption = False,
-    min_score: MinScoreOption = 0.0,
-    piled: Annotated[
+        list[int] | None, typer.Option("--key-frame", metavar="N", help="Detect on this frame instead. Repeatable.")
+    ] = None
+    min_score: MinScoreOption = 0.0
+    split_stacked: Annotated[
         bool | None,
         typer.Option(
-            "--piled/--not-piled",
-            help="Part objects that lie on each other where their contrast has a valley, and trim them to their own "
-            "light [default: in z-stacks whose objects are light on dark].",
+            "--split-stacked/--keep-stacked",
+            help="Split objects stacked in z at intensity minima, and trim out-of-focus light "
+            "[default: in z-stacks with bright objects on a dark background].",
         ),
-    ] = None,
+    ] = None
+
+
+@dataclass(frozen=True)
+class _Tiles:
+    """How a large image is divided."""
+
     tile: Annotated[
-        int, typer.Option("--tile", metavar="PIXELS", help="A picture larger than this is searched in tiles.")
-    ] = 768,
+        int, typer.Option("--tile", metavar="PIXELS", help="Images larger than this are searched in tiles.")
+    ] = 768
     overlap: Annotated[
-        int, typer.Option("--overlap", metavar="PIXELS", help="Overlap of tiles: the size of a usual object.")
-    ] = 128,
-    model: ModelOption = "sam2_micro",
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    axes: AxesOption = None,
-    axis: AxisOption = None,
-    fix: FixOption = None,
-    level: LevelOption = None,
-    channels: ChannelsOption = None,
-    contrast: ContrastOption = "auto",
-    gamma: GammaOption = 1.0,
+        int, typer.Option("--overlap", metavar="PIXELS", help="Overlap of tiles: the size of a typical object.")
+    ] = 128
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the three kinds of input have in common."""
+
+    finder: SAM2AutomaticMaskGenerator
+    shapes: ShapeLimits
+    search: _StackSearch
+    stop: StopRequest
+    bar: StageBar
+    table: Path | None
+
+
+@with_option_groups
+def auto(
+    stack: Annotated[Path, typer.Argument(metavar="STACK", help="TIFF, OME-Zarr, folder of images, or one image.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="LABELS", help="Labels to write: .tif, .ome.tif or .zarr.")
+    ],
+    *,
+    search: _StackSearch,
+    finding: FinderOptions,
+    shapes: ShapeOptions,
+    tiles: _Tiles,
+    network: ModelOptions,
+    reading: InputOptions,
     overwrite: OverwriteOption = False,
     table: TableOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Segment everything in a stack or movie: found on key frames, followed both ways, joined where they are the same.
+    """Segment everything in a stack or movie: detect objects on key frames, track them, merge matching tracks.
 
-    A single picture is searched in tiles, without seams. Volumes over time (TZYX) are segmented through z at each time
+    A single image is searched in tiles, without seams. Volumes over time (TZYX) are segmented through z at each time
     point and linked through time, unless --axis or --fix chooses one stack of them.
-    Objects are numbered 1, 2, ... Ctrl-C keeps what is finished.
+    Objects are numbered 1, 2, ... Ctrl-C keeps the finished part.
 
     \b
     A z-stack; a movie, searched on every twentieth frame; a slide scan:
@@ -120,20 +117,18 @@ def auto(
       napari-sam2 auto movie.tif --axes TYX --every 20 --min-area 20um2 -o labels.tif
       napari-sam2 auto slide.ome.zarr -o labels.ome.zarr --tile 1024
     """
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        frames = open_input(
-            stack, axes=axes, axis=axis, fix=fix, level=level, channels=channels, contrast=contrast, gamma=gamma
-        )
-    num_times = _num_times(frames) if axis is None and not fix else 1
-    for warning in said:
+        frames = reading.open(stack)
+    num_times = _num_times(frames) if reading.axis is None and not reading.fix else 1
+    for warning in caught:
         if num_times == 1 or not issubclass(warning.category, PlanesLeftOutWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    smallest, largest = (parse_area(f"--{name}-area", a, frames) for name, a in (("min", min_area), ("max", max_area)))
+    limits = shapes.limits(frames)
     if table is not None and len(frames) == 1:
-        raise PromptError("--csv tells where objects go in a stack; for one picture use 'napari-sam2 generate --csv'")
+        raise PromptError("--csv describes objects of a stack; for a single image use 'napari-sam2 generate --csv'")
     check_outputs([stack], output, [(table, ".csv")], overwrite=overwrite)
-    _check_numbers(frames, every, key_frame, tile, overlap)
+    _check_numbers(frames, search, tiles)
 
     from napari_sam2.labels.files import LabelWriter
 
@@ -146,65 +141,28 @@ def auto(
         overwrite=overwrite,
         num_slices=num_frames if num_times > 1 else None,
     ) as writer:
-        from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
-        from napari_sam2.weights.loading import load_model
-
-        finder = SAM2AutomaticMaskGenerator(
-            load_model(model, device=device, dtype=dtype),
-            point_spacing_px=spacing,
-            pred_iou_thresh=iou,
-            stability_score_thresh=stability,
-            output_mode="coco_rle",
-        )
-        shapes = _Shapes(smallest or 0.0, math.inf if largest is None else largest, exclude_border)
-        search = _Search(every, key_frame, min_score, piled)
+        finder = finding.generator(network.load())
         with StopRequest() as stop, StageBar(show=not quiet) as bar:
+            job = _Job(finder, limits, search, stop, bar, table)
             if len(frames) == 1:
-                is_complete = _picture(frames, writer, finder, shapes, (tile, overlap), stop, bar)
+                is_complete = _image(frames, writer, job, tiles)
             elif num_times > 1:
                 from napari_sam2.inference.stacks.volumes import open_time_points
 
                 def at_time(time: int) -> Frames:
-                    return open_input(
-                        stack, axes=axes, axis="Z", fix=[f"T={time}"], level=level, channels=channels,
-                        contrast=contrast, gamma=gamma,
-                    )  # fmt: skip
+                    return replace(reading, axis="Z", fix=[f"T={time}"]).open(stack)
 
-                open_at = open_time_points(frames, at_time if contrast == "auto" else None)
-                is_complete = _volumes(frames, open_at, writer, num_times, finder, shapes, search, stop, bar, table)
+                open_at = open_time_points(frames, at_time if reading.contrast == "auto" else None)
+                is_complete = _volumes(frames, open_at, writer, num_times, job)
             else:
-                is_complete = _stack(frames, writer, finder, shapes, search, stop, bar, table)
+                is_complete = _stack(frames, writer, job)
         written = writer.close(complete=is_complete)
     if written is not None:
-        typer.echo(f"wrote {written}")
+        say(f"wrote {written}")
     if not is_complete:
-        kept = "nothing was finished or written" if written is None else f"what was finished is in {output}"
-        typer.echo(f"interrupted: {kept}", err=True)
+        kept = "nothing was finished or written" if written is None else f"the finished part is in {output}"
+        say(f"interrupted: {kept}", err=True)
         raise typer.Exit(INTERRUPTED)
-
-
-class _Shapes(NamedTuple):
-    """Objects that are kept: areas in pixels, and whether not those at the border."""
-
-    min_area: float
-    max_area: float
-    exclude_border: bool
-
-    def keep(self) -> KeepRecords:
-        from napari_sam2.inference.automatic.record_filters import filter_records
-
-        return partial(
-            filter_records, min_area=self.min_area, max_area=self.max_area, exclude_border=self.exclude_border
-        )
-
-
-class _Search(NamedTuple):
-    """Where a stack is searched, and what counts as seen."""
-
-    every: int | None
-    key_frames: list[int] | None
-    min_score: float
-    split_stacked: bool | None
 
 
 def _num_times(frames: Frames) -> int:
@@ -214,62 +172,43 @@ def _num_times(frames: Frames) -> int:
     return frames.source_shape[frames.axes.index("T")]
 
 
-def _check_numbers(frames: Frames, every: int | None, key_frames: list[int] | None, tile: int, overlap: int) -> None:
+def _check_numbers(frames: Frames, search: _StackSearch, tiles: _Tiles) -> None:
     from napari_sam2.frames.regions import tile_grid
     from napari_sam2.inference.stacks.key_frames import choose_key_frames
 
     if len(frames) == 1:
-        tile_grid(frames.shape[1:], tile, overlap)
+        tile_grid(frames.shape[1:], tiles.tile, tiles.overlap)
     else:
-        choose_key_frames(len(frames), every, key_frames)
+        choose_key_frames(len(frames), search.every, search.key_frame)
 
 
-def _picture(
-    frames: Frames,
-    writer: LabelWriter,
-    finder: SAM2AutomaticMaskGenerator,
-    shapes: _Shapes,
-    tiles: tuple[int, int],
-    stop: StopRequest,
-    bar: StageBar,
-) -> bool:
+def _image(frames: Frames, writer: LabelWriter, job: _Job, tiles: _Tiles) -> bool:
     from napari_sam2.frames.regions import FrameRegions
     from napari_sam2.inference.automatic.tiling import segment_tiled
 
     parts = writer.parts()
     labels = segment_tiled(
         FrameRegions(frames),
-        tile=tiles[0],
-        overlap=tiles[1],
-        finder=finder,
-        min_area_px=shapes.min_area,
-        max_area_px=shapes.max_area,
-        exclude_border=shapes.exclude_border,
+        tile=tiles.tile,
+        overlap=tiles.overlap,
+        finder=job.finder,
+        min_area_px=job.shapes.min_area,
+        max_area_px=job.shapes.max_area,
+        exclude_border=job.shapes.exclude_border,
         out=parts,
-        on_progress=bar,
-        should_stop=stop.is_set,
+        on_progress=job.bar,
+        should_stop=job.stop.is_set,
     )
     if parts is not None:
-        typer.echo(_how_many(parts.finish()))
-        return not stop.is_set()
-    if labels.any() or not stop.is_set():
+        say(_how_many(parts.finish()))
+        return not job.stop.is_set()
+    if labels.any() or not job.stop.is_set():
         writer.write(0, labels)
-    typer.echo(_how_many(int(labels.max())))
-    return not stop.is_set()
+    say(_how_many(int(labels.max())))
+    return not job.stop.is_set()
 
 
-def _volumes(
-    frames: Frames,
-    open_at: Callable[[int], Frames],
-    writer: LabelWriter,
-    num_times: int,
-    finder: SAM2AutomaticMaskGenerator,
-    shapes: _Shapes,
-    search: _Search,
-    stop: StopRequest,
-    bar: StageBar,
-    table: Path | None,
-) -> bool:
+def _volumes(frames: Frames, open_at: Callable[[int], Frames], writer: LabelWriter, num_times: int, job: _Job) -> bool:
     """Volumes over time: through z at each time point, linked through time."""
     from napari_sam2.inference.stacks.volumes import segment_time_points
     from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
@@ -279,56 +218,47 @@ def _volumes(
         open_at,
         stack_as_volumes(writer, writer.shape, len(frames)),
         (num_times, *frames.shape),
-        every=search.every,
-        key_frames=search.key_frames,
-        finder=finder,
-        segmenter=SAM2VideoSegmenter(finder.predictor.model),
-        keep=shapes.keep(),
-        min_score=search.min_score,
-        split_stacked=search.split_stacked,
-        on_progress=bar,
-        should_stop=stop.is_set,
+        every=job.search.every,
+        key_frames=job.search.key_frame,
+        finder=job.finder,
+        segmenter=SAM2VideoSegmenter(job.finder.predictor.model),
+        keep=job.shapes.keep,
+        min_score=job.search.min_score,
+        split_stacked=job.search.split_stacked,
+        on_progress=job.bar,
+        should_stop=job.stop.is_set,
     )
     print_links(report)
-    if table is not None and (report.tracks or report.is_complete):
-        save_links(table, report)
-        typer.echo(f"wrote {table}")
+    if job.table is not None and (report.tracks or report.is_complete):
+        save_links(job.table, report)
+        say(f"wrote {job.table}")
     return report.is_complete
 
 
-def _stack(
-    frames: Frames,
-    writer: LabelWriter,
-    finder: SAM2AutomaticMaskGenerator,
-    shapes: _Shapes,
-    search: _Search,
-    stop: StopRequest,
-    bar: StageBar,
-    table: Path | None,
-) -> bool:
+def _stack(frames: Frames, writer: LabelWriter, job: _Job) -> bool:
     from napari_sam2.inference.stacks.key_frame_search import segment_stack
     from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
     _, report = segment_stack(
         frames,
-        every=search.every,
-        key_frames=search.key_frames,
-        finder=finder,
-        segmenter=SAM2VideoSegmenter(finder.predictor.model),
-        keep=shapes.keep(),
-        min_score=search.min_score,
-        split_stacked=search.split_stacked,
+        every=job.search.every,
+        key_frames=job.search.key_frame,
+        finder=job.finder,
+        segmenter=SAM2VideoSegmenter(job.finder.predictor.model),
+        keep=job.shapes.keep,
+        min_score=job.search.min_score,
+        split_stacked=job.search.split_stacked,
         out=writer,
-        on_progress=bar,
-        should_stop=stop.is_set,
+        on_progress=job.bar,
+        should_stop=job.stop.is_set,
     )
     if report.tracks:
         print_report(report)
     elif report.is_complete:
-        typer.echo(_how_many(0))
-    if table is not None and (report.tracks or report.is_complete):
-        save_report(table, report)
-        typer.echo(f"wrote {table}")
+        say(_how_many(0))
+    if job.table is not None and (report.tracks or report.is_complete):
+        save_report(job.table, report)
+        say(f"wrote {job.table}")
     return report.is_complete
 
 

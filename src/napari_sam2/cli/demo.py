@@ -1,4 +1,4 @@
-"""``napari-sam2 demo``: the main job on a stack whose truth is known, offline."""
+"""``napari-sam2 demo``: track objects of a synthetic stack and compare with the ground truth, offline."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from napari_sam2._errors import OutputError
 from napari_sam2._files import write_whole
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._options import DeviceOption, DtypeOption, ModelOption, QuietOption
-from napari_sam2.cli._outputs import print_table, save_picture
+from napari_sam2.cli._outputs import save_picture
 from napari_sam2.cli._prompts import ObjectPrompt
 from napari_sam2.cli._stopping import StopRequest
+from napari_sam2.cli._terminal import print_table, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,19 +34,20 @@ _STACK, _TRUTH, _LABELS, _SHEET = "stack.ome.tif", "truth.ome.tif", "labels.ome.
 
 def demo(
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to write; made if it is not there.")
+        Path,
+        typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the files; created if it does not exist."),
     ] = Path("napari-sam2-demo"),
     model: ModelOption = "sam2_micro",
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, another stack.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Each seed gives another stack.")] = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Make a z-stack of nuclei, click once on eight of them, and follow each through its slices.
+    """Make a z-stack of nuclei, click once on eight of them, and track each through its slices.
 
-    Needs no network. Writes the stack, its truth, the labels found and a contact sheet into FOLDER (files of an earlier
-    demo there are replaced), and prints how well each object agrees with the truth, how many frames a second it took,
-    and the command and the lines of Python that do the same.
+    Works offline. Writes the stack, its ground truth, the labels and a contact sheet into FOLDER, replacing files of an
+    earlier demo, and prints the IoU of each object with the ground truth, the speed, and the command and the lines of
+    Python that do the same.
 
     \b
     Examples:
@@ -56,7 +58,9 @@ def demo(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"the folder {output} cannot be made ({error.strerror}); choose another with -o") from error
+        raise OutputError(
+            f"the folder {output} cannot be created ({error.strerror}); choose another with -o"
+        ) from error
     from napari_sam2.weights.loading import load_model
 
     network = load_model(model, device=device, dtype=dtype)
@@ -81,23 +85,23 @@ def demo(
             tracked = track_into(writer, segmenter, prompts, range(len(frames)), stop=stop, show_progress=not quiet)
         if not tracked.is_complete:
             writer.close(complete=False)
-            typer.echo("interrupted", err=True)
+            say("interrupted", err=True)
             raise typer.Exit(INTERRUPTED)
         title = f"napari-sam2 demo: {len(clicks)} nuclei, one click each"
         sheet = draw_tracked(frames, writer, prompts, tracked, title=title, axis="z")
     save_picture(folder / _SHEET, sheet)
     _print_agreement(clicks, truth, read_labels(folder / _LABELS), tracked)
     where = network.device.type
-    typer.echo(
+    say(
         f"\n{len(frames)} slices, {len(clicks)} objects in {tracked.seconds:.1f} s: "
         f"{tracked.num_steps / tracked.seconds:.1f} frames/s on {where}"
     )
-    typer.echo(f"wrote {_STACK}, {_TRUTH}, {_LABELS} and {_SHEET} in {output}")
+    say(f"wrote {_STACK}, {_TRUTH}, {_LABELS} and {_SHEET} in {output}")
     _print_recipe(output, model, clicks)
 
 
 class _Click(NamedTuple):
-    """One click in the middle of an object, on the slice where it is largest."""
+    """One click in the middle of an object, on its largest slice."""
 
     object_id: int
     true_id: int
@@ -127,7 +131,7 @@ def _save_stack(path: Path, stack: NDArray[np.uint16]) -> None:
 
 
 def _choose_clicks(truth: NDArray[np.int32]) -> list[_Click]:
-    """The objects with most voxels among those on at least five slices, and the pixel deepest inside each."""
+    """Clicks on the largest objects of at least five slices, each on the pixel farthest from the object's outline."""
     import numpy as np
     from scipy.ndimage import distance_transform_edt
 
@@ -165,20 +169,20 @@ def _print_agreement(
             )
         )
     print_table(("object", "click z,y,x", "slices found", "true slices", "mean score", "IoU with truth"), rows)
-    typer.echo(f"mean IoU over {len(clicks)} objects, each as a volume: {sum(agreements) / len(agreements):.3f}")
+    say(f"mean IoU over {len(clicks)} objects, each as a volume: {sum(agreements) / len(agreements):.3f}")
 
 
 def _print_recipe(output: Path, model: str, clicks: Sequence[_Click]) -> None:
     options = " ".join(f"--point {click.z},{click.y},{click.x}" for click in clicks)
     files = [shlex.quote(str(output / name)) for name in (_STACK, "again.ome.tif", "again.png")]
     chosen = "" if model == "sam2_micro" else f" --model {shlex.quote(model)}"
-    typer.echo("\nThe same in the shell:")
-    typer.echo(f"  napari-sam2 track {files[0]} {options}{chosen} -o {files[1]} --preview {files[2]}")
-    typer.echo("\nand in Python:")
+    say("\nThe same in the shell:")
+    say(f"  napari-sam2 track {files[0]} {options}{chosen} -o {files[1]} --preview {files[2]}")
+    say("\nand in Python:")
     pairs = ", ".join(f"({click.z}, {click.x}, {click.y})" for click in clicks)
-    typer.echo("  from napari_sam2 import SAM2VideoSegmenter")
-    typer.echo(f"  segmenter = SAM2VideoSegmenter({'' if model == 'sam2_micro' else repr(model)})")
-    typer.echo(f"  segmenter.set_video({str(output / _STACK)!r})")
-    typer.echo(f"  for number, (z, x, y) in enumerate([{pairs}], start=1):")
-    typer.echo("      segmenter.add_clicks(z, [(x, y)], object_id=number)")
-    typer.echo("  labels = segmenter.track_objects()  # (24, 192, 192)")
+    say("  from napari_sam2 import SAM2VideoSegmenter")
+    say(f"  segmenter = SAM2VideoSegmenter({'' if model == 'sam2_micro' else repr(model)})")
+    say(f"  segmenter.set_video({str(output / _STACK)!r})")
+    say(f"  for number, (z, x, y) in enumerate([{pairs}], start=1):")
+    say("      segmenter.add_clicks(z, [(x, y)], object_id=number)")
+    say("  labels = segmenter.track_objects()  # (24, 192, 192)")

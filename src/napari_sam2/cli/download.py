@@ -1,4 +1,4 @@
-"""``napari-sam2 download``: fetch a released checkpoint ahead of its first use."""
+"""``napari-sam2 download``: download a released checkpoint before its first use."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from napari_sam2.cli._terminal import say
 from napari_sam2.weights.downloads import download_model
 
 __all__ = ["download"]
@@ -15,11 +16,11 @@ def download(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, as listed by 'napari-sam2 models'.")],
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
 ) -> None:
-    """Download a released checkpoint, verify its SHA-256, and print where it lies.
+    """Download a released checkpoint, verify its SHA-256, and print its path.
 
-    A file that is present and whole is not fetched again. Ctrl-C leaves nothing behind.
-    NAPARI_SAM2_MIRROR names the address of a mirror, NAPARI_SAM2_CACHE another folder, and
-    NAPARI_SAM2_OFFLINE_FOLDER a folder to take files from without using the network.
+    A complete file is not downloaded again. Ctrl-C leaves nothing behind.
+    NAPARI_SAM2_MIRROR is the address of a mirror, NAPARI_SAM2_CACHE another folder, and
+    NAPARI_SAM2_OFFLINE_FOLDER a folder with files to use instead of downloading.
     """
     from tqdm import tqdm
 
@@ -30,4 +31,4 @@ def download(
             bar.update(done - bar.n)
 
         path = download_model(name, progress=show)
-    typer.echo(path)
+    say(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,19 +11,19 @@ import typer
 
 from napari_sam2._errors import OutputError
 from napari_sam2._files import write_whole
-from napari_sam2.cli._objects import BorderOption, MaxAreaOption, MinAreaOption, parse_area
+from napari_sam2.cli._objects import FinderOptions, ShapeOptions
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import OverwriteOption, PreviewOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs, save_picture, save_table
 from napari_sam2.cli._picture import FrameOption, choose_frame, open_writer
+from napari_sam2.cli._terminal import say
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_sam2._types import MaskRecord
-    from napari_sam2.inference.automatic.mask_generator import MaskGeneratorOptions, SAM2AutomaticMaskGenerator
-    from napari_sam2.network.sam2 import SAM2
+    from napari_sam2.inference.automatic.mask_generator import MaskGeneratorOptions
 
 __all__ = ["generate"]
 
@@ -34,58 +33,31 @@ _COLUMNS = ("label", "area", "y0", "x0", "height", "width", "predicted_iou", "st
 
 
 @dataclass(frozen=True)
-class _Search:
-    """How objects are searched, and which are kept; what is not given suits the model."""
+class _Search(FinderOptions):
+    """Options of the mask generator that only make sense for a single image, besides the common ones."""
 
     points_per_side: Annotated[
-        int | None, typer.Option("--points-per-side", metavar="N", help="Tries a grid of N x N points.")
+        int | None, typer.Option("--points-per-side", metavar="N", help="Try a grid of N x N points instead.")
     ] = None
-    spacing: Annotated[
+    box_nms_thresh: Annotated[
         float | None,
-        typer.Option("--spacing", metavar="PIXELS", help="Instead: a point every so many pixels."),
+        typer.Option(
+            "--overlap", metavar="0..1", help="Of two masks whose boxes overlap more than this, keep the better one."
+        ),
     ] = None
-    iou: Annotated[
-        float | None, typer.Option("--iou", metavar="0..1", help="Lowest predicted IoU of a mask that is kept.")
-    ] = None
-    stability: Annotated[
-        float | None, typer.Option("--stability", metavar="0..1", help="Lowest stability of a mask that is kept.")
-    ] = None
-    overlap: Annotated[
-        float | None,
-        typer.Option("--overlap", metavar="0..1", help="Of two boxes that overlap more than this, the better stays."),
-    ] = None
-    crop_layers: Annotated[
-        int | None, typer.Option("--crop-layers", metavar="N", help="Search zoomed-in crops too, in N layers.")
+    crop_n_layers: Annotated[
+        int | None, typer.Option("--crop-layers", metavar="N", help="Search enlarged crops too, in N layers.")
     ] = None
 
     def where(self) -> str:
-        """What decides which candidates are found, and not which of them are kept."""
-        return f"points {self.points_per_side}, spacing {self.spacing}, crop layers {self.crop_layers}"
+        """The options that decide which candidates are found, not which of them are kept."""
+        return f"points {self.points_per_side}, spacing {self.point_spacing_px}, crop layers {self.crop_n_layers}"
 
     def thresholds(self, family: MaskGeneratorOptions) -> MaskGeneratorOptions:
         """The options of a kind of model with the thresholds that were given."""
-        given = {
-            "pred_iou_thresh": self.iou,
-            "stability_score_thresh": self.stability,
-            "box_nms_thresh": self.overlap,
-        }
-        chosen = {name: value for name, value in given.items() if value is not None}
+        names = ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh")
+        chosen = {name: value for name, value in self.given().items() if name in names}
         return replace(family, output_mode="coco_rle", **chosen)  # type: ignore[arg-type]  # all are float
-
-    def generator(self, model: SAM2) -> SAM2AutomaticMaskGenerator:
-        """What searches like this."""
-        from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
-
-        return SAM2AutomaticMaskGenerator(
-            model,
-            points_per_side=self.points_per_side,
-            point_spacing_px=self.spacing,
-            pred_iou_thresh=self.iou,
-            stability_score_thresh=self.stability,
-            box_nms_thresh=self.overlap,
-            crop_n_layers=self.crop_layers,
-            output_mode="coco_rle",  # a few bytes a mask, however large the image
-        )
 
 
 @with_option_groups
@@ -96,15 +68,13 @@ def generate(
     ],
     *,
     search: _Search,
-    min_area: MinAreaOption = None,
-    max_area: MaxAreaOption = None,
-    exclude_border: BorderOption = False,
+    shapes: ShapeOptions,
     candidates: Annotated[
         Path | None,
         typer.Option(
             "--candidates",
             metavar="NPZ",
-            help="Keeps what is found in this file; once it is there, thresholds choose again and nothing is searched.",
+            help="Save all candidates in this file; if it exists, apply the thresholds to it without searching again.",
         ),
     ] = None,
     frame: FrameOption = None,
@@ -117,9 +87,10 @@ def generate(
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Segment everything in an image: a grid of points is tried, and the good and different masks are kept.
+    """Segment everything in an image: try a grid of points, and keep the masks that are good and distinct.
 
-    What is not given suits the model. Small objects lie on top of large ones; objects are numbered 1, 2, ...
+    Options not given have values that suit the model. Small objects are drawn over large ones; objects are numbered
+    1, 2, ...
 
     \b
     Examples:
@@ -127,17 +98,16 @@ def generate(
       napari-sam2 generate cells.ome.tif --spacing 12 --min-area 20um2 --iou 0.6 -o labels.ome.tif --csv objects.csv
 
     \b
-    Searched once, chosen as often as you like; the second line takes no time:
+    Search once, choose as often as you like; the second command takes no time:
       napari-sam2 generate cells.png -o labels.tif --candidates found.npz
       napari-sam2 generate cells.png -o strict.tif --candidates found.npz --iou 0.7 --exclude-border
     """
     frames = reading.open(image)
     picture = choose_frame(frames, frame, image)
-    smallest, largest = (parse_area(f"--{n}-area", a, frames) for n, a in (("min", min_area), ("max", max_area)))
+    limits = shapes.limits(frames)
     check_outputs([image], output, [(preview, ".png"), (table, ".csv")], overwrite=overwrite)
     _check_candidates(candidates, output)
     with open_writer(output, picture, overwrite=overwrite) as writer:
-        from napari_sam2.inference.automatic.record_filters import filter_records
         from napari_sam2.labels.compose import masks_to_labels
 
         rgb = picture.rgb()
@@ -147,12 +117,7 @@ def generate(
         else:
             kept = _Kept(candidates.expanduser(), search, network, overwrite=overwrite, show_progress=not quiet)
             records = kept.records(rgb)
-        records = filter_records(
-            records,
-            min_area=smallest or 0.0,
-            max_area=math.inf if largest is None else largest,
-            exclude_border=exclude_border,
-        )
+        records = limits.keep(records)
         labels = masks_to_labels(records, picture.hw)
         writer.write(0, labels)
     written = [output]
@@ -165,9 +130,9 @@ def generate(
         tile = PreviewTile(picture.rgb(), labels, f"{len(records)} objects")
         save_picture(preview, draw_contact_sheet([tile], title=image.name, zoom_in=False))
         written.append(preview)
-    typer.echo(f"{len(records)} objects found" + ("" if records else "; lower --iou or --stability, or try --spacing"))
+    say(f"{len(records)} objects found" + ("" if records else "; lower --iou or --stability, or try --spacing"))
     for path in written:
-        typer.echo(f"wrote {path}")
+        say(f"wrote {path}")
 
 
 def _search(find: Callable[..., T], rgb: NDArray[np.uint8], *, show_progress: bool) -> T:
@@ -188,14 +153,14 @@ def _check_candidates(path: Path | None, output: Path) -> None:
     if path.suffix.lower() != ".npz":
         raise OutputError(f"--candidates {path} was given; its name must end in .npz")
     if not path.expanduser().parent.is_dir():
-        raise OutputError(f"the folder {path.expanduser().parent} does not exist; make it first, or write elsewhere")
+        raise OutputError(f"the folder {path.expanduser().parent} does not exist; create it first, or write elsewhere")
     if path.expanduser().resolve() == output.expanduser().resolve():
         raise OutputError("two outputs were given the same name; give each its own")
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """Candidates in a file: read if they are there, else searched and written."""
+    """Candidates in a file: read if it exists, else searched and written."""
 
     path: Path
     search: _Search
@@ -204,12 +169,12 @@ class _Kept:
     show_progress: bool
 
     def records(self, rgb: NDArray[np.uint8]) -> Sequence[MaskRecord]:
-        """What passes the thresholds.
+        """The masks that pass the thresholds.
 
         Raises
         ------
         OutputError
-            If the file holds candidates of something else and is not to be overwritten, or cannot be written.
+            If the file contains candidates of another search and is not to be overwritten, or cannot be written.
         """
         from napari_sam2.inference.automatic.options import MICRO_OPTIONS, REFERENCE_OPTIONS
         from napari_sam2.inference.automatic.proposal_files import image_digest, read_proposals, write_proposals
@@ -229,7 +194,7 @@ class _Kept:
                 return filter_proposals(proposals, options)
             if not self.overwrite:
                 raise OutputError(
-                    f"{self.path} holds candidates of another {' and '.join(differing)}; "
+                    f"{self.path} contains candidates of another {' and '.join(differing)}; "
                     "give another file, or --overwrite to search again"
                 )
         generator = self.search.generator(self.network.load())
@@ -241,7 +206,7 @@ class _Kept:
         return generator.filter(proposals)
 
     def _model(self) -> str:
-        """Name, or path with size and time, so that another file under the same name is another model."""
+        """Name, or path with size and time, so that a replaced file counts as another model."""
         path = Path(self.network.model).expanduser()
         if not path.is_file():
             return f"{self.network.model} {self.network.dtype}"

@@ -18,14 +18,14 @@ def gui(
         Path | None, typer.Argument(metavar="[FILE]", help="An image to open; anything napari reads.")
     ] = None,
 ) -> None:
-    """Start napari with the SAM 2 widget open.
+    """Open napari with the SAM 2 widget.
 
     \b
     Example:
       napari-sam2 gui cells.ome.tif
     """
     if file is not None and not file.expanduser().exists():
-        raise FrameError(f"{file} does not exist; give the path of an image, or none")
+        raise FrameError(f"{file} does not exist; give the path of an image, or leave it out")
     import torch  # noqa: F401 before Qt: on Windows torch's libraries cannot be loaded after Qt's
 
     try:

@@ -1,18 +1,17 @@
-"""``napari-sam2 models``: which models there are, and where they lie."""
+"""``napari-sam2 models``: list the models and their files."""
 
 from __future__ import annotations
 
-import typer
-
+from napari_sam2.cli._terminal import say
 from napari_sam2.weights.downloads import CACHE_VARIABLE, ModelInfo, cache_folder, list_models
 
 __all__ = ["models"]
 
 
 def models() -> None:
-    """List the models by name: size, licence, whether each is present, and where it lies.
+    """List the models: size, licence, whether each is on this machine, and where.
 
-    A model that is not present is downloaded when it is first used, or with 'napari-sam2 download NAME'.
+    A model that is not present is downloaded on first use, or with 'napari-sam2 download NAME'.
     """
     rows = [("name", "parameters", "size", "licence", "present", "where"), *(_row(info) for info in list_models())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -21,8 +20,8 @@ def models() -> None:
             text.rjust(width) if column in (1, 2) else text.ljust(width)
             for column, (text, width) in enumerate(zip(row, widths, strict=True))
         )
-        typer.echo("  ".join(cells).rstrip())
-    typer.echo(f"\nDownloads lie in {cache_folder()} (another folder: {CACHE_VARIABLE}).")
+        say("  ".join(cells).rstrip())
+    say(f"\nDownloads are stored in {cache_folder()}; set {CACHE_VARIABLE} for another folder.")
 
 
 def _row(info: ModelInfo) -> tuple[str, ...]:

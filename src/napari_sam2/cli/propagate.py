@@ -1,4 +1,4 @@
-"""``napari-sam2 propagate``: labels in, tracked labels out."""
+"""``napari-sam2 propagate``: track labelled objects through a stack."""
 
 from __future__ import annotations
 
@@ -9,23 +9,11 @@ import typer
 
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._objects import MinScoreOption, StageBar, TableOption, print_report, save_report
-from napari_sam2.cli._options import (
-    AxesOption,
-    AxisOption,
-    ChannelsOption,
-    ContrastOption,
-    DeviceOption,
-    DtypeOption,
-    FixOption,
-    GammaOption,
-    LevelOption,
-    ModelOption,
-    OverwriteOption,
-    QuietOption,
-    open_input,
-)
-from napari_sam2.cli._outputs import check_outputs
+from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
+from napari_sam2.cli._options import OverwriteOption, QuietOption
+from napari_sam2.cli._outputs import check_outputs, finished_frames_kept
 from napari_sam2.cli._stopping import StopRequest
+from napari_sam2.cli._terminal import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["propagate"]
 
 
+@with_option_groups
 def propagate(
     stack: Annotated[Path, typer.Argument(metavar="STACK", help="TIFF, OME-Zarr, or a folder of images.")],
     seeds: Annotated[
@@ -43,63 +32,57 @@ def propagate(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="OUT", help="Labels to write: .tif, .ome.tif or .zarr.")
     ],
+    *,
     frame: Annotated[
         list[int] | None,
         typer.Option("--frame", metavar="N", help="Frame of the labels; once for each of their planes. Repeatable."),
     ] = None,
-    min_area: Annotated[int, typer.Option("--min-area", metavar="PIXELS", help="Smaller labels are no seeds.")] = 1,
+    min_area: Annotated[int, typer.Option("--min-area", metavar="PIXELS", help="Ignore labels with fewer pixels.")] = 1,
     min_score: MinScoreOption = 0.0,
     give_up: Annotated[
         int | None,
-        typer.Option("--give-up", metavar="N", help="Seek an object no further after N frames without it: saves time."),
+        typer.Option(
+            "--give-up",
+            metavar="N",
+            help="Stop tracking an object in a direction after N consecutive empty frames; saves time.",
+        ),
     ] = None,
-    model: ModelOption = "sam2_micro",
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    axes: AxesOption = None,
-    axis: AxisOption = None,
-    fix: FixOption = None,
-    level: LevelOption = None,
-    channels: ChannelsOption = None,
-    contrast: ContrastOption = "auto",
-    gamma: GammaOption = 1.0,
+    network: ModelOptions,
+    reading: InputOptions,
     overwrite: OverwriteOption = False,
     table: TableOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Follow labelled objects through a stack: labels of Cellpose, StarDist or your own hand in, tracked labels out.
+    """Track labelled objects through a stack, starting from labels of Cellpose, StarDist or drawn by hand.
 
-    Each label of the seeds is an object, which keeps its number and is followed both ways from each frame on which
-    it is drawn. Seeds with as many planes as the stack need no --frame. Ctrl-C keeps the finished frames.
+    Objects keep their numbers and are tracked both ways from each frame on which they are labelled; between two such
+    frames, from the closer one. Labelled frames stay as they are. Ctrl-C keeps the finished frames.
 
     \b
     Labels of slice 10; labels of slices 10 and 30 in one file:
       napari-sam2 propagate cells.ome.tif --labels cellpose.tif --frame 10 -o tracked.ome.tif
       napari-sam2 propagate cells.ome.tif --labels two.tif --frame 10 --frame 30 -o tracked.zarr --csv objects.csv
     """
-    frames = open_input(
-        stack, axes=axes, axis=axis, fix=fix, level=level, channels=channels, contrast=contrast, gamma=gamma
-    )
+    frames = reading.open(stack)
     check_outputs([stack, seeds], output, [(table, ".csv")], overwrite=overwrite)
 
     from napari_sam2.inference.stacks.seed_planes import read_seeds
     from napari_sam2.labels.files import LabelWriter, read_labels
 
     labels = _as_planes(read_labels(seeds), frames.shape[0])
-    read_seeds(labels, frame, frames.shape, min_area_px=min_area)  # what is wrong with them shows before all else
+    read_seeds(labels, frame, frames.shape, min_area_px=min_area)  # reports mistakes before the model is loaded
     with LabelWriter(
         output, frames.shape, axes=frames.output_axes, voxel_size=frames.voxel_size, overwrite=overwrite
     ) as writer:
         from napari_sam2.inference.stacks.label_seeds import segment_seeds
-        from napari_sam2.weights.loading import load_model
 
-        network = load_model(model, device=device, dtype=dtype)
-        with StopRequest() as stop, StageBar(show=not quiet) as bar:
+        model = network.load()
+        with StopRequest() as stop, StageBar(show=not quiet) as bar, finished_frames_kept(writer):
             _, report = segment_seeds(
                 frames,
                 labels,
                 frame,
-                model=network,
+                model=model,
                 min_area_px=min_area,
                 min_score=min_score,
                 give_up_after=give_up,
@@ -114,15 +97,15 @@ def propagate(
             save_report(table, report)
         for path in (written, table):
             if path is not None:
-                typer.echo(f"wrote {path}")
+                say(f"wrote {path}")
     if not report.is_complete:
         kept = "no frame was finished, nothing was written" if written is None else f"finished frames are in {output}"
-        typer.echo(f"interrupted: {kept}", err=True)
+        say(f"interrupted: {kept}", err=True)
         raise typer.Exit(INTERRUPTED)
 
 
 def _as_planes(labels: NDArray[np.int32], num_frames: int) -> NDArray[np.int32]:
-    """A single plane that a file wraps in axes of length one, as (H, W)."""
+    """(H, W) of a single plane that a file stores with further axes of length one."""
     if labels.ndim > 2 and num_frames > 1 and max(labels.shape[:-2]) == 1:
         return labels.reshape(labels.shape[-2:])
     return labels

@@ -1,18 +1,22 @@
-"""``napari-sam2 run``: replay a saved session without a window."""
+"""``napari-sam2 run``: replay a saved session without a viewer."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_sam2._errors import DeviceError, FrameError
+from napari_sam2._files import reserved
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._options import DeviceOption, DtypeOption, OverwriteOption, QuietOption
-from napari_sam2.cli._outputs import check_outputs, print_table
+from napari_sam2.cli._outputs import check_outputs
 from napari_sam2.cli._stopping import StopRequest
+from napari_sam2.cli._terminal import print_table, say
 
 if TYPE_CHECKING:
     from napari_sam2.session.session import Session
@@ -28,7 +32,7 @@ def run(
         Path, typer.Option("-o", "--output", metavar="LABELS", help="Labels to write: .tif, .ome.tif or .zarr.")
     ],
     stack: Annotated[
-        Path | None, typer.Option("--stack", metavar="PATH", help="The image; default: the one the session names.")
+        Path | None, typer.Option("--stack", metavar="PATH", help="The image; default: the one named in the session.")
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME|FILE", help="Model; default: the session's own.")
@@ -41,10 +45,10 @@ def run(
     overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Do again what was done in a session: its prompts, corrections and propagations, in their order.
+    """Replay a session: its prompts, corrections and propagations, in their order.
 
-    With the same image, model and kind of device the labels are those of the session. Ctrl-C ends after the frame
-    under way and writes what there is.
+    With the same image, model and kind of device the labels are those of the session. Ctrl-C stops after the current
+    frame and writes the labels made so far.
 
     \b
     A session that was saved in the viewer:
@@ -58,36 +62,63 @@ def run(
     from napari_sam2.session.results.export import export_labels, export_scores_csv
     from napari_sam2.session.results.replay import open_for_replay
 
-    given = None if stack is None else str(stack)
-    replayed, operations = open_for_replay(session, given, model=model, device=device, dtype=dtype)
-    with replayed, StopRequest() as stop:
-        if replayed.stack_path is not None:  # the image that the session names
-            check_outputs([Path(replayed.stack_path)], output, [(scores, ".csv")], overwrite=overwrite)
-        begin = time.perf_counter()
-        num_done = _replay(replayed, operations, stop, show_progress=not quiet)
-        seconds = time.perf_counter() - begin
-        written = [export_labels(replayed, output, overwrite=overwrite)]
-        if scores is not None:
-            written.append(export_scores_csv(replayed, scores, overwrite=overwrite))
-        _report(replayed, num_done, len(operations), seconds)
+    with reserved(output):
+        given = None if stack is None else str(stack)
+        replayed, operations = open_for_replay(session, given, model=model, device=device, dtype=dtype)
+        with replayed, StopRequest() as stop:
+            if replayed.stack_path is not None:  # the image that the session names
+                check_outputs([Path(replayed.stack_path)], output, [(scores, ".csv")], overwrite=overwrite)
+            outcome = _replay(replayed, operations, stop, show_progress=not quiet)
+            written = [export_labels(replayed, output, overwrite=overwrite)]
+            if scores is not None:
+                written.append(export_scores_csv(replayed, scores, overwrite=overwrite))
+            _report(replayed, outcome, len(operations))
     for path in written:
-        typer.echo(f"wrote {path}")
-    if stop.is_set():
-        typer.echo(f"interrupted: {num_done} of {len(operations)} calls were replayed", err=True)
+        say(f"wrote {path}")
+    if outcome.error is not None:
+        raise type(outcome.error)(f"{outcome.error}; the labels made so far are in {output}")
+    if outcome.is_interrupted:
+        say(f"interrupted: {outcome.num_done} of {len(operations)} calls were replayed completely", err=True)
         raise typer.Exit(INTERRUPTED)
 
 
-def _replay(session: Session, operations: Sequence[Operation], stop: StopRequest, *, show_progress: bool) -> int:
+@dataclass
+class _Outcome:
+    """How far a session was replayed.
+
+    Attributes
+    ----------
+    num_done : int
+        Calls replayed completely.
+    seconds : float
+        Time it took.
+    is_interrupted : bool
+        Whether Ctrl-C ended it.
+    error : FrameError, DeviceError or None
+        What ended it otherwise.
+    """
+
+    num_done: int = 0
+    seconds: float = 0.0
+    is_interrupted: bool = False
+    error: FrameError | DeviceError | None = None
+
+
+def _replay(session: Session, operations: Sequence[Operation], stop: StopRequest, *, show_progress: bool) -> _Outcome:
     from tqdm import tqdm
 
     from napari_sam2.session.results.replay import replay
 
+    outcome, begin = _Outcome(), time.perf_counter()
     with tqdm(total=len(operations), desc="calls", unit="call", disable=None if show_progress else True) as bar:
 
         def before_each(position: int, operation: Operation) -> bool:
+            if stop.is_set():
+                return False
+            outcome.num_done = position
             bar.update(position - bar.n)
             bar.set_description(operation.method)
-            return not stop.is_set()
+            return True
 
         def on_propagation(handle: PropagationHandle) -> None:
             bar.set_postfix_str(f"frame {handle.num_done}/{handle.num_steps}")
@@ -95,12 +126,19 @@ def _replay(session: Session, operations: Sequence[Operation], stop: StopRequest
                 handle.cancel()
 
         session.propagation_changed.connect(on_propagation)
-        num_done = replay(operations, session, before_each=before_each)
-        bar.update(num_done - bar.n)
-    return num_done
+        try:
+            replay(operations, session, before_each=before_each)
+            if not stop.is_set():
+                outcome.num_done = len(operations)
+        except (FrameError, DeviceError) as error:
+            outcome.error = error
+        bar.update(outcome.num_done - bar.n)
+    outcome.is_interrupted = outcome.num_done < len(operations) and outcome.error is None
+    outcome.seconds = time.perf_counter() - begin
+    return outcome
 
 
-def _report(session: Session, num_done: int, num_operations: int, seconds: float) -> None:
+def _report(session: Session, outcome: _Outcome, num_operations: int) -> None:
     from napari_sam2.session.state.tables import object_table
 
     table = object_table(session.store)
@@ -116,4 +154,7 @@ def _report(session: Session, num_done: int, num_operations: int, seconds: float
         for row in table.to_dict("records")
     ]
     print_table(("object", "name", "frames", "from-to", "mean score", "mean area (px)"), rows)
-    typer.echo(f"\n{num_done} of {num_operations} calls replayed in {seconds:.1f} s ({session.model_state.device})")
+    say(
+        f"\n{outcome.num_done} of {num_operations} calls replayed in {outcome.seconds:.1f} s "
+        f"({session.model_state.device})"
+    )

@@ -11,9 +11,10 @@ import typer
 
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import OverwriteOption, PreviewOption
-from napari_sam2.cli._outputs import check_outputs, print_table, save_picture
+from napari_sam2.cli._outputs import check_outputs, save_picture
 from napari_sam2.cli._picture import FrameOption, Picture, choose_frame, open_writer
 from napari_sam2.cli._prompts import ObjectPrompt, PromptCommand, ordered_prompts, resolve_prompts
+from napari_sam2.cli._terminal import print_table, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,12 +26,12 @@ __all__ = ["COMMAND_CLASS", "segment"]
 
 COMMAND_CLASS = PromptCommand
 
-_AT_ONCE = 8  # prompts answered together: bounds the memory that their full-size logits take
+_AT_ONCE = 8  # prompts decoded together, which limits the memory of their full-size logits
 
 
 @dataclass(frozen=True)
 class _Prompts:
-    """What points at objects; the order on the command line counts, see `ordered_prompts`."""
+    """Prompts; their order on the command line matters, see `ordered_prompts`."""
 
     point: Annotated[
         list[str] | None, typer.Option("--point", metavar="Y,X", help="A click on an object. Repeatable.")
@@ -44,7 +45,7 @@ class _Prompts:
     ] = None
     mask: Annotated[
         list[str] | None,
-        typer.Option("--mask", metavar="FILE", help="Label image of rough objects; each label is refined."),
+        typer.Option("--mask", metavar="FILE", help="Label image of approximate objects; each label is refined."),
     ] = None
     object_id: Annotated[
         list[str] | None,
@@ -60,10 +61,13 @@ def segment(
         Path, typer.Option("-o", "--output", metavar="LABELS", help="Labels to write: .tif, .ome.tif or .zarr.")
     ],
     *,
-    said: _Prompts,
+    prompting: _Prompts,
     candidates: Annotated[
         bool,
-        typer.Option("--candidates", help="Show the three masks of each object, best first, in table and picture."),
+        typer.Option(
+            "--candidates",
+            help="Show the three candidate masks of each object, best first, in the table and the preview.",
+        ),
     ] = False,
     frame: FrameOption = None,
     network: ModelOptions,
@@ -71,20 +75,20 @@ def segment(
     overwrite: OverwriteOption = False,
     preview: PreviewOption = None,
 ) -> None:
-    """Segment the objects of an image that clicks, boxes or masks point at.
+    """Segment objects of an image from clicks, boxes or masks.
 
     Coordinates are Y,X in pixels counted from 0. Without --object, each --point and each --box is an object of its own,
-    numbered 1, 2, ... in this order; a --negative belongs to the object before it. Where objects overlap, the surer
-    one has the pixel. An object with one click is the best of three candidates.
+    numbered 1, 2, ... in this order; a --negative belongs to the object before it. Where objects overlap,
+    the pixel goes to the one with the higher logit. An object with a single click is the best of three candidates.
 
     \b
-    Two cells, the second without the bright spot beside it, and a picture of the result:
+    Two cells, the second without the bright spot beside it, and a preview:
       napari-sam2 segment cells.png --point 84,120 --point 40,51 --negative 44,70 -o mask.tif --preview mask.png
     \b
-    Boxes, written with the pixel size of the input:
+    Boxes; the labels have the pixel size of the input:
       napari-sam2 segment cells.ome.tif --box 20,31,66,80 --box 90,15,120,61 -o labels.ome.tif
     """
-    del said  # in its order: see ordered_prompts
+    del prompting  # read in its order by ordered_prompts
     frames = reading.open(image)
     picture = choose_frame(frames, frame, image)
     prompts = resolve_prompts(ordered_prompts(ctx), (1, *picture.hw), "YX")
@@ -99,8 +103,8 @@ def segment(
     print_table(("object", "mask", "score", "area (px)"), rows)
     if preview is not None:
         _save_preview(preview, picture, prompts, shown, image.name)
-        typer.echo(f"wrote {preview}")
-    typer.echo(f"wrote {output}")
+        say(f"wrote {preview}")
+    say(f"wrote {output}")
 
 
 class _Candidate(NamedTuple):
@@ -134,7 +138,7 @@ def _segment(
 def _candidates(
     predictor: SAM2ImagePredictor, prompts: Sequence[ObjectPrompt], num_candidates: int
 ) -> Iterator[_Candidate]:
-    """Objects whose prompt is one click have three candidates; the others have three only if they are asked for."""
+    """Objects with a single click have three candidates; the others only if more than one is requested."""
     import numpy as np
 
     for is_ambiguous in (True, False):
@@ -161,7 +165,7 @@ def _save_preview(
     from napari_sam2.labels.contact_sheet import PreviewTile, draw_contact_sheet
 
     rgb = picture.rgb()
-    said = tuple((given.object_id, given.prompt) for given in prompts)
+    shown_prompts = tuple((given.object_id, given.prompt) for given in prompts)
     captions = ["prompts and masks"] if len(shown) == 1 else ["best masks", "second candidates", "third candidates"]
-    tiles = [PreviewTile(rgb, labels, caption, said) for labels, caption in zip(shown, captions, strict=True)]
+    tiles = [PreviewTile(rgb, labels, caption, shown_prompts) for labels, caption in zip(shown, captions, strict=True)]
     save_picture(path, draw_contact_sheet(tiles, title=name))

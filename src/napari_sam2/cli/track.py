@@ -1,4 +1,4 @@
-"""``napari-sam2 track``: follow objects through a stack or movie from clicks, boxes and masks."""
+"""``napari-sam2 track``: track objects through a stack or movie from clicks, boxes and masks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from napari_sam2._errors import FrameError
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import OverwriteOption, PreviewOption, QuietOption
-from napari_sam2.cli._outputs import check_outputs, save_picture, save_table
+from napari_sam2.cli._outputs import check_outputs, finished_frames_kept, save_picture, save_table
 from napari_sam2.cli._prompts import PromptCommand, ordered_prompts, resolve_prompts
 from napari_sam2.cli._stopping import StopRequest
+from napari_sam2.cli._terminal import say
 
 if TYPE_CHECKING:
     from napari_sam2.cli._tracking import Tracked
@@ -29,7 +30,7 @@ _SCORES = ("object", "frame", "predicted_iou", "object_score", "area", "is_promp
 
 @dataclass(frozen=True)
 class _Prompts:
-    """What points at objects; the order on the command line counts, see `ordered_prompts`."""
+    """Prompts; their order on the command line matters, see `ordered_prompts`."""
 
     point: Annotated[
         list[str] | None, typer.Option("--point", metavar="Z,Y,X", help="A click on an object. Repeatable.")
@@ -60,11 +61,11 @@ def track(
         Path, typer.Option("-o", "--output", metavar="LABELS", help="Labels to write: .tif, .ome.tif or .zarr.")
     ],
     *,
-    said: _Prompts,
+    prompting: _Prompts,
     network: ModelOptions,
     reading: InputOptions,
     frame_range: Annotated[
-        str | None, typer.Option("--range", metavar="A,B", help="Fill only the frames A to B, both included.")
+        str | None, typer.Option("--range", metavar="A,B", help="Track only on the frames A to B, both included.")
     ] = None,
     overwrite: OverwriteOption = False,
     preview: PreviewOption = None,
@@ -73,11 +74,11 @@ def track(
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Follow objects through a z-stack or movie, both ways from each frame on which they were prompted.
+    """Track objects through a z-stack or movie, both ways from each frame on which they were prompted.
 
     Coordinates are index order, frame first: Z,Y,X (T,Y,X for movies), in pixels counted from 0. Without --object,
     each --point and each --box is an object of its own, numbered 1, 2, ... in this order; a --negative belongs to the
-    object before it. The labels get the axes and the voxel size of the stack. Ctrl-C keeps the finished frames.
+    object before it. The labels have the axes and the voxel size of the stack. Ctrl-C keeps the finished frames.
 
     \b
     One click each on two cells:
@@ -90,7 +91,7 @@ def track(
     Time point 3 of a TZCYX file, second channel, given contrast:
       napari-sam2 track all.tif --axis Z --fix T=3 --channels 1 --contrast 100,4000 --point 8,70,90 -o t3.tif
     """
-    del said  # in its order: see ordered_prompts
+    del prompting  # read in its order by ordered_prompts
     frames = reading.open(stack)
     limits = _limits(frame_range, len(frames))
     prompts = resolve_prompts(ordered_prompts(ctx), frames.shape, f"{frames.frame_axis or 'Z'}YX")
@@ -101,13 +102,13 @@ def track(
     sheet = None
     with LabelWriter(
         output, frames.shape, axes=frames.output_axes, voxel_size=frames.voxel_size, overwrite=overwrite
-    ) as writer:  # before the model is loaded: a place that cannot be written to shows at once
+    ) as writer:  # before the model is loaded, so that a folder that cannot be written to is reported early
         from napari_sam2.cli._tracking import draw_tracked, track_into
         from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
         segmenter = SAM2VideoSegmenter(network.load())
         segmenter.set_video(frames)
-        with StopRequest() as stop:
+        with StopRequest() as stop, finished_frames_kept(writer):
             tracked = track_into(writer, segmenter, prompts, limits, stop=stop, show_progress=not quiet)
         if preview is not None and tracked.num_steps:
             name = stack.expanduser().resolve().name
@@ -122,18 +123,18 @@ def track(
     _report(tracked, segmenter, len(limits), [path for path in written if path is not None])
     if not tracked.is_complete:
         kept = f"the finished frames are in {output}" if written[0] else "no frame was finished, nothing was written"
-        typer.echo(f"interrupted: {kept}", err=True)
+        say(f"interrupted: {kept}", err=True)
         raise typer.Exit(INTERRUPTED)
 
 
 def _limits(text: str | None, num_frames: int) -> range:
-    """The frames to fill, from ``A,B`` with both ends included."""
+    """The frames to track on, from ``A,B`` with both ends included."""
     if text is None:
         return range(num_frames)
     first, _, last = text.partition(",")
     if not (first.strip().isdecimal() and last.strip().isdecimal()) or not int(first) <= int(last) < num_frames:
         raise FrameError(
-            f"--range {text} was given; allowed are two frames FIRST,LAST from 0 to {num_frames - 1}, both included"
+            f"--range {text} was given; expected two frames FIRST,LAST from 0 to {num_frames - 1}, both included"
         )
     return range(int(first), int(last) + 1)
 
@@ -150,9 +151,9 @@ def _report(tracked: Tracked, segmenter: SAM2VideoSegmenter, num_frames: int, wr
     if not tracked.num_steps:
         return
     print_summary(tracked, segmenter.object_ids, num_frames)
-    typer.echo(
+    say(
         f"\n{tracked.num_steps} frames tracked in {tracked.seconds:.1f} s "
         f"({tracked.num_steps / tracked.seconds:.1f} frames/s, {segmenter.model.device.type})"
     )
     for path in written:
-        typer.echo(f"wrote {path}")
+        say(f"wrote {path}")

@@ -1,17 +1,21 @@
-"""``napari-sam2 train``: fine-tuning on one's own labels, or a training run from a configuration."""
+"""``napari-sam2 train``: fine-tune on your own labels, or train from a configuration."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_sam2._errors import OutputError, TrainingError
+from napari_sam2._files import reserved
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._fine_tuning import FineTuneOptions, run_fine_tuning
-from napari_sam2.cli._options import DeviceOption, OverwriteOption
+from napari_sam2.cli._option_groups import with_option_groups
+from napari_sam2.cli._options import DeviceOption
+from napari_sam2.cli._terminal import say
 
 if TYPE_CHECKING:
     from napari_sam2.training.loop import Trainer
@@ -19,6 +23,23 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 
+@dataclass(frozen=True)
+class _ConfigRun:
+    """A training run from a configuration."""
+
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="JSON", help="Train from a configuration: fields of TrainConfig.")
+    ] = None
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="FOLDER", help="With --config: data packs (.npz) to train on.")
+    ] = None
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option("--hold-out", metavar="NAME", help="With --config: leave out this pack. Repeatable."),
+    ] = None
+
+
+@with_option_groups
 def train(
     images: Annotated[
         Path | None, typer.Argument(metavar="IMAGES", help="Your images: a folder, or one file.", show_default=False)
@@ -30,75 +51,28 @@ def train(
     *,
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="FILE|FOLDER", help="Takes the weights (with --config: a folder)."),
+        typer.Option("-o", "--output", metavar="FILE|FOLDER", help="Weights to write (with --config: a folder)."),
     ],
-    start_from: Annotated[
-        str | None, typer.Option("--from", metavar="NAME|FILE", help="What is fine-tuned; default: sam2_micro.")
-    ] = None,
-    part: Annotated[
-        str | None, typer.Option("--part", metavar="NAME", help="decoder (default: fast), adapters or all.")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", metavar="N", help="At most; default 300 without --minutes.")
-    ] = None,
-    minutes: Annotated[float | None, typer.Option("--minutes", metavar="N", help="At most.")] = None,
-    patience: Annotated[
-        int | None, typer.Option("--patience", metavar="N", help="Reports without a better one; default 8.")
-    ] = None,
-    validation_share: Annotated[
-        float | None, typer.Option("--validation-share", metavar="S", help="Of the objects held out; default 0.2.")
-    ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", metavar="R", help="Default: 3e-4, released models 1e-4.")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", metavar="N", help="Crops per step and device.")
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", metavar="N", help="Side of the model's input; less is faster.")
-    ] = None,
-    unlinked: Annotated[bool, typer.Option("--unlinked", help="Ids start anew on each frame of a stack.")] = False,
-    all_labelled: Annotated[
-        bool,
-        typer.Option("--all-labelled", help="No object is without a label: background teaches what is no object."),
-    ] = False,
-    precision: Annotated[
-        str | None, typer.Option("--precision", metavar="NAME", help="auto (default), float32 or bfloat16.")
-    ] = None,
-    num_devices: Annotated[
-        int | None, typer.Option("--devices", metavar="N", help="GPUs, with the extra 'train'; default 1.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Default 0.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Insist that an unfinished run goes on.")] = False,
-    overwrite: OverwriteOption = False,
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="JSON", help="A whole run: fields of TrainConfig.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", metavar="FOLDER", help="With --config: data packs (.npz) to train on.")
-    ] = None,
-    hold_out: Annotated[
-        list[str] | None,
-        typer.Option("--hold-out", metavar="NAME", help="With --config: leave out this pack. Repeatable."),
-    ] = None,
+    tuning: FineTuneOptions,
+    run: _ConfigRun,
     device: DeviceOption = "auto",
     threads: Annotated[
-        int | None, typer.Option("--threads", metavar="N", min=1, help="Of torch; default: as many as it likes.")
+        int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; default: chosen by torch.")
     ] = None,
     workers: Annotated[int, typer.Option("--workers", metavar="N", min=0, help="Processes that prepare batches.")] = 1,
     report_every: Annotated[
         int | None,
-        typer.Option("--report-every", metavar="STEPS", min=1, help="A line so often; default 25, with --config 50."),
+        typer.Option("--report-every", metavar="STEPS", min=1, help="Default 25, with --config 50."),
     ] = None,
 ) -> None:
-    """Make a model better at your own images; or train one from a configuration.
+    """Fine-tune a model on your own images, or train one from a configuration.
 
-    Of IMAGES and LABELS (folders with files of the same names, or two files) a part is held out. Each report is a line
-    with the IoU of clicks and boxes on it, and the weights that are best there are kept in FILE, which can be given as
-    --model to every command. Ctrl-C keeps them too. After that, or after a crash, the same command goes on.
+    A part of IMAGES and LABELS (folders with files of the same names, or two files) is held out for validation. Each
+    report is a line with the IoU of clicks and boxes on that part, and the best weights are written to FILE, which
+    every command accepts as --model. Ctrl-C keeps them too. After that, or after a crash, the same command resumes.
 
-    With --config and --data, FOLDER takes state.pt (from which the same command goes on), weights.safetensors
-    (averaged, fp16) and log.jsonl. State is saved every four reports and at the end.
+    With --config and --data, FOLDER receives state.pt (from which the same command resumes), weights.safetensors
+    (averaged, fp16) and log.jsonl. The state is saved every four reports and at the end.
 
     \b
     Examples:
@@ -106,36 +80,36 @@ def train(
       napari-sam2 train images labels -o mine.safetensors --from sam2.1_hiera_tiny --part adapters --image-size 512
       napari-sam2 train --config run.json --data packs --hold-out fib25 -o run1 --threads 2
     """
-    options = FineTuneOptions(
-        start_from, part, steps, minutes, patience, validation_share, learning_rate, batch_size, image_size,
-        precision, num_devices, seed, unlinked, all_labelled, resume, overwrite,
-    )  # fmt: skip
-    if images is None and config is None:
+    if images is None and run.config is None:
         raise TrainingError("nothing to train on was given; give IMAGES and LABELS, or --config and --data")
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
-    if config is None:
+    if run.config is None:
         if images is None or labels is None:
             raise TrainingError(f"the images {images} were given without labels; give IMAGES and LABELS")
-        if data is not None or hold_out:
+        if run.data is not None or run.hold_out:
             raise TrainingError("--data and --hold-out belong to --config; leave them out beside IMAGES and LABELS")
-        run_fine_tuning(images, labels, output, options, device=device, report_every=report_every, num_workers=workers)
+        run_fine_tuning(images, labels, output, tuning, device=device, report_every=report_every, num_workers=workers)
         return
     if images is not None:
         raise TrainingError("both IMAGES and --config were given; give IMAGES and LABELS, or --config and --data")
-    if data is None:
+    if run.data is None:
         raise TrainingError("--config was given without --data; give the folder of data packs to train on")
-    if options.given():
-        raise TrainingError(f"{', '.join(options.given())} belong to IMAGES and LABELS; with --config, set them in it")
-    _run_config(config, data, output, tuple(hold_out or ()), device, workers=workers, report_every=report_every or 50)
+    if tuning.given():
+        raise TrainingError(f"{', '.join(tuning.given())} belong to IMAGES and LABELS; with --config, set them in it")
+    with reserved(output):
+        _run_config(
+            run.config, run.data, output, tuple(run.hold_out or ()), device, workers=workers,
+            report_every=report_every or 50,
+        )  # fmt: skip
 
 
 def _run_config(
     config: Path, data: Path, output: Path, hold_out: tuple[str, ...], device: str, *, workers: int, report_every: int
 ) -> None:
-    """A training run from a configuration and a folder of data packs, resumable."""
+    """Train from a configuration and a folder of data packs; resumable."""
     folder = output.expanduser()
     from napari_sam2.training.dataset import load_sources
     from napari_sam2.training.loop import Trainer, load_train_config
@@ -147,20 +121,20 @@ def _run_config(
     trainer: Trainer | None = None
     try:
         trainer = Trainer(run, sources, folder, device=chosen, num_workers=workers)
-        typer.echo(f"{'at' if trainer.step else 'from'} step {trainer.step} of {run.num_steps}, {chosen.type}")
+        say(f"{'at' if trainer.step else 'from'} step {trainer.step} of {run.num_steps}, {chosen.type}")
         trainer.run(report_every=report_every, on_report=_Reports(trainer.step))
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"{output} cannot be written ({reason}); free space or write elsewhere") from error
     except KeyboardInterrupt:
         at = "" if trainer is None else f" at step {trainer.step}"
-        typer.echo(f"interrupted{at}; the same command goes on from the state that was saved last", err=True)
+        say(f"interrupted{at}; the same command resumes from the last saved state", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    typer.echo(f"done: {folder / 'weights.safetensors'}")
+    say(f"done: {folder / 'weights.safetensors'}")
 
 
 class _Reports:
-    """One line per report."""
+    """Prints one line per report."""
 
     def __init__(self, step: int) -> None:
         self._step, self._time = step, time.perf_counter()
@@ -170,4 +144,4 @@ class _Reports:
         rate = 60 * (step - self._step) / max(now - self._time, 1e-9)
         self._step, self._time = step, now
         figures = "  ".join(f"{name} {value:.3f}" for name, value in report.items() if name != "seconds")
-        typer.echo(f"{step}  {figures}  ({rate:.0f} steps/min)")
+        say(f"{step}  {figures}  ({rate:.0f} steps/min)")

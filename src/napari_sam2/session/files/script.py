@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -66,12 +68,18 @@ def to_command_line(setup: SessionSetup, path: str | Path, output: str | Path) -
     -------
     str
     """
-    words = ["napari-sam2", "run", str(path)]
+    words = ["napari-sam2", "run", _as_argument(path)]
     if setup.origin.stack_path is None:
         words += ["--stack", "STACK"]
     if is_network(setup.origin.model):
         words += ["--model", "MODEL"]
-    return shlex.join([*words, "-o", str(output)])
+    words += ["-o", _as_argument(output)]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def _as_argument(path: str | Path) -> str:
+    """A path that is not taken for an option."""
+    return os.path.join(os.curdir, path) if str(path).startswith("-") else str(path)  # noqa: PTH118 - Path drops "./"
 
 
 def _opening(setup: SessionSetup, names: set[str]) -> list[str]:

@@ -75,5 +75,10 @@ def test_picture_of_the_readme_exists():
     assert [p for p in pictures if not p.startswith("https://") and not (ROOT / p).is_file()] == []
 
 
-def test_changelog_has_an_entry_for_what_is_not_released_yet():
-    assert re.search(r"^## \[Unreleased\]\n\n### Added", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+def test_changelog_describes_this_version_by_kind():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    version = re.search(r'^__version__ = "(.+)"', (ROOT / "src/napari_sam2/__init__.py").read_text(), re.MULTILINE)
+    assert version is not None
+    section = re.search(rf"^## \[{re.escape(version[1])}\] - \d{{4}}-\d\d-\d\d\n(.*)", text, re.MULTILINE | re.DOTALL)
+    assert section is not None
+    assert re.findall(r"^### (\w+)$", section[1].split("\n## ")[0], re.MULTILINE) == ["Added", "Changed", "Fixed"]

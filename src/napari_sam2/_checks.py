@@ -134,7 +134,8 @@ def check_not_input(output: Path, source: Path) -> None:
         raise OutputError(f"{source} is the input and is not overwritten; give the output another name")
     if place in given.parents:
         raise OutputError(f"{output} contains the input {source} and is not replaced; give the output another name")
-    if given in place.parents and given.is_dir():
+    is_label_image = place.parent == given / "labels"  # which OME-Zarr images hold
+    if given in place.parents and given.is_dir() and not is_label_image:
         raise OutputError(f"{output} is inside the input {source}, which is not changed; write beside it")
 
 

@@ -15,7 +15,7 @@ from napari_sam2 import open_frames
 from napari_sam2._types import MaskPrediction, MaskRecord
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
-from napari_sam2.labels.files import read_labels
+from napari_sam2.labels.reading import read_labels
 
 
 @pytest.fixture(scope="module")

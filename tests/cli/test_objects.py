@@ -14,7 +14,7 @@ import tifffile
 from cli_tools import make_disks, run, save_random_model, save_stack
 from napari_sam2 import FrameError, open_frames
 from napari_sam2.cli import _objects
-from napari_sam2.labels.files import read_labels
+from napari_sam2.labels.reading import read_labels
 
 
 @pytest.fixture(scope="module")

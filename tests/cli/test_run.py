@@ -16,7 +16,7 @@ import tifffile
 from cli_tools import run, save_random_model
 from factories import make_movie
 from napari_sam2 import FrameError
-from napari_sam2.labels.files import read_labels
+from napari_sam2.labels.reading import read_labels
 from napari_sam2.session.session import Session
 
 

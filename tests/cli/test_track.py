@@ -21,8 +21,8 @@ from napari_sam2 import FrameError, open_frames
 from napari_sam2.cli import _tracking
 from napari_sam2.frames.sources import Frames
 from napari_sam2.labels.canvas import LabelCanvas
-from napari_sam2.labels.files import read_labels
 from napari_sam2.labels.formats import TiffTarget
+from napari_sam2.labels.reading import read_labels
 
 
 @pytest.fixture(scope="module")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 import zarr
-from PIL import Image
 
-from napari_sam2._errors import FrameError, OutputError
+from napari_sam2._errors import OutputError
 from napari_sam2.frames import open_frames
 from napari_sam2.labels import files as label_files
-from napari_sam2.labels.files import LABEL_SUFFIXES, LabelWriter, read_labels
+from napari_sam2.labels.files import LABEL_SUFFIXES, LabelWriter
+from napari_sam2.labels.reading import read_labels
 
 VOXEL = {
     "T": (30.0, "second"),
@@ -150,7 +152,7 @@ def test_volumes_over_time_keep_their_axes(tmp_path, suffix):
     labels = make_labels(6).reshape(2, 3, 20, 30)
     path = tmp_path / f"volumes{suffix}"
     size = {"T": (2.0, "second"), "Z": (0.5, "micrometer"), "Y": (0.25, "micrometer"), "X": (0.25, "micrometer")}
-    with LabelWriter(path, (6, 20, 30), axes="TZYX", voxel_size=size, num_slices=3) as writer:
+    with LabelWriter(path, labels.shape, axes="TZYX", voxel_size=size) as writer:
         for frame in (5, 0, 1, 2, 3, 4):
             writer.write(frame, labels[frame // 3, frame % 3])
         np.testing.assert_array_equal(writer[4], labels[1, 1])
@@ -158,12 +160,6 @@ def test_volumes_over_time_keep_their_axes(tmp_path, suffix):
     frames = open_frames(path, frame_axis="Z", fixed={"T": 1})
     assert frames.axes == "TZYX"
     assert frames.voxel_size["Z"] == pytest.approx(0.5) or frames.voxel_size["Z"][0] == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize(("axes", "num_slices"), [("TZYX", None), ("TZYX", 4), ("ZYX", 3)])
-def test_slices_must_fit_the_axes(tmp_path, axes, num_slices):
-    with pytest.raises(OutputError, match="TZYX needs a divisor"):
-        LabelWriter(tmp_path / "a.zarr", (6, 4, 4), axes=axes, num_slices=num_slices)
 
 
 def test_a_zarr_frame_is_written_in_parts(tmp_path):
@@ -214,10 +210,10 @@ class TestInterruption:
         if when == "write":
             monkeypatch.setattr(target, "write", fail)
         elif suffix == ".zarr":
-            monkeypatch.setattr(label_files, "_move", fail)
+            monkeypatch.setattr(label_files, "put_in_place", fail)
         else:
             monkeypatch.setattr(tifffile, "imwrite", fail)
-        with pytest.raises(OutputError, match=r"No space left on device.*nothing was left") as caught:
+        with pytest.raises(OutputError, match=r"No space left on device.*free space") as caught:
             write_and_close(writer, 1, ONES)
         assert "\n" not in str(caught.value)
         assert f"a{suffix}" in str(caught.value)
@@ -227,7 +223,7 @@ class TestInterruption:
         def interrupt(*_args):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(label_files, "_move", interrupt)
+        monkeypatch.setattr(label_files, "put_in_place", interrupt)
         write_and_raise(tmp_path / f"a{suffix}", {0: ONES}, KeyboardInterrupt)
         assert names_in(tmp_path) == []
 
@@ -237,7 +233,7 @@ class TestExisting:
     def test_file_is_kept_unless_overwriting_is_asked_for(self, tmp_path, suffix):
         path = tmp_path / f"a{suffix}"
         write_all(path, make_labels(max_id=5))
-        with pytest.raises(OutputError, match="exists already"):
+        with pytest.raises(OutputError, match="already exists"):
             LabelWriter(path, (4, 20, 30))
         assert np.array_equal(read_labels(path), make_labels(max_id=5))
         write_all(path, make_labels(2, max_id=8), overwrite=True)
@@ -255,7 +251,7 @@ class TestExisting:
 
 @pytest.mark.parametrize("suffix", ONE_OF_EACH)
 def test_missing_folder_is_an_error(tmp_path, suffix):
-    with pytest.raises(OutputError, match="does not exist; make it first"):
+    with pytest.raises(OutputError, match="does not exist; create it first"):
         LabelWriter(tmp_path / "nowhere" / f"a{suffix}", (4, 20, 30))
 
 
@@ -287,7 +283,7 @@ def test_unknown_suffix_is_an_error(tmp_path, name):
 
 @pytest.mark.parametrize(
     ("shape", "axes"),
-    [((4, 20, 30), "YX"), ((4, 20, 30), "CYX"), ((0, 20, 30), "ZYX"), ((4, 20, 30), "TZYX"), ((20, 30), "ZYX")],
+    [((4, 20, 30), "YX"), ((4, 20, 30), "CXY"), ((0, 20, 30), "ZYX"), ((4, 20, 30), "TZYX"), ((20, 30), "ZYX")],
     ids=str,
 )
 def test_shape_and_axes_must_fit(tmp_path, shape, axes):
@@ -342,22 +338,72 @@ def test_name_with_glob_letters_removes_only_its_own_leftovers(tmp_path):
     assert names_in(tmp_path) == ["ab.tif"]
 
 
-class TestReadLabels:
-    def test_reads_pictures_and_folders(self, tmp_path):
-        labels = make_labels(3, max_id=200).astype(np.uint8)
-        for t, plane in enumerate(labels):
-            Image.fromarray(plane).save(tmp_path / f"{t}.png")
-        assert np.array_equal(read_labels(tmp_path / "1.png"), labels[1])
-        assert np.array_equal(read_labels(tmp_path), labels)
+def test_a_file_that_another_process_writes_is_refused_at_the_start(tmp_path, monkeypatch):
+    script = (
+        "import sys, time\nfrom napari_sam2.labels.files import LabelWriter\n"
+        f"writer = LabelWriter({str(tmp_path / 'a.tif')!r}, (1, 4, 4))\nprint('open', flush=True)\nsys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(OutputError, match="written by another process"):
+            LabelWriter(tmp_path / "a.tif", (1, 4, 4))
+        other.kill()
+    assert len(names_in(tmp_path)) == 1  # what the killed process left
+    write_all(tmp_path / "a.tif", np.ones((1, 4, 4), np.int32))
+    assert names_in(tmp_path) == ["a.tif"]
 
-    def test_floats_and_negative_values_are_errors(self, tmp_path):
-        tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 30), np.float32))
-        with pytest.raises(FrameError, match="labels must be integers"):
-            read_labels(tmp_path / "a.tif")
-        tifffile.imwrite(tmp_path / "b.tif", np.full((20, 30), -3, np.int16))
-        with pytest.raises(FrameError, match="from -3"):
-            read_labels(tmp_path / "b.tif")
 
-    def test_missing_file_is_an_error(self, tmp_path):
-        with pytest.raises(FrameError, match="does not exist"):
-            read_labels(tmp_path / "a.tif")
+@pytest.mark.parametrize("suffix", [".tif", ".ome.tif"])
+def test_tiff_files_are_compressed(tmp_path, suffix):
+    write_all(tmp_path / f"a{suffix}", np.ones((4, 200, 200), np.int32))
+    with tifffile.TiffFile(tmp_path / f"a{suffix}") as tif:
+        assert tif.pages[0].compression == tifffile.COMPRESSION.ADOBE_DEFLATE
+    assert (tmp_path / f"a{suffix}").stat().st_size < 20_000
+
+
+@pytest.mark.parametrize("suffix", LABEL_SUFFIXES)
+def test_five_axes_keep_their_order(tmp_path, suffix):
+    labels = np.arange(2 * 3 * 4 * 5 * 6, dtype=np.int32).reshape(2, 3, 4, 5, 6)
+    with LabelWriter(tmp_path / f"a{suffix}", labels.shape, axes="TCZYX") as writer:
+        for frame, plane in enumerate(labels.reshape(-1, 5, 6)):
+            writer.write(frame, plane)
+    if suffix.endswith("zarr"):
+        assert np.array_equal(zarr.open_group(tmp_path / f"a{suffix}", mode="r")["0"][:], labels)
+        return
+    with tifffile.TiffFile(tmp_path / f"a{suffix}") as tif:
+        series = tif.series[0]
+        order = ["TCZYX".index(axis) for axis in series.axes]
+        assert np.array_equal(series.asarray(), labels.transpose(order))
+
+
+def test_positions_are_kept_in_every_format(tmp_path):
+    size = {axis: (2.0 if axis == "Z" else 0.5, "micrometer") for axis in "ZYX"}
+    origin = {"Z": 10.0, "Y": 70.0, "X": -30.0}
+    for suffix in ONE_OF_EACH:
+        write_all(tmp_path / f"a{suffix}", make_labels(), voxel_size=size, translation=origin)
+    assert open_frames(tmp_path / "a.zarr").translation == origin
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        found = tif.imagej_metadata
+        assert (found["zorigin"], found["yorigin"], found["xorigin"]) == (-5, -140, 60)
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as tif:
+        planes = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]["Pixels"]["Plane"]
+        assert [plane["PositionZ"] for plane in planes] == [10, 12, 14, 16]
+        assert {(plane["PositionY"], plane["PositionX"], plane["PositionXUnit"]) for plane in planes} == {
+            (70, -30, "µm")
+        }
+
+
+def test_large_planes_get_coarser_levels(tmp_path):
+    labels = np.zeros((1, 5000, 2100), np.int32)
+    labels[0, 1000:3000, 100:300] = 7
+    size = {"Y": (0.5, "micrometer"), "X": (0.5, "micrometer")}
+    write_all(tmp_path / "a.zarr", labels, axes="YX", voxel_size=size)
+    group = zarr.open_group(tmp_path / "a.zarr", mode="r")
+    datasets = group.attrs["ome"]["multiscales"][0]["datasets"]
+    assert [group[d["path"]].shape for d in datasets] == [(5000, 2100), (2500, 1050), (1250, 525)]
+    coarse = group["2"][:]
+    assert np.array_equal(coarse, labels[0, 2::4, 2::4])
+    scale, shift = datasets[2]["coordinateTransformations"]
+    assert (scale["scale"], shift["translation"]) == ([2.0, 2.0], [0.75, 0.75])

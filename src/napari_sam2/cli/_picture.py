@@ -61,4 +61,4 @@ def open_writer(output: Path, picture: Picture, *, overwrite: bool) -> LabelWrit
     """A writer for labels of the frame, with its pixel size."""
     from napari_sam2.labels.files import LabelWriter
 
-    return LabelWriter(output, (1, *picture.hw), axes="YX", voxel_size=picture.frames.voxel_size, overwrite=overwrite)
+    return LabelWriter.for_frames(output, picture.frames, frame=picture.frame, overwrite=overwrite)

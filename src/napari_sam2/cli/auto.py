@@ -132,15 +132,7 @@ def auto(
 
     from napari_sam2.labels.files import LabelWriter
 
-    num_frames, *hw = frames.shape
-    with LabelWriter(
-        output,
-        (num_times * num_frames, hw[0], hw[1]),
-        axes="TZYX" if num_times > 1 else frames.output_axes,
-        voxel_size=frames.voxel_size,
-        overwrite=overwrite,
-        num_slices=num_frames if num_times > 1 else None,
-    ) as writer:
+    with LabelWriter.for_frames(output, frames, num_times=num_times, overwrite=overwrite) as writer:
         finder = finding.generator(network.load())
         with StopRequest() as stop, StageBar(show=not quiet) as bar:
             job = _Job(finder, limits, search, stop, bar, table)

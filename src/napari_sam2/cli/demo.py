@@ -67,7 +67,8 @@ def demo(
     from napari_sam2.cli._tracking import draw_tracked, track_into
     from napari_sam2.frames import open_frames
     from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
-    from napari_sam2.labels.files import LabelWriter, read_labels
+    from napari_sam2.labels.files import LabelWriter
+    from napari_sam2.labels.reading import read_labels
     from napari_sam2.training.synthetic import make_demo_stack
 
     stack, truth = make_demo_stack(seed)
@@ -80,7 +81,7 @@ def demo(
     frames = open_frames(folder / _STACK)
     segmenter = SAM2VideoSegmenter(network)
     segmenter.set_video(frames)
-    with LabelWriter(folder / _LABELS, frames.shape, voxel_size=frames.voxel_size, overwrite=True) as writer:
+    with LabelWriter.for_frames(folder / _LABELS, frames, overwrite=True) as writer:
         with StopRequest() as stop:
             tracked = track_into(writer, segmenter, prompts, range(len(frames)), stop=stop, show_progress=not quiet)
         if not tracked.is_complete:

@@ -67,13 +67,12 @@ def propagate(
     check_outputs([stack, seeds], output, [(table, ".csv")], overwrite=overwrite)
 
     from napari_sam2.inference.stacks.seed_planes import read_seeds
-    from napari_sam2.labels.files import LabelWriter, read_labels
+    from napari_sam2.labels.files import LabelWriter
+    from napari_sam2.labels.reading import read_labels
 
     labels = _as_planes(read_labels(seeds), frames.shape[0])
     read_seeds(labels, frame, frames.shape, min_area_px=min_area)  # reports mistakes before the model is loaded
-    with LabelWriter(
-        output, frames.shape, axes=frames.output_axes, voxel_size=frames.voxel_size, overwrite=overwrite
-    ) as writer:
+    with LabelWriter.for_frames(output, frames, overwrite=overwrite) as writer:
         from napari_sam2.inference.stacks.label_seeds import segment_seeds
 
         model = network.load()

@@ -100,9 +100,8 @@ def track(
     from napari_sam2.labels.files import LabelWriter
 
     sheet = None
-    with LabelWriter(
-        output, frames.shape, axes=frames.output_axes, voxel_size=frames.voxel_size, overwrite=overwrite
-    ) as writer:  # before the model is loaded, so that a folder that cannot be written to is reported early
+    # before the model is loaded, so that a folder that cannot be written to is reported early
+    with LabelWriter.for_frames(output, frames, overwrite=overwrite) as writer:
         from napari_sam2.cli._tracking import draw_tracked, track_into
         from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 

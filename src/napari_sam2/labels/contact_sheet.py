@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from napari_sam2._errors import FrameError
 from napari_sam2._types import Prompt
+from napari_sam2.labels.colours import object_colour
 
-__all__ = ["PreviewTile", "choose_frames", "draw_contact_sheet", "object_colour"]
+__all__ = ["PreviewTile", "choose_frames", "draw_contact_sheet"]
 
 _WIDTH = 1280  # of a sheet, in pixels
 _HIGHEST = 900  # of one row of tiles
@@ -27,9 +27,6 @@ _LEAST_DEPTH = 7  # pixels of the sheet around an object's number that must be i
 _MAX_NUMBERED = 60  # with more objects than this on a tile, none does
 _MARGIN = 0.2  # around everything shown, as a share of its size
 _SMALLEST_WINDOW = 64
-# Hues that can be told apart, and seen on grey, dark and pink ground alike; later objects get hues in between.
-_HUES = (0.52, 0.11, 0.90, 0.33, 0.75, 0.02, 0.61, 0.17, 0.83, 0.42)
-_GOLDEN = 0.6180339887
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,15 +49,6 @@ class PreviewTile:
     labels: NDArray[np.int32]
     caption: str = ""
     prompts: tuple[tuple[int, Prompt], ...] = ()
-
-
-def object_colour(object_id: int) -> tuple[int, int, int]:
-    """RGB of an object, 0 to 255: the same number has the same colour in every picture."""
-    index = object_id - 1
-    turn, hue = divmod(index, len(_HUES))
-    shift = (turn * _GOLDEN) % 1 * 0.1
-    red, green, blue = colorsys.hsv_to_rgb((_HUES[hue] + shift) % 1, 0.85 - 0.25 * (turn % 2), 1.0)
-    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def choose_frames(num_frames: int, *, prompted: Collection[int], found: Collection[int], count: int = 12) -> list[int]:

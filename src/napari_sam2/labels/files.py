@@ -1,26 +1,30 @@
-"""Label stacks on disk: written frame by frame to TIFF, OME-TIFF or OME-Zarr, whole or not at all, and read back."""
+"""Label stacks on disk: written frame by frame to TIFF, OME-TIFF or OME-Zarr, whole or not at all."""
 
 from __future__ import annotations
 
+import math
 import os
-import secrets
-import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_sam2._errors import FrameError, OutputError
-from napari_sam2.frames.files import open_path
+from napari_sam2._errors import OutputError
+from napari_sam2._files import check_not_in_use, expand, partial_path, put_in_place, remove_partial, write_error
 from napari_sam2.frames.spacing import VoxelSize
-from napari_sam2.frames.stack import READ_ERRORS, one_line
 from napari_sam2.frames.zarr_files import is_zarr_folder
-from napari_sam2.labels.formats import PART_ROWS, LabelLayout, LabelTarget, TiffTarget, ZarrTarget
+from napari_sam2.labels.formats import LabelLayout, LabelTarget, TiffTarget, ZarrTarget, standalone_labels
+from napari_sam2.labels.ngff import image_of_labels, plan_for_image, register_labels
+from napari_sam2.labels.overlaps import label_areas
 
-__all__ = ["LABEL_SUFFIXES", "LabelParts", "LabelWriter", "read_labels"]
+if TYPE_CHECKING:
+    from napari_sam2.frames import Frames
+
+__all__ = ["LABEL_SUFFIXES", "LabelParts", "LabelWriter"]
 
 LABEL_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
 _MAX_ID = 2**31 - 1
@@ -29,63 +33,126 @@ _MAX_ID = 2**31 - 1
 class LabelWriter:
     """Writes a label stack frame by frame; the file appears under its name only when it is finished.
 
-    Frames arrive in any order and may be written again; frames never written are zero. Used in ``with``: leaving
+    Frames are written in any order and may be written again; frames never written are zero. Used in ``with``: leaving
     normally, or by Ctrl-C after at least one frame, gives a readable file; any other exception leaves nothing (and an
-    existing file as it was).
+    existing file as it was). While it is open, other processes cannot write the same file.
 
     ``.ome.tif`` and ``.zarr`` / ``.ome.zarr`` (OME-NGFF 0.5 on zarr 3) hold int32. ``.tif`` is an ImageJ TIFF of uint16
-    where all ids fit and the stack is below 4 GB, else a compressed int32 TIFF with axes and spacing as JSON.
+    where all ids fit and the stack is below 4 GB, else an int32 TIFF with axes and spacing as JSON.
+    ``IMAGE/labels/NAME`` writes into the OME-Zarr image IMAGE, in its version of NGFF and with its levels, chunks and
+    transformations.
 
     Parameters
     ----------
     path : path-like
-        File (or, for zarr, folder) to write; its suffix, one of `LABEL_SUFFIXES`, chooses the format.
-    shape : (int, int, int)
-        (T, H, W).
-    axes : {"ZYX", "TYX", "YX", "TZYX"}, default "ZYX"
-        Axes of the output; "YX" for a single frame, which then has two dimensions; "TZYX" for volumes over time, whose
-        frames are the slices of the first time point, then those of the second, and so on.
+        File (or, for zarr, folder) to write; its suffix, one of `LABEL_SUFFIXES`, or its place in an image chooses the
+        format.
+    shape : tuple of int
+        One length per axis; (1, H, W) is allowed for the axes YX.
+    axes : str, default "ZYX"
+        Axes of the output, out of TCZYX in this order and ending in YX. Frames are the planes, numbered so that the
+        last axis before Y runs fastest.
     voxel_size : mapping of str to (float, str), optional
         Axis letter to distance and unit, as `Frames.voxel_size`; letters not in ``axes`` are ignored.
+    translation : mapping of str to float, optional
+        Position of the first pixel by axis letter, in the unit of ``voxel_size``, as `Frames.translation`.
+    fixed : mapping of str to int, optional
+        For labels inside an image: index on the axes of the image that ``axes`` lacks.
     overwrite : bool, default False
         Replace an existing file when finished. A folder is replaced only if it is a zarr.
-    num_slices : int, optional
-        With "TZYX": slices of each time point; T of ``shape`` is a multiple of it.
 
     Raises
     ------
     OutputError
-        If the suffix is unknown, the file exists, or it cannot be written.
+        If the suffix is unknown, the labels do not fit the image they go into, the file exists, another process is
+        writing it, or it cannot be written.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         *,
         axes: str = "ZYX",
         voxel_size: VoxelSize | None = None,
+        translation: Mapping[str, float] | None = None,
+        fixed: Mapping[str, int] | None = None,
         overwrite: bool = False,
-        num_slices: int | None = None,
     ) -> None:
-        self.path = Path(path).expanduser()
-        self.shape = shape
-        checked = _check_axes(axes, shape, num_slices)
-        self._layout = LabelLayout(self.path.name, shape, checked, dict(voxel_size or {}), num_slices)
-        suffix = _suffix(self.path)
-        _check_free(self.path, is_zarr=suffix.endswith("zarr"), overwrite=overwrite)
+        self.path = expand(path)
+        full = _check_axes(axes, shape)
+        self.shape: tuple[int, int, int] = (math.prod(full[:-2]), full[-2], full[-1])
+        self._layout = LabelLayout(self.path.name, full, axes, voxel_size or {}, translation or {})
+        self._image = image_of_labels(self.path)
+        suffix = ".zarr" if self._image is not None else _suffix(self.path)
+        _check_free(self.path, is_zarr=suffix.endswith("zarr"), in_image=self._image is not None, overwrite=overwrite)
         self._overwrite = overwrite
         self._written: set[int] = set()
         self._ids: set[int] = set()
         self._is_open = True
-        token = secrets.token_hex(4)
-        self._partial = self.path.with_name(f".{self.path.name}.{token}.partial")
         self._target: LabelTarget
-        with _Reported(self.path, self._remove_partial):
-            if suffix.endswith("zarr"):
-                self._target = ZarrTarget(self._partial, self._layout)
+        with _Reported(self.path, lambda: None):
+            if self._image is not None:
+                plan = plan_for_image(self._image, self.path.name, axes, full, fixed)
+                self.path.parent.mkdir(exist_ok=True)
+            self._partial = partial_path(self.path)
+        with _Reported(self.path, self._clean_up):
+            if self._image is not None:
+                self._target = ZarrTarget(self._partial, plan)
+            elif suffix.endswith("zarr"):
+                self._target = ZarrTarget(self._partial, standalone_labels(self._layout))
             else:
                 self._target = TiffTarget(self._partial, self._layout, is_ome=suffix.startswith(".ome"))
+        with _Reported(self.path, self.discard):
+            check_not_in_use(self.path)
+
+    @classmethod
+    def for_frames(
+        cls,
+        path: str | os.PathLike[str],
+        frames: Frames,
+        *,
+        num_times: int = 1,
+        frame: int | None = None,
+        overwrite: bool = False,
+    ) -> Self:
+        """A writer for labels of opened frames, with their axes, spacing and position.
+
+        Parameters
+        ----------
+        path : path-like
+            As above.
+        frames : Frames
+            What the labels belong to.
+        num_times : int, default 1
+            With more than 1, for all time points of the z-stack ``frames``, as TZYX.
+        frame : int, optional
+            For this frame alone, as YX.
+        overwrite : bool, default False
+            As above.
+
+        Raises
+        ------
+        OutputError
+            As above.
+        """
+        axes, fixed = frames.output_axes, dict(frames.fixed)
+        shape: tuple[int, ...] = frames.shape
+        if num_times > 1:
+            axes, shape = "TZYX", (num_times, *shape)
+        elif frame is not None:
+            axes, shape = "YX", (1, *shape[1:])
+            if frames.frame_axis is not None:
+                fixed[frames.frame_axis] = frame
+        return cls(
+            path,
+            shape,
+            axes=axes,
+            voxel_size=frames.voxel_size,
+            translation=frames.translation,
+            fixed=fixed,
+            overwrite=overwrite,
+        )
 
     @property
     def frames_written(self) -> tuple[int, ...]:
@@ -123,15 +190,15 @@ class LabelWriter:
         with _Reported(self.path, self.discard):
             self._target.write(int(frame), array)
         self._written.add(int(frame))
-        self._ids.update(_ids_in(array, high))
+        self._ids.update(label_areas(array)[:, 0].tolist())
 
     def note(self, frame: int, ids: Iterable[int] = ()) -> None:
-        """Know that a frame was written in parts, and which objects are on it."""
+        """Record that a frame was written in parts, and which objects are on it."""
         self._written.add(frame)
         self._ids.update(ids)
 
     def __setitem__(self, frame: int, labels: ArrayLike, /) -> None:
-        """As `write`, so that a writer can stand where a label stack is painted."""
+        """As `write`, so that a writer can be used where a label stack is painted."""
         self.write(frame, labels)
 
     def __getitem__(self, frame: int, /) -> NDArray[np.int32]:
@@ -145,7 +212,7 @@ class LabelWriter:
             return self._target.read(int(frame))
 
     def parts(self, frame: int = 0) -> LabelParts | None:
-        """One frame to be read and written in parts, for frames too large to be held; None where the format cannot.
+        """A frame that is read and written in parts, as it may not fit in memory; None where the format cannot do this.
 
         Raises
         ------
@@ -184,10 +251,13 @@ class LabelWriter:
             return None
         with _Reported(self.path, self.discard):
             finished = self._target.finish(sorted(self._ids), _note(complete, self._written, self.shape[0]))
-            _check_free(self.path, is_zarr=finished.is_dir(), overwrite=self._overwrite)
-            _move(finished, self.path)
+            in_image = self._image is not None
+            _check_free(self.path, is_zarr=finished.is_dir(), in_image=in_image, overwrite=self._overwrite)
+            put_in_place(finished, self.path)
             self._is_open = False
-            self._remove_partial()
+            if self._image is not None:
+                register_labels(self._image, self.path.name)
+            self._clean_up()
         return self.path
 
     def discard(self) -> None:
@@ -195,7 +265,7 @@ class LabelWriter:
         if self._is_open:
             self._is_open = False
             self._target.stop()
-            self._remove_partial()
+            self._clean_up()
 
     def __enter__(self) -> Self:
         return self
@@ -214,12 +284,11 @@ class LabelWriter:
         if not self._is_open:
             raise OutputError(f"{self.path} was already closed; open a new LabelWriter")
 
-    def _remove_partial(self) -> None:
-        for leftover in self.path.parent.glob(f"{_escaped(self._partial.name)}*"):
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
+    def _clean_up(self) -> None:
+        remove_partial(self._partial)
+        if self._image is not None:
+            with suppress(OSError):  # not empty: other labels are there
+                self.path.parent.rmdir()
 
 
 class LabelParts:
@@ -239,114 +308,52 @@ class LabelParts:
         self._writer.note(self._frame)
 
     def finish(self) -> int:
-        """Note which objects there are, a row of chunks at a time; how many there are."""
+        """Record which objects are on the frame, and return how many."""
         ids: set[int] = set()
-        for start in range(0, self.shape[0], PART_ROWS):
-            rows = self[slice(start, start + PART_ROWS), slice(None)]
-            ids.update(_ids_in(rows, int(rows.max(initial=0))))
+        step = self._target.chunk_rows
+        for start in range(0, self.shape[0], step):
+            ids.update(label_areas(self[slice(start, start + step), slice(None)])[:, 0].tolist())
         self._writer.note(self._frame, ids)
         return len(ids)
-
-
-def read_labels(path: str | os.PathLike[str]) -> NDArray[np.int32]:
-    """Read a label image or stack from any format `LabelWriter` writes, or any other integer image.
-
-    Parameters
-    ----------
-    path : path-like
-        TIFF, zarr folder, PNG or folder of images.
-
-    Returns
-    -------
-    numpy.ndarray
-        int32 in the file's own axes, (T, H, W) or (H, W); TIFF files drop axes of length one.
-
-    Raises
-    ------
-    FrameError
-        If the file is missing, damaged, or holds no integers from 0 to 2**31 - 1.
-    """
-    stack = open_path(Path(path))
-    if stack.dtype.kind not in "biu":
-        raise FrameError(f"{path} holds {stack.dtype}; labels must be integers")
-    try:
-        labels = np.asarray(stack.array[(slice(None),) * len(stack.array.shape)])
-    except FrameError:
-        raise
-    except READ_ERRORS as error:
-        raise FrameError(f"{path} cannot be read ({one_line(error)}); the file may be damaged") from error
-    if labels.size and (int(labels.min()) < 0 or int(labels.max()) > _MAX_ID):
-        raise FrameError(f"{path} holds values from {labels.min()} to {labels.max()}; labels are 0 to {_MAX_ID}")
-    return labels.astype(np.int32, copy=False)
-
-
-def _ids_in(labels: NDArray[np.int32], highest: int) -> list[int]:
-    """The ids of a label image, without background."""
-    can_count = highest < labels.size  # several times faster than sorting
-    ids = np.flatnonzero(np.bincount(labels.ravel())) if can_count else np.unique(labels)
-    return [int(i) for i in ids if i]
 
 
 def _suffix(path: Path) -> str:
     for suffix in LABEL_SUFFIXES:
         if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
             return suffix
-    raise OutputError(f"labels cannot be written to {path}; allowed suffixes are {', '.join(LABEL_SUFFIXES)}")
+    raise OutputError(
+        f"labels cannot be written to {path}; allowed suffixes are {', '.join(LABEL_SUFFIXES)}, "
+        "and IMAGE.zarr/labels/NAME inside an OME-Zarr image"
+    )
 
 
-def _check_axes(axes: str, shape: Sequence[int], num_slices: int | None) -> str:
-    if axes not in ("ZYX", "TYX", "YX", "TZYX") or (axes == "YX" and shape[0] != 1):
-        raise OutputError(
-            f"axes {axes!r} were given for {shape[0]} frames; allowed are ZYX, TYX, TZYX, and YX for one frame"
-        )
-    if (axes == "TZYX") != (num_slices is not None) or (num_slices is not None and shape[0] % num_slices):
-        raise OutputError(f"{num_slices} slices were given for axes {axes} and {shape[0]} frames; TZYX needs a divisor")
-    if len(shape) != 3 or min(shape) < 1:
-        raise OutputError(f"the shape {shape} was given; allowed is (T, H, W), each at least 1")
-    return axes
+def _check_axes(axes: str, shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape with one length per axis."""
+    lengths = tuple(int(length) for length in shape)
+    if axes == "YX" and len(lengths) == 3 and lengths[0] == 1:
+        lengths = lengths[1:]
+    if axes != "".join(axis for axis in "TCZYX" if axis in axes) or not axes.endswith("YX"):
+        raise OutputError(f"axes {axes!r} were given; allowed are letters out of TCZYX, in this order, ending in YX")
+    if len(lengths) != len(axes) or min(lengths) < 1:
+        raise OutputError(f"the shape {tuple(shape)} was given for axes {axes}; give one length of at least 1 per axis")
+    return lengths
 
 
-def _check_free(path: Path, *, is_zarr: bool, overwrite: bool) -> None:
-    if not path.parent.is_dir():
-        raise OutputError(f"the folder {path.parent} does not exist; make it first, or write elsewhere than {path}")
+def _check_free(path: Path, *, is_zarr: bool, in_image: bool, overwrite: bool) -> None:
+    if not path.parent.is_dir() and not in_image:
+        raise OutputError(f"the folder {path.parent} does not exist; create it first, or write elsewhere than {path}")
     if not path.exists():
         return
     if path.is_dir() and not (is_zarr and is_zarr_folder(path)):
         raise OutputError(f"{path} is a folder that holds something else and is not replaced; choose another name")
     if not overwrite:
-        raise OutputError(f"{path} exists already; choose another name, or overwrite it on purpose")
+        raise OutputError(f"{path} already exists; choose another name, or allow overwriting")
 
 
 def _note(complete: bool, written: set[int], num_frames: int) -> str:
     if complete:
         return ""
     return f"interrupted: {len(written)} of {num_frames} frames were finished, from {min(written)} to {max(written)}"
-
-
-def _move(finished: Path, path: Path) -> None:
-    """Give a finished file or folder its final name, replacing what is there."""
-    if not path.is_dir() and not finished.is_dir():
-        finished.replace(path)
-        return
-    if not path.exists():
-        finished.rename(path)
-        return
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.replaced")  # a folder cannot be replaced in one step
-    path.rename(aside)
-    try:
-        finished.rename(path)
-    except OSError:
-        aside.rename(path)
-        raise
-    if aside.is_dir():
-        shutil.rmtree(aside, ignore_errors=True)
-    else:
-        aside.unlink()
-
-
-def _escaped(name: str) -> str:
-    """A file name as a glob pattern that matches only itself."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 class _Reported:
@@ -365,7 +372,4 @@ class _Reported:
             return
         self._clean_up()
         if isinstance(error, OSError) and not isinstance(error, OutputError):
-            reason = error.strerror or f"{one_line(error)}; is the disk full?"  # numpy gives no errno
-            raise OutputError(
-                f"{self._path} cannot be written ({reason}); nothing was left there; free space or write elsewhere"
-            ) from error
+            raise write_error(self._path, error) from error

@@ -1,161 +1,241 @@
-"""The three formats of label stacks: OME-Zarr, OME-TIFF and ImageJ TIFF, each built under a temporary name."""
+"""The formats of label stacks, OME-Zarr, OME-TIFF and ImageJ TIFF, each built under a temporary name."""
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
 from napari_sam2.frames.spacing import convert, unit_symbol
+from napari_sam2.labels.ngff import (
+    LabelLevel,
+    NgffLabels,
+    downsampled_levels,
+    label_metadata,
+    resample_labels,
+)
 
-__all__ = ["PART_ROWS", "LabelLayout", "LabelTarget", "TiffTarget", "ZarrTarget"]
+__all__ = ["FrameScratch", "LabelLayout", "LabelTarget", "TiffTarget", "ZarrTarget", "standalone_labels"]
 
 _MAX_IMAGEJ_ID = 2**16 - 1
 _MAX_IMAGEJ_BYTES = 2**32 - 2**25  # offsets of a classic TIFF have 32 bits; tifffile keeps 32 MiB for metadata
-PART_ROWS = 1024
-"""Rows of a chunk: what is read or written in parts is best aligned with it."""
-_JSON: TypeAlias = "str | int | float | Mapping[str, _JSON] | Sequence[_JSON] | None"
-_NGFF_TYPES = {"T": "time", "Z": "space", "Y": "space", "X": "space"}
 
 
 class LabelLayout:
-    """Shape, axes and spacing of the output."""
+    """Shape, axes, spacing and position of the output.
+
+    Parameters
+    ----------
+    name : str
+        File name of the output.
+    shape : tuple of int
+        One length per axis.
+    axes : str
+        Letters out of TCZYX, in this order, ending in YX.
+    voxel_size : mapping of str to (float, str)
+        Spacing by axis letter.
+    translation : mapping of str to float
+        Position of the first pixel by axis letter, in the unit of ``voxel_size``.
+    """
 
     def __init__(
         self,
         name: str,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         axes: str,
-        voxel_size: dict[str, tuple[float, str]],
-        num_slices: int | None = None,
+        voxel_size: Mapping[str, tuple[float, str]],
+        translation: Mapping[str, float],
     ) -> None:
-        self.name, self.axes = name, axes
-        self.num_frames, self.hw = shape[0], shape[1:]
-        self.shape: tuple[int, ...] = shape if len(axes) == 3 else shape[1:]
-        if num_slices is not None:
-            self.shape = (shape[0] // num_slices, num_slices, *shape[1:])
+        self.name, self.axes, self.shape = name, axes, shape
+        self.hw: tuple[int, int] = (shape[-2], shape[-1])
+        self.num_frames = math.prod(shape[:-2])
         self.voxel_size = {axis: voxel_size[axis] for axis in axes if axis in voxel_size}
+        self.translation = {axis: float(translation[axis]) for axis in axes if translation.get(axis)}
 
     def place(self, frame: int) -> tuple[int, ...]:
         """Index of a frame along the axes before Y and X."""
         return tuple(int(i) for i in np.unravel_index(frame, self.shape[:-2])) if len(self.shape) > 2 else ()
 
-    def index(self, frame: int, part: tuple[slice, slice] = (slice(None), slice(None))) -> tuple[int | slice, ...]:
-        """Index of a frame, or of some of its rows and columns."""
-        before: tuple[int | slice, ...] = self.place(frame)
-        return before + part
-
 
 class LabelTarget(Protocol):
-    def write(self, frame: int, labels: NDArray[np.int32]) -> None: ...
+    """An output that is built under a temporary name."""
+
+    def write(self, frame: int, labels: NDArray[np.int32]) -> None:
+        """Write the (H, W) labels of a frame."""
 
     def read(self, frame: int) -> NDArray[np.int32]:
-        """(H, W) of a frame written before."""
+        """(H, W) of a frame that was written before."""
 
     def finish(self, ids: list[int], note: str) -> Path:
         """Complete the data under a temporary name and return it."""
 
     def stop(self) -> None:
-        """Let go of open files."""
+        """Close open files."""
 
 
 class ZarrTarget:
-    """An OME-NGFF 0.5 label image, one chunk row per frame."""
+    """An OME-NGFF label image, written level by level under a temporary name.
 
-    def __init__(self, partial: Path, layout: LabelLayout) -> None:
+    Parameters
+    ----------
+    partial : Path
+        Folder to create.
+    plan : NgffLabels
+        Levels, axes and metadata.
+    """
+
+    def __init__(self, partial: Path, plan: NgffLabels) -> None:
         import zarr
 
-        self._partial, self._layout = partial, layout
+        self._partial, self._plan = partial, plan
         partial.mkdir()
-        self._group = zarr.open_group(str(partial), mode="a", zarr_format=3)
-        height, width = layout.hw
-        chunks = (*(1 for _ in layout.shape[:-2]), min(height, PART_ROWS), min(width, PART_ROWS))
-        self._array = self._group.create_array(
-            "0",
-            shape=layout.shape,
-            chunks=chunks,
+        self._group = zarr.open_group(str(partial), mode="a", zarr_format=plan.zarr_format)
+        self._arrays = [self._create(level) for level in plan.levels]
+        self._array = self._arrays[plan.main_level]
+        self._group.attrs.put(label_metadata(plan, []))
+
+    def _create(self, level: LabelLevel) -> Any:
+        has_names = self._plan.zarr_format == 3
+        return self._group.create_array(
+            level.path,
+            shape=level.shape,
+            chunks=level.chunks,
             dtype="int32",
             fill_value=0,
-            dimension_names=[axis.lower() for axis in layout.axes],
+            dimension_names=[axis.lower() for axis in self._plan.axes] if has_names else None,
+            chunk_key_encoding=None if has_names else {"name": "v2", "separator": "/"},
         )
-        self._group.attrs.put({"ome": self._metadata([])})
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows of a chunk: what is read or written in parts is best aligned with it."""
+        return self._plan.levels[self._plan.main_level].chunks[-2]
 
     def write(self, frame: int, labels: NDArray[np.int32]) -> None:
-        self._array[self._layout.index(frame)] = labels
+        self._array[self._plan.index(frame)] = labels
 
     def read(self, frame: int) -> NDArray[np.int32]:
-        return np.asarray(self._array[self._layout.index(frame)], np.int32)
+        return np.asarray(self._array[self._plan.index(frame)], np.int32)
 
     def write_part(self, frame: int, part: tuple[slice, slice], labels: NDArray[np.int32]) -> None:
         """Write some rows and columns of a frame."""
-        self._array[self._layout.index(frame, part)] = labels
+        self._array[(*self._plan.index(frame), *part)] = labels
 
     def read_part(self, frame: int, part: tuple[slice, slice]) -> NDArray[np.int32]:
         """Some rows and columns of a frame; zero where nothing was written."""
-        return np.asarray(self._array[self._layout.index(frame, part)], np.int32)
+        return np.asarray(self._array[(*self._plan.index(frame), *part)], np.int32)
 
     def finish(self, ids: list[int], note: str) -> Path:
-        self._group.attrs.update({"ome": self._metadata(ids)})
+        for array in self._arrays:
+            if array is not self._array:
+                resample_labels(self._array, array)
+        self._group.attrs.update(label_metadata(self._plan, ids))
         if note:
             self._group.attrs["napari_sam2"] = {"note": note}
         return self._partial
 
     def stop(self) -> None:
-        """Nothing is held open."""
-
-    def _metadata(self, ids: list[int]) -> _JSON:
-        axes: list[_JSON] = []
-        for axis in self._layout.axes:
-            unit = self._layout.voxel_size.get(axis, (1.0, ""))[1]
-            axes.append({"name": axis.lower(), "type": _NGFF_TYPES[axis], **({"unit": unit} if unit else {})})
-        scale = [float(self._layout.voxel_size.get(axis, (1.0, ""))[0]) for axis in self._layout.axes]
-        dataset: _JSON = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": scale}]}
-        image_label: _JSON = {"properties": [{"label-value": i} for i in ids]} if ids else {}
-        return {
-            "version": "0.5",
-            "multiscales": [{"name": self._layout.name.split(".")[0], "axes": axes, "datasets": [dataset]}],
-            "image-label": image_label,
-        }
+        """No file is held open."""
 
 
-class TiffTarget:
-    """Compressed frames in a scratch file, from which the TIFF is written in order at the end."""
+def standalone_labels(layout: LabelLayout) -> NgffLabels:
+    """The plan of a label image of its own, as OME-NGFF 0.5 on zarr 3, with coarser levels for large planes."""
+    scale = tuple(float(layout.voxel_size.get(axis, (1.0, ""))[0]) for axis in layout.axes)
+    shift = tuple(layout.translation.get(axis, 0.0) for axis in layout.axes)
+    return NgffLabels(
+        name=layout.name.split(".")[0],
+        version="0.5",
+        zarr_format=3,
+        axes=layout.axes,
+        units=tuple(layout.voxel_size.get(axis, (1.0, ""))[1] for axis in layout.axes),
+        levels=downsampled_levels(layout.shape, scale, shift),
+        frame_axes=layout.axes[:-2],
+        frame_shape=layout.shape[:-2],
+    )
 
-    def __init__(self, partial: Path, layout: LabelLayout, *, is_ome: bool) -> None:
-        self._partial, self._layout, self._is_ome = partial, layout, is_ome
-        self._scratch = partial.open("xb+")
-        self._places: dict[int, tuple[int, int]] = {}  # frame -> offset and length in the scratch file
+
+class FrameScratch:
+    """Compressed frames in a temporary file, from which the output is written in order at the end.
+
+    Parameters
+    ----------
+    path : Path
+        File to create.
+    hw : (int, int)
+        Size of a frame.
+    """
+
+    def __init__(self, path: Path, hw: tuple[int, int]) -> None:
+        self._hw = hw
+        self._file = path.open("xb+")
+        self._places: dict[int, tuple[int, int]] = {}  # frame -> offset and length
+
+    def __contains__(self, frame: int) -> bool:
+        return frame in self._places
 
     def write(self, frame: int, labels: NDArray[np.int32]) -> None:
+        """Keep the labels of a frame."""
         packed = zlib.compress(labels.tobytes(), level=1)
-        offset = self._scratch.seek(0, os.SEEK_END)
-        self._scratch.write(packed)
-        self._scratch.flush()  # a full disk shows here
+        offset = self._file.seek(0, os.SEEK_END)
+        self._file.write(packed)
+        self._file.flush()  # so that a full disk shows here
         self._places[frame] = (offset, len(packed))
 
     def read(self, frame: int) -> NDArray[np.int32]:
+        """(H, W) labels of a frame; zero if it was never written."""
+        if frame not in self._places:
+            return np.zeros(self._hw, np.int32)
         offset, length = self._places[frame]
-        self._scratch.seek(offset)
-        plane = np.frombuffer(zlib.decompress(self._scratch.read(length)), np.int32)
-        return plane.reshape(self._layout.hw)
+        self._file.seek(offset)
+        return np.frombuffer(zlib.decompress(self._file.read(length)), np.int32).reshape(self._hw)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class TiffTarget:
+    """An OME-TIFF, or a TIFF that ImageJ opens as a hyperstack; compressed.
+
+    Parameters
+    ----------
+    partial : Path
+        Scratch file to create; the finished file has its name with ``.tif`` appended.
+    layout : LabelLayout
+        Shape, axes, spacing and position.
+    is_ome : bool
+        OME-TIFF, or ImageJ where the labels fit.
+    """
+
+    def __init__(self, partial: Path, layout: LabelLayout, *, is_ome: bool) -> None:
+        self._partial, self._layout, self._is_ome = partial, layout, is_ome
+        self._scratch = FrameScratch(partial, layout.hw)
+
+    def write(self, frame: int, labels: NDArray[np.int32]) -> None:
+        self._scratch.write(frame, labels)
+
+    def read(self, frame: int) -> NDArray[np.int32]:
+        return self._scratch.read(frame)
 
     def finish(self, ids: list[int], note: str) -> Path:
         finished = self._partial.with_name(f"{self._partial.name}.tif")
         layout = self._layout
-        num_bytes = 2 * layout.num_frames * layout.hw[0] * layout.hw[1]
+        num_bytes = 2 * math.prod(layout.shape)
         if self._is_ome:
             self._save(finished, np.dtype(np.int32), "ome", _ome_metadata(layout, note))
         elif max(ids, default=0) <= _MAX_IMAGEJ_ID and num_bytes < _MAX_IMAGEJ_BYTES:
             self._save(finished, np.dtype(np.uint16), "imagej", _imagej_metadata(layout, note))
         else:
             spacing = {axis: list(pair) for axis, pair in layout.voxel_size.items()}
-            self._save(finished, np.dtype(np.int32), "shaped", {"axes": layout.axes, "spacing": spacing, "note": note})
+            metadata = {"axes": layout.axes, "spacing": spacing, "translation": layout.translation, "note": note}
+            self._save(finished, np.dtype(np.int32), "shaped", metadata)
         self.stop()
         return finished
 
@@ -167,27 +247,31 @@ class TiffTarget:
         path: Path,
         dtype: np.dtype[np.generic],
         kind: Literal["ome", "imagej", "shaped"],
-        metadata: dict[str, object],
+        metadata: Mapping[str, object],
     ) -> None:
+        axes = self._layout.axes
+        if kind == "imagej":  # whose order is TZCYX
+            axes = "".join(axis for axis in "TZCYX" if axis in axes)
         tifffile.imwrite(
             path,
-            self._frames(dtype),
-            shape=self._layout.shape,
+            self._frames(axes, dtype),
+            shape=tuple(self._layout.shape[self._layout.axes.index(axis)] for axis in axes),
             dtype=dtype,
             ome=kind == "ome",
             imagej=kind == "imagej",
-            metadata=metadata,
+            metadata={**metadata, "axes": axes},
             photometric="minisblack",
-            compression=None if kind == "imagej" else "zlib",  # ImageJ maps uncompressed planes only
+            compression="zlib",
             resolution=_imagej_resolution(self._layout) if kind == "imagej" else None,
         )
 
-    def _frames(self, dtype: np.dtype[np.generic]) -> Iterator[NDArray[np.generic]]:
-        for frame in range(self._layout.num_frames):
-            if frame in self._places:
-                yield self.read(frame).astype(dtype)
-            else:
-                yield np.zeros(self._layout.hw, dtype)
+    def _frames(self, axes: str, dtype: np.dtype[np.generic]) -> Iterator[NDArray[np.generic]]:
+        """The planes in the order of ``axes``."""
+        layout = self._layout
+        numbers = np.arange(layout.num_frames).reshape(layout.shape[:-2])
+        order = numbers.transpose([layout.axes.index(axis) for axis in axes[:-2]])
+        for frame in order.ravel():
+            yield self._scratch.read(int(frame)).astype(dtype)
 
 
 def _ome_metadata(layout: LabelLayout, note: str) -> dict[str, object]:
@@ -195,11 +279,31 @@ def _ome_metadata(layout: LabelLayout, note: str) -> dict[str, object]:
     if note:
         metadata["Description"] = note
     for axis, (value, unit) in layout.voxel_size.items():
+        if axis == "C":
+            continue
         name = "TimeIncrement" if axis == "T" else f"PhysicalSize{axis}"
         metadata[name] = value
         if unit or axis != "T":  # a time without unit is in seconds
             metadata[f"{name}Unit"] = unit_symbol(unit)
+    planes = _ome_positions(layout)
+    if planes:
+        metadata["Plane"] = planes
     return metadata
+
+
+def _ome_positions(layout: LabelLayout) -> dict[str, list[object]]:
+    """Position of each plane in space, as OME-XML has it: that of the first pixel, in Z that of the plane itself."""
+    moved = [axis for axis in "XYZ" if axis in layout.translation]
+    positions: dict[str, list[object]] = {}
+    for axis in moved:
+        size, unit = layout.voxel_size.get(axis, (1.0, ""))
+        start = layout.translation[axis]
+        step = size if axis == "Z" else 0.0
+        places = (layout.place(frame) for frame in range(layout.num_frames))
+        numbers = [place[layout.axes.index("Z")] if axis == "Z" else 0 for place in places]
+        positions[f"Position{axis}"] = [start + step * number for number in numbers]
+        positions[f"Position{axis}Unit"] = [unit_symbol(unit)] * layout.num_frames
+    return positions
 
 
 def _imagej_unit(layout: LabelLayout) -> str:
@@ -222,6 +326,9 @@ def _imagej_metadata(layout: LabelLayout, note: str) -> dict[str, object]:
         seconds = convert((interval[0], interval[1] or "second"), "second")
         if seconds is not None:
             metadata["finterval"] = seconds
+    for axis, start in layout.translation.items():
+        if axis in "XYZ":  # the pixel that lies at 0
+            metadata[f"{axis.lower()}origin"] = -start / layout.voxel_size.get(axis, (1.0, ""))[0]
     return metadata
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from session_tools import square
 
 from factories import make_model, make_movie
-from napari_sam2 import OutputError
-from napari_sam2.labels.files import read_labels
+from napari_sam2 import OutputError, open_frames
 from napari_sam2.labels.packed_mask import PackedMask
+from napari_sam2.labels.reading import read_labels
 from napari_sam2.session.results.export import export_labels, export_objects_csv, export_scores_csv, tracks_table
 from napari_sam2.session.results.review import doubtful_frames, timeline
 from napari_sam2.session.session import Session
@@ -102,25 +103,43 @@ def test_doubtful_frames_come_worst_first(session):
 def test_labels_are_written_with_scale(session, tmp_path, name):
     path = export_labels(session, tmp_path / name, scale=(2.0, 0.5, 0.5), units=("micrometer",) * 3)
     assert np.array_equal(read_labels(path), session.labels)
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         export_labels(session, path)
-    from napari_sam2 import open_frames
-
     voxel = open_frames(path).voxel_size
     assert voxel is not None
     assert voxel["Z"] == pytest.approx((2.0, "micrometer")) or tuple(voxel["Z"]) == (2.0, "micrometer")
 
 
-def test_labels_of_four_axes_keep_them(tmp_path):
-    with Session(np.zeros((2, 3, 8, 10), np.uint8), model=make_model(), frame_axis=0) as made:
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "a.ome.zarr"])
+@pytest.mark.parametrize("frame_axis", [0, 1])
+def test_labels_of_four_axes_keep_them(tmp_path, name, frame_axis):
+    with Session(np.zeros((2, 3, 8, 10), np.uint8), model=make_model(), frame_axis=frame_axis) as made:
         made.add_mask(square(1, 1, 3, (8, 10)), frame=1)
-        path = export_labels(made, tmp_path / "a.ome.tif", scale=(5, 2, 0.5, 0.5))
+        made.add_mask(square(4, 4, 3, (8, 10)), frame=3)
+        path = export_labels(made, tmp_path / name, scale=(5, 2, 0.5, 0.5), translation=(0, 7, 0, 1))
+        assert np.array_equal(read_labels(path), made.labels)
+        voxel = open_frames(path, frame_axis="Z", fixed={"T": 0}).voxel_size
+        assert (voxel["T"][0], voxel["Z"][0]) == (5, 2)
+        path = export_labels(made, tmp_path / f"z{name}", axes="ZTYX")
+        assert np.array_equal(read_labels(path), made.labels.transpose(1, 0, 2, 3))
+
+
+def test_labels_of_five_axes_are_written(tmp_path):
+    with Session(np.zeros((2, 2, 3, 8, 10), np.uint8), model=make_model()) as made:
+        made.add_mask(square(1, 1, 3, (8, 10)), frame=7)
+        path = export_labels(made, tmp_path / "a.ome.tif")
         with tifffile.TiffFile(path) as file:
-            assert file.series[0].axes == "TZYX"
-            assert 'PhysicalSizeZ="2' in file.ome_metadata
+            assert file.series[0].axes == "TCZYX"
             assert np.array_equal(file.asarray(), made.labels)
-        with pytest.raises(OutputError, match="cannot be written"):
-            export_labels(made, tmp_path / "a.ome.zarr")
+        with pytest.raises(OutputError, match="expected one letter"):
+            export_labels(made, tmp_path / "b.ome.tif", axes="TQZYX")
+
+
+def test_names_that_look_like_formulas_are_text_in_csv(session, tmp_path):
+    for name in ("=cmd|' /C calc'!A0", "@SUM(1)", "+1", "-1", "cell = 1"):
+        session.new_object(name)
+    names = pd.read_csv(export_objects_csv(session, tmp_path / "a.csv"))["name"].tolist()
+    assert names[1:] == ["'=cmd|' /C calc'!A0", "'@SUM(1)", "'+1", "'-1", "cell = 1"]
 
 
 def test_wrong_scale_is_refused(session, tmp_path):
@@ -135,7 +154,7 @@ def test_tables_are_written_whole(session, tmp_path):
     assert scores.read_text().splitlines()[1].startswith("1,object 1,0,,,36,painted")
     objects = export_objects_csv(session, tmp_path / "o.csv")
     assert len(objects.read_text().splitlines()) == 2
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         export_scores_csv(session, scores)
 
 

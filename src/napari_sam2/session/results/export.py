@@ -1,9 +1,7 @@
-"""What leaves a session: labels as image files, tables of objects and scores, and tracks."""
+"""Export from a session: labels as image files, tables of objects and scores as CSV, and tracks."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +9,12 @@ import numpy as np
 
 from napari_sam2._checks import check_not_input
 from napari_sam2._errors import OutputError
+from napari_sam2._files import write_whole
 from napari_sam2.session.state.records import centroid_yx
 from napari_sam2.session.state.tables import object_table, score_table
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from napari_sam2.frames.spacing import VoxelSize
@@ -23,26 +23,40 @@ if TYPE_CHECKING:
 __all__ = ["export_labels", "export_objects_csv", "export_scores_csv", "tracks_table"]
 
 
+_WRITTEN = "TCZYX"  # the order of axes in label files
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
 # ---------------------------------------------------------------------- tables
 
 
 def export_scores_csv(session: Session, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write ``score_table`` as CSV, whole or not at all; raises OutputError."""
     _check_not_image(session, path)
-    table = score_table(session.store)
-    return _put(path, lambda part: table.to_csv(part, index=False), overwrite=overwrite)
+    return _write_csv(score_table(session.store), path, overwrite=overwrite)
 
 
 def export_objects_csv(session: Session, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write ``object_table`` as CSV, whole or not at all; raises OutputError."""
     _check_not_image(session, path)
-    table = object_table(session.store)
-    return _put(path, lambda part: table.to_csv(part, index=False), overwrite=overwrite)
+    return _write_csv(object_table(session.store), path, overwrite=overwrite)
+
+
+def _write_csv(table: pd.DataFrame, path: str | Path, *, overwrite: bool) -> Path:
+    safe = table.assign(name=[_as_text(str(name)) for name in table["name"]])
+    return write_whole(
+        path, lambda part: safe.to_csv(part, index=False, encoding="utf-8", errors="replace"), overwrite=overwrite
+    )
+
+
+def _as_text(name: str) -> str:
+    """A name that spreadsheets show instead of computing it: an apostrophe precedes what begins like a formula."""
+    return f"'{name}" if name.startswith(_FORMULA_STARTS) else name
 
 
 # ---------------------------------------------------------------------- tracks
 def tracks_table(session: Session) -> NDArray[np.float64]:
-    """Where each object's centre goes, for a napari Tracks layer.
+    """The centre of each object over time, for a napari Tracks layer.
 
     Parameters
     ----------
@@ -83,23 +97,28 @@ def export_labels(
     *,
     scale: tuple[float, ...] | None = None,
     units: tuple[str, ...] | None = None,
+    translation: tuple[float, ...] | None = None,
     axes: str | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write the labels as TIFF, OME-TIFF or OME-Zarr, whole or not at all.
+    """Write the labels of a session to a file, whole or not at all.
 
     Parameters
     ----------
     session : Session
         Any.
     path : str or Path
-        Its suffix chooses the format: .tif, .ome.tif, .zarr or .ome.zarr.
+        Its suffix chooses the format, as in `LabelWriter`: .tif, .ome.tif, .zarr or .ome.zarr; IMAGE.zarr/labels/NAME
+        writes into an OME-Zarr image.
     scale : tuple of float, optional
         Distance between neighbours on each axis of the image.
     units : tuple of str, optional
         Unit of each axis, as OME spells it ("micrometer", "second"); default micrometer in space.
+    translation : tuple of float, optional
+        Position of the first pixel on each axis of the image, in ``units``.
     axes : str, optional
-        A letter for each axis out of T, Z, Y and X. Default: YX, ZYX or TZYX.
+        A letter for each axis of the image out of T, C, Z, Y and X, in any order, ending in YX. Default: YX, ZYX, TZYX
+        or TCZYX. The file has them in the order TCZYX.
     overwrite : bool, default False
         Replace an existing file.
 
@@ -117,20 +136,27 @@ def export_labels(
 
     _check_not_image(session, path)
     geometry = session.geometry
-    letters = axes or {2: "YX", 3: "ZYX", 4: "TZYX"}.get(geometry.ndim, "")
-    if len(letters) != geometry.ndim or not letters.endswith("YX") or len(set(letters)) != len(letters):
+    letters = axes or {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TCZYX"}.get(geometry.ndim, "")
+    is_known = set(letters) <= set(_WRITTEN) and len(set(letters)) == len(letters)
+    if len(letters) != geometry.ndim or not letters.endswith("YX") or not is_known:
         raise OutputError(
             f"axes {letters!r} were given for labels of shape {geometry.shape}; "
-            "allowed is one letter for each axis, ending in YX, such as TZYX"
+            "expected one letter out of T, C, Z, Y and X for each axis, ending in YX, such as TZYX"
         )
-    if geometry.ndim > 3:
-        return _export_clips(session, Path(path), letters, _voxel_size(letters, scale, units), overwrite=overwrite)
-    shape = (geometry.num_planes, *geometry.hw)
+    written = "".join(letter for letter in _WRITTEN if letter in letters)
+    shape = tuple(geometry.shape[letters.index(letter)] for letter in written)
     with LabelWriter(
-        path, shape, axes=letters, voxel_size=_voxel_size(letters, scale, units), overwrite=overwrite
+        path,
+        shape,
+        axes=written,
+        voxel_size=_voxel_size(letters, scale, units),
+        translation=_origin(letters, translation),
+        overwrite=overwrite,
     ) as writer:
-        for plane in range(geometry.num_planes):
-            writer.write(plane, session.store.plane_labels(plane))
+        for frame, index in enumerate(np.ndindex(shape[:-2])):
+            place = dict(zip(written, index, strict=False))
+            plane = geometry.plane(tuple(place[letter] for letter in letters[:-2]))
+            writer.write(frame, session.store.plane_labels(plane))
     return writer.path
 
 
@@ -143,57 +169,16 @@ def _voxel_size(letters: str, scale: tuple[float, ...] | None, units: tuple[str,
     if scale is None:
         return None
     if len(scale) != len(letters) or (units is not None and len(units) != len(letters)):
-        raise OutputError(f"scale {scale} and units {units} were given; allowed is one of each for the axes {letters}")
+        raise OutputError(f"scale {scale} and units {units} were given; expected one of each for the axes {letters}")
     if min(scale) <= 0:
-        raise OutputError(f"scale {scale} was given; distances are above 0")
+        raise OutputError(f"scale {scale} was given; distances must be above 0")
     names = units or tuple("second" if letter == "T" else "micrometer" for letter in letters)
     return {letter: (float(d), str(u)) for letter, d, u in zip(letters, scale, names, strict=True)}
 
 
-def _export_clips(session: Session, path: Path, letters: str, voxel_size: VoxelSize | None, *, overwrite: bool) -> Path:
-    """Labels of four axes and more, as OME-TIFF."""
-    import tifffile
-
-    place = path.expanduser()
-    if not place.name.lower().endswith((".tif", ".tiff")):
-        raise OutputError(f"labels with the axes {letters} cannot be written to {path}; allowed is .tif or .ome.tif")
-    if set(letters) - set("TZYX"):
-        raise OutputError(f"axes {letters!r} were given; allowed are the letters T, Z, Y and X")
-    metadata: dict[str, object] = {"axes": letters}
-    for letter, (distance, unit) in (voxel_size or {}).items():
-        name, symbol = (f"PhysicalSize{letter}", f"PhysicalSize{letter}Unit") if letter != "T" else (
-            "TimeIncrement", "TimeIncrementUnit")  # fmt: skip
-        metadata[name] = distance
-        metadata[symbol] = _SYMBOLS.get(unit, unit)
-    store, geometry = session.store, session.geometry
-    planes = (store.plane_labels(geometry.plane(index)) for index in np.ndindex(geometry.shape[:-2]))
-    size = int(np.prod(geometry.shape, dtype=np.int64)) * 4
-    return _put(
-        place,
-        lambda part: tifffile.imwrite(
-            part, planes, shape=geometry.shape, dtype=np.int32, ome=True, metadata=metadata, bigtiff=size > 2**31,
-            photometric="minisblack", compression="zlib",
-        ),
-        overwrite=overwrite,
-    )  # fmt: skip
-
-
-_SYMBOLS = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "second": "s", "minute": "min", "hour": "h"}
-
-
-def _put(path: str | Path, write: Callable[[Path], object], *, overwrite: bool) -> Path:
-    place = Path(path).expanduser()
-    if not place.parent.is_dir():
-        raise OutputError(f"the folder {place.parent} does not exist; make it first, or write elsewhere")
-    if place.is_dir() or (place.exists() and not overwrite):
-        raise OutputError(f"{place} exists already; choose another name, or overwrite it on purpose")
-    part = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial{place.suffix}")
-    try:
-        try:
-            write(part)
-            part.replace(place)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{place} cannot be written ({error}); free space or write elsewhere") from error
-    return place
+def _origin(letters: str, translation: tuple[float, ...] | None) -> dict[str, float] | None:
+    if translation is None:
+        return None
+    if len(translation) != len(letters):
+        raise OutputError(f"translation {translation} was given; expected one position for each of the axes {letters}")
+    return {letter: float(position) for letter, position in zip(letters, translation, strict=True)}

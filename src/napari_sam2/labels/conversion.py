@@ -1,0 +1,127 @@
+"""Label images of any number type as int32: whole floats, 64-bit ids and binary masks."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+from napari_sam2._errors import FrameError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["ConvertedLabels", "convert_labels"]
+
+_MAX_ID = 2**31 - 1
+_MASK_VALUE = 255  # what image editors and ImageJ write inside a binary mask
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class ConvertedLabels:
+    """Labels as int32, and what was changed on the way.
+
+    Attributes
+    ----------
+    labels : numpy.ndarray
+        int32, 0 is background.
+    renumbered : dict of int to int
+        Objects whose ids were above 2**31 - 1, and their new ids; empty where all were kept.
+    num_components : int or None
+        Of a binary mask with the values 0 and 255: the number of components it was split into.
+    """
+
+    labels: NDArray[np.int32]
+    renumbered: dict[int, int] = field(default_factory=dict)
+    num_components: int | None = None
+
+    def warn(self, name: str, stacklevel: int = 2) -> None:
+        """Say what was changed, if anything was."""
+        if self.num_components is not None:
+            warnings.warn(
+                f"{name} is a binary mask (0 and 255); it was split into {self.num_components} connected components",
+                stacklevel=stacklevel + 1,
+            )
+        if self.renumbered:
+            shown = ", ".join(f"{old} is now {new}" for old, new in list(self.renumbered.items())[:_SHOWN])
+            more = f", and {len(self.renumbered) - _SHOWN} more" if len(self.renumbered) > _SHOWN else ""
+            warnings.warn(
+                f"{name} has labels above {_MAX_ID}, which were renumbered: {shown}{more}", stacklevel=stacklevel + 1
+            )
+
+
+def convert_labels(values: ArrayLike, name: str = "the labels") -> ConvertedLabels:
+    """Convert a label image of any number type to int32 without merging objects.
+
+    Parameters
+    ----------
+    values : array-like
+        Bools, integers, or floats that are whole numbers; 0 is background.
+    name : str
+        What messages call it.
+
+    Returns
+    -------
+    ConvertedLabels
+        Ids up to 2**31 - 1 are kept and larger ones get the lowest free numbers. A mask of 0 and 255 is split into its
+        connected components.
+
+    Raises
+    ------
+    FrameError
+        If a value is negative, not finite or not a whole number.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind == "f":
+        array = _whole_numbers(array, name)
+    if array.dtype.kind not in "biu":
+        raise FrameError(f"{name} holds {array.dtype}; expected integers, or floats that are whole numbers")
+    if not array.size:
+        return ConvertedLabels(array.astype(np.int32))
+    low, high = int(array.min()), int(array.max())
+    if low < 0:
+        raise FrameError(f"{name} holds values from {low} to {high}; labels are 0 (background) and above")
+    if high == _MASK_VALUE and bool(np.isin(array, (0, _MASK_VALUE)).all()):
+        components, count = ndimage.label(array, np.ones((3,) * array.ndim))
+        return ConvertedLabels(components.astype(np.int32, copy=False), num_components=int(count))
+    if high <= _MAX_ID:
+        return ConvertedLabels(array.astype(np.int32, copy=False))
+    return _renumbered(array)
+
+
+def _small_numbers(ids: NDArray[Any]) -> dict[int, int]:
+    """The lowest free numbers for ids that are too large."""
+    known = {int(i) for i in ids}
+    numbers: dict[int, int] = {}
+    following = 1
+    for large in sorted(i for i in known if i > _MAX_ID):
+        while following in known:
+            following += 1
+        numbers[large] = following
+        following += 1
+    return numbers
+
+
+def _renumbered(array: NDArray[Any]) -> ConvertedLabels:
+    ids, inverse = np.unique(array, return_inverse=True)
+    renumbered = _small_numbers(ids)
+    new = np.array([renumbered.get(int(i), int(i)) for i in ids], np.int32)
+    return ConvertedLabels(new[inverse].reshape(array.shape), renumbered)
+
+
+def _whole_numbers(array: NDArray[Any], name: str) -> NDArray[np.int64]:
+    exact = 2 ** (np.finfo(array.dtype).nmant + 1)  # above it neighbouring whole numbers are the same float
+    if array.size:
+        if not np.isfinite(array).all() or (array != np.rint(array)).any():
+            raise FrameError(f"{name} holds {array.dtype} with values that are not whole numbers; labels are integers")
+        high = float(array.max())
+        if high > exact:
+            raise FrameError(
+                f"{name} holds {array.dtype} up to {high:.0f}; above {exact} this type cannot tell labels apart: "
+                "save the labels as integers"
+            )
+    return array.astype(np.int64)

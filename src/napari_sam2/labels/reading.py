@@ -1,0 +1,134 @@
+"""Label images from files: TIFF, OME-Zarr, pictures, folders, and what other programs save."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from napari_sam2._errors import FrameError
+from napari_sam2.frames.files import IMAGE_SUFFIXES, natural_order, open_path
+from napari_sam2.frames.stack import READ_ERRORS, one_line
+from napari_sam2.frames.zarr_files import is_zarr_folder
+from napari_sam2.labels.conversion import ConvertedLabels, convert_labels
+from napari_sam2.labels.seg_npy import read_npy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["read_label_file", "read_labels"]
+
+_PALETTE_SUFFIXES = (".png", ".gif", ".bmp")
+
+
+def read_labels(path: str | os.PathLike[str]) -> NDArray[np.int32]:
+    """Read a label image or stack.
+
+    Parameters
+    ----------
+    path : path-like
+        TIFF, zarr folder, PNG or other picture, folder of pictures; Cellpose's ``_seg.npy`` or any ``.npy`` of
+        integers. Pictures with a palette are read as indices.
+
+    Returns
+    -------
+    numpy.ndarray
+        int32 in the file's own axes, (T, H, W) or (H, W); (T, Z, Y, X) for volumes over time. A channel axis and
+        leading axes of length one beyond three are dropped; TIFF files drop all axes of length one.
+
+    Raises
+    ------
+    FrameError
+        If the file is missing, damaged, or does not hold labels.
+
+    Warns
+    -----
+    UserWarning
+        If labels above 2**31 - 1 were renumbered, or a binary mask was split into components.
+    """
+    found = read_label_file(path)
+    found.warn(str(path), stacklevel=2)
+    return found.labels
+
+
+def read_label_file(path: str | os.PathLike[str]) -> ConvertedLabels:
+    """As `read_labels`, with the table of renumbered labels in place of a warning."""
+    place = Path(path).expanduser()
+    if place.suffix.lower() == ".npy":
+        return convert_labels(read_npy(place), str(path))
+    return convert_labels(_pixels(place), str(path))
+
+
+def _pixels(path: Path) -> NDArray[Any]:
+    if path.is_dir() and not is_zarr_folder(path):
+        return _folder(path)
+    if path.is_file() and path.suffix.lower() in _PALETTE_SUFFIXES:
+        indices = _palette_indices(path)
+        if indices is not None:
+            return indices
+    stack = open_path(_inside(path))
+    axes = stack.axes or ""
+    if stack.is_rgb and axes[:1] in ("C", "S") and len(axes) == 3:
+        return _read(path, stack.array)  # three or four planes that were saved without saying so
+    if stack.is_rgb:
+        raise FrameError(f"{path} is a colour picture; expected one number per pixel, as in a grey or indexed picture")
+    array = _read(path, stack.array)
+    if len(axes) == array.ndim and "C" in axes:
+        channel = axes.index("C")
+        if array.shape[channel] != 1:
+            raise FrameError(f"{path} has {array.shape[channel]} channels; a label image has one")
+        array = array.squeeze(channel)
+    while array.ndim > 3 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim == 4 and array.shape[1] == 1:  # a movie of volumes of one plane
+        array = array[:, 0]
+    return array
+
+
+def _inside(path: Path) -> Path:
+    """The label image of an OME-Zarr image that has one; any other path itself."""
+    labels = path / "labels"
+    if not path.is_dir() or not is_zarr_folder(labels):
+        return path
+    names = sorted(p.name for p in labels.iterdir() if not p.name.startswith(".") and is_zarr_folder(p))
+    if len(names) == 1:
+        return labels / names[0]
+    if names:
+        raise FrameError(f"{path} holds the labels {', '.join(names)}; give one of them, as {labels / names[0]}")
+    return path
+
+
+def _read(path: Path, array: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(array[(slice(None),) * len(array.shape)])
+    except FrameError:
+        raise
+    except READ_ERRORS as error:
+        raise FrameError(f"{path} cannot be read ({one_line(error)}); the file may be damaged") from error
+
+
+def _folder(path: Path) -> NDArray[Any]:
+    """Pictures of a folder in natural order."""
+    files = sorted(
+        (p for p in path.iterdir() if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "."),
+        key=lambda p: natural_order(p.name),
+    )
+    if not files:
+        raise FrameError(f"the folder {path} holds no label image; allowed are {' '.join(IMAGE_SUFFIXES)}")
+    planes = [_pixels(file) for file in files]
+    for file, plane in zip(files, planes, strict=True):
+        if plane.shape != planes[0].shape or plane.ndim != 2:
+            raise FrameError(f"{file} has shape {plane.shape}; the label images of a folder are planes of one size")
+    return np.stack(planes)
+
+
+def _palette_indices(path: Path) -> NDArray[Any] | None:
+    """The indices of a picture with a palette; None if it has none."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image) if image.mode == "P" else None
+    except (*READ_ERRORS, Image.DecompressionBombError) as error:
+        raise FrameError(f"{path} cannot be read as an image ({one_line(error)}); the file may be damaged") from error

@@ -1,0 +1,185 @@
+"""Labels inside the OME-Zarr image they belong to: version, levels, chunks, transformations, and what is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from napari_sam2._errors import OutputError
+from napari_sam2.frames import open_frames
+from napari_sam2.labels.colours import object_colour
+from napari_sam2.labels.files import LabelWriter
+from napari_sam2.labels.reading import read_labels
+
+KINDS = {"t": "time", "c": "channel"}
+UNITS = {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"}
+
+
+def make_image(path: Path, version: str, axes: str = "czyx", shape: tuple[int, ...] = (2, 4, 32, 40)) -> Path:
+    """An image of two levels, with scale and translation."""
+    is_nested = version in ("0.5", "0.6")
+    group = zarr.open_group(path, mode="w", zarr_format=3 if is_nested else 2)
+    entries = [
+        {"name": a, "type": KINDS.get(a, "space"), **({"unit": UNITS[a]} if a in UNITS else {})} for a in axes
+    ]
+    datasets = []
+    for level in range(2):
+        size = (*shape[:-2], shape[-2] >> level, shape[-1] >> level)
+        array = group.create_array(str(level), shape=size, dtype="uint16", chunks=(*(1,) * (len(axes) - 2), 16, 20))
+        array[:] = np.random.default_rng(0).integers(0, 500, size)
+        steps = [
+            {"type": "scale", "scale": [0.5 * 2**level if a in "yx" else 2.0 if a == "z" else 1.0 for a in axes]},
+            {"type": "translation", "translation": [{"z": 10.0, "y": 70.0}.get(a, 0.0) for a in axes]},
+        ]
+        if version == "0.6":
+            ends = {"input": {"path": str(level)}, "output": {"name": "physical"}}
+            steps = [{"type": "sequence", "transformations": steps, **ends}]
+        datasets.append({"path": str(level), "coordinateTransformations": steps})
+    image = {"name": "i", "datasets": datasets}
+    image |= {"coordinateSystems": [{"name": "physical", "axes": entries}]} if version == "0.6" else {"axes": entries}
+    if is_nested:
+        group.attrs["ome"] = {"version": version, "multiscales": [image]}
+    else:
+        group.attrs["multiscales"] = [{"version": version, **image}]
+    return path
+
+
+def make_labels(shape: tuple[int, ...] = (4, 32, 40)) -> np.ndarray:
+    labels = np.zeros(shape, np.int32)
+    labels[..., 4:20, 6:24] = 3
+    labels[..., 22:30, 4:38] = 70_000
+    return labels
+
+
+def write(path: Path, labels: np.ndarray, **options) -> None:
+    with LabelWriter(path, labels.shape, **options) as writer:
+        for frame, plane in enumerate(labels.reshape(-1, *labels.shape[-2:])):
+            writer.write(frame, plane)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
+def test_labels_take_version_levels_chunks_and_transformations_of_the_image(tmp_path, version):
+    image, labels = make_image(tmp_path / "a.ome.zarr", version), make_labels()
+    write(image / "labels" / "cells", labels)
+    group = zarr.open_group(image / "labels" / "cells", mode="r")
+    assert group.metadata.zarr_format == (2 if version == "0.4" else 3)
+    attributes = group.attrs.asdict()
+    ome = attributes if version == "0.4" else attributes["ome"]
+    multiscale = ome["multiscales"][0]
+    assert (multiscale if version == "0.4" else ome)["version"] == version
+    axes = multiscale["coordinateSystems"][0]["axes"] if version == "0.6" else multiscale["axes"]
+    assert [axis["name"] for axis in axes] == ["z", "y", "x"]
+    assert axes[1]["unit"] == "micrometer"
+    assert np.array_equal(group["0"][:], labels)
+    assert np.array_equal(group["1"][:], labels[:, 1::2, 1::2])
+    assert group["0"].chunks == (1, 16, 20)
+    steps = multiscale["datasets"][1]["coordinateTransformations"]
+    if version == "0.6":
+        assert steps[0]["input"] == {"path": "1"}
+        steps = steps[0]["transformations"]
+    assert steps[0] == {"type": "scale", "scale": [2.0, 1.0, 1.0]}
+    assert steps[1] == {"type": "translation", "translation": [10.0, 70.0, 0.0]}
+    label = ome["image-label"]
+    assert label["source"] == {"image": "../../"}
+    assert label["colors"] == [{"label-value": i, "rgba": [*object_colour(i), 255]} for i in (3, 70_000)]
+    listed = zarr.open_group(image / "labels", mode="r").attrs.asdict()
+    assert (listed if version == "0.4" else listed["ome"])["labels"] == ["cells"]
+    assert np.array_equal(read_labels(image / "labels" / "cells"), labels)
+    assert np.array_equal(read_labels(image), labels)
+
+
+def test_other_labels_and_the_image_stay(tmp_path):
+    image = make_image(tmp_path / "a.zarr", "0.5")
+    before = zarr.open_group(image, mode="r")["0"][:]
+    write(image / "labels" / "cells", make_labels())
+    write(image / "labels" / "nuclei", make_labels() * 2)
+    with pytest.raises(OutputError, match="already exists"):
+        LabelWriter(image / "labels" / "cells", (4, 32, 40))
+    write(image / "labels" / "cells", make_labels() * 3, overwrite=True)
+    assert zarr.open_group(image / "labels", mode="r").attrs["ome"]["labels"] == ["cells", "nuclei"]
+    assert read_labels(image / "labels" / "cells").max() == 210_000
+    assert read_labels(image / "labels" / "nuclei").max() == 140_000
+    assert np.array_equal(zarr.open_group(image, mode="r")["0"][:], before)
+    assert sorted(p.name for p in (image / "labels").iterdir()) == ["cells", "nuclei", "zarr.json"]
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_labels_of_any_level_fill_all_levels(tmp_path, level):
+    image = make_image(tmp_path / "a.zarr", "0.5")
+    frames = open_frames(image, level=level, channels=0)
+    assert frames.translation == {"Z": 10.0, "Y": 70.0}
+    labels = make_labels(frames.shape)
+    with LabelWriter.for_frames(image / "labels" / "cells", frames) as writer:
+        for frame, plane in enumerate(labels):
+            writer.write(frame, plane)
+    group = zarr.open_group(image / "labels" / "cells", mode="r")
+    full = labels if level == 0 else labels.repeat(2, 1).repeat(2, 2)
+    assert np.array_equal(group["0"][:], full)
+    assert np.array_equal(group["1"][:], full[:, 1::2, 1::2])
+
+
+def test_one_time_point_goes_where_it_belongs(tmp_path):
+    image = make_image(tmp_path / "a.zarr", "0.4", "tczyx", (3, 2, 4, 32, 40))
+    frames = open_frames(image, frame_axis="Z", fixed={"T": 2}, channels=0)
+    labels = make_labels(frames.shape)
+    with LabelWriter.for_frames(image / "labels" / "cells", frames) as writer:
+        for frame, plane in enumerate(labels):
+            writer.write(frame, plane)
+    found = zarr.open_group(image / "labels" / "cells", mode="r")["0"][:]
+    assert found.shape == (3, 4, 32, 40)
+    assert np.array_equal(found[2], labels)
+    assert not found[:2].any()
+    with LabelWriter.for_frames(image / "labels" / "one", frames, frame=3) as writer:
+        writer.write(0, labels[0])
+    found = zarr.open_group(image / "labels" / "one", mode="r")["0"][:]
+    assert np.array_equal(found[2, 3], labels[0])
+    assert np.count_nonzero(found.any((2, 3))) == 1
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_consolidated_metadata_knows_the_labels(tmp_path, version):
+    image = make_image(tmp_path / "a.zarr", version)
+    zarr.consolidate_metadata(image)
+    write(image / "labels" / "cells", make_labels())
+    group = zarr.open_consolidated(image)
+    assert np.array_equal(group["labels/cells/0"][:], make_labels())
+
+
+def test_an_error_leaves_the_image_as_it_was(tmp_path):
+    image = make_image(tmp_path / "a.zarr", "0.5")
+    before = sorted(image.rglob("*"))
+
+    def fail() -> None:
+        with LabelWriter(image / "labels" / "cells", (4, 32, 40)) as writer:
+            writer.write(0, make_labels()[0])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert sorted(image.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "message"),
+    [
+        ((4, 32, 41), "ZYX", r"whose levels have \(4, 32, 40\), \(4, 16, 20\)"),
+        ((4, 32, 40), "TYX", "which has the axes CZYX"),
+        ((32, 40), "YX", "4 planes along Z, and the labels have no position there"),
+    ],
+)
+def test_labels_that_do_not_fit_the_image_are_refused(tmp_path, shape, axes, message):
+    image = make_image(tmp_path / "a.zarr", "0.5")
+    with pytest.raises(OutputError, match=message):
+        LabelWriter(image / "labels" / "cells", shape, axes=axes)
+    assert not (image / "labels").exists()
+
+
+def test_unknown_versions_are_refused(tmp_path):
+    image = make_image(tmp_path / "a.zarr", "0.5")
+    group = zarr.open_group(image, mode="a")
+    group.attrs["ome"] = {**group.attrs["ome"], "version": "0.9"}
+    with pytest.raises(OutputError, match=r"version 0\.9 on zarr 3"):
+        LabelWriter(image / "labels" / "cells", (4, 32, 40))

@@ -1,0 +1,183 @@
+"""Label images as other programs save them: any number type, palettes, channels, numpy files."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from PIL import Image
+
+from napari_sam2._errors import FrameError
+from napari_sam2.labels.conversion import convert_labels
+from napari_sam2.labels.reading import read_label_file, read_labels
+
+
+def make_labels(num_frames: int = 4, hw: tuple[int, int] = (20, 30), *, max_id: int = 9) -> np.ndarray:
+    labels = np.random.default_rng(0).integers(0, max_id, (num_frames, *hw))
+    labels[0, 0, 0] = max_id
+    return labels.astype(np.int32)
+
+
+def test_pictures_and_folders_of_pictures(tmp_path):
+    labels = make_labels(max_id=200).astype(np.uint8)
+    for t, plane in enumerate(labels):
+        Image.fromarray(plane).save(tmp_path / f"{t}.png")
+    assert np.array_equal(read_labels(tmp_path / "1.png"), labels[1])
+    assert np.array_equal(read_labels(tmp_path), labels)
+
+
+def test_planes_of_a_folder_have_one_size(tmp_path):
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / "0.png")
+    Image.fromarray(np.zeros((4, 6), np.uint8)).save(tmp_path / "1.png")
+    with pytest.raises(FrameError, match=r"1\.png has shape \(4, 6\)"):
+        read_labels(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp"])
+def test_pictures_with_a_palette_are_read_as_indices(tmp_path, suffix):
+    labels = make_labels(max_id=200)[0].astype(np.uint8)
+    picture = Image.frombytes("P", (30, 20), labels.tobytes())
+    picture.putpalette([value for k in range(256) for value in (k * 67 % 256, k * 29 % 256, k * 101 % 256)])
+    picture.save(tmp_path / f"a{suffix}")
+    assert np.array_equal(read_labels(tmp_path / f"a{suffix}"), labels)
+
+
+def test_colour_pictures_are_refused(tmp_path):
+    Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(FrameError, match="colour picture"):
+        read_labels(tmp_path / "a.png")
+
+
+@pytest.mark.filterwarnings("ignore:.*are stored as RGB")  # four planes, which tifffile takes for colours
+@pytest.mark.parametrize("dtype", ["bool", "u1", "i1", "u2", ">u2", "i2", "u4", "i4", "u8", "i8", "f4", ">f4", "f8"])
+def test_every_number_type(tmp_path, dtype):
+    labels = make_labels(max_id=1 if dtype == "bool" else 100)
+    tifffile.imwrite(tmp_path / "a.tif", labels.astype(dtype))
+    back = read_labels(tmp_path / "a.tif")
+    assert back.dtype == np.int32
+    assert np.array_equal(back, labels)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.full((4, 5), 0.5, np.float32), "not whole numbers"),
+        (np.full((4, 5), np.nan), "not whole numbers"),
+        (np.full((4, 5), -3, np.int16), "from -3"),
+        (np.full((4, 5), 2**25, np.float32), "cannot tell labels apart"),
+        (np.full((4, 5), 1j), "complex128"),
+    ],
+)
+def test_values_that_are_no_labels_are_refused(values, message):
+    with pytest.raises(FrameError, match=message):
+        convert_labels(values)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float64])
+def test_large_ids_are_renumbered_and_listed(tmp_path, dtype):
+    labels = make_labels().astype(np.uint64)
+    labels[labels == 1] = 2**33
+    labels[labels == 4] = 2**33 + 1
+    tifffile.imwrite(tmp_path / "a.tif", labels.astype(dtype))
+    with pytest.warns(UserWarning, match="renumbered: 8589934592 is now 1, 8589934593 is now 4"):
+        back = read_labels(tmp_path / "a.tif")
+    assert np.array_equal(back, make_labels())
+    assert read_label_file(tmp_path / "a.tif").renumbered == {2**33: 1, 2**33 + 1: 4}
+
+
+def test_binary_masks_are_split_into_components(tmp_path):
+    mask = np.zeros((20, 30), np.uint8)
+    mask[2:6, 2:6] = mask[10:15, 10:20] = 255
+    mask[6, 6] = 255  # touches a corner
+    Image.fromarray(mask).save(tmp_path / "a.png")
+    with pytest.warns(UserWarning, match="split into 2 connected components"):
+        back = read_labels(tmp_path / "a.png")
+    assert back[2, 2] == back[6, 6] == 1
+    assert back[12, 12] == 2
+
+
+def test_one_object_numbered_255_in_a_label_image_of_several_is_kept():
+    found = convert_labels(np.array([[0, 3, 255]], np.uint8))
+    assert found.labels.tolist() == [[0, 3, 255]]
+    assert found.num_components is None
+
+
+def write_ngff(path, labels, axes):
+    kinds = {"t": "time", "c": "channel"}
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    group.create_array("0", shape=labels.shape, dtype=labels.dtype)[:] = labels
+    entries = [{"name": name, "type": kinds.get(name, "space")} for name in axes]
+    scale = [{"type": "scale", "scale": [1] * labels.ndim}]
+    datasets = [{"path": "0", "coordinateTransformations": scale}]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": entries, "datasets": datasets}]
+    group.attrs["image-label"] = {"version": "0.4"}
+
+
+@pytest.mark.parametrize(("axes", "index"), [("tczyx", (None, None)), ("czyx", (None,)), ("zyx", ())])
+def test_ngff_labels_of_five_axes(tmp_path, axes, index):
+    labels = make_labels()
+    write_ngff(tmp_path / "a.zarr", labels[(*index, ...)], axes)
+    assert np.array_equal(read_labels(tmp_path / "a.zarr"), labels)
+
+
+def test_labels_of_several_channels_are_refused(tmp_path):
+    write_ngff(tmp_path / "a.zarr", make_labels(), "cyx")
+    with pytest.raises(FrameError, match="4 channels"):
+        read_labels(tmp_path / "a.zarr")
+
+
+def test_an_image_stands_for_its_one_label_image(tmp_path):
+    write_ngff(tmp_path / "a.zarr", np.zeros((3, 20, 30), np.float32), "zyx")
+    write_ngff(tmp_path / "a.zarr" / "labels" / "cells", make_labels(), "zyx")
+    zarr.open_group(tmp_path / "a.zarr" / "labels", mode="a", zarr_format=2).attrs["labels"] = ["cells"]
+    assert np.array_equal(read_labels(tmp_path / "a.zarr"), make_labels())
+    write_ngff(tmp_path / "a.zarr" / "labels" / "nuclei", make_labels(), "zyx")
+    with pytest.raises(FrameError, match="the labels cells, nuclei; give one"):
+        read_labels(tmp_path / "a.zarr")
+
+
+class Harmful:
+    def __reduce__(self):
+        return os.mkdir, ("harm",)
+
+
+def test_numpy_files(tmp_path):
+    labels = make_labels()
+    np.save(tmp_path / "a.npy", labels.astype(np.uint16))
+    assert np.array_equal(read_labels(tmp_path / "a.npy"), labels)
+    content = {
+        "masks": labels[0].astype(np.uint16),
+        "outlines": labels[0],
+        "filename": "a.tif",
+        "flows": [labels, None],
+    }
+    content |= {"diameter": np.float64(30.0), "model_path": 0, "ismanual": np.zeros(9, bool)}
+    np.save(tmp_path / "a_seg.npy", content, allow_pickle=True)
+    assert np.array_equal(read_labels(tmp_path / "a_seg.npy"), labels[0])
+
+
+def test_numpy_files_run_no_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save(tmp_path / "a_seg.npy", {"masks": make_labels(), "more": Harmful()}, allow_pickle=True)
+    with pytest.raises(FrameError, match=r"posix\.mkdir, which is not read for safety"):
+        read_labels(tmp_path / "a_seg.npy")
+    assert not (tmp_path / "harm").exists()
+
+
+def test_numpy_files_without_masks_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", {"points": 3}, allow_pickle=True)
+    with pytest.raises(FrameError, match="masks of Cellpose"):
+        read_labels(tmp_path / "a.npy")
+    (tmp_path / "b.npy").write_bytes(b"no array")
+    with pytest.raises(FrameError, match="cannot be read"):
+        read_labels(tmp_path / "b.npy")
+    with pytest.raises(FrameError, match="cannot be read"):
+        read_labels(tmp_path / "c.npy")
+
+
+def test_missing_file_is_an_error(tmp_path):
+    with pytest.raises(FrameError, match="does not exist"):
+        read_labels(tmp_path / "a.tif")

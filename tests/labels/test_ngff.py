@@ -22,9 +22,7 @@ def make_image(path: Path, version: str, axes: str = "czyx", shape: tuple[int, .
     """An image of two levels, with scale and translation."""
     is_nested = version in ("0.5", "0.6")
     group = zarr.open_group(path, mode="w", zarr_format=3 if is_nested else 2)
-    entries = [
-        {"name": a, "type": KINDS.get(a, "space"), **({"unit": UNITS[a]} if a in UNITS else {})} for a in axes
-    ]
+    entries = [{"name": a, "type": KINDS.get(a, "space"), **({"unit": UNITS[a]} if a in UNITS else {})} for a in axes]
     datasets = []
     for level in range(2):
         size = (*shape[:-2], shape[-2] >> level, shape[-1] >> level)

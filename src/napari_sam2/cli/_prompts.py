@@ -203,26 +203,21 @@ def _check_all_used(given: Sequence[tuple[str, str]], prompts: dict[tuple[int, i
 
 def _read_mask(value: str, stack: _Stack) -> list[tuple[int, int, NDArray[np.bool_]]]:
     """(object, frame, mask) of every label on every frame of a label file, ``FILE`` or ``FRAME:FILE``."""
-    from napari_sam2.frames import open_frames
+    from napari_sam2.labels.overlaps import label_areas
+    from napari_sam2.labels.reading import read_labels
 
     index, colon, name = value.partition(":")
     has_frame = bool(colon) and index.isdecimal()
-    labels = open_frames(Path(name if has_frame else value), contrast="dtype")
-    if labels.dtype.kind not in "biu" or len(labels.channels) > 1:
-        raise PromptError(
-            f"--mask {value} contains {labels.dtype} in {len(labels.channels)} channels; give a label image"
-        )
+    labels = read_labels(Path(name if has_frame else value))
+    labels = labels[None] if labels.ndim == 2 else labels
     frames = [int(index)] if has_frame else list(range(stack.shape[0]))
     expected = (len(frames), *stack.shape[1:])
     if labels.shape != expected or frames[-1] >= stack.shape[0]:
         one = f", or {stack.axes[0]}:FILE for one frame" if stack.has_frames else ""
         raise PromptError(f"--mask {value} has the shape {labels.shape}; the stack has {stack.shape}{one}")
     parts = []
-    for position, frame in enumerate(frames):
-        plane = labels.raw(position)[0]
-        parts += [(int(number), frame, plane == number) for number in np.unique(plane) if number != 0]
+    for plane, frame in zip(labels, frames, strict=True):
+        parts += [(number, frame, plane == number) for number in label_areas(plane)[:, 0].tolist()]
     if not parts:
         raise PromptError(f"--mask {value} contains no label other than 0; label at least one object")
-    if min(object_id for object_id, _, _ in parts) < 0:
-        raise PromptError(f"--mask {value} contains negative labels; allowed are 0 to {_MAX_ID}")
     return parts

@@ -87,7 +87,7 @@ class OracleTracker:
         plan = plan_tracking({i: sorted(prompts) for i, prompts in self._prompts.items()}, limits)
         for step in (*plan.forwards, *plan.backwards):
             ids = tuple(i for i in step.object_ids if i in self._prompts)
-            if step.is_reported:
+            if step.reported_ids:
                 self.tracked_frames.append((step.frame, ids))
                 yield self._result(step.frame, ids)
 

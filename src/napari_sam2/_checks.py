@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 __all__ = [
     "LARGEST_ID",
     "as_numbers",
+    "check_count",
     "check_frame",
     "check_ids",
     "check_not_input",
+    "check_number",
     "check_object_id",
     "check_out",
     "check_stop",
@@ -40,6 +43,38 @@ def as_numbers(values: ArrayLike, name: str) -> NDArray[np.float64]:
         return np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
         raise PromptError(f"{name} is not an array of numbers ({error}); give rows of equal length") from error
+
+
+def check_count(name: str, value: object, low: int, high: int | None = None) -> int:
+    """An integer from ``low`` to ``high``, both included.
+
+    Raises
+    ------
+    PromptError
+        If ``value`` is not an integer, or out of range.
+    """
+    number = _whole(value)
+    if number is None or number < low or (high is not None and number > high):
+        allowed = f"from {low}" if high is None else f"from {low} to {high}"
+        raise PromptError(f"{name}={value!r} was given; allowed are integers {allowed}")
+    return number
+
+
+def check_number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
+    """A finite number from ``low`` to ``high``, both included.
+
+    Raises
+    ------
+    PromptError
+        If ``value`` is not a number, not finite, or out of range.
+    """
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if is_number and math.isfinite(value) and low <= value <= high:  # type: ignore[arg-type, operator]
+        return float(value)  # type: ignore[arg-type]
+    limits = "finite numbers"
+    if math.isfinite(low):
+        limits = f"numbers from {low:g} to {high:g}" if math.isfinite(high) else f"finite numbers from {low:g}"
+    raise PromptError(f"{name}={value!r} was given; allowed are {limits}")
 
 
 def check_frame(frame: object, num_frames: int) -> int:

@@ -1,4 +1,4 @@
-"""Requests to the engine and its answers: values that travel between threads and rooms, numpy only."""
+"""Requests to the engine and their results: values passed between threads and packages, numpy only."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ __all__ = ["Answer", "AnsweredPrompt", "PredictRequest", "PredictResult", "Track
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What the model said to a prompt; all that tracking needs to remember it by.
+    """The model's answer to a prompt, sufficient to recreate its memory for tracking.
 
     Attributes
     ----------
     view : tuple of int
-        x, y, width and height in image pixels of what the model saw, and 1 where it was cut out at the image's own
-        proportions.
+        x, y, width and height of the view in image pixels, and 1 if it keeps the image's aspect ratio.
     logits : numpy.ndarray
         (h, w) float32 low-resolution logits of the view.
     pointer : numpy.ndarray
         (C,) float32 object pointer.
     iou, object_score : float
-        Predicted IoU, 0 to 1, and the logit of presence.
+        Predicted IoU, 0 to 1, and the logit that the object is present.
     """
 
     view: tuple[int, int, int, int, int]
@@ -42,7 +41,7 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class AnsweredPrompt:
-    """A prompt on one frame with its answer; ``answer`` is None for a mask that the model has not seen yet."""
+    """A prompt on one frame with its answer; ``answer`` is None for a mask that was not encoded yet."""
 
     prompt: Prompt
     answer: Answer | None
@@ -50,22 +49,22 @@ class AnsweredPrompt:
 
 @dataclass(frozen=True, eq=False)
 class PredictRequest:
-    """One object on one frame.
+    """Segment one object on one frame.
 
     Attributes
     ----------
     object_id, frame : int
-        Which.
+        The object and the frame.
     prompt : Prompt
-        All that is said about the object on this frame.
+        The complete prompt of the object on this frame.
     smaller : AnsweredPrompt or None
-        What was said here before, if the prompt only adds to it: its mask is refined.
+        The previous prompt on this frame, if ``prompt`` extends it; its mask is refined.
     base : numpy.ndarray or None
-        (H, W) bool, what tracking had found here before the frame was prompted.
+        (H, W) bool, the tracked mask before the frame was prompted.
     others : mapping of int to AnsweredPrompt
-        The object's other prompted frames, remembered where ``base`` is given.
+        The object's other prompted frames, used as memories if ``base`` is given.
     candidate : int or None
-        Take this one of the candidates of an ambiguous click, 0 for the one with the best score.
+        Rank by score of the candidate to use for an ambiguous click; 0 is the best.
     """
 
     object_id: int
@@ -78,13 +77,13 @@ class PredictRequest:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether nothing that was known before shapes the answer."""
+        """Whether the result depends on the prompt alone."""
         return self.smaller is None and self.base is None and self.candidate is None
 
 
 @dataclass(frozen=True, eq=False)
 class PredictResult:
-    """The mask of one object on one frame: ``mask`` (H, W) bool, its scores, and the answer to remember."""
+    """The mask of one object on one frame: ``mask`` (H, W) bool, its scores, and the answer to store."""
 
     object_id: int
     frame: int
@@ -94,7 +93,7 @@ class PredictResult:
 
 @dataclass(frozen=True)
 class TrackStep:
-    """Objects to track over one frame; those of ``reported_ids`` appear in the result."""
+    """Objects to track on one frame; those in ``reported_ids`` appear in the result."""
 
     frame: int
     reverse: bool
@@ -104,16 +103,16 @@ class TrackStep:
 
 @dataclass(frozen=True, eq=False)
 class TrackRequest:
-    """A pass or two through the stack.
+    """One or two passes through the stack.
 
     Attributes
     ----------
     prompts : mapping
-        Object -> prompted frame -> what was said and answered there.
+        Object -> prompted frame -> prompt and answer.
     steps : sequence of TrackStep
-        In order; each object is tracked from its prompted frames on.
+        Steps in order; each object is tracked from its prompted frames.
     lost_after : int or None
-        An object that is absent on so many frames in a row is not sought further in this direction; None: always.
+        Stop tracking an object in a direction after this many consecutive frames without it; None: never.
     """
 
     prompts: Mapping[int, Mapping[int, AnsweredPrompt]]

@@ -14,6 +14,10 @@ from napari_sam2.frames import open_frames
 from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
+from napari_sam2.inference.views.view import View
+from napari_sam2.inference.views.view_tracking import extent_in_image
+
+SMALL_VIEW = View(0, 8, 24, 24, is_native=True)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +175,7 @@ def test_window_does_not_look_at_what_lies_far_away(native_model):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param({}, "nothing was asked", id="nothing"),
+        pytest.param({}, "no prompt was given", id="nothing"),
         pytest.param({"point_coords": [(70, 5)]}, "outside the image", id="point-outside"),
         pytest.param({"box": (100, 100, 120, 120)}, "outside the image", id="box-outside"),
         pytest.param({"point_coords": [1, 2, 3]}, r"\(N, 2\)", id="points-shape"),
@@ -241,3 +245,86 @@ def test_close_looks_show_masks_in_one_piece(native_model):
     looks = make_predictor(native_model).predict_zoomed(points, boxes)
     assert [look.logits.shape for look in looks] == [(1, 3, 16, 16)] * 2
     assert all(ndimage.label(mask)[1] <= 1 for look in looks for mask in look.logits[0].numpy() > 0)
+
+
+def test_a_click_outside_the_view_of_the_first_one_enlarges_the_view(native_model):
+    predictor = make_predictor(native_model)
+    first = predictor.predict(Prompt([(12, 20)]), multimask_output=False)
+    predictor._last_views = [SMALL_VIEW]
+    outside = (60.0, 30.0)
+    both = Prompt([(12, 20), outside], [1, 1])
+    second = predictor.predict(both, mask_input=first.logits, multimask_output=False)
+    enlarged = predictor._last_views[0]
+    assert enlarged.x <= 12
+    assert outside[0] < enlarged.x + enlarged.width
+    # the second click changes the answer, and the view that it came from is the one to refine next
+    alone = make_predictor(native_model)
+    alone.predict(Prompt([(12, 20)]), multimask_output=False)
+    alone._last_views = [SMALL_VIEW]
+    without = alone.predict(Prompt([(12, 20)]), mask_input=first.logits, multimask_output=False, return_logits=True)
+    third = predictor.predict(both, mask_input=second.logits, multimask_output=False, return_logits=True)
+    assert predictor._last_views[0] == enlarged
+    assert not np.array_equal(third.masks, without.masks)
+
+
+def test_earlier_logits_keep_their_place_in_an_enlarged_view(native_model, monkeypatch):
+    predictor = make_predictor(native_model)
+    first = predictor.predict(Prompt([(12, 20)]), multimask_output=False)
+    predictor._last_views = [SMALL_VIEW]
+    drawn = np.full((1, 16, 16), -5, np.float32)
+    drawn[:, 4:9, 6:12] = 5
+    given = {}
+
+    def decode(self, prompts, views, mask_inputs, *, multimask):
+        given.update(view=views[0], logits=mask_inputs[0])
+        return torch.zeros(1, 1, 16, 16), torch.ones(1, 1), torch.ones(1)
+
+    monkeypatch.setattr(SAM2ImagePredictor, "_decode", decode)
+    predictor.predict(Prompt([(12, 20), (60, 30)]), mask_input=drawn, multimask_output=False)
+    assert first.logits.shape == drawn.shape
+    before, after = extent_in_image(drawn[0] > 0, SMALL_VIEW), extent_in_image(given["logits"] > 0, given["view"])
+    cell = given["view"].width / 16
+    assert abs(before.x - after.x) <= cell
+    assert abs(before.y - after.y) <= cell
+    assert abs(before.side - after.side) <= 2 * cell
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param({"prompts": 7}, "7 was given as a prompt", id="number"),
+        pytest.param({"prompts": "abc"}, "'abc' was given as a prompt", id="text"),
+        pytest.param({"prompts": [None]}, "None was given as a prompt", id="none-among-prompts"),
+        pytest.param(
+            {"point_coords": np.ones((2, 1, 2)), "point_labels": [[1]]}, "1 rows of point_labels", id="label-rows"
+        ),
+        pytest.param({"point_coords": np.zeros((0, 1, 2))}, "empty list", id="empty-batch"),
+        pytest.param({"point_coords": [(5, 5)], "point_labels": ["a"]}, "point_labels", id="text-labels"),
+        pytest.param({"point_coords": [(np.inf, 5)]}, "NaN or infinite", id="infinite"),
+        pytest.param({"box": np.zeros((2, 2, 4))}, "a box of 16 numbers", id="box-shape"),
+        pytest.param({"box": (1, 2, np.nan, 9)}, "NaN or infinite", id="nan-box"),
+        pytest.param({"point_coords": [(5, 5)], "mask_input": [[np.nan]]}, "mask_input", id="nan-logits"),
+        pytest.param({"point_coords": [(5, 5)], "mask_input": np.zeros((1, 0, 0))}, "mask_input", id="empty-logits"),
+    ],
+)
+@pytest.mark.parametrize("native", [False, True], ids=["whole-image", "native-window"])
+def test_odd_arguments_are_refused_with_what_is_allowed(model, native_model, native, arguments, message):
+    with pytest.raises(PromptError, match=message):
+        make_predictor(native_model if native else model).predict(**arguments)
+
+
+def test_frames_that_are_none_are_refused(model):
+    predictor = SAM2ImagePredictor(model)
+    with pytest.raises(FrameError, match="open_frames"):
+        predictor.set_frame(np.zeros((2, 8, 8), np.uint8), 0)
+    with pytest.raises(PromptError, match="frames 0 to"):
+        predictor.set_frame(open_frames(make_movie()), 10**9)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"mask_threshold": np.nan}, {"max_hole_area": -1}, {"max_sprinkle_area": "x"}, {"stability_threshold": 2}],
+)
+def test_odd_settings_are_refused(model, option):
+    with pytest.raises(PromptError, match=next(iter(option))):
+        SAM2ImagePredictor(model, **option)

@@ -67,7 +67,7 @@ def test_a_growing_prompt_refines_the_mask_before_it(engine):
 def test_candidates_are_three_different_shapes_and_a_fourth_is_refused(engine):
     shapes = [ask(engine, candidate=n).mask for n in range(3)]
     assert len({mask.tobytes() for mask in shapes}) > 1
-    with pytest.raises(PromptError, match="candidate 3 was asked for; there are 0 to 2"):
+    with pytest.raises(PromptError, match="candidate 3 does not exist; choose 0 to 2"):
         ask(engine, candidate=3)
 
 
@@ -114,7 +114,7 @@ def test_too_little_memory_means_fewer_objects_at_once_then_words(engine, monkey
     assert sizes[:2] == [4, 2]
     assert sizes[-1] == 1
     limit = 0
-    with pytest.raises(DeviceError, match="too little memory for one object on a frame of 64 x 48"):
+    with pytest.raises(DeviceError, match="not enough memory for one object on a frame of 64 x 48"):
         list(engine.track(TrackRequest(prompts, steps)))
 
 

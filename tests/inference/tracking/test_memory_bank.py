@@ -114,7 +114,7 @@ def test_frames_left_out_are_not_read():
 
 
 def test_recalling_without_a_prompt_says_so():
-    with pytest.raises(PromptError, match="never prompted"):
+    with pytest.raises(PromptError, match="has no prompt"):
         MemoryBank(7, 16).recall(0, reverse=False, num_frames=5)
 
 

@@ -33,11 +33,11 @@ def test_every_object_comes_once_on_every_frame(prompted):
 
 def test_frames_outside_the_limits_are_passed_but_not_reported():
     plan = plan_tracking({1: [0]}, range(3, 6))
-    assert [(s.frame, s.is_reported) for s in plan.forwards] == [(i, i >= 3) for i in range(6)]
+    assert [(s.frame, bool(s.reported_ids)) for s in plan.forwards] == [(i, i >= 3) for i in range(6)]
     assert not plan.backwards
     plan = plan_tracking({1: [9]}, range(3, 6))
     assert [s.frame for s in plan.backwards] == [8, 7, 6, 5, 4, 3]
-    assert not any(s.is_reported for s in plan.forwards)
+    assert not any(s.reported_ids for s in plan.forwards)
 
 
 def make_result(frame, ids, logits):

@@ -325,7 +325,7 @@ def test_remove_clear_and_reset_forget(model):
     assert segmenter.object_ids == ()
     segmenter.add_clicks(0, [(15, 20)])
     segmenter.reset()
-    with pytest.raises(PromptError, match="nothing was prompted"):
+    with pytest.raises(PromptError, match="no object was prompted"):
         segmenter.track_objects()
 
 
@@ -353,7 +353,7 @@ def test_objects_may_be_added_after_tracking_without_touching_the_others(model):
         pytest.param(lambda s: s.add_clicks(0, [(1, 1)], object_id=0), "from 1", id="object-0"),
         pytest.param(lambda s: s.add_clicks(0, [], mask=np.ones((3, 3))), "image's shape", id="mask-shape"),
         pytest.param(lambda s: s.add_clicks(0, [], mask=np.zeros((48, 64))), "empty mask", id="mask-empty"),
-        pytest.param(lambda s: s.propagate_masklets(), "nothing was prompted", id="no-prompt"),
+        pytest.param(lambda s: s.propagate_masklets(), "no object was prompted", id="no-prompt"),
         pytest.param(lambda s: s.remove_object(5), "does not exist", id="no-object"),
         pytest.param(lambda s: s.add_clicks(np.zeros((5, 5)), [(1, 1)]), "index", id="image-after-video"),
     ],

@@ -78,6 +78,6 @@ def _operations_per_frame(num_objects: int) -> int:
 
 def test_another_object_costs_few_operations_where_many_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU spends its time on starting operations: 100 objects must not start 100 networks."""
-    monkeypatch.setattr(frame_encoder, "_VIEWS_TOGETHER_ON_CPU", 32)
+    monkeypatch.setattr(frame_encoder, "_BATCH_ON_CPU", 32)
     each = (_operations_per_frame(13) - _operations_per_frame(3)) / 10
     assert each < 150  # one encoding alone takes about 400

@@ -7,28 +7,28 @@ import torch
 
 from napari_sam2.inference.views.transforms import masks_to_image, resample_logits
 from napari_sam2.inference.views.view import View, view_for_extent
-from napari_sam2.inference.views.view_tracking import MaskExtent, follow
+from napari_sam2.inference.views.view_tracking import MaskExtent, next_view
 
 HW = (300, 400)
 
 
 def test_follow_stays_while_the_object_is_well_inside():
     view = View(100, 100, 128, 128, True)
-    assert follow(MaskExtent(165, 160, 40), view, HW) == view
-    assert follow(None, view, HW) == view
+    assert next_view(MaskExtent(165, 160, 40), view, HW) == view
+    assert next_view(None, view, HW) == view
 
 
 def test_follow_recentres_on_an_object_that_moves_away():
     view = View(100, 100, 128, 128, True)
-    moved = follow(MaskExtent(210, 164, 40), view, HW)
+    moved = next_view(MaskExtent(210, 164, 40), view, HW)
     assert moved.width == 128
     assert moved.x + 64 == pytest.approx(210, abs=1)
 
 
 def test_follow_zooms_on_an_object_that_grows_or_shrinks():
     view = View(100, 100, 128, 128, True)
-    assert follow(MaskExtent(164, 164, 90), view, HW).width > 200
-    assert follow(MaskExtent(164, 164, 5), view, HW).width < 64
+    assert next_view(MaskExtent(164, 164, 90), view, HW).width > 200
+    assert next_view(MaskExtent(164, 164, 5), view, HW).width < 64
 
 
 def test_logits_seen_from_another_view_stay_in_place():

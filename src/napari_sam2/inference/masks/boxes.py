@@ -1,4 +1,4 @@
-"""Boxes and stability of masks, and non-maximum suppression."""
+"""Bounding boxes, non-maximum suppression and stability scores."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["box_area", "box_iou", "nms"]
 
 _NMS_BLOCK = 512
-"""Boxes decided one after the other before the rest is thinned out."""
-
+"""Boxes suppressed one by one before the rest is compared with the survivors."""
 
 _NMS_CHUNK = 8192
-"""Boxes compared with a block at once: bounds the IoU matrix to block x chunk numbers."""
+"""Boxes compared with a block at a time, which limits the IoU matrix to block x chunk."""
 
 
 def box_area(boxes_xyxy: Tensor) -> Tensor:
@@ -31,7 +30,7 @@ def box_area(boxes_xyxy: Tensor) -> Tensor:
 
 def box_iou(first: Tensor, second: Tensor) -> Tensor:
     """(N, M) intersection over union of (N, 4) and (M, 4) float boxes; NaN between two boxes without area."""
-    # one plane per side instead of (N, M, 2) corners: twice as fast
+    # separate arrays for x and y are twice as fast as (N, M, 2) corners
     width = torch.minimum(first[:, None, 2], second[None, :, 2]) - torch.maximum(first[:, None, 0], second[None, :, 0])
     height = torch.minimum(first[:, None, 3], second[None, :, 3]) - torch.maximum(first[:, None, 1], second[None, :, 1])
     overlap = width.clamp_(min=0).mul_(height.clamp_(min=0))
@@ -45,21 +44,21 @@ def nms(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     ----------
     boxes_xyxy : (N, 4) tensor
     scores : (N,) tensor
-        Of two boxes that overlap too much the one with the higher score stays; the earlier one if they are equal.
+        Of two overlapping boxes the one with the higher score is kept; the first one if scores are equal.
     iou_threshold : float
-        Boxes overlapping a kept one by more than this are dropped. A box without area is never dropped.
+        Boxes with a higher IoU with a kept box are dropped. Boxes without area are never dropped.
 
     Returns
     -------
     (K,) int64 tensor
-        Indices of the kept boxes, highest score first. Memory grows with N, not with its square.
+        Indices of the kept boxes, highest score first. Memory is linear in N.
     """
     order = torch.sort(scores, descending=True, stable=True).indices.cpu()
     boxes = boxes_xyxy.float().cpu()[order]
     alive = torch.ones(len(boxes), dtype=torch.bool)
     for start in range(0, len(boxes), _NMS_BLOCK):
         stop = min(start + _NMS_BLOCK, len(boxes))
-        _thin_out_block(boxes[start:stop], alive[start:stop].numpy(), iou_threshold)
+        _suppress_block(boxes[start:stop], alive[start:stop].numpy(), iou_threshold)
         kept = boxes[start:stop][alive[start:stop]]
         for first in range(stop, len(boxes), _NMS_CHUNK):
             rest = slice(first, first + _NMS_CHUNK)
@@ -67,8 +66,8 @@ def nms(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     return order[alive].to(scores.device)
 
 
-def _thin_out_block(boxes: Tensor, alive: NDArray[np.bool_], iou_threshold: float) -> None:
-    """Greedy suppression among a few boxes, best first; clears ``alive`` in place."""
+def _suppress_block(boxes: Tensor, alive: NDArray[np.bool_], iou_threshold: float) -> None:
+    """Greedy suppression within a block of boxes sorted by score; updates ``alive`` in place."""
     overlap = _overlap(boxes, boxes, iou_threshold).numpy()
     for i in range(len(alive)):
         if alive[i]:
@@ -76,7 +75,7 @@ def _thin_out_block(boxes: Tensor, alive: NDArray[np.bool_], iou_threshold: floa
 
 
 def _overlap(first: Tensor, second: Tensor, iou_threshold: float) -> Tensor:
-    # the next float32 not above the threshold: compares as if in double, where 0.3 is not rounded up
+    # round the threshold down in float32, so that the comparison equals one in double precision
     limit = np.float32(iou_threshold)
     if float(limit) > iou_threshold:
         limit = np.nextafter(limit, np.float32(-1))
@@ -84,7 +83,7 @@ def _overlap(first: Tensor, second: Tensor, iou_threshold: float) -> Tensor:
 
 
 def threshold_logits(logits: Tensor, threshold: float = 0.0) -> Tensor:
-    """Masks of the same shape, bool: logits strictly above the threshold."""
+    """Bool masks of the same shape: True where logits exceed the threshold."""
     return logits > threshold
 
 
@@ -98,7 +97,7 @@ def mask_to_box(masks: MaskArray) -> MaskArray:
     Returns
     -------
     (..., 4) int64 array or tensor
-        First and last column and row that hold a pixel, as (x0, y0, x1, y1); zeros for an empty mask.
+        First and last column and row of each mask as (x0, y0, x1, y1), both inclusive; zeros for an empty mask.
     """
     if isinstance(masks, Tensor):
         return cast("MaskArray", _boxes_of_tensor(masks))
@@ -110,27 +109,28 @@ def _boxes_of_tensor(masks: Tensor) -> Tensor:
     columns = masks.any(-2).to(torch.uint8)
     rows = masks.any(-1).to(torch.uint8)
     h, w = masks.shape[-2:]
-    # argmax finds the first 1; flipped, the last one
+    # argmax finds the first 1; on the flipped array, the last one
     x0, y0 = columns.argmax(-1), rows.argmax(-1)
     x1, y1 = w - 1 - columns.flip(-1).argmax(-1), h - 1 - rows.flip(-1).argmax(-1)
     return torch.stack((x0, y0, x1, y1), -1) * columns.any(-1)[..., None]
 
 
 def stability_score(logits: Tensor, threshold: float = 0.0, offset: float = 1.0) -> Tensor:
-    """How little a mask changes when its threshold moves.
+    """How stable a mask is when its threshold changes.
 
     Parameters
     ----------
     logits : (..., H, W) tensor
     threshold : float, default 0.0
-        Cut that makes the mask.
+        Threshold of the mask.
     offset : float, default 1.0
-        The cut is moved up and down by this many logits.
+        The threshold is raised and lowered by this many logits.
 
     Returns
     -------
     (...) float32 tensor
-        Area at the higher cut over area at the lower cut, 0 to 1; 0 if both are empty (the reference gives NaN).
+        Area at the higher threshold divided by area at the lower one, 0 to 1; 0 if both are empty (the reference
+        returns NaN).
     """
     high = (logits > threshold + offset).sum((-2, -1))
     low = (logits > threshold - offset).sum((-2, -1))

@@ -1,4 +1,4 @@
-"""Masks as arrays: thresholds, boxes, stability, clean-up by area, and run-length encoding."""
+"""Connected components of masks: filling holes, removing islands, keeping some components."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
+
+from napari_sam2.inference.masks.logits import MASK_LOGIT
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -27,78 +29,74 @@ __all__ = [
 
 MaskArray = TypeVar("MaskArray", bound="NDArray[np.generic] | Tensor")
 
-_CLEAR_MARGIN = 10.0
-"""How far beyond the threshold the reference puts the logits of a pixel that changes sides."""
-
 _HOLE_SCORE = 0.1
-"""Logit the reference gives to a filled hole of a tracked frame."""
+"""Logit that the reference assigns to filled holes of tracked masks."""
 
 _EIGHT_IN_PLANE = np.zeros((3, 3, 3), bool)
 _EIGHT_IN_PLANE[1] = True
 """8-connectivity within each plane of a (B, H, W) batch, none between planes."""
 
 
-# --- thresholds, boxes, stability -------------------------------------------------------------------------------
-
-
-# --- clean-up by area, in logits or masks -----------------------------------------------------------------------
-
-
 def fill_holes(
     masks: MaskArray, max_area: float, *, threshold: float = 0.0, fill_value: float | None = None
 ) -> MaskArray:
-    """Give small background components to the object.
+    """Fill small holes.
 
     Parameters
     ----------
     masks : (..., H, W) array or tensor, any device
         Bool masks, or logits.
     max_area : float
-        Components of at most so many pixels are filled; 0 leaves everything as it is.
-        Pixels touch at edges and corners; a component at the image border counts like any other.
+        Background components of at most this many pixels are filled; 0 fills nothing. Components are 8-connected;
+        those at the image border are treated like any other.
     threshold : float, default 0.0
-        Logits at or below it are background.
+        Logits up to this value are background.
     fill_value : float, optional
         Logit of the filled pixels; ``threshold + 10`` if not given.
 
     Returns
     -------
     array or tensor
-        New, like ``masks``; bool masks are filled with True.
+        A copy with the type of ``masks``; holes in bool masks become True.
     """
-    value = threshold + _CLEAR_MARGIN if fill_value is None else fill_value
+    value = threshold + MASK_LOGIT if fill_value is None else fill_value
     return _replace_small(masks, max_area, threshold, of_object=False, value=value)
 
 
-def keep_components(logits: Tensor, pieces: NDArray[np.int32], kept: Collection[int], limit: float) -> Tensor:
-    """Logits (h, w) in which the pieces of the mask that are not kept are pushed below zero.
+def keep_components(logits: Tensor, components: NDArray[np.int32], kept: Collection[int], limit: float) -> Tensor:
+    """Suppress the components of a mask that are not to be kept.
 
     Parameters
     ----------
     logits : Tensor
         (h, w).
-    pieces : numpy.ndarray
-        (h, w) number of the piece each pixel of the mask belongs to, 0 outside.
+    components : numpy.ndarray
+        (h, w) component labels of the mask, 0 outside.
     kept : collection of int
-        The pieces that stay.
+        Labels of the components to keep.
     limit : float
-        Highest logit of a pixel of the others, below 0.
+        Upper limit of the logits in the other components, below 0.
+
+    Returns
+    -------
+    Tensor
+        (h, w) logits.
     """
-    elsewhere = torch.from_numpy((pieces > 0) & ~np.isin(pieces, list(kept))).to(logits.device)
-    return torch.where(elsewhere, logits.clamp(max=limit), logits)
+    is_dropped = torch.from_numpy((components > 0) & ~np.isin(components, list(kept))).to(logits.device)
+    return torch.where(is_dropped, logits.clamp(max=limit), logits)
 
 
 def remove_small_regions(
     masks: MaskArray, max_area: float, *, threshold: float = 0.0, fill_value: float | None = None
 ) -> MaskArray:
-    """Give small object components to the background.
+    """Remove small object components.
 
     Parameters
     ----------
     masks : (..., H, W) array or tensor, any device
         Bool masks, or logits.
     max_area : float
-        Components of at most so many pixels (8-connected) are removed; 0 leaves everything as it is.
+        Components of at most this many pixels (8-connected) are removed; 0 removes nothing.
     threshold : float, default 0.0
         Logits above it are object.
     fill_value : float, optional
@@ -107,30 +105,30 @@ def remove_small_regions(
     Returns
     -------
     array or tensor
-        New, like ``masks``; bool masks are cleared with False.
+        A copy with the type of ``masks``; removed pixels of bool masks become False.
     """
-    value = threshold - _CLEAR_MARGIN if fill_value is None else fill_value
+    value = threshold - MASK_LOGIT if fill_value is None else fill_value
     return _replace_small(masks, max_area, threshold, of_object=True, value=value)
 
 
 def fill_holes_in_scores(low_res_logits: MaskArray, max_area: float) -> MaskArray:
-    """Fill holes of tracked masks as the reference's video predictor does: logit 0.1 in low-resolution pixels."""
+    """Fill holes of tracked low-resolution masks with logit 0.1, as the reference's video predictor does."""
     return fill_holes(low_res_logits, max_area, fill_value=_HOLE_SCORE)
 
 
 def clean_low_resolution(
     logits: Tensor, *, mask_threshold: float = 0.0, max_hole_area: float = 0.0, max_sprinkle_area: float = 0.0
 ) -> Tensor:
-    """Fill holes of, and remove islands from, the logits of the mask decoder.
+    """Fill holes and remove islands in the logits of the mask decoder.
 
     Parameters
     ----------
     logits : (..., h, w) tensor
     mask_threshold : float, default 0.0
-        Cut between object and background.
+        Threshold between object and background.
     max_hole_area, max_sprinkle_area : float, default 0
-        Background and object components of at most so many low-resolution pixels change sides. Both are found
-        in the logits as given: filling a hole does not make an island bigger.
+        Background and object components of at most this many low-resolution pixels are flipped. Both are found in
+        the input logits: filling a hole does not enlarge an island.
 
     Returns
     -------
@@ -143,7 +141,7 @@ def clean_low_resolution(
         cleaned = fill_holes(logits, max_hole_area, threshold=mask_threshold)
     if max_sprinkle_area > 0:
         sprinkles = _small_components(logits > mask_threshold, max_sprinkle_area)
-        cleaned = cleaned.masked_fill(sprinkles, mask_threshold - _CLEAR_MARGIN)
+        cleaned = cleaned.masked_fill(sprinkles, mask_threshold - MASK_LOGIT)
     return cleaned
 
 
@@ -155,12 +153,12 @@ def postprocess_masks(
     max_hole_area: float = 0.0,
     max_sprinkle_area: float = 0.0,
 ) -> Tensor:
-    """Clean low-resolution logits (..., h, w) and bring them to the size of the image.
+    """Clean low-resolution logits (..., h, w) and resize them to the image.
 
     Returns
     -------
     (..., H, W) float32 tensor
-        `clean_low_resolution`, then upsampled bilinearly, ``align_corners=False``.
+        `clean_low_resolution`, followed by bilinear upsampling (``align_corners=False``).
     """
     cleaned = clean_low_resolution(
         logits.float(),
@@ -174,19 +172,19 @@ def postprocess_masks(
 
 
 def clean_small_regions(mask: NDArray[np.bool_], min_area: float) -> tuple[NDArray[np.bool_], bool]:
-    """Fill the holes and drop the islands of one mask, in image pixels, as SAM 1 did.
+    """Fill holes and remove islands of one mask, in image pixels, as SAM 1 did.
 
     Parameters
     ----------
     mask : (H, W) bool array
     min_area : float
-        Holes and islands smaller than this many pixels (8-connected) go; if every island is smaller,
-        the largest one stays.
+        Holes and islands smaller than this many pixels (8-connected) are flipped. If all islands are smaller, the
+        largest one is kept.
 
     Returns
     -------
     mask : (H, W) bool array
-        The cleaned mask; the given array itself if nothing changed.
+        The cleaned mask; ``mask`` itself if nothing changed.
     changed : bool
     """
     part = _part_that_decides(mask, min_area)
@@ -223,7 +221,10 @@ def clean_small_regions(mask: NDArray[np.bool_], min_area: float) -> tuple[NDArr
 
 
 def _part_that_decides(mask: NDArray[np.bool_], min_area: float) -> tuple[slice, slice] | None:
-    """The box of a mask and one pixel around it, wherever what lies beyond is no small hole; None for an empty mask."""
+    """The part of the image to label: the mask's box plus one pixel, or more where the rest could be a small hole.
+
+    None for an empty mask.
+    """
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not rows.size:
         return None
@@ -255,13 +256,10 @@ def _replace_small(masks: MaskArray, max_area: float, threshold: float, *, of_ob
 
 
 def _small_components(inside: Tensor, max_area: float) -> Tensor:
-    """Pixels of the components of each (H, W) plane that have at most ``max_area`` pixels, on the same device."""
+    """Pixels of the components with at most ``max_area`` pixels in each (H, W) plane, on the same device."""
     # (..., H, W) -> (B, H, W)
     planes = inside.detach().reshape(-1, *inside.shape[-2:]).cpu().numpy()
     labels, num = ndimage.label(planes, structure=_EIGHT_IN_PLANE)
     is_small = np.bincount(labels.ravel(), minlength=num + 1) <= max_area
     is_small[0] = False
     return torch.from_numpy(is_small[labels]).reshape(inside.shape).to(inside.device)
-
-
-# --- run lengths ------------------------------------------------------------------------------------------------

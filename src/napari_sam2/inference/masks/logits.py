@@ -11,7 +11,7 @@ OUTSIDE_LOGIT = -LOGIT_LIMIT
 """Pixels outside the model's view, and pixels of masks that were rejected."""
 
 MASK_LOGIT = 10.0
-"""A binary mask becomes logits of +- this; the reference moves pixels that clean-up flips this far from the threshold."""
+"""A binary mask becomes logits of +- this; pixels flipped by clean-up are set this far from the threshold."""
 
 SUPPRESSED_LOGIT = -MASK_LOGIT
 """Upper limit of the logits of pixels that were removed from a mask, or assigned to another object."""

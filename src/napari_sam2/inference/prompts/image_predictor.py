@@ -1,4 +1,4 @@
-"""Prompts on one image: encode once, answer any number of clicks, boxes and masks."""
+"""Segment objects in one image from clicks, boxes and masks; each view is encoded once."""
 
 from __future__ import annotations
 
@@ -10,24 +10,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_sam2._errors import PromptError
+from napari_sam2._checks import check_frame, check_number
+from napari_sam2._errors import FrameError, PromptError
 from napari_sam2._types import FrameSource, MaskPrediction, Prompt
 from napari_sam2.frames import image_to_rgb
 from napari_sam2.inference.masks.components import clean_low_resolution
-from napari_sam2.inference.prompts.prompt_arrays import _NO_POINTS, _from_arrays, _mask_inputs
+from napari_sam2.inference.masks.logits import LOGIT_LIMIT
+from napari_sam2.inference.prompts.prompt_arrays import NO_POINTS, as_prompts, mask_inputs_of, prompts_from_arrays
 from napari_sam2.inference.views.click_search import (
+    ClickSearchSettings,
     ViewCandidates,
-    average_best,
+    answer_prompts,
     keep_clicked_components,
-    needs_click_search,
-    search_click,
-    wider_view,
 )
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
 from napari_sam2.inference.views.encoder import encode_views, one_row_per_view
 from napari_sam2.inference.views.lattice import WindowLattice
-from napari_sam2.inference.views.transforms import masks_to_image, prompts_to_model
-from napari_sam2.inference.views.view import View, choose_view, view_for_extent, whole_view
+from napari_sam2.inference.views.transforms import masks_to_image, prompts_to_model, resample_logits
+from napari_sam2.inference.views.view import (
+    View,
+    choose_view,
+    contains_prompt,
+    view_for_extent,
+    whole_view,
+)
+from napari_sam2.inference.views.view_tracking import view_with_prompt
 from napari_sam2.network.features import ImageEmbedding
 from napari_sam2.network.sam2 import SAM2, STABILITY_THRESHOLD
 from napari_sam2.weights.loading import ensure_model
@@ -40,32 +47,37 @@ if TYPE_CHECKING:
 
 __all__ = ["SAM2ImagePredictor"]
 
-_LOGIT_LIMIT = 32.0  # of the logits handed out, as in the reference
-_BATCH = 16  # windows encoded, and prompts decoded, at once
+_BATCH = 16  # prompts decoded together
 
 
 class SAM2ImagePredictor:
-    """Segments what prompts point at in one image.
+    """Segments prompted objects in one image.
 
     Parameters
     ----------
     model : SAM2, str, Path or None
         A network, or a name or path for ``load_model``; ``None`` is the bundled model.
     mask_threshold : float, default 0.0
-        Logits above it belong to the mask.
+        Logits above this are part of the mask.
     max_hole_area, max_sprinkle_area : float, default 0
-        Holes are filled and islands removed up to these areas, counted in pixels of the low-resolution mask
-        (a quarter of the model's input), on any device. 0: nothing is changed.
+        Holes are filled and islands removed up to these areas, in pixels of the low-resolution mask (a quarter of the
+        model's input), on any device. 0 leaves masks unchanged.
     stability_threshold : float or None, default 0.98
-        A single mask less stable than this gives way to the best of three; ``None`` never.
+        A single mask with a lower stability is replaced by the best of three; ``None`` never.
     cache : EmbeddingCache, optional
-        Shared with other predictors, so that an image is encoded once.
+        Cache of encoded views, which can be shared with other predictors.
+    click_search : ClickSearchSettings, optional
+        How clicks are decoded at several scales, for models with a native window.
 
     Notes
     -----
-    With a model that has a ``native_window``, such as ``sam2_micro``, each prompt is answered on a window cut
-    out around it at a suitable zoom. With the released models the whole image is squeezed into the model's input,
-    as in the reference.
+    With a model that has a ``native_window``, such as ``sam2_micro``, each prompt is decoded in a crop around it, at a
+    suitable scale. With the released models the whole image is resized to the model's input, as in the reference.
+
+    Raises
+    ------
+    PromptError
+        If a threshold or area is not allowed.
 
     References
     ----------
@@ -87,8 +99,15 @@ class SAM2ImagePredictor:
         max_sprinkle_area: float = 0.0,
         stability_threshold: float | None = STABILITY_THRESHOLD,
         cache: EmbeddingCache | None = None,
+        click_search: ClickSearchSettings = ClickSearchSettings(),
     ) -> None:
+        check_number("mask_threshold", mask_threshold)
+        check_number("max_hole_area", max_hole_area, 0)
+        check_number("max_sprinkle_area", max_sprinkle_area, 0)
+        if stability_threshold is not None:
+            check_number("stability_threshold", stability_threshold, 0, 1)
         self.model = ensure_model(model)
+        self.click_search = click_search
         self.mask_threshold = mask_threshold
         self.max_hole_area = max_hole_area
         self.max_sprinkle_area = max_sprinkle_area
@@ -101,18 +120,18 @@ class SAM2ImagePredictor:
     # ------------------------------------------------------------------ image
     @property
     def image_hw(self) -> tuple[int, int]:
-        """(height, width) of the image that was set."""
+        """(height, width) of the current image."""
         rgb = self._require_image()
         return rgb.shape[0], rgb.shape[1]
 
     def set_image(self, image: ArrayLike) -> None:
-        """Choose the image that prompts are about.
+        """Set the image to segment.
 
         Parameters
         ----------
         image : array-like
-            (H, W), (H, W, 3 or 4) or (C, H, W) of any dtype. 8-bit RGB is used as it is; anything else is
-            stretched between its 0.1 and 99.9 percentiles.
+            (H, W), (H, W, 3 or 4) or (C, H, W) of any dtype. 8-bit RGB is used unchanged; the contrast of anything else
+            is stretched from the 0.1 to the 99.9 percentile.
 
         Raises
         ------
@@ -124,7 +143,20 @@ class SAM2ImagePredictor:
         self._set(rgb, (f"image:{rgb.shape}:{digest}", 0))
 
     def set_frame(self, frames: FrameSource, frame: int) -> None:
-        """Choose one frame of a stack; its embedding is shared with a video segmenter of the same cache."""
+        """Set one frame of a stack as the image; encoded views are shared with a video segmenter using the same cache.
+
+        Raises
+        ------
+        FrameError
+            If ``frames`` is not a frame source, or the frame cannot be read.
+        PromptError
+            If the frame does not exist.
+        """
+        if not isinstance(frames, FrameSource):
+            raise FrameError(
+                f"{type(frames).__name__} was given as frames; give the result of open_frames, or use set_image(image)"
+            )
+        frame = check_frame(frame, len(frames))
         self._set(frames[frame], (frames.key, frame))
 
     def _set(self, rgb: NDArray[np.uint8], key: tuple[str, int]) -> None:
@@ -136,18 +168,18 @@ class SAM2ImagePredictor:
                 self._embed(whole_view(self.image_hw))
 
     def reset(self) -> None:
-        """Forget the image."""
+        """Remove the image."""
         self._rgb = None
         self._last_views = []
 
     def get_image_embedding(self) -> NDArray[np.float32]:
-        """Features of the whole image as the mask decoder sees them, (1, C, S/16, S/16) float32."""
+        """Features of the whole image, the input of the mask decoder, (1, C, S/16, S/16) float32."""
         with torch.inference_mode():
             return self.model.without_memory(self._embed(whole_view(self.image_hw))).float().cpu().numpy()
 
     def _require_image(self) -> NDArray[np.uint8]:
         if self._rgb is None:
-            raise PromptError("no image was set; call set_image(image) before predict")
+            raise PromptError("no image is set; call set_image(image) before predict")
         return self._rgb
 
     def _embed(self, view: View) -> ImageEmbedding:
@@ -172,24 +204,26 @@ class SAM2ImagePredictor:
         multimask_output: bool = True,
         return_logits: bool = False,
     ) -> MaskPrediction:
-        """Segment what the prompts point at.
+        """Segment prompted objects.
 
         Parameters
         ----------
         prompts : Prompt or sequence of Prompt, optional
-            One object, or many in as few decoder calls as possible. Instead of the next four.
+            One prompt, or one per object; objects are decoded in as few calls as possible. Replaces the next three
+            parameters.
         point_coords : (N, 2) or (P, N, 2) array-like, optional
             Clicks as (x, y) in image pixels.
         point_labels : (N,) or (P, N) array-like, optional
-            1 object, 0 background; all 1 if not given.
+            1 for object, 0 for background; default all 1.
         box : (4,) or (P, 4) array-like, optional
             x0, y0, x1, y1 in image pixels.
         mask_input : (1, h, w) or (P, 1, h, w) array-like, optional
-            ``logits`` of the latest prediction for the same object, to be refined.
+            ``logits`` of the latest prediction of the same object, to be refined. If the new prompt lies outside the
+            view of that prediction, the view is enlarged.
         multimask_output : bool, default True
-            Three candidates, for prompts that could mean several things; otherwise one mask.
+            Return three candidates, for ambiguous prompts; otherwise one mask.
         return_logits : bool, default False
-            Give float32 logits at the size of the image instead of booleans.
+            Return float32 logits at the size of the image instead of bool masks.
 
         Returns
         -------
@@ -200,35 +234,30 @@ class SAM2ImagePredictor:
         Raises
         ------
         PromptError
-            If no image was set, nothing was asked, or a prompt is malformed or lies outside the image.
+            If no image is set, no prompt is given, or a prompt is malformed or lies outside the image.
         """
         hw = self.image_hw
         if prompts is None:
-            batch, mask_inputs, is_single = _from_arrays(point_coords, point_labels, box, mask_input)
+            batch, mask_inputs, is_single = prompts_from_arrays(point_coords, point_labels, box, mask_input)
         else:
             if any(value is not None for value in (point_coords, point_labels, box)):
                 raise PromptError("prompts and point_coords, point_labels or box were given; give one or the other")
             is_single = isinstance(prompts, Prompt)
-            batch = [prompts] if isinstance(prompts, Prompt) else list(prompts)
-            mask_inputs = _mask_inputs(mask_input, len(batch))
+            batch = as_prompts(prompts)
+            mask_inputs = mask_inputs_of(mask_input, len(batch))
         if not batch:
             raise PromptError("an empty list of prompts was given; give at least one")
         for prompt in batch:
-            if prompt is not None and not isinstance(prompt, Prompt):
-                raise PromptError(
-                    f"{prompt!r} was given as a prompt; give Prompt(points=..., box=..., mask=...), or points as "
-                    "predict(point_coords=[(x, y)])"
-                )
             if prompt is not None:
                 prompt.check_inside(hw)
-        views = self._views(batch, mask_inputs)
+        views, earlier = self._views(batch, mask_inputs)
         with torch.inference_mode():
-            low, scores, views = self._answer(batch, views, mask_inputs, multimask=multimask_output)
+            low, scores, views = self._answer(batch, views, earlier, multimask=multimask_output)
             low = self._cleaned(low)
             full = [masks_to_image(low[i : i + 1], view, hw)[0] for i, view in enumerate(views)]
             masks = [(m if return_logits else m > self.mask_threshold).cpu().numpy() for m in full]
         self._last_views = views
-        logits = low.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT).cpu().numpy()
+        logits = low.clamp(-LOGIT_LIMIT, LOGIT_LIMIT).cpu().numpy()
         if is_single:
             return MaskPrediction(masks[0], scores[0].cpu().numpy(), logits[0])
         return MaskPrediction(np.stack(masks), scores.cpu().numpy(), logits)
@@ -241,19 +270,19 @@ class SAM2ImagePredictor:
         mask_input: Tensor | None = None,
         window: int | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """One positive click per object, for automatic masks: tensors in and out, nothing thresholded.
+        """Decode one positive click per object, for automatic masks; logits are returned as tensors.
 
         Parameters
         ----------
         points_xy : numpy.ndarray
             (N, 2) clicks in image pixels.
         multimask_output : bool, default True
-            Three candidates or one mask.
+            Three candidates per click, or one mask.
         mask_input : Tensor, optional
-            (N, 1, h, w) low-resolution logits to refine, of the same points and ``window``.
+            (N, 1, h, w) low-resolution logits to refine, from the same points and ``window``.
         window : int, optional
-            Side in image pixels of the windows through which a model with a ``native_window`` looks; its own if not
-            given. They lie on a `WindowLattice`, and a point is answered in the one whose centre is nearest.
+            Side in image pixels of the views of a model with a native window; default that window. Views lie on a
+            `WindowLattice`, and each point is decoded in the view with the nearest centre.
 
         Returns
         -------
@@ -283,30 +312,34 @@ class SAM2ImagePredictor:
         return full, scores, cleaned
 
     def predict_zoomed(self, points_xy: NDArray[np.float32], boxes_xyxy: NDArray[np.float32]) -> list[ViewCandidates]:
-        """Three candidates of single clicks, each in a window that shows its box at the size the model knows best.
+        """Decode single clicks, each in a view scaled to a box around the object.
 
         Parameters
         ----------
         points_xy : numpy.ndarray
             (N, 2) clicks in image pixels.
         boxes_xyxy : numpy.ndarray
-            (N, 4) x0, y0, x1, y1 around what is clicked, in image pixels.
+            (N, 4) x0, y0, x1, y1 around the clicked objects, in image pixels.
 
         Returns
         -------
         list of ViewCandidates
-            One per click: window, logits (1, 3, h, w) of masks in one piece around it, and scores (1, 3). A model
-            without a native window sees the whole image each time.
+            One per click: view, logits (1, 3, h, w) of masks without components that the click is not in, and scores
+            (1, 3). Models without a native window always see the whole image.
         """
         hw, window = self.image_hw, self.model.config.native_window
         prompts = [Prompt(points=point[None]) for point in points_xy]
         views = [choose_view(Prompt(box=box), hw, window) for box in boxes_xyxy]
         with torch.inference_mode():
-            looks = self._look(prompts, views, [None] * len(prompts), multimask=True)
-        return [keep_clicked_components(look, prompt) for look, prompt in zip(looks, prompts, strict=True)]
+            found = self._candidates(prompts, views, [None] * len(prompts), multimask=True)
+        dropped = self.click_search.dropped_logit
+        return [
+            keep_clicked_components(each, prompt, dropped_logit=dropped)
+            for each, prompt in zip(found, prompts, strict=True)
+        ]
 
     def _points_by_view(self, points_xy: NDArray[np.float32], window: int | None) -> dict[View, list[int]]:
-        """Indices of the points that are answered in each view."""
+        """Indices of the points to decode in each view."""
         hw, native = self.image_hw, self.model.config.native_window
         if native is None:
             return {whole_view(hw): list(range(len(points_xy)))}
@@ -327,75 +360,61 @@ class SAM2ImagePredictor:
             max_sprinkle_area=self.max_sprinkle_area,
         )
 
-    def _views(self, prompts: Sequence[Prompt | None], mask_inputs: Sequence[NDArray[np.float32] | None]) -> list[View]:
-        """Where to look for each prompt; earlier logits are only meaningful in the view they came from."""
-        window = self.model.config.native_window
-        views = []
+    def _views(
+        self, prompts: Sequence[Prompt | None], mask_inputs: Sequence[NDArray[np.float32] | None]
+    ) -> tuple[list[View], list[Tensor | None]]:
+        """The view of each prompt, and its earlier logits (1, 1, h, w) in that view.
+
+        Earlier logits belong to the view they were predicted in. Where the prompt reaches beyond it, a view is chosen
+        that contains both the prompt and the earlier mask, and the logits are resampled.
+        """
+        hw, window = self.image_hw, self.model.config.native_window
+        views: list[View] = []
+        logits: list[Tensor | None] = []
         for i, (prompt, given) in enumerate(zip(prompts, mask_inputs, strict=True)):
-            previous = self._last_views[i] if given is not None and len(self._last_views) == len(prompts) else None
+            low = None if given is None else torch.from_numpy(given)[None, None]
+            previous = self._last_views[i] if low is not None and len(self._last_views) == len(prompts) else None
             if previous is not None:
-                views.append(previous)
+                view = previous
+                if prompt is not None and low is not None and not contains_prompt(previous, prompt):
+                    view = view_with_prompt(previous, (low[0, 0] > 0).numpy(), prompt, hw)
+                    low = resample_logits(low, previous, view)
             elif prompt is None:
                 if window is not None:
                     raise PromptError("mask_input alone was given before any prediction; give a point or a box with it")
-                views.append(whole_view(self.image_hw))
+                view = whole_view(hw)
             else:
-                views.append(choose_view(prompt, self.image_hw, window))
-        return views
+                view = choose_view(prompt, hw, window)
+            views.append(view)
+            logits.append(low)
+        return views, logits
 
     def _answer(
         self,
         prompts: Sequence[Prompt | None],
         views: Sequence[View],
-        mask_inputs: Sequence[NDArray[np.float32] | None],
+        logits: Sequence[Tensor | None],
         *,
         multimask: bool,
     ) -> tuple[Tensor, Tensor, list[View]]:
-        """Logits, scores and final views; clicks are looked at through several windows where the model has one."""
-        window = self.model.config.native_window
-        searched = [
-            i
-            for i, (prompt, given) in enumerate(zip(prompts, mask_inputs, strict=True))
-            if needs_click_search(prompt, window, has_logits=given is not None)
-        ]
-        looks: dict[int, ViewCandidates] = {}
-        for i in searched:
-            prompt = prompts[i]
-            assert prompt is not None
-            assert window is not None
+        """Logits, scores and final view of each prompt."""
 
-            def decode(several: Sequence[View], logits: Tensor | None, prompt: Prompt = prompt) -> list[ViewCandidates]:
-                count = len(several)
-                earlier = None if logits is None else logits[0, 0].float().cpu().numpy()
-                return self._look([prompt] * count, several, [earlier] * count, multimask=multimask)
+        def decode(
+            rows: Sequence[int], several: Sequence[View], given: Sequence[Tensor | None]
+        ) -> list[ViewCandidates]:
+            low = [None if each is None else each[0, 0].float().cpu().numpy() for each in given]
+            return self._candidates([prompts[i] for i in rows], several, low, multimask=multimask)
 
-            looks[i] = search_click(decode, prompt, self.image_hw, window)
-        rest = [i for i in range(len(prompts)) if i not in looks]
-        if rest:
-            found = self._look(
-                [prompts[i] for i in rest],
-                [views[i] for i in rest],
-                [mask_inputs[i] for i in rest],
-                multimask=multimask,
-            )
-            looks |= dict(zip(rest, found, strict=True))
-        wider = {
-            i: wide
-            for i in rest
-            if (wide := wider_view(prompts[i], views[i], self.image_hw, has_logits=mask_inputs[i] is not None))
-        }
-        if wider:
-            given = [prompts[i] for i in wider]
-            found = self._look(given, list(wider.values()), [None] * len(wider), multimask=multimask)
-            looks |= {i: average_best(looks[i], [other]) for i, other in zip(wider, found, strict=True)}
-        ordered = [looks[i] for i in range(len(prompts))]
+        found = answer_prompts(
+            decode, prompts, views, logits, self.image_hw, self.model.config.native_window, self.click_search
+        )
         return (
-            torch.cat([look.logits for look in ordered]),
-            torch.cat([look.scores for look in ordered]),
-            [look.view for look in ordered],
+            torch.cat([each.logits for each in found]),
+            torch.cat([each.scores for each in found]),
+            [each.view for each in found],
         )
 
-    def _look(
+    def _candidates(
         self,
         prompts: Sequence[Prompt | None],
         views: Sequence[View],
@@ -404,8 +423,8 @@ class SAM2ImagePredictor:
         multimask: bool,
     ) -> list[ViewCandidates]:
         low, scores, presence = self._decode(prompts, views, mask_inputs, multimask=multimask)
-        chances = presence.cpu().tolist()
-        return [ViewCandidates(view, low[i : i + 1], scores[i : i + 1], chances[i]) for i, view in enumerate(views)]
+        probability = presence.cpu().tolist()
+        return [ViewCandidates(view, low[i : i + 1], scores[i : i + 1], probability[i]) for i, view in enumerate(views)]
 
     def _decode(
         self,
@@ -415,7 +434,7 @@ class SAM2ImagePredictor:
         *,
         multimask: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """(P, M, h, w) logits, (P, M) scores and (P,) presence, float32; prompts of equal form share decoder calls."""
+        """(P, M, h, w) logits, (P, M) scores and (P,) presence; prompts of the same form share decoder calls."""
         groups: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
         for i, (prompt, given) in enumerate(zip(prompts, mask_inputs, strict=True)):
             num_points = 0 if prompt is None else len(prompt.points)
@@ -425,7 +444,7 @@ class SAM2ImagePredictor:
         for members in groups.values():
             for start in range(0, len(members), _BATCH):
                 part = members[start : start + _BATCH]
-                decoded = self._decode_alike([prompts[i] for i in part], [views[i] for i in part],
+                decoded = self._decode_batch([prompts[i] for i in part], [views[i] for i in part],
                                              [mask_inputs[i] for i in part], multimask=multimask)  # fmt: skip
                 found |= {i: tuple(each[row] for each in decoded) for row, i in enumerate(part)}
         low, scores, presence = (
@@ -433,7 +452,7 @@ class SAM2ImagePredictor:
         )
         return low, scores, presence
 
-    def _decode_alike(
+    def _decode_batch(
         self,
         prompts: Sequence[Prompt | None],
         views: Sequence[View],
@@ -444,7 +463,7 @@ class SAM2ImagePredictor:
         model = self.model
         embedding = one_row_per_view(self._embed_all(views), views)
         prompt = prompts_to_model(
-            [p if p is not None else _NO_POINTS for p in prompts],
+            [p if p is not None else NO_POINTS for p in prompts],
             views,
             model.image_size,
             device=model.device,

@@ -1,7 +1,8 @@
-"""The reference's arguments, point_coords and the like, as prompts."""
+"""Convert arguments of ``predict`` to prompts: sequences, and the reference's point_coords, box and mask_input."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +14,11 @@ from napari_sam2._types import Prompt
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = []
+__all__ = ["NO_POINTS", "as_prompts", "mask_inputs_of", "prompts_from_arrays"]
 
 
 class _NoPoints:
-    """Stands for a prompt that consists of earlier logits alone."""
+    """Stands for a prompt that consists of earlier logits only."""
 
     points = np.zeros((0, 2), np.float32)
     labels = np.zeros(0, np.int32)
@@ -25,15 +26,21 @@ class _NoPoints:
     mask = None
 
 
-_NO_POINTS: Prompt = _NoPoints()  # type: ignore[assignment]
+NO_POINTS: Prompt = _NoPoints()  # type: ignore[assignment]
 
 
-def _from_arrays(
+def prompts_from_arrays(
     point_coords: ArrayLike | None, point_labels: ArrayLike | None, box: ArrayLike | None, mask_input: ArrayLike | None
 ) -> tuple[list[Prompt | None], list[NDArray[np.float32] | None], bool]:
-    """The reference's arguments as prompts, their mask inputs, and whether they mean one object."""
-    points = None if point_coords is None else as_numbers(point_coords, "point_coords").astype(np.float32)
-    boxes = None if box is None else as_numbers(box, "box").astype(np.float32)
+    """Convert the reference's arguments: prompts, their mask inputs, and whether they are a single object.
+
+    Raises
+    ------
+    PromptError
+        If shapes do not fit, values are not allowed, or nothing is given.
+    """
+    points = None if point_coords is None else as_numbers(point_coords, "point_coords")
+    boxes = None if box is None else as_numbers(box, "box")
     if points is not None and points.ndim not in (2, 3):
         raise PromptError(
             f"point_coords of shape {points.shape} were given; allowed is (N, 2), or (P, N, 2) for a batch"
@@ -46,11 +53,15 @@ def _from_arrays(
         raise PromptError(
             f"{len(points)} sets of points and {len(boxes)} boxes were given; give one of each per object"
         )
-    labels = None if point_labels is None else np.asarray(point_labels)
-    mask_inputs = _mask_inputs(mask_input, count)
+    labels = None if point_labels is None else as_numbers(point_labels, "point_labels")
+    if labels is not None and labels.ndim == 2 and len(labels) != count:
+        raise PromptError(
+            f"{len(labels)} rows of point_labels were given for {count} prompt(s); give one row per object"
+        )
+    mask_inputs = mask_inputs_of(mask_input, count)
     if points is None and boxes is None:
         if mask_input is None:
-            raise PromptError("nothing was asked; give prompts, point_coords, a box or a mask_input")
+            raise PromptError("no prompt was given; give prompts, point_coords, a box or a mask_input")
         return [None] * count, mask_inputs, count == 1
     prompts: list[Prompt | None] = []
     for i in range(count):
@@ -65,17 +76,44 @@ def _from_arrays(
     return prompts, mask_inputs, count == 1
 
 
-def _mask_inputs(mask_input: ArrayLike | None, count: int) -> list[NDArray[np.float32] | None]:
+def as_prompts(prompts: object) -> list[Prompt | None]:
+    """A list of prompts from one prompt or a sequence of them.
+
+    Raises
+    ------
+    PromptError
+        If anything else is given.
+    """
+    if isinstance(prompts, Prompt):
+        return [prompts]
+    several = list(prompts) if isinstance(prompts, Iterable) and not isinstance(prompts, str | bytes) else [prompts]
+    for prompt in several:
+        if not isinstance(prompt, Prompt):
+            raise PromptError(
+                f"{prompt!r} was given as a prompt; give Prompt(points=..., box=..., mask=...), or points as "
+                "predict(point_coords=[(x, y)])"
+            )
+    return several
+
+
+def mask_inputs_of(mask_input: ArrayLike | None, count: int) -> list[NDArray[np.float32] | None]:
+    """The mask input (h, w) of each of ``count`` prompts, from the reference's argument.
+
+    Raises
+    ------
+    PromptError
+        If the shape does not fit, or a value is not finite.
+    """
     if mask_input is None:
         return [None] * count
     array = as_numbers(mask_input, "mask_input").astype(np.float32)
     if not np.isfinite(array).all():
-        raise PromptError("mask_input holds NaN or infinite logits; give what predict returned as logits")
+        raise PromptError("mask_input holds NaN or infinite logits; give the logits that predict returned")
     if array.ndim == 2:
         array = array[None]
     if array.ndim == 3:
         array = array[None]
-    if array.ndim != 4 or array.shape[1] != 1 or len(array) != count:
+    if array.ndim != 4 or array.shape[1] != 1 or len(array) != count or not array.size:
         raise PromptError(
             f"mask_input of shape {np.shape(mask_input)} was given for {count} prompt(s); "
             "allowed is (1, h, w), or (P, 1, h, w) for a batch"

@@ -164,7 +164,7 @@ def segment_stack(
                 tracklets,
                 own,
                 settings,
-                on_progress=watched.tracking,
+                on_progress=watched.report,
                 should_stop=watched.should_stop,
             )
             scores.join_as(own, joiner.join(tracklets, window, key))
@@ -213,7 +213,7 @@ def _extend(
                 tracked,
                 scores,
                 settings,
-                on_progress=watched.tracking,
+                on_progress=watched.report,
                 should_stop=should_stop,
             )
             paint_extension(joiner.labels, tracked, extension.frames, max_claimed=joiner.rules.max_claimed)

@@ -86,7 +86,7 @@ def measure_spacing(
     with LabelWindow(window, frames.shape[1:]) as tracked:
         is_complete = track_seeds(
             segmenter, read_seeds({frame: found}, None, frames.shape), window, tracked, FoundScores(), settings,
-            on_progress=watch.tracking, should_stop=watch.should_stop,
+            on_progress=watch.report, should_stop=watch.should_stop,
         )  # fmt: skip
         if not is_complete:
             return None

@@ -1,4 +1,4 @@
-"""One frame, many objects: those with the same memory layout go through the network together."""
+"""Batches of objects: those with the same memory layout go through the network together."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["attend", "bytes_per_object", "encode_memories", "group_by_layout", "
 
 
 def bytes_per_object(model: SAM2) -> int:
-    """What one more object in a batch may hold for a moment: scores, keys and values of its attention, and masks."""
+    """Peak memory of one more object in a batch: scores, keys and values of its attention, and masks."""
     config = model.config
     side = model.image_size
     tokens = (side // 16) ** 2
@@ -34,9 +34,9 @@ def bytes_per_object(model: SAM2) -> int:
 def group_by_layout(
     recalls: Sequence[tuple[TrackedObject, Recall]], *, max_objects: int, apart: Collection[int] = ()
 ) -> list[list[tuple[TrackedObject, Recall]]]:
-    """Objects grouped by memory layout, at most ``max_objects`` together, in their given order.
+    """Group objects by memory layout, at most ``max_objects`` per batch, in the given order.
 
-    The objects numbered in ``apart`` never share a batch with the others.
+    Objects in ``apart`` never share a batch with the others.
     """
     groups: dict[object, list[tuple[TrackedObject, Recall]]] = defaultdict(list)
     for tracked, recall in recalls:
@@ -47,7 +47,7 @@ def group_by_layout(
 
 
 def attend(model: SAM2, embedding: ImageEmbedding, recalls: Sequence[Recall], *, num_frames: int) -> Tensor:
-    """Features of a frame conditioned on the memories of objects with one layout, (O, C, h, w)."""
+    """Features of a frame conditioned on the memories of O objects with the same layout, (O, C, h, w)."""
     spatial, pointers = recalls[0].spatial, recalls[0].pointers
     features = tuple(
         torch.cat([_features(recall.spatial[i][0]) for recall in recalls]).to(model.device, model.dtype)
@@ -65,20 +65,20 @@ def attend(model: SAM2, embedding: ImageEmbedding, recalls: Sequence[Recall], *,
         return model.attend_to_memory(embedding, batch)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
-            f"{model.device} ran out of memory with {len(recalls)} object(s) at once; "
-            "give a smaller batch_bytes or image_size"
+            f"{model.device} ran out of memory with a batch of {len(recalls)} object(s); "
+            "use a smaller batch_bytes or image_size"
         ) from error
 
 
 def _features(memory: FrameMemory) -> Tensor:
-    assert memory.features is not None, "recall only returns encoded memories"
+    assert memory.features is not None, "recall returns encoded memories only"
     return memory.features
 
 
 def encode_memories(
     model: SAM2, embedding: ImageEmbedding, logits: Tensor, object_score: Tensor, *, binarise: bool, dtype: torch.dtype
 ) -> Tensor:
-    """Spatial memories (O, Cm, h, w) in the precision in which they are kept."""
+    """Spatial memories (O, Cm, h, w) in the precision of the memory bank."""
     return model.encode_memory(embedding, logits, object_score, binarise=binarise).to(dtype)
 
 

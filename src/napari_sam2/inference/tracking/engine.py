@@ -1,4 +1,4 @@
-"""One model and one stack: prompts are answered and objects tracked from what a request says, and from nothing else."""
+"""Answer prompts and track objects in one stack; results depend on the request alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from napari_sam2.inference.requests import (
 from napari_sam2.inference.tracking.memory_bank import FrameMemory, MemoryBank
 from napari_sam2.inference.tracking.object_frames import ObjectFrames, SegmentationSettings
 from napari_sam2.inference.tracking.tracked_object import PromptedFrame, TrackedObject
-from napari_sam2.inference.views.click_search import ALWAYS_SEEN, nearby_views
+from napari_sam2.inference.views.click_search import ClickSearchSettings, nearby_views
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
 from napari_sam2.inference.views.encoder import FrameEncoder
 from napari_sam2.inference.views.transforms import mask_to_model
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-_AHEAD = 24  # windows at most: 0.7 s on one core, and nearly all of an image of 256 x 256
+_MAX_PREFETCH = 24  # views; 0.7 s on one core, and nearly all of an image of 256 x 256
 
 
 class Engine:
-    """Answers requests about one stack. It keeps caches, and no state that changes an answer.
+    """Answers requests about one stack. It has caches, but no state that affects results.
 
     Parameters
     ----------
@@ -55,13 +55,15 @@ class Engine:
     frames : FrameSource
         The stack.
     keep_apart : bool, default False
-        Where objects overlap, only the one with the highest logit enters its memory with the pixel.
+        Write each pixel only to the memory of the object with the highest logit there.
     fill_hole_area : float, default 8
-        Holes up to this area, in pixels of the low-resolution mask, are filled.
+        Fill holes up to this area, in pixels of the low-resolution mask.
     batch_bytes : int, optional
         As for ``SAM2VideoSegmenter``.
     cache_bytes : int, default 256 MiB
-        Budget of the embeddings.
+        Size of the embedding cache.
+    click_search : ClickSearchSettings, optional
+        How clicks are decoded at several scales.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Engine:
         fill_hole_area: float = 8.0,
         batch_bytes: int | None = None,
         cache_bytes: int = 256 * 2**20,
+        click_search: ClickSearchSettings = ClickSearchSettings(),
     ) -> None:
         self.model = ensure_model(model)
         self.frames = frames
@@ -85,14 +88,15 @@ class Engine:
             fill_hole_area=fill_hole_area,
             keep_apart=keep_apart,
             batch_bytes=batch_bytes,
+            click_search=click_search,
         )
         encoder = FrameEncoder(self.model, frames, self.cache, pil_bicubic=False)
         self._frames = ObjectFrames(encoder, settings)
-        self._predictor = SAM2ImagePredictor(self.model, cache=self.cache)
+        self._predictor = SAM2ImagePredictor(self.model, cache=self.cache, click_search=click_search)
         self._foreseen: tuple[int, Prompt, PredictResult] | None = None
 
     def replace_frames(self, frames: FrameSource) -> None:
-        """Use other pixels of the same shape from now on, such as after a change of contrast."""
+        """Replace the frames by others of the same shape, such as after a change of contrast."""
         if frames.shape != self.frames.shape:
             raise PromptError(f"frames of shape {frames.shape} were given; the stack has {self.frames.shape}")
         self.frames, self._foreseen = frames, None
@@ -100,28 +104,28 @@ class Engine:
         self._frames = ObjectFrames(encoder, self._frames.settings)
 
     def use_threads(self, num_threads: int | None) -> None:
-        """CPU threads of torch for what comes next on this thread; None: as many as torch began with."""
+        """Set the number of CPU threads of torch for this thread; None restores the initial number."""
         wanted = self._all_threads if num_threads is None else num_threads
         if torch.get_num_threads() != wanted:
             torch.set_num_threads(wanted)
 
     def prepare(self, frame: int) -> None:
-        """Read and encode a frame ahead of the first prompt, where a model looks at the whole image."""
+        """Read and encode a frame before the first prompt, for models that see the whole image."""
         if self.model.config.native_window is None:
             with torch.inference_mode():
                 self._frames.encoder.embed(frame, whole_view(self._frames.hw))
 
     def look_ahead(self, frame: int, point_xy: tuple[float, float]) -> Iterator[None]:
-        """Do what clicks on and near a point of a frame would have to wait for; yields after each window.
+        """Prepare for a click on or near a point of a frame; yields after each encoded view.
 
-        A click on the point itself is answered, then the windows are encoded that clicks near it are first looked at
-        through. A model that sees whole images does so only on a GPU: on a CPU one image can take seconds, for which a
-        click on another frame would have to wait.
+        Decodes a click on the point itself, then encodes the initial views of nearby clicks. Models that see the whole
+        image encode the frame on a GPU only: on a CPU this can take seconds, which would delay a click on another
+        frame.
 
         Parameters
         ----------
         frame : int
-            Of the stack.
+            Index of the frame.
         point_xy : tuple of float
             (x, y) in pixels of the frame.
         """
@@ -131,13 +135,13 @@ class Engine:
                 self.prepare(frame)
             return
         hw, (x, y) = self._frames.hw, point_xy
-        nearby = nearby_views(point_xy, hw, window)[:_AHEAD]
+        nearby = nearby_views(point_xy, hw, window, self._frames.settings.click_search)[:_MAX_PREFETCH]
         if 0 <= x <= hw[1] - 1 and 0 <= y <= hw[0] - 1:
             click = Prompt(points=np.array([point_xy], np.float32))
-            yield from self._embed(frame, nearby[:ALWAYS_SEEN])
+            yield from self._embed(frame, nearby[: self._frames.settings.click_search.num_initial])
             with torch.inference_mode():
-                closer = self._frames.refining_views(self._remember(0, {}), frame, click)
-            yield from self._embed(frame, closer)
+                refining = self._frames.refining_views(self._remember(0, {}), frame, click)
+            yield from self._embed(frame, refining)
             self._foreseen = frame, click, self.predict(PredictRequest(0, frame, click))
             yield
         yield from self._embed(frame, nearby)
@@ -149,7 +153,7 @@ class Engine:
             yield
 
     def _answer_foreseen(self, request: PredictRequest) -> PredictResult | None:
-        """What was found while looking ahead, if the request is the first click on an object at that very point."""
+        """The result of `look_ahead`, if the request is a first click at exactly that point."""
         if self._foreseen is None or not request.is_fresh:
             return None
         frame, click, result = self._foreseen
@@ -159,16 +163,16 @@ class Engine:
 
     # ------------------------------------------------------------------ one frame
     def predict(self, request: PredictRequest) -> PredictResult:
-        """Answer one prompt.
+        """Segment one object on one frame.
 
         Raises
         ------
         PromptError
-            If it lies outside the image, or the candidate does not exist.
+            If the prompt lies outside the image, or the candidate does not exist.
         FrameError
             If the frame cannot be read.
         DeviceError
-            If the device's memory runs out.
+            If the device runs out of memory.
         """
         frame, prompt = request.frame, request.prompt
         prompt.check_inside(self._frames.hw)
@@ -193,15 +197,15 @@ class Engine:
         return PredictResult(request.object_id, frame, result.masks[0], _answer(memory))
 
     def _candidate(self, request: PredictRequest, number: int) -> NDArray[np.bool_]:
-        """(H, W) mask: the candidate with the ``number``-th best score."""
+        """(H, W) mask of the candidate with rank ``number`` by score."""
         self._predictor.set_frame(self.frames, request.frame)
         found = self._predictor.predict(request.prompt, multimask_output=True)
         order = np.argsort(-found.scores, kind="stable")
         if not 0 <= number < len(order):
-            raise PromptError(f"candidate {number} was asked for; there are 0 to {len(order) - 1}")
+            raise PromptError(f"candidate {number} does not exist; choose 0 to {len(order) - 1}")
         mask = np.asarray(found.masks[order[number]], bool)
         if not mask.any():
-            raise PromptError(f"candidate {number} of this click is empty; take another one or add a click")
+            raise PromptError(f"candidate {number} of this click is empty; choose another one or add a click")
         return mask
 
     def _low_resolution(self, mask: NDArray[np.bool_], view: View) -> NDArray[np.bool_]:
@@ -217,22 +221,22 @@ class Engine:
         Parameters
         ----------
         request : TrackRequest
-            Which objects, over which frames.
+            Objects and frames.
         should_stop : callable, optional
-            Asked between frames.
+            Called between frames; returns True to cancel.
 
         Yields
         ------
         FrameResult
-            The step's ``reported_ids``, less those that are lost: an object is missing from a result where it is no
-            longer sought.
+            Objects in the step's ``reported_ids``; an object is missing from a result if it was lost and is no longer
+            tracked.
 
         Raises
         ------
         FrameError
             If a frame cannot be read.
         DeviceError
-            If the device's memory runs out although objects are tracked one by one.
+            If the device runs out of memory even with a single object per batch.
         """
         known = {i: self._remember(i, prompts) for i, prompts in request.prompts.items()}
         absent: dict[tuple[int, bool], int] = {}
@@ -242,10 +246,10 @@ class Engine:
             for i in step.object_ids:
                 if absent.get((i, step.reverse)) and _restarts(known[i], step):
                     del absent[i, step.reverse]
-            sought = [i for i in step.object_ids if not _is_lost(absent.get((i, step.reverse), 0), request.lost_after)]
+            active = [i for i in step.object_ids if not _is_lost(absent.get((i, step.reverse), 0), request.lost_after)]
             with torch.inference_mode():
                 result = self._frames.advance(
-                    [known[i] for i in sought], step.frame, reverse=step.reverse, return_logits=True
+                    [known[i] for i in active], step.frame, reverse=step.reverse, return_logits=True
                 )
             for i, score in zip(result.object_ids, result.object_scores, strict=True):
                 absent[i, step.reverse] = absent.get((i, step.reverse), 0) + 1 if score <= 0 else 0
@@ -253,7 +257,7 @@ class Engine:
 
     # ------------------------------------------------------------------ memories
     def _remember(self, object_id: int, prompts: Mapping[int, AnsweredPrompt]) -> TrackedObject:
-        """An object that knows its prompted frames and nothing else."""
+        """An object with memories of its prompted frames only."""
         config = self.model.config
         tracked = TrackedObject(object_id, MemoryBank(config.num_memories, config.max_pointers), self.frames.shape[0])
         with torch.inference_mode():
@@ -307,12 +311,13 @@ def _is_lost(num_absent: int, lost_after: int | None) -> bool:
 
 
 def _restarts(tracked: TrackedObject, step: TrackStep) -> bool:
-    """Whether the frame before was prompted, so that an object lost earlier is sought again."""
+    """Whether the object is prompted here or on the previous frame, so that tracking of a lost object resumes."""
     before = step.frame + (1 if step.reverse else -1)
     return before in tracked.prompts or step.frame in tracked.prompts
 
 
 def _only(result: FrameResult, wanted: set[int]) -> FrameResult:
+    """The result restricted to some objects."""
     rows = [row for row, i in enumerate(result.object_ids) if i in wanted]
     return FrameResult(
         frame=result.frame,

@@ -1,4 +1,4 @@
-"""Which frames an object remembers: all prompted ones, and the recent ones in the direction of tracking."""
+"""The memory of one object: all prompted frames, and recent frames in the direction of tracking."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ __all__ = ["FrameMemory", "MemoryBank", "PastMasks", "Recall"]
 
 @dataclass(frozen=True, eq=False)
 class FrameMemory:
-    """What one object keeps of one frame.
+    """The memory of one object on one frame.
 
     Attributes
     ----------
     frame : int
-        Index into the source.
+        Index of the frame.
     is_conditioning : bool
-        The object was prompted here.
+        Whether the object was prompted on this frame.
     reverse : bool
-        Direction in which the frame was tracked; meaningless for prompted frames.
+        Whether the frame was tracked backwards; ignored for prompted frames.
     view : View
-        What the model saw.
+        The view that was segmented.
     logits : Tensor
-        (1, 1, h, w) low-resolution logits of the view, holes filled.
+        (1, 1, h, w) low-resolution logits of the view, with holes filled.
     iou : Tensor
         (1,) predicted IoU.
     object_score : Tensor
-        (1, 1) logit of presence.
+        (1, 1) logit that the object is present.
     pointer : Tensor
-        (1, C).
+        (1, C) object pointer.
     features : Tensor or None
-        (1, Cm, S/16, S/16) spatial memory; ``None`` before it is encoded and once it is out of reach.
+        (1, Cm, S/16, S/16) spatial memory; ``None`` before it is encoded and after it is out of reach.
     """
 
     frame: int
@@ -56,14 +56,14 @@ class FrameMemory:
 
 
 class Recall(NamedTuple):
-    """What an object remembers when it meets a frame; objects with equal ``layout`` can share a batch."""
+    """The memories that an object attends to on one frame; objects with equal ``layout`` can share a batch."""
 
     spatial: list[tuple[FrameMemory, int]]
     pointers: list[tuple[FrameMemory, int]]
 
     @property
     def layout(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Time slots of the spatial memories and distances of the pointers."""
+        """Time slots of the spatial memories and temporal distances of the pointers."""
         return tuple(slot for _, slot in self.spatial), tuple(offset for _, offset in self.pointers)
 
 
@@ -73,13 +73,13 @@ class MemoryBank:
     Parameters
     ----------
     num_memories : int
-        Time slots: one for prompted frames, the others for recent frames.
+        Number of time slots: one for prompted frames, the others for recent frames.
     max_pointers : int
-        Pointers attended to at most, prompted frames not counted.
+        Maximum number of pointers attended to, not counting prompted frames.
     extra_frames : int, default 0
-        How many more frames than attention can read are kept.
+        Number of frames to keep beyond those that attention can read.
     any_direction : bool, default False
-        Read memories made while tracking the other way too, as the reference does.
+        Also read memories from tracking in the other direction, as the reference does.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class MemoryBank:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held by spatial memories, logits and pointers."""
+        """Size of spatial memories, logits and pointers in bytes."""
         total = 0
         for memory in (*self.prompted.values(), *self.tracked.values()):
             for tensor in (memory.features, memory.logits, memory.pointer):
@@ -102,7 +102,7 @@ class MemoryBank:
         return total
 
     def add(self, memory: FrameMemory) -> None:
-        """Keep a frame; a tracked one makes those that attention can no longer reach be forgotten."""
+        """Store a frame; adding a tracked frame removes those that attention can no longer reach."""
         if memory.is_conditioning:
             self.tracked.pop(memory.frame, None)
             self.prompted[memory.frame] = memory
@@ -111,49 +111,49 @@ class MemoryBank:
         self._forget_out_of_reach(memory.frame, reverse=memory.reverse)
 
     def at(self, frame: int) -> FrameMemory | None:
-        """The memory of one frame, if there is one."""
+        """The memory of one frame, or None."""
         return self.prompted.get(frame) or self.tracked.get(frame)
 
     def forget(self, frame: int) -> None:
-        """Drop one frame."""
+        """Remove one frame."""
         self.prompted.pop(frame, None)
         self.tracked.pop(frame, None)
 
     def forget_tracked(self) -> None:
-        """Drop everything that was not prompted."""
+        """Remove all frames without a prompt."""
         self.tracked.clear()
 
     def recall(self, frame: int, *, reverse: bool, num_frames: int, leave_out: Collection[int] = ()) -> Recall:
-        """Memories the object attends to when segmenting one frame.
+        """The memories that the object attends to when one frame is segmented.
 
         Parameters
         ----------
         frame : int
             Frame to be segmented.
         reverse : bool
-            Tracking backwards in time, so that "recent" means later frames.
+            Tracking backwards, so that recent frames are later ones.
         num_frames : int
-            Length of the stack; fewer than ``max_pointers`` frames shorten the reach of the pointers.
+            Length of the stack; limits the range of the pointers if shorter than ``max_pointers``.
         leave_out : collection of int, default ()
-            Prompted frames not to read, such as the frame itself.
+            Prompted frames to ignore, such as the frame itself.
 
         Returns
         -------
         Recall
-            Spatial memories: prompted frames first, then recent ones, oldest first. Pointers: prompted frames
-            that lie behind, then recent ones, nearest first.
+            Spatial memories: prompted frames, then recent frames, oldest first. Pointers: past prompted frames, then
+            recent frames, nearest first.
 
         Raises
         ------
         PromptError
-            If the object was never prompted.
+            If the object has no prompt.
 
         References
         ----------
         .. [1] Ravi et al., SAM 2, 2024, section 4, "Memory bank". arXiv:2408.00714
         """
         if not self.prompted:
-            raise PromptError("the object was never prompted; give it a point, a box or a mask first")
+            raise PromptError("the object has no prompt; give it a point, a box or a mask first")
         step = -1 if reverse else 1
         last_slot = self.num_recent
         prompted = {t: memory for t, memory in self.prompted.items() if t not in leave_out}
@@ -180,7 +180,7 @@ class MemoryBank:
         return memory
 
     def _forget_out_of_reach(self, frame: int, *, reverse: bool) -> None:
-        """Drop what neither the next frame nor, in the reference's manner, a turn back could read."""
+        """Remove memories that neither the next frame nor, with ``extra_frames``, a change of direction could read."""
         step = -1 if reverse else 1
         for t, memory in list(self.tracked.items()):
             age = (frame + step - t) * step  # as seen from the next frame
@@ -192,15 +192,15 @@ class MemoryBank:
 
 
 class PastMasks:
-    """Low-resolution masks of tracked frames, packed to a few hundred bytes, so that a later click can refine one.
+    """Low-resolution masks of tracked frames, compressed to a few hundred bytes, for later corrections.
 
     Parameters
     ----------
     max_frames : int, default 20000
-        The oldest are dropped beyond this.
+        The oldest masks are removed beyond this number.
     """
 
-    logit = 6.0  # of a remembered mask when it is fed back to the decoder
+    logit = 6.0  # masks are fed back to the decoder as logits of +- this
 
     def __init__(self, max_frames: int = 20_000) -> None:
         self.max_frames = max_frames
@@ -210,7 +210,7 @@ class PastMasks:
         return frame in self._packed
 
     def add(self, frame: int, view: View, mask: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> None:
-        """Keep a boolean (h, w) mask of a view."""
+        """Store a bool mask (h, w) of a view."""
         self._packed[frame] = (view, mask.shape, PackedMask.pack(mask))
         self._packed.move_to_end(frame)
         if len(self._packed) > self.max_frames:
@@ -222,7 +222,7 @@ class PastMasks:
         return view, (torch.from_numpy(packed.to_image(shape)).float() * 2 - 1)[None, None] * self.logit
 
     def forget(self, frame: int | None = None) -> None:
-        """Drop one frame, or all."""
+        """Remove one frame, or all."""
         if frame is None:
             self._packed.clear()
         else:

@@ -1,4 +1,4 @@
-"""Objects meet frames: a prompt is answered, a tracked frame is segmented, memories are made."""
+"""Segment objects on frames: answer prompts, track objects, and update their memories."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from napari_sam2._errors import DeviceError
 from napari_sam2._types import FrameResult, Prompt, grew, is_same
 from napari_sam2.inference.masks.components import fill_holes_in_scores
+from napari_sam2.inference.masks.logits import LOGIT_LIMIT, MASK_LOGIT, SUPPRESSED_LOGIT
 from napari_sam2.inference.tracking.batches import (
     attend,
     bytes_per_object,
@@ -22,28 +23,30 @@ from napari_sam2.inference.tracking.batches import (
     group_by_layout,
     to_frame_memories,
 )
-from napari_sam2.inference.tracking.component_filter import average_segmentations, keep_overlapping_components
+from napari_sam2.inference.tracking.component_filter import (
+    ComponentFilterSettings,
+    average_segmentations,
+    keep_overlapping_components,
+)
 from napari_sam2.inference.tracking.memory_bank import FrameMemory
 from napari_sam2.inference.tracking.tracked_object import PromptedFrame, TrackedObject
 from napari_sam2.inference.views.click_search import (
+    ClickSearchSettings,
     Decode,
     ViewCandidates,
-    average_best,
+    answer_prompts,
     needs_click_search,
     refining_views,
-    search_click,
-    wider_view,
 )
 from napari_sam2.inference.views.encoder import FrameEncoder, one_row_per_view
 from napari_sam2.inference.views.transforms import (
-    MASK_PROMPT_LOGIT,
     mask_to_model,
     masks_to_image,
     prompts_to_model,
     resample_logits,
 )
-from napari_sam2.inference.views.view import View, choose_view
-from napari_sam2.inference.views.view_tracking import extent_in_image, follow
+from napari_sam2.inference.views.view import View, choose_view, contains_prompt
+from napari_sam2.inference.views.view_tracking import ViewTrackingSettings, extent_in_image, next_view
 from napari_sam2.network.arithmetic import reference_order
 from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageEmbedding, ModelPrompt
 from napari_sam2.network.sam2 import ABSENT_LOGIT, LAST_MASK_LIMIT
@@ -52,14 +55,24 @@ __all__ = ["ObjectFrames", "SegmentationSettings"]
 
 logger = logging.getLogger(__name__)
 
-_LOGIT_LIMIT = 32.0  # of logits fed back to the decoder
-_ABSENT_CLAMP = -10.0  # logit of a pixel that another object won
 _CPU_BATCH_BYTES = 2 * 2**30
 
 
 @dataclass(frozen=True)
 class SegmentationSettings:
-    """How frames are segmented; see ``SAM2VideoSegmenter`` for the meaning of the fields."""
+    """How frames are segmented.
+
+    Attributes
+    ----------
+    reference_behaviour, corrections_stick, memory_dtype, fill_hole_area, keep_apart, batch_bytes
+        See ``SAM2VideoSegmenter``.
+    click_search : ClickSearchSettings
+        How clicks are decoded at several scales.
+    view_tracking : ViewTrackingSettings
+        When the view of a tracked object moves.
+    component_filter : ComponentFilterSettings
+        Which components of tracked masks are kept.
+    """
 
     reference_behaviour: bool
     corrections_stick: bool
@@ -67,6 +80,9 @@ class SegmentationSettings:
     fill_hole_area: float
     keep_apart: bool
     batch_bytes: int | None
+    click_search: ClickSearchSettings = ClickSearchSettings()
+    view_tracking: ViewTrackingSettings = ViewTrackingSettings()
+    component_filter: ComponentFilterSettings = ComponentFilterSettings()
 
 
 class ObjectFrames:
@@ -75,9 +91,9 @@ class ObjectFrames:
     Parameters
     ----------
     encoder : FrameEncoder
-        The stack, as embeddings.
+        Encodes the frames of the stack.
     settings : SegmentationSettings
-        How.
+        How frames are segmented.
     """
 
     def __init__(self, encoder: FrameEncoder, settings: SegmentationSettings) -> None:
@@ -89,7 +105,7 @@ class ObjectFrames:
 
     # ------------------------------------------------------------------ prompts
     def prompt(self, tracked: TrackedObject, frame: int, prompt: Prompt) -> FrameResult:
-        """Answer the whole prompt of one object on one frame, and keep it."""
+        """Segment one object on one frame from its complete prompt, and store the result."""
         with reference_order(enabled=self.settings.reference_behaviour):
             return self._prompt(tracked, frame, prompt)
 
@@ -105,7 +121,7 @@ class ObjectFrames:
             found = self._adopt(frame, prompt.mask, view)
         else:
             logits = None if feedback is None else feedback[1]
-            view, found = self._look(tracked, frame, prompt, view, logits)
+            view, found = self._answer(tracked, frame, prompt, view, logits)
         is_conditioning = settings.corrections_stick or not tracked.was_tracked(frame)
         found = found._replace(logits=self._filled(found.logits))
         (memory,) = to_frame_memories(
@@ -116,7 +132,7 @@ class ObjectFrames:
         return self._render(frame, [tracked])
 
     def _tracked_logits(self, tracked: TrackedObject, frame: int) -> tuple[View, Tensor] | None:
-        """What tracking had found on a frame that is prompted now for the first time; an absent object is no hint."""
+        """The tracked mask of a frame that is prompted for the first time; None if the object was absent there."""
         memory = tracked.bank.at(frame)
         if memory is not None:
             found = memory.view, memory.logits
@@ -134,51 +150,53 @@ class ObjectFrames:
         old: PromptedFrame | None,
         base: tuple[View, Tensor] | None,
     ) -> tuple[View, Tensor] | None:
-        """Earlier logits to refine: of a smaller prompt if this one grew, otherwise what tracking had found."""
+        """Logits to refine: those of the previous prompt if this one extends it, otherwise the tracked mask."""
         memory = tracked.bank.at(frame)
         given = base
         if memory is not None and (self.settings.reference_behaviour or (old is not None and grew(prompt, old.prompt))):
             given = (memory.view, memory.logits)
-        if given is None or not _contains(given[0], prompt):
+        if given is None or not contains_prompt(given[0], prompt):
             return None
-        return given[0], given[1].clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+        return given[0], given[1].clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
 
-    def _look(
+    def _answer(
         self, tracked: TrackedObject, frame: int, prompt: Prompt, view: View, feedback: Tensor | None
     ) -> tuple[View, FrameSegmentation]:
-        """Decode a prompt; a click on a model with a native window finds the window that suits the object."""
-        window, has_logits = self.model.config.native_window, feedback is not None
-        if window is None or not needs_click_search(prompt, window, has_logits=has_logits):
-            wide = wider_view(prompt, view, self.hw, has_logits=has_logits)
-            if wide is None:
-                return view, self._decode(tracked, frame, prompt, [view], feedback)
-            both = self._decode(tracked, frame, prompt, [view, wide], None)
-            one, other = _row(both, 0), _row(both, 1)
-            looks = (_as_look(one, view, is_ambiguous=False), _as_look(other, wide, is_ambiguous=False))
-            return view, one._replace(logits=average_best(looks[0], looks[1:]).logits)
+        """Decode a prompt in the views that suit it; the view and segmentation to keep."""
         found: dict[View, FrameSegmentation] = {}
-        look = search_click(self._looker(tracked, frame, prompt, found), prompt, self.hw, window)
-        best = int(look.scores[0].argmax())
-        return look.view, found[look.view]._replace(logits=look.logits[:, best : best + 1])
+        decode = self._decoder(tracked, frame, prompt, found)
 
-    def _looker(
+        def decode_rows(
+            _: Sequence[int], views: Sequence[View], logits: Sequence[Tensor | None]
+        ) -> list[ViewCandidates]:
+            return decode(views, logits[0])
+
+        window, settings = self.model.config.native_window, self.settings.click_search
+        (answer,) = answer_prompts(decode_rows, [prompt], [view], [feedback], self.hw, window, settings)
+        best = int(answer.scores[0].argmax())
+        return answer.view, found[answer.view]._replace(logits=answer.logits[:, best : best + 1])
+
+    def _decoder(
         self, tracked: TrackedObject, frame: int, prompt: Prompt, found: dict[View, FrameSegmentation]
     ) -> Decode:
-        """Decodes a prompt for those who look around; ``found`` keeps all that came out last in each view."""
+        """A function that decodes a prompt; the latest segmentation in each view is stored in ``found``."""
 
         def decode(views: Sequence[View], logits: Tensor | None) -> list[ViewCandidates]:
             several = self._decode(tracked, frame, prompt, views, logits)
             found.update((each, _row(several, row)) for row, each in enumerate(views))
-            return [_as_look(found[each], each, is_ambiguous=_is_ambiguous(prompt)) for each in views]
+            is_ambiguous = _is_ambiguous(prompt)
+            return [_as_candidates(found[each], each, is_ambiguous=is_ambiguous) for each in views]
 
         return decode
 
     def refining_views(self, tracked: TrackedObject, frame: int, click: Prompt) -> list[View]:
-        """The windows that a click on a new object is looked at through after the first look."""
+        """The views in which a click on a new object is decoded after the first pass."""
         window = self.model.config.native_window
         if window is None or not needs_click_search(click, window, has_logits=False):
             return []
-        return refining_views(self._looker(tracked, frame, click, {}), click, self.hw, window)
+        return refining_views(
+            self._decoder(tracked, frame, click, {}), click, self.hw, window, self.settings.click_search
+        )
 
     def _adopt(self, frame: int, mask: NDArray[np.bool_], view: View) -> FrameSegmentation:
         coverage = mask_to_model(mask, view, self.model.image_size, device=self.model.device)
@@ -187,7 +205,7 @@ class ObjectFrames:
     def _decode(
         self, tracked: TrackedObject, frame: int, prompt: Prompt, views: Sequence[View], feedback: Tensor | None
     ) -> FrameSegmentation:
-        """The prompt in each view, one row per view; earlier logits are of all of them."""
+        """Decode a prompt in several views, one row per view; ``feedback`` applies to all of them."""
         model, count = self.model, len(views)
         embeddings = self.encoder.embed_all(frame, views)
         low = None if feedback is None else feedback[0, 0].float().cpu().numpy()
@@ -195,15 +213,15 @@ class ObjectFrames:
             [prompt] * count, views, model.image_size, device=model.device, mask_inputs=[low] * count
         )
         each = [self._prompt_features(tracked, frame, embeddings[view]) for view in views]
-        features = each[0] if count == 1 else torch.cat(each)  # which changes the layout, hence the order of sums
+        features = each[0] if count == 1 else torch.cat(each)  # changes the memory layout and hence the order of sums
         high_res = one_row_per_view(embeddings, views).high_res
-        is_there = not self.settings.reference_behaviour and _names_an_object(prompt)
+        is_present = not self.settings.reference_behaviour and _names_an_object(prompt)
         return model.segment_frame(
-            features, high_res, model_prompt, multimask=_is_ambiguous(prompt), assume_present=is_there
+            features, high_res, model_prompt, multimask=_is_ambiguous(prompt), assume_present=is_present
         )
 
     def _prompt_features(self, tracked: TrackedObject, frame: int, embedding: ImageEmbedding) -> Tensor:
-        """A tracked frame remembers what led to it; a frame prompted first knows only itself."""
+        """Features of a prompted frame: conditioned on memory if the frame was tracked before, otherwise without."""
         if not tracked.was_tracked(frame):
             return self.model.without_memory(embedding)
         if not self.settings.reference_behaviour:
@@ -221,14 +239,14 @@ class ObjectFrames:
     def advance(
         self, active: Sequence[TrackedObject], frame: int, *, reverse: bool, return_logits: bool
     ) -> FrameResult:
-        """Segment one frame for all active objects, and remember it; nothing is kept unless all succeed.
+        """Segment one frame for all active objects and store the memories; nothing is stored unless all succeed.
 
-        Where the device's memory runs out, half as many objects go through the network at once, down to one.
+        If the device runs out of memory, the batch size is halved, down to one object.
 
         Raises
         ------
         DeviceError
-            If the memory does not suffice for one object.
+            If there is not enough memory for one object.
         """
         moving = [tracked for tracked in active if frame not in tracked.bank.prompted]
         with reference_order(enabled=self.settings.reference_behaviour):
@@ -249,23 +267,23 @@ class ObjectFrames:
                 self._encode_prompted(active)
                 return self._track(moving, frame, reverse=reverse)
             except (DeviceError, torch.OutOfMemoryError) as error:
-                self._take_fewer_at_once(len(active), error)
+                self._reduce_batch(len(active), error)
             if self.model.device.type == "cuda":
-                torch.cuda.empty_cache()  # out here, where the error does not hold what was computed any more
+                torch.cuda.empty_cache()  # here, after the error has released its tensors
 
-    def _take_fewer_at_once(self, count: int, error: Exception) -> None:
-        at_once = min(self.objects_per_batch(), count)
-        if at_once <= 1:
+    def _reduce_batch(self, count: int, error: Exception) -> None:
+        batch_size = min(self.objects_per_batch(), count)
+        if batch_size <= 1:
             raise DeviceError(
-                f"{self.model.device} has too little memory for one object on a frame of {self.hw[1]} x {self.hw[0]} "
+                f"{self.model.device} has not enough memory for one object on a frame of {self.hw[1]} x {self.hw[0]} "
                 "pixels; choose a smaller model or image_size, or another device"
             ) from error
-        fewer = at_once // 2
-        logger.warning("%s; going on with %d objects at once", error, fewer)
+        fewer = batch_size // 2
+        logger.warning("%s; continuing with batches of %d objects", error, fewer)
         self.settings = replace(self.settings, batch_bytes=fewer * bytes_per_object(self.model))
 
     def _track(self, moving: Sequence[TrackedObject], frame: int, *, reverse: bool) -> list[FrameMemory]:
-        """New memories of objects that were not prompted here, in their order."""
+        """New memories of objects without a prompt on this frame, in the given order."""
         if not moving:
             return []
         views = {t.object_id: self._next_view(t, frame, reverse=reverse) for t in moving}
@@ -283,22 +301,26 @@ class ObjectFrames:
             prompt = ModelPrompt(mask=torch.cat(masks)) if masks else None
             found = self.model.segment_frame(features, embedding.high_res, prompt, multimask=True)
             if self.model.config.follows_last_mask:
-                # mean IoU in training stacks: asked once 0.616 from clicks, 0.765 from masks; twice 0.629, 0.777
-                known = ModelPrompt(mask=found.logits.clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT))
-                again = self.model.segment_frame(features, embedding.high_res, known, multimask=True)
-                found = average_segmentations(found, again)
+                # mean IoU on training stacks: decoded once 0.616 from clicks, 0.765 from masks; twice 0.629, 0.777
+                given = ModelPrompt(mask=found.logits.clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT))
+                refined = self.model.segment_frame(features, embedding.high_res, given, multimask=True)
+                found = average_segmentations(found, refined)
                 past = [self._last_seen(t, frame, views[t.object_id], reverse=reverse) for t, _ in batch]
-                found = keep_overlapping_components(found, past, self.model.no_obj_ptr)
+                found = keep_overlapping_components(found, past, self.model.no_obj_ptr, self.settings.component_filter)
             split = to_frame_memories(found, None, batch_views, frame=frame, reverse=reverse, is_conditioning=False)
             raw |= {tracked.object_id: memory for (tracked, _), memory in zip(batch, split, strict=True)}
-        seen = self._apart(raw) if self.settings.keep_apart and len(raw) > 1 else {i: m.logits for i, m in raw.items()}
+        kept = (
+            self._non_overlapping(raw)
+            if self.settings.keep_apart and len(raw) > 1
+            else {i: m.logits for i, m in raw.items()}
+        )
         done: dict[int, FrameMemory] = {}
         for batch in batches:
             ids = [tracked.object_id for tracked, _ in batch]
             features = encode_memories(
                 self.model,
                 one_row_per_view(embeddings, [views[i] for i in ids]),
-                torch.cat([seen[i] for i in ids]),
+                torch.cat([kept[i] for i in ids]),
                 torch.cat([raw[i].object_score for i in ids]),
                 binarise=False,
                 dtype=self.settings.memory_dtype,
@@ -310,7 +332,7 @@ class ObjectFrames:
         return [done[tracked.object_id] for tracked in moving]
 
     def _last_mask(self, tracked: TrackedObject, frame: int, view: View, *, reverse: bool) -> Tensor | None:
-        """(1, 1, S/4, S/4) logits of the frame before in the view of this one, for models that follow them."""
+        """(1, 1, S/4, S/4) logits of the previous frame, in this view, for models that take them as a mask prompt."""
         before = tracked.bank.at(frame + (1 if reverse else -1))
         if before is None or not self.model.config.follows_last_mask:
             return None
@@ -318,7 +340,7 @@ class ObjectFrames:
         return resample_logits(logits, before.view, view)
 
     def _last_seen(self, tracked: TrackedObject, frame: int, view: View, *, reverse: bool) -> Tensor | None:
-        """(1, 1, S/4, S/4) logits, in this view, of the nearest remembered frame that shows the object."""
+        """(1, 1, S/4, S/4) logits, in this view, of the last frame in memory on which the object is visible."""
         for distance in range(1, self.model.config.num_memories):
             memory = tracked.bank.at(frame + (distance if reverse else -distance))
             if memory is not None and bool((memory.logits > 0).any()):
@@ -329,21 +351,22 @@ class ObjectFrames:
         return None
 
     def _next_view(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> View:
-        """Where to look for an object, given where it was on the frame tracked before."""
+        """The view of an object, given its position on the previous frame."""
         before = tracked.bank.at(frame + (1 if reverse else -1))
         if before is None:
             nearest = min(tracked.bank.prompted, key=lambda t: abs(t - frame))
             before = tracked.bank.prompted[nearest]
         if not before.view.is_native:
             return before.view
-        return follow(extent_in_image(_as_mask(before.logits[0, 0]), before.view), before.view, self.hw)
+        extent = extent_in_image(_as_mask(before.logits[0, 0]), before.view)
+        return next_view(extent, before.view, self.hw, self.settings.view_tracking)
 
-    def _apart(self, memories: dict[int, FrameMemory]) -> dict[int, Tensor]:
-        """Logits of each object at the model's size, with the pixels that another object won pushed below zero."""
+    def _non_overlapping(self, memories: dict[int, FrameMemory]) -> dict[int, Tensor]:
+        """Logits of each object at the model's input size; pixels assigned to another object are suppressed."""
         full = torch.cat([masks_to_image(m.logits, m.view, self.hw) for m in memories.values()])  # (O, 1, H, W)
         winner = full.argmax(dim=0, keepdim=True)
         rank = torch.arange(len(full), device=full.device)[:, None, None, None]
-        full = torch.where(rank == winner, full, full.clamp(max=_ABSENT_CLAMP))
+        full = torch.where(rank == winner, full, full.clamp(max=SUPPRESSED_LOGIT))
         size = self.model.image_size
         return {
             object_id: _cut_out(full[i : i + 1], memory.view, size)
@@ -351,7 +374,7 @@ class ObjectFrames:
         }
 
     def _encode_prompted(self, active: Sequence[TrackedObject]) -> None:
-        """Give prompted frames their spatial memory, once their prompt is final: before anything reads it."""
+        """Encode the spatial memory of prompted frames, just before it is read, when the prompt is final."""
         for tracked in active:
             for memory in (*tracked.bank.prompted.values(), *tracked.bank.tracked.values()):
                 if memory.features is None and memory.frame in tracked.prompts:
@@ -366,25 +389,25 @@ class ObjectFrames:
                     tracked.bank.add(replace(memory, features=features))
 
     def _prompted_logits(self, tracked: TrackedObject, memory: FrameMemory) -> Tensor:
-        """Logits that the memory of a prompted frame is made from: the user's own pixels where there are any."""
+        """Logits for the memory of a prompted frame: the user's mask, if that is the whole prompt."""
         mask = self._own_mask(tracked, memory.frame)
         if mask is None:
             return memory.logits
         coverage = mask_to_model(mask, memory.view, self.model.image_size, device=self.model.device)
-        return (2 * coverage - 1) * MASK_PROMPT_LOGIT
+        return (2 * coverage - 1) * MASK_LOGIT
 
     def _own_mask(self, tracked: TrackedObject, frame: int) -> NDArray[np.bool_] | None:
-        """The user's mask, if it is all that was said on the frame and stays as it is."""
+        """The user's mask, if it is the whole prompt on the frame and is returned unchanged."""
         if self.settings.reference_behaviour or frame not in tracked.prompts or frame not in tracked.bank.prompted:
             return None
         prompt = tracked.prompts[frame].prompt
         return prompt.mask if len(prompt.points) == 0 and prompt.box is None else None
 
     def objects_per_batch(self) -> int:
-        """How many objects go through the network together, within the memory budget."""
+        """Batch size within the memory budget."""
         budget = self.settings.batch_bytes
         if budget is None and self.settings.reference_behaviour:
-            return 1  # as the reference does: sums of a larger batch are made in another order
+            return 1  # as in the reference: a larger batch changes the order of sums
         if budget is None:
             budget = _CPU_BATCH_BYTES
             if self.model.device.type == "cuda":
@@ -398,7 +421,7 @@ class ObjectFrames:
         return fill_holes_in_scores(logits, self.settings.fill_hole_area) if self.settings.fill_hole_area else logits
 
     def _render(self, frame: int, objects: Sequence[TrackedObject], *, return_logits: bool = False) -> FrameResult:
-        """The kept memories of a frame at the size of the image."""
+        """The stored masks of a frame at the size of the image."""
         memories = [(tracked, tracked.bank.at(frame)) for tracked in objects]
         planes = [self._plane(tracked, memory) for tracked, memory in memories if memory is not None]
         logits = torch.cat(planes).cpu().numpy() if planes else np.zeros((0, *self.hw), np.float32)
@@ -420,22 +443,22 @@ class ObjectFrames:
         mask = self._own_mask(tracked, memory.frame)
         if mask is not None:
             own = torch.from_numpy(mask).to(self.model.device).float()
-            return ((2 * own - 1) * MASK_PROMPT_LOGIT)[None]
+            return ((2 * own - 1) * MASK_LOGIT)[None]
         return masks_to_image(memory.logits, memory.view, self.hw)[0]
 
 
 def _is_ambiguous(prompt: Prompt) -> bool:
-    """Whether a prompt may mean several things: a click, not several of them or a box."""
+    """Whether a prompt is ambiguous: a single click without a box."""
     return len(prompt.points) <= 1 and prompt.box is None
 
 
 def _names_an_object(prompt: Prompt) -> bool:
-    """Whether a prompt says that an object is there, not only what is none."""
+    """Whether a prompt marks an object, not only background."""
     return prompt.box is not None or prompt.mask is not None or bool(np.any(prompt.labels == 1))
 
 
 def _row(found: FrameSegmentation, row: int) -> FrameSegmentation:
-    """What was found for one of several views."""
+    """The segmentation of one row of a batch."""
     one = slice(row, row + 1)
     return FrameSegmentation(
         found.logits[one],
@@ -446,8 +469,8 @@ def _row(found: FrameSegmentation, row: int) -> FrameSegmentation:
     )
 
 
-def _as_look(found: FrameSegmentation, view: View, *, is_ambiguous: bool) -> ViewCandidates:
-    """What was found in a view: all that was proposed for a click that may mean several things, otherwise one mask."""
+def _as_candidates(found: FrameSegmentation, view: View, *, is_ambiguous: bool) -> ViewCandidates:
+    """A segmentation as candidates: all three of an ambiguous prompt, otherwise its one mask."""
     if not is_ambiguous:
         return ViewCandidates(view, found.logits.float(), found.iou[:, None].float())
     logits = torch.where(found.object_score[..., None, None] > 0, found.candidates.logits[:, 1:].float(), ABSENT_LOGIT)
@@ -459,20 +482,11 @@ def _as_mask(logits: Tensor) -> NDArray[np.bool_]:
     return mask
 
 
-def _contains(view: View, prompt: Prompt) -> bool:
-    """Whether the whole prompt lies inside the view."""
-    corners = prompt.points if prompt.box is None else np.concatenate((prompt.points, prompt.box.reshape(2, 2)))
-    if not view.is_native or not len(corners):
-        return True
-    low, high = np.array((view.x, view.y)), np.array((view.x + view.width, view.y + view.height))
-    return bool((corners >= low - 0.5).all() and (corners <= high).all())
-
-
 def _cut_out(full: Tensor, view: View, size: int) -> Tensor:
-    """Logits (1, 1, H, W) of the image -> (1, 1, S, S) of a view; what lies outside the image is background."""
+    """Crop logits (1, 1, H, W) of the image to a view, (1, 1, S, S); pixels outside the image are background."""
     h, w = full.shape[-2:]
     padding = (max(-view.x, 0), max(view.x + view.width - w, 0), max(-view.y, 0), max(view.y + view.height - h, 0))
-    padded = F.pad(full, padding, value=_ABSENT_CLAMP)
+    padded = F.pad(full, padding, value=SUPPRESSED_LOGIT)
     x, y = view.x + padding[0], view.y + padding[2]
     cut = padded[..., y : y + view.height, x : x + view.width]
     return F.interpolate(cut, size=(size, size), mode="bilinear", align_corners=False)

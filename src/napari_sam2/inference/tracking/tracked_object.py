@@ -1,4 +1,4 @@
-"""One object of a stack: what the user said about it, frame by frame, and what it remembers."""
+"""One object of a stack: its prompts by frame, and its memories."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["PromptedFrame", "TrackedObject"]
 
 @dataclass(frozen=True, eq=False)
 class PromptedFrame:
-    """The prompt of one frame and what it was answered from.
+    """The prompt of one frame, and what it was decoded from.
 
     Attributes
     ----------
     prompt : Prompt
-        The whole prompt of the frame.
+        The complete prompt of the frame.
     base : tuple of (View, Tensor) or None
-        What tracking had found on the frame before it was prompted: (1, 1, h, w) logits and their view.
+        The tracked mask before the frame was prompted: (1, 1, h, w) logits and their view.
     view : View
-        What the model saw.
+        The view that was segmented.
     """
 
     prompt: Prompt
@@ -34,14 +34,14 @@ class PromptedFrame:
 
 
 class TrackedObject:
-    """Prompts, memories and passes of one object.
+    """Prompts and memories of one object, and the frames on which it was tracked.
 
     Parameters
     ----------
     object_id : int
-        Positive identifier, the value in label images.
+        Positive integer, the value in label images.
     bank : MemoryBank
-        Its memories.
+        The memories.
     num_frames : int
         Length of the stack.
     """
@@ -51,22 +51,22 @@ class TrackedObject:
         self.bank = bank
         self.prompts: dict[int, PromptedFrame] = {}
         self.past = PastMasks()
-        self._passes = np.zeros(num_frames, np.uint8)  # 0 never tracked, 1 forwards, 2 backwards
+        self._passes = np.zeros(num_frames, np.uint8)  # 0 not tracked, 1 forwards, 2 backwards
 
     def mark_tracked(self, frame: int, *, reverse: bool) -> None:
-        """Note that a pass went over the frame, prompted or not."""
+        """Record that tracking passed the frame, prompted or not."""
         self._passes[frame] = 2 if reverse else 1
 
     def was_tracked(self, frame: int) -> bool:
-        """Whether a pass went over the frame since the object was last cleared."""
+        """Whether tracking passed the frame since the last prompt was removed."""
         return bool(self._passes[frame])
 
     def was_reverse(self, frame: int) -> bool:
-        """Direction of the last pass over the frame."""
+        """Whether the last pass over the frame was backwards."""
         return bool(self._passes[frame] == 2)
 
     def forget_frame(self, frame: int) -> None:
-        """Take back the prompt of a frame; what was tracked from it is forgotten too."""
+        """Remove the prompt of a frame and everything that was tracked."""
         self.prompts.pop(frame, None)
         self.bank.forget(frame)
         self.bank.forget_tracked()

@@ -1,4 +1,4 @@
-"""Prompts on any frame of a stack, propagated through it by memory."""
+"""Track prompted objects through stacks and movies."""
 
 from __future__ import annotations
 
@@ -8,16 +8,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_sam2._checks import check_frame, check_ids, check_object_id, check_out, check_stop
+from napari_sam2._checks import (
+    check_count,
+    check_frame,
+    check_ids,
+    check_number,
+    check_object_id,
+    check_out,
+    check_stop,
+)
 from napari_sam2._errors import PromptError
 from napari_sam2._types import FrameResult, FrameSource, Prompt
 from napari_sam2.frames import open_frames
+from napari_sam2.inference.tracking.component_filter import ComponentFilterSettings
 from napari_sam2.inference.tracking.memory_bank import MemoryBank
 from napari_sam2.inference.tracking.object_frames import ObjectFrames, SegmentationSettings
 from napari_sam2.inference.tracking.plan import TrackingPlan, plan_tracking
 from napari_sam2.inference.tracking.tracked_object import TrackedObject
+from napari_sam2.inference.views.click_search import ClickSearchSettings
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
 from napari_sam2.inference.views.encoder import FrameEncoder
+from napari_sam2.inference.views.view_tracking import ViewTrackingSettings
 from napari_sam2.labels.canvas import LabelCanvas
 from napari_sam2.weights.loading import ensure_model
 
@@ -33,31 +44,42 @@ __all__ = ["SAM2VideoSegmenter"]
 
 
 class SAM2VideoSegmenter:
-    """Tracks objects through z-stacks and movies: click once, get every frame.
+    """Tracks objects through z-stacks and movies: one click gives a mask on every frame.
 
     Parameters
     ----------
     model : SAM2, str, Path or None
         A network, or a name or path for ``load_model``; ``None`` is the bundled model.
     reference_behaviour : bool, default False
-        The reference's arithmetic to the letter: frames resized by PIL on 8 bits, earlier logits always fed
-        back, mask prompts passed through low-resolution logits, memories kept in bfloat16 and read whatever the
-        direction they were made in, objects sought on frames before their first prompt too, sums made in the
-        reference's order, one object at a time.
+        Reproduce the reference exactly: frames are resized by PIL in 8 bits, earlier logits are always fed back, mask
+        prompts become low-resolution logits, memories are stored in bfloat16 and used in both directions, objects are
+        also tracked on frames before their first prompt, sums are computed in the reference's order, one object at a
+        time.
     corrections_stick : bool, default True
-        A prompt on a tracked frame makes it a prompted frame for good. ``False`` is the reference's default,
-        where the next propagation overwrites the correction.
+        A prompt on a tracked frame makes it a prompted frame permanently. With ``False``, the reference's default, the
+        next propagation overwrites the correction.
     memory_dtype : torch.dtype, optional
-        Precision of stored memories. Default: the model's; bfloat16 with ``reference_behaviour``.
+        Precision of stored memories. Default: that of the model; bfloat16 with ``reference_behaviour``.
     fill_hole_area : float, default 8
-        Holes up to this area, in pixels of the low-resolution mask, are filled.
+        Fill holes up to this area, in pixels of the low-resolution mask.
     keep_apart : bool, default False
-        Where objects overlap, only the one with the highest logit enters its memory with the pixel.
+        Write each pixel only to the memory of the object with the highest logit there.
     batch_bytes : int, optional
-        Memory that a batch of objects may use for a moment; more objects are split. Default 2 GiB, on a GPU half
-        of what is free; one object with ``reference_behaviour``.
+        Peak memory of a batch of objects. Default 2 GiB, on a GPU half of the free memory; a single object with
+        ``reference_behaviour``.
     cache : EmbeddingCache, optional
-        Shared with other predictors. Default: an own one of 32 MiB.
+        Cache of encoded views, which can be shared with other predictors. Default: a new one of 32 MiB.
+    click_search : ClickSearchSettings, optional
+        How clicks are decoded at several scales, for models with a native window.
+    view_tracking : ViewTrackingSettings, optional
+        When the view of a tracked object moves.
+    component_filter : ComponentFilterSettings, optional
+        Which components of tracked masks are kept.
+
+    Raises
+    ------
+    PromptError
+        If a number is not allowed.
 
     References
     ----------
@@ -82,7 +104,13 @@ class SAM2VideoSegmenter:
         keep_apart: bool = False,
         batch_bytes: int | None = None,
         cache: EmbeddingCache | None = None,
+        click_search: ClickSearchSettings = ClickSearchSettings(),
+        view_tracking: ViewTrackingSettings = ViewTrackingSettings(),
+        component_filter: ComponentFilterSettings = ComponentFilterSettings(),
     ) -> None:
+        check_number("fill_hole_area", fill_hole_area, 0)
+        if batch_bytes is not None:
+            check_count("batch_bytes", batch_bytes, 1)
         self.model = ensure_model(model)
         if memory_dtype is None:
             memory_dtype = torch.bfloat16 if reference_behaviour else self.model.dtype
@@ -93,6 +121,9 @@ class SAM2VideoSegmenter:
             fill_hole_area=fill_hole_area,
             keep_apart=keep_apart,
             batch_bytes=batch_bytes,
+            click_search=click_search,
+            view_tracking=view_tracking,
+            component_filter=component_filter,
         )
         self.cache = EmbeddingCache(32 * 2**20) if cache is None else cache
         self._source: FrameSource | None = None
@@ -101,7 +132,7 @@ class SAM2VideoSegmenter:
 
     # ------------------------------------------------------------------ stack
     def set_video(self, frames: FrameSource | ArrayLike | str | Path) -> None:
-        """Choose the stack; prompts and memories of an earlier one are forgotten.
+        """Set the stack to segment; prompts and memories of an earlier one are removed.
 
         Parameters
         ----------
@@ -131,12 +162,12 @@ class SAM2VideoSegmenter:
 
     @property
     def object_ids(self) -> tuple[int, ...]:
-        """The objects, in the order in which they were first prompted."""
+        """Identifiers of the objects, in the order of their first prompts."""
         return tuple(self._objects)
 
     @property
     def nbytes(self) -> int:
-        """Bytes held by memories and cached embeddings."""
+        """Size of memories and cached embeddings in bytes."""
         return self.cache.nbytes + sum(tracked.bank.nbytes for tracked in self._objects.values())
 
     def prompted_frames(self, object_id: int) -> tuple[int, ...]:
@@ -145,7 +176,7 @@ class SAM2VideoSegmenter:
 
     def _video(self) -> FrameSource:
         if self._source is None:
-            raise PromptError("no video was set; call set_video(frames) first")
+            raise PromptError("no video is set; call set_video(frames) first")
         return self._source
 
     def _object_frames(self) -> ObjectFrames:
@@ -155,7 +186,7 @@ class SAM2VideoSegmenter:
 
     def _object(self, object_id: int) -> TrackedObject:
         if object_id not in self._objects:
-            raise PromptError(f"object {object_id} does not exist; there are {list(self._objects) or 'none yet'}")
+            raise PromptError(f"object {object_id} does not exist; the objects are {list(self._objects) or 'none yet'}")
         return self._objects[object_id]
 
     def _check_frame(self, frame: int) -> int:
@@ -172,30 +203,30 @@ class SAM2VideoSegmenter:
         box: ArrayLike | None = None,
         mask: ArrayLike | None = None,
     ) -> NDArray[np.bool_]:
-        """Prompt one object on one frame, and see its mask there.
+        """Prompt one object on one frame and return its mask there.
 
-        The call gives the whole prompt of that object on that frame: it replaces what was said there before.
-        Saying the same again gives the same mask; a prompt that adds to the earlier one refines its mask.
+        The arguments are the complete prompt of the object on this frame and replace an earlier one. Repeating a prompt
+        returns the same mask; a prompt that extends the earlier one refines its mask.
 
         Parameters
         ----------
         frame : int or array-like
-            Index of the frame. Before ``set_video``, an image (H, W) or (H, W, 3) stands for a video of one frame.
+            Index of the frame. Before ``set_video``, an image (H, W) or (H, W, 3) becomes a video of one frame.
         clicks : (N, 2) array-like
             (x, y) in image pixels; may be empty if a box or mask is given.
         labels : (N,) array-like, optional
-            1 object, 0 background; all 1 if not given.
+            1 for object, 0 for background; default all 1.
         object_id : int, default 1
-            Positive; a new number is a new object, also after tracking.
+            Positive integer; a new number creates a new object, also after tracking.
         box : (4,) array-like, optional
             x0, y0, x1, y1 in image pixels.
         mask : (H, W) array-like, optional
-            The object's pixels; without clicks they come back as they are.
+            Mask of the object; returned unchanged if there are no clicks.
 
         Returns
         -------
         numpy.ndarray
-            (1, H, W) bool: the object on that frame.
+            (1, H, W) bool mask of the object on this frame.
 
         Raises
         ------
@@ -207,7 +238,15 @@ class SAM2VideoSegmenter:
         return self.add_prompt(index, prompt, object_id=object_id).masks
 
     def add_prompt(self, frame: int, prompt: Prompt, *, object_id: int = 1) -> FrameResult:
-        """As ``add_clicks``, with a ``Prompt``, and with scores: the result of this object on this frame."""
+        """Prompt one object on one frame, as ``add_clicks``, and return the mask with its scores.
+
+        Raises
+        ------
+        PromptError
+            If the frame or object number is not allowed, or the prompt is not a ``Prompt`` or lies outside the image.
+        """
+        if not isinstance(prompt, Prompt):
+            raise PromptError(f"{prompt!r} was given as a prompt; give Prompt(points=..., box=..., mask=...)")
         frame = self._check_frame(frame)
         object_id = check_object_id(object_id)
         _, h, w = self.shape
@@ -225,14 +264,14 @@ class SAM2VideoSegmenter:
             tracked = TrackedObject(object_id, bank, self.num_frames)
         with torch.inference_mode():
             result = self._object_frames().prompt(tracked, frame, prompt)
-        self._objects[tracked.object_id] = tracked  # only once it has an answer
+        self._objects[tracked.object_id] = tracked  # only after it was segmented
         return result
 
     def _frame_index(self, frame: int | ArrayLike) -> int:
         if np.ndim(frame) == 0:
             return check_frame(frame, self._video().shape[0])
         if self._source is not None:
-            raise PromptError("an image was given as the frame although a video was set; give the frame's index")
+            raise PromptError("an image was given as the frame, but a video is set; give the index of a frame")
         image = np.asarray(frame)
         if image.ndim not in (2, 3):
             raise PromptError(
@@ -242,21 +281,23 @@ class SAM2VideoSegmenter:
         return 0
 
     def clear_prompts(self, frame: int, object_id: int) -> None:
-        """Take back what was said about an object on a frame; without any prompt left the object is removed."""
+        """Remove the prompt of an object on a frame; an object without any prompt left is removed."""
         tracked = self._object(object_id)
         if frame not in tracked.prompts:
-            raise PromptError(f"object {object_id} has no prompt on frame {frame}; it has on {list(tracked.prompts)}")
+            raise PromptError(
+                f"object {object_id} has no prompt on frame {frame}; it has prompts on {list(tracked.prompts)}"
+            )
         tracked.forget_frame(frame)
         if not tracked.prompts:
             del self._objects[object_id]
 
     def remove_object(self, object_id: int) -> None:
-        """Forget an object altogether; the others are not touched."""
+        """Remove an object; the others are not changed."""
         self._object(object_id)
         del self._objects[object_id]
 
     def reset(self) -> None:
-        """Forget all objects; the stack and its cached embeddings stay."""
+        """Remove all objects; the stack and its cached embeddings are kept."""
         self._objects = {}
 
     # ------------------------------------------------------------------ tracking
@@ -276,31 +317,31 @@ class SAM2VideoSegmenter:
         start : int, optional
             First frame. Default: the earliest prompted frame, or the latest for ``reverse``.
         stop : int, optional
-            The frame before which to end, as in ``range(start, stop)``, or in ``range(start, stop, -1)`` for
-            ``reverse``. Default: all the way.
+            The frame to stop before, as in ``range(start, stop)``, or ``range(start, stop, -1)`` for ``reverse``.
+            Default: the end of the stack.
         reverse : bool, default False
             Track backwards.
         object_ids : sequence of int, optional
-            Which objects; default all.
+            Objects to track; default all.
         return_logits : bool, default False
-            Give logits at the size of the image too.
+            Return logits at the size of the image in addition to masks.
 
         Yields
         ------
         FrameResult
-            One per frame, the start included. Prompted frames give the prompted mask. An object appears in the
+            One per frame, including the start. Prompted frames return the prompted mask. An object appears in the
             results from its first prompted or tracked frame on.
 
         Raises
         ------
         PromptError
-            If nothing was prompted, or an object or frame does not exist.
+            If there is no prompt, or an object or frame does not exist.
 
         Notes
         -----
-        Each frame is complete when it is yielded: the generator can be closed at any time and tracking can
-        go on later from the next frame, with the same result as in one go. It ends early if another stack is set
-        or all of its objects are removed.
+        Each frame is complete when it is yielded: the generator can be closed at any time, and tracking can continue
+        from the next frame later, with the same results. It ends early if another stack is set or all of its objects
+        are removed.
         """
         chosen = self._chosen(object_ids)
         prompted = [frame for tracked in chosen for frame in tracked.prompts]
@@ -317,14 +358,14 @@ class SAM2VideoSegmenter:
         for frame in frames:
             known = [t for t in chosen if self._objects.get(t.object_id) is t]
             if self._source is not source or not known:
-                return  # the stack or all of these objects went while the caller had the last frame
+                return  # the stack or all objects were replaced or removed after the last frame
             active = [t for t in known if self._reaches(t, frame, reverse=reverse)]
             with torch.inference_mode():
                 result = self._object_frames().advance(active, frame, reverse=reverse, return_logits=return_logits)
             yield result
 
     def _reaches(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> bool:
-        """Whether a pass has met the object by this frame: nothing is sought before its first prompt."""
+        """Whether the object is tracked on this frame: not before its first prompt."""
         if self.settings.reference_behaviour:
             return True
         return any(p >= frame if reverse else p <= frame for p in tracked.prompts)
@@ -340,17 +381,17 @@ class SAM2VideoSegmenter:
     ) -> NDArray[np.int32]:
         """Track all objects through the stack, in both directions from every prompted frame.
 
-        Between two prompted frames each half is tracked from the nearer one. Where objects overlap, the highest
-        logit wins.
+        Between two prompted frames each half is tracked from the nearer one. Overlapping pixels are assigned to the
+        object with the highest logit.
 
         Parameters
         ----------
         object_ids : sequence of int, optional
-            Which objects; default all.
+            Objects to track; default all.
         start, stop : int, optional
             Frames to fill, as in ``range(start, stop)``; default all.
         on_frame : callable, optional
-            Called with each ``FrameResult`` as it comes, for progress and scores; raising ends the tracking.
+            Called with each ``FrameResult``, for progress and scores; an exception stops tracking.
         out : numpy.ndarray, optional
             (T, H, W) int32, or anything array-like with item assignment, such as a zarr array, written frame by
             frame. Default: a new array.
@@ -358,12 +399,12 @@ class SAM2VideoSegmenter:
         Returns
         -------
         numpy.ndarray
-            (T, H, W) int32; 0 is background, other values are object numbers. ``out`` if given.
+            (T, H, W) int32; 0 is background, other values are object identifiers. ``out`` if given.
 
         Raises
         ------
         PromptError
-            If nothing was prompted, an object does not exist, or ``out`` has another shape or cannot hold the numbers.
+            If there is no prompt, an object does not exist, or the shape or dtype of ``out`` does not fit.
         """
         plan = self.plan(object_ids=object_ids, start=start, stop=stop)
         if out is not None:
@@ -379,14 +420,14 @@ class SAM2VideoSegmenter:
     def track_frames(
         self, *, object_ids: Sequence[int] | None = None, start: int = 0, stop: int | None = None
     ) -> Iterator[FrameResult]:
-        """The frames of ``track_objects`` as they are found, forwards first, then backwards, with logits.
+        """The frames of ``track_objects`` one by one, with logits: a forward pass followed by a backward pass.
 
-        A frame comes twice if some objects reach it forwards and others backwards; no object comes twice.
+        A frame is yielded twice if some objects reach it forwards and others backwards; each object once.
         """
         return self._follow_plan(self.plan(object_ids=object_ids, start=start, stop=stop))
 
     def plan(self, *, object_ids: Sequence[int] | None = None, start: int = 0, stop: int | None = None) -> TrackingPlan:
-        """What ``track_objects`` would do, for progress bars: which frames, in which order."""
+        """The steps of ``track_objects``, for progress bars."""
         chosen = self._chosen(object_ids)
         limits = range(self._check_frame(start), check_stop(stop, self.num_frames))
         return plan_tracking({t.object_id: sorted(t.prompts) for t in chosen}, limits)
@@ -397,13 +438,13 @@ class SAM2VideoSegmenter:
                 active = [self._objects[i] for i in step.object_ids if i in self._objects]
                 with torch.inference_mode():
                     result = self._object_frames().advance(active, step.frame, reverse=reverse, return_logits=True)
-                if step.is_reported:
+                if step.reported_ids:
                     yield result
 
     def _chosen(self, object_ids: Sequence[int] | None) -> list[TrackedObject]:
         self._video()
         if not self._objects:
-            raise PromptError("nothing was prompted; call add_clicks(frame, clicks) first")
+            raise PromptError("no object was prompted; call add_clicks(frame, clicks) first")
         if object_ids is None:
             return list(self._objects.values())
         return [self._object(object_id) for object_id in check_ids(object_ids)]

@@ -1,10 +1,14 @@
-"""A click says nothing about size: look at several windows around it, then closer at what was found."""
+"""Answer prompts in suitable views: clicks at several scales, boxes in two views, everything else in one.
+
+A click carries no scale. It is decoded in views of several sizes, and then in one scaled to the best mask.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,10 +22,15 @@ from napari_sam2.inference.views.view import TARGET_EXTENT, View, choose_view, v
 from napari_sam2.inference.views.view_tracking import extent_in_image
 from napari_sam2.network.sam2 import LAST_MASK_LIMIT
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = [
-    "ALWAYS_SEEN",
+    "ClickSearchSettings",
     "Decode",
+    "DecodePrompts",
     "ViewCandidates",
+    "answer_prompts",
     "average_best",
     "keep_clicked_components",
     "nearby_views",
@@ -32,26 +41,57 @@ __all__ = [
     "wider_view",
 ]
 
-# Measured on training images of four kinds (nuclei, electron microscopy, two phase-contrast movies), as the mean IoU of
-# the mask that is chosen at the first look: windows of 0.75, 1, 1.5 and 2 native sides and the predicted IoU alone
-# 0.50; these three windows with both corrections 0.54. Of twelve kinds, later: two looks 0.725, the mean made better by
-# the model once more 0.729, a wider window besides 0.730 (0.007 more on some kinds). Where _SETTLED, the widest window
-# changes nothing. Boxes: in one window 0.822, in two 0.831.
-_WINDOWS = (0.75, 1.5, 3.0)  # of the model's native window
-_LATTICE = 2  # steps per side of a window
-ALWAYS_SEEN = 2  # of them, the smallest, show every click
-_AROUND = 2  # steps of the lattice to each side of a point that count as near it
-_AGREEMENT = 0.75  # weight of what the window next in size shows
-_CUT_OFF = 1.0  # weight of the share of the window's edge that a mask runs across
-_SETTLED = 0.5  # of the product of trust and agreement, from which the widest window is not looked through
-_WIDER = 1.4  # of the side of the window that suits an object: the other one that it is looked at through
-_ELSEWHERE = -2.0  # logit of a pixel of a piece that holds no click
+
+@dataclass(frozen=True)
+class ClickSearchSettings:
+    """How a click is decoded at several scales, for models with a native window.
+
+    Attributes
+    ----------
+    scales : tuple of float
+        Sides of the search views as multiples of the native window, ascending.
+    num_initial : int
+        Number of search views, smallest first, in which every click is decoded. The others are skipped where the last
+        two of these agree.
+    steps_per_view : int
+        Search views lie on a grid with this many steps per side, so that nearby clicks share encoded views.
+    prefetch_steps : int
+        Grid steps to each side of a point within which `nearby_views` looks for views to encode in advance.
+    agreement_weight : float
+        Weight of the agreement with the view next in size in the choice of the best mask.
+    cut_off_weight : float
+        Weight of the fraction of the view's edge that a mask crosses, which counts against it.
+    settled_score : float
+        Product of score and agreement from which further search views are skipped.
+    wider_scale : float
+        Side of the second, wider view of an object relative to the view scaled to it.
+    dropped_logit : float
+        Upper limit of the logits of mask components without a positive click.
+
+    Notes
+    -----
+    Measured on training images of four kinds (nuclei, electron microscopy, two phase-contrast movies), as mean IoU of
+    the mask chosen first: views of 0.75, 1, 1.5 and 2 native windows and the predicted IoU alone 0.50; these three
+    views with agreement and cut-off 0.54. Later, on twelve kinds: two passes 0.725, decoding their mean once more
+    0.729, with a wider view in addition 0.730 (0.007 more on some kinds). Where the first two views agree, the widest
+    one changes nothing. Boxes: one view 0.822, two views 0.831.
+    """
+
+    scales: tuple[float, ...] = (0.75, 1.5, 3.0)
+    num_initial: int = 2
+    steps_per_view: int = 2
+    prefetch_steps: int = 2
+    agreement_weight: float = 0.75
+    cut_off_weight: float = 1.0
+    settled_score: float = 0.5
+    wider_scale: float = 1.4
+    dropped_logit: float = -2.0
 
 
 class ViewCandidates(NamedTuple):
-    """Candidates of one prompt in one view: ``logits`` (1, M, h, w) and ``scores`` (1, M), float32.
+    """Candidate masks of one prompt in one view: ``logits`` (1, M, h, w) and ``scores`` (1, M), float32.
 
-    ``presence``, 0 to 1, is how likely there is an object at all.
+    ``presence`` is the probability, 0 to 1, that there is an object.
     """
 
     view: View
@@ -61,10 +101,82 @@ class ViewCandidates(NamedTuple):
 
 
 Decode = Callable[[Sequence[View], Tensor | None], Sequence[ViewCandidates]]
+"""Decodes one prompt in several views, optionally with earlier logits (1, 1, h, w) of a single view."""
+
+
+class DecodePrompts(Protocol):
+    """Decodes several prompts, each in a view of its own."""
+
+    def __call__(
+        self, rows: Sequence[int], views: Sequence[View], logits: Sequence[Tensor | None], /
+    ) -> Sequence[ViewCandidates]:
+        """Decode prompt ``rows[i]`` in ``views[i]``, with earlier logits (1, 1, h, w) of that view or None."""
+
+
+def answer_prompts(
+    decode: DecodePrompts,
+    prompts: Sequence[Prompt | None],
+    views: Sequence[View],
+    logits: Sequence[Tensor | None],
+    hw: tuple[int, int],
+    native_window: int | None,
+    settings: ClickSearchSettings = ClickSearchSettings(),
+) -> list[ViewCandidates]:
+    """Decode prompts in the views that suit them.
+
+    Parameters
+    ----------
+    decode : DecodePrompts
+        Decodes prompts by their index in ``prompts``.
+    prompts : sequence of Prompt or None
+        P prompts; None stands for earlier logits alone.
+    views : sequence of View
+        The view of each prompt, from `choose_view` or that of its earlier logits.
+    logits : sequence of Tensor or None
+        (1, 1, h, w) earlier logits of each prompt to refine.
+    hw : tuple of int
+        (height, width) of the image.
+    native_window : int or None
+        The model's native window in image pixels, if it has one.
+    settings : ClickSearchSettings, optional
+        How clicks are decoded.
+
+    Returns
+    -------
+    list of ViewCandidates
+        One per prompt. Clicks alone are decoded by `search_click`. A box is decoded in a wider view too, and the masks
+        are averaged. All other prompts are decoded once, in their view.
+    """
+    found: dict[int, ViewCandidates] = {}
+    for i, (prompt, given) in enumerate(zip(prompts, logits, strict=True)):
+        if prompt is None or native_window is None:
+            continue
+        if needs_click_search(prompt, native_window, has_logits=given is not None):
+
+            def decode_one(several: Sequence[View], low: Tensor | None, row: int = i) -> Sequence[ViewCandidates]:
+                return decode([row] * len(several), several, [low] * len(several))
+
+            found[i] = search_click(decode_one, prompt, hw, native_window, settings)
+    rest = [i for i in range(len(prompts)) if i not in found]
+    wider = {
+        i: wide
+        for i in rest
+        if (wide := wider_view(prompts[i], views[i], hw, has_logits=logits[i] is not None, settings=settings))
+    }
+    if rest:
+        decoded = decode(
+            [*rest, *wider],
+            [*(views[i] for i in rest), *wider.values()],
+            [*(logits[i] for i in rest), *[None] * len(wider)],
+        )
+        found |= dict(zip(rest, decoded[: len(rest)], strict=True))
+        for i, other in zip(wider, decoded[len(rest) :], strict=True):
+            found[i] = average_best(found[i], [other])
+    return [found[i] for i in range(len(prompts))]
 
 
 def needs_click_search(prompt: Prompt | None, native_window: int | None, *, has_logits: bool) -> bool:
-    """Whether only clicks were given, to a model that looks through windows, with nothing to refine."""
+    """Whether a prompt consists of clicks alone, without logits to refine, and the model has a native window."""
     if prompt is None or native_window is None or has_logits:
         return False
     return prompt.box is None and prompt.mask is None
@@ -75,84 +187,110 @@ def search_click(
     prompt: Prompt,
     hw: tuple[int, int],
     native_window: int,
+    settings: ClickSearchSettings = ClickSearchSettings(),
 ) -> ViewCandidates:
-    """Find the window that suits the clicked object, and its masks there.
+    """Find the view that suits the clicked object, and its masks there.
 
     Parameters
     ----------
-    decode : callable
-        Decodes the prompt in several views; in a single one with earlier logits (1, 1, h, w), if there are any.
+    decode : Decode
+        Decodes the prompt.
     prompt : Prompt
         Clicks.
     hw : tuple of int
         (height, width) of the image.
     native_window : int
-        The model's own window, in image pixels.
+        The model's native window, in image pixels.
+    settings : ClickSearchSettings, optional
+        How clicks are decoded.
 
     Returns
     -------
     ViewCandidates
-        Of the window that shows the best mask of the first look at the size the model knows best. The best candidate
-        there is averaged with that mask and with that of a wider window, as several views of an object err less than
-        one, and then with what the model makes of this average.
+        Candidates in the view scaled to the best mask of the first pass. The best of them is averaged with that mask
+        and with the best mask of a wider view, as the mean of several views has a lower error than one; the mean is
+        then decoded once more and averaged with the result.
 
     Notes
     -----
-    An object is in one piece around its clicks: pieces of a mask that hold no click on the object are left out before
-    masks are compared. The best mask of the first look has a high predicted IoU, is not cut off by its window, and is
-    seen in the window next in size too.
+    An object is taken to be connected: components of a mask without a positive click are dropped before masks are
+    compared. The best mask of the first pass has a high predicted IoU, is not cut off by its view, and agrees with a
+    mask of the view next in size.
     """
-
-    first, best = _first_look(decode, prompt, hw, native_window)
-    views = _refining_views(first, best, prompt, hw)
+    first, best = _first_pass(decode, prompt, hw, native_window, settings)
+    views = _refining_views(first, best, prompt, hw, settings)
     if not views:
         return first
-    closer, *others = _pieces(decode, views, prompt)
+    scaled, *others = _decode_clicked(decode, views, prompt, settings)
     others.append(ViewCandidates(first.view, first.logits[:, best : best + 1], first.scores[:, best : best + 1]))
-    mean = average_best(closer, others)
+    mean = average_best(scaled, others)
     chosen = int(mean.scores[0].argmax())
-    known = mean.logits[:, chosen : chosen + 1].clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT)
-    return average_best(mean, _pieces(decode, views[:1], prompt, known))
+    given = mean.logits[:, chosen : chosen + 1].clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT)
+    return average_best(mean, _decode_clicked(decode, views[:1], prompt, settings, given))
 
 
-def refining_views(decode: Decode, prompt: Prompt, hw: tuple[int, int], native_window: int) -> list[View]:
-    """The windows that `search_click` looks through after the first look, with the same arguments."""
-    return _refining_views(*_first_look(decode, prompt, hw, native_window), prompt, hw)
+def refining_views(
+    decode: Decode,
+    prompt: Prompt,
+    hw: tuple[int, int],
+    native_window: int,
+    settings: ClickSearchSettings = ClickSearchSettings(),
+) -> list[View]:
+    """The views that `search_click` decodes after its first pass, given the same arguments."""
+    first, best = _first_pass(decode, prompt, hw, native_window, settings)
+    return _refining_views(first, best, prompt, hw, settings)
 
 
-def _first_look(decode: Decode, prompt: Prompt, hw: tuple[int, int], native_window: int) -> tuple[ViewCandidates, int]:
-    """What is seen in the scouting window with the best mask, and which of its candidates that is."""
-    views = search_views(prompt, hw, native_window)
-    looks = _pieces(decode, views[:ALWAYS_SEEN], prompt)
-    if len(views) > ALWAYS_SEEN and not _is_settled(looks, hw):
-        looks += _pieces(decode, views[ALWAYS_SEEN:], prompt)
-    number, best = _choose(looks, hw)
-    return looks[number], best
+def _first_pass(
+    decode: Decode, prompt: Prompt, hw: tuple[int, int], native_window: int, settings: ClickSearchSettings
+) -> tuple[ViewCandidates, int]:
+    """The candidates of the search view with the best mask, and the index of that mask."""
+    views = search_views(prompt, hw, native_window, settings)
+    num_initial = settings.num_initial
+    found = _decode_clicked(decode, views[:num_initial], prompt, settings)
+    if len(views) > num_initial and not _is_settled(found, hw, settings):
+        found += _decode_clicked(decode, views[num_initial:], prompt, settings)
+    number, best = _choose(found, hw, settings)
+    return found[number], best
 
 
-def _refining_views(first: ViewCandidates, best: int, prompt: Prompt, hw: tuple[int, int]) -> list[View]:
-    """The window that suits what was found, and a wider one; none if it was found in such a window."""
-    view = _closer(first.logits[0, best], first.view, prompt, hw)
+def _refining_views(
+    first: ViewCandidates, best: int, prompt: Prompt, hw: tuple[int, int], settings: ClickSearchSettings
+) -> list[View]:
+    """The view scaled to the best mask, and a wider one; none if the mask was found in a view like that."""
+    view = _scaled_to(first.logits[0, best], first.view, prompt, hw)
     if view == first.view:
         return []
-    wide = _widened(view, hw)
+    wide = _widened(view, hw, settings)
     return [view] if wide in (view, first.view) else [view, wide]
 
 
-def _pieces(
-    decode: Decode, views: Sequence[View], prompt: Prompt, logits: Tensor | None = None
+def _decode_clicked(
+    decode: Decode, views: Sequence[View], prompt: Prompt, settings: ClickSearchSettings, logits: Tensor | None = None
 ) -> list[ViewCandidates]:
-    return [keep_clicked_components(look, prompt) for look in decode(views, logits)]
+    return [
+        keep_clicked_components(found, prompt, dropped_logit=settings.dropped_logit) for found in decode(views, logits)
+    ]
 
 
-def search_views(prompt: Prompt, hw: tuple[int, int], native_window: int) -> list[View]:
-    """The windows of the first look, smallest first; all lie on lattices, so that clicks near each other share them."""
-    windows = [choose_view(prompt, hw, round(share * native_window)) for share in _WINDOWS]
-    return list(dict.fromkeys(_on_lattice(view, hw) for view in windows))
+def search_views(
+    prompt: Prompt,
+    hw: tuple[int, int],
+    native_window: int,
+    settings: ClickSearchSettings = ClickSearchSettings(),
+) -> list[View]:
+    """The views of the first pass, smallest first, on grids, so that nearby clicks share views."""
+    views = [choose_view(prompt, hw, round(scale * native_window)) for scale in settings.scales]
+    return list(dict.fromkeys(_on_grid(view, hw, settings.steps_per_view) for view in views))
 
 
-def nearby_views(point_xy: tuple[float, float], hw: tuple[int, int], native_window: int) -> list[View]:
-    """The windows that clicks at and around a point are looked at through first, nearest first.
+def nearby_views(
+    point_xy: tuple[float, float],
+    hw: tuple[int, int],
+    native_window: int,
+    settings: ClickSearchSettings = ClickSearchSettings(),
+) -> list[View]:
+    """The initial views of clicks at and around a point, nearest first.
 
     Parameters
     ----------
@@ -161,110 +299,128 @@ def nearby_views(point_xy: tuple[float, float], hw: tuple[int, int], native_wind
     hw : tuple of int
         (height, width) of the image.
     native_window : int
-        The model's own window, in image pixels.
+        The model's native window, in image pixels.
+    settings : ClickSearchSettings, optional
+        How clicks are decoded.
     """
-    step = round(_WINDOWS[0] * native_window) / _LATTICE
-    places = sorted(itertools.product(range(-_AROUND, _AROUND + 1), repeat=2), key=lambda at: at[0] ** 2 + at[1] ** 2)
+    step = round(settings.scales[0] * native_window) / settings.steps_per_view
+    reach = settings.prefetch_steps
+    offsets = sorted(itertools.product(range(-reach, reach + 1), repeat=2), key=lambda at: at[0] ** 2 + at[1] ** 2)
     found: dict[View, None] = {}
-    for down, right in places:
+    for down, right in offsets:
         x, y = point_xy[0] + right * step, point_xy[1] + down * step
         point = np.array([[min(max(x, 0.0), hw[1] - 1.0), min(max(y, 0.0), hw[0] - 1.0)]], np.float32)
-        found |= dict.fromkeys(search_views(Prompt(points=point), hw, native_window)[:ALWAYS_SEEN])
+        views = search_views(Prompt(points=point), hw, native_window, settings)
+        found |= dict.fromkeys(views[: settings.num_initial])
     return list(found)
 
 
-def _on_lattice(view: View, hw: tuple[int, int]) -> View:
-    """The window of the lattice, no farther than half a step in x and y."""
-    step = max(1, view.width // _LATTICE)
+def _on_grid(view: View, hw: tuple[int, int], steps_per_view: int) -> View:
+    """The nearest view on the grid, at most half a step away in x and y."""
+    step = max(1, view.width // steps_per_view)
 
     def moved(start: int, length: int) -> int:
-        # a window at the image's edge stays there: what is clicked may lie anywhere between its middle and the edge
+        # a view at the image's edge stays there: the click may lie anywhere between its centre and the edge
         at_edge = length <= view.width or start == length - view.width
         return start if at_edge else min(round(start / step) * step, length - view.width)
 
     return view._replace(x=moved(view.x, hw[1]), y=moved(view.y, hw[0]))
 
 
-def wider_view(prompt: Prompt | None, view: View, hw: tuple[int, int], *, has_logits: bool) -> View | None:
-    """The window that a prompt is answered in besides ``view``, no larger than the image; None if in that alone.
+def wider_view(
+    prompt: Prompt | None,
+    view: View,
+    hw: tuple[int, int],
+    *,
+    has_logits: bool,
+    settings: ClickSearchSettings = ClickSearchSettings(),
+) -> View | None:
+    """The second, wider view of a box without logits to refine, no larger than the image; None for other prompts.
 
-    A box tells the object's size, and with nothing to refine two windows err less than one.
+    A box defines the object's scale, and two views have a lower error than one.
     """
     if prompt is None or prompt.box is None or prompt.mask is not None or has_logits or not view.is_native:
         return None
-    wide = _widened(view, hw)
+    wide = _widened(view, hw, settings)
     return None if wide == view else wide
 
 
-def _widened(view: View, hw: tuple[int, int]) -> View:
-    """A wider window around the same middle, no larger than the image."""
+def _widened(view: View, hw: tuple[int, int], settings: ClickSearchSettings) -> View:
+    """A wider view with the same centre, no larger than the image."""
     centre = view.x + view.width / 2 - 0.5, view.y + view.height / 2 - 0.5
-    return view_for_extent(centre, view.width * _WIDER, hw)
+    return view_for_extent(centre, view.width * settings.wider_scale, hw)
 
 
-def average_best(look: ViewCandidates, others: Sequence[ViewCandidates]) -> ViewCandidates:
-    """The look, its best candidate the mean of the best candidates of all."""
-    chosen = int(look.scores[0].argmax())
-    masks = [look.logits[:, chosen]]
+def average_best(found: ViewCandidates, others: Sequence[ViewCandidates]) -> ViewCandidates:
+    """Replace the best mask by the mean of the best masks of all views."""
+    chosen = int(found.scores[0].argmax())
+    masks = [found.logits[:, chosen]]
     for other in others:
         best = int(other.scores[0].argmax())
-        masks.append(resample_logits(other.logits[:, best : best + 1], other.view, look.view)[:, 0])
-    logits = look.logits.clone()
+        masks.append(resample_logits(other.logits[:, best : best + 1], other.view, found.view)[:, 0])
+    logits = found.logits.clone()
     logits[:, chosen] = torch.stack(masks).mean(0)
-    return look._replace(logits=logits)
+    return found._replace(logits=logits)
 
 
-def keep_clicked_components(look: ViewCandidates, prompt: Prompt) -> ViewCandidates:
-    """The look without the pieces of its masks that no click on the object lies in.
+def keep_clicked_components(
+    found: ViewCandidates, prompt: Prompt, *, dropped_logit: float = ClickSearchSettings.dropped_logit
+) -> ViewCandidates:
+    """Drop mask components without a positive click.
 
-    A mask that no click lies in keeps the pieces that are nearest to them.
+    A mask that contains no click keeps the components nearest to the clicks.
     """
     assert prompt.labels is not None
     clicks = prompt.points[prompt.labels == 1]
     if not len(clicks):
-        return look
-    height, width = look.logits.shape[-2:]
-    x = ((clicks[:, 0] + 0.5 - look.view.x) / look.view.width * width).astype(int).clip(0, width - 1)
-    y = ((clicks[:, 1] + 0.5 - look.view.y) / look.view.height * height).astype(int).clip(0, height - 1)
-    logits = look.logits.clone()
-    for row, mask in enumerate((look.logits[0] > 0).cpu().numpy()):
-        pieces, count = ndimage.label(mask)
+        return found
+    height, width = found.logits.shape[-2:]
+    x = ((clicks[:, 0] + 0.5 - found.view.x) / found.view.width * width).astype(int).clip(0, width - 1)
+    y = ((clicks[:, 1] + 0.5 - found.view.y) / found.view.height * height).astype(int).clip(0, height - 1)
+    logits = found.logits.clone()
+    for row, mask in enumerate((found.logits[0] > 0).cpu().numpy()):
+        components, count = ndimage.label(mask)
         if count < 2:
             continue
-        kept = set(pieces[y, x].tolist()) - {0}
+        kept = set(components[y, x].tolist()) - {0}
         if not kept:
             nearest = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
-            kept = set(pieces[nearest[0][y, x], nearest[1][y, x]].tolist())
-        logits[0, row] = keep_components(logits[0, row], pieces, kept, _ELSEWHERE)
-    return look._replace(logits=logits)
+            kept = set(components[nearest[0][y, x], nearest[1][y, x]].tolist())
+        logits[0, row] = keep_components(logits[0, row], components, kept, dropped_logit)
+    return found._replace(logits=logits)
 
 
-def _choose(looks: Sequence[ViewCandidates], hw: tuple[int, int]) -> tuple[int, int]:
-    """The look and the candidate with the best mask."""
-    trusted = [look.scores[0].float().cpu() - _CUT_OFF * _cut_off(look, hw) for look in looks]
+def _choose(several: Sequence[ViewCandidates], hw: tuple[int, int], settings: ClickSearchSettings) -> tuple[int, int]:
+    """Index of the view with the best mask, and of the mask."""
+    trusted = [_trust(found, hw, settings) for found in several]
     total = [scores.clone() for scores in trusted]
-    for narrow, wide in zip(range(len(looks) - 1), range(1, len(looks)), strict=True):
-        iou = _agreement(looks[narrow], looks[wide])
+    for narrow, wide in itertools.pairwise(range(len(several))):
+        iou = _agreement(several[narrow], several[wide])
         to_wide = (iou * trusted[wide].clamp(0, 1)).amax(1)
         to_narrow = (iou.T * trusted[narrow].clamp(0, 1)).amax(1)
-        total[narrow] = torch.maximum(total[narrow], trusted[narrow] + _AGREEMENT * to_wide)
-        total[wide] = torch.maximum(total[wide], trusted[wide] + _AGREEMENT * to_narrow)
-    number = max(range(len(looks)), key=lambda k: float(total[k].max()))
+        total[narrow] = torch.maximum(total[narrow], trusted[narrow] + settings.agreement_weight * to_wide)
+        total[wide] = torch.maximum(total[wide], trusted[wide] + settings.agreement_weight * to_narrow)
+    number = max(range(len(several)), key=lambda k: float(total[k].max()))
     return number, int(total[number].argmax())
 
 
-def _is_settled(looks: Sequence[ViewCandidates], hw: tuple[int, int]) -> bool:
-    """Whether two windows show the same mask, both trust it, and neither cuts it off."""
-    if len(looks) < 2:
+def _is_settled(several: Sequence[ViewCandidates], hw: tuple[int, int], settings: ClickSearchSettings) -> bool:
+    """Whether the last two views show the same mask, with high scores, and neither cuts it off."""
+    if len(several) < 2:
         return True
-    narrow, wide = ((look.scores[0].float().cpu() - _CUT_OFF * _cut_off(look, hw)).clamp(min=0) for look in looks)
+    narrow, wide = (_trust(found, hw, settings).clamp(min=0) for found in several[-2:])
     trust = torch.minimum(narrow[:, None], wide[None])
-    return bool((_agreement(looks[0], looks[1]) * trust).max() > _SETTLED)
+    return bool((_agreement(*several[-2:]) * trust).max() > settings.settled_score)
 
 
-def _cut_off(look: ViewCandidates, hw: tuple[int, int]) -> Tensor:
-    """(M,) up to 0.5: how much of a side of the window each mask runs across, the image's own border left out."""
-    view, masks = look.view, look.logits[0] > 0
+def _trust(found: ViewCandidates, hw: tuple[int, int], settings: ClickSearchSettings) -> Tensor:
+    """(M,) predicted IoU of each mask, lowered where the view cuts it off."""
+    return found.scores[0].float().cpu() - settings.cut_off_weight * _cut_off(found, hw)
+
+
+def _cut_off(found: ViewCandidates, hw: tuple[int, int]) -> Tensor:
+    """(M,) fraction of the view's edge that each mask crosses, at most 0.5; edges of the image do not count."""
+    view, masks = found.view, found.logits[0] > 0
     across = torch.zeros(len(masks))
     for is_inside, edge in (
         (view.x > 0, masks[:, :, 0]),
@@ -278,24 +434,24 @@ def _cut_off(look: ViewCandidates, hw: tuple[int, int]) -> Tensor:
 
 
 def _agreement(narrow: ViewCandidates, wide: ViewCandidates) -> Tensor:
-    """(M, M) IoU of each mask of one look with each of a wider one, in image pixels."""
+    """(M, M) IoU of each mask of one view with each mask of a wider one, in image pixels."""
     near, far = (narrow.logits[0] > 0).float(), (wide.logits[0] > 0).float()
-    cell, wide_cell = (look.view.width * look.view.height / look.logits[0, 0].numel() for look in (narrow, wide))
+    cell, wide_cell = (each.view.width * each.view.height / each.logits[0, 0].numel() for each in (narrow, wide))
     seen = (resample_logits(wide.logits, wide.view, narrow.view)[0] > 0).float()
     common = near.flatten(1) @ seen.flatten(1).T * cell
     areas = near.flatten(1).sum(1)[:, None] * cell + far.flatten(1).sum(1)[None] * wide_cell
     return (common / (areas - common).clamp(min=1)).cpu()
 
 
-def _closer(logits: Tensor, view: View, prompt: Prompt, hw: tuple[int, int]) -> View:
-    """The view centred on a mask at a good size, if it still shows every click on the object."""
-    mask: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = (logits > 0).cpu().numpy()
+def _scaled_to(logits: Tensor, view: View, prompt: Prompt, hw: tuple[int, int]) -> View:
+    """The view scaled to a mask; ``view`` if that would not contain every positive click."""
+    mask: NDArray[np.bool_] = (logits > 0).cpu().numpy()
     extent = extent_in_image(mask, view)
     if extent is None:
         return view
-    closer = view_for_extent((extent.x, extent.y), extent.side / TARGET_EXTENT, hw)
+    scaled = view_for_extent((extent.x, extent.y), extent.side / TARGET_EXTENT, hw)
     assert prompt.labels is not None
     clicks = prompt.points[prompt.labels == 1]
-    low = np.array((closer.x, closer.y))
-    is_inside = ((clicks >= low) & (clicks < low + closer.width)).all()
-    return closer if is_inside else view
+    low = np.array((scaled.x, scaled.y))
+    is_inside = ((clicks >= low) & (clicks < low + scaled.width)).all()
+    return scaled if is_inside else view

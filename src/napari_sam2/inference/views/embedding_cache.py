@@ -1,4 +1,4 @@
-"""The most recently used image embeddings, within a byte budget."""
+"""A least recently used cache of image embeddings."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class EmbeddingCache:
     Parameters
     ----------
     max_bytes : int, default 512 MiB
-        Embeddings are dropped, oldest use first, once they hold more than this. One embedding is always kept.
+        The least recently used embeddings are dropped beyond this size. At least one is always kept.
 
     Notes
     -----
-    A key must name the pixels, the view of them, the preprocessing and the model.
+    Keys must identify the pixels, the view, the preprocessing and the model.
     """
 
     def __init__(self, max_bytes: int = 512 * 2**20) -> None:
@@ -38,19 +38,19 @@ class EmbeddingCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Size of the cached embeddings in bytes."""
         return self._nbytes
 
     def get_or_encode(self, key: Hashable, encode: Callable[[], ImageEmbedding]) -> ImageEmbedding:
-        """The embedding under ``key``, made by ``encode`` if it is not held."""
+        """The embedding for ``key``, computed by ``encode`` if it is not cached."""
         return self.get_or_encode_all([key], lambda _: [encode()])[0]
 
     def get_or_encode_all(
         self, keys: Sequence[Hashable], encode: Callable[[list[int]], Sequence[ImageEmbedding]]
     ) -> list[ImageEmbedding]:
-        """The embeddings under ``keys``, each of which is given once.
+        """The embeddings for ``keys``, which must be unique.
 
-        ``encode`` is called at most once, with the positions in ``keys`` of those that are not held.
+        ``encode`` is called at most once, with the positions in ``keys`` of those that are not cached.
         """
         found = {i: self._entries[key] for i, key in enumerate(keys) if key in self._entries}
         for i in found:

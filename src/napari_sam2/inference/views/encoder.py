@@ -1,4 +1,4 @@
-"""Frames of a stack as embeddings: read on demand, one view at a time, through the shared cache."""
+"""Encode views of frames on demand, through a shared cache."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["FrameEncoder", "encode_views", "one_row_per_view"]
 
-_VIEWS_TOGETHER = 32  # fills a GPU; the encoder of the bundled model holds 20 MB of each for a moment
-_VIEWS_TOGETHER_ON_CPU = 4  # a tenth faster than one by one; with 16 their features leave the processor's cache
+_BATCH = 32  # fills a GPU; the encoder of the bundled model needs 20 MB per view
+_BATCH_ON_CPU = 4  # 10 % faster than single views; with 16, activations no longer fit in the processor's cache
 
 
 class FrameEncoder:
-    """Encodes views of frames; the last frame read is kept, so that many views of it cost one read.
+    """Encodes views of frames; the last frame is kept in memory, so that several views of it need one read.
 
     Parameters
     ----------
@@ -31,9 +31,9 @@ class FrameEncoder:
     frames : FrameSource
         The stack.
     cache : EmbeddingCache
-        Shared with image predictors.
+        Cache of embeddings, which can be shared with image predictors.
     pil_bicubic : bool
-        Resize as the reference does for videos.
+        Resize with PIL, as the reference does for videos.
     """
 
     def __init__(self, model: SAM2, frames: FrameSource, cache: EmbeddingCache, *, pil_bicubic: bool) -> None:
@@ -53,7 +53,7 @@ class FrameEncoder:
         return self.embed_all(frame, [view])[view]
 
     def embed_all(self, frame: int, views: Iterable[View]) -> dict[View, ImageEmbedding]:
-        """Several views of one frame; those that are not held are encoded together."""
+        """Several views of one frame; those that are not cached are encoded in batches."""
         resize = "pil-bicubic" if self.pil_bicubic else "bilinear"
         each = list(dict.fromkeys(views))
         keys = [(self.frames.key, frame, view, self.model.image_size, id(self.model), resize) for view in each]
@@ -69,8 +69,8 @@ class FrameEncoder:
 def encode_views(
     model: SAM2, rgb: NDArray[np.uint8], views: Sequence[View], *, pil_bicubic: bool = False
 ) -> list[ImageEmbedding]:
-    """Views of an image (H, W, 3), several at a time: on a GPU one takes as long as many."""
-    together = _VIEWS_TOGETHER_ON_CPU if model.device.type == "cpu" else _VIEWS_TOGETHER
+    """Encode views of an image (H, W, 3) in batches: on a GPU a batch takes as long as a single view."""
+    together = _BATCH_ON_CPU if model.device.type == "cpu" else _BATCH
     embeddings: list[ImageEmbedding] = []
     for start in range(0, len(views), together):
         part = views[start : start + together]
@@ -83,7 +83,7 @@ def encode_views(
 
 
 def one_row_per_view(embeddings: dict[View, ImageEmbedding], views: Sequence[View]) -> ImageEmbedding:
-    """One embedding per object, or a single one where all look at the same view."""
+    """One embedding per object, or a single one where all objects share a view."""
     if len(set(views)) == 1:
         return embeddings[views[0]]
     rows = [embeddings[view] for view in views]

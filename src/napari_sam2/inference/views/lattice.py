@@ -1,4 +1,4 @@
-"""Windows that cover an image evenly."""
+"""Overlapping windows on a regular grid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["WindowLattice", "window_sides"]
 
 
 def window_sides(hw: tuple[int, int], smallest: int) -> list[int]:
-    """Sides of windows, each twice the one before, up to the first that shows an image of ``hw`` whole."""
+    """Window sides, doubling from ``smallest`` until one window covers an image of ``hw``."""
     sides = [smallest]
     while sides[-1] < max(hw):
         sides.append(2 * sides[-1])
@@ -25,21 +25,21 @@ def window_sides(hw: tuple[int, int], smallest: int) -> list[int]:
 
 @dataclass(frozen=True)
 class WindowLattice:
-    """Windows that cover an image evenly, neighbours overlapping by half or a little more.
+    """Windows on a regular grid; neighbours overlap by at least half.
 
     Attributes
     ----------
     hw : tuple of int
         Height and width of the image.
     side : int
-        Side of the windows in image pixels; where the image is narrower, so are they.
+        Side of the windows in image pixels; clipped to the image where that is smaller.
     """
 
     hw: tuple[int, int]
     side: int
 
     def boxes(self) -> list[tuple[int, int, int, int]]:
-        """(x0, y0, x1, y1) of each window, end exclusive, row after row."""
+        """(x0, y0, x1, y1) of each window, end exclusive, row by row."""
         (h, w), side = self.hw, self.side
         return [
             (x, y, min(x + side, w), min(y + side, h))
@@ -57,6 +57,6 @@ class WindowLattice:
 
 
 def _starts(length: int, side: int) -> NDArray[np.int64]:
-    """Where windows begin along one side of the image."""
+    """Start of each window along one axis."""
     free = max(length - side, 0)
     return np.linspace(0, free, math.ceil(2 * free / side) + 1).round().astype(np.int64)

@@ -1,4 +1,4 @@
-"""Image pixels to model pixels and back, for images, prompts and masks."""
+"""Convert images, prompts and masks between image pixels and model pixels."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from napari_sam2.inference.masks.logits import MASK_LOGIT, OUTSIDE_LOGIT, SUPPRESSED_LOGIT
 from napari_sam2.inference.views.view import View, whole_view
 from napari_sam2.network.features import ModelPrompt
 
@@ -20,32 +21,30 @@ if TYPE_CHECKING:
 
     from napari_sam2._types import Prompt
 
-__all__ = ["MASK_PROMPT_LOGIT", "image_to_model", "masks_to_image", "prompts_to_model", "resample_logits"]
+__all__ = ["image_to_model", "masks_to_image", "prompts_to_model", "resample_logits"]
 
-_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as the encoder was trained
+_MEAN = (0.485, 0.456, 0.406)  # ImageNet statistics, used in training
 _STD = (0.229, 0.224, 0.225)
-MASK_PROMPT_LOGIT = 10.0  # a mask given as a prompt becomes logits of +- this
-OUTSIDE_LOGIT = -32.0  # of pixels that the model did not see
 
 
 def image_to_model(
     rgb: NDArray[np.uint8], view: View, size: int, *, device: torch.device, pil_bicubic: bool = False
 ) -> Tensor:
-    """Cut out a view, resize and normalise it.
+    """Crop a view, resize and normalise it.
 
     Parameters
     ----------
     rgb : numpy.ndarray
         (H, W, 3) uint8.
     view : View
-        What to cut out.
+        The rectangle to crop; black where it exceeds the image.
     size : int
         Side S of the model's input.
     device : torch.device
-        Where the result goes.
+        Device of the result.
     pil_bicubic : bool, default False
-        Resize as the reference does for videos (PIL, bicubic, on 8 bits) instead of as for images (bilinear
-        with antialiasing on floats).
+        Resize as the reference does for videos (PIL, bicubic, 8 bits) instead of as for images (bilinear with
+        antialiasing, floats).
 
     Returns
     -------
@@ -78,9 +77,9 @@ def prompts_to_model(
     device: torch.device,
     mask_inputs: Sequence[NDArray[np.float32] | None] | None = None,
 ) -> ModelPrompt:
-    """A batch of prompts of equal form (same number of points, all or none with box and mask).
+    """A batch of prompts of the same form: same number of points, all or none with a box, all or none with a mask.
 
-    ``mask_inputs`` are earlier low-resolution logits (h, w), one per prompt; they take the place of masks.
+    ``mask_inputs`` are low-resolution logits (h, w) of an earlier prediction, one per prompt; they replace masks.
     """
     coordinates = [_model_points(p, v, size) for p, v in zip(prompts, views, strict=True)]
     points = np.stack([c[0] for c in coordinates])
@@ -98,7 +97,7 @@ def prompts_to_model(
         elif prompt.mask is not None:
             full = mask_to_model(prompt.mask, view, size, device=device)
             low = F.interpolate(full, size=(size // 4, size // 4), mode="bilinear", align_corners=False, antialias=True)
-            masks.append((2 * low - 1) * MASK_PROMPT_LOGIT)
+            masks.append((2 * low - 1) * MASK_LOGIT)
     has_points = points.shape[1] > 0
     return ModelPrompt(
         torch.from_numpy(points).to(device) if has_points else None,
@@ -108,12 +107,12 @@ def prompts_to_model(
 
 
 def _model_points(prompt: Prompt, view: View, size: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Box corners first (labels 2, 3), then clicks, in model pixels."""
+    """Box corners (labels 2 and 3) followed by clicks, in model pixels."""
     origin = np.array((view.x, view.y), np.float32)
     extent = np.array((view.width, view.height), np.float32)
     half = np.float32(0.5 if view.is_native else 0.0)
     assert prompt.labels is not None
-    points = (prompt.points - origin + half) / extent * size - half  # in this order, as the reference rounds
+    points = (prompt.points - origin + half) / extent * size - half  # same order of operations as the reference
     labels = prompt.labels
     if prompt.box is not None:
         corners = (prompt.box.reshape(2, 2) - origin) / extent * size
@@ -123,7 +122,7 @@ def _model_points(prompt: Prompt, view: View, size: int) -> tuple[NDArray[np.flo
 
 
 def mask_to_model(mask: NDArray[np.bool_], view: View, size: int, *, device: torch.device) -> Tensor:
-    """Boolean (H, W) -> (1, 1, S, S) float coverage of the view, 0 to 1."""
+    """Bool mask (H, W) -> (1, 1, S, S) float coverage in the view, 0 to 1."""
     h, w = mask.shape
     x0, y0 = max(view.x, 0), max(view.y, 0)
     x1, y1 = min(view.x + view.width, w), min(view.y + view.height, h)
@@ -134,9 +133,9 @@ def mask_to_model(mask: NDArray[np.bool_], view: View, size: int, *, device: tor
 
 
 def masks_to_image(logits: Tensor, view: View, hw: tuple[int, int]) -> Tensor:
-    """Low-resolution logits (B, M, h, w) of a view -> (B, M, H, W) float32 at the size of the image.
+    """Resize low-resolution logits (B, M, h, w) of a view to the image, (B, M, H, W) float32.
 
-    Pixels outside the view are ``OUTSIDE_LOGIT``.
+    Pixels outside the view are set to ``OUTSIDE_LOGIT``.
     """
     local = F.interpolate(logits.float(), size=(view.height, view.width), mode="bilinear", align_corners=False)
     if view == whole_view(hw):
@@ -150,7 +149,7 @@ def masks_to_image(logits: Tensor, view: View, hw: tuple[int, int]) -> Tensor:
 
 
 def resample_logits(logits: Tensor, source: View, target: View) -> Tensor:
-    """Low-resolution logits (1, M, h, w) of one view, seen from another one; what it did not show is background."""
+    """Resample low-resolution logits (1, M, h, w) from one view to another; pixels not in ``source`` are background."""
     if source == target:
         return logits
     h, w = logits.shape[-2:]
@@ -161,4 +160,4 @@ def resample_logits(logits: Tensor, source: View, target: View) -> Tensor:
     grid = torch.stack((grid_x, grid_y), dim=-1)[None]  # (1, h, w, 2)
     seen = F.grid_sample(logits.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
     is_seen = ((grid_x.abs() <= 1) & (grid_y.abs() <= 1))[None, None]
-    return torch.where(is_seen, seen, -MASK_PROMPT_LOGIT)
+    return torch.where(is_seen, seen, SUPPRESSED_LOGIT)

@@ -1,4 +1,4 @@
-"""The rectangle of an image that fills the model's input, and which one suits a prompt."""
+"""Views: the rectangle of the image that fills the model's input, chosen to suit a prompt."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import numpy as np
 if TYPE_CHECKING:
     from napari_sam2._types import Prompt
 
-__all__ = ["TARGET_EXTENT", "View", "choose_view", "view_for_extent", "whole_view"]
+__all__ = ["TARGET_EXTENT", "View", "choose_view", "contains_prompt", "view_for_extent", "whole_view"]
 
-TARGET_EXTENT = 0.24  # of the model's input: what an object of known size should fill
+TARGET_EXTENT = 0.24
+"""Longer side of an object as a fraction of the view, for views scaled to an object; matches the training data."""
 
-
-_SMALLEST_WINDOW = 32  # image pixels: closer than this there is nothing more to see
+_SMALLEST_WINDOW = 32  # image pixels; smaller views show no further detail
 
 
 class View(NamedTuple):
     """The rectangle of the image that fills the model's square input, in image pixels (x, y, width, height).
 
-    It may reach beyond the image; what lies there is black. ``is_native``: cut out at the image's own
-    proportions, with pixel centres mapped exactly. Otherwise the whole image squeezed into a square, with
-    the reference's arithmetic.
+    It may exceed the image, which is padded with black. A native view (``is_native``) keeps the image's aspect ratio
+    and maps pixel centres exactly. Otherwise the whole image is resized to a square, with the reference's arithmetic.
     """
 
     x: int
@@ -35,7 +34,7 @@ class View(NamedTuple):
 
 @dataclass(frozen=True)
 class _Extent:
-    """Centre and side of what a prompt is about, in image pixels."""
+    """Centre and side of the prompted region, in image pixels."""
 
     x: float
     y: float
@@ -44,12 +43,12 @@ class _Extent:
 
 
 def whole_view(hw: tuple[int, int]) -> View:
-    """The whole image, squeezed into a square."""
+    """The whole image, resized to a square."""
     return View(0, 0, hw[1], hw[0])
 
 
 def choose_view(prompt: Prompt, hw: tuple[int, int], native_window: int | None) -> View:
-    """Where to look for one prompt.
+    """Choose the view for one prompt.
 
     Parameters
     ----------
@@ -58,14 +57,13 @@ def choose_view(prompt: Prompt, hw: tuple[int, int], native_window: int | None) 
     hw : tuple of int
         (height, width) of the image.
     native_window : int or None
-        Side in image pixels of the window around a click; ``None``: always the whole image.
+        Side in image pixels of the view around a click; ``None``: always the whole image.
 
     Returns
     -------
     View
-        A square window centred on the first thing the prompt points at, shifted to lie inside the image where
-        it fits, and large enough for every click on the object. A box or mask tells the size of the object,
-        so the window is chosen to show it at a size the model knows best.
+        A square centred on the first click, or on the box or mask, shifted to lie inside the image where it fits, and
+        large enough for all positive clicks. A box or mask defines the object's size, so the view is scaled to it.
     """
     if native_window is None:
         return whole_view(hw)
@@ -75,7 +73,7 @@ def choose_view(prompt: Prompt, hw: tuple[int, int], native_window: int | None) 
 
 
 def view_for_extent(centre_xy: tuple[float, float], side: float, hw: tuple[int, int]) -> View:
-    """A square native window of about ``side`` image pixels around a point, inside the image where it fits."""
+    """A square native view of about ``side`` image pixels around a point, inside the image where it fits."""
     side_px = round(min(max(side, _SMALLEST_WINDOW), max(hw)))
     origin = []
     for centre, length in zip(centre_xy, (hw[1], hw[0]), strict=True):
@@ -83,6 +81,15 @@ def view_for_extent(centre_xy: tuple[float, float], side: float, hw: tuple[int, 
         start = min(max(start, 0), length - side_px) if side_px <= length else -((side_px - length) // 2)
         origin.append(start)
     return View(origin[0], origin[1], side_px, side_px, is_native=True)
+
+
+def contains_prompt(view: View, prompt: Prompt) -> bool:
+    """Whether all points and the box of a prompt lie inside a view."""
+    corners = prompt.points if prompt.box is None else np.concatenate((prompt.points, prompt.box.reshape(2, 2)))
+    if not view.is_native or not len(corners):
+        return True
+    low, high = np.array((view.x, view.y)), np.array((view.x + view.width, view.y + view.height))
+    return bool((corners >= low - 0.5).all() and (corners <= high).all())
 
 
 def _extent_of(prompt: Prompt) -> _Extent:

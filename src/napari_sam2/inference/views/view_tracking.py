@@ -1,18 +1,38 @@
-"""The window that follows an object: where to look on the next frame, given where it was on this one."""
+"""Move the view along with a tracked object from one frame to the next."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.inference.views.view import TARGET_EXTENT, View, view_for_extent
 
-__all__ = ["MaskExtent", "extent_in_image", "follow"]
+if TYPE_CHECKING:
+    from napari_sam2._types import Prompt
 
-_TOO_SMALL, _TOO_LARGE = 0.08, 0.55  # extents, as fractions of the window, at which it is chosen anew
-_OFF_CENTRE = 0.15  # shift of the object, as a fraction of the window, at which the window moves
+__all__ = ["MaskExtent", "ViewTrackingSettings", "extent_in_image", "next_view", "view_with_prompt"]
+
+_PROMPT_MARGIN = 1.25  # side of an enlarged view relative to the mask and prompt inside it
+
+
+@dataclass(frozen=True)
+class ViewTrackingSettings:
+    """When the view of a tracked object is moved or rescaled, as fractions of the view's side.
+
+    Attributes
+    ----------
+    min_extent, max_extent : float
+        The view is rescaled when the object's longer side leaves this range.
+    max_offset : float
+        The view is recentred when the object's centre is farther than this from its own.
+    """
+
+    min_extent: float = 0.08
+    max_extent: float = 0.55
+    max_offset: float = 0.15
 
 
 class MaskExtent(NamedTuple):
@@ -38,18 +58,70 @@ def extent_in_image(mask: NDArray[np.bool_], view: View) -> MaskExtent | None:
     )
 
 
-def follow(extent: MaskExtent | None, view: View, hw: tuple[int, int]) -> View:
-    """The window for the next frame.
+def next_view(
+    extent: MaskExtent | None,
+    view: View,
+    hw: tuple[int, int],
+    settings: ViewTrackingSettings = ViewTrackingSettings(),
+) -> View:
+    """Choose the view for the next frame.
 
-    It stays where it is while the object is well inside and of a good size, so that objects can share windows
-    and memories keep their places; otherwise it is centred on the object again.
+    The view stays as it is while the object is well inside and of a suitable size, so that objects can share views and
+    memories stay aligned. Otherwise it is centred on the object and scaled to it.
+
+    Parameters
+    ----------
+    extent : MaskExtent or None
+        The object on the current frame; None if it is not visible.
+    view : View
+        The current view.
+    hw : tuple of int
+        (height, width) of the image.
+    settings : ViewTrackingSettings, optional
+        When the view moves.
+
+    Returns
+    -------
+    View
     """
     if extent is None or not view.is_native:
         return view
     share = extent.side / view.width
-    side = view.width if _TOO_SMALL <= share <= _TOO_LARGE else extent.side / TARGET_EXTENT
+    has_good_size = settings.min_extent <= share <= settings.max_extent
+    side = view.width if has_good_size else extent.side / TARGET_EXTENT
     centre_x, centre_y = view.x + view.width / 2 - 0.5, view.y + view.height / 2 - 0.5
-    is_centred = max(abs(extent.x - centre_x), abs(extent.y - centre_y)) <= _OFF_CENTRE * view.width
-    if side == view.width and is_centred:
+    offset = max(abs(extent.x - centre_x), abs(extent.y - centre_y))
+    if side == view.width and offset <= settings.max_offset * view.width:
         return view
     return view_for_extent((extent.x, extent.y), side, hw)
+
+
+def view_with_prompt(view: View, mask: NDArray[np.bool_], prompt: Prompt, hw: tuple[int, int]) -> View:
+    """A view that contains both a mask and a prompt that lies partly outside the current view.
+
+    Parameters
+    ----------
+    view : View
+        The current view.
+    mask : numpy.ndarray
+        (h, w) low-resolution mask in that view.
+    prompt : Prompt
+        Points and box in image pixels.
+    hw : tuple of int
+        (height, width) of the image.
+
+    Returns
+    -------
+    View
+        No smaller than ``view``.
+    """
+    corners = [prompt.points] if prompt.box is None else [prompt.points, prompt.box.reshape(2, 2)]
+    extent = extent_in_image(mask, view)
+    if extent is not None:
+        centre, half = np.array((extent.x, extent.y)), extent.side / 2
+        corners.append(np.stack((centre - half, centre + half)))
+    points = np.concatenate(corners)
+    low, high = points.min(0), points.max(0)
+    side = max(float(view.width), _PROMPT_MARGIN * (float((high - low).max()) + 1))
+    x, y = ((low + high) / 2).tolist()
+    return view_for_extent((x, y), side, hw)

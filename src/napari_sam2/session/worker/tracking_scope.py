@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari_sam2._errors import PromptError
 from napari_sam2._types import Direction, Prompt
 from napari_sam2.inference.requests import AnsweredPrompt, TrackStep
-from napari_sam2.inference.tracking.plan import ObjectPlan, anchor_planes, plan_steps
+from napari_sam2.inference.tracking.plan import ObjectPlan, anchor_planes, plan_passes
 
 if TYPE_CHECKING:
     from napari_sam2.session.state.records import PromptEntry
@@ -47,7 +47,7 @@ def steps_to_track(store: SessionStore, ids: Sequence[int], direction: Direction
     for first in range(0, store.geometry.num_planes, count):
         clip = range(first, first + count)
         plans = [plan for i in ids if (plan := _object_plan(store, i, clip, limits)) is not None]
-        steps += plan_steps(plans, clip, direction)
+        steps += plan_passes(plans, clip, direction).steps
     return steps
 
 

@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 
 from napari_sam2._errors import FrameError, PromptError
-from napari_sam2.inference.automatic.mask_generator import MICRO_OPTIONS, REFERENCE_OPTIONS, SAM2AutomaticMaskGenerator
+from napari_sam2.inference.automatic.mask_generator import (
+    MICRO_OPTIONS,
+    REFERENCE_OPTIONS,
+    MaskGeneratorOptions,
+    SAM2AutomaticMaskGenerator,
+)
 from napari_sam2.inference.automatic.point_grids import points_between, points_by_spacing
 from napari_sam2.inference.automatic.proposal_files import read_proposals, write_proposals
 from napari_sam2.inference.views.click_search import ViewCandidates
@@ -453,3 +458,45 @@ def test_bad_parameters_are_refused_in_one_line(options: dict, message: str) -> 
 def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(FrameError):
         make_generator().generate_masks(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"points_per_side": 10**6}, "integers from 1 to 1000", id="points-per-side"),
+        pytest.param({"point_spacing_px": 1e-9}, "point_spacing_px", id="spacing"),
+        pytest.param({"point_spacing_px": np.nan}, "point_spacing_px", id="nan-spacing"),
+        pytest.param({"crop_n_layers": 50}, "integers from 0 to 6", id="layers"),
+        pytest.param({"points_per_batch": 2.5}, "points_per_batch", id="batch"),
+        pytest.param({"pred_iou_thresh": "x"}, "pred_iou_thresh='x'", id="text"),
+        pytest.param({"stability_score_thresh": np.ones(3)}, "stability_score_thresh", id="array"),
+        pytest.param({"point_grids": 5}, "point_grids", id="grids"),
+        pytest.param({"points_per_side": None, "point_grids": [[["a", "b"]]]}, "point grid 0", id="text-grid"),
+        pytest.param({"output_mode": []}, "output_mode", id="mode"),
+        pytest.param({"point_per_side": 8}, "did you mean points_per_side", id="unknown"),
+    ],
+)
+def test_options_that_are_not_allowed_are_refused_before_any_work(options, message) -> None:
+    with pytest.raises(PromptError, match=message):
+        make_generator(**options)
+
+
+def test_more_than_a_million_points_are_refused_before_they_are_made() -> None:
+    generator = make_generator(points_per_side=1000, crop_n_layers=3)
+    with pytest.raises(PromptError, match=r"4000000|allowed are up to 1000000"):
+        generator.generate_masks(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_only_options_of_the_filter_can_change_after_the_search() -> None:
+    generator = make_generator()
+    proposals = generator.propose(np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(PromptError, match="points_per_side cannot change after the search"):
+        generator.filter(proposals, points_per_side=4)
+
+
+def test_options_are_taken_as_one_object_or_one_by_one() -> None:
+    options = MaskGeneratorOptions(points_per_side=4, max_overlap=0.5)
+    generator = make_generator(options=options, points_per_side=None, point_spacing_px=9)
+    assert (generator.options.points_per_side, generator.options.point_spacing_px) == (None, 9)
+    assert generator.options.max_overlap == 0.5
+    assert options.points_per_side == 4

@@ -282,7 +282,7 @@ def test_parting_goes_on_while_it_finds_something(follow_labels, monkeypatch) ->
     assert rounds == [2, 2], "parted in the first round, looked at again in the second"
 
 
-@pytest.mark.parametrize("when", ["comparing with surroundings", "trimming"])
+@pytest.mark.parametrize("when", ["measuring contrast", "trimming"])
 def test_a_wish_to_stop_while_objects_are_parted_is_heard(follow_labels, when) -> None:
     stack, labels = make_pile()
     follow_labels(labels)

@@ -131,7 +131,9 @@ def test_output_may_be_a_zarr_array(tmp_path):
     np.testing.assert_array_equal(out[:], segment().labels)
 
 
-@pytest.mark.parametrize(("stage", "steps", "expected"), [("searching", 2, 1), ("tracking", 2, 1), ("tracking", 4, 2)])
+@pytest.mark.parametrize(
+    ("stage", "steps", "expected"), [("detecting objects", 2, 1), ("tracking", 2, 1), ("tracking", 4, 2)]
+)
 def test_a_wish_to_stop_keeps_what_is_finished(stage, steps, expected):
     truth, seen = moving_squares(), []
     labels, report = segment(

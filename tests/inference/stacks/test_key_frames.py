@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from napari_sam2.inference.stacks.key_frame_search import segment_stack
-from napari_sam2.inference.stacks.key_frames import WIDEST, measure_spacing, spacing_for, spans_through
+from napari_sam2.inference.stacks.key_frames import measure_spacing, spacing_for, spans_through
 from napari_sam2.inference.stacks.seed_tracking import SeedTrackingSettings
+from napari_sam2.inference.stacks.settings import KeySpacingSettings
 from napari_sam2.inference.stacks.volumes import segment_timelapse_volumes
 from napari_sam2.labels.evaluation import average_precision
 from oracle import OracleFinder, OracleTracker, paint
@@ -55,8 +56,8 @@ def test_spans_count_frames_in_a_row():
 @pytest.mark.parametrize(
     ("spans", "expected"),
     [
-        pytest.param([], WIDEST, id="nothing"),
-        pytest.param([20, 20, 20, 20, 1], WIDEST, id="one-lost-track"),
+        pytest.param([], KeySpacingSettings.max_spacing, id="nothing"),
+        pytest.param([20, 20, 20, 20, 1], KeySpacingSettings.max_spacing, id="one-lost-track"),
         pytest.param([8, 8, 9, 12], 6, id="three-quarters-of-most"),
         pytest.param([1, 1, 2, 2], 3, id="not-closer"),
     ],
@@ -70,7 +71,7 @@ def test_thin_objects_bring_key_frames_together_and_lasting_ones_do_not():
     assert measure(layers(depth=8))[0] == 6
     lasting = np.zeros((40, 40, 40), np.int32)
     lasting[:, 4:12, 4:12] = 1
-    assert measure(lasting)[0] == WIDEST
+    assert measure(lasting)[0] == KeySpacingSettings.max_spacing
 
 
 def test_another_frame_is_searched_where_the_middle_is_empty():
@@ -84,8 +85,8 @@ def test_another_frame_is_searched_where_the_middle_is_empty():
 
 def test_few_frames_and_empty_stacks_need_no_measuring():
     spacing, _, read = measure(layers(3))
-    assert (spacing, read) == (WIDEST, [])
-    assert measure(np.zeros((12, 40, 40), np.int32))[0] == WIDEST
+    assert (spacing, read) == (KeySpacingSettings.max_spacing, [])
+    assert measure(np.zeros((12, 40, 40), np.int32))[0] == KeySpacingSettings.max_spacing
 
 
 @pytest.mark.parametrize("patience", [0, 1, 5])
@@ -97,7 +98,7 @@ def test_a_wish_to_stop_is_heard_while_searching_and_tracking(patience):
         should_stop=lambda: len(said) > patience,
     )
     assert found[0] is None
-    assert all(stage.startswith("how far objects reach: ") for stage in said)
+    assert all(stage.startswith("measuring object depth: ") for stage in said)
 
 
 def test_by_itself_a_stack_is_searched_where_no_object_slips_through():
@@ -128,7 +129,7 @@ def test_volumes_over_time_are_measured_once():
         on_progress=lambda stage, _done, _total: stages.append(stage),
     )  # fmt: skip
     assert average_precision(truth, linked.labels[1], [1.0]).at(1.0).average_precision == 1
-    measured = [stage for stage in stages if "how far objects reach" in stage]
+    measured = [stage for stage in stages if "measuring object depth" in stage]
     assert measured
     assert stages[: len(measured)] == measured
     assert "time 1 of 2, key frame 1 (1 of 4): tracking" in stages

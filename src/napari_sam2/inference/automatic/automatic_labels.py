@@ -1,4 +1,4 @@
-"""One picture, every object of it, as a label image: what stacks and tiles ask of the mask generator."""
+"""Label image of all objects in one image, used for stacks and tiles."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 __all__ = ["KeepRecords", "MaskFinder", "automatic_labels"]
 
 KeepRecords = Callable[[Sequence["MaskRecord"]], Sequence["MaskRecord"]]
-"""Chooses among the masks of a picture, such as ``functools.partial(filter_records, min_area=30)``."""
+"""Selects masks of an image, such as ``functools.partial(filter_records, min_area=30)``."""
 
 _MIN_VISIBLE_FRACTION = 0.2
-"""A mask that the ones above it leave less of than this is a near-duplicate of theirs."""
+"""Masks of which less than this fraction is visible are near-duplicates of the masks on top."""
 
 
 class MaskFinder(Protocol):
-    """What is needed of ``SAM2AutomaticMaskGenerator``."""
+    """The part of ``SAM2AutomaticMaskGenerator`` that is used here."""
 
     def generate_masks(
         self, image: NDArray[np.uint8], *, progress: Callable[[int, int], None] | None = None
     ) -> Sequence[MaskRecord]: ...
 
 
-class _StoppedError(Exception):
-    """A wish to stop, on its way out of the generator."""
+class _CancelledError(Exception):
+    """Raised in the progress callback to leave the generator."""
 
 
 def automatic_labels(
@@ -43,36 +43,36 @@ def automatic_labels(
     progress: Callable[[int, int], None] | None = None,
     should_stop: ShouldStop | None = None,
 ) -> NDArray[np.int32] | None:
-    """Label image of everything that is found in a picture.
+    """Label image of all objects in an image.
 
     Parameters
     ----------
     finder : MaskFinder
-        Finds the masks.
+        Detects the objects.
     rgb : (H, W, 3) uint8 array
-        The picture.
+        The image.
     keep : callable, optional
-        Chooses among the records; default all.
+        Selects among the records; default all.
     progress : callable, optional
-        Called with the points tried and the points in all.
+        Called with the points done and the points in total.
     should_stop : callable, optional
-        Asked after each batch of points.
+        Called after each batch of points; returns True to cancel.
 
     Returns
     -------
     (H, W) int32 array or None
-        Objects from 1, small ones on top; None if a wish to stop came.
+        Objects numbered from 1, small ones on top; None if cancelled.
     """
 
     def step(done: int, total: int) -> None:
         if progress is not None:
             progress(done, total)
         if should_stop is not None and should_stop():
-            raise _StoppedError
+            raise _CancelledError
 
     try:
         records = finder.generate_masks(rgb, progress=step)
-    except _StoppedError:
+    except _CancelledError:
         return None
     chosen = records if keep is None else keep(records)
     h, w = rgb.shape[:2]

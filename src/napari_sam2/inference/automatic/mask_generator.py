@@ -1,10 +1,10 @@
-"""Every object of an image without any prompt: a grid of points is tried, the good and different masks are kept."""
+"""Segment all objects of an image without prompts: decode a grid of points, keep good masks without duplicates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,12 +12,13 @@ from torch import Tensor
 
 from napari_sam2._errors import PromptError
 from napari_sam2.frames.intensity import image_to_rgb
-from napari_sam2.inference.automatic.options import MICRO_OPTIONS, REFERENCE_OPTIONS, MaskGeneratorOptions, OutputMode
+from napari_sam2.inference.automatic.options import MICRO_OPTIONS, REFERENCE_OPTIONS, MaskGeneratorOptions
 from napari_sam2.inference.automatic.point_grids import Crop, crop_boxes, near_crop_edge
 from napari_sam2.inference.automatic.proposals import Proposals, filter_proposals, passes_thresholds
 from napari_sam2.inference.automatic.refinement import ZoomPredictor, candidate_thresholds, refine_proposals
 from napari_sam2.inference.masks.boxes import box_area, mask_to_box, nms, stability_score, threshold_logits
 from napari_sam2.inference.masks.components import fill_holes, postprocess_masks, remove_small_regions
+from napari_sam2.inference.masks.logits import LOGIT_LIMIT
 from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
 from napari_sam2.inference.views.lattice import WindowLattice, window_sides
 from napari_sam2.labels.rle import run_lengths
@@ -41,37 +42,35 @@ __all__ = [
 ]
 
 Progress = Callable[[int, int], None]
+"""Called with the points done and the points in total."""
 
-_LOGIT_LIMIT = 32.0
-"""Logits given back to the model are clamped to this, as in the reference."""
-
-_SMALL = 1.4
-"""Of the distance of the points: a side of an object's box below this is small. On 15 training images AP at IoU 0.5
-goes from 0.550 to 0.612; with 2.0, larger nuclei fall apart more often than small ones are found."""
-
-_SAME_OBJECT = 0.5
-"""IoU of boxes from which two masks count as one object where sizes are compared."""
+_FILTER_OPTIONS = frozenset(
+    {
+        "box_nms_thresh",
+        "crop_nms_thresh",
+        "max_overlap",
+        "min_region_area_px",
+        "output_mode",
+        "pred_iou_thresh",
+        "stability_score_thresh",
+        "tuning",
+    }
+)
 
 _NO_POINTS = np.zeros((0, 2), np.float32)
 
-T = TypeVar("T")
-
 _LOGITS_BUDGET = 512 * 2**20
-"""Bytes of full-size logits that one batch of points may take: large images get smaller batches."""
-
-_EDGE_SHARE = 1 / 16
-"""Of a window's side: masks that come closer to its edge count as cut off. A model lets a mask that the window cuts
-end a few pixels before the edge."""
+"""Size in bytes of the full-size logits of one batch of points: large images are decoded in smaller batches."""
 
 
 @runtime_checkable
 class PointPredictor(Protocol):
-    """What the generator needs of ``SAM2ImagePredictor``."""
+    """The part of ``SAM2ImagePredictor`` that the generator uses."""
 
     model: SAM2
 
     def set_image(self, image: NDArray[np.uint8], /) -> object:
-        """Take a (H, W, 3) uint8 RGB image."""
+        """Set a (H, W, 3) uint8 RGB image."""
 
     def predict_points(
         self,
@@ -81,13 +80,16 @@ class PointPredictor(Protocol):
         mask_input: Tensor | None = None,
         window: int | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Masks of N single clicks (x, y) in image pixels: (N, M, H, W) logits, (N, M) IoU, (N, M, h, w) logits."""
+        """Decode N single clicks (x, y) in image pixels: (N, M, H, W) logits, (N, M) IoU, (N, M, h, w) logits."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """A rectangle of the image that is looked at, (N, 2) points in its pixels, the crop it belongs to, and the points
-    to try besides where objects turn out to be small."""
+    """One part of the search.
+
+    ``area`` is the rectangle of the image to decode and ``points_xy`` (N, 2) the points in its pixels; ``between_xy``
+    are additional points for small objects, and ``crop_index`` is the crop that the area belongs to.
+    """
 
     area: Crop
     points_xy: NDArray[np.float32]
@@ -97,7 +99,7 @@ class _Search:
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    """Candidates of one batch of points: tensors as in ``Proposals``, masks (K, h, w) in pixels of the area."""
+    """Candidates of one batch of points; as ``Proposals``, with masks (K, h, w) in pixels of the area."""
 
     masks: Tensor
     boxes_xyxy: Tensor
@@ -111,31 +113,30 @@ class _Batch:
 
 
 class SAM2AutomaticMaskGenerator:
-    """Finds the objects of an image.
+    """Segments all objects of an image without prompts.
 
     Parameters
     ----------
     model : SAM2, SAM2ImagePredictor, str or Path, optional
-        A network, or a name or path for ``load_model``; the bundled model if not given. A predictor is used as
-        it is, with its cache; its image changes.
-    points_per_side, points_per_batch, pred_iou_thresh, stability_score_thresh, stability_score_offset, \
-mask_threshold, box_nms_thresh, crop_n_layers, crop_nms_thresh, crop_overlap_ratio, \
-crop_n_points_downscale_factor, point_grids, min_mask_region_area, output_mode, use_m2m, multimask_output, \
-point_spacing_px, min_region_area_px, max_overlap, denser_for_small, refine : optional
-        See `MaskGeneratorOptions`. What is not given is taken from ``MICRO_OPTIONS`` if the model looks through
-        a native window, as the bundled one does, else from ``REFERENCE_OPTIONS``.
+        A network, or a name or path for ``load_model``; default the bundled model. A predictor is used with its cache;
+        its image is replaced.
+    options : MaskGeneratorOptions, optional
+        Default: ``MICRO_OPTIONS`` if the model has a native window, as the bundled one does, otherwise
+        ``REFERENCE_OPTIONS``.
+    **changes
+        Any field of `MaskGeneratorOptions`, such as ``points_per_side=16``, in place of that in ``options``.
 
     Attributes
     ----------
     options : MaskGeneratorOptions
-        The values in force.
+        The current options.
     predictor : PointPredictor
-        Decodes the points.
+        Decodes points.
 
     Raises
     ------
     PromptError
-        If a parameter is not allowed.
+        If an option does not exist, or a value is not allowed.
 
     References
     ----------
@@ -146,62 +147,20 @@ point_spacing_px, min_region_area_px, max_overlap, denser_for_small, refine : op
         self,
         model: SAM2 | PointPredictor | str | Path | None = None,
         *,
-        points_per_side: int | None = None,
-        points_per_batch: int | None = None,
-        pred_iou_thresh: float | None = None,
-        stability_score_thresh: float | None = None,
-        stability_score_offset: float | None = None,
-        mask_threshold: float | None = None,
-        box_nms_thresh: float | None = None,
-        crop_n_layers: int | None = None,
-        crop_nms_thresh: float | None = None,
-        crop_overlap_ratio: float | None = None,
-        crop_n_points_downscale_factor: int | None = None,
-        point_grids: Sequence[ArrayLike] | None = None,
-        min_mask_region_area: float | None = None,
-        output_mode: OutputMode | None = None,
-        use_m2m: bool | None = None,
-        multimask_output: bool | None = None,
-        point_spacing_px: float | None = None,
-        min_region_area_px: float | None = None,
-        max_overlap: float | None = None,
-        denser_for_small: bool | None = None,
-        refine: bool | None = None,
+        options: MaskGeneratorOptions | None = None,
+        **changes: object,
     ) -> None:
         self.predictor = _as_predictor(model)
         is_windowed = self.predictor.model.config.native_window is not None
-        family = MICRO_OPTIONS if is_windowed else REFERENCE_OPTIONS
-        if points_per_side is None and point_spacing_px is None and point_grids is None:
-            points_per_side, point_spacing_px = family.points_per_side, family.point_spacing_px
-        self.options = MaskGeneratorOptions(
-            points_per_side=points_per_side,
-            point_spacing_px=point_spacing_px,
-            point_grids=point_grids,
-            points_per_batch=_given_or(points_per_batch, family.points_per_batch),
-            pred_iou_thresh=_given_or(pred_iou_thresh, family.pred_iou_thresh),
-            stability_score_thresh=_given_or(stability_score_thresh, family.stability_score_thresh),
-            stability_score_offset=_given_or(stability_score_offset, family.stability_score_offset),
-            mask_threshold=_given_or(mask_threshold, family.mask_threshold),
-            box_nms_thresh=_given_or(box_nms_thresh, family.box_nms_thresh),
-            crop_n_layers=_given_or(crop_n_layers, family.crop_n_layers),
-            crop_nms_thresh=_given_or(crop_nms_thresh, family.crop_nms_thresh),
-            crop_overlap_ratio=_given_or(crop_overlap_ratio, family.crop_overlap_ratio),
-            crop_n_points_downscale_factor=_given_or(
-                crop_n_points_downscale_factor, family.crop_n_points_downscale_factor
-            ),
-            min_mask_region_area=_given_or(min_mask_region_area, family.min_mask_region_area),
-            output_mode=_given_or(output_mode, family.output_mode),
-            use_m2m=_given_or(use_m2m, family.use_m2m),
-            multimask_output=_given_or(multimask_output, family.multimask_output),
-            min_region_area_px=_given_or(min_region_area_px, family.min_region_area_px),
-            max_overlap=_given_or(max_overlap, family.max_overlap),
-            denser_for_small=_given_or(denser_for_small, family.denser_for_small),
-            refine=_given_or(refine, family.refine and isinstance(self.predictor, ZoomPredictor)),
-        )
+        if options is None:
+            options = MICRO_OPTIONS if is_windowed else REFERENCE_OPTIONS
+            if options.refine and not isinstance(self.predictor, ZoomPredictor):
+                options = replace(options, refine=False)
+        self.options = options.changed(**changes)
         if self.options.refine and not (is_windowed and isinstance(self.predictor, ZoomPredictor)):
             raise PromptError(
-                f"refine=True was given for {self.predictor.model.config.name}, which sees the whole image at "
-                "once; leave it out, or use a model that looks through windows such as sam2_micro"
+                f"refine=True was given for {self.predictor.model.config.name}, which sees the whole image at once; "
+                "leave it out, or use a model with a native window such as sam2_micro"
             )
 
     def generate_masks(self, image: ArrayLike, *, progress: Progress | None = None) -> list[MaskRecord]:
@@ -210,79 +169,80 @@ point_spacing_px, min_region_area_px, max_overlap, denser_for_small, refine : op
         Parameters
         ----------
         image : (H, W, 3) or (H, W) array-like
-            RGB or grey, any real type; anything but uint8 RGB is stretched as `image_to_rgb` does.
+            RGB or grey, any real dtype; anything but uint8 RGB is stretched by `image_to_rgb`.
         progress : callable, optional
-            Called with the number of points done and in all after each batch; a second look counts each mask as a
-            point more. An exception it raises ends the search.
+            Called after each batch with the points done and the points in total; each mask to refine counts as one more
+            point. An exception stops the search.
 
         Returns
         -------
         list of MaskRecord
-            Best predicted IoU first within a crop, small crops before large ones. Each has the reference's keys:
+            Sorted by predicted IoU within a crop, small crops first. Each has the reference's keys:
             ``segmentation``, ``area`` (pixels), ``bbox`` [x, y, width, height], ``predicted_iou``,
-            ``point_coords`` [[x, y]], ``stability_score``, ``crop_box`` [x, y, width, height]. Never empty masks.
-            As in the reference, the width of ``bbox`` is last minus first column, and the height likewise.
+            ``point_coords`` [[x, y]], ``stability_score``, ``crop_box`` [x, y, width, height]. No mask is empty. As in
+            the reference, the width of ``bbox`` is last minus first column, and likewise the height.
 
         Raises
         ------
         FrameError
-            If ``image`` is not one image.
+            If ``image`` is not a single image.
+        PromptError
+            If the options ask for more than a million points on this image.
         """
         return filter_proposals(self._propose(image, progress, only_good=True), self.options)
 
     generate = generate_masks
 
     def propose(self, image: ArrayLike, *, progress: Progress | None = None) -> Proposals:
-        """All candidates of an image, to be filtered as often as thresholds change; parameters as `generate_masks`.
+        """All candidates of an image, to be filtered with different thresholds; parameters as in `generate_masks`.
 
-        Only empty masks, and masks cut off by a crop or by the model's native window, are left out already.
+        Empty masks, and masks cut off by a crop or view, are already dropped.
         """
         return self._propose(image, progress, only_good=False)
 
-    def filter(
-        self,
-        proposals: Proposals,
-        *,
-        pred_iou_thresh: float | None = None,
-        stability_score_thresh: float | None = None,
-        box_nms_thresh: float | None = None,
-        crop_nms_thresh: float | None = None,
-        min_region_area_px: float | None = None,
-        max_overlap: float | None = None,
-        output_mode: OutputMode | None = None,
-    ) -> list[MaskRecord]:
-        """Records of the proposals that pass; ``filter(propose(image))`` equals ``generate_masks(image)``.
+    def filter(self, proposals: Proposals, **changes: object) -> list[MaskRecord]:
+        """Apply thresholds to proposals; ``filter(propose(image))`` equals ``generate_masks(image)``.
 
-        What is not given is taken from ``options``. No mask is computed again.
+        Parameters
+        ----------
+        proposals : Proposals
+            From `propose`. No mask is computed again.
+        **changes
+            Any of ``pred_iou_thresh``, ``stability_score_thresh``, ``box_nms_thresh``, ``crop_nms_thresh``,
+            ``min_region_area_px``, ``max_overlap``, ``output_mode`` and ``tuning``, in place of that in ``options``.
+
+        Returns
+        -------
+        list of MaskRecord
+            The masks that pass.
+
+        Raises
+        ------
+        PromptError
+            If another option is given, or a value is not allowed.
         """
-        ours = self.options
-        options = replace(
-            ours,
-            pred_iou_thresh=_given_or(pred_iou_thresh, ours.pred_iou_thresh),
-            stability_score_thresh=_given_or(stability_score_thresh, ours.stability_score_thresh),
-            box_nms_thresh=_given_or(box_nms_thresh, ours.box_nms_thresh),
-            crop_nms_thresh=_given_or(crop_nms_thresh, ours.crop_nms_thresh),
-            min_region_area_px=_given_or(min_region_area_px, ours.min_region_area_px),
-            max_overlap=_given_or(max_overlap, ours.max_overlap),
-            output_mode=_given_or(output_mode, ours.output_mode),
-        )
-        return filter_proposals(proposals, options)
+        if wrong := sorted(changes.keys() - _FILTER_OPTIONS):
+            raise PromptError(
+                f"{', '.join(wrong)} cannot change after the search; allowed are {', '.join(sorted(_FILTER_OPTIONS))}"
+            )
+        return filter_proposals(proposals, self.options.changed(**changes))
 
     @torch.inference_mode()
     def _propose(self, image: ArrayLike, progress: Progress | None, *, only_good: bool) -> Proposals:
         rgb = image_to_rgb(image)
         hw = (int(rgb.shape[0]), int(rgb.shape[1]))
         crops = crop_boxes(hw, self.options.crop_n_layers, self.options.crop_overlap_ratio)
+        self.options.check_points_on(crops)
         is_windowed = self.predictor.model.config.native_window is not None
         searches = [search for index, crop in enumerate(crops) for search in self._searches(crop, index)]
         num_points, num_done = sum(len(search.points_xy) for search in searches), 0
         refines = self.options.refine
-        only_good = only_good and not refines  # it decides by thresholds of its own
+        only_good = only_good and not refines  # refinement has thresholds of its own
         found = _Collection(hw, crops)
         for search in searches:
             x0, y0, x1, y1 = search.area.box
             self.predictor.set_image(rgb[y0:y1, x0:x1])
-            atol = max(search.area.hw) * _EDGE_SHARE if is_windowed else 20.0
+            atol = max(search.area.hw) * self.options.tuning.edge_margin if is_windowed else 20.0
             seen: list[_Batch] = []
             for points_xy in (search.points_xy, search.between_xy):
                 if points_xy is search.between_xy:
@@ -313,10 +273,10 @@ point_spacing_px, min_region_area_px, max_overlap, denser_for_small, refine : op
         )
 
     def _searches(self, crop: Crop, index: int) -> Iterator[_Search]:
-        """The crop itself; or, for a model that looks through windows, windows over it, fine to coarse.
+        """The crop itself; or, for models with a native window, views that cover it, fine to coarse.
 
-        A window of the model's own size shows small objects well and large ones not wholly, so windows of twice the
-        side follow, with half as many points along a side, until one shows all of the crop.
+        Views of the model's native window suit small objects but cut off large ones. They are followed by views of
+        twice the side, with half as many points along a side, until one view covers the crop.
         """
         native = self.predictor.model.config.native_window
         if native is None:
@@ -340,35 +300,35 @@ point_spacing_px, min_region_area_px, max_overlap, denser_for_small, refine : op
         return min(self.options.points_per_batch, max(1, _LOGITS_BUDGET // (4 * num_masks * hw[0] * hw[1])))
 
     def _parts(self, points_xy: NDArray[np.float32], hw: tuple[int, int]) -> Iterator[NDArray[np.float32]]:
-        """The points in batches: as many at once as memory allows for masks of ``hw``."""
+        """The points in batches, as large as memory allows for masks of ``hw``."""
         size = self._batch_size(hw)
         for start in range(0, len(points_xy), size):
             yield points_xy[start : start + size]
 
     def _are_small(self, seen: Sequence[_Batch]) -> bool:
-        """Whether points at their distance may miss objects like most of the promising ones that were found."""
-        options, spacing = self.options, self.options.point_spacing_px
+        """Whether most of the candidates are small compared to the point spacing, so that objects may be missed."""
+        options, tuning, spacing = self.options, self.options.tuning, self.options.point_spacing_px
         if spacing is None or not seen:
             return False
         if options.refine:
             lowest = candidate_thresholds(options)
             options = replace(options, pred_iou_thresh=lowest[0], stability_score_thresh=lowest[1])
         iou, stability = torch.cat([batch.iou for batch in seen]), torch.cat([batch.stability for batch in seen])
-        promising = torch.from_numpy(passes_thresholds(iou.cpu().numpy(), stability.cpu().numpy(), options))
-        boxes = torch.cat([batch.boxes_xyxy for batch in seen]).cpu()[promising]
-        boxes = boxes[nms(boxes, iou.cpu()[promising], _SAME_OBJECT)]
-        return len(boxes) > 0 and float(box_area(boxes).float().sqrt().median()) < _SMALL * spacing
+        is_candidate = torch.from_numpy(passes_thresholds(iou.cpu().numpy(), stability.cpu().numpy(), options))
+        boxes = torch.cat([batch.boxes_xyxy for batch in seen]).cpu()[is_candidate]
+        boxes = boxes[nms(boxes, iou.cpu()[is_candidate], tuning.same_object_iou)]
+        return len(boxes) > 0 and float(box_area(boxes).float().sqrt().median()) < tuning.small_object_ratio * spacing
 
     def _candidates(self, points_xy: NDArray[np.float32], hw: tuple[int, int], *, only_good: bool) -> _Batch:
-        """Masks of a batch of points, without the empty ones; ``only_good``: without those below the thresholds."""
+        """Masks of a batch of points, without empty ones and, with ``only_good``, those below the thresholds."""
         options = self.options
         logits, iou, low_res = self._predict_points(points_xy, hw, multimask_output=options.multimask_output)
         points_xy = points_xy.repeat(logits.shape[1], axis=0)
         # (N, M, H, W) -> (K, H, W)
         logits, iou, low_res = logits.flatten(0, 1), iou.flatten().float(), low_res.flatten(0, 1)
         if options.use_m2m:
-            given_back = low_res.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)[:, None]
-            refined = self._predict_points(points_xy, hw, multimask_output=False, mask_input=given_back)
+            given = low_res.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)[:, None]
+            refined = self._predict_points(points_xy, hw, multimask_output=False, mask_input=given)
             logits, iou = refined[0][:, 0], refined[1][:, 0].float()
         if only_good and options.pred_iou_thresh > 0:
             keep = iou > options.pred_iou_thresh
@@ -389,13 +349,13 @@ point_spacing_px, min_region_area_px, max_overlap, denser_for_small, refine : op
         multimask_output: bool,
         mask_input: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Masks of single clicks in the area of size ``hw`` that was set: logits (N, M, H, W), iou, low-res logits."""
+        """Decode single clicks in the current area of size ``hw``: logits (N, M, H, W), IoU, low-resolution logits."""
         config = self.predictor.model.config
         if config.native_window is None:
             logits, iou, low_res = self.predictor.predict_points(
                 points_xy, multimask_output=multimask_output, mask_input=mask_input
             )
-        else:  # one window shows all of the area
+        else:  # one view covers the area
             logits, iou, low_res = self.predictor.predict_points(
                 points_xy, multimask_output=multimask_output, mask_input=mask_input, window=max(hw)
             )
@@ -403,14 +363,14 @@ point_spacing_px, min_region_area_px, max_overlap, denser_for_small, refine : op
         if area > 0:
             if config.native_window is None:
                 logits = postprocess_masks(low_res, hw, max_hole_area=area, max_sprinkle_area=area)
-            else:  # a window's logits may reach beyond the area: the same region in image pixels
+            else:  # the view may exceed the area: clean up in image pixels
                 area_px = area * (max(hw) / (config.image_size / 4)) ** 2
                 logits = remove_small_regions(fill_holes(logits, area_px), area_px)
         return logits, iou, low_res
 
 
 class _Collection:
-    """Gathers candidates batch by batch; masks are kept as run lengths only."""
+    """Collects candidates batch by batch; masks are stored as run lengths."""
 
     def __init__(self, hw: tuple[int, int], crops: Sequence[Crop]) -> None:
         self._hw = hw
@@ -449,7 +409,3 @@ class _Collection:
 
 def _as_predictor(model: SAM2 | PointPredictor | str | Path | None) -> PointPredictor:
     return model if isinstance(model, PointPredictor) else SAM2ImagePredictor(model)
-
-
-def _given_or(value: T | None, default: T) -> T:
-    return default if value is None else value

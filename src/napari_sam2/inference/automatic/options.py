@@ -1,82 +1,134 @@
-"""Options of the mask generator, and their values for two families of models."""
+"""Options of the mask generator, with defaults for two families of models."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from napari_sam2._checks import as_numbers, check_count, check_number
 from napari_sam2._errors import PromptError
 from napari_sam2.inference.automatic.point_grids import Crop, point_grids_of_layers, points_between, points_by_spacing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["MICRO_OPTIONS", "REFERENCE_OPTIONS", "MaskGeneratorOptions", "OutputMode"]
+__all__ = ["MAX_POINTS", "MICRO_OPTIONS", "REFERENCE_OPTIONS", "GeneratorTuning", "MaskGeneratorOptions", "OutputMode"]
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 
 
+MAX_POINTS = 1_000_000
+"""Points on one image at most: a larger image is segmented in tiles, see ``segment_tiled``."""
+
+_MAX_POINTS_PER_SIDE = 1000
+_MAX_CROP_LAYERS = 6
+
+
+@dataclass(frozen=True)
+class GeneratorTuning:
+    """Constants of the mask generator that were tuned on training images.
+
+    Attributes
+    ----------
+    small_object_ratio : float
+        With ``denser_for_small``: objects count as small if the side of their box is below this multiple of the point
+        spacing. On 15 training images AP at IoU 0.5 rises from 0.550 to 0.612 with 1.4; with 2.0, larger nuclei are
+        split more often than small ones are found.
+    same_object_iou : float
+        IoU of boxes above which two masks count as one object when sizes are compared.
+    edge_margin : float
+        Masks closer to the view's edge than this fraction of its side count as cut off. Masks that a view cuts off end
+        a few pixels before its edge.
+    area_exponent : float
+        Exponent of the area in the score that decides which of two overlapping masks is kept, in favour of whole
+        objects over their parts: 0.1 means 7 % more for twice the area.
+    refine_min_iou, refine_min_stability : float
+        Predicted IoU and stability of the candidates to refine; lower thresholds in the options take precedence.
+    refine_box_nms, refine_max_overlap : float
+        Duplicates among candidates are suppressed with at least these values of ``box_nms_thresh`` and ``max_overlap``.
+
+    Notes
+    -----
+    Refinement was measured on 20 training images of nine kinds, as mean AP at IoU 0.5 / mean over 0.5 to 0.9, each with
+    the best thresholds: first masks 0.35 / 0.21; with refined outlines 0.35 / 0.23; with the refined scores too
+    0.34 / 0.24; with both scores and the agreement of the masks 0.385 / 0.25. Box prompts in place of clicks give good
+    outlines but uninformative scores, as boxes were trained on objects only (0.25 / 0.15).
+    """
+
+    small_object_ratio: float = 1.4
+    same_object_iou: float = 0.5
+    edge_margin: float = 1 / 16
+    area_exponent: float = 0.1
+    refine_min_iou: float = 0.35
+    refine_min_stability: float = 0.5
+    refine_box_nms: float = 0.8
+    refine_max_overlap: float = 0.6
+
+
 @dataclass(frozen=True, eq=False)
 class MaskGeneratorOptions:
-    """How objects are looked for and which masks are kept; the defaults are the reference's.
+    """How objects are detected and which masks are kept; the defaults are those of the reference.
 
     Attributes
     ----------
     points_per_side : int or None
-        Points along each side of the image. Exactly one of this, ``point_spacing_px`` and ``point_grids`` is given.
+        Points along each side of the image, 1 to 1,000. Exactly one of this, ``point_spacing_px`` and ``point_grids``
+        is given.
     point_spacing_px : float or None
-        Distance between neighbouring points in image pixels, whatever the size of the image.
+        Distance between neighbouring points in image pixels, from 1, independent of the size of the image.
     point_grids : sequence of (N, 2) arrays or None
         Points (x, y) between 0 and 1, one grid for the whole image and one for each crop layer.
     points_per_batch : int
-        Points decoded at once, at most.
+        Maximum number of points decoded together.
     multimask_output : bool
         Three candidates per point (part, whole, more) instead of one.
     use_m2m : bool
-        Give each mask back to the model once, as a mask prompt with its point, before it is judged.
+        Decode each mask once more, as a mask prompt with its point, before it is scored.
     mask_threshold : float
-        Logit above which a pixel belongs to the mask.
+        Logit above which a pixel is part of the mask.
     pred_iou_thresh : float
         Predicted IoU must be above this, 0 to 1; 0 keeps all.
     stability_score_thresh : float
         Stability must be at least this, 0 to 1; 0 keeps all.
     stability_score_offset : float
-        Logits by which the threshold moves up and down to measure stability.
+        Logits by which the threshold is raised and lowered to measure stability.
     box_nms_thresh : float
-        Of two masks of one crop whose boxes have a higher IoU, the one with the lower predicted IoU goes.
+        Of two masks of one crop whose boxes have a higher IoU, the one with the lower predicted IoU is dropped.
     crop_n_layers : int
-        Search again in crops: layer i looks at (2^i)^2 of them.
+        Search again in crops: layer i has (2^i)^2 of them. 0 to 6.
     crop_nms_thresh : float
-        Of two masks whose boxes have a higher IoU, the one from the larger crop goes.
+        Of two masks whose boxes have a higher IoU, the one from the larger crop is dropped.
     crop_overlap_ratio : float
         Overlap of crops in the first layer, as a fraction of the image's shorter side.
     crop_n_points_downscale_factor : int
         Each crop layer has this many times fewer points per side than the one before.
     min_mask_region_area : float
-        Holes and islands of at most so many low-resolution pixels (the decoder's, a quarter of the model's
-        input in each direction) change sides at logit 0. The reference does this only where its CUDA extension
-        was built; here every device does.
+        Holes and islands of at most this many low-resolution pixels (a quarter of the model's input) are flipped at
+        logit 0. The reference does this only if its CUDA extension was built; here it works on every device.
     min_region_area_px : float
-        Holes and islands of the kept masks smaller than so many image pixels are filled or dropped; masks that
-        become alike are suppressed once more. What SAM 1 called ``min_mask_region_area``.
+        Holes and islands of the kept masks below this many image pixels are filled or removed; masks that become
+        duplicates are suppressed. Called ``min_mask_region_area`` in SAM 1.
     max_overlap : float
-        Share of a mask that better ones may cover; a mask covered more goes. Better is a higher predicted IoU times
-        stability, with a little favour for wholes over their parts. 1 keeps all, parts too, as the reference does;
-        less is for objects that lie side by side.
+        Fraction of a mask that better masks may cover; masks covered more are dropped. Better is a higher product of
+        predicted IoU and stability, slightly in favour of whole objects over their parts. 1 keeps all masks, including
+        parts, as the reference does; lower values suit objects that lie side by side.
     denser_for_small : bool
-        Where the masks found are small for the distance of the points, try those half-way between too. Only for
-        models that look through windows, with ``point_spacing_px``, in the finest windows.
+        Add points half-way between the others where the masks found are small compared to the point spacing. Only for
+        models with a native window, with ``point_spacing_px``, in the views of that size.
     refine : bool
-        Prompt each candidate mask again, by a click in its middle, in a crop scaled to its size. This refines
-        outlines; masks that are not reproduced, or have a low presence score, are down-weighted. Only for models with a
-        native window. Candidates then need a predicted IoU above 0.35 and a stability of at least 0.5 in the first
-        pass, or the two thresholds above if those are lower.
+        Prompt each candidate mask again, by a click in its middle, in a crop scaled to its size. This refines outlines;
+        masks that are not reproduced, or have a low presence score, are down-weighted. Only for models with a native
+        window. Candidates then need a predicted IoU above 0.35 and a stability of at least 0.5 in the first pass, or
+        the two thresholds above if those are lower.
     output_mode : {"binary_mask", "uncompressed_rle", "coco_rle"}
-        Form of ``segmentation`` in the records.
+        Format of ``segmentation`` in the records.
+    tuning : GeneratorTuning
+        Tuned constants.
 
     Raises
     ------
@@ -105,18 +157,24 @@ class MaskGeneratorOptions:
     denser_for_small: bool = False
     refine: bool = False
     output_mode: OutputMode = "binary_mask"
+    tuning: GeneratorTuning = GeneratorTuning()
 
     def __post_init__(self) -> None:
         for name in ("points_per_batch", "crop_n_points_downscale_factor"):
-            _check_count(name, getattr(self, name), 1)
-        _check_count("crop_n_layers", self.crop_n_layers, 0)
-        for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh"):
-            _check_range(name, getattr(self, name), 0, 1)
-        for name in ("crop_overlap_ratio", "max_overlap"):
-            _check_range(name, getattr(self, name), 0, 1)
+            check_count(name, getattr(self, name), 1)
+        check_count("crop_n_layers", self.crop_n_layers, 0, _MAX_CROP_LAYERS)
+        for name in (
+            "pred_iou_thresh",
+            "stability_score_thresh",
+            "box_nms_thresh",
+            "crop_nms_thresh",
+            "crop_overlap_ratio",
+            "max_overlap",
+        ):
+            check_number(name, getattr(self, name), 0, 1)
         for name in ("stability_score_offset", "min_mask_region_area", "min_region_area_px"):
-            _check_range(name, getattr(self, name), 0, np.inf)
-        _check_range("mask_threshold", self.mask_threshold, -np.inf, np.inf)
+            check_number(name, getattr(self, name), 0)
+        check_number("mask_threshold", self.mask_threshold)
         if self.output_mode not in get_args(OutputMode):
             allowed = ", ".join(get_args(OutputMode))
             raise PromptError(f"output_mode={self.output_mode!r} was given; allowed are {allowed}")
@@ -127,31 +185,80 @@ class MaskGeneratorOptions:
         given = [name for name in sources if getattr(self, name) is not None]
         if len(given) != 1:
             raise PromptError(
-                f"{' and '.join(given) or 'no points'} were given; give exactly one of {sources} "
+                f"{' and '.join(given) or 'no points'} were given; give exactly one of {', '.join(sources)} "
                 "(in the shell --points-per-side or --spacing)"
             )
         if self.points_per_side is not None:
-            _check_count("points_per_side", self.points_per_side, 1)
+            check_count("points_per_side", self.points_per_side, 1, _MAX_POINTS_PER_SIDE)
         if self.point_spacing_px is not None:
-            _check_range("point_spacing_px", self.point_spacing_px, 1, np.inf)
+            check_number("point_spacing_px", self.point_spacing_px, 1)
         if self.point_grids is None:
             return
+        if isinstance(self.point_grids, str) or not isinstance(self.point_grids, Sequence):
+            raise PromptError("point_grids is not a list of grids; give one for the whole image and one for each layer")
         if len(self.point_grids) != self.crop_n_layers + 1:
             raise PromptError(
                 f"{len(self.point_grids)} point grids were given for {self.crop_n_layers} crop layers; "
                 "give one for the whole image and one for each layer"
             )
-        for layer, grid in enumerate(np.asarray(g, np.float64) for g in self.point_grids):
+        for layer, grid in enumerate(as_numbers(g, f"point grid {layer}") for layer, g in enumerate(self.point_grids)):
             if grid.ndim != 2 or grid.shape[1] != 2 or not ((grid >= 0) & (grid <= 1)).all():
                 raise PromptError(
                     f"point grid {layer} of shape {grid.shape} is not allowed; give (N, 2) points (x, y) from 0 to 1"
                 )
 
-    def points_of(self, crop: Crop, *, level: int = 0) -> NDArray[np.float64]:
-        """(N, 2) points (x, y) to try in a crop, in pixels of the crop.
+    def changed(self, **changes: object) -> MaskGeneratorOptions:
+        """A copy with other values; those that are None are left as they are.
 
-        ``level`` counts up from the finest windows of a model that looks through windows: each has half as many
-        points along a side as the one before. Given grids are the same at every level.
+        A new ``points_per_side``, ``point_spacing_px`` or ``point_grids`` replaces whichever of them was set.
+
+        Raises
+        ------
+        PromptError
+            If an option does not exist, or a value is not allowed.
+        """
+        given = {name: value for name, value in changes.items() if value is not None}
+        known = [field.name for field in fields(self)]
+        for name in given:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, 1)
+                hint = f"did you mean {close[0]}?" if close else f"the options are {', '.join(known)}"
+                raise PromptError(f"the mask generator has no option {name!r}; {hint}")
+        sources = ("points_per_side", "point_spacing_px", "point_grids")
+        if any(name in given for name in sources):
+            given = dict.fromkeys(sources) | given
+        return replace(self, **given)  # type: ignore[arg-type]  # __post_init__ checks the values
+
+    def check_points_on(self, crops: Sequence[Crop]) -> None:
+        """Refuse a grid with too many points, before it is made.
+
+        Raises
+        ------
+        PromptError
+            If there are more than a million points in all crops together.
+        """
+        total = sum(self._num_points(crop) for crop in crops)
+        if total > MAX_POINTS:
+            h, w = crops[0].hw
+            raise PromptError(
+                f"{total} points were asked for on an image of {w} x {h} pixels; allowed are up to {MAX_POINTS}: use a "
+                "larger point_spacing_px, fewer points_per_side or crop_n_layers, or segment_tiled for large images"
+            )
+
+    def _num_points(self, crop: Crop) -> int:
+        if self.point_grids is not None:
+            return len(np.asarray(self.point_grids[crop.layer]))
+        if self.point_spacing_px is not None:
+            spacing = self.point_spacing_px * self.crop_n_points_downscale_factor**crop.layer
+            return math.prod(max(1, math.ceil(side / spacing)) for side in crop.hw)
+        assert self.points_per_side is not None
+        return max(1, int(self.points_per_side / self.crop_n_points_downscale_factor**crop.layer)) ** 2
+
+    def points_of(self, crop: Crop, *, level: int = 0) -> NDArray[np.float64]:
+        """(N, 2) points (x, y) to decode in a crop, in pixels of the crop.
+
+        ``level`` counts up from the smallest views of a model with a native window: each level has half as many points
+        along a side as the one before. ``point_grids`` are the same at every level.
         """
         if self.point_grids is not None:
             grid = np.asarray(self.point_grids[crop.layer], np.float64)
@@ -168,7 +275,7 @@ class MaskGeneratorOptions:
         return points_xy
 
     def points_between(self, crop: Crop) -> NDArray[np.float64]:
-        """(N, 2) points to try besides those of the finest level where objects are small; none if not asked for."""
+        """(N, 2) additional points of the finest level for small objects; empty without ``denser_for_small``."""
         if not self.denser_for_small or self.point_spacing_px is None:
             return np.zeros((0, 2))
         spacing = self.point_spacing_px * self.crop_n_points_downscale_factor**crop.layer
@@ -176,20 +283,8 @@ class MaskGeneratorOptions:
         return points_xy
 
 
-def _check_count(name: str, value: object, low: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-        raise PromptError(f"{name}={value!r} was given; allowed are whole numbers from {low}")
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    # written so that NaN fails
-    if not (np.isfinite(value) and low <= value <= high):
-        limits = f"from {low:g} to {high:g}" if np.isfinite(high) else f"from {low:g}" if np.isfinite(low) else "finite"
-        raise PromptError(f"{name}={value!r} was given; allowed are numbers {limits}")
-
-
 REFERENCE_OPTIONS = MaskGeneratorOptions()
-"""For models that see the whole image squeezed into their input."""
+"""For models that see the whole image, resized to their input."""
 
 
 MICRO_OPTIONS = MaskGeneratorOptions(
@@ -203,9 +298,9 @@ MICRO_OPTIONS = MaskGeneratorOptions(
     denser_for_small=True,
     refine=True,
 )
-"""For models that look through a native-resolution window: points by distance, cells side by side, debris cleaned.
+"""For models with a native window: a fixed point spacing, cells side by side, small regions removed.
 
-A predicted IoU of 0.5, by how likely there is an object, and a stability of 0.65: AP at IoU 0.5 on 14 training images
-and 10 procedural ones, as the mean of five kinds, is 0.722; with IoUs of 0.4, 0.45, 0.55 and 0.6 it is 0.705, 0.702,
+Thresholds of 0.5 for predicted IoU times presence and 0.65 for stability give an AP at IoU 0.5 of 0.722 on 14 training
+images and 10 synthetic ones, as the mean of five kinds; with IoUs of 0.4, 0.45, 0.55 and 0.6 it is 0.705, 0.702,
 0.693 and 0.671, with stabilities of 0.55 and 0.75 0.721 and 0.682.
 """

@@ -1,4 +1,4 @@
-"""Geometry of automatic segmentation: grids of points, overlapping crops, and non-maximum suppression of boxes."""
+"""Grids of points and overlapping crops for automatic segmentation."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Crop:
 
     @property
     def origin_xy(self) -> tuple[int, int]:
-        """Top-left corner: what turns crop coordinates into image coordinates when added."""
+        """Top-left corner (x, y), the offset of crop coordinates in the image."""
         return self.box[:2]
 
     def uncrop_mask(self, mask: NDArray[np.bool_], hw: tuple[int, int]) -> NDArray[np.bool_]:
-        """Put a mask of the crop's size into an empty mask of the image's size ``hw``."""
+        """Paste a mask of the crop into an empty mask of the image's size ``hw``."""
         if self.hw == hw:
             return mask
         x0, y0, x1, y1 = self.box
@@ -45,21 +45,21 @@ class Crop:
 
 
 def crop_boxes(hw: tuple[int, int], num_layers: int, overlap_ratio: float) -> list[Crop]:
-    """The whole image, then for each layer i = 1, 2, ... (2^i)^2 overlapping crops, column after column.
+    """The whole image, then (2^i)^2 overlapping crops for each layer i = 1, 2, ..., column by column.
 
     Parameters
     ----------
     hw : tuple of int
         Height and width of the image.
     num_layers : int
-        Layers besides the whole image.
+        Number of layers in addition to the whole image.
     overlap_ratio : float
-        Overlap of neighbours in the first layer, as a fraction of the image's shorter side; halved with each layer.
+        Overlap of neighbours in the first layer, as a fraction of the image's shorter side; halved in each layer.
 
     Returns
     -------
     list of Crop
-        Clipped to the image; a crop that would lie wholly outside (tiny images) is left out.
+        Clipped to the image; crops outside a tiny image are dropped.
     """
     h, w = hw
     crops = [Crop((0, 0, w, h), 0)]
@@ -77,7 +77,7 @@ def crop_boxes(hw: tuple[int, int], num_layers: int, overlap_ratio: float) -> li
 
 
 def point_grid(num_x: int, num_y: int | None = None) -> NDArray[np.float64]:
-    """Centres of a grid of equal cells over the unit square, (num_x * num_y, 2) as (x, y), row after row."""
+    """Centres of a grid of equal cells over the unit square, (num_x * num_y, 2) as (x, y), row by row."""
     num_y = num_x if num_y is None else num_y
     half_x, half_y = 0.5 / num_x, 0.5 / num_y
     x, y = np.meshgrid(np.linspace(half_x, 1 - half_x, num_x), np.linspace(half_y, 1 - half_y, num_y))
@@ -96,7 +96,7 @@ def points_by_spacing(hw: tuple[int, int], spacing_px: float) -> NDArray[np.floa
 
 
 def points_between(hw: tuple[int, int], spacing_px: float) -> NDArray[np.float64]:
-    """Points half-way between those of `points_by_spacing`: about three for each of them."""
+    """Points half-way between those of `points_by_spacing`, about three for each of them."""
     num_y, num_x = (max(1, math.ceil(side / spacing_px)) for side in hw)
     x, y = np.meshgrid(np.arange(1, 2 * num_x), np.arange(1, 2 * num_y))
     is_new = (x % 2 == 0) | (y % 2 == 0)
@@ -104,7 +104,7 @@ def points_between(hw: tuple[int, int], spacing_px: float) -> NDArray[np.float64
 
 
 def near_crop_edge(boxes_xyxy: Tensor, crop: Crop, hw: tuple[int, int], atol: float = 20.0) -> Tensor:
-    """Whether boxes come close to a side of the crop that is not a side of the image: their masks may be cut off.
+    """Whether boxes are close to an edge of the crop that is not an edge of the image, so that masks may be cut off.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def near_crop_edge(boxes_xyxy: Tensor, crop: Crop, hw: tuple[int, int], atol: fl
     hw : tuple of int
         Height and width of the image.
     atol : float, default 20.0
-        Distance in pixels, inclusive, that counts as close.
+        Maximum distance in pixels, inclusive.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Candidates of automatic masks on disk, so that thresholds can move tomorrow without searching again."""
+"""Files of candidate masks, so that thresholds can be changed later without a new search."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FORMAT = "napari-sam2 candidates 1"
 
 
 def image_digest(rgb: NDArray[np.uint8]) -> str:
-    """Tells one picture from another: hexadecimal digest of its shape and pixels."""
+    """Hexadecimal digest of an image's shape and pixels."""
     digest = hashlib.blake2b(str(rgb.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(rgb).data)
     return digest.hexdigest()
@@ -40,7 +40,7 @@ def write_proposals(path: Path, proposals: Proposals, origin: Mapping[str, str])
     proposals : Proposals
         The candidates.
     origin : mapping of str to str
-        What they were found in and how; given back by `read_proposals`.
+        Image, model and options that they were made with; returned by `read_proposals`.
     """
     with path.open("wb") as file:
         np.savez_compressed(
@@ -64,20 +64,20 @@ def read_proposals(path: Path) -> tuple[Proposals, dict[str, str]]:
     Raises
     ------
     FrameError
-        If the file is missing, damaged or something else.
+        If the file is missing, damaged or of another format.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             return _unpack({name: file[name] for name in file.files})
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or "it is damaged, or something else"
+        reason = getattr(error, "strerror", None) or "it is damaged, or of another format"
         raise FrameError(
             f"the candidates in {path} cannot be read ({reason}); search again into another file"
         ) from error
 
 
 def _unpack(arrays: dict[str, NDArray[Any]]) -> tuple[Proposals, dict[str, str]]:
-    """The content of a file; KeyError, ValueError or TypeError where it is something else."""
+    """The content of a file; KeyError, ValueError or TypeError if the format is wrong."""
     about = json.loads(str(arrays["about"]))
     if about["format"] != _FORMAT:
         raise ValueError(about["format"])

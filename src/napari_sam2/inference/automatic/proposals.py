@@ -1,4 +1,4 @@
-"""Candidate masks of an image, and the rules by which some of them become records."""
+"""Candidate masks of an image, and how they are filtered."""
 
 from __future__ import annotations
 
@@ -22,27 +22,24 @@ if TYPE_CHECKING:
 
 __all__ = ["ChosenProposals", "Proposals", "choose_proposals", "filter_proposals", "passes_thresholds"]
 
-_FAVOUR_OF_WHOLES = 0.1
-"""Power of the area in the score that decides which of two overlapping masks stays: twice the area, 7 % more."""
-
 
 @dataclass(frozen=True, eq=False)
 class Proposals:
-    """Candidate masks of one image before any threshold, in the order in which they were found.
+    """Candidate masks of one image before thresholds are applied, in the order in which they were found.
 
     Attributes
     ----------
     hw : tuple of int
         Height and width of the image.
     crops : tuple of Crop
-        Where was looked; the first is the whole image.
+        The crops that were searched; the first is the whole image.
     runs : tuple of (R,) int32 arrays
-        Run lengths of each mask in the image, column by column, background first.
+        Run lengths of each mask in the image, column by column, beginning with background.
     boxes_xyxy : (K, 4) int64 array
-        First and last column and row of each mask, image pixels.
+        First and last column and row of each mask, in image pixels.
     predicted_iou, stability : (K,) float32 arrays
     points_xy : (K, 2) float32 array
-        The click behind each mask, image pixels.
+        The point (x, y) that each mask was decoded from, in image pixels.
     crop_index : (K,) int64 array
         Index into ``crops``.
     """
@@ -67,7 +64,7 @@ class Proposals:
 def passes_thresholds(
     predicted_iou: NDArray[np.float32], stability: NDArray[np.float32], options: MaskGeneratorOptions
 ) -> NDArray[np.bool_]:
-    """Which masks are good enough: predicted IoU above, stability at or above its threshold; 0 switches one off."""
+    """Whether masks pass: predicted IoU above, stability at or above its threshold; 0 disables a threshold."""
     good = np.ones(len(predicted_iou), bool)
     if options.pred_iou_thresh > 0:
         good &= predicted_iou > np.float32(options.pred_iou_thresh)
@@ -78,14 +75,14 @@ def passes_thresholds(
 
 @dataclass(frozen=True, eq=False)
 class ChosenProposals:
-    """Candidates that passed.
+    """Candidates that pass the filters.
 
     Attributes
     ----------
     indices : (K,) array
-        Into the proposals.
+        Indices into the proposals.
     runs : list of (R,) int32 arrays
-        Run lengths of the masks, cleaned.
+        Run lengths of the masks, after clean-up.
     boxes_xyxy : (K, 4) int64 array
         First and last column and row.
     """
@@ -96,7 +93,7 @@ class ChosenProposals:
 
 
 def filter_proposals(proposals: Proposals, options: MaskGeneratorOptions) -> list[MaskRecord]:
-    """The candidates that `choose_proposals` chooses, as records."""
+    """The candidates that pass `choose_proposals`, as records."""
     chosen = choose_proposals(proposals, options)
     return [
         _record(proposals, int(index), run, box, options.output_mode)
@@ -105,10 +102,10 @@ def filter_proposals(proposals: Proposals, options: MaskGeneratorOptions) -> lis
 
 
 def choose_proposals(proposals: Proposals, options: MaskGeneratorOptions) -> ChosenProposals:
-    """Apply thresholds, suppress duplicates, clean small regions, and drop covered masks.
+    """Apply thresholds, suppress duplicates, clean up small regions, and drop covered masks.
 
-    Duplicates are suppressed within each crop (higher predicted IoU wins), then between crops (the smaller
-    crop wins), and once more if cleaning changed masks (an unchanged one wins).
+    Duplicates are suppressed within each crop (the higher predicted IoU is kept), then between crops (the smaller crop
+    is kept), and once more after clean-up (unchanged masks are kept).
     """
     good = np.flatnonzero(passes_thresholds(proposals.predicted_iou, proposals.stability, options))
     kept = [
@@ -128,7 +125,9 @@ def choose_proposals(proposals: Proposals, options: MaskGeneratorOptions) -> Cho
         survivors = survivors[chosen]
     if options.max_overlap < 1:
         sizes = np.array([rle_area(run) for run in runs], np.float32)
-        quality = proposals.predicted_iou[survivors] * proposals.stability[survivors] * sizes**_FAVOUR_OF_WHOLES
+        quality = (
+            proposals.predicted_iou[survivors] * proposals.stability[survivors] * sizes**options.tuning.area_exponent
+        )
         visible = _not_covered(runs, quality, proposals.hw, options.max_overlap)
         survivors, runs, boxes_xyxy = survivors[visible], [runs[i] for i in visible], boxes_xyxy[visible]
     return ChosenProposals(survivors, runs, boxes_xyxy)
@@ -144,7 +143,7 @@ def _suppress(proposals: Proposals, indices: NDArray[np.intp], iou_threshold: fl
 def _clean(
     runs: list[NDArray[np.int32]], boxes_xyxy: NDArray[np.int64], hw: tuple[int, int], options: MaskGeneratorOptions
 ) -> tuple[NDArray[np.int64], list[NDArray[np.int32]], NDArray[np.int64]]:
-    """Masks without small holes and islands, and the indices of those that do not repeat another."""
+    """Remove small holes and islands; the indices of masks that are not duplicates, their runs and boxes."""
     new_runs, new_boxes, is_unchanged = list(runs), boxes_xyxy.copy(), np.ones(len(runs), np.float32)
     for i, run in enumerate(runs):
         mask, changed = clean_small_regions(_decode(run, hw), options.min_region_area_px)
@@ -158,8 +157,8 @@ def _clean(
 def _not_covered(
     runs: list[NDArray[np.int32]], scores: NDArray[np.float32], hw: tuple[int, int], max_overlap: float
 ) -> NDArray[np.intp]:
-    """Indices of the masks that better ones cover no more than allowed, in the order given."""
-    covered = np.zeros(hw[0] * hw[1], bool)  # column by column, as the runs
+    """Indices of the masks that better ones cover by at most ``max_overlap``, in the given order."""
+    covered = np.zeros(hw[0] * hw[1], bool)  # column by column, like the runs
     kept = []
     for i in np.argsort(-scores, kind="stable"):
         ends = np.cumsum(runs[i])

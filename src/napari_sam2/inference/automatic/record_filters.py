@@ -1,4 +1,4 @@
-"""Automatic masks chosen again by score, size and border, without computing any of them again."""
+"""Filter automatic masks by score, area and image border."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ def filter_records(
     pixel_size: float | tuple[float, float] = 1.0,
     exclude_border: bool = False,
 ) -> list[Record]:
-    """Automatic masks that pass; the given records are not changed, so thresholds can move as often as one likes.
+    """Filter automatic masks; the given records are not changed, so thresholds can be varied.
 
     Parameters
     ----------
     records : sequence of MaskRecord
-        As `SAM2AutomaticMaskGenerator` gives them.
+        Records from `SAM2AutomaticMaskGenerator`.
     min_iou : float, default 0.0
-        Least predicted IoU, 0 to 1.
+        Minimum predicted IoU, 0 to 1.
     min_stability : float, default 0.0
-        Least stability score, 0 to 1.
+        Minimum stability score, 0 to 1.
     min_area, max_area : float
-        Least and largest area, in the unit of ``pixel_size`` squared: pixels if that is not given. Both included.
+        Range of areas, both limits included, in units of ``pixel_size`` squared; default pixels.
     pixel_size : float or (float, float), default 1.0
         Side of a pixel, or (height, width) of it, such as 0.25 for micrometres.
     exclude_border : bool, default False
-        Leave out masks that touch a side of the image: objects that are cut off.
+        Drop masks that touch the image border, as their objects may be cut off.
 
     Returns
     -------
     list of MaskRecord
-        In their order.
+        The records that pass, in the given order.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def _touches_border(record: Mapping[str, object]) -> bool:
     else:
         h, w = (int(n) for n in segmentation["size"])
     x0, y0, width, height = (round(_number(value)) for value in cast("Sequence[float]", record["bbox"]))
-    # a box may give its last column and row, or their distance to the first: one pixel of doubt is looked at
+    # a box may hold its last column and row or their distance to the first: check masks within one pixel
     if x0 > 0 and y0 > 0 and x0 + width < w - 1 and y0 + height < h - 1:
         return False
     if isinstance(segmentation, Mapping):

@@ -1,4 +1,4 @@
-"""Automatic masks looked at once more: each promising one in a window of the size that the model knows best."""
+"""Refine candidate masks: prompt each one again in a crop scaled to its size."""
 
 from __future__ import annotations
 
@@ -23,29 +23,21 @@ if TYPE_CHECKING:
 
 __all__ = ["ZoomPredictor", "candidate_thresholds", "refine_proposals"]
 
-# Measured on 20 training images of nine kinds, as mean AP at IoU 0.5 / mean over 0.5 to 0.9, each with the thresholds
-# that suit it: masks of the first look 0.35 / 0.21; with the outline of the second look 0.35 / 0.23; with its scores
-# too 0.34 / 0.24; with the scores of both and their agreement 0.385 / 0.25. A box prompt in place of the click finds
-# outlines as well, but its scores tell nothing: it was trained on boxes of objects only (0.25 / 0.15).
-_PROMISING_IOU = 0.35
-_PROMISING_STABILITY = 0.5
-_SAME_BOX = 0.8
-_MAX_OVERLAP = 0.6
 _BATCH = 16
 
 
 @runtime_checkable
 class ZoomPredictor(Protocol):
-    """What a second look needs of ``SAM2ImagePredictor``."""
+    """The part of ``SAM2ImagePredictor`` that refinement uses."""
 
     def predict_zoomed(
         self, points_xy: NDArray[np.float32], boxes_xyxy: NDArray[np.float32], /
     ) -> list[ViewCandidates]:
-        """Three candidates of each click (x, y), in a window that shows its box (x0, y0, x1, y1) at a good size."""
+        """Three candidates for each click (x, y), in a view scaled to its box (x0, y0, x1, y1)."""
 
 
 class _Outcome(NamedTuple):
-    """A mask in its rectangle of the image from ``origin_xy``, its scores, and its IoU with the mask before."""
+    """A refined mask in the rectangle from ``origin_xy``, its scores, and its IoU with the original mask."""
 
     origin_xy: tuple[int, int]
     mask: NDArray[np.bool_]
@@ -56,12 +48,12 @@ class _Outcome(NamedTuple):
 
 
 def candidate_thresholds(options: MaskGeneratorOptions) -> tuple[float, float]:
-    """Predicted IoU and stability that a mask needs at first to be a candidate; 0 where every mask is one."""
+    """Minimum predicted IoU and stability of the candidates to refine; 0 without refinement."""
     if not options.refine:
         return 0.0, 0.0
     return (
-        min(options.pred_iou_thresh, _PROMISING_IOU),
-        min(options.stability_score_thresh, _PROMISING_STABILITY),
+        min(options.pred_iou_thresh, options.tuning.refine_min_iou),
+        min(options.stability_score_thresh, options.tuning.refine_min_stability),
     )
 
 
@@ -73,36 +65,36 @@ def refine_proposals(
     side: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Proposals:
-    """Second looks at the promising and different masks of a first one.
+    """Refine the candidates of a first pass.
 
     Parameters
     ----------
     predictor : ZoomPredictor
-        With the whole image set.
+        The predictor, with the whole image set.
     first : Proposals
-        What was found by a grid of points.
+        Candidates from a grid of points.
     options : MaskGeneratorOptions
         Current options. Candidates need to pass the lower `candidate_thresholds` only, so that thresholds can change
         later.
     side : int
-        Of the model's low-resolution masks, for ``min_mask_region_area``.
+        Side of the model's low-resolution masks, for ``min_mask_region_area``.
     progress : callable, optional
-        Called with the masks looked at and in all.
+        Called with the masks done and the masks in total.
 
     Returns
     -------
     Proposals
-        One candidate for each that is not empty. Predicted IoU and stability are the means of both looks, the first
-        times the root of the IoU of their masks: what is seen twice is more likely to be there. The predicted IoU is
-        also multiplied by how likely there is an object at all, as the model says at the second look.
+        One candidate for each mask that is reproduced. Predicted IoU and stability are the means of both passes. The
+        predicted IoU is multiplied by the square root of the IoU of the two masks, as reproducible masks are more
+        likely to be objects, and by the presence probability of the second pass.
     """
     lowest = candidate_thresholds(options)
     loose = replace(
         options,
         pred_iou_thresh=lowest[0],
         stability_score_thresh=lowest[1],
-        box_nms_thresh=max(options.box_nms_thresh, _SAME_BOX),
-        max_overlap=max(options.max_overlap, _MAX_OVERLAP),
+        box_nms_thresh=max(options.box_nms_thresh, options.tuning.refine_box_nms),
+        max_overlap=max(options.max_overlap, options.tuning.refine_max_overlap),
     )
     chosen = choose_proposals(first, loose)
     found: list[tuple[int, _Outcome, NDArray[np.float32]]] = []
@@ -112,9 +104,9 @@ def refine_proposals(
         boxes = chosen.boxes_xyxy[start : rows.stop]
         points_xy = np.array([_middle(mask, box) for mask, box in zip(masks, boxes, strict=True)], np.float32)
         edges = boxes.astype(np.float32) + np.array([0, 0, 1, 1], np.float32)
-        looks = predictor.predict_zoomed(points_xy, edges)
-        for row, mask, point_xy, look in zip(rows, masks, points_xy, looks, strict=True):
-            outcome = _best_candidate(mask, look, first.hw, options, side)
+        candidates = predictor.predict_zoomed(points_xy, edges)
+        for row, mask, point_xy, found_there in zip(rows, masks, points_xy, candidates, strict=True):
+            outcome = _best_candidate(mask, found_there, first.hw, options, side)
             if outcome is not None:
                 found.append((int(chosen.indices[row]), outcome, point_xy))
         if progress is not None:
@@ -123,7 +115,7 @@ def refine_proposals(
 
 
 def _middle(mask: NDArray[np.bool_], box_xyxy: NDArray[np.int64]) -> tuple[float, float]:
-    """Pixel (x, y) farthest from the border of a mask."""
+    """The pixel (x, y) farthest from the border of a mask."""
     x0, y0, x1, y1 = box_xyxy.tolist()
     distance = ndimage.distance_transform_edt(np.pad(mask[y0 : y1 + 1, x0 : x1 + 1], 1))
     y, x = np.unravel_index(int(distance.argmax()), distance.shape)
@@ -131,11 +123,11 @@ def _middle(mask: NDArray[np.bool_], box_xyxy: NDArray[np.int64]) -> tuple[float
 
 
 def _best_candidate(
-    before: NDArray[np.bool_], look: ViewCandidates, hw: tuple[int, int], options: MaskGeneratorOptions, side: int
+    before: NDArray[np.bool_], found: ViewCandidates, hw: tuple[int, int], options: MaskGeneratorOptions, side: int
 ) -> _Outcome | None:
-    """The candidate of a look with the best scores and likeness to the mask before; None if it is empty."""
-    view = look.view
-    local = F.interpolate(look.logits.float(), size=(view.height, view.width), mode="bilinear", align_corners=False)[0]
+    """The candidate with the best product of scores and IoU with the original mask; None if they do not overlap."""
+    view = found.view
+    local = F.interpolate(found.logits.float(), size=(view.height, view.width), mode="bilinear", align_corners=False)[0]
     x0, y0 = max(view.x, 0), max(view.y, 0)
     x1, y1 = min(view.x + view.width, hw[1]), min(view.y + view.height, hw[0])
     local = local[:, y0 - view.y : y1 - view.y, x0 - view.x : x1 - view.x]
@@ -146,24 +138,24 @@ def _best_candidate(
     masks = threshold_logits(local, options.mask_threshold).cpu().numpy()
     shared = (masks & before[y0:y1, x0:x1]).sum((1, 2))
     agreement = shared / np.maximum(masks.sum((1, 2)) + before.sum() - shared, 1)
-    iou = look.scores[0].float().cpu().numpy()
+    iou = found.scores[0].float().cpu().numpy()
     best = int((iou * stability * agreement).argmax())
     if not shared[best]:
         return None
     return _Outcome(
-        (x0, y0), masks[best], float(iou[best]), float(stability[best]), float(agreement[best]), look.presence
+        (x0, y0), masks[best], float(iou[best]), float(stability[best]), float(agreement[best]), found.presence
     )
 
 
 def _as_proposals(first: Proposals, found: Sequence[tuple[int, _Outcome, NDArray[np.float32]]]) -> Proposals:
     indices = np.array([index for index, _, _ in found], np.intp)
-    looks = [outcome for _, outcome, _ in found]
-    iou = (first.predicted_iou[indices] + np.array([look.iou for look in looks], np.float32)) / 2
-    agreement = np.array([look.agreement for look in looks], np.float32)
-    presence = np.array([look.presence for look in looks], np.float32)
-    stability = (first.stability[indices] + np.array([look.stability for look in looks], np.float32)) / 2
-    boxes, runs = np.zeros((len(looks), 4), np.int64), []
-    for row, (box, run) in enumerate(_in_image(looks, first.hw)):
+    outcomes = [outcome for _, outcome, _ in found]
+    iou = (first.predicted_iou[indices] + np.array([outcome.iou for outcome in outcomes], np.float32)) / 2
+    agreement = np.array([outcome.agreement for outcome in outcomes], np.float32)
+    presence = np.array([outcome.presence for outcome in outcomes], np.float32)
+    stability = (first.stability[indices] + np.array([outcome.stability for outcome in outcomes], np.float32)) / 2
+    boxes, runs = np.zeros((len(outcomes), 4), np.int64), []
+    for row, (box, run) in enumerate(_in_image(outcomes, first.hw)):
         boxes[row] = box
         runs.append(run)
     return Proposals(
@@ -178,13 +170,15 @@ def _as_proposals(first: Proposals, found: Sequence[tuple[int, _Outcome, NDArray
     )
 
 
-def _in_image(looks: Sequence[_Outcome], hw: tuple[int, int]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32]]]:
+def _in_image(
+    outcomes: Sequence[_Outcome], hw: tuple[int, int]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32]]]:
     """Box (first and last column and row) and run lengths of each mask in the image."""
     whole = np.zeros(hw, bool)
-    for look in looks:
-        x, y = look.origin_xy
-        h, w = look.mask.shape
-        box = mask_to_box(look.mask) + np.array([x, y, x, y])
-        whole[y : y + h, x : x + w] = look.mask
+    for outcome in outcomes:
+        x, y = outcome.origin_xy
+        h, w = outcome.mask.shape
+        box = mask_to_box(outcome.mask) + np.array([x, y, x, y])
+        whole[y : y + h, x : x + w] = outcome.mask
         yield box, run_lengths(whole, (int(box[0]), int(box[2])))
         whole[y : y + h, x : x + w] = False

@@ -1,13 +1,15 @@
-"""Everything in a picture that is too large to be looked at as a whole: tile by tile, without seams."""
+"""Segment all objects of large images tile by tile, without seams."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.cluster.hierarchy import DisjointSet
 
 from napari_sam2._checks import check_out
 from napari_sam2._errors import FrameError, PromptError
@@ -26,10 +28,21 @@ if TYPE_CHECKING:
     from napari_sam2.frames.stack import LazyArray
     from napari_sam2.network.sam2 import SAM2
 
-__all__ = ["segment_tiled"]
+__all__ = ["TilingSettings", "segment_tiled"]
 
-_MIN_CUT_CONTAINMENT = 0.8
-"""Part of an object cut off by a tile's side that must lie in a neighbour's object to be the same."""
+
+@dataclass(frozen=True)
+class TilingSettings:
+    """How objects are merged across tiles.
+
+    Attributes
+    ----------
+    min_cut_containment : float
+        An object that the edge of a tile cuts off is part of a neighbouring tile's object if at least this fraction of
+        it lies inside that object.
+    """
+
+    min_cut_containment: float = 0.8
 
 
 def segment_tiled(
@@ -46,57 +59,60 @@ def segment_tiled(
     exclude_border: bool = False,
     contrast: Contrast = "auto",
     out: LabelImage | None = None,
+    settings: TilingSettings = TilingSettings(),
     on_progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
 ) -> NDArray[np.int32]:
-    """Segment everything in a large picture, tile by tile.
+    """Segment all objects of a large image, tile by tile.
 
-    Neighbouring tiles overlap. What both see there is compared: alike objects are one object, whatever the number of
-    tiles it runs through. No read and no write is larger than a tile, so dask and zarr arrays of any size work. (For
-    its contrast, a picture of up to 16 million pixels is read once as a whole, a larger one in parts.)
+    Neighbouring tiles overlap. Objects that match in the overlap are merged, across any number of tiles. Reads and
+    writes are no larger than a tile, so that dask and zarr arrays of any size work. (For automatic contrast, an image
+    of up to 16 million pixels is read once as a whole, a larger one in parts.)
 
     Parameters
     ----------
     image : (H, W) or (H, W, C) numpy, dask or zarr array, path or Frames
-        The picture, of any real type; a file of one picture, or what `open_frames` made of it. Of a TIFF file a whole
-        plane is read for a moment.
+        The image, of any real dtype: an array, a file of a single image, or the result of `open_frames`. Of a TIFF file
+        a whole plane is read at a time.
     model : SAM2, str, Path or None
         A network, or a name or path for `load_model`; None is the bundled model.
     tile : int, default 768
         Side of a tile in pixels. Memory grows with its square.
     overlap : int, default 128
-        Pixels that neighbouring tiles share; at least the size of a usual object, less than half a tile.
+        Overlap of neighbouring tiles in pixels; at least the size of a typical object, less than half a tile.
     finder : SAM2AutomaticMaskGenerator, optional
-        Finds the masks of a tile. Default: one of ``model`` with the options that suit it.
+        Segments a tile. Default: one for ``model`` with its default options.
     keep : callable, optional
-        Chooses among the masks of a tile, such as ``partial(filter_records, min_iou=0.7)``; default all. It sees the
-        parts of objects that a tile cuts off, and the borders of tiles: for these there are the options below.
+        Selects among the masks of a tile, such as ``partial(filter_records, min_iou=0.7)``; default all. As tiles cut
+        objects off, filter by area and border with the parameters below instead.
     min_iou : float, default 0.5
-        Two objects with at least this IoU, where both tiles look, are one.
+        Objects with at least this IoU in the overlap of two tiles are merged.
     min_area_px, max_area_px : float
-        Least and largest area of an object, once it is put together, in pixels. Both included.
+        Range of areas of merged objects in pixels, both limits included.
     exclude_border : bool, default False
-        Leave out objects that touch a side of the picture.
+        Drop objects that touch the image border.
     contrast : "auto", "dtype", (low, high) or one pair per channel, default "auto"
-        One rule for the whole picture, as in `open_frames`. Frames that are open already have theirs.
+        Contrast limits for the whole image, as in `open_frames`. Ignored for frames that are already open.
     out : array, optional
-        (H, W) of zeros to write into, such as a zarr array of int32. Default: a new array.
+        (H, W) array of zeros to write into, such as a zarr array of int32. Default: a new array.
+    settings : TilingSettings, optional
+        Tuned constants.
     on_progress : callable, optional
-        Called with a stage (``"tile 3 of 16"``), the points tried and the points in all.
+        Called with the stage (``"tile 3 of 16"``), the points done and the points in total.
     should_stop : callable, optional
-        Asked between steps; once it is true, the tiles finished so far are returned.
+        Called between steps; returns True to cancel. Finished tiles are returned.
 
     Returns
     -------
     array
-        (H, W) int32, 0 is background and objects are numbered from 1 without gaps; ``out`` if given.
+        (H, W) int32; 0 is background, objects are numbered from 1 without gaps. ``out`` if given.
 
     Raises
     ------
     PromptError
-        If a number is not allowed, or ``out`` has another shape or a type that does not hold int32.
+        If a number is not allowed, or the shape or dtype of ``out`` does not fit.
     FrameError
-        If the array is no picture.
+        If the array is not an image.
     """
     if not 0 < min_iou <= 1:
         raise PromptError(f"min_iou={min_iou!r} was given; allowed are numbers above 0 and up to 1")
@@ -104,13 +120,13 @@ def segment_tiled(
         raise PromptError(
             f"areas from {min_area_px:g} to {max_area_px:g} were given; allowed is 0 <= min_area_px <= max_area_px"
         )
-    tiles = tile_grid((1, 1), tile, overlap)  # refuse bad numbers before anything is read
+    tiles = tile_grid((1, 1), tile, overlap)  # checks the numbers before anything is read
     regions = _as_regions(image, contrast)
     tiles = tile_grid(regions.hw, tile, overlap)
     check_out(out, regions.hw)
     target: LabelImage = np.zeros(regions.hw, np.int32) if out is None else out
     finder = SAM2AutomaticMaskGenerator(model, output_mode="coco_rle") if finder is None else finder
-    seams = _Seams(target, regions.hw, min_iou)
+    seams = _Seams(target, regions.hw, min_iou, settings)
     for index, part in enumerate(tiles):
         progress = None if on_progress is None else partial(on_progress, f"tile {index + 1} of {len(tiles)}")
         found = automatic_labels(
@@ -131,26 +147,28 @@ def _as_regions(image: LazyArray | Frames | Regions | str | Path, contrast: Cont
     if not isinstance(image, Frames):
         return ArrayRegions(image, contrast)
     if len(image) != 1:
-        raise FrameError(f"{len(image)} frames were given; give one picture, or use segment_stack for a stack")
+        raise FrameError(f"{len(image)} frames were given; give a single image, or use segment_stack for a stack")
     return FrameRegions(image)
 
 
 class _Seams:
-    """Writes tile after tile; an object that two tiles see gets one number.
+    """Writes tiles one by one; an object in several tiles gets one number.
 
-    Numbers are given out once. That two of them are one object shows later, where a third tile joins them, so they
-    are put right at the end.
+    Numbers are written once. As a later tile can merge objects that were written before, `renumber` makes them unique
+    at the end.
     """
 
-    def __init__(self, labels: LabelImage, hw: tuple[int, int], min_iou: float) -> None:
+    def __init__(self, labels: LabelImage, hw: tuple[int, int], min_iou: float, settings: TilingSettings) -> None:
         self._labels = labels
         self._hw = hw
         self._min_iou = min_iou
-        self._parent = [0]  # of each number; its own number, unless it was joined to a lower one
-        self._cut: set[int] = set()  # objects that the side of a tile cuts off
+        self._settings = settings
+        self._merged = DisjointSet([0])
+        self._lowest = [0]  # by number: the lowest number of its object, if the number is a root
+        self._cut: set[int] = set()  # objects that the edge of a tile cuts off
 
     def add(self, part: Tile, found: NDArray[np.int32]) -> None:
-        """Write the objects of a tile that reach into its core; the others are a neighbour's."""
+        """Write the objects of a tile that overlap its core; the others belong to neighbouring tiles."""
         reaches = np.zeros(int(found.max(initial=0)) + 1, bool)
         reaches[found[part.core]] = True
         found = np.where(reaches[found], found, 0).astype(np.int32)
@@ -168,12 +186,13 @@ class _Seams:
     def _numbers(
         self, part: Tile, before: NDArray[np.int32], found: NDArray[np.int32], cut_here: set[int]
     ) -> dict[int, int]:
-        """Number of each object of the tile: of the objects that it is, or a new one."""
+        """The number of each object of the tile: that of the object it matches, or a new one."""
         seen_twice = found.copy()
         seen_twice[part.num_seen_rows :, part.num_seen_columns :] = 0
         compared = PlaneOverlaps()
         compared.add(before, seen_twice)
         pairs = compared.overlaps()
+        min_containment = self._settings.min_cut_containment
         numbers: dict[int, int] = {}
         claimed: dict[int, int] = {}
         for old, new, iou, old_part, new_part, shared in zip(
@@ -186,26 +205,26 @@ class _Seams:
             strict=True,
         ):
             claimed[new] = claimed.get(new, 0) + shared
-            is_rest = (old in self._cut and old_part >= _MIN_CUT_CONTAINMENT) or (
-                new in cut_here and new_part >= _MIN_CUT_CONTAINMENT
+            is_rest = (old in self._cut and old_part >= min_containment) or (
+                new in cut_here and new_part >= min_containment
             )
             if iou >= self._min_iou or is_rest:
                 numbers[new] = self._join(numbers[new], old) if new in numbers else self._root(old)
         for new, area in label_areas(found).tolist():
             if new not in numbers and 2 * claimed.get(new, 0) <= area:
-                numbers[new] = len(self._parent)
-                self._parent.append(numbers[new])
+                numbers[new] = len(self._lowest)
+                self._lowest.append(numbers[new])
+                self._merged.add(numbers[new])
         return numbers
 
     def _root(self, number: int) -> int:
-        while self._parent[number] != number:
-            self._parent[number] = self._parent[self._parent[number]]
-            number = self._parent[number]
-        return number
+        """The lowest number of an object."""
+        return self._lowest[int(self._merged[number])]
 
     def _join(self, a: int, b: int) -> int:
         low, high = sorted((self._root(a), self._root(b)))
-        self._parent[high] = low
+        self._merged.merge(low, high)
+        self._lowest[self._merged[low]] = low
         if high in self._cut:
             self._cut.add(low)
         return low
@@ -216,8 +235,8 @@ class _Seams:
         return roots[places].reshape(labels.shape)
 
     def renumber(self, tiles: list[Tile], areas: tuple[float, float], *, exclude_border: bool) -> None:
-        """Give joined numbers one number, without gaps, and leave out what is not wanted, core by core."""
-        roots = np.array([self._root(number) for number in range(len(self._parent))], np.int32)
+        """Renumber merged objects without gaps, and drop those outside the limits, tile by tile."""
+        roots = np.array([self._root(number) for number in range(len(self._lowest))], np.int32)
         is_kept = self._has_area(tiles, roots, areas)
         if exclude_border:
             is_kept[self._on_border(roots)] = False
@@ -235,7 +254,7 @@ class _Seams:
                 self._labels[index] = final[labels]
 
     def _has_area(self, tiles: list[Tile], roots: NDArray[np.int32], areas: tuple[float, float]) -> NDArray[np.bool_]:
-        """Whether the object of each root has an area within the limits."""
+        """Whether each object, by its lowest number, has an area within the limits."""
         low, high = areas
         if low <= 1 and high == math.inf:
             return np.ones(len(roots), bool)
@@ -246,7 +265,7 @@ class _Seams:
         return np.asarray((total >= low) & (total <= high))
 
     def _on_border(self, roots: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Roots of the objects that touch a side of the picture."""
+        """Lowest numbers of the objects that touch the image border."""
         h, w = self._hw
         everything = slice(None)
         sides = (

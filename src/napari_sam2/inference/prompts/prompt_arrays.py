@@ -39,8 +39,8 @@ def prompts_from_arrays(
     PromptError
         If shapes do not fit, values are not allowed, or nothing is given.
     """
-    points = None if point_coords is None else as_numbers(point_coords, "point_coords")
-    boxes = None if box is None else as_numbers(box, "box")
+    points = None if point_coords is None else as_numbers(point_coords, "point_coords").astype(np.float32)
+    boxes = None if box is None else as_numbers(box, "box").astype(np.float32)
     if points is not None and points.ndim not in (2, 3):
         raise PromptError(
             f"point_coords of shape {points.shape} were given; allowed is (N, 2), or (P, N, 2) for a batch"
@@ -54,6 +54,8 @@ def prompts_from_arrays(
             f"{len(points)} sets of points and {len(boxes)} boxes were given; give one of each per object"
         )
     labels = None if point_labels is None else as_numbers(point_labels, "point_labels")
+    if labels is not None and not np.isin(labels, (0, 1)).all():
+        raise PromptError(f"point_labels {labels.tolist()} were given; allowed are 1 (object) and 0 (background)")
     if labels is not None and labels.ndim == 2 and len(labels) != count:
         raise PromptError(
             f"{len(labels)} rows of point_labels were given for {count} prompt(s); give one row per object"
@@ -69,7 +71,7 @@ def prompts_from_arrays(
         prompts.append(
             Prompt(
                 points=np.zeros((0, 2), np.float32) if these is None else these,
-                labels=labels[i] if labels is not None and labels.ndim == 2 else labels,
+                labels=None if labels is None else (labels[i] if labels.ndim == 2 else labels).astype(np.int32),
                 box=boxes[i] if many_boxes and boxes is not None else boxes,
             )
         )
@@ -86,13 +88,14 @@ def as_prompts(prompts: object) -> list[Prompt | None]:
     """
     if isinstance(prompts, Prompt):
         return [prompts]
-    several = list(prompts) if isinstance(prompts, Iterable) and not isinstance(prompts, str | bytes) else [prompts]
-    for prompt in several:
+    several: list[Prompt | None] = []
+    for prompt in prompts if isinstance(prompts, Iterable) and not isinstance(prompts, str | bytes) else [prompts]:
         if not isinstance(prompt, Prompt):
             raise PromptError(
                 f"{prompt!r} was given as a prompt; give Prompt(points=..., box=..., mask=...), or points as "
                 "predict(point_coords=[(x, y)])"
             )
+        several.append(prompt)
     return several
 
 

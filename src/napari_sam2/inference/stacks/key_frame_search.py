@@ -1,4 +1,4 @@
-"""A whole stack without a click: automatic masks on key frames, followed both ways, and joined where they meet."""
+"""Segment all objects of a stack: detect them on key frames, track them in both directions, and merge the tracks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from napari_sam2.inference.stacks.depth_contrast import (
     split_labels,
     trim_labels,
 )
-from napari_sam2.inference.stacks.key_frames import _window, choose_key_frames, measure_spacing
+from napari_sam2.inference.stacks.key_frames import choose_key_frames, measure_spacing, tracked_window
 from napari_sam2.inference.stacks.report import FoundScores, TrackedLabels, describe_tracks
 from napari_sam2.inference.stacks.seed_planes import read_seeds
 from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, SeedTrackingSettings, track_seeds
+from napari_sam2.inference.stacks.settings import DepthContrastSettings, StackSettings
 from napari_sam2.inference.stacks.track_extension import extensions, open_ends, paint_extension
 from napari_sam2.inference.stacks.tracklets import JoinRules, TrackletJoiner
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["segment_stack"]
 
-_MAX_PARTINGS = 3  # objects that were parted surround their neighbours less, which shows more valleys
-
 
 def segment_stack(
     stack: FrameSource | ArrayLike | str | Path,
@@ -59,17 +58,17 @@ def segment_stack(
     extend: bool = True,
     split_stacked: bool | None = None,
     out: LabelStack | None = None,
+    settings: StackSettings = StackSettings(),
     memory_bytes: int = 2**30,
     on_progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
 ) -> TrackedLabels:
-    """Segment everything in a z-stack or movie.
+    """Segment all objects of a z-stack or movie.
 
-    On key frames everything is found automatically. What is found on one of them is followed both ways to its
-    neighbouring key frames, the first and last to the ends of the stack. Where two such tracks meet they are
-    compared over the frames they have in common: alike ones are one object, and what is like nothing before is a
-    new object. Objects that reach a key frame on which they were not found are then followed further. Only frames of
-    two key intervals are held at a time, on disk.
+    Objects are detected on key frames and tracked in both directions to the neighbouring key frames, or to the ends of
+    the stack. Tracks are compared over their common frames: matching tracks are merged; an unmatched track becomes a
+    new object. Objects that reach a key frame without being detected there are then tracked further. Labels of two key
+    intervals at a time are stored on disk.
 
     Parameters
     ----------
@@ -78,47 +77,49 @@ def segment_stack(
     model : SAM2, str, Path or None
         A network, or a name or path for `load_model`; None is the bundled model.
     every : int, optional
-        Distance of key frames; an object that never crosses one is not found. Default: 3 to 10, as far as three
-        quarters of the objects in the middle of the stack reach, which are found and followed first.
+        Distance of key frames; objects between two key frames are not detected. Default: chosen from the typical object
+        depth, 3 to 10; for this the objects in the middle of the stack are segmented first.
     key_frames : sequence of int, optional
-        Key frames, instead of ``every``.
+        Key frames, in place of ``every``.
     finder : SAM2AutomaticMaskGenerator, optional
-        Finds the masks of key frames. Default: one of ``model`` with the options that suit it.
+        Segments key frames. Default: one for ``model`` with its default options.
     segmenter : SAM2VideoSegmenter, optional
-        Follows them; its stack and objects are replaced. Default: one of ``model``.
+        Tracks objects; its stack and objects are replaced. Default: one for ``model``.
     keep : callable, optional
-        Chooses among the masks of a key frame, such as ``partial(filter_records, min_area=20)``; default all.
+        Selects among the masks of a key frame, such as ``partial(filter_records, min_area=20)``; default all.
     min_iou : float, default 0.5
-        Tracks with at least this IoU over their common frames are one object.
+        Tracks with at least this IoU over their common frames are merged.
     min_containment : float, default 0.8
-        A track of which at least this part lies inside one object, on common frames, is a piece of that object; an
-        object that holds several such tracks and is like none of the key frame's has run over them, and they are new.
+        A track of which at least this fraction lies inside one object, on common frames, is part of that object. An
+        object that contains several such tracks and matches none of them is a merge error: the tracks become separate
+        objects.
     min_score : float, default 0.0
-        A tracked mask with a lower predicted IoU, 0 to 1, counts as not seen.
+        Tracked masks with a lower predicted IoU, 0 to 1, are dropped.
     extend : bool, default True
-        Follow objects beyond a key frame on which they were missed. Without it an object lasts to the neighbours of
-        the key frames on which it was found.
+        Track objects beyond a key frame on which they were not detected. Otherwise an object ends at the neighbours of
+        the key frames on which it was detected.
     split_stacked : bool, optional
-        End an object where its contrast with its surroundings falls to half, and part those between which it has a
-        valley: nuclei on each other, from one of which the light leads into the next; up to three times, as objects
-        that were parted surround each other less. Then leave out the pixels with less than 0.4 of an object's highest
-        contrast, which are in the light of its middle, and objects with too few planes for their width. Default: where
-        objects are light on dark, as in fluorescence, unless the frames are times; of an array that has to be said,
+        Split objects stacked in z at minima of their contrast with the background, such as nuclei connected by
+        out-of-focus light, and end them where it falls to half of its maximum. Then trim pixels with less than 0.4 of
+        an object's maximum contrast, and drop objects with too few planes for their width. Default: if objects are
+        bright on dark, as in fluorescence, unless the frames are time points; for an array of time points use
         ``open_frames(movie, axes="TYX")``.
     out : array, optional
-        (T, H, W) of zeros with item assignment by frame, such as a zarr array, to write into. Default: a new array.
+        (T, H, W) array of zeros to write into, such as a zarr array. Default: a new array.
+    settings : StackSettings, optional
+        Tuned constants.
     memory_bytes : int, default 1 GiB
-        What the masks of the objects tracked at once may take.
+        Memory for the masks of the objects tracked together.
     on_progress : callable, optional
-        Called with a stage (``"key frame 20: searching"``), the steps done and the steps in all.
+        Called with the stage (``"key frame 20: detecting objects"``), the steps done and the steps in total.
     should_stop : callable, optional
-        Asked between steps; once it is true, what was finished is returned.
+        Called between steps; returns True to cancel. Finished frames are returned.
 
     Returns
     -------
     TrackedLabels
-        ``labels`` (T, H, W) int32, objects numbered from 1 in the order in which they were found, and ``report``;
-        the seed frames of an object are the key frames on which it was found.
+        ``labels`` (T, H, W) int32, objects numbered from 1 in the order of detection, and ``report``; the seed frames
+        of an object are the key frames on which it was detected.
 
     Raises
     ------
@@ -130,7 +131,7 @@ def segment_stack(
     frames = open_frames(stack)  # type: ignore[arg-type]
     check_out(out, frames.shape)
     keys = choose_key_frames(len(frames), every, key_frames)
-    rules, settings = JoinRules(min_iou, min_containment), SeedTrackingSettings(min_score, memory_bytes)
+    rules, tracking = JoinRules(min_iou, min_containment), SeedTrackingSettings(min_score, memory_bytes)
     if finder is None or segmenter is None:
         network = ensure_model(model)
         finder = SAM2AutomaticMaskGenerator(network, output_mode="coco_rle") if finder is None else finder
@@ -138,11 +139,11 @@ def segment_stack(
     segmenter.set_video(frames)
     target = np.zeros(frames.shape, np.int32) if out is None else out
     if keys is None:
-        found_out = measure_spacing(
-            frames, finder, segmenter, settings,
+        spacing = measure_spacing(
+            frames, finder, segmenter, tracking, stack_settings=settings,
             keep=keep, split_stacked=split_stacked, on_progress=on_progress, should_stop=should_stop,
         )  # fmt: skip
-        keys = choose_key_frames(len(frames), found_out) or []
+        keys = choose_key_frames(len(frames), spacing) or []
     joiner, scores, is_complete = TrackletJoiner(target, rules), FoundScores(), bool(keys)
     for index, key in enumerate(keys):
         watched = TaskProgress(f"key frame {key} ({index + 1} of {len(keys)})", on_progress, should_stop)
@@ -154,7 +155,7 @@ def segment_stack(
             break
         if not found.any():
             continue
-        window = _window(keys, index, len(frames))
+        window = tracked_window(keys, index, len(frames))
         with LabelWindow(window, frames.shape[1:]) as tracklets:
             own = FoundScores()
             is_complete = track_seeds(
@@ -163,7 +164,7 @@ def segment_stack(
                 window,
                 tracklets,
                 own,
-                settings,
+                tracking,
                 on_progress=watched.report,
                 should_stop=watched.should_stop,
             )
@@ -171,12 +172,14 @@ def segment_stack(
         if not is_complete:
             break
     if is_complete and extend:
-        is_complete = _extend(joiner, segmenter, keys, frames.shape, scores, settings, on_progress, should_stop)
+        is_complete = _extend(joiner, segmenter, keys, frames.shape, scores, tracking, on_progress, should_stop)
     if is_complete:
-        watched = TaskProgress("objects on each other", on_progress, should_stop)
-        contrasts = contrasts_for_splitting(target, frames, range(len(frames)), split_stacked, watched)
+        watched = TaskProgress("stacked objects", on_progress, should_stop)
+        contrasts = contrasts_for_splitting(
+            target, frames, range(len(frames)), split_stacked, watched, settings.depth_contrast
+        )
         if contrasts is not None:
-            _split_stacked(joiner, contrasts, scores, frames, watched)
+            _split_stacked(joiner, contrasts, scores, frames, watched, settings.depth_contrast)
         is_complete = not watched.is_cancelled
     report = describe_tracks(
         target,
@@ -199,7 +202,7 @@ def _extend(
     on_progress: ProgressCallback | None,
     should_stop: ShouldStop | None,
 ) -> bool:
-    """Follow objects beyond key frames on which they were missed; False if a wish to stop came."""
+    """Track objects beyond key frames on which they were not detected; False if cancelled."""
     for extension in extensions(keys, shape[0]):
         ends = open_ends(joiner.labels, extension, lambda i, frame: frame in joiner.seed_frames.get(i, ()))
         if not ends.any():
@@ -223,24 +226,29 @@ def _extend(
 
 
 def _split_stacked(
-    joiner: TrackletJoiner, contrasts: Contrasts, scores: FoundScores, frames: FrameSource, watch: TaskProgress
+    joiner: TrackletJoiner,
+    contrasts: Contrasts,
+    scores: FoundScores,
+    frames: FrameSource,
+    watch: TaskProgress,
+    settings: DepthContrastSettings,
 ) -> None:
-    """Part objects that lie on each other, where they were taken for one, and trim them to their own light."""
+    """Split objects stacked in z that were tracked as one, and trim out-of-focus light."""
     whole = range(len(frames))
-    for _ in range(_MAX_PARTINGS):
+    for _ in range(settings.max_rounds):
         found = {object_id: tuple(keys) for object_id, keys in joiner.seed_frames.items()}
-        pieces = split_labels(joiner.labels, contrasts, found, len(frames))
+        pieces = split_labels(joiner.labels, contrasts, found, len(frames), settings)
         for piece in pieces:
             joiner.seed_frames[piece.number] = [key for key in found.get(piece.source_id, ()) if key in piece.frames]
             if piece.number != piece.source_id:
                 scores.join_as(scores, {piece.source_id: piece.number})
         if all(piece.number == piece.source_id for piece in pieces):
             break
-        contrasts = measure_contrasts(joiner.labels, frames, watch.frames(whole, "comparing with surroundings"))
+        contrasts = measure_contrasts(joiner.labels, frames, watch.frames(whole, "measuring contrast"), settings)
         if watch.is_cancelled:
             return
-    trim_labels(joiner.labels, contrasts, frames, watch.frames(whole, "trimming"))
+    trim_labels(joiner.labels, contrasts, frames, watch.frames(whole, "trimming"), settings)
     if watch.is_cancelled:
         return
-    for object_id in drop_flat_objects(joiner.labels, len(frames)):
+    for object_id in drop_flat_objects(joiner.labels, len(frames), settings):
         joiner.seed_frames.pop(object_id, None)

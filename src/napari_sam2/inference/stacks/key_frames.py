@@ -1,12 +1,13 @@
-"""How far apart key frames may be: as far as objects reach, which those of one frame are followed to find out."""
+"""Choose key frames: the distance follows from the depth of the objects on one frame, which are tracked first."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam2._checks import check_count, check_frame
 from napari_sam2._errors import PromptError
 from napari_sam2.inference.automatic.automatic_labels import KeepRecords, MaskFinder, automatic_labels
 from napari_sam2.inference.progress import ProgressCallback, ShouldStop, TaskProgress
@@ -14,28 +15,17 @@ from napari_sam2.inference.stacks.depth_contrast import contrasts_for_splitting,
 from napari_sam2.inference.stacks.report import FoundScores
 from napari_sam2.inference.stacks.seed_planes import read_seeds
 from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, SeedTrackingSettings, track_seeds
+from napari_sam2.inference.stacks.settings import KeySpacingSettings, StackSettings
 from napari_sam2.labels.overlaps import label_areas
 from napari_sam2.labels.window import LabelWindow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from napari_sam2._types import FrameSource
-    from napari_sam2.inference.progress import ProgressCallback, ShouldStop
-    from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, SeedTrackingSettings
     from napari_sam2.labels.protocols import LabelStack
 
-
-__all__ = ["WIDEST", "measure_spacing", "spacing_for", "spans_through"]
-
-WIDEST = 10
-"""Frames between key frames at most; longer tracks grow doubtful."""
-
-_CLOSEST = 3
-_CROSSED_SHARE = 0.75  # of the objects of a frame: they reach further than the distance of key frames
-_MARGIN = 0.75  # of their reach: a frame cuts thick objects more often than thin ones, and tracks run on a little
+__all__ = ["choose_key_frames", "measure_spacing", "spacing_for", "spans_through", "tracked_window"]
 
 
 def measure_spacing(
@@ -46,32 +36,34 @@ def measure_spacing(
     *,
     keep: KeepRecords | None = None,
     split_stacked: bool | None = None,
+    stack_settings: StackSettings = StackSettings(),
     on_progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
 ) -> int | None:
-    """Find out how far apart the key frames of a stack may be.
+    """Choose the distance of key frames from the depth of objects.
 
-    Everything is found on a frame in the middle of the stack, or a quarter from either end if there is nothing, and
-    followed `WIDEST` frames both ways.
+    Objects are detected on the middle frame, or a quarter from either end if there are none, and tracked over the
+    largest distance in both directions.
 
     Parameters
     ----------
     frames : FrameSource
         The stack.
     finder, segmenter, settings
-        As `segment_stack` uses them; the segmenter has the stack, and forgets its objects.
-    keep, split_stacked, on_progress, should_stop : optional
-        As for `segment_stack`.
+        As in `segment_stack`; the stack of the segmenter is set, its objects are removed.
+    keep, split_stacked, stack_settings, on_progress, should_stop : optional
+        As in `segment_stack`.
 
     Returns
     -------
     int or None
-        3 to `WIDEST`, which it is too where nothing is found or there are few frames; None if a wish to stop came.
+        The distance in frames; the largest one if there are no objects or few frames. None if cancelled.
     """
-    watch = TaskProgress("how far objects reach", on_progress, should_stop)
-    num_frames = len(frames)
-    if num_frames <= _CLOSEST:
-        return WIDEST  # one key frame, in the middle
+    watch = TaskProgress("measuring object depth", on_progress, should_stop)
+    rules, num_frames = stack_settings.key_spacing, len(frames)
+    widest = rules.max_spacing
+    if num_frames <= rules.min_spacing:
+        return widest  # one key frame, in the middle
     for frame in dict.fromkeys((num_frames // 2, num_frames // 4, 3 * num_frames // 4)):
         found = automatic_labels(
             finder, frames[frame], keep=keep, progress=watch.detecting, should_stop=watch.should_stop
@@ -81,8 +73,8 @@ def measure_spacing(
         if found.any():
             break
     else:
-        return WIDEST
-    window = range(max(0, frame - WIDEST), min(num_frames, frame + WIDEST + 1))
+        return widest
+    window = range(max(0, frame - widest), min(num_frames, frame + widest + 1))
     with LabelWindow(window, frames.shape[1:]) as tracked:
         is_complete = track_seeds(
             segmenter, read_seeds({frame: found}, None, frames.shape), window, tracked, FoundScores(), settings,
@@ -90,15 +82,21 @@ def measure_spacing(
         )  # fmt: skip
         if not is_complete:
             return None
-        contrasts = contrasts_for_splitting(tracked, frames, window, split_stacked, watch)
+        contrasts = contrasts_for_splitting(
+            tracked, frames, window, split_stacked, watch, stack_settings.depth_contrast
+        )
         if contrasts is not None:
-            parts = [part for of_frames in contrasts.of_object.values() for _, part in split_at_minima(of_frames)]
-            return spacing_for([len(part) for part in parts if frame in part])
-        return spacing_for(spans_through(tracked, window, frame))
+            parts = [
+                part
+                for of_frames in contrasts.of_object.values()
+                for _, part in split_at_minima(of_frames, stack_settings.depth_contrast)
+            ]
+            return spacing_for([len(part) for part in parts if frame in part], rules)
+        return spacing_for(spans_through(tracked, window, frame), rules)
 
 
 def spans_through(labels: LabelStack, window: range, frame: int) -> list[int]:
-    """Over how many frames in a row each object of a frame is seen; as far as the window goes."""
+    """Number of consecutive frames in the window on which each object of a frame is visible."""
     there = dict.fromkeys(_ids(np.asarray(labels[frame])), 1)
     for way in (range(frame + 1, window.stop), range(frame - 1, window.start - 1, -1)):
         alive = set(there)
@@ -111,25 +109,25 @@ def spans_through(labels: LabelStack, window: range, frame: int) -> list[int]:
     return list(there.values())
 
 
-def spacing_for(spans: Sequence[int]) -> int:
-    """The distance of key frames through which three quarters of objects with these spans cannot slip."""
+def spacing_for(spans: Sequence[int], rules: KeySpacingSettings = KeySpacingSettings()) -> int:
+    """The distance of key frames at which most objects with these spans are on a key frame."""
     if not spans:
-        return WIDEST
-    reach = np.quantile(spans, 1 - _CROSSED_SHARE, method="lower")
-    return int(np.clip(_MARGIN * reach, _CLOSEST, WIDEST))
+        return rules.max_spacing
+    depth = np.quantile(spans, 1 - rules.crossed_fraction, method="lower")
+    return int(np.clip(rules.margin * depth, rules.min_spacing, rules.max_spacing))
 
 
 def _ids(plane: NDArray[np.int32]) -> list[int]:
     return [int(i) for i in label_areas(plane)[:, 0]]
 
 
-def choose_key_frames(num_frames: int, every: int | None, key_frames: Sequence[int] | None = None) -> list[int] | None:
-    """Key frames of a stack, ascending: those given, or one in the middle of every ``every`` frames.
+def choose_key_frames(num_frames: int, every: int | None, key_frames: object = None) -> list[int] | None:
+    """Key frames of a stack, ascending: ``key_frames``, or one in the middle of every ``every`` frames.
 
     Returns
     -------
     list of int or None
-        None if neither is given: the distance is to be found out.
+        None if neither is given, so that the distance has to be measured.
 
     Raises
     ------
@@ -137,20 +135,21 @@ def choose_key_frames(num_frames: int, every: int | None, key_frames: Sequence[i
         If a number is not allowed.
     """
     if key_frames is not None:
-        keys = sorted({int(frame) for frame in key_frames})
-        if not keys or keys[0] < 0 or keys[-1] >= num_frames:
-            raise PromptError(f"key_frames={list(key_frames)} were given; allowed are frames 0 to {num_frames - 1}")
+        if isinstance(key_frames, str) or not isinstance(key_frames, Iterable):
+            raise PromptError(f"key_frames={key_frames!r} was given; allowed is a sequence of frames, such as [5, 15]")
+        keys = sorted({check_frame(frame, num_frames) for frame in key_frames})
+        if not keys:
+            raise PromptError(f"key_frames is empty; give at least one of the frames 0 to {num_frames - 1}")
         return keys
     if every is None:
         return None
-    if isinstance(every, bool) or int(every) != every or every < 1:
-        raise PromptError(f"every={every!r} was given; allowed are whole numbers from 1")
+    every = check_count("every", every, 1)
     first = min(every // 2, (num_frames - 1) // 2)
-    return list(range(first, num_frames, int(every)))
+    return list(range(first, num_frames, every))
 
 
-def _window(keys: Sequence[int], index: int, num_frames: int) -> range:
-    """From the key frame before to the one after, both included; to the ends of the stack at the ends."""
+def tracked_window(keys: Sequence[int], index: int, num_frames: int) -> range:
+    """Frames from the previous to the next key frame, inclusive, or to the ends of the stack."""
     start = keys[index - 1] if index else 0
     stop = keys[index + 1] + 1 if index + 1 < len(keys) else num_frames
     return range(start, stop)

@@ -1,4 +1,4 @@
-"""Labels in, tracked labels out: label images on some frames become objects that are followed through the stack."""
+"""Track objects given as label images on some frames through a stack."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam2._checks import check_out
+from napari_sam2._checks import check_count, check_out
 from napari_sam2._errors import PromptError
 from napari_sam2.frames import open_frames
 from napari_sam2.inference.progress import ProgressCallback, ShouldStop
@@ -46,52 +46,52 @@ def segment_seeds(
     on_progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
 ) -> TrackedLabels:
-    """Follow labelled objects through a stack: labels of Cellpose, StarDist or your own hand in, tracked labels out.
+    """Track labelled objects through a stack, such as labels from Cellpose or StarDist, or manual annotations.
 
-    Each label is a mask prompt; objects keep their numbers and are followed both ways from each frame on which they
-    are drawn, between two such frames from the nearer one. What is drawn stays as it is, unless two objects claim
-    a pixel. One frame is read at a time, and as many objects are tracked at once as ``memory_bytes`` allows.
+    Each label is a mask prompt. Objects keep their numbers and are tracked in both directions from each labelled frame,
+    between two of them from the nearer one. Given labels are not changed, except where objects overlap. One frame is
+    read at a time, and as many objects are tracked together as ``memory_bytes`` allows.
 
     Parameters
     ----------
     stack : FrameSource, array or path
         Anything `open_frames` reads.
     labels : (H, W) or (N, H, W) integer array-like, or mapping of int to (H, W)
-        The seeds, 0 is background. A zarr or dask array is read plane by plane.
+        Labels of the objects; 0 is background. Zarr and dask arrays are read plane by plane.
     frames : int or sequence of int, optional
-        The frames of the planes of ``labels``. Where ``labels`` has a plane for every frame of the stack, the frames
-        to take seeds from; default all that hold a label.
+        Frames of the planes of ``labels``. If ``labels`` has a plane for every frame of the stack, the frames to use;
+        default all with a label.
     model : SAM2, str, Path or None
         A network, or a name or path for `load_model`; None is the bundled model.
     segmenter : SAM2VideoSegmenter, optional
-        Used instead of ``model``, with its settings and cache; its stack and objects are replaced.
+        Used in place of ``model``, with its settings and cache; its stack and objects are replaced.
     start, stop : int, optional
         Frames to fill, as in ``range(start, stop)``; default all.
     min_area_px : int, default 1
-        Labels with fewer pixels on a frame are no seeds there.
+        Ignore labels with fewer pixels on a frame.
     min_score : float, default 0.0
-        A tracked mask with a lower predicted IoU, 0 to 1, counts as not seen. Seeds always stay.
+        Drop tracked masks with a lower predicted IoU, 0 to 1. Given labels are kept.
     give_up_after : int, optional
-        An object not seen on so many frames in a row is sought no further in that direction, which saves most of the
-        time where objects are much shorter than the stack. Objects with seeds on several frames are not given up.
+        Stop tracking an object in a direction after this many consecutive empty frames. This saves most of the time if
+        objects are much shorter than the stack. It does not apply to objects labelled on several frames.
     out : array, optional
-        (T, H, W) of zeros with item assignment by frame, such as a zarr array, to write into. Default: a new array.
+        (T, H, W) array of zeros to write into, such as a zarr array. Default: a new array.
     memory_bytes : int, default 1 GiB
-        What the masks of the objects tracked at once may take.
+        Memory for the masks of the objects tracked together.
     on_progress : callable, optional
-        Called with a stage, the steps done and the steps in all.
+        Called with the stage, the steps done and the steps in total.
     should_stop : callable, optional
-        Asked between steps; once it is true, the frames finished so far are returned.
+        Called between steps; returns True to cancel. Finished frames are returned.
 
     Returns
     -------
     TrackedLabels
-        ``labels`` (T, H, W) int32 and ``report``, which tells which objects were lost, and where.
+        ``labels`` (T, H, W) int32 and ``report``, with the objects that were lost, and where.
 
     Raises
     ------
     PromptError
-        If shapes, frames or labels do not fit, or no label is given.
+        If shapes, frames or labels do not fit, or there is no label.
     FrameError
         If the stack cannot be read.
 
@@ -119,7 +119,8 @@ def segment_seeds(
 
 
 def _limits(start: int, stop: int | None, num_frames: int) -> range:
-    end = num_frames if stop is None else stop
+    start = check_count("start", start, 0)
+    end = num_frames if stop is None else check_count("stop", stop, 0)
     if not 0 <= start < end <= num_frames:
-        raise PromptError(f"the frames {start} to {end} were asked for; allowed is 0 <= start < stop <= {num_frames}")
+        raise PromptError(f"start={start} and stop={end} were given; allowed is 0 <= start < stop <= {num_frames}")
     return range(start, end)

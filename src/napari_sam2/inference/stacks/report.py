@@ -1,4 +1,4 @@
-"""What became of each object of a label stack: where it was given, where it was seen, where it was lost."""
+"""Report of a tracked label stack: on which frames each object was given, tracked and lost."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class ObjectTrack:
     Attributes
     ----------
     object_id : int
-        Its label.
+        The label.
     seed_frames : tuple of int
-        Frames on which it was given, or found without tracking.
+        Frames on which the object was given, or detected without tracking.
     first_frame, last_frame : int or None
-        Frames between which it has pixels; None if it has none.
+        First and last frame with pixels; None if there is none.
     num_frames : int
-        Frames on which it has pixels.
+        Number of frames with pixels.
     num_tracked : int
-        Of these, frames on which it was not given: 0 means that nothing was found beyond the seeds.
+        Number of these frames without a seed: 0 means that nothing was found beyond the seeds.
     mean_score : float
-        Mean predicted IoU over the tracked frames on which it was found, 0 to 1; NaN without any.
+        Mean predicted IoU over the tracked frames with pixels, 0 to 1; NaN if there is none.
     """
 
     object_id: int
@@ -50,18 +50,18 @@ class ObjectTrack:
 
 @dataclass(frozen=True)
 class TrackingReport:
-    """What became of the objects.
+    """The result of tracking for all objects.
 
     Attributes
     ----------
     frames : range
-        Frames that were to be filled.
+        Frames to fill.
     tracks : tuple of ObjectTrack
-        One per object, ascending by number.
+        One per object, sorted by number.
     is_complete : bool
-        False if a wish to stop came first.
+        False if the task was cancelled.
     num_merged : int
-        Duplicates that were recognised and joined to an object.
+        Number of tracks that were merged into an object.
     """
 
     frames: range
@@ -71,31 +71,31 @@ class TrackingReport:
 
     @property
     def lost(self) -> dict[int, int]:
-        """Objects that end before the last frame -> the last frame on which they were seen."""
+        """Objects that end before the last frame -> the last frame on which they are visible."""
         last = self.frames.stop - 1
         return {t.object_id: t.last_frame for t in self.tracks if t.last_frame is not None and t.last_frame < last}
 
     @property
     def appeared(self) -> dict[int, int]:
-        """Objects that begin after the first frame -> the first frame on which they were seen."""
+        """Objects that begin after the first frame -> the first frame on which they are visible."""
         first = self.frames.start
         return {t.object_id: t.first_frame for t in self.tracks if t.first_frame is not None and t.first_frame > first}
 
     @property
     def not_found(self) -> tuple[int, ...]:
-        """Objects found on no frame but those on which they were given, although there were others to fill."""
+        """Objects found on no frame other than their seed frames, although there were others to fill."""
         return tuple(t.object_id for t in self.tracks if not t.num_tracked and set(self.frames) - set(t.seed_frames))
 
 
 class TrackedLabels(NamedTuple):
-    """A label stack and what became of its objects.
+    """A label stack and its report.
 
     Attributes
     ----------
     labels : array
-        (T, H, W) int32, or what was given as ``out``.
+        (T, H, W) int32, or ``out``.
     report : TrackingReport
-        Lost, new and never found objects.
+        Objects that were lost, appeared, or were not found.
     """
 
     labels: NDArray[np.int32]
@@ -103,14 +103,14 @@ class TrackedLabels(NamedTuple):
 
 
 class FoundScores:
-    """Sums up predicted IoU per object over the tracked frames on which it was found."""
+    """Accumulates the predicted IoU of each object over the tracked frames on which it is visible."""
 
     def __init__(self) -> None:
         self._sums: dict[int, float] = {}
         self._counts: dict[int, int] = {}
 
     def add(self, result: FrameResult) -> None:
-        """Note one frame."""
+        """Add one frame."""
         found = [bool(mask.any()) for mask in result.masks]
         prompted = result.is_prompted or (False,) * len(found)
         for object_id, is_found, is_prompted, score in zip(
@@ -120,17 +120,17 @@ class FoundScores:
                 self.join(object_id, score, 1)
 
     def join(self, object_id: int, score_sum: float, count: int) -> None:
-        """Add scores found elsewhere."""
+        """Add scores from elsewhere."""
         self._sums[object_id] = self._sums.get(object_id, 0.0) + score_sum
         self._counts[object_id] = self._counts.get(object_id, 0) + count
 
     def join_as(self, others: FoundScores, new_ids: Mapping[int, int]) -> None:
-        """Add the scores of other objects, under the numbers they go by here."""
+        """Add the scores of other objects, under new numbers."""
         for object_id, new_id in new_ids.items():
             self.join(new_id, others._sums.get(object_id, 0.0), others._counts.get(object_id, 0))
 
     def mean(self, object_id: int) -> float:
-        """Mean over the frames noted; NaN without any."""
+        """Mean over the frames added; NaN if there is none."""
         count = self._counts.get(object_id, 0)
         return self._sums[object_id] / count if count else float("nan")
 
@@ -144,18 +144,18 @@ def describe_tracks(
     is_complete: bool,
     num_merged: int = 0,
 ) -> TrackingReport:
-    """Read a label stack frame by frame and tell what became of each object.
+    """Read a label stack frame by frame and describe each track.
 
     Parameters
     ----------
     labels : LabelStack
         (T, H, W).
     frames : range
-        Frames to look at, ascending.
+        Frames to read, ascending.
     seed_frames : mapping of int to sequence of int
-        Every object and the frames on which it was given.
+        Every object and its seed frames.
     scores : FoundScores
-        Predicted IoU of the tracked frames.
+        Predicted IoU on the tracked frames.
     is_complete, num_merged : bool, int
         As in the report.
 

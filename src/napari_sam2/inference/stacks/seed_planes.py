@@ -1,4 +1,4 @@
-"""Label images on some frames of a stack, read one at a time out of whatever they were given as."""
+"""Label images on some frames of a stack, read one at a time from arrays or mappings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from napari_sam2._checks import check_count
 from napari_sam2._errors import PromptError
 from napari_sam2.labels.overlaps import label_areas
 
@@ -22,7 +23,7 @@ _MAX_ID = 2**31 - 1
 
 
 class SeedPlanes(Protocol):
-    """Label images by frame, read when they are asked for."""
+    """Label images by frame, read on access."""
 
     def __getitem__(self, frame: int, /) -> NDArray[np.int32]: ...
 
@@ -36,7 +37,7 @@ class Seeds:
     planes : SeedPlanes
         The label image of each seed frame.
     frames_of : dict of int to list of int
-        Objects and the frames on which they are drawn, ascending; in the order in which they first appear.
+        Objects and their labelled frames, ascending; in the order in which objects first appear.
     """
 
     planes: SeedPlanes
@@ -55,10 +56,9 @@ def read_seeds(
     Raises
     ------
     PromptError
-        If shapes, frames or labels do not fit, or no label is given.
+        If shapes, frames or labels do not fit, or there is no label.
     """
-    if min_area_px < 1:
-        raise PromptError(f"min_area_px={min_area_px} was given; allowed are whole numbers from 1")
+    min_area_px = check_count("min_area_px", min_area_px, 1)
     planes = _Planes(labels, frames, shape)
     frames_of: dict[int, list[int]] = {}
     for frame in planes.frames:
@@ -67,14 +67,14 @@ def read_seeds(
                 frames_of.setdefault(object_id, []).append(frame)
     if not frames_of:
         raise PromptError(
-            f"the seeds hold no label of at least {min_area_px} pixel(s) on the frames {_few(planes.frames)}; "
+            f"there is no label of at least {min_area_px} pixel(s) on the frames {_few(planes.frames)}; "
             "give a label image with objects numbered from 1"
         )
     return Seeds(planes, frames_of)
 
 
 class _Planes:
-    """Seed planes read one at a time out of whatever was given."""
+    """Reads seed planes one at a time."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class _Planes:
         self._place = self._places(frames, shape)
         for frame in self._place:
             if not 0 <= frame < shape[0]:
-                raise PromptError(f"seeds were given for frame {frame}; the stack has frames 0 to {shape[0] - 1}")
+                raise PromptError(f"labels were given for frame {frame}; the stack has frames 0 to {shape[0] - 1}")
 
     @property
     def frames(self) -> tuple[int, ...]:
@@ -101,26 +101,26 @@ class _Planes:
         plane = np.asarray(self._source if place is None else self._source[place])
         if plane.shape != self._hw:
             raise PromptError(
-                f"the seeds of frame {frame} have shape {plane.shape}; the stack's frames have {self._hw}"
+                f"the labels of frame {frame} have shape {plane.shape}; the frames of the stack have {self._hw}"
             )
         if plane.dtype.kind not in "biu":
-            raise PromptError(f"the seeds of frame {frame} are {plane.dtype}; labels are integers")
+            raise PromptError(f"the labels of frame {frame} are {plane.dtype}; allowed are integers")
         if plane.size and (int(plane.min()) < 0 or int(plane.max()) > _MAX_ID):
             raise PromptError(
-                f"the seeds of frame {frame} go from {plane.min()} to {plane.max()}; labels are 0 to {_MAX_ID}"
+                f"the labels of frame {frame} range from {plane.min()} to {plane.max()}; allowed are 0 to {_MAX_ID}"
             )
         return plane.astype(np.int32, copy=False)
 
     def _places(self, frames: int | Sequence[int] | None, shape: tuple[int, int, int]) -> dict[int, int | None]:
-        """Frame of the stack -> index into what was given; None for a single label image."""
+        """Frame of the stack -> index of the label image; None for a single label image."""
         source = self._source
         if isinstance(source, Mapping):
             if frames is not None:
-                raise PromptError("seeds were given by frame and with frames=; give the frames once")
+                raise PromptError("labels were given by frame and frames= as well; give the frames once")
             return {int(frame): int(frame) for frame in source}
         wanted = None if frames is None else [int(f) for f in np.atleast_1d(np.asarray(frames))]
         if wanted is not None and len(set(wanted)) != len(wanted):
-            raise PromptError(f"frames={wanted} were given; each frame may come once")
+            raise PromptError(f"frames={wanted} were given; each frame is allowed once")
         ndim = len(source.shape)
         if ndim == 2:
             if wanted is None and shape[0] == 1:
@@ -132,7 +132,7 @@ class _Planes:
                 )
             return {wanted[0]: None}
         if ndim != 3:
-            raise PromptError(f"seeds of shape {source.shape} were given; allowed are (H, W) and (N, H, W)")
+            raise PromptError(f"labels of shape {source.shape} were given; allowed are (H, W) and (N, H, W)")
         num_planes = int(source.shape[0])
         if num_planes == shape[0]:
             return {frame: frame for frame in (range(num_planes) if wanted is None else wanted)}
@@ -151,4 +151,4 @@ def _is_lazy(labels: object) -> bool:
 
 def _few(frames: Sequence[int]) -> str:
     shown = ", ".join(str(frame) for frame in frames[:5])
-    return shown + (f", ... ({len(frames)} in all)" if len(frames) > 5 else "")
+    return shown + (f", ... ({len(frames)} in total)" if len(frames) > 5 else "")

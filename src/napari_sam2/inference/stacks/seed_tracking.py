@@ -1,4 +1,4 @@
-"""Seeds are prompted and tracked in groups that fit into memory, each frame painted as it is found."""
+"""Prompt and track labelled objects in groups that fit into memory, writing each frame as it is tracked."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from napari_sam2._errors import PromptError
+from napari_sam2._checks import check_count, check_number
 from napari_sam2._types import FrameResult, Prompt
+from napari_sam2.inference.masks.logits import OUTSIDE_LOGIT
 from napari_sam2.inference.stacks.report import FoundScores
 from napari_sam2.inference.tracking.plan import plan_tracking
 from napari_sam2.labels.canvas import LabelCanvas
@@ -23,47 +24,45 @@ if TYPE_CHECKING:
 
 __all__ = ["ObjectTracker", "SeedTrackingSettings", "plan_groups", "track_seeds"]
 
-_BYTES_PER_PIXEL = 14  # logits of a frame, on their way from the network into the label image
-_NOT_SEEN = -32.0
-"""Logit of the pixels of a mask that does not count."""
+_BYTES_PER_PIXEL = 14  # per object: logits and masks of a frame, from the network to the label image
 
 
 class ObjectTracker(Protocol):
-    """What is needed of ``SAM2VideoSegmenter``."""
+    """The part of ``SAM2VideoSegmenter`` that is used here."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(T, H, W) of the stack."""
 
     def set_video(self, frames: FrameSource, /) -> None:
-        """Choose the stack."""
+        """Set the stack."""
 
     def reset(self) -> None:
-        """Forget all objects."""
+        """Remove all objects."""
 
     def add_prompt(self, frame: int, prompt: Prompt, *, object_id: int) -> FrameResult:
         """Prompt an object."""
 
     def remove_object(self, object_id: int) -> None:
-        """Forget one object; also while its frames are tracked."""
+        """Remove one object; allowed during tracking."""
 
     def track_frames(self, *, start: int, stop: int | None) -> Iterator[FrameResult]:
-        """The frames from start to stop, each with logits."""
+        """Track the frames from start to stop, with logits."""
 
 
 @dataclass(frozen=True)
 class SeedTrackingSettings:
-    """What counts as seen, and how much is held.
+    """When tracked masks count, when tracking stops, and how much memory it uses.
 
     Attributes
     ----------
     min_score : float
-        Tracked masks with a lower predicted IoU, 0 to 1, count as not seen.
+        Drop tracked masks with a lower predicted IoU, 0 to 1.
     memory_bytes : int
-        What the masks of the objects tracked at once may take.
+        Memory for the masks of the objects tracked together.
     give_up_after : int or None
-        An object not seen on so many frames in a row is sought no further in that direction; None: always sought.
-        Objects given on several frames are not given up.
+        Stop tracking an object in a direction after this many consecutive empty frames; None: never. It does not apply
+        to objects with seeds on several frames.
 
     Raises
     ------
@@ -76,14 +75,10 @@ class SeedTrackingSettings:
     give_up_after: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_score <= 1:
-            raise PromptError(f"min_score={self.min_score:g} was given; allowed is 0 to 1")
-        if self.memory_bytes < 1:
-            raise PromptError(f"memory_bytes={self.memory_bytes} was given; allowed are positive numbers")
-        if self.give_up_after is not None and self.give_up_after < 1:
-            raise PromptError(
-                f"give_up_after={self.give_up_after} was given; allowed are whole numbers from 1, or None"
-            )
+        check_number("min_score", self.min_score, 0, 1)
+        check_count("memory_bytes", self.memory_bytes, 1)
+        if self.give_up_after is not None:
+            check_count("give_up_after", self.give_up_after, 1)
 
 
 def track_seeds(
@@ -97,29 +92,29 @@ def track_seeds(
     on_progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
 ) -> bool:
-    """Prompt and track in groups that fit into memory; frames in ``limits`` are written into ``labels``.
+    """Prompt and track objects in groups that fit into memory, and write the frames in ``limits`` to ``labels``.
 
     Parameters
     ----------
     segmenter : ObjectTracker
-        With its stack set; its objects are replaced, and forgotten at the end.
+        With its stack set; its objects are replaced, and removed at the end.
     seeds : Seeds
-        What to track.
+        Objects to track.
     limits : range
         Frames to fill, ascending.
     labels : LabelStack
         (T, H, W), zero on these frames.
     scores : FoundScores
-        Gets the predicted IoU of each frame.
+        The predicted IoU of each frame is added to it.
     settings : SeedTrackingSettings
-        What counts as seen, and how much is held.
+        When masks count, when tracking stops, and memory.
     on_progress, should_stop : callable, optional
         As in `segment_seeds`.
 
     Returns
     -------
     bool
-        False if a wish to stop came before the end.
+        False if cancelled.
     """
     _, h, w = segmenter.shape
     is_sorted = settings.give_up_after is not None
@@ -154,17 +149,17 @@ def _steps(
     """Prompt a group, object by object, then track it, frame by frame."""
     yield from _prompts(segmenter, seeds, group)
     for number, stretch in enumerate(_stretches(seeds, group, limits, settings)):
-        if number:  # objects given up on the way forwards are sought backwards too
+        if number:  # objects removed in the forward pass are tracked backwards too
             segmenter.reset()
             for _ in _prompts(segmenter, seeds, group):
                 pass
         missed = dict.fromkeys(group, 0)
         for result in segmenter.track_frames(start=stretch.start, stop=stretch.stop):
-            seen = _without_doubtful(result, settings.min_score)
-            canvas.paint(seen)
-            scores.add(seen)
+            kept = _without_low_scores(result, settings.min_score)
+            canvas.paint(kept)
+            scores.add(kept)
             if settings.give_up_after is not None and all(len(seeds.frames_of[i]) == 1 for i in group):
-                for object_id, mask in zip(seen.object_ids, seen.masks, strict=True):
+                for object_id, mask in zip(kept.object_ids, kept.masks, strict=True):
                     missed[object_id] = 0 if mask.any() else missed[object_id] + 1
                     if missed[object_id] == settings.give_up_after:
                         segmenter.remove_object(object_id)
@@ -182,7 +177,7 @@ def _prompts(segmenter: ObjectTracker, seeds: Seeds, group: Sequence[int]) -> It
 
 
 def _stretches(seeds: Seeds, group: Sequence[int], limits: range, settings: SeedTrackingSettings) -> list[range]:
-    """The frames to fill; in two directions one after the other where objects may be given up in each."""
+    """The frames to fill; one range per direction if tracking of objects can stop in each."""
     frames = {tuple(seeds.frames_of[i]) for i in group}
     if settings.give_up_after is None or len(frames) > 1 or len(next(iter(frames))) > 1:
         return [limits]
@@ -191,24 +186,24 @@ def _stretches(seeds: Seeds, group: Sequence[int], limits: range, settings: Seed
     return [stretch for stretch in both if len(stretch)]
 
 
-def _without_doubtful(result: FrameResult, min_score: float) -> FrameResult:
-    """The result with the masks emptied that were tracked with a predicted IoU below ``min_score``."""
+def _without_low_scores(result: FrameResult, min_score: float) -> FrameResult:
+    """The result without tracked masks of a predicted IoU below ``min_score``."""
     prompted = np.array(result.is_prompted or (False,) * len(result.object_ids), bool)
-    doubtful = (result.iou_scores < min_score) & ~prompted
-    if not doubtful.any() or result.logits is None:
+    is_dropped = (result.iou_scores < min_score) & ~prompted
+    if not is_dropped.any() or result.logits is None:
         return result
     masks, logits = result.masks.copy(), result.logits.copy()
-    masks[doubtful], logits[doubtful] = False, _NOT_SEEN
+    masks[is_dropped], logits[is_dropped] = False, OUTSIDE_LOGIT
     return replace(result, masks=masks, logits=logits)
 
 
 def plan_groups(
     frames_of: Mapping[int, Sequence[int]], num_pixels: int, memory_bytes: int, *, one_frame_each: bool = False
 ) -> list[list[int]]:
-    """Objects in groups whose masks fit into ``memory_bytes``, each at least one object.
+    """Group objects so that their masks fit into ``memory_bytes``, at least one per group.
 
-    Objects first drawn on the same frame stay together as far as possible: they go through the network in batches.
-    With ``one_frame_each`` only objects drawn on exactly the same frames are together.
+    Objects with the same first seed frame are grouped together if possible, as they are tracked in batches. With
+    ``one_frame_each`` only objects with the same seed frames share a group.
     """
     order = sorted(frames_of, key=lambda i: (len(frames_of[i]) if one_frame_each else 0, *frames_of[i], i))
     groups: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""Tracks that ended at a key frame only because nobody followed them further are followed further."""
+"""Extend tracks that end at a key frame only because they were not tracked further."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Extension", "extensions", "open_ends", "paint_extension"]
 
 
 class Extension(NamedTuple):
-    """A stretch of frames beyond a key frame at which tracks may have been cut off."""
+    """Frames beyond a key frame at which tracks may have been cut off."""
 
     key: int
     beside: int
@@ -26,10 +26,10 @@ class Extension(NamedTuple):
 
 
 def extensions(keys: Sequence[int], num_frames: int) -> list[Extension]:
-    """All stretches: forwards from each key frame but the first, then backwards from each but the last.
+    """Extensions forwards from each key frame but the first, then backwards from each but the last.
 
-    A track found on one key frame was followed to its neighbours, so it is these where it may have been cut off. The
-    order lets a track that is extended go on into the next stretch.
+    A track detected on one key frame was tracked to the neighbouring ones, where it may have been cut off. The order
+    allows an extended track to continue into the next extension.
     """
     bounds = [-1, *keys, num_frames]
     found = []
@@ -50,15 +50,15 @@ def open_ends(labels: LabelStack, extension: Extension, is_found_on: Callable[[i
     labels : LabelStack
         (T, H, W).
     extension : Extension
-        Which key frame, and which frame lies beyond it.
+        The key frame and the frame beyond it.
     is_found_on : callable
-        Tells for an object and a frame whether the object was found there itself; such an object was followed
-        beyond the key frame, and if it is not there it is gone.
+        Whether an object was detected on a frame. Such an object was tracked beyond the key frame already, and ended if
+        it is not visible there.
 
     Returns
     -------
     (H, W) int32 array
-        0 everywhere if nothing is cut off.
+        All 0 if no track is cut off.
     """
     plane = np.asarray(labels[extension.key])
     beyond = set(label_areas(np.asarray(labels[extension.beside]))[:, 0].tolist())
@@ -71,12 +71,12 @@ def open_ends(labels: LabelStack, extension: Extension, is_found_on: Callable[[i
 
 
 def paint_extension(labels: LabelStack, tracked: LabelStack, frames: range, *, max_claimed: float) -> Collection[int]:
-    """Paint tracks where there is room; those of which more than ``max_claimed`` is another object's are left out.
+    """Write tracks to unlabelled pixels; tracks covered by other objects by more than ``max_claimed`` are dropped.
 
     Returns
     -------
     collection of int
-        The objects that were painted.
+        The objects that were written.
     """
     compared = PlaneOverlaps()
     for frame in frames:

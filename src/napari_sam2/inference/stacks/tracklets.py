@@ -1,4 +1,4 @@
-"""Tracks of a few frames become objects of a stack: joined where they are alike, new where they are like nothing."""
+"""Merge tracks from different key frames into the objects of a stack."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ __all__ = ["JoinRules", "TrackletJoiner"]
 
 @dataclass(frozen=True)
 class JoinRules:
-    """When two tracks are one object.
+    """When two tracks are merged.
 
     Attributes
     ----------
     min_iou : float
-        IoU over the frames between the two key frames on which they were found, above 0 and up to 1; over their
-        common frames where the object was missed on the first of these, if it reached it.
+        IoU, above 0 and up to 1, over the frames between the two key frames on which they were detected; over their
+        common frames if the object was not detected on the first of these but reached it.
     min_containment : float
-        Part of the new track, on common frames, that lies in one object: it is a piece of that object, unless the
-        object holds several such tracks and is like none: then it has run over them.
+        Fraction of the new track, on common frames, that lies inside one object for the track to be part of it. An
+        object that contains several such tracks and matches none of them is a merge error.
     max_claimed : float
-        A new track of which more than this part belongs to several objects already is left out.
+        A new track of which more than this fraction is covered by objects is dropped.
 
     Raises
     ------
@@ -53,21 +53,21 @@ class JoinRules:
 
 
 class TrackletJoiner:
-    """Paints the tracks of one key frame after another into a label stack.
+    """Merges the tracks of one key frame after another into a label stack.
 
     Parameters
     ----------
     labels : LabelStack
-        (T, H, W), zero at first.
+        (T, H, W), initially zero.
     rules : JoinRules
-        When two tracks are one object.
+        When two tracks are merged.
 
     Attributes
     ----------
     seed_frames : dict of int to list of int
-        The objects so far, and the key frames on which they were found.
+        Objects and the key frames on which they were detected.
     num_joined : int
-        Tracks that were joined to an object.
+        Number of tracks merged into an existing object.
     """
 
     def __init__(self, labels: LabelStack, rules: JoinRules) -> None:
@@ -86,14 +86,14 @@ class TrackletJoiner:
         tracklets : LabelStack
             Labels of the tracks, indexed by frame.
         window : range
-            Frames on which they were followed, ascending.
+            Frames on which they were tracked, ascending.
         key : int
-            The key frame; higher than all before.
+            The key frame; later than all previous ones.
 
         Returns
         -------
         dict of int to int
-            Track -> object, for all tracks that were not left out.
+            Track -> object, for all tracks that were not dropped.
         """
         compared = _Compared.read(self.labels, tracklets, window, self._last_key, key)
         num_before = self._next_id
@@ -106,7 +106,7 @@ class TrackletJoiner:
         lookup = np.zeros(max(compared.areas, default=0) + 1, np.int32)
         for track, object_id in object_of.items():
             lookup[track] = object_id
-        # on frames nearer to this key frame than to the last, the fresh track is the better one
+        # the new track takes precedence on frames closer to this key frame than to the last one
         middle = -1 if self._last_key is None else (self._last_key + key) / 2
         for frame in window:
             new = lookup[tracklets[frame]]
@@ -117,25 +117,25 @@ class TrackletJoiner:
         return object_of
 
     def _objects_of(self, compared: _Compared) -> dict[int, int]:
-        """Which object each track is; tracks that mostly lie on several objects are in none."""
+        """The object of each track; tracks mostly covered by several objects have none."""
         pairs, areas = compared.pairs, compared.areas
-        was_found = {i for i, keys in self.seed_frames.items() if self._last_key in keys}
+        was_detected = {i for i, keys in self.seed_frames.items() if self._last_key in keys}
         object_of = {
             match.second: match.first
             for match in best_matches(
-                pairs.first_ids, pairs.second_ids, compared.likeness(was_found), self.rules.min_iou
+                pairs.first_ids, pairs.second_ids, compared.similarity(was_detected), self.rules.min_iou
             )
         }
         contained = {t: i for t, i in _contained(compared, self.rules.min_containment).items() if t not in object_of}
-        # an object that nothing here is like and that holds several tracks has run over them: they are not its pieces
+        # an object that matches no track and contains several is a merge error: the tracks are separate objects
         held = Counter(contained.values())
-        overrun = {i for i, count in held.items() if count > 1} - set(object_of.values())
-        object_of |= {track: object_id for track, object_id in contained.items() if object_id not in overrun}
+        merge_errors = {i for i, count in held.items() if count > 1} - set(object_of.values())
+        object_of |= {track: object_id for track, object_id in contained.items() if object_id not in merge_errors}
         claimed = dict.fromkeys(areas, 0)
         for object_id, track, shared in zip(
             pairs.first_ids.tolist(), pairs.second_ids.tolist(), pairs.intersection.tolist(), strict=True
         ):
-            if object_id not in overrun:
+            if object_id not in merge_errors:
                 claimed[track] += shared
         for track, area in areas.items():
             if track not in object_of and claimed[track] <= self.rules.max_claimed * area:
@@ -146,19 +146,19 @@ class TrackletJoiner:
 
 @dataclass(frozen=True, eq=False)
 class _Compared:
-    """Objects so far and the tracks of a key frame, over the window of that key frame.
+    """Overlaps of objects with the tracks of a key frame, over the window of that key frame.
 
     Attributes
     ----------
     areas : dict of int to int
-        Pixels of each track.
+        Area of each track in pixels.
     pairs : Overlaps
-        P pairs of an object and a track that share a pixel, with their areas on the frames on which both are present.
+        P overlapping pairs of an object and a track, with their areas on the frames on which both are present.
     meets : (P,) bool array
-        Whether they share a pixel on this key frame or the one before. Where neither reaches the other's key frame,
-        both say that they end between them: they are two that lie on each other, however alike they are there.
+        Whether they overlap on this key frame or the previous one. If neither reaches the other's key frame, both end
+        in between: they are two objects stacked in z, however similar they are there.
     between : (P,) float array
-        IoU over all frames from the key frame before to this one: how far each track says what the other says.
+        IoU over all frames from the previous key frame to this one.
     """
 
     areas: dict[int, int]
@@ -186,14 +186,14 @@ class _Compared:
             np.array([alike.get(ids, 0.0) for ids in _ids_of(pairs)], float),
         )
 
-    def likeness(self, was_found: Collection[int]) -> NDArray[np.float64]:
-        """(P,) how much each pair is one object, 0 to 1.
+    def similarity(self, was_detected: Collection[int]) -> NDArray[np.float64]:
+        """(P,) similarity of each pair, 0 to 1.
 
-        An object that was found on the key frame before was followed to this one, and the track to that one: they
-        are compared on all frames between. Of other objects only the end may be there: the common frames count.
+        An object detected on the previous key frame was tracked to this one, and the track to that one: they are
+        compared on all frames in between. Of other objects only the end may be present, so common frames count.
         """
-        is_found = np.isin(self.pairs.first_ids, list(was_found))
-        return np.where(is_found, self.between, self.pairs.iou * self.meets)
+        is_detected = np.isin(self.pairs.first_ids, list(was_detected))
+        return np.where(is_detected, self.between, self.pairs.iou * self.meets)
 
 
 def _ids_of(pairs: Overlaps) -> list[tuple[int, int]]:
@@ -201,15 +201,15 @@ def _ids_of(pairs: Overlaps) -> list[tuple[int, int]]:
 
 
 def _contained(compared: _Compared, min_containment: float) -> dict[int, int]:
-    """Tracks of which enough lies inside one object that they meet -> that object."""
+    """Tracks that lie mostly inside one object that they meet -> that object."""
     pairs = compared.pairs
     within = pairs.second_within_first * compared.meets
-    order = np.argsort(within, kind="stable")  # the last one, with the highest part, stays
+    order = np.argsort(within, kind="stable")  # the last one, with the highest fraction, is kept
     return {int(pairs.second_ids[i]): int(pairs.first_ids[i]) for i in order if within[i] >= min_containment}
 
 
 def _combine(first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The first labels, and of the second only objects that the first do not have, where there is room."""
+    """The first labels, and on unlabelled pixels objects of the second that the first do not contain."""
     has = label_areas(first)[:, 0]
     rest = np.where(np.isin(second, has), 0, second)
     return np.where(first > 0, first, rest).astype(np.int32)

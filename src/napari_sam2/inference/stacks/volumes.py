@@ -1,4 +1,4 @@
-"""Volumes over time: each time point is segmented through z, and objects are linked from one to the next."""
+"""Segment volumes over time: each time point through z, with objects linked from one time point to the next."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from napari_sam2.inference.progress import ProgressCallback, ShouldStop
 from napari_sam2.inference.stacks.key_frame_search import segment_stack
 from napari_sam2.inference.stacks.key_frames import measure_spacing
 from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, SeedTrackingSettings
+from napari_sam2.inference.stacks.settings import StackSettings
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 from napari_sam2.labels.protocols import LabelVolumes, time_point
 from napari_sam2.labels.volume_linking import LinkedVolumes, TimelapseReport, VolumeLinker
@@ -49,44 +50,47 @@ def segment_timelapse_volumes(
     gamma: float = 1.0,
     level: int | None = None,
     out: LabelVolumes | None = None,
+    settings: StackSettings = StackSettings(),
     on_progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
 ) -> LinkedVolumes:
-    """Segment everything in volumes over time: through z at each time point, linked through time by 3D overlap.
+    """Segment all objects of volumes over time: each time point through z, linked over time by 3D overlap.
 
     Parameters
     ----------
     volumes : (T, Z, Y, X) array or path
-        numpy, dask or zarr array, or a file; read plane by plane.
+        Numpy, dask or zarr array, or a file; read plane by plane.
     axes : str, optional
-        One letter per dimension, with T and Z. Default: what the file says; TZYX or TZCYX for an array.
+        One letter per dimension, including T and Z. Default: those of the file; TZYX or TZCYX for an array.
     model : SAM2, str, Path or None
         A network, or a name or path for `load_model`; None is the bundled model.
     every, key_frames, finder, segmenter, keep, min_score, split_stacked : optional
-        As in `segment_stack`, for the planes of one time point; the first one tells how far apart key frames may be.
+        As in `segment_stack`, for the planes of one time point; the distance of key frames is chosen on the first one.
     min_link_iou : float, default 0.2
-        Least IoU, in three dimensions, of an object with itself at the next time point.
+        Minimum 3D IoU of an object at consecutive time points.
     max_gap : int, default 1
-        Time points that an object may be missing and still keep its number.
+        Number of time points that an object may be missing without losing its number.
     channels : int or sequence of int, optional
-        Channels to show to the model, as in `open_frames`.
+        Channels to use, as in `open_frames`.
     contrast : "auto", "dtype", (low, high) or one pair per channel, default "auto"
-        One rule for all time points; "auto" looks at the first, middle and last one.
+        Contrast limits of all time points; "auto" samples the first, middle and last one.
     gamma : float, default 1.0
         Below 1 brightens, above 1 darkens, as in `open_frames`.
     level : int, optional
         Resolution level of a file that has several, as in `open_frames`.
     out : array, optional
-        (T, Z, Y, X) of zeros to write into, such as a zarr array of int32. Default: a new array.
+        (T, Z, Y, X) array of zeros to write into, such as a zarr array of int32. Default: a new array.
+    settings : StackSettings, optional
+        Tuned constants.
     on_progress : callable, optional
-        Called with a stage, the steps done and the steps in all.
+        Called with the stage, the steps done and the steps in total.
     should_stop : callable, optional
-        Asked between steps; once it is true, what was finished is returned.
+        Called between steps; returns True to cancel. Finished frames are returned.
 
     Returns
     -------
     LinkedVolumes
-        ``labels`` (T, Z, Y, X) int32, in which an object has one number at all time points, and ``report``.
+        ``labels`` (T, Z, Y, X) int32, with one number per object at all time points, and ``report``.
 
     Raises
     ------
@@ -115,6 +119,7 @@ def segment_timelapse_volumes(
         split_stacked=split_stacked,
         min_link_iou=min_link_iou,
         max_gap=max_gap,
+        settings=settings,
         on_progress=on_progress,
         should_stop=should_stop,
     )
@@ -135,18 +140,18 @@ def segment_time_points(
     split_stacked: bool | None = None,
     min_link_iou: float = 0.2,
     max_gap: int = 1,
+    settings: StackSettings = StackSettings(),
     on_progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
 ) -> TimelapseReport:
-    """`segment_timelapse_volumes` for volumes that ``open_at`` opens one at a time, written into ``labels``."""
+    """As `segment_timelapse_volumes`, for volumes that ``open_at`` opens one at a time, written to ``labels``."""
     linker = VolumeLinker(min_link_iou, max_gap)
     is_complete = True
     if every is None and key_frames is None:
         first = open_at(0)
         segmenter.set_video(first)
-        settings = SeedTrackingSettings(min_score)
         every = measure_spacing(
-            first, finder, segmenter, settings,
+            first, finder, segmenter, SeedTrackingSettings(min_score), stack_settings=settings,
             keep=keep, split_stacked=split_stacked, on_progress=on_progress, should_stop=should_stop,
         )  # fmt: skip
         if every is None:
@@ -163,6 +168,7 @@ def segment_time_points(
             min_score=min_score,
             split_stacked=split_stacked,
             out=time_point(labels, time),
+            settings=settings,
             on_progress=None if on_progress is None else _prefixed(on_progress, prefix),
             should_stop=should_stop,
         )
@@ -182,7 +188,7 @@ def _time_points(
     gamma: float,
     level: int | None,
 ) -> tuple[tuple[int, int, int, int], Callable[[int], FrameSource]]:
-    """(T, Z, Y, X), and a function that opens one time point; all are shown with one contrast rule."""
+    """(T, Z, Y, X), and a function that opens one time point; all have the same contrast limits."""
     if axes is None and not isinstance(volumes, str | Path):
         axes = {4: "TZYX", 5: "TZCYX"}.get(len(volumes.shape))
         if axes is None:
@@ -208,15 +214,15 @@ def _time_points(
 
 
 def open_time_points(first: Frames, open_at: Callable[[int], Frames] | None = None) -> Callable[[int], Frames]:
-    """A function that opens one time point of volumes, all shown with one contrast rule.
+    """A function that opens one time point of volumes, all with the same contrast limits.
 
     Parameters
     ----------
     first : Frames
         The first time point, along Z.
     open_at : callable, optional
-        Opens a time point with a contrast of its own; the widest contrast of the first, the middle and the last one is
-        that of all. Default: that of ``first``.
+        Opens a time point with its own contrast limits; the union of those of the first, middle and last one is used
+        for all. Default: those of ``first``.
     """
     if open_at is None:
         return first.at_time

@@ -168,7 +168,7 @@ class ObjectFrames:
 
         def decode_rows(
             _: Sequence[int], views: Sequence[View], logits: Sequence[Tensor | None]
-        ) -> list[ViewCandidates]:
+        ) -> Sequence[ViewCandidates]:
             return decode(views, logits[0])
 
         window, settings = self.model.config.native_window, self.settings.click_search

@@ -1,4 +1,4 @@
-"""What is computed in pieces is what is computed at once."""
+"""Functions give the same result on chunks of rows as on all rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _random(*shape: int) -> torch.Tensor:
 
 @torch.inference_mode()
 def test_rows_come_in_pieces_that_stay_small_and_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_chunks, "_NUMBERS_AT_ONCE", 40)
+    monkeypatch.setattr(row_chunks, "_MAX_ELEMENTS", 40)
     x = _random(11, 3)
     seen: list[int] = []
 
@@ -37,7 +37,7 @@ def test_rows_come_in_pieces_that_stay_small_and_in_their_order(monkeypatch: pyt
 
 
 def test_nothing_is_taken_apart_while_gradients_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_chunks, "_NUMBERS_AT_ONCE", 1)
+    monkeypatch.setattr(row_chunks, "_MAX_ELEMENTS", 1)
     assert not may_reorder_sums(_random(2))
     map_rows_in_chunks(lambda rows: pytest.fail("not whole") if len(rows) < 5 else rows, _random(5, 2), 2)
     with torch.no_grad():
@@ -54,7 +54,7 @@ def test_an_image_encoded_in_pieces_is_that_encoded_at_once(
     image = _random(batch, 3, image_size, image_size)
     with reference_order():
         whole = model.encode_image(image)
-    monkeypatch.setattr(row_chunks, "_NUMBERS_AT_ONCE", 5000)
+    monkeypatch.setattr(row_chunks, "_MAX_ELEMENTS", 5000)
     found = model.encode_image(image)
     for one, other in zip((found.embed, *found.high_res), (whole.embed, *whole.high_res), strict=True):
         assert one.shape == other.shape

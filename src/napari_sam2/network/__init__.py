@@ -1,1 +1,1 @@
-"""SAM 2 as in the paper (arXiv:2408.00714), in torch alone: no numpy, no files, no device chosen."""
+"""The SAM 2 network (arXiv:2408.00714) in plain torch, without numpy, file access or device selection."""

@@ -1,4 +1,4 @@
-"""In which order sums are made: the faster one, or the reference's, to compare with it bit by bit."""
+"""Order of floating-point operations: the faster one, or that of the reference, for bitwise comparison."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _IS_REFERENCE_ORDER = ContextVar("is_reference_order", default=False)
 
 
 def in_reference_order() -> bool:
-    """Whether this thread computes as the reference does, operation by operation."""
+    """Whether this thread uses the reference's order of operations."""
     return _IS_REFERENCE_ORDER.get()
 
 
 @contextmanager
 def reference_order(*, enabled: bool = True) -> Iterator[None]:
-    """Compute as the reference does, operation by operation, for the length of a ``with`` block.
+    """Use the reference's order of operations inside a ``with`` block.
 
-    What this package computes faster in another way differs by the rounding of floats alone. Memories in bfloat16 and
-    corrections amplify that: a difference of 1e-6 rounds a number of the memory up instead of down.
+    The faster order differs by floating-point rounding only. Memories in bfloat16 and corrections amplify this: a
+    difference of 1e-6 can round a value of the memory up instead of down.
     """
     token = _IS_REFERENCE_ORDER.set(enabled)
     try:

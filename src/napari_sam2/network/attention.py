@@ -1,4 +1,4 @@
-"""Attention in the forms SAM 2 uses: plain, with downsampled channels, and rotary over memories."""
+"""Attention layers of SAM 2: plain, with downsampled channels, and rotary over memories."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["Attention", "RotaryMemoryAttention", "RotarySelfAttention", "attend"
 logger = logging.getLogger(__name__)
 
 _CHUNK = 256  # queries per block on a CPU: enough for matrix products to run at their full rate
-_MIN_KEYS = 1024  # below, blocks gain nothing over torch's kernel
-_MIN_ROUNDED_KEYS = 4096  # below, products in half precision gain nothing over float32
-_TRIALS = 5  # of a small product, about a millisecond each; the fastest counts
-_CLEAR_GAIN = 2.0  # a noisy trial must not decide differently from one run to the next, for masks differ a little then
+_MIN_KEYS = 1024  # below, blocks are not faster than torch's kernel
+_MIN_ROUNDED_KEYS = 4096  # below, half precision is not faster than float32
+_TRIALS = 5  # timings of a small product, about a millisecond each; the fastest is used
+_CLEAR_GAIN = 2.0  # a wide margin, so that timing noise cannot change the dtype, hence the masks, between runs
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, products: torch.dtype | None = None) -> Tensor:
@@ -32,9 +32,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, products: torch.dtype | No
     Parameters
     ----------
     query, key, value : Tensor
-        (..., Nq, C), (..., Nk, C) and (..., Nk, Cv); leading axes may be 1 where those of others are not.
+        (..., Nq, C), (..., Nk, C) and (..., Nk, Cv); leading axes are broadcast.
     products : torch.dtype, optional
-        Half precision in which a CPU multiplies long sequences of float32, if it is much faster so.
+        Half precision for products of long float32 sequences on a CPU, if it is much faster there.
 
     Returns
     -------
@@ -43,10 +43,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, products: torch.dtype | No
 
     Notes
     -----
-    Long sequences on a CPU are worked through in blocks of queries with plain matrix products: torch's
-    fused kernel there reads keys and values in small tiles and reaches neither the fp32 nor the bf16 rate of
-    the matrix units. Half precision is multiplied as float32 where it is not clearly faster. Elsewhere, in the
-    reference's order, and while gradients are recorded, torch's own kernel is used.
+    Long sequences on a CPU are processed in blocks of queries with plain matrix products: torch's fused kernel
+    reads keys and values in small tiles there and reaches neither the fp32 nor the bf16 rate of the matrix units. Half
+    precision is computed in float32 where it is not clearly faster. Elsewhere, in the reference's order, and while
+    gradients are recorded, torch's kernel is used.
     """
     is_long_on_cpu = key.shape[-2] >= _MIN_KEYS and query.device.type == "cpu" and not torch.is_grad_enabled()
     if is_long_on_cpu and products is not None and key.shape[-2] >= _MIN_ROUNDED_KEYS and _gains_speed(products):
@@ -55,17 +55,17 @@ def attend(query: Tensor, key: Tensor, value: Tensor, products: torch.dtype | No
         if query.dtype.itemsize < 4 and not _gains_speed(query.dtype):
             return _attend_blockwise(query.float(), key.float(), value.float()).to(query.dtype)
         return _attend_blockwise(query, key, value)
-    if query.ndim == 3:  # the fused kernels want an axis of heads
+    if query.ndim == 3:  # the fused kernels expect an axis of heads
         return F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None])[:, 0]
     return F.scaled_dot_product_attention(query, key, value)
 
 
 @cache
 def _gains_speed(dtype: torch.dtype) -> bool:
-    """Whether this processor multiplies matrices of half precision much faster than float32, as a short trial finds.
+    """Whether this processor multiplies half precision matrices much faster than float32, measured by a short trial.
 
     Processors with the same instructions differ: bfloat16 runs at four times the rate of float32 on some, at half of
-    it on others, and is emulated where there are none.
+    it on others, and is emulated on those without such instructions.
     """
     seconds = {}
     for each in (torch.float32, dtype):
@@ -78,15 +78,15 @@ def _gains_speed(dtype: torch.dtype) -> bool:
         seconds[each] = min(trials)
     gains = _CLEAR_GAIN * seconds[dtype] < seconds[torch.float32]
     logger.info(
-        "long products asked for in %s are computed in %s on this processor", dtype, dtype if gains else "float32"
+        "long products requested in %s are computed in %s on this processor", dtype, dtype if gains else "float32"
     )
     return gains
 
 
 def _attend_rounded(query: Tensor, key: Tensor, value: Tensor, dtype: torch.dtype) -> Tensor:
-    """Products in another precision, of keys and values less their means: what all share need not be rounded.
+    """Attention in another precision, with keys and values centred, so that their means are not rounded.
 
-    The mean key adds the same to all scores of a query, which the softmax does not see.
+    The mean key adds the same constant to all scores of a query, to which the softmax is invariant.
     """
     mean = value.mean(dim=-2, keepdim=True)
     centred = key - key.mean(dim=-2, keepdim=True), value - mean
@@ -94,8 +94,8 @@ def _attend_rounded(query: Tensor, key: Tensor, value: Tensor, dtype: torch.dtyp
 
 
 def _attend_blockwise(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """The same, a block of queries at a time; all blocks write their scores to the same memory."""
-    # not torch.broadcast_shapes, which imports sympy: a second in which no other thread runs for long
+    """Attention in blocks of queries, which share one buffer for scores."""
+    # not torch.broadcast_shapes, which imports sympy and blocks other threads for a second
     leading = torch.broadcast_tensors(*(t[..., :1, :1] for t in (query, key, value)))[0].shape[:-2]
     num_queries = query.shape[-2]
     query, key, value = (
@@ -107,7 +107,7 @@ def _attend_blockwise(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return torch.stack(alone).reshape(*leading, num_queries, -1)
     transposed = key.transpose(1, 2)
     size = min(_CHUNK, num_queries)
-    # a long sequence has blocks enough in itself: sequences one by one keep the scores small
+    # long sequences are processed one by one, which keeps the scores small
     together = 1 if num_queries >= _CHUNK else len(query)
     scores = query.new_empty(together, size, key.shape[1])
     attended = query.new_empty(len(query), num_queries, value.shape[-1])
@@ -123,13 +123,13 @@ def _attend_blockwise(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _attend_through_onednn(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """One sequence (N, C), its queries already scaled, a block at a time."""
+    """Attention of one sequence (N, C) with scaled queries, block by block."""
     rows, columns = key.contiguous(), value.T.contiguous()
     blocks = []
     for block in query.split(_CHUNK):
         scores = linear(block, rows)
         weights = torch.softmax(scores, dim=-1, out=scores)
-        # the first way is a tenth faster, where the product is not too small for oneDNN
+        # the first form is 10 % faster if the product is not too small for oneDNN
         blocks.append(linear(columns, weights).T if len(columns) >= MIN_ROWS else linear(weights, columns))
     return torch.cat(blocks)
 
@@ -172,8 +172,8 @@ class RotarySelfAttention(nn.Module):
 class RotaryMemoryAttention(nn.Module):
     """Single-head attention from an image grid to memories, with rotary positions on all but the pointers.
 
-    The value projection is applied after the attention: it is linear and the weights of the softmax sum to
-    one, so the result is the same while the values stay ``memory_dim`` wide. Not so in the reference's order.
+    The value projection is applied after the attention: it is linear and the softmax weights sum to one, so the result
+    is the same and the values remain ``memory_dim`` wide. The reference's order applies it before.
     """
 
     def __init__(self, dim: int, memory_dim: int) -> None:

@@ -1,4 +1,4 @@
-"""One row per model: the numbers that tell the SAM 2 configurations apart."""
+"""Configurations of the SAM 2 models."""
 
 from __future__ import annotations
 
@@ -47,40 +47,41 @@ class HieraConfig:
 
 @dataclass(frozen=True)
 class SAM2Config:
-    """Everything that is needed to build a network.
+    """Configuration of a network.
 
     Attributes
     ----------
     name : str
         Name in ``CONFIGS``.
     trunk : HieraConfig
-        The image encoder.
+        Configuration of the image encoder.
     is_sam21 : bool
-        SAM 2.1: time-encoded object pointers and an embedding for the memory of an absent object.
+        Whether it is SAM 2.1, with time-encoded object pointers and an embedding for memories of absent objects.
     image_size : int
-        Side of the square input in pixels; a multiple of 32. The weights work at others too.
+        Side of the square input in pixels, a multiple of 32. The weights also work at other sizes.
     hidden_dim, memory_dim : int
-        Channels of image features and of stored memories.
+        Channels of image features and of memories.
     num_memories : int
-        Time slots of the memory: one for prompted frames, the others for recent frames.
+        Number of time slots of the memory: one for prompted frames, the others for recent frames.
     max_pointers : int
-        Object pointers attended to at most.
+        Maximum number of object pointers attended to.
     memory_layers, memory_mlp_dim : int
         Depth and feed-forward width of the memory attention.
     decoder_mlp_dim, decoder_heads : int
         Feed-forward width and heads of the mask decoder's two-way transformer.
     position_frame : int or None
-        Model pixels that the prompt position encoding maps to the unit square; ``None``: the image size.
+        Side in model pixels of the square that the prompt position encoding maps to the unit square; ``None``: the
+        image size.
     draws_prompts : bool
-        Clicks and boxes are drawn into the mask prompt too, besides being tokens. Where a small model has seen
-        few images, a mark at the place itself is learned much sooner than a comparison of position codes.
+        Draw clicks and boxes into the mask prompt, in addition to tokens. Small models trained on few images learn this
+        much faster than position encodings.
     follows_last_mask : bool
-        A tracked frame gets the mask of the frame before as a mask prompt, besides the memories.
+        Use the mask of the previous frame as a mask prompt in tracking, in addition to memories.
     keeps_mask : bool
-        Candidates are changes of the prompt's mask, see ``MaskDecoder``.
+        Predict candidates as changes of the mask prompt, see ``MaskDecoder``.
     native_window : int or None
-        Side, in image pixels, of the square window around a prompt that fills the model's input.
-        ``None``: the whole image is squeezed into it, as in the reference. Small models look closely instead.
+        Side in image pixels of the square crop around a prompt that fills the model's input. ``None``: the whole image
+        is resized to the input, as in the reference. Small models use crops.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Tables of positions that are the same for every image of one size: made once, kept by the module that reads them."""
+"""Cache of position encodings, which are the same for all images of one size."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ class _Entry:
 
 
 class EncodingCache:
-    """The latest few tables, by what they depend on.
+    """The most recent position encodings, by the parameters they depend on.
 
-    A table that is first asked for under ``torch.inference_mode`` is made outside of it, so that training can use it
-    later. One that is computed from weights is kept with copies of them, and made anew when they have changed in
-    whatever way; while gradients are recorded, or away from a CPU, where comparing would wait for the device, such a
-    table is always made anew.
+    Encodings are computed outside ``torch.inference_mode``, so that they can be used in training. Encodings that are
+    computed from weights are stored with copies of these, and recomputed when they change. While gradients are
+    recorded, and on devices other than a CPU, where a comparison would wait for the device, they are always recomputed.
 
     Parameters
     ----------
     limit : int, default 4
-        How many tables are kept; the oldest goes first.
+        Number of encodings to keep; the oldest is removed first.
     """
 
     def __init__(self, limit: int = 4) -> None:
@@ -39,21 +38,21 @@ class EncodingCache:
         return len(self._entries)
 
     def get(self, key: Hashable, make: Callable[[], Tensor], *, sources: Sequence[Tensor] = ()) -> Tensor:
-        """A table, made if it is not there.
+        """Return an encoding, computed if it is not cached.
 
         Parameters
         ----------
         key : hashable
-            Size, device and dtype: all that the table depends on besides ``sources``.
+            Size, device and dtype: everything the encoding depends on except ``sources``.
         make : callable
-            Computes the table.
+            Computes the encoding.
         sources : sequence of Tensor
-            Small weights from which it is computed.
+            Small weights that it is computed from.
 
         Returns
         -------
         Tensor
-            Not to be written to.
+            Shared; must not be modified.
         """
         if any(s.device.type != "cpu" or (torch.is_grad_enabled() and s.requires_grad) for s in sources):
             return make()

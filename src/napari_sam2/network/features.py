@@ -1,4 +1,4 @@
-"""The tensors that travel between the parts of the network and the engine."""
+"""Containers of tensors that the parts of the network exchange."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ImageEmbedding:
-    """What the image encoder makes of a batch of images of side S.
+    """Features of a batch of images of side S.
 
     Attributes
     ----------
     embed : Tensor
-        (B, C, S/16, S/16), without any memory.
+        (B, C, S/16, S/16), not conditioned on memory.
     high_res : tuple of Tensor
-        (B, C/8, S/4, S/4) and (B, C/4, S/8, S/8): what the mask decoder adds while upscaling.
+        (B, C/8, S/4, S/4) and (B, C/4, S/8, S/8), added by the mask decoder while upscaling.
     """
 
     embed: Tensor
@@ -38,7 +38,7 @@ class ImageEmbedding:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held by the tensors."""
+        """Size of the tensors in bytes."""
         return sum(t.numel() * t.element_size() for t in (self.embed, *self.high_res))
 
     def rows(self, index: Tensor | slice) -> ImageEmbedding:
@@ -46,11 +46,11 @@ class ImageEmbedding:
         return ImageEmbedding(self.embed[index], (self.high_res[0][index], self.high_res[1][index]))
 
     def copy(self) -> ImageEmbedding:
-        """The same numbers in memory of their own."""
+        """A copy in new memory."""
         return ImageEmbedding(self.embed.clone(), (self.high_res[0].clone(), self.high_res[1].clone()))
 
     def expand(self, num: int) -> ImageEmbedding:
-        """View one image as a batch of ``num``, without copying."""
+        """Expand one image to a batch of ``num`` without copying."""
         return ImageEmbedding(
             self.embed.expand(num, -1, -1, -1),
             (self.high_res[0].expand(num, -1, -1, -1), self.high_res[1].expand(num, -1, -1, -1)),
@@ -64,7 +64,7 @@ class ModelPrompt:
     Attributes
     ----------
     points : Tensor or None
-        (B, N, 2) as (x, y); a box is two points, first its top-left, then its bottom-right corner.
+        (B, N, 2) as (x, y); a box is two points, its top-left and its bottom-right corner.
     labels : Tensor or None
         (B, N): 1 object, 0 background, 2 and 3 the corners of a box, -1 padding.
     mask : Tensor or None
@@ -77,7 +77,7 @@ class ModelPrompt:
 
 
 class DecodedMasks(NamedTuple):
-    """Masks of one decoder call: ``logits`` (B, M, S/4, S/4), ``iou`` (B, M), ``object_score`` (B, 1),
+    """Output of one decoder call: ``logits`` (B, M, S/4, S/4), ``iou`` (B, M), ``object_score`` (B, 1),
     ``tokens`` (B, M, C) that become object pointers (M = 1 for the single-mask branch)."""
 
     logits: Tensor
@@ -99,7 +99,7 @@ class FrameSegmentation(NamedTuple):
 
 @dataclass(frozen=True)
 class MemoryBatch:
-    """Memories of objects that share one layout in time, ready to be attended to.
+    """Memories of objects with the same layout in time.
 
     Attributes
     ----------
@@ -111,9 +111,9 @@ class MemoryBatch:
     pointers : Tensor or None
         (O, P, C) object pointers.
     pointer_offsets : tuple of float
-        Distance in frames of each pointer, in the direction of tracking.
+        Temporal distance of each pointer in frames, in the direction of tracking.
     pointer_span : int
-        Distance that the time encoding maps to 1: ``min(num_frames, max_pointers) - 1``.
+        Temporal distance that the time encoding maps to 1: ``min(num_frames, max_pointers) - 1``.
     """
 
     features: tuple[Tensor, ...]

@@ -17,7 +17,7 @@ __all__ = ["Hiera"]
 
 
 def _pool(x: Tensor) -> Tensor:
-    """Halve the grid of (B, H, W, C) by 2 x 2 maxima."""
+    """2 x 2 max pooling of (B, H, W, C)."""
     return F.max_pool2d(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 
@@ -91,7 +91,7 @@ class _Block(nn.Module):
         if self.window == 0:
             x = x + self.attn(self.norm1(x))
             return map_rows_in_chunks(self._feed_forward, x.flatten(0, 2), 4 * self.dim_out).view(x.shape)
-        # windows of one row of windows know nothing of those of another
+        # rows of windows are independent
         return map_rows_in_chunks(
             self._in_windows, x, 4 * x.shape[0] * x.shape[2] * self.dim_out, dim=1, multiple_of=self.window
         )
@@ -100,7 +100,7 @@ class _Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
     def _in_windows(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C') or half the grid; the rows are those of whole windows, or the last ones."""
+        """(B, H, W, C) -> (B, H, W, C') or half the grid; H is a multiple of the window, except for the last rows."""
         normed = self.norm1(x)
         shortcut = self.proj(normed) if hasattr(self, "proj") else x
         if self.pools:
@@ -125,7 +125,7 @@ class Hiera(nn.Module):
         blocks: list[_Block] = []
         for stage, (depth, channels) in enumerate(zip(config.stages, config.channels, strict=True)):
             for i in range(depth):
-                first = i == 0 and stage > 0  # pools, and still works in the windows of the stage before
+                first = i == 0 and stage > 0  # pools, with the windows of the previous stage
                 window = config.windows[stage - 1 if first else stage]
                 blocks.append(
                     _Block(
@@ -142,7 +142,7 @@ class Hiera(nn.Module):
         self._positions = EncodingCache()
 
     def _position(self, hw: tuple[int, int]) -> Tensor:
-        """(1, H, W, C): a smooth background plus one window's pattern repeated."""
+        """(1, H, W, C): an interpolated background plus the repeated pattern of one window."""
         sources = (self.pos_embed, self.pos_embed_window)
         key = (hw, self.pos_embed.device, self.pos_embed.dtype)
         return self._positions.get(key, lambda: self._make_position(hw), sources=sources)

@@ -11,7 +11,7 @@ from napari_sam2.network.layers import MLP, LayerNorm2d
 
 __all__ = ["MaskDecoder"]
 
-_KEPT_LIMIT = 10.0  # of the logits of a mask that candidates are changes of
+_KEPT_LIMIT = 10.0  # logits of the mask prompt are clamped to +- this
 _NUM_CANDIDATES = 3
 _STABILITY_DELTA = 0.05
 
@@ -32,7 +32,7 @@ class _TwoWayBlock(nn.Module):
         self.cross_attn_image_to_token = Attention(dim, num_heads, downsample=2)
 
     def forward(self, tokens: Tensor, image: Tensor, token_pos: Tensor, image_pos: Tensor) -> tuple[Tensor, Tensor]:
-        if self.is_first:  # tokens still are their own positions: no residual
+        if self.is_first:  # tokens still equal their positions: no residual
             tokens = self.self_attn(tokens, tokens, tokens)
         else:
             q = tokens + token_pos
@@ -61,15 +61,15 @@ class _TwoWayTransformer(nn.Module):
 
 
 class MaskDecoder(nn.Module):
-    """Image features and prompt tokens -> candidate masks, their IoU and whether the object is there.
+    """Image features and prompt tokens -> candidate masks, predicted IoU and object presence.
 
     Parameters
     ----------
     dim, num_heads, mlp_dim : int
-        Of the two-way transformer.
+        Widths and heads of the two-way transformer.
     keeps_mask : bool
-        The prompt's mask is added to the candidates, weighed by their tokens, and seen by the finest features: what
-        is said of an object's outline is a change of it, and need not pass through the stride-16 grid.
+        Add the mask prompt to the candidates, weighted by their tokens, and to the finest features. Corrections of an
+        outline are then changes of the mask prompt and are not limited by the stride-16 grid.
     """
 
     def __init__(self, dim: int, num_heads: int, mlp_dim: int, *, keeps_mask: bool = False) -> None:
@@ -105,7 +105,7 @@ class MaskDecoder(nn.Module):
         dense: Tensor,
         mask: Tensor | None = None,
     ) -> DecodedMasks:
-        """All four masks: token 0 answers clear prompts, tokens 1 to 3 an ambiguous one.
+        """Decode all four masks: token 0 for unambiguous prompts, tokens 1 to 3 for ambiguous ones.
 
         Parameters
         ----------
@@ -118,7 +118,7 @@ class MaskDecoder(nn.Module):
         tokens, dense : Tensor
             The encoded prompt, (B, N, C) and (B or 1, C, h, w).
         mask : Tensor, optional
-            The prompt's mask as it was given, (B, 1, 4h, 4w) logits, for decoders that keep it.
+            (B, 1, 4h, 4w) logits of the mask prompt, for decoders with ``keeps_mask``.
         """
         fixed = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
         all_tokens = torch.cat((fixed.expand(tokens.shape[0], -1, -1), tokens), dim=1)
@@ -151,7 +151,7 @@ class MaskDecoder(nn.Module):
 
     @staticmethod
     def select(decoded: DecodedMasks, *, multimask: bool, stability_threshold: float | None) -> DecodedMasks:
-        """Candidates 1 to 3, or the single mask 0 with its fallback.
+        """Select candidates 1 to 3, or the single mask 0 with its fallback.
 
         Parameters
         ----------
@@ -160,8 +160,8 @@ class MaskDecoder(nn.Module):
         multimask : bool
             Whether the prompt is ambiguous.
         stability_threshold : float or None
-            A single mask less stable than this gives way to the candidate of best IoU (the pointer token stays
-            that of mask 0); ``None`` never.
+            A single mask with a lower stability is replaced by the candidate with the best IoU, but keeps its pointer
+            token; ``None`` never.
         """
         logits, iou, object_score, tokens = decoded
         if multimask:

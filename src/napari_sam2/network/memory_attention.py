@@ -1,4 +1,4 @@
-"""The frame's features look at the object's past (SAM 2 paper, section 4, "Memory attention")."""
+"""Condition a frame's features on memories of the object (SAM 2 paper, section 4, "Memory attention")."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class MemoryAttention(nn.Module):
     Attributes
     ----------
     products : torch.dtype or None
-        Half precision in which the attention multiplies on a CPU.
+        Half precision of the attention on a CPU.
     """
 
     products: torch.dtype | None = None
@@ -64,12 +64,12 @@ class MemoryAttention(nn.Module):
         Parameters
         ----------
         embed, embed_position : Tensor
-            (1 or O, C, h, w) features and (1, C, h, w) position encoding of the frame. Where objects share the
-            features, the first self-attention is computed once for all of them.
+            (1 or O, C, h, w) features and (1, C, h, w) position encoding of the frame. If objects share the features,
+            the first self-attention is computed only once.
         memory, position : Tensor
             (O, N, Cm) memory tokens and (1 or O, N, Cm) their encodings; the last ``num_pointer_tokens`` are pointers.
         num_pointer_tokens : int
-            Tokens without a place in the image.
+            Number of pointer tokens, which have no position in the image.
 
         Returns
         -------

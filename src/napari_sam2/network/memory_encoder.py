@@ -1,4 +1,4 @@
-"""A frame's features and mask fused into one memory (SAM 2 paper, section 4, "Memory encoder")."""
+"""Fuse a frame's features and mask into a memory (SAM 2 paper, section 4, "Memory encoder")."""
 
 from __future__ import annotations
 
@@ -70,6 +70,6 @@ class MemoryEncoder(nn.Module):
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         if in_reference_order():
-            features = features.contiguous()  # the sums of a convolution depend on it
+            features = features.contiguous()  # the memory layout changes the order of sums in convolutions
         out: Tensor = self.out_proj(self.fuser(self.pix_feat_proj(features) + self.mask_downsampler(mask)))
         return out

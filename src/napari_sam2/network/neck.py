@@ -1,4 +1,4 @@
-"""Feature pyramid that brings the encoder's stages to one width (SAM 2 paper, appendix D.1)."""
+"""Feature pyramid that maps the encoder's stages to the same width (SAM 2 paper, appendix D.1)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Lateral(nn.Module):
 
 
 class _Neck(nn.Module):
-    """Lateral 1 x 1 convolutions; stride 32 flows into stride 16, the finer levels go through a head each."""
+    """Lateral 1 x 1 convolutions; stride 32 is added to stride 16, each finer level has a head."""
 
     def __init__(self, channels: tuple[int, ...], dim: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class _Neck(nn.Module):
 
 
 def _through(x: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
-    """Two 1 x 1 convolutions of (B, C, H, W), on a CPU as one: what lies between is by far the largest array."""
+    """Two 1 x 1 convolutions of (B, C, H, W), fused on a CPU to avoid the large intermediate array."""
     if not may_reorder_sums(x):
         out: Tensor = second(first(x))
         return out
@@ -54,7 +54,7 @@ def _through(x: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
 
 
 class ImageEncoder(nn.Module):
-    """Image (B, 3, S, S) -> (B, dim, S/16, S/16), and what the 1 x 1 heads make of strides 4 and 8."""
+    """Image (B, 3, S, S) -> (B, dim, S/16, S/16), and strides 4 and 8 after their 1 x 1 heads."""
 
     def __init__(self, trunk: HieraConfig, dim: int) -> None:
         super().__init__()

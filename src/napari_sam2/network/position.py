@@ -1,4 +1,4 @@
-"""Position encodings: sine tables for images and time, random features for prompts, rotations for memory."""
+"""Position encodings: sine for images and time, random Fourier features for prompts, rotary for memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def sine_2d(hw: tuple[int, int], num_channels: int, *, device: torch.device, tem
     num_channels : int
         Channels: the first half encodes y, the second x.
     device : torch.device
-        Where the table is made.
+        Device of the result.
     temperature : float
         Base of the wavelengths.
 
@@ -61,7 +61,7 @@ def sine_1d(position: Tensor, num_channels: int, *, temperature: float = 10000.0
 class RandomPosition(nn.Module):
     """Random Fourier features of positions in the unit square (SAM's encoding of prompts).
 
-    Always in float32, also in a network of bfloat16 or float16: angles of several turns have no room there.
+    Always computed in float32, also in bfloat16 or float16 networks, whose precision is too low for large angles.
     """
 
     positional_encoding_gaussian_matrix: Tensor
@@ -95,16 +95,16 @@ class RandomPosition(nn.Module):
 
 
 def axial_rotation(hw: tuple[int, int], num_channels: int, *, device: torch.device, theta: float = 10000.0) -> Tensor:
-    """Table of 2D rotary encoding: a complex number of length one for each place and pair of channels.
+    """2D rotary encoding: a complex number of magnitude one for each position and pair of channels.
 
     Parameters
     ----------
     hw : tuple of int
         (height, width) of the grid.
     num_channels : int
-        Channels that are turned; the first half by x, the second by y.
+        Number of channels to rotate; the first half by x, the second by y.
     device : torch.device
-        Where the table is made.
+        Device of the result.
     theta : float
         Base of the wavelengths.
 
@@ -126,7 +126,7 @@ def axial_rotation(hw: tuple[int, int], num_channels: int, *, device: torch.devi
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Rotate the channel pairs of (..., N, C); N may hold the table's grid several times over."""
+    """Rotate the channel pairs of (..., N, C); N may be a multiple of the table's grid."""
     num_places = table.shape[0]
     pairs = x.float().unflatten(-2, (-1, num_places)).unflatten(-1, (-1, 2))  # (..., R, N, C/2, 2)
     turned = torch.view_as_real(torch.view_as_complex(pairs) * table)

@@ -1,4 +1,4 @@
-"""Prompts to tokens and a dense map (SAM 2 paper, section 4, "Prompt encoder")."""
+"""Encode prompts as tokens and a dense map (SAM 2 paper, section 4, "Prompt encoder")."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from napari_sam2.network.position import RandomPosition
 __all__ = ["PromptEncoder", "draw_prompt"]
 
 _DOT_RADIUS = 5.0  # model pixels, standard deviation
-_DOT_HEIGHT, _BOX_HEIGHT = 6.0, 3.0  # of drawn prompts, on the scale of mask logits
-_DRAWN_LIMIT = 10.0  # of earlier logits that prompts are drawn onto
+_DOT_HEIGHT, _BOX_HEIGHT = 6.0, 3.0  # amplitude of drawn prompts, in mask logits
+_DRAWN_LIMIT = 10.0  # mask prompts are clamped to +- this before prompts are drawn
 
 
 class PromptEncoder(nn.Module):
@@ -27,10 +27,10 @@ class PromptEncoder(nn.Module):
     dim : int
         Width of the tokens.
     position_frame : int or None
-        Model pixels that the position encoding maps to the unit square; ``None``: the image's own side.
-        A fixed frame makes the encoding of a distance independent of the image size.
+        Side in model pixels of the square that the position encoding maps to the unit square; ``None``: the image size.
+        With a fixed frame the encoding of a distance does not depend on the image size.
     draws_prompts : bool
-        Draw clicks and boxes into the mask prompt too.
+        Draw clicks and boxes into the mask prompt, in addition to tokens.
     """
 
     def __init__(self, dim: int, *, position_frame: int | None = None, draws_prompts: bool = False) -> None:
@@ -73,12 +73,12 @@ class PromptEncoder(nn.Module):
         return encoded.permute(2, 0, 1)[None]  # (H, W, C) -> (1, C, H, W)
 
     def _frame(self, image_size: int, origin: float | None) -> tuple[int, float]:
-        """Side of the position frame, and where the image begins in it (centred unless ``origin`` is given)."""
+        """Side of the position frame, and where the image begins in it (centred by default)."""
         frame = self.position_frame or image_size
         return frame, (frame - image_size) / 2 if origin is None else origin
 
     def _point_tokens(self, points: Tensor, labels: Tensor, image_size: int, origin: float | None) -> Tensor:
-        """(B, N, 2), (B, N) -> (B, N + 1, C); the last token is padding, as the reference always appends."""
+        """(B, N, 2), (B, N) -> (B, N + 1, C); the last token is padding, as in the reference."""
         points = torch.cat((points + 0.5, points.new_zeros(points.shape[0], 1, 2)), dim=1)
         labels = torch.cat((labels, labels.new_full((labels.shape[0], 1), -1)), dim=1)[..., None]
         frame, offset = self._frame(image_size, origin)
@@ -118,7 +118,7 @@ class PromptEncoder(nn.Module):
 
 
 def draw_prompt(points: Tensor, labels: Tensor, side: int) -> Tensor:
-    """Clicks as soft dots and boxes as soft plateaus.
+    """Draw clicks as Gaussian dots and boxes as smooth plateaus.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def draw_prompt(points: Tensor, labels: Tensor, side: int) -> Tensor:
     -------
     Tensor
         (B, 1, side, side) float32: positive at object clicks and inside boxes, negative at background clicks and
-        outside boxes, 0 where nothing was said.
+        outside boxes, 0 elsewhere.
     """
     centre = torch.arange(side, device=points.device, dtype=torch.float32) * 4 + 1.5  # of each cell, in model pixels
     dx = (centre - points[..., :1]).square()  # (B, N, side)

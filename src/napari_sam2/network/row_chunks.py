@@ -1,4 +1,4 @@
-"""Row by row, a block of rows at a time: what is computed in between stays in the processor's caches."""
+"""Apply functions to chunks of rows, so that intermediate arrays fit into the processor's caches."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from napari_sam2.network.arithmetic import in_reference_order
 
 __all__ = ["map_rows_in_chunks", "may_reorder_sums"]
 
-_NUMBERS_AT_ONCE = 1_500_000  # 6 MB: in caches, and memory that the C library keeps, not asks the system for again
+_MAX_ELEMENTS = 1_500_000  # 6 MB: fits into caches and is reused by the C library without new system calls
 
 
 def may_reorder_sums(x: Tensor) -> bool:
-    """Whether another order of the same sums may be chosen: on a CPU, without gradients, not in the reference's."""
+    """Whether sums may be reordered: on a CPU, without gradients, and not in the reference's order."""
     return x.device.type == "cpu" and not torch.is_grad_enabled() and not in_reference_order()
 
 
 def map_rows_in_chunks(
     function: Callable[[Tensor], Tensor], x: Tensor, width: int, *, dim: int = 0, multiple_of: int = 1
 ) -> Tensor:
-    """``function(x)`` for functions whose rows do not know of each other.
+    """``function(x)`` for functions that treat rows independently.
 
     Parameters
     ----------
     function : callable
-        Keeps the order of rows; it may shorten them by a factor.
+        Preserves the order of rows; it may reduce their number by a factor.
     x : Tensor
-        Rows along ``dim``.
+        Array with rows along ``dim``.
     width : int
-        Numbers in the widest array that the function makes of one row.
+        Elements per row in the largest intermediate array of the function.
     dim : int, default 0
-        Where the rows are.
+        Axis of the rows.
     multiple_of : int, default 1
-        Rows that belong together.
+        Number of rows that must not be separated.
 
     Returns
     -------
@@ -43,10 +43,10 @@ def map_rows_in_chunks(
 
     Notes
     -----
-    Only on a CPU, and not while gradients are recorded. There an array of some 100 MB costs more than the sums in it:
-    the system has to find and zero its pages each time.
+    Chunks are used on a CPU only, and not while gradients are recorded. Allocating an array of 100 MB takes longer
+    there than computing it, because the system has to map and zero its pages each time.
     """
-    rows = max(1, _NUMBERS_AT_ONCE // (width * multiple_of)) * multiple_of
+    rows = max(1, _MAX_ELEMENTS // (width * multiple_of)) * multiple_of
     if x.shape[dim] <= rows or not may_reorder_sums(x):
         return function(x)
-    return torch.cat([function(piece) for piece in x.split(rows, dim)], dim)
+    return torch.cat([function(chunk) for chunk in x.split(rows, dim)], dim)

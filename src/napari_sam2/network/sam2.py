@@ -21,20 +21,20 @@ from napari_sam2.network.prompt_encoder import PromptEncoder
 
 __all__ = ["ABSENT_LOGIT", "LAST_MASK_LIMIT", "SAM2", "STABILITY_THRESHOLD"]
 
-_LEAST_PRESENCE = 0.01  # logit of an object that a person says is there
-ABSENT_LOGIT = -1024.0  # every mask logit of an object that is not on the frame
-LAST_MASK_LIMIT = 10.0  # of the logits of the frame before, where a model follows them
-_MEMORY_SCALE, _MEMORY_BIAS = 20.0, -10.0  # of the mask as the memory encoder sees it
+_MIN_PRESENCE = 0.01  # minimum object score of a prompted object
+ABSENT_LOGIT = -1024.0  # all mask logits of an absent object
+LAST_MASK_LIMIT = 10.0  # logits of the previous frame, used as a mask prompt, are clamped to +- this
+_MEMORY_SCALE, _MEMORY_BIAS = 20.0, -10.0  # applied to masks before the memory encoder
 STABILITY_THRESHOLD = 0.98
 
 
 class SAM2(nn.Module):
-    """The network; parameter names are those of the released checkpoints.
+    """The SAM 2 network; parameter names are those of the released checkpoints.
 
     Parameters
     ----------
     config : SAM2Config
-        Which row of ``CONFIGS``.
+        The configuration, such as one of ``CONFIGS``.
     """
 
     def __init__(self, config: SAM2Config) -> None:
@@ -55,7 +55,7 @@ class SAM2(nn.Module):
         self.obj_ptr_proj = MLP(dim, dim, dim, 3)
         self.maskmem_tpos_enc = nn.Parameter(torch.zeros(config.num_memories, 1, 1, memory_dim))
         self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, dim))
-        self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, dim))  # in the files, never read
+        self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, dim))  # in the released files, unused
         self.no_obj_ptr = nn.Parameter(torch.zeros(1, dim))
         if config.is_sam21:
             self.no_obj_embed_spatial = nn.Parameter(torch.zeros(1, memory_dim))
@@ -64,7 +64,7 @@ class SAM2(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the parameters."""
         return self.no_obj_ptr.device
 
     @property
@@ -74,20 +74,20 @@ class SAM2(nn.Module):
 
     @property
     def precision(self) -> torch.dtype:
-        """The precision that ``compute_in`` was given."""
+        """The precision set by ``compute_in``."""
         products = self.memory_attention.products
         return self.dtype if products is None or self.device.type != "cpu" else products
 
     def compute_in(self, dtype: torch.dtype) -> Self:
-        """Choose a precision for the device where the parameters are.
+        """Set the precision of computation.
 
         Parameters
         ----------
         dtype : torch.dtype
-            On a GPU that of all parameters. On a CPU half precision is used for the largest products alone, those of
-            attention over 4,096 and more places, and only if the processor multiplies it much faster: it saves nearly
-            half of what attention takes, and hardly moves a mask. All else is float32, whose products on a
-            CPU are not much slower, while rounded features move every outline.
+            On a GPU, the precision of all parameters. On a CPU, half precision is used for attention over 4,096 and
+            more positions only, and only if it is much faster on this processor: it saves nearly half of the time of
+            attention and hardly changes masks. Everything else is float32, which is not much slower on a CPU, whereas
+            rounded features would change all outlines.
 
         Returns
         -------
@@ -105,7 +105,7 @@ class SAM2(nn.Module):
         return ImageEmbedding(*self.image_encoder(image.to(self.dtype), (decoder.conv_s0, decoder.conv_s1)))
 
     def without_memory(self, embedding: ImageEmbedding) -> Tensor:
-        """Features of a frame that has nothing to remember, (B, C, S/16, S/16)."""
+        """Features of a frame without memories, (B, C, S/16, S/16)."""
         return embedding.embed + self.no_mem_embed[0, 0, :, None, None]
 
     # -------------------------------------------------------------- masks
@@ -128,11 +128,11 @@ class SAM2(nn.Module):
         prompt : ModelPrompt
             A batch of B prompts.
         multimask : bool
-            Three candidates, or the single mask.
+            Return three candidates instead of a single mask.
         stability_threshold : float or None
             See ``MaskDecoder.select``.
         origin : float, optional
-            Where the image begins in the position frame; centred if not given.
+            Offset of the image in the position frame; centred by default.
 
         Returns
         -------
@@ -148,7 +148,7 @@ class SAM2(nn.Module):
     def decode_all(
         self, features: Tensor, high_res: tuple[Tensor, Tensor], prompt: ModelPrompt, *, origin: float | None = None
     ) -> DecodedMasks:
-        """All four masks of each prompt, before any is chosen."""
+        """All four masks of each prompt, before selection."""
         image_size = 16 * features.shape[-1]
         tokens, dense = self.sam_prompt_encoder(prompt, image_size, origin)
         position = self.sam_prompt_encoder.dense_position(image_size, origin)
@@ -168,10 +168,10 @@ class SAM2(nn.Module):
     ) -> FrameSegmentation:
         """One mask and one object pointer per object of a video frame.
 
-        ``prompt=None`` is a tracked frame: the memory alone says where the object is. Of several candidates the
-        one with the best predicted IoU is taken, and its token becomes the pointer. An absent object gets
-        logits of ``ABSENT_LOGIT`` and the pointer that stands for absence. With ``assume_present`` no object is absent,
-        as a person has just pointed at it, and the least score is 0.01.
+        ``prompt=None`` is a tracked frame, segmented from memory only. Of several candidates the one with the best
+        predicted IoU is selected, and its token becomes the pointer. Absent objects get logits of ``ABSENT_LOGIT`` and
+        the pointer for absence. With ``assume_present``, for prompted objects, no object is absent and scores are at
+        least 0.01.
         """
         num_objects = features.shape[0]
         if prompt is None or prompt.points is None or prompt.labels is None:
@@ -183,7 +183,7 @@ class SAM2(nn.Module):
             )
         candidates = self.decode_all(features, high_res, prompt)
         decoded = self.sam_mask_decoder.select(candidates, multimask=multimask, stability_threshold=STABILITY_THRESHOLD)
-        score = decoded.object_score.clamp(min=_LEAST_PRESENCE) if assume_present else decoded.object_score
+        score = decoded.object_score.clamp(min=_MIN_PRESENCE) if assume_present else decoded.object_score
         is_present = score > 0
         logits = torch.where(is_present[..., None, None], decoded.logits.float(), ABSENT_LOGIT)
         best = decoded.iou.argmax(dim=-1)
@@ -203,9 +203,9 @@ class SAM2(nn.Module):
         return present * pointer + (1 - present) * self.no_obj_ptr
 
     def adopt_mask(self, embedding: ImageEmbedding, mask: Tensor) -> FrameSegmentation:
-        """Take a given mask (O, 1, S, S) of 0 and 1 as the frame's segmentation.
+        """Use a mask (O, 1, S, S) of 0 and 1 as the segmentation of a frame.
 
-        The mask becomes logits of +-10; the decoder only provides the pointer.
+        The mask is converted to logits of +-10; the decoder only provides the pointer.
         """
         mask = mask.to(self.dtype)
         logits = F.interpolate(
@@ -232,13 +232,13 @@ class SAM2(nn.Module):
         Parameters
         ----------
         embedding : ImageEmbedding
-            Of the frame; a batch of O or of 1.
+            Features of the frame, a batch of O or 1.
         logits : Tensor
             (O, 1, any, any) mask logits; resized to the model's input.
         object_score : Tensor
             (O, 1).
         binarise : bool
-            Prompted frames: the mask is sharp, the user's word. Tracked frames: a probability.
+            Threshold the mask, for prompted frames; otherwise use probabilities, for tracked frames.
 
         Returns
         -------
@@ -280,7 +280,7 @@ class SAM2(nn.Module):
         return out
 
     def _grid(self, hw: tuple[int, int], num_channels: int) -> Tensor:
-        """Sine encoding of a grid in the network's precision, (1, num_channels, h, w)."""
+        """Sine encoding of a grid in the precision of the network, (1, num_channels, h, w)."""
         device, dtype = self.device, self.dtype
         key = (hw, num_channels, device, dtype)
         return self._grids.get(key, lambda: sine_2d(hw, num_channels, device=device).to(dtype))

@@ -208,7 +208,7 @@ def _read_mask(value: str, stack: _Stack) -> list[tuple[int, int, NDArray[np.boo
 
     index, colon, name = value.partition(":")
     has_frame = bool(colon) and index.isdecimal()
-    labels = read_labels(Path(name if has_frame else value))
+    labels = read_labels(Path(name if has_frame else value), shape=stack.shape)
     labels = labels[None] if labels.ndim == 2 else labels
     frames = [int(index)] if has_frame else list(range(stack.shape[0]))
     expected = (len(frames), *stack.shape[1:])

@@ -70,7 +70,7 @@ def propagate(
     from napari_sam2.labels.files import LabelWriter
     from napari_sam2.labels.reading import read_labels
 
-    labels = _as_planes(read_labels(seeds), frames.shape[0])
+    labels = _as_planes(read_labels(seeds, shape=frames.shape), frames.shape[0])
     read_seeds(labels, frame, frames.shape, min_area_px=min_area)  # reports mistakes before the model is loaded
     with LabelWriter.for_frames(output, frames, overwrite=overwrite) as writer:
         from napari_sam2.inference.stacks.label_seeds import segment_seeds

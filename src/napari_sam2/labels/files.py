@@ -1,4 +1,4 @@
-"""Label stacks on disk: written frame by frame to TIFF, OME-TIFF or OME-Zarr, whole or not at all."""
+"""Label stacks on disk, written frame by frame to any format, whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.formats import LabelLayout, LabelTarget, TiffTarget, ZarrTarget, standalone_labels
 from napari_sam2.labels.ngff import image_of_labels, plan_for_image, register_labels
 from napari_sam2.labels.overlaps import label_areas
+from napari_sam2.labels.shape_files import ShapeTarget
 
 if TYPE_CHECKING:
     from napari_sam2.frames import Frames
 
 __all__ = ["LABEL_SUFFIXES", "LabelParts", "LabelWriter"]
 
-LABEL_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
+LABEL_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr", ".zip", ".geojson", ".json")
+_SHAPES = (".zip", ".geojson", ".json")
 _MAX_ID = 2**31 - 1
 
 
@@ -39,6 +41,7 @@ class LabelWriter:
 
     ``.ome.tif`` and ``.zarr`` / ``.ome.zarr`` (OME-NGFF 0.5 on zarr 3) hold int32. ``.tif`` is an ImageJ TIFF of uint16
     where all ids fit and the stack is below 4 GB, else an int32 TIFF with axes and spacing as JSON.
+    ``.zip`` is a set of ImageJ ROIs, ``.geojson`` is GeoJSON as QuPath imports it, ``.json`` is COCO with run lengths.
     ``IMAGE/labels/NAME`` writes into the OME-Zarr image IMAGE, in its version of NGFF and with its levels, chunks and
     transformations.
 
@@ -101,6 +104,8 @@ class LabelWriter:
                 self._target = ZarrTarget(self._partial, plan)
             elif suffix.endswith("zarr"):
                 self._target = ZarrTarget(self._partial, standalone_labels(self._layout))
+            elif suffix in _SHAPES:
+                self._target = ShapeTarget(self._partial, self._layout, suffix)
             else:
                 self._target = TiffTarget(self._partial, self._layout, is_ome=suffix.startswith(".ome"))
         with _Reported(self.path, self.discard):

@@ -15,6 +15,7 @@ from napari_sam2.frames.stack import READ_ERRORS, one_line
 from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.conversion import ConvertedLabels, convert_labels
 from napari_sam2.labels.seg_npy import read_npy
+from napari_sam2.labels.shape_files import SHAPE_SUFFIXES, read_shapes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,14 +25,17 @@ __all__ = ["read_label_file", "read_labels"]
 _PALETTE_SUFFIXES = (".png", ".gif", ".bmp")
 
 
-def read_labels(path: str | os.PathLike[str]) -> NDArray[np.int32]:
+def read_labels(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None = None) -> NDArray[np.int32]:
     """Read a label image or stack.
 
     Parameters
     ----------
     path : path-like
         TIFF, zarr folder, PNG or other picture, folder of pictures; Cellpose's ``_seg.npy`` or any ``.npy`` of
-        integers. Pictures with a palette are read as indices.
+        integers; ImageJ ROIs (``.roi``, ``.zip``), GeoJSON (``.geojson``, ``.json``), COCO (``.json``). Pictures with
+        a palette are read as indices.
+    shape : tuple of int, optional
+        (T, H, W) or (H, W) of the image that the labels belong to; ROIs and GeoJSON need it.
 
     Returns
     -------
@@ -49,16 +53,18 @@ def read_labels(path: str | os.PathLike[str]) -> NDArray[np.int32]:
     UserWarning
         If labels above 2**31 - 1 were renumbered, or a binary mask was split into components.
     """
-    found = read_label_file(path)
+    found = read_label_file(path, shape=shape)
     found.warn(str(path), stacklevel=2)
     return found.labels
 
 
-def read_label_file(path: str | os.PathLike[str]) -> ConvertedLabels:
+def read_label_file(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None = None) -> ConvertedLabels:
     """As `read_labels`, with the table of renumbered labels in place of a warning."""
     place = Path(path).expanduser()
     if place.suffix.lower() == ".npy":
         return convert_labels(read_npy(place), str(path))
+    if place.suffix.lower() in SHAPE_SUFFIXES:
+        return ConvertedLabels(read_shapes(place, shape))
     return convert_labels(_pixels(place), str(path))
 
 

@@ -1,0 +1,376 @@
+"""Objects as outlines or run lengths in files of other programs: ImageJ ROI sets, GeoJSON as QuPath has it, COCO."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import uuid
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam2._errors import FrameError, PromptError
+from napari_sam2.frames.stack import READ_ERRORS, one_line
+from napari_sam2.labels.colours import object_colour
+from napari_sam2.labels.formats import FrameScratch, LabelLayout
+from napari_sam2.labels.outlines import Polygon, fill_polygons, label_polygons
+from napari_sam2.labels.packed_mask import PackedMask
+from napari_sam2.labels.rle import compress_rle, decode_rle, rle_area, run_lengths
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["SHAPE_SUFFIXES", "ShapeTarget", "read_shapes"]
+
+SHAPE_SUFFIXES = (".zip", ".roi", ".geojson", ".json")
+_MOVE_TO, _LINE_TO, _CLOSE = 0.0, 1.0, 4.0  # of a path, as in java.awt.geom.PathIterator
+_CATEGORY = 1
+_NAME = re.compile(r"label-(?P<id>\d{1,10})(-\d+)?")  # of the ROIs written here
+_Place = tuple[int | None, int | None]
+_DAMAGED = (*READ_ERRORS, RecursionError, NotImplementedError, zipfile.BadZipFile)
+
+
+# ---------------------------------------------------------------------- writing
+class ShapeTarget:
+    """Label frames in a scratch file, from which the objects of all frames are written at the end.
+
+    Parameters
+    ----------
+    partial : Path
+        Scratch file to create; the finished file has its name with the suffix appended.
+    layout : LabelLayout
+        Shape and axes.
+    suffix : {".zip", ".geojson", ".json"}
+        ImageJ ROI set, GeoJSON or COCO.
+    """
+
+    def __init__(self, partial: Path, layout: LabelLayout, suffix: str) -> None:
+        self._partial, self._layout, self._suffix = partial, layout, suffix
+        self._scratch = FrameScratch(partial, layout.hw)
+
+    def write(self, frame: int, labels: NDArray[np.int32]) -> None:
+        self._scratch.write(frame, labels)
+
+    def read(self, frame: int) -> NDArray[np.int32]:
+        return self._scratch.read(frame)
+
+    def finish(self, ids: list[int], note: str) -> Path:  # noqa: ARG002 the objects are found anew
+        finished = self._partial.with_name(f"{self._partial.name}{self._suffix}")
+        save: Callable[[Path, LabelLayout, FrameScratch, str], None]
+        save = {".zip": _save_rois, ".geojson": _save_geojson, ".json": _save_coco}[self._suffix]
+        save(finished, self._layout, self._scratch, note)
+        self.stop()
+        return finished
+
+    def stop(self) -> None:
+        self._scratch.close()
+
+
+def _frames(layout: LabelLayout, scratch: FrameScratch) -> Iterator[tuple[int, dict[str, int], NDArray[np.int32]]]:
+    """Number, position by axis letter, and labels of each frame that was written."""
+    for frame in range(layout.num_frames):
+        if frame in scratch:
+            yield frame, dict(zip(layout.axes, layout.place(frame), strict=False)), scratch.read(frame)
+
+
+def _save_rois(path: Path, layout: LabelLayout, scratch: FrameScratch, note: str) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for frame, place, labels in _frames(layout, scratch):
+            for object_id, polygons in label_polygons(labels):
+                name = f"label-{object_id}" + (f"-{frame + 1}" if layout.num_frames > 1 else "")
+                archive.writestr(f"{name}.roi", _roi(name, object_id, polygons, place, frame))
+        if note:
+            archive.comment = note.encode()
+
+
+def _roi(name: str, object_id: int, polygons: list[Polygon], place: Mapping[str, int], frame: int) -> bytes:
+    import roifile
+
+    rings = [ring for rings in polygons for ring in rings]
+    if len(rings) == 1:
+        roi = roifile.ImagejRoi.frompoints(rings[0].astype(int), name=name)
+        roi.roitype = roifile.ROI_TYPE.TRACED
+    else:  # several pieces or holes: a path
+        path: list[float] = []
+        for ring in rings:
+            for operation, (x, y) in zip([_MOVE_TO] + [_LINE_TO] * (len(ring) - 1), ring.tolist(), strict=True):
+                path += [operation, x, y]
+            path.append(_CLOSE)
+        corners = np.concatenate(rings).astype(int)
+        roi = roifile.ImagejRoi(roitype=roifile.ROI_TYPE.RECT, name=name)
+        roi.left, roi.top = (int(v) for v in corners.min(0))
+        roi.right, roi.bottom = (int(v) for v in corners.max(0))
+        roi.multi_coordinates = np.array(path, np.float32)
+        roi.shape_roi_size = len(path)
+    roi.stroke_color = bytes((255, *object_colour(object_id)))
+    if len(place) > 1:  # a hyperstack: positions count from 1, and 0 would be all
+        roi.c_position, roi.z_position, roi.t_position = (place.get(axis, 0) + 1 for axis in "CZT")
+    elif place:
+        roi.position = frame + 1
+    data: bytes = roi.tobytes()
+    return data
+
+
+def _save_geojson(path: Path, layout: LabelLayout, scratch: FrameScratch, note: str) -> None:
+    features = []
+    for _, place, labels in _frames(layout, scratch):
+        plane = {"c": place.get("C", -1), "z": place.get("Z", 0), "t": place.get("T", 0)}  # c: -1 is all channels
+        for object_id, polygons in label_polygons(labels):
+            closed = [[[*ring.tolist(), ring[0].tolist()] for ring in rings] for rings in polygons]
+            shape = (
+                {"type": "Polygon", "coordinates": closed[0]}
+                if len(closed) == 1
+                else {"type": "MultiPolygon", "coordinates": closed}
+            )
+            features.append(
+                {
+                    "type": "Feature",
+                    "id": str(uuid.uuid4()),
+                    "geometry": {**shape, "plane": plane},
+                    "properties": {
+                        "objectType": "detection",
+                        "name": str(object_id),
+                        "color": list(object_colour(object_id)),
+                        "label": object_id,
+                    },
+                }
+            )
+    collection = {"type": "FeatureCollection", "features": features, **({"note": note} if note else {})}
+    path.write_text(json.dumps(collection), "utf-8")
+
+
+def _save_coco(path: Path, layout: LabelLayout, scratch: FrameScratch, note: str) -> None:
+    height, width = layout.hw
+    annotations: list[dict[str, object]] = []
+    images = [
+        {
+            "id": frame + 1,
+            "file_name": f"{frame:05d}.png",
+            "height": height,
+            "width": width,
+            **{axis.lower(): i for axis, i in zip(layout.axes, layout.place(frame), strict=False)},
+        }
+        for frame in range(layout.num_frames)
+    ]
+    for frame, _, labels in _frames(layout, scratch):
+        for object_id, (y0, x0, y1, x1) in _boxes(labels):
+            mask = np.zeros((height, x1 - x0), bool)
+            mask[y0:y1] = labels[y0:y1, x0:x1] == object_id
+            counts = _shifted(run_lengths(mask), height, width, x0, x1)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": frame + 1,
+                    "category_id": _CATEGORY,
+                    "segmentation": compress_rle({"size": [height, width], "counts": counts}),
+                    "area": rle_area(counts),
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "iscrowd": 0,
+                    "track_id": object_id,
+                }
+            )
+    content = {
+        "info": {"description": note or "labels of napari-sam2"},
+        "images": images,
+        "categories": [{"id": _CATEGORY, "name": "object"}],
+        "annotations": annotations,
+    }
+    path.write_text(json.dumps(content), "utf-8")
+
+
+def _shifted(counts: NDArray[np.int32], height: int, width: int, x0: int, x1: int) -> list[int]:
+    """Run lengths of the whole image from those of its columns x0 to x1."""
+    runs = [int(n) for n in counts]
+    runs[0] += x0 * height
+    after = (width - x1) * height
+    if len(runs) % 2:  # the last run is background
+        runs[-1] += after
+    elif after:
+        runs.append(after)
+    return runs
+
+
+def _boxes(labels: NDArray[np.int32]) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
+    """Id and y0, x0, y1, x1 of each object."""
+    for object_id, polygons in label_polygons(labels):
+        corners = np.concatenate([rings[0] for rings in polygons]).astype(int)
+        (x0, y0), (x1, y1) = corners.min(0).tolist(), corners.max(0).tolist()
+        yield object_id, (y0, x0, y1, x1)
+
+
+# ---------------------------------------------------------------------- reading
+@dataclass(frozen=True, eq=False)
+class _Shape:
+    """One object on one plane; ``place`` is its position along Z and T, counted from 0, None for all planes."""
+
+    object_id: int | None
+    place: _Place
+    draw: Callable[[tuple[int, int]], PackedMask]
+
+
+def read_shapes(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.int32]:
+    """Labels of a file of shapes.
+
+    Parameters
+    ----------
+    path : Path
+        ImageJ ``.roi`` or ``.zip``, GeoJSON, or COCO with polygons or run lengths.
+    shape : tuple of int, optional
+        (T, H, W) or (H, W) of the image; COCO files say it themselves.
+
+    Returns
+    -------
+    numpy.ndarray
+        int32, (H, W) if no object says on which plane it lies, else (T, H, W). Numbers are those that this package
+        wrote, else 1, 2, ... in the order of the file. Where objects overlap, the smaller one is on top.
+
+    Raises
+    ------
+    FrameError
+        If the file is missing or damaged, holds no areas, or does not fit ``shape``.
+    """
+    suffix = path.suffix.lower()
+    try:
+        if suffix in (".zip", ".roi"):
+            shapes, size = _rois(path), None
+        else:
+            content = json.loads(path.read_text("utf-8"))
+            is_coco = isinstance(content, Mapping) and "annotations" in content
+            shapes, size = _coco(content) if is_coco else (_geojson(content), None)
+        return _paint(path, shapes, size, shape)
+    except FrameError:
+        raise
+    except (*_DAMAGED, PromptError) as error:
+        raise FrameError(f"{path} cannot be read as shapes ({one_line(error)}); the file may be damaged") from error
+
+
+def _paint(
+    path: Path, shapes: Sequence[_Shape], size: tuple[int, ...] | None, shape: tuple[int, ...] | None
+) -> NDArray[np.int32]:
+    if not shapes:
+        raise FrameError(f"{path} holds no areas; draw objects as areas or polygons")
+    full = size if size is not None else shape
+    if full is None:
+        raise FrameError(f"{path} does not say how large its image is; give the shape (T, H, W) of the image")
+    if shape is not None and tuple(full[-2:]) != tuple(shape[-2:]):
+        raise FrameError(f"{path} belongs to an image of {full[-2:]}; the image has {tuple(shape[-2:])}")
+    hw = (int(full[-2]), int(full[-1]))
+    planes = [_plane(path, each, full) for each in shapes]
+    is_stack = any(plane is not None for plane in planes)
+    labels = np.zeros((full[0], *hw) if is_stack and len(full) > 2 else (1, *hw), np.int32)
+    known = [each.object_id for each in shapes]
+    has_ids = all(i is not None and 0 < i < 2**31 for i in known)
+    masks = [each.draw(hw) for each in shapes]
+    for index in sorted(range(len(shapes)), key=lambda i: -masks[i].area):
+        plane, mask = planes[index], masks[index]
+        target = labels if plane is None else labels[plane]
+        target[(..., *mask.window)][..., mask.pixels()] = (known[index] or 0) if has_ids else index + 1
+    return labels if is_stack and len(full) > 2 else labels[0]
+
+
+def _plane(path: Path, shape: _Shape, full: tuple[int, ...]) -> int | None:
+    """The plane of the stack that a shape lies on; None for all."""
+    if len(full) < 3 or all(i is None for i in shape.place):
+        return None
+    z, t = (i or 0 for i in shape.place)
+    if z and t:
+        raise FrameError(f"{path} holds objects at several z and time points; give the shapes of one stack")
+    if not 0 <= z + t < full[0]:
+        raise FrameError(f"{path} holds an object on plane {z + t}; the image has 0 to {full[0] - 1}")
+    return z + t
+
+
+def _rois(path: Path) -> list[_Shape]:
+    import roifile
+
+    found = roifile.ImagejRoi.fromfile(path)
+    shapes = []
+    for roi in found if isinstance(found, list) else [found]:
+        if roi.roitype in (roifile.ROI_TYPE.LINE, roifile.ROI_TYPE.FREELINE, roifile.ROI_TYPE.POLYLINE,
+                           roifile.ROI_TYPE.NOROI, roifile.ROI_TYPE.ANGLE, roifile.ROI_TYPE.POINT):  # fmt: skip
+            continue
+        rings = [np.asarray(ring, np.float64) for ring in roi.coordinates(multi=True)]
+        place: _Place
+        if roi.z_position or roi.t_position:
+            place = (max(roi.z_position, 1) - 1, max(roi.t_position, 1) - 1)
+        else:
+            place = (roi.position - 1, 0) if roi.position else (None, None)
+        named = _NAME.fullmatch(roi.name)
+        shapes.append(_Shape(None if named is None else int(named["id"]), place, _filler([rings])))
+    return shapes
+
+
+def _filler(polygons: list[Polygon]) -> Callable[[tuple[int, int]], PackedMask]:
+    def draw(hw: tuple[int, int]) -> PackedMask:
+        """The mask of polygons, drawn in their bounding box alone."""
+        corners = np.concatenate([ring for rings in polygons for ring in rings])
+        x0, y0 = np.floor(corners.min(0)).astype(int).clip(0, (hw[1], hw[0])).tolist()
+        x1, y1 = np.ceil(corners.max(0)).astype(int).clip(0, (hw[1], hw[0])).tolist()
+        if x1 <= x0 or y1 <= y0:
+            return PackedMask()
+        moved = [[ring - (x0, y0) for ring in rings] for rings in polygons]
+        return PackedMask.pack(fill_polygons(moved, (y1 - y0, x1 - x0)), origin_yx=(y0, x0))
+
+    return draw
+
+
+def _geojson(content: Any) -> list[_Shape]:
+    if isinstance(content, Mapping):
+        content = content.get("features", [content])
+    shapes = []
+    for feature in content:
+        geometry = feature.get("geometry", feature)
+        kind, coordinates = geometry.get("type"), geometry.get("coordinates")
+        if kind not in ("Polygon", "MultiPolygon"):
+            continue
+        parts = [coordinates] if kind == "Polygon" else coordinates
+        polygons = [[_corners(ring) for ring in rings] for rings in parts]
+        properties = feature.get("properties") or {}
+        plane = geometry.get("plane") or feature.get("plane")
+        place: _Place = (None, None) if plane is None else (int(plane.get("z", 0)), int(plane.get("t", 0)))
+        name = str(properties.get("label", properties.get("name", "")))
+        object_id = int(name) if name.isdecimal() and len(name) < 11 else None
+        shapes.append(_Shape(object_id, place, _filler(polygons)))
+    if all(s.place in ((0, 0), (None, None)) for s in shapes):  # the first plane is also what is written for pictures
+        return [_Shape(s.object_id, (None, None), s.draw) for s in shapes]
+    return shapes
+
+
+def _corners(values: Any) -> NDArray[np.float64]:
+    ring = np.asarray(values, np.float64)
+    if ring.ndim != 2 or ring.shape[1] < 2 or not np.isfinite(ring).all():
+        raise FrameError(f"a ring of shape {ring.shape} was found; expected rows of finite x, y")
+    return ring[:, :2]
+
+
+def _coco(content: Mapping[str, Any]) -> tuple[list[_Shape], tuple[int, ...]]:
+    given = content.get("images") or [content["image"]]
+    images = sorted(given, key=lambda image: int(image.get("id", image.get("image_id", 0))))
+    sizes = {(int(image["height"]), int(image["width"])) for image in images}
+    if len(sizes) != 1:
+        raise FrameError(f"the images have the sizes {sorted(sizes)}; expected planes of one size")
+    frame_of = {int(image.get("id", image.get("image_id", 0))): frame for frame, image in enumerate(images)}
+    hw = sizes.pop()
+    is_stack = len(images) > 1
+    shapes = []
+    for entry in content["annotations"]:
+        frame = frame_of[int(entry["image_id"])] if is_stack else None
+        number = entry.get("track_id")
+        draw = _coco_mask(entry["segmentation"], hw)
+        shapes.append(_Shape(None if number is None else int(number), (frame, None), draw))
+    return shapes, ((len(images), *hw) if is_stack else hw)
+
+
+def _coco_mask(segmentation: Any, hw: tuple[int, int]) -> Callable[[tuple[int, int]], PackedMask]:
+    if isinstance(segmentation, Mapping):
+        size = [int(n) for n in segmentation["size"]]
+        if tuple(size) != hw or math.prod(size) > 2**31:
+            raise FrameError(f"a mask of {size} was found in an image of {list(hw)}")
+        return lambda _: PackedMask.pack(decode_rle({"size": size, "counts": segmentation["counts"]}))
+    polygons = [[_corners(np.asarray(flat, np.float64).reshape(-1, 2))] for flat in segmentation]
+    return _filler(polygons)

@@ -1,0 +1,179 @@
+"""Outlines and run lengths in files of other programs: round trips, and reading by second implementations."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import roifile
+from pycocotools.coco import COCO
+from skimage.measure import grid_points_in_poly
+
+from napari_sam2._errors import FrameError
+from napari_sam2.labels.files import LabelWriter
+from napari_sam2.labels.outlines import fill_polygons, label_polygons, mask_polygons
+from napari_sam2.labels.reading import read_labels
+
+
+def make_labels(num_frames: int = 3, hw: tuple[int, int] = (40, 50)) -> np.ndarray:
+    """A ring with an island, two pieces of one object that touch at a corner, a pixel at the border."""
+    labels = np.zeros((num_frames, *hw), np.int32)
+    labels[:, 4:20, 5:25] = 3
+    labels[:, 8:16, 9:21] = 0
+    labels[:, 11:13, 13:15] = 70_000
+    labels[:, 25:30, 5:10] = labels[:, 30:33, 10:14] = 12
+    labels[0, 0, 0] = labels[-1, -1, -1] = 5
+    return labels
+
+
+def write(path, labels, axes="ZYX"):
+    with LabelWriter(path, labels.shape, axes=axes) as writer:
+        for frame, plane in enumerate(labels.reshape(-1, *labels.shape[-2:])):
+            writer.write(frame, plane)
+
+
+def areas(ring: np.ndarray) -> float:
+    x, y = ring.T
+    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_outlines_of_random_masks_give_them_back(seed):
+    rng = np.random.default_rng(seed)
+    mask = rng.random(rng.integers(1, 16, 2)) < rng.random()
+    polygons = mask_polygons(mask)
+    assert np.array_equal(fill_polygons(polygons, mask.shape), mask)
+    assert sum(areas(ring) for rings in polygons for ring in rings) == mask.sum()
+    for outer, *holes in polygons:
+        assert areas(outer) > 0
+        assert all(areas(hole) < 0 for hole in holes)
+        assert all(len(set(map(tuple, ring.tolist()))) == len(ring) for ring in (outer, *holes))
+
+
+def test_ids_may_be_far_apart():
+    labels = np.array([[0, 2**31 - 1, 7]], np.int32)
+    assert [(i, polygons[0][0].min(0).tolist()) for i, polygons in label_polygons(labels)] == [
+        (7, [2, 0]),
+        (2**31 - 1, [1, 0]),
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".geojson", ".json"])
+@pytest.mark.parametrize("num_frames", [1, 3])
+def test_labels_come_back_as_they_were(tmp_path, suffix, num_frames):
+    labels = make_labels(num_frames)
+    path = tmp_path / f"a{suffix}"
+    write(path, labels if num_frames > 1 else labels[0], "ZYX" if num_frames > 1 else "YX")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    back = read_labels(path, shape=labels.shape)
+    assert back.dtype == np.int32
+    assert np.array_equal(back, labels if num_frames > 1 else labels[0])
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".geojson"])
+def test_files_without_size_need_the_shape(tmp_path, suffix):
+    write(tmp_path / f"a{suffix}", make_labels())
+    with pytest.raises(FrameError, match="how large its image is"):
+        read_labels(tmp_path / f"a{suffix}")
+    with pytest.raises(FrameError, match="on plane 2; the image has 0 to 1"):
+        read_labels(tmp_path / f"a{suffix}", shape=(2, 40, 50))
+
+
+def test_imagej_rois_say_position_and_colour(tmp_path):
+    labels = make_labels(6).reshape(2, 3, 40, 50)
+    write(tmp_path / "a.zip", labels, "TZYX")
+    rois = {roi.name: roi for roi in roifile.roiread(tmp_path / "a.zip")}
+    roi = rois["label-70000-6"]
+    assert (roi.c_position, roi.z_position, roi.t_position) == (1, 3, 2)
+    assert roi.roitype == roifile.ROI_TYPE.TRACED
+    inside = grid_points_in_poly((40, 50), roi.coordinates()[:, ::-1] - 0.5)
+    assert np.array_equal(inside, labels[1, 2] == 70_000)
+    rings = rois["label-3-1"].coordinates(multi=True)
+    assert [sorted(map(tuple, ring[:-1].tolist())) for ring in rings] == [
+        [(5, 4), (5, 20), (25, 4), (25, 20)],
+        [(9, 8), (9, 16), (21, 8), (21, 16)],
+    ]
+
+
+def test_coco_is_read_by_its_own_library(tmp_path, capsys):
+    labels = make_labels()
+    write(tmp_path / "a.json", labels)
+    coco = COCO(tmp_path / "a.json")
+    assert [image["z"] for image in coco.loadImgs(coco.getImgIds())] == [0, 1, 2]
+    found = np.zeros_like(labels)
+    for entry in coco.loadAnns(coco.getAnnIds()):
+        mask = coco.annToMask(entry).astype(bool)
+        found[entry["image_id"] - 1][mask] = entry["track_id"]
+        assert entry["area"] == mask.sum()
+        rows, columns = np.nonzero(mask)
+        x, y, width, height = entry["bbox"]
+        assert (x, y, x + width, y + height) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    assert np.array_equal(found, labels)
+
+
+def test_geojson_is_what_qupath_imports(tmp_path):
+    """A FeatureCollection in pixels of the whole image from its upper left corner, with plane and object type."""
+    write(tmp_path / "a.geojson", make_labels(2), "TYX")
+    features = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    ring = next(f for f in features if f["properties"]["label"] == 3)
+    assert ring["type"] == "Feature"
+    assert ring["properties"]["objectType"] == "detection"
+    assert ring["geometry"]["type"] == "Polygon"
+    assert ring["geometry"]["plane"] == {"c": -1, "z": 0, "t": 0}
+    outer, hole = ring["geometry"]["coordinates"]
+    assert outer == [[5, 4], [25, 4], [25, 20], [5, 20], [5, 4]]
+    assert hole[0] == hole[-1]
+    pieces = next(f for f in features if f["properties"]["label"] == 12)
+    assert pieces["geometry"]["type"] == "MultiPolygon"
+    assert len(pieces["geometry"]["coordinates"]) == 2
+    assert features[-1]["geometry"]["plane"]["t"] == 1
+
+
+def test_rois_drawn_in_imagej(tmp_path):
+    """Names that ImageJ gives are no numbers; rectangles and ovals are areas, lines are not."""
+    square = roifile.ImagejRoi(roitype=roifile.ROI_TYPE.RECT, name="0010-0007", left=5, top=8, right=9, bottom=12)
+    oval = roifile.ImagejRoi(roitype=roifile.ROI_TYPE.OVAL, name="0025-0030", left=20, top=20, right=40, bottom=30)
+    line = roifile.ImagejRoi(roitype=roifile.ROI_TYPE.LINE, name="0001-0001", x2=5, y2=5)
+    freehand = roifile.ImagejRoi.frompoints(np.array([[1.5, 1.5], [4.5, 1.5], [4.5, 3.5]]), name="a cell")
+    roifile.roiwrite(tmp_path / "RoiSet.zip", [square, oval, line, freehand])
+    labels = read_labels(tmp_path / "RoiSet.zip", shape=(40, 50))
+    assert np.unique(labels).tolist() == [0, 1, 2, 3]
+    assert np.array_equal(np.argwhere(labels == 1).min(0), [8, 5])
+    assert (labels == 1).sum() == 16
+    assert (labels == 2).sum() == pytest.approx(np.pi * 10 * 5, rel=0.05)
+    roifile.roiwrite(tmp_path / "line.zip", [line])
+    with pytest.raises(FrameError, match="holds no areas"):
+        read_labels(tmp_path / "line.zip", shape=(40, 50))
+
+
+def test_coco_polygons_and_plain_run_lengths(tmp_path):
+    polygon = {"segmentation": [[1, 1, 5, 1, 5, 4, 1, 4]], "image_id": 1}
+    runs = {"segmentation": {"size": [6, 8], "counts": [40, 6, 2]}, "image_id": 1}
+    content = {"images": [{"id": 1, "height": 6, "width": 8}], "annotations": [polygon, runs]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    labels = read_labels(tmp_path / "a.json")
+    assert (labels == 1).sum() == 12
+    assert labels[1:4, 1:5].min() == 1
+    assert (
+        np.argwhere(labels == 2).tolist() == [[4, 6], [5, 6], [0, 7], [1, 7], [2, 7], [3, 7]]
+        or (labels == 2).sum() == 6
+    )
+    with pytest.raises(FrameError, match=r"belongs to an image of \(6, 8\)"):
+        read_labels(tmp_path / "a.json", shape=(9, 9))
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.roi", "a.json", "a.geojson"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[[[", b'{"features": 3}', b'{"annotations": [], "images": [{}]}'])
+def test_damaged_files_are_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FrameError):
+        read_labels(tmp_path / name, shape=(4, 4))
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("notes.txt", "nothing")
+    with pytest.raises(FrameError):
+        read_labels(tmp_path / "a.zip", shape=(4, 4))

@@ -19,6 +19,7 @@ __all__ = [
     "LARGEST_ID",
     "as_numbers",
     "check_count",
+    "check_fraction",
     "check_frame",
     "check_ids",
     "check_not_input",
@@ -68,13 +69,30 @@ def check_number(name: str, value: object, low: float = -math.inf, high: float =
     PromptError
         If ``value`` is not a number, not finite, or out of range.
     """
-    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if is_number and math.isfinite(value) and low <= value <= high:  # type: ignore[arg-type, operator]
-        return float(value)  # type: ignore[arg-type]
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:  # an int too large for a float
+            number = math.inf
+        if math.isfinite(number) and low <= number <= high:
+            return number
     limits = "finite numbers"
     if math.isfinite(low):
         limits = f"numbers from {low:g} to {high:g}" if math.isfinite(high) else f"finite numbers from {low:g}"
     raise PromptError(f"{name}={value!r} was given; allowed are {limits}")
+
+
+def check_fraction(name: str, value: object) -> float:
+    """A number above 0 and up to 1.
+
+    Raises
+    ------
+    PromptError
+        If ``value`` is not a number, or out of range.
+    """
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool) and 0 < value <= 1:
+        return float(value)
+    raise PromptError(f"{name}={value!r} was given; allowed are numbers above 0 and up to 1")
 
 
 def check_frame(frame: object, num_frames: int) -> int:

@@ -65,6 +65,10 @@ def test_border_is_the_outermost_row_and_column(y, x, touches, form):
         pytest.param({"min_area": 9, "max_area": 5}, "9 to 5", id="areas"),
         pytest.param({"pixel_size": 0}, "pixel_size=0", id="no-size"),
         pytest.param({"pixel_size": (1, 2, 3)}, "pixel_size", id="three-sizes"),
+        pytest.param({"pixel_size": "a"}, "pixel_size", id="text-size"),
+        pytest.param({"min_iou": None}, "min_iou=None", id="none"),
+        pytest.param({"min_area": "9"}, "min_area='9'", id="text-area"),
+        pytest.param({"max_area": 10**400}, "max_area", id="huge-area"),
     ],
 )
 def test_bad_values_are_refused(over, message):

@@ -169,6 +169,10 @@ def test_key_frames(num_frames, every, key_frames, expected):
         pytest.param({"min_iou": 0}, "min_iou=0", id="iou"),
         pytest.param({"min_score": 2}, "min_score=2", id="score"),
         pytest.param({"memory_bytes": 0}, "memory_bytes=0", id="memory"),
+        pytest.param({"every": "2"}, "every='2'", id="text"),
+        pytest.param({"key_frames": 3}, "key_frames=3", id="key-frame-number"),
+        pytest.param({"min_iou": "x"}, "min_iou='x'", id="text-iou"),
+        pytest.param({"min_containment": np.nan}, "min_containment=nan", id="nan"),
     ],
 )
 def test_bad_values_are_refused(over, message):

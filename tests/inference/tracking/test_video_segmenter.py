@@ -14,6 +14,7 @@ from napari_sam2._errors import DeviceError, PromptError
 from napari_sam2._types import Prompt
 from napari_sam2.inference.tracking.object_frames import ObjectFrames
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+from napari_sam2.inference.views.embedding_cache import EmbeddingCache
 
 BIT_EQUAL = 0.0
 
@@ -355,6 +356,15 @@ def test_objects_may_be_added_after_tracking_without_touching_the_others(model):
         pytest.param(lambda s: s.add_clicks(0, [], mask=np.zeros((48, 64))), "empty mask", id="mask-empty"),
         pytest.param(lambda s: s.propagate_masklets(), "no object was prompted", id="no-prompt"),
         pytest.param(lambda s: s.remove_object(5), "does not exist", id="no-object"),
+        pytest.param(lambda s: s.remove_object([1]), "object_id", id="object-list"),
+        pytest.param(lambda s: s.prompted_frames({}), "object_id", id="object-mapping"),
+        pytest.param(lambda s: s.clear_prompts([0], 1), "does not exist", id="clear-nothing"),
+        pytest.param(lambda s: s.add_prompt(0, 7), "7 was given as a prompt", id="no-prompt-object"),
+        pytest.param(lambda s: s.add_prompt(0, None), "None was given as a prompt", id="prompt-none"),
+        pytest.param(lambda s: s.add_clicks([[1, 2], [3]], [(1, 1)]), "frame", id="ragged-image"),
+        pytest.param(lambda s: s.add_clicks(np.nan, [(1, 1)]), "frame nan", id="nan-frame"),
+        pytest.param(lambda s: s.add_clicks(0, [(np.inf, 1)]), "NaN or infinite", id="infinite-point"),
+        pytest.param(lambda s: s.add_clicks(0, np.zeros((0, 2)), np.zeros(0)), "empty prompt", id="empty-arrays"),
         pytest.param(lambda s: s.add_clicks(np.zeros((5, 5)), [(1, 1)]), "index", id="image-after-video"),
     ],
 )
@@ -439,3 +449,18 @@ def test_memory_that_torch_keeps_for_reuse_counts_as_free(monkeypatch):
         model=SimpleNamespace(device=torch.device("cuda")),
     )
     assert ObjectFrames.objects_per_batch(on_gpu) == 20
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"fill_hole_area": np.nan}, {"fill_hole_area": "8"}, {"batch_bytes": 0}, {"batch_bytes": 1.5}],
+    ids=["nan", "text", "zero", "fraction"],
+)
+def test_settings_that_are_not_allowed_are_refused(model, option):
+    with pytest.raises(PromptError, match=next(iter(option))):
+        SAM2VideoSegmenter(model, **option)
+
+
+def test_a_cache_of_no_size_is_refused():
+    with pytest.raises(PromptError, match="max_bytes"):
+        EmbeddingCache("many")

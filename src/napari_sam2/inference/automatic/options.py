@@ -241,7 +241,7 @@ class MaskGeneratorOptions:
         if total > MAX_POINTS:
             h, w = crops[0].hw
             raise PromptError(
-                f"{total} points were asked for on an image of {w} x {h} pixels; allowed are up to {MAX_POINTS}: use a "
+                f"the options give {total} points on {w} x {h} pixels; allowed are up to {MAX_POINTS}: use a "
                 "larger point_spacing_px, fewer points_per_side or crop_n_layers, or segment_tiled for large images"
             )
 

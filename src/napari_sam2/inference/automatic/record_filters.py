@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
+from napari_sam2._checks import as_numbers, check_number
 from napari_sam2._errors import PromptError
 from napari_sam2.labels.rle import RLE, decode_rle
 
@@ -62,11 +63,14 @@ def filter_records(
     >>> labels = masks_to_labels(filter_records(records, min_area=20, pixel_size=0.25), image.shape[:2])
     """
     for name, value in (("min_iou", min_iou), ("min_stability", min_stability)):
-        if not 0 <= value <= 1:
-            raise PromptError(f"{name}={value:g} was given; allowed is 0 to 1")
+        check_number(name, value, 0, 1)
+    min_area = check_number("min_area", min_area, 0)
+    if max_area != math.inf:
+        max_area = check_number("max_area", max_area, 0)
     if not 0 <= min_area <= max_area:
         raise PromptError(f"areas from {min_area:g} to {max_area:g} were given; allowed is 0 <= min_area <= max_area")
-    sides = np.broadcast_to(np.asarray(pixel_size, np.float64), (2,)) if np.size(pixel_size) in (1, 2) else np.zeros(2)
+    sizes = as_numbers(pixel_size, "pixel_size")
+    sides = np.broadcast_to(sizes.ravel(), (2,)) if sizes.size in (1, 2) else np.zeros(2)
     if not (np.isfinite(sides).all() and (sides > 0).all()):
         raise PromptError(f"pixel_size={pixel_size!r} was given; allowed is a positive number, or (height, width)")
     unit = float(sides[0] * sides[1])

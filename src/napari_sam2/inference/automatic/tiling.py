@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
-from napari_sam2._checks import check_out
+from napari_sam2._checks import check_fraction, check_number, check_out
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2.frames import Frames, open_frames
 from napari_sam2.frames.regions import ArrayRegions, FrameRegions, Regions, Tile, tile_grid
@@ -114,8 +114,10 @@ def segment_tiled(
     FrameError
         If the array is not an image.
     """
-    if not 0 < min_iou <= 1:
-        raise PromptError(f"min_iou={min_iou!r} was given; allowed are numbers above 0 and up to 1")
+    check_fraction("min_iou", min_iou)
+    min_area_px = check_number("min_area_px", min_area_px, 0)
+    if max_area_px != math.inf:
+        max_area_px = check_number("max_area_px", max_area_px, 0)
     if not 0 <= min_area_px <= max_area_px:
         raise PromptError(
             f"areas from {min_area_px:g} to {max_area_px:g} were given; allowed is 0 <= min_area_px <= max_area_px"
@@ -136,7 +138,7 @@ def segment_tiled(
             break
         seams.add(part, found)
     seams.renumber(tiles, (min_area_px, max_area_px), exclude_border=exclude_border)
-    return target  # type: ignore[return-value]  # what came as out goes back
+    return target  # type: ignore[return-value]  # out is returned as it is
 
 
 def _as_regions(image: LazyArray | Frames | Regions | str | Path, contrast: Contrast) -> Regions:

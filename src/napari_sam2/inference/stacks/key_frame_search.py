@@ -189,7 +189,7 @@ def segment_stack(
         is_complete=is_complete,
         num_merged=joiner.num_joined,
     )
-    return TrackedLabels(target, report)  # type: ignore[arg-type]  # what came as out goes back
+    return TrackedLabels(target, report)  # type: ignore[arg-type]  # out is returned as it is
 
 
 def _extend(

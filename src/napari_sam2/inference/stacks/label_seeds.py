@@ -115,7 +115,7 @@ def segment_seeds(
         tracker, seeds, limits, target, scores, settings, on_progress=on_progress, should_stop=should_stop
     )
     report = describe_tracks(target, limits, seeds.frames_of, scores, is_complete=is_complete)
-    return TrackedLabels(target, report)  # type: ignore[arg-type]  # what came as out goes back
+    return TrackedLabels(target, report)  # type: ignore[arg-type]  # out is returned as it is
 
 
 def _limits(start: int, stop: int | None, num_frames: int) -> range:

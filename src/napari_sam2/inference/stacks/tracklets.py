@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from napari_sam2._errors import PromptError
+from napari_sam2._checks import check_fraction
 from napari_sam2.labels.overlaps import Overlaps, PlaneOverlaps, best_matches, label_areas
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ class JoinRules:
 
     def __post_init__(self) -> None:
         for name in ("min_iou", "min_containment", "max_claimed"):
-            if not 0 < getattr(self, name) <= 1:
-                raise PromptError(f"{name}={getattr(self, name)!r} was given; allowed are numbers above 0 and up to 1")
+            check_fraction(name, getattr(self, name))
 
 
 class TrackletJoiner:

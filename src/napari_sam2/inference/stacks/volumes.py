@@ -123,7 +123,7 @@ def segment_timelapse_volumes(
         on_progress=on_progress,
         should_stop=should_stop,
     )
-    return LinkedVolumes(labels, report)  # type: ignore[arg-type]  # what came as out goes back
+    return LinkedVolumes(labels, report)  # type: ignore[arg-type]  # out is returned as it is
 
 
 def segment_time_points(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from napari_sam2._checks import (
+    as_numbers,
     check_count,
     check_frame,
     check_ids,
@@ -185,6 +186,7 @@ class SAM2VideoSegmenter:
         return self._frames
 
     def _object(self, object_id: int) -> TrackedObject:
+        object_id = check_object_id(object_id)
         if object_id not in self._objects:
             raise PromptError(f"object {object_id} does not exist; the objects are {list(self._objects) or 'none yet'}")
         return self._objects[object_id]
@@ -268,6 +270,10 @@ class SAM2VideoSegmenter:
         return result
 
     def _frame_index(self, frame: int | ArrayLike) -> int:
+        if isinstance(frame, str | bytes | int) or frame is None:
+            return check_frame(frame, self._video().shape[0])
+        if not hasattr(frame, "dtype"):
+            as_numbers(frame, "frame")  # refuses ragged rows and text
         if np.ndim(frame) == 0:
             return check_frame(frame, self._video().shape[0])
         if self._source is not None:
@@ -282,19 +288,18 @@ class SAM2VideoSegmenter:
 
     def clear_prompts(self, frame: int, object_id: int) -> None:
         """Remove the prompt of an object on a frame; an object without any prompt left is removed."""
-        tracked = self._object(object_id)
+        tracked, frame = self._object(object_id), self._check_frame(frame)
         if frame not in tracked.prompts:
             raise PromptError(
                 f"object {object_id} has no prompt on frame {frame}; it has prompts on {list(tracked.prompts)}"
             )
         tracked.forget_frame(frame)
         if not tracked.prompts:
-            del self._objects[object_id]
+            del self._objects[tracked.object_id]
 
     def remove_object(self, object_id: int) -> None:
         """Remove an object; the others are not changed."""
-        self._object(object_id)
-        del self._objects[object_id]
+        del self._objects[self._object(object_id).object_id]
 
     def reset(self) -> None:
         """Remove all objects; the stack and its cached embeddings are kept."""

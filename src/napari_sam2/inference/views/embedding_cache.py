@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 
+from napari_sam2._checks import check_count
 from napari_sam2.network.features import ImageEmbedding
 
 __all__ = ["EmbeddingCache"]
@@ -24,7 +25,7 @@ class EmbeddingCache:
     """
 
     def __init__(self, max_bytes: int = 512 * 2**20) -> None:
-        self.max_bytes = max_bytes
+        self.max_bytes = check_count("max_bytes", max_bytes, 0)
         self._entries: OrderedDict[Hashable, ImageEmbedding] = OrderedDict()
         self._nbytes = 0
         self.hits = 0

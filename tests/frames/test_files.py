@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -252,9 +253,11 @@ class TestTIFF:
         tifffile.imwrite(path, noise, compression=compression, photometric="minisblack", metadata={"axes": "ZYX"})
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(FrameError, match=r"a\.tif") as caught:
+        with warnings.catch_warnings(record=True) as told, pytest.raises(FrameError, match=r"a\.tif") as caught:
+            warnings.simplefilter("always")
             open_frames(path)[19]
         assert "\n" not in str(caught.value)
+        assert len(told) == (compression is None)
 
     def test_damaged_pixels_are_one_clear_line(self, tmp_path):
         path = tmp_path / "a.tif"

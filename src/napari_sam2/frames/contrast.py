@@ -113,7 +113,7 @@ def sample_pixels(source: PixelSource, rule: ContrastRule | None = None) -> list
     Raises
     ------
     FrameError
-        If a plane cannot be read.
+        If none of these frames can be read; a damaged one among others is left out, and fails when it is read itself.
     """
     rule = rule or ContrastRule()
     num_frames, height, width = source.frames_shape
@@ -121,7 +121,16 @@ def sample_pixels(source: PixelSource, rule: ContrastRule | None = None) -> list
     parts = list(_parts(height, width, len(frames), rule))
     num_pixels = len(frames) * sum((r.stop - r.start) * (c.stop - c.start) for r, c in parts)
     step = max(1, math.ceil(math.sqrt(num_pixels / rule.max_pixels)))
-    return [_joined([_sample_part(source.read(t, *part), step, rule) for part in parts]) for t in frames]
+    found: list[PlaneSample] = []
+    failure: FrameError | None = None
+    for t in frames:
+        try:
+            found.append(_joined([_sample_part(source.read(t, *part), step, rule) for part in parts]))
+        except FrameError as error:
+            failure = failure or error
+    if not found and failure is not None:
+        raise failure
+    return found
 
 
 def automatic_limits(sample: ContrastSample, *, is_rgb: bool, rule: ContrastRule | None = None) -> tuple[Limits, ...]:

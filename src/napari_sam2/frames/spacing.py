@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["Spacing", "VoxelSize", "convert", "unit_name", "unit_symbol"]
+__all__ = ["Spacing", "VoxelSize", "convert", "read_distance", "unit_name", "unit_symbol"]
 
 
 class Spacing(NamedTuple):
@@ -99,6 +101,37 @@ def unit_symbol(name: str) -> str:
         if name in table:
             return table[name][1]
     return "pixel"
+
+
+def read_distance(given: object, axis: str, path: object, *, may_be_negative: bool = False) -> float | None:
+    """A distance from a file's metadata, or None with a warning where it is not a finite number above 0.
+
+    Parameters
+    ----------
+    given : object
+        Number or text, also with a decimal comma; None, "" and "null" mean that nothing is known.
+    axis : str
+        Letter of the axis, for the warning.
+    path : object
+        The file, for the warning.
+    may_be_negative : bool, default False
+        Take the absolute value: ImageJ writes a negative spacing for stacks that were acquired downwards.
+    """
+    text = str("" if given is None else given).strip()
+    if text.lower() in ("", "null", "none"):
+        return None
+    try:
+        value = float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
+    except ValueError:
+        value = math.nan
+    if may_be_negative:
+        value = abs(value)
+    if value == 0:
+        return None
+    if not (math.isfinite(value) and value > 0):
+        warnings.warn(f"the distance along {axis} of {path} is not known: the file says {text[:40]!r}", stacklevel=2)
+        return None
+    return value
 
 
 def convert(spacing: tuple[float, str], unit: str) -> float | None:

@@ -18,6 +18,7 @@ from napari_sam2.frames.spacing import Spacing
 __all__ = ["READ_ERRORS", "LazyArray", "RawStack", "one_line"]
 
 _ALL = slice(None)
+_MAX_FRAME_PIXELS = 2**30
 READ_ERRORS = (
     OSError,
     ValueError,
@@ -27,6 +28,7 @@ READ_ERRORS = (
     EOFError,
     ArithmeticError,
     AttributeError,
+    MemoryError,
     struct.error,
     zlib.error,
 )
@@ -93,6 +95,13 @@ class RawStack:
         FrameError
             If the file is damaged or has changed.
         """
+        height, width = selection.frames_shape[1:]
+        expected = (len(selection.channels), len(range(height)[rows]), len(range(width)[columns]))
+        if expected[1] * expected[2] > _MAX_FRAME_PIXELS:
+            raise FrameError(
+                f"frames of {self.name} have {height:,} x {width:,} pixels, too many to read one whole; read a coarser "
+                "level (level=, in the shell --level), or a part at a time (region, segment_tiled, in the shell --tile)"
+            )
         try:
             planes = self._read(selection, frame, rows, columns)
         except FrameError:
@@ -101,8 +110,6 @@ class RawStack:
             raise FrameError(
                 f"frame {frame} of {self.name} cannot be read ({one_line(error)}); the file may be damaged"
             ) from error
-        height, width = selection.frames_shape[1:]
-        expected = (len(selection.channels), len(range(height)[rows]), len(range(width)[columns]))
         if planes.shape != expected:
             raise FrameError(f"frame {frame} of {self.name} has shape {planes.shape}, not {expected} as announced")
         check_dtype(planes.dtype)

@@ -4,27 +4,53 @@ from __future__ import annotations
 
 import itertools
 import math
+import struct
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
 
 from napari_sam2._errors import FrameError
-from napari_sam2.frames.spacing import Spacing, unit_name
+from napari_sam2.frames.spacing import Spacing, read_distance, unit_name
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 
-__all__ = ["TIFF_SUFFIXES", "open_tiff"]
+__all__ = ["TIFF_SUFFIXES", "TiffLimits", "open_tiff"]
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk")
+_PRINTER_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 250, 300, 360, 400, 600, 720, 800, 1200, 1440, 2400)
+_COLOURS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR, tifffile.PHOTOMETRIC.PALETTE)
 
 
-def open_tiff(path: Path, level: int = 0) -> RawStack:
+@dataclass(frozen=True)
+class TiffLimits:
+    """What a file may claim; beyond it is refused, as it would fill memory or never end.
+
+    Attributes
+    ----------
+    max_planes : int
+        Planes that OME-XML may announce.
+    max_segment_bytes : int
+        Decoded size of a compressed strip or tile that is decoded whatever its compression.
+    max_ratio : int
+        Above that size: how many times larger than in the file it may become.
+    max_whole_bytes : int
+        Decoded size of a plane that is decoded as a whole where only a part is asked for.
+    """
+
+    max_planes: int = 2**20
+    max_segment_bytes: int = 2**28
+    max_ratio: int = 200
+    max_whole_bytes: int = 2**25
+
+
+def open_tiff(path: Path, level: int = 0, limits: TiffLimits | None = None) -> RawStack:
     """Describe the first series of a TIFF file without reading its pixels.
 
     Parameters
@@ -33,6 +59,8 @@ def open_tiff(path: Path, level: int = 0) -> RawStack:
         An existing file.
     level : int, default 0
         Level of a pyramid; 0 is the full resolution.
+    limits : TiffLimits, optional
+        What the file may claim.
 
     Returns
     -------
@@ -42,11 +70,13 @@ def open_tiff(path: Path, level: int = 0) -> RawStack:
     Raises
     ------
     FrameError
-        If the file is not a TIFF, holds no image, is damaged, or has no such level.
+        If the file is not a TIFF, holds no image, is damaged, claims more than it can hold, or has no such level.
     """
+    limits = limits or TiffLimits()
     try:
         with tifffile.TiffFile(path) as tif:
-            return _describe(tif, path, level)
+            pixels = _ome_pixels(tif, path, limits)
+            return _describe(tif, path, level, pixels, limits)
     except FrameError:
         raise
     except READ_ERRORS as error:
@@ -55,10 +85,45 @@ def open_tiff(path: Path, level: int = 0) -> RawStack:
         ) from error
 
 
-def _describe(tif: tifffile.TiffFile, path: Path, level: int) -> RawStack:
+def _ome_pixels(tif: tifffile.TiffFile, path: Path, limits: TiffLimits) -> ET.Element | None:
+    """The first image's Pixels element; checked before tifffile allocates what it announces."""
+    if not (tif.is_ome and tif.ome_metadata):
+        return None
+    try:
+        root = ET.fromstring(tif.ome_metadata)
+    except ET.ParseError as error:
+        raise FrameError(
+            f"the OME-XML of {path} cannot be read ({one_line(error)}); export the file again, or save it as plain TIFF"
+        ) from error
+    found = [element for element in root.iter() if element.tag.rpartition("}")[2] == "Pixels"]
+    for pixels in found:
+        announced = math.prod(int(pixels.get(f"Size{axis}", 1)) for axis in "ZCT")
+        if announced > limits.max_planes:
+            raise FrameError(
+                f"the OME-XML of {path} announces {announced:,} planes, more than the {limits.max_planes:,} that are "
+                "allowed; the file is damaged"
+            )
+    folder = path.resolve().parent
+    for element in root.iter():
+        name = element.get("FileName") if element.tag.rpartition("}")[2] == "UUID" else None
+        if name is None:
+            continue
+        companion = (folder / name).resolve()
+        if folder not in companion.parents or (companion.exists() and not companion.is_file()):
+            raise FrameError(f"the OME-XML of {path} names {name!r}; allowed are files in the same folder")
+    return found[0] if found else None
+
+
+def _describe(
+    tif: tifffile.TiffFile, path: Path, level: int, pixels: ET.Element | None, limits: TiffLimits
+) -> RawStack:
     if not tif.series:
         raise FrameError(f"{path} holds no image")
     series = tif.series[0]
+    _check_ome_planes(tif, path, series, pixels)
+    truncated = _truncated_imagej(tif, path, series)
+    if truncated is not None and level == 0:
+        return truncated
     if len(tif.series) > 1:
         warnings.warn(f"{path} holds {len(tif.series)} images; the first is read", stacklevel=5)
     if not 0 <= level < len(series.levels):
@@ -70,19 +135,71 @@ def _describe(tif: tifffile.TiffFile, path: Path, level: int) -> RawStack:
     if offset is not None:
         dtype = np.dtype(series.dtype).newbyteorder(tif.byteorder)
         array = ContiguousPlanes(path, offset, shape, dtype, num_leading=_first_of(axes, "YX"))
+        array.warn_if_truncated()
+        if _is_cut(tif) and math.prod(shape[: _first_of(axes, "YX")]) == 1:
+            raise FrameError(f"{path} is truncated: 1 frame can be read, and more follow; copy it again")
+    elif _is_cut(tif):
+        raise FrameError(f"{path} is truncated: {len(tif.pages)} frames can be read, and more follow; copy it again")
     else:
         pages = list(series.pages)
         missing = sum(page is None for page in pages)  # OME-XML may announce planes that were never written
         if missing:
             warnings.warn(f"{missing} of {len(pages)} planes of {path} are missing and are read as zeros", stacklevel=5)
-        array = PagedPlanes(pages, shape, np.dtype(series.dtype))
+        array = PagedPlanes(pages, axes, shape, np.dtype(series.dtype), limits)
     voxel_size = {
         axis: Spacing(spacing.value * _zoom(axis, full, series), spacing.unit)
-        for axis, spacing in _voxel_size(tif).items()
+        for axis, spacing in _voxel_size(tif, path, pixels).items()
         if axis in axes or axis in "YX"
     }
-    is_rgb = True if "S" in axes else None
+    is_rgb = "S" in axes and series.keyframe.photometric in _COLOURS
     return RawStack(array, str(path), f"tiff:{level}", axes, voxel_size, is_rgb)
+
+
+def _is_cut(tif: tifffile.TiffFile) -> bool:
+    """Whether the last page that is there names a next one beyond the end of the file."""
+    layout, handle, last = tif.tiff, tif.filehandle, tif.pages[len(tif.pages) - 1]
+    handle.seek(last.offset)
+    (num_tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))
+    handle.seek(last.offset + layout.tagnosize + num_tags * layout.tagsize)
+    (following,) = struct.unpack(layout.offsetformat, handle.read(layout.offsetsize))
+    return bool(following >= handle.size)
+
+
+def _check_ome_planes(
+    tif: tifffile.TiffFile, path: Path, series: tifffile.TiffPageSeries, pixels: ET.Element | None
+) -> None:
+    """Refuse a file that ends before the planes that its OME-XML announces, which tifffile reads as a single page."""
+    if pixels is None or series.kind.lower() == "ome":
+        return
+    announced = math.prod(int(pixels.get(f"Size{axis}", 1)) for axis in "ZCT")
+    held = len(tif.pages)
+    if held * tif.pages.first.samplesperpixel < announced:
+        raise FrameError(f"{path} is truncated: {held} of {announced} frames can be read; copy it again")
+
+
+def _truncated_imagej(tif: tifffile.TiffFile, path: Path, series: tifffile.TiffPageSeries) -> RawStack | None:
+    """The stack that an ImageJ file announces, where the file ends before it; None for whole files."""
+    if not tif.is_imagej or series.kind.lower() == "imagej":
+        return None
+    metadata = tif.imagej_metadata or {}
+    sizes = tuple(int(metadata.get(name, 1)) for name in ("frames", "slices", "channels"))
+    num_images = int(metadata.get("images", 1))
+    if math.prod(sizes) != num_images:
+        sizes = (1, num_images, 1)
+    page = tif.pages.first
+    num_pages = len(tif.pages)
+    if num_images <= num_pages:
+        return None
+    if not page.is_final or num_pages > 1:
+        raise FrameError(f"{path} is truncated: {num_pages} of {num_images} frames can be read; copy it again")
+    kept = [(letter, size) for letter, size in zip("TZC", sizes, strict=True) if size > 1]
+    axes = "".join(letter for letter, _ in kept) + page.axes
+    shape = (*(size for _, size in kept), *page.shape)
+    dtype = np.dtype(page.dtype).newbyteorder(tif.byteorder)
+    array = ContiguousPlanes(path, page.dataoffsets[0], shape, dtype, num_leading=len(kept))
+    array.warn_if_truncated()
+    voxel_size = {a: s for a, s in _imagej_voxel_size(tif, path).items() if a in axes}
+    return RawStack(array, str(path), "tiff:0", axes, voxel_size, "S" in axes and page.photometric in _COLOURS)
 
 
 def _first_of(axes: str, letters: str) -> int:
@@ -108,16 +225,33 @@ class ContiguousPlanes:
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[np.generic]:
         leading, trailing = index[: self._num_leading], index[self._num_leading :]
-        return _gather(self._read_block, self.shape[: self._num_leading], leading)[(..., *trailing)]
+        rows = slice(None)
+        if trailing and isinstance(trailing[0], slice) and trailing[0].step in (None, 1):
+            rows, trailing = trailing[0], (slice(None), *trailing[1:])  # only these rows are read
+        return _gather(lambda n: self._read_rows(n, rows), self.shape[: self._num_leading], leading)[(..., *trailing)]
 
-    def _read_block(self, position: int) -> NDArray[np.generic]:
+    def warn_if_truncated(self) -> None:
+        """Say how many frames can be read of a file that ends too early."""
+        num_blocks, num_whole = math.prod(self.shape[: self._num_leading]), self._num_whole_blocks()
+        if num_whole < num_blocks:
+            warnings.warn(f"{self.path} is truncated: {num_whole} of {num_blocks} frames can be read", stacklevel=6)
+
+    def _num_whole_blocks(self) -> int:
+        num_bytes = math.prod(self.shape[self._num_leading :]) * self.dtype.itemsize
+        return min((self.path.stat().st_size - self._offset) // num_bytes, math.prod(self.shape[: self._num_leading]))
+
+    def _read_rows(self, position: int, rows: slice) -> NDArray[np.generic]:
         shape = self.shape[self._num_leading :]
-        count = math.prod(shape)
-        offset = self._offset + position * count * self.dtype.itemsize
-        block = np.fromfile(self.path, self.dtype, count, offset=offset)
-        if block.size != count:
-            raise FrameError(f"{self.path} is truncated: {self.shape} of {self.dtype} were announced; copy it again")
-        return block.reshape(shape).astype(self.dtype.newbyteorder("="), copy=False)
+        wanted = range(shape[0])[rows]
+        row_size = math.prod(shape[1:])
+        start = self._offset + (position * shape[0] + wanted.start) * row_size * self.dtype.itemsize
+        if start + len(wanted) * row_size * self.dtype.itemsize > self.path.stat().st_size:
+            raise FrameError(
+                f"{self.path} is truncated: {max(self._num_whole_blocks(), 0)} of "
+                f"{math.prod(self.shape[: self._num_leading])} frames can be read; copy it again"
+            )
+        block = np.fromfile(self.path, self.dtype, len(wanted) * row_size, offset=start)
+        return block.reshape(len(wanted), *shape[1:]).astype(self.dtype.newbyteorder("="), copy=False)
 
 
 class PagedPlanes:
@@ -126,51 +260,121 @@ class PagedPlanes:
     def __init__(
         self,
         pages: Sequence[tifffile.TiffPage | tifffile.TiffFrame | None],
+        axes: str,
         shape: tuple[int, ...],
         dtype: np.dtype[np.generic],
+        limits: TiffLimits,
     ) -> None:
         self.shape, self.dtype = shape, dtype
         self._pages = pages
+        self._limits = limits
         self._lock = threading.Lock()  # pages share one file handle
         splits = [k for k in range(len(shape) + 1) if math.prod(shape[:k]) == len(pages)]
         if not splits:
             raise FrameError(f"{len(pages)} pages do not make up an image of shape {shape}; the file is incomplete")
         self._num_leading = splits[0]
+        self._page_axes = axes[self._num_leading :]
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[np.generic]:
         leading, trailing = index[: self._num_leading], index[self._num_leading :]
-        return _gather(self._read_block, self.shape[: self._num_leading], leading)[(..., *trailing)]
+        part = self._part(trailing)
+        if part is not None:
+            rows, columns = part
+            trailing = tuple(slice(None) if isinstance(i, slice) else i for i in trailing)
+            read = lambda n: self._read_part(n, rows, columns)  # noqa: E731
+        else:
+            read = self._read_block
+        return _gather(read, self.shape[: self._num_leading], leading)[(..., *trailing)]
+
+    def _part(self, trailing: tuple[int | slice, ...]) -> tuple[range, range] | None:
+        """Rows and columns of an index that asks for a small part of large pages."""
+        shape = self.shape[self._num_leading :]
+        if (
+            self._page_axes not in ("YX", "YXS")
+            or math.prod(shape) * self.dtype.itemsize <= self._limits.max_whole_bytes
+        ):
+            return None
+        rows, columns = trailing[:2]
+        if not isinstance(rows, slice) or not isinstance(columns, slice) or (len(trailing) > 2 and trailing[2] == -1):
+            return None
+        chosen = range(shape[0])[rows], range(shape[1])[columns]
+        is_small = len(chosen[0]) * len(chosen[1]) * 2 <= shape[0] * shape[1]
+        return chosen if is_small and chosen[0].step == chosen[1].step == 1 else None
 
     def _read_block(self, position: int) -> NDArray[np.generic]:
         shape, page = self.shape[self._num_leading :], self._pages[position]
         if page is None:
             return np.zeros(shape, self.dtype)
+        self._check_segments(page, range(len(page.databytecounts)))
         handle = page.parent.filehandle
         with self._lock:
             handle.open()  # the file was closed after its directory had been read
             try:
                 plane = page.asarray(maxworkers=1)
-            except ValueError as error:
-                if "imagecodecs" not in str(error):
-                    raise
-                plane = _decode_by_pillow(page, self.dtype)
             finally:
                 handle.close()
         return np.asarray(plane).reshape(shape)
 
+    def _read_part(self, position: int, rows: range, columns: range) -> NDArray[np.generic]:
+        """(h, w) or (h, w, S) of a page, decoding only the strips or tiles that it touches."""
+        page = self._pages[position]
+        shape = (len(rows), len(columns), *self.shape[self._num_leading + 2 :])
+        part = np.zeros(shape, self.dtype)
+        if page is None:
+            return part
+        keyframe = page.keyframe
+        if keyframe is None:
+            raise FrameError(f"{page.parent.filehandle.path} holds a page without a description; export it again")
+        touched = list(_touched_segments(keyframe, len(page.databytecounts), rows, columns))
+        self._check_segments(page, [segment for segment, *_ in touched])
+        target = part if part.ndim == 3 else part[..., None]
+        handle = page.parent.filehandle
+        with self._lock:
+            handle.open()
+            try:
+                for segment, top, left in touched:
+                    if not page.databytecounts[segment]:
+                        continue  # a tile that was not written
+                    handle.seek(page.dataoffsets[segment])
+                    data = handle.read(page.databytecounts[segment])
+                    found = keyframe.decode(data, segment, jpegtables=page.jpegtables, jpegheader=keyframe.jpegheader)
+                    if found[0] is not None:
+                        _paste(target, np.asarray(found[0])[0], top - rows.start, left - columns.start)
+            finally:
+                handle.close()
+        return part
 
-def _decode_by_pillow(page: tifffile.TiffPage | tifffile.TiffFrame, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
-    """Pixels of a page whose compression tifffile knows only with imagecodecs: LZW, JPEG and fax in common layouts."""
-    path, keyframe = page.parent.filehandle.path, page.keyframe
-    if keyframe is not None:
-        with Image.open(path, formats=["TIFF"]) as image:
-            image.seek(page.index)
-            plane = np.asarray(image)
-        # a pyramid's smaller levels are out of Pillow's reach: their index finds a page of another size
-        if plane.size == keyframe.size and (plane.dtype.kind, plane.dtype.itemsize) == (dtype.kind, dtype.itemsize):
-            return plane
-    compression = getattr(getattr(keyframe, "compression", None), "name", "an unusual method")
-    raise FrameError(f"{path} is compressed by {compression}, which needs another package: pip install imagecodecs")
+    def _check_segments(self, page: tifffile.TiffPage | tifffile.TiffFrame, segments: Sequence[int]) -> None:
+        """Refuse strips and tiles that claim to be far larger than what the file holds of them."""
+        keyframe = page.keyframe
+        if keyframe is None or not segments:
+            return
+        claimed = math.prod(keyframe.chunks) * self.dtype.itemsize
+        held = max(page.databytecounts[i] for i in segments)
+        if claimed > self._limits.max_segment_bytes and claimed > self._limits.max_ratio * held:
+            raise FrameError(
+                f"{page.parent.filehandle.path} claims {claimed:,} bytes in a strip or tile of which the file holds "
+                f"{held:,}; write it in smaller tiles if that is right"
+            )
+
+
+def _touched_segments(
+    keyframe: tifffile.TiffPage, count: int, rows: range, columns: range
+) -> Iterator[tuple[int, int, int]]:
+    """Index, first row and first column of the strips or tiles that a part of a page touches."""
+    height, width = keyframe.chunks[:2]
+    per_row = -(-keyframe.imagewidth // width)
+    for y in range(rows.start // height, -(-rows.stop // height)):
+        for x in range(columns.start // width, -(-columns.stop // width)):
+            if y * per_row + x < count:
+                yield y * per_row + x, y * height, x * width
+
+
+def _paste(target: NDArray[Any], segment: NDArray[Any], top: int, left: int) -> None:
+    """Copy a (h, w, S) segment into a (H, W, S) target; its first pixel may lie outside."""
+    y, x = max(top, 0), max(left, 0)
+    inside = segment[y - top :, x - left :][: target.shape[0] - y, : target.shape[1] - x]
+    target[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
 
 
 def _gather(
@@ -187,20 +391,16 @@ def _ravel(at: tuple[int, ...], sizes: tuple[int, ...]) -> int:
     return int(np.ravel_multi_index(at, sizes)) if sizes else 0
 
 
-def _voxel_size(tif: tifffile.TiffFile) -> dict[str, Spacing]:
-    if tif.is_ome and tif.ome_metadata:
-        return _ome_voxel_size(tif.ome_metadata)
+def _voxel_size(tif: tifffile.TiffFile, path: Path, pixels: ET.Element | None) -> dict[str, Spacing]:
+    if pixels is not None:
+        return _ome_voxel_size(pixels, path)
     if tif.is_imagej and tif.imagej_metadata:
-        return _imagej_voxel_size(tif)
-    if tif.is_shaped and tif.shaped_metadata:
-        return _shaped_voxel_size(tif.shaped_metadata[0])
-    return {}
+        return _imagej_voxel_size(tif, path)
+    shaped = _shaped_voxel_size(tif.shaped_metadata[0], path) if tif.is_shaped and tif.shaped_metadata else {}
+    return shaped or _tag_voxel_size(tif)
 
 
-def _ome_voxel_size(xml: str) -> dict[str, Spacing]:
-    pixels = next((e for e in ET.fromstring(xml).iter() if e.tag.endswith("}Pixels")), None)
-    if pixels is None:
-        return {}
+def _ome_voxel_size(pixels: ET.Element, path: Path) -> dict[str, Spacing]:
     found = {}
     for axis, name, default in (
         ("X", "PhysicalSizeX", "µm"),
@@ -208,33 +408,64 @@ def _ome_voxel_size(xml: str) -> dict[str, Spacing]:
         ("Z", "PhysicalSizeZ", "µm"),
         ("T", "TimeIncrement", "s"),
     ):
-        value = float(pixels.get(name, 0))
-        if value > 0 and math.isfinite(value):
+        value = read_distance(pixels.get(name), axis, path)
+        if value is not None:
             found[axis] = Spacing(value, unit_name(pixels.get(f"{name}Unit", default)))
     return found
 
 
-def _imagej_voxel_size(tif: tifffile.TiffFile) -> dict[str, Spacing]:
+def _imagej_voxel_size(tif: tifffile.TiffFile, path: Path) -> dict[str, Spacing]:
     metadata = tif.imagej_metadata or {}
     unit = unit_name(str(metadata.get("unit", "")))
+    units = {axis: unit_name(str(metadata.get(f"{axis.lower()}unit", ""))) or unit for axis in "YZ"} | {"X": unit}
     found = {}
     if unit:  # without a unit the resolution tags are dots per inch for printers
-        tags = tif.pages[0].tags  # type: ignore[union-attr]
-        for axis, tag in (("X", "XResolution"), ("Y", "YResolution")):
-            pixels, units = tags[tag].value if tag in tags else (0, 1)
-            if pixels > 0 and units > 0:
-                found[axis] = Spacing(units / pixels, unit)
-        if float(metadata.get("spacing", 0)) > 0:
-            found["Z"] = Spacing(float(metadata["spacing"]), unit)
-    if float(metadata.get("finterval", 0)) > 0:
-        found["T"] = Spacing(float(metadata["finterval"]), unit_name(str(metadata.get("tunit", "s"))))
+        for axis, pixels in _resolution(tif).items():
+            found[axis] = Spacing(1 / pixels, units[axis])
+        distance = read_distance(metadata.get("spacing"), "Z", path, may_be_negative=True)
+        if distance is not None:
+            found["Z"] = Spacing(distance, units["Z"])
+    interval = read_distance(metadata.get("finterval"), "T", path)
+    if interval is not None:
+        found["T"] = Spacing(interval, unit_name(str(metadata.get("tunit", "s"))))
     return found
 
 
-def _shaped_voxel_size(metadata: dict[str, object]) -> dict[str, Spacing]:
+def _tag_voxel_size(tif: tifffile.TiffFile) -> dict[str, Spacing]:
+    """Pixel size from the resolution tags of a plain TIFF, in cm or inch; not where a printer's dots are meant."""
+    tags = tif.pages.first.tags
+    unit = int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 2
+    micrometers = {2: 25_400.0, 3: 10_000.0}.get(unit)
+    if micrometers is None:
+        return {}
+    found = {}
+    for axis, pixels in _resolution(tif).items():
+        dpi = pixels * 25_400 / micrometers
+        if dpi > 25.4 and all(abs(dpi - printer) > 0.005 * printer for printer in _PRINTER_DPI):
+            found[axis] = Spacing(micrometers / pixels, "micrometer")
+    return found
+
+
+def _resolution(tif: tifffile.TiffFile) -> dict[str, float]:
+    """Pixels per unit of the resolution tags along X and Y, where they are finite numbers above 0."""
+    tags = tif.pages.first.tags
+    found = {}
+    for axis in "XY":
+        value = tags[f"{axis}Resolution"].value if f"{axis}Resolution" in tags else (0, 1)
+        pixels, units = value if isinstance(value, tuple) else (float(value), 1)
+        if pixels > 0 and units > 0 and math.isfinite(pixels / units):
+            found[axis] = pixels / units
+    return found
+
+
+def _shaped_voxel_size(metadata: Mapping[str, object], path: Path) -> dict[str, Spacing]:
     """What this package's own int32 label files say: ``{"spacing": {"Z": [0.5, "micrometer"], ...}}``."""
     spacing = metadata.get("spacing")
     if not isinstance(spacing, dict):
         return {}
-    pairs = ((str(axis), pair) for axis, pair in spacing.items())
-    return {a: Spacing(float(p[0]), unit_name(str(p[1]))) for a, p in pairs if isinstance(p, list) and len(p) == 2}
+    found = {}
+    for axis, pair in spacing.items():
+        value = read_distance(pair[0], str(axis), path) if isinstance(pair, list) and len(pair) == 2 else None
+        if value is not None:
+            found[str(axis)] = Spacing(value, unit_name(str(pair[1])))
+    return found

@@ -1,0 +1,328 @@
+"""TIFF files as microscopes, ImageJ and other programs write them: compressions, distances, colours, damage, parts."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from napari_sam2._errors import FrameError
+from napari_sam2.frames import open_frames
+
+
+def noise(*shape: int, dtype: str = "uint16") -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+
+
+def read_all(path: Path, **options: object) -> np.ndarray:
+    """(T, C, H, W) values."""
+    frames = open_frames(path, **options)
+    return np.stack([frames.raw(t) for t in range(len(frames))])
+
+
+class TestCompressions:
+    @pytest.mark.parametrize("compression", ["lzw", "zlib", "zstd", "packbits", "jpeg2000", "jpegxl", "lerc"])
+    @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+    @pytest.mark.parametrize("byteorder", ["<", ">"])
+    def test_values_are_those_written(self, tmp_path, compression, dtype, byteorder):
+        if dtype == "float32" and compression == "jpeg2000":
+            pytest.skip("JPEG 2000 holds integers only")
+        if byteorder == ">" and compression in ("jpeg2000", "jpegxl", "lerc"):
+            pytest.skip("tifffile writes these in the byte order of the machine only")
+        stack = noise(3, 40, 56, dtype=dtype)
+        options = {"compressionargs": {"lossless": True}} if compression == "jpegxl" else {}
+        tifffile.imwrite(
+            tmp_path / "a.tif", stack, compression=compression, byteorder=byteorder, photometric="minisblack", **options
+        )
+        np.testing.assert_array_equal(read_all(tmp_path / "a.tif")[:, 0], stack)
+
+    @pytest.mark.parametrize("compression", ["lzw", "zlib"])
+    @pytest.mark.parametrize("dtype", ["uint16", "float64"])
+    def test_predictors_in_tiles(self, tmp_path, compression, dtype):
+        stack = noise(3, 70, 90, dtype=dtype)
+        tifffile.imwrite(
+            tmp_path / "a.tif", stack, compression=compression, predictor=True, tile=(32, 32), photometric="minisblack"
+        )
+        np.testing.assert_array_equal(read_all(tmp_path / "a.tif")[:, 0], stack)
+
+    @pytest.mark.parametrize("planar", ["contig", "separate"])
+    def test_colours(self, tmp_path, planar):
+        picture = noise(40, 56, 3, dtype="uint8")
+        data = picture if planar == "contig" else np.moveaxis(picture, -1, 0)
+        tifffile.imwrite(tmp_path / "a.tif", data, photometric="rgb", planarconfig=planar, compression="lzw")
+        np.testing.assert_array_equal(open_frames(tmp_path / "a.tif")[0], picture)
+
+    def test_time_grows_with_the_number_of_pages(self, tmp_path):
+        def seconds(count: int) -> float:
+            pages = [Image.fromarray(np.full((32, 32), k % 200, np.uint8)) for k in range(count)]
+            path = tmp_path / f"{count}.tif"
+            pages[0].save(path, save_all=True, append_images=pages[1:], compression="tiff_lzw")
+            frames = open_frames(path, contrast=(0, 255))
+            frames[0]
+            start = time.process_time()
+            for t in range(count):
+                frames.raw(t)
+            return time.process_time() - start
+
+        assert seconds(400) < 8 * seconds(100)
+
+
+class TestParts:
+    """A part of a large page decodes only the strips or tiles that it touches."""
+
+    @pytest.mark.parametrize("samples", [1, 3])
+    @pytest.mark.parametrize("layout", [{"tile": (256, 256)}, {"rowsperstrip": 100}])
+    @pytest.mark.parametrize("compression", ["zlib", "jpeg"])
+    def test_equal_the_whole(self, tmp_path, layout, compression, samples):
+        h, w = 3100, 4000
+        y, x = np.mgrid[:h, :w]
+        plane = (y // 7 + x // 5).astype(np.uint16 if compression == "zlib" else np.uint8)
+        picture = plane if samples == 1 else np.stack([plane, plane // 2, 255 - plane], axis=-1)
+        if compression == "jpeg" and samples == 1:
+            pytest.skip("below the size at which parts are decoded")
+        tifffile.imwrite(
+            tmp_path / "a.tif",
+            picture,
+            compression=compression,
+            photometric="minisblack" if samples == 1 else "rgb",
+            **layout,
+        )
+        frames = open_frames(tmp_path / "a.tif", contrast=(0, 1500))
+        whole = frames[0]
+        for rows, columns in (
+            (slice(0, 300), slice(0, 300)),
+            (slice(90, 701), slice(3500, 4000)),
+            (slice(3050, 3100), slice(255, 257)),
+        ):
+            np.testing.assert_array_equal(frames.region(0, rows, columns), whole[rows, columns])
+
+    def test_rows_of_an_uncompressed_plane(self, tmp_path):
+        stack = noise(3, 40, 56)
+        tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack")
+        frames = open_frames(tmp_path / "a.tif", contrast=(0, 255))
+        np.testing.assert_array_equal(frames.region(1, slice(7, 20), slice(3, 9))[..., 0], stack[1, 7:20, 3:9])
+
+
+class TestDistances:
+    stack = np.arange(5 * 24 * 32, dtype=np.uint16).reshape(5, 24, 32)
+
+    def imagej(self, folder: Path, text: str, **options: object) -> Path:
+        path = folder / "a.tif"
+        head = "ImageJ=1.54f\nimages=5\nslices=5\n"
+        options = {"resolution": (10, 10), **options}
+        tifffile.imwrite(path, self.stack, description=head + text, metadata=None, photometric="minisblack", **options)
+        return path
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            pytest.param("unit=micron\nspacing=0.5\n", (0.5, "micrometer"), id="plain"),
+            pytest.param("unit=micron\nspacing=0,5\n", (0.5, "micrometer"), id="decimal-comma"),
+            pytest.param("unit=micron\nspacing=-0.5\n", (0.5, "micrometer"), id="downwards"),
+            pytest.param("unit=micron\nzunit=nm\nspacing=300\n", (300.0, "nanometer"), id="own-unit"),
+            pytest.param("unit=micron\nspacing=null\n", None, id="null"),
+            pytest.param("unit=micron\nspacing=\n", None, id="empty"),
+            pytest.param("unit=micron\nspacing=0\n", None, id="zero"),
+        ],
+    )
+    def test_imagej(self, tmp_path, text, expected):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            frames = open_frames(self.imagej(tmp_path, text))
+        assert frames.shape == (5, 24, 32)
+        assert frames.voxel_size.get("Z") == expected
+        assert frames.voxel_size["X"] == (0.1, "micrometer")
+
+    @pytest.mark.parametrize("given", ["Infinity", "nan", "-inf", "about 3", "1,234.5"])
+    def test_an_odd_number_is_an_unknown_distance(self, tmp_path, given):
+        with pytest.warns(UserWarning, match=r"the distance along Z of .*a\.tif is not known"):
+            frames = open_frames(self.imagej(tmp_path, f"unit=micron\nspacing={given}\n"))
+        assert set(frames.voxel_size) == {"X", "Y"}
+
+    @pytest.mark.parametrize("given", ["INF", "NaN", "-0.5", "x"])
+    def test_in_ome_xml_too(self, tmp_path, given):
+        metadata = {"axes": "ZYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1, "PhysicalSizeZ": 7.125}
+        tifffile.imwrite(tmp_path / "a.ome.tif", self.stack, metadata=metadata)
+        data = (tmp_path / "a.ome.tif").read_bytes()
+        (tmp_path / "a.ome.tif").write_bytes(data.replace(b'"7.125"', f'"{given:<5}"'.encode()))
+        with pytest.warns(UserWarning, match="distance along Z"):
+            frames = open_frames(tmp_path / "a.ome.tif")
+        assert frames.voxel_size == {"X": (0.1, "micrometer"), "Y": (0.1, "micrometer")}
+
+    @pytest.mark.parametrize(
+        ("resolution", "unit", "expected"),
+        [
+            pytest.param(20_000, "CENTIMETER", 0.5, id="centimetre"),
+            pytest.param(25_400, "INCH", 1.0, id="inch"),
+            pytest.param(300, "INCH", None, id="print"),
+            pytest.param(118.11, "CENTIMETER", None, id="300-dpi-in-cm"),
+            pytest.param(1, "CENTIMETER", None, id="unset"),
+            pytest.param(20_000, "NONE", None, id="no-unit"),
+        ],
+    )
+    def test_resolution_tags_of_a_plain_tiff(self, tmp_path, resolution, unit, expected):
+        tifffile.imwrite(
+            tmp_path / "a.tif",
+            self.stack[0],
+            metadata=None,
+            photometric="minisblack",
+            resolution=(resolution, resolution),
+            resolutionunit=unit,
+        )
+        size = open_frames(tmp_path / "a.tif").voxel_size
+        if expected is None:
+            assert size is None
+        else:
+            assert size["X"] == size["Y"] == (pytest.approx(expected), "micrometer")
+
+
+class TestColours:
+    def test_four_channels_at_the_end_are_channels(self, tmp_path):
+        tifffile.imwrite(tmp_path / "a.tif", noise(5, 24, 32, 4), metadata={"axes": "TYXC"}, photometric="minisblack")
+        with pytest.warns(UserWarning, match="4 channels; the first three"):
+            frames = open_frames(tmp_path / "a.tif")
+        assert len(set(frames.contrast_limits)) > 1 or frames.channels == (0, 1, 2)
+        np.testing.assert_array_equal(
+            open_frames(tmp_path / "a.tif", channels=3).raw(2)[0], noise(5, 24, 32, 4)[2, ..., 3]
+        )
+
+    def test_samples_of_a_grey_image_are_channels(self, tmp_path):
+        picture = noise(24, 32, 3, dtype="uint8")
+        picture[..., 1] //= 4
+        tifffile.imwrite(tmp_path / "a.tif", picture, photometric="minisblack", planarconfig="contig")
+        assert len(set(open_frames(tmp_path / "a.tif").contrast_limits)) > 1
+
+
+class TestTruncated:
+    @pytest.mark.parametrize("share", [0.2, 0.8])
+    def test_imagej(self, tmp_path, share):
+        stack = noise(12, 96, 112)
+        tifffile.imwrite(tmp_path / "whole.tif", stack, imagej=True, metadata={"axes": "TYX"})
+        data = (tmp_path / "whole.tif").read_bytes()
+        (tmp_path / "part.tif").write_bytes(data[: int(len(data) * share)])
+        count = int(12 * share)
+        with pytest.warns(UserWarning, match=f"truncated: {count} of 12 frames can be read"):
+            frames = open_frames(tmp_path / "part.tif")
+        assert (frames.shape, frames.axes) == ((12, 96, 112), "TYX")
+        np.testing.assert_array_equal(frames.raw(count - 1)[0], stack[count - 1])
+        with pytest.raises(FrameError, match=f"truncated: {count} of 12 frames can be read"):
+            frames.raw(11)
+
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    def test_ome(self, tmp_path, compression):
+        options = {"metadata": {"axes": "ZYX"}, "compression": compression}
+        tifffile.imwrite(tmp_path / "whole.ome.tif", noise(12, 96, 112), **options)
+        data = (tmp_path / "whole.ome.tif").read_bytes()
+        (tmp_path / "part.ome.tif").write_bytes(data[: len(data) // 2])
+        with pytest.raises(FrameError, match=r"part\.ome\.tif is truncated: \d+ frames can be read"):
+            open_frames(tmp_path / "part.ome.tif")
+
+    def test_a_damaged_frame_in_the_sample_fails_only_when_it_is_read(self, tmp_path):
+        stack = noise(12, 64, 64)
+        tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", compression="zlib")
+        with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+            at, size = tif.pages[9].dataoffsets[0], tif.pages[9].databytecounts[0]
+        data = bytearray((tmp_path / "a.tif").read_bytes())
+        data[at : at + size] = bytes(size)
+        (tmp_path / "a.tif").write_bytes(data)
+        frames = open_frames(tmp_path / "a.tif")
+        np.testing.assert_array_equal(frames.raw(8)[0], stack[8])
+        with pytest.raises(FrameError, match="frame 9 of"):
+            frames.raw(9)
+
+
+def ome(pixels: str, extra: str = "") -> str:
+    return (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        f'<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="30" SizeY="20" {pixels}>{extra}</Pixels>'
+        "</Image></OME>"
+    )
+
+
+class TestBombs:
+    """Files that claim more than they hold end in one line, at once."""
+
+    def refused(self, path: Path, match: str) -> None:
+        start = time.process_time()
+        with pytest.raises(FrameError, match=match) as caught:
+            open_frames(path)[0]
+        assert "\n" not in str(caught.value)
+        assert time.process_time() - start < 3
+
+    @pytest.mark.parametrize("count", [10**8, 10**12])
+    def test_ome_xml_that_announces_millions_of_planes(self, tmp_path, count):
+        xml = ome(f'SizeZ="{count}" SizeC="1" SizeT="1"', "<TiffData/>")
+        tifffile.imwrite(tmp_path / "a.tif", noise(20, 30), description=xml, metadata=None)
+        self.refused(tmp_path / "a.tif", f"announces {count:,} planes")
+
+    @pytest.mark.parametrize("name", ["../b.tif", "/etc/passwd", "pipe.tif"])
+    def test_ome_xml_that_names_files_elsewhere(self, tmp_path, name):
+        folder = tmp_path / "images"
+        folder.mkdir()
+        tifffile.imwrite(tmp_path / "b.tif", noise(20, 30))
+        if hasattr(os, "mkfifo"):
+            os.mkfifo(folder / "pipe.tif")
+        extra = f'<TiffData><UUID FileName="{name}">urn:uuid:1</UUID></TiffData>'
+        xml = ome('SizeZ="1" SizeC="1" SizeT="1"', extra)
+        tifffile.imwrite(folder / "a.tif", noise(20, 30), description=xml, metadata=None)
+        self.refused(folder / "a.tif", "allowed are files in the same folder")
+
+    def test_entities_within_entities(self, tmp_path):
+        entities = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 12))
+        xml = ome('SizeZ="1" SizeC="1" SizeT="1"', "<TiffData/>&l11;").replace(
+            "<OME", f'<!DOCTYPE OME [<!ENTITY l0 "lol">{entities}]><OME'
+        )
+        tifffile.imwrite(tmp_path / "a.tif", noise(20, 30), description=xml, metadata=None)
+        self.refused(tmp_path / "a.tif", "OME-XML of .* cannot be read")
+
+    def test_external_entities(self, tmp_path):
+        xml = ome('SizeZ="1" SizeC="1" SizeT="1"', "<TiffData/>&x;").replace(
+            "<OME", '<!DOCTYPE OME [<!ENTITY x SYSTEM "file:///etc/passwd">]><OME'
+        )
+        tifffile.imwrite(tmp_path / "a.tif", noise(20, 30), description=xml, metadata=None)
+        self.refused(tmp_path / "a.tif", "OME-XML of .* cannot be read")
+
+    def test_a_strip_of_four_gigabytes(self, tmp_path):
+        import zlib
+
+        packer, side = zlib.compressobj(9), 60_000
+        zeros = bytes(2**24)
+        strip = b"".join([packer.compress(zeros) for _ in range(8)] + [packer.flush()])  # the rest never matters
+
+        def write(path: Path) -> None:
+            with tifffile.TiffWriter(path) as writer:
+                writer.write(
+                    iter([strip]),
+                    shape=(side, side),
+                    dtype="uint8",
+                    compression="zlib",
+                    rowsperstrip=side,
+                    photometric="minisblack",
+                )
+
+        write(tmp_path / "a.tif")
+        self.refused(tmp_path / "a.tif", "claims 3,600,000,000 bytes in a strip")
+
+    def test_a_large_picture_is_not_read_as_a_whole(self, tmp_path):
+        side = 40_000
+        tile = np.full((4096, 4096), 7, np.uint8)
+        count = (-(-side // 4096)) ** 2
+        tifffile.imwrite(
+            tmp_path / "a.tif",
+            (tile for _ in range(count)),
+            shape=(side, side),
+            dtype="uint8",
+            tile=tile.shape,
+            compression="zlib",
+            photometric="minisblack",
+        )
+        frames = open_frames(tmp_path / "a.tif", contrast=(0, 7))
+        assert (frames.region(0, slice(39_000, 39_900), slice(100, 200)) == 255).all()
+        with pytest.raises(FrameError, match="too many to read one whole"):
+            frames[0]

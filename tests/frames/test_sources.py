@@ -5,6 +5,7 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 import pytest
+import tifffile
 import zarr
 
 from napari_sam2._errors import FrameError
@@ -187,6 +188,40 @@ class TestFrameAxis:
     def test_impossible_choices_are_errors(self, options, message):
         with pytest.raises(FrameError, match=message):
             open_frames(make_array("ZYX"), axes="ZYX", **options)
+
+
+class TestFurtherAxes:
+    """Positions, angles and so on: one index is read, and they are never taken for time."""
+
+    def test_positions_with_time_and_z(self):
+        array = make_array("PTZYX", P=2)
+        with pytest.warns(UserWarning, match=r"several positions .*P=0 is read .*--fix P=INDEX"):
+            frames = open_frames(array, axes="PTZYX", fixed={"T": 1})
+        assert np.array_equal(frames.raw(2)[0], array[0, 1, 2])
+        assert frames.fixed == {"T": 1, "P": 0}
+
+    def test_six_axes(self):
+        array = make_array("PATCZYX", P=2, A=3)
+        frames = open_frames(array, axes="PATCZYX", fixed={"P": 1, "A": 2, "Z": 4})
+        assert frames.frame_axis == "T"
+        assert np.array_equal(frames.raw(3), array[1, 2, 3, :, 4])
+
+    def test_a_file_names_them(self, tmp_path):
+        stack = make_array("PTYX", P=2)
+        tifffile.imwrite(tmp_path / "a.tif", stack, metadata={"axes": "PTYX"}, photometric="minisblack")
+        frames = open_frames(tmp_path / "a.tif", fixed={"P": 1})
+        assert (frames.axes, frames.frame_axis) == ("PTYX", "T")
+        assert np.array_equal(frames.raw(3)[0], stack[1, 3])
+
+    def test_two_axes_without_a_name_are_asked_for(self, tmp_path):
+        tifffile.imwrite(tmp_path / "a.tif", make_array("TZYX"), photometric="minisblack")
+        with pytest.raises(FrameError, match="have no usual name; give axes="):
+            open_frames(tmp_path / "a.tif")
+        assert open_frames(tmp_path / "a.tif", axes="TZYX", fixed={"T": 1}).shape == (5, 6, 7)
+
+    def test_an_index_that_is_not_there_is_an_error(self):
+        with pytest.raises(FrameError, match="P has 2 planes, 0 to 1"):
+            open_frames(make_array("PZYX", P=2), axes="PZYX", fixed={"P": 2})
 
 
 class TestChannels:

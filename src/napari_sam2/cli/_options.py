@@ -55,7 +55,7 @@ AxisOption = Annotated[
 ]
 FixOption = Annotated[
     list[str] | None,
-    typer.Option("--fix", metavar="AXIS=INDEX", help="Index on the other axis, such as T=3; default 0."),
+    typer.Option("--fix", metavar="AXIS=INDEX", help="Index on another axis, such as T=3 or P=2; default 0."),
 ]
 LevelOption = Annotated[
     int | None, typer.Option("--level", metavar="N", help="Level of a multiscale file; 0 is full resolution.")
@@ -159,7 +159,7 @@ def _fixed(texts: Sequence[str]) -> dict[str, int]:
     fixed: dict[str, int] = {}
     for text in texts:
         axis, _, index = text.partition("=")
-        if axis.upper() not in ("T", "Z") or not index.lstrip("-").isdecimal():
-            raise FrameError(f"--fix {text} was given; expected T=INDEX or Z=INDEX, such as --fix T=0")
+        if len(axis) != 1 or not axis.isalpha() or not index.lstrip("-").isdecimal():
+            raise FrameError(f"--fix {text} was given; expected AXIS=INDEX, such as --fix T=0 or --fix P=2")
         fixed[axis.upper()] = int(index)
     return fixed

@@ -12,15 +12,70 @@ from numpy.typing import DTypeLike
 
 from napari_sam2._errors import FrameError, PlanesLeftOutWarning
 
-__all__ = ["FrameAxis", "Selection", "guess_axes", "name_unnamed", "parse_axes", "select"]
+__all__ = ["FrameAxis", "Selection", "axis_of_word", "guess_axes", "name_unnamed", "parse_axes", "select"]
 
 FrameAxis = Literal["Z", "T"]
 _LETTERS = "TCZYX"
+_UNNAMED = "IQ"  # tifffile's letters for axes that no metadata names
+_OTHERS = {
+    "P": "positions",
+    "M": "mosaic tiles",
+    "V": "views",
+    "A": "angles",
+    "R": "rounds",
+    "E": "wavelengths",
+    "H": "lifetimes",
+    "L": "exposures",
+    "I": "images of an unnamed axis (I)",
+    "Q": "images of an unnamed axis (Q)",
+}
+_PLANES = {"T": "time points", "Z": "planes", **_OTHERS}
+_WORDS = {
+    "t": "T",
+    "time": "T",
+    "timepoint": "T",
+    "frame": "T",
+    "c": "C",
+    "ch": "C",
+    "channel": "C",
+    "band": "C",
+    "s": "C",
+    "sample": "C",
+    "rgb": "C",
+    "z": "Z",
+    "depth": "Z",
+    "plane": "Z",
+    "slice": "Z",
+    "section": "Z",
+    "y": "Y",
+    "row": "Y",
+    "height": "Y",
+    "lat": "Y",
+    "x": "X",
+    "col": "X",
+    "column": "X",
+    "width": "X",
+    "lon": "X",
+    "p": "P",
+    "pos": "P",
+    "position": "P",
+    "scene": "P",
+    "fov": "P",
+    "field": "P",
+    "series": "P",
+    "m": "M",
+    "tile": "M",
+    "v": "V",
+    "view": "V",
+    "angle": "A",
+    "round": "R",
+}
 _MAX_CHANNELS = 3
 _ALL = slice(None)
 _ALLOWED = (
     "allowed is one letter per dimension out of T, C, Z, Y, X, each at most once, with Y and X, "
-    "such as YX, YXC, CYX, ZYX, TYX, ZCYX, TCYX, TZYX or TZCYX"
+    "such as YX, YXC, CYX, ZYX, TYX, ZCYX, TCYX, TZYX or TZCYX; further axes, of which one index is read, are "
+    "P (positions), M, V, A, R, E, H and L"
 )
 
 
@@ -31,7 +86,7 @@ class Selection:
     Parameters
     ----------
     axes : str
-        One letter per dimension of the array, out of ``TCZYX``.
+        One letter per dimension of the array: ``TCZYX``, and letters of further axes such as P for positions.
     shape : tuple of int
         Shape of the array.
     frame_axis : {"Z", "T"} or None
@@ -92,7 +147,8 @@ def parse_axes(axes: str, shape: Sequence[int]) -> str:
         If a letter is unknown, missing or given twice, or if their number is not the number of dimensions.
     """
     upper = axes.upper()
-    is_known = all(letter in _LETTERS for letter in upper) and len(set(upper)) == len(upper)
+    known = (*_LETTERS, *(letter for letter in _OTHERS if letter not in _UNNAMED))
+    is_known = all(letter in known for letter in upper) and len(set(upper)) == len(upper)
     if not is_known or len(upper) != len(shape) or not {"Y", "X"} <= set(upper):
         raise FrameError(f"axes {axes!r} were given for an image of shape {tuple(shape)}; {_ALLOWED}")
     return upper
@@ -129,19 +185,37 @@ def guess_axes(shape: Sequence[int], dtype: DTypeLike) -> str:
     return guess
 
 
+def axis_of_word(word: str) -> str | None:
+    """Letter of an axis by its name in a file (``"time"``, ``"channel"``, ``"z"``, ``"column"``); None if unknown."""
+    low = word.strip().lower().rstrip("_")
+    return _WORDS.get(low) or _WORDS.get(low.removesuffix("s"))
+
+
 def name_unnamed(axes: str, shape: Sequence[int]) -> str:
-    """Axis letters of a file in this package's letters: samples become C, one unnamed axis becomes Z (or T, or C)."""
+    """Axis letters of a file in this package's letters.
+
+    Samples become C. The first axis without a name (I, Q) becomes Z, or T where Z is taken; positions, angles and other
+    axes keep their letters, and one index of them is read.
+
+    Raises
+    ------
+    FrameError
+        If axes cannot be told apart.
+    """
     letters = list(axes.upper())
     if "S" in letters and "C" in letters and shape[letters.index("C")] > 1:
         raise FrameError(f"the file's axes {axes} of shape {tuple(shape)} hold channels and colours; give axes=")
     names = ["C" if letter == "S" else letter for letter in letters]
     free = [letter for letter in "ZT" if letter not in names]
-    unnamed = [i for i, letter in enumerate(names) if letter not in _LETTERS]
-    if len(unnamed) > 1 or len(unnamed) > len(free):
+    unnamed = [i for i, letter in enumerate(names) if letter in _UNNAMED]
+    if sum(shape[i] > 1 for i in unnamed) > 1:
         raise FrameError(f"the file's axes {axes} of shape {tuple(shape)} have no usual name; give axes=: {_ALLOWED}")
-    for i in unnamed:
-        names[i] = free[0]
-    return parse_axes("".join(names), shape)
+    if unnamed and free:
+        names[max(unnamed, key=lambda i: int(shape[i]))] = free[0]
+    is_known = all(letter in _LETTERS or letter in _OTHERS for letter in names)
+    if not is_known or len(set(names)) < len(names) or not {"Y", "X"} <= set(names):
+        raise FrameError(f"the file's axes {axes} of shape {tuple(shape)} have no usual name; give axes=: {_ALLOWED}")
+    return "".join(names)
 
 
 def select(
@@ -186,13 +260,15 @@ def select(
         raise FrameError(f"the image is empty: its shape is {shape} (axes {axes}); give at least one pixel")
     fixed = _check_fixed(axes, shape, fixed or {})
     chosen = _choose_frame_axis(axes, shape, frame_axis, fixed)
-    rest = tuple(axis for axis in "TZ" if axis in axes and axis != chosen)
+    rest = tuple(axis for axis in (*"TZ", *_OTHERS) if axis in axes and axis != chosen)
     for axis in rest:
         if axis not in fixed and shape[axes.index(axis)] > 1:
+            or_else = f" or frame_axis='{axis}'" if axis in "TZ" else ""
+            in_shell = f" or --axis {axis}" if axis in "TZ" else ""
             warnings.warn(
-                f"the image has several {'time points' if axis == 'T' else 'planes'} and {chosen} as its frame axis; "
-                f"{axis}=0 is read (give fixed={{'{axis}': index}} or frame_axis='{axis}' to choose, "
-                f"in the shell --fix {axis}=INDEX or --axis {axis})",
+                f"the image has several {_PLANES[axis]} and {chosen} as its frame axis; "
+                f"{axis}=0 is read (give fixed={{'{axis}': index}}{or_else} to choose, "
+                f"in the shell --fix {axis}=INDEX{in_shell})",
                 PlanesLeftOutWarning,
                 stacklevel=3,
             )
@@ -215,8 +291,8 @@ def _check_fixed(axes: str, shape: tuple[int, ...], fixed: Mapping[str, int]) ->
     checked = {}
     for name, index in fixed.items():
         axis = name.upper()
-        if axis not in ("T", "Z") or axis not in axes:
-            has = ", ".join(a for a in "TZ" if a in axes) or "none: the image has neither T nor Z"
+        if axis not in _PLANES or axis not in axes:
+            has = ", ".join(a for a in _PLANES if a in axes) or "none: the image has only Y, X and C"
             raise FrameError(f"{name}={index} was given as a fixed index for axes {axes}; allowed axes are {has}")
         size = shape[axes.index(axis)]
         if not -size <= _integer(index, size) < size:

@@ -444,8 +444,55 @@ class TestFolders:
     def test_image_of_another_size_is_named(self, tmp_path):
         for n, size in enumerate([(8, 8)] * 9 + [(8, 9)]):
             Image.new("L", size).save(tmp_path / f"{n}.png")
-        with pytest.raises(FrameError, match=r"9\.png has shape \(9, 8\), but 0\.png has \(8, 8\)"):
-            open_frames(tmp_path)[9]
+        with pytest.raises(FrameError, match=r"9\.png has shape \(9, 8\) and type uint8, but 0\.png has \(8, 8\)"):
+            open_frames(tmp_path)
+
+    @pytest.mark.parametrize("suffix", [".png", ".tif"])
+    def test_image_of_another_type_is_named(self, tmp_path, suffix):
+        for n, dtype in enumerate(["uint16", "uint16", "uint8", "uint16"]):
+            image = Image.fromarray(make_stack(20, 30, dtype=dtype))
+            image.save(tmp_path / f"{n}{suffix}")
+        with pytest.raises(FrameError, match=rf"2\{suffix} has shape .* and type uint8"):
+            open_frames(tmp_path)
+
+    def test_a_colour_among_grey_images_is_named(self, tmp_path):
+        for n, mode in enumerate(["L", "L", "RGB"]):
+            Image.new(mode, (8, 9)).save(tmp_path / f"{n}.png")
+        with pytest.raises(FrameError, match=r"2\.png has shape \(9, 8, 3\)"):
+            open_frames(tmp_path)
+
+    def test_a_stack_among_planes_is_named(self, tmp_path):
+        for n in range(3):
+            tifffile.imwrite(tmp_path / f"{n}.tif", make_stack(*((4,) if n == 2 else ()), 20, 30))
+        with pytest.raises(FrameError, match=r"2\.tif has shape \(4, 20, 30\)"):
+            open_frames(tmp_path)
+
+    @pytest.mark.parametrize("ending", ["_cp_masks", "_masks", "_mask", "_seg", "-labels"])
+    def test_masks_beside_images_are_no_frames(self, tmp_path, ending):
+        for n in range(4):
+            tifffile.imwrite(tmp_path / f"t{n}.tif", make_stack(20, 30))
+            tifffile.imwrite(tmp_path / f"t{n}{ending}.tif", make_stack(20, 30))
+        with pytest.warns(UserWarning, match=f"4 files of .* are left out, such as t0{ending}"):
+            assert len(open_frames(tmp_path)) == 4
+
+    def test_a_folder_of_masks_alone_is_read(self, tmp_path):
+        for n in range(4):
+            tifffile.imwrite(tmp_path / f"t{n}_masks.tif", make_stack(20, 30))
+        assert len(open_frames(tmp_path)) == 4
+
+    def test_movies_are_positions(self, tmp_path):
+        movies = make_stack(3, 4, 20, 30)
+        for n, movie in enumerate(movies):
+            tifffile.imwrite(tmp_path / f"p{n}.tif", movie, imagej=True, metadata={"axes": "TYX"})
+        with pytest.warns(UserWarning, match="several positions"):
+            assert (frames := open_frames(tmp_path)).axes == "PTYX"
+        assert np.array_equal(frames.raw(1)[0], movies[0, 1])
+        assert np.array_equal(open_frames(tmp_path, fixed={"P": 2}).raw(3)[0], movies[2, 3])
+
+    def test_digits_of_other_scripts_are_no_numbers(self, tmp_path):
+        for name in ("²1", "²2", "٣", "img２"):
+            Image.new("L", (8, 9)).save(tmp_path / f"{name}.png")
+        assert len(open_frames(tmp_path)) == 4
 
     def test_folder_without_images_is_an_error(self, tmp_path):
         (tmp_path / "notes.txt").write_text("")
@@ -487,6 +534,22 @@ class TestBadFiles:
         (tmp_path / "a.tif").chmod(0)
         with pytest.raises(FrameError, match="Permission"):
             open_frames(tmp_path / "a.tif")
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+    @pytest.mark.parametrize("suffix", [".png", ".tif", ".gif"])
+    def test_pipes_and_devices_are_refused(self, tmp_path, suffix):
+        os.mkfifo(tmp_path / f"pipe{suffix}")
+        (tmp_path / f"zero{suffix}").symlink_to("/dev/zero")
+        for name in ("pipe", "zero"):
+            with pytest.raises(FrameError, match="no regular file"):
+                open_frames(tmp_path / f"{name}{suffix}")
+        with pytest.raises(FrameError, match="holds no image"):
+            open_frames(tmp_path)
+
+    @pytest.mark.parametrize("name", ["a" * 5000, "a\0.tif"], ids=["long", "null"])
+    def test_names_that_no_file_can_have(self, name):
+        with pytest.raises(FrameError, match=r"is no name of a file|does not exist"):
+            open_frames(name)
 
     @pytest.mark.parametrize("suffix", [".png", ".tif"])
     def test_no_level_but_the_first(self, tmp_path, suffix):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +26,7 @@ __all__ = ["IMAGE_SUFFIXES", "natural_order", "open_path"]
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".pnm", ".jp2", ".tga")
 _PICTURE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "TGA")  # not TIFF: tifffile reads it
 IMAGE_SUFFIXES = TIFF_SUFFIXES + _PICTURE_SUFFIXES
+_LABEL_FILE = re.compile(r"(?P<image>.+?)[_-](cp_masks|cp_output|masks?|seg|labels?)", re.IGNORECASE)
 
 
 def open_path(path: Path, level: int | None = None) -> RawStack:
@@ -46,8 +49,12 @@ def open_path(path: Path, level: int | None = None) -> RawStack:
     FrameError
         If nothing is there, it is of no known kind, or it is damaged.
     """
-    path = path.expanduser()
-    if not path.exists():
+    try:
+        path = path.expanduser()
+        is_there = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, an unknown user, a null byte
+        raise FrameError(f"{str(path)[:80]} is no name of a file ({one_line(error)})") from error
+    if not is_there:
         raise FrameError(f"{path} does not exist; give an image file, a folder of images or a .zarr folder")
     if path.is_dir():
         if is_zarr_folder(path):
@@ -62,11 +69,16 @@ def open_path(path: Path, level: int | None = None) -> RawStack:
 
 def natural_order(name: str) -> list[tuple[int, int, str]]:
     """Sort key by which ``img2.png`` comes before ``img10.png``."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part]
+    parts = re.split(r"([0-9]+)", name)
+    return [
+        (0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part.lower()) for part in parts if part
+    ]
 
 
 def _open_file(path: Path, level: int = 0) -> RawStack:
     suffix = path.suffix.lower()
+    if not path.is_file():
+        raise FrameError(f"{path} is no regular file (a pipe, a device or a broken link); give an image file")
     stat = path.stat()
     if suffix in TIFF_SUFFIXES:
         stack = open_tiff(path, level)
@@ -84,16 +96,25 @@ def _open_file(path: Path, level: int = 0) -> RawStack:
 
 
 def _read_picture(path: Path) -> NDArray[np.generic]:
+    with _opened_picture(path) as image:
+        if getattr(image, "n_frames", 1) > 1:
+            warnings.warn(f"{path} holds {image.n_frames} pictures; the first is read", stacklevel=5)  # type: ignore[attr-defined]
+        if image.format == "PNG" and _has_16_bit_colours(path):
+            warnings.warn(f"{path} has 16-bit colours; they are read as 8 bit (save it as TIFF)", stacklevel=5)
+        return pillow_to_array(image)
+
+
+@contextlib.contextmanager
+def _opened_picture(path: Path) -> Iterator[Image.Image]:
+    """The picture of a file; errors of reading it, also within the block, become FrameError."""
     Image.init()
     formats = [name for name in _PICTURE_FORMATS if name in Image.OPEN]  # some are optional parts of Pillow
     try:
         with Image.open(path, formats=formats) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                warnings.warn(f"{path} holds {image.n_frames} pictures; the first is read", stacklevel=5)  # type: ignore[attr-defined]
-            if image.format == "PNG" and _has_16_bit_colours(path):
-                warnings.warn(f"{path} has 16-bit colours; they are read as 8 bit (save it as TIFF)", stacklevel=5)
-            return pillow_to_array(image)
-    except (*READ_ERRORS, Image.DecompressionBombError) as error:
+            yield image
+    except FrameError:
+        raise
+    except (*READ_ERRORS, SyntaxError, Image.DecompressionBombError) as error:
         raise FrameError(
             f"{path} cannot be read as an image ({one_line(error)}); check or copy the file again"
         ) from error
@@ -109,18 +130,72 @@ def _has_16_bit_colours(path: Path) -> bool:
 def _open_folder(path: Path) -> RawStack:
     files = [p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")]
     files = sorted((p for p in files if p.suffix.lower() in IMAGE_SUFFIXES), key=lambda p: natural_order(p.name))
+    files = _without_label_files(path, files)
     if not files:
         raise FrameError(f"the folder {path} holds no image; allowed are {' '.join(IMAGE_SUFFIXES)}, and zarr folders")
     first = _open_file(files[0])
     inner = _inner_axes(first)
-    outer = "Z" if "Z" not in inner else "T"
-    if outer in inner:
+    outer = _outer_axis(inner)
+    if outer is None:
         raise FrameError(f"{files[0]} already has the axes {inner}; open it by itself")
+    kind = _kind(first)
+    for file in files[1:]:
+        _check_kind(file, _kind(_describe_file(file)), files[0], kind)
     stats = [(p.name, p.stat()) for p in files]
     stamp = hashlib.sha256(repr([(name, s.st_mtime_ns, s.st_size) for name, s in stats]).encode()).hexdigest()
     voxel_size = {axis: spacing for axis, spacing in first.voxel_size.items() if axis in inner}
-    array = FolderOfImages(files, tuple(first.array.shape), first.dtype)
+    array = FolderOfImages(files, *kind)
     return RawStack(array, str(path), f"folder:{path.resolve()}:{stamp}", outer + inner, voxel_size, first.is_rgb)
+
+
+def _without_label_files(path: Path, files: list[Path]) -> list[Path]:
+    """The images of a folder, without masks that lie beside them (``a.tif`` and ``a_cp_masks.tif``)."""
+    stems = {file.stem.removesuffix(".ome") for file in files}
+    images = []
+    for file in files:
+        match = _LABEL_FILE.fullmatch(file.stem.removesuffix(".ome"))
+        if match is None or match["image"] not in stems:
+            images.append(file)
+    if len(images) < len(files):
+        example = next(file.name for file in files if file not in images)
+        warnings.warn(
+            f"{len(files) - len(images)} files of {path} are named like masks of the images beside them and are left "
+            f"out, such as {example}",
+            stacklevel=5,
+        )
+    return images
+
+
+def _outer_axis(inner: str) -> str | None:
+    """The axis that the files of a folder run along: planes of a stack, volumes over time, positions of movies."""
+    if "T" in inner:
+        return None if "P" in inner else "P"
+    return "T" if "Z" in inner else "Z"
+
+
+_Kind = tuple[tuple[int, ...], np.dtype[np.generic]]
+
+
+def _kind(stack: RawStack) -> _Kind:
+    return tuple(int(n) for n in stack.array.shape), stack.dtype.newbyteorder("=")
+
+
+def _describe_file(path: Path) -> RawStack:
+    """As `_open_file`, but pixels of a picture are not decoded."""
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        return open_tiff(path)
+    with _opened_picture(path) as image:
+        empty = pillow_to_array(Image.new(image.mode, (1, 1)))
+        shape = (image.size[1], image.size[0], *empty.shape[2:])
+    return RawStack(np.broadcast_to(empty.ravel()[0], shape), str(path), "picture")
+
+
+def _check_kind(path: Path, found: _Kind, first: Path, expected: _Kind) -> None:
+    if found != expected:
+        raise FrameError(
+            f"{path} has shape {found[0]} and type {found[1]}, but {first.name} has {expected[0]} and {expected[1]}; "
+            "the images of a folder must have one size and type: move the others to a folder of their own"
+        )
 
 
 def _inner_axes(stack: RawStack) -> str:
@@ -140,10 +215,6 @@ class FolderOfImages:
         if isinstance(outer, slice):
             return np.stack([self[i, *inner] for i in range(len(self.files))[outer]])
         path = self.files[outer]
-        array = _open_file(path).array
-        if tuple(array.shape) != self.shape[1:]:
-            raise FrameError(
-                f"{path} has shape {tuple(array.shape)}, but {self.files[0].name} has {self.shape[1:]}; "
-                "the images of a folder must have one size and kind"
-            )
-        return np.asarray(array[inner])
+        stack = _open_file(path)
+        _check_kind(path, _kind(stack), self.files[0], (self.shape[1:], self.dtype))
+        return np.asarray(stack.array[inner])

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from operator import index as as_index
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +29,11 @@ from napari_sam2.frames.contrast import (
     parse_contrast,
     sample_pixels,
 )
-from napari_sam2.frames.files import open_path
+from napari_sam2.frames.files import IMAGE_SUFFIXES, open_path
 from napari_sam2.frames.intensity import check_gamma, parse_colours, to_rgb_uint8
 from napari_sam2.frames.spacing import Spacing
 from napari_sam2.frames.stack import LazyArray, RawStack, one_line
-from napari_sam2.frames.zarr_files import open_zarr_node
+from napari_sam2.frames.zarr_files import open_zarr_node, open_zarr_url
 
 if TYPE_CHECKING:
     import zarr
@@ -51,7 +53,7 @@ class Frames:
     key : str
         Names the pixels shown: file and time of change (or array and a sample of it), planes, contrast and colours.
     axes : str
-        One letter per dimension of the source, out of ``TCZYX``.
+        One letter per dimension of the source: ``TCZYX``, P for positions and so on.
     frame_axis : {"Z", "T"} or None
         The source's axis that the frames run along; None for a single picture.
     source_shape : tuple of int
@@ -64,6 +66,8 @@ class Frames:
         Distance between neighbours by axis letter, (value, unit); None where the file says nothing.
     translation : dict of str to float
         Position of the first pixel by axis letter, in the unit of ``voxel_size``; empty where the file says nothing.
+    channel_names : tuple of str
+        Names of the channels shown; empty where the file has none.
     contrast_limits : tuple of (float, float)
         Value shown as black and value shown in full, per channel.
     dtype : numpy.dtype
@@ -95,6 +99,8 @@ class Frames:
         self.dtype = stack.dtype
         self.voxel_size: dict[str, Spacing] | None = dict(stack.voxel_size) or None
         self.translation = dict(stack.translation)
+        names = stack.channel_names
+        self.channel_names = tuple(names[c] for c in selection.channels) if len(names) == selection.size("C") else ()
         view = (stack.key, content_key, selection, str(stack.dtype), limits, gamma, colours.tolist())
         self._key = hashlib.sha256(repr(view).encode()).hexdigest()
 
@@ -221,13 +227,14 @@ def open_frames(
         natural order; numpy, dask or zarr array (anything indexed like one), zarr group. A FrameSource is returned
         as it is.
     axes : str, optional
-        One letter per dimension out of ``TCZYX``. Default: what the file says, else YX; YXC and ZYXC where the last
-        dimension is 3 or 4 in uint8; ZYX. The one unnamed axis of a file, and the images of a folder, are Z (T where Z
-        is taken).
+        One letter per dimension out of ``TCZYX``, and P for positions (or M, V, A, R, E, H, L), of which one is read.
+        Default: what the file says, else YX; YXC and ZYXC where the last dimension is 3 or 4 in uint8; ZYX. The one
+        unnamed axis of a file, and the images of a folder, are Z (T where Z is taken).
     frame_axis : str, optional
         ``"Z"`` or ``"T"``. Default: the one with more than one plane; if both have, Z, and a warning says so.
     fixed : mapping of str to int, optional
-        Index on the other of Z and T, such as ``{"T": 3}``. Default 0, with a warning where there is a choice.
+        Index on the other of Z and T, and on further axes, such as ``{"T": 3, "P": 0}``. Default 0, with a warning
+        where there is a choice.
     channels : int or sequence of int, optional
         One to three channels. Default: all up to three; of more, the first three with a warning. Alpha is ignored.
     colours : sequence, optional
@@ -293,6 +300,16 @@ def _letters(stack: RawStack, axes: str | None) -> str:
     return guess_axes(shape, stack.dtype) if stack.axes is None else name_unnamed(stack.axes, shape)
 
 
+def _open_url(url: str, level: int | None) -> RawStack:
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return open_path(Path(url2pathname(parts.path)), level)
+    name = parts.path.lower()
+    if name.endswith(IMAGE_SUFFIXES):
+        raise FrameError(f"{url} is a single file, which is not read over the network; download it and give its path")
+    return open_zarr_url(url, level or 0)
+
+
 @dataclass(frozen=True, eq=False)
 class _SelectedPlanes:
     """The chosen planes of a stack as a `PixelSource`."""
@@ -312,6 +329,8 @@ _FILE_KEYS = ("tiff:", "picture:", "folder:", "dask:")
 
 
 def _open_source(source: str | os.PathLike[str] | LazyArray | zarr.Group, level: int | None) -> RawStack:
+    if isinstance(source, str) and "://" in source:
+        return _open_url(source, level)
     if isinstance(source, (str, os.PathLike)):
         return open_path(Path(source), level)
     import zarr

@@ -69,6 +69,8 @@ class RawStack:
         Whether channels are colours, where the file says so.
     translation : dict of str to float
         Position of the first pixel by axis letter, in the unit of `voxel_size`; empty where nothing is known.
+    channel_names : tuple of str
+        Names of all channels; empty where the file has none.
     """
 
     array: LazyArray
@@ -78,6 +80,7 @@ class RawStack:
     voxel_size: dict[str, Spacing] = field(default_factory=dict)
     is_rgb: bool | None = None
     translation: dict[str, float] = field(default_factory=dict)
+    channel_names: tuple[str, ...] = ()
 
     @property
     def dtype(self) -> np.dtype[np.generic]:

@@ -1,29 +1,33 @@
-"""OME-Zarr 0.1 to 0.5 and plain zarr arrays, on zarr 2 and zarr 3 stores, as lazily read stacks."""
+"""OME-Zarr 0.1 to 0.6 and plain zarr arrays, on zarr 2 and zarr 3 stores, as lazily read stacks."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import math
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sam2._errors import FrameError
-from napari_sam2.frames.spacing import Spacing, unit_name
+from napari_sam2._errors import FrameError, PlanesLeftOutWarning
+from napari_sam2.frames.axes import axis_of_word
+from napari_sam2.frames.ngff import field_paths, label_names, read_image, well_paths
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["is_zarr_folder", "open_zarr", "open_zarr_node"]
+__all__ = ["is_zarr_folder", "open_zarr", "open_zarr_node", "open_zarr_url"]
 
 _METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
-_LETTER_OF_TYPE = {"time": "T", "channel": "C"}
+_MAX_CHUNK_BYTES = 2**29
+_MAX_PLANE_PIXELS = 2**36
+_MAX_SMALL_CHUNKS = 100_000  # of one plane, if they are smaller than the next
+_SMALL_CHUNK_PIXELS = 32 * 32
 
 
 def is_zarr_folder(path: Path) -> bool:
     """Whether a folder holds the metadata of a zarr group or array."""
-    return any((path / name).is_file() for name in _METADATA_FILES[:3])
+    return any((path / name).exists() for name in _METADATA_FILES[:3])
 
 
 def open_zarr(path: Path, level: int = 0) -> RawStack:
@@ -32,7 +36,7 @@ def open_zarr(path: Path, level: int = 0) -> RawStack:
     Parameters
     ----------
     path : Path
-        Folder of the group or array.
+        Folder of the group or array; of a plate the first field is read, with a warning.
     level : int, default 0
         Level of a multiscale image; 0 is the full resolution.
 
@@ -44,15 +48,19 @@ def open_zarr(path: Path, level: int = 0) -> RawStack:
     Raises
     ------
     FrameError
-        If the metadata is damaged, holds no image, or has no such level.
+        If the metadata is damaged or of an unknown version, holds no image, claims more than it can hold, or has no
+        such level.
     """
     import zarr
 
+    from napari_sam2.frames.zarr_store import GuardedStore, largest_file
+
     try:
-        node = zarr.open(str(path), mode="r")
-        if isinstance(node, zarr.Group) and not _multiscales(node) and "0" in node and _is_converted(node):
-            node = node["0"]  # bioformats2raw puts its images into numbered groups
+        node = zarr.open(GuardedStore(path), mode="r")
         stack = open_zarr_node(node, level, str(path))
+        if isinstance(stack.array, zarr.Array):
+            store = GuardedStore(path, max_chunk_bytes=largest_file(stack.array))
+            stack = replace(stack, array=zarr.open_array(store=store, path=stack.array.path, mode="r"))
     except FrameError:
         raise
     except READ_ERRORS as error:
@@ -61,7 +69,27 @@ def open_zarr(path: Path, level: int = 0) -> RawStack:
         ) from error
     stats = [(path / name).stat() for name in _METADATA_FILES if (path / name).is_file()]
     stamp = ",".join(f"{s.st_mtime_ns}-{s.st_size}" for s in (*stats, path.stat()))
-    return replace(stack, key=f"zarr:{path.resolve()}:{stamp}:{level}")
+    return replace(stack, key=f"zarr:{path.resolve()}:{stamp}:{level}:{stack.name}")
+
+
+def open_zarr_url(url: str, level: int = 0) -> RawStack:
+    """Describe an OME-Zarr image or zarr array at an address (``https://``, ``s3://``, ``gs://``); see `open_zarr`."""
+    import zarr
+
+    try:
+        store = zarr.storage.FsspecStore.from_url(url, read_only=True)
+        return open_zarr_node(zarr.open(store, mode="r"), level, url)
+    except FrameError:
+        raise
+    except ImportError as error:
+        raise FrameError(
+            f"{url} cannot be read: {one_line(error)}; install what reads it: pip install 'napari-sam2[remote]'"
+        ) from error
+    # fsspec's clients (aiohttp, botocore, gcsfs) have families of errors of their own
+    except Exception as error:
+        raise FrameError(
+            f"{url} cannot be read as zarr ({one_line(error)}); check the address and the network"
+        ) from error
 
 
 def open_zarr_node(node: zarr.Group | zarr.Array[Any], level: int = 0, name: str = "the zarr group") -> RawStack:
@@ -71,70 +99,86 @@ def open_zarr_node(node: zarr.Group | zarr.Array[Any], level: int = 0, name: str
     if isinstance(node, zarr.Array):
         if level != 0:
             raise FrameError(f"level {level} of {name} was asked for; it is a single array, which has level 0 only")
-        return RawStack(node, name, f"zarr:{name}", _dimension_names(node))
-    multiscales = _multiscales(node)
-    if not multiscales:
-        arrays = sorted(key for key, _ in node.arrays())
-        if len(arrays) == 1:
-            return open_zarr_node(_array(node, arrays[0]), level, f"{name}/{arrays[0]}")
-        inside = ", ".join([*arrays, *sorted(key for key, _ in node.groups())][:8])
-        if not inside:
-            raise FrameError(f"{name} is a zarr group that holds nothing; open one that holds an image")
-        raise FrameError(f"{name} is a zarr group without OME-Zarr metadata, holding {inside}; open one of these")
-    image = multiscales[0]
-    datasets = _list(image.get("datasets"))
-    if not 0 <= level < len(datasets):
-        raise FrameError(f"level {level} of {name} was asked for; it has {len(datasets)} level(s), 0 is the finest")
-    dataset = _dict(datasets[level])
-    array = _array(node, str(dataset["path"]))
-    axes, units = _axes(image, array.ndim)
-    scale, shift = [1.0] * array.ndim, [0.0] * array.ndim
-    for owner in (dataset, image):  # in the order in which they are applied
-        for transform in _list(owner.get("coordinateTransformations")):
-            factors, moves = (_list(_dict(transform).get(kind)) for kind in ("scale", "translation"))
-            if len(factors) == array.ndim:
-                scale = [s * float(str(f)) for s, f in zip(scale, factors, strict=True)]
-                shift = [s * float(str(f)) for s, f in zip(shift, factors, strict=True)]
-            if len(moves) == array.ndim:
-                shift = [s + float(str(m)) for s, m in zip(shift, moves, strict=True)]
-    voxel_size = {
-        axis: Spacing(factor, unit)
-        for axis, factor, unit in zip(axes, scale, units, strict=True)
-        if axis != "C" and factor > 0 and (unit or factor != 1)
-    }
-    translation = {axis: moved for axis, moved in zip(axes, shift, strict=True) if axis != "C" and moved}
-    return RawStack(array, name, f"zarr:{name}:{level}", axes, voxel_size, is_rgb=False, translation=translation)
+        axes = _dimension_names(node)
+        _check_claims(node, axes, name)
+        return RawStack(node, name, f"zarr:{name}", axes)
+    attributes = node.attrs.asdict()
+    image = read_image(attributes, name)
+    if image is None:
+        return _open_inside(node, level, name)
+    if not 0 <= level < len(image.levels):
+        raise FrameError(f"level {level} of {name} was asked for; it has {len(image.levels)} level(s), 0 is the finest")
+    chosen = image.levels[level]
+    array = _array(node, chosen.path)
+    axes = "TCZYX"[-array.ndim :] if image.axes is None else image.axes
+    if len(axes) != array.ndim:
+        raise FrameError(
+            f"the OME-Zarr metadata of {name} names the axes {axes}; the array has {array.ndim} dimensions"
+        )
+    _check_claims(array, axes, name)
+    return RawStack(
+        array,
+        name,
+        f"zarr:{name}:{level}",
+        axes,
+        chosen.voxel_size,
+        is_rgb=False,
+        translation=chosen.translation,
+        channel_names=image.channel_names,
+    )
 
 
-def _multiscales(group: zarr.Group) -> list[dict[str, object]]:
-    attributes: Mapping[str, object] = group.attrs.asdict()
-    ome = attributes.get("ome", attributes)  # NGFF 0.5 nests its metadata, 0.4 does not
-    return [_dict(image) for image in _list(_dict(ome).get("multiscales"))]
+def _open_inside(group: zarr.Group, level: int, name: str) -> RawStack:
+    """The image within a group that has none itself: of a plate, a well, a labels group or a converted file."""
+    import zarr
 
-
-def _is_converted(group: zarr.Group) -> bool:
     attributes = group.attrs.asdict()
-    return "bioformats2raw.layout" in {**attributes, **_dict(attributes.get("ome"))}
+    inside: tuple[str, ...]
+    for inside, kind, choice in (
+        (well_paths(attributes), "a plate of {} wells", "WELL, or WELL/FIELD"),
+        (field_paths(attributes), "a well of {} fields", "FIELD"),
+        (label_names(attributes), "a group of {} label images", "NAME"),
+        (_converted(group), "a file of {} images", "NUMBER"),
+    ):
+        if not inside:
+            continue
+        if len(inside) > 1:
+            text = f"{name} is {kind.format(len(inside))}; {inside[0]} is read (open {name}/{choice} to choose)"
+            warnings.warn(text, PlanesLeftOutWarning, stacklevel=6)
+        node = group.get(inside[0])
+        if not isinstance(node, (zarr.Group, zarr.Array)):
+            raise FrameError(f"{name} names {inside[0]!r}, which is not there; it holds {_content(group)}")
+        return open_zarr_node(node, level, f"{name}/{inside[0]}")
+    arrays = sorted(key for key, _ in group.arrays())
+    if len(arrays) == 1:
+        return open_zarr_node(_array(group, arrays[0]), level, f"{name}/{arrays[0]}")
+    content = _content(group)
+    if not content:
+        raise FrameError(f"{name} is a zarr group that holds nothing; open one that holds an image")
+    raise FrameError(f"{name} is a zarr group without OME-Zarr metadata, holding {content}; open one of these")
 
 
-def _axes(image: Mapping[str, object], ndim: int) -> tuple[str, list[str]]:
-    """Letters and units of a multiscale image's axes."""
-    axes = _list(image.get("axes"))
-    if not axes:  # before 0.3 every image was TCZYX
-        return "TCZYX"[-ndim:], [""] * ndim
-    letters, units = "", []
-    for axis in axes:
-        entry = {"name": axis} if isinstance(axis, str) else _dict(axis)
-        letters += _LETTER_OF_TYPE.get(str(entry.get("type", "")), str(entry["name"])[:1].upper())
-        units.append(unit_name(str(entry.get("unit") or "")))
-    return letters, units
+def _converted(group: zarr.Group) -> tuple[str, ...]:
+    """Numbers of the images that bioformats2raw writes as groups."""
+    attributes = group.attrs.asdict()
+    ome = attributes.get("ome")
+    if "bioformats2raw.layout" not in {**attributes, **(ome if isinstance(ome, dict) else {})}:
+        return ()
+    return tuple(sorted((key for key, _ in group.groups() if key.isdecimal()), key=int))
+
+
+def _content(group: zarr.Group) -> str:
+    return ", ".join([*sorted(key for key, _ in group.arrays()), *sorted(key for key, _ in group.groups())][:8])
 
 
 def _dimension_names(array: zarr.Array[Any]) -> str | None:
-    """Letters of a plain array's dimension names (zarr 3, or xarray's attribute), if all are single letters."""
-    given: object = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
-    names = [str(name or "") for name in _list(given)]
-    return "".join(names).upper() if names and all(len(name) == 1 for name in names) else None
+    """Letters of a plain array's dimension names (zarr 3, or xarray's attribute), if all of them are known."""
+    given = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+    if not isinstance(given, (list, tuple)):
+        return None
+    words = [str(name or "") for name in given]
+    letters = [axis_of_word(word) or (word.upper() if len(word) == 1 else "") for word in words]
+    return "".join(letters) if letters and all(letters) else None
 
 
 def _array(group: zarr.Group, path: str) -> zarr.Array[Any]:
@@ -146,13 +190,28 @@ def _array(group: zarr.Group, path: str) -> zarr.Array[Any]:
     return node
 
 
-def _dict(value: object) -> dict[str, object]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise FrameError(f"the OME-Zarr metadata holds {json.dumps(value, default=str)[:80]} where an object belongs")
-    return dict(value)
+def _check_claims(array: zarr.Array[Any], axes: str | None, name: str) -> None:
+    """Refuse arrays of a size or with chunks that cannot be read in bearable time and memory."""
+    if array.ndim < 2 or 0 in array.shape:
+        return
+    chunk_bytes = math.prod(array.chunks) * array.dtype.itemsize
+    if chunk_bytes > _MAX_CHUNK_BYTES:
+        raise FrameError(
+            f"{name} has chunks of {chunk_bytes:,} bytes ({_times(array.chunks)}), which are only read as a whole; "
+            "write it with smaller chunks"
+        )
+    plane = [(axes or "").find("Y"), (axes or "").find("X")]
+    if -1 in plane:
+        plane = [array.ndim - 2, array.ndim - 1]
+    height, width = (array.shape[i] for i in plane)
+    rows, columns = (array.chunks[i] for i in plane)
+    num_chunks = -(-height // rows) * -(-width // columns)
+    if height * width > _MAX_PLANE_PIXELS or (num_chunks > _MAX_SMALL_CHUNKS and rows * columns < _SMALL_CHUNK_PIXELS):
+        raise FrameError(
+            f"{name} claims planes of {height:,} x {width:,} pixels in {num_chunks:,} chunks of {rows:,} x "
+            f"{columns:,}, too many to read; give a part or a coarser level of it, or write it with larger chunks"
+        )
 
 
-def _list(value: object) -> list[object]:
-    return list(value) if isinstance(value, (list, tuple)) else []
+def _times(sizes: tuple[int, ...]) -> str:
+    return " x ".join(f"{size:,}" for size in sizes)

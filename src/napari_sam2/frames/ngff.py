@@ -1,0 +1,232 @@
+"""OME-Zarr metadata of versions 0.1 to 0.6: axes, distances, channels, plates and labels, from a group's attributes.
+
+The pixels are zarr-python's. Of the libraries for the metadata none reads all versions with what napari needs:
+ome-zarr-models has public models of 0.4 and 0.5 and asks for an older pydantic, ome-zarr reads 0.1 to 0.5 and brings
+clients for S3 and HTTP, ngff-zarr reads 0.6 and brings a WebAssembly runtime.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from napari_sam2._errors import FrameError
+from napari_sam2.frames.axes import axis_of_word
+from napari_sam2.frames.spacing import Spacing, read_distance, unit_name
+
+__all__ = ["NgffImage", "NgffLevel", "field_paths", "label_names", "read_image", "well_paths"]
+
+_VERSION = re.compile(r"0\.[1-6]([.+-].*|(dev|rc|a|b).*)?")
+_LETTER_OF_TYPE = {"time": "T", "channel": "C"}
+
+
+@dataclass(frozen=True)
+class NgffLevel:
+    """One resolution of an image.
+
+    Attributes
+    ----------
+    path : str
+        Of the array within the group.
+    voxel_size : dict of str to Spacing
+        Distances by axis letter, where they are known.
+    translation : dict of str to float
+        Position of the first pixel by axis letter, in the units of ``voxel_size``; empty where it is 0.
+    """
+
+    path: str
+    voxel_size: dict[str, Spacing]
+    translation: dict[str, float]
+
+
+@dataclass(frozen=True)
+class NgffImage:
+    """What a group says about its image.
+
+    Attributes
+    ----------
+    axes : str or None
+        One letter per axis; None before version 0.3, where it was TCZYX or the last of these.
+    levels : tuple of NgffLevel
+        Finest first.
+    channel_names : tuple of str
+        Empty where the file names none.
+    """
+
+    axes: str | None
+    levels: tuple[NgffLevel, ...]
+    channel_names: tuple[str, ...]
+
+
+def read_image(attributes: Mapping[str, object], name: str) -> NgffImage | None:
+    """The image that a group's attributes describe; None if they describe none.
+
+    Parameters
+    ----------
+    attributes : mapping
+        Of the zarr group.
+    name : str
+        What messages call the group.
+
+    Raises
+    ------
+    FrameError
+        If the version is not known, or the metadata is damaged.
+    """
+    ome = _ome(attributes)
+    images = _list(ome.get("multiscales"))
+    if not images:
+        return None
+    image = _dict(images[0])
+    version = ome.get("version", image.get("version"))
+    if version is not None and not _VERSION.fullmatch(str(version)):
+        raise FrameError(
+            f"{name} is OME-Zarr of version {version!r}; versions 0.1 to 0.6 can be read: update napari-sam2, "
+            "or give the array inside itself with axes="
+        )
+    axes, units = _axes(image)
+    levels = tuple(_level(_dict(dataset), image, axes, units, name) for dataset in _list(image.get("datasets")))
+    omero = _dict(ome.get("omero"))
+    labels = tuple(str(_dict(channel).get("label") or "") for channel in _list(omero.get("channels")))
+    return NgffImage(axes, levels, labels if any(labels) else ())
+
+
+def label_names(attributes: Mapping[str, object]) -> tuple[str, ...]:
+    """Names of the label images in a ``labels`` group."""
+    return tuple(str(label) for label in _list(_ome(attributes).get("labels")))
+
+
+def well_paths(attributes: Mapping[str, object]) -> tuple[str, ...]:
+    """Paths of the wells of a plate; empty if the group is none."""
+    return _paths(_dict(_ome(attributes).get("plate")).get("wells"))
+
+
+def field_paths(attributes: Mapping[str, object]) -> tuple[str, ...]:
+    """Paths of the fields (images) of a well; empty if the group is none."""
+    return _paths(_dict(_ome(attributes).get("well")).get("images"))
+
+
+def _ome(attributes: Mapping[str, object]) -> dict[str, object]:
+    return _dict(attributes.get("ome", attributes))  # nested since version 0.5
+
+
+def _paths(entries: object) -> tuple[str, ...]:
+    return tuple(str(_dict(entry)["path"]) for entry in _list(entries) if "path" in _dict(entry))
+
+
+def _axes(image: Mapping[str, object]) -> tuple[str | None, list[str]]:
+    """Letters and units of an image's axes."""
+    axes = _list(image.get("axes"))
+    if not axes:
+        systems = [_dict(system) for system in _list(image.get("coordinateSystems"))]  # since version 0.6
+        axes = _list(_system(image, systems).get("axes")) if systems else []
+    if not axes:
+        return None, []
+    letters, units = "", []
+    for axis in axes:
+        entry = {"name": axis} if isinstance(axis, str) else _dict(axis)
+        word = str(entry.get("name", ""))
+        if not word:
+            raise FrameError("the OME-Zarr metadata has an axis without a name; export the image again")
+        letters += _LETTER_OF_TYPE.get(str(entry.get("type", ""))) or axis_of_word(word) or word[0].upper()
+        units.append(unit_name(str(entry.get("unit") or "")))
+    return letters, units
+
+
+def _system(image: Mapping[str, object], systems: Sequence[dict[str, object]]) -> dict[str, object]:
+    """The coordinate system that the levels are mapped to; the first where that is not said."""
+    for dataset in _list(image.get("datasets")):
+        for transform in _list(_dict(dataset).get("coordinateTransformations")):
+            output = _dict(transform).get("output")
+            wanted = output.get("name") if isinstance(output, Mapping) else output
+            for system in systems:
+                if wanted is not None and system.get("name") == wanted:
+                    return system
+    return systems[0]
+
+
+def _level(
+    dataset: dict[str, object], image: Mapping[str, object], axes: str | None, units: Sequence[str], name: str
+) -> NgffLevel:
+    path = str(dataset.get("path", ""))
+    if not path:
+        raise FrameError(f"the OME-Zarr metadata of {name} has a level without a path; export the image again")
+    steps = _list(dataset.get("coordinateTransformations"))
+    if not image.get("coordinateSystems"):  # since 0.6 those of the image lead to further coordinate systems
+        steps = steps + _list(image.get("coordinateTransformations"))
+    if axes is None or not steps:
+        return NgffLevel(path, {}, {})
+    mapping = _compose(steps, len(axes))
+    if mapping is None:
+        warnings.warn(f"the distances of {name} are not known: its transformation is no scale", stacklevel=5)
+        return NgffLevel(path, {}, {})
+    voxel_size, translation = {}, {}
+    for axis, factor, shift, unit in zip(axes, *mapping, units, strict=True):
+        value = read_distance(factor, axis, name) if axis != "C" and (unit or factor != 1) else None
+        if value is not None:
+            voxel_size[axis] = Spacing(value, unit)
+        if axis != "C" and shift and math.isfinite(shift):
+            translation[axis] = shift
+    return NgffLevel(path, voxel_size, translation)
+
+
+def _compose(steps: Sequence[object], ndim: int) -> tuple[list[float], list[float]] | None:
+    """Scale and translation of transformations one after the other; None where they are more than that."""
+    scale, shift = [1.0] * ndim, [0.0] * ndim
+    for entry in steps:
+        step = _dict(entry)
+        kind = str(step.get("type", ""))
+        if kind == "sequence":
+            inner = _compose(_list(step.get("transformations")), ndim)
+            if inner is None:
+                return None
+            factors, shifts = inner
+        elif kind == "affine":
+            rows = [_list(row) for row in _list(step.get("affine"))]
+            if len(rows) < ndim or any(len(row) != ndim + 1 for row in rows[:ndim]):
+                return None
+            matrix = [[_number(value) for value in row] for row in rows[:ndim]]
+            if any(matrix[i][j] for i in range(ndim) for j in range(ndim) if i != j):
+                return None
+            factors, shifts = [matrix[i][i] for i in range(ndim)], [matrix[i][ndim] for i in range(ndim)]
+        else:
+            factors = _vector(step.get("scale"), ndim, 1.0) if kind == "scale" else [1.0] * ndim
+            shifts = _vector(step.get("translation"), ndim, 0.0) if kind == "translation" else [0.0] * ndim
+            if kind not in ("scale", "translation", "identity"):
+                return None
+        shift = [b * s + t for b, s, t in zip(shift, factors, shifts, strict=True)]
+        scale = [a * s for a, s in zip(scale, factors, strict=True)]
+    return scale, shift
+
+
+def _vector(values: object, ndim: int, default: float) -> list[float]:
+    numbers = _list(values)
+    return [_number(value) for value in numbers] if len(numbers) == ndim else [default] * ndim
+
+
+def _number(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return math.nan
+
+
+def _dict(value: object) -> dict[str, object]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise FrameError(f"the OME-Zarr metadata holds {json.dumps(value, default=str)[:80]} where an object belongs")
+    return dict(value)
+
+
+def _list(value: object) -> list[object]:
+    return list(value) if _is_list(value) else []
+
+
+def _is_list(value: object) -> TypeGuard[list[object] | tuple[object, ...]]:
+    return isinstance(value, (list, tuple))

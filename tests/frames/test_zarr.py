@@ -1,0 +1,280 @@
+"""OME-Zarr of all versions, plates, wells and labels; and zarr folders that claim more than they hold."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from napari_sam2._errors import FrameError, PlanesLeftOutWarning
+from napari_sam2.frames import open_frames
+
+UNITS = {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"}
+TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+
+
+def described(axes: str) -> list[dict[str, str]]:
+    return [{"name": a, "type": TYPES[a], **({"unit": UNITS[a]} if a in UNITS else {})} for a in axes]
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 900, shape).astype(np.uint16)
+
+
+def write_image(group: zarr.Group, array: np.ndarray, version: str | None, axes: str = "zyx", **more: object) -> None:
+    """An image of one level as a version of NGFF writes it, with 2 along the first axis and 0.5 along the others."""
+    group.create_array("0", shape=array.shape, dtype=array.dtype, chunks=(1,) * (array.ndim - 2) + array.shape[-2:])[
+        :
+    ] = array
+    scale = {"type": "scale", "scale": [2.0] + [0.5] * (array.ndim - 1)}
+    dataset: dict[str, object] = {"path": "0"}
+    image: dict[str, object] = {"name": "image"}
+    if version in ("0.1", "0.2"):
+        pass
+    elif version == "0.3":
+        image["axes"] = list(axes)
+    elif version == "0.6":
+        image["coordinateSystems"] = [
+            {"name": "other", "axes": described("yx")},
+            {"name": "physical", "axes": described(axes)},
+        ]
+        dataset["coordinateTransformations"] = [{**scale, "input": {"path": "0"}, "output": {"name": "physical"}}]
+    else:
+        image["axes"] = described(axes)
+        dataset["coordinateTransformations"] = [scale]
+    image["datasets"] = [dataset]
+    if version is None or version >= "0.5":
+        group.attrs["ome"] = {**({} if version is None else {"version": version}), "multiscales": [image], **more}
+    else:
+        group.attrs.update({"multiscales": [{"version": version, **image}], **more})
+
+
+def open_group(path: Path, version: str | None = "0.5") -> zarr.Group:
+    return zarr.open_group(path, mode="w", zarr_format=3 if version is None or version >= "0.5" else 2)
+
+
+class TestVersions:
+    @pytest.mark.parametrize("version", ["0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.5.2", "0.6.dev1", None])
+    def test_axes_and_distances(self, tmp_path, version):
+        stack = noise(6, 20, 30)
+        write_image(open_group(tmp_path / "a.zarr", version), stack, version if version is None else version[:3])
+        frames = open_frames(tmp_path / "a.zarr")
+        assert frames.axes == "ZYX"
+        np.testing.assert_array_equal(frames.raw(4)[0], stack[4])
+        if version not in ("0.1", "0.2", "0.3"):
+            assert frames.voxel_size == {"Z": (2, "micrometer"), "Y": (0.5, "micrometer"), "X": (0.5, "micrometer")}
+
+    @pytest.mark.parametrize("version", ["0.5", "0.6"])
+    @pytest.mark.parametrize("axes", ["tyx", "cyx", "zyx"])
+    def test_time_and_channels_are_told_from_z(self, tmp_path, version, axes):
+        write_image(open_group(tmp_path / "a.zarr"), noise(2, 20, 30), version, axes)
+        assert open_frames(tmp_path / "a.zarr").axes == axes.upper()
+
+    @pytest.mark.parametrize("version", ["0.7", "1.0", "0.10", 2, "latest"])
+    def test_an_unknown_version_is_refused(self, tmp_path, version):
+        group = open_group(tmp_path / "a.zarr")
+        write_image(group, noise(3, 20, 30), "0.5")
+        group.attrs["ome"] = {**group.attrs["ome"], "version": version}
+        with pytest.raises(FrameError, match=f"version {version!r}; versions 0.1 to 0.6"):
+            open_frames(tmp_path / "a.zarr")
+
+    def test_five_axes_before_axes_had_names(self, tmp_path):
+        write_image(open_group(tmp_path / "a.zarr", "0.2"), noise(1, 2, 6, 20, 30), "0.2")
+        assert open_frames(tmp_path / "a.zarr").axes == "TCZYX"
+
+
+class TestTransformations:
+    def opened(self, path: Path, *steps: object, version: str = "0.6"):
+        group = open_group(path)
+        write_image(group, noise(3, 20, 30), version)
+        ome = json.loads(json.dumps(group.attrs["ome"]))
+        ome["multiscales"][0]["datasets"][0]["coordinateTransformations"] = list(steps)
+        group.attrs["ome"] = ome
+        return open_frames(path, contrast=(0, 900))
+
+    def test_sequence(self, tmp_path):
+        steps = [{"type": "scale", "scale": [2, 0.5, 0.5]}, {"type": "translation", "translation": [10, 70, 30]}]
+        step = {"type": "sequence", "transformations": steps, "input": {"path": "0"}, "output": {"name": "physical"}}
+        frames = self.opened(tmp_path / "a.zarr", step)
+        assert frames.voxel_size["Z"] == (2, "micrometer")
+        assert frames.translation == {"Z": 10, "Y": 70, "X": 30}
+
+    def test_affine_without_rotation(self, tmp_path):
+        step = {"type": "affine", "affine": [[2, 0, 0, 5], [0, 0.5, 0, 0], [0, 0, 0.25, 1]], "output": "physical"}
+        frames = self.opened(tmp_path / "a.zarr", step)
+        assert [frames.voxel_size[a].value for a in "ZYX"] == [2, 0.5, 0.25]
+        assert frames.translation == {"Z": 5, "X": 1}
+
+    @pytest.mark.parametrize(
+        "step",
+        [
+            {"type": "rotation", "rotation": [[1, 0, 0], [0, 0, 1], [0, -1, 0]]},
+            {"type": "affine", "affine": [[2, 0, 0, 5], [0, 0.5, 0.1, 0], [0, 0, 0.25, 1]]},
+            {"type": "affine", "affine": "matrix"},
+        ],
+    )
+    def test_more_than_a_scale_is_an_unknown_distance(self, tmp_path, step):
+        with pytest.warns(UserWarning, match="distances of .* are not known"):
+            assert self.opened(tmp_path / "a.zarr", {**step, "output": "physical"}).voxel_size is None
+
+    @pytest.mark.parametrize("value", ["inf", "nan", -1])
+    def test_an_odd_number_is_an_unknown_distance(self, tmp_path, value):
+        step = {"type": "scale", "scale": [value, 0.5, 0.5]}
+        with pytest.warns(UserWarning, match="distance along Z"):
+            assert set(self.opened(tmp_path / "a.zarr", step, version="0.5").voxel_size) == {"Y", "X"}
+
+
+class TestGroups:
+    def test_channel_names(self, tmp_path):
+        omero = {"channels": [{"label": "DAPI", "color": "0000FF"}, {"label": "GFP", "color": "00FF00"}]}
+        write_image(open_group(tmp_path / "a.zarr"), noise(2, 20, 30), "0.5", "cyx", omero=omero)
+        assert open_frames(tmp_path / "a.zarr").channel_names == ("DAPI", "GFP")
+        assert open_frames(tmp_path / "a.zarr", channels=1).channel_names == ("GFP",)
+
+    @pytest.mark.parametrize("version", ["0.4", "0.5"])
+    def test_a_field_of_a_plate(self, tmp_path, version):
+        plate = open_group(tmp_path / "p.zarr", version)
+        wells = [{"path": f"A/{n}", "rowIndex": 0, "columnIndex": n - 1} for n in (1, 2)]
+        fields = {"well": {"images": [{"path": "0"}, {"path": "1"}]}}
+
+        def put(group: zarr.Group, content: dict[str, object]) -> None:
+            group.attrs.update(content if version == "0.4" else {"ome": {"version": version, **content}})
+
+        put(plate, {"plate": {"wells": wells, "rows": [{"name": "A"}], "columns": [{"name": "1"}, {"name": "2"}]}})
+        stacks = noise(4, 3, 20, 30)
+        for n in range(4):
+            well = plate.require_group(f"A/{n // 2 + 1}")
+            put(well, fields)
+            write_image(well.create_group(str(n % 2)), stacks[n], version)
+        with pytest.warns(PlanesLeftOutWarning) as told:
+            frames = open_frames(tmp_path / "p.zarr")
+        texts = [str(w.message) for w in told]
+        assert any("a plate of 2 wells; A/1 is read" in text for text in texts)
+        assert any("a well of 2 fields; 0 is read" in text for text in texts)
+        np.testing.assert_array_equal(frames.raw(1)[0], stacks[0, 1])
+        np.testing.assert_array_equal(open_frames(tmp_path / "p.zarr" / "A" / "2" / "1").raw(1)[0], stacks[3, 1])
+
+    def test_labels(self, tmp_path):
+        group = open_group(tmp_path / "a.zarr")
+        write_image(group, noise(3, 20, 30), "0.5")
+        labels = group.create_group("labels")
+        labels.attrs["ome"] = {"version": "0.5", "labels": ["cells", "nuclei"]}
+        for n, name in enumerate(("cells", "nuclei")):
+            write_image(labels.create_group(name), np.full((3, 20, 30), n + 5, np.uint16), "0.5")
+        with pytest.warns(PlanesLeftOutWarning, match="2 label images; cells is read"):
+            assert open_frames(tmp_path / "a.zarr" / "labels").raw(0).max() == 5
+        assert open_frames(tmp_path / "a.zarr" / "labels" / "nuclei").raw(0).max() == 6
+
+    def test_a_converted_file_of_several_images(self, tmp_path):
+        group = open_group(tmp_path / "a.zarr", "0.4")
+        group.attrs["bioformats2raw.layout"] = 3
+        for n in range(2):
+            write_image(group.create_group(str(n)), noise(3, 20, 30) + n, "0.4")
+        group.create_group("OME")
+        with pytest.warns(PlanesLeftOutWarning, match="a file of 2 images; 0 is read"):
+            frames = open_frames(tmp_path / "a.zarr")
+        np.testing.assert_array_equal(frames.raw(0)[0], noise(3, 20, 30)[0])
+
+    def test_a_field_that_is_not_there(self, tmp_path):
+        group = open_group(tmp_path / "a.zarr")
+        group.attrs["ome"] = {"version": "0.5", "well": {"images": [{"path": "7"}]}}
+        with pytest.raises(FrameError, match="names '7', which is not there"):
+            open_frames(tmp_path / "a.zarr")
+
+    @pytest.mark.parametrize(
+        ("names", "axes"),
+        [
+            (["time", "y", "x"], "TYX"),
+            (["channel", "row", "column"], "CYX"),
+            (["position", "y", "x"], "PYX"),
+            (["depth", "height", "width"], "ZYX"),
+            (["Z", "Y", "X"], "ZYX"),
+            (["something", "y", "x"], "ZYX"),
+        ],
+    )
+    def test_dimension_names_in_words(self, tmp_path, names, axes):
+        zarr.create_array(tmp_path / "a.zarr", shape=(3, 24, 32), dtype="uint16", dimension_names=names)[:] = 5
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PlanesLeftOutWarning)
+            assert open_frames(tmp_path / "a.zarr").axes == axes
+
+    def test_shards(self, tmp_path):
+        array = zarr.create_array(
+            tmp_path / "a.zarr", shape=(4, 64, 64), chunks=(1, 16, 16), shards=(2, 64, 64), dtype="u2"
+        )
+        array[:] = noise(4, 64, 64)
+        np.testing.assert_array_equal(open_frames(tmp_path / "a.zarr").raw(3)[0], noise(4, 64, 64)[3])
+
+
+class TestBombs:
+    def refused(self, path: Path, match: str) -> None:
+        start = time.process_time()
+        with pytest.raises(FrameError, match=match) as caught:
+            open_frames(path)[0]
+        assert "\n" not in str(caught.value)
+        assert time.process_time() - start < 3
+
+    @pytest.mark.parametrize("chunks", [(1000, 1000, 1000), (1, 1000, 1000), (100, 100, 100)], ids=str)
+    def test_a_cube_of_a_million(self, tmp_path, chunks):
+        zarr.create_array(tmp_path / "a.zarr", shape=(10**6,) * 3, chunks=chunks, dtype="uint16")
+        self.refused(tmp_path / "a.zarr", "claims planes|chunks of")
+
+    @pytest.mark.parametrize("side", [100_000, 10_000])
+    def test_missing_chunks_by_the_million(self, tmp_path, side):
+        zarr.create_array(tmp_path / "a.zarr", shape=(side, side), chunks=(10, 10), dtype="uint8")
+        self.refused(tmp_path / "a.zarr", "claims planes of")
+
+    @pytest.mark.parametrize("zarr_format", [2, 3])
+    def test_a_chunk_that_decodes_to_a_gigabyte(self, tmp_path, zarr_format):
+        codec = {"id": "gzip", "level": 1} if zarr_format == 2 else {"name": "gzip", "configuration": {"level": 1}}
+        zarr.create_array(
+            tmp_path / "a.zarr", shape=(64, 64), chunks=(64, 64), dtype="uint8", zarr_format=zarr_format,
+            compressors=[zarr.codecs.GzipCodec(level=1)] if zarr_format == 3 else None,
+        )  # fmt: skip
+        if zarr_format == 2:
+            meta = json.loads((tmp_path / "a.zarr" / ".zarray").read_text())
+            (tmp_path / "a.zarr" / ".zarray").write_text(json.dumps({**meta, "compressor": codec}))
+        chunk = tmp_path / "a.zarr" / ("0.0" if zarr_format == 2 else "c/0/0")
+        chunk.parent.mkdir(parents=True, exist_ok=True)
+        part = gzip.compress(bytes(2**24), 9)
+        chunk.write_bytes(part * 64)
+        self.refused(tmp_path / "a.zarr", "more than the .* that it can hold")
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+    @pytest.mark.parametrize("kind", ["device", "pipe"])
+    @pytest.mark.parametrize("name", ["c/0/0", "zarr.json"])
+    def test_a_file_that_never_ends(self, tmp_path, kind, name):
+        array = zarr.create_array(tmp_path / "a.zarr", shape=(64, 64), chunks=(64, 64), dtype="uint8")
+        array[:] = 1
+        (tmp_path / "a.zarr" / name).unlink()
+        if kind == "pipe":
+            os.mkfifo(tmp_path / "a.zarr" / name)
+        else:
+            (tmp_path / "a.zarr" / name).symlink_to("/dev/zero")
+        self.refused(tmp_path / "a.zarr", "no regular file")
+
+
+class TestAddresses:
+    def test_the_address_is_kept_in_the_message(self):
+        with pytest.raises(FrameError, match=r"http://127\.0\.0\.1:9/x\.zarr cannot be read"):
+            open_frames("http://127.0.0.1:9/x.zarr")
+
+    def test_a_single_file_is_not_read_over_the_network(self):
+        with pytest.raises(FrameError, match=r"https://example\.org/a\.tif is a single file.*download it"):
+            open_frames("https://example.org/a.tif")
+
+    def test_a_file_address_is_a_path(self, tmp_path):
+        write_image(open_group(tmp_path / "a b.zarr"), noise(3, 20, 30), "0.5")
+        assert open_frames((tmp_path / "a b.zarr").as_uri()).shape == (3, 20, 30)
+
+    def test_an_image_is_read_through_fsspec(self, tmp_path):
+        write_image(open_group(tmp_path / "a.zarr"), noise(3, 20, 30), "0.5")
+        frames = open_frames(f"local://{tmp_path / 'a.zarr'}")
+        np.testing.assert_array_equal(frames.raw(2)[0], noise(3, 20, 30)[2])

@@ -12,7 +12,13 @@ from factories import make_model, make_movie
 from napari_sam2 import OutputError, open_frames
 from napari_sam2.labels.packed_mask import PackedMask
 from napari_sam2.labels.reading import read_labels
-from napari_sam2.session.results.export import export_labels, export_objects_csv, export_scores_csv, tracks_table
+from napari_sam2.session.results.export import (
+    export_labels,
+    export_objects_csv,
+    export_scores_csv,
+    tracks_table,
+    update_labels,
+)
 from napari_sam2.session.results.review import doubtful_frames, timeline
 from napari_sam2.session.session import Session
 from napari_sam2.session.state.history import Edit
@@ -133,6 +139,19 @@ def test_labels_of_five_axes_are_written(tmp_path):
             assert np.array_equal(file.asarray(), made.labels)
         with pytest.raises(OutputError, match="expected one letter"):
             export_labels(made, tmp_path / "b.ome.tif", axes="TQZYX")
+
+
+def test_a_label_image_is_corrected_in_place(session, tmp_path):
+    path = export_labels(session, tmp_path / "a.zarr")
+    assert update_labels(session, path) == 0
+    session.add_mask(square(30, 40), frame=5)
+    assert update_labels(session, path) == 1
+    assert np.array_equal(read_labels(path), session.labels)
+    with (
+        Session(np.zeros((2, 8, 8), np.uint8), model=make_model()) as other,
+        pytest.raises(OutputError, match="planes"),
+    ):
+        update_labels(other, path)
 
 
 def test_names_that_look_like_formulas_are_text_in_csv(session, tmp_path):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_sam2.frames.spacing import VoxelSize
     from napari_sam2.session.session import Session
 
-__all__ = ["export_labels", "export_objects_csv", "export_scores_csv", "tracks_table"]
+__all__ = ["export_labels", "export_objects_csv", "export_scores_csv", "tracks_table", "update_labels"]
 
 
 _WRITTEN = "TCZYX"  # the order of axes in label files
@@ -158,6 +158,37 @@ def export_labels(
             plane = geometry.plane(tuple(place[letter] for letter in letters[:-2]))
             writer.write(frame, session.store.plane_labels(plane))
     return writer.path
+
+
+def update_labels(session: Session, path: str | Path) -> int:
+    """Store the labels of a session in an existing OME-Zarr label image; only the chunks that changed are written.
+
+    Parameters
+    ----------
+    session : Session
+        One whose image has the shape of the label image, apart from axes of length one.
+    path : str or Path
+        Folder of the label image, such as the one that the session started from.
+
+    Returns
+    -------
+    int
+        Number of chunks that were written, at full resolution.
+
+    Raises
+    ------
+    OutputError
+        If it is not a label image, has another shape, or cannot be written to.
+    """
+    from napari_sam2.labels.in_place import LabelEditor
+
+    geometry = session.geometry
+    with LabelEditor(path) as editor:
+        if editor.shape != (geometry.num_planes, *geometry.hw):
+            raise OutputError(f"{path} holds {editor.shape} planes; the session has {geometry.shape}")
+        for frame, index in enumerate(np.ndindex(geometry.shape[:-2])):
+            editor[frame] = session.store.plane_labels(geometry.plane(index))
+    return editor.num_written
 
 
 def _check_not_image(session: Session, path: str | Path) -> None:

@@ -105,7 +105,7 @@ class Story:
         """Propagate forwards over the next slices."""
         self.go_to(START)
         section = self.widget.propagation
-        section.range_choice.setCurrentText("only next")
+        section.range_choice.setCurrentText("next")
         section.limit.setValue(REACH)
         section.forward.click()
         self.until(lambda: self.session.handle is not None and not self.session.handle.is_running)
@@ -129,13 +129,6 @@ class Story:
         self.until(lambda: not self.session.is_answering)
 
     # ------------------------------------------------------------------ pictures
-    def scroll(self, share: float) -> None:
-        """Show the upper end of the widget, 0, or the lower one, 1."""
-        from qtpy.QtWidgets import QScrollArea
-
-        bar = self.widget.findChild(QScrollArea).verticalScrollBar()
-        bar.setValue(round(share * bar.maximum()))
-
     def take(self, name: str) -> Path:
         """Write a picture of the whole window."""
         from PIL import Image
@@ -180,10 +173,8 @@ def tell(story: Story) -> None:
     story.propagate()
     story.go_to(START + LATER)
     story.widget.accept()
-    story.scroll(1)
     story.take("review")
 
-    story.scroll(0)
     story.go_to(START)
     for number in np.unique(story.truth[START]):
         if number and number not in NUCLEI:

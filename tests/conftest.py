@@ -54,6 +54,10 @@ def _layers_without_opengl(request: pytest.FixtureRequest, monkeypatch: pytest.M
         for function, limit in _LIMITS_OF_OPENGL.items():
             if hasattr(module, function):
                 monkeypatch.setattr(module, function, lambda limit=limit: limit)
+    from vispy.scene import SceneCanvas
+
+    # to find what is under the mouse, vispy draws the scene
+    monkeypatch.setattr(SceneCanvas, "visual_at", lambda *_: None)
 
 
 @pytest.fixture(autouse=True)

@@ -79,6 +79,17 @@ def test_points_are_drawn_first_and_the_buttons_say_so(alone):
     widget.objects.next_tool()
     assert tools["box"].isChecked()
     assert widget.binding.shapes.mode == "add_rectangle"
+    viewer.layers.selection.active = viewer.layers["cells"]
+    assert not any(tool.isChecked() for tool in tools.values())
+    viewer.layers.selection.active = widget.binding.points
+    assert tools["point"].isChecked()
+    widget.objects.pan_button.click()
+    assert widget.binding.points.mode == "pan_zoom"
+    assert [tool.isChecked() for tool in (*tools.values(), widget.objects.pan_button)] == [False] * 5 + [True]
+    viewer.layers.remove(widget.binding.shapes)
+    tools["box"].click()
+    assert widget.binding.shapes in viewer.layers
+    assert tools["box"].isChecked()
 
 
 def test_layers_that_go_together_are_told_of_together(alone, qtbot):
@@ -98,6 +109,7 @@ def test_layers_that_go_together_are_told_of_together(alone, qtbot):
 
 def test_image_and_axis_can_both_be_read_in_a_narrow_dock(alone, qtbot):
     _, widget = alone
+    widget.settings_button.click()
     widget.resize(300, 900)
     widget.show()
     qtbot.waitExposed(widget)

@@ -7,6 +7,7 @@ from qt_tools import add_disc
 from qtpy.QtCore import Qt
 
 from napari_sam2._qt import objects_section
+from napari_sam2._qt.layout import duration, keep_keys_on_canvas
 from napari_sam2._qt.objects_section import ObjectsSection
 
 
@@ -15,6 +16,7 @@ def section(binding, qtbot):
     made = ObjectsSection()
     qtbot.addWidget(made)
     made.set_binding(binding)
+    keep_keys_on_canvas(made)
     return made
 
 
@@ -26,17 +28,17 @@ def _texts(section) -> list[list[str]]:
 def test_rows_follow_objects_that_come_go_and_change(binding, section):
     first, second = add_disc(binding), add_disc(binding, frame=1)
     section.refresh()
-    assert [row[:4] for row in _texts(section)] == [["1", "object 1", "1", "1"], ["2", "object 2", "1", "1"]]
+    assert [row[2:5] for row in _texts(section)] == [["1", "object 1", "1"], ["2", "object 2", "1"]]
     binding.session.rename(second, "nucleus")
     add_disc(binding, frame=2, object_id=first)
     section.refresh()
-    assert [row[:4] for row in _texts(section)] == [["1", "object 1", "2", "2"], ["2", "nucleus", "1", "1"]]
+    assert [row[2:5] for row in _texts(section)] == [["1", "object 1", "2"], ["2", "nucleus", "1"]]
     binding.session.remove_object(first)
     section.refresh()
-    assert [row[:2] for row in _texts(section)] == [["2", "nucleus"]]
+    assert [row[2:4] for row in _texts(section)] == [["2", "nucleus"]]
     binding.session.undo()
     section.refresh()
-    assert [row[0] for row in _texts(section)] == ["1", "2"]
+    assert [row[2] for row in _texts(section)] == ["1", "2"]
 
 
 def test_unchanged_rows_are_not_written_and_nothing_comes_back(binding, section, monkeypatch):
@@ -56,11 +58,78 @@ def test_unchanged_rows_are_not_written_and_nothing_comes_back(binding, section,
     assert first == 1
 
 
-def test_a_tick_that_the_session_does_not_follow_is_taken_back(binding, section, monkeypatch):
+def test_eye_and_padlock_are_switches(binding, section):
+    session = binding.session
+    for frame in range(3):
+        add_disc(binding, frame=frame, object_id=1 if frame else None)
+    section.refresh()
+    section.table.cellClicked.emit(0, objects_section._SHOW)
+    assert not session.store.objects[1].is_visible
+    section.table.cellClicked.emit(0, objects_section._SHOW)
+    assert session.store.objects[1].is_visible
+    session.lock(1, [0])
+    section.refresh()
+    assert "1 of 3" in section.table.item(0, objects_section._LOCK).toolTip()
+    section.table.cellClicked.emit(0, objects_section._LOCK)  # locked in part: unlocked
+    assert not session.store.objects[1].locked
+    section.table.cellClicked.emit(0, objects_section._LOCK)
+    assert session.store.objects[1].locked == {0, 1, 2}
+
+
+def test_letter_after_a_click_on_a_row_edits_no_name(binding, section, qtbot):
     add_disc(binding)
     section.refresh()
-    monkeypatch.setattr(binding.session, "set_visible", lambda *_: None)
-    item = section.table.item(0, objects_section._SHOW)
-    item.setCheckState(Qt.CheckState.Unchecked)
-    section.refresh()
-    assert item.checkState() == Qt.CheckState.Checked
+    section.show()
+    qtbot.waitExposed(section)
+    at = section.table.visualItemRect(section.table.item(0, objects_section._NAME)).center()
+    qtbot.mouseClick(section.table.viewport(), Qt.MouseButton.LeftButton, pos=at)
+    assert not section.table.hasFocus()
+    qtbot.keyClick(section.table, "n")
+    assert section.table.state() != section.table.State.EditingState
+    section.rename_object()
+    assert section.table.state() == section.table.State.EditingState
+
+
+def test_menu_hides_the_others_and_shows_all(binding, section):
+    first, second = add_disc(binding), add_disc(binding, frame=1)
+    binding.select(second)
+    section.hide_others()
+    assert [o.is_visible for o in binding.session.objects] == [False, True]
+    section.show_all()
+    assert [o.is_visible for o in binding.session.objects] == [True, True]
+    assert first == 1
+
+
+def test_wheel_turns_the_choice_only_of_a_combo_box_with_focus(qtbot):
+    from qtpy.QtCore import QPoint, QPointF
+    from qtpy.QtGui import QWheelEvent
+    from qtpy.QtWidgets import QApplication, QComboBox, QSpinBox, QVBoxLayout, QWidget
+
+    root = QWidget()
+    qtbot.addWidget(root)
+    layout = QVBoxLayout(root)
+    combo, spin = QComboBox(), QSpinBox()
+    combo.addItems(["auto", "float16"])
+    for widget in (combo, spin):
+        layout.addWidget(widget)
+    keep_keys_on_canvas(root)
+    for widget in (combo, spin):
+        event = QWheelEvent(
+            QPointF(3, 3),
+            QPointF(widget.mapToGlobal(QPoint(3, 3))),
+            QPoint(),
+            QPoint(0, -120),
+            Qt.MouseButton.NoButton,
+            Qt.KeyboardModifier.NoModifier,
+            Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
+        QApplication.sendEvent(widget, event)
+    assert (combo.currentIndex(), spin.value()) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0 s"), (59, "59 s"), (60, "1 min"), (3599, "1 h 0 min"), (23077, "6 h 25 min")]
+)
+def test_durations_are_in_hours_and_minutes(seconds, text):
+    assert duration(seconds) == text

@@ -36,7 +36,7 @@ def test_buttons_can_be_pressed_only_when_they_can_do_something(section: SaveSec
 def test_saved_session_can_be_loaded(section: SaveSection, binding, qtbot, tmp_path) -> None:
     add_disc(binding)
     section.save(str(tmp_path / "mine"))
-    qtbot.waitUntil(lambda: section.message.text().startswith("written"), timeout=10_000)
+    qtbot.waitUntil(lambda: "was written to" in section.message.text(), timeout=10_000)
     loaded = Session.load(tmp_path / "mine.sam2", binding.session.frames, model=binding.session.model)
     assert np.array_equal(loaded.labels, binding.session.labels)
     loaded.close()
@@ -52,7 +52,7 @@ def test_opening_is_asked_for(section: SaveSection, qtbot, tmp_path) -> None:
 def test_exports_write_their_file(section: SaveSection, binding, qtbot, tmp_path, export) -> None:
     add_disc(binding)
     section.export(export.name, str(tmp_path / "out"))
-    qtbot.waitUntil(lambda: section.message.text().startswith("written"), timeout=10_000)
+    qtbot.waitUntil(lambda: "was written to" in section.message.text(), timeout=10_000)
     written = tmp_path / f"out{export.suffix}"
     assert written.exists()
     if export.suffix.endswith(".tif"):
@@ -66,7 +66,7 @@ def test_ome_tiff_knows_the_size_of_its_pixels(qtbot, tmp_path) -> None:
     section.set_binding(binding)
     add_disc(binding)
     section.export("ome_tiff", str(tmp_path / "out.tif"))
-    qtbot.waitUntil(lambda: section.message.text().startswith("written"), timeout=10_000)
+    qtbot.waitUntil(lambda: "was written to" in section.message.text(), timeout=10_000)
     with tifffile.TiffFile(tmp_path / "out.ome.tif") as file:
         assert 'PhysicalSizeX="0.2"' in file.ome_metadata
         assert 'PhysicalSizeZ="0.5"' in file.ome_metadata
@@ -77,7 +77,7 @@ def test_ome_tiff_knows_the_size_of_its_pixels(qtbot, tmp_path) -> None:
 def test_failed_export_says_why(section: SaveSection, binding, qtbot, tmp_path) -> None:
     add_disc(binding)
     section.export("tiff", str(tmp_path / "no_folder" / "out.tif"))
-    qtbot.waitUntil(lambda: "no_folder" in section.message.text() and "written" not in section.message.text())
+    qtbot.waitUntil(lambda: "no_folder" in section.message.text() and "was written" not in section.message.text())
 
 
 def test_tracks_lie_on_the_image(section: SaveSection, binding) -> None:

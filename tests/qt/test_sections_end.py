@@ -18,7 +18,7 @@ SECTIONS = (AdvancedSection, ModelSection, ReviewSection, SaveSection)
 
 def _receivers(binding) -> int:
     session = binding.session
-    signals = (session.changed, session.model_changed, session.propagation_changed, binding.said)
+    signals = (session.changed, session.model_changed, session.propagation_changed, binding.notice)
     return sum(len(signal) for signal in (*signals, binding.current_changed))
 
 
@@ -41,7 +41,7 @@ def test_section_that_is_gone_hears_nothing(binding, qtbot, section: type, ends_
     add_disc(binding)
     binding.session.model_changed.emit(ModelState("loading"))
     binding.viewer.dims.set_point(0, 1)
-    binding.said.emit("hello", False)
+    binding.notice.emit("hello", False)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("napari-sam2 ")]
     if ends_by != "destroy":
         qtbot.addWidget(parent)

@@ -173,20 +173,21 @@ def test_shortcuts_clash_with_no_key_of_napari():
     from napari.utils.key_bindings import coerce_keybinding
     from napari.utils.shortcuts import default_shortcuts
 
-    undo = {"Control-Z", "Control-Shift-Z"}  # on purpose: the session's undo takes the place of the layer's
+    # on purpose: the session's undo takes the place of the layer's, and Esc is a layer's only while something is drawn
+    undo = {"Control-Z", "Control-Shift-Z", "Escape"}
     taken = {coerce_keybinding(key) for keys in default_shortcuts.values() for key in keys}
     assert not [s.key for s in SHORTCUTS if s.key not in undo and coerce_keybinding(s.key) in taken]
 
 
 def test_every_control_has_a_tooltip(open_widget):
-    from qtpy.QtWidgets import QAbstractButton, QComboBox, QSpinBox
+    from qtpy.QtWidgets import QAbstractButton, QComboBox, QSpinBox, QTabBar, QTableWidget
 
     _, widget = open_widget()
     controls = [w for kind in (QAbstractButton, QComboBox, QSpinBox) for w in widget.findChildren(kind)]
     bare = [
         (type(w).__name__, w.objectName(), getattr(w, "text", str)())
         for w in controls
-        if not w.toolTip() and w.parentWidget() is not widget.objects.table and "qt_" not in w.objectName()
+        if not w.toolTip() and not isinstance(w.parentWidget(), (QTableWidget, QTabBar)) and "qt_" not in w.objectName()
     ]
     assert len(controls) > 25
     assert bare == []
@@ -286,26 +287,117 @@ def test_labels_of_another_layer_start_objects_by_button(open_widget, qtbot):
     assert section.from_row.isHidden()
 
 
-def test_every_key_stands_on_a_button(open_widget):
-    from qtpy.QtWidgets import QPushButton
+def test_every_key_stands_on_a_button_or_in_a_menu(open_widget):
+    from qtpy.QtGui import QAction
+    from qtpy.QtWidgets import QAbstractButton
 
     _, widget = open_widget()
-    texts = [button.text() for button in widget.findChildren(QPushButton)]
+    controls = [c for kind in (QAbstractButton, QAction) for c in widget.findChildren(kind)]
+    texts = [text for control in controls for text in (control.text(), control.toolTip())]
     for shortcut in SHORTCUTS:
-        key = shortcut.key.replace("Control", "Ctrl").replace("Delete", "Del")
-        keys = (key, key.replace("Shift-", "\N{UPWARDS WHITE ARROW}"))
-        assert any(text.endswith(keys) for text in texts), key
+        key = shortcut.key.replace("Control", "Ctrl").replace("Delete", "Del").replace("Escape", "Esc")
+        ends = (f": {key}", f"  {key}", f"\t{key}", f"\t{key.replace('Shift-', 'Shift+')}")
+        assert any(text.endswith(ends) for text in texts), key
 
 
-def test_the_image_may_go_and_the_viewer_may_close_while_tracking(open_widget, qtbot):
+def test_no_key_is_one_of_the_window_s_menus(make_napari_viewer):
+    from napari._app_model import get_app_model
+
+    make_napari_viewer(show=False)  # fills the menus
+    taken = {str(each.keybinding) for each in get_app_model().keybindings}
+    assert "Ctrl+0" in taken  # "Fit to View"
+    undo = {"Control-Z", "Control-Shift-Z"}  # on purpose: the session's undo takes the place of the layer's
+    ours = {s.key.replace("Control", "Ctrl").replace("-", "+") for s in SHORTCUTS if s.key not in undo}
+    assert ours & taken == set()
+
+
+def test_escape_stops_a_run_whatever_layer_is_active(open_widget, qtbot):
+    _, widget = open_widget(make_movie(24))
+    session = widget.binding.session
+    widget.binding.points.add([[0, 20, 15]])
+    answered(qtbot, widget)
+    shapes = widget.binding.shapes
+    before = dict(shapes.keymap)
+    widget.propagate_forward()
+    qtbot.waitUntil(lambda: session.handle is not None and session.handle.num_done >= 1, timeout=WAIT)
+    widget.objects.use_tool("lasso")
+    (escape,) = [key for key in shapes.keymap if str(key) == "Escape"]
+    shapes.keymap[escape](shapes)
+    assert not session.handle.is_running
+    assert session.handle.num_done < session.handle.num_steps
+    assert dict(shapes.keymap) == before
+
+
+def test_removed_image_ends_its_session_and_the_next_image_is_taken(open_widget, qtbot):
     viewer, widget = open_widget(make_movie(24))
     session = widget.binding.session
     widget.binding.points.add([[0, 20, 15]])
     answered(qtbot, widget)
     widget.propagate_forward()
-    viewer.layers["cells"].name = "renamed"
-    viewer.layers.remove("renamed")
+    viewer.layers.clear()
+    assert widget.binding is None
+    assert not session.handle.is_running
+    assert "saved" in widget.message.text()
+    viewer.add_image(make_movie(8), name="others")
+    qtbot.waitUntil(lambda: widget.binding is not None, timeout=WAIT)
+    assert widget.binding.images[0].name == "others"
+    widget.objects.tools["box"].click()
+    assert widget.binding.shapes.mode == "add_rectangle"
+    widget.binding.points.add([[0, 20, 15]])
     answered(qtbot, widget)
-    assert session.handle.num_done == 23
+    assert len(widget.binding.session.objects) == 1
     widget.shut_down()
     assert "napari-sam2" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_another_image_is_offered_when_it_is_selected(open_widget, qtbot):
+    viewer, widget = open_widget()
+    first = widget.binding
+    other = viewer.add_image(make_movie(8), name="others")
+    assert not widget.switch_button.isHidden()
+    assert "others" in widget.switch_button.text()
+    viewer.layers.selection.active = first.images[0]
+    assert widget.switch_button.isHidden()
+    viewer.layers.selection.active = other
+    widget.switch_button.click()
+    assert widget.binding.images == [other]
+    assert widget.switch_button.isHidden()
+
+
+def test_restoring_goes_on_with_the_last_object_and_is_offered_once(open_widget, qtbot):
+    viewer, widget = open_widget()
+    for plane, row, column in ((1, 20, 15), (5, 30, 45)):
+        widget.new_object()
+        widget.binding.points.add([[plane, row, column]])
+        answered(qtbot, widget)
+    widget.binding.session.flush_autosave()
+    widget.shut_down()
+    for layer in widget.binding.layers if widget.binding else list(viewer.layers)[1:]:
+        viewer.layers.remove(layer)
+    _, again = open_widget(viewer=viewer)
+    again.offer.restore_button.click()
+    assert again.offer.isHidden()
+    assert again.binding.current == 2
+    assert again.binding.current_plane == 5
+    assert len(viewer.layers) == 4
+    again.binding.points.add([[5, 31, 46]])
+    answered(qtbot, again)
+    assert [len(again.binding.session.prompt(i, p).points) for i, p in ((1, 1), (2, 5))] == [1, 2]
+
+
+def test_click_with_the_arrow_selects_the_object_under_it(open_widget, qtbot):
+    viewer, widget = open_widget()
+    binding = widget.binding
+    binding.go_to(0)
+    mask = np.zeros((48, 64), bool)
+    for columns in (slice(5, 20), slice(40, 60)):
+        drawn = mask.copy()
+        drawn[10:30, columns] = True
+        binding.session.add_mask(drawn, frame=0)
+    binding.select(2)
+    widget.objects.pan_button.click()
+    click_on_canvas(viewer, qtbot, widget, 20, 12)
+    assert binding.current == 1
+    click_on_canvas(viewer, qtbot, widget, 20, 50)
+    assert binding.current == 2
+    assert len(binding.points.data) == 0

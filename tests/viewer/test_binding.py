@@ -10,7 +10,9 @@ from napari.components import ViewerModel
 from napari_builtins.io import csv_to_layer_data, napari_write_points
 
 from factories import make_model, make_movie
-from napari_sam2 import Prompt, PromptError
+from napari_sam2 import Prompt, PromptError, Session
+from napari_sam2._viewer.binding import ViewerBinding
+from napari_sam2._viewer.image_source import default_frame_axis
 from napari_sam2._viewer.opening import open_session
 from napari_sam2.session.worker.delivery import wait_until
 
@@ -141,7 +143,7 @@ def test_shapes_are_boxes_masks_and_scribbles(opened, kind, data, has):
 def test_a_box_of_a_slipped_mouse_is_taken_away_with_a_word(opened):
     _, session, binding = opened()
     said = []
-    binding.said.connect(lambda text, _: said.append(text))
+    binding.notice.connect(lambda text, _: said.append(text))
     binding.shapes.add(np.array([(2, 10, 8), (2, 10, 9), (2, 11, 9), (2, 11, 8)], float), shape_type="rectangle")
     assert len(binding.shapes.data) == 0
     assert session.prompt(1, 2) is None
@@ -252,7 +254,7 @@ def test_a_coarse_level_of_a_pyramid_is_labelled_in_place(opened, monkeypatch):
 def test_a_point_outside_the_image_is_refused_in_words_and_changes_nothing(opened):
     _, session, binding = opened()
     said = []
-    binding.said.connect(lambda text, is_error: said.append((text, is_error)))
+    binding.notice.connect(lambda text, is_error: said.append((text, is_error)))
     binding.points.add([[3, 20, 500]])
     assert session.objects == []
     assert said[0][1]
@@ -262,7 +264,7 @@ def test_a_point_outside_the_image_is_refused_in_words_and_changes_nothing(opene
 def test_a_point_outside_that_stays_is_told_once_and_not_with_every_later_click(opened):
     _, session, binding = opened()
     said = []
-    binding.said.connect(lambda text, is_error: said.append(text))
+    binding.notice.connect(lambda text, is_error: said.append(text))
     binding.points.add([[3, 20, 500]])
     click(binding, (3, 20, 21))
     click(binding, (3, 22, 21))
@@ -374,7 +376,7 @@ def test_removed_image_and_layers_lose_nothing(opened):
 def test_replaced_data_of_another_shape_is_refused_in_words(opened):
     viewer, session, binding = opened()
     said = []
-    binding.said.connect(lambda text, _: said.append(text))
+    binding.notice.connect(lambda text, _: said.append(text))
     before = session.frames
     viewer.layers["cells"].data = np.zeros((2, 10, 10), np.uint8)
     assert session.frames is before
@@ -432,3 +434,101 @@ def test_a_click_where_the_mouse_rested_was_answered_before_whatever_the_scale(m
     assert len(asked) == 1
     binding.close()
     session.close()
+
+
+def test_tool_is_that_of_the_active_layer_and_its_mode(opened):
+    viewer, _, binding = opened()
+    heard = []
+    binding.tool_changed.connect(heard.append)
+    for tool in ("box", "paint", "point", "scribble", "lasso"):
+        binding.use_tool(tool)
+        assert binding.tool == tool == heard[-1]
+    binding.pan()
+    assert binding.tool is None
+    viewer.layers.selection.active = binding.images[0]
+    assert binding.tool is None
+    viewer.layers.remove(binding.points)
+    binding.use_tool("point")
+    assert binding.points in viewer.layers
+    assert heard[-1] == "point"
+
+
+def test_prompt_drawn_in_the_3d_display_is_taken_away_in_words(opened):
+    viewer, session, binding = opened()
+    click(binding, (3, 20, 21))
+    said = []
+    binding.notice.connect(lambda text, is_error: said.append((text, is_error)))
+    viewer.dims.ndisplay = 3
+    binding.points.add([[0, 5, 5]])
+    binding.shapes.add_rectangles([[(0, 2, 2), (0, 2, 30), (0, 30, 30), (0, 30, 2)]])
+    assert len(binding.points.data) == 1
+    assert len(binding.shapes.data) == 0
+    assert list(session.store.prompts) == [(1, 3)]
+    assert len(said) == 2
+    assert all("2D" in text and is_error for text, is_error in said)
+
+
+@pytest.mark.parametrize("kind", ["point", "box", "lasso"])
+def test_prompt_on_another_object_says_so(opened, kind):
+    _, session, binding = opened()
+    drawn = np.zeros(binding.geometry.hw, bool)
+    drawn[10:30, 10:30] = True
+    session.add_mask(drawn, frame=3)
+    session.rename(1, "nucleus")
+    binding.new_object()
+    said = []
+    binding.notice.connect(lambda text, _: said.append(text))
+    corners = [(3, 12, 12), (3, 12, 28), (3, 28, 28), (3, 28, 12)]
+    if kind == "point":
+        click(binding, (3, 20, 20))
+    elif kind == "box":
+        binding.shapes.add_rectangles([corners])
+    else:
+        binding.shapes.add_polygons([corners])
+    session.wait_for_answers()
+    assert any("nucleus" in text and "object 2" in text for text in said)
+    said.clear()
+    binding.select(1)
+    click(binding, (3, 21, 21))
+    assert said == []
+
+
+def test_object_at_a_position_of_the_world(opened):
+    _, session, binding = opened(scale=(2, 0.5, 0.5))
+    drawn = np.zeros(binding.geometry.hw, bool)
+    drawn[10:30, 10:30] = True
+    session.add_mask(drawn, frame=3)
+    assert binding.object_at((6, 10, 10)) == 1
+    assert binding.object_at((6, 2, 2)) is None
+    assert binding.object_at((6, -5, 900)) is None
+
+
+def test_session_taken_up_again_goes_on_with_the_object_that_was_prompted_last(opened, tmp_path, model):
+    viewer, session, binding = opened()
+    click(binding, (1, 20, 21))
+    binding.new_object()
+    click(binding, (6, 30, 40))
+    binding.select(1)
+    click(binding, (5, 21, 22))
+    session.save(tmp_path / "s.sam2")
+    loaded = Session.load(tmp_path / "s.sam2", session.frames, model=model)
+    again = ViewerBinding(viewer, binding.images, session=loaded)
+    assert (again.current, again.current_plane) == (1, 5)
+    again.close()
+    loaded.close()
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "axis"),
+    [
+        ((9, 2, 150, 150), ("-4", "-3", "-2", "-1"), 0),
+        ((2, 9, 150, 150), ("-4", "-3", "-2", "-1"), 1),
+        ((5, 2, 9, 64, 64), ("t", "c", "z", "y", "x"), 2),
+        ((9, 20, 64, 64), ("z", "channel", "y", "x"), 0),
+        ((30, 3, 64, 64), ("t", "z", "y", "x"), 1),
+        ((3, 64, 64), ("-3", "-2", "-1"), 0),
+        ((64, 64), ("-2", "-1"), None),
+    ],
+)
+def test_frames_run_along_z_or_time_and_not_along_channels(shape, labels, axis):
+    assert default_frame_axis(shape, labels) == axis

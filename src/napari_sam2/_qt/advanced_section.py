@@ -1,4 +1,4 @@
-"""Settings that most people never need: device and precision, contrast, channels, overlap, when an object is lost."""
+"""Settings that most people never need: device, precision, contrast, channels, overlap, when tracking stops."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ __all__ = ["AdvancedSection"]
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 _OVERLAPS = {
-    "keep": "keep what is there",
-    "overwrite": "overwrite what is there",
+    "keep": "keep the older mask",
+    "overwrite": "the newer mask wins",
     "highest score": "the higher score wins",
 }
 assert tuple(_OVERLAPS) == get_args(OverlapRule)
@@ -57,7 +57,7 @@ class AdvancedSection(QWidget):
             ("Device", self.device),
             ("Precision", self.precision),
             ("Overlap", self.overlap),
-            ("Lost after", self.lost_after),
+            ("Stop after", self.lost_after),
             ("CPU threads", self.threads),
         ):
             form.addRow(text, control)
@@ -74,24 +74,24 @@ class AdvancedSection(QWidget):
     def _make_controls(self) -> None:
         self.contrast = line(
             "sam2_contrast",
-            "The values that the model sees as black and as white, kept for the "
-            "whole session so that moving the sliders changes no result.",
+            "The values shown to the model as black and white. Fixed for the session, so that moving the contrast "
+            "sliders changes no result.",
         )
         self.contrast_button = button(
             "Use current contrast",
             "sam2_use_contrast",
-            "From now on the model sees the image as it is displayed now. Masks stay.",
+            "Show the model the image with its present contrast. Masks stay.",
             self.use_current_contrast,
         )
         self.mix_channels = named(
             QCheckBox("Mix visible channels"),
             "sam2_mix_channels",
-            "Show the model all visible images of the same shape together, in their colours. Starts a new session.",
+            "Show the model all visible images of this shape together, in their colours. Starts a new session.",
         )
         self.mix_channels.toggled.connect(self.channels_changed)
-        self.device = combo("sam2_device", "Where the model computes. auto takes a GPU if there is one.")
-        self.precision = combo("sam2_precision", "Numbers that the model computes with. auto suits the device.")
-        self.overlap = combo("sam2_overlap", "What a new mask does where it meets another object.")
+        self.device = combo("sam2_device", "Where the model runs. auto: a GPU if there is one.")
+        self.precision = combo("sam2_precision", "Floating-point type of the model. auto: chosen for the device.")
+        self.overlap = combo("sam2_overlap", "Which object keeps the pixels where two masks overlap.")
         for box, values in ((self.device, _DEVICES), (self.precision, _PRECISIONS)):
             for value in values:
                 box.addItem(value, value)
@@ -100,19 +100,19 @@ class AdvancedSection(QWidget):
         self.lost_after = named(
             QSpinBox(),
             "sam2_lost_after",
-            "Tracking ends for an object that was absent on so many frames in a row. 0: it is sought to the end.",
+            "Stop tracking an object in a direction after this many consecutive empty frames. 0: never.",
         )
         self.lost_after.setRange(0, 9999)
         self.lost_after.setSpecialValueText("never")
         self.lost_after.setSuffix(" frames")
         self.threads = named(
-            QSpinBox(), "sam2_threads", "CPU cores that the model uses. auto leaves one to the window."
+            QSpinBox(), "sam2_threads", "CPU threads of the model. auto leaves one core to the window."
         )
         self.threads.setRange(0, os.cpu_count() or 1)
         self.threads.setSpecialValueText("auto")
         for spin in (self.lost_after, self.threads):
             spin.setKeyboardTracking(False)
-        self.message = line("sam2_advanced_message", "What went wrong with a setting.")
+        self.message = line("sam2_advanced_message", "Error of a setting.")
         self.device.activated.connect(self._on_hardware)
         self.precision.activated.connect(self._on_hardware)
         self.threads.valueChanged.connect(self._on_hardware)
@@ -147,7 +147,7 @@ class AdvancedSection(QWidget):
         self.message.hide()
         if binding is not None:
             self._connections.connect(binding.session.changed, self._on_session_changed)
-            self._connections.connect(binding.said, self._on_said)
+            self._connections.connect(binding.notice, self._on_notice)
             self._show_settings(binding.session.settings)
         self._show_contrast()
 
@@ -185,7 +185,7 @@ class AdvancedSection(QWidget):
             self._show_settings(self._binding.session.settings)
             self._show_contrast()
 
-    def _on_said(self, _text: str, _is_error: bool) -> None:
+    def _on_notice(self, _text: str, _is_error: bool) -> None:
         self._show_contrast()
 
     def _show_settings(self, settings: SessionSettings) -> None:

@@ -70,76 +70,75 @@ class AutomaticWidget(QWidget):
         self.model.combo.setObjectName("sam2_auto_model")
         self.scope = combo(
             "sam2_auto_scope",
-            "The frame shown; all frames of its stack, with objects followed through them; or the stack of each time "
-            "point, with objects linked from one to the next.",
+            "This slice; the whole stack, with objects tracked through it; or the stack of each time point, with "
+            "objects linked in time.",
         )
-        self.scope.addItem("the frame shown", "frame")
+        self.scope.addItem("this slice", "frame")
         self.scope.addItem("the whole stack", "stack")
         self.scope.addItem("all stacks, linked in time", "volumes")
         self.scope.currentIndexChanged.connect(self._show_state)
         self.every = named(
             QSpinBox(),
             "sam2_auto_every",
-            "Everything is searched on every so manyth frame, and followed to the frames between. An object that is on "
-            "none of them is not found. By itself: as far as most objects in the middle reach.",
+            "Detect objects on every N-th slice and track them between. An object that is on none of these slices is "
+            "missed. Automatic: chosen from the typical depth of the objects, 3 to 10.",
         )
         self.every.setRange(0, 999)
-        self.every.setSpecialValueText("3 to 10 frames, by itself")
-        self.every.setSuffix(" frames")
-        self.piled = combo(
-            "sam2_auto_piled",
-            "Nuclei that lie on each other in a z-stack are parted where their contrast with their surroundings has a "
-            "valley, and end where it fades. By itself: where objects are light on dark and the axis is not named as "
-            "time.",
+        self.every.setSpecialValueText("automatic")
+        self.every.setSuffix(" slices")
+        self.split_stacked = combo(
+            "sam2_auto_split_stacked",
+            "Split objects stacked in z at intensity minima, and trim out-of-focus light. Automatic: for bright "
+            "objects on a dark background, unless the axis is named t or time.",
         )
-        for text, choice in (("parted by themselves", None), ("always parted", True), ("left together", False)):
-            self.piled.addItem(text, choice)
-        self.min_iou = self._share("sam2_auto_iou", "Masks with a lower predicted IoU are left out.")
+        for text, choice in (("automatic", None), ("split", True), ("do not split", False)):
+            self.split_stacked.addItem(text, choice)
+        self.min_iou = self._share("sam2_auto_iou", "Exclude masks with a lower predicted IoU.")
         self.min_stability = self._share(
-            "sam2_auto_stability", "Masks whose outline depends more on the threshold are left out."
+            "sam2_auto_stability", "Exclude masks whose outline depends more on the threshold."
         )
-        self.min_area = self._area("sam2_auto_min_area", "Smaller objects are left out.")
-        self.max_area = self._area("sam2_auto_max_area", "Larger objects are left out; 0 keeps all.")
+        self.min_area = self._area("sam2_auto_min_area", "Exclude smaller objects.")
+        self.max_area = self._area("sam2_auto_max_area", "Exclude larger objects; 0 keeps all.")
         self.max_area.setSpecialValueText("any")
         self.exclude_border = named(
-            QCheckBox("Leave out objects that are cut off"),
+            QCheckBox("Exclude objects at the border"),
             "sam2_auto_border",
-            "Objects that touch a side of the image are left out.",
+            "Exclude objects that touch the border of the image.",
         )
         for spin in (self.min_iou, self.min_stability, self.min_area, self.max_area):
             spin.valueChanged.connect(self._on_filter)
         self.exclude_border.toggled.connect(self._on_filter)
         self.start_button = button(
-            "Segment everything", "sam2_auto_start", "Search in the background; the window stays usable.", self.segment
+            "Segment everything", "sam2_auto_start", "Segment in the background; the window stays usable.", self.segment
         )
         self.cancel_button = button(
-            "Cancel", "sam2_auto_cancel", "End now; of a stack, what is finished is kept.", self.cancel
+            "Cancel", "sam2_auto_cancel", "Stop; of a stack, finished slices are kept.", self.cancel
         )
-        self.progress = named(QProgressBar(), "sam2_auto_progress", "How far it is.")
+        self.progress = named(QProgressBar(), "sam2_auto_progress", "Progress.")
         self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.state = line("sam2_auto_state", "What happens just now, and what came of it.")
+        self.state = line("sam2_auto_state", "Progress and result.")
         self.seeds = LayerCombo(
             self.viewer,
             "Labels",
             "sam2_auto_seeds",
-            "Labels of the frame shown, such as those found here, or of Cellpose.",
+            "Labels to track, such as those found here, or of Cellpose.",
         )
         self.seeds.layer_changed.connect(lambda _layer: self._show_state())
         self.all_frames = named(
-            QCheckBox("On all frames that have labels"),
+            QCheckBox("On all slices with labels"),
             "sam2_auto_all_frames",
-            "Labels of other frames of the stack count too; the same number is the same object. Between two of them "
-            "each half is followed from the nearer one. Off: only the frame shown.",
+            "Use the labels of all slices of the stack; the same number is the same object. Between two labelled "
+            "slices, each half is tracked from the nearer one. Off: only this slice.",
         )
         self.track_button = button(
             "Track these labels",
             "sam2_auto_track",
-            "Follow the labels both ways through the stack; numbers are kept.",
+            "Track the labels in both directions through the stack; numbers are kept.",
             self.track,
         )
 
     def _share(self, name: str, tip: str) -> QDoubleSpinBox:
-        spin = named(QDoubleSpinBox(), name, f"{tip} auto: what suits the model.")
+        spin = named(QDoubleSpinBox(), name, f"{tip} auto: the default of the model.")
         spin.setRange(_AUTO, 1.0)
         spin.setSingleStep(0.01)
         spin.setSpecialValueText("auto")
@@ -162,8 +161,8 @@ class AutomaticWidget(QWidget):
             ("Image", self.image),
             ("Model", self.model),
             ("Segment", self.scope),
-            ("Search every", self.every),
-            ("Piled objects", self.piled),
+            ("Detect every", self.every),
+            ("Stacked in z", self.split_stacked),
             ("IoU at least", self.min_iou),
             ("Stability", self.min_stability),
             ("Area from", self.min_area),
@@ -213,7 +212,7 @@ class AutomaticWidget(QWidget):
         for name, is_there in (("stack", is_stack), ("volumes", has_stacks)):
             show_item(self.scope, self.scope.findData(name), is_there)
         self.scope.setEnabled(is_stack)
-        for control in (self.every, self.piled):
+        for control in (self.every, self.split_stacked):
             self._form.setRowVisible(control, self.scope.currentData() != "frame")
         self.all_frames.setEnabled(is_stack)
         self.start_button.setEnabled(not runs and layer is not None)
@@ -221,8 +220,8 @@ class AutomaticWidget(QWidget):
         self.track_button.setEnabled(not runs and is_stack and self.seeds.layer is not None)
         self.progress.setVisible(runs)
 
-    def _show_progress(self, said: tuple[str, int, int]) -> None:
-        stage, done, total = said
+    def _show_progress(self, report: tuple[str, int, int]) -> None:
+        stage, done, total = report
         self.progress.setMaximum(max(1, total))
         self.progress.setValue(done)
         if not self._task.is_stopping:
@@ -245,7 +244,7 @@ class AutomaticWidget(QWidget):
         )
 
     def _stack_search(self, shown: ShownImage) -> StackSearch:
-        split_stacked = self.piled.currentData()
+        split_stacked = self.split_stacked.currentData()
         if split_stacked is None and shown.frames_are_times:
             split_stacked = False
         return StackSearch(self.every.value() or None, split_stacked)
@@ -393,7 +392,7 @@ def _describe(found: Found) -> str:
     count = found.num_objects
     if found.num_candidates is None:
         return f"{count} objects"
-    hint = "thresholds choose among them at once" if found.is_all else "search again to find more at low thresholds"
+    hint = "thresholds apply immediately" if found.is_all else "segment again to find more at low thresholds"
     return f"{count} objects of {found.num_candidates} candidates; {hint}"
 
 

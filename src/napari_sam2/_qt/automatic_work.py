@@ -1,4 +1,4 @@
-"""What the automatic widget computes on its threads: here torch is imported."""
+"""The computations of the automatic widget, on its threads; imports torch."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Filters:
     exclude_border: bool = False
 
     def by_shape(self) -> Callable[[Sequence[Any]], Sequence[Any]]:
-        """The part that looks at area and border."""
+        """The filter of area and border."""
         from napari_sam2.inference.automatic.record_filters import filter_records
 
         return partial(
@@ -73,9 +73,9 @@ class StackSearch:
     Attributes
     ----------
     every : int or None
-        Distance of key frames; None finds it out.
+        Distance of key frames; None: chosen from the image.
     split_stacked : bool or None
-        Whether objects on each other are parted; None decides by the image.
+        Whether objects stacked in z are split; None: chosen from the image.
     """
 
     every: int | None = None
@@ -112,7 +112,7 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Tracked:
-    """Labels (T, H, W) of the planes of ``clip``, what is told of them, and what the layer's name ends in."""
+    """Labels (T, H, W) of the planes of ``clip``, a summary, and the ending of the layer's name."""
 
     clip: range
     labels: Any
@@ -130,7 +130,7 @@ class Tracked:
 
 
 class _StoppedError(Exception):
-    """The wish to stop, on its way out of the generator."""
+    """The user cancelled; leaves the generator."""
 
 
 class Searcher:
@@ -216,7 +216,7 @@ class Searcher:
             max_area_px=filters.max_area / unit,
             exclude_border=filters.exclude_border,
             out=allocate_labels(planes.shape[1:]),
-            on_progress=lambda *said: context.report(said),
+            on_progress=lambda *progress: context.report(progress),
             should_stop=context.should_stop,
         )
         return None if context.should_stop() else Found(plane, labels)
@@ -237,7 +237,7 @@ class Searcher:
             segmenter=SAM2VideoSegmenter(self._load(name)),
             keep=filters.by_shape(),
             out=allocate_labels(frames.shape),
-            on_progress=lambda *said: context.report(said),
+            on_progress=lambda *progress: context.report(progress),
             should_stop=context.should_stop,
         )
         return Tracked(clip, labels, _describe(report, not_found=len(report.not_found)), "everything")
@@ -261,7 +261,7 @@ class Searcher:
             finder=self._finder(name, filters),
             segmenter=SAM2VideoSegmenter(self._load(name)),
             keep=filters.by_shape(),
-            on_progress=lambda *said: context.report(said),
+            on_progress=lambda *progress: context.report(progress),
             should_stop=context.should_stop,
         )
         return Tracked(range(geometry.num_planes), labels, _describe(report, "last time point"), "everything")
@@ -284,7 +284,7 @@ class Searcher:
             {plane - clip.start: labels for plane, labels in seeds.items()},
             segmenter=SAM2VideoSegmenter(self._load(name)),
             out=allocate_labels(frames.shape),
-            on_progress=lambda *said: context.report(said),
+            on_progress=lambda *progress: context.report(progress),
             should_stop=context.should_stop,
         )
         return Tracked(clip, labels, _describe(report, not_found=len(report.not_found)), "tracked")
@@ -298,5 +298,5 @@ def _describe(report: TrackingReport | TimelapseReport, last: str = "last frame"
     )
     parts = [f"{len(report.tracks)} objects", *(f"{count} {what}" for count, what in counted if count)]
     if not report.is_complete:
-        parts.append("stopped early: what is finished so far is shown")
+        parts.append("stopped early: finished frames are shown")
     return "; ".join(parts)

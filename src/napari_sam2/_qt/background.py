@@ -1,4 +1,4 @@
-"""Long work of a widget on a thread of its own; the GUI reads what it says, so that no Qt object changes thread."""
+"""Long work of a widget on a thread of its own; the GUI polls its reports, so that no Qt object changes thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INTERVAL_MS = 40
 
 @dataclass(frozen=True, eq=False)
 class _Outcome:
-    """How a task ended."""
+    """The result of a task, or its error."""
 
     result: Any = None
     error: Exception | None = None
@@ -26,24 +26,24 @@ class _Outcome:
 
 @dataclass(frozen=True, eq=False)
 class TaskContext:
-    """What the work may use: tell of progress, and ask whether to stop."""
+    """What the work may use: report progress, and ask whether to stop."""
 
-    _said: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+    _reports: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def report(self, value: Any) -> None:
-        """Tell the GUI something; emitted there by ``BackgroundTask.progressed``."""
-        self._said.put(value)
+        """Send the GUI a value; emitted there by ``BackgroundTask.progressed``."""
+        self._reports.put(value)
 
     def should_stop(self) -> bool:
         """Whether the user asked to stop, or closed the widget."""
         return self._stop.is_set()
 
     def ask_to_stop(self) -> None:
-        """Wish for an end."""
+        """Ask the work to stop."""
         self._stop.set()
 
-    def next_said(self) -> Any:
+    def next_report(self) -> Any:
         """What was reported next.
 
         Raises
@@ -51,17 +51,17 @@ class TaskContext:
         queue.Empty
             If there is nothing more yet.
         """
-        return self._said.get_nowait()
+        return self._reports.get_nowait()
 
 
 class _Running:
-    """What has to be stopped when the task is gone, by whatever way."""
+    """Stops the work when the task is destroyed."""
 
     def __init__(self) -> None:
         self.context: TaskContext | None = None
 
     def stop(self, _gone: object = None) -> None:
-        """Ask what runs to end."""
+        """Ask the work to stop."""
         if self.context is not None:
             self.context.ask_to_stop()
 
@@ -108,7 +108,7 @@ class BackgroundTask(QObject):
 
     @property
     def is_running(self) -> bool:
-        """Whether the work has not ended, or its end has not been told yet."""
+        """Whether the work is running, or its result has not been delivered yet."""
         return self._context is not None
 
     @property
@@ -128,12 +128,12 @@ class BackgroundTask(QObject):
         return True
 
     def stop(self) -> None:
-        """Ask the work to end; its result comes all the same."""
+        """Ask the work to stop; its result is still delivered."""
         if self._context is not None:
             self._context.ask_to_stop()
 
     def close(self, timeout: float = 0.0) -> bool:
-        """Ask the work to end and hear no more of it; whether its thread ended within ``timeout`` seconds."""
+        """Ask the work to stop and drop its result; whether its thread ended within ``timeout`` seconds."""
         self.stop()
         self._timer.stop()
         self._context = None
@@ -147,18 +147,18 @@ class BackgroundTask(QObject):
         context = self._context
         while context is not None and context is self._context:
             try:
-                said = context.next_said()
+                report = context.next_report()
             except queue.Empty:
                 return
-            if not isinstance(said, _Outcome):
-                self.progressed.emit(said)
+            if not isinstance(report, _Outcome):
+                self.progressed.emit(report)
                 continue
             self._timer.stop()
             self._context = self._thread = None
-            if said.error is not None:
-                self.failed.emit(said.error)
+            if report.error is not None:
+                self.failed.emit(report.error)
             else:
-                self.succeeded.emit(said.result)
+                self.succeeded.emit(report.result)
             self.ended.emit()
 
 

@@ -1,4 +1,4 @@
-"""What the manifest's menu entries do."""
+"""Commands of the manifest's menu entries: each opens the one dock at its tab."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ PLUGIN = "napari-sam2"
 
 
 def open_sam2(viewer: napari.viewer.Viewer) -> None:
-    """Open the dock widget, or bring it to the front."""
-    viewer.window.add_plugin_dock_widget(PLUGIN, "SAM 2")
+    """Open the dock, or bring it to the front, with the tab for prompts."""
+    _show(viewer, "Click")
 
 
 def open_automatic(viewer: napari.viewer.Viewer) -> None:
-    """Open the widget that segments without clicks."""
-    viewer.window.add_plugin_dock_widget(PLUGIN, "Segment everything")
+    """Open the dock with the tab that segments everything."""
+    _show(viewer, "Everything")
 
 
 def open_fine_tune(viewer: napari.viewer.Viewer) -> None:
-    """Open the widget that trains a model further on labels."""
-    viewer.window.add_plugin_dock_widget(PLUGIN, "Fine-tune")
+    """Open the dock with the tab that fine-tunes a model."""
+    _show(viewer, "Train")
+
+
+def _show(viewer: napari.viewer.Viewer, tab: str) -> None:
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "SAM 2")
+    widget.show_tab(tab)

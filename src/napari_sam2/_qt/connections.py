@@ -1,4 +1,4 @@
-"""Connections of a widget to signals of others, undone in one place: on request, and when Qt destroys the widget."""
+"""Connections of a widget to signals, undone together: on request, and when Qt destroys the widget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the compute thread to the GUI's: functions are queued, and run there."""
+"""Functions queued by the compute thread and run on the GUI's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class QtDelivery(QObject):
         self._arrived.connect(self.process, Qt.ConnectionType.QueuedConnection)
 
     def __call__(self, function: Callable[[], None]) -> None:
-        """Queue a function; what belongs to the owner's own calls runs at once."""
+        """Queue a function; a call from the owner's own thread runs it immediately."""
         if threading.get_ident() == self._owner:
             function()
             return
@@ -36,7 +36,7 @@ class QtDelivery(QObject):
             self._arrived.emit()
 
     def process(self) -> None:
-        """Run what has arrived; only on the owner's thread."""
+        """Run the queued functions; only on the owner's thread."""
         if threading.get_ident() != self._owner or self._is_closed:
             return
         while True:
@@ -47,5 +47,5 @@ class QtDelivery(QObject):
             function()
 
     def close(self) -> None:
-        """Run nothing any more."""
+        """Run no more functions."""
         self._is_closed = True

@@ -1,4 +1,4 @@
-"""The dock widget that makes a model better on one's own labels."""
+"""The tab that fine-tunes a model on labels."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ _PARTS = {
     "adapters": "decoder and adapters",
     "all": "everything (many labels)",
 }
-_NO_REPORT = "The quality on objects that are held out appears here: a click and a box are tried on each of them."
+_NO_REPORT = "IoU on held-out objects, for a click and for a box."
 _NO_LOSS = "The loss appears here."
 _LOSS_MS = 250
 _SMOOTH_STEPS = 10  # the loss of single steps jumps with what they show
 
 
 class FineTuneWidget(QWidget):
-    """Labels in, better weights out.
+    """Fine-tune a model on labels of this viewer or of files.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ class FineTuneWidget(QWidget):
         self.replaces = named(
             QCheckBox("Replace an existing file"),
             "sam2_tune_replace",
-            "Start anew although the file, or an unfinished run for it, exists. Otherwise an unfinished run goes on.",
+            "Start a new run although the file, or an unfinished run for it, exists. Otherwise that run is resumed.",
         )
         self.start_button = button(
             "Start", "sam2_tune_start", "Train in the background; the window stays usable.", self.start
@@ -155,12 +155,12 @@ class FineTuneWidget(QWidget):
         self.use_button = button(
             "Use these weights",
             "sam2_tune_use",
-            "Answer prompts with the new weights, and put their path on the clipboard.",
+            "Use the new weights for prompts, and copy their path.",
             self.use_weights,
         )
         self.progress = named(QProgressBar(), "sam2_tune_progress", "Time that is spent, of the time allowed.")
         self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.state = line("sam2_tune_state", "What happens just now, and what came of it.")
+        self.state = line("sam2_tune_state", "Progress and result.")
         self.iou_plot = named(
             LinePlot(), "sam2_tune_iou", "Mean IoU on the held-out objects by training step, 1 is perfect."
         )
@@ -314,7 +314,7 @@ class FineTuneWidget(QWidget):
 
     def _take_result(self, result: FineTuneResult) -> None:
         self.result = result
-        goes_on = " Start goes on with this run." if result.stopped == "asked" else ""
+        goes_on = " Start resumes this run." if result.stopped == "asked" else ""
         self.state.setText(result.summary() + goes_on)
 
     def _show_failure(self, error: Exception) -> None:

@@ -20,7 +20,7 @@ class Shortcut:
 
 SHORTCUTS: Sequence[Shortcut] = (
     Shortcut("W", "new object", "new_object"),
-    Shortcut("N", "next click: object or background", "toggle_positive"),
+    Shortcut("N", "next prompt: object or background", "toggle_positive"),
     Shortcut("U", "next tool: points, box, lasso, scribble, paint", "next_tool"),
     Shortcut("K", "next candidate of an ambiguous click", "next_candidate"),
     Shortcut("J", "next object", "next_object"),
@@ -30,8 +30,8 @@ SHORTCUTS: Sequence[Shortcut] = (
     Shortcut("G", "propagate in both directions", "propagate_both"),
     Shortcut("Shift-G", "propagate forwards", "propagate_forward"),
     Shortcut("Alt-G", "propagate backwards", "propagate_backward"),
-    Shortcut("0", "pause or go on", "pause_or_resume"),
-    Shortcut("Control-0", "cancel the propagation", "cancel"),
+    Shortcut("0", "pause or resume", "pause_or_resume"),
+    Shortcut("Escape", "stop the propagation", "cancel"),
     Shortcut("Q", "accept: lock the object on this frame, go to the next frame to check", "accept"),
     Shortcut("9", "next frame to check", "next_doubtful"),
     Shortcut("8", "previous frame to check", "previous_doubtful"),
@@ -52,6 +52,11 @@ class KeyBindings:
     def __init__(self, target: Any) -> None:
         self._target = target
         self._bound: list[tuple[Any, str, Any]] = []
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether any key is bound."""
+        return bool(self._bound)
 
     def bind(self, provider: Any, keys: Sequence[str] | None = None) -> None:
         """Bind to a viewer, or some keys to a layer, whose own bindings they replace while bound."""

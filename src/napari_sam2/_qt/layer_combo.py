@@ -63,7 +63,7 @@ class LayerCombo(QComboBox):
             self.setCurrentIndex(self._layers.index(layer))
 
     def let_go(self) -> None:
-        """Follow the viewer no more."""
+        """Stop following the viewer."""
         self._connections.clear()
 
     def _on_layers(self, _event: Any = None) -> None:

@@ -1,13 +1,16 @@
-"""Small pieces that the sections are built of, so that names, tooltips and narrow columns are never forgotten."""
+"""Helpers to build the sections: named controls with tooltips in narrow columns, which leave the keys to the canvas."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QStandardItemModel
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QKeyEvent, QStandardItemModel
 from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractSpinBox,
     QComboBox,
     QHBoxLayout,
     QLabel,
@@ -17,7 +20,19 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-__all__ = ["button", "column", "combo", "line", "named", "row", "show_error", "show_item", "shrinking_combo"]
+__all__ = [
+    "button",
+    "column",
+    "combo",
+    "duration",
+    "keep_keys_on_canvas",
+    "line",
+    "named",
+    "row",
+    "show_error",
+    "show_item",
+    "shrinking_combo",
+]
 
 _SHRUNK = 85  # pixels: six letters and the arrow
 
@@ -50,7 +65,7 @@ def combo(name: str, tip: str) -> QComboBox:
 
 
 def shrinking_combo(name: str, tip: str) -> QComboBox:
-    """A combo box in a row of others: it takes what they leave it, and asks for little."""
+    """A combo box that takes the width that others in its row leave."""
     made = combo(name, tip)
     made.setMinimumContentsLength(0)
     made.setMinimumWidth(_SHRUNK)
@@ -59,7 +74,7 @@ def shrinking_combo(name: str, tip: str) -> QComboBox:
 
 
 def show_item(box: QComboBox, index: int, is_there: bool) -> None:
-    """Let an entry be chosen or not; if it was chosen and can be no more, the first one is."""
+    """Enable or disable an entry; if a disabled one is selected, select the first."""
     model = box.model()
     item = model.item(index) if isinstance(model, QStandardItemModel) else None
     if item is not None:
@@ -96,8 +111,54 @@ def column(parent: QWidget) -> QVBoxLayout:
     return made
 
 
+class _CalmInput(QObject):
+    """Filters events of combo and spin boxes: the wheel belongs to them only with focus, Enter and Esc end typing."""
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 Qt's name
+        """Hand an unfocused wheel event on to what is scrolled."""
+        if event is None or not isinstance(watched, QWidget):
+            return False
+        if event.type() == QEvent.Type.Wheel and not watched.hasFocus():
+            event.ignore()
+            return True
+        is_end = isinstance(event, QKeyEvent) and event.key() in (
+            Qt.Key.Key_Return,
+            Qt.Key.Key_Enter,
+            Qt.Key.Key_Escape,
+        )
+        if is_end and event.type() == QEvent.Type.KeyPress and isinstance(watched, QAbstractSpinBox):
+            watched.interpretText()
+            watched.clearFocus()
+            return True
+        return False
+
+
+def keep_keys_on_canvas(root: QWidget) -> None:
+    """Leave the keyboard to the canvas: buttons, combo boxes and tables in ``root`` take focus by Tab only.
+
+    A shortcut pressed after a click on one of them would otherwise go to it, and a button that is hidden while it has
+    the focus would hand it to the next combo box. The mouse wheel changes no combo or spin box that has no focus.
+    """
+    filter_ = _CalmInput(root)
+    for kind in (QAbstractButton, QComboBox, QAbstractItemView):
+        for widget in root.findChildren(kind):
+            widget.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    for spin in root.findChildren(QAbstractSpinBox):
+        spin.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    for input_ in (*root.findChildren(QComboBox), *root.findChildren(QAbstractSpinBox)):
+        input_.installEventFilter(filter_)
+
+
+def duration(seconds: float) -> str:
+    """Time in words: "45 s", "12 min", "6 h 24 min"."""
+    if seconds < 60:
+        return f"{max(0, round(seconds))} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
 def show_error(label: QLabel, error: Exception | str) -> None:
-    """Say what went wrong where the eye is, and in napari's notifications."""
+    """Show an error in a label and as a notification."""
     from napari.utils.notifications import show_error as notify
 
     text = str(error) or type(error).__name__

@@ -124,14 +124,14 @@ class LinePlot(QWidget):
 
     # ------------------------------------------------------------------ mouse
     def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 the name is Qt's
-        """Tell where."""
-        self._tell(event)
+        """Emit the position."""
+        self._emit_position(event)
 
     def mouseMoveEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 the name is Qt's
-        """Dragging goes along."""
-        self._tell(event)
+        """Emit the position while dragging."""
+        self._emit_position(event)
 
-    def _tell(self, event: QMouseEvent | None) -> None:
+    def _emit_position(self, event: QMouseEvent | None) -> None:
         if event is not None and self._curves and event.buttons() & Qt.MouseButton.LeftButton:
             self.clicked.emit(self.x_at(event.position().x()))
 

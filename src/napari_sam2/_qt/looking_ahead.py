@@ -1,4 +1,4 @@
-"""While the user looks: what a click under the mouse would have to wait for is encoded before it."""
+"""Encodes the image under the mouse while the user looks at it, so that a click there is answered sooner."""
 
 from __future__ import annotations
 

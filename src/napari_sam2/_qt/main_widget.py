@@ -1,9 +1,11 @@
-"""The dock widget "SAM 2": image and model, objects, propagate, review, save, in the order in which people work."""
+"""The dock "SAM 2": one line of facts, a tab for each task, and a status line."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info, show_warning
@@ -11,23 +13,26 @@ from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import (
     QApplication,
     QFrame,
-    QHBoxLayout,
     QLabel,
     QMainWindow,
-    QPushButton,
     QScrollArea,
-    QSizePolicy,
+    QStackedWidget,
+    QTabWidget,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
+from superqt import QElidingLabel
 
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.advanced_section import AdvancedSection
+from napari_sam2._qt.automatic_widget import AutomaticWidget
 from napari_sam2._qt.dispatch import QtDelivery
+from napari_sam2._qt.fine_tune_widget import FineTuneWidget
+from napari_sam2._qt.icons import IconButton
 from napari_sam2._qt.keys import KeyBindings
-from napari_sam2._qt.layout import shrinking_combo
+from napari_sam2._qt.layout import button, column, keep_keys_on_canvas, line, row, shrinking_combo
 from napari_sam2._qt.looking_ahead import LookingAhead
+from napari_sam2._qt.measurements_table import MeasurementsTable
 from napari_sam2._qt.model_section import ModelSection
 from napari_sam2._qt.objects_section import ObjectsSection
 from napari_sam2._qt.propagate_section import PropagateSection
@@ -48,12 +53,16 @@ if TYPE_CHECKING:
 __all__ = ["SAM2Widget"]
 
 _NO_IMAGE = "Open an image, or File > Open Sample > SAM 2. The next click on it then segments."
+_FIRST_CLICK = "Click on an object: its mask appears. W begins the next object."
 _LAYER_KEYS = ("Control-Z", "Control-Shift-Z")
-_TOLD_AFTER_MS = 250  # notifications wait for what else is said in the same breath
+_RUN_KEYS = ("Escape",)
+_NOTIFY_AFTER_MS = 250  # messages that follow each other at once become one notification
+_CLICK_RADIUS = 3.0  # pixels of the canvas: a longer way of the mouse is a drag
+_TABS = ("Click", "Everything", "Train")
 
 
 class SAM2Widget(QWidget):
-    """Click an object, see its mask, propagate it through the stack.
+    """Click an object, see its mask, propagate it through the stack; and everything without a click, and training.
 
     Parameters
     ----------
@@ -67,19 +76,21 @@ class SAM2Widget(QWidget):
         self.viewer = viewer
         self.binding: ViewerBinding | None = None
         self._kept: list[ViewerBinding] = []
-        self._refused: list[Any] = []  # images that a session could not be started on; not tried again by themselves
+        self._refused: list[Any] = []  # images on which no session could be started; not tried again automatically
         self._delivery = QtDelivery()
         self._keys = KeyBindings(self)
         self._layer_keys = KeyBindings(self)
+        self._run_keys = KeyBindings(self)  # of the layers, whose own Esc would otherwise come first
         self._is_closed = False
         self._has_preferences = False
         self._main_window: QMainWindow | None = None
         self._is_window_closing = False
-        self._untold: list[tuple[str, bool]] = []
-        self._telling = QTimer(self)
-        self._telling.setSingleShot(True)
-        self._telling.setInterval(_TOLD_AFTER_MS)
-        self._telling.timeout.connect(self._notify)
+        self._pending: list[tuple[str, bool]] = []
+        self._message_state: tuple[Any, int] | None = None
+        self._notifying = QTimer(self)
+        self._notifying.setSingleShot(True)
+        self._notifying.setInterval(_NOTIFY_AFTER_MS)
+        self._notifying.timeout.connect(self._notify)
         self._build()
         self._keys.bind(viewer)
         events = viewer.layers.events
@@ -88,10 +99,12 @@ class SAM2Widget(QWidget):
             (events.removed, self._on_layers),
             (events.reordered, self._on_layers),
             (events.renamed, self._on_renamed),
+            (viewer.layers.selection.events.active, self._on_active),
             (viewer.dims.events.current_step, self._on_step),
         ]
         for event, slot in self._viewer_connections:
             event.connect(slot)
+        viewer.mouse_drag_callbacks.append(self._on_mouse)
         self._ahead = LookingAhead(viewer, lambda: self.binding, self)
         self._fill_images()
         application = QApplication.instance()
@@ -113,86 +126,180 @@ class SAM2Widget(QWidget):
 
     # ------------------------------------------------------------------ parts
     def _build(self) -> None:
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        outer.addWidget(scroll)
-        inside = QWidget()
-        scroll.setWidget(inside)
-        layout = QVBoxLayout(inside)
-        layout.setContentsMargins(6, 4, 6, 4)
-        layout.setSpacing(4)
-        layout.addLayout(self._image_row())
         self.model = ModelSection()
         self.objects = ObjectsSection()
         self.propagation = PropagateSection()
         self.review = ReviewSection()
         self.saving = SaveSection()
         self.advanced = AdvancedSection()
-        self.message = QLabel(_NO_IMAGE)
-        self.message.setObjectName("message")
-        self.message.setWordWrap(True)
-        self.message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.sections = (self.model, self.objects, self.propagation, self.review, self.saving, self.advanced)
+        self._measurements: MeasurementsTable | None = None
+        self._tasks: dict[str, QWidget] = {}  # widgets of tabs other than the first, made when they are first shown
+        self.facts = QElidingLabel("")
+        self.facts.setObjectName("sam2_facts")
+        self.settings_button = IconButton(
+            "gear", "sam2_settings", "Image, axis, model, device and contrast", checkable=True
+        )
+        self.settings_button.toggled.connect(self._show_settings)
         self.offer = RestoreOffer()
         self.offer.accepted.connect(self._restore)
-        layout.addWidget(self.model)
-        layout.addWidget(self.message)
-        layout.addWidget(self.offer)
-        self.show_layers_button = QPushButton("show the layers again")
-        self.show_layers_button.setToolTip("Bring back the points, shapes or labels that were removed")
-        self.show_layers_button.clicked.connect(self._show_layers)
+        self.switch_button = button(
+            "",
+            "sam2_switch",
+            "Go on with the image that is selected; the session of the other one is kept",
+            self._switch,
+        )
+        self.switch_button.hide()
+        self.show_layers_button = button(
+            "Show the layers again",
+            "sam2_show_layers",
+            "Bring back the points, shapes or labels that were removed",
+            self._show_layers,
+        )
         self.show_layers_button.hide()
-        layout.addWidget(self.show_layers_button)
-        for section in (self.objects, self.propagation, self.review, self.saving):
-            layout.addWidget(_line())
-            layout.addWidget(section)
-        folded = QCollapsible("Advanced")
-        folded.toggleButton().setToolTip("Device, precision, contrast, channels, overlap, memory")
-        folded.addWidget(self.advanced)
-        layout.addWidget(folded)
-        layout.addStretch(1)
-        self.sections = (self.model, self.objects, self.propagation, self.review, self.saving, self.advanced)
-        self.objects.said.connect(lambda text: self._say(text, True))
-        self.propagation.said.connect(lambda text: self._say(text, True))
+        self.message = line("sam2_message", "What happened last.", _NO_IMAGE)
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.addTab(self._make_click_page(), _TABS[0])
+        for name in _TABS[1:]:
+            self.tabs.addTab(_scrolling(QWidget()), name)
+        self.tabs.currentChanged.connect(self._make_tab)
+        self.pages = QStackedWidget()
+        self.pages.addWidget(self.tabs)
+        self.pages.addWidget(self._make_settings_page())
+        outer = column(self)
+        outer.setContentsMargins(4, 2, 4, 2)
+        facts = row(self.facts, self.settings_button)
+        facts.setStretch(0, 1)
+        outer.addLayout(facts)
+        for widget in (self.offer, self.switch_button, self.show_layers_button):
+            outer.addWidget(widget)
+        outer.addWidget(self.pages, 1)
+        outer.addWidget(self.message)
+        self.objects.notice.connect(lambda text: self._say(text, True))
+        self.propagation.notice.connect(lambda text: self._say(text, True))
         self.saving.session_opened.connect(self.open_session)
+        self.saving.measurements_asked.connect(self.show_measurements)
         self.advanced.channels_changed.connect(self._restart)
+        keep_keys_on_canvas(self)
+
+    def _make_click_page(self) -> QWidget:
+        page = QWidget()
+        layout = column(page)
+        layout.setContentsMargins(0, 4, 0, 0)
+        layout.addWidget(self.objects, 1)
+        self._stack_parts = (_line(), self.propagation, _line(), self.review)
+        for part in self._stack_parts:
+            layout.addWidget(part)
+            part.hide()
+        layout.addWidget(_line())
+        layout.addWidget(self.saving)
+        return _scrolling(page)
+
+    def _make_settings_page(self) -> QWidget:
+        page = QWidget()
+        layout = column(page)
+        layout.addLayout(self._image_row())
+        layout.addWidget(_line())
+        layout.addWidget(self.model)
+        layout.addWidget(_line())
+        layout.addWidget(self.advanced)
+        layout.addStretch(1)
+        return _scrolling(page)
 
     def _image_row(self) -> QVBoxLayout:
-        column = QVBoxLayout()
-        row = QHBoxLayout()
+        rows = QVBoxLayout()
         self.image_choice = shrinking_combo(
-            "image_choice", "The image to segment; prompts and labels get layers of their own"
+            "image_choice", "The image to segment. Prompts and labels get layers of their own"
         )
         self.image_choice.activated.connect(self._on_image_chosen)
         self.axis_choice = shrinking_combo(
-            "axis_choice", "The axis that objects are followed along; others stay where the sliders are"
+            "axis_choice", "The axis that objects are propagated along. The other axes stay where the sliders are"
         )
         self.axis_choice.activated.connect(self._on_axis_chosen)
-        row.addWidget(QLabel("Image"))
-        row.addWidget(self.image_choice, 1)
-        row.addWidget(self.axis_choice, 1)
-        column.addLayout(row)
-        self.image_line = QLabel("")
-        self.image_line.setWordWrap(True)
-        column.addWidget(self.image_line)
-        return column
+        self.axis_title = QLabel("Axis")
+        for title, box in ((QLabel("Image"), self.image_choice), (self.axis_title, self.axis_choice)):
+            line_of_box = row(title, box)
+            line_of_box.setStretch(1, 1)
+            rows.addLayout(line_of_box)
+        self.image_line = line("sam2_image_line", "Size and contrast of the image.")
+        rows.addWidget(self.image_line)
+        return rows
+
+    def _show_settings(self, is_shown: bool) -> None:
+        self.pages.setCurrentIndex(int(is_shown))
+
+    def show_tab(self, name: str) -> QWidget:
+        """Bring a tab to the front: "Click", "Everything" or "Train"; the widget in it."""
+        self.settings_button.setChecked(False)
+        self.tabs.setCurrentIndex(_TABS.index(name))
+        return self._tasks.get(name, self)
+
+    def _make_tab(self, index: int) -> None:
+        """The widget of a tab, when the tab is shown for the first time."""
+        name = _TABS[index]
+        make: Callable[[Any], QWidget] | None = {"Everything": AutomaticWidget, "Train": FineTuneWidget}.get(name)
+        area = self.tabs.widget(index)
+        if make is not None and name not in self._tasks and isinstance(area, QScrollArea):
+            made = self._tasks[name] = make(self.viewer)
+            area.setWidget(made)
+            keep_keys_on_canvas(made)
+
+    def show_measurements(self) -> MeasurementsTable:
+        """Open the table of measurements below the canvas, or measure again in the one that is open."""
+        shown = self._measurements
+        if shown is not None and shown.parent() is not None:
+            shown.measure()
+            return shown
+        made = self._measurements = MeasurementsTable()
+        self.viewer.window.add_dock_widget(made, name="SAM 2 measurements", area="bottom")
+        made.set_binding(self.binding)
+        return made
 
     # ------------------------------------------------------------------ images
     def _images(self) -> list[Any]:
-        return [layer for layer in self.viewer.layers if type(layer).__name__ == "Image"]
+        return [layer for layer in self.viewer.layers if _is_image(layer)]
 
     def _on_layers(self, _event: Any = None) -> None:
-        self._refused = [image for image in self._refused if image in self.viewer.layers]
+        layers = self.viewer.layers
+        self._refused = [image for image in self._refused if image in layers]
+        for kept in [kept for kept in self._kept if kept.images[0] not in layers]:
+            self._kept.remove(kept)
+            _end(kept)
+        if self.binding is not None and self.binding.images[0] not in layers:
+            self._leave_image()
         self._fill_images()
         self.objects.show_layers()
         binding = self.binding
-        self.show_layers_button.setVisible(
-            binding is not None and any(layer not in self.viewer.layers for layer in binding.layers)
-        )
-        if self.binding is None:
+        self.show_layers_button.setVisible(binding is not None and any(layer not in layers for layer in binding.layers))
+        if binding is None:
             QTimer.singleShot(0, self._start_on_active)
+
+    def _leave_image(self) -> None:
+        """The image is gone: its session ends, to be restored when the image is opened again."""
+        assert self.binding is not None
+        name, has_objects = self.binding.images[0].name, bool(self.binding.session.objects)
+        self._let_go()
+        self.offer.hide()
+        self._pending.clear()  # about layers of that session
+        if has_objects:
+            self._say(f"{name} was removed; its session is saved, and offered when the image is opened again")
+        else:
+            self.message.setText(_NO_IMAGE)
+
+    def _on_active(self, _event: Any = None) -> None:
+        """Another image was selected: offer to go on with it."""
+        active = self.viewer.layers.selection.active
+        is_other = self.binding is not None and _is_image(active) and active not in self.binding.images
+        if is_other and self.binding is not None:
+            self.switch_button.setText(f"Prompts go to {self.binding.images[0].name}: use {active.name}")
+        self.switch_button.setVisible(is_other)
+
+    def _switch(self) -> None:
+        active = self.viewer.layers.selection.active
+        self.switch_button.hide()
+        if _is_image(active):
+            self.start(active)
 
     def _on_renamed(self, _event: Any = None) -> None:
         self._fill_images()
@@ -235,21 +342,42 @@ class SAM2Widget(QWidget):
     def _on_axis_chosen(self, index: int) -> None:
         axis = self.axis_choice.itemData(index)
         if self.binding is not None and axis != self.binding.geometry.frame_axis:
-            if self.binding.session.store.prompts:
-                self._say("objects are followed along the new axis in a new session; the labels so far stay", False)
+            has_prompts = bool(self.binding.session.store.prompts)
             self._let_go()
             self.start(self._images()[self.image_choice.currentIndex()], frame_axis=axis)
+            if has_prompts:
+                self._say("a new session propagates along this axis; the labels made so far stay in their layer")
 
     def _restart(self) -> None:
-        """Start anew on the same image, such as with other channels."""
+        """Start a new session on the same image, for example with other channels."""
         if self.binding is not None:
             image, axis = self.binding.images[0], self.binding.geometry.frame_axis
             self._let_go()
             self.start(image, frame_axis=axis)
 
-    def start(self, image: Any, *, frame_axis: int | None = None, session: Session | None = None) -> None:
-        """Make an image ready for prompts; a session that was begun on it before is taken up again."""
-        kept = next((b for b in self._kept if b.images[0] == image and session is None and frame_axis is None), None)
+    def start(
+        self,
+        image: Any,
+        *,
+        frame_axis: int | None = None,
+        session: Session | None = None,
+        autosave_path: str | None = None,
+    ) -> None:
+        """Start a session on an image, or go on with the one that was started on it before.
+
+        Parameters
+        ----------
+        image : napari.layers.Image
+            A layer of the viewer.
+        frame_axis : int, optional
+            The axis to propagate along.
+        session : Session, optional
+            One that exists already, such as a restored one.
+        autosave_path : str, optional
+            Where that session is saved automatically. Default: a new file, after an offer to restore an earlier one.
+        """
+        is_plain = session is None and frame_axis is None
+        kept = next((b for b in self._kept if b.images[0] == image and is_plain), None)
         if self.binding is not None:
             self._set_aside()
         if kept is not None:
@@ -274,7 +402,7 @@ class SAM2Widget(QWidget):
             return
         self._refused = [other for other in self._refused if other != image]
         binding.session.binding = binding
-        self._keep_safe(binding)
+        self._keep_safe(binding, autosave_path, is_offered=is_plain)
         self._follow(binding)
         self.objects.use_tool("point")
         binding.session.prepare(binding.current_plane)
@@ -284,31 +412,42 @@ class SAM2Widget(QWidget):
         given = self.advanced.settings()
         return given if given.threads is not None else replace(given, threads=threads_beside_a_window())
 
-    def _keep_safe(self, binding: ViewerBinding) -> None:
-        """Save by itself, and offer what an earlier session on this image left behind."""
+    def _keep_safe(self, binding: ViewerBinding, path: str | None, *, is_offered: bool) -> None:
+        """Save automatically, and offer what an earlier session on this image left behind."""
+        self.offer.hide()
         try:
-            if binding.session.autosave_path is None:
-                self.offer.look_for(binding)
+            if path is not None:
+                binding.session.autosave_path = path
+            elif binding.session.autosave_path is None:
+                if is_offered:
+                    self.offer.look_for(binding)
                 binding.session.autosave_path = default_autosave_path(binding.images[0].name)
         except NapariSAM2Error as error:
             self._say(str(error), True)
 
     def _restore(self, path: str) -> None:
-        self.open_session(path)
-        if self.binding is not None:
-            self.binding.session.autosave_path = path
+        self.open_session(path, autosave_path=path)
 
     def _follow(self, binding: ViewerBinding) -> None:
         self.binding = binding
-        binding.said.connect(self._say)
+        binding.notice.connect(self._say)
         binding.session.failed.connect(self._on_failed)
+        binding.session.changed.connect(self._on_session_changed)
+        binding.session.model_changed.connect(self._on_model)
+        binding.session.propagation_changed.connect(self._on_propagation)
         for section in self.sections:
             section.set_binding(binding)
+        if self._measurements is not None:
+            self._measurements.set_binding(binding)
+        for part in self._stack_parts:
+            part.setVisible(binding.geometry.num_frames > 1)
         for layer in binding.layers:
             self._layer_keys.bind(layer, _LAYER_KEYS)
         self._fill_images()
         self._describe()
-        self.message.setText("Click on an object: its mask appears. W begins the next object, G propagates.")
+        self._on_active()
+        self._message_state = None
+        self.message.setText(_FIRST_CLICK if not binding.session.objects else "")
 
     def _set_aside(self) -> None:
         """Keep the session of the image that was worked on; its layers stay in the viewer."""
@@ -322,11 +461,22 @@ class SAM2Widget(QWidget):
         binding, self.binding = self.binding, None
         binding.session.cancel()
         self._layer_keys.release()
+        self._run_keys.release()
+        if self._measurements is not None:
+            self._measurements.set_binding(None)
         for section in self.sections:
             section.set_binding(None)
-        with contextlib.suppress(ValueError):
-            binding.said.disconnect(self._say)
-            binding.session.failed.disconnect(self._on_failed)
+        session = binding.session
+        for signal, slot in (
+            (binding.notice, self._say),
+            (session.failed, self._on_failed),
+            (session.changed, self._on_session_changed),
+            (session.model_changed, self._on_model),
+            (session.propagation_changed, self._on_propagation),
+        ):
+            with contextlib.suppress(ValueError):
+                signal.disconnect(slot)
+        self.facts.setText("")
 
     def _let_go(self) -> None:
         """End the session of the image; labels and prompts stay as layers."""
@@ -336,36 +486,103 @@ class SAM2Widget(QWidget):
             _end(binding)
 
     def _describe(self) -> None:
+        """The line of facts, and the choices behind the gear."""
         assert self.binding is not None
         geometry: StackGeometry = self.binding.geometry
         image = self.binding.images[0]
         self.axis_choice.clear()
-        labels = [str(label) for label in image.axis_labels]
         for axis in range(geometry.ndim - 2):
-            name = labels[axis] if axis < len(labels) and not labels[axis].lstrip("-").isdigit() else f"axis {axis}"
-            self.axis_choice.addItem(f"{name}: {geometry.shape[axis]} frames", axis)
+            self.axis_choice.addItem(f"{self._axis_name(axis)}, {geometry.shape[axis]} {self._frames(axis)}", axis)
         if geometry.frame_axis is not None:
             self.axis_choice.setCurrentIndex(geometry.frame_axis)
-        self.axis_choice.setVisible(geometry.ndim > 2)
+        for widget in (self.axis_title, self.axis_choice):
+            widget.setVisible(geometry.ndim > 2)
         size = " x ".join(str(n) for n in geometry.shape)
         level = "" if self.binding.level is None else f", level {self.binding.level} of the pyramid"
         self.image_line.setText(f"{size}{level}; contrast {self.binding.contrast}")
+        facts = [image.name]
+        if geometry.frame_axis is not None and geometry.num_frames > 1:
+            facts.append(self.axis_choice.currentText())
+        facts.append(self.model.describe())
+        self.facts.setText(" \N{MIDDLE DOT} ".join(facts))
+        self.facts.setToolTip("\n".join((*facts, self.image_line.text())))
+
+    def _axis_name(self, axis: int) -> str:
+        assert self.binding is not None
+        labels = [str(label) for label in self.binding.images[0].axis_labels]
+        name = labels[axis] if axis < len(labels) else ""
+        return name if name and not name.lstrip("-").isdigit() else f"axis {axis}"
+
+    def _frames(self, axis: int) -> str:
+        return "slices" if self._axis_name(axis).lower() == "z" else "frames"
+
+    def _on_model(self, _state: Any = None) -> None:
+        if self.binding is not None:
+            self._describe()
 
     def _on_step(self, _event: Any = None) -> None:
-        self.objects._later()  # noqa: SLF001 the table tells what the frame on screen has
+        self.objects.follow_step()
         self.review.follow_step()
+        self._drop_old_message()
+
+    def _on_session_changed(self, _delta: Any = None) -> None:
+        self._drop_old_message()
+        if self.message.text() == _FIRST_CLICK:
+            self.message.setText("")
+
+    def _on_propagation(self, handle: Any) -> None:
+        """Esc stops a run whatever layer is active, also one with an Esc of its own."""
+        if self.binding is None:
+            return
+        if not handle.is_running:
+            self._run_keys.release()
+        elif not self._run_keys.is_bound:
+            for layer in self.binding.layers:
+                self._run_keys.bind(layer, _RUN_KEYS)
+
+    def _on_mouse(self, viewer: Any, event: Any) -> Any:
+        """A click with the arrow tool selects the object under it."""
+        binding = self.binding
+        active = viewer.layers.selection.active
+        if binding is None or active is None or str(getattr(active, "mode", "")) != "pan_zoom" or event.button != 1:
+            return
+        pressed = tuple(event.pos)
+        yield
+        while event.type == "mouse_move":
+            yield
+        way = max(abs(a - b) for a, b in zip(event.pos, pressed, strict=True))
+        found = binding.object_at(event.position) if way <= _CLICK_RADIUS and viewer.dims.ndisplay == 2 else None
+        if found is not None and self.binding is binding:
+            binding.select(found)
 
     # ------------------------------------------------------------------ messages
+    def _state(self) -> tuple[Any, int] | None:
+        """What a message may be about: the latest change and the plane."""
+        return None if self.binding is None else (self.binding.session.history.top, self.binding.current_plane)
+
     def _say(self, text: str, is_error: bool = False) -> None:
-        """At once in the widget; as notifications, what is said in one go is told together."""
+        """Show a message in the status line; messages that come together become one notification."""
         self.message.setText(text)
-        self._untold.append((text, is_error))
-        self._telling.start()  # anew: until nothing more is said
+        self._message_state = self._state()
+        self._pending.append((text, is_error))
+        self._notifying.start()  # again: until no more messages come
+
+    def _drop_old_message(self) -> None:
+        """A message goes when something else was done or another slice is shown."""
+        state = self._state()
+        if (
+            state is None
+            or self._message_state is None
+            or (state[0] is self._message_state[0] and state[1] == self._message_state[1])
+        ):
+            return
+        self._message_state = None
+        self.message.setText("")
 
     def _notify(self) -> None:
-        untold, self._untold = self._untold, []
+        pending, self._pending = self._pending, []
         for is_error, tell in ((True, show_warning), (False, show_info)):
-            texts = dict.fromkeys(text for text, is_bad in untold if is_bad == is_error)
+            texts = dict.fromkeys(text for text, is_bad in pending if is_bad == is_error)
             if texts:
                 tell("\n".join(texts))
 
@@ -373,7 +590,7 @@ class SAM2Widget(QWidget):
         text = str(error) if isinstance(error, NapariSAM2Error) else f"{type(error).__name__}: {error}"
         self._say(text, True)
 
-    def open_session(self, path: str) -> None:
+    def open_session(self, path: str, *, autosave_path: str | None = None) -> None:
         """Open a saved session on the image that is chosen."""
         image = self._images()[self.image_choice.currentIndex()] if self._images() else None
         if image is None:
@@ -393,16 +610,18 @@ class SAM2Widget(QWidget):
             for layer in empty:
                 if layer in self.viewer.layers:
                     self.viewer.layers.remove(layer)
-        self.start(image, session=session)
-        self._say(f"opened {path}: {len(session.objects)} objects", False)
+        self.start(image, session=session, autosave_path=autosave_path)
+        if self.binding is not None:
+            count = len(session.objects)
+            self._say(f"{count} object{'s' * (count != 1)} opened from {Path(path).name}")
 
     # ------------------------------------------------------------------ what keys call
     def new_object(self) -> None:
-        """The next prompts are about a new object."""
+        """Begin a new object with the next prompts."""
         self.objects.new_object()
 
     def toggle_positive(self) -> None:
-        """The next click says the opposite."""
+        """The next prompt is background instead of object, or the other way round."""
         self.objects.toggle_positive()
 
     def next_tool(self) -> None:
@@ -446,7 +665,7 @@ class SAM2Widget(QWidget):
         self.propagation.pause_or_resume()
 
     def cancel(self) -> None:
-        """Cancel the propagation."""
+        """Stop the propagation."""
         self.propagation.cancel()
 
     def accept(self) -> None:
@@ -462,14 +681,14 @@ class SAM2Widget(QWidget):
         self.review.previous_doubtful()
 
     def undo(self) -> None:
-        """Take the latest change back."""
+        """Undo the latest change."""
         if self.binding is not None and not self.binding.session.undo():
-            self._say("nothing to undo", False)
+            self._say("nothing to undo")
 
     def redo(self) -> None:
-        """Do again what was undone."""
+        """Redo what was undone."""
         if self.binding is not None and not self.binding.session.redo():
-            self._say("nothing to redo", False)
+            self._say("nothing to redo")
 
     # ------------------------------------------------------------------ end
     def shut_down(self) -> None:
@@ -477,15 +696,22 @@ class SAM2Widget(QWidget):
         if self._is_closed:
             return
         self._is_closed = True
-        self._telling.stop()  # closing, napari removes all layers: nobody is to hear of each
+        self._notifying.stop()  # closing, napari removes all layers one by one
         if self._main_window is not None:
             self._main_window.removeEventFilter(self)
             self._main_window = None
         for event, slot in self._viewer_connections:
             with contextlib.suppress(ValueError, RuntimeError):
                 event.disconnect(slot)
+        if self._on_mouse in self.viewer.mouse_drag_callbacks:
+            self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
         self._ahead.stop()
         self._keys.release()
+        for task in self._tasks.values():
+            task.close()
+        if self._measurements is not None:
+            self._measurements.close()
+            self._measurements = None
         self._let_go()
         for binding in self._kept:
             _end(binding)
@@ -501,7 +727,7 @@ class SAM2Widget(QWidget):
         super().closeEvent(event)
 
     def _watch_window(self) -> None:
-        """Closing a viewer, napari closes its window and tells the widgets in it nothing."""
+        """Watch the window: napari closes it without notifying the widgets in it."""
         above = self.parentWidget()
         while above is not None and not isinstance(above, QMainWindow):
             above = above.parentWidget()
@@ -534,6 +760,20 @@ def _end(binding: ViewerBinding) -> None:
     """Close a session; its automatically saved file stays for the next day if there is anything in it."""
     binding.close()
     binding.session.close(keep_autosave=bool(binding.session.objects))
+
+
+def _is_image(layer: Any) -> bool:
+    # through napari's proxy `type(layer)` is the proxy's, while `__class__` is the layer's
+    return layer is not None and bool(layer.__class__.__name__ == "Image")
+
+
+def _scrolling(page: QWidget) -> QScrollArea:
+    """A page that is scrolled only where the window is too low for it."""
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setWidget(page)
+    return area
 
 
 def _line() -> QFrame:

@@ -44,18 +44,17 @@ class ModelChooser(QWidget):
         self._infos: dict[str, ModelInfo] = {}
         self.combo = combo(
             "sam2_model",
-            "The model that answers. The bundled one is small and quick; larger ones "
-            "are more exact and need a download.",
+            "The model. The bundled one is small and fast; larger ones are more accurate and are downloaded once.",
         )
         self.download_button = button(
             "Download", "sam2_download", "Fetch this model once; it is kept on this machine.", self.download
         )
         self.cancel_button = button(
-            "Cancel", "sam2_download_cancel", "End the download; nothing half-finished is left.", self.cancel_download
+            "Cancel", "sam2_download_cancel", "Stop the download; no partial file is left.", self.cancel_download
         )
-        self.progress = named(QProgressBar(), "sam2_download_progress", "How much of the model has arrived.")
+        self.progress = named(QProgressBar(), "sam2_download_progress", "Progress of the download.")
         self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.message = line("sam2_model_message", "What went wrong with the model, and what to do.")
+        self.message = line("sam2_model_message", "Error of the model, and what to do.")
         layout = column(self)
         layout.addWidget(self.combo)
         layout.addLayout(row(self.download_button, self.progress, self.cancel_button))
@@ -82,7 +81,7 @@ class ModelChooser(QWidget):
         return str(self.combo.currentData() or self._chosen)
 
     def show_chosen(self, name_or_path: str) -> None:
-        """Show what is in use, without telling anybody."""
+        """Show the model in use, without emitting a signal."""
         self._chosen = name_or_path
         self._show_entry(name_or_path)
 
@@ -96,14 +95,14 @@ class ModelChooser(QWidget):
         info = self._infos.get(name_or_path)
         if info is not None and not info.is_present:
             used = Path(self._chosen).name
-            self.message.setText(f"{info.name} is not on this machine yet; {used} answers until it is downloaded")
+            self.message.setText(f"{info.name} is not on this machine yet; {used} is used until it is downloaded")
             self.message.show()
             return
         self._chosen = name_or_path
         self.model_chosen.emit(name_or_path)
 
     def refresh(self) -> None:
-        """Look again which models are here."""
+        """List the models again."""
         selected = self.selected
         paths = [str(self.combo.itemData(i)) for i in range(self.combo.count()) if self.combo.itemData(i)]
         self._infos = {info.name: info for info in list_models()}
@@ -200,8 +199,8 @@ class ModelChooser(QWidget):
         self.cancel_button.setVisible(runs)
         self.cancel_button.setEnabled(runs and not self._task.is_stopping)
 
-    def _show_progress(self, said: tuple[int, int]) -> None:
-        done, expected = said
+    def _show_progress(self, progress: tuple[int, int]) -> None:
+        done, expected = progress
         self.progress.setMaximum(max(1, round(expected / _MIB)))
         self.progress.setValue(round(done / _MIB))
         self.progress.setFormat(f"{self._downloading}: %v of %m MB")

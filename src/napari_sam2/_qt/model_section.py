@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
@@ -32,9 +33,12 @@ def describe_state(state: ModelState) -> str:
         return "loading the model..."
     if state.stage == "failed":
         return f"the model could not be loaded: {state.message}"
+    return f"ready on {_device_name(state)}, {state.dtype}"
+
+
+def _device_name(state: ModelState) -> str:
     kind, _, number = state.device.partition(":")
-    device = _DEVICES.get(kind, kind) + (f" {number}" if number not in ("", "0") else "")
-    return f"ready on {device}, {state.dtype}"
+    return _DEVICES.get(kind, kind) + (f" {number}" if number not in ("", "0") else "")
 
 
 class ModelSection(QWidget):
@@ -65,6 +69,18 @@ class ModelSection(QWidget):
     def chosen_model(self) -> str:
         """Name or path of the model in use."""
         return self.chooser.chosen
+
+    def describe(self) -> str:
+        """Model and device in a few words."""
+        name = (
+            Path(self.chosen_model).stem
+            if self.chosen_model.endswith((".pt", ".pth", ".safetensors"))
+            else (self.chosen_model)
+        )
+        state = ModelState("waiting") if self._binding is None else self._binding.session.model_state
+        if state.stage == "ready":
+            return f"{name}, {_device_name(state)}"
+        return f"{name}, {state.stage}" if state.stage in ("loading", "failed") else name
 
     def choose(self, name_or_path: str) -> None:
         """Use a model, as if the user had picked it."""

@@ -5,180 +5,202 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QSignalBlocker, Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtCore import QSignalBlocker, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QColor, QIcon, QPalette, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QButtonGroup,
-    QGridLayout,
     QHBoxLayout,
     QHeaderView,
     QLabel,
-    QPushButton,
+    QMenu,
+    QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
-    QVBoxLayout,
+    QToolButton,
     QWidget,
 )
 
 from napari_sam2._errors import NapariSAM2Error
-from napari_sam2._qt.layout import shrinking_combo
+from napari_sam2._qt import layout as parts
+from napari_sam2._qt.icons import IconButton, draw_icon
 from napari_sam2._viewer.labels_layer import object_colour
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_sam2._viewer.binding import Tool, ViewerBinding
     from napari_sam2.session.state.records import SessionObject
 
 __all__ = ["ObjectsSection"]
 
-_COLUMNS = ("#", "name", "said", "done", "IoU", "lock", "show")
+_COLUMNS = ("", "", "#", "Name", "Slices", "IoU")
 _HEADER_TIPS = (
-    "Number: the object's value in the labels",
-    "Name (double-click to change, F2)",
-    "Clicks, boxes and masks given",
-    "Frames that have a mask; in brackets those out of date since a prompt changed",
-    "Mean predicted agreement of its masks with the object, 0 to 1",
-    "Verified frames: nothing changes there any more",
-    "Whether it is shown",
+    "Shown or hidden (click)",
+    "Locked slices do not change any more (click to lock or unlock)",
+    "Number of the object: its value in the labels",
+    "Name (F2 or a double click changes it)",
+    "Slices or frames with a mask; in brackets those that are out of date since a prompt changed",
+    "Mean predicted IoU of its masks, 0 to 1",
 )
-_ID, _NAME, _PROMPTS, _DONE, _SCORE, _LOCK, _SHOW = range(7)
+_SHOW, _LOCK, _ID, _NAME, _DONE, _SCORE = range(6)
+_ICON_WIDTH = 24  # pixels
+_ROW_HEIGHT = 24
 _REFRESH_MS = 150
-_TOOLS: tuple[tuple[Tool, str, str], ...] = (
-    ("point", "points", "Click on the object; each click is answered at once (U: next tool)"),
-    ("box", "box", "Drag a rectangle around the object (U: next tool)"),
-    ("lasso", "lasso", "Draw around the object; what is inside becomes its mask (U: next tool)"),
-    ("scribble", "scribble", "Draw a line along the object; it counts as several clicks (U: next tool)"),
-    ("paint", "paint", "Paint or erase on the result; the frame becomes a correction (U: next tool)"),
+_TOOLS: tuple[tuple[Tool, str], ...] = (
+    ("point", "Points: click on the object; the mask appears at once"),
+    ("box", "Box: drag a rectangle around the object"),
+    ("lasso", "Lasso: draw around the object; what is inside becomes its mask"),
+    ("scribble", "Scribble: draw a line along the object; it counts as several clicks"),
+    ("paint", "Brush: paint or erase on the mask; the slice becomes a correction"),
 )
+_ADVICE = "Click on an object in the image: its mask appears here as object 1."
 
 
 class ObjectsSection(QWidget):
     """Buttons for prompts and objects, and one row per object."""
 
-    said = Signal(str)
+    notice = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._binding: ViewerBinding | None = None
         self._shown: list[tuple[Any, ...]] = []  # per row
+        self._icons: dict[tuple[str, str], QIcon] = {}
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REFRESH_MS)
         self._timer.timeout.connect(self.refresh)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(self._make_polarity())
+        layout = parts.column(self)
         layout.addLayout(self._make_tools())
-        layout.addLayout(self._make_object_buttons())
+        layout.addLayout(self._make_title_row())
         self.from_row = self._make_from_row()
         layout.addWidget(self.from_row)
         self.table: Any = self._make_table()
-        layout.addWidget(self.table)
-        self.candidate_label = QLabel("")
-        self.candidate_label.setWordWrap(True)
+        layout.addWidget(self.table, 1)
+        self.advice = parts.line("sam2_objects_advice", "What to do first.", _ADVICE)
+        layout.addWidget(self.advice)
+        layout.addStretch(0)
+        self.candidate_label = parts.line("sam2_candidate", "Which of three possible masks of a single click is shown.")
         layout.addWidget(self.candidate_label)
         self.setEnabled(False)
 
     # ------------------------------------------------------------------ parts
-    def _make_polarity(self) -> QHBoxLayout:
-        row = QHBoxLayout()
-        self.positive = _button("+ object  N", "The next click belongs to the object (N switches)", checkable=True)
-        self.negative = _button("\N{MINUS SIGN} background  N", "The next click does not belong to it (N switches)",
-                                checkable=True)  # fmt: skip
-        self.positive.setChecked(True)
-        group = QButtonGroup(self)
-        group.addButton(self.positive)
-        group.addButton(self.negative)
-        self.positive.clicked.connect(lambda: self._set_positive(True))
-        self.negative.clicked.connect(lambda: self._set_positive(False))
-        row.addWidget(self.positive)
-        row.addWidget(self.negative)
-        return row
-
-    def _make_tools(self) -> QGridLayout:
-        grid = QGridLayout()
-        grid.setSpacing(2)
-        self.tools: dict[str, QPushButton] = {}
-        group = QButtonGroup(self)
-        for column, (tool, text, tip) in enumerate(_TOOLS):
-            button = _button(text, tip, checkable=True)
-            button.setObjectName(f"tool_{tool}")
-            button.clicked.connect(lambda _=False, tool=tool: self.use_tool(tool))
-            group.addButton(button)
-            grid.addWidget(button, column // 3, column % 3)
-            self.tools[tool] = button
-        self.next_tool_button = _button("next tool  U", "Points, box, lasso, scribble, paint, in turn (U)")
-        self.next_tool_button.clicked.connect(self.next_tool)
-        grid.addWidget(self.next_tool_button, 1, 2)
-        return grid
-
-    def _make_object_buttons(self) -> QGridLayout:
-        grid = QGridLayout()
-        grid.setSpacing(2)
-        self.new_button = _button("+ new object  W", "The next prompts are about a new object (W)")
-        self.candidate_button = _button("candidate  K", "Another shape for an ambiguous click (K)")
-        self.previous_button = _button("< prev  H", "Select the object before (H)")
-        self.next_button = _button("next >  J", "Select the next object (J)")
-        self.rename_button = _button("rename  F2", "Give the current object another name (F2)")
-        self.delete_button = _button(
-            "delete  \N{UPWARDS WHITE ARROW}Del", "Delete the current object with its prompts and masks (Shift-Delete)"
+    def _make_tools(self) -> QHBoxLayout:
+        self.pan_button = IconButton(
+            "select",
+            "sam2_tool_select",
+            "Select: a click selects the object under it, dragging moves the image. Next tool: U",
+            checkable=True,
         )
-        for place, (button, call) in enumerate(
-            (
-                (self.new_button, self.new_object),
-                (self.candidate_button, self.next_candidate),
-                (self.previous_button, self.previous_object),
-                (self.next_button, self.next_object),
-                (self.rename_button, self.rename_object),
-                (self.delete_button, self.delete_object),
-            )
+        self.pan_button.clicked.connect(self._on_pan)
+        self.tools: dict[str, QToolButton] = {}
+        for tool, tip in _TOOLS:
+            made = IconButton(tool, f"sam2_tool_{tool}", f"{tip}. Next tool: U", checkable=True)
+            made.clicked.connect(lambda _=False, tool=tool: self.use_tool(tool))
+            self.tools[tool] = made
+        self.polarity = IconButton(
+            "plus", "sam2_polarity", "Whether the next prompt is object or background. Key: N", text="object"
+        )
+        self.polarity.clicked.connect(self.toggle_positive)
+        made_row = parts.row(self.pan_button, *self.tools.values())
+        made_row.setSpacing(1)
+        made_row.addStretch(1)
+        made_row.addWidget(self.polarity)
+        return made_row
+
+    def _make_title_row(self) -> QHBoxLayout:
+        self.title = QLabel("Objects")
+        self.new_button = IconButton(
+            "plus", "sam2_new_object", "New object: the next prompts are about it. Key: W", text="new"
+        )
+        self.new_button.clicked.connect(self.new_object)
+        self.menu_button = IconButton("menu", "sam2_object_menu", "What can be done with the current object")
+        self.menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.menu = self._make_menu()
+        self.menu_button.setMenu(self.menu)
+        made_row = parts.row(self.title)
+        made_row.addStretch(1)
+        made_row.addWidget(self.new_button)
+        made_row.addWidget(self.menu_button)
+        return made_row
+
+    def _make_menu(self) -> QMenu:
+        menu = QMenu(self)
+        for text, key, call in (
+            ("Rename", "F2", self.rename_object),
+            ("Another mask for a single click", "K", self.next_candidate),
+            ("Next object", "J", self.next_object),
+            ("Previous object", "H", self.previous_object),
+            ("Hide the other objects", "", self.hide_others),
+            ("Show all objects", "", self.show_all),
+            ("Lock all slices", "", self.lock_object),
+            ("Delete", "Shift+Del", self.delete_object),
         ):
-            button.clicked.connect(lambda _checked=False, call=call: call())
-            grid.addWidget(button, place // 2, place % 2)
-        return grid
+            # the key is text only: it is bound to the viewer, and Qt would bind it a second time
+            action = menu.addAction(f"{text}\t{key}")
+            assert action is not None
+            action.triggered.connect(lambda _checked=False, call=call: call())
+        return menu
 
     def _make_from_row(self) -> QWidget:
-        """What other layers hold already, as prompts."""
-        self.layer_choice = shrinking_combo(
-            "layer_choice",
-            "Labels, points or shapes to start objects from, such as those of Cellpose or of a file; numbers are kept",
+        """Objects from what other layers hold already."""
+        self.layer_choice = parts.shrinking_combo(
+            "sam2_from_layer",
+            "Labels, points or shapes to start objects from, such as those of Cellpose or of a file. Numbers are kept",
         )
-        self.this_label_button = _button(
-            "this label", "Start an object from the layer's selected label, as it is on this frame"
+        self.this_label_button = parts.button(
+            "label",
+            "sam2_from_label",
+            "Start an object from the layer's selected label, as it is on this slice",
+            lambda: self.start_from_layer(only_selected=True),
         )
-        self.all_button = _button("all", "Start objects from all points or shapes, or from all labels on this frame")
-        for button, only_selected in ((self.this_label_button, True), (self.all_button, False)):
-            button.clicked.connect(lambda _checked=False, only=only_selected: self.start_from_layer(only_selected=only))
+        self.all_button = parts.button(
+            "all",
+            "sam2_from_all",
+            "Start objects from all points or shapes, or from all labels on this slice",
+            self.start_from_layer,
+        )
         self.layer_choice.currentTextChanged.connect(self._on_layer_choice)
         holder = QWidget()
-        row = QHBoxLayout(holder)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(QLabel("from"))
-        row.addWidget(self.layer_choice, 1)
-        row.addWidget(self.this_label_button)
-        row.addWidget(self.all_button)
+        made_row = parts.row(QLabel("From"))
+        made_row.addWidget(self.layer_choice, 1)
+        made_row.addWidget(self.this_label_button)
+        made_row.addWidget(self.all_button)
+        holder.setLayout(made_row)
         holder.hide()
         return holder
 
     def _make_table(self) -> Any:
         table: Any = QTableWidget(0, len(_COLUMNS))
         table.setObjectName("objects_table")
+        table.setAccessibleName("Objects")
         table.setHorizontalHeaderLabels(list(_COLUMNS))
-        for column, tip in enumerate(_HEADER_TIPS):
-            table.horizontalHeaderItem(column).setToolTip(tip)
+        for at, tip in enumerate(_HEADER_TIPS):
+            table.horizontalHeaderItem(at).setToolTip(tip)
         table.verticalHeader().setVisible(False)
+        table.verticalHeader().setDefaultSectionSize(max(_ROW_HEIGHT, self.fontMetrics().height() + 8))
+        table.setWordWrap(False)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        table.setMinimumHeight(110)
-        table.setToolTip("Objects: select one to prompt it; J and H go through them; double-click a name to change it")
+        # a letter typed after a row was chosen is a shortcut, and not the beginning of a name
+        table.setEditTriggers(
+            QAbstractItemView.EditTrigger.DoubleClicked | QAbstractItemView.EditTrigger.EditKeyPressed
+        )
+        # as high as there is room, whatever its rows ask for
+        table.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
+        table.setMinimumHeight(96)
+        table.setIconSize(QSize(16, 16))
+        table.setToolTip("Objects: select one to prompt it; J and H go through them")
         header = table.horizontalHeader()
+        header.setMinimumSectionSize(_ICON_WIDTH)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Interactive)
-        header.resizeSection(_NAME, 84)  # at 300 pixels the last columns are reached by scrolling, names stay readable
-        header.setStretchLastSection(True)
-        header.setMinimumSectionSize(24)
+        for at in (_SHOW, _LOCK):
+            header.setSectionResizeMode(at, QHeaderView.ResizeMode.Fixed)
+            header.resizeSection(at, _ICON_WIDTH)
+        header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
         table.itemSelectionChanged.connect(self._on_row_selected)
         table.itemChanged.connect(self._on_item_changed)
+        table.cellClicked.connect(self._on_cell_clicked)
         return table
 
     # ------------------------------------------------------------------ binding
@@ -186,13 +208,17 @@ class ObjectsSection(QWidget):
         """Follow another binding, or none."""
         if self._binding is not None:
             self._binding.current_changed.disconnect(self._on_current)
+            self._binding.tool_changed.disconnect(self._show_tool)
             self._binding.session.changed.disconnect(self._later)
         self._binding = binding
         self.setEnabled(binding is not None)
         if binding is not None:
             binding.current_changed.connect(self._on_current)
+            binding.tool_changed.connect(self._show_tool)
             binding.session.changed.connect(self._later)
         self.show_layers()
+        self._show_tool()
+        self._on_current()
         self.refresh()
 
     def _later(self, _delta: Any = None) -> None:
@@ -200,17 +226,28 @@ class ObjectsSection(QWidget):
             self._timer.start()
 
     def _on_current(self, _object_id: int | None = None) -> None:
-        if self._binding is not None:
-            (self.positive if self._binding.is_positive else self.negative).setChecked(True)
+        is_positive = self._binding is None or self._binding.is_positive
+        self.polarity.setText("object" if is_positive else "\N{MINUS SIGN} backgr.")
+        self.polarity.set_icon_name("plus" if is_positive else "minus")
         self._later()
 
-    # ------------------------------------------------------------------ actions
-    def _set_positive(self, is_positive: bool) -> None:
-        if self._binding is not None:
-            self._binding.set_positive(is_positive)
+    def follow_step(self) -> None:
+        """The viewer shows another frame."""
+        self._later()
 
+    def _show_tool(self, _tool: Tool | None = None) -> None:
+        """Only the tool that is active in the viewer is highlighted."""
+        tool = None if self._binding is None else self._binding.tool
+        for name, each in self.tools.items():
+            each.setChecked(name == tool)
+        active = None if self._binding is None else self._binding.viewer.layers.selection.active
+        self.pan_button.setChecked(
+            self._binding is not None and active in self._binding.layers and str(active.mode) == "pan_zoom"
+        )
+
+    # ------------------------------------------------------------------ actions
     def toggle_positive(self) -> None:
-        """The next click says the opposite."""
+        """The next prompt is background instead of object, or the other way round."""
         if self._binding is not None:
             self._binding.set_positive(not self._binding.is_positive)
             self._on_current()
@@ -219,16 +256,23 @@ class ObjectsSection(QWidget):
         """Draw with a tool from now on."""
         if self._binding is not None:
             self._binding.use_tool(tool)
-            self.tools[tool].setChecked(True)
+        self._show_tool()
+
+    def _on_pan(self) -> None:
+        if self._binding is not None:
+            if self._binding.viewer.layers.selection.active not in self._binding.layers:
+                self._binding.use_tool("point")
+            self._binding.pan()
+        self._show_tool()
 
     def next_tool(self) -> None:
         """Go through the tools."""
-        names = [tool for tool, _, _ in _TOOLS]
+        names = [tool for tool, _ in _TOOLS]
         chosen = next((i for i, name in enumerate(names) if self.tools[name].isChecked()), -1)
         self.use_tool(names[(chosen + 1) % len(names)])
 
     def new_object(self) -> None:
-        """The next prompts are about a new object."""
+        """Begin a new object with the next prompts."""
         if self._binding is not None:
             self._binding.new_object()
 
@@ -266,21 +310,59 @@ class ObjectsSection(QWidget):
         if binding is None:
             return
         if layer is None:
-            self.said.emit("there is no other layer with labels, points or shapes; open or make one first")
+            self.notice.emit("there is no other layer with labels, points or shapes; open one first")
             return
         try:
             ids = binding.start_from(layer, label=int(layer.selected_label) if only_selected else None)
         except NapariSAM2Error as error:
-            self.said.emit(str(error))
+            self.notice.emit(str(error))
             return
         many = f"{len(ids)} objects" if len(ids) > 1 else f"object {ids[0]}"
-        binding.said.emit(f"{many} started from {layer.name}; G propagates", False)
+        then = "; G propagates" if binding.geometry.num_frames > 1 else ""
+        binding.notice.emit(f"{many} started from {layer.name}{then}", False)
 
     def delete_object(self) -> None:
         """Delete the current object; undo brings it back."""
         binding = self._binding
         if binding is not None and binding.current is not None:
             binding.session.remove_object(binding.current)
+
+    def hide_others(self) -> None:
+        """Show the current object alone."""
+        self._set_visible(lambda object_id: object_id == self._current)
+
+    def show_all(self) -> None:
+        """Show every object."""
+        self._set_visible(lambda _object_id: True)
+
+    def _set_visible(self, is_shown: Callable[[int], bool]) -> None:
+        if self._binding is None or self._current is None:
+            return
+        session = self._binding.session
+        for each in session.objects:
+            if each.is_visible != is_shown(each.object_id):
+                session.set_visible(each.object_id, is_shown(each.object_id))
+
+    @property
+    def _current(self) -> int | None:
+        return None if self._binding is None else self._binding.current
+
+    def lock_object(self) -> None:
+        """Lock the current object wherever it has a mask."""
+        if self._binding is not None and self._current is not None:
+            self._try_lock(self._current, is_on=True)
+
+    def _try_lock(self, object_id: int, *, is_on: bool) -> None:
+        assert self._binding is not None
+        session = self._binding.session
+        try:
+            if is_on:
+                planes = [p for p in session.store.planes_of(object_id) if session.store.masks[object_id, p].area]
+                session.lock(object_id, planes)
+            else:
+                session.unlock(object_id)
+        except NapariSAM2Error as error:
+            self.notice.emit(str(error))
 
     def rename_object(self) -> None:
         """Edit the current object's name in the table."""
@@ -296,9 +378,9 @@ class ObjectsSection(QWidget):
         try:
             number = binding.session.next_candidate(binding.current, binding.current_plane, block=False)
         except NapariSAM2Error as error:
-            self.said.emit(str(error))
+            self.notice.emit(str(error))
             return
-        self.candidate_label.setText(f"shape: {number + 1} of 3 (next: K)")
+        self._show_candidate(number)
 
     # ------------------------------------------------------------------ table
     def _row_of(self, object_id: int | None) -> int | None:
@@ -308,7 +390,7 @@ class ObjectsSection(QWidget):
         return None
 
     def refresh(self) -> None:
-        """Write the table anew."""
+        """Update the table."""
         binding = self._binding
         # each change of an item would come back as a call, for which Python's lock is waited for
         with QSignalBlocker(self.table):
@@ -317,41 +399,58 @@ class ObjectsSection(QWidget):
             if self.table.rowCount() > len(objects):
                 self.table.setRowCount(len(objects))
             del self._shown[len(objects) :]
+            self.title.setText(f"Objects  {len(objects)}" if objects else "Objects")
+            self.table.setVisible(bool(objects))
+            self.advice.setVisible(not objects)
             for row, each in enumerate(objects):
                 self._fill(row, each)
             row_now = self._row_of(None if binding is None else binding.current)
             if row_now is not None and self.table.currentRow() != row_now:
                 self.table.setCurrentCell(row_now, _NAME)
-        self._tell_candidate()
+        self._show_candidate()
 
     def _fill(self, row: int, each: SessionObject) -> None:
-        """One row, if it is to show something else than it does: each item that is set is drawn anew."""
+        """Update one row, if it has changed: each item that is set is drawn again."""
         assert self._binding is not None
         stats = self._binding.session.store.stats(each.object_id)
         locked = len(each.locked)
+        with_mask = stats.num_done - stats.num_empty
         texts = {
             _ID: str(each.object_id),
             _NAME: each.name,
-            _PROMPTS: str(stats.num_prompts),
-            _DONE: f"{stats.num_done}" + (f" ({stats.num_stale} old)" if stats.num_stale else ""),
+            _DONE: f"{with_mask}" + (f" ({stats.num_stale} old)" if stats.num_stale else ""),
             _SCORE: "" if np.isnan(stats.mean_iou) else f"{stats.mean_iou:.2f}",
         }
-        shown = (*texts.values(), locked, each.is_visible)
+        shown = (*texts.values(), stats.num_prompts, locked, each.is_visible)
         if row < len(self._shown) and self._shown[row] == shown:
             return
         items = [self.table.item(row, column) for column in range(len(_COLUMNS))]
         for column, text in texts.items():
             if items[column].text() != text:
                 items[column].setText(text)
-        for column, is_on in ((_LOCK, bool(locked)), (_SHOW, each.is_visible)):
-            items[column].setCheckState(Qt.CheckState.Checked if is_on else Qt.CheckState.Unchecked)
         if items[_ID].data(Qt.ItemDataRole.UserRole) != each.object_id:
             items[_ID].setData(Qt.ItemDataRole.UserRole, each.object_id)
             items[_ID].setIcon(_swatch(each.object_id))
+        items[_SHOW].setIcon(self._icon("eye" if each.is_visible else "eye_off"))
+        items[_SHOW].setToolTip("Shown; a click hides it" if each.is_visible else "Hidden; a click shows it")
+        state = "lock_open" if not locked else ("lock" if locked >= with_mask else "lock_half")
+        items[_LOCK].setIcon(self._icon(state))
         items[_LOCK].setToolTip(
-            f"{locked} frames locked; nothing changes there" if locked else "Lock all frames that are done"
+            f"{locked} of {with_mask} slices are locked and do not change; a click unlocks them"
+            if locked
+            else "Not locked; a click locks all slices with a mask"
+        )
+        items[_DONE].setToolTip(
+            f"{with_mask} with a mask, {stats.num_empty} where the object was not found; prompts: {stats.num_prompts}"
         )
         self._shown[row : row + 1] = [shown]
+
+    def _icon(self, name: str) -> QIcon:
+        colour = self.table.palette().color(QPalette.ColorRole.Text)
+        key = (name, colour.name())
+        if key not in self._icons:
+            self._icons[key] = draw_icon(name, colour)
+        return self._icons[key]
 
     def _add_rows(self, count: int) -> None:
         """Empty rows, as many as are missing."""
@@ -360,23 +459,19 @@ class ObjectsSection(QWidget):
             for column in range(len(_COLUMNS)):
                 item = QTableWidgetItem()
                 flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
-                if column == _NAME:
-                    flags |= Qt.ItemFlag.ItemIsEditable
-                if column in (_LOCK, _SHOW):
-                    flags |= Qt.ItemFlag.ItemIsUserCheckable
-                item.setFlags(flags)
+                item.setFlags(flags | Qt.ItemFlag.ItemIsEditable if column == _NAME else flags)
                 self.table.setItem(row, column, item)
-            self.table.item(row, _SHOW).setToolTip("Show or hide the object; its labels stay")
 
-    def _tell_candidate(self) -> None:
+    def _show_candidate(self, number: int | None = None) -> None:
         binding = self._binding
         entry = None
         if binding is not None and binding.current is not None:
             entry = binding.session.store.prompts.get((binding.current, binding.current_plane))
-        if entry is None or len(entry.prompt.points) != 1 or entry.prompt.box is not None:
-            self.candidate_label.setText("")
-        else:
-            self.candidate_label.setText(f"shape: {(entry.candidate or 0) + 1} of 3 (next: K)")
+        is_single = entry is not None and len(entry.prompt.points) == 1 and entry.prompt.box is None
+        self.candidate_label.setVisible(is_single)
+        if entry is not None and is_single:
+            chosen = (entry.candidate or 0) if number is None else number
+            self.candidate_label.setText(f"Mask {chosen + 1} of 3 for this click; K shows the next")
 
     def _on_row_selected(self) -> None:
         row = self.table.currentRow()
@@ -384,29 +479,31 @@ class ObjectsSection(QWidget):
             return
         self._binding.select(self.table.item(row, _ID).data(Qt.ItemDataRole.UserRole))
 
+    def _object_in(self, row: int) -> int | None:
+        item = self.table.item(row, _ID)
+        return None if item is None else item.data(Qt.ItemDataRole.UserRole)
+
     def _on_item_changed(self, item: QTableWidgetItem) -> None:
-        if self._binding is None:
+        if self._binding is None or item.column() != _NAME:
             return
-        self._shown[item.row()] = ()  # what the user made of the row may not be what becomes of it
-        session = self._binding.session
-        object_id = self.table.item(item.row(), _ID).data(Qt.ItemDataRole.UserRole)
-        is_on = item.checkState() == Qt.CheckState.Checked
-        if item.column() == _NAME and item.text().strip():
-            session.rename(object_id, item.text().strip())
-        elif item.column() == _SHOW:
-            session.set_visible(object_id, is_on)
-        elif item.column() == _LOCK and is_on:
-            session.lock(object_id)
-        elif item.column() == _LOCK:
-            session.unlock(object_id)
+        self._shown[item.row()] = ()  # the session may refuse the change
+        object_id = self._object_in(item.row())
+        if object_id is not None and item.text().strip():
+            self._binding.session.rename(object_id, item.text().strip())
+        self._later()
 
-
-def _button(text: str, tip: str, *, checkable: bool = False) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    button.setCheckable(checkable)
-    button.setMinimumWidth(40)
-    return button
+    def _on_cell_clicked(self, row: int, column: int) -> None:
+        """The eye and the padlock are switches."""
+        object_id = self._object_in(row)
+        each = (
+            None if self._binding is None or object_id is None else self._binding.session.store.objects.get(object_id)
+        )
+        if self._binding is None or each is None:
+            return
+        if column == _SHOW:
+            self._binding.session.set_visible(each.object_id, not each.is_visible)
+        elif column == _LOCK:
+            self._try_lock(each.object_id, is_on=not each.locked)
 
 
 def _swatch(object_id: int) -> QIcon:

@@ -1,4 +1,4 @@
-"""Propagation: where to, how far it is, pause and cancel."""
+"""Propagation: direction, range, progress, pause and stop."""
 
 from __future__ import annotations
 
@@ -7,19 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils import progress
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QProgressBar, QSizePolicy, QSpinBox, QWidget
 
 from napari_sam2._errors import NapariSAM2Error
+from napari_sam2._qt.icons import IconButton
+from napari_sam2._qt.layout import button, column, duration, line, named, row, shrinking_combo
 
 if TYPE_CHECKING:
     from napari_sam2._types import Direction
@@ -28,15 +20,17 @@ if TYPE_CHECKING:
 
 __all__ = ["PropagateSection"]
 
-_SHOW_EVERY = 0.1  # s: each change of a text has the window painted anew
+_SHOW_EVERY = 0.1  # s: each change of a text repaints the window
 _BAR_AFTER_MS = 50
-_RANGES = ("all frames", "from here to", "only next")
+_COUNT_DOWN_MS = 1000
+_TELL_AFTER = 20.0  # s: the end of a longer run is announced by a notification
+_RANGES = ("all", "from here to", "next")
 
 
 class PropagateSection(QWidget):
     """Buttons for both directions, a range, progress with the time left."""
 
-    said = Signal(str)
+    notice = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -48,48 +42,48 @@ class PropagateSection(QWidget):
         self._starting.setSingleShot(True)
         self._starting.setInterval(_BAR_AFTER_MS)
         self._starting.timeout.connect(self._open_bar)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        row = QHBoxLayout()
-        self.backward = _button("\N{LEFTWARDS DOUBLE ARROW} back Alt-G", "Propagate to the frames before (Alt-G)")
-        self.both = _button("both  G", "Propagate in both directions from every prompted frame (G)")
-        self.forward = _button(
-            "\N{RIGHTWARDS DOUBLE ARROW} fwd \N{UPWARDS WHITE ARROW}G", "Propagate to the frames after (Shift-G)"
+        self._left: tuple[float, float] | None = None  # seconds left, and when that was estimated
+        self._started = 0.0
+        self._counting = QTimer(self)
+        self._counting.setInterval(_COUNT_DOWN_MS)
+        self._counting.timeout.connect(self._count_down)
+        self.backward = IconButton("backward", "propagate_backward", "Propagate to the slices before. Key: Alt-G")
+        self.both = button(
+            "Propagate  G",
+            "propagate_both",
+            "Propagate in both directions from every prompted slice. Key: G",
+            lambda: self.propagate("both"),
         )
-        for button, direction in ((self.backward, "backward"), (self.both, "both"), (self.forward, "forward")):
-            button.setObjectName(f"propagate_{direction}")
-            button.clicked.connect(lambda _=False, direction=direction: self.propagate(direction))
-            row.addWidget(button)
-        layout.addLayout(row)
-        row = QHBoxLayout()
-        self.range_choice = QComboBox()
+        self.both.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.forward = IconButton("forward", "propagate_forward", "Propagate to the slices after. Key: Shift-G")
+        self.backward.clicked.connect(lambda _=False: self.propagate("backward"))
+        self.forward.clicked.connect(lambda _=False: self.propagate("forward"))
+        self.range_choice = shrinking_combo("sam2_range", "Which slices to propagate to")
         self.range_choice.addItems(list(_RANGES))
-        self.range_choice.setToolTip("Which frames to fill")
         self.range_choice.currentTextChanged.connect(self._on_range)
-        self.limit = QSpinBox()
-        self.limit.setToolTip("Last frame to fill, or how many")
-        self.limit.setVisible(False)
-        self.this_object = QCheckBox("this object only")
-        self.this_object.setToolTip("Leave the other objects as they are")
-        for widget in (self.range_choice, self.limit):
-            row.addWidget(widget)
-        layout.addLayout(row)
-        layout.addWidget(self.this_object)
-        self.progress_bar = QProgressBar()
-        self.progress_bar.setVisible(False)
-        layout.addWidget(self.progress_bar)
-        row = QHBoxLayout()
-        self.state = QLabel("")
-        self.state.setWordWrap(True)
-        self.pause_button = _button("pause  0", "Wait after this frame; go on with the same button (0)")
+        self.limit = named(QSpinBox(), "sam2_range_limit", "The last slice, or how many slices")
+        self.limit.hide()
+        self.this_object = named(
+            QCheckBox("only this object"),
+            "sam2_this_object",
+            "Propagate the current object and leave the others as they are",
+        )
+        self.progress_bar = named(QProgressBar(), "sam2_propagation_progress", "Slices that are finished")
+        self.progress_bar.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.pause_button = IconButton("pause", "sam2_pause", "Pause after this slice, or resume. Key: 0")
         self.pause_button.clicked.connect(self.pause_or_resume)
-        self.cancel_button = _button("cancel Ctrl-0", "Stop; all finished frames stay (Ctrl-0)")
+        self.cancel_button = IconButton("stop", "sam2_stop", "Stop. All finished slices stay. Key: Esc")
         self.cancel_button.clicked.connect(self.cancel)
-        row.addWidget(self.state, 1)
-        for button in (self.pause_button, self.cancel_button):
-            button.setVisible(False)
-            row.addWidget(button)
-        layout.addLayout(row)
+        self.state = line("sam2_propagation_state", "How far the propagation is.")
+        self.state.hide()
+        layout = column(self)
+        layout.addLayout(row(self.backward, self.both, self.forward))
+        ranges = row(self.range_choice, self.limit, self.this_object)
+        ranges.setStretch(0, 1)
+        layout.addLayout(ranges)
+        layout.addLayout(row(self.progress_bar, self.pause_button, self.cancel_button))
+        layout.addWidget(self.state)
+        self._show_running(False)
         self.setEnabled(False)
 
     # ------------------------------------------------------------------ binding
@@ -111,7 +105,7 @@ class PropagateSection(QWidget):
         self.limit.setValue(max(count - 1, 0))
         for widget in (self.backward, self.both, self.forward, self.range_choice):
             widget.setEnabled(count > 1)
-        self.state.setText("" if count > 1 else "one frame: nothing to propagate to")
+        self._say("")
 
     # ------------------------------------------------------------------ actions
     def propagate(self, direction: Direction = "both") -> None:
@@ -121,7 +115,7 @@ class PropagateSection(QWidget):
             return
         if binding.session.is_answering:
             self._wanted = direction
-            self.state.setText("starts when the last click is answered")
+            self._say("starts when the last click is answered")
             return
         self._wanted = None
         clip = binding.geometry.clip_range(binding.current_plane)
@@ -130,10 +124,10 @@ class PropagateSection(QWidget):
         try:
             handle = binding.session.propagate(direction, start=start, stop=stop, object_ids=ids, block=False)
         except NapariSAM2Error as error:
-            self.said.emit(str(error))
+            self.notice.emit(str(error))
             return
         if not handle.num_steps:
-            self.state.setText("nothing to do: every frame in this range is up to date")
+            self._say("nothing to do: every slice in this range is up to date")
 
     def _limits(self, clip: range, plane: int, direction: Direction) -> tuple[int, int]:
         choice = self.range_choice.currentIndex()
@@ -148,7 +142,7 @@ class PropagateSection(QWidget):
         return start, stop
 
     def pause_or_resume(self) -> None:
-        """Wait, or go on."""
+        """Pause or resume."""
         session = None if self._binding is None else self._binding.session
         if session is None or session.handle is None or not session.handle.is_running:
             return
@@ -158,7 +152,7 @@ class PropagateSection(QWidget):
             session.pause()
 
     def cancel(self) -> None:
-        """Stop; what is finished stays."""
+        """Stop; finished slices stay."""
         self._wanted = None
         if self._binding is not None:
             self._binding.session.cancel()
@@ -167,10 +161,30 @@ class PropagateSection(QWidget):
     def _on_range(self, _text: str) -> None:
         choice = self.range_choice.currentIndex()
         self.limit.setVisible(choice > 0)
-        self.limit.setSuffix(" frames" if choice == 2 else "")
+        self.limit.setSuffix(" slices" if choice == 2 else "")
+
+    def _say(self, text: str) -> None:
+        self.state.setText(text)
+        self.state.setVisible(bool(text))
+
+    def _show_running(self, is_running: bool) -> None:
+        """Controls of a run, in the place of those that start one."""
+        if not is_running and (self.pause_button.hasFocus() or self.cancel_button.hasFocus()):
+            self._leave_focus()  # a hidden button would hand the keyboard to the next combo box
+        of_run: tuple[QWidget, ...] = (self.progress_bar, self.pause_button, self.cancel_button)
+        for widget in of_run:
+            widget.setVisible(is_running)
+        to_start: tuple[QWidget, ...] = (self.backward, self.both, self.forward)
+        for widget in to_start:
+            widget.setVisible(not is_running)
+
+    def _leave_focus(self) -> None:
+        window = self.window()
+        if window is not None:
+            window.setFocus()
 
     def _on_session(self, _delta: Any = None) -> None:
-        # not at once: this is told amid a change, before a new prompt waits for its mask or while an old one still does
+        # not at once: this comes amid a change, before a new prompt waits for its mask or while an old one still does
         if self._wanted is not None:
             QTimer.singleShot(0, self._start_wanted)
 
@@ -183,26 +197,42 @@ class PropagateSection(QWidget):
         if running and handle.num_done > 0 and not handle.is_paused and now - self._shown_at < _SHOW_EVERY:
             return
         self._shown_at = now
-        for widget in (self.progress_bar, self.pause_button, self.cancel_button):
-            widget.setVisible(running)
+        if running and not self._counting.isActive():
+            self._started = now
+            self._counting.start()
+        left = handle.seconds_left
+        self._left = None if left is None or not running else (left, now)
+        self._show_running(running)
         self.progress_bar.setMaximum(max(handle.num_steps, 1))
         self.progress_bar.setValue(handle.num_done)
-        self.pause_button.setText("go on  0" if handle.is_paused else "pause  0")
-        self.state.setText(self._words(handle))
+        self.pause_button.set_icon_name("resume" if handle.is_paused else "pause")
+        self._say(self._words(handle))
         self._follow_bar(handle)
+        if not running:
+            self._counting.stop()
+            if handle.num_steps and now - self._started > _TELL_AFTER and self._binding is not None:
+                self._binding.notice.emit(f"propagation {self._words(handle)}", handle.error is not None)
+
+    def _count_down(self) -> None:
+        """Between two slices of a slow run the time left goes on."""
+        handle = None if self._binding is None else self._binding.session.handle
+        if handle is not None and handle.is_running and not handle.is_paused:
+            self._say(self._words(handle))
 
     def _words(self, handle: PropagationHandle) -> str:
         if handle.error is not None:
-            return f"stopped after {handle.num_done} frames: {handle.error}"
+            return f"failed after {handle.num_done} slices: {handle.error}"
         if not handle.is_running:
             if handle.num_done < handle.num_steps:
-                return f"stopped; {handle.num_done} of {handle.num_steps} frames are finished and stay"
-            return f"done: {handle.num_done} frames{self._lost()}"
+                return f"stopped: {handle.num_done} of {handle.num_steps} slices are finished and stay"
+            return f"done: {handle.num_done} slices{self._lost()}"
         if handle.is_paused:
-            return f"paused at {handle.num_done} of {handle.num_steps}"
-        left = handle.seconds_left
-        time_left = "" if left is None else f", {left:.0f} s left"
-        return f"frame {handle.num_done} of {handle.num_steps}{time_left}"
+            return f"paused at slice {handle.num_done} of {handle.num_steps}"
+        time_left = ""
+        if self._left is not None:
+            seconds, at = self._left
+            time_left = f", {duration(max(1.0, seconds - (time.monotonic() - at)))} left"
+        return f"slice {handle.num_done} of {handle.num_steps}{time_left}"
 
     def _lost(self) -> str:
         """Which objects ended before the stack did."""
@@ -213,7 +243,7 @@ class PropagateSection(QWidget):
         if not lost:
             return ""
         shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
-        return f"; lost on the way and left empty from there: {shown}"
+        return f"; not found from some slice on: {shown}"
 
     def _follow_bar(self, handle: PropagationHandle) -> None:
         """napari's activity dock, from the next turn of the event loop on: it has all of the window painted at once."""
@@ -233,10 +263,3 @@ class PropagateSection(QWidget):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-
-def _button(text: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    button.setMinimumWidth(40)
-    return button

@@ -1,4 +1,4 @@
-"""One line that offers to go on with an earlier session on the same image."""
+"""An offer to restore an earlier session of the same image."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class RestoreOffer(QWidget):
         self.text.setWordWrap(True)
         layout.addWidget(self.text)
         row = QHBoxLayout()
-        self.restore_button = QPushButton("restore")
+        self.restore_button = QPushButton("Restore")
         self.restore_button.setToolTip("Bring back its objects, prompts and labels")
         self.restore_button.clicked.connect(self._accept)
-        self.dismiss_button = QPushButton("not now")
-        self.dismiss_button.setToolTip("Begin anew; the earlier session is kept and offered again next time")
+        self.dismiss_button = QPushButton("Not now")
+        self.dismiss_button.setToolTip("Start a new session; the earlier one is kept and offered again next time")
         self.dismiss_button.clicked.connect(self.hide)
         row.addWidget(self.restore_button)
         row.addWidget(self.dismiss_button)
@@ -66,6 +66,6 @@ class RestoreOffer(QWidget):
 
 
 def _same_name(each: RecoverableSession, binding: ViewerBinding) -> bool:
-    """Images that are no files are told by the layer's name, which begins the session file's."""
+    """Images that are not files are recognised by the layer's name, with which the session file's begins."""
     stem = "".join(c if c.isalnum() or c in "_-" else "_" for c in binding.images[0].name.partition(".")[0])
     return each.image.path is None and each.path.name.startswith(stem[:40] or "image")

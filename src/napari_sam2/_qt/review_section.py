@@ -1,4 +1,4 @@
-"""What to look at again: scores over the frames, the frames in doubt, and a button that says a frame is right."""
+"""Review: scores over the slices, a queue of slices to check, and a button that accepts a mask."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.connections import Connections
-from napari_sam2._qt.layout import button, column, combo, line, named, row
+from napari_sam2._qt.icons import IconButton
+from napari_sam2._qt.layout import column, combo, line, named, row
 from napari_sam2._qt.line_plot import Curve, LinePlot, Marks
 from napari_sam2.session.results.review import DoubtfulFrame, doubtful_frames, timeline
 
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ReviewSection"]
 
+_PLOT_HEIGHT = 72  # pixels
 _INTERVAL_MS = 200
 _SHARE = 10  # of the time at least nine tenths belong to others
 _MANY_MASKS = 5000  # from here on doubts are looked for when a propagation has ended, not while it runs
 _CURVES = {"iou": "IoU", "object_score": "object score", "area": "area (pixels)", "shift": "shift (pixels)"}
-_NOTHING = "Scores appear here when the object has masks on several frames. Click on the plot to go to a frame."
+_NOTHING = "The score of the object on each slice. A click goes to a slice."
 
 
 class ReviewSection(QWidget):
@@ -56,38 +58,37 @@ class ReviewSection(QWidget):
         self.plot = named(
             LinePlot(),
             "sam2_review_plot",
-            "The current object over the frames. Click to go to a frame. "
-            "Below: prompted frames; green: locked; above: to check.",
+            "The current object over the slices. A click goes to a slice. "
+            "Below: prompted slices; green: locked; above: to check.",
         )
         self.plot.clicked.connect(self._on_plot_clicked)
+        self.plot.setMinimumHeight(_PLOT_HEIGHT)
         self.queue = line(
             "sam2_review_queue",
-            "Frames whose masks are in doubt: a low score, lost, or a sudden change of size or place.",
+            "Slices whose masks may be wrong: a low score, not found, or a sudden change of size or place.",
         )
-        self.previous_button = button(
-            "< prev  8",
-            "sam2_review_previous",
-            "Go to the frame to check before this one. Key: 8",
-            self.previous_doubtful,
-        )
-        self.next_button = button(
-            "next >  9", "sam2_review_next", "Go to the next frame to check. Key: 9", self.next_doubtful
-        )
-        self.accept_button = button(
-            "ok + lock  Q",
+        self.previous_button = IconButton("previous", "sam2_review_previous", "Go to the slice to check before. Key: 8")
+        self.next_button = IconButton("next", "sam2_review_next", "Go to the next slice to check. Key: 9")
+        self.accept_button = IconButton(
+            "check",
             "sam2_review_accept",
-            "This mask is right: lock it, so that nothing "
-            "changes it any more, and go to the next frame to check. Key: Q",
-            self.accept,
+            "This mask is right: lock it, so that nothing changes it, and go to the next slice to check. Key: Q",
         )
+        for made, call in (
+            (self.previous_button, self.previous_doubtful),
+            (self.next_button, self.next_doubtful),
+            (self.accept_button, self.accept),
+        ):
+            made.clicked.connect(lambda _checked=False, call=call: call())
         layout = column(self)
         self._title = line("sam2_review_title", "Which object the plot shows.", "Review")
         self._title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.curve.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         layout.addLayout(row(self._title, self.curve))
         layout.addWidget(self.plot)
-        layout.addWidget(self.queue)
-        layout.addLayout(row(self.previous_button, self.next_button, self.accept_button))
+        check = row(self.queue, self.previous_button, self.next_button, self.accept_button)
+        check.setStretch(0, 1)
+        layout.addLayout(check)
         self.refresh()
 
     # ------------------------------------------------------------------ following
@@ -132,7 +133,7 @@ class ReviewSection(QWidget):
         self._show_buttons()
 
     def refresh(self, _index: int = 0) -> None:
-        """Draw everything anew."""
+        """Update the plot and the queue."""
         self.num_refreshes += 1
         started = time.monotonic()
         binding = self._binding
@@ -203,8 +204,8 @@ class ReviewSection(QWidget):
         objects = self._binding.session.store.objects
         name = objects[worst.object_id].name if worst.object_id in objects else f"object {worst.object_id}"
         frame = self._binding.geometry.frame(worst.plane)
-        frames = "frame" if count == 1 else "frames"
-        self.queue.setText(f"{count} {frames} to check; worst: {name}, frame {frame} ({worst.reason})")
+        slices = "slice" if count == 1 else "slices"
+        self.queue.setText(f"{count} {slices} to check; first {name}, slice {frame}: {worst.reason}")
 
     def _show_buttons(self) -> None:
         self.previous_button.setEnabled(bool(self._doubts))
@@ -241,7 +242,7 @@ class ReviewSection(QWidget):
             self._timer.stop()
             self.refresh()
         if not self._doubts:
-            binding.said.emit("nothing to check: no frame is in doubt", False)
+            binding.notice.emit("nothing to check", False)
             return
         here = (binding.current or 0, binding.current_plane)
         places = [(doubt.object_id, doubt.plane) for doubt in self._doubts]
@@ -253,7 +254,7 @@ class ReviewSection(QWidget):
         binding.select(doubt.object_id)
         binding.go_to(doubt.plane)
         name = binding.session.store.objects[doubt.object_id].name
-        binding.said.emit(f"{name}, frame {binding.geometry.frame(doubt.plane)}: {doubt.reason}", False)
+        binding.notice.emit(f"{name}, slice {binding.geometry.frame(doubt.plane)}: {doubt.reason}", False)
 
     def accept(self) -> None:
         """Lock the current object on the frame shown, and go to the next frame to check."""
@@ -261,12 +262,12 @@ class ReviewSection(QWidget):
         if binding is None:
             return
         if place is None:
-            binding.said.emit("the current object has no mask on this frame; there is nothing to accept", True)
+            binding.notice.emit("the current object has no mask on this slice; there is nothing to accept", True)
             return
         try:
             binding.session.lock(place[0], [place[1]])
         except NapariSAM2Error as error:
-            binding.said.emit(str(error), True)
+            binding.notice.emit(str(error), True)
             return
         self._timer.stop()
         self.refresh()

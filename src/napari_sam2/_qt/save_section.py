@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QMenu, QWidget
 from napari_sam2._errors import NapariSAM2Error, OutputError
 from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.connections import Connections
+from napari_sam2._qt.icons import IconButton
 from napari_sam2._qt.layout import button, column, line, row, show_error
 from napari_sam2._viewer.layer_frames import label_calibration
 from napari_sam2.session.results.export import export_labels, export_objects_csv, export_scores_csv, tracks_table
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["EXPORTS", "Export", "SaveSection"]
 
 _INTERVAL_MS = 200
-_TRACKS = "The way of each object's centre."
+_TRACKS = "Centroids of each object, joined over time."
 _SESSION_FILTER = "SAM 2 session (*.sam2)"
 
 
@@ -57,9 +58,12 @@ class SaveSection(QWidget):
     ----------
     session_opened : Signal
         Emitted with the path of a session that the user wants opened.
+    measurements_asked : Signal
+        Emitted when the table of measurements is to be shown.
     """
 
     session_opened = Signal(str)
+    measurements_asked = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -76,27 +80,38 @@ class SaveSection(QWidget):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_INTERVAL_MS)
         self._timer.timeout.connect(self._show_state)
-        self.undo_button = button("Undo  Ctrl-Z", "sam2_undo", "Take the latest change back.", self.undo)
-        self.redo_button = button("Redo  Ctrl-Shift-Z", "sam2_redo", "Do again what was undone.", self.redo)
-        self.save_button = button(
-            "Save session...",
-            "sam2_save_session",
-            "Write prompts, objects and masks to a file, to go on with another day.",
-            self.ask_to_save,
+        self.undo_button = IconButton("undo", "sam2_undo", "Undo. Key: Ctrl-Z")
+        self.undo_button.clicked.connect(self.undo)
+        self.redo_button = IconButton("redo", "sam2_redo", "Redo. Key: Ctrl-Shift-Z")
+        self.redo_button.clicked.connect(self.redo)
+        self.save_button = IconButton(
+            "save", "sam2_save_session", "Save the session: prompts, objects and masks in one file"
         )
-        self.open_button = button(
-            "Open session...", "sam2_open_session", "Go on with a session that was saved.", self.ask_to_open
+        self.save_button.clicked.connect(lambda _checked=False: self.ask_to_save())
+        self.open_button = IconButton("open", "sam2_open_session", "Open a saved session")
+        self.open_button.clicked.connect(lambda _checked=False: self.ask_to_open())
+        self.measure_button = IconButton(
+            "measure", "sam2_show_measurements", "Measure the objects: sizes, shapes, places and intensities"
         )
+        self.measure_button.clicked.connect(lambda _checked=False: self.measurements_asked.emit())
         self.export_button = button(
-            "Export", "sam2_export", "Write labels and tables, or get the session as text.", lambda: None
+            "Export", "sam2_export", "Write labels and tables, or copy the session as a script.", lambda: None
         )
         self.message = line("sam2_save_message", "What was written, or what went wrong.")
         self.menu = self._make_menu()
         self.export_button.setMenu(self.menu)
         layout = column(self)
-        layout.addLayout(row(self.undo_button, self.redo_button))
-        layout.addLayout(row(self.save_button, self.open_button))
-        layout.addWidget(self.export_button)
+        buttons = row(
+            self.undo_button,
+            self.redo_button,
+            self.measure_button,
+            self.save_button,
+            self.open_button,
+            self.export_button,
+        )
+        buttons.setSpacing(2)
+        buttons.setStretch(buttons.count() - 1, 1)
+        layout.addLayout(buttons)
         layout.addWidget(self.message)
         self.message.hide()
         self._show_state()
@@ -114,14 +129,14 @@ class SaveSection(QWidget):
             menu,
             "python",
             "Copy as Python",
-            "A script that does it all again without a window, on the clipboard.",
+            "A script that gives the same labels without a window.",
             self.copy_as_python,
         )
         self._add_action(
             menu,
             "command_line",
             "Copy as command line",
-            "A shell command that replays the saved session, on the clipboard.",
+            "A shell command that replays the saved session.",
             self.copy_as_command_line,
         )
         return menu
@@ -157,16 +172,15 @@ class SaveSection(QWidget):
         undo = None if session is None else session.history.top
         redo = None if session is None else session.history.next_redo
         self.undo_button.setEnabled(undo is not None)
-        self.undo_button.setToolTip(
-            f"Take back: {undo.title}. Ctrl-Z" if undo is not None else "Nothing to undo. Ctrl-Z"
-        )
+        self.undo_button.set_tip(f"Undo {undo.title}. Key: Ctrl-Z" if undo is not None else "Undo. Key: Ctrl-Z")
         self.redo_button.setEnabled(redo is not None)
-        self.redo_button.setToolTip(
-            f"Do again: {redo.title}. Ctrl-Shift-Z" if redo is not None else "Nothing to redo. Ctrl-Shift-Z"
+        self.redo_button.set_tip(
+            f"Redo {redo.title}. Key: Ctrl-Shift-Z" if redo is not None else "Redo. Key: Ctrl-Shift-Z"
         )
         has_objects = session is not None and bool(session.store.objects)
         has_masks = session is not None and bool(session.store.masks)
         self.save_button.setEnabled(has_objects and not writes)
+        self.measure_button.setEnabled(has_masks)
         self.export_button.setEnabled(has_objects)
         for name, action in self.actions_by_name.items():
             needs_masks = name not in ("objects", "python", "command_line")
@@ -178,13 +192,13 @@ class SaveSection(QWidget):
 
     # ------------------------------------------------------------------ undo
     def undo(self) -> None:
-        """Take the latest change back."""
+        """Undo the latest change."""
         if self._binding is not None:
             self._binding.session.undo()
             self._show_state()
 
     def redo(self) -> None:
-        """Do again what was undone."""
+        """Redo what was undone."""
         if self._binding is not None:
             self._binding.session.redo()
             self._show_state()
@@ -239,7 +253,7 @@ class SaveSection(QWidget):
         self._try(lambda: self._show_written(write(session, place, overwrite=True)))
 
     def add_tracks(self) -> None:
-        """Show the way of each object's centre as a layer of the viewer."""
+        """Add the centroids of each object to the viewer as a Tracks layer."""
         if self._binding is None:
             return
         binding = self._binding
@@ -261,13 +275,13 @@ class SaveSection(QWidget):
         )
 
     def copy_as_python(self) -> None:
-        """Put a script on the clipboard that comes to the same labels."""
+        """Copy a Python script that gives the same labels."""
         if self._binding is not None:
             session = self._binding.session
             self._try(lambda: self._copy(session.to_python(), "a Python script"))
 
     def copy_as_command_line(self) -> None:
-        """Put a shell command on the clipboard that comes to the same labels from the saved session."""
+        """Copy a shell command that gives the same labels from the saved session."""
         if self._binding is None:
             return
         session = self._binding.session
@@ -280,7 +294,7 @@ class SaveSection(QWidget):
         clipboard = QApplication.clipboard()
         if clipboard is not None:
             clipboard.setText(text)
-            self._say(f"{what} of {len(text.splitlines())} lines is on the clipboard")
+            self._say(f"{what} was copied to the clipboard")
 
     # ------------------------------------------------------------------ writing
     def _ask_where(self, title: str, suffix: str, filters: str, then: Callable[[str], None]) -> None:
@@ -303,7 +317,7 @@ class SaveSection(QWidget):
             return call()
 
         if not self._task.start(work):
-            self._say("another file is still being written; try again when it is done")
+            self._say("another file is being written; try again in a moment")
             return
         self._say("writing...")
         self._show_state()
@@ -319,7 +333,7 @@ class SaveSection(QWidget):
         self.message.show()
 
     def _show_written(self, path: Path) -> None:
-        self._say(f"written: {path}")
+        self._say(f"{path.name} was written to {path.parent}")
 
     def _show_failure(self, error: Exception) -> None:
         show_error(self.message, error)

@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 __all__ = ["Tool", "ViewerBinding"]
 
 Tool = Literal["point", "box", "lasso", "scribble", "paint"]
-_SHAPE_MODES = {"box": "add_rectangle", "lasso": "add_polygon_lasso", "scribble": "add_path"}
+_SHAPE_MODES: dict[Tool, str] = {"box": "add_rectangle", "lasso": "add_polygon_lasso", "scribble": "add_path"}
+_PAINT_MODES = ("paint", "erase", "fill", "polygon")
+_COVERED = 0.5  # share of a box or lasso from which on it lies on another object
 
 
 class ViewerBinding:
-    """Keeps the layers of a viewer and a session equal.
+    """Keeps the layers of a viewer and a session in step.
 
     Parameters
     ----------
@@ -53,12 +55,15 @@ class ViewerBinding:
     ----------
     current_changed : psygnal.Signal
         Emitted with the number of the current object, or None.
-    said : psygnal.Signal
+    tool_changed : psygnal.Signal
+        Emitted with the tool that the viewer's active layer and its mode amount to, or None.
+    notice : psygnal.Signal
         Emitted with a line for the user: a text and whether it is an error.
     """
 
     current_changed = Signal(object)
-    said = Signal(str, bool)
+    tool_changed = Signal(object)
+    notice = Signal(str, bool)
 
     def __init__(
         self,
@@ -90,15 +95,16 @@ class ViewerBinding:
         self._current: int | None = None
         self._is_positive = True
         self._painted: set[int] = set()
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._colours: object = None
-        self._next_look: object = None
+        self._next_style: object = None
         self._connections: list[tuple[Any, Callable[..., Any]]] = []
         before = list(viewer.layers)
         try:
             self._add_layers()
-            self._said_before: dict[PromptKey, Prompt] = self.prompts.read(lambda _: None)
+            self._known_prompts: dict[PromptKey, Prompt] = self.prompts.read(lambda _: None)
             self._connect()
+            self._select_latest()
             self._restyle()
         except BaseException as error:
             self.close()
@@ -131,6 +137,16 @@ class ViewerBinding:
             for key, entry in self.session.store.prompts.items():
                 self.prompts.write(key, entry.prompt)
 
+    def _select_latest(self) -> None:
+        """Of a session that has objects already: go on with the one that was prompted last, where it was prompted."""
+        prompts = self.session.store.prompts
+        if prompts:
+            object_id, plane = max(prompts, key=lambda key: prompts[key].stamp)
+            self.select(object_id)
+            self.go_to(plane)
+        elif self.session.objects:
+            self.select(self.session.objects[-1].object_id)
+
     def _remove_added(self, before: list[Any], error: BaseException) -> None:
         """Take back what was added before ``error``, which is the one to report."""
         for layer in [layer for layer in self.viewer.layers if layer not in before]:
@@ -148,6 +164,9 @@ class ViewerBinding:
         for layer in (self.points, self.shapes):
             self._on(layer.events.data, self._on_prompts)
             self._on(layer.events.features, self._on_features)
+        for layer in self.layers:
+            self._on(layer.events.mode, self._on_tool)
+        self._on(self.viewer.layers.selection.events.active, self._on_tool)
         self._on(self.labels.events.paint, self._on_paint)
         self._on(self.labels.events.labels_update, self._on_labels_update)
         self._on(self.labels.events.selected_label, self._on_selected_label)
@@ -171,7 +190,7 @@ class ViewerBinding:
 
     @property
     def _is_syncing(self) -> bool:
-        """Whether this thread writes to layers just now, so that their events are echoes."""
+        """Whether this thread is writing to layers, so that their events are its own."""
         return bool(getattr(self._depth, "value", 0))
 
     @contextlib.contextmanager
@@ -251,11 +270,11 @@ class ViewerBinding:
 
     @property
     def is_positive(self) -> bool:
-        """Whether the next click says object, and not background."""
+        """Whether the next prompt is object, and not background."""
         return self._is_positive
 
     def set_positive(self, is_positive: bool) -> None:
-        """Choose what the next click says."""
+        """Choose whether the next prompt is object or background."""
         self._is_positive = is_positive
         self._restyle()
         self.current_changed.emit(self._current)
@@ -308,17 +327,46 @@ class ViewerBinding:
             )
         return np.where(found == label, found, 0)
 
+    @property
+    def tool(self) -> Tool | None:
+        """The tool that is active in the viewer; None while another layer is selected, or while dragging pans."""
+        active = self.viewer.layers.selection.active
+        if active is None or active not in self.layers:
+            return None
+        mode = str(active.mode)
+        if active == self.points:
+            return "point" if mode == "add" else None
+        if active == self.labels:
+            return "paint" if mode in _PAINT_MODES else None
+        return next((tool for tool, of_tool in _SHAPE_MODES.items() if of_tool == mode), None)
+
     def use_tool(self, tool: Tool) -> None:
-        """Activate the layer and mode that a kind of prompt is drawn with."""
-        if tool == "point":
-            self.viewer.layers.selection.active = self.points
-            self.points.mode = "add"
-        elif tool == "paint":
-            self.viewer.layers.selection.active = self.labels
-            self.labels.mode = "paint"
-        else:
-            self.viewer.layers.selection.active = self.shapes
-            self.shapes.mode = _SHAPE_MODES[tool]
+        """Activate the layer and mode that a kind of prompt is drawn with; a layer that was removed comes back."""
+        layer, mode = {"point": (self.points, "add"), "paint": (self.labels, "paint")}.get(
+            tool, (self.shapes, _SHAPE_MODES.get(tool))
+        )
+        if layer not in self.viewer.layers:
+            self.show_again()
+        self.viewer.layers.selection.active = layer
+        layer.mode = mode
+
+    def pan(self) -> None:
+        """Let dragging move the image, and a click select the object under it."""
+        active = self.viewer.layers.selection.active
+        if active is not None and active in self.layers:
+            active.mode = "pan_zoom"
+
+    def object_at(self, world: Sequence[float]) -> int | None:
+        """The object whose mask is shown at a position in the world; None where there is none."""
+        ndim = self.geometry.ndim
+        at = np.rint(np.asarray(self.labels.world_to_data(np.asarray(world, float)[-ndim:]), float)).astype(int)
+        if (at < 0).any() or (at >= self.geometry.shape).any():
+            return None
+        number = int(self.session.labels[tuple(at)])
+        return number if number in self.session.store.objects else None
+
+    def _on_tool(self, _event: Any = None) -> None:
+        self.tool_changed.emit(self.tool)
 
     # ------------------------------------------------------------------ layers -> session
     def _on_prompts(self, event: Any) -> None:
@@ -326,12 +374,23 @@ class ViewerBinding:
         if self._is_syncing or action not in ("added", "removed", "changed"):
             return
         if action == "added":
+            if self.viewer.dims.ndisplay == 3:
+                self._refuse_rows(event)
+                return
             self._name_new_rows(event)
         self._take_prompts()
 
     def _on_features(self, _event: Any = None) -> None:
         if not self._is_syncing:
             self._take_prompts()
+
+    def _refuse_rows(self, event: Any) -> None:
+        """Take away what was drawn in the 3D display, where a click has no slice."""
+        layer = self.points if event.source == self.points else self.shapes
+        with self._syncing():
+            layer.selected_data = {int(row) % len(layer.data) for row in event.data_indices}
+            layer.remove_selected()
+        self.notice.emit("prompts are placed on slices: go back to the 2D display (Ctrl-Y) and click there", True)
 
     def _name_new_rows(self, event: Any) -> None:
         """Rows drawn while no object exists yet start one; slips of the mouse are taken away again."""
@@ -349,42 +408,74 @@ class ViewerBinding:
         if rows:
             self.shapes.selected_data = rows
             self.shapes.remove_selected()
-            self.said.emit("that box was smaller than 2 pixels and is ignored; drag to draw one", False)
+            self.notice.emit("that box was smaller than 2 pixels and is ignored; drag to draw one", False)
 
     def _take_prompts(self) -> None:
-        """Tell the session what changed in the layers since last time."""
+        """Give the session what changed in the layers since the last call."""
         problems: list[PromptError] = []
         now = self.prompts.read(problems.append)
-        # a row that means nothing may stay in its layer: it is told once, not with every later prompt
-        told, self._told = self._told, {str(problem) for problem in problems}
-        for text in sorted(self._told - told)[:1]:
-            self.said.emit(text, True)
-        before, self._said_before = self._said_before, now
+        # an invalid row may stay in its layer: it is reported once, and not with every later prompt
+        reported, self._reported = self._reported, {str(problem) for problem in problems}
+        for text in sorted(self._reported - reported)[:1]:
+            self.notice.emit(text, True)
+        before, self._known_prompts = self._known_prompts, now
         for key in {*before, *now}:
             old, new = before.get(key), now.get(key)
             if old is not None and new is not None and is_same(old, new):
                 continue
-            self._tell_session(key, old, new)
+            self._update_session(key, old, new)
         self._restyle()
 
-    def _tell_session(self, key: PromptKey, old: Prompt | None, new: Prompt | None) -> None:
+    def _update_session(self, key: PromptKey, old: Prompt | None, new: Prompt | None) -> None:
         object_id, plane = key
+        other = None if new is None else self._object_under(key, old, new)
         try:
             if new is not None or (object_id, plane) in self.session.store.prompts:
                 with self._syncing():
                     self.session.set_prompt(plane, new, object_id=object_id, block=False)
                 if new is not None:
                     self.select(object_id)
+                if other is not None:
+                    names = [self.session.store.objects[i].name for i in (other, object_id)]
+                    self.notice.emit(
+                        f"this prompt lies on {names[0]} and was added to {names[1]}; to correct {names[0]}, undo "
+                        f"(Ctrl-Z) and select it first",
+                        False,
+                    )
         except NapariSAM2Error as error:
-            self.said.emit(str(error), True)
+            self.notice.emit(str(error), True)
             with self._syncing():
                 self.prompts.write(key, old)
-            self._said_before = self.prompts.read(lambda _: None)
+            self._known_prompts = self.prompts.read(lambda _: None)
+
+    def _object_under(self, key: PromptKey, old: Prompt | None, new: Prompt) -> int | None:
+        """Another object that the part of a prompt that is new lies on."""
+        object_id, plane = key
+        found = np.asarray(self.session.labels[self.geometry.index(plane)])
+        h, w = found.shape
+        before = set() if old is None else {tuple(xy) for xy in old.points.tolist()}
+        kinds = np.ones(len(new.points)) if new.labels is None else new.labels
+        values: list[int] = [
+            int(found[min(max(round(y), 0), h - 1), min(max(round(x), 0), w - 1)])
+            for (x, y), kind in zip(new.points.tolist(), kinds, strict=True)
+            if kind == 1 and (x, y) not in before
+        ]
+        drawn = None
+        if new.mask is not None and (old is None or old.mask is None or not np.array_equal(old.mask, new.mask)):
+            drawn = found[np.asarray(new.mask, bool)]
+        elif new.box is not None and (old is None or old.box is None or not np.array_equal(old.box, new.box)):
+            x0, y0, x1, y1 = (max(0, round(float(v))) for v in new.box)
+            drawn = found[y0 : y1 + 1, x0 : x1 + 1].ravel()
+        if drawn is not None and drawn.size:
+            counts = np.bincount(drawn[drawn > 0], minlength=1)
+            if counts.max() > _COVERED * drawn.size:
+                values.append(int(counts.argmax()))
+        return next((i for i in values if i not in (0, object_id) and i in self.session.store.objects), None)
 
     def _on_paint(self, event: Any) -> None:
         if self._is_syncing:
             return
-        # napari tells of a stroke after it is written, but of `data_setitem` just before: that is taken up below
+        # napari emits `paint` after a stroke is written, but just before `data_setitem` writes: see `_on_labels_update`
         self._painted |= painted_planes(event, self.geometry, self.current_plane)
         self._adopt_painting()
 
@@ -399,11 +490,11 @@ class ViewerBinding:
         except NapariSAM2Error as error:
             # forgotten, or each later update of the layer would report it again
             self._painted.clear()
-            self.said.emit(str(error), True)
+            self.notice.emit(str(error), True)
             return
         if touched:
             self._painted.clear()
-            self.said.emit(f"painting taken as a correction of object {touched[0]}", False)
+            self.notice.emit(f"the painting is a correction of object {touched[0]}", False)
 
     def _on_selected_label(self, _event: Any = None) -> None:
         number = int(self.labels.selected_label)
@@ -425,30 +516,34 @@ class ViewerBinding:
             self.session.cancel()
             self.session.set_frames(planes)
         except NapariSAM2Error as error:
-            self.said.emit(str(error), True)
+            self.notice.emit(str(error), True)
             return False
         self.level = level
         self.contrast = describe_contrast(planes)
-        self.said.emit(f"{because}: the model sees {self.contrast}", False)
+        self.notice.emit(f"{because}: the model sees {self.contrast}", False)
         return True
 
     def fits_image(self) -> bool:
-        """Whether the image still has the shape that the session was begun with."""
+        """Whether the image still has the shape that the session was started with."""
         image = self.images[0]
         shape = tuple(image.data.shape if self.level is None else image.data[self.level].shape)
         return (shape[:-1] if image.rgb else shape) == self.geometry.shape
 
     def _on_layer_removed(self, event: Any) -> None:
         removed = event.value
+        if not self._connections:  # closed, by whoever heard of it first
+            return
         if removed == self.labels:
             self.session.cancel()
-            self.said.emit("the labels layer was removed; the session still holds its labels (show them again)", True)
-        elif any(removed == image for image in self.images):
-            self.said.emit(
-                f"{removed.name} was removed; tracking goes on with its data until the session is closed", True
+            self.notice.emit(
+                "the labels layer was removed; its labels stay in the session (Show the layers again)", True
             )
+        elif any(removed == image for image in self.images):
+            self.notice.emit(f"{removed.name} was removed; the session keeps its data until it is closed", True)
         elif removed in (self.points, self.shapes):
-            self.said.emit(f"{removed.name} was removed; its prompts stay in the session (show them again)", True)
+            self.notice.emit(
+                f"{removed.name} was removed; its prompts stay in the session (Show the layers again)", True
+            )
 
     def show_again(self) -> None:
         """Bring back layers that were removed, with everything in them."""
@@ -479,7 +574,7 @@ class ViewerBinding:
                 if wanted is not None and there is not None and is_same(wanted, there):
                     continue
                 self.prompts.write(key, wanted)
-        self._said_before = self.prompts.read(lambda _: None)
+        self._known_prompts = self.prompts.read(lambda _: None)
         self._restyle()
 
     def _follow_objects(self) -> None:
@@ -493,8 +588,8 @@ class ViewerBinding:
             self.labels.refresh()
 
     def _restyle(self) -> None:
-        """Colours of objects and prompts, and what the next click will be; only what differs is set, for each has
-        napari draw the layer anew.
+        """Colours of objects and prompts, and the label of the next click; only what differs is set, as each change has
+        napari draw the layer again.
         """
         target = self._current or 1
         kind = POSITIVE if self._is_positive else NEGATIVE
@@ -504,13 +599,13 @@ class ViewerBinding:
                 self._colours = colours
                 self.labels.colormap = label_colours(self.session.objects, self._current)
             defaults = {"object_id": target, "kind": kind}
-            is_new = (target, kind) != self._next_look
-            self._next_look = (target, kind)
+            is_new = (target, kind) != self._next_style
+            self._next_style = (target, kind)
             for layer in (self.points, self.shapes):
                 if is_new or dict(layer.feature_defaults.iloc[0]) != defaults:
                     layer.feature_defaults = defaults
             if is_new:
-                # before the rows: napari gives the selected rows these looks too
+                # before the rows: napari styles the selected rows with these too
                 self.points.current_face_color = object_colour(target)
                 self.points.current_symbol = "disc" if self._is_positive else "cross"
                 self.shapes.current_edge_color = object_colour(target)

@@ -16,8 +16,17 @@ from napari_sam2.frames.planes import ArrayPlanes, Channel
 if TYPE_CHECKING:
     from napari.layers import Image
 
-__all__ = ["LayerPlacement", "describe_contrast", "matching_channels", "open_layers", "placement_of"]
+__all__ = [
+    "LayerPlacement",
+    "default_frame_axis",
+    "describe_contrast",
+    "matching_channels",
+    "open_layers",
+    "placement_of",
+]
 
+_CHANNEL_NAMES = ("c", "ch", "channel", "channels")
+_MOST_CHANNELS = 4
 LARGEST_SIDE = 8192  # pixels: of a multiscale image the finest level up to this is used
 
 
@@ -41,14 +50,14 @@ class LayerPlacement:
 def open_layers(
     layers: Sequence[Image], *, frame_axis: int | None = None, level: int | None = None
 ) -> tuple[ArrayPlanes, int | None]:
-    """The planes of one or more Image layers, with the contrast and gamma they have now.
+    """Open one or more Image layers with their present contrast and gamma.
 
     Parameters
     ----------
     layers : sequence of napari.layers.Image
         The image, and further channels of the same shape.
     frame_axis : int, optional
-        The axis that objects are followed along; default as for ``StackGeometry.choose``.
+        The axis that objects are followed along; default: ``default_frame_axis``.
     level : int, optional
         Level of a multiscale image. Default: the finest whose sides are at most 8192 pixels.
 
@@ -70,7 +79,10 @@ def open_layers(
         level = None
     arrays = [_array(layer, level) for layer in layers]
     shape = tuple(int(n) for n in arrays[0].shape)
-    geometry = StackGeometry.choose(shape[:-1] if first.rgb else shape, frame_axis)
+    shape = shape[:-1] if first.rgb else shape
+    if frame_axis is None:
+        frame_axis = default_frame_axis(shape, [str(label) for label in first.axis_labels])
+    geometry = StackGeometry.choose(shape, frame_axis)
     channels = []
     for layer, array in zip(layers, arrays, strict=True):
         if bool(layer.rgb) != bool(first.rgb):
@@ -78,6 +90,34 @@ def open_layers(
         low, high = (float(v) for v in layer.contrast_limits)
         channels.append(Channel(array, (low, high), float(layer.gamma), _colour(layer), is_rgb=bool(layer.rgb)))
     return ArrayPlanes(channels, geometry), level
+
+
+def default_frame_axis(shape: tuple[int, ...], axis_labels: Sequence[str]) -> int | None:
+    """The axis that objects are followed along unless the user chooses another.
+
+    It is the last axis before Y and X that is longer than 1 and is not an axis of channels: one with such a name, or
+    one without a name that is next to Y and X and at most four long while another axis is longer.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the image, ending in Y and X.
+    axis_labels : sequence of str
+        A name for each axis; napari's own are negative numbers.
+
+    Returns
+    -------
+    int or None
+        None leaves the choice to ``StackGeometry.choose``.
+    """
+    leading = len(shape) - 2
+    names = [label.strip().lower() for label in axis_labels[: max(leading, 0)]]
+    axes = [axis for axis in range(leading) if shape[axis] > 1 and names[axis] not in _CHANNEL_NAMES]
+    if len(axes) > 1 and axes[-1] == leading - 1:
+        is_unnamed = names[-1].lstrip("-").isdigit() or not names[-1]
+        if is_unnamed and shape[axes[-1]] <= _MOST_CHANNELS < max(shape[axis] for axis in axes):
+            axes.pop()
+    return axes[-1] if axes else None
 
 
 def _array(layer: Image, level: int | None) -> Any:

@@ -23,6 +23,7 @@ __all__ = [
     "Calibration",
     "PixelSize",
     "ShownImage",
+    "is_time_axis",
     "label_calibration",
     "open_image",
     "seed_labels",
@@ -69,7 +70,7 @@ class ShownImage:
     def frames_are_times(self) -> bool:
         """Whether the axis that objects are followed along is labelled as time: t or time."""
         axis, labels = self.geometry.frame_axis, self.placement.axis_labels
-        return axis is not None and str(labels[axis]).strip().lower() in _TIME_LABELS
+        return axis is not None and is_time_axis(str(labels[axis]))
 
     def plane_at(self, layer: Image, point: Sequence[float]) -> int:
         """The plane of the image that a viewer shows at the point of its sliders, in world coordinates."""
@@ -82,8 +83,13 @@ class ShownImage:
         return geometry.plane(tuple(int(i) for i in index))
 
 
+def is_time_axis(label: str) -> bool:
+    """Whether an axis is labelled as time: t or time."""
+    return label.strip().lower() in _TIME_LABELS
+
+
 def open_image(layer: Image) -> ShownImage:
-    """Take up an Image layer.
+    """Open an Image layer.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the user set on napari's Preferences page."""
+"""The settings on napari's Preferences page."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _SCRIBBLE_CLICKS = 12  # at most
 
 
 class PromptLayers:
-    """What the two prompt layers say, by object and plane.
+    """The prompts of the two prompt layers, by object and plane.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class PromptLayers:
 
     # ------------------------------------------------------------------ reading
     def read(self, on_error: Callable[[PromptError], None] | None = None) -> dict[PromptKey, Prompt]:
-        """All prompts of the layers; rows that mean nothing are told to ``on_error`` and left out."""
+        """All prompts of the layers; invalid rows are passed to ``on_error`` and left out."""
         clicks: dict[PromptKey, list[tuple[NDArray[np.float32], int]]] = defaultdict(list)
         boxes: dict[PromptKey, NDArray[np.float32]] = {}
         masks: dict[PromptKey, NDArray[np.bool_]] = {}
@@ -59,7 +59,7 @@ class PromptLayers:
             try:
                 plane, xy = self.geometry.locate(position)
             except PromptError as error:
-                _tell(error, on_error)
+                _report(error, on_error)
                 continue
             clicks[object_id, plane].append((xy[0], int(kind != NEGATIVE)))
         outlines: dict[tuple[str, bytes], NDArray[np.bool_]] = {}
@@ -83,7 +83,7 @@ class PromptLayers:
                         before = masks.get((object_id, plane))
                         masks[object_id, plane] = mask if before is None else before | mask
             except PromptError as error:
-                _tell(error, on_error)
+                _report(error, on_error)
         self._outlines = outlines
         found = {}
         for key in {*clicks, *boxes, *masks}:
@@ -115,7 +115,7 @@ class PromptLayers:
 
     # ------------------------------------------------------------------ writing
     def write(self, key: PromptKey, prompt: Prompt | None) -> None:
-        """Make the rows of one object and plane say ``prompt``.
+        """Make the rows of one object and plane equal ``prompt``.
 
         Shapes that already give its mask stay; a mask without a shape (painted, or from a label) is not drawn.
         """
@@ -184,7 +184,7 @@ class PromptLayers:
 
 
 def read_prompt_layer(layer: Points | Shapes, geometry: StackGeometry, *, first_id: int) -> dict[PromptKey, Prompt]:
-    """What a layer that belongs to no session says, by object and plane.
+    """The prompts of a layer that belongs to no session, by object and plane.
 
     Parameters
     ----------
@@ -246,7 +246,7 @@ def _along(xy: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([np.interp(at, along, xy[:, axis]) for axis in (0, 1)], axis=1).astype(np.float32)
 
 
-def _tell(error: PromptError, on_error: Callable[[PromptError], None] | None) -> None:
+def _report(error: PromptError, on_error: Callable[[PromptError], None] | None) -> None:
     if on_error is None:
         warnings.warn(str(error), stacklevel=3)
     else:

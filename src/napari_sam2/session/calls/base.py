@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from psygnal import Signal
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from napari_sam2._types import FrameSource
     from napari_sam2.network.sam2 import SAM2
     from napari_sam2.session.state.history import History, Operation
+    from napari_sam2.session.state.measurements import Measurement
     from napari_sam2.session.state.records import SessionObject
 
 __all__ = ["SessionBase"]
@@ -134,6 +135,52 @@ class SessionBase:
         from napari_sam2.session.state.tables import score_table
 
         return score_table(self.store)
+
+    def measurements(
+        self,
+        by: Literal["object", "plane"] = "object",
+        *,
+        scale: Sequence[float] | None = None,
+        frames_are_times: bool = False,
+    ) -> pd.DataFrame:
+        """Measure the objects: sizes, shapes, places and intensities, read one plane at a time.
+
+        Parameters
+        ----------
+        by : {"object", "plane"}
+            One row per object (and clip, where there are several), or per object and plane.
+        scale : sequence of float, optional
+            Distance of two pixels along each axis of the image. Default: 1, so that lengths are in pixels.
+        frames_are_times : bool, default False
+            The frames are time points: an object has no volume and no surface.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With "plane" the columns of ``labels.measurements.measure_planes``, name and iou. With "object" object,
+            name, clip, num_planes, first_frame, last_frame, num_pixels, area_mean, centroid, bounding box, mean, min,
+            max, std and sum of each channel, iou; in a z-stack also volume, equivalent_diameter and surface.
+
+        Raises
+        ------
+        PromptError
+            If ``by`` is something else, or ``scale`` has not one positive distance for each axis.
+        FrameError
+            If a plane of the image cannot be read.
+        """
+        return self.measurement(by, scale=scale, frames_are_times=frames_are_times).run()
+
+    def measurement(
+        self,
+        by: Literal["object", "plane"] = "object",
+        *,
+        scale: Sequence[float] | None = None,
+        frames_are_times: bool = False,
+    ) -> Measurement:
+        """As ``measurements``, to be run later and on another thread."""
+        from napari_sam2.session.state.measurements import Measurement
+
+        return Measurement.of(self.store, self.frames, by, scale=scale, frames_are_times=frames_are_times)
 
     @property
     def origin(self) -> SessionOrigin:

@@ -57,14 +57,16 @@ class ObjectStats:
     ----------
     num_prompts : int
         Clicks, boxes and masks on all planes.
-    num_done, num_stale, num_lost : int
-        Planes with a mask that shows the object or says that it is absent; of these out of date; no longer sought.
+    num_done, num_empty, num_stale, num_lost : int
+        Planes with a mask that shows the object or says that it is absent; of these absent; out of date; no longer
+        tracked.
     mean_iou : float
         Mean predicted IoU of masks that show it; NaN without any.
     """
 
     num_prompts: int = 0
     num_done: int = 0
+    num_empty: int = 0
     num_stale: int = 0
     num_lost: int = 0
     iou_sum: float = 0.0
@@ -78,6 +80,7 @@ class ObjectStats:
     def add_mask(self, mask: ObjectMask, sign: int) -> None:
         """Count a mask in or out."""
         self.num_done += sign
+        self.num_empty += sign * (not mask.area)
         self.num_stale += sign * mask.is_stale
         self.num_lost += sign * (mask.kind == "lost")
         if mask.area and not np.isnan(mask.iou):

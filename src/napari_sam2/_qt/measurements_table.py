@@ -1,0 +1,223 @@
+"""The table of measurements: computed in the background, a row selects its object, copied or written as CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import QAbstractItemView, QApplication, QFileDialog, QTableWidget, QTableWidgetItem, QWidget
+
+from napari_sam2._errors import NapariSAM2Error
+from napari_sam2._files import write_whole
+from napari_sam2._qt.background import BackgroundTask, TaskContext
+from napari_sam2._qt.connections import Connections
+from napari_sam2._qt.layout import button, column, combo, keep_keys_on_canvas, line, named, row, show_error
+from napari_sam2._viewer.layer_frames import is_time_axis, label_calibration
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_sam2._viewer.binding import ViewerBinding
+
+__all__ = ["MeasurementsTable"]
+
+
+class _Stopped(Exception):  # noqa: N818 it ends the work, and is no error
+    """The widget was closed while it measured."""
+
+
+class MeasurementsTable(QWidget):
+    """Measurements of the objects of a session.
+
+    Attributes
+    ----------
+    measured : Signal
+        Emitted with the table, a ``pandas.DataFrame``.
+    """
+
+    measured = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("sam2_measurements")
+        self._binding: ViewerBinding | None = None
+        self._connections = Connections(self)
+        self._dialog: QFileDialog | None = None
+        self.data: pd.DataFrame | None = None
+        self._unit = "pixels"
+        self._task = BackgroundTask(self, "napari-sam2 measure")
+        self._task.progressed.connect(self._show_progress)
+        self._task.succeeded.connect(self._take)
+        self._task.failed.connect(self._show_failure)
+        self.by = combo("sam2_measure_by", "One row for each object, or for each object on each slice.")
+        self.by.addItem("per object", "object")
+        self.by.addItem("per slice", "plane")
+        self.by.activated.connect(self.measure)
+        self.measure_button = button(
+            "Measure again", "sam2_measure", "Measure the masks as they are now.", self.measure
+        )
+        self.copy_button = button("Copy", "sam2_measure_copy", "Copy the table, to paste it elsewhere.", self.copy)
+        self.save_button = button("CSV...", "sam2_measure_csv", "Write the table to a file.", self.ask_to_save)
+        self.message = line("sam2_measure_message", "What is measured, in which unit.")
+        self.table: Any = QTableWidget()
+        named(self.table, "sam2_measure_table", "Measurements. A row selects its object.")
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSortingEnabled(True)
+        rows = self.table.verticalHeader()
+        if rows is not None:
+            rows.setVisible(False)
+        self.table.itemSelectionChanged.connect(self._on_row)
+        layout = column(self)
+        buttons = row(self.by, self.measure_button, self.copy_button, self.save_button)
+        buttons.addStretch(1)
+        layout.addLayout(buttons)
+        layout.addWidget(self.message)
+        layout.addWidget(self.table, 1)
+        keep_keys_on_canvas(self)
+
+    # ------------------------------------------------------------------ following
+    def set_binding(self, binding: ViewerBinding | None) -> None:
+        """Measure another session, or none."""
+        self._connections.clear()
+        self._task.stop()
+        self._binding = binding
+        self.data = None
+        self.table.setRowCount(0)
+        self.setEnabled(binding is not None)
+        if binding is not None:
+            self._connections.connect(binding.session.changed, self._on_changed)
+            self._connections.connect(binding.current_changed, self._on_current)
+            self.measure()
+
+    def _on_changed(self, _delta: Any = None) -> None:
+        if self.data is not None and not self._task.is_running:
+            self.message.setText("masks have changed since; measure again")
+
+    def _on_current(self, object_id: int | None) -> None:
+        """The object that was selected elsewhere is selected here."""
+        if object_id == self._object_in(self.table.currentRow()):
+            return
+        for at in range(self.table.rowCount()):
+            if self._object_in(at) == object_id:
+                self.table.selectRow(at)
+                return
+
+    # ------------------------------------------------------------------ measuring
+    def measure(self, _index: int = 0) -> None:
+        """Measure all objects in the background."""
+        binding = self._binding
+        if binding is None or self._task.is_running:
+            return
+        by: Literal["object", "plane"] = self.by.currentData()
+        calibration = label_calibration(binding.labels)
+        axis = binding.geometry.frame_axis
+        is_time = axis is not None and is_time_axis(str(binding.labels.axis_labels[axis]))
+        try:
+            work = binding.session.measurement(by, scale=calibration.scale, frames_are_times=is_time)
+        except NapariSAM2Error as error:
+            self._show_failure(error)
+            return
+        unit = "pixels" if calibration.units is None else calibration.units[-1]
+        self._unit = unit if calibration.scale is not None or unit != "pixels" else "pixels"
+
+        def run(context: TaskContext) -> pd.DataFrame:
+            def on_plane(number: int, count: int) -> None:
+                if context.should_stop():
+                    raise _Stopped
+                context.report((number, count))
+
+            return work.run(on_plane)
+
+        self.message.setText("measuring...")
+        self._task.start(run)
+
+    def _show_progress(self, progress: tuple[int, int]) -> None:
+        self.message.setText(f"slice {progress[0]} of {progress[1]}")
+
+    def _take(self, data: pd.DataFrame) -> None:
+        self.data = data
+        self.table.setSortingEnabled(False)
+        self.table.setColumnCount(len(data.columns))
+        self.table.setHorizontalHeaderLabels([str(name) for name in data.columns])
+        self.table.setRowCount(len(data))
+        for at, name in enumerate(data.columns):
+            for number, value in enumerate(data[name].tolist()):
+                self.table.setItem(number, at, _item(value))
+        self.table.resizeColumnsToContents()
+        self.table.setSortingEnabled(True)
+        self.message.setText(f"lengths, areas and volumes in {self._unit}; bounding boxes in pixels")
+        if self._binding is not None and self.by.currentData() == "object" and data["object"].is_unique:
+            # napari colours labels by their features, and other plugins read them there
+            self._binding.labels.features = data.rename(columns={"object": "index"})
+        self.measured.emit(data)
+
+    def _show_failure(self, error: Exception) -> None:
+        if not isinstance(error, _Stopped):
+            show_error(self.message, error)
+
+    # ------------------------------------------------------------------ rows
+    def _value(self, at: int, name: str) -> int | None:
+        if self.data is None or name not in self.data:
+            return None
+        item = self.table.item(at, self.data.columns.get_loc(name))
+        return None if item is None else int(item.data(Qt.ItemDataRole.EditRole))
+
+    def _object_in(self, at: int) -> int | None:
+        return self._value(at, "object")
+
+    def _on_row(self) -> None:
+        binding, object_id = self._binding, self._object_in(self.table.currentRow())
+        if binding is None or object_id is None or object_id not in binding.session.store.objects:
+            return
+        binding.select(object_id)
+        plane = self._value(self.table.currentRow(), "plane")
+        if plane is not None:
+            binding.go_to(plane)
+
+    # ------------------------------------------------------------------ leaving
+    def copy(self) -> None:
+        """Copy the table, with tabs between the columns, as spreadsheets read it."""
+        clipboard = QApplication.clipboard()
+        if clipboard is not None and self.data is not None:
+            clipboard.setText(self.data.to_csv(index=False, sep="\t"))
+            self.message.setText("copied to the clipboard")
+
+    def ask_to_save(self) -> None:
+        """Let the user choose a file."""
+        self._dialog = QFileDialog(self, "Measurements as CSV", str(Path.home() / "measurements.csv"), "CSV (*.csv)")
+        self._dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        self._dialog.fileSelected.connect(self.save)
+        self._dialog.open()
+
+    def save(self, path: str) -> None:
+        """Write the table; an existing file is replaced."""
+        data = self.data
+        if data is None:
+            return
+        place = Path(path).expanduser()
+        try:
+            write_whole(place, lambda part: data.to_csv(part, index=False), overwrite=True)
+        except NapariSAM2Error as error:
+            self._show_failure(error)
+            return
+        self.message.setText(f"{place.name} was written to {place.parent}")
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 the name is Qt's
+        """Let go of the session."""
+        self.set_binding(None)
+        self._task.close()
+        super().closeEvent(event)
+
+
+def _item(value: Any) -> QTableWidgetItem:
+    """Numbers sort as numbers."""
+    item = QTableWidgetItem()
+    if isinstance(value, float):
+        item.setData(Qt.ItemDataRole.EditRole, float(f"{value:.5g}") if np.isfinite(value) else "")
+    else:
+        item.setData(Qt.ItemDataRole.EditRole, value)
+    return item

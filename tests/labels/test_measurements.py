@@ -1,0 +1,73 @@
+"""Measurements plane by plane equal those of scikit-image on whole arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from skimage.measure import regionprops
+
+from napari_sam2.labels.measurements import MeasuredPlane, measure_planes, summarize_objects, surface_area
+
+SPACING = (2.0, 0.5, 0.5)
+
+
+@pytest.fixture(scope="module")
+def stack():
+    """(9, 40, 50) labels of three balls, and two channels."""
+    z, y, x = np.mgrid[:9, :40, :50]
+    labels = np.zeros((9, 40, 50), np.int32)
+    for number, (cz, cy, cx, radius) in enumerate(((4, 12, 12, 9), (4, 28, 34, 8), (2, 6, 40, 4)), start=1):
+        inside = ((z - cz) * 2.5) ** 2 + (y - cy) ** 2 + (x - cx) ** 2 < radius**2
+        labels[inside] = 2 * number
+    rng = np.random.default_rng(0)
+    return labels, [rng.normal(100, 20, labels.shape), rng.integers(0, 4000, labels.shape).astype(np.uint16)]
+
+
+def planes_of(stack):
+    labels, channels = stack
+    return (MeasuredPlane(p, 0, p, labels[p], [channel[p] for channel in channels]) for p in range(len(labels)))
+
+
+def test_each_plane_equals_regionprops(stack):
+    labels, channels = stack
+    table = measure_planes(planes_of(stack), spacing=SPACING[1:])
+    assert len(table) == sum(len(np.unique(plane)) - 1 for plane in labels)
+    for row in table.itertuples():
+        mask = (labels[row.plane] == row.object).astype(np.uint8)
+        (expected,) = regionprops(mask, channels[1][row.plane], spacing=SPACING[1:])
+        assert row.area == pytest.approx(expected.area)
+        assert (row.centroid_y, row.centroid_x) == pytest.approx(expected.centroid)
+        assert (row.bbox_y0, row.bbox_x0, row.bbox_y1, row.bbox_x1) == expected.bbox
+        assert row.solidity == pytest.approx(expected.solidity)
+        assert row.mean_c1 == pytest.approx(expected.intensity_mean)
+        assert row.sum_c1 == pytest.approx(expected.image_intensity.sum())
+
+
+def test_objects_of_a_stack_equal_regionprops_of_the_whole_array(stack):
+    labels, channels = stack
+    table = summarize_objects(measure_planes(planes_of(stack), spacing=SPACING[1:]), plane_distance=SPACING[0])
+    for number, channel in enumerate(channels):
+        for row, expected in zip(table.to_dict("records"), regionprops(labels, channel, spacing=SPACING), strict=True):
+            assert row["object"] == expected.label
+            assert row["volume"] == pytest.approx(expected.area)
+            assert row["equivalent_diameter"] == pytest.approx(expected.equivalent_diameter_area)
+            assert (row["centroid_z"], row["centroid_y"], row["centroid_x"]) == pytest.approx(expected.centroid)
+            assert (row["first_frame"], row["bbox_y0"], row["bbox_x0"]) == expected.bbox[:3]
+            assert (row["last_frame"] + 1, row["bbox_y1"], row["bbox_x1"]) == expected.bbox[3:]
+            for name in ("mean", "min", "max", "std"):
+                assert row[f"{name}_c{number}"] == pytest.approx(getattr(expected, f"intensity_{name}"))
+            assert row[f"sum_c{number}"] == pytest.approx(channel[labels == expected.label].sum())
+
+
+def test_surface_of_a_ball_is_that_of_a_sphere():
+    z, y, x = np.mgrid[:41, :41, :41]
+    ball = (z - 20) ** 2 + (y - 20) ** 2 + (x - 20) ** 2 < 15**2
+    assert surface_area(ball, (0.5, 0.5, 0.5)) == pytest.approx(4 * np.pi * 7.5**2, rel=0.1)
+    assert surface_area(np.zeros((2, 3, 3), bool)) == 0
+
+
+def test_nothing_labelled_gives_an_empty_table_with_columns():
+    table = measure_planes([MeasuredPlane(0, 0, 0, np.zeros((5, 5), np.int32))])
+    assert len(table) == 0
+    assert {"object", "plane", "area", "centroid_y"} <= set(table.columns)
+    assert len(summarize_objects(table)) == 0

@@ -1,0 +1,156 @@
+"""Readers for napari: session files, and OME images and labels with the size, unit and name of their axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam2.frames.files import open_path
+
+if TYPE_CHECKING:
+    from napari_sam2.frames.stack import RawStack
+
+__all__ = ["SESSION_KEY", "get_ome_reader", "get_session_reader", "read_image"]
+
+LayerData = tuple[Any, dict[str, Any], str]
+SESSION_KEY = "napari_sam2_session"
+"""In the metadata of a layer that was read from a session file: the path of the file."""
+
+_OME_ENDINGS = (".ome.tif", ".ome.tiff", ".ome.zarr")
+_SHORT_UNITS = {"micrometer": "um", "nanometer": "nm", "millimeter": "mm", "second": "s", "minute": "min"}
+
+
+def get_session_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
+    """Reader of ``.sam2`` files: the image, if it is still there, and the labels."""
+    return _read_sessions if all(Path(each).suffix.lower() == ".sam2" for each in _paths(path)) else None
+
+
+def get_ome_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
+    """Reader of OME-TIFF and OME-Zarr."""
+    return _read_files if all(Path(each).name.lower().endswith(_OME_ENDINGS) for each in _paths(path)) else None
+
+
+def read_image(path: str | Path) -> list[LayerData]:
+    """Read an image or label file lazily, as layers with scale, units and axis names.
+
+    Parameters
+    ----------
+    path : str or Path
+        Anything ``open_frames`` reads.
+
+    Returns
+    -------
+    list of (data, options, type)
+        One Image or Labels layer; an axis of channels becomes layers of their own.
+
+    Raises
+    ------
+    FrameError
+        If the file cannot be read.
+    """
+    place = Path(path).expanduser()
+    stack = open_path(place)
+    axes = (stack.axes or "").upper()
+    shape = tuple(int(n) for n in stack.array.shape)
+    if len(axes) != len(shape):
+        axes = "?" * (len(shape) - 2) + "YX"
+    name = _stem(place)
+    options: dict[str, Any] = {"name": name}
+    array = _lazy(stack.array)
+    if stack.is_rgb and axes[-1] in "CS":
+        return [(array, {**options, "rgb": True, **_placement(axes[:-1], stack)}, "image")]
+    if _holds_labels(place, stack):
+        dropped = [axis for axis, letter in enumerate(axes) if letter in "CS" and shape[axis] == 1]
+        for axis in reversed(dropped):
+            array, axes = array[(slice(None),) * axis + (0,)], axes[:axis] + axes[axis + 1 :]
+        return [(array, {**options, **_placement(axes, stack)}, "labels")]
+    if "C" in axes:
+        at = axes.index("C")
+        rest = axes.replace("C", "")
+        return [
+            (
+                array[(slice(None),) * at + (channel,)],
+                {"name": f"{name} {channel}" if shape[at] > 1 else name, **_placement(rest, stack)},
+                "image",
+            )
+            for channel in range(shape[at])
+        ]
+    return [(array, {**options, **_placement(axes, stack)}, "image")]
+
+
+def _read_files(path: str | Sequence[str]) -> list[LayerData]:
+    return [layer for each in _paths(path) for layer in read_image(each)]
+
+
+def _read_sessions(path: str | Sequence[str]) -> list[LayerData]:
+    from napari_sam2.session.session import Session
+
+    layers: list[LayerData] = []
+    for each in _paths(path):
+        session = Session.load(each)
+        try:
+            labels, source, shape = np.asarray(session.labels), session.stack_path, session.geometry.shape
+        finally:
+            session.close()
+        image = [] if source is None else read_image(source)
+        layers += image
+        place = next((options for data, options, _ in image if tuple(data.shape[: len(shape)]) == shape), {})
+        of_labels = {key: place[key] for key in ("scale", "units", "axis_labels", "translate") if key in place}
+        name = f"{_stem(Path(each))} objects"
+        layers.append((labels, {"name": name, "metadata": {SESSION_KEY: str(each)}, **of_labels}, "labels"))
+    return layers
+
+
+def _paths(path: str | Sequence[str]) -> list[str]:
+    return [path] if isinstance(path, str) else list(path)
+
+
+def _stem(path: Path) -> str:
+    """The name without its endings: "cells" of "cells.ome.tif"."""
+    name = path.name
+    for ending in (path.suffix, ".ome"):
+        name = name.removesuffix(ending)
+    return name or path.name
+
+
+def _lazy(array: Any) -> Any:
+    """As dask, so that napari reads one plane at a time, whatever lies behind it."""
+    import dask.array as da
+
+    if isinstance(array, np.ndarray):
+        return array
+    chunks = (1,) * (len(array.shape) - 2) + tuple(array.shape[-2:])
+    meta = np.empty((0,) * len(array.shape), np.dtype(array.dtype))
+    return da.from_array(array, chunks=chunks, asarray=True, lock=True, meta=meta)
+
+
+def _holds_labels(path: Path, stack: RawStack) -> bool:
+    """Whether a file holds labels: it says so (OME-Zarr), or has integers wider than any camera's."""
+    if path.is_dir():
+        import zarr
+
+        try:
+            attributes = dict(zarr.open_group(path, mode="r").attrs)
+        except (OSError, ValueError, KeyError):
+            return False
+        ome = attributes.get("ome")
+        return "image-label" in attributes or (isinstance(ome, dict) and "image-label" in ome)
+    return stack.dtype.kind in "iu" and stack.dtype.itemsize >= 4
+
+
+def _placement(axes: str, stack: RawStack) -> dict[str, Any]:
+    """Scale, units, position and axis names of the axes that are left."""
+    found: dict[str, Any] = {}
+    if "?" not in axes:
+        found["axis_labels"] = tuple(letter.lower() for letter in axes)
+    sizes = [stack.voxel_size.get(letter) for letter in axes]
+    if any(size is not None for size in sizes):
+        found["scale"] = tuple(1.0 if size is None else float(size.value) for size in sizes)
+        names = ["" if size is None else size.unit for size in sizes]
+        found["units"] = tuple(_SHORT_UNITS.get(unit, unit) or "pixel" for unit in names)
+    if stack.translation:
+        found["translate"] = tuple(float(stack.translation.get(letter, 0.0)) for letter in axes)
+    return found

@@ -1,11 +1,12 @@
-"""A combo box of a viewer's layers of one kind, that follows the viewer."""
+"""A choice of the viewer's layers of one type, by magicgui, that follows the viewer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from magicgui.widgets import create_widget
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QWidget
 
 from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.layout import named
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
 __all__ = ["LayerCombo"]
 
 
-class LayerCombo(QComboBox):
-    """Choose a layer.
+class LayerCombo(QWidget):
+    """Choose a layer; magicgui's choice for the annotation ``napari.layers.Image`` and the like, in a Qt form.
 
     Parameters
     ----------
     viewer : napari.Viewer or ViewerModel
         Whose layers.
-    kind : str
-        Name of the class of layers, such as "Image".
+    kind : {"Image", "Labels"}
+        Type of the layers.
     name, tip : str
-        For tests, and for the user.
+        Object name and tooltip.
 
     Attributes
     ----------
@@ -36,31 +37,46 @@ class LayerCombo(QComboBox):
 
     layer_changed = Signal(object)
 
-    def __init__(self, viewer: ViewerModel, kind: str, name: str, tip: str, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        kind: Literal["Image", "Labels"],
+        name: str,
+        tip: str,
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
-        named(self, name, tip)
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(6)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._viewer = viewer
-        self._kind = kind
-        self._layers: list[Any] = []
+        # the viewer is named, and not looked up among the parents: a ViewerModel has no window
+        self._choice: Any = create_widget(
+            annotation=f"napari.layers.{kind}", options={"choices": lambda choice: _of_type(viewer, choice.annotation)}
+        )
+        box: QComboBox = named(self._choice.native, name, tip)
+        box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        box.setMinimumContentsLength(6)
+        box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(box)
         self._connections = Connections(self)
         for event in ("inserted", "removed", "reordered", "renamed"):
             self._connections.connect(getattr(viewer.layers.events, event), self._on_layers)
-        self.currentIndexChanged.connect(self._on_index)
+        self._connections.connect(self._choice.changed, self._on_choice)
         self._on_layers()
 
     @property
     def layer(self) -> Any:
         """The chosen layer; None if there is none."""
-        index = self.currentIndex()
-        return self._layers[index] if 0 <= index < len(self._layers) else None
+        return self._choice.value
+
+    def count(self) -> int:
+        """How many layers there are to choose from."""
+        return len(self._choice.choices)
 
     def choose(self, layer: Any) -> None:
         """Select a layer of the viewer."""
-        if layer in self._layers:
-            self.setCurrentIndex(self._layers.index(layer))
+        if layer in self._choice.choices:
+            self._choice.value = layer
 
     def let_go(self) -> None:
         """Stop following the viewer."""
@@ -68,24 +84,19 @@ class LayerCombo(QComboBox):
 
     def _on_layers(self, _event: Any = None) -> None:
         before = self.layer
-        found = [layer for layer in self._viewer.layers if _is_a(layer, self._kind)]
-        self.blockSignals(True)
-        self.clear()
-        self._layers = found
-        self.addItems([layer.name for layer in found])
-        if before is not None and before in found:
-            self.setCurrentIndex(found.index(before))
-        else:
+        with self._choice.changed.blocked():
+            self._choice.reset_choices()
+            found = list(self._choice.choices)
             active = self._viewer.layers.selection.active
-            self.setCurrentIndex(found.index(active) if active in found else len(found) - 1)
-        self.blockSignals(False)
-        if (self.layer is None) != (before is None) or self.layer != before:
-            self.layer_changed.emit(self.layer)
+            chosen = next((layer for layer in (before, active) if layer in found), found[-1] if found else None)
+            if chosen is not None:
+                self._choice.value = chosen
+        if (chosen is None) != (before is None) or chosen != before:
+            self.layer_changed.emit(chosen)
 
-    def _on_index(self, _index: int) -> None:
-        self.layer_changed.emit(self.layer)
+    def _on_choice(self, layer: Any) -> None:
+        self.layer_changed.emit(layer)
 
 
-def _is_a(layer: Any, kind: str) -> bool:
-    # through napari's proxy `type(layer)` is the proxy's, while `__class__` is the layer's
-    return bool(layer.__class__.__name__ == kind)
+def _of_type(viewer: ViewerModel, kind: type) -> list[Any]:
+    return [layer for layer in viewer.layers if isinstance(layer, kind)]

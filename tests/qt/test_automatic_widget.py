@@ -86,7 +86,7 @@ def test_whole_stack_is_segmented_and_can_be_stopped(widget, qtbot) -> None:
     ("label", "choice", "expected"),
     [("z", 0, None), ("time", 0, False), ("T", 0, False), ("time", 1, True), ("z", 2, False)],
 )
-def test_piled_objects_are_parted_as_chosen_and_by_itself_not_in_times(
+def test_objects_stacked_in_z_are_split_as_chosen_and_automatically_not_in_time(
     widget, qtbot, monkeypatch, label, choice, expected
 ) -> None:
     asked = []
@@ -94,10 +94,10 @@ def test_piled_objects_are_parted_as_chosen_and_by_itself_not_in_times(
         "napari_sam2.inference.stacks.key_frame_search.contrasts_for_splitting", lambda *given: asked.append(given[3])
     )
     widget.viewer.layers["cells"].axis_labels = (label, "y", "x")
-    assert not widget._form.isRowVisible(widget.piled)
+    assert not widget._form.isRowVisible(widget.split_stacked)
     widget.scope.setCurrentIndex(1)
-    assert widget._form.isRowVisible(widget.piled)
-    widget.piled.setCurrentIndex(choice)
+    assert widget._form.isRowVisible(widget.split_stacked)
+    widget.split_stacked.setCurrentIndex(choice)
     widget.every.setValue(3)
     widget.segment()
     _wait(widget, qtbot)
@@ -165,3 +165,13 @@ def test_closing_ends_the_search_and_follows_the_viewer_no_more(widget, qtbot) -
     widget.viewer.add_image(np.zeros((4, 4)))
     assert widget.image.count() == 1
     assert "cells everything" not in widget.viewer.layers
+
+
+def test_first_step_from_automatic_is_to_the_middle(widget) -> None:
+    for spin in (widget.min_iou, widget.min_stability):
+        spin.setValue(spin.minimum())
+        assert spin.text() == "auto"
+        spin.stepUp()
+        assert spin.value() == pytest.approx(0.5)
+        spin.stepUp()
+        assert spin.value() == pytest.approx(0.51)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["AutomaticWidget"]
 
 _FILTER_MS = 150
-_AUTO = -0.01  # of thresholds: what suits the model
+_AUTO = -0.01  # of thresholds: the default of the model
+_MIDDLE = 0.5
 
 
 class AutomaticWidget(QWidget):
@@ -138,7 +139,7 @@ class AutomaticWidget(QWidget):
         )
 
     def _share(self, name: str, tip: str) -> QDoubleSpinBox:
-        spin = named(QDoubleSpinBox(), name, f"{tip} auto: the default of the model.")
+        spin = named(_AutoSpinBox(), name, f"{tip} auto: the default of the model.")
         spin.setRange(_AUTO, 1.0)
         spin.setSingleStep(0.01)
         spin.setSpecialValueText("auto")
@@ -386,6 +387,17 @@ class AutomaticWidget(QWidget):
         self.image.let_go()
         self.seeds.let_go()
         super().closeEvent(event)
+
+
+class _AutoSpinBox(QDoubleSpinBox):
+    """A threshold whose first step away from "auto" is to the middle, and not to 0, which would keep everything."""
+
+    def stepBy(self, steps: int) -> None:  # noqa: N802 Qt's name
+        """Change the value by steps."""
+        if self.value() <= self.minimum() and steps > 0:
+            self.setValue(_MIDDLE)
+        else:
+            super().stepBy(steps)
 
 
 def _describe(found: Found) -> str:

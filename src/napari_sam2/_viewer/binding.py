@@ -32,6 +32,7 @@ __all__ = ["Tool", "ViewerBinding"]
 Tool = Literal["point", "box", "lasso", "scribble", "paint"]
 _SHAPE_MODES: dict[Tool, str] = {"box": "add_rectangle", "lasso": "add_polygon_lasso", "scribble": "add_path"}
 _PAINT_MODES = ("paint", "erase", "fill", "polygon")
+_POINT_SIZES = (8, 16)  # pixels of the screen, at any zoom
 _COVERED = 0.5  # share of a box or lasso from which on it lies on another object
 
 
@@ -132,6 +133,7 @@ class ViewerBinding:
         self.points = self.viewer.add_points(
             np.zeros((0, ndim)), ndim=ndim, name=f"{image.name} points", size=6, border_color="white", **common
         )
+        self.points.canvas_size_limits = _POINT_SIZES
         self.prompts = PromptLayers(self.points, self.shapes, self.geometry)
         with self._syncing():
             for key, entry in self.session.store.prompts.items():

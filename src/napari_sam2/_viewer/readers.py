@@ -19,6 +19,7 @@ LayerData = tuple[Any, dict[str, Any], str]
 SESSION_KEY = "napari_sam2_session"
 """In the metadata of a layer that was read from a session file: the path of the file."""
 
+_PLACEMENT_KEYS = ("scale", "units", "axis_labels", "translate")
 _OME_ENDINGS = (".ome.tif", ".ome.tiff", ".ome.zarr")
 _SHORT_UNITS = {"micrometer": "um", "nanometer": "nm", "millimeter": "mm", "second": "s", "minute": "min"}
 
@@ -98,7 +99,7 @@ def _read_sessions(path: str | Sequence[str]) -> list[LayerData]:
         image = [] if source is None else read_image(source)
         layers += image
         place = next((options for data, options, _ in image if tuple(data.shape[: len(shape)]) == shape), {})
-        of_labels = {key: place[key] for key in ("scale", "units", "axis_labels", "translate") if key in place}
+        of_labels: dict[str, Any] = {key: place[key] for key in _PLACEMENT_KEYS if key in place}
         name = f"{_stem(Path(each))} objects"
         layers.append((labels, {"name": name, "metadata": {SESSION_KEY: str(each)}, **of_labels}, "labels"))
     return layers

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
+import napari_sam2
 from factories import make_model, make_movie
-from napari_sam2 import Session
+from napari_sam2 import NapariSAM2Error, Session
 from napari_sam2._qt.keys import SHORTCUTS
 from places import ROOT
 
@@ -37,6 +40,40 @@ def test_tutorials_name_only_keys_that_are_bound():
         named = set(re.findall(r"\*\*((?:(?:Ctrl|Shift|Alt)-)*(?:[A-Z0-9]|F\d|Delete))\*\*", page.read_text("utf-8")))
         assert named
         assert named <= short, page.name
+
+
+def test_everything_on_the_page_of_python_can_be_imported_from_the_package_and_nothing_is_missing():
+    page = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    paths = re.findall(r"^::: (\S+)$", page, re.MULTILINE)
+    documented = {"__version__"}
+    for path in paths:
+        home, _, name = path.rpartition(".")
+        value = getattr(importlib.import_module(home), name)
+        if name == "_errors":
+            documented |= {error for error in value.__all__ if issubclass(getattr(value, error), NapariSAM2Error)}
+        else:
+            assert getattr(napari_sam2, name) is value, path
+            documented.add(name)
+    assert documented == set(napari_sam2.__all__)
+
+
+TEXTS = [*PAGES, *(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "THIRD_PARTY"))]
+
+
+def lines_of_text(page: Path) -> list[tuple[int, str]]:
+    """Lines of a page that can be wrapped: no tables, pictures, code and addresses."""
+    lines, is_code = [], False
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.lstrip().startswith("```"):
+            is_code = not is_code
+        elif not is_code and not line.startswith(("|", "!")) and " " in line.strip():
+            lines.append((number, line))
+    return lines
+
+
+@pytest.mark.parametrize("page", [p for p in TEXTS if p.name != "model_card.md"], ids=lambda page: page.name)
+def test_lines_have_120_columns_at_most(page):
+    assert [f"line {number}: {line}" for number, line in lines_of_text(page) if len(line) > 120] == []
 
 
 def test_every_page_is_in_the_navigation():
@@ -77,3 +114,19 @@ def test_script_runs_and_writes_what_it_says(tmp_path, monkeypatch):
     np.testing.assert_array_equal(tifffile.imread("labels.ome.tif"), session.labels)
     with Session.load("cells.sam2", model=scope["tiny"]) as again:
         np.testing.assert_array_equal(again.labels, session.labels)
+
+
+GALLERY = sorted((DOCS / "gallery").glob("*.py"))
+
+
+@pytest.mark.parametrize("script", GALLERY, ids=lambda script: script.stem)
+def test_script_of_the_gallery_runs_on_its_own(script, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(script), run_name="__main__")
+    assert capsys.readouterr().out.strip()
+
+
+def test_every_script_of_the_gallery_is_described():
+    page = (DOCS / "gallery" / "index.md").read_text(encoding="utf-8")
+    described = dict(re.findall(r"^\| \[(\w+\.py)\]\(\1\) \| (.+) \|$", page, re.MULTILINE))
+    assert set(described) == {script.name for script in GALLERY}

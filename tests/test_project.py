@@ -78,6 +78,17 @@ def test_picture_of_the_readme_exists():
     assert [p for p in pictures if not p.startswith("https://") and not (ROOT / p).is_file()] == []
 
 
+def test_citation_is_that_of_this_version():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    version = re.search(r"^version: (\S+)$", citation, re.MULTILINE)
+    date = re.search(r"^date-released: (\S+)$", citation, re.MULTILINE)
+    assert version is not None
+    assert date is not None
+    assert f"## [{version[1]}] - {date[1]}" in changelog
+    assert f'__version__ = "{version[1]}"' in (ROOT / "src/napari_sam2/__init__.py").read_text(encoding="utf-8")
+
+
 def test_changelog_describes_this_version_by_kind():
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     version = re.search(r'^__version__ = "(.+)"', (ROOT / "src/napari_sam2/__init__.py").read_text(), re.MULTILINE)

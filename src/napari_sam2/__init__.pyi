@@ -26,8 +26,10 @@ from .labels.compose import masks_to_labels
 from .labels.evaluation import LabelAgreement, average_precision
 from .labels.mask_text import mask_from_text, mask_to_text
 from .labels.volume_linking import LinkedVolumes, TimelapseReport, link_volumes
+from .session.results.export import export_labels, export_objects_csv, export_scores_csv, tracks_table
 from .session.session import Session
 from .session.state.settings import SessionSettings
+from .session.worker.propagation_handle import PropagationHandle
 from .training.finetune import FineTuneReport, FineTuneResult, fine_tune
 from .weights.downloads import ModelInfo, download_model, list_models
 from .weights.loading import load_model
@@ -54,6 +56,7 @@ __all__ = [
     "OutputError",
     "Prompt",
     "PromptError",
+    "PropagationHandle",
     "SAM2AutomaticMaskGenerator",
     "SAM2ImagePredictor",
     "SAM2VideoSegmenter",
@@ -66,6 +69,9 @@ __all__ = [
     "__version__",
     "average_precision",
     "download_model",
+    "export_labels",
+    "export_objects_csv",
+    "export_scores_csv",
     "filter_records",
     "fine_tune",
     "link_volumes",
@@ -81,4 +87,5 @@ __all__ = [
     "segment_tiled",
     "segment_timelapse_volumes",
     "show_planes",
+    "tracks_table",
 ]

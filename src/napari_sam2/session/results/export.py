@@ -31,13 +31,53 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def export_scores_csv(session: Session, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write ``score_table`` as CSV, whole or not at all; raises OutputError."""
+    """Write a row for each object and frame, with score and area, as CSV, whole or not at all.
+
+    Parameters
+    ----------
+    session : Session
+        Any.
+    path : str or Path
+        File to write.
+    overwrite : bool, default False
+        Replace an existing file.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    OutputError
+        If the file exists, is the image, or cannot be written.
+    """
     _check_not_image(session, path)
     return _write_csv(score_table(session.store), path, overwrite=overwrite)
 
 
 def export_objects_csv(session: Session, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write ``object_table`` as CSV, whole or not at all; raises OutputError."""
+    """Write a row for each object, with its frames and mean scores, as CSV, whole or not at all.
+
+    Parameters
+    ----------
+    session : Session
+        Any.
+    path : str or Path
+        File to write.
+    overwrite : bool, default False
+        Replace an existing file.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    OutputError
+        If the file exists, is the image, or cannot be written.
+    """
     _check_not_image(session, path)
     return _write_csv(object_table(session.store), path, overwrite=overwrite)
 

@@ -23,6 +23,7 @@ __all__ = [
     "DtypeOption",
     "FixOption",
     "GammaOption",
+    "LabelsOption",
     "LevelOption",
     "ModelOption",
     "OverwriteOption",
@@ -74,6 +75,15 @@ ContrastOption = Annotated[
     ),
 ]
 GammaOption = Annotated[float, typer.Option("--gamma", metavar="G", help="Below 1 brightens, above 1 darkens.")]
+LabelsOption = Annotated[
+    Path,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="LABELS",
+        help="Labels to write: .tif, .ome.tif or .zarr, or IMAGE.zarr/labels/NAME inside an OME-Zarr image.",
+    ),
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 PreviewOption = Annotated[
     Path | None,

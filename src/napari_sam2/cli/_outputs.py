@@ -46,7 +46,7 @@ def check_outputs(
     for source in sources:
         for output in (labels, *(path for path, _ in wanted)):
             check_not_input(output, source)
-    if not labels.name.lower().endswith(LABEL_SUFFIXES):
+    if not labels.name.lower().endswith(LABEL_SUFFIXES) and places[0].parent.name != "labels":
         raise OutputError(f"labels cannot be written to {labels}; allowed suffixes are {', '.join(LABEL_SUFFIXES)}")
     if not places[0].parent.is_dir():
         raise OutputError(f"the folder {places[0].parent} does not exist; create it first, or write elsewhere")

@@ -25,7 +25,7 @@ from napari_sam2.cli._objects import (
     save_report,
 )
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
-from napari_sam2.cli._options import OverwriteOption, QuietOption
+from napari_sam2.cli._options import LabelsOption, OverwriteOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import say
@@ -91,9 +91,7 @@ class _Job:
 @with_option_groups
 def auto(
     stack: Annotated[Path, typer.Argument(metavar="STACK", help="TIFF, OME-Zarr, folder of images, or one image.")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="LABELS", help="Labels to write: .tif, .ome.tif or .zarr.")
-    ],
+    output: LabelsOption,
     *,
     search: _StackSearch,
     finding: FinderOptions,

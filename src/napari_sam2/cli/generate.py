@@ -13,7 +13,7 @@ from napari_sam2._errors import OutputError
 from napari_sam2._files import write_whole
 from napari_sam2.cli._objects import FinderOptions, ShapeOptions
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
-from napari_sam2.cli._options import OverwriteOption, PreviewOption, QuietOption
+from napari_sam2.cli._options import LabelsOption, OverwriteOption, PreviewOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs, save_picture, save_table
 from napari_sam2.cli._picture import FrameOption, choose_frame, open_writer
 from napari_sam2.cli._terminal import say
@@ -63,9 +63,7 @@ class _Search(FinderOptions):
 @with_option_groups
 def generate(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, OME-Zarr; or a stack and --frame.")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="LABELS", help="Labels to write: .tif, .ome.tif or .zarr.")
-    ],
+    output: LabelsOption,
     *,
     search: _Search,
     shapes: ShapeOptions,

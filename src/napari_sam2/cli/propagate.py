@@ -10,7 +10,7 @@ import typer
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._objects import MinScoreOption, StageBar, TableOption, print_report, save_report
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
-from napari_sam2.cli._options import OverwriteOption, QuietOption
+from napari_sam2.cli._options import LabelsOption, OverwriteOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs, finished_frames_kept
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import say
@@ -29,9 +29,7 @@ def propagate(
         Path,
         typer.Option("--labels", metavar="SEEDS", help="Label image of some frames, or of all: TIFF, zarr or PNG."),
     ],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="OUT", help="Labels to write: .tif, .ome.tif or .zarr.")
-    ],
+    output: LabelsOption,
     *,
     frame: Annotated[
         list[int] | None,

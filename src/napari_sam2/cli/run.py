@@ -13,7 +13,7 @@ import typer
 from napari_sam2._errors import DeviceError, FrameError
 from napari_sam2._files import reserved
 from napari_sam2.cli._errors import INTERRUPTED
-from napari_sam2.cli._options import DeviceOption, DtypeOption, OverwriteOption, QuietOption
+from napari_sam2.cli._options import DeviceOption, DtypeOption, LabelsOption, OverwriteOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import print_table, say
@@ -28,9 +28,7 @@ __all__ = ["run"]
 
 def run(
     session: Annotated[Path, typer.Argument(metavar="SESSION", help="A session file (.sam2).")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="LABELS", help="Labels to write: .tif, .ome.tif or .zarr.")
-    ],
+    output: LabelsOption,
     stack: Annotated[
         Path | None, typer.Option("--stack", metavar="PATH", help="The image; default: the one named in the session.")
     ] = None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
-from napari_sam2.cli._options import OverwriteOption, PreviewOption
+from napari_sam2.cli._options import LabelsOption, OverwriteOption, PreviewOption
 from napari_sam2.cli._outputs import check_outputs, save_picture
 from napari_sam2.cli._picture import FrameOption, Picture, choose_frame, open_writer
 from napari_sam2.cli._prompts import ObjectPrompt, PromptCommand, ordered_prompts, resolve_prompts
@@ -57,9 +57,7 @@ class _Prompts:
 def segment(
     ctx: typer.Context,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, OME-Zarr; or a stack and --frame.")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="LABELS", help="Labels to write: .tif, .ome.tif or .zarr.")
-    ],
+    output: LabelsOption,
     *,
     prompting: _Prompts,
     candidates: Annotated[

@@ -11,7 +11,7 @@ import typer
 from napari_sam2._errors import FrameError
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
-from napari_sam2.cli._options import OverwriteOption, PreviewOption, QuietOption
+from napari_sam2.cli._options import LabelsOption, OverwriteOption, PreviewOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs, finished_frames_kept, save_picture, save_table
 from napari_sam2.cli._prompts import PromptCommand, ordered_prompts, resolve_prompts
 from napari_sam2.cli._stopping import StopRequest
@@ -57,9 +57,7 @@ class _Prompts:
 def track(
     ctx: typer.Context,
     stack: Annotated[Path, typer.Argument(metavar="STACK", help="TIFF, OME-Zarr, or a folder of images.")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="LABELS", help="Labels to write: .tif, .ome.tif or .zarr.")
-    ],
+    output: LabelsOption,
     *,
     prompting: _Prompts,
     network: ModelOptions,

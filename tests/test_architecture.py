@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ BASE = ("_types", "_checks", "_errors", "_files", "_torch_import")
 Arrows = set[tuple[str, str]]
 
 
+@functools.cache
 def imported_modules(path: Path) -> list[tuple[str, ...]]:
     """Places in the package that a module imports, also inside functions and for type checking."""
     found: list[tuple[str, ...]] = []

@@ -289,13 +289,12 @@ class PagedPlanes:
     def _part(self, trailing: tuple[int | slice, ...]) -> tuple[range, range] | None:
         """Rows and columns of an index that asks for a small part of large pages."""
         shape = self.shape[self._num_leading :]
-        if (
-            self._page_axes not in ("YX", "YXS")
-            or math.prod(shape) * self.dtype.itemsize <= self._limits.max_whole_bytes
-        ):
+        if math.prod(shape) * self.dtype.itemsize <= self._limits.max_whole_bytes:
+            return None
+        if self._page_axes not in ("YX", "YXS") or len(trailing) < 2:
             return None
         rows, columns = trailing[:2]
-        if not isinstance(rows, slice) or not isinstance(columns, slice) or (len(trailing) > 2 and trailing[2] == -1):
+        if not isinstance(rows, slice) or not isinstance(columns, slice):
             return None
         chosen = range(shape[0])[rows], range(shape[1])[columns]
         is_small = len(chosen[0]) * len(chosen[1]) * 2 <= shape[0] * shape[1]

@@ -1,0 +1,218 @@
+"""Write docs/reference/files.md: one file of each format is made and opened, and what was found becomes a row.
+
+python docs/make_file_table.py            # writes the page
+python docs/make_file_table.py --check    # exits 1 if the page differs
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tifffile
+import zarr
+from PIL import Image
+
+from napari_sam2 import open_frames
+from napari_sam2.frames.files import open_path
+
+PAGE = Path(__file__).parent / "reference" / "files.md"
+HEAD = """# Files that open
+
+`napari_sam2.open_frames`, the commands and `Session` read the same files. This page is made by
+`docs/make_file_table.py`, which writes one file of each kind and opens it.
+
+- **Axes** are what the file says; where it says nothing, three dimensions are ZYX. `axes=` (in the shell `--axes`)
+  overrides it. Of axes that are not shown (time points, positions P, angles A, ...) one index is read:
+  `fixed={"P": 2}`, `--fix P=2`.
+- **Pixel size** is read where the column says yes. A number that makes no sense is an unknown distance, with a warning.
+- **Read at a time** is what is held in memory: a *part* is only the rows, tiles or chunks that are needed.
+- **Colours** are shown as they are; anything else is shown with one contrast for the whole stack.
+
+"""
+TAIL = """
+Further compressions of TIFF (packbits, LERC, JPEG XL, JPEG XR, fax) open as those in the table. `https://`, `s3://` and
+`gs://` addresses of OME-Zarr images open with `pip install 'napari-sam2[remote]'`.
+
+In a folder of images, masks beside them (`_masks`, `_cp_masks`, `_seg`) are left out; images of another size or type
+are refused by name. A folder of z-stacks is a series of time points (TZYX), a folder of movies a series of positions
+(PTYX).
+
+Of a plate, a well or a `labels` group the first image opens, with a line that says how to choose another:
+`plate.zarr/B/3/0`.
+
+Refused, with the reason: OME-Zarr versions after 0.6, truncated files (with the number of frames that are left), and
+files that claim more than they hold.
+"""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One row: what is written, and how."""
+
+    name: str
+    write: Callable[[Path], Path]
+
+
+def noise(*shape: int, dtype: str = "uint16") -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+
+
+def tiff(name: str, array: np.ndarray, **options: object) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        tifffile.imwrite(folder / name, array, **{"photometric": "minisblack", **options})
+        return folder / name
+
+    return write
+
+
+def picture(name: str, mode: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        image = Image.fromarray(noise(40, 50)) if mode == "I;16" else Image.new(mode, (50, 40))
+        image.save(folder / name)
+        return folder / name
+
+    return write
+
+
+def ngff(version: str, axes: str) -> Callable[[Path], Path]:
+    types, units = {"t": "time", "c": "channel"}, {"t": {"unit": "second"}, "c": {}}
+    described = [{"name": a, "type": types.get(a, "space"), **units.get(a, {"unit": "micrometer"})} for a in axes]
+
+    def write(folder: Path) -> Path:
+        group = zarr.open_group(folder / "a.zarr", mode="w", zarr_format=3 if version >= "0.5" else 2)
+        array = noise(*({"t": 3, "c": 2, "z": 4, "y": 40, "x": 50}[a] for a in axes))
+        group.create_array("0", shape=array.shape, dtype=array.dtype)[:] = array
+        scale: dict[str, object] = {"type": "scale", "scale": [1.0 if a == "c" else 0.5 for a in axes]}
+        dataset: dict[str, object] = {"path": "0", "coordinateTransformations": [scale]}
+        image: dict[str, object] = {"axes": described, "datasets": [dataset]}
+        if version == "0.6":
+            scale.update(input={"path": "0"}, output={"name": "physical"})
+            image = {"coordinateSystems": [{"name": "physical", "axes": described}], "datasets": [dataset]}
+        if version in ("0.1", "0.3"):
+            image = {"datasets": [{"path": "0"}], **({"axes": list(axes)} if version == "0.3" else {})}
+        if version >= "0.5":
+            group.attrs["ome"] = {"version": version, "multiscales": [image]}
+        else:
+            group.attrs["multiscales"] = [{"version": version, **image}]
+        return folder / "a.zarr"
+
+    return write
+
+
+def plain_zarr(names: list[str] | None) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        array = noise(4, 40, 50)
+        zarr.create_array(folder / "a.zarr", shape=array.shape, dtype=array.dtype, dimension_names=names)[:] = array
+        return folder / "a.zarr"
+
+    return write
+
+
+def folder_of(suffix: str, array: np.ndarray, **options: object) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        for n, item in enumerate(array):
+            if suffix == ".tif":
+                tifffile.imwrite(folder / f"{n}.tif", item, photometric="minisblack", **options)
+            else:
+                Image.fromarray(item).save(folder / f"{n}{suffix}")
+        return folder
+
+    return write
+
+
+OME = {"axes": "TCYX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.5, "PhysicalSizeYUnit": "µm"}
+IMAGEJ = {"imagej": True, "resolution": (2, 2), "metadata": {"axes": "TZYX", "spacing": 0.5, "unit": "um"}}
+CM = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER", "metadata": None}
+KINDS = (
+    Kind("TIFF, one page, resolution in cm or inch", tiff("a.tif", noise(40, 50), **CM)),
+    Kind("TIFF of several pages", tiff("a.tif", noise(4, 40, 50))),
+    Kind("TIFF, colours", tiff("a.tif", noise(40, 50, 3, dtype="uint8"), photometric="rgb")),
+    Kind("TIFF, positions (P)", tiff("a.tif", noise(2, 3, 4, 40, 50), metadata={"axes": "PTZYX"})),
+    Kind("TIFF, LZW", tiff("a.tif", noise(4, 40, 50), compression="lzw")),
+    Kind("TIFF, deflate with predictor", tiff("a.tif", noise(4, 40, 50), compression="zlib", predictor=True)),
+    Kind("TIFF, zstd, float", tiff("a.tif", noise(4, 40, 50, dtype="float32"), compression="zstd")),
+    Kind("TIFF, JPEG 2000", tiff("a.tif", noise(4, 40, 50), compression="jpeg2000")),
+    Kind("TIFF, JPEG, colours", tiff("a.tif", noise(48, 64, 3, dtype="uint8"), photometric="rgb", compression="jpeg")),
+    Kind("TIFF, tiles", tiff("a.tif", noise(64, 64), tile=(32, 32), compression="zlib")),
+    Kind("ImageJ TIFF", tiff("a.tif", noise(3, 4, 40, 50), **IMAGEJ)),
+    Kind("OME-TIFF", tiff("a.ome.tif", noise(3, 2, 40, 50), metadata=OME)),
+    Kind("OME-Zarr 0.1, 0.2", ngff("0.1", "tczyx")),
+    Kind("OME-Zarr 0.3", ngff("0.3", "zyx")),
+    Kind("OME-Zarr 0.4 (zarr 2)", ngff("0.4", "tczyx")),
+    Kind("OME-Zarr 0.5 (zarr 3)", ngff("0.5", "czyx")),
+    Kind("OME-Zarr 0.6", ngff("0.6", "tyx")),
+    Kind("zarr array", plain_zarr(None)),
+    Kind("zarr array, dimension names in words", plain_zarr(["time", "row", "column"])),
+    Kind("PNG, 8 bit", picture("a.png", "L")),
+    Kind("PNG, 16 bit", picture("a.png", "I;16")),
+    Kind("PNG, colours", picture("a.png", "RGB")),
+    Kind("PNG, palette", picture("a.png", "P")),
+    Kind("JPEG", picture("a.jpg", "RGB")),
+    Kind("BMP", picture("a.bmp", "RGB")),
+    Kind("GIF (first picture)", picture("a.gif", "P")),
+    Kind("WebP", picture("a.webp", "RGB")),
+    Kind("PGM, PPM", picture("a.pgm", "L")),
+    Kind("folder of planes", folder_of(".png", noise(4, 40, 50, dtype="uint8"))),
+    Kind("folder of z-stacks", folder_of(".tif", noise(3, 4, 40, 50), imagej=True, metadata={"axes": "ZYX"})),
+    Kind("folder of movies", folder_of(".tif", noise(2, 4, 40, 50), imagej=True, metadata={"axes": "TYX"})),
+)
+AMOUNTS = {
+    "ContiguousPlanes": "part",
+    "PagedPlanes": "plane; part of large planes",
+    "Array": "part",
+    "FolderOfImages": "file",
+    "ndarray": "whole picture",
+}
+
+
+def row(kind: Kind) -> str:
+    """The line of the table for one kind of file."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = kind.write(Path(folder))
+        frames = open_frames(path)
+        frames[len(frames) - 1]
+        amount = AMOUNTS[type(open_path(path).array).__name__]
+    num = len(frames)
+    is_rgb = frames.axes.endswith("C") and len(frames.channels) == 3
+    size = " x ".join(map(str, frames.source_shape))
+    along = f"{num} along {frames.frame_axis}" if frames.frame_axis else "1"
+    cells = (
+        kind.name,
+        frames.axes,
+        size,
+        str(frames.dtype),
+        along,
+        "yes" if is_rgb else "no",
+        "yes" if frames.voxel_size else "no",
+        amount,
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def page() -> str:
+    """The whole page."""
+    columns = ("format", "axes", "size of the example", "type", "frames", "colours", "pixel size", "read at a time")
+    table = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|", *(row(kind) for kind in KINDS)]
+    return HEAD + "\n".join(table) + "\n" + TAIL
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only say whether the page is right")
+    text = page()
+    if parser.parse_args().check:
+        return int(PAGE.read_text(encoding="utf-8") != text)
+    PAGE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LARGEST_ID",
+    "as_mask",
     "as_numbers",
+    "check_choice",
     "check_count",
     "check_fraction",
     "check_frame",
     "check_ids",
+    "check_name",
     "check_not_input",
     "check_number",
     "check_object_id",
@@ -44,6 +47,59 @@ def as_numbers(values: ArrayLike, name: str) -> NDArray[np.float64]:
         return np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
         raise PromptError(f"{name} is not an array of numbers ({error}); give rows of equal length") from error
+
+
+def as_mask(values: ArrayLike, name: str) -> NDArray[np.bool_]:
+    """(H, W) bool array of what was given as ``name``: True where it is not zero.
+
+    Raises
+    ------
+    PromptError
+        If it has not two axes, or holds anything but truth values and numbers.
+    """
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise PromptError(f"{name} is no array ({error}); give rows of equal length") from error
+    if array.ndim != 2:
+        raise PromptError(f"{name} of shape {array.shape} was given; expected (H, W)")
+    if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and np.isnan(array).any()):
+        what = "NaN" if array.dtype.kind == "f" else f"{array.dtype}"
+        raise PromptError(f"{name} that holds {what} was given; expected truth values, or numbers with 0 for outside")
+    marked: NDArray[np.bool_] = array != 0
+    return marked
+
+
+def check_choice(name: str, value: object, allowed: Sequence[str]) -> str:
+    """One of several texts that was given as ``name``.
+
+    Raises
+    ------
+    PromptError
+        If it is none of them.
+    """
+    if not isinstance(value, str) or value not in allowed:
+        raise PromptError(f"{name} {value!r} was given; allowed are {', '.join(map(repr, allowed))}")
+    return value
+
+
+def check_name(name: object) -> str:
+    """The name of an object.
+
+    Raises
+    ------
+    PromptError
+        If it is no text, or holds what no file can hold: null characters, or surrogates as in undecodable file names.
+    """
+    if not isinstance(name, str):
+        raise PromptError(f"the name {name!r} was given; expected a text")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(f"the name {name!r} was given; it holds a character that is not valid Unicode") from error
+    if "\0" in name:
+        raise PromptError(f"the name {name!r} was given; it cannot hold a null character")
+    return str(name)
 
 
 def check_count(name: str, value: object, low: int, high: int | None = None) -> int:

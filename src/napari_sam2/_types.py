@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_ch
 
 import numpy as np
 
-from napari_sam2._checks import as_numbers
+from napari_sam2._checks import as_mask, as_numbers
 from napari_sam2._errors import PromptError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """What the user says about one object on one frame, in image pixels.
+    """A prompt for one object on one frame: points, a box or a mask, in image pixels.
 
     Parameters
     ----------
@@ -125,16 +125,16 @@ def _as_points(points: ArrayLike | None) -> NDArray[np.float32]:
 def _as_labels(labels: ArrayLike | None, num_points: int) -> NDArray[np.int32]:
     if labels is None:
         return np.ones(num_points, np.int32)
-    array = np.atleast_1d(np.asarray(labels))
+    array = np.atleast_1d(as_numbers(labels, "labels"))
     if array.shape != (num_points,):
         raise PromptError(f"{array.size} labels were given for {num_points} points; give one label per point")
     if array.size and not np.isin(array, (0, 1)).all():
-        raise PromptError(f"labels {array.tolist()} were given; allowed are 1 (object) and 0 (background)")
+        raise PromptError(f"labels {array.tolist()} were given; expected 1 (object) or 0 (background)")
     return array.astype(np.int32)
 
 
 def _as_box(box: ArrayLike) -> NDArray[np.float32]:
-    array = np.asarray(box, np.float32).reshape(-1)
+    array = as_numbers(box, "the box").astype(np.float32).reshape(-1)
     if array.shape != (4,):
         raise PromptError(f"a box of {array.size} numbers was given; allowed are four: x0, y0, x1, y1")
     if not np.isfinite(array).all():
@@ -147,15 +147,7 @@ def _as_box(box: ArrayLike) -> NDArray[np.float32]:
 
 
 def _as_mask(mask: ArrayLike) -> NDArray[np.bool_]:
-    array = np.asarray(mask)
-    if array.ndim != 2:
-        raise PromptError(f"a mask of shape {array.shape} was given; allowed is (H, W)")
-    if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and np.isnan(array).any()):
-        what = "NaN" if array.dtype.kind == "f" else f"{array.dtype}"
-        raise PromptError(
-            f"a mask that holds {what} was given; allowed are truth values, or numbers of which 0 is outside"
-        )
-    marked: NDArray[np.bool_] = array != 0
+    marked = as_mask(mask, "a mask")
     if not marked.any():
         raise PromptError("an empty mask was given; mark at least one pixel of the object")
     return marked
@@ -227,7 +219,7 @@ Clicks = Sequence[tuple[float, float]]
 
 
 def is_same(a: Prompt, b: Prompt) -> bool:
-    """Whether two prompts say the same."""
+    """Whether two prompts are equal."""
     return (
         np.array_equal(a.points, b.points)
         and np.array_equal(_labels(a), _labels(b))
@@ -237,7 +229,7 @@ def is_same(a: Prompt, b: Prompt) -> bool:
 
 
 def grew(new: Prompt, old: Prompt) -> bool:
-    """Whether ``new`` says all that ``old`` said, and more."""
+    """Whether ``new`` holds all of ``old``, and more."""
     count = len(old.points)
     return (
         len(new.points) >= count

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from contextlib import suppress
+
 import numpy as np
 
+from napari_sam2 import PromptError
 from napari_sam2.session.session import Session
 
-__all__ = ["square", "state"]
+__all__ = ["random_call", "square", "state"]
 
 
 def square(y: int, x: int, side: int = 8, hw: tuple[int, int] = (48, 64)) -> np.ndarray:
@@ -25,3 +29,29 @@ def state(session: Session) -> tuple[object, ...]:
         {key: (m.box, m.packed, m.kind, m.is_stale) for key, m in session.store.masks.items()},
         session.settings.overlap,
     )
+
+
+def random_call(session: Session, rng: random.Random) -> None:
+    """One call of a session on five frames of 48 x 64 pixels."""
+    objects = [o.object_id for o in session.objects]
+    frame = rng.randrange(5)
+    chosen = rng.choice(objects) if objects and rng.random() < 0.7 else None
+    calls = [
+        lambda: session.add_points(
+            [[frame, rng.randrange(48), rng.randrange(64)]], [rng.randrange(2)], object_id=chosen
+        ),
+        lambda: session.add_mask(square(rng.randrange(30), rng.randrange(40)), frame=frame, object_id=chosen),
+        lambda: session.paint(frame, {chosen or 9: square(rng.randrange(30), rng.randrange(40), rng.randrange(9))}),
+        lambda: session.set_overlap(rng.choice(["keep", "overwrite", "highest score"])),
+        lambda: session.propagate(max_frames=3) if session.store.prompts else None,
+        lambda: session.lock(chosen, frame) if chosen else None,
+        lambda: session.unlock(chosen) if chosen else None,
+        lambda: session.remove_object(chosen) if chosen and rng.random() < 0.3 else None,
+        lambda: session.rename(chosen, str(rng.random())) if chosen else None,
+    ]
+    call = rng.choice(calls)
+    if chosen is not None and frame in session.store.objects[chosen].locked:
+        with suppress(PromptError):  # what is locked refuses prompts
+            call()
+    else:
+        call()

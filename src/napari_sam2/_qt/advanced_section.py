@@ -12,8 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSpinBox, QWidget
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.layout import button, column, combo, line, named, row, show_error
-from napari_sam2.session.state.settings import SessionSettings, threads_beside_a_window
-from napari_sam2.session.state.store import OverlapRule
+from napari_sam2.session.state.settings import OverlapRule, SessionSettings, threads_beside_a_window
 
 if TYPE_CHECKING:
     from napari_sam2._viewer.binding import ViewerBinding

@@ -20,7 +20,7 @@ from napari_sam2.cli._terminal import print_table, say
 
 if TYPE_CHECKING:
     from napari_sam2.session.session import Session
-    from napari_sam2.session.state.history import Operation
+    from napari_sam2.session.state.operations import Operation
     from napari_sam2.session.worker.propagation_handle import PropagationHandle
 
 __all__ = ["run"]

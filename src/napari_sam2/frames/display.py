@@ -196,7 +196,10 @@ def open_stack(stack: Any, frame_axis: int | None, is_rgb: bool | None) -> tuple
         return stack, stack.geometry
     if isinstance(stack, FrameSource) and not isinstance(stack, np.ndarray):
         return stack, StackGeometry.choose(stack.shape if len(stack) > 1 else stack.shape[1:])
-    array = np.asarray(stack) if isinstance(stack, (list, tuple)) else stack
+    try:
+        array = np.asarray(stack) if isinstance(stack, (list, tuple)) else stack
+    except ValueError as error:
+        raise FrameError(f"a stack was given whose planes differ in shape ({error}); give an array") from error
     if not hasattr(array, "shape") or not hasattr(array, "dtype"):
         raise FrameError(f"{type(stack).__name__} was given as a stack; give an array, a path or open_frames(...)")
     shape = tuple(int(n) for n in array.shape)

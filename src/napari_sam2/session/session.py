@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from napari_sam2._errors import OutputError
+from napari_sam2._files import expand
 from napari_sam2.session.calls.objects import ObjectCalls
 from napari_sam2.session.calls.painting import PaintingCalls
 from napari_sam2.session.calls.prompts import PromptCalls
@@ -29,14 +30,14 @@ class Session(PromptCalls, ObjectCalls, PaintingCalls, PropagationCalls, Setting
     model : str, Path, SAM2 or None, default "sam2_micro"
         As for ``load_model``; loaded on first use.
     frame_axis : int, optional
-        The axis that objects are followed along. Default: the last one before H and W that is longer than 1.
+        The axis that objects are tracked along. Default: the last one before H and W that is longer than 1.
     is_rgb : bool, optional
         Whether the last axis holds colours. Default: if it has three or four values of uint8 and there are at least
         three axes.
     labels : array, optional
         int32 zeros of the image's shape to write to. Default: in memory, above 1 GiB a temporary zarr array.
     settings : SessionSettings, optional
-        Overlap rule and the like.
+        Overlap rule and other settings.
     deliver : callable, optional
         Runs a function on the thread that owns the session, such as a GUI's. Without one, results of calls that do
         not block are written by the compute thread.
@@ -46,7 +47,7 @@ class Session(PromptCalls, ObjectCalls, PaintingCalls, PropagationCalls, Setting
     changed : psygnal.Signal
         Emitted with a ``StoreDelta`` after every change.
     propagation_changed : psygnal.Signal
-        Emitted with a ``PropagationHandle`` when one starts, goes on or ends.
+        Emitted with a ``PropagationHandle`` when one starts, advances or ends.
     model_changed : psygnal.Signal
         Emitted with a ``ModelState``.
     failed : psygnal.Signal
@@ -73,7 +74,7 @@ class Session(PromptCalls, ObjectCalls, PaintingCalls, PropagationCalls, Setting
         """
         from napari_sam2.session.files.document import save_session
 
-        place = Path(path).expanduser()
+        place = expand(path)
         if self.autosave_path is None or place.resolve() != self.autosave_path.resolve():
             return save_session(place, self.snapshot())
         if not self.flush_autosave():
@@ -106,15 +107,14 @@ class Session(PromptCalls, ObjectCalls, PaintingCalls, PropagationCalls, Setting
         """
         from napari_sam2.session.files.document import open_document
 
-        settings = options.pop("settings", None)
         document = open_document(path, stack, options)
-        content = document.content if settings is None else replace(document.content, settings=settings)
+        settings = options.pop("settings", None) or document.header.settings
         if "model" not in options:
             options["model"] = document.model()
-        session = cls(document.stack, settings=content.settings, **options)
+        session = cls(document.stack, settings=settings, **options)
         try:
             document.check_image(session.geometry, session.frames)
-            session.restore(content)
+            session.restore(replace(document.read(session.geometry), settings=settings))
             session.origin = document.origin(session.model, session.frames)
         except BaseException:
             session.close()

@@ -80,7 +80,7 @@ def test_candidates_go_round(session):
         pytest.param(lambda s: s.add_mask(np.ones((4, 4)), frame=0), "shape", id="mask-of-other-shape"),
         pytest.param(lambda s: s.add_labels(np.zeros((48, 64), int), frame=0), "without any object", id="no-label"),
         pytest.param(lambda s: s.propagate(), "nothing was prompted", id="nothing-prompted"),
-        pytest.param(lambda s: s.propagate("up"), "allowed are 'both'", id="direction"),
+        pytest.param(lambda s: s.propagate("up"), "allowed are 'forward'", id="direction"),
         pytest.param(lambda s: s.remove_object(4), "object 4 does not exist", id="no-object"),
         pytest.param(lambda s: s.remove_prompt(1, 0), "has no prompt", id="no-prompt"),
         pytest.param(lambda s: s.new_object(object_id=0), "from 1 to", id="number-0"),
@@ -209,7 +209,7 @@ def test_a_closed_session_is_read_and_saved_but_not_changed(model, tmp_path):
         session.propagate,
         session.new_object,
     ):
-        with pytest.raises(PromptError, match="the session was closed"):
+        with pytest.raises(PromptError, match="the session is closed"):
             change()
     session.wait_for_answers()
     assert np.array_equal(session.labels, labels)

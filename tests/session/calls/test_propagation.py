@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -102,14 +103,14 @@ def test_clicks_use_no_more_threads_than_tracking(model):
     with Session(make_movie(2), model=model, settings=SessionSettings(threads=1)) as session:
         session.prepare()
         seen = []
-        answer = session._answerer.answer
+        answer = session._engine_keeper.answer
 
         def spy(*given):
             result = answer(*given)
             seen.append(torch.get_num_threads())
             return result
 
-        session._answerer.answer = spy
+        session._engine_keeper.answer = spy
         session.add_points([[0, 20, 15]])
         assert seen == [1]
 
@@ -119,17 +120,17 @@ def test_looking_ahead_leaves_less_to_do_and_changes_no_answer():
     with Session(make_movie(2), model=model) as plain, Session(make_movie(2), model=model) as session:
         session.look_ahead(1, (20, 15))
         wait_until(lambda: session._compute._idle is None, 10, None)
-        assert session._answerer._engine is None  # nothing is loaded for it
+        assert session._engine_keeper._engine is None  # nothing is loaded for it
         session.prepare()
         session.look_ahead(1, (20, 15))
         wait_until(lambda: session._compute._idle is None, 10, None)
-        cache = session._answerer._engine.cache
+        cache = session._engine_keeper._engine.cache
         assert len(cache) > 0
         before = cache.misses
         session.add_points([[1, 20, 15]])
         plain.add_points([[1, 20, 15]])
         assert cache.misses == before
-        assert plain._answerer._engine.cache.misses > 0
+        assert plain._engine_keeper._engine.cache.misses > 0
         assert np.array_equal(session.labels, plain.labels)
 
 
@@ -137,7 +138,7 @@ def test_a_model_that_sees_whole_images_does_not_look_ahead_on_a_cpu(session):
     session.prepare()
     session.look_ahead(1, (20, 15))
     wait_until(lambda: session._compute._idle is None and not session._compute.is_busy, 10, None)
-    assert len(session._answerer._engine.cache) == 0
+    assert len(session._engine_keeper._engine.cache) == 0
 
 
 def test_change_while_tracking_ends_it_and_is_kept(session):
@@ -220,3 +221,39 @@ def test_what_has_no_mask_yet_is_not_tracked(model):
         release.set()
         session.wait_for_answers()
         assert objects_to_track(session.store, None) == [1, 2]
+
+
+def test_no_resume_is_lost(model):
+    """A frame that is finished between a pause and its end must not pause the propagation again."""
+    with Session(make_movie(12), model=model) as session:
+        session.add_points([[0, 20, 15]])
+        handle = session.propagate(block=False)
+        while handle.is_running:
+            handle.pause()
+            handle.resume()
+        assert handle.wait(60)
+        assert handle.num_done == 11
+
+
+def test_a_paused_propagation_does_not_pause_the_next_one(model):
+    with Session(make_movie(6), model=model) as session:
+        session.add_points([[0, 20, 15]])
+        for _ in range(3):
+            session.propagate(block=False).pause()
+            session.add_points([[0, 21, 15]], object_id=1)
+            assert session.propagate(block=False).wait(60)
+
+
+def test_a_listener_that_fails_holds_nobody_up(model):
+    def fails(_: object) -> None:
+        raise RuntimeError("a listener failed")
+
+    with Session(make_movie(4), model=model) as session:
+        session.add_points([[0, 20, 15]])
+        session.changed.connect(fails)
+        with suppress(Exception):  # that of the listener, in the caller's own call
+            session.add_points([[0, 30, 50]], block=False)
+        session.wait_for_answers(60)
+        session.changed.disconnect(fails)
+        session.propagate()
+        assert session.store.planes_of(1) == [0, 1, 2, 3]

@@ -77,7 +77,7 @@ def test_saving_leaves_one_file_and_replaces_only_sessions(session, tmp_path):
     other.write_text("mine")
     with pytest.raises(OutputError, match="something else than a session"):
         session.save(other)
-    with pytest.raises(OutputError, match="does not exist; make it first"):
+    with pytest.raises(OutputError, match="does not exist; create it first"):
         session.save(tmp_path / "no" / "a.sam2")
     assert other.read_text() == "mine"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.sam2", "notes.txt"]
@@ -117,7 +117,7 @@ def test_damaged_prompt_and_newer_format_are_refused(session, tmp_path):
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(OutputError, match="newer napari-sam2"):
+    with pytest.raises(OutputError, match="a newer napari-sam2"):
         Session.load(path, make_movie(6))
 
 

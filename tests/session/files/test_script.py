@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import sqlite3
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from factories import make_movie
-from napari_sam2 import Prompt
+from napari_sam2 import OutputError, Prompt, PromptError
 from napari_sam2.session.files.operation_text import operation_from_text, operation_to_text
+from napari_sam2.session.files.row_encoding import with_checksum
+from napari_sam2.session.files.script import to_python
 from napari_sam2.session.results.replay import replay
 from napari_sam2.session.session import Session
-from napari_sam2.session.state.history import Operation
+from napari_sam2.session.state.operations import _RULES, Operation
 from napari_sam2.session.state.settings import SessionSettings
+from napari_sam2.session.state.snapshot import SessionSnapshot
 
 
 def everything(session: Session) -> None:
@@ -64,7 +71,7 @@ def test_script_is_short_where_little_was_said(model):
             "from napari_sam2 import Session",
             "",
             "# stack: the image, uint8 of shape (6, 48, 64)",
-            "# model: the network, as load_model gives it (sam2_micro)",
+            "# model: the network, as returned by load_model (sam2_micro)",
             "session = Session(stack, model=model, frame_axis=0)",
             "session.add_points([[0, 20, 15.5]], object_id=1)",
             "session.propagate()",
@@ -99,14 +106,53 @@ def test_undone_calls_are_not_in_the_script(model):
 def test_replay_gives_the_same_labels_also_through_text(model):
     with Session(make_movie(6), model=model) as session, Session(make_movie(6), model=model) as again:
         everything(session)
-        operations = [operation_from_text(operation_to_text(o)) for o in session.operations]
+        operations = [operation_from_text(operation_to_text(o), (48, 64)) for o in session.operations]
         assert replay(operations, again) == len(operations)
         assert np.array_equal(again.labels, session.labels)
 
 
-def test_replay_refuses_other_methods(model):
-    with Session(make_movie(6), model=model) as session, pytest.raises(ValueError, match=r"\['save'\] are not known"):
-        replay([Operation("save", {"path": "x"})], session)
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        pytest.param("save", {"path": "x"}, id="method"),
+        pytest.param("lock", {"object_id": 1, "frames=[]); print(1) #": 1}, id="argument"),
+        pytest.param("lock", {"object_id": "1); print(1) #", "frames": [0]}, id="object"),
+        pytest.param("lock", {"object_id": 1, "frames": ["0); print(1) #"]}, id="frame-in-list"),
+        pytest.param("lock", {"object_id": 1}, id="missing"),
+        pytest.param("paint", {"frame": "0, {}); print(1) #", "masks": {}}, id="paint"),
+        pytest.param("set_prompt", {"frame": 0, "prompt": None, "object_id": 1, "candidate": "0)"}, id="candidate"),
+        pytest.param("set_prompt", {"frame": True, "prompt": None, "object_id": 1}, id="truth-value"),
+        pytest.param("set_contrast", {"limits": [[0, float("nan")]]}, id="nan"),
+        pytest.param("rename", {"object_id": 1, "name": "\ud800"}, id="surrogate"),
+    ],
+)
+def test_only_calls_that_can_be_replayed_become_operations(method, arguments):
+    with pytest.raises(PromptError):
+        Operation(method, arguments)
+
+
+def test_operations_hold_plain_values_and_name_methods_of_a_session():
+    operation = Operation("lock", {"object_id": np.int64(3), "frames": (np.int32(1), 2)})
+    assert repr(dict(operation.arguments)) == "{'object_id': 3, 'frames': [1, 2]}"
+    assert all(callable(getattr(Session, method)) for method in _RULES)
+
+
+def test_code_in_a_session_file_does_not_reach_its_script(model, tmp_path):
+    """Names of calls and arguments, and all texts, come from a file that anyone may have written."""
+    name = "x'\n__import__('os').abort() #"
+    with Session(make_movie(6), model=model) as session:
+        session.new_object(name)
+        path = session.save(tmp_path / "a.sam2")
+        origin = replace(session.origin, model=SimpleNamespace(config=SimpleNamespace(name=name)))
+        script = to_python(SessionSnapshot(session.snapshot().content, replace(session.setup, origin=origin)))
+    assert not any(line.startswith("__import__") for line in script.splitlines())
+    compile(script, "script", "exec")
+    call = '["lock", {"object_id": 1, "frames=[]); __import__(\'os\').abort() #": 1}]'
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO operations VALUES (9, ?, ?)", with_checksum((9, call))[1:])
+    connection.close()
+    with pytest.raises(OutputError, match="lock was called with"):
+        Session.load(path, make_movie(6), model=model)
 
 
 def test_hasty_clicks_are_replayed_as_they_were_answered(model):
@@ -128,3 +174,4 @@ def test_command_line_names_what_the_file_cannot_hold(model):
         assert session.to_command_line("a b.sam2", "l.tif") == (
             "napari-sam2 run 'a b.sam2' --stack STACK --model MODEL -o l.tif"
         )
+        assert session.to_command_line("-x.sam2", "-y.tif").split()[2::6] == ["./-x.sam2", "./-y.tif"]

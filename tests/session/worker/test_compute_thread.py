@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import weakref
 
 import pytest
 
 from napari_sam2.session.worker.compute_thread import ComputeThread, Job, Steps
+from napari_sam2.session.worker.delivery import wait_until
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def test_idle_work_goes_on_while_long_work_is_paused(thread):
     log: list[str] = []
     ended = threading.Event()
     paused = steps_of(log, "long", 1)
-    paused.is_paused = True
+    paused.is_paused = lambda: True
     thread.submit_steps(paused)
     thread.submit_idle(steps_of(log, "idle", 1, ended))
     assert ended.wait(10)
@@ -80,3 +82,30 @@ def test_idle_work_that_fails_tells_so_and_ends(thread):
     after = threading.Event()
     thread.submit(Job(after.set, lambda _: None))
     assert after.wait(10)
+
+
+def test_callbacks_that_fail_do_not_end_the_thread(thread, caplog):
+    def fails(_: object) -> None:
+        raise RuntimeError("a listener failed")
+
+    after = threading.Event()
+    thread.submit(Job(lambda: 1, fails))
+    thread.submit_steps(Steps(lambda: iter(()), lambda _: True, fails))
+    thread.submit_steps(Steps(lambda: iter(()), lambda _: True, lambda _: after.set()))
+    assert after.wait(10)
+    assert len(caplog.records) == 2
+
+
+def test_the_thread_keeps_nothing_that_has_ended(thread):
+    class Work:
+        def run(self) -> None:
+            pass
+
+    ended = threading.Event()
+    work = Work()
+    gone = weakref.ref(work)
+    thread.submit(Job(work.run, lambda _: None))
+    del work
+    thread.submit(Job(lambda: None, lambda _: ended.set()))
+    assert ended.wait(10)
+    wait_until(lambda: gone() is None, 10, None)

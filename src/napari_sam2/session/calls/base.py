@@ -1,28 +1,31 @@
-"""What every part of a session builds on: a stack, the state on it, the threads that work for it, and undo."""
+"""What all calls of a session build on: a stack, the state on it, the threads that work for it, and undo."""
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import numpy as np
 from psygnal import Signal
 
 from napari_sam2._errors import PromptError
+from napari_sam2._files import expand
 from napari_sam2.frames.display import open_stack
 from napari_sam2.session.files.autosave import Autosave
-from napari_sam2.session.state.operations import replayable
+from napari_sam2.session.state.history import replayable
 from napari_sam2.session.state.session_state import SessionState
 from napari_sam2.session.state.settings import ModelState, SessionSettings
 from napari_sam2.session.state.snapshot import SessionContent, SessionOrigin, SessionSetup, SessionSnapshot
 from napari_sam2.session.state.store import SessionStore, StoreDelta
-from napari_sam2.session.worker.answerer import Answerer
 from napari_sam2.session.worker.compute_thread import ComputeThread
 from napari_sam2.session.worker.delivery import Delivery
+from napari_sam2.session.worker.engine_keeper import EngineKeeper
+from napari_sam2.session.worker.prompt_queue import PromptQueue
 from napari_sam2.session.worker.propagation_handle import PropagationHandle
 from napari_sam2.session.worker.propagator import Propagator
-from napari_sam2.session.worker.questions import Questions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,18 +34,48 @@ if TYPE_CHECKING:
 
     from napari_sam2._types import FrameSource
     from napari_sam2.network.sam2 import SAM2
-    from napari_sam2.session.state.history import History, Operation
+    from napari_sam2.session.state.history import History
     from napari_sam2.session.state.measurements import Measurement
+    from napari_sam2.session.state.operations import Operation
     from napari_sam2.session.state.records import SessionObject
 
 __all__ = ["SessionBase"]
 
+T = TypeVar("T")
+_EXIT_TIMEOUT_S = 60.0  # for the step under way when the program ends, such as loading a model
+
+
+class _Threads:
+    """The threads that work for one session; ended together, also where the session was never closed."""
+
+    def __init__(self) -> None:
+        self.compute = ComputeThread()
+        self.autosave: Autosave | None = None
+        self._process = os.getpid()
+
+    def close(self, timeout: float, *, keep_autosave: bool = True) -> bool:
+        """End both, the changes of the last step included; whether the compute thread has ended within ``timeout``."""
+        if os.getpid() != self._process:  # a fork: the threads belong to the other process
+            return True
+        has_ended = self.compute.close(timeout)
+        autosave, self.autosave = self.autosave, None
+        if autosave is not None:
+            autosave.close(keep=keep_autosave)
+        return has_ended
+
 
 class SessionBase:
-    """A session before anything is said; parameters and signals as for ``Session``.
+    """The base of a session, without most calls; parameters and signals as for ``Session``.
 
-    ``_state`` is changed with ``_changing`` entered, or its lock where a propagation may go on. ``_questions`` has
-    prompts answered and ``_propagator`` tracks; both write to the state as results come.
+    ``_state`` is changed within ``_changing()``, or with its lock held where a propagation may continue.
+    ``_prompt_queue`` has the masks of prompts predicted and ``_propagator`` tracks; both write to the state as results
+    come. None of these parts keeps the session alive: its threads end once nothing refers to it, and when the program
+    ends.
+
+    Attributes
+    ----------
+    binding : object or None
+        The layers that show the session, set by ``open_session`` and by the dock widget. The session never reads it.
     """
 
     changed = Signal(object)
@@ -61,14 +94,20 @@ class SessionBase:
         settings: SessionSettings | None = None,
         deliver: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
+        if settings is not None and not isinstance(settings, SessionSettings):
+            raise PromptError(f"settings={settings!r} were given; expected SessionSettings(...)")
+        if frame_axis is not None and (isinstance(frame_axis, bool) or not isinstance(frame_axis, int | np.integer)):
+            raise PromptError(f"frame_axis={frame_axis!r} was given; expected the number of an axis")
+        if is_rgb is not None and not isinstance(is_rgb, bool | np.bool_):
+            raise PromptError(f"is_rgb={is_rgb!r} was given; expected True or False")
         frames, self.geometry = open_stack(stack, frame_axis, is_rgb)
         self.store = SessionStore(self.geometry, _labels_to_write(labels, self.geometry.shape))
         self.model_state = ModelState("waiting")
         self.binding: object | None = None
-        self._autosave: Autosave | None = None
+        self._threads = _Threads()
         self._delivery = Delivery(deliver)
-        self._compute = ComputeThread()
-        self._answerer = Answerer(self._follow_model)
+        self._compute = self._threads.compute
+        self._engine_keeper = EngineKeeper(_weak(self._follow_model))
         origin = SessionOrigin(
             stack_path=str(stack) if isinstance(stack, str) or hasattr(stack, "__fspath__") else None,
             model="sam2_micro" if model is None else model,
@@ -76,10 +115,11 @@ class SessionBase:
             frames=frames,
             has_automatic_contrast=frames is not stack,
         )
-        self._state = SessionState(self.store, origin, self._tell)
-        parts = (self._state, self._compute, self._answerer, self._delivery)
-        self._questions = Questions(*parts, self.failed.emit)
-        self._propagator = Propagator(*parts, tell=self.propagation_changed.emit, fail=self.failed.emit)
+        self._state = SessionState(self.store, origin, _weak(self._notify))
+        parts = (self._state, self._compute, self._engine_keeper, self._delivery)
+        self._prompt_queue = PromptQueue(*parts, self.failed.emit)
+        self._propagator = Propagator(*parts, notify=self.propagation_changed.emit, fail=self.failed.emit)
+        self._ending = weakref.finalize(self, self._threads.close, _EXIT_TIMEOUT_S)
 
     def _follow_model(self, state: ModelState) -> None:
         def apply() -> None:
@@ -88,13 +128,13 @@ class SessionBase:
 
         self._delivery.hand_over(apply)
 
-    def _tell(self, delta: StoreDelta) -> None:
-        if self._autosave is not None:
-            self._autosave.note(delta, self.objects, self.operations, self.settings, self.setup)
+    def _notify(self, delta: StoreDelta) -> None:
+        if self._threads.autosave is not None:
+            self._threads.autosave.note(delta, self.objects, self.operations, self.settings, self.setup)
         self.changed.emit(delta)
 
     def _changing(self) -> threading.RLock:
-        """To be entered for a change: a propagation that runs ends first, with all its frames kept.
+        """Stop a running propagation, its finished frames kept, and return the lock to hold while changing the state.
 
         Raises
         ------
@@ -108,12 +148,12 @@ class SessionBase:
     def _check_open(self) -> None:
         if self._compute.is_closed:
             raise PromptError(
-                "the session was closed: it can be read and saved, not changed; make a new one, or open what was saved "
+                "the session is closed: it can be read and saved, not changed; create a new one, or open the saved one "
                 "with Session.load(path)"
             )
 
     def report_failure(self, error: Exception) -> None:
-        """Tell of an error of work in the background, on the thread that owns the session."""
+        """Emit ``failed`` for an error of background work, on the thread that owns the session."""
         self._delivery.hand_over(lambda: self.failed.emit(error))
 
     # ------------------------------------------------------------------ reading
@@ -124,7 +164,7 @@ class SessionBase:
 
     @property
     def objects(self) -> list[SessionObject]:
-        """In the order of their creation."""
+        """The objects in the order of their creation."""
         return list(self.store.objects.values())
 
     @property
@@ -198,7 +238,7 @@ class SessionBase:
 
     @property
     def setup(self) -> SessionSetup:
-        """What the session works on, and with what, as it is now."""
+        """Image, model and origin of the session, as they are now."""
         return SessionSetup(self.geometry, self.model, self.frames, self.origin)
 
     @property
@@ -208,32 +248,32 @@ class SessionBase:
 
     @property
     def frames(self) -> FrameSource:
-        """What the model looks at."""
+        """What the model is shown."""
         return self._state.frames
 
     @property
     def settings(self) -> SessionSettings:
-        """Overlap rule and the like, as they are now."""
+        """Overlap rule and other settings, as they are now."""
         return self._state.settings
 
     @property
     def history(self) -> History:
-        """Changes, to be undone or done again."""
+        """Changes that can be undone or redone."""
         return self._state.history
 
     @property
     def is_busy(self) -> bool:
-        """Whether an answer or a propagation is under way."""
-        return self._questions.are_open or self._propagator.is_running
+        """Whether a mask is being predicted or a propagation runs."""
+        return self._prompt_queue.has_waiting or self._propagator.is_running
 
     @property
     def is_answering(self) -> bool:
         """Whether a prompt waits for its mask."""
-        return self._questions.are_open
+        return self._prompt_queue.has_waiting
 
     @property
     def handle(self) -> PropagationHandle | None:
-        """The propagation that runs, or ran last."""
+        """The running propagation, or the last one."""
         return self._propagator.handle
 
     def wait_for_answers(self, timeout: float | None = None) -> None:
@@ -242,43 +282,43 @@ class SessionBase:
         Raises
         ------
         NapariSAM2Error
-            What went wrong with one of them.
+            The error of one of them.
         TimeoutError
             If it takes longer than ``timeout`` seconds.
         """
-        self._questions.wait(timeout)
+        self._prompt_queue.wait(timeout)
 
     # ------------------------------------------------------------------ undo
     @property
     def can_undo(self) -> bool:
-        """Whether there is something to take back."""
+        """Whether there is a change to undo."""
         return self.history.can_undo
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is something to do again."""
+        """Whether there is a change to redo."""
         return self.history.can_redo
 
     def undo(self) -> bool:
-        """Take the latest change back, exactly; whether there was one."""
+        """Undo the latest change exactly; whether there was one."""
         with self._changing():
             is_done = self._state.undo()
             if is_done:
-                self._questions.ask_again()
+                self._prompt_queue.add_missing()
         return is_done
 
     def redo(self) -> bool:
-        """Do what was undone last; whether there was something."""
+        """Redo the change that was undone last; whether there was one."""
         with self._changing():
             is_done = self._state.redo()
             if is_done:
-                self._questions.ask_again()
+                self._prompt_queue.add_missing()
         return is_done
 
     # ------------------------------------------------------------------ the state as a whole
     @property
     def operations(self) -> list[Operation]:
-        """The calls that lead to the state, oldest first: what never had an effect is left out."""
+        """The calls that lead to the state, oldest first, without those superseded before they took effect."""
         with self._state.lock:
             found = replayable(self.history.done, {e.stamp for e in self.store.prompts.values()})
             return [*self.history.earlier, *(self._propagator.so_far(operation) for operation in found)]
@@ -302,40 +342,44 @@ class SessionBase:
         """
         with self._changing():
             self._state.restore(content)
-            self._questions.ask_again()
+            self._prompt_queue.add_missing()
 
     @property
     def autosave_path(self) -> Path | None:
-        """Where the session is saved by itself; None if it is not."""
-        return None if self._autosave is None else self._autosave.path
+        """The file of the autosave; None if the session does not save itself."""
+        autosave = self._threads.autosave
+        return None if autosave is None else autosave.path
 
     @autosave_path.setter
     def autosave_path(self, path: str | Path | None) -> None:
-        if self._autosave is not None:
-            self._autosave.close()
-            self._autosave = None
+        autosave, self._threads.autosave = self._threads.autosave, None
+        if autosave is not None:
+            autosave.close()
         if path is not None:
-            # no change is made between the first state that is saved and the first that is noted
+            self._check_open()
+            # the lock: no change may be missed between the snapshot and the first change that is noted
             with self._state.lock:
-                self._autosave = Autosave(path, self.snapshot(), self.report_failure)
+                self._threads.autosave = Autosave(expand(path), self.snapshot(), _weak(self.report_failure))
 
     def flush_autosave(self, timeout: float | None = None) -> bool:
-        """Wait until everything is in the autosave's file; whether it is."""
-        return self._autosave is not None and self._autosave.flush(timeout)
+        """Wait until all changes are in the autosave's file; whether they are."""
+        autosave = self._threads.autosave
+        return autosave is not None and autosave.flush(timeout)
 
     def close(self, *, keep_autosave: bool = True) -> None:
-        """End the thread and the autosave; the session can still be read.
+        """End the session's threads and free the model's memory; the session can still be read and saved.
+
+        Sessions that are not closed are when the program ends, or when nobody refers to them any more.
 
         Parameters
         ----------
         keep_autosave : bool, default True
-            False removes the file that was saved by itself.
+            False removes the file of the autosave.
         """
         self._propagator.stop()
-        self._compute.close()
-        if self._autosave is not None:
-            self._autosave.close(keep=keep_autosave)
-            self._autosave = None
+        if self._threads.close(10.0, keep_autosave=keep_autosave):
+            self._ending.detach()
+        self._engine_keeper.forget_engine()
 
     def __enter__(self) -> Self:
         return self
@@ -344,15 +388,29 @@ class SessionBase:
         self.close()
 
 
+def _weak(method: Callable[[T], None]) -> Callable[[T], None]:
+    """A bound method as a function that does not keep its object alive, and does nothing once that is gone."""
+    reference = weakref.WeakMethod(method)
+
+    def call(value: T) -> None:
+        found = reference()
+        if found is not None:
+            found(value)
+
+    return call
+
+
 def _labels_to_write(labels: Any, shape: tuple[int, ...]) -> Any:
-    """The array that was given, if it suits; else a new one."""
+    """The array that was given, if it suits, or a new one."""
     if labels is None:
         from napari_sam2.labels.storage import allocate_labels
 
         return allocate_labels(shape)
-    if tuple(labels.shape) != shape or np.dtype(labels.dtype) != np.int32:
+    given, dtype = getattr(labels, "shape", None), getattr(labels, "dtype", None)
+    if given is None or dtype is None:
+        raise PromptError(f"{type(labels).__name__} was given as labels; expected an int32 array of shape {shape}")
+    if tuple(given) != shape or np.dtype(dtype) != np.int32:
         raise PromptError(
-            f"labels of shape {tuple(labels.shape)} and type {labels.dtype} were given; "
-            f"allowed is int32 of shape {shape}"
+            f"labels of shape {tuple(given)} and type {dtype} were given; expected int32 of shape {shape}"
         )
     return labels

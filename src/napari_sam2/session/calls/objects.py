@@ -1,4 +1,4 @@
-"""What can be said about objects as such: that there is one, its name, whether it shows, and where it is verified."""
+"""The calls of a session that create, rename, show, lock and remove objects."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from napari_sam2._checks import check_name
+from napari_sam2._errors import PromptError
 from napari_sam2.session.calls.base import SessionBase
 from napari_sam2.session.state.history import Edit
 
@@ -15,10 +17,10 @@ __all__ = ["ObjectCalls"]
 
 
 class ObjectCalls(SessionBase):
-    """The calls of a session that make, change and remove objects."""
+    """The calls of a session that create, rename, show, lock and remove objects."""
 
     def new_object(self, name: str | None = None, *, object_id: int | None = None) -> int:
-        """Make an object without any prompt yet.
+        """Create an object without a prompt.
 
         Parameters
         ----------
@@ -45,7 +47,7 @@ class ObjectCalls(SessionBase):
             return made.object_id
 
     def remove_object(self, object_id: int) -> None:
-        """Take an object away with its prompts and masks; ``undo`` brings it back."""
+        """Remove an object with its prompts and masks; ``undo`` restores it."""
         with self._changing():
             found = self.store.object(object_id)
             edits = [
@@ -57,15 +59,18 @@ class ObjectCalls(SessionBase):
             self._state.push(f"remove {found.name}", "remove_object", {"object_id": object_id}, edits)
 
     def rename(self, object_id: int, name: str) -> None:
-        """Give an object another name."""
-        self._change_object(object_id, "rename", {"name": str(name)}, name=str(name))
+        """Rename an object."""
+        checked = check_name(name)
+        self._change_object(object_id, "rename", {"name": checked}, name=checked)
 
     def set_visible(self, object_id: int, is_visible: bool) -> None:
-        """Show or hide an object in viewers; its labels stay."""
+        """Show or hide an object in viewers; its labels are kept."""
+        if not isinstance(is_visible, bool | np.bool_):
+            raise PromptError(f"is_visible={is_visible!r} was given; expected True or False")
         self._change_object(object_id, "set_visible", {"is_visible": bool(is_visible)}, is_visible=bool(is_visible))
 
     def lock(self, object_id: int, frames: int | Iterable[int] | None = None) -> None:
-        """Verify an object on some planes: nothing changes there any more until ``unlock``.
+        """Lock an object on some planes, as verified: nothing changes there until ``unlock``.
 
         Parameters
         ----------
@@ -90,10 +95,8 @@ class ObjectCalls(SessionBase):
         self.store.object(object_id)
         if frames is None:
             return frozenset(self.store.planes_of(object_id))
-        planes = frozenset({int(frames)} if isinstance(frames, (int, np.integer)) else (int(f) for f in frames))
-        for plane in planes:
-            self.geometry.check_plane(plane)
-        return planes
+        given = frames if isinstance(frames, Iterable) else [frames]
+        return frozenset(self.geometry.check_plane(plane) for plane in given)
 
     def _change_object(self, object_id: int, method: str, arguments: dict[str, object], **fields: Any) -> None:
         with self._state.lock:

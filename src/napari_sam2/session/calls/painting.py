@@ -1,4 +1,4 @@
-"""What a painting means: pixels that the user set become prompts, and locked objects get theirs back."""
+"""The calls of a session that set pixels: painted masks become prompts, and locked objects are restored."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam2._checks import as_mask, check_object_id
 from napari_sam2._errors import PromptError
 from napari_sam2.session.calls.base import SessionBase
 from napari_sam2.session.state.history import Edit
@@ -23,7 +24,7 @@ class PaintingCalls(SessionBase):
     """The calls of a session that set pixels of its labels."""
 
     def adopt_painting(self, frames: Iterable[int]) -> list[int]:
-        """Take what was painted into ``labels`` as corrections: a mask prompt for each object that changed.
+        """Take pixels painted into ``labels`` as corrections: each object that changed gets a mask prompt.
 
         Parameters
         ----------
@@ -36,9 +37,10 @@ class PaintingCalls(SessionBase):
             The objects that changed.
         """
         touched: list[int] = []
-        for plane in frames:
-            self.geometry.check_plane(plane)
-            self._questions.wait_for_plane(plane)
+        if not isinstance(frames, Iterable):
+            raise PromptError(f"frames={frames!r} was given; expected several frames, such as [3]")
+        for plane in [self.geometry.check_plane(frame) for frame in frames]:
+            self._prompt_queue.wait_for_plane(plane)
             painted, known = self._painted(plane)
             differs = painted != known
             if not differs.any():
@@ -57,33 +59,39 @@ class PaintingCalls(SessionBase):
         return touched
 
     def paint(self, frame: int, masks: Mapping[int, ArrayLike]) -> None:
-        """Set the pixels of objects on a plane as painting does; other objects give way.
+        """Set the pixels of objects on a plane as painting does, overwriting other objects.
 
         Parameters
         ----------
         frame : int
             Plane.
         masks : mapping of int to (H, W) array-like
-            Object -> its pixels, perhaps none. Numbers that are not in use make objects.
+            Object -> its pixels, perhaps none. Numbers that are not in use create objects.
+
+        Raises
+        ------
+        PromptError
+            If a mask has another shape than the plane, or a number is no object number.
         """
         plane = self.geometry.check_plane(frame)
-        for i, mask in masks.items():
-            if np.shape(mask) != self.geometry.hw or int(i) < 1:
+        if not isinstance(masks, Mapping):
+            raise PromptError(f"{type(masks).__name__} was given; expected a dictionary of masks by object")
+        checked = {check_object_id(i): as_mask(mask, f"the mask of object {i}") for i, mask in masks.items()}
+        for i, mask in checked.items():
+            if mask.shape != self.geometry.hw:
                 raise PromptError(
-                    f"a mask of shape {np.shape(mask)} was given for object {i}; allowed are numbers above 0 and "
-                    f"masks of shape {self.geometry.hw}"
+                    f"a mask of shape {mask.shape} was given for object {i}; expected masks of shape {self.geometry.hw}"
                 )
-        self._questions.wait_for_plane(plane)
+        self._prompt_queue.wait_for_plane(plane)
         image = self.store.composed(plane)
-        for i in masks:
-            image[image == i] = 0
-        for i, mask in masks.items():
-            image[np.asarray(mask, bool)] = i
+        image[np.isin(image, list(checked))] = 0
+        for i, mask in checked.items():
+            image[mask] = i
         self.store.labels[self.geometry.index(plane)] = image
         self.adopt_painting([plane])
 
     def _painted(self, plane: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """(H, W) labels as painted and as known; what was painted over locked objects is taken back."""
+        """(H, W) labels as painted and as known; pixels painted over locked objects are restored."""
         painted, known = self.store.plane_labels(plane), self.store.composed(plane)
         locked = [i for i, o in self.store.objects.items() if plane in o.locked]
         wrong = (painted != known) & (np.isin(painted, locked) | np.isin(known, locked))

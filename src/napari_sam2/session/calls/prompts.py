@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from napari_sam2._checks import as_numbers, check_count, check_object_id
 from napari_sam2._errors import PromptError
 from napari_sam2._types import Prompt, is_same
 from napari_sam2.session.calls.base import SessionBase
@@ -26,14 +27,20 @@ class PromptCalls(SessionBase):
     """The calls of a session that give, change and remove prompts."""
 
     def prompt(self, object_id: int, plane: int) -> Prompt | None:
-        """What is said about an object on a plane."""
-        entry = self.store.prompts.get((object_id, plane))
+        """The prompt of an object on a plane, or None.
+
+        Raises
+        ------
+        PromptError
+            If there can be no such object or there is no such plane.
+        """
+        entry = self.store.prompts.get(self._key(object_id, plane))
         return None if entry is None else entry.prompt
 
     def add_points(
         self, points: ArrayLike, labels: ArrayLike | None = None, *, object_id: int | None = None, block: bool = True
     ) -> int:
-        """Add clicks on one plane to what was said there.
+        """Add clicks on one plane to the prompt there.
 
         Parameters
         ----------
@@ -57,16 +64,15 @@ class PromptCalls(SessionBase):
             If a point lies outside the image or on another plane, or the object does not exist or is locked there.
         """
         plane, xy = self.geometry.locate(points)
-        said = Prompt(points=xy, labels=None if labels is None else np.asarray(labels))
+        prompt = Prompt(points=xy, labels=cast("Any", labels))
         old = None if object_id is None else self.prompt(object_id, plane)
-        if old is not None and said.labels is not None and old.labels is not None:
-            said = Prompt(
-                np.concatenate((old.points, said.points)), np.concatenate((old.labels, said.labels)), old.box, old.mask
-            )
-        return self.set_prompt(plane, said, object_id=object_id, block=block)
+        if old is not None and prompt.labels is not None and old.labels is not None:
+            all_points = np.concatenate((old.points, prompt.points))
+            prompt = Prompt(all_points, np.concatenate((old.labels, prompt.labels)), old.box, old.mask)
+        return self.set_prompt(plane, prompt, object_id=object_id, block=block)
 
     def add_box(self, corners: ArrayLike, *, object_id: int | None = None, block: bool = True) -> int:
-        """Say that an object fills a box; replaces an earlier box of the plane, its clicks stay.
+        """Prompt an object with a box; it replaces an earlier box on the plane, clicks are kept.
 
         Parameters
         ----------
@@ -85,9 +91,9 @@ class PromptCalls(SessionBase):
         PromptError
             If the box has no area, lies outside or on several planes.
         """
-        rows = np.asarray(corners, float)
+        rows = as_numbers(corners, "corners")
         if rows.ndim != 2 or len(rows) not in (2, 4):
-            raise PromptError(f"corners of shape {rows.shape} were given; allowed are two or four rows")
+            raise PromptError(f"corners of shape {rows.shape} were given; expected two or four rows")
         h, w = self.geometry.hw
         inside = rows.copy()
         if rows.shape[1] == self.geometry.ndim:
@@ -103,13 +109,13 @@ class PromptCalls(SessionBase):
         old = None if object_id is None else self.prompt(object_id, plane)
         points, labels = (None, None) if old is None else (old.points, old.labels)
         box = np.concatenate((low, high))
-        said = Prompt(box=box) if points is None else Prompt(points=points, labels=labels, box=box)
-        return self.set_prompt(plane, said, object_id=object_id, block=block)
+        prompt = Prompt(box=box) if points is None else Prompt(points=points, labels=labels, box=box)
+        return self.set_prompt(plane, prompt, object_id=object_id, block=block)
 
     def add_mask(
         self, mask: ArrayLike, *, frame: int | None = None, object_id: int | None = None, block: bool = True
     ) -> int:
-        """Give the pixels of an object on one plane; they are kept as they are and tracked from there.
+        """Set the mask of an object on one plane; it is kept exactly as given and tracked from there.
 
         Parameters
         ----------
@@ -131,10 +137,10 @@ class PromptCalls(SessionBase):
             If the mask is empty or of another shape, or the plane does not exist.
         """
         plane = self._plane_of_mask(frame)
-        return self.set_prompt(plane, Prompt(mask=np.asarray(mask)), object_id=object_id, block=block)
+        return self.set_prompt(plane, Prompt(mask=cast("Any", mask)), object_id=object_id, block=block)
 
     def add_labels(self, labels: ArrayLike, *, frame: int | None = None) -> list[int]:
-        """Start objects from a label image of one plane, as from Cellpose or painted; numbers are kept.
+        """Create objects from a label image of one plane, such as one of Cellpose; numbers are kept.
 
         Parameters
         ----------
@@ -146,29 +152,32 @@ class PromptCalls(SessionBase):
         Returns
         -------
         list of int
-            The objects, ascending. One ``undo`` takes all of them back.
+            The objects, ascending. One ``undo`` removes all of them.
 
         Raises
         ------
         PromptError
-            If the labels are empty, of another shape or no whole numbers, the plane does not exist, or an object is
-            locked on it.
+            If the labels are empty, of another shape or not integers, the plane does not exist, or an object is locked
+            on it.
         """
-        image = np.asarray(labels)
+        try:
+            image = np.asarray(labels)
+        except ValueError as error:
+            raise PromptError(f"labels are no array ({error}); give rows of equal length") from error
         if image.shape != self.geometry.hw or image.dtype.kind not in "iub":
             raise PromptError(
                 f"labels of shape {image.shape} and type {image.dtype} were given; "
-                f"allowed are whole numbers of shape {self.geometry.hw}"
+                f"expected integers of shape {self.geometry.hw}"
             )
         ids = [int(i) for i in np.unique(image) if i > 0]
         if not ids:
             raise PromptError("labels without any object were given; mark at least one pixel with a number above 0")
         plane = self._plane_of_mask(frame)
-        self._say_together([(i, plane) for i in ids], lambda i, _: Prompt(mask=image == i))
+        self._set_together([(i, plane) for i in ids], lambda i, _: Prompt(mask=image == i))
         return ids
 
     def set_prompts(self, prompts: Mapping[tuple[int, int], Prompt]) -> None:
-        """Say all there is to say about many objects and planes, in one step of ``undo`` and without waiting for masks.
+        """Set the prompts of many objects and planes, as one step of ``undo`` and without waiting for masks.
 
         Parameters
         ----------
@@ -180,12 +189,13 @@ class PromptCalls(SessionBase):
         PromptError
             If a prompt lies outside the image, or an object is locked on the plane; then nothing changes.
         """
+        keys = sorted(self._key(*key) for key in _keys_of(prompts))
         for prompt in prompts.values():
-            prompt.check_inside(self.geometry.hw)
-        self._say_together(sorted(prompts), lambda object_id, plane: prompts[object_id, plane])
+            self._check_prompt(prompt)
+        self._set_together(keys, lambda object_id, plane: prompts[object_id, plane])
 
-    def _say_together(self, keys: Sequence[tuple[int, int]], prompt_of: Callable[[int, int], Prompt]) -> None:
-        """Prompts of objects and planes in one step, each made when its turn comes; locks are looked at before."""
+    def _set_together(self, keys: Sequence[tuple[int, int]], prompt_of: Callable[[int, int], Prompt]) -> None:
+        """Set prompts as one step, after a check of planes and locks; each prompt is created when needed."""
         for _, plane in keys:
             self.geometry.check_plane(plane)
         objects = self.store.objects
@@ -201,6 +211,15 @@ class PromptCalls(SessionBase):
             raise PromptError(f"a mask was given without its frame; give frame=0 to {self.geometry.num_planes - 1}")
         return self.geometry.check_plane(0 if frame is None else frame)
 
+    def _key(self, object_id: int, plane: int) -> tuple[int, int]:
+        """The key of a prompt or mask in the tables."""
+        return check_object_id(object_id), self.geometry.check_plane(plane)
+
+    def _check_prompt(self, prompt: Prompt) -> None:
+        if not isinstance(prompt, Prompt):
+            raise PromptError(f"{type(prompt).__name__} was given as a prompt; expected Prompt(...)")
+        prompt.check_inside(self.geometry.hw)
+
     def set_prompt(
         self,
         frame: int,
@@ -210,18 +229,18 @@ class PromptCalls(SessionBase):
         candidate: int | None = None,
         block: bool = True,
     ) -> int:
-        """Say all there is to say about an object on a plane; what was said there before is replaced.
+        """Set the prompt of an object on a plane, replacing an earlier one there.
 
         Parameters
         ----------
         frame : int
             Plane.
         prompt : Prompt or None
-            In pixels (x, y) of the plane; None takes the prompt back.
+            In pixels (x, y) of the plane; None removes the prompt.
         object_id : int, optional
-            Default: a new object. A number that is not in use makes an object of that number.
+            Default: a new object. A number that is not in use creates an object of that number.
         candidate : int, optional
-            Which of the three candidates of an ambiguous click is meant, 0 for the best.
+            Which of the three candidate masks of an ambiguous click to take, 0 for the best.
         block : bool, default True
             Wait for the mask.
 
@@ -236,17 +255,22 @@ class PromptCalls(SessionBase):
             If the prompt lies outside the image, or the object is locked on the plane.
         """
         plane = self.geometry.check_plane(frame)
+        object_id = None if object_id is None else check_object_id(object_id)
+        if candidate is not None:
+            candidate = check_count("candidate", candidate, 0)
+            if candidate > 2:
+                raise PromptError(f"candidate={candidate} was given; expected 0, 1 or 2")
         if prompt is not None:
-            prompt.check_inside(self.geometry.hw)
-            _check_box(prompt)
+            self._check_prompt(prompt)
+            _warn_of_thin_box(prompt)
             if prompt.mask is not None:
-                self._questions.wait_for_plane(plane)
+                self._prompt_queue.wait_for_plane(plane)
         with self._changing():
             edits: list[Edit] = []
             number = object_id
             if number is None or number not in self.store.objects:
                 if prompt is None:
-                    raise PromptError(f"object {object_id} does not exist; there is no prompt to take back")
+                    raise PromptError(f"object {object_id} does not exist; there is no prompt to remove")
                 made = self.store.make_object(None, number)
                 edits.append(Edit("objects", made.object_id, None, made))
                 number = made.object_id
@@ -256,7 +280,7 @@ class PromptCalls(SessionBase):
                 )
             old = self.store.prompts.get((number, plane))
             if old is not None and prompt is not None and is_same(prompt, old.prompt) and candidate == old.candidate:
-                self._questions.ask_where_it_failed(number, plane)
+                self._prompt_queue.retry(number, plane)
                 return number
             if prompt is None:
                 title = "remove prompt"
@@ -274,35 +298,35 @@ class PromptCalls(SessionBase):
             entry = self.store.prompts.get((number, plane))
             if entry is not None and not entry.is_mask_only:
                 change.stamp = entry.stamp
-            self._questions.ask(number, plane)
+            self._prompt_queue.add(number, plane)
         if block:
             self.wait_for_answers()
         return number
 
     def remove_prompt(self, object_id: int, frame: int) -> None:
-        """Take back all that was said about an object on a plane."""
-        if (object_id, frame) not in self.store.prompts:
-            said = list(self.store.prompts_of(object_id)) or "none"
-            raise PromptError(f"object {object_id} has no prompt on frame {frame}; it has on {said}")
+        """Remove the prompt of an object on a plane."""
+        if self._key(object_id, frame) not in self.store.prompts:
+            prompted = list(self.store.prompts_of(object_id)) or "none"
+            raise PromptError(f"object {object_id} has no prompt on frame {frame}; prompted frames: {prompted}")
         self.set_prompt(frame, None, object_id=object_id)
 
     def next_candidate(self, object_id: int, frame: int, *, block: bool = True) -> int:
-        """Take the next of the three candidates of a single click; returns its number, 0 for the best.
+        """Take the next of the three candidate masks of a single click; returns its number, 0 for the best.
 
         Raises
         ------
         PromptError
             If the prompt is not one click.
         """
-        entry = self.store.prompts.get((object_id, frame))
+        entry = self.store.prompts.get(self._key(object_id, frame))
         if entry is None or len(entry.prompt.points) != 1 or entry.prompt.box is not None:
-            raise PromptError("only a single click has several candidates; this prompt says more, or there is none")
+            raise PromptError("only a single click has several candidates; here is no prompt, or another one")
         number = ((entry.candidate or 0) + 1) % 3
         self.set_prompt(frame, entry.prompt, object_id=object_id, candidate=number, block=block)
         return number
 
 
-def _check_box(prompt: Prompt) -> None:
+def _warn_of_thin_box(prompt: Prompt) -> None:
     if prompt.box is not None:
         x0, y0, x1, y1 = cast("tuple[float, ...]", tuple(prompt.box))
         if min(x1 - x0, y1 - y0) < MIN_BOX_SIDE_PX:
@@ -310,3 +334,9 @@ def _check_box(prompt: Prompt) -> None:
                 f"the box is {x1 - x0:g} x {y1 - y0:g} pixels, which is hardly an object; draw it around the object",
                 stacklevel=3,
             )
+
+
+def _keys_of(prompts: object) -> list[tuple[Any, Any]]:
+    if not isinstance(prompts, Mapping) or not all(isinstance(key, tuple) and len(key) == 2 for key in prompts):
+        raise PromptError(f"{type(prompts).__name__} was given; expected a dictionary of prompts by (object, plane)")
+    return list(prompts)

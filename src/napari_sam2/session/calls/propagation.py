@@ -1,11 +1,11 @@
-"""Tracking as the user asks for it: what to fill, and to pause, go on or end."""
+"""The calls of a session that start, pause, resume and cancel propagation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
-from napari_sam2._checks import check_ids
-from napari_sam2._errors import PromptError
+from napari_sam2._checks import check_choice, check_count, check_ids, check_stop
 from napari_sam2._types import Direction
 from napari_sam2.session.calls.base import SessionBase
 from napari_sam2.session.worker.propagation_handle import PropagationHandle
@@ -26,7 +26,7 @@ class PropagationCalls(SessionBase):
         max_frames: int | None = None,
         block: bool = True,
     ) -> PropagationHandle:
-        """Track objects to the planes that have no mask yet or whose mask is out of date.
+        """Track objects to the planes that have no mask or an outdated one.
 
         A corrected object is tracked again only up to the next prompted or locked plane on each side. Locked planes
         are never touched.
@@ -40,28 +40,29 @@ class PropagationCalls(SessionBase):
         object_ids : sequence of int, optional
             Default: all that have a prompt.
         max_frames : int, optional
-            End after so many frames, as a cancel does.
+            Stop after so many frames, as ``cancel`` does.
         block : bool, default True
-            Wait for the end. Otherwise the handle tells of progress, and can cancel and wait.
+            Wait for the end. Otherwise the handle reports progress, and can cancel and wait.
 
         Returns
         -------
         PropagationHandle
-            Ended, unless ``block`` is False.
+            Has ended, unless ``block`` is False.
 
         Raises
         ------
         PromptError
-            If nothing was prompted, or an object or plane does not exist.
+            If there is no prompt, or an object or plane does not exist.
         """
-        if direction not in ("both", "forward", "backward"):
-            raise PromptError(f"direction {direction!r} was given; allowed are 'both', 'forward' and 'backward'")
+        check_choice("direction", direction, get_args(Direction))
+        if max_frames is not None:
+            max_frames = check_count("max_frames", max_frames, 0)
         self._check_open()
         chosen = None if object_ids is None else check_ids(object_ids)
         self.wait_for_answers()
         limits = range(
             0 if start is None else self.geometry.check_plane(start),
-            self.geometry.num_planes if stop is None else min(int(stop), self.geometry.num_planes),
+            check_stop(stop, self.geometry.num_planes),
         )
         given = {"start": start, "stop": stop, "object_ids": chosen, "max_frames": max_frames}
         arguments: dict[str, object] = {"direction": direction}
@@ -74,15 +75,15 @@ class PropagationCalls(SessionBase):
         return handle
 
     def cancel(self) -> None:
-        """End the propagation that runs; finished frames stay."""
+        """Stop the running propagation; finished frames are kept."""
         self._propagator.stop()
 
     def pause(self) -> None:
-        """Let the propagation wait after the frame that is being computed."""
+        """Pause the propagation after the frame that is being computed."""
         if self.handle is not None:
             self.handle.pause()
 
     def resume(self) -> None:
-        """Go on after ``pause``."""
+        """Continue after ``pause``."""
         if self.handle is not None:
             self.handle.resume()

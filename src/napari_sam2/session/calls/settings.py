@@ -1,4 +1,4 @@
-"""How a session works from now on: its model, what the model looks at and runs on, and what new masks may do."""
+"""The calls of a session that choose and prepare its model, its contrast and its settings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
+import numpy as np
+
+from napari_sam2._checks import as_numbers, check_choice, check_count
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.display import contrast_arguments, displays_of, make_displays, with_displays
@@ -14,12 +17,14 @@ from napari_sam2.frames.planes import ArrayPlanes
 from napari_sam2.session.calls.base import SessionBase
 from napari_sam2.session.files.model_names import model_name
 from napari_sam2.session.state.history import Edit
-from napari_sam2.session.state.store import OverlapRule
-from napari_sam2.session.worker.answerer import as_seen
+from napari_sam2.session.state.settings import OverlapRule
 from napari_sam2.session.worker.compute_thread import Job, Steps
+from napari_sam2.session.worker.engine_keeper import as_seen
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import ArrayLike
 
     from napari_sam2.network.sam2 import SAM2
 
@@ -29,13 +34,13 @@ logger = logging.getLogger(__name__)
 
 
 class SettingCalls(SessionBase):
-    """The calls of a session that choose and prepare its model, its view of the stack and its rules."""
+    """The calls of a session that choose and prepare its model, its contrast and its settings."""
 
     def prepare(self, plane: int | None = None) -> None:
-        """Load the model in the background, and encode a plane, so that the first click is answered at once."""
+        """Load the model in the background and encode a plane, so that the first click is answered at once."""
 
         def compute() -> None:
-            engine = self._answerer.engine(self.model, self.frames, self.settings)
+            engine = self._engine_keeper.engine(self.model, self.frames, self.settings)
             if plane is not None:
                 engine.prepare(plane)
 
@@ -46,9 +51,9 @@ class SettingCalls(SessionBase):
         self._compute.submit(Job(compute, done, key="prepare"))
 
     def look_ahead(self, plane: int, point_yx: tuple[float, float]) -> None:
-        """Encode, while nothing else is to be done, what a click near a point would have to wait for.
+        """Encode during idle time what a click near a point would need.
 
-        Answers do not depend on it. What it began for another point is given up.
+        Results do not depend on it. Encoding for an earlier point is abandoned.
 
         Parameters
         ----------
@@ -59,19 +64,26 @@ class SettingCalls(SessionBase):
         """
 
         def encode() -> Iterator[None]:
-            engine = self._answerer.engine_at_hand(self.model, self.frames, self.settings)
+            engine = self._engine_keeper.engine_at_hand(self.model, self.frames, self.settings)
             return iter(()) if engine is None else engine.look_ahead(plane, (point_yx[1], point_yx[0]))
 
         def ended(error: BaseException | None) -> None:
-            if error is not None:  # whoever clicks there is told
+            if error is not None:  # a click there reports it
                 logger.debug("looking ahead on plane %d failed: %s", plane, error)
 
         self._compute.submit_idle(Steps(encode, lambda _: True, ended))
 
     def set_model(self, model: SAM2 | str | Path, *, prepare: bool = True) -> None:
-        """Answer later prompts with another model; masks that are there stay.
+        """Use another model for later prompts; existing masks are kept.
 
-        Prompts keep their answers' masks, but tracking remembers them anew with the new model.
+        Existing prompts keep their masks, which the new model encodes anew for tracking.
+
+        Parameters
+        ----------
+        model : SAM2, str or Path
+            As for ``load_model``.
+        prepare : bool, default True
+            Load it in the background now, rather than on first use.
         """
         with self._changing():
             edits = [Edit("settings", "model", self.model, model)]
@@ -80,16 +92,13 @@ class SettingCalls(SessionBase):
                     seen = as_seen(entry, self.store.masks.get(key), self.geometry.hw)
                     edits.append(Edit("prompts", key, entry, seen))
             self._state.push("change model", "set_model", {"model": model_name(model)}, edits)
-            self._questions.ask_again()
+            self._prompt_queue.add_missing()
         if prepare:
             self.prepare()
 
     def set_overlap(self, overlap: Literal["keep", "overwrite", "highest score"]) -> None:
-        """What later masks may do where they meet others: keep off, overwrite them, or win by score."""
-        if overlap not in get_args(OverlapRule):
-            raise PromptError(
-                f"overlap {overlap!r} was given; allowed are {', '.join(map(repr, get_args(OverlapRule)))}"
-            )
+        """Choose what later masks do where they overlap others: give way, overwrite them, or win by score."""
+        check_choice("overlap", overlap, get_args(OverlapRule))
         if overlap == self.settings.overlap:
             return
         with self._changing():
@@ -97,7 +106,7 @@ class SettingCalls(SessionBase):
             self._state.push(f"overlap: {overlap}", "set_overlap", {"overlap": overlap}, edits)
 
     def set_hardware(self, *, device: str | None = None, dtype: str | None = None, threads: int | None = None) -> None:
-        """Compute on another device, in another precision or with another number of CPU threads from now on.
+        """Change device, precision or number of CPU threads for later computations.
 
         Parameters
         ----------
@@ -105,6 +114,12 @@ class SettingCalls(SessionBase):
             As for ``load_model``; default: as before.
         threads : int, optional
             CPU threads of torch; default: as before.
+
+        Raises
+        ------
+        PromptError
+            If a value is of the wrong type or out of range. An unknown device or precision shows when the model is
+            loaded.
         """
         given = {"device": device, "dtype": dtype, "threads": threads}
         settings = replace(self.settings, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
@@ -112,13 +127,13 @@ class SettingCalls(SessionBase):
             return
         self._propagator.stop()
         self._state.settings = settings
-        self._compute.submit(Job(self._answerer.forget_engine, lambda _: None))
+        self._compute.submit(Job(self._engine_keeper.forget_engine, lambda _: None))
         self.prepare()
 
     def set_lost_after(self, num_frames: int | None) -> None:
-        """After how many frames without it an object is no longer sought; None: it is always sought."""
-        if num_frames is not None and num_frames < 1:
-            raise PromptError(f"lost_after={num_frames} was given; allowed are numbers from 1, or None")
+        """Stop tracking an object after this many consecutive frames without it; None: never."""
+        if num_frames is not None:
+            num_frames = check_count("num_frames", num_frames, 1)
         if num_frames == self.settings.lost_after:
             return
         with self._changing():
@@ -127,6 +142,8 @@ class SettingCalls(SessionBase):
 
     def set_frames(self, frames: FrameSource) -> None:
         """Show the model other pixels of the same stack from now on, such as after a change of contrast."""
+        if not isinstance(frames, FrameSource):
+            raise FrameError(f"{type(frames).__name__} was given; expected frames as of open_frames or show_planes")
         if frames.shape != self.frames.shape:
             raise FrameError(f"frames of shape {frames.shape} were given; the stack has {self.frames.shape}")
         looks = displays_of(frames)
@@ -151,7 +168,7 @@ class SettingCalls(SessionBase):
         gamma: Sequence[float] | None = None,
         colours: Sequence[Sequence[float]] | None = None,
     ) -> None:
-        """Show the model the stack with another contrast from now on; masks that are there stay.
+        """Show the stack to the model with another contrast from now on; existing masks are kept.
 
         Parameters
         ----------
@@ -169,4 +186,28 @@ class SettingCalls(SessionBase):
         """
         if not isinstance(self.frames, ArrayPlanes):
             raise FrameError("this stack chooses its contrast itself; give the contrast when opening it")
-        self.set_frames(with_displays(self.frames, make_displays(limits, gamma, colours)))
+        displays = make_displays(
+            _rows(limits, "limits", 2),
+            None if gamma is None else [row[0] for row in _rows(gamma, "gamma", 1)],
+            None if colours is None else _rows(colours, "colours", 3),
+        )
+        self.set_frames(with_displays(self.frames, displays))
+
+
+def _rows(values: ArrayLike, name: str, width: int) -> list[list[float]]:
+    """Finite numbers, ``width`` for each channel.
+
+    Raises
+    ------
+    FrameError
+        If they are something else.
+    """
+    try:
+        array = as_numbers(values, name)
+    except PromptError as error:
+        raise FrameError(str(error)) from error
+    if width == 1 and array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or array.shape[1] != width or not np.isfinite(array).all():
+        raise FrameError(f"{name}={values!r} was given; expected {width} finite numbers for each channel")
+    return [[float(number) for number in row] for row in array]

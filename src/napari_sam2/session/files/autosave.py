@@ -1,8 +1,9 @@
-"""Autosave: each change of a session reaches its file soon after it is made, written by a thread of its own."""
+"""Autosave: each change of a session is written to its file soon after, by a separate thread."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -11,26 +12,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_sam2._errors import OutputError
+from napari_sam2._files import write_error
 from napari_sam2.session.files.autosave_folder import OwnerMark, remove_session
 from napari_sam2.session.files.database import (
+    write_header,
     write_masks,
-    write_meta,
     write_objects,
     write_operations,
     write_prompts,
 )
 from napari_sam2.session.files.document import write_session
-from napari_sam2.session.files.meta import describe
+from napari_sam2.session.files.file_header import describe
 from napari_sam2.session.state.snapshot import SessionContent, SessionSnapshot
 
 if TYPE_CHECKING:
-    from napari_sam2.session.state.history import Operation
+    from napari_sam2.session.state.operations import Operation
     from napari_sam2.session.state.records import ObjectMask, PromptEntry, SessionObject
     from napari_sam2.session.state.settings import SessionSettings
     from napari_sam2.session.state.snapshot import SessionSetup
     from napari_sam2.session.state.store import StoreDelta
 
 __all__ = ["Autosave"]
+
+logger = logging.getLogger(__name__)
 
 Key = tuple[int, int]
 T = TypeVar("T")
@@ -82,7 +86,7 @@ class _Mirror:
 class Autosave:
     """Keeps a file equal to a session.
 
-    The whole session is written first, then each change in a transaction, or several together where they come faster
+    The whole session is written first, then each change in a transaction, or several together if they come faster
     than they can be written. After a crash the file holds all changes that were written, and none of them in part.
 
     Parameters
@@ -111,8 +115,12 @@ class Autosave:
         retry_after: float = 10.0,
     ) -> None:
         self.path = Path(path).expanduser()
-        if not self.path.parent.is_dir():
-            raise OutputError(f"the folder {self.path.parent} does not exist; make it first, or save elsewhere")
+        try:
+            self.path.exists()  # raises where the name is too long
+            if not self.path.parent.is_dir():
+                raise OutputError(f"the folder {self.path.parent} does not exist; create it first, or save elsewhere")
+        except OSError as error:
+            raise error if isinstance(error, OutputError) else write_error(self.path, error) from error
         self._mark = OwnerMark(self.path)
         if not self._mark.take():
             raise OutputError(f"{self.path} is in use by a running session; choose another name")
@@ -127,6 +135,7 @@ class Autosave:
         self._mirror = _Mirror(snapshot)
         self._written: tuple[Operation, ...] = ()
         self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
         self._thread = threading.Thread(target=self._run, name="napari-sam2-autosave", daemon=True)
         self._thread.start()
 
@@ -167,7 +176,8 @@ class Autosave:
         with self._wake:
             self._is_closing = True
             self._wake.notify_all()
-        self._thread.join()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
         self._mark.release()
         if not keep:
             remove_session(self.path)
@@ -177,7 +187,7 @@ class Autosave:
         try:
             self._keep_writing()
         finally:
-            self._disconnect(settled=True)
+            self._disconnect()
             with self._wake:
                 self._has_failed = self._saved < self._noted
                 self._wake.notify_all()
@@ -192,8 +202,8 @@ class Autosave:
                 self._changes = _Changes()
             try:
                 self._save(changes)
-            except (sqlite3.Error, OSError) as error:
-                self._disconnect(settled=False)
+            except Exception as error:  # noqa: BLE001 reported, and tried again: the thread outlives any error
+                self._disconnect()
                 self._report(error)
                 with self._wake:
                     if self._is_closing:
@@ -209,11 +219,14 @@ class Autosave:
         """Write the changes; the whole session where the file is not the one that was written before."""
         mirror = self._mirror
         mirror.take(changes)
+        if self._connection is not None and _identity(self.path) != self._file:  # moved, removed or replaced
+            self._disconnect()
         if self._connection is None:
             write_session(self.path, mirror.snapshot())
-            self._connection = sqlite3.connect(self.path, timeout=5)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
+            # SQLite's default journal is used, as no lock is held between two changes: with a write-ahead log, a lock
+            # that is lost when the program opens the file by other means lets other programs delete the log in use
+            self._connection = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=rw", uri=True, timeout=30)
+            self._file = _identity(self.path)
         else:
             with self._connection as connection:
                 if changes.objects is not None:
@@ -222,7 +235,7 @@ class Autosave:
                 write_masks(connection, changes.masks)
                 first = _first_difference(self._written, mirror.operations)
                 write_operations(connection, mirror.operations, first=first)
-                write_meta(connection, describe(mirror.setup, mirror.settings))
+                write_header(connection, describe(mirror.setup, mirror.settings), mirror.snapshot().content)
         self._written = mirror.operations
 
     def _report(self, error: Exception) -> None:
@@ -230,19 +243,30 @@ class Autosave:
         with self._wake:
             is_first, self._has_failed = not self._has_failed, True
             self._wake.notify_all()
-        if is_first:
+        if not is_first:
+            return
+        try:
             self._fail(error if isinstance(error, OutputError) else OutputError(
                 f"the session cannot be saved to {self.path} ({error}); it continues in memory and saving is retried: "
                 "free space, or save it elsewhere"
             ))  # fmt: skip
+        except Exception:
+            logger.exception("a callback for a failed autosave failed")
 
-    def _disconnect(self, *, settled: bool) -> None:
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):
-                if settled:
-                    connection.execute("PRAGMA journal_mode = DELETE")  # one file again
-            connection.close()
+                connection.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and number of a file, which differ if it was replaced; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _update(table: dict[Key, T], changes: dict[Key, T | None]) -> None:

@@ -1,4 +1,4 @@
-"""Where sessions save themselves unless told otherwise, and which of them were left behind by a crash."""
+"""The default folder of autosaves, and the sessions there that were not closed, such as after a crash."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import logging
 import os
 import re
 import secrets
-import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from napari_sam2._errors import OutputError
-from napari_sam2.session.files.database import read_meta, side_files
-from napari_sam2.session.files.meta import ImageReference
+from napari_sam2.session.files.database import read_header, side_files
+from napari_sam2.session.files.file_header import ImageReference
 
 __all__ = [
     "FOLDER_VARIABLE",
@@ -40,9 +41,9 @@ class RecoverableSession:
     path : Path
         Its file, for ``Session.load``.
     image : ImageReference
-        What it was made on.
+        Its image.
     saved_at : float
-        When it was written last, in seconds since 1970.
+        When it was last written, in seconds since 1970.
     num_objects : int
         How many objects it has.
     """
@@ -64,7 +65,7 @@ def autosave_folder() -> Path:
 
 
 def default_autosave_path(reference: str | Path | None = None) -> Path:
-    """A file name that is not in use, in a folder that exists.
+    """A new file name in the folder of autosaves, which is created.
 
     Parameters
     ----------
@@ -78,14 +79,14 @@ def default_autosave_path(reference: str | Path | None = None) -> Path:
     Raises
     ------
     OutputError
-        If the folder cannot be made.
+        If the folder cannot be created.
     """
     folder = autosave_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"the folder {folder} cannot be made ({error.strerror}); set {FOLDER_VARIABLE} to one that can be written"
+            f"the folder {folder} cannot be created ({error.strerror}); set {FOLDER_VARIABLE} to a writable one"
         ) from error
     stem = Path(str(reference or "image")).name.partition(".")[0] or "image"
     name = re.sub(r"[^\w-]+", "_", stem)[:40]
@@ -93,62 +94,62 @@ def default_autosave_path(reference: str | Path | None = None) -> Path:
 
 
 def recoverable_sessions() -> list[RecoverableSession]:
-    """Sessions in the autosave folder that hold objects and belong to no running program, the newest first."""
+    """List sessions in the autosave folder that hold objects and that no running program uses, the newest first."""
     found = []
     for path in sorted(autosave_folder().glob("*.sam2")):
         mark = OwnerMark(path)
         if not mark.take():
             continue
         try:
-            meta, num_objects = read_meta(path)
+            header = read_header(path)
         except OutputError as error:
-            logger.warning("an automatically saved session cannot be restored: %s", error)
+            logger.warning("an autosaved session cannot be restored: %s", error)
             continue
         finally:
             mark.release()
-        if num_objects:
-            found.append(RecoverableSession(path, meta.image, meta.saved_at, num_objects))
+        if header.counts.objects:
+            found.append(RecoverableSession(path, header.image, header.saved_at, header.counts.objects))
     return sorted(found, key=lambda session: -session.saved_at)
 
 
 def remove_session(path: Path) -> None:
-    """Remove a session file with all that lies beside it."""
+    """Remove a session file and the files that SQLite keeps beside it."""
     for part in (path, *side_files(path)):
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
 
 
 class OwnerMark:
-    """Tells other programs that a session file is in use; it goes with the program, however that ends.
+    """Shows other programs that a session file is in use; the mark ends with the program, however that ends.
+
+    A lock of its own, as the locks of SQLite are lost where the program opens the session file by other means: on POSIX
+    systems, closing any descriptor of a file drops them.
 
     Parameters
     ----------
     path : Path
-        The session's file; the mark is a locked file beside it.
+        The session file; the mark is a locked file beside it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path.with_name(f".{path.name}.owner")
-        self._connection: sqlite3.Connection | None = None
+        self._lock = FileLock(self._path, thread_local=False)
 
     def take(self) -> bool:
-        """Whether nobody else holds it; also True where it cannot be made, such as in a read-only folder."""
-        try:
-            connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
-        except sqlite3.Error:
+        """Whether nobody else holds it; also True where it cannot be created, such as in a read-only folder."""
+        if not self._path.parent.is_dir():  # which acquire would make
             return True
         try:
-            connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            connection.close()
-            return "locked" not in str(error)
-        self._connection = connection
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            return False
+        except (OSError, NotImplementedError) as error:
+            logger.debug("no owner mark %s: %s", self._path, error)
         return True
 
     def release(self) -> None:
         """Let others use the file."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._lock.is_locked:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
+            self._lock.release()

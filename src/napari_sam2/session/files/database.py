@@ -1,4 +1,4 @@
-"""One SQLite file that holds a session: written whole or piece by piece, and read with every error in plain words."""
+"""One SQLite file that holds a session: written whole or piece by piece, and read without trusting it."""
 
 from __future__ import annotations
 
@@ -6,97 +6,117 @@ import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
 
-from napari_sam2._errors import OutputError, PromptError
-from napari_sam2.session.files.meta import FORMAT, SessionMeta
+from safetensors import SafetensorError
+
+from napari_sam2._errors import OutputError
+from napari_sam2.session.files.file_header import FileHeader, RowCounts
 from napari_sam2.session.files.operation_text import operation_from_text, operation_to_text
-from napari_sam2.session.files.rows import (
-    SCHEMA,
+from napari_sam2.session.files.row_encoding import (
+    TABLES,
+    checked,
     mask_from_row,
     mask_row,
     object_from_row,
     object_row,
     prompt_from_row,
     prompt_row,
+    with_checksum,
 )
+from napari_sam2.session.files.validation import check_content
 from napari_sam2.session.state.snapshot import SessionContent
 
 if TYPE_CHECKING:
-    from napari_sam2.session.state.history import Operation
+    from napari_sam2.frames.geometry import StackGeometry
+    from napari_sam2.session.state.operations import Operation
     from napari_sam2.session.state.records import ObjectMask, PromptEntry, SessionObject
 
 __all__ = [
-    "StoredSession",
     "fill",
     "is_session_file",
-    "read_meta",
-    "read_session",
+    "read_content",
+    "read_header",
     "settle",
     "side_files",
+    "write_header",
     "write_masks",
-    "write_meta",
     "write_objects",
     "write_operations",
     "write_prompts",
 ]
 
-_APPLICATION = 0x53414D32  # "SAM2", told by file(1) and by other programs
-_MAGIC = b"SQLite format 3\x00"
-_DAMAGED = (sqlite3.DatabaseError, ValueError, TypeError, KeyError, EOFError, zlib.error, BadZipFile)
+FORMAT = 2
+_APPLICATION = 0x53414D32  # "SAM2", shown by file(1)
+_DAMAGED = (
+    sqlite3.Error,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    EOFError,
+    zlib.error,
+    SafetensorError,
+)
 Key = tuple[int, int]
 
 
-@dataclass(frozen=True, eq=False)
-class StoredSession:
-    """What a session file holds."""
+@dataclass(frozen=True)
+class _WorkLimit:
+    """SQLite instructions that reading a file may take: more than any real file needs, so that none runs for ever."""
 
-    meta: SessionMeta
-    content: SessionContent
+    base: int = 1_000_000
+    per_byte: int = 4
+    between_checks: int = 10_000
+
+
+_WORK_LIMIT = _WorkLimit()
 
 
 # ---------------------------------------------------------------------- writing
-def fill(connection: sqlite3.Connection, content: SessionContent, meta: SessionMeta) -> None:
-    """Write everything into an empty database, in one transaction."""
-    connection.executescript(SCHEMA)
+def fill(connection: sqlite3.Connection, content: SessionContent, header: FileHeader) -> None:
+    """Write everything into an empty database."""
+    connection.execute("PRAGMA journal_mode = OFF")  # the file is not the session's yet: after a failure it is removed
+    connection.execute("PRAGMA synchronous = OFF")
     connection.execute(f"PRAGMA application_id = {_APPLICATION}")
     connection.execute(f"PRAGMA user_version = {FORMAT}")
     with connection:
-        write_meta(connection, meta)
+        for definition in TABLES.values():
+            connection.execute(definition)
         write_objects(connection, content.objects)
         write_prompts(connection, content.prompts)
         write_masks(connection, content.masks)
         write_operations(connection, content.operations, first=0)
+        write_header(connection, header, content)
 
 
-def write_meta(connection: sqlite3.Connection, meta: SessionMeta) -> None:
-    """Replace the description."""
-    connection.execute("INSERT OR REPLACE INTO meta VALUES ('session', ?)", (meta.to_text(),))
+def write_header(connection: sqlite3.Connection, header: FileHeader, content: SessionContent) -> None:
+    """Replace the header; it counts the rows of the content."""
+    counts = RowCounts(len(content.objects), len(content.prompts), len(content.masks), len(content.operations))
+    row = with_checksum((0, replace(header, counts=counts).to_text()))
+    connection.execute("INSERT OR REPLACE INTO header VALUES (?, ?, ?)", row)
 
 
 def write_objects(connection: sqlite3.Connection, objects: Sequence[SessionObject]) -> None:
     """Replace all objects; their order is kept."""
     connection.execute("DELETE FROM objects")
-    connection.executemany(
-        "INSERT INTO objects VALUES (?, ?, ?, ?, ?)", [object_row(i, item) for i, item in enumerate(objects)]
-    )
+    _insert(connection, "objects", [object_row(i, item) for i, item in enumerate(objects)])
 
 
 def write_prompts(connection: sqlite3.Connection, prompts: Mapping[Key, PromptEntry | None]) -> None:
     """Write or (None) remove prompts."""
-    rows = [prompt_row(key, entry) for key, entry in prompts.items() if entry is not None]
-    connection.executemany("INSERT OR REPLACE INTO prompts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    _insert(connection, "prompts", [prompt_row(key, entry) for key, entry in prompts.items() if entry is not None])
     gone = [key for key, entry in prompts.items() if entry is None]
     connection.executemany("DELETE FROM prompts WHERE object_id = ? AND plane = ?", gone)
 
 
 def write_masks(connection: sqlite3.Connection, masks: Mapping[Key, ObjectMask | None]) -> None:
     """Write or (None) remove masks."""
-    rows = [mask_row(key, mask) for key, mask in masks.items() if mask is not None]
-    connection.executemany("INSERT OR REPLACE INTO masks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    _insert(connection, "masks", [mask_row(key, mask) for key, mask in masks.items() if mask is not None])
     gone = [key for key, mask in masks.items() if mask is None]
     connection.executemany("DELETE FROM masks WHERE object_id = ? AND plane = ?", gone)
 
@@ -104,32 +124,56 @@ def write_masks(connection: sqlite3.Connection, masks: Mapping[Key, ObjectMask |
 def write_operations(connection: sqlite3.Connection, operations: Sequence[Operation], *, first: int) -> None:
     """Replace the operations from position ``first`` on."""
     connection.execute("DELETE FROM operations WHERE position >= ?", (first,))
-    rows = [(i, operation_to_text(operations[i])) for i in range(first, len(operations))]
-    connection.executemany("INSERT INTO operations VALUES (?, ?)", rows)
+    rows = [with_checksum((i, operation_to_text(operations[i]))) for i in range(first, len(operations))]
+    _insert(connection, "operations", rows)
+
+
+def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+    if rows:
+        places = ", ".join("?" * len(rows[0]))
+        connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({places})", rows)
 
 
 # ---------------------------------------------------------------------- files
 def side_files(path: Path) -> list[Path]:
-    """What SQLite may keep beside a file that is being written."""
+    """The files that SQLite may keep beside a database."""
     return [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal")]
 
 
 def is_session_file(path: Path) -> bool:
-    """Whether a file may be replaced by a session: it is one, or empty."""
+    """Whether a session may replace a file: it is a session or empty.
+
+    The file is opened by SQLite only. On POSIX systems, closing a file drops all locks that the process holds on it;
+    SQLite sees to its own, but a file that is read beside it would leave a running autosave without.
+
+    Raises
+    ------
+    OSError, sqlite3.Error
+        If the file cannot be read.
+    """
     if not path.is_file():
         return False
-    with path.open("rb") as file:
-        head = file.read(72)
-    return not head or (head.startswith(_MAGIC) and head[68:72] == _APPLICATION.to_bytes(4, "big"))
+    if not path.stat().st_size:
+        return True
+    try:
+        connection = _connect(path)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        return False
+    try:
+        return bool(connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION)
+    finally:
+        connection.close()
 
 
 def settle(path: Path) -> None:
-    """Take what lies beside a file into it, so that the file can be replaced.
+    """Finish the writing that a crash cut off, so that the file can be replaced.
 
     Raises
     ------
     OutputError
-        If a running session saves itself there.
+        If another program is using the file.
     """
     if not any(side.exists() for side in side_files(path)):
         return
@@ -141,93 +185,147 @@ def settle(path: Path) -> None:
             connection.close()
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
-            raise OutputError(f"{path} is in use by a running session; choose another name") from error
+            raise OutputError(f"{path} is in use by another program; choose another name") from error
     except sqlite3.DatabaseError:
-        pass  # damaged: what lies beside it belongs to nothing
+        pass  # damaged: its journal is of no use
     for side in side_files(path):
         side.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------------- reading
+def read_header(path: Path) -> FileHeader:
+    """Read the header of a session file.
+
+    Raises
+    ------
+    OutputError
+        If the file does not exist, is damaged or is not a session.
+    """
+    with _opened(path) as connection:
+        return _header(connection)
+
+
+def read_content(path: Path, geometry: StackGeometry) -> SessionContent:
+    """Read all of a session file whose header fits the image; every value is checked.
+
+    Parameters
+    ----------
+    path : Path
+        Session file.
+    geometry : StackGeometry
+        Of the image. No array of the file may be larger than a plane of it.
+
+    Returns
+    -------
+    SessionContent
+
+    Raises
+    ------
+    OutputError
+        If the file does not exist, is damaged or is not a session of such an image.
+    """
+    with _opened(path) as connection:
+        header = _header(connection)
+        prompts = (prompt_from_row(row, geometry.hw) for row in _rows(connection, "prompts", "stamp"))
+        content = SessionContent(
+            objects=tuple(map(object_from_row, _rows(connection, "objects", "position"))),
+            prompts=dict(prompts),
+            masks=dict(map(mask_from_row, _rows(connection, "masks", "object_id, plane"))),
+            operations=tuple(
+                operation_from_text(checked(row)[1], geometry.hw) for row in _rows(connection, "operations", "position")
+            ),
+            settings=header.settings,
+        )
+        found = RowCounts(len(content.objects), len(content.prompts), len(content.masks), len(content.operations))
+        if found != header.counts:
+            raise ValueError(f"it holds {found}; written were {header.counts}")
+        check_content(content, geometry)
+        return content
+
+
+def _rows(connection: sqlite3.Connection, table: str, order: str) -> sqlite3.Cursor:
+    return connection.execute(f"SELECT * FROM {table} ORDER BY {order}")
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection for reading; every failure becomes an OutputError."""
-    if not path.is_file():
-        raise OutputError(f"{path} does not exist; give a session file (.sam2)")
     try:
-        if not is_session_file(path) or not path.stat().st_size:
-            raise OutputError(f"{path} is not a napari-sam2 session; give a file that Session.save wrote")
+        if not path.is_file():
+            raise OutputError(f"{path} does not exist or is no file; give a session file (.sam2)")
+        if not path.stat().st_size or not is_session_file(path):
+            raise OutputError(f"{path} is not a napari-sam2 session, or damaged; give a file that Session.save wrote")
         connection = _connect(path)
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, ValueError) as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"{path} cannot be read ({error}); check the file and its permissions") from error
     try:
-        connection.execute("BEGIN")  # one state, even if a session goes on writing
+        _limit_work(connection, path.stat().st_size)
+        connection.execute("BEGIN")  # one state, even if a session continues to write
         (number,) = connection.execute("PRAGMA user_version").fetchone()
-        if number > FORMAT:
+        if number != FORMAT:
+            age = "a newer" if number > FORMAT else "an unreleased older"
             raise OutputError(
-                f"{path} was written by a newer napari-sam2 (format {number}; this one reads up to {FORMAT}); update it"
+                f"{path} was written by {age} napari-sam2 (format {number}; this one reads format {FORMAT})"
             )
+        _check_tables(connection)
         yield connection
     except _DAMAGED as error:
-        if isinstance(error, OutputError):
-            raise
         raise OutputError(f"{path} is damaged ({error}); take an older copy or an autosave") from error
     finally:
         connection.close()
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """Also where nothing may be written."""
+    """Connect for reading, also in a read-only folder; SQLite first undoes a change that a crash interrupted."""
+    uri = path.resolve().as_uri()
     try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=5)
-        connection.execute("SELECT count(*) FROM sqlite_master")
+        return _tested(f"{uri}?mode=rw")
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise
+    try:
+        return _tested(f"{uri}?mode=ro")
     except sqlite3.OperationalError:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+        if any(side.exists() and side.stat().st_size for side in side_files(path)):
+            raise
+        return _tested(f"{uri}?mode=ro&immutable=1")
+
+
+def _tested(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=30)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
-def read_meta(path: Path) -> tuple[SessionMeta, int]:
-    """What a session file says about itself, and its number of objects.
+def _limit_work(connection: sqlite3.Connection, size: int) -> None:
+    """End reading with an error where it takes more instructions than a file of ``size`` bytes explains."""
+    left = (_WORK_LIMIT.base + _WORK_LIMIT.per_byte * size) // _WORK_LIMIT.between_checks
 
-    Raises
-    ------
-    OutputError
-        If the file is missing, damaged or no session.
-    """
-    with _opened(path) as connection:
-        return _meta(connection), int(connection.execute("SELECT count(*) FROM objects").fetchone()[0])
+    def is_over() -> bool:
+        nonlocal left
+        left -= 1
+        return left < 0
 
-
-def _meta(connection: sqlite3.Connection) -> SessionMeta:
-    found = connection.execute("SELECT value FROM meta WHERE key = 'session'").fetchone()
-    if found is None:
-        raise ValueError("it says nothing about itself")
-    return SessionMeta.from_text(found[0])
+    connection.set_progress_handler(is_over, _WORK_LIMIT.between_checks)
 
 
-def read_session(path: Path) -> StoredSession:
-    """All that a session file holds.
+def _check_tables(connection: sqlite3.Connection) -> None:
+    """Raise ValueError unless there are the tables of a session, as they were defined, and nothing else."""
+    found = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+    tables = {name: sql for kind, name, sql in found if kind == "table"}
+    others = [name for kind, name, sql in found if kind != "table" and (kind != "index" or sql is not None)]
+    if tables != dict(TABLES) or others:
+        raise ValueError(f"its tables are not those of a session: {sorted({*tables, *others} - {*TABLES})}")
 
-    Raises
-    ------
-    OutputError
-        If the file is missing, damaged or no session.
-    """
-    with _opened(path) as connection:
-        meta = _meta(connection)
-        try:
-            content = SessionContent(
-                objects=tuple(map(object_from_row, connection.execute("SELECT * FROM objects ORDER BY position"))),
-                prompts=dict(map(prompt_from_row, connection.execute("SELECT * FROM prompts ORDER BY stamp"))),
-                masks=dict(map(mask_from_row, connection.execute("SELECT * FROM masks"))),
-                operations=tuple(
-                    operation_from_text(text)
-                    for (text,) in connection.execute("SELECT call FROM operations ORDER BY position")
-                ),
-                settings=meta.settings,
-            )
-        except PromptError as error:
-            raise ValueError(str(error)) from error
-        return StoredSession(meta, content)
+
+def _header(connection: sqlite3.Connection) -> FileHeader:
+    rows = connection.execute("SELECT * FROM header").fetchall()
+    if len(rows) != 1:
+        raise ValueError("it has no header")
+    return FileHeader.from_text(checked(rows[0])[1])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import secrets
 import sqlite3
 import warnings
 from collections.abc import Mapping
@@ -14,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam2._errors import FrameError, OutputError
+from napari_sam2._files import expand, write_error, write_whole
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.display import open_array, show_planes, with_displays
 from napari_sam2.frames.planes import ArrayPlanes
 from napari_sam2.session.files.autosave_folder import OwnerMark
-from napari_sam2.session.files.database import StoredSession, fill, is_session_file, read_session, settle, side_files
-from napari_sam2.session.files.meta import ImageReference, SessionMeta, describe, image_sample
+from napari_sam2.session.files.database import fill, is_session_file, read_content, read_header, settle
+from napari_sam2.session.files.file_header import FileHeader, ImageReference, describe, image_sample
 from napari_sam2.session.files.model_names import hash_of
 from napari_sam2.session.state.snapshot import SessionContent, SessionOrigin, SessionSnapshot
 
@@ -60,29 +59,24 @@ def save_session(path: Path, snapshot: SessionSnapshot) -> Path:
         mark.release()
 
 
-def write_session(path: Path, snapshot: SessionSnapshot) -> Path:
+def write_session(path: str | Path, snapshot: SessionSnapshot) -> Path:
     """Write a session to a file that appears under its name once it is complete; errors as for ``save_session``."""
-    if not path.parent.is_dir():
-        raise OutputError(f"the folder {path.parent} does not exist; make it first, or write elsewhere")
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        if path.exists() and not is_session_file(path):
-            raise OutputError(f"{path} is something else than a session and is not replaced; choose another name")
-        connection = sqlite3.connect(partial)
+    place = expand(path)
+
+    def write(part: Path) -> None:
+        if place.exists() and not is_session_file(place):
+            raise OutputError(f"{place} is something else than a session and is not replaced; choose another name")
+        connection = sqlite3.connect(part)
         try:
             fill(connection, snapshot.content, describe(snapshot.setup, snapshot.content.settings))
         finally:
             connection.close()
-        settle(path)
-        partial.replace(path)
-    except (OSError, sqlite3.Error) as error:
-        for leftover in (partial, *side_files(partial)):
-            with contextlib.suppress(OSError):
-                leftover.unlink(missing_ok=True)
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"{path} cannot be written ({error}); free space or write elsewhere") from error
-    return path
+        settle(place)
+
+    try:
+        return write_whole(place, write)
+    except sqlite3.Error as error:
+        raise write_error(place, error) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +87,8 @@ class SessionDocument:
     ----------
     path : Path
         The session file.
-    stored : StoredSession
-        What it holds.
+    header : FileHeader
+        Model, settings and image of the session.
     stack : array, path or FrameSource
         The image, to be given to ``Session``.
     stack_path : str or None
@@ -102,26 +96,26 @@ class SessionDocument:
     """
 
     path: Path
-    stored: StoredSession
+    header: FileHeader
     stack: Any
     stack_path: str | None
 
-    @property
-    def meta(self) -> SessionMeta:
-        """The description of the session."""
-        return self.stored.meta
+    def read(self, geometry: StackGeometry) -> SessionContent:
+        """Read objects, prompts, masks, calls and settings; to be called with the geometry of the session's image.
 
-    @property
-    def content(self) -> SessionContent:
-        """Objects, prompts, masks, calls and settings."""
-        return self.stored.content
+        Raises
+        ------
+        OutputError
+            If the file is damaged.
+        """
+        return read_content(self.path, geometry)
 
     def model(self) -> str:
         """Name or path of the session's model; warns if it is not the one that the session was made with."""
-        model = self.meta.model
+        model = self.header.model
         if model.is_network:
             warnings.warn(
-                f"the session was made with a network that has no file; {model.name} takes its place: "
+                f"the session was made with a network that has no file; {model.name} is used instead: "
                 "give Session.load(path, model=...) to continue with the same one",
                 stacklevel=3,
             )
@@ -135,7 +129,7 @@ class SessionDocument:
 
     def check_image(self, geometry: StackGeometry, frames: FrameSource) -> None:
         """Raise FrameError if the image has another shape or frame axis; warn if its values differ."""
-        image = self.meta.image
+        image = self.header.image
         if geometry.shape != image.shape:
             raise FrameError(_other_shape(geometry.shape, image))
         if geometry.frame_axis != image.frame_axis:
@@ -159,23 +153,23 @@ class SessionDocument:
         frames : FrameSource
             The image as it is shown now.
         """
-        meta = self.meta
-        looks = meta.first_looks
+        header = self.header
+        looks = header.first_looks
         if isinstance(frames, ArrayPlanes) and looks is not None and len(looks) == len(frames.channels):
             frames = with_displays(frames, looks)
         return SessionOrigin(
-            stack_path=self.stack_path or meta.image.path,
-            model=meta.first_model.name if meta.first_model != meta.model else model,
-            settings=meta.first_settings,
+            stack_path=self.stack_path or header.image.path,
+            model=header.first_model.name if header.first_model != header.model else model,
+            settings=header.first_settings,
             frames=frames,
-            has_automatic_contrast=meta.has_automatic_contrast,
+            has_automatic_contrast=header.has_automatic_contrast,
         )
 
 
 def open_document(
     path: str | Path, stack: Any = None, options: Mapping[str, Any] | None = None, *, as_first: bool = False
 ) -> SessionDocument:
-    """Read a session file and find its image.
+    """Read the header of a session file and find its image.
 
     Parameters
     ----------
@@ -199,13 +193,13 @@ def open_document(
     FrameError
         If the image cannot be found or has another shape.
     """
-    place = Path(path).expanduser()
-    stored = read_session(place)
-    image = stored.meta.image
+    place = _session_path(path)
+    header = read_header(place)
+    image = header.image
     stack, found_at = _find_image(place, image, stack)
     if as_first and image.looks is not None:
-        image = replace(image, looks=stored.meta.first_looks)
-    return SessionDocument(place, stored, _shown(stack, image, options or {}), found_at)
+        image = replace(image, looks=header.first_looks)
+    return SessionDocument(place, header, _shown(stack, image, options or {}), found_at)
 
 
 def _find_image(session_path: Path, image: ImageReference, stack: Any) -> tuple[Any, str | None]:
@@ -218,14 +212,37 @@ def _find_image(session_path: Path, image: ImageReference, stack: Any) -> tuple[
             f"{session_path} was made on an array of shape {image.shape}, not on a file; "
             "give it: Session.load(path, stack), in the shell --stack"
         )
-    named = Path(image.path).expanduser()
-    found = next((p for p in (named, session_path.parent / named.name) if p.exists()), None)
+    found = next((p for p in _candidates(image.path, session_path.parent) if _is_image(p)), None)
     if found is None:
         raise FrameError(
             f"the image {image.path} of {session_path} is not there; give where it is now: "
             "Session.load(path, stack), in the shell --stack"
         )
     return str(found), str(found)
+
+
+def _candidates(path: str, folder: Path) -> list[Path]:
+    """Where an image may be: under its path, or beside the session file if both were moved."""
+    try:
+        named = Path(path).expanduser()
+    except RuntimeError:  # "~" and no such user
+        named = Path(path)
+    return [named, folder / named.name]
+
+
+def _is_image(path: Path) -> bool:
+    """Whether there is a file or a folder, not a pipe or device."""
+    try:
+        return path.is_file() or path.is_dir()
+    except OSError:  # the name is too long
+        return False
+
+
+def _session_path(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except (TypeError, RuntimeError) as error:
+        raise OutputError(f"{path!r} was given; expected the path of a session file ({error})") from error
 
 
 def _shown(stack: Any, image: ImageReference, options: Mapping[str, Any]) -> Any:
@@ -257,7 +274,7 @@ def _shown(stack: Any, image: ImageReference, options: Mapping[str, Any]) -> Any
 
 def _other_shape(shape: tuple[int, ...], image: ImageReference) -> str:
     return (
-        f"an image of shape {shape} was found; the session was made on one of shape {image.shape}"
-        f"{'' if image.path is None else f' ({image.path})'}: give that one, "
+        f"an image of shape {shape} was found; the session belongs to one of shape {image.shape}"
+        f"{'' if image.path is None else f' ({image.path})'}: give that image: "
         "Session.load(path, stack), in the shell --stack"
     )

@@ -1,4 +1,4 @@
-"""What a session calls its model: a name or path, and the hash of its weights where they lie in a file."""
+"""The name or path of a session's model, and the hash of its weights file."""
 
 from __future__ import annotations
 

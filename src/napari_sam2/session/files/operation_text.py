@@ -1,17 +1,20 @@
-"""The calls of a session as lines of JSON."""
+"""The calls of a session as lines of JSON, for its file."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from napari_sam2._errors import OutputError
 from napari_sam2._types import Prompt
 from napari_sam2.labels.mask_text import mask_from_text, mask_to_text
-from napari_sam2.session.state.history import Operation
+from napari_sam2.session.state.operations import Operation
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["operation_from_text", "operation_to_text"]
 
@@ -32,19 +35,19 @@ def operation_to_text(operation: Operation) -> str:
     return json.dumps([operation.method, arguments], separators=(",", ":"), allow_nan=False)
 
 
-def operation_from_text(text: str) -> Operation:
-    """The inverse of ``operation_to_text``.
+def operation_from_text(text: str, hw: tuple[int, int]) -> Operation:
+    """The inverse of ``operation_to_text``, for an image of ``hw``.
 
     Raises
     ------
-    OutputError
-        If it is anything else.
+    ValueError
+        If the text is no call that can be replayed on such an image.
     """
     try:
         method, arguments = json.loads(text)
-        return Operation(str(method), {str(name): _decode(value) for name, value in arguments.items()})
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise OutputError(f"an operation of the session cannot be read ({error}): {text[:80]}") from error
+        return Operation(method, {name: _decode(value, hw) for name, value in arguments.items()})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"a call of the session cannot be read ({error}): {str(text)[:80]}") from error
 
 
 def _encode(value: object) -> Any:
@@ -57,7 +60,7 @@ def _encode(value: object) -> Any:
         }}  # fmt: skip
     if isinstance(value, np.ndarray):
         return {_MARKS.mask: mask_to_text(value)}
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {_MARKS.numbered: [[int(key), _encode(part)] for key, part in value.items()]}
     if isinstance(value, (list, tuple)):
         return [_encode(part) for part in value]
@@ -66,15 +69,22 @@ def _encode(value: object) -> Any:
     return value
 
 
-def _decode(value: Any) -> object:
+def _decode(value: Any, hw: tuple[int, int]) -> object:
     if isinstance(value, list):
-        return [_decode(part) for part in value]
+        return [_decode(part, hw) for part in value]
     if not isinstance(value, dict):
         return cast("object", value)
     if _MARKS.mask in value:
-        return mask_from_text(value[_MARKS.mask])
+        return _mask(value[_MARKS.mask], hw)
     if _MARKS.numbered in value:
-        return {int(key): _decode(part) for key, part in value[_MARKS.numbered]}
-    said = value[_MARKS.prompt]
-    mask = None if said["mask"] is None else mask_from_text(said["mask"])
-    return Prompt(np.asarray(said["points"], np.float32).reshape(-1, 2), said["labels"], said["box"], mask)
+        return {int(key): _decode(part, hw) for key, part in value[_MARKS.numbered]}
+    stored = value[_MARKS.prompt]
+    mask = None if stored["mask"] is None else _mask(stored["mask"], hw)
+    return Prompt(np.asarray(stored["points"], np.float32).reshape(-1, 2), stored["labels"], stored["box"], mask)
+
+
+def _mask(text: object, hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask of a text, which has to be of ``hw``: no other size is allocated."""
+    if not isinstance(text, str) or not text.startswith(f"{hw[0]},{hw[1]},"):
+        raise ValueError(f"a mask {text!r:.40} is not one of an image of {hw}")
+    return mask_from_text(text)

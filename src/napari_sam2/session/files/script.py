@@ -1,10 +1,15 @@
-"""A session as text: a Python script with its calls, and a shell command."""
+"""A session as a Python script of its calls, and as a shell command.
+
+Values that came from a file are written as Python literals only, in comments too: calls are checked when an
+``Operation`` is created, and texts are written with ``repr``.
+"""
 
 from __future__ import annotations
 
 import os
 import shlex
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam2.frames.geometry import StackGeometry
-    from napari_sam2.session.state.history import Operation
+    from napari_sam2.session.state.operations import Operation
     from napari_sam2.session.state.snapshot import SessionSetup, SessionSnapshot
 
 __all__ = ["to_command_line", "to_python"]
@@ -79,7 +84,7 @@ def to_command_line(setup: SessionSetup, path: str | Path, output: str | Path) -
 
 def _as_argument(path: str | Path) -> str:
     """A path that is not taken for an option."""
-    return os.path.join(os.curdir, path) if str(path).startswith("-") else str(path)  # noqa: PTH118 - Path drops "./"
+    return os.path.join(os.curdir, str(path)) if str(path).startswith("-") else str(path)  # noqa: PTH118 - Path drops "./"
 
 
 def _opening(setup: SessionSetup, names: set[str]) -> list[str]:
@@ -114,13 +119,18 @@ def _opening(setup: SessionSetup, names: set[str]) -> list[str]:
         stack = "stack"
     model = "model" if is_network(origin.model) else repr(model_name(origin.model))
     if model == "model":
-        lines.append(f"# model: the network, as load_model gives it ({model_name(origin.model)})")
+        lines.append(f"# model: the network, as returned by load_model ({_in_comment(model_name(origin.model))})")
     settings = _settings(origin.settings)
     if settings:
         names.add("SessionSettings")
         arguments["settings"] = f"SessionSettings({settings})"
     words = ", ".join(f"{name}={value}" for name, value in {"model": model, **arguments}.items() if value != "None")
     return [*lines, f"session = Session({stack}, {words})"]
+
+
+def _in_comment(text: str) -> str:
+    """A text without line ends and other control characters."""
+    return text if text.isprintable() else repr(text)
 
 
 def _words(setup: SessionSetup) -> str:
@@ -135,7 +145,7 @@ def _settings(settings: SessionSettings) -> str:
 
 
 class _Writer:
-    """Turns operations into lines, the shortest call that says the same.
+    """Turns operations into lines, each the shortest equivalent call.
 
     Parameters
     ----------
@@ -146,7 +156,7 @@ class _Writer:
     def __init__(self, geometry: StackGeometry) -> None:
         self.names: set[str] = set()
         self._geometry = geometry
-        self._said: dict[tuple[int, int], Prompt | None] = {}
+        self._prompts: dict[tuple[int, int], Prompt | None] = {}
 
     def lines(self, operation: Operation) -> list[str]:
         """One call."""
@@ -157,21 +167,21 @@ class _Writer:
             return self._paint_lines(arguments)
         if operation.method in ("set_model", "remove_object"):
             gone = arguments.get("object_id")  # a change of model turns prompts into masks
-            for key in self._said:
+            for key in self._prompts:
                 if gone is None or key[0] == gone:
-                    self._said[key] = None
+                    self._prompts[key] = None
         words = ", ".join(f"{name}={value!r}" for name, value in arguments.items() if (name, value) not in _DEFAULTS)
         return [f"session.{operation.method}({words})"]
 
-    def _prompt_line(self, arguments: dict[str, object]) -> str:
+    def _prompt_line(self, arguments: Mapping[str, object]) -> str:
         plane, object_id = cast("int", arguments["frame"]), cast("int", arguments["object_id"])
         prompt = cast("Prompt | None", arguments["prompt"])
         key = (object_id, plane)
-        old = self._said.get(key)
-        is_first = key not in self._said
-        self._said[key] = prompt
+        old = self._prompts.get(key)
+        is_first = key not in self._prompts
+        self._prompts[key] = prompt
         if prompt is None:
-            del self._said[key]
+            del self._prompts[key]
             return f"session.remove_prompt({object_id}, {plane})"
         if arguments.get("candidate") is None and (is_first or old is not None):
             short = self._add_points(key, prompt, old) or self._add_box(key, prompt, old)
@@ -185,7 +195,7 @@ class _Writer:
         return f"session.set_prompt({', '.join(words)})"
 
     def _add_points(self, key: tuple[int, int], prompt: Prompt, old: Prompt | None) -> str | None:
-        """``add_points``, where the prompt is what was said before and clicks behind it."""
+        """``add_points``, where the prompt is the one before with more clicks."""
         count = 0 if old is None else len(old.points)
         points, labels = prompt.points[count:], _labels(prompt)[count:]
         if not len(points):
@@ -196,17 +206,17 @@ class _Writer:
         except PromptError:
             return None
         if old is None:
-            said = Prompt(xy, labels)
+            same = Prompt(xy, labels)
         else:
             both = np.concatenate((old.points, xy)), np.concatenate((_labels(old), labels))
-            said = Prompt(*both, old.box, old.mask)
-        if not is_same(said, prompt):
+            same = Prompt(*both, old.box, old.mask)
+        if not is_same(same, prompt):
             return None
         marks = "" if labels.all() else f", {labels.tolist()}"
         return f"session.add_points({rows}{marks}, object_id={key[0]})"
 
     def _add_box(self, key: tuple[int, int], prompt: Prompt, old: Prompt | None) -> str | None:
-        """``add_box``, where the prompt is what was said before with another box."""
+        """``add_box``, where the prompt is the one before with another box."""
         if prompt.box is None or prompt.mask is not None:
             return None
         if old is None and len(prompt.points):
@@ -220,10 +230,10 @@ class _Writer:
             return None
         return f"session.add_box({self._rows(key[1], corners)}, object_id={key[0]})"
 
-    def _paint_lines(self, arguments: dict[str, object]) -> list[str]:
+    def _paint_lines(self, arguments: Mapping[str, object]) -> list[str]:
         plane, masks = cast("int", arguments["frame"]), cast("dict[int, NDArray[Any]]", arguments["masks"])
         for object_id in masks:
-            self._said[object_id, plane] = None
+            self._prompts[object_id, plane] = None
         body = ", ".join(f"{object_id}: {self._mask(mask)}" for object_id, mask in masks.items())
         return [f"session.paint({plane}, {{{body}}})"]
 

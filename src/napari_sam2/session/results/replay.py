@@ -7,33 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sam2._errors import CheckpointError, PromptError
+from napari_sam2._errors import CheckpointError
 from napari_sam2.session.files.document import open_document
 from napari_sam2.session.session import Session
 
 if TYPE_CHECKING:
-    from napari_sam2.session.state.history import Operation
+    from napari_sam2.session.state.operations import Operation
 
-__all__ = ["REPLAYABLE", "open_for_replay", "replay"]
-
-REPLAYABLE = frozenset(
-    {
-        "lock",
-        "new_object",
-        "paint",
-        "propagate",
-        "remove_object",
-        "rename",
-        "set_contrast",
-        "set_lost_after",
-        "set_model",
-        "set_overlap",
-        "set_prompt",
-        "set_visible",
-        "unlock",
-    }
-)
-"""Methods of ``Session`` that a file may name."""
+__all__ = ["open_for_replay", "replay"]
 
 
 def replay(
@@ -42,7 +23,7 @@ def replay(
     *,
     before_each: Callable[[int, Operation], bool] = lambda _, __: True,
 ) -> int:
-    """Call a session's methods as they were called before; on the same image and model the labels become the same.
+    """Repeat the calls of a session; on the same image and model the labels become the same.
 
     Parameters
     ----------
@@ -60,14 +41,9 @@ def replay(
 
     Raises
     ------
-    PromptError
-        If an operation names anything but a method that changes a session.
     NapariSAM2Error
-        What went wrong with one of them.
+        The error of one of the calls.
     """
-    unknown = sorted({o.method for o in operations} - REPLAYABLE)
-    if unknown:
-        raise PromptError(f"the operations {unknown} are not known; allowed are {sorted(REPLAYABLE)}")
     for position, operation in enumerate(operations):
         if not before_each(position, operation):
             return position
@@ -78,7 +54,7 @@ def replay(
 def open_for_replay(
     path: str | Path, stack: Any = None, *, model: Any = None, device: str = "auto", dtype: str = "auto"
 ) -> tuple[Session, list[Operation]]:
-    """A new session on a session file's image, as the file's began, and the calls to be done again.
+    """Create a session on a session file's image, as at the file's beginning, and return the calls to repeat.
 
     Parameters
     ----------
@@ -108,17 +84,18 @@ def open_for_replay(
         If the session was made with a network that has no file, and no model is given.
     """
     document = open_document(path, stack, as_first=True)
-    first = document.meta.first_model
-    if model is None and first.is_network:
+    header = document.header
+    if model is None and header.first_model.is_network:
         raise CheckpointError(
             f"{document.path} was made with a network that has no file; give the file of such weights, with --model"
         )
-    settings = replace(document.meta.first_settings, device=device, dtype=dtype)
-    session = Session(document.stack, model=first.name if model is None else model, settings=settings)
+    settings = replace(header.first_settings, device=device, dtype=dtype)
+    session = Session(document.stack, model=header.first_model.name if model is None else model, settings=settings)
     try:
         document.check_image(session.geometry, session.frames)
+        operations = document.read(session.geometry).operations
     except BaseException:
         session.close()
         raise
     session.origin = replace(session.origin, stack_path=document.stack_path)
-    return session, [o for o in document.content.operations if model is None or o.method != "set_model"]
+    return session, [o for o in operations if model is None or o.method != "set_model"]

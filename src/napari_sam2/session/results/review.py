@@ -60,8 +60,8 @@ def timeline(session: Session, object_id: int) -> pd.DataFrame:
     -------
     pandas.DataFrame
         plane; frame (position on the frame axis); iou (predicted, 0 to 1) and object_score (logit), NaN where the
-        model was not asked; area in pixels; shift of the centroid since the frame before in pixels, NaN where it
-        was not there; kind; locked; stale.
+        model did not predict the mask; area in pixels; shift of the centroid since the frame before in pixels, NaN
+        where it was not there; kind; locked; stale.
 
     Raises
     ------

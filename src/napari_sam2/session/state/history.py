@@ -1,30 +1,24 @@
-"""Changes of a session as data, and the way back: edits of tables whose values never change."""
+"""Undo and redo: changes of a session as edits of tables of immutable values."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-__all__ = ["Change", "Edit", "History", "Operation", "TableName", "Tables"]
+from napari_sam2.session.state.operations import Operation
+
+__all__ = ["Change", "Edit", "History", "TableName", "Tables", "replayable"]
 
 TableName = Literal["objects", "prompts", "masks", "settings"]
-
-
-@dataclass(frozen=True)
-class Operation:
-    """A call that led to a change, for scripts: the method's name and its arguments, as Python literals."""
-
-    method: str
-    arguments: dict[str, object]
 
 
 @dataclass(frozen=True, eq=False)
 class Edit:
     """One entry of a table before and after; None where there is no entry.
 
-    ``position`` is its place among the others, for an entry that comes back to where it was.
+    ``position`` is its place among the others, for an entry that is restored to where it was.
     """
 
     table: TableName
@@ -34,28 +28,28 @@ class Edit:
     position: int | None = None
 
     def reversed(self) -> Edit:
-        """The edit that takes this one back."""
+        """The edit that undoes this one."""
         return Edit(self.table, self.key, self.after, self.before, self.position)
 
 
 @dataclass(eq=False)
 class Change:
-    """What one call did; a propagation grows until it ends.
+    """The effect of one call; that of a propagation grows until it ends.
 
     Attributes
     ----------
     title : str
         For the undo button.
     operation : Operation or None
-        For scripts; None for what needs no replay.
+        For scripts; None if it is not replayed.
     edits : list of Edit
         In order.
     stamp : int or None
-        The version of the prompt that was asked, if the model has to answer one.
+        The version of the prompt whose mask the model predicts, if there is one.
     is_answered : bool
-        Whether the model has answered it. What never was answered needs no replay.
+        Whether that mask was predicted; if not, the call is not replayed.
     step : int or None
-        Changes that follow each other with the same number are taken back and done again together.
+        Consecutive changes with the same number are undone and redone together.
     """
 
     title: str
@@ -67,7 +61,7 @@ class Change:
 
     @cached_property
     def start(self) -> Operation | None:
-        """The call that makes the object which this change made first, if it made one; always the same value."""
+        """The call that creates the first object that this change created, if any; always the same value."""
         made = next((edit.key for edit in self.edits if edit.table == "objects" and edit.before is None), None)
         return None if made is None else Operation("new_object", {"name": None, "object_id": made})
 
@@ -101,7 +95,7 @@ class History:
     Parameters
     ----------
     earlier : sequence of Operation
-        What was done before, in a session that was loaded; it cannot be undone.
+        Calls before the session was loaded; they cannot be undone.
     """
 
     def __init__(self, earlier: Sequence[Operation] = ()) -> None:
@@ -111,41 +105,41 @@ class History:
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is a change to take back."""
+        """Whether there is a change to undo."""
         return bool(self._done)
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is a change to do again."""
+        """Whether there is a change to redo."""
         return bool(self._undone)
 
     @property
     def top(self) -> Change | None:
-        """The latest change that is done."""
+        """The latest change."""
         return self._done[-1] if self._done else None
 
     @property
     def next_redo(self) -> Change | None:
-        """The change that ``redo`` would do again."""
+        """The change that ``redo`` would apply."""
         return self._undone[-1] if self._undone else None
 
     def push(self, change: Change) -> None:
-        """Note a new change; what was undone is forgotten."""
+        """Add a change; undone changes can no longer be redone."""
         self._done.append(change)
         self._undone.clear()
 
     def undo(self) -> list[Edit]:
-        """The edits that take the latest step back, in order."""
+        """The edits that undo the latest step, in order."""
         changes = _take_step(self._done, self._undone)
         return [edit.reversed() for change in changes for edit in reversed(change.edits)]
 
     def redo(self) -> list[Edit]:
-        """The edits that do the latest undone step again."""
+        """The edits that redo the step that was undone last."""
         return [edit for change in _take_step(self._undone, self._done) for edit in change.edits]
 
     @property
     def done(self) -> tuple[Change, ...]:
-        """Changes that are done, oldest first."""
+        """Changes that are not undone, oldest first."""
         return tuple(self._done)
 
     def change_of(self, stamp: int) -> Change | None:
@@ -154,9 +148,51 @@ class History:
 
 
 def _take_step(source: list[Change], target: list[Change]) -> list[Change]:
-    """Move the last change, and those of the same step before it, from one pile to the other; in the order moved."""
+    """Move the last change, and those of the same step before it, to the other list; in the order moved."""
     moved = [source.pop()]
     while moved[0].step is not None and source and source[-1].step == moved[0].step:
         moved.append(source.pop())
     target.extend(moved)
     return moved
+
+
+def replayable(done: Sequence[Change], current: Collection[int]) -> list[Operation]:
+    """The calls that lead to the state, omitting calls that were superseded before they took effect.
+
+    A prompt that was replaced or removed before its mask was predicted had no effect except for the object it created.
+
+    Parameters
+    ----------
+    done : sequence of Change
+        Oldest first.
+    current : collection of int
+        Stamps of the prompts that there are now.
+    """
+    found: list[Operation] = []
+    for change in done:
+        operation = change.operation
+        if operation is None or operation.arguments.get("max_frames") == 0:
+            continue
+        if change.stamp is None or change.is_answered or change.stamp in current:
+            found.append(operation)
+        elif change.start is not None:
+            found.append(change.start)
+    return _without_empty_starts(found)
+
+
+def _without_empty_starts(operations: Sequence[Operation]) -> list[Operation]:
+    """Less ``new_object`` directly before the prompt that makes the object anyway."""
+    kept: list[Operation] = []
+    for operation in operations:
+        before = kept[-1] if kept else None
+        if (
+            before is not None
+            and before.method == "new_object"
+            and before.arguments.get("name") is None
+            and operation.method == "set_prompt"
+            and operation.arguments["prompt"] is not None
+            and operation.arguments["object_id"] == before.arguments.get("object_id")
+        ):
+            kept.pop()
+        kept.append(operation)
+    return kept

@@ -1,51 +1,174 @@
-"""The calls that a session's state comes from, and their text in files."""
+"""Calls as data: which methods of a session can be replayed, and with which arguments."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, get_args
 
-from napari_sam2.session.state.history import Change, Operation
+import numpy as np
 
-__all__ = ["replayable"]
+from napari_sam2._checks import LARGEST_ID, check_choice, check_name, check_object_id
+from napari_sam2._errors import PromptError
+from napari_sam2._types import Direction, Prompt
+from napari_sam2.session.state.settings import OverlapRule
+
+__all__ = ["Operation"]
+
+Read = Callable[[Any], object]
+"""Returns an argument in its plain form, or raises PromptError."""
 
 
-def replayable(done: Sequence[Change], current: Collection[int]) -> list[Operation]:
-    """What has to be called again to come to the same state.
+@dataclass(frozen=True)
+class Operation:
+    """A call that led to a change, for scripts and replay.
 
-    A prompt that was replaced or taken back before the model answered had no effect but the object that it made.
+    Wherever the call comes from, such as a file, its method can be replayed and each argument has its type: a plain
+    Python value, a ``Prompt`` or bool masks.
 
     Parameters
     ----------
-    done : sequence of Change
-        Oldest first.
-    current : collection of int
-        Stamps of the prompts that there are now.
+    method : str
+        Method of ``Session``.
+    arguments : mapping of str to object
+        Its arguments by name.
+
+    Raises
+    ------
+    PromptError
+        If the method cannot be replayed, or an argument is missing, unknown or of the wrong type.
     """
-    found: list[Operation] = []
-    for change in done:
-        operation = change.operation
-        if operation is None or operation.arguments.get("max_frames") == 0:
-            continue
-        if change.stamp is None or change.is_answered or change.stamp in current:
-            found.append(operation)
-        elif change.start is not None:
-            found.append(change.start)
-    return _without_empty_starts(found)
+
+    method: str
+    arguments: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arguments", MappingProxyType(_plain_arguments(self.method, self.arguments)))
 
 
-def _without_empty_starts(operations: Sequence[Operation]) -> list[Operation]:
-    """Less ``new_object`` directly before the prompt that makes the object anyway."""
-    kept: list[Operation] = []
-    for operation in operations:
-        before = kept[-1] if kept else None
-        if (
-            before is not None
-            and before.method == "new_object"
-            and before.arguments.get("name") is None
-            and operation.method == "set_prompt"
-            and operation.arguments["prompt"] is not None
-            and operation.arguments["object_id"] == before.arguments.get("object_id")
-        ):
-            kept.pop()
-        kept.append(operation)
-    return kept
+def _plain_arguments(method: object, arguments: object) -> dict[str, object]:
+    rule = _RULES.get(method) if isinstance(method, str) else None
+    if rule is None:
+        raise PromptError(f"the call {_short(method)} cannot be replayed; allowed are {', '.join(sorted(_RULES))}")
+    names = set(arguments) if isinstance(arguments, Mapping) else set()
+    if not isinstance(arguments, Mapping) or not rule.required.keys() <= names <= {*rule.required, *rule.optional}:
+        raise PromptError(
+            f"{method} was called with {_short(arguments)}; it needs {sorted(rule.required)} and allows "
+            f"{sorted(rule.optional)}"
+        )
+    readers = {**rule.required, **rule.optional}
+    try:
+        return {name: readers[name](value) for name, value in arguments.items()}
+    except PromptError as error:
+        raise PromptError(f"{method}: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Rule:
+    required: Mapping[str, Read]
+    optional: Mapping[str, Read]
+
+
+def _rule(_optional: Mapping[str, Read] = MappingProxyType({}), /, **required: Read) -> _Rule:
+    return _Rule(MappingProxyType(required), MappingProxyType(dict(_optional)))
+
+
+# ---------------------------------------------------------------------- readers of arguments
+def _whole(low: int, high: int = LARGEST_ID) -> Read:
+    def read(value: Any) -> int:
+        if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or not low <= value <= high:
+            raise PromptError(f"{_short(value)} was given; expected an integer from {low} to {high}")
+        return int(value)
+
+    return read
+
+
+def _or_none(read: Read) -> Read:
+    return lambda value: None if value is None else read(value)
+
+
+def _one_of(allowed: tuple[str, ...]) -> Read:
+    return lambda value: check_choice("the value", value, allowed)
+
+
+def _list_of(read_each: Read) -> Read:
+    def read(value: Any) -> list[object]:
+        if not isinstance(value, list | tuple):
+            raise PromptError(f"{_short(value)} was given; expected a list")
+        return [read_each(each) for each in value]
+
+    return read
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
+        raise PromptError(f"{_short(value)} was given; expected a number")
+    number = float(value)
+    if not math.isfinite(number):
+        raise PromptError(f"{number} was given; expected a finite number")
+    return number
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise PromptError(f"{_short(value)} was given; expected True or False")
+    return bool(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise PromptError(f"{_short(value)} was given; expected a text")
+    return str(value)
+
+
+def _prompt(value: Any) -> Prompt | None:
+    if value is not None and not isinstance(value, Prompt):
+        raise PromptError(f"{_short(value)} was given; expected a Prompt or None")
+    return value
+
+
+def _masks(value: Any) -> dict[int, Any]:
+    if not isinstance(value, Mapping):
+        raise PromptError(f"{_short(value)} was given; expected masks by object")
+    masks = {check_object_id(object_id): mask for object_id, mask in value.items()}
+    for mask in masks.values():
+        if not isinstance(mask, np.ndarray) or mask.ndim != 2:
+            raise PromptError(f"{_short(mask)} was given; expected a mask of two axes")
+    return masks
+
+
+def _short(value: object) -> str:
+    return repr(value)[:60]
+
+
+_plane = _whole(0)
+_planes = _list_of(_plane)
+_RULES: Mapping[str, _Rule] = MappingProxyType(
+    {
+        "lock": _rule(object_id=check_object_id, frames=_planes),
+        "new_object": _rule(name=_or_none(check_name), object_id=check_object_id),
+        "paint": _rule(frame=_plane, masks=_masks),
+        "propagate": _rule(
+            {
+                "start": _plane,
+                "stop": _whole(-LARGEST_ID),
+                "object_ids": _list_of(check_object_id),
+                "max_frames": _whole(0),
+            },
+            direction=_one_of(get_args(Direction)),
+        ),
+        "remove_object": _rule(object_id=check_object_id),
+        "rename": _rule(object_id=check_object_id, name=check_name),
+        "set_contrast": _rule(
+            {"gamma": _list_of(_number), "colours": _list_of(_list_of(_number))}, limits=_list_of(_list_of(_number))
+        ),
+        "set_lost_after": _rule(num_frames=_or_none(_whole(1))),
+        "set_model": _rule(model=_text),
+        "set_overlap": _rule(overlap=_one_of(get_args(OverlapRule))),
+        "set_prompt": _rule({"candidate": _whole(0, 2)}, frame=_plane, prompt=_prompt, object_id=check_object_id),
+        "set_visible": _rule(object_id=check_object_id, is_visible=_flag),
+        "unlock": _rule(object_id=check_object_id, frames=_planes),
+    }
+)

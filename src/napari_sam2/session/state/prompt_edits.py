@@ -1,4 +1,4 @@
-"""What a prompt that is said, replaced or taken back changes in the tables, before any model has answered."""
+"""The edits of the tables that follow from a prompt being set, replaced or removed, before its mask is predicted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_sam2.session.state.store import OverlapRule, SessionStore
+    from napari_sam2.session.state.settings import OverlapRule
+    from napari_sam2.session.state.store import SessionStore
 
 __all__ = ["painting_edits", "prompt_edits", "removal_edits"]
 
@@ -29,22 +30,22 @@ def prompt_edits(
     stamp: int,
     overlap: OverlapRule,
 ) -> list[Edit]:
-    """All that is said about an object on a plane becomes a prompt; a mask without more is written at once.
+    """Set the prompt of an object on a plane; a mask without points and box is written at once.
 
     Parameters
     ----------
     store : SessionStore
         Read only.
     object_id, plane : int
-        Where; the object may be about to be made.
+        Where; the object may be about to be created.
     prompt : Prompt
-        Takes the place of what was said before.
+        Replaces an earlier prompt.
     candidate : int or None
         As for ``Session.set_prompt``.
     stamp : int
         Of this version.
     overlap : OverlapRule
-        What a mask may do where it meets others.
+        What a mask may do where it overlaps others.
     """
     key = (object_id, plane)
     mask, old = store.masks.get(key), store.prompts.get(key)
@@ -64,7 +65,7 @@ def prompt_edits(
 
 
 def removal_edits(store: SessionStore, object_id: int, plane: int) -> list[Edit]:
-    """A prompt is taken back: the mask that was tracked there before it comes again, out of date."""
+    """Remove a prompt: the mask that was tracked there before is restored, as outdated."""
     key = (object_id, plane)
     old = store.prompts.get(key)
     base = None if old is None else old.base
@@ -76,7 +77,7 @@ def removal_edits(store: SessionStore, object_id: int, plane: int) -> list[Edit]
 def painting_edits(
     store: SessionStore, object_id: int, plane: int, mask: NDArray[np.bool_], *, stamp: int
 ) -> list[Edit]:
-    """An object has just these pixels (H, W) on a plane; it is made if there is none of that number."""
+    """Set the pixels (H, W) of an object on a plane; the object is created if there is none of that number."""
     key = (object_id, plane)
     edits: list[Edit] = []
     if object_id not in store.objects:
@@ -91,7 +92,7 @@ def painting_edits(
 
 
 def _stale_edits(store: SessionStore, object_id: int, plane: int) -> list[Edit]:
-    """Tracked masks up to the next anchors are not up to date any more."""
+    """Mark tracked masks up to the next anchors as outdated."""
     clip = store.geometry.clip_range(plane)
     found = store.objects.get(object_id)
     locked = found.locked if found is not None else frozenset()

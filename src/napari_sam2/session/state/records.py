@@ -1,4 +1,4 @@
-"""What a session is made of: objects, prompts and masks, as values that never change."""
+"""The parts of a session: objects, prompts and masks, as immutable values."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class SessionObject:
     object_id : int
         Value in the labels, at least 1.
     name : str
-        What the user calls it.
+        Its name.
     is_visible : bool
         Whether viewers show it.
     locked : frozenset of int
-        Planes that were verified: nothing changes there any more.
+        Verified planes, where nothing changes any more.
     """
 
     object_id: int
@@ -44,18 +44,18 @@ class SessionObject:
 
 @dataclass(frozen=True, eq=False)
 class PromptEntry:
-    """What is said about an object on a plane, and how the model answered.
+    """The prompt of an object on a plane, with the answer of the model.
 
     Attributes
     ----------
     prompt : Prompt
         In pixels of the plane.
     stamp : int
-        Number of this version of the prompt; no two of a session are equal.
+        Number of this version of the prompt, unique in the session.
     base : numpy.ndarray or None
-        (H, W) bool, what tracking had found here before.
+        (H, W) bool, the mask that was tracked here before the prompt.
     candidate : int or None
-        The candidate that was chosen for an ambiguous click.
+        The candidate mask that was chosen for an ambiguous click.
     smaller : tuple of (Prompt, Answer) or None
         The prompt that this one adds to.
     answer : Answer or None
@@ -77,14 +77,14 @@ class PromptEntry:
 
 @dataclass(frozen=True)
 class ObjectMask:
-    """The mask of one object on one plane, and where it comes from.
+    """The mask of one object on one plane, and how it was made.
 
     Attributes
     ----------
     packed : PackedMask
         Its pixels.
     kind : {"prompted", "tracked", "painted", "lost"}
-        How it was made; "lost": tracking had given the object up before this plane.
+        How it was made; "lost": tracking had stopped before this plane.
     iou, object_score : float
         Predicted IoU, 0 to 1, and the logit of presence; NaN where the model did not predict the mask.
     is_stale : bool

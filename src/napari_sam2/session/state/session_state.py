@@ -1,4 +1,4 @@
-"""The state of a session and the one way to change it: tables, what is in force, and the history that led there."""
+"""The state of a session, and the only way to change it: tables, current model and settings, and history."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from napari_sam2.session.state.history import Change, Edit, History, Operation, TableName
+from napari_sam2.session.state.history import Change, Edit, History, TableName
+from napari_sam2.session.state.operations import Operation
 
 if TYPE_CHECKING:
     from napari_sam2.session.state.snapshot import SessionContent, SessionOrigin
@@ -20,38 +21,38 @@ _TABLES: tuple[TableName, ...] = ("masks", "prompts", "objects")
 
 
 class SessionState:
-    """What a session knows. Whoever changes it holds ``lock`` meanwhile.
+    """The state of a session. Hold ``lock`` while changing it.
 
     Parameters
     ----------
     store : SessionStore
         Empty tables, and the labels.
     origin : SessionOrigin
-        What the session is opened with; in force at the beginning.
-    tell : callable
-        Called with the ``StoreDelta`` of each change, once it is made.
+        What the session is opened with.
+    notify : callable
+        Called with the ``StoreDelta`` after each change.
 
     Attributes
     ----------
     origin : SessionOrigin
         What the session was opened with.
     model : SAM2, str or Path
-        Who answers prompts.
+        The model that predicts masks.
     frames : FrameSource
-        What the model looks at.
+        What the model is shown.
     settings : SessionSettings
         How the session works.
     history : History
         All changes.
     lock : threading.RLock
-        No two threads change the state at once.
+        Held by the thread that changes the state.
     """
 
     def __init__(
         self,
         store: SessionStore,
         origin: SessionOrigin,
-        tell: Callable[[StoreDelta], None],
+        notify: Callable[[StoreDelta], None],
     ) -> None:
         self.store = store
         self.origin = origin
@@ -60,12 +61,12 @@ class SessionState:
         self.settings = origin.settings
         self.history = History()
         self.lock = threading.RLock()
-        self._tell = tell
+        self._notify = notify
         self._stamp = 0
         self._step: int | None = None  # while one call makes several changes, which are undone together
 
     def next_stamp(self) -> int:
-        """A number for a version of a prompt that no other has."""
+        """A new number for a version of a prompt."""
         self._stamp += 1
         return self._stamp
 
@@ -77,7 +78,7 @@ class SessionState:
         title : str
             For the undo button.
         method : str or None
-            The method of ``Session`` that does it again; None for what needs no replay.
+            The method of ``Session`` that repeats the change; None if it is not replayed.
         arguments : dict of str to object
             Of the method.
         edits : list of Edit
@@ -86,7 +87,7 @@ class SessionState:
         Returns
         -------
         Change
-            As it stands in the history.
+            The change in the history.
         """
         change = Change(title, None if method is None else Operation(method, arguments), edits, step=self._step)
         self.history.push(change)
@@ -94,7 +95,7 @@ class SessionState:
         return change
 
     def amend(self, edits: list[Edit], change: Change | None = None) -> None:
-        """Add what came of a change to it; default: of the latest."""
+        """Add results to a change; default: to the latest one."""
         target = self.history.top if change is None else change
         if target is not None:
             target.edits.extend(edits)
@@ -110,23 +111,23 @@ class SessionState:
             self._step = None
 
     def undo(self) -> bool:
-        """Take the latest step back; whether there was one."""
+        """Undo the latest step; whether there was one."""
         if not self.history.can_undo:
             return False
         self._apply(self.history.undo())
         return True
 
     def redo(self) -> bool:
-        """Do the step again that was undone last; whether there was one."""
+        """Redo the step that was undone last; whether there was one."""
         if not self.history.can_redo:
             return False
         self._apply(self.history.redo())
         return True
 
     def restore(self, content: SessionContent) -> None:
-        """Take over tables, settings and calls; what was there before is forgotten."""
+        """Replace tables, settings and calls; this cannot be undone."""
         tables = self.store.tables
-        tables["settings"].clear()  # what is in force stays: an edit to nothing would put nothing in its place
+        tables["settings"].clear()  # model and frames stay in force: an edit to None would replace them by None
         edits = [Edit(t, key, value, None) for t in _TABLES for key, value in tables[t].items()]
         edits += [Edit("objects", o.object_id, None, o) for o in content.objects]
         edits += [Edit("prompts", key, None, entry) for key, entry in content.prompts.items()]
@@ -141,7 +142,7 @@ class SessionState:
         for edit in edits:
             if edit.table == "settings":
                 self._follow_setting(str(edit.key), edit.after)
-        self._tell(delta)
+        self._notify(delta)
 
     def _follow_setting(self, name: str, value: Any) -> None:
         if name == "overlap":

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from napari_sam2.session.state.store import OverlapRule
+from napari_sam2._checks import check_choice, check_count
+from napari_sam2._errors import PromptError
 
 if TYPE_CHECKING:
     from napari_sam2.network.sam2 import SAM2
 
-__all__ = ["ModelState", "SessionSettings", "threads_beside_a_window"]
+__all__ = ["ModelState", "OverlapRule", "SessionSettings", "threads_beside_a_window"]
+
+OverlapRule = Literal["keep", "overwrite", "highest score"]
 
 
 @dataclass(frozen=True)
@@ -21,20 +24,25 @@ class SessionSettings:
     Attributes
     ----------
     overlap : {"keep", "overwrite", "highest score"}
-        What a new mask does where it meets another object.
+        What a new mask does where it overlaps another object.
     lost_after : int or None
-        An object that is absent on so many frames in a row is not sought further in this direction; None: always.
+        Stop tracking an object in a direction after this many consecutive frames without it; None: never.
     keep_apart : bool
-        Where objects overlap, only the one with the highest logit enters its memory with the pixel.
+        Write each pixel only to the memory of the object with the highest logit there.
     device, dtype : str
         As for ``load_model``.
     image_size : int or None
         As for ``load_model``.
     threads : int or None
-        CPU threads of torch. None: as torch chooses in scripts, one less than the cores in a viewer with a window:
-        threads of torch wait for each other without pause, so that one that has to share its core holds up all.
+        CPU threads of torch. None: as torch chooses in scripts, one less than the cores in a viewer with a window, as
+        torch's threads wait for each other busily: one that shares its core slows down all of them.
     cache_mb : int
-        Budget of image embeddings, in MiB.
+        Memory for image embeddings, in MiB.
+
+    Raises
+    ------
+    PromptError
+        If a value is of the wrong type or out of range.
     """
 
     overlap: OverlapRule = "keep"
@@ -46,15 +54,25 @@ class SessionSettings:
     threads: int | None = None
     cache_mb: int = 256
 
+    def __post_init__(self) -> None:
+        check_choice("overlap", self.overlap, get_args(OverlapRule))
+        for name, low in (("lost_after", 1), ("image_size", 1), ("threads", 1)):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name), low)
+        check_count("cache_mb", self.cache_mb, 0)
+        for name, kind in (("keep_apart", bool), ("device", str), ("dtype", str)):
+            if not isinstance(getattr(self, name), kind):
+                raise PromptError(f"{name}={getattr(self, name)!r} was given; expected a {kind.__name__}")
+
 
 def threads_beside_a_window() -> int:
-    """CPU threads of torch that leave a core to the window, where there is more than one."""
+    """Number of CPU threads for torch that leaves a core to the window, where there is more than one."""
     return max(1, (os.cpu_count() or 1) - 1)
 
 
 @dataclass(frozen=True)
 class ModelState:
-    """Where the model is: waiting to be asked for, loading, ready, or failed with a message."""
+    """State of the model: waiting for its first use, loading, ready, or failed with a message."""
 
     stage: Literal["waiting", "loading", "ready", "failed"]
     name: str = ""

@@ -1,4 +1,4 @@
-"""A session at one moment, as values that never change: what files and scripts are written from."""
+"""A session at one moment, as immutable values from which files and scripts are written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_sam2._types import FrameSource
     from napari_sam2.frames.geometry import StackGeometry
     from napari_sam2.network.sam2 import SAM2
-    from napari_sam2.session.state.history import Operation
+    from napari_sam2.session.state.operations import Operation
     from napari_sam2.session.state.records import ObjectMask, PromptEntry, SessionObject
 
 __all__ = ["SessionContent", "SessionOrigin", "SessionSetup", "SessionSnapshot"]
@@ -22,7 +22,7 @@ __all__ = ["SessionContent", "SessionOrigin", "SessionSetup", "SessionSnapshot"]
 
 @dataclass(frozen=True, eq=False)
 class SessionContent:
-    """What the user made.
+    """Objects, prompts, masks and calls of a session.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class SessionOrigin:
 
 @dataclass(frozen=True, eq=False)
 class SessionSetup:
-    """What a session works on, and with what.
+    """Image and model of a session.
 
     Attributes
     ----------

@@ -1,14 +1,14 @@
-"""The state of a session: its tables, and the labels that they add up to, changed only through edits."""
+"""Objects, prompts and masks of a session in tables, and the labels composed of them, changed only through edits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from napari_sam2._checks import check_object_id
+from napari_sam2._checks import check_name, check_object_id
 from napari_sam2._errors import PromptError
 from napari_sam2.session.state.history import Edit, Tables
 from napari_sam2.session.state.records import ObjectMask, PromptEntry, SessionObject
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam2.frames.geometry import StackGeometry
+    from napari_sam2.session.state.settings import OverlapRule
 
-__all__ = ["ObjectStats", "OverlapRule", "SessionStore", "StoreDelta"]
+__all__ = ["ObjectStats", "SessionStore", "StoreDelta"]
 
-OverlapRule = Literal["keep", "overwrite", "highest score"]
 Box = tuple[int, int, int, int]
 
 
@@ -58,8 +58,7 @@ class ObjectStats:
     num_prompts : int
         Clicks, boxes and masks on all planes.
     num_done, num_empty, num_stale, num_lost : int
-        Planes with a mask that shows the object or says that it is absent; of these absent; out of date; no longer
-        tracked.
+        Planes with a mask; how many of them are empty; how many are outdated; how many are lost.
     mean_iou : float
         Mean predicted IoU of masks that show it; NaN without any.
     """
@@ -89,15 +88,15 @@ class ObjectStats:
 
     def add_prompt(self, entry: PromptEntry, sign: int) -> None:
         """Count a prompt in or out."""
-        said = len(entry.prompt.points) + (entry.prompt.box is not None) + (entry.prompt.mask is not None)
-        self.num_prompts += sign * said
+        count = len(entry.prompt.points) + (entry.prompt.box is not None) + (entry.prompt.mask is not None)
+        self.num_prompts += sign * count
 
 
 class SessionStore:
     """Objects, prompts and masks, and their labels.
 
-    The masks of a plane never overlap: what a mask may take from others is decided when it is written, by the overlap
-    rule, so that the labels are the masks and nothing else.
+    The masks of a plane never overlap: which pixels a mask takes from others is decided by the overlap rule when it is
+    written, so that the labels are the masks and nothing else.
 
     Parameters
     ----------
@@ -133,7 +132,7 @@ class SessionStore:
 
     def object(self, object_id: int) -> SessionObject:
         """One of the objects; raises PromptError if there is none of that number."""
-        found = self.objects.get(object_id)
+        found = self.objects.get(check_object_id(object_id))
         if found is None:
             raise PromptError(
                 f"object {object_id} does not exist; there are {list(self.objects) or 'none yet: add a prompt'}"
@@ -151,8 +150,8 @@ class SessionStore:
         taken = self.objects
         number = max(taken, default=0) + 1 if object_id is None else check_object_id(object_id)
         if number in taken:
-            raise PromptError(f"object {number} was asked for; there is one already, as there are {sorted(taken)}")
-        return SessionObject(number, name or f"object {number}")
+            raise PromptError(f"object {number} exists already; choose a number that is not among {sorted(taken)}")
+        return SessionObject(number, ("" if name is None else check_name(name)) or f"object {number}")
 
     def masks_on(self, plane: int) -> dict[int, ObjectMask]:
         """The masks of a plane by object."""
@@ -176,11 +175,11 @@ class SessionStore:
         return dict(sorted(found.items()))
 
     def plane_labels(self, plane: int) -> NDArray[np.int32]:
-        """(H, W) labels of a plane as they stand in the array."""
+        """(H, W) labels of a plane in the array, which may have been painted."""
         return np.asarray(self.labels[self.geometry.index(plane)])
 
     def composed(self, plane: int) -> NDArray[np.int32]:
-        """(H, W) labels of a plane as the masks say."""
+        """(H, W) labels of a plane composed of its masks."""
         image = np.zeros(self.geometry.hw, np.int32)
         for object_id, mask in self.masks_on(plane).items():
             if mask.area:
@@ -189,7 +188,7 @@ class SessionStore:
 
     # ------------------------------------------------------------------ writing
     def mask_edits(self, plane: int, new: dict[int, ObjectMask], rule: OverlapRule) -> list[Edit]:
-        """Edits that write masks of one plane, less what the overlap rule leaves to others.
+        """Edits that write masks of one plane, without the pixels that the overlap rule leaves to others.
 
         Masks of one call take their pixels in order; locked objects keep theirs under every rule.
         """

@@ -26,8 +26,8 @@ def score_table(store: SessionStore) -> pd.DataFrame:
     -------
     pandas.DataFrame
         object; name; frame (position on the frame axis); for each other axis before H and W its index, as axis_0,
-        axis_1 and so on; iou (predicted, 0 to 1) and object_score (logit), NaN where the model was not asked; area in
-        pixels; kind ("prompted", "tracked", "painted" or "lost"); locked; stale.
+        axis_1 and so on; iou (predicted, 0 to 1) and object_score (logit), NaN where the model did not predict the
+        mask; area in pixels; kind ("prompted", "tracked", "painted" or "lost"); locked; stale.
     """
     import pandas as pd
 

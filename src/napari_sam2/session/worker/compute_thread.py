@@ -1,13 +1,16 @@
-"""One thread that computes: short answers first, long work step by step between them, what may help later at last."""
+"""One thread that computes: short jobs first, long work step by step between them, and idle work last."""
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 __all__ = ["ComputeThread", "Job", "Steps"]
+
+logger = logging.getLogger(__name__)
 
 
 class Job:
@@ -20,7 +23,7 @@ class Job:
     on_done : callable
         Called there with the result, or with the exception in its place.
     key : hashable, optional
-        A waiting job is dropped when another with its key comes.
+        A waiting job is dropped when another one with its key comes.
     """
 
     def __init__(self, call: Callable[[], Any], on_done: Callable[[Any], None], key: Hashable = None) -> None:
@@ -37,9 +40,11 @@ class Steps:
     start : callable
         Makes the generator, on the compute thread.
     on_step : callable
-        Called there with each value; returns whether to go on.
+        Called there with each value; returns whether to continue.
     on_end : callable
         Called there once: with None at the end or when stopped, or with the exception that ended it.
+    is_paused : callable, optional
+        Whether no step may be taken at the moment. Call ``ComputeThread.wake`` when that changes.
     """
 
     def __init__(
@@ -47,21 +52,26 @@ class Steps:
         start: Callable[[], Iterator[Any]],
         on_step: Callable[[Any], bool],
         on_end: Callable[[BaseException | None], None],
+        is_paused: Callable[[], bool] = lambda: False,
     ) -> None:
         self.start = start
         self.on_step = on_step
         self.on_end = on_end
+        self.is_paused = is_paused
         self.is_stopped = False
-        self.is_paused = False
         self.iterator: Iterator[Any] | None = None
 
     def take(self, value: Any) -> bool:
-        """Hand a value on, unless another thread has stopped the work meanwhile; whether to go on."""
+        """Pass a value on, unless another thread has stopped the work meanwhile; whether to continue."""
         return not self.is_stopped and self.on_step(value)
 
 
 class ComputeThread:
-    """Runs jobs and steps one after the other on a thread of its own, which ends with ``close``."""
+    """Runs jobs and steps one after the other on a thread of its own, which ends with ``close``.
+
+    The thread keeps nothing alive that is not running or waiting, and outlives any error: errors of the work go to
+    whoever submitted it, errors of those calls to the log.
+    """
 
     def __init__(self, name: str = "napari-sam2") -> None:
         self._name = name
@@ -89,7 +99,7 @@ class ComputeThread:
         return threading.current_thread() is self._thread
 
     def submit(self, job: Job) -> None:
-        """Run a job as soon as possible; jobs with the same key that still wait are dropped."""
+        """Run a job as soon as possible; waiting jobs with the same key are dropped."""
         with self._wake:
             if self._is_closed:
                 return
@@ -109,7 +119,7 @@ class ComputeThread:
             self._wake.notify()
 
     def submit_idle(self, steps: Steps) -> None:
-        """Run work step by step while nothing else may go on; it takes the place of what was given so before."""
+        """Run work step by step while nothing else is to be done; it replaces earlier idle work."""
         with self._wake:
             if self._is_closed:
                 return
@@ -118,20 +128,23 @@ class ComputeThread:
             self._wake.notify()
 
     def wake(self) -> None:
-        """Look again whether paused work may go on."""
+        """Check again whether paused work may continue."""
         with self._wake:
             self._wake.notify()
 
-    def close(self, timeout: float = 10.0) -> None:
-        """Finish what runs, forget what waits, end the thread."""
+    def close(self, timeout: float | None = 10.0) -> bool:
+        """Finish what runs, drop what waits, end the thread; whether it has ended within ``timeout`` seconds."""
         with self._wake:
             self._is_closed = True
             for steps in self._steps:
                 steps.is_stopped = True
             thread = self._thread
             self._wake.notify()
-        if thread is not None and thread is not threading.current_thread():
+        if thread is None:
+            return True
+        if thread is not threading.current_thread():
             thread.join(timeout)
+        return not thread.is_alive()
 
     def _start(self) -> None:
         if self._thread is None:
@@ -139,45 +152,56 @@ class ComputeThread:
             self._thread.start()
 
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                while not self._is_closed and not self._jobs and not self._may_step() and self._idle is None:
-                    self._wake.wait()
-                if self._is_closed:
-                    ended = list(self._steps)
-                    break
-                job = self._running = self._jobs[0] if self._jobs else None
-                steps = self._steps[0] if job is None and self._may_step() else None
-                idle = self._idle if job is None and steps is None else None
-            if job is not None:
-                self._do(job)
-                with self._wake:
-                    self._jobs.remove(job)
-                    self._running = None
-            elif steps is not None and self._advance(steps):
-                with self._wake:
-                    self._steps.remove(steps)
-            elif idle is not None and self._advance(idle):
-                with self._wake:
-                    if self._idle is idle:
-                        self._idle = None
+        while self._wait_for_work():
+            self._work()
+        with self._wake:
+            ended = list(self._steps)
+            self._jobs.clear()
+            self._steps.clear()
+            self._idle = None
         for steps in ended:
-            steps.on_end(None)
+            self._call(steps.on_end, None)
+
+    def _wait_for_work(self) -> bool:
+        """Block until there is work; False once the thread is to end."""
+        with self._wake:
+            while not self._is_closed and not self._jobs and not self._may_step() and self._idle is None:
+                self._wake.wait()
+            return not self._is_closed
+
+    def _work(self) -> None:
+        """Run a job, or else one step. A method of its own, so that no variable holds the work while none is left."""
+        with self._wake:
+            job = self._running = self._jobs[0] if self._jobs else None
+            steps = self._steps[0] if job is None and self._may_step() else None
+            idle = self._idle if job is None and steps is None else None
+        if job is not None:
+            self._do(job)
+            with self._wake:
+                self._running = None
+                if job in self._jobs:
+                    self._jobs.remove(job)
+        elif steps is not None and self._advance(steps):
+            with self._wake:
+                if steps in self._steps:
+                    self._steps.remove(steps)
+        elif idle is not None and self._advance(idle):
+            with self._wake:
+                if self._idle is idle:
+                    self._idle = None
 
     def _may_step(self) -> bool:
-        return bool(self._steps) and (not self._steps[0].is_paused or self._steps[0].is_stopped)
+        return bool(self._steps) and (self._steps[0].is_stopped or not self._steps[0].is_paused())
 
-    @staticmethod
-    def _do(job: Job) -> None:
+    def _do(self, job: Job) -> None:
         try:
             result = job.call()
-        except Exception as error:  # noqa: BLE001 handed to whoever asked
+        except Exception as error:  # noqa: BLE001 passed on to whoever submitted the job
             result = error
-        job.on_done(result)
+        self._call(job.on_done, result)
 
-    @staticmethod
-    def _advance(steps: Steps) -> bool:
-        """One step; whether the work has ended."""
+    def _advance(self, steps: Steps) -> bool:
+        """Take one step; whether the work has ended."""
         failure: BaseException | None = None
         try:
             if not steps.is_stopped:
@@ -188,8 +212,16 @@ class ComputeThread:
                     return False
         except StopIteration:
             pass
-        except Exception as error:  # noqa: BLE001 handed to whoever asked
+        except Exception as error:  # noqa: BLE001 passed on to whoever submitted the work
             failure = error
         steps.is_stopped = True
-        steps.on_end(failure)
+        steps.iterator = None
+        self._call(steps.on_end, failure)
         return True
+
+    def _call(self, function: Callable[[Any], None], value: Any) -> None:
+        """Pass a result on. An error there, such as of a user's callback, does not end the thread."""
+        try:
+            function(value)
+        except Exception:
+            logger.exception("a callback of %s failed", self._name)

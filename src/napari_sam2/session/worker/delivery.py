@@ -1,4 +1,4 @@
-"""Between the threads of a session: results reach the one that owns it, also while a call blocks there."""
+"""How results get from the compute thread to the thread that owns a session, also while a call blocks there."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 __all__ = ["Delivery", "wait_until"]
 
-_PAUSE = 0.002  # s between looks
+_POLL_INTERVAL_S = 0.002
 
 
 class Delivery:
-    """How results reach the thread that owns a session.
+    """Runs functions on the thread that owns a session.
 
     Parameters
     ----------
@@ -23,19 +23,19 @@ class Delivery:
         self._deliver = deliver
 
     @property
-    def goes_on_while_waiting(self) -> bool:
-        """Whether results are written while the owner's thread is in ``wait``."""
+    def runs_while_waiting(self) -> bool:
+        """Whether results are applied while the owner's thread is in ``wait``."""
         return self._deliver is None or hasattr(self._deliver, "process")
 
     def hand_over(self, function: Callable[[], None]) -> None:
-        """Run a function on the thread that owns the session; where there is none, at once."""
+        """Run a function on the thread that owns the session; at once where there is none."""
         if self._deliver is not None:
             self._deliver(function)
         else:
             function()
 
     def wait(self, is_done: Callable[[], bool], timeout: float | None) -> None:
-        """Block until something is done; raises as ``wait_until``."""
+        """Block until ``is_done()``; raises as ``wait_until``."""
         wait_until(is_done, timeout, self._deliver)
 
 
@@ -44,7 +44,8 @@ def wait_until(
     timeout: float | None,
     deliver: Callable[[Callable[[], None]], None] | None,
 ) -> None:
-    """Wait; a ``deliver`` with a method ``process`` is given the chance to run what was delivered.
+    """Block until ``is_done()``. If ``deliver`` has a ``process`` method it is called meanwhile, so that queued results
+    are applied.
 
     Raises
     ------
@@ -60,4 +61,4 @@ def wait_until(
             return
         if end is not None and time.monotonic() > end:
             raise TimeoutError(f"no answer within {timeout:g} s; the model may still be loading")
-        time.sleep(_PAUSE)
+        time.sleep(_POLL_INTERVAL_S)

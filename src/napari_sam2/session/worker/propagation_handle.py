@@ -6,27 +6,23 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from napari_sam2.session.worker.delivery import wait_until
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["PropagationHandle"]
 
 
 class PropagationHandle:
-    """A propagation under way.
+    """A running or finished propagation.
 
     Attributes
     ----------
     num_steps : int
-        Frames to go over; a frame that is met forwards and backwards counts twice.
+        Frames to track; a frame that is reached both forwards and backwards counts twice.
     num_done : int
         Frames whose masks have been written.
     error : Exception or None
-        What ended it early, if anything went wrong.
+        The error that ended it early, if any.
     """
 
     def __init__(self, num_steps: int, object_ids: tuple[int, ...]) -> None:
@@ -39,11 +35,9 @@ class PropagationHandle:
         self._ended = threading.Event()
         self._started = time.monotonic()
         self._is_paused = False
-        # set by the session: what follows from a request, and how to wait without keeping results from arriving
-        self.on_request: Callable[[PropagationHandle], None] = lambda _: None
-        self.wait_for: Callable[[Callable[[], bool], float | None], None] = lambda is_done, timeout: wait_until(
-            is_done, timeout, None
-        )
+        # set by the session: what follows from a request, and how to wait so that results are still applied
+        self.on_request: Callable[[PropagationHandle], None] = _do_nothing
+        self.wait_for: Callable[[Callable[[], bool], float | None], None] = _wait
 
     @property
     def progress(self) -> float:
@@ -64,7 +58,7 @@ class PropagationHandle:
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether it was asked to stop."""
+        """Whether it was cancelled."""
         return self._stop.is_set()
 
     @property
@@ -73,23 +67,23 @@ class PropagationHandle:
         return self._is_paused
 
     def cancel(self) -> None:
-        """Stop now, also when paused; finished frames stay."""
+        """Stop now, also when paused; finished frames are kept."""
         if self.is_running and not self.is_cancelled:
             self._stop.set()
             self.on_request(self)
 
     def mark_cancelled(self) -> None:
-        """Note that it is to stop, for whoever sees to that."""
+        """Note that it is cancelled, without a request to stop it."""
         self._stop.set()
 
     def pause(self) -> None:
-        """Wait after the frame that is being computed."""
+        """Pause after the frame that is being computed."""
         if self.is_running and not self._is_paused:
             self._is_paused = True
             self.on_request(self)
 
     def resume(self) -> None:
-        """Go on after a pause."""
+        """Continue after a pause."""
         if self._is_paused:
             self._is_paused = False
             self.on_request(self)
@@ -97,12 +91,12 @@ class PropagationHandle:
     def wait(self, timeout: float | None = None) -> bool:
         """Block until it has ended; whether it has, within ``timeout`` seconds.
 
-        On the thread of a viewer's window, results go on to be written meanwhile.
+        On the thread of a viewer's window, results are still written meanwhile.
 
         Raises
         ------
         NapariSAM2Error
-            What ended it early.
+            The error that ended it early.
         """
         with contextlib.suppress(TimeoutError):
             self.wait_for(self._ended.is_set, timeout)
@@ -111,6 +105,15 @@ class PropagationHandle:
         return self._ended.is_set()
 
     def finish(self, error: Exception | None = None) -> None:
-        """Note the end."""
+        """Note the end; the handle no longer refers to its session."""
         self.error = error
         self._ended.set()
+        self.on_request = _do_nothing
+
+
+def _do_nothing(_: PropagationHandle) -> None:
+    pass
+
+
+def _wait(is_done: Callable[[], bool], timeout: float | None) -> None:
+    wait_until(is_done, timeout, None)

@@ -1,4 +1,4 @@
-"""What runs and ends a propagation: one at a time, frame by frame on the compute thread."""
+"""Runs and ends propagations: one at a time, frame by frame on the compute thread."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from napari_sam2._types import Direction
 from napari_sam2.inference.requests import TrackRequest
-from napari_sam2.session.state.history import Change, Operation
+from napari_sam2.session.state.history import Change
+from napari_sam2.session.state.operations import Operation
 from napari_sam2.session.state.session_state import SessionState
-from napari_sam2.session.worker.answerer import Answerer
 from napari_sam2.session.worker.compute_thread import ComputeThread, Steps
 from napari_sam2.session.worker.delivery import Delivery
+from napari_sam2.session.worker.engine_keeper import EngineKeeper
 from napari_sam2.session.worker.propagation_handle import PropagationHandle
 from napari_sam2.session.worker.tracked_planes import TrackedPlane, pack_result
 from napari_sam2.session.worker.tracking_scope import known_prompts, objects_to_track, steps_to_track
@@ -23,7 +24,7 @@ __all__ = ["Propagator"]
 
 
 class Propagator:
-    """Tracks objects, writes the masks as they come, and stops when asked to or before anything else changes.
+    """Tracks objects, writes their masks as they come, and stops when cancelled or before anything else changes.
 
     Parameters
     ----------
@@ -31,14 +32,14 @@ class Propagator:
         Where prompts are and masks go.
     compute : ComputeThread
         Where the model runs.
-    answerer : Answerer
+    engine_keeper : EngineKeeper
         The model's side; used on that thread only.
     delivery : Delivery
-        The way back.
-    tell : callable
-        Called with the handle when one starts, goes on or ends.
+        How results reach the thread that owns the session.
+    notify : callable
+        Called with the handle when a propagation starts, advances or ends.
     fail : callable
-        Called with what ended one early.
+        Called with the error that ended one early.
 
     Attributes
     ----------
@@ -50,17 +51,17 @@ class Propagator:
         self,
         state: SessionState,
         compute: ComputeThread,
-        answerer: Answerer,
+        engine_keeper: EngineKeeper,
         delivery: Delivery,
         *,
-        tell: Callable[[PropagationHandle], None],
+        notify: Callable[[PropagationHandle], None],
         fail: Callable[[Exception], None],
     ) -> None:
         self._state = state
         self._compute = compute
-        self._answerer = answerer
+        self._engine_keeper = engine_keeper
         self._delivery = delivery
-        self._tell = tell
+        self._notify = notify
         self._fail = fail
         self.handle: PropagationHandle | None = None
         # of the one that runs
@@ -74,14 +75,14 @@ class Propagator:
         return self.handle is not None and self.handle.is_running
 
     def is_ahead(self, object_id: int, planes: Collection[int]) -> bool:
-        """Whether the propagation that runs has yet to come to any of the planes."""
+        """Whether the running propagation has yet to reach any of the planes."""
         handle, request = self.handle, self._request
         if handle is None or request is None or not handle.is_running:
             return False
         return any(s.frame in planes and object_id in s.reported_ids for s in request.steps[handle.num_done :])
 
     def so_far(self, operation: Operation) -> Operation:
-        """The call that runs as far as it came; any other as it is."""
+        """The call of the running propagation, up to the frame it has reached; any other call as it is."""
         if self._change is not None and self.handle is not None and operation is self._change.operation:
             return _cut(operation, self.handle)
         return operation
@@ -95,7 +96,7 @@ class Propagator:
         max_frames: int | None,
         arguments: dict[str, object],
     ) -> PropagationHandle:
-        """Begin another one, after the one that runs has ended.
+        """Start a propagation; one that runs is ended first.
 
         Parameters
         ----------
@@ -111,7 +112,7 @@ class Propagator:
         Returns
         -------
         PropagationHandle
-            Ended already where nothing is missing or out of date.
+            Already ended if no mask is missing or out of date.
         """
         self.stop()
         state = self._state
@@ -130,11 +131,11 @@ class Propagator:
                 self._run(handle, self._request)
             else:
                 handle.finish()
-        self._tell(handle)
+        self._notify(handle)
         return handle
 
     def stop(self) -> None:
-        """End the one that runs; finished frames stay."""
+        """End the running propagation; finished frames are kept."""
         handle, steps = self.handle, self._steps
         if handle is None or not handle.is_running:
             return
@@ -145,10 +146,10 @@ class Propagator:
             self._close_change(handle)
             handle.finish()
         self._compute.wake()
-        self._tell(handle)
+        self._notify(handle)
 
     def _follow(self, handle: PropagationHandle) -> None:
-        """A handle was asked to pause, to go on or to stop, by whoever holds it."""
+        """Follow a request that came through a handle: pause, resume or cancel."""
 
         def follow() -> None:
             if handle is not self.handle or not handle.is_running:
@@ -156,10 +157,8 @@ class Propagator:
             if handle.is_cancelled:
                 self.stop()
                 return
-            if self._steps is not None:
-                self._steps.is_paused = handle.is_paused
             self._compute.wake()
-            self._tell(handle)
+            self._notify(handle)
 
         self._delivery.hand_over(follow)
 
@@ -168,7 +167,7 @@ class Propagator:
         model, frames = state.model, state.frames
 
         def start() -> Iterator[TrackedPlane]:
-            engine = self._answerer.engine(model, frames, state.settings)
+            engine = self._engine_keeper.engine(model, frames, state.settings)
             found = engine.track(request, lambda: handle.is_cancelled)
             for step in request.steps:
                 engine.use_threads(state.settings.threads)
@@ -180,15 +179,13 @@ class Propagator:
         def on_step(tracked: TrackedPlane) -> bool:
             if not handle.is_cancelled:
                 self._delivery.hand_over(lambda: self._take(handle, tracked))
-            if self._steps is not None:
-                self._steps.is_paused = handle.is_paused
             return not handle.is_cancelled
 
         def on_end(error: BaseException | None) -> None:
             problem = error if isinstance(error, Exception) else None
             self._delivery.hand_over(lambda: self._end(handle, problem))
 
-        self._steps = Steps(start, on_step, on_end)
+        self._steps = Steps(start, on_step, on_end, lambda: handle.is_paused)
         self._compute.submit_steps(self._steps)
 
     def _take(self, handle: PropagationHandle, tracked: TrackedPlane) -> None:
@@ -205,7 +202,7 @@ class Propagator:
             handle.num_done += 1
             handle.plane = plane
             state.amend(store.mask_edits(plane, new, state.settings.overlap), self._change)
-        self._tell(handle)
+        self._notify(handle)
 
     def _end(self, handle: PropagationHandle, error: Exception | None) -> None:
         with self._state.lock:
@@ -215,10 +212,10 @@ class Propagator:
             handle.finish(error)
         if error is not None:
             self._fail(error)
-        self._tell(handle)
+        self._notify(handle)
 
     def _close_change(self, handle: PropagationHandle) -> None:
-        """Note how far a propagation came, for scripts."""
+        """Note which frame a propagation reached, for scripts."""
         change = self._change
         if change is not None and change.operation is not None and handle is self.handle:
             change.operation = _cut(change.operation, handle)
@@ -228,7 +225,7 @@ class Propagator:
 
 
 def _cut(operation: Operation, handle: PropagationHandle) -> Operation:
-    """A propagation as far as it came."""
+    """The call, limited to the frames that were finished."""
     if handle.num_done >= handle.num_steps:
         return operation
     return Operation(operation.method, {**operation.arguments, "max_frames": handle.num_done})

@@ -1,4 +1,4 @@
-"""Masks of a tracked frame, packed, on their way to the session."""
+"""Packed masks of a tracked frame."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TrackedPlane:
 
 
 def pack_result(result: FrameResult, step: TrackStep) -> TrackedPlane:
-    """Masks of a tracked frame; the highest logit wins a pixel, and objects no longer sought are empty and "lost"."""
+    """Masks of a tracked frame; the highest logit wins a pixel, and objects no longer tracked are empty and "lost"."""
     masks: dict[int, ObjectMask] = {}
     found = np.asarray(result.masks)
     if len(found) > 1 and result.logits is not None:
@@ -44,9 +44,7 @@ def pack_result(result: FrameResult, step: TrackStep) -> TrackedPlane:
 
 
 def without_specks(mask: NDArray[np.bool_], smallest_share: float = 0.05) -> NDArray[np.bool_]:
-    """An (H, W) mask less the pieces that are smaller than a share of its largest one; they are never organelles of
-    their own, and the user would erase them by hand.
-    """
+    """An (H, W) mask without components smaller than a share of its largest one, which are not objects of their own."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return mask

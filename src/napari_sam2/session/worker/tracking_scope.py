@@ -1,4 +1,4 @@
-"""What a propagation is about: which objects, which planes, and what is known of them."""
+"""The scope of a propagation: which objects, which planes, and the masks known there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["known_prompts", "objects_to_track", "steps_to_track"]
 
 
 def objects_to_track(store: SessionStore, object_ids: Sequence[int] | None) -> list[int]:
-    """The objects that are meant; None: all that have a prompt with its mask.
+    """The objects to track; None: all that have a prompt with its mask.
 
     Raises
     ------
@@ -34,14 +34,14 @@ def objects_to_track(store: SessionStore, object_ids: Sequence[int] | None) -> l
             raise PromptError(f"{store.object(i).name} has no prompt; click on it first")
     ids = [i for i in ids if i in answered]
     if not ids and prompted:
-        raise PromptError("no prompt has its mask; wait for it, or if it failed, prompt once more")
+        raise PromptError("no prompt has its mask; wait for it, or if it failed, prompt again")
     if not ids:
         raise PromptError("nothing was prompted; click on an object, draw a box or give a mask first")
     return ids
 
 
 def steps_to_track(store: SessionStore, ids: Sequence[int], direction: Direction, limits: range) -> list[TrackStep]:
-    """The passes that fill what is missing or out of date in the planes of ``limits``."""
+    """The passes that fill missing and outdated masks in the planes of ``limits``."""
     steps: list[TrackStep] = []
     count = store.geometry.num_frames
     for first in range(0, store.geometry.num_planes, count):
@@ -69,7 +69,7 @@ def _object_plan(store: SessionStore, object_id: int, clip: range, limits: range
 
 
 def known_prompts(store: SessionStore, ids: Sequence[int]) -> dict[int, dict[int, AnsweredPrompt]]:
-    """Prompted and locked planes of objects, as the engine wants them."""
+    """Prompted and locked planes of objects, as the engine takes them."""
     known: dict[int, dict[int, AnsweredPrompt]] = {}
     for i in ids:
         known[i] = {p: AnsweredPrompt(e.prompt, e.answer) for p, e in store.prompts_of(i).items() if _has_mask(e)}
@@ -83,7 +83,7 @@ def _has_mask(entry: PromptEntry) -> bool:
 
 
 def _boundary_locks(store: SessionStore, object_id: int, prompted: Mapping[int, object]) -> list[int]:
-    """Locked planes that border on planes which are not: what lies between two of them is never tracked."""
+    """Locked planes next to unlocked ones; planes between two locked ones are never tracked."""
     locked = store.object(object_id).locked
     return [
         p

@@ -1,4 +1,4 @@
-"""The model's side of a session, on its compute thread: the engine, made on first use, and answers to prompts."""
+"""The engine of a session, created on first use on its compute thread, and the masks that it predicts for prompts."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from napari_sam2._types import FrameSource
     from napari_sam2.inference.tracking.engine import Engine
     from napari_sam2.network.sam2 import SAM2
-    from napari_sam2.session.state.store import OverlapRule
+    from napari_sam2.session.state.settings import OverlapRule
 
-__all__ = ["Answerer", "Asked", "as_seen"]
+__all__ = ["EngineKeeper", "PendingPrompt", "as_seen"]
 
-_KEPT_ANSWERS = 64  # of prompts that may not have been delivered yet
+_KEPT_ANSWERS = 64  # of prompts whose results may not have been applied yet
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """A prompt as it was when the model was asked.
+class PendingPrompt:
+    """A prompt that waits for its mask, with all that the mask depends on.
 
     Attributes
     ----------
@@ -39,11 +39,11 @@ class Asked:
     others : mapping of int to PromptEntry
         The object's other prompted planes.
     model : SAM2, str or Path
-        Who was asked.
+        The model that predicts the mask.
     frames : FrameSource
-        What it looks at.
+        What the model is shown.
     overlap : OverlapRule
-        What the mask may do where it meets others.
+        What the mask may do where it overlaps others.
     """
 
     object_id: int
@@ -55,8 +55,8 @@ class Asked:
     overlap: OverlapRule
 
 
-class Answerer:
-    """Keeps one engine, for the model and frames that were asked for last. Used on one thread.
+class EngineKeeper:
+    """Keeps one engine, for the model and frames of the latest request. Used on one thread.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Answerer:
         self._computed: dict[int, tuple[object, Answer]] = {}
 
     def engine(self, model: SAM2 | str | Path, frames: FrameSource, settings: SessionSettings) -> Engine:
-        """The engine of a model on some frames; made, with the model loaded, where another was asked for before."""
+        """The engine of a model on some frames; created, with the model loaded, where the model is another one."""
         if self._engine is None or self._model != model:
             self._on_state(ModelState("loading"))
             try:
@@ -87,7 +87,7 @@ class Answerer:
             self._on_state(ModelState.of(self._engine.model))
         elif self._engine.frames is not frames:
             self._engine.replace_frames(frames)
-        # each time: torch keeps the number for each thread by itself, and others in the process may have changed it
+        # each time: torch keeps the number per thread, and others in the process may have changed it
         self._engine.use_threads(settings.threads)
         return self._engine
 
@@ -96,32 +96,32 @@ class Answerer:
         return None if self._engine is None or self._model != model else self.engine(model, frames, settings)
 
     def forget_engine(self) -> None:
-        """Make the engine anew next time, such as with other settings."""
+        """Drop the engine with its embeddings; the next request creates another one, such as with other settings."""
         self._engine = None
 
-    def answer(self, asked: Asked, settings: SessionSettings) -> tuple[PredictResult, ObjectMask]:
-        """The mask of a prompt; prompts that were asked before are answered by now, delivered or not."""
-        entry = asked.entry
+    def answer(self, pending: PendingPrompt, settings: SessionSettings) -> tuple[PredictResult, ObjectMask]:
+        """Predict the mask of a prompt; the answers to earlier prompts are known here even if not applied yet."""
+        entry = pending.entry
         others: dict[int, AnsweredPrompt] = {}
-        for plane, other in asked.others.items():
-            model, answer = self._computed.get(other.stamp, (asked.model, other.answer))
+        for plane, other in pending.others.items():
+            model, answer = self._computed.get(other.stamp, (pending.model, other.answer))
             if other.is_mask_only:
                 others[plane] = AnsweredPrompt(other.prompt, other.answer)
-            elif answer is not None and model is asked.model:
+            elif answer is not None and model is pending.model:
                 others[plane] = AnsweredPrompt(other.prompt, answer)
         smaller = None if entry.smaller is None else AnsweredPrompt(*entry.smaller)
         request = PredictRequest(
-            asked.object_id, asked.plane, entry.prompt, smaller, entry.base, others, entry.candidate
+            pending.object_id, pending.plane, entry.prompt, smaller, entry.base, others, entry.candidate
         )
-        result = self.engine(asked.model, asked.frames, settings).predict(request)
-        said = result.answer
-        self._computed[entry.stamp] = (asked.model, said)
+        result = self.engine(pending.model, pending.frames, settings).predict(request)
+        answer = result.answer
+        self._computed[entry.stamp] = (pending.model, answer)
         for stamp in sorted(self._computed)[:-_KEPT_ANSWERS]:
             del self._computed[stamp]
-        return result, ObjectMask.pack(without_specks(result.mask), "prompted", said.iou, said.object_score)
+        return result, ObjectMask.pack(without_specks(result.mask), "prompted", answer.iou, answer.object_score)
 
 
 def as_seen(entry: PromptEntry, mask: ObjectMask | None, hw: tuple[int, int]) -> PromptEntry:
-    """The mask that a prompt led to, as a prompt; the prompt itself where it led to nothing."""
+    """The mask that a prompt led to, as a prompt; the prompt itself where the mask is empty."""
     prompt = entry.prompt if mask is None or not mask.area else Prompt(mask=mask.to_image(hw))
     return replace(entry, prompt=prompt, answer=None, smaller=None)

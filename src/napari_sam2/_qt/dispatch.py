@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -33,7 +34,8 @@ class QtDelivery(QObject):
             return
         self._queue.put(function)
         if not self._is_closed:
-            self._arrived.emit()
+            with contextlib.suppress(RuntimeError):  # Qt has destroyed this object: nobody is left to run it for
+                self._arrived.emit()
 
     def process(self) -> None:
         """Run the queued functions; only on the owner's thread."""

@@ -13,7 +13,7 @@ __all__ = ["ICONS", "IconButton", "draw_icon"]
 
 _SIZE = 18  # pixels
 _STYLE = (
-    "QToolButton { background: transparent; border: none; border-radius: 3px; padding: 2px; }"
+    "QToolButton { background: transparent; border: none; border-radius: 3px; padding: 1px; }"
     "QToolButton:hover, QToolButton:focus { background: rgba(128, 128, 128, 90); }"
     "QToolButton:checked { background: rgba(90, 110, 230, 220); }"
     "QToolButton::menu-indicator { image: none; }"

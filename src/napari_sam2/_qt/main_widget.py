@@ -285,7 +285,7 @@ class SAM2Widget(QWidget):
         if has_objects:
             self._say(f"{name} was removed; its session is saved, and offered when the image is opened again")
         else:
-            self.message.setText(_NO_IMAGE)
+            self._show_message(_NO_IMAGE)
 
     def _on_active(self, _event: Any = None) -> None:
         """Another image was selected: offer to go on with it."""
@@ -451,7 +451,7 @@ class SAM2Widget(QWidget):
         self._describe()
         self._on_active()
         self._message_state = None
-        self.message.setText(_FIRST_CLICK if not binding.session.objects else "")
+        self._show_message(_FIRST_CLICK if not binding.session.objects else "")
 
     def _set_aside(self) -> None:
         """Keep the session of the image that was worked on; its layers stay in the viewer."""
@@ -532,7 +532,7 @@ class SAM2Widget(QWidget):
     def _on_session_changed(self, _delta: Any = None) -> None:
         self._drop_old_message()
         if self.message.text() == _FIRST_CLICK:
-            self.message.setText("")
+            self._show_message("")
 
     def _on_propagation(self, handle: Any) -> None:
         """Esc stops a run whatever layer is active, also one with an Esc of its own."""
@@ -566,10 +566,14 @@ class SAM2Widget(QWidget):
 
     def _say(self, text: str, is_error: bool = False) -> None:
         """Show a message in the status line; messages that come together become one notification."""
-        self.message.setText(text)
+        self._show_message(text)
         self._message_state = self._state()
         self._pending.append((text, is_error))
         self._notifying.start()  # again: until no more messages come
+
+    def _show_message(self, text: str) -> None:
+        self.message.setText(text)
+        self.message.setVisible(bool(text))
 
     def _drop_old_message(self) -> None:
         """A message goes when something else was done or another slice is shown."""
@@ -581,7 +585,7 @@ class SAM2Widget(QWidget):
         ):
             return
         self._message_state = None
-        self.message.setText("")
+        self._show_message("")
 
     def _notify(self) -> None:
         pending, self._pending = self._pending, []

@@ -64,7 +64,7 @@ class PropagateSection(QWidget):
         self.limit = named(QSpinBox(), "sam2_range_limit", "The last slice, or how many slices")
         self.limit.hide()
         self.this_object = named(
-            QCheckBox("only this object"),
+            QCheckBox("this object"),
             "sam2_this_object",
             "Propagate the current object and leave the others as they are",
         )

@@ -55,9 +55,9 @@ class RestoreOffer(QWidget):
         )
         self.setVisible(self._found is not None)
         if self._found is not None:
-            when = time.strftime("%d %B, %H:%M", time.localtime(self._found.saved_at))
+            when = time.strftime("%d %b %H:%M", time.localtime(self._found.saved_at))
             count = self._found.num_objects
-            self.text.setText(f"An earlier session on this image, of {when}, holds {count} object{'s' * (count != 1)}.")
+            self.text.setText(f"Earlier session, {when}: {count} object{'s' * (count != 1)}")
 
     def _accept(self) -> None:
         self.hide()

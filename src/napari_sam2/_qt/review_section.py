@@ -9,6 +9,7 @@ import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
+from superqt import QElidingLabel
 
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.connections import Connections
@@ -81,7 +82,7 @@ class ReviewSection(QWidget):
         ):
             made.clicked.connect(lambda _checked=False, call=call: call())
         layout = column(self)
-        self._title = line("sam2_review_title", "Which object the plot shows.", "Review")
+        self._title = named(QElidingLabel("Review"), "sam2_review_title", "Which object the plot shows.")
         self._title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.curve.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         layout.addLayout(row(self._title, self.curve))

@@ -6,6 +6,7 @@ import gc
 import threading
 import weakref
 
+import numpy as np
 import pytest
 from napari.components import LayerList
 from napari.utils.notifications import notification_manager
@@ -193,3 +194,27 @@ def test_closing_a_viewer_that_was_never_shown_frees_threads_and_widgets(make_na
         return [each() for each in (session, *widgets)] == [None] * 3
 
     qtbot.waitUntil(are_gone, timeout=20_000)
+
+
+def test_nothing_is_scrolled_in_the_dock_of_a_small_window(alone, qtbot):
+    from qtpy.QtWidgets import QScrollArea
+
+    viewer, widget = alone
+    viewer.layers["cells"].name = "a long name of an image from a microscope"
+    mask = np.zeros((48, 64), bool)
+    for number in range(12):
+        mask[:] = False
+        mask[4 * number : 4 * number + 3] = True
+        widget.binding.session.add_mask(mask, frame=0)
+    widget.objects.refresh()
+    widget.resize(280, 586)  # what a window of 1066 x 651 pixels leaves
+    widget.show()
+    qtbot.waitExposed(widget)
+    scrolled = {}
+    for tab in ("Click", "Everything", "Train"):
+        widget.show_tab(tab)
+        qtbot.wait(50)
+        (area,) = [area for area in widget.findChildren(QScrollArea) if area.isVisible()]
+        scrolled[tab] = (area.horizontalScrollBar().maximum(), area.verticalScrollBar().maximum())
+    assert widget.width() == 280
+    assert scrolled == dict.fromkeys(scrolled, (0, 0))

@@ -405,7 +405,10 @@ class SAM2Widget(QWidget):
         self._keep_safe(binding, autosave_path, is_offered=is_plain)
         self._follow(binding)
         self.objects.use_tool("point")
-        others = matching_channels(image, list(self.viewer.layers))[1:]
+        # images on top of each other are channels only where they are blended
+        others = [
+            each for each in matching_channels(image, list(self.viewer.layers))[1:] if each.blending == "additive"
+        ]
         if others and not self.advanced.mixes_channels:
             names = ", ".join(other.name for other in others)
             self._say(f"the model sees {image.name} only, and not {names}; Mix visible channels (gear) shows it all")

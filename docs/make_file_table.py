@@ -40,6 +40,10 @@ TAIL = """
 Further compressions of TIFF (packbits, LERC, JPEG XL, JPEG XR, fax) open as those in the table. `https://`, `s3://` and
 `gs://` addresses of OME-Zarr images open with `pip install 'napari-sam2[remote]'`.
 
+Nikon ND2, DeltaVision and videos (MP4, AVI, MOV, MKV) open with `pip install 'napari-sam2[formats]'`, Zeiss CZI with
+`pip install bioio bioio-czi`, and other formats with their plugin of [bioio](https://bioio-devs.github.io/bioio/),
+which the message names. Scenes of one size are positions (P).
+
 In a folder of images, masks beside them (`_masks`, `_cp_masks`, `_seg`) are left out; images of another size or type
 are refused by name. A folder of z-stacks is a series of time points (TZYX), a folder of movies a series of positions
 (PTYX).

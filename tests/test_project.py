@@ -61,10 +61,14 @@ def imported_packages():
 
 
 def test_declared_dependencies_are_the_imported_ones():
-    distributions = {"PIL": "pillow", "skimage": "scikit-image", "lightning_fabric": "lightning-fabric"}
+    distributions = {"PIL": "pillow", "skimage": "scikit-image", "lightning_fabric": "lightning-fabric"} | {
+        "bioio_base": "bioio-base"
+    }
     imported = {distributions.get(name, name) for name in imported_packages()}
     extras = PROJECT["optional-dependencies"]
-    declared = {re.split(r"[\[<>=]", name)[0] for name in [*PROJECT["dependencies"], *extras["train"]]}
+    declared = {
+        re.split(r"[\[<>=]", name)[0] for name in [*PROJECT["dependencies"], *extras["train"], *extras["formats"]]
+    }
     assert imported - declared == set()
     assert declared - imported <= {
         "imagecodecs",

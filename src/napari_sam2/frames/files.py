@@ -16,6 +16,7 @@ from PIL import Image
 
 from napari_sam2._errors import FrameError
 from napari_sam2.frames.axes import guess_axes, name_unnamed
+from napari_sam2.frames.bioio_files import PLUGINS, open_bioio
 from napari_sam2.frames.intensity import pillow_to_array
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 from napari_sam2.frames.tiff import TIFF_SUFFIXES, open_tiff
@@ -86,6 +87,8 @@ def _open_file(path: Path, level: int = 0) -> RawStack:
         array = _read_picture(path)
         axes = "YXC" if array.ndim == 3 else "YX"
         stack = RawStack(array, str(path), "picture", axes, is_rgb=array.ndim == 3)
+    elif suffix in PLUGINS:
+        stack = open_bioio(path)
     else:
         raise FrameError(
             f"{path} is of an unknown kind ({suffix or 'no suffix'}); allowed are {' '.join(IMAGE_SUFFIXES)}, "

@@ -325,7 +325,7 @@ class _SelectedPlanes:
         return self.stack.read_planes(self.selection, frame, rows, columns)
 
 
-_FILE_KEYS = ("tiff:", "picture:", "folder:", "dask:")
+_FILE_KEYS = ("tiff:", "picture:", "folder:", "dask:", "bioio:")
 
 
 def _open_source(source: str | os.PathLike[str] | LazyArray | zarr.Group, level: int | None) -> RawStack:

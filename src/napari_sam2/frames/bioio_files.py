@@ -1,0 +1,103 @@
+"""Files of microscopes and videos through bioio and its plugins (extra ``formats``), as lazily read stacks."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_sam2._errors import FrameError
+from napari_sam2.frames.spacing import Spacing, read_distance
+from napari_sam2.frames.stack import LazyArray, RawStack, one_line
+
+if TYPE_CHECKING:
+    from bioio import BioImage
+
+__all__ = ["PLUGINS", "open_bioio"]
+
+PLUGINS = {
+    ".nd2": ("Nikon ND2", "bioio-nd2"),
+    ".dv": ("DeltaVision", "bioio-dv"),
+    ".r3d": ("DeltaVision", "bioio-dv"),
+    ".mp4": ("video", "bioio-imageio"),
+    ".avi": ("video", "bioio-imageio"),
+    ".mov": ("video", "bioio-imageio"),
+    ".mkv": ("video", "bioio-imageio"),
+    ".czi": ("Zeiss CZI", "bioio-czi"),
+    ".lif": ("Leica LIF", "bioio-lif"),
+    ".sldy": ("SlideBook", "bioio-sldy"),
+    ".oir": ("Olympus OIR", "bioio-bioformats"),
+    ".vsi": ("Olympus VSI", "bioio-bioformats"),
+    ".oib": ("Olympus OIB", "bioio-bioformats"),
+    ".ims": ("Imaris", "bioio-bioformats"),
+}
+"""Suffix to (what it is, the plugin that reads it)."""
+
+_EXTRA = ("bioio-nd2", "bioio-dv", "bioio-imageio")  # those with a permissive licence
+
+
+def open_bioio(path: Path) -> RawStack:
+    """Describe a file that a plugin of bioio reads, without reading its pixels.
+
+    Parameters
+    ----------
+    path : Path
+        An existing file with one of the suffixes of `PLUGINS`.
+
+    Returns
+    -------
+    RawStack
+        Scenes of one size are positions, axis P; of scenes of several sizes the first is read, with a warning.
+
+    Raises
+    ------
+    FrameError
+        If the plugin is not installed, or the file is damaged.
+    """
+    kind, plugin = PLUGINS[path.suffix.lower()]
+    package = "'napari-sam2[formats]'" if plugin in _EXTRA else f"bioio {plugin}"
+    advice = f"{path} is a {kind} file; to read it: pip install {package}, or export it as OME-TIFF"
+    try:
+        from bioio import BioImage
+        from bioio_base.exceptions import UnsupportedFileFormatError
+    except ImportError as error:
+        raise FrameError(advice) from error
+    try:
+        return _describe(BioImage(path), path)
+    except UnsupportedFileFormatError as error:
+        raise FrameError(advice) from error
+    except FrameError:
+        raise
+    # each plugin fails in the ways of the library behind it
+    except Exception as error:
+        raise FrameError(
+            f"{path} cannot be read by {plugin} ({one_line(error)}); check or copy the file again"
+        ) from error
+
+
+def _describe(image: BioImage, path: Path) -> RawStack:
+    scenes = [_scene(image, scene) for scene in image.scenes]
+    image.set_scene(image.scenes[0])
+    axes, array, has_colours = str(image.dims.order), scenes[0], "S" in image.dims.order
+    if len({(scene.shape, str(scene.dtype)) for scene in scenes}) > 1:
+        warnings.warn(f"{path} holds {len(scenes)} images of several sizes; the first is read", stacklevel=5)
+    elif len(scenes) > 1:
+        import dask.array as da
+
+        axes, array = "P" + axes, da.stack(scenes)
+    if has_colours:  # bioio keeps the channel axis beside the colours
+        at = axes.index("C")
+        axes, array = axes[:at] + axes[at + 1 :], array[(slice(None),) * at + (0,)]
+    voxel_size = {}
+    for axis in "ZYX":
+        value = read_distance(getattr(image.physical_pixel_sizes, axis), axis, path)
+        if value is not None:
+            voxel_size[axis] = Spacing(value, "micrometer")
+    names = () if has_colours else tuple(str(name) for name in image.channel_names or ())
+    return RawStack(array, str(path), "bioio", axes, voxel_size, has_colours, channel_names=names)
+
+
+def _scene(image: BioImage, scene: str) -> LazyArray:
+    image.set_scene(scene)
+    array: LazyArray = image.dask_data
+    return array

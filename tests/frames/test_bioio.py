@@ -1,0 +1,57 @@
+"""Files of microscopes and videos: through a plugin where it is installed, with advice where it is not."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from napari_sam2._errors import FrameError
+from napari_sam2.frames import open_frames
+from napari_sam2.frames.bioio_files import PLUGINS
+
+
+@pytest.mark.parametrize("suffix", [*PLUGINS, ".CZI"])
+def test_a_format_without_its_plugin_says_what_to_install(tmp_path, monkeypatch, suffix):
+    monkeypatch.setitem(sys.modules, "bioio", None)
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"0" * 100)
+    with pytest.raises(FrameError, match=r"to read it: pip install .*(formats|bioio-).*, or export it"):
+        open_frames(path)
+
+
+def test_a_video_is_frames_along_time(tmp_path):
+    pytest.importorskip("bioio_imageio")
+    imageio = pytest.importorskip("imageio")
+    y, x = np.mgrid[:64, :96]
+    movie = [np.stack([y * 2, x + t, np.full_like(y, 40 * t)], axis=-1).astype(np.uint8) for t in range(5)]
+    with imageio.get_writer(tmp_path / "a.mp4", fps=5) as writer:
+        for picture in movie:
+            writer.append_data(picture)
+    frames = open_frames(tmp_path / "a.mp4")
+    assert (frames.shape, frames.frame_axis) == ((5, 64, 96), "T")
+    assert np.abs(frames[3].astype(int) - movie[3]).mean() < 10
+
+
+def test_czi(tmp_path):
+    pytest.importorskip("bioio_czi")
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    stack = np.random.default_rng(0).integers(0, 900, (4, 40, 50)).astype(np.uint16)
+    with czi.create_czi(str(tmp_path / "a.czi")) as document:
+        for z, plane in enumerate(stack):
+            document.write(data=plane[..., None], plane={"Z": z, "C": 0})
+        document.write_metadata("a", scale_x=2e-7, scale_y=2e-7, scale_z=1e-6, channel_names={0: "GFP"})
+    frames = open_frames(tmp_path / "a.czi")
+    np.testing.assert_array_equal(frames.raw(2)[0], stack[2])
+    assert frames.voxel_size["X"] == (pytest.approx(0.2), "micrometer")
+    assert frames.voxel_size["Z"] == (pytest.approx(1), "micrometer")
+    assert frames.channel_names == ("GFP",)
+
+
+def test_a_damaged_file_is_one_line(tmp_path):
+    pytest.importorskip("bioio_imageio")
+    (tmp_path / "a.mp4").write_bytes(b"0" * 100)
+    with pytest.raises(FrameError, match=r"a\.mp4") as caught:
+        open_frames(tmp_path / "a.mp4")
+    assert "\n" not in str(caught.value)

@@ -19,6 +19,7 @@ from places import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 LARGEST_PICTURE = 200_000  # bytes
 
 
@@ -74,6 +75,12 @@ def lines_of_text(page: Path) -> list[tuple[int, str]]:
 @pytest.mark.parametrize("page", [p for p in TEXTS if p.name != "model_card.md"], ids=lambda page: page.name)
 def test_lines_have_120_columns_at_most(page):
     assert [f"line {number}: {line}" for number, line in lines_of_text(page) if len(line) > 120] == []
+
+
+def test_tests_that_pages_name_exist():
+    defined = {n for path in TESTS for n in re.findall(r"^ *def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)}
+    named = {name for page in TEXTS for name in re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8"))}
+    assert named - defined == set()
 
 
 def test_every_page_is_in_the_navigation():

@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from factories import make_model
 from napari_sam2._errors import FrameError, PromptError
+from napari_sam2.inference.automatic import mask_generator
 from napari_sam2.inference.automatic.mask_generator import (
     MICRO_OPTIONS,
     REFERENCE_OPTIONS,
@@ -20,7 +22,9 @@ from napari_sam2.inference.automatic.mask_generator import (
 )
 from napari_sam2.inference.automatic.point_grids import points_between, points_by_spacing
 from napari_sam2.inference.automatic.proposal_files import read_proposals, write_proposals
+from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
 from napari_sam2.inference.views.click_search import ViewCandidates
+from napari_sam2.inference.views.transforms import masks_to_image
 from napari_sam2.inference.views.view import View
 from napari_sam2.labels.compose import masks_to_labels
 from napari_sam2.labels.rle import decode_rle
@@ -500,3 +504,43 @@ def test_options_are_taken_as_one_object_or_one_by_one() -> None:
     assert (generator.options.points_per_side, generator.options.point_spacing_px) == (None, 9)
     assert generator.options.max_overlap == 0.5
     assert options.points_per_side == 4
+
+
+class WholePredictor:
+    """A predictor that hands out masks at the size of the image only, as any other than ours may."""
+
+    def __init__(self, predictor: SAM2ImagePredictor) -> None:
+        self.model, self.set_image, self.predict_zoomed = predictor.model, predictor.set_image, predictor.predict_zoomed
+        self.predict_points = predictor.predict_points
+
+
+@pytest.mark.parametrize("native_window", [None, 24], ids=["whole-image", "native-window"])
+@pytest.mark.parametrize("area", [0, 3], ids=["as-decoded", "cleaned"])
+@pytest.mark.parametrize("resized", [1, 2**30], ids=["one-at-a-time", "all-at-once"])
+def test_masks_resized_a_few_at_a_time_equal_all_at_once(native_window, area, resized, monkeypatch) -> None:
+    monkeypatch.setattr(mask_generator, "_RESIZED_BYTES", resized)
+    predictor = SAM2ImagePredictor(make_model(native_window=native_window))
+    options = {
+        "points_per_side": 4, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.2, "max_overlap": 1.0,
+        "min_mask_region_area": area, "refine": False,
+    }  # fmt: skip
+    image = make_image()[:48, :64]
+    whole = SAM2AutomaticMaskGenerator(WholePredictor(predictor), **options).propose(image)
+    found = SAM2AutomaticMaskGenerator(predictor, **options)
+    assert len(whole) >= 4
+    assert all(np.array_equal(a, b) for a, b in zip(found.propose(image).runs, whole.runs, strict=True))
+    assert as_bytes(found.generate_masks(image)) == as_bytes(found.filter(whole))
+
+
+def test_only_masks_that_pass_are_resized(monkeypatch) -> None:
+    resized: list[int] = []
+
+    def count(logits, view, hw):
+        resized.append(len(logits))
+        return masks_to_image(logits, view, hw)
+
+    monkeypatch.setattr(mask_generator, "masks_to_image", count)
+    predictor = SAM2ImagePredictor(make_model(native_window=64))
+    generator = SAM2AutomaticMaskGenerator(predictor, points_per_side=6, pred_iou_thresh=1.0, refine=False)
+    assert generator.generate_masks(make_image()[:48, :64]) == []
+    assert sum(resized) == 0

@@ -63,15 +63,6 @@ def test_tiny_images_have_no_empty_crops(hw: tuple[int, int]) -> None:
         assert min(crop.hw) > 0
 
 
-def test_crop_puts_masks_back_where_they_were() -> None:
-    mask = np.random.default_rng(0).random((20, 30)) > 0.5
-    crop = Crop((4, 7, 15, 18), 1)
-    whole = crop.uncrop_mask(mask[7:18, 4:15], (20, 30))
-    assert np.array_equal(whole[7:18, 4:15], mask[7:18, 4:15])
-    assert whole.sum() == mask[7:18, 4:15].sum()
-    assert Crop((0, 0, 30, 20), 0).uncrop_mask(mask, (20, 30)) is mask
-
-
 @pytest.mark.parametrize(
     ("box", "is_near"),
     [

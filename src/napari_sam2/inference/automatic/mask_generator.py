@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from napari_sam2.inference.masks.components import fill_holes, postprocess_masks
 from napari_sam2.inference.masks.logits import LOGIT_LIMIT
 from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
 from napari_sam2.inference.views.lattice import WindowLattice, window_sides
+from napari_sam2.inference.views.transforms import masks_to_image
+from napari_sam2.inference.views.view import View
 from napari_sam2.labels.rle import run_lengths
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ __all__ = [
     "MICRO_OPTIONS",
     "REFERENCE_OPTIONS",
     "MaskGeneratorOptions",
+    "PointDecoder",
     "PointPredictor",
     "Progress",
     "Proposals",
@@ -59,6 +62,9 @@ _FILTER_OPTIONS = frozenset(
 
 _NO_POINTS = np.zeros((0, 2), np.float32)
 
+_RESIZED_BYTES = 4 * 2**20
+"""Size in bytes of the logits resized at a time: small enough for memory that is used again, and for caches."""
+
 _LOGITS_BUDGET = 512 * 2**20
 """Size in bytes of the full-size logits of one batch of points: large images are decoded in smaller batches."""
 
@@ -81,6 +87,21 @@ class PointPredictor(Protocol):
         window: int | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Decode N single clicks (x, y) in image pixels: (N, M, H, W) logits, (N, M) IoU, (N, M, h, w) logits."""
+
+
+@runtime_checkable
+class PointDecoder(Protocol):
+    """A ``PointPredictor`` that can leave resizing to the generator, which then resizes fewer masks."""
+
+    def decode_points(
+        self,
+        points_xy: NDArray[np.float32],
+        *,
+        multimask_output: bool = True,
+        mask_input: Tensor | None = None,
+        window: int | None = None,
+    ) -> tuple[Tensor, Tensor, list[View]]:
+        """Decode N single clicks (x, y): (N, M, h, w) low-resolution logits, (N, M) IoU, and the view of each click."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +131,30 @@ class _Batch:
     def rows(self, keep: Tensor) -> _Batch:
         kept_points = self.points_xy[keep.cpu().numpy()]
         return _Batch(self.masks[keep], self.boxes_xyxy[keep], self.iou[keep], self.stability[keep], kept_points)
+
+    @classmethod
+    def empty(cls, hw: tuple[int, int], device: torch.device) -> Self:
+        scores = torch.zeros(0, device=device)
+        boxes = torch.zeros((0, 4), dtype=torch.int64, device=device)
+        return cls(torch.zeros((0, *hw), dtype=torch.bool, device=device), boxes, scores, scores, _NO_POINTS)
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        masks, boxes, iou, stability = (
+            torch.cat([getattr(part, name) for part in parts]) for name in ("masks", "boxes_xyxy", "iou", "stability")
+        )
+        return cls(masks, boxes, iou, stability, np.concatenate([part.points_xy for part in parts]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """Masks of N single clicks: logits (N, M, h, w) at the size of the area, or None; predicted IoU (N, M);
+    low-resolution logits (N, M, h, w), and the view that these show."""
+
+    full: Tensor | None
+    iou: Tensor
+    low_res: Tensor
+    view: View | None = None
 
 
 class SAM2AutomaticMaskGenerator:
@@ -237,7 +282,10 @@ class SAM2AutomaticMaskGenerator:
         searches = [search for index, crop in enumerate(crops) for search in self._searches(crop, index)]
         num_points, num_done = sum(len(search.points_xy) for search in searches), 0
         refines = self.options.refine
-        only_good = only_good and not refines  # refinement has thresholds of its own
+        thresholds = self.options if only_good else None
+        if refines:  # candidates below its own thresholds are not refined
+            lowest = candidate_thresholds(self.options)
+            thresholds = replace(self.options, pred_iou_thresh=lowest[0], stability_score_thresh=lowest[1])
         found = _Collection(hw, crops)
         for search in searches:
             x0, y0, x1, y1 = search.area.box
@@ -250,7 +298,7 @@ class SAM2AutomaticMaskGenerator:
                         break
                     num_points += len(points_xy)
                 for part in self._parts(points_xy, search.area.hw):
-                    batch = self._candidates(part, search.area.hw, only_good=only_good)
+                    batch = self._candidates(part, search.area.hw, thresholds)
                     seen.append(batch.rows(~near_crop_edge(batch.boxes_xyxy, search.area, hw, atol)))
                     found.add(seen[-1], search)
                     num_done += len(part)
@@ -319,54 +367,70 @@ class SAM2AutomaticMaskGenerator:
         boxes = boxes[nms(boxes, iou.cpu()[is_candidate], tuning.same_object_iou)]
         return len(boxes) > 0 and float(box_area(boxes).float().sqrt().median()) < tuning.small_object_ratio * spacing
 
-    def _candidates(self, points_xy: NDArray[np.float32], hw: tuple[int, int], *, only_good: bool) -> _Batch:
-        """Masks of a batch of points, without empty ones and, with ``only_good``, those below the thresholds."""
-        options = self.options
-        logits, iou, low_res = self._predict_points(points_xy, hw, multimask_output=options.multimask_output)
-        points_xy = points_xy.repeat(logits.shape[1], axis=0)
-        # (N, M, H, W) -> (K, H, W)
-        logits, iou, low_res = logits.flatten(0, 1), iou.flatten().float(), low_res.flatten(0, 1)
-        if options.use_m2m:
-            given = low_res.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)[:, None]
-            refined = self._predict_points(points_xy, hw, multimask_output=False, mask_input=given)
-            logits, iou = refined[0][:, 0], refined[1][:, 0].float()
-        if only_good and options.pred_iou_thresh > 0:
-            keep = iou > options.pred_iou_thresh
-            logits, iou, points_xy = logits[keep], iou[keep], points_xy[keep.cpu().numpy()]
-        stability = stability_score(logits, options.mask_threshold, options.stability_score_offset)
-        masks = threshold_logits(logits, options.mask_threshold)
-        keep = masks.flatten(1).any(1)
-        if only_good:
-            good = passes_thresholds(iou.cpu().numpy(), stability.cpu().numpy(), options)
-            keep &= torch.from_numpy(good).to(keep.device)
-        return _Batch(masks, mask_to_box(masks), iou, stability, points_xy).rows(keep)
+    def _candidates(
+        self, points_xy: NDArray[np.float32], hw: tuple[int, int], thresholds: MaskGeneratorOptions | None
+    ) -> _Batch:
+        """Masks of a batch of points, without empty ones and those below the thresholds, if there are any.
 
-    def _predict_points(
+        Masks are filtered by their predicted IoU before they are resized, and resized a few at a time: large arrays
+        would be mapped and zeroed by the system each time.
+        """
+        options = self.options
+        decoded = self._decode(points_xy, hw, multimask_output=options.multimask_output)
+        points_xy = points_xy.repeat(decoded.iou.shape[1], axis=0)
+        if options.use_m2m:
+            given = decoded.low_res.flatten(0, 1).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)[:, None]
+            decoded = self._decode(points_xy, hw, multimask_output=False, mask_input=given)
+        iou = decoded.iou.flatten().float()
+        rows = torch.arange(len(iou), device=iou.device)
+        if thresholds is not None and thresholds.pred_iou_thresh > 0:
+            rows = rows[iou > thresholds.pred_iou_thresh]
+        found = [_Batch.empty(hw, iou.device)]
+        for part in rows.split(max(1, _RESIZED_BYTES // (4 * hw[0] * hw[1]))):
+            logits = self._resized(decoded, part, hw)
+            stability = stability_score(logits, options.mask_threshold, options.stability_score_offset)
+            masks = threshold_logits(logits, options.mask_threshold)
+            keep = masks.flatten(1).any(1)
+            if thresholds is not None:
+                good = passes_thresholds(iou[part].cpu().numpy(), stability.cpu().numpy(), thresholds)
+                keep &= torch.from_numpy(good).to(keep.device)
+            kept = masks[keep]
+            points = points_xy[part[keep].cpu().numpy()]
+            found.append(_Batch(kept, mask_to_box(kept), iou[part[keep]], stability[keep], points))
+        return _Batch.join(found)
+
+    def _decode(
         self,
         points_xy: NDArray[np.float32],
         hw: tuple[int, int],
         *,
         multimask_output: bool,
         mask_input: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Decode single clicks in the current area of size ``hw``: logits (N, M, H, W), IoU, low-resolution logits."""
-        config = self.predictor.model.config
-        if config.native_window is None:
-            logits, iou, low_res = self.predictor.predict_points(
-                points_xy, multimask_output=multimask_output, mask_input=mask_input
-            )
-        else:  # one view covers the area
-            logits, iou, low_res = self.predictor.predict_points(
-                points_xy, multimask_output=multimask_output, mask_input=mask_input, window=max(hw)
-            )
-        area = self.options.min_mask_region_area
-        if area > 0:
-            if config.native_window is None:
-                logits = postprocess_masks(low_res, hw, max_hole_area=area, max_sprinkle_area=area)
-            else:  # the view may exceed the area: clean up in image pixels
-                area_px = area * (max(hw) / (config.image_size / 4)) ** 2
-                logits = remove_small_regions(fill_holes(logits, area_px), area_px)
-        return logits, iou, low_res
+    ) -> _Decoded:
+        """Decode single clicks in the current area of size ``hw``."""
+        native, predictor = self.predictor.model.config.native_window, self.predictor
+        options = {"multimask_output": multimask_output, "mask_input": mask_input}
+        window = {} if native is None else {"window": max(hw)}  # one view covers the area
+        if not isinstance(predictor, PointDecoder):
+            return _Decoded(*predictor.predict_points(points_xy, **options, **window))  # type: ignore[arg-type]
+        low_res, iou, views = predictor.decode_points(points_xy, **options, **window)  # type: ignore[arg-type]
+        return _Decoded(None, iou, low_res, views[0])
+
+    def _resized(self, decoded: _Decoded, rows: Tensor, hw: tuple[int, int]) -> Tensor:
+        """(K, h, w) logits of some masks at the size of the area, cleaned up."""
+        config, area = self.predictor.model.config, self.options.min_mask_region_area
+        low_res = decoded.low_res.flatten(0, 1)[rows]
+        if area > 0 and config.native_window is None:
+            return postprocess_masks(low_res, hw, max_hole_area=area, max_sprinkle_area=area)
+        if decoded.full is not None:
+            logits = decoded.full.flatten(0, 1)[rows]
+        else:
+            assert decoded.view is not None
+            logits = masks_to_image(low_res[:, None], decoded.view, hw)[:, 0]
+        if area > 0:  # the view may exceed the area: clean up in image pixels
+            area_px = area * (max(hw) / (config.image_size / 4)) ** 2
+            logits = remove_small_regions(fill_holes(logits, area_px), area_px)
+        return logits
 
 
 class _Collection:
@@ -375,6 +439,7 @@ class _Collection:
     def __init__(self, hw: tuple[int, int], crops: Sequence[Crop]) -> None:
         self._hw = hw
         self._crops = tuple(crops)
+        self._whole = np.zeros(hw, bool)  # used for one mask after the other
         self._runs: list[NDArray[np.int32]] = []
         self._boxes: list[NDArray[np.int64]] = [np.zeros((0, 4), np.int64)]
         self._iou: list[NDArray[np.float32]] = [np.zeros(0, np.float32)]
@@ -386,8 +451,11 @@ class _Collection:
         area = search.area
         boxes = batch.boxes_xyxy.cpu().numpy() + np.array([*area.origin_xy, *area.origin_xy])
         masks = batch.masks.cpu().numpy()
+        x, y, x_end, y_end = area.box
         for mask, (x0, _, x1, _) in zip(masks, boxes, strict=True):
-            self._runs.append(run_lengths(area.uncrop_mask(mask, self._hw), (int(x0), int(x1))))
+            self._whole[y:y_end, x:x_end] = mask
+            self._runs.append(run_lengths(self._whole, (int(x0), int(x1))))
+        self._whole[y:y_end, x:x_end] = False
         self._boxes.append(boxes)
         self._iou.append(batch.iou.cpu().numpy())
         self._stability.append(batch.stability.cpu().numpy())

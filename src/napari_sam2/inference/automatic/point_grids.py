@@ -34,15 +34,6 @@ class Crop:
         """Top-left corner (x, y), the offset of crop coordinates in the image."""
         return self.box[:2]
 
-    def uncrop_mask(self, mask: NDArray[np.bool_], hw: tuple[int, int]) -> NDArray[np.bool_]:
-        """Paste a mask of the crop into an empty mask of the image's size ``hw``."""
-        if self.hw == hw:
-            return mask
-        x0, y0, x1, y1 = self.box
-        whole = np.zeros(hw, bool)
-        whole[y0:y1, x0:x1] = mask
-        return whole
-
 
 def crop_boxes(hw: tuple[int, int], num_layers: int, overlap_ratio: float) -> list[Crop]:
     """The whole image, then (2^i)^2 overlapping crops for each layer i = 1, 2, ..., column by column.

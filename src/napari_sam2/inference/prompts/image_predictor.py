@@ -289,11 +289,38 @@ class SAM2ImagePredictor:
         logits, scores, low_resolution : Tensor
             (N, M, H, W) float32 at the size of the image, (N, M) and (N, M, h, w).
         """
+        low, scores, views = self.decode_points(
+            points_xy, multimask_output=multimask_output, mask_input=mask_input, window=window
+        )
         hw = self.image_hw
+        full = low.new_empty((*low.shape[:2], *hw))
+        for view in dict.fromkeys(views):
+            rows = [i for i, each in enumerate(views) if each == view]
+            full[rows] = masks_to_image(low[rows], view, hw)
+        return full, scores, low
+
+    def decode_points(
+        self,
+        points_xy: NDArray[np.float32],
+        *,
+        multimask_output: bool = True,
+        mask_input: Tensor | None = None,
+        window: int | None = None,
+    ) -> tuple[Tensor, Tensor, list[View]]:
+        """Decode one positive click per object as ``predict_points``, without resizing masks to the image.
+
+        Returns
+        -------
+        low_resolution, scores : Tensor
+            (N, M, h, w) and (N, M).
+        views : list of View
+            The view of each click.
+        """
         prompts = [Prompt(points=point[None]) for point in points_xy]
         inputs = [None] * len(prompts) if mask_input is None else [m[0].cpu().numpy() for m in mask_input]
-        results: list[tuple[Tensor, Tensor, Tensor]] = []
+        results: list[tuple[Tensor, Tensor]] = []
         order: list[int] = []
+        views: dict[int, View] = {}
         with torch.inference_mode():
             for view, rows in self._points_by_view(points_xy, window).items():
                 low, scores, _ = self._decode(
@@ -302,14 +329,12 @@ class SAM2ImagePredictor:
                     [inputs[i] for i in rows],
                     multimask=multimask_output,
                 )
-                cleaned = self._cleaned(low)
-                results.append((masks_to_image(cleaned, view, hw), scores, cleaned))
+                results.append((self._cleaned(low), scores))
                 order += rows
-            if len(results) == 1:
-                return results[0]
+                views |= dict.fromkeys(rows, view)
             back = torch.from_numpy(np.argsort(order)).to(self.model.device)
-            full, scores, cleaned = (torch.cat(parts)[back] for parts in zip(*results, strict=True))
-        return full, scores, cleaned
+            low, scores = results[0] if len(results) == 1 else (torch.cat(p)[back] for p in zip(*results, strict=True))
+        return low, scores, [views[i] for i in range(len(prompts))]
 
     def predict_zoomed(self, points_xy: NDArray[np.float32], boxes_xyxy: NDArray[np.float32]) -> list[ViewCandidates]:
         """Decode single clicks, each in a view scaled to a box around the object.

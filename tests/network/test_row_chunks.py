@@ -16,7 +16,7 @@ def _random(*shape: int) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def test_rows_come_in_pieces_that_stay_small_and_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_are_small_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_chunks, "_MAX_ELEMENTS", 40)
     x = _random(11, 3)
     seen: list[int] = []
@@ -47,7 +47,7 @@ def test_nothing_is_taken_apart_while_gradients_are_recorded(monkeypatch: pytest
 @pytest.mark.parametrize("image_size", [64, 96])
 @pytest.mark.parametrize("batch", [1, 3])
 @torch.inference_mode()
-def test_an_image_encoded_in_pieces_is_that_encoded_at_once(
+def test_an_image_encoded_in_chunks_equals_one_encoded_at_once(
     monkeypatch: pytest.MonkeyPatch, image_size: int, batch: int
 ) -> None:
     model = make_model(image_size=image_size)

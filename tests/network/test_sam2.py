@@ -209,7 +209,7 @@ def segment_and_remember(model: SAM2, image: torch.Tensor) -> torch.Tensor:
     return model.segment_frame(model.attend_to_memory(embedding, memory), embedding.high_res, None, multimask=True)[0]
 
 
-def test_training_goes_on_after_inference_with_the_same_tables():
+def test_training_continues_after_inference_with_the_same_encodings():
     model, image = make_model(), torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         first = segment_and_remember(model, image)
@@ -301,7 +301,7 @@ def test_drawn_clicks_have_the_sign_of_their_label_and_padding_draws_nothing():
 
 
 @torch.inference_mode()
-def test_a_kept_mask_is_added_to_the_candidates_as_far_as_their_gate_says():
+def test_a_mask_prompt_is_added_to_the_candidates_weighted_by_their_gate():
     model = make_model(keeps_mask=True, draws_prompts=False)
     decoder = model.sam_mask_decoder
     for parameter in (*decoder.mask_gate.parameters(), *decoder.conv_mask.parameters()):

@@ -174,7 +174,7 @@ def test_an_image_without_objects_gives_no_records() -> None:
     assert len(generator.propose(make_image())) == 0
 
 
-def test_debris_goes_in_image_pixels_and_in_low_resolution_pixels() -> None:
+def test_debris_is_removed_by_area_in_image_or_low_resolution_pixels() -> None:
     speck = 1, 1
     with_debris = make_generator(DiskPredictor(debris=True)).generate_masks(make_image())
     assert all(record["segmentation"][speck] for record in with_debris)
@@ -333,7 +333,7 @@ class BlindPredictor(WindowPredictor):
         return logits, torch.full((len(points_xy), 3), 0.1), logits
 
 
-def test_an_image_of_512_pixels_is_looked_at_a_few_dozen_times() -> None:
+def test_an_image_of_512_pixels_takes_a_few_dozen_views() -> None:
     predictor = BlindPredictor()
     predictor.model.config = CONFIGS["sam2_micro"]
     make_generator(predictor, points_per_side=32).generate_masks(np.zeros((512, 512), np.uint8))
@@ -388,7 +388,7 @@ def test_what_is_hardly_an_object_scores_lower(monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_allclose(scores[1], scores[0] / 4, rtol=1e-5)
 
 
-def test_filtered_second_looks_equal_generated_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filtered_refined_proposals_equal_generated_masks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "DISKS", {(24, 24): 8, (70, 90): 22})
     generator = make_generator(ZoomPredictor(), points_per_side=None, point_spacing_px=8)
     assert generator.options.refine
@@ -397,7 +397,7 @@ def test_filtered_second_looks_equal_generated_masks(monkeypatch: pytest.MonkeyP
     assert as_bytes(records) == as_bytes(generator.filter(generator.propose(make_map())))
 
 
-def test_a_second_look_needs_a_model_with_windows() -> None:
+def test_refinement_needs_a_native_window() -> None:
     assert not make_generator().options.refine
     with pytest.raises(PromptError, match="refine=True"):
         make_generator(refine=True)
@@ -416,7 +416,7 @@ def test_candidates_round_trip(tmp_path: Path, num: int, monkeypatch: pytest.Mon
     assert as_bytes(generator.filter(again)) == as_bytes(generator.filter(proposals))
 
 
-def test_a_mask_that_better_ones_cover_goes() -> None:
+def test_a_mask_covered_by_better_ones_is_dropped() -> None:
     proposals = make_generator(box_nms_thresh=1.0).propose(make_image())
     generator = make_generator(box_nms_thresh=1.0, pred_iou_thresh=0.5, stability_score_thresh=0)
     alone = generator.filter(proposals, max_overlap=0.0)

@@ -131,7 +131,7 @@ def test_small_picture_is_one_tile():
     assert average_precision(labels, found, [1.0]).at(1.0).average_precision == 1
 
 
-def test_a_wish_to_stop_keeps_finished_tiles():
+def test_cancelling_keeps_finished_tiles():
     labels, stages = blobs(), []
     found = segment_tiled(
         picture(labels), tile=64, overlap=16, finder=ComponentFinder(),

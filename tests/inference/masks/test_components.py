@@ -138,7 +138,7 @@ def _cleaned_as_a_whole(mask, min_area):
 
 
 @pytest.mark.parametrize("min_area", [1, 4, 20, 60])
-def test_small_regions_go_as_if_the_whole_image_were_looked_at(min_area):
+def test_small_regions_are_removed_as_on_the_whole_image(min_area):
     rng = np.random.default_rng(min_area)
     for number in range(60):
         height, width = rng.integers(6, 40, 2)

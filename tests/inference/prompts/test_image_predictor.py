@@ -159,7 +159,7 @@ def test_any_intensity_is_an_image(model, image):
     assert predictor.predict(Prompt([(15, 20)])).masks.shape == (3, 48, 64)
 
 
-def test_window_does_not_look_at_what_lies_far_away(native_model):
+def test_distant_pixels_do_not_affect_a_native_view(native_model):
     image = make_movie()[0]
     other = image.copy()
     other[:, 50:] = 255 - other[:, 50:]
@@ -192,7 +192,7 @@ def test_bad_prompts_say_what_is_allowed(model, arguments, message):
         make_predictor(model).predict(**arguments)
 
 
-def test_predicting_without_an_image_says_so(model):
+def test_predicting_without_an_image_is_an_error(model):
     with pytest.raises(PromptError, match="set_image"):
         SAM2ImagePredictor(model).predict(point_coords=[(1, 1)])
 
@@ -213,7 +213,7 @@ def test_points_for_automatic_masks_equal_prompts(model):
     assert low.shape == (3, 3, 16, 16)
 
 
-def test_points_for_automatic_masks_look_once_through_the_native_window(native_model):
+def test_points_for_automatic_masks_use_one_native_view(native_model):
     cache = EmbeddingCache()
     predictor = make_predictor(native_model, cache=cache)
     full, _, _ = predictor.predict_points(np.array([(15, 20), (50, 30)], np.float32))
@@ -221,7 +221,7 @@ def test_points_for_automatic_masks_look_once_through_the_native_window(native_m
     assert (full[0, :, :, 40:] < 0).all()
 
 
-def test_a_click_looks_through_several_windows_and_then_closer(native_model):
+def test_a_click_is_decoded_in_several_views_and_a_scaled_one(native_model):
     cache = EmbeddingCache()
     predictor = make_predictor(native_model, cache=cache)
     predictor.predict(Prompt([(30, 24)]))
@@ -229,7 +229,7 @@ def test_a_click_looks_through_several_windows_and_then_closer(native_model):
     assert predictor._last_views[0].is_native
 
 
-def test_a_box_is_looked_at_in_two_windows_and_alone_equals_among_others(native_model):
+def test_a_box_is_decoded_in_two_views_and_alone_equals_in_a_batch(native_model):
     cache = EmbeddingCache()
     predictor = make_predictor(native_model, cache=cache)
     box = Prompt(box=(26, 16, 38, 28))
@@ -239,7 +239,7 @@ def test_a_box_is_looked_at_in_two_windows_and_alone_equals_among_others(native_
     np.testing.assert_allclose(together.logits[1], alone.logits, atol=1e-4)
 
 
-def test_close_looks_show_masks_in_one_piece(native_model):
+def test_zoomed_predictions_have_one_component(native_model):
     points = np.array([(15, 20), (50, 30)], np.float32)
     boxes = np.array([(5, 10, 25, 30), (44, 24, 56, 36)], np.float32)
     looks = make_predictor(native_model).predict_zoomed(points, boxes)

@@ -1,4 +1,4 @@
-"""Bright objects on each other are parted where their contrast has a valley; others are left as they are."""
+"""Bright objects stacked in z are split at contrast minima; others are unchanged."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def test_a_track_through_two_nuclei_is_two_objects() -> None:
     assert ((labels > 0) <= (track > 0)).all()
 
 
-def test_the_piece_that_was_found_keeps_the_number() -> None:
+def test_the_detected_object_keeps_the_number() -> None:
     stack, labels = make_pile()
     split_labels(labels, measured(stack, labels), {3: [6]}, len(stack))
     assert set(np.unique(labels[5:7])) == {0, 3}
     assert set(np.unique(labels[:3])) == {0, 4}
 
 
-def test_a_faint_piece_that_was_found_nowhere_is_left_out_and_a_found_one_stays() -> None:
+def test_a_faint_object_is_dropped_unless_it_was_detected() -> None:
     bright, faint = {0: 200.0, 1: 190.0, 2: 10.0}, {3: 5.0, 4: 20.0, 5: 25.0}
     for seeds, expected in (([0], {3}), ([0, 5], {3, 4})):
         labels = np.full((6, 4, 4), 3, np.int32)
@@ -82,7 +82,7 @@ def test_a_faint_piece_that_was_found_nowhere_is_left_out_and_a_found_one_stays(
 
 
 @pytest.mark.parametrize("contrast", [[50] * 8, [50, 52, 49, 51, 50, 53, 50, 51], [60, 58, 55, 52, 48, 45, 42, 40]])
-def test_steady_or_fading_light_is_one_object(contrast: list[float]) -> None:
+def test_constant_or_fading_contrast_is_one_object(contrast: list[float]) -> None:
     ((_, frames),) = split_at_minima(dict(enumerate(contrast)))
     assert frames == list(range(8))
 
@@ -94,14 +94,14 @@ def test_an_object_that_is_darker_than_its_surroundings_stays_as_it_is() -> None
     assert (labels == 2).all()
 
 
-def test_objects_in_texture_are_not_told_by_their_light() -> None:
+def test_objects_in_texture_are_not_bright_on_dark() -> None:
     stack, labels = make_pile(noise=3)
     stack = np.random.default_rng(1).integers(60, 200, stack.shape).astype(np.uint8)
     stack[labels > 0] += 20
     assert not measured(stack, labels).is_bright
 
 
-def test_what_lies_in_the_light_of_its_middle_is_no_part_of_an_object() -> None:
+def test_out_of_focus_light_is_trimmed() -> None:
     y, x = np.mgrid[:48, :48]
     distance = np.hypot(y - 24, x - 20)
     radii = (4, 8, 10, 8, 4)
@@ -141,7 +141,7 @@ def test_a_faint_end_is_left_as_it_is_rather_than_lost() -> None:
     assert all((plane > 0).any() for plane in labels)
 
 
-def test_objects_that_are_dark_on_most_frames_are_not_light_on_dark() -> None:
+def test_objects_that_are_dark_on_most_frames_are_not_bright_on_dark() -> None:
     rng = np.random.default_rng(0)
     stack = rng.normal(100, 3, (10, 48, 48))
     labels = np.zeros(stack.shape, np.int32)
@@ -161,7 +161,7 @@ def test_an_object_without_surroundings_keeps_its_number() -> None:
     assert (labels[-2:] == 4).all()
 
 
-def test_times_are_parted_only_if_asked_for() -> None:
+def test_time_points_are_split_only_on_request() -> None:
     stack, labels = make_pile()
     for axes, expected in (("ZYX", [True, True, False]), ("TYX", [False, True, False])):
         frames = open_frames(stack, axes=axes, contrast=(0, 255))
@@ -180,7 +180,7 @@ def make_balls(planes: tuple[int, ...], *, start: int = 2, num_frames: int = 14)
     return labels
 
 
-def test_a_section_of_light_is_no_object() -> None:
+def test_a_flat_object_of_out_of_focus_light_is_dropped() -> None:
     labels = make_balls((6, 5, 1, 6, 7, 2, 6, 3))
     assert drop_flat_objects(labels, len(labels)) == [3, 6]
     assert set(np.unique(labels)) == {0, 1, 2, 4, 5, 7, 8}
@@ -219,7 +219,7 @@ def test_one_picture_is_no_pile() -> None:
     assert contrasts_for_splitting(labels[:1], frames, range(1), None, UNWATCHED) is None
 
 
-def test_a_wish_to_stop_leaves_objects_as_they_are() -> None:
+def test_cancelling_leaves_objects_unchanged() -> None:
     stack, labels = make_pile()
     seen: list[tuple[str, int, int]] = []
     watch = TaskProgress("test", lambda *step: seen.append(step), lambda: len(seen) > 2)
@@ -251,7 +251,7 @@ def follow_labels(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return use
 
 
-def test_objects_are_trimmed_once_they_are_parted(follow_labels) -> None:
+def test_objects_are_trimmed_after_splitting(follow_labels) -> None:
     stack, labels = make_pile(noise=0)
     y, x = np.mgrid[:48, :48]
     wide = (y - 24) ** 2 + (x - 20) ** 2 < 144
@@ -266,7 +266,7 @@ def test_objects_are_trimmed_once_they_are_parted(follow_labels) -> None:
     assert not (found[1][~ndimage.binary_dilation(labels[1] > 0)] > 0).any()
 
 
-def test_parting_goes_on_while_it_finds_something(follow_labels, monkeypatch) -> None:
+def test_splitting_is_repeated_while_objects_are_found(follow_labels, monkeypatch) -> None:
     stack, labels = make_pile()
     follow_labels(labels)
     rounds = []
@@ -283,7 +283,7 @@ def test_parting_goes_on_while_it_finds_something(follow_labels, monkeypatch) ->
 
 
 @pytest.mark.parametrize("when", ["measuring contrast", "trimming"])
-def test_a_wish_to_stop_while_objects_are_parted_is_heard(follow_labels, when) -> None:
+def test_cancelling_works_while_objects_are_split(follow_labels, when) -> None:
     stack, labels = make_pile()
     follow_labels(labels)
     said: list[str] = []
@@ -300,7 +300,7 @@ def test_a_wish_to_stop_while_objects_are_parted_is_heard(follow_labels, when) -
     assert sum(when in stage for stage in said) == 3
 
 
-def test_report_tells_of_the_pieces(follow_labels) -> None:
+def test_report_lists_split_objects(follow_labels) -> None:
     stack, labels = make_pile()
     follow_labels(labels)
     found, report = segment_stack(stack, model=make_model(), every=5, extend=False)

@@ -134,7 +134,7 @@ def test_output_may_be_a_zarr_array(tmp_path):
 @pytest.mark.parametrize(
     ("stage", "steps", "expected"), [("detecting objects", 2, 1), ("tracking", 2, 1), ("tracking", 4, 2)]
 )
-def test_a_wish_to_stop_keeps_what_is_finished(stage, steps, expected):
+def test_cancelling_keeps_what_is_finished(stage, steps, expected):
     truth, seen = moving_squares(), []
     labels, report = segment(
         on_progress=lambda what, done, total: seen.append(what),
@@ -195,7 +195,7 @@ class TestJoiner:
         planes[frames.start : frames.stop, :, x0:x1] = number
         return planes
 
-    def test_alike_tracks_are_one_object_shown_by_the_nearer_key_frame(self):
+    def test_matching_tracks_are_merged_and_the_nearer_key_frame_takes_precedence(self):
         labels, joiner = self.join(self.track(0, 10), self.track(2, 12))
         assert joiner.seed_frames == {1: [0, 4]}
         assert (labels[:3] == self.track(0, 10)[:3]).all()
@@ -208,7 +208,7 @@ class TestJoiner:
         assert labels[:, 0, 0].tolist() == [1, 1, 1, 2, 2]
 
     @pytest.mark.parametrize("begin", [1, 2, 3])
-    def test_one_track_that_goes_all_the_way_is_enough(self, begin):
+    def test_one_track_across_the_gap_is_enough(self, begin):
         _, joiner = self.join(self.track(0, 10), self.track(0, 10, 3, range(begin, 5)))
         assert joiner.seed_frames == {1: [0, 4]}
 
@@ -230,12 +230,12 @@ class TestJoiner:
         assert joiner.seed_frames == {1: [0], 2: [4]}
         assert set(np.unique(labels)) == {0, 1, 2}
 
-    def test_piece_of_an_object_is_no_new_object(self):
+    def test_part_of_an_object_is_not_a_new_object(self):
         labels, joiner = self.join(self.track(0, 16), self.track(1, 6))
         assert joiner.seed_frames == {1: [0, 4]}
         assert set(np.unique(labels)) == {0, 1}
 
-    def test_objects_that_a_track_ran_over_are_not_its_pieces(self):
+    def test_a_merge_error_becomes_separate_objects(self):
         labels, joiner = self.join(self.track(0, 20), self.track(0, 8) + self.track(10, 18, 2))
         assert joiner.seed_frames == {1: [0], 2: [4], 3: [4]}
         assert (labels[:3] == 1).all()

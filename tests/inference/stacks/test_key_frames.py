@@ -1,4 +1,4 @@
-"""How far apart key frames are where nobody says it: as far as the objects of a stack reach."""
+"""The default distance of key frames follows from the depth of objects."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_few_frames_and_empty_stacks_need_no_measuring():
 
 
 @pytest.mark.parametrize("patience", [0, 1, 5])
-def test_a_wish_to_stop_is_heard_while_searching_and_tracking(patience):
+def test_cancelling_works_while_detecting_and_tracking(patience):
     said: list[str] = []
     found = measure(
         layers(),

@@ -145,7 +145,7 @@ def test_objects_seeded_on_several_frames_are_not_given_up():
     np.testing.assert_array_equal(labels == 1, truth == 1)
 
 
-def test_network_gives_up_objects_and_goes_on_with_the_others():
+def test_network_drops_lost_objects_and_tracks_the_others():
     seeds = np.zeros((48, 64), np.uint8)
     seeds[14:26, 12:22], seeds[26:34, 44:52] = 3, 8
     tracked = segment_seeds(make_movie(5), seeds, 2, model=make_model(), min_score=1.0, give_up_after=1)
@@ -178,7 +178,7 @@ def test_output_may_be_a_zarr_array_and_only_the_asked_frames_are_filled(tmp_pat
     assert tracked.report.frames == range(2, 7)
 
 
-def test_a_wish_to_stop_keeps_the_finished_frames():
+def test_cancelling_keeps_finished_frames():
     truth, done = moving_squares(), []
     tracked = track(
         truth[3],

@@ -62,7 +62,7 @@ def test_zarr_output_is_filled(tmp_path):
     np.testing.assert_array_equal(out[:], segment(truth).labels)
 
 
-def test_a_wish_to_stop_keeps_finished_time_points():
+def test_cancelling_keeps_finished_time_points():
     truth, stages = drifting(), []
     labels, report = segment(
         truth,

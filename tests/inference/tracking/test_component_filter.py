@@ -1,4 +1,4 @@
-"""Pieces of a tracked mask that lie where the object never was are left out."""
+"""Components of a tracked mask away from the object's last position are dropped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def make_found(*masks):
     )
 
 
-def test_a_piece_elsewhere_goes_and_the_object_stays():
+def test_a_distant_component_is_dropped_and_the_object_kept():
     before = logits_of((10, 10, 18, 18))
     found = make_found(logits_of((11, 11, 19, 19), (25, 25, 30, 30)))
     kept = keep_overlapping_components(found, [before], NO_POINTER)

@@ -79,7 +79,7 @@ def test_only_reported_objects_are_in_a_result(engine):
     assert found[0].masks.shape == (1, 48, 64)
 
 
-def test_a_lost_object_is_not_sought_further():
+def test_a_lost_object_is_not_tracked_further():
     model = make_model()
     with torch.no_grad():
         model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(-50.0)
@@ -126,7 +126,7 @@ def look_ahead(engine, frame, point):
     return sum(1 for _ in engine.look_ahead(frame, point))
 
 
-def test_a_click_where_was_looked_ahead_is_answered_already(monkeypatch):
+def test_a_click_prepared_by_look_ahead_has_its_answer(monkeypatch):
     ahead, fresh = (Engine("sam2_micro", open_frames(large_movie())) for _ in range(2))
     click, beside = Prompt(points=[(95.25, 120.5)]), Prompt(points=[(95.25, 121.5)])
     assert look_ahead(ahead, 0, (95.25, 120.5)) > 4
@@ -161,7 +161,7 @@ def test_what_was_foreseen_is_forgotten_with_the_pixels_it_was_seen_in():
     assert not np.array_equal(ask(engine, click).answer.logits, before.answer.logits)
 
 
-def test_looking_ahead_from_outside_the_image_begins_at_its_edge():
+def test_look_ahead_from_outside_the_image_begins_at_its_edge():
     engine = Engine("sam2_micro", open_frames(large_movie()))
     look_ahead(engine, 0, (-9, 500))
     assert len(engine.cache) > 2

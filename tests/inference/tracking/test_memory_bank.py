@@ -113,7 +113,7 @@ def test_frames_left_out_are_not_read():
     assert slots(recall) == [(0, 6)]
 
 
-def test_recalling_without_a_prompt_says_so():
+def test_recall_without_a_prompt_is_an_error():
     with pytest.raises(PromptError, match="has no prompt"):
         MemoryBank(7, 16).recall(0, reverse=False, num_frames=5)
 

@@ -15,7 +15,7 @@ def frames(steps):
     return [(step.frame, step.object_ids) for step in steps]
 
 
-def test_one_prompt_goes_both_ways():
+def test_one_prompt_is_tracked_in_both_directions():
     plan = plan_tracking({7: [2]}, range(5))
     assert frames(plan.forwards) == [(2, (7,)), (3, (7,)), (4, (7,))]
     assert frames(plan.backwards) == [(1, (7,)), (0, (7,))]

@@ -174,7 +174,7 @@ def test_tracking_in_chunks_equals_tracking_in_one_go(model):
     assert all(np.abs(a - b).max() == BIT_EQUAL for a, b in zip(expected, found, strict=True))
 
 
-def test_closing_the_generator_early_leaves_a_state_that_goes_on(model):
+def test_tracking_continues_after_closing_the_generator_early(model):
     movie = make_movie(12)
     whole, stopped = make_segmenter(model, movie), make_segmenter(model, movie)
     for segmenter in (whole, stopped):
@@ -206,7 +206,7 @@ def test_frames_of_a_pass(model, start, stop, reverse, expected):
     assert [r.frame for r in segmenter.propagate_masklets(start, stop, reverse=reverse)] == expected
 
 
-def test_object_is_not_sought_before_its_first_prompt(model):
+def test_object_is_not_tracked_before_its_first_prompt(model):
     segmenter = make_segmenter(model)
     segmenter.add_clicks(0, [(15, 20)], object_id=1)
     segmenter.add_clicks(3, [(47, 30)], object_id=2)
@@ -375,7 +375,7 @@ def test_bad_calls_say_what_is_allowed_and_change_nothing(model, call, message):
     assert segmenter.object_ids == ()
 
 
-def test_prompting_before_a_video_says_so(model):
+def test_prompting_before_a_video_is_an_error(model):
     with pytest.raises(PromptError, match="set_video"):
         SAM2VideoSegmenter(model).add_clicks(0, [(1, 1)])
 

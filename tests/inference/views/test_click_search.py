@@ -1,4 +1,4 @@
-"""How a click finds its window: by score, by what is cut off, and by what the next window shows."""
+"""How the view of a click is chosen: by score, by what is cut off, and by agreement with the next view."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def looker(masks_of, seen):
     return decode
 
 
-def test_only_clicks_without_logits_on_a_windowed_model_are_looked_at():
+def test_only_clicks_without_logits_need_a_search():
     assert needs_click_search(CLICK, 128, has_logits=False)
     assert not needs_click_search(CLICK, None, has_logits=False)
     assert not needs_click_search(CLICK, 128, has_logits=True)
     assert not needs_click_search(Prompt(points=[(1, 1)], box=(0, 0, 5, 5)), 128, has_logits=False)
 
 
-def test_last_looks_show_the_object_at_the_size_the_model_knows():
+def test_the_last_views_are_scaled_to_the_object():
     seen = []
     look = search_click(looker(lambda _: [(20, 0, 0.4)], seen), CLICK, HW, 128)
     *first, closer, wide, again = seen
@@ -82,7 +82,7 @@ def test_a_box_is_answered_in_a_wider_window_too_if_nothing_else_shapes_the_mask
     assert wider_view(box, View(0, 0, 400, 400, is_native=True), HW, has_logits=False) is None
 
 
-def test_the_mean_of_looks_is_taken_at_the_same_places_of_the_image():
+def test_masks_of_several_views_are_averaged_in_image_coordinates():
     near, far = View(160, 160, 80, 80, is_native=True), View(144, 144, 112, 112, is_native=True)
     one, other = (ViewCandidates(v, disc_logits(v, 20)[None, None], torch.ones(1, 1)) for v in (near, far))
     mean = average_best(one, [other])
@@ -98,7 +98,7 @@ def test_a_mask_that_its_window_cuts_off_loses_to_one_that_is_whole():
     assert seen[-1].width > 192
 
 
-def test_a_mask_seen_in_two_windows_beats_a_slightly_better_score_seen_in_one():
+def test_a_mask_found_in_two_views_beats_a_slightly_better_score_in_one():
     def masks(view):
         # a large blob that only the widest window sees; a small disc that the other two agree on
         return [(150, 0, 0.75)] if view.width > 300 else [(20, 0, 0.7)]
@@ -108,7 +108,7 @@ def test_a_mask_seen_in_two_windows_beats_a_slightly_better_score_seen_in_one():
     assert seen[-1].width < 220
 
 
-def test_the_answer_is_the_mean_of_all_looks_and_keeps_the_scores_of_the_second():
+def test_the_result_is_the_mean_of_all_views_with_the_scores_of_the_second_pass():
     given = []
 
     def decode(views, logits):
@@ -129,7 +129,7 @@ def test_the_answer_is_the_mean_of_all_looks_and_keeps_the_scores_of_the_second(
 
 
 @pytest.mark.parametrize("shift", [pytest.param(0, id="clicked"), pytest.param(16, id="beside-the-click")])
-def test_pieces_that_hold_no_click_are_left_out(shift):
+def test_components_without_a_click_are_dropped(shift):
     def decode(views, _logits):
         near = [disc_logits(view, 10, shift=shift) for view in views]
         far = [disc_logits(view, 6, shift=45) for view in views]
@@ -145,7 +145,7 @@ def test_pieces_that_hold_no_click_are_left_out(shift):
     assert columns.max() <= 200 + shift + 12
 
 
-def test_clicks_near_each_other_are_first_looked_at_through_the_same_windows():
+def test_nearby_clicks_share_search_views():
     one, other = (search_views(Prompt(points=[point]), HW, 128) for point in ((200, 200), (203, 198)))
     assert one == other
     for x, y in ((0, 0), (399, 5), (57, 320)):
@@ -156,7 +156,7 @@ def test_clicks_near_each_other_are_first_looked_at_through_the_same_windows():
             assert view.x + view.width <= 400
 
 
-def test_small_images_are_looked_at_whole_wherever_the_click_is():
+def test_small_images_are_searched_as_a_whole():
     assert {tuple(search_views(Prompt(points=[(x, 20)]), (40, 60), 128)) for x in (0, 30, 59)} == {
         (View(0, -10, 60, 60, is_native=True),)
     }

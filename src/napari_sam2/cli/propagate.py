@@ -13,7 +13,7 @@ from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_opti
 from napari_sam2.cli._options import LabelsOption, OverwriteOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs, finished_frames_kept
 from napari_sam2.cli._stopping import StopRequest
-from napari_sam2.cli._terminal import say
+from napari_sam2.cli._terminal import print_table, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,9 @@ def propagate(
     stack: Annotated[Path, typer.Argument(metavar="STACK", help="TIFF, OME-Zarr, or a folder of images.")],
     seeds: Annotated[
         Path,
-        typer.Option("--labels", metavar="SEEDS", help="Label image of some frames, or of all: TIFF, zarr or PNG."),
+        typer.Option(
+            "--labels", metavar="SEEDS", help="Labels of some frames, or of all: label image, ROIs, _seg.npy."
+        ),
     ],
     output: LabelsOption,
     *,
@@ -66,9 +68,13 @@ def propagate(
 
     from napari_sam2.inference.stacks.seed_planes import read_seeds
     from napari_sam2.labels.files import LabelWriter
-    from napari_sam2.labels.reading import read_labels
+    from napari_sam2.labels.reading import read_label_file
 
-    labels = _as_planes(read_labels(seeds, shape=frames.shape), frames.shape[0])
+    found = read_label_file(seeds, shape=frames.shape)
+    found.warn(str(seeds))
+    if found.renumbered:
+        print_table(("label", "object"), [(str(old), str(new)) for old, new in found.renumbered.items()])
+    labels = _as_planes(found.labels, frames.shape[0])
     read_seeds(labels, frame, frames.shape, min_area_px=min_area)  # reports mistakes before the model is loaded
     with LabelWriter.for_frames(output, frames, overwrite=overwrite) as writer:
         from napari_sam2.inference.stacks.label_seeds import segment_seeds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 from pathlib import Path
@@ -79,6 +80,22 @@ def test_propagate_reads_labels_of_every_frame(stack: Path, weights: Path, tmp_p
     out = tmp_path / "out.zarr"
     assert run("propagate", stack, "--labels", tmp_path / "all.tif", "-o", out, "--model", weights, "-q") == 0
     np.testing.assert_array_equal(read_labels(out), truth)
+
+
+def test_propagate_lists_renumbered_labels(
+    stack: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    seeds = make_disks()[1][1].astype(np.uint64)
+    seeds[seeds == 2] = 2**33
+    tifffile.imwrite(tmp_path / "large.tif", seeds)
+    out = tmp_path / "out.json"
+    given = ("--labels", tmp_path / "large.tif", "--frame", 1, "--model", weights)
+    with pytest.warns(UserWarning, match="which were renumbered"):
+        code = run("propagate", stack, *given, "-o", out, "-q")
+    assert code == 0
+    table = capsys.readouterr().out.splitlines()[:2]
+    assert [line.split() for line in table] == [["label", "object"], [str(2**33), "2"]]
+    assert {entry["track_id"] for entry in json.loads(out.read_text())["annotations"]} == {1, 2}
 
 
 def test_auto_writes_labels_of_a_stack(stack: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

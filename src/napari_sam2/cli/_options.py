@@ -81,7 +81,7 @@ LabelsOption = Annotated[
         "-o",
         "--output",
         metavar="LABELS",
-        help="Labels to write: .tif, .ome.tif or .zarr, or IMAGE.zarr/labels/NAME inside an OME-Zarr image.",
+        help="Labels to write: .tif, .ome.tif, .zarr, .zip (ROIs), .geojson, .json (COCO), or IMAGE.zarr/labels/NAME.",
     ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]

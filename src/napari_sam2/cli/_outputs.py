@@ -38,6 +38,7 @@ def check_outputs(
         Whether existing files may be replaced.
     """
     from napari_sam2.labels.files import LABEL_SUFFIXES
+    from napari_sam2.labels.ngff import image_of_labels
 
     wanted = [(path, suffix) for path, suffix in others if path is not None]
     places = [_resolve(path) for path in (labels, *(path for path, _ in wanted))]
@@ -46,9 +47,10 @@ def check_outputs(
     for source in sources:
         for output in (labels, *(path for path, _ in wanted)):
             check_not_input(output, source)
-    if not labels.name.lower().endswith(LABEL_SUFFIXES) and places[0].parent.name != "labels":
+    is_inside = image_of_labels(places[0]) is not None
+    if not labels.name.lower().endswith(LABEL_SUFFIXES) and not is_inside:
         raise OutputError(f"labels cannot be written to {labels}; allowed suffixes are {', '.join(LABEL_SUFFIXES)}")
-    if not places[0].parent.is_dir():
+    if not places[0].parent.is_dir() and not is_inside:
         raise OutputError(f"the folder {places[0].parent} does not exist; create it first, or write elsewhere")
     check_not_in_use(places[0])
     if places[0].exists() and not overwrite:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,10 +58,11 @@ def run(
     """
     inputs = [session] if stack is None else [session, stack]
     check_outputs(inputs, output, [(scores, ".csv")], overwrite=overwrite)
+    from napari_sam2.labels.ngff import image_of_labels
     from napari_sam2.session.results.export import export_labels, export_scores_csv
     from napari_sam2.session.results.replay import open_for_replay
 
-    with reserved(output):
+    with nullcontext() if image_of_labels(output.expanduser()) else reserved(output):  # its folder may not exist yet
         given = None if stack is None else str(stack)
         replayed, operations = open_for_replay(session, given, model=model, device=device, dtype=dtype)
         with replayed, StopRequest() as stop:

@@ -158,7 +158,7 @@ def guess_axes(shape: Sequence[int], dtype: DTypeLike) -> str:
     """Axis letters of an array that carries none.
 
     Two dimensions are YX. A last dimension of 3 or 4 in uint8 is a colour picture: YXC, or ZYXC in four dimensions.
-    Three other dimensions are ZYX. Anything else cannot be told apart (TZYX? ZCYX? TCYX?) and is an error.
+    Three other dimensions are ZYX. Anything else is ambiguous (TZYX? ZCYX? TCYX?) and is an error.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def guess_axes(shape: Sequence[int], dtype: DTypeLike) -> str:
     Raises
     ------
     FrameError
-        If the axes cannot be told from the shape.
+        If the shape does not determine the axes.
     """
     is_colour = len(shape) >= 3 and shape[-1] in (3, 4) and np.dtype(dtype) == np.uint8
     guesses = {2: "YX", 3: "YXC" if is_colour else "ZYX", 4: "ZYXC" if is_colour else ""}
@@ -200,7 +200,7 @@ def name_unnamed(axes: str, shape: Sequence[int]) -> str:
     Raises
     ------
     FrameError
-        If axes cannot be told apart.
+        If the axes are ambiguous.
     """
     letters = list(axes.upper())
     if "S" in letters and "C" in letters and shape[letters.index("C")] > 1:

@@ -132,7 +132,7 @@ def show_planes(
     stack : array, path or list of those
         (..., H, W), or with ``is_rgb`` (..., H, W, 3 or 4); a list gives channels that are added.
     frame_axis : int, optional
-        The axis that objects are followed along. Default: the last one before H and W that is longer than 1.
+        The axis that objects are tracked along. Default: the last one before H and W that is longer than 1.
     limits : sequence of (float, float), optional
         For each channel the value shown black and the value shown in full. Default: percentiles 0.1 and 99.9.
     gamma : sequence of float, optional
@@ -186,7 +186,7 @@ def open_stack(stack: Any, frame_axis: int | None, is_rgb: bool | None) -> tuple
     Raises
     ------
     FrameError
-        If it is nothing of the kind, or cannot be read.
+        If it is not an image, or cannot be read.
     """
     if isinstance(stack, str) or hasattr(stack, "__fspath__"):
         from napari_sam2.frames import open_frames

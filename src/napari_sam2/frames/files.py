@@ -64,7 +64,7 @@ def open_path(path: Path, level: int | None = None) -> RawStack:
     else:
         stack = _open_file(path, level or 0)
     if level and path.suffix.lower() not in TIFF_SUFFIXES:
-        raise FrameError(f"level {level} of {path} was asked for; it has one level, 0")
+        raise FrameError(f"level {level} of {path} was requested; it has one level, 0")
     return stack
 
 

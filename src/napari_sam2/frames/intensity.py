@@ -181,7 +181,7 @@ def _colour(colour: Colour) -> tuple[float, float, float]:
                 red, green, blue = bytes.fromhex(colour[1:])
                 return red / 255, green / 255, blue / 255
         except ValueError:
-            pass  # not hexadecimal: said below
+            pass  # not hexadecimal: reported below
     elif len(colour) == 3 and all(0 <= value <= 1 for value in colour):
         return float(colour[0]), float(colour[1]), float(colour[2])
     raise FrameError(f"the colour {colour!r} was given; {allowed}")

@@ -139,7 +139,7 @@ def _axes(image: Mapping[str, object]) -> tuple[str | None, list[str]]:
 
 
 def _system(image: Mapping[str, object], systems: Sequence[dict[str, object]]) -> dict[str, object]:
-    """The coordinate system that the levels are mapped to; the first where that is not said."""
+    """The coordinate system that the levels are mapped to; by default the first."""
     for dataset in _list(image.get("datasets")):
         for transform in _list(_dict(dataset).get("coordinateTransformations")):
             output = _dict(transform).get("output")

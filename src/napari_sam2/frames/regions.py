@@ -30,11 +30,11 @@ class Tile:
     Attributes
     ----------
     rows, columns : slice
-        What is looked at, image pixels.
+        The tile, image pixels.
     core_rows, core_columns : slice
-        What this tile answers for: cores cover the picture once.
+        The part whose objects are taken from this tile: cores cover the picture once.
     num_seen_rows, num_seen_columns : int
-        First rows and columns of the tile that a tile before it, row by row, has looked at too.
+        First rows and columns of the tile that an earlier tile, row by row, covers too.
     """
 
     rows: slice
@@ -46,7 +46,7 @@ class Tile:
 
     @property
     def hw(self) -> tuple[int, int]:
-        """Height and width of what is looked at."""
+        """Height and width of the tile."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
     @property
@@ -119,7 +119,7 @@ def tile_grid(hw: tuple[int, int], tile: int, overlap: int) -> list[Tile]:
 
 
 def _spans(length: int, tile: int, overlap: int) -> list[tuple[slice, slice, int]]:
-    """Along one axis: what each tile looks at; its core, which ends in the middle of an overlap; the overlap before."""
+    """Along one axis: the span of each tile; its core, which ends in the middle of an overlap; the overlap before it."""
     if length <= tile:
         return [(slice(0, length), slice(0, length), 0)]
     count = math.ceil((length - overlap) / (tile - overlap))

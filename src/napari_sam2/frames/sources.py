@@ -156,10 +156,10 @@ class Frames:
             If time is no axis of the source besides that of the frames, or the time point is not there.
         """
         if "T" not in self.fixed:
-            raise FrameError(f"time point {time} was asked for; axes {self.axes} along {self.frame_axis} have no other")
+            raise FrameError(f"time point {time} was requested; axes {self.axes} along {self.frame_axis} have no other")
         num_times = self.source_shape[self.axes.index("T")]
         if not 0 <= time < num_times:
-            raise FrameError(f"time point {time} was asked for; there are {num_times}, 0 to {num_times - 1}")
+            raise FrameError(f"time point {time} was requested; there are {num_times}, 0 to {num_times - 1}")
         fixed = tuple((axis, time if axis == "T" else index) for axis, index in self._selection.fixed)
         limits = self.contrast_limits if contrast_limits is None else tuple(contrast_limits)
         return Frames(
@@ -179,7 +179,7 @@ class Frames:
         position = as_index(frame)
         num_frames = len(self)
         if not -num_frames <= position < num_frames:
-            raise IndexError(f"frame {position} was asked for; there are {num_frames}, 0 to {num_frames - 1}")
+            raise IndexError(f"frame {position} was requested; there are {num_frames}, 0 to {num_frames - 1}")
         return position % num_frames
 
     def __repr__(self) -> str:
@@ -338,7 +338,7 @@ def _open_source(source: str | os.PathLike[str] | LazyArray | zarr.Group, level:
     if isinstance(source, (zarr.Array, zarr.Group)):
         return open_zarr_node(source, level or 0, f"the zarr {source.store_path}")
     if level:
-        raise FrameError(f"level {level} was asked for; an array has one level, 0: give the level's array itself")
+        raise FrameError(f"level {level} was requested; an array has one level, 0: give the level's array itself")
     if isinstance(source, (list, tuple)):
         try:
             source = np.asarray(source)

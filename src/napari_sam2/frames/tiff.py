@@ -127,7 +127,7 @@ def _describe(
     if len(tif.series) > 1:
         warnings.warn(f"{path} holds {len(tif.series)} images; the first is read", stacklevel=5)
     if not 0 <= level < len(series.levels):
-        raise FrameError(f"level {level} of {path} was asked for; it has {len(series.levels)}, 0 is the finest")
+        raise FrameError(f"level {level} of {path} was requested; it has {len(series.levels)}, 0 is the finest")
     full, series = series, series.levels[level]
     axes, shape = series.axes, tuple(series.shape)
     array: ContiguousPlanes | PagedPlanes

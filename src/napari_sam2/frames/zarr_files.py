@@ -98,7 +98,7 @@ def open_zarr_node(node: zarr.Group | zarr.Array[Any], level: int = 0, name: str
 
     if isinstance(node, zarr.Array):
         if level != 0:
-            raise FrameError(f"level {level} of {name} was asked for; it is a single array, which has level 0 only")
+            raise FrameError(f"level {level} of {name} was requested; it is a single array, which has level 0 only")
         axes = _dimension_names(node)
         _check_claims(node, axes, name)
         return RawStack(node, name, f"zarr:{name}", axes)
@@ -107,7 +107,7 @@ def open_zarr_node(node: zarr.Group | zarr.Array[Any], level: int = 0, name: str
     if image is None:
         return _open_inside(node, level, name)
     if not 0 <= level < len(image.levels):
-        raise FrameError(f"level {level} of {name} was asked for; it has {len(image.levels)} level(s), 0 is the finest")
+        raise FrameError(f"level {level} of {name} was requested; it has {len(image.levels)} level(s), 0 is the finest")
     chosen = image.levels[level]
     array = _array(node, chosen.path)
     axes = "TCZYX"[-array.ndim :] if image.axes is None else image.axes

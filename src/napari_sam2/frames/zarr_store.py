@@ -23,7 +23,7 @@ _METADATA_NAMES = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
 class GuardedStore(LocalStore):
-    """A local store, opened for reading, that looks at each file before it reads it.
+    """A local store, opened for reading, that checks each file before it reads it.
 
     A compressed chunk that is larger than its values decodes to more than it should, up to filling memory; a pipe or a
     device never ends.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from ngff_tools import make_image
 
 from napari_sam2._errors import OutputError
 from napari_sam2.cli._outputs import check_outputs
-from ngff_tools import make_image
 
 
 def test_labels_may_go_into_their_image_before_its_labels_folder_exists(tmp_path):

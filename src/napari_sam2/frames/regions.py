@@ -119,7 +119,7 @@ def tile_grid(hw: tuple[int, int], tile: int, overlap: int) -> list[Tile]:
 
 
 def _spans(length: int, tile: int, overlap: int) -> list[tuple[slice, slice, int]]:
-    """Along one axis: the span of each tile; its core, which ends in the middle of an overlap; the overlap before it."""
+    """Along one axis: the span of each tile; its core, ending in the middle of an overlap; the overlap before it."""
     if length <= tile:
         return [(slice(0, length), slice(0, length), 0)]
     count = math.ceil((length - overlap) / (tile - overlap))

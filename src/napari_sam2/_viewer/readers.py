@@ -91,7 +91,7 @@ def _read_sessions(path: str | Sequence[str]) -> list[LayerData]:
 
     layers: list[LayerData] = []
     for each in _paths(path):
-        session = Session.load(each)
+        session = Session.load(each, model="sam2_micro")  # never used: without it, an unavailable model is warned of
         try:
             labels, source, shape = np.asarray(session.labels), session.stack_path, session.geometry.shape
         finally:

@@ -81,6 +81,23 @@ def test_names_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
     assert _names(tmp_path) == []
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe")
+def test_a_pipe_or_device_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.txt")
+    (tmp_path / "link.txt").symlink_to("a.txt")
+    for name in ("a.txt", "link.txt"):
+        with pytest.raises(OutputError, match="device or pipe"):
+            write_whole(tmp_path / name, lambda part: part.write_text("new"))
+    assert (tmp_path / "a.txt").is_fifo()
+    assert _names(tmp_path) == ["a.txt", "link.txt"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "\ud800.txt"])
+def test_what_is_no_file_name_is_refused(name: str) -> None:
+    with pytest.raises(OutputError, match="give"):
+        write_whole(name, lambda part: part.write_text("new"))
+
+
 def test_the_longest_name_a_file_system_allows(tmp_path: Path) -> None:
     write_whole(tmp_path / ("a" * 251 + ".txt"), lambda part: part.write_text("new"))
     assert len(_names(tmp_path)) == 1

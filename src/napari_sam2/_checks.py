@@ -217,6 +217,12 @@ def check_out(out: Any, shape: tuple[int, ...], largest: int = LARGEST_ID) -> No
     PromptError
         If the shape differs, or its type cannot represent ``largest``.
     """
+    if out is None:
+        return
+    if isinstance(out, list | tuple | str | bytes | bytearray | dict) or not hasattr(out, "__setitem__"):
+        raise PromptError(
+            f"out is a {type(out).__name__}; give an array of shape {tuple(shape)}, such as numpy or zarr"
+        )
     given_shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
     if given_shape is not None and tuple(given_shape) != tuple(shape):
         raise PromptError(f"out has the shape {tuple(given_shape)}; the labels need {tuple(shape)}")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
+from pathlib import Path
+
 __all__ = [
     "CheckpointError",
     "DeviceError",
@@ -12,6 +16,7 @@ __all__ = [
     "PlanesLeftOutWarning",
     "PromptError",
     "TrainingError",
+    "warn_caller",
 ]
 
 
@@ -49,3 +54,12 @@ class PromptError(NapariSAM2Error, ValueError):
 
 class TrainingError(NapariSAM2Error, ValueError):
     """Training cannot start or continue with the given data, configuration or saved state."""
+
+
+def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the place, outside of this package, that called it, however many calls lie between."""
+    package = str(Path(__file__).parent)
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

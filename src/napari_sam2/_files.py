@@ -18,6 +18,7 @@ from napari_sam2._errors import OutputError
 
 __all__ = [
     "check_not_in_use",
+    "check_replaceable",
     "check_writable",
     "expand",
     "partial_path",
@@ -69,6 +70,7 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[Path], object], *
             raise OutputError(f"the folder {place.parent} does not exist; create it first, or write elsewhere")
         if not overwrite and place.exists():
             raise OutputError(f"{path} already exists; choose another name, or allow overwriting")
+        check_replaceable(place)
         part = partial_path(place)
         try:
             write(part)
@@ -82,6 +84,12 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[Path], object], *
             raise
         raise write_error(place, error) from error
     return place
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise OutputError if something is there that is neither a file nor a folder, such as a device."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OutputError(f"{path} is a device or pipe and is not replaced; give the name of a file")
 
 
 def write_error(path: Path, error: BaseException) -> OutputError:
@@ -104,8 +112,15 @@ def expand(path: str | os.PathLike[str]) -> Path:
         raise OutputError(
             f"{path} cannot be written ({error}); a name that begins with ~ is given as ./~..."
         ) from error
-    if "\0" in str(place):
-        raise OutputError(f"{str(path)!r} cannot be written; a name cannot hold a null character")
+    text = str(place)
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise OutputError(f"{text!r} cannot be written ({error.reason}); give another name") from error
+    if "\0" in text:
+        raise OutputError(f"{text!r} cannot be written; a name cannot hold a null character")
+    if not place.name:
+        raise OutputError(f"{str(path)!r} was given as an output; give the name of a file")
     return place
 
 
@@ -120,6 +135,7 @@ def partial_path(path: Path) -> Path:
 
 def put_in_place(part: Path, path: Path) -> None:
     """Flush a finished file or folder to disk and give it its final name, replacing what is there; raises OSError."""
+    check_replaceable(path)
     for file in (part, *part.rglob("*")) if part.is_dir() else (part,):
         _flush(file)
     if part.is_dir() or path.is_dir():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_ch
 
 import numpy as np
 
+from napari_sam2._arguments import as_array, checked
 from napari_sam2._checks import as_mask, as_numbers
 from napari_sam2._errors import PromptError
 
@@ -86,6 +87,7 @@ class Prompt:
         for name, value in (("points", points), ("labels", labels), ("box", box), ("mask", mask)):
             object.__setattr__(self, name, value)
 
+    @checked(PromptError)
     def check_inside(self, hw: tuple[int, int]) -> None:
         """Raise PromptError unless every point, the box and the mask fit an image of ``hw``."""
         h, w = hw
@@ -109,8 +111,13 @@ def _numbers(values: NDArray[np.float32]) -> str:
     return "(" + ", ".join(f"{v:g}" for v in values) + ")"
 
 
+def _as_float32(values: ArrayLike, name: str) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # what becomes infinite is refused as such
+        return as_array(values, name, PromptError).astype(np.float32)
+
+
 def _as_points(points: ArrayLike | None) -> NDArray[np.float32]:
-    array = np.zeros((0, 2), np.float32) if points is None else as_numbers(points, "points").astype(np.float32)
+    array = np.zeros((0, 2), np.float32) if points is None else _as_float32(points, "points")
     if array.size == 0:
         array = array.reshape(0, 2)
     if array.ndim == 1 and array.shape == (2,):
@@ -134,7 +141,7 @@ def _as_labels(labels: ArrayLike | None, num_points: int) -> NDArray[np.int32]:
 
 
 def _as_box(box: ArrayLike) -> NDArray[np.float32]:
-    array = as_numbers(box, "the box").astype(np.float32).reshape(-1)
+    array = _as_float32(box, "box").reshape(-1)
     if array.shape != (4,):
         raise PromptError(f"a box of {array.size} numbers was given; allowed are four: x0, y0, x1, y1")
     if not np.isfinite(array).all():

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from napari_sam2._errors import FrameError
+from napari_sam2._arguments import checked
+from napari_sam2._errors import FrameError, PromptError
 from napari_sam2.session.state.settings import SessionSettings, threads_beside_a_window
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["delivery_for", "open_session"]
 
 
+@checked(PromptError)
 def open_session(
     viewer: ViewerModel,
     image_layer: Image | str,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from napari_sam2._errors import FrameError, PlanesLeftOutWarning
+from napari_sam2._errors import FrameError, PlanesLeftOutWarning, warn_caller
 
 __all__ = ["FrameAxis", "Selection", "axis_of_word", "guess_axes", "name_unnamed", "parse_axes", "select"]
 
@@ -265,12 +264,11 @@ def select(
         if axis not in fixed and shape[axes.index(axis)] > 1:
             or_else = f" or frame_axis='{axis}'" if axis in "TZ" else ""
             in_shell = f" or --axis {axis}" if axis in "TZ" else ""
-            warnings.warn(
+            warn_caller(
                 f"the image has several {_PLANES[axis]} and {chosen} as its frame axis; "
                 f"{axis}=0 is read (give fixed={{'{axis}': index}}{or_else} to choose, "
                 f"in the shell --fix {axis}=INDEX{in_shell})",
                 PlanesLeftOutWarning,
-                stacklevel=3,
             )
     num_channels = shape[axes.index("C")] if "C" in axes else 1
     if is_rgb is None:
@@ -321,10 +319,7 @@ def _choose_frame_axis(
 def _choose_channels(num_channels: int, channels: int | Sequence[int] | None, is_rgb: bool) -> tuple[int, ...]:
     if channels is None:
         if num_channels > _MAX_CHANNELS and not is_rgb:
-            warnings.warn(
-                f"the image has {num_channels} channels; the first three are shown (give channels= to choose)",
-                stacklevel=4,
-            )
+            warn_caller(f"the image has {num_channels} channels; the first three are shown (give channels= to choose)")
         return tuple(range(min(num_channels, _MAX_CHANNELS)))
     picked = (channels,) if isinstance(channels, (int, np.integer)) else tuple(channels)
     if not 1 <= len(picked) <= _MAX_CHANNELS:

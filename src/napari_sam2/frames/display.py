@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.geometry import StackGeometry
@@ -116,6 +117,7 @@ def with_displays(frames: ArrayPlanes, displays: Sequence[ChannelDisplay]) -> Ar
     )
 
 
+@checked(FrameError)
 def show_planes(
     stack: Any,
     *,

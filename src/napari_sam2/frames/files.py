@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_sam2._errors import FrameError
+from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2.frames.axes import guess_axes, name_unnamed
 from napari_sam2.frames.bioio_files import PLUGINS, open_bioio
 from napari_sam2.frames.intensity import pillow_to_array
@@ -101,9 +100,9 @@ def _open_file(path: Path, level: int = 0) -> RawStack:
 def _read_picture(path: Path) -> NDArray[np.generic]:
     with _opened_picture(path) as image:
         if getattr(image, "n_frames", 1) > 1:
-            warnings.warn(f"{path} holds {image.n_frames} pictures; the first is read", stacklevel=5)  # type: ignore[attr-defined]
+            warn_caller(f"{path} holds {image.n_frames} pictures; the first is read")  # type: ignore[attr-defined]
         if image.format == "PNG" and _has_16_bit_colours(path):
-            warnings.warn(f"{path} has 16-bit colours; they are read as 8 bit (save it as TIFF)", stacklevel=5)
+            warn_caller(f"{path} has 16-bit colours; they are read as 8 bit (save it as TIFF)")
         return pillow_to_array(image)
 
 
@@ -161,10 +160,9 @@ def _without_label_files(path: Path, files: list[Path]) -> list[Path]:
             images.append(file)
     if len(images) < len(files):
         example = next(file.name for file in files if file not in images)
-        warnings.warn(
+        warn_caller(
             f"{len(files) - len(images)} files of {path} are named like masks of the images beside them and are left "
-            f"out, such as {example}",
-            stacklevel=5,
+            f"out, such as {example}"
         )
     return images
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import json
 import math
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from napari_sam2._errors import FrameError
+from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2.frames.axes import axis_of_word
 from napari_sam2.frames.spacing import Spacing, read_distance, unit_name
 
@@ -163,7 +162,7 @@ def _level(
         return NgffLevel(path, {}, {})
     mapping = _compose(steps, len(axes))
     if mapping is None:
-        warnings.warn(f"the distances of {name} are not known: its transformation is no scale", stacklevel=5)
+        warn_caller(f"the distances of {name} are not known: its transformation is no scale")
         return NgffLevel(path, {}, {})
     voxel_size, translation = {}, {}
     for axis, factor, shift, unit in zip(axes, *mapping, units, strict=True):

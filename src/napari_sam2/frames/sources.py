@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import index as as_index
@@ -16,7 +15,8 @@ from urllib.request import url2pathname
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2._errors import FrameError
+from napari_sam2._arguments import checked
+from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.axes import FrameAxis, Selection, guess_axes, name_unnamed, parse_axes, select
 from napari_sam2.frames.contrast import (
@@ -135,7 +135,7 @@ class Frames:
         planes = self.raw(frame)
         if planes.dtype.kind == "f" and not self._warned_of_nan and np.isnan(planes).all():
             self._warned_of_nan = True
-            warnings.warn(f"frame {frame} of {self._stack.name} holds only NaN and is shown black", stacklevel=2)
+            warn_caller(f"frame {frame} of {self._stack.name} holds only NaN and is shown black")
         return to_rgb_uint8(planes, self.contrast_limits, self._gamma, self._colours)
 
     def region(self, frame: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
@@ -206,6 +206,7 @@ def open_frames(
 def open_frames(source: FrameSource) -> FrameSource: ...
 
 
+@checked(FrameError)
 def open_frames(
     source: str | os.PathLike[str] | LazyArray | zarr.Group | FrameSource,
     *,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
+
+from napari_sam2._errors import warn_caller
 
 __all__ = ["Spacing", "VoxelSize", "convert", "read_distance", "unit_name", "unit_symbol"]
 
@@ -129,7 +130,7 @@ def read_distance(given: object, axis: str, path: object, *, may_be_negative: bo
     if value == 0:
         return None
     if not (math.isfinite(value) and value > 0):
-        warnings.warn(f"the distance along {axis} of {path} is not known: the file says {text[:40]!r}", stacklevel=2)
+        warn_caller(f"the distance along {axis} of {path} is not known: the file says {text[:40]!r}")
         return None
     return value
 

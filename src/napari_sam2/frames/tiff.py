@@ -6,7 +6,6 @@ import itertools
 import math
 import struct
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_sam2._errors import FrameError
+from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2.frames.spacing import Spacing, read_distance, unit_name
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 
@@ -125,7 +124,7 @@ def _describe(
     if truncated is not None and level == 0:
         return truncated
     if len(tif.series) > 1:
-        warnings.warn(f"{path} holds {len(tif.series)} images; the first is read", stacklevel=5)
+        warn_caller(f"{path} holds {len(tif.series)} images; the first is read")
     if not 0 <= level < len(series.levels):
         raise FrameError(f"level {level} of {path} was requested; it has {len(series.levels)}, 0 is the finest")
     full, series = series, series.levels[level]
@@ -144,7 +143,7 @@ def _describe(
         pages = list(series.pages)
         missing = sum(page is None for page in pages)  # OME-XML may announce planes that were never written
         if missing:
-            warnings.warn(f"{missing} of {len(pages)} planes of {path} are missing and are read as zeros", stacklevel=5)
+            warn_caller(f"{missing} of {len(pages)} planes of {path} are missing and are read as zeros")
         array = PagedPlanes(pages, axes, shape, np.dtype(series.dtype), limits)
     voxel_size = {
         axis: Spacing(spacing.value * _zoom(axis, full, series), spacing.unit)
@@ -234,7 +233,7 @@ class ContiguousPlanes:
         """Say how many frames can be read of a file that ends too early."""
         num_blocks, num_whole = math.prod(self.shape[: self._num_leading]), self._num_whole_blocks()
         if num_whole < num_blocks:
-            warnings.warn(f"{self.path} is truncated: {num_whole} of {num_blocks} frames can be read", stacklevel=6)
+            warn_caller(f"{self.path} is truncated: {num_whole} of {num_blocks} frames can be read")
 
     def _num_whole_blocks(self) -> int:
         num_bytes = math.prod(self.shape[self._num_leading :]) * self.dtype.itemsize

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sam2._errors import FrameError, PlanesLeftOutWarning
+from napari_sam2._errors import FrameError, PlanesLeftOutWarning, warn_caller
 from napari_sam2.frames.axes import axis_of_word
 from napari_sam2.frames.ngff import field_paths, label_names, read_image, well_paths
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
@@ -144,7 +143,7 @@ def _open_inside(group: zarr.Group, level: int, name: str) -> RawStack:
             continue
         if len(inside) > 1:
             text = f"{name} is {kind.format(len(inside))}; {inside[0]} is read (open {name}/{choice} to choose)"
-            warnings.warn(text, PlanesLeftOutWarning, stacklevel=6)
+            warn_caller(text, PlanesLeftOutWarning)
         node = group.get(inside[0])
         if not isinstance(node, (zarr.Group, zarr.Array)):
             raise FrameError(f"{name} names {inside[0]!r}, which is not there; it holds {_content(group)}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self, cast, get_args
 
 import numpy as np
 
+from napari_sam2._arguments import checked
 from napari_sam2._errors import PromptError
 from napari_sam2.labels.rle import RLE, decode_rle
 
@@ -84,6 +85,7 @@ def compose_labels(
     return labels
 
 
+@checked(PromptError)
 def masks_to_labels(
     records: Sequence[Mapping[str, object]],
     hw: tuple[int, int] | None = None,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam2._errors import FrameError
+from napari_sam2._arguments import checked, checked_calls
+from napari_sam2._errors import FrameError, PromptError
 from napari_sam2.labels.overlaps import Match, PlaneOverlaps, best_matches
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class DetectionScore:
 
 
 @dataclass(frozen=True)
+@checked_calls(PromptError)
 class LabelAgreement:
     """Agreement of labels with the truth.
 
@@ -85,6 +87,7 @@ class LabelAgreement:
         return LabelAgreement(tuple(a + b for a, b in zip(self.scores, other.scores, strict=True)))
 
 
+@checked(PromptError)
 def average_precision(truth: ArrayLike, labels: ArrayLike, thresholds: Sequence[float] = _THRESHOLDS) -> LabelAgreement:
     """Average precision of labels, as the field reports it: TP / (TP + FP + FN) at each threshold of IoU.
 

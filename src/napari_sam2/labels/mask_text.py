@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam2._arguments import checked
 from napari_sam2._errors import PromptError
 from napari_sam2.labels.packed_mask import PackedMask
 
@@ -19,6 +20,7 @@ __all__ = ["mask_from_text", "mask_to_text"]
 _MAX_PIXELS = 2**31
 
 
+@checked(PromptError)
 def mask_to_text(mask: ArrayLike) -> str:
     """Write a mask as text.
 
@@ -45,6 +47,7 @@ def mask_to_text(mask: ArrayLike) -> str:
     return f"{head}:{base64.b64encode(packed.data).decode()}"
 
 
+@checked(PromptError)
 def mask_from_text(text: str) -> NDArray[np.bool_]:
     """Read a mask that ``mask_to_text`` wrote.
 

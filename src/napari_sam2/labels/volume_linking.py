@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from napari_sam2._arguments import checked
 from napari_sam2._errors import PromptError
 from napari_sam2.labels.overlaps import PlaneOverlaps, best_matches, label_areas
 from napari_sam2.labels.protocols import LabelVolumes
@@ -78,6 +79,7 @@ class LinkedVolumes(NamedTuple):
     report: TimelapseReport
 
 
+@checked(PromptError)
 def link_volumes(labels: LabelVolumes, *, min_iou: float = 0.2, max_gap: int = 1) -> TimelapseReport:
     """Renumber labelled volumes in place so that each object keeps one number through time.
 

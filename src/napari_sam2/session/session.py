@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from napari_sam2._errors import OutputError
+from napari_sam2._arguments import checked_calls
+from napari_sam2._errors import OutputError, PromptError
 from napari_sam2._files import expand
 from napari_sam2.session.calls.objects import ObjectCalls
 from napari_sam2.session.calls.painting import PaintingCalls
@@ -17,6 +18,7 @@ from napari_sam2.session.calls.settings import SettingCalls
 __all__ = ["Session"]
 
 
+@checked_calls(PromptError)
 class Session(PromptCalls, ObjectCalls, PaintingCalls, PropagationCalls, SettingCalls):
     """Prompts, objects and labels of one stack, with undo, propagation and files.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_sam2._arguments import checked
 from napari_sam2._errors import OutputError, TrainingError
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.adapters import Part, prepare_part
@@ -94,6 +95,7 @@ class FineTuneResult:
         )
 
 
+@checked(TrainingError)
 def fine_tune(
     images: Images,
     labels: Images,

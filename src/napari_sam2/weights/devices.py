@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import platform
-import warnings
 
 import numpy as np
 import torch
 
-from napari_sam2._errors import DeviceError
+from napari_sam2._errors import DeviceError, warn_caller
 
 __all__ = ["resolve_device", "resolve_dtype", "reuse_freed_memory"]
 
@@ -87,9 +86,8 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
     if device.type == "mps" and chosen == torch.float64:
         raise DeviceError("dtype=float64 was given, which MPS cannot compute; use float32, or device='cpu'")
     if device.type == "cpu" and chosen in (torch.bfloat16, torch.float16) and not _cpu_computes(chosen):
-        warnings.warn(
+        warn_caller(
             f"this CPU has no instructions for {str(chosen).removeprefix('torch.')}: it computes in float32 instead",
-            stacklevel=3,
         )
     return chosen
 

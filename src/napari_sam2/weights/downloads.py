@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from napari_sam2._arguments import checked
 from napari_sam2._errors import CheckpointError, DownloadError
 from napari_sam2._files import partial_path, put_in_place, remove_partial
 
@@ -215,6 +216,7 @@ def release_url(release: Release) -> str:
     return f"{mirror.rstrip('/')}/{release.file_name}" if mirror else release.url
 
 
+@checked(CheckpointError)
 def download_model(
     name: str | Release, *, progress: Progress | None = None, cancelled: Cancelled | None = None
 ) -> Path:

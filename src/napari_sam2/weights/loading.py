@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from napari_sam2._arguments import checked
 from napari_sam2._errors import CheckpointError
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.weights.architecture import build_network
@@ -38,6 +39,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
+@checked(CheckpointError)
 def load_model(
     name_or_path: str | Path = BUNDLED_MODEL,
     *,

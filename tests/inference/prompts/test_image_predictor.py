@@ -292,9 +292,9 @@ def test_earlier_logits_keep_their_place_in_an_enlarged_view(native_model, monke
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param({"prompts": 7}, "7 was given as a prompt", id="number"),
-        pytest.param({"prompts": "abc"}, "'abc' was given as a prompt", id="text"),
-        pytest.param({"prompts": [None]}, "None was given as a prompt", id="none-among-prompts"),
+        pytest.param({"prompts": 7}, "prompts=7 was given; expected a Prompt", id="number"),
+        pytest.param({"prompts": "abc"}, "prompts='abc' was given; expected a Prompt", id="text"),
+        pytest.param({"prompts": [None]}, r"prompts=\[None\] was given; expected a Prompt", id="none-among-prompts"),
         pytest.param(
             {"point_coords": np.ones((2, 1, 2)), "point_labels": [[1]]}, "1 rows of point_labels", id="label-rows"
         ),

@@ -80,7 +80,7 @@ def test_candidates_go_round(session):
         pytest.param(lambda s: s.add_mask(np.ones((4, 4)), frame=0), "shape", id="mask-of-other-shape"),
         pytest.param(lambda s: s.add_labels(np.zeros((48, 64), int), frame=0), "without any object", id="no-label"),
         pytest.param(lambda s: s.propagate(), "nothing was prompted", id="nothing-prompted"),
-        pytest.param(lambda s: s.propagate("up"), "allowed are 'forward'", id="direction"),
+        pytest.param(lambda s: s.propagate("up"), "expected 'forward' or", id="direction"),
         pytest.param(lambda s: s.remove_object(4), "object 4 does not exist", id="no-object"),
         pytest.param(lambda s: s.remove_prompt(1, 0), "has no prompt", id="no-prompt"),
         pytest.param(lambda s: s.new_object(object_id=0), "from 1 to", id="number-0"),
@@ -234,7 +234,7 @@ def test_closing_ends_a_wait_for_answers(model):
 
 @pytest.mark.parametrize("frame", [1.5, True, "1"])
 def test_frames_of_masks_are_whole_numbers(session, frame):
-    with pytest.raises(PromptError, match="frames 0 to 4"):
+    with pytest.raises(PromptError, match=r"^frame=.* expected an integer"):
         session.add_mask(square(5, 5), frame=frame)
 
 

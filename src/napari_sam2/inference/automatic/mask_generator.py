@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_sam2._arguments import checked_calls
 from napari_sam2._errors import PromptError
 from napari_sam2.frames.intensity import image_to_rgb
 from napari_sam2.inference.automatic.options import MICRO_OPTIONS, REFERENCE_OPTIONS, MaskGeneratorOptions
@@ -157,6 +158,7 @@ class _Decoded:
     view: View | None = None
 
 
+@checked_calls(PromptError)
 class SAM2AutomaticMaskGenerator:
     """Segments all objects of an image without prompts.
 

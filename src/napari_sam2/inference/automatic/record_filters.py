@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
+from napari_sam2._arguments import checked
 from napari_sam2._checks import as_numbers, check_number
 from napari_sam2._errors import PromptError
 from napari_sam2.labels.rle import RLE, decode_rle
@@ -20,6 +21,7 @@ __all__ = ["filter_records"]
 Record = TypeVar("Record", bound=Mapping[str, object])
 
 
+@checked(PromptError)
 def filter_records(
     records: Sequence[Record],
     *,

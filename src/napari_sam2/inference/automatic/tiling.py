@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
+from napari_sam2._arguments import checked
 from napari_sam2._checks import check_fraction, check_number, check_out
 from napari_sam2._errors import FrameError, PromptError
-from napari_sam2.frames import Frames, open_frames
+from napari_sam2.frames import Contrast, Frames, open_frames
 from napari_sam2.frames.regions import ArrayRegions, FrameRegions, Regions, Tile, tile_grid
+from napari_sam2.frames.stack import LazyArray
 from napari_sam2.inference.automatic.automatic_labels import KeepRecords, MaskFinder, automatic_labels
 from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
 from napari_sam2.inference.progress import ProgressCallback, ShouldStop
@@ -24,8 +26,6 @@ from napari_sam2.labels.protocols import LabelImage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_sam2.frames import Contrast
-    from napari_sam2.frames.stack import LazyArray
     from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["TilingSettings", "segment_tiled"]
@@ -45,6 +45,7 @@ class TilingSettings:
     min_cut_containment: float = 0.8
 
 
+@checked(PromptError)
 def segment_tiled(
     image: LazyArray | Frames | Regions | str | Path,
     *,

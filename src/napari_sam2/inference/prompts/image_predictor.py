@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_sam2._arguments import checked_calls
 from napari_sam2._checks import check_frame, check_number
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2._types import FrameSource, MaskPrediction, Prompt
@@ -50,6 +51,7 @@ __all__ = ["SAM2ImagePredictor"]
 _BATCH = 16  # prompts decoded together
 
 
+@checked_calls(PromptError)
 class SAM2ImagePredictor:
     """Segments prompted objects in one image.
 
@@ -353,6 +355,12 @@ class SAM2ImagePredictor:
             (1, 3). Models without a native window always see the whole image.
         """
         hw, window = self.image_hw, self.model.config.native_window
+        num_clicks = len(points_xy) if points_xy.ndim == 2 else 0
+        if points_xy.shape != (num_clicks, 2) or boxes_xyxy.shape != (num_clicks, 4) or not num_clicks:
+            raise PromptError(
+                f"clicks of shape {points_xy.shape} and boxes of shape {boxes_xyxy.shape} were given; allowed are "
+                "(N, 2) and (N, 4), one of each per object"
+            )
         prompts = [Prompt(points=point[None]) for point in points_xy]
         views = [choose_view(Prompt(box=box), hw, window) for box in boxes_xyxy]
         with torch.inference_mode():

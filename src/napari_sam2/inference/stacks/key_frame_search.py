@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam2._arguments import checked
 from napari_sam2._checks import check_out
+from napari_sam2._errors import PromptError
 from napari_sam2.frames import open_frames
 from napari_sam2.inference.automatic.automatic_labels import KeepRecords, MaskFinder, automatic_labels
 from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
@@ -28,6 +30,7 @@ from napari_sam2.inference.stacks.settings import DepthContrastSettings, StackSe
 from napari_sam2.inference.stacks.track_extension import extensions, open_ends, paint_extension
 from napari_sam2.inference.stacks.tracklets import JoinRules, TrackletJoiner
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+from napari_sam2.labels.protocols import LabelStack
 from napari_sam2.labels.window import LabelWindow
 from napari_sam2.weights.loading import ensure_model
 
@@ -37,12 +40,12 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from napari_sam2._types import FrameSource
-    from napari_sam2.labels.protocols import LabelStack
     from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["segment_stack"]
 
 
+@checked(PromptError)
 def segment_stack(
     stack: FrameSource | ArrayLike | str | Path,
     *,

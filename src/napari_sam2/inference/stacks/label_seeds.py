@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam2._arguments import checked
 from napari_sam2._checks import check_count, check_out
 from napari_sam2._errors import PromptError
 from napari_sam2.frames import open_frames
+from napari_sam2.frames.stack import LazyArray
 from napari_sam2.inference.progress import ProgressCallback, ShouldStop
 from napari_sam2.inference.stacks.report import FoundScores, TrackedLabels, describe_tracks
 from napari_sam2.inference.stacks.seed_planes import read_seeds
 from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, SeedTrackingSettings, track_seeds
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+from napari_sam2.labels.protocols import LabelStack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,13 +25,12 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from napari_sam2._types import FrameSource
-    from napari_sam2.frames.stack import LazyArray
-    from napari_sam2.labels.protocols import LabelStack
     from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["segment_seeds"]
 
 
+@checked(PromptError)
 def segment_seeds(
     stack: FrameSource | ArrayLike | str | Path,
     labels: ArrayLike | LazyArray | Mapping[int, ArrayLike],

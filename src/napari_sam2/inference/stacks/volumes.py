@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam2._arguments import checked
 from napari_sam2._checks import check_out
-from napari_sam2._errors import FrameError
+from napari_sam2._errors import FrameError, PromptError
 from napari_sam2._types import FrameSource
 from napari_sam2.frames import Contrast, Frames, open_frames
+from napari_sam2.frames.stack import LazyArray
 from napari_sam2.inference.automatic.automatic_labels import KeepRecords, MaskFinder
 from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
 from napari_sam2.inference.progress import ProgressCallback, ShouldStop
@@ -25,12 +27,12 @@ from napari_sam2.labels.volume_linking import LinkedVolumes, TimelapseReport, Vo
 from napari_sam2.weights.loading import ensure_model
 
 if TYPE_CHECKING:
-    from napari_sam2.frames.stack import LazyArray
     from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["open_time_points", "segment_time_points", "segment_timelapse_volumes"]
 
 
+@checked(PromptError)
 def segment_timelapse_volumes(
     volumes: LazyArray | str | Path,
     *,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_sam2._arguments import checked_calls
 from napari_sam2._checks import (
     as_numbers,
     check_count,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["SAM2VideoSegmenter"]
 
 
+@checked_calls(PromptError)
 class SAM2VideoSegmenter:
     """Tracks objects through z-stacks and movies: one click gives a mask on every frame.
 
@@ -198,7 +200,7 @@ class SAM2VideoSegmenter:
     def add_clicks(
         self,
         frame: int | ArrayLike,
-        clicks: ArrayLike,
+        clicks: ArrayLike | None,
         labels: ArrayLike | None = None,
         *,
         object_id: int = 1,

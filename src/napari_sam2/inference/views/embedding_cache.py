@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 
+from napari_sam2._arguments import checked_calls
 from napari_sam2._checks import check_count
+from napari_sam2._errors import PromptError
 from napari_sam2.network.features import ImageEmbedding
 
 __all__ = ["EmbeddingCache"]
 
 
+@checked_calls(PromptError)
 class EmbeddingCache:
     """Least recently used cache of ``ImageEmbedding``.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 import numpy as np
 from psygnal import Signal
 
+from napari_sam2._arguments import checked_calls
 from napari_sam2._errors import PromptError
 from napari_sam2._files import expand
 from napari_sam2.frames.display import open_stack
@@ -64,6 +65,7 @@ class _Threads:
         return has_ended
 
 
+@checked_calls(PromptError)
 class SessionBase:
     """The base of a session, without most calls; parameters and signals as for ``Session``.
 

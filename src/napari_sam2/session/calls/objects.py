@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_sam2._arguments import checked_calls
 from napari_sam2._checks import check_name
 from napari_sam2._errors import PromptError
 from napari_sam2.session.calls.base import SessionBase
@@ -16,6 +17,7 @@ from napari_sam2.session.state.history import Edit
 __all__ = ["ObjectCalls"]
 
 
+@checked_calls(PromptError)
 class ObjectCalls(SessionBase):
     """The calls of a session that create, rename, show, lock and remove objects."""
 

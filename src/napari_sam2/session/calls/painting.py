@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam2._arguments import checked_calls
 from napari_sam2._checks import as_mask, check_object_id
 from napari_sam2._errors import PromptError
 from napari_sam2.session.calls.base import SessionBase
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["PaintingCalls"]
 
 
+@checked_calls(PromptError)
 class PaintingCalls(SessionBase):
     """The calls of a session that set pixels of its labels."""
 

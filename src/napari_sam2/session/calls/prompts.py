@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from napari_sam2._arguments import checked_calls
 from napari_sam2._checks import as_numbers, check_count, check_object_id
-from napari_sam2._errors import PromptError
+from napari_sam2._errors import PromptError, warn_caller
 from napari_sam2._types import Prompt, is_same
 from napari_sam2.session.calls.base import SessionBase
 from napari_sam2.session.state.history import Edit
@@ -23,6 +23,7 @@ __all__ = ["PromptCalls"]
 MIN_BOX_SIDE_PX = 2  # a box with a shorter side was a slip of the mouse
 
 
+@checked_calls(PromptError)
 class PromptCalls(SessionBase):
     """The calls of a session that give, change and remove prompts."""
 
@@ -330,9 +331,8 @@ def _warn_of_thin_box(prompt: Prompt) -> None:
     if prompt.box is not None:
         x0, y0, x1, y1 = cast("tuple[float, ...]", tuple(prompt.box))
         if min(x1 - x0, y1 - y0) < MIN_BOX_SIDE_PX:
-            warnings.warn(
-                f"the box is {x1 - x0:g} x {y1 - y0:g} pixels, which is hardly an object; draw it around the object",
-                stacklevel=3,
+            warn_caller(
+                f"the box is {x1 - x0:g} x {y1 - y0:g} pixels, which is hardly an object; draw it around the object"
             )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
+from napari_sam2._arguments import checked_calls
 from napari_sam2._checks import check_choice, check_count, check_ids, check_stop
+from napari_sam2._errors import PromptError
 from napari_sam2._types import Direction
 from napari_sam2.session.calls.base import SessionBase
 from napari_sam2.session.worker.propagation_handle import PropagationHandle
@@ -13,6 +15,7 @@ from napari_sam2.session.worker.propagation_handle import PropagationHandle
 __all__ = ["PropagationCalls"]
 
 
+@checked_calls(PromptError)
 class PropagationCalls(SessionBase):
     """The calls of a session that track its objects."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from napari_sam2._arguments import checked_calls
 from napari_sam2._checks import as_numbers, check_choice, check_count
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2._types import FrameSource
@@ -33,6 +34,7 @@ __all__ = ["SettingCalls"]
 logger = logging.getLogger(__name__)
 
 
+@checked_calls(PromptError)
 class SettingCalls(SessionBase):
     """The calls of a session that choose and prepare its model, its contrast and its settings."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_sam2._errors import OutputError
-from napari_sam2._files import write_error
+from napari_sam2._files import expand, write_error
 from napari_sam2.session.files.autosave_folder import OwnerMark, remove_session
 from napari_sam2.session.files.database import (
     write_header,
@@ -114,7 +114,7 @@ class Autosave:
         *,
         retry_after: float = 10.0,
     ) -> None:
-        self.path = Path(path).expanduser()
+        self.path = expand(path)
         try:
             self.path.exists()  # raises where the name is too long
             if not self.path.parent.is_dir():

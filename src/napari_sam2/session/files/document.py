@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam2._errors import FrameError, OutputError
+from napari_sam2._errors import FrameError, OutputError, warn_caller
 from napari_sam2._files import expand, write_error, write_whole
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.display import open_array, show_planes, with_displays
@@ -114,16 +113,14 @@ class SessionDocument:
         """Name or path of the session's model; warns if it is not the one that the session was made with."""
         model = self.header.model
         if model.is_network:
-            warnings.warn(
+            warn_caller(
                 f"the session was made with a network that has no file; {model.name} is used instead: "
-                "give Session.load(path, model=...) to continue with the same one",
-                stacklevel=3,
+                "give Session.load(path, model=...) to continue with the same one"
             )
         elif model.sha256 is not None and hash_of(model.name) not in (None, model.sha256):
-            warnings.warn(
+            warn_caller(
                 f"the weights of {model.name} are not those that the session was made with; "
-                "masks stay, later ones may differ",
-                stacklevel=3,
+                "masks stay, later ones may differ"
             )
         return model.name
 
@@ -138,9 +135,8 @@ class SessionDocument:
                 "leave it out"
             )
         if image.sample is not None and image_sample(frames) not in (None, image.sample):
-            warnings.warn(
-                f"the image has other values than the one that {self.path.name} was made on; its masks may not fit",
-                stacklevel=3,
+            warn_caller(
+                f"the image has other values than the one that {self.path.name} was made on; its masks may not fit"
             )
 
     def origin(self, model: SAM2 | str | Path, frames: FrameSource) -> SessionOrigin:

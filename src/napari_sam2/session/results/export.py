@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam2._arguments import checked
 from napari_sam2._checks import check_not_input
 from napari_sam2._errors import OutputError
 from napari_sam2._files import write_whole
@@ -30,6 +31,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 # ---------------------------------------------------------------------- tables
 
 
+@checked(OutputError)
 def export_scores_csv(session: Session, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write a row for each object and frame, with score and area, as CSV, whole or not at all.
 
@@ -56,6 +58,7 @@ def export_scores_csv(session: Session, path: str | Path, *, overwrite: bool = F
     return _write_csv(score_table(session.store), path, overwrite=overwrite)
 
 
+@checked(OutputError)
 def export_objects_csv(session: Session, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write a row for each object, with its frames and mean scores, as CSV, whole or not at all.
 
@@ -95,6 +98,7 @@ def _as_text(name: str) -> str:
 
 
 # ---------------------------------------------------------------------- tracks
+@checked(OutputError)
 def tracks_table(session: Session) -> NDArray[np.float64]:
     """The centre of each object over time, for a napari Tracks layer.
 
@@ -131,6 +135,7 @@ def tracks_table(session: Session) -> NDArray[np.float64]:
 
 
 # ---------------------------------------------------------------------- labels
+@checked(OutputError)
 def export_labels(
     session: Session,
     path: str | Path,
@@ -200,6 +205,7 @@ def export_labels(
     return writer.path
 
 
+@checked(OutputError)
 def update_labels(session: Session, path: str | Path) -> int:
     """Store the labels of a session in an existing OME-Zarr label image; only the chunks that changed are written.
 

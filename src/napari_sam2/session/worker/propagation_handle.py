@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 
+from napari_sam2._arguments import checked_calls
+from napari_sam2._errors import PromptError
 from napari_sam2.session.worker.delivery import wait_until
 
 __all__ = ["PropagationHandle"]
 
 
+@checked_calls(PromptError)
 class PropagationHandle:
     """A running or finished propagation.
 

@@ -495,10 +495,10 @@ def test_other_precision_is_computed_on_the_cpu(state: State, tmp_path: Path, dt
 def test_cpu_without_the_instructions_warns_and_one_with_them_does_not(
     monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder, dtype: str
 ) -> None:
-    monkeypatch.setattr("napari_sam2.weights.devices._cpu_computes", lambda _: True)
+    monkeypatch.setattr("napari_sam2.weights.devices.cpu_computes", lambda _: True)
     checkpoints.resolve_dtype(dtype, torch.device("cpu"))
     assert not recwarn
-    monkeypatch.setattr("napari_sam2.weights.devices._cpu_computes", lambda _: False)
+    monkeypatch.setattr("napari_sam2.weights.devices.cpu_computes", lambda _: False)
     with pytest.warns(UserWarning, match=rf"no instructions for {dtype}: it computes in float32 instead"):
         checkpoints.resolve_dtype(dtype, torch.device("cpu"))
 

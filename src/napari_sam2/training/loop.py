@@ -30,6 +30,7 @@ from napari_sam2.training.half_products import multiply_in_bfloat16
 from napari_sam2.training.heap import heap_kept
 from napari_sam2.training.initialise import initialise, match_memory_scale
 from napari_sam2.training.losses import LossWeights
+from napari_sam2.training.muon import Muon
 from napari_sam2.training.steps import StepLog, clip_step, normalise, still_step
 from napari_sam2.weights.files import read_weights
 from napari_sam2.weights.loading import find_weights
@@ -83,8 +84,8 @@ class TrainConfig:
     seed : int
         Of weights, batches and simulated clicks.
     optimizer : {"adamw", "muon"}
-        "muon" updates the matrices of linear layers with orthogonalised momentum [1]_, and the rest with AdamW; it
-        needs torch 2.9. It learns more per step.
+        "muon" updates the matrices of linear layers with orthogonalised momentum, and the rest with AdamW; it
+        learns more per step. See ``muon.Muon``.
     learning_rate, weight_decay : float
         Of the optimizer.
     warmup_steps : int
@@ -100,10 +101,6 @@ class TrainConfig:
     products : {"float32", "tf32", "bfloat16"}
         Precision in which matrices are multiplied: "tf32" is faster on GPUs with tensor cores, "bfloat16", for linear
         layers only, on CPUs with such instructions.
-
-    References
-    ----------
-    .. [1] Jordan et al., Muon, 2024; Liu et al., Muon is scalable for LLM training, 2025. arXiv:2502.16982
     """
 
     model: str = "sam2_micro"
@@ -172,8 +169,6 @@ def _make_optimizers(config: TrainConfig, model: SAM2, dense: DenseHead | None) 
         )
     matrices: list[nn.Parameter] = []
     if config.optimizer == "muon":
-        if not hasattr(torch.optim, "Muon"):
-            raise TrainingError(f"the optimizer muon needs torch 2.9 or newer, this is {torch.__version__}; use adamw")
         linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
         own = [p for layer in linear for p in layer.parameters(recurse=False)]
         matrices = [p for p in own if p.ndim == 2 and min(p.shape) > 8]
@@ -191,12 +186,7 @@ def _make_optimizers(config: TrainConfig, model: SAM2, dense: DenseHead | None) 
     )
     if not matrices:
         return [adamw]
-    muon = torch.optim.Muon(
-        matrices,
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        adjust_lr_fn="match_rms_adamw",  # so that one rate serves both
-    )
+    muon = Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay)
     return [muon, adamw]
 
 

@@ -9,7 +9,7 @@ import torch
 
 from napari_sam2._errors import DeviceError, warn_caller
 
-__all__ = ["resolve_device", "resolve_dtype", "reuse_freed_memory"]
+__all__ = ["cpu_computes", "resolve_device", "resolve_dtype", "reuse_freed_memory"]
 
 _LARGEST_REUSED = 2**25 - 2**16  # bytes; glibc reuses nothing of 32 MiB and more
 
@@ -85,7 +85,7 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
         raise DeviceError(f"dtype={dtype!r} was given; allowed are auto, {', '.join(_DTYPES)}, or one as a torch dtype")
     if device.type == "mps" and chosen == torch.float64:
         raise DeviceError("dtype=float64 was given, which MPS cannot compute; use float32, or device='cpu'")
-    if device.type == "cpu" and chosen in (torch.bfloat16, torch.float16) and not _cpu_computes(chosen):
+    if device.type == "cpu" and chosen in (torch.bfloat16, torch.float16) and not cpu_computes(chosen):
         warn_caller(
             f"this CPU has no instructions for {str(chosen).removeprefix('torch.')}: it computes in float32 instead",
         )
@@ -119,7 +119,7 @@ def _cuda_has_bfloat16(device: torch.device) -> bool:
     return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def _cpu_computes(dtype: torch.dtype) -> bool:
+def cpu_computes(dtype: torch.dtype) -> bool:
     """Whether the CPU has matrix products of this precision."""
     if platform.machine().lower() in ("x86_64", "amd64", "i686", "x86"):
         names = ["_is_avx512_bf16_supported", "_is_amx_tile_supported"]

@@ -150,12 +150,24 @@ def correction_clicks(
 
 def _depth(masks: Tensor) -> Tensor:
     """(N, H, W) float32: how many pixels deep each pixel lies in its mask; beyond the image counts as background."""
+    if masks.device.type == "cpu":
+        return torch.from_numpy(np.stack([_chessboard_depth(mask) for mask in masks.numpy()]))
     left = F.pad(masks[:, None].float(), (1, 1, 1, 1))
     depth = torch.zeros_like(left)
     while left.any():
         depth += left
         left = -F.max_pool2d(-left, 3, stride=1, padding=1)
     return depth[:, 0, 1:-1, 1:-1]
+
+
+def _chessboard_depth(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The same for one (H, W) mask, inside its bounds only: many times faster than pooling on a CPU."""
+    depth = np.zeros(mask.shape, np.float32)
+    if mask.any():
+        y0, x0, y1, x1 = _bounds(mask)
+        inside = np.pad(mask[y0:y1, x0:x1], 1)
+        depth[y0:y1, x0:x1] = ndimage.distance_transform_cdt(inside, "chessboard")[1:-1, 1:-1]
+    return depth
 
 
 def tight_box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -143,7 +143,7 @@ def test_clips_show_objects_larger_than_stills() -> None:
     rng = np.random.default_rng(0)
 
     def median_side(num_frames: int) -> float:
-        clips = [sampler.sample_clip(rng, num_frames) for _ in range(12)]
+        clips = [sampler.sample_clip(rng, num_frames) for _ in range(24)]
         areas = [int((clip.labels[0] == i).sum()) for clip in clips for i in clip.object_ids]
         return float(np.median(np.sqrt([area for area in areas if area])))
 

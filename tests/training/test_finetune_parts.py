@@ -57,7 +57,7 @@ def test_adapters_start_without_effect_and_merge_to_what_they_computed():
 def test_adapters_train_thin_matrices_and_the_decoder():
     model = make_model()
     prepare_part(model, "adapters", rank=2)
-    names = {name for name in trained_names(model) if not name.startswith("sam_")}
+    names = {name for name in trained_names(model) if not name.startswith(("sam_", "dense_head."))}
     assert all(name.endswith((".weight.0.up", ".weight.0.down")) for name in names)
     assert sum(p.numel() for n, p in model.named_parameters() if n in names) < 0.03 * sum(
         p.numel() for p in model.parameters()
@@ -67,7 +67,8 @@ def test_adapters_train_thin_matrices_and_the_decoder():
 def test_all_trains_everything_and_the_decoder_only_itself():
     model = make_model()
     prepare_part(model, "decoder")
-    assert {name.partition(".")[0] for name in trained_names(model)} == {"sam_prompt_encoder", "sam_mask_decoder"}
+    parts = {name.partition(".")[0] for name in trained_names(model)}
+    assert parts == {"sam_prompt_encoder", "sam_mask_decoder", "dense_head"}
     prepare_part(model, "all")
     assert trained_names(model) == {name for name, _ in model.named_parameters()}
 

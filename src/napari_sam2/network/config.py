@@ -82,6 +82,8 @@ class SAM2Config:
     native_window : int or None
         Side in image pixels of the square crop around a prompt that fills the model's input. ``None``: the whole image
         is resized to the input, as in the reference. Small models use crops.
+    has_dense_head : bool
+        Predict maps of all objects of an image, in addition to the masks of prompts, see ``DenseHead``.
     """
 
     name: str
@@ -101,6 +103,7 @@ class SAM2Config:
     follows_last_mask: bool = False
     keeps_mask: bool = False
     native_window: int | None = None
+    has_dense_head: bool = False
 
 
 _TINY = HieraConfig(96, 1, (1, 2, 7, 2), (5, 7, 9), (8, 4, 14, 7))
@@ -134,6 +137,7 @@ CONFIGS: dict[str, SAM2Config] = {
             follows_last_mask=True,
             keeps_mask=True,
             native_window=128,
+            has_dense_head=True,
         ),
         *_SAM21,
         *(replace(c, name=c.name.replace("sam2.1", "sam2"), is_sam21=False) for c in _SAM21),

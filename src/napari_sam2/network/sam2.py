@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_sam2.network.config import SAM2Config
+from napari_sam2.network.dense_head import DenseHead
 from napari_sam2.network.encoding_cache import EncodingCache
 from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageEmbedding, MemoryBatch, ModelPrompt
 from napari_sam2.network.layers import MLP
@@ -35,6 +36,11 @@ class SAM2(nn.Module):
     ----------
     config : SAM2Config
         The configuration, such as one of ``CONFIGS``.
+
+    Attributes
+    ----------
+    dense_head : DenseHead or None
+        Predicts maps of all objects of an image from its ``ImageEmbedding``; None in the released models.
     """
 
     def __init__(self, config: SAM2Config) -> None:
@@ -60,6 +66,7 @@ class SAM2(nn.Module):
         if config.is_sam21:
             self.no_obj_embed_spatial = nn.Parameter(torch.zeros(1, memory_dim))
             self.obj_ptr_tpos_proj = nn.Linear(dim, memory_dim)
+        self.dense_head = DenseHead(dim) if config.has_dense_head else None
         self._grids = EncodingCache()
 
     @property

@@ -54,8 +54,8 @@ def prepare_part(model: SAM2, part: str, *, rank: int = 8, seed: int = 0) -> Non
     model : SAM2
         Changed in place. What it computes stays the same.
     part : {"decoder", "adapters", "all"}
-        "decoder": prompt encoder and mask decoder. "adapters": these, and low-rank additions to the attention of
-        the image encoder. "all": every weight.
+        "decoder": prompt encoder, mask decoder and dense head. "adapters": these, and low-rank additions to the
+        attention of the image encoder. "all": every weight.
     rank : int, default 8
         Of the adapters.
     seed : int, default 0
@@ -73,6 +73,8 @@ def prepare_part(model: SAM2, part: str, *, rank: int = 8, seed: int = 0) -> Non
     model.requires_grad_(part == "all")
     model.sam_prompt_encoder.requires_grad_(True)
     model.sam_mask_decoder.requires_grad_(True)
+    if model.dense_head is not None:
+        model.dense_head.requires_grad_(True)
     if part != "adapters":
         return
     with torch.random.fork_rng(devices=[]):

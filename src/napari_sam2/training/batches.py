@@ -13,13 +13,18 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from napari_sam2.training.click_simulation import PromptMix, SimulatedPrompt, first_prompt
-from napari_sam2.training.dataset import ClipSampler
+from napari_sam2.training.dataset import Clip, ClipSampler
+from napari_sam2.training.dense import dense_distances
 
 __all__ = ["Batch", "BatchPlan", "BatchStream", "make_batch"]
 
 _MIN_VISIBLE = 12  # pixels of an object that a prompt can still mean
 _MASK_SHARE = 1 / 3  # of the prompts of stills that are no clicks
 _ENDING_SHARE = 0.5  # of clips in which objects that end are followed first
+_OTHER_LEVEL_SHARE = 0.3  # of the prompts of stills with several levels
+_MIN_LEVEL_AREA = 24
+_LEVEL_MARGIN = 4
+_SAME = 0.85  # IoU from which two levels are the same object
 _CLEAR = 4  # pixels between an empty click and all objects
 
 
@@ -49,6 +54,12 @@ class BatchPlan:
         one more click, gives the clicks of its batch that much more weight).
     empty_sources : tuple of str
         Names of the sources in which all that is not labelled is background.
+    incomplete_sources : tuple of str
+        Names of the sources in which some objects have no label: the dense head learns their labelled objects only.
+    unlabelled_sources : tuple of str
+        Names of the sources whose labels are no objects: the dense head learns nothing from them.
+    wrong_windows : float
+        Share of stills whose window is too wide or too narrow for the object, see ``CropConfig.wrong_share``.
     """
 
     crop: int = 160
@@ -62,6 +73,9 @@ class BatchPlan:
     clip_prompts: tuple[float, float, float] | None = None
     empty_share: float = 0.0
     empty_sources: tuple[str, ...] = ()
+    incomplete_sources: tuple[str, ...] = ()
+    unlabelled_sources: tuple[str, ...] = ("regions",)
+    wrong_windows: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +93,15 @@ class Batch:
     prompts : tuple of SimulatedPrompt
         N first prompts, on the first frame.
     labels : Tensor
-        (B, T, S, S) int32, all objects of the images.
+        (B, T, S, S) int32, all objects of the images; -1 where it is not known whether there is one.
+    distances : Tensor
+        (B, T, 2, S/4, S/4) float16, see ``dense_distances``.
+    hidden : Tensor
+        (N,) float32 pixels of an object that lie outside its still; NaN if that is not known, 0 in clips.
+    others : Tensor
+        (M, S, S) bool, objects on other levels under the first clicks of stills: parts, wholes, clumps.
+    other_of : Tensor
+        (M,) row of ``truths`` whose click each of them lies under.
     """
 
     images: Tensor
@@ -87,6 +109,10 @@ class Batch:
     image_index: Tensor
     prompts: tuple[SimulatedPrompt, ...]
     labels: Tensor
+    distances: Tensor
+    hidden: Tensor
+    others: Tensor
+    other_of: Tensor
 
     @property
     def num_frames(self) -> int:
@@ -104,6 +130,10 @@ def make_batch(sampler: ClipSampler, plan: BatchPlan, rng: np.random.Generator) 
     prompts: list[SimulatedPrompt] = []
     index: list[int] = []
     labels: list[NDArray[np.int32]] = []
+    distances: list[NDArray[np.float16]] = []
+    hidden: list[float] = []
+    others: list[NDArray[np.bool_]] = []
+    other_of: list[int] = []
     rest = 1 - plan.click_share
     mix = PromptMix(click=plan.click_share, box=(1 - _MASK_SHARE) * rest, mask=_MASK_SHARE * rest)
     if is_clip:
@@ -116,26 +146,84 @@ def make_batch(sampler: ClipSampler, plan: BatchPlan, rng: np.random.Generator) 
         chosen = _choose(clip.labels[0], clip.object_ids, limit, rng, first=ending)
         if not chosen:
             continue
-        for object_id in chosen:
-            truth = clip.labels == object_id
+        targets = [(0, object_id) for object_id in chosen]
+        if clip.levels:
+            targets = _with_other_levels(clip, targets, rng)
+        for level, object_id in targets:
+            truth = (clip.levels[level - 1] if level else clip.labels) == object_id
+            prompt = first_prompt(truth[0], rng, mix)
+            if clip.levels:
+                for other in _under_click(clip, level, prompt, truth[0]):
+                    others.append(other)
+                    other_of.append(len(truths))
+            hidden.append(float(clip.hidden[level][object_id]) if clip.hidden else 0.0)
             truths.append(truth)
-            prompts.append(first_prompt(truth[0], rng, mix))
+            prompts.append(prompt)
             index.append(len(images))
         if not is_clip and clip.source in plan.empty_sources and rng.random() < plan.empty_share:
             empty = _empty_click(clip.labels[0], rng)
             if empty is not None:
                 truths.append(np.zeros(clip.labels.shape, bool))
+                hidden.append(0.0)
                 prompts.append(empty)
                 index.append(len(images))
         images.append(clip.frames)
-        labels.append(clip.labels)
+        labels.append(_known_labels(clip, plan))
+        distances.append(np.stack([dense_distances(frame) for frame in clip.labels]))
     return Batch(
         torch.from_numpy(np.stack(images)).permute(0, 1, 4, 2, 3).contiguous(),  # -> (B, T, 3, S, S)
         torch.from_numpy(np.stack(truths)),
         torch.tensor(index),
         tuple(prompts),
         torch.from_numpy(np.stack(labels)),
+        torch.from_numpy(np.stack(distances)),
+        torch.tensor(hidden),
+        torch.from_numpy(np.stack(others) if others else np.zeros((0, *truths[0].shape[1:]), bool)),
+        torch.tensor(other_of, dtype=torch.int64),
     )
+
+
+def _known_labels(clip: Clip, plan: BatchPlan) -> NDArray[np.int32]:
+    """Labels with -1 where it is not known whether there is an object."""
+    if clip.source in plan.unlabelled_sources:
+        return np.full_like(clip.labels, -1)
+    if clip.source in plan.incomplete_sources:
+        return np.where(clip.labels == 0, np.int32(-1), clip.labels)
+    return clip.labels
+
+
+def _with_other_levels(clip: Clip, targets: list[tuple[int, int]], rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Some of the objects replaced by parts or groups, as (level, label)."""
+    margin = _LEVEL_MARGIN
+    for slot in range(len(targets)):
+        if rng.random() >= _OTHER_LEVEL_SHARE:
+            continue
+        level = int(rng.integers(1, len(clip.levels) + 1))
+        inner = clip.levels[level - 1][0][margin:-margin, margin:-margin]
+        ids, counts = np.unique(inner[inner > 0], return_counts=True)
+        ids = ids[counts >= _MIN_LEVEL_AREA]
+        if len(ids):
+            targets[slot] = (level, int(rng.choice(ids)))
+    return targets
+
+
+def _under_click(clip: Clip, level: int, prompt: SimulatedPrompt, truth: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """What else a click may have meant: the objects of the other levels at its place."""
+    if not len(prompt.points):
+        return []
+    x, y = prompt.points[0].astype(int).tolist()
+    found = []
+    for number, labels in enumerate((clip.labels, *clip.levels)):
+        object_id = labels[0, y, x]
+        if number == level or object_id == 0:
+            continue
+        mask = labels[0] == object_id
+        both = np.count_nonzero(mask & truth)
+        area = np.count_nonzero(mask)
+        alike = both / (area + np.count_nonzero(truth) - both)
+        if area >= _MIN_LEVEL_AREA and alike < _SAME:
+            found.append(mask)
+    return found
 
 
 def _one_kind(mix: PromptMix, rng: np.random.Generator) -> PromptMix:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage
 
 from napari_sam2._errors import TrainingError
 from napari_sam2.training.packs import LabelledStack, group_weights
@@ -24,11 +25,13 @@ from napari_sam2.training.warp import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["REFERENCE_SIZE", "CropConfig", "Cut", "StackSource"]
+__all__ = ["REFERENCE_SIZE", "CropConfig", "Cut", "StackSource", "draw_view", "eroded", "hidden_areas"]
 
 REFERENCE_SIZE = 256
 _DEEP = 4  # frames between neighbours, at most, from which a source counts as a finely sampled volume
 _LEAP_SHARE = 0.12  # of its clips
+_WIDE, _WIDE_LOOSE_SHARE = 0.7, 0.6  # of windows that are too wide, many reach beyond the image
+_ROUNDING = 0.08  # of an object's area: resampled, it differs by that much
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ class CropConfig:
         Width of the crop's edge that does not count.
     reference_size : int
         Side of the crop that lengths are given for; set it to the sampler's size for lengths in its own pixels.
+    wrong_share : float
+        Share of stills in which the object is shown too large or too small, by up to ``wrong_factor``: a click does
+        not say how large its object is, so several windows are tried, and their scores have to be comparable.
+    wrong_factor : float
+        See ``wrong_share``.
     """
 
     extent_low: float = 14.0
@@ -74,6 +82,8 @@ class CropConfig:
     min_area: float = 48.0
     margin: float = 4.0
     reference_size: int = REFERENCE_SIZE
+    wrong_share: float = 0.0
+    wrong_factor: float = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +100,19 @@ class Cut:
         The labels that may be prompted; None for all.
     black : numpy.ndarray or None
         (T, S, S) bool, pixels that lie outside the image; None where there are none.
+    levels : tuple of numpy.ndarray
+        As ``labels``, of objects on other levels: parts of those, or groups of them.
+    hidden : tuple of numpy.ndarray
+        For ``labels`` and for each of ``levels``, by label: (ids,) float32 pixels of the object on the first frame
+        that lie outside the crop; NaN if that is not known. Empty: none.
     """
 
     frames: NDArray[np.float32]
     labels: NDArray[np.int32]
     trusted_ids: frozenset[int] | None = None
     black: NDArray[np.bool_] | None = None
+    levels: tuple[NDArray[np.int32], ...] = ()
+    hidden: tuple[NDArray[np.float32], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +127,15 @@ class StackSource:
         At least one.
     max_step : int
         Largest distance between neighbouring frames of a clip, in frames of the stack.
+    erosion : float
+        Outlines are moved inwards by up to this many pixels of the image, by as much in all of a clip: in electron
+        microscopy some people count membranes as part of a body, others do not.
     """
 
     name: str
     stacks: Sequence[LabelledStack]
     max_step: int = 3
+    erosion: float = 0.0
     _chances: NDArray[np.float64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -126,11 +147,11 @@ class StackSource:
         """One crop of a random stack around a random object; see ``ClipSource``."""
         stack = self.stacks[int(rng.choice(len(self.stacks), p=self._chances))]
         if num_frames > 1:
-            crop = replace(crop, extent_core=crop.clip_core)
+            crop = replace(crop, extent_core=crop.clip_core, wrong_share=0.0)
         real = stack.is_sequence and len(stack) >= num_frames > 1 and rng.random() < 0.85
         frames = _frame_indices(rng, len(stack), num_frames, self.max_step) if real else [int(rng.integers(len(stack)))]
         anchor = frames[0] if rng.random() < 0.8 else frames[int(rng.integers(len(frames)))]
-        view = _draw_view(rng, stack, anchor, size, crop)
+        view = draw_view(rng, stack, anchor, size, crop)
         if real:
             views = _drifting(rng, view, num_frames, still_camera=True)
         else:
@@ -139,7 +160,12 @@ class StackSource:
         motion = _Wobble.draw(rng, num_frames, size, strength=0.3 if real else 1.0)
         cuts = [_cut(stack, f, views[t], size, motion.at(t, size, views[t].zoom)) for t, f in enumerate(frames)]
         images, labels, blacks = (np.stack(parts) for parts in zip(*cuts, strict=True))
-        return Cut(images, labels, stack.trusted_ids, blacks if blacks.any() else None)
+        if self.erosion:
+            width = rng.uniform(0, self.erosion) * view.zoom
+            labels = np.stack([eroded(frame, width) for frame in labels])
+        objects = stack.objects(frames[0])
+        hidden = (hidden_areas(labels[0], objects.ids, objects.areas * view.zoom**2),) if num_frames == 1 else ()
+        return Cut(images, labels, stack.trusted_ids, blacks if blacks.any() else None, hidden=hidden)
 
 
 def _frame_indices(rng: np.random.Generator, length: int, num_frames: int, max_step: int) -> list[int]:
@@ -163,7 +189,38 @@ def _leap(rng: np.random.Generator, frames: list[int], length: int) -> list[int]
     return moved if all(0 <= frame < length for frame in moved) else frames
 
 
-def _draw_view(rng: np.random.Generator, stack: LabelledStack, frame: int, size: int, crop: CropConfig) -> View:
+def eroded(labels: NDArray[np.int32], width: float) -> NDArray[np.int32]:
+    """(S, S) labels whose outlines lie ``width`` pixels further inside."""
+    if width < 0.5:
+        return labels
+    edge = np.zeros(labels.shape, bool)
+    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    edge[1:] |= labels[1:] != labels[:-1]
+    near = ndimage.distance_transform_edt(~edge) <= width
+    return np.where(near, np.int32(0), labels)
+
+
+def hidden_areas(labels: NDArray[np.int32], ids: NDArray[np.int64], areas: NDArray[Any]) -> NDArray[np.float32]:
+    """By label: how many pixels of an object lie outside a crop.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        (S, S), the crop.
+    ids, areas : numpy.ndarray
+        (N,) labels and areas, in crop pixels, of whole objects; others are not hidden.
+    """
+    seen = np.bincount(labels.reshape(-1))
+    hidden = np.zeros(len(seen), np.float32)
+    here = ids < len(seen)
+    whole = areas[here]
+    missing = whole - seen[ids[here]]
+    hidden[ids[here]] = np.where(missing > _ROUNDING * whole, missing, 0)
+    return hidden
+
+
+def draw_view(rng: np.random.Generator, stack: LabelledStack, frame: int, size: int, crop: CropConfig) -> View:
+    """What a crop shows: an object at a drawn size, turned, stretched and not in the middle as a rule."""
     h, w = stack.labels.shape[1:]
     scale = size / crop.reference_size
     objects = stack.objects(frame)
@@ -174,8 +231,12 @@ def _draw_view(rng: np.random.Generator, stack: LabelledStack, frame: int, size:
     y0, x0, y1, x1 = objects.boxes[row].tolist()
     low, high = crop.extent_core if rng.random() < crop.core_share else (crop.extent_low, crop.extent_high)
     extent = scale * math.exp(rng.uniform(math.log(low), math.log(high)))
-    zoom = min(max(extent / max(y1 - y0, x1 - x0), crop.zoom_low * scale), crop.zoom_high * scale)
     is_loose = rng.random() < crop.over_border
+    if rng.random() < crop.wrong_share:
+        factor = crop.wrong_factor ** rng.uniform(-1, 1)
+        extent *= factor
+        is_loose |= factor < _WIDE and rng.random() < _WIDE_LOOSE_SHARE
+    zoom = min(max(extent / max(y1 - y0, x1 - x0), crop.zoom_low * scale), crop.zoom_high * scale)
     angle = math.pi / 2 * int(rng.integers(4))
     tilt = rng.uniform(-math.pi / 4, math.pi / 4) if rng.random() < crop.free_rotation else 0.0
     angle += tilt
@@ -203,7 +264,7 @@ def _draw_view(rng: np.random.Generator, stack: LabelledStack, frame: int, size:
 
 def _offset(rng: np.random.Generator, room: float, half: float) -> float:
     """Shift of the crop's middle from the object's: anywhere the object stays inside, more often near the middle."""
-    room = max(room, 0.1 * half)
+    room = max(abs(room), 0.1 * half)  # of an object larger than the crop, any part
     return float(rng.uniform(-room, room) if rng.random() < 0.5 else np.clip(rng.normal(0, 0.35 * room), -room, room))
 
 

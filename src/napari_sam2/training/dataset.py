@@ -13,7 +13,7 @@ from napari_sam2._errors import TrainingError
 from napari_sam2.training import synthetic
 from napari_sam2.training.augment import AugmentConfig, augment_frames
 from napari_sam2.training.crops import REFERENCE_SIZE, CropConfig, Cut, StackSource
-from napari_sam2.training.packs import load_folder, load_pack, only_named, reslice, stretch_curve
+from napari_sam2.training.packs import LabelledStack, load_folder, load_pack, only_named, reslice, stretch_curve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,6 +43,7 @@ DEFAULT_WEIGHTS: Mapping[str, float] = {
 # stacks with light from above and below are what the model is used for most, and no pack has any
 _OFTEN = ("thick_nuclei",)
 _OFTEN_SHARE = 0.35  # of procedural clips of no kind in particular
+_EROSION = 3.0  # pixels, of electron microscopy
 # packs whose voxels are cubes, so that planes along any axis are alike
 ISOTROPIC = ("fib25_medulla",)
 
@@ -61,12 +62,16 @@ class Clip:
         Labels with enough visible area away from the crop's edge on at least one frame.
     source : str
         Which pack or generator made it.
+    levels, hidden : tuple of numpy.ndarray
+        See ``Cut``.
     """
 
     frames: NDArray[np.uint8]
     labels: NDArray[np.int32]
     object_ids: tuple[int, ...]
     source: str
+    levels: tuple[NDArray[np.int32], ...] = ()
+    hidden: tuple[NDArray[np.float32], ...] = ()
 
 
 class ClipSource(Protocol):
@@ -161,7 +166,7 @@ class ClipSampler:
             ids = promptable_ids(cut.labels, cut.trusted_ids, self._crop)
             if ids:
                 frames = augment_frames(cut.frames, rng, self._augment, black=cut.black)
-                return Clip(frames, cut.labels, ids, source.name)
+                return Clip(frames, cut.labels, ids, source.name, cut.levels, cut.hidden)
         raise TrainingError(
             f"no promptable object in {MAX_ATTEMPTS} crops of {self.size} pixels from "
             f"{[s.name for s in self.sources]}; check that the labels hold objects above {self._crop.min_area:g} pixels"
@@ -189,7 +194,7 @@ def load_sources(
     drop_adjacent: bool = True,
     with_synthetic: bool = True,
 ) -> list[ClipSource]:
-    """All data packs of a folder, and the procedural generator.
+    """All data packs of a folder, the procedural generators, and regions of pictures.
 
     Parameters
     ----------
@@ -200,7 +205,7 @@ def load_sources(
     drop_adjacent : bool, default True
         Leave out images that border on one kept for measuring.
     with_synthetic : bool, default True
-        Whether the procedural generator comes last in the list.
+        Whether the procedural generators and the regions of unlabelled pictures come last in the list.
 
     Returns
     -------
@@ -222,10 +227,16 @@ def load_sources(
         is_isotropic = path.stem in ISOTROPIC
         if is_isotropic:
             stacks = [view for stack in stacks for view in reslice(stack)]
-        sources.append(StackSource(path.stem, stacks, max_step=8 if is_isotropic else 3))
+        erosion = _EROSION if is_isotropic else 0.0
+        sources.append(StackSource(path.stem, stacks, max_step=8 if is_isotropic else 3, erosion=erosion))
     if with_synthetic:
         sources.append(SyntheticSource())
     return sources
+
+
+def stacks_of(sources: Sequence[ClipSource]) -> list[LabelledStack]:
+    """All images of the packs among some sources."""
+    return [stack for source in sources if isinstance(source, StackSource) for stack in source.stacks]
 
 
 def folder_source(name: str, images: Path, labels: Path, *, is_sequence: bool = True) -> StackSource:

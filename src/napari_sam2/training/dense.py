@@ -1,90 +1,116 @@
-"""A training-only head that says of every pixel whether it and its neighbours are one object, from the image alone.
-
-A prompt teaches the encoder about one object; this head teaches it about all outlines of the image in the same step.
-It is not part of the network: what it learned stays behind in the features that the mask decoder reads.
-"""
+"""Targets and loss of the dense head, which describes all objects of an image without a prompt."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from scipy import ndimage
+from torch import Tensor
 
-from napari_sam2.network.config import SAM2Config
-from napari_sam2.network.features import ImageEmbedding
+from napari_sam2.network.dense_head import AFFINITY_OFFSETS, DENSE_STRIDE
 
-__all__ = ["OFFSETS", "DenseHead", "dense_loss", "dense_targets"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-# (down, right) in cells of 4 model pixels: neighbours for outlines, far ones for what belongs together
-OFFSETS = ((1, 0), (0, 1), (2, 0), (0, 2), (4, 0), (0, 4), (4, 4), (4, -4), (9, 0), (0, 9))
-_WIDTH = 48
+__all__ = ["dense_distances", "dense_loss", "dense_targets"]
+
+_DISTANCE_WEIGHT = 5.0  # of squared errors, which are far below cross entropies
+_HALF = DENSE_STRIDE // 2
 
 
-class DenseHead(nn.Module):
-    """Foreground and affinities at a quarter of the image's resolution.
+def dense_distances(labels: NDArray[Any]) -> NDArray[np.float16]:
+    """How deep cells lie in their objects, and how near to the deepest point.
 
     Parameters
     ----------
-    config : SAM2Config
-        Of the network whose features are read.
+    labels : numpy.ndarray
+        (S, S) integers; 0 background, below 0 unknown.
 
-    References
-    ----------
-    .. [1] Wolf et al., The mutex watershed, 2018 (affinities of short and long range). arXiv:1904.12654
+    Returns
+    -------
+    numpy.ndarray
+        (2, S/4, S/4) float16, 0 to 1; 0 outside objects. The crop's own edge is no outline.
     """
+    coarse = np.maximum(labels[::2, ::2], 0)
+    inner = np.ones(coarse.shape, bool)
+    across, down = coarse[:, 1:] != coarse[:, :-1], coarse[1:] != coarse[:-1]
+    inner[:, 1:] &= ~across
+    inner[:, :-1] &= ~across
+    inner[1:] &= ~down
+    inner[:-1] &= ~down
+    depth = ndimage.distance_transform_edt(inner) + 0.5 if not inner.all() else np.ones(coarse.shape)
+    ids, place = np.unique(coarse, return_inverse=True)
+    place = place.reshape(coarse.shape)
+    rows = np.arange(len(ids))
+    deepest = ndimage.maximum_position(depth, place, rows)
+    relative = depth / ndimage.maximum(depth, place, rows)[place]
+    centre = np.array(deepest, np.float64)[place]
+    y, x = np.indices(coarse.shape)
+    away = np.hypot(y - centre[..., 0], x - centre[..., 1])
+    nearness = 1 - away / np.maximum(ndimage.maximum(away, place, rows), 1)[place]
+    both = np.stack((relative, nearness)) * (coarse > 0)
+    return np.asarray(both[:, _HALF // 2 :: 2, _HALF // 2 :: 2], np.float16)
 
-    def __init__(self, config: SAM2Config) -> None:
-        super().__init__()
-        dim = config.hidden_dim
-        self.from_16 = nn.Conv2d(dim, _WIDTH, 1)
-        self.from_8 = nn.Conv2d(dim // 4, _WIDTH, 1)
-        self.from_4 = nn.Conv2d(dim // 8, _WIDTH, 1)
-        self.mix = nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1)
-        self.out = nn.Conv2d(_WIDTH, 1 + len(OFFSETS), 1)
 
-    def forward(self, embedding: ImageEmbedding) -> Tensor:
-        """Logits (B, 1 + len(OFFSETS), S/4, S/4): foreground, then one map per offset."""
-        fine, middle = embedding.high_res
-        size = fine.shape[-2:]
-        x = self.from_4(fine)
-        for level in (self.from_8(middle), self.from_16(embedding.embed)):
-            x = x + F.interpolate(level, size=size, mode="bilinear", align_corners=False)
-        out: Tensor = self.out(F.gelu(self.mix(F.gelu(x))))
-        return out
-
-
-def dense_targets(labels: Tensor) -> Tensor:
-    """What the head should say.
+def dense_targets(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """What the head should say of everything but distances, and where that is known.
 
     Parameters
     ----------
     labels : Tensor
-        (B, S, S) integers, 0 background.
+        (B, S, S) integers; 0 background, below 0 unknown.
 
     Returns
     -------
-    Tensor
-        (B, 1 + len(OFFSETS), S/4, S/4) bool: foreground, then whether a cell and the one at the offset show the same
-        object; False where the offset leaves the image.
+    target, known : Tensor
+        (B, 2 + len(AFFINITY_OFFSETS), S/4, S/4) bool: foreground, border, then affinities. What is unknown may be
+        background or an object without a label; next to an object it is something else in any case. Affinities
+        whose offset leaves the image are unknown.
     """
-    cells = labels[:, 2::4, 2::4]
-    maps = [cells > 0]
-    for down, right in OFFSETS:
-        other = torch.zeros_like(cells)
-        h, w = cells.shape[-2:]
-        rows, other_rows = slice(0, h - down), slice(down, h)
+    cells = labels[:, _HALF::DENSE_STRIDE, _HALF::DENSE_STRIDE]
+    edge = torch.zeros_like(labels, dtype=torch.bool)
+    across, down = labels[:, :, 1:] != labels[:, :, :-1], labels[:, 1:] != labels[:, :-1]
+    edge[:, :, 1:] |= across
+    edge[:, 1:] |= down
+    border = F.max_pool2d(edge[:, None].float(), DENSE_STRIDE)[:, 0] > 0
+    maps = [cells > 0, border]
+    known = [cells >= 0, border | (cells >= 0)]
+    h, w = cells.shape[-2:]
+    for below, right in AFFINITY_OFFSETS:
+        other = torch.full_like(cells, -2)
+        rows, other_rows = slice(0, h - below), slice(below, h)
         columns = slice(max(-right, 0), w - max(right, 0))
         other_columns = slice(max(right, 0), w - max(-right, 0))
         other[:, rows, columns] = cells[:, other_rows, other_columns]
         maps.append((cells == other) & (cells > 0))
-    return torch.stack(maps, dim=1)
+        known.append((other > -2) & ((cells > 0) | (other > 0) | ((cells == 0) & (other == 0))))
+    return torch.stack(maps, dim=1), torch.stack(known, dim=1)
 
 
-def dense_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy in which yes and no count the same, map by map."""
-    target = dense_targets(labels).float()
-    each = F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
+def dense_loss(logits: Tensor, labels: Tensor, distances: Tensor) -> Tensor:
+    """Cross entropy in which yes and no count the same, map by map, and squared errors of distances.
+
+    Parameters
+    ----------
+    logits : Tensor
+        (B, DENSE_CHANNELS, S/4, S/4).
+    labels : Tensor
+        (B, S, S) integers; 0 background, below 0 unknown.
+    distances : Tensor
+        (B, 2, S/4, S/4), see ``dense_distances``.
+    """
+    found = logits.float()
+    target, known = (t.float() for t in dense_targets(labels))
+    each = F.binary_cross_entropy_with_logits(torch.cat((found[:, :2], found[:, 4:]), 1), target, reduction="none")
     axes = (0, 2, 3)
-    yes = (each * target).sum(axes) / target.sum(axes).clamp(min=1)
-    no = (each * (1 - target)).sum(axes) / (1 - target).sum(axes).clamp(min=1)
-    return (yes + no).mean() / 2
+    is_yes, is_no = target * known, (1 - target) * known
+    yes = (each * is_yes).sum(axes) / is_yes.sum(axes).clamp(min=1)
+    no = (each * is_no).sum(axes) / is_no.sum(axes).clamp(min=1)
+    error = (found[:, 2:4].sigmoid() - distances.float()).square()
+    inside, sure = target[:, 0], known[:, 0]
+    depth = (error[:, 0] * sure).sum() / sure.sum().clamp(min=1)
+    centre = (error[:, 1] * inside).sum() / inside.sum().clamp(min=1)
+    return (yes + no).mean() / 2 + _DISTANCE_WEIGHT * (depth + centre) / 2

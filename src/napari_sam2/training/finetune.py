@@ -325,6 +325,7 @@ def _plan(
         clip_share=0.25 if any(stack.is_sequence for stack in stacks) else 0.1,
         empty_share=_EMPTY_SHARE if all_labelled else 0.0,
         empty_sources=(_SOURCE,) if all_labelled else (),
+        incomplete_sources=() if all_labelled else (_SOURCE,),
     )
 
 

@@ -12,6 +12,7 @@ from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["initialise", "match_memory_scale"]
 
+_DENSE_HEAD = "dense_head"
 _MASK_KEPT = 0.4  # of a mask prompt's logits, in those of the candidates
 _QUERY_KEY_GAIN = 2.5
 _FINEST_FREQUENCY = 6.0  # of the prompt encoding, relative to SAM's: the position frame is larger than the input
@@ -28,7 +29,9 @@ def initialise(model: SAM2, seed: int) -> None:
     correction: its branches are damped and its last normalisation keeps the scale of the features.
     """
     start = _Start(model, seed)
-    start.layers()
+    for name, part in model.named_children():
+        if name != _DENSE_HEAD:  # it comes last, so that all else begins as in a model without it
+            start.layers(part)
     start.normal("image_encoder.trunk.pos_embed", 0.02)
     start.normal("image_encoder.trunk.pos_embed_window", 0.02)
     for index in range(sum(model.config.trunk.stages)):
@@ -38,6 +41,8 @@ def initialise(model: SAM2, seed: int) -> None:
         start.scale(f"image_encoder.neck.convs.{index}.conv.weight", 0.3)
     _prompts_and_decoder(start)
     _memory(model, start)
+    if model.dense_head is not None:
+        start.layers(model.dense_head)
 
 
 class _Start:
@@ -60,9 +65,9 @@ class _Start:
     def fill(self, name: str, value: float) -> None:
         self.state[name].fill_(value)
 
-    def layers(self) -> None:
-        """Every layer keeps the variance of what goes through it."""
-        for module in self.model.modules():
+    def layers(self, part: nn.Module) -> None:
+        """Every layer of a part keeps the variance of what goes through it."""
+        for module in part.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 self.fill_normal(module.weight, module.weight[0].numel() ** -0.5)
             elif isinstance(module, nn.ConvTranspose2d):

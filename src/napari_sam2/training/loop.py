@@ -24,7 +24,6 @@ from napari_sam2.network.config import CONFIGS
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.batches import Batch, BatchPlan, BatchStream
 from napari_sam2.training.dataset import ClipSampler, ClipSource, CropConfig
-from napari_sam2.training.dense import DenseHead
 from napari_sam2.training.growth import deepen
 from napari_sam2.training.half_products import multiply_in_bfloat16
 from napari_sam2.training.heap import heap_kept
@@ -38,6 +37,8 @@ from napari_sam2.weights.loading import find_weights
 __all__ = ["Phase", "TrainConfig", "Trainer", "load_train_config", "save_weights"]
 
 logger = logging.getLogger(__name__)
+
+_MIN_PROMPTED = 28.0  # crop pixels
 
 OptimizerName: TypeAlias = Literal["adamw", "muon"]
 ProductPrecision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
@@ -157,11 +158,19 @@ def load_train_config(path: Path) -> TrainConfig:
 def _sampler(sources: Sequence[ClipSource], phase: Phase) -> ClipSampler:
     """Crops of any side that show objects at the sizes, in pixels, at which the model will be used."""
     side = phase.plan.crop
-    shown = CropConfig(reference_size=side, extent_high=min(150.0, 0.8 * side))
+    shown = CropConfig(
+        reference_size=side,
+        extent_low=10.0,
+        extent_high=min(150.0, 0.8 * side),
+        zoom_low=0.2,
+        zoom_high=10.0,
+        min_area=_MIN_PROMPTED,
+        wrong_share=phase.plan.wrong_windows,
+    )
     return ClipSampler(sources, size=side, crop=shown, weights=phase.source_weights)
 
 
-def _make_optimizers(config: TrainConfig, model: SAM2, dense: DenseHead | None) -> list[torch.optim.Optimizer]:
+def _make_optimizers(config: TrainConfig, model: SAM2) -> list[torch.optim.Optimizer]:
     """One optimizer, or two: Muon for the matrices of linear layers, AdamW for all else."""
     if config.optimizer not in get_args(OptimizerName):
         raise TrainingError(
@@ -173,8 +182,7 @@ def _make_optimizers(config: TrainConfig, model: SAM2, dense: DenseHead | None) 
         own = [p for layer in linear for p in layer.parameters(recurse=False)]
         matrices = [p for p in own if p.ndim == 2 and min(p.shape) > 8]
     taken = {id(p) for p in matrices}
-    candidates = [*model.parameters(), *(() if dense is None else dense.parameters())]
-    rest = [p for p in candidates if id(p) not in taken]
+    rest = [p for p in model.parameters() if id(p) not in taken]
     adamw = torch.optim.AdamW(
         [
             {"params": [p for p in rest if p.ndim > 1], "weight_decay": config.weight_decay},
@@ -206,7 +214,11 @@ def _starting_model(config: TrainConfig) -> SAM2:
         initialise(model, config.seed)
         return model
     initialise(model, config.seed)
-    model.load_state_dict(deepen(model, read_weights(find_weights(config.start_from)).tensors))
+    tensors = dict(read_weights(find_weights(config.start_from)).tensors)
+    for name, tensor in model.state_dict().items():
+        if name.startswith("dense_head.") and name not in tensors:
+            tensors[name] = tensor.clone()
+    model.load_state_dict(deepen(model, tensors))
     return model
 
 
@@ -258,12 +270,7 @@ class Trainer:
             multiply_in_bfloat16(self.model)
         self.average = SAM2(CONFIGS[config.model]).to(device)
         self.average.load_state_dict(self.model.state_dict())
-        self.dense: DenseHead | None = None
-        if any(phase.weights.dense for phase in config.phases):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(config.seed)
-                self.dense = DenseHead(CONFIGS[config.model]).to(device)
-        self.optimizers = _make_optimizers(config, self.model, self.dense)
+        self.optimizers = _make_optimizers(config, self.model)
         self.step = 0
         self.seconds = 0.0
         if (folder / "state.pt").exists():
@@ -311,14 +318,12 @@ class Trainer:
                 rounds = int(rng.integers(0, phase.num_corrections + 1))
                 loss = still_step(
                     self.model, batch, weights=phase.weights, rng=rng, num_corrections=rounds, log=log,
-                    dense=self.dense,
                 )  # fmt: skip
             else:
                 self._match_memory(batch)
                 loss = clip_step(
                     self.model, batch, weights=phase.weights, rng=rng,
                     correction_share=self.config.correction_share, log=log,
-                    dense=self.dense,
                 )  # fmt: skip
             losses.append(self._update(loss))
             self.step += 1
@@ -381,7 +386,6 @@ class Trainer:
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "dense": None if self.dense is None else self.dense.state_dict(),
         }
         write_whole(self.folder / "state.pt", lambda part: torch.save(state, part))
         save_weights(self.average, self.folder / "weights.safetensors", metadata=self.metadata())
@@ -403,8 +407,6 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
-        if self.dense is not None:
-            self.dense.load_state_dict(state["dense"])
         self.step = int(state["step"])
         self.seconds = float(state["seconds"])
         self.memory_matched = bool(state.get("memory_matched", False))

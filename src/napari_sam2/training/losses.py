@@ -13,6 +13,9 @@ from napari_sam2.network.features import DecodedMasks
 __all__ = ["LossWeights", "PromptLoss", "mask_losses", "prompt_loss"]
 
 
+_OTHER_LEVEL = 0.5  # weight of an object that a click may mean besides the one that is meant
+
+
 @dataclass(frozen=True)
 class LossWeights:
     """How the terms are weighed.
@@ -28,7 +31,7 @@ class LossWeights:
         Weight of the masks that the prompt does not ask for: the single mask of an ambiguous click, the three
         candidates of a clear prompt. Both are read at inference (the fallback for unstable masks).
     dense : float
-        Weight of the training-only head that learns all outlines of an image; 0 trains without it.
+        Weight of the dense head, which learns all objects of an image; 0 trains without it.
     """
 
     focal: float = 20.0
@@ -48,7 +51,9 @@ class PromptLoss:
     shown_iou: Tensor
 
 
-def mask_losses(logits: Tensor, truth: Tensor, weights: LossWeights) -> tuple[Tensor, Tensor]:
+def mask_losses(
+    logits: Tensor, truth: Tensor, weights: LossWeights, hidden: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Per-mask loss and true IoU.
 
     Parameters
@@ -59,6 +64,8 @@ def mask_losses(logits: Tensor, truth: Tensor, weights: LossWeights) -> tuple[Te
         (N, h, w) coverage of each cell, 0 to 1.
     weights : LossWeights
         Of focal and dice.
+    hidden : Tensor, optional
+        (N,) cells of the object that lie outside the image: a mask of what is seen lacks them.
 
     Returns
     -------
@@ -76,6 +83,8 @@ def mask_losses(logits: Tensor, truth: Tensor, weights: LossWeights) -> tuple[Te
     with torch.no_grad():
         found, real = logits > 0, target > 0.5
         union = (found | real).flatten(2).sum(-1)
+        if hidden is not None:
+            union = union + hidden[:, None]
         iou = (found & real).flatten(2).sum(-1) / union.clamp(min=1)
     loss = weights.focal * focal + weights.dice * dice
     if weights.balanced:
@@ -86,7 +95,14 @@ def mask_losses(logits: Tensor, truth: Tensor, weights: LossWeights) -> tuple[Te
 
 
 def prompt_loss(
-    decoded: DecodedMasks, truth: Tensor, is_present: Tensor, *, ambiguous: bool, weights: LossWeights
+    decoded: DecodedMasks,
+    truth: Tensor,
+    is_present: Tensor,
+    *,
+    ambiguous: bool,
+    weights: LossWeights,
+    hidden: Tensor | None = None,
+    others: tuple[Tensor, Tensor] | None = None,
 ) -> PromptLoss:
     """Loss of one decoder call with all four masks.
 
@@ -102,17 +118,30 @@ def prompt_loss(
         One click or a tracked frame: the best of three candidates is what counts.
     weights : LossWeights
         Of the terms.
+    hidden : Tensor, optional
+        (N,) pixels of the object outside the image: the IoU is that with the whole object, so that the scores of
+        windows that show more or less of it compare. NaN where unknown: the IoU is not learned there.
+    others : tuple of Tensor, optional
+        Rows (M,) and masks (M, H, W) of further objects that a click may mean. For each, the best of the three
+        candidates counts too, so that they come to differ in scale; the IoU remains that with ``truth``.
     """
     h, w = decoded.logits.shape[-2:]
     fine = F.interpolate(decoded.logits.float(), size=(2 * h, 2 * w), mode="bilinear", align_corners=False)
     target = F.adaptive_avg_pool2d(truth.float()[:, None], (2 * h, 2 * w))[:, 0]
-    loss, iou = mask_losses(fine, target, weights)
+    cells = None if hidden is None else hidden.nan_to_num(0) * (4 * h * w / truth.shape[-1] / truth.shape[-2])
+    loss, iou = mask_losses(fine, target, weights, cells)
     single, several = loss[:, 0], loss[:, 1:].min(dim=1).values
     main, other = (several, single) if ambiguous else (single, several)
     present = is_present.float()
     count = present.sum().clamp(min=1)
     masks = ((main + weights.other_branch * other) * present).sum() / count
-    iou_error = ((decoded.iou.float() - iou).square().mean(dim=1) * present).sum() / count
+    if others is not None and len(others[0]):
+        rows, further = others
+        wanted = F.adaptive_avg_pool2d(further.float()[:, None], (2 * h, 2 * w))[:, 0]
+        each, _ = mask_losses(fine[rows, 1:], wanted, weights)
+        masks = masks + _OTHER_LEVEL * each.min(dim=1).values.sum() / count
+    sure = present if hidden is None else present * ~hidden.isnan()
+    iou_error = ((decoded.iou.float() - iou).square().mean(dim=1) * sure).sum() / sure.sum().clamp(min=1)
     presence = F.binary_cross_entropy_with_logits(decoded.object_score.float()[:, 0], present)
     total = masks + weights.iou * iou_error + weights.presence * presence
     with torch.no_grad():

@@ -49,11 +49,14 @@ class FrameObjects:
         (N, 4) int64 y0, x0, y1, x1, ends exclusive; around the largest piece of the object.
     compact : numpy.ndarray
         (N,) bool: the largest connected piece holds more than 80 % of the area on this frame.
+    areas : numpy.ndarray
+        (N,) int64 pixels on this frame, all pieces together.
     """
 
     ids: NDArray[np.int64]
     boxes: NDArray[np.int64]
     compact: NDArray[np.bool_]
+    areas: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +128,7 @@ def _index_frame(labels: NDArray[Any], trusted: frozenset[int] | None) -> FrameO
             np.int64,
         ).reshape(-1, 4),
         compact=np.array([piece_areas[p] > 0.8 * areas[owner] for owner, p in rows], bool),
+        areas=np.array([areas[owner] for owner, _ in rows], np.int64),
     )
 
 

@@ -14,7 +14,7 @@ from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageE
 from napari_sam2.network.sam2 import LAST_MASK_LIMIT, SAM2
 from napari_sam2.training.batches import Batch
 from napari_sam2.training.click_simulation import SimulatedPrompt, correction_clicks
-from napari_sam2.training.dense import DenseHead, dense_loss
+from napari_sam2.training.dense import dense_loss
 from napari_sam2.training.losses import LossWeights, PromptLoss, prompt_loss
 
 __all__ = ["StepLog", "clip_step", "normalise", "still_step"]
@@ -143,7 +143,6 @@ def still_step(
     rng: np.random.Generator,
     num_corrections: int,
     log: StepLog,
-    dense: DenseHead | None = None,
 ) -> Tensor:
     """Loss of a batch of stills: each first prompt, then ``num_corrections`` clicks drawn from the error."""
     device = model.device
@@ -166,10 +165,15 @@ def still_step(
         else:
             prompt = _model_prompt([batch.prompts[i] for i in members], truths[rows])
         present = truths[rows].flatten(1).any(1)
+        hidden = batch.hidden.to(device)[rows]
+        others = _others_of(batch, rows) if kind == "click" else None
         for round_ in range(num_corrections + 1):
             ambiguous = name in ("click", "moved")
             decoded = model.decode_all(features[where], high_res, prompt, origin=origin)
-            loss = prompt_loss(decoded, truths[rows], present, ambiguous=ambiguous, weights=weights)
+            loss = prompt_loss(
+                decoded, truths[rows], present, ambiguous=ambiguous, weights=weights, hidden=hidden,
+                others=None if round_ else others,
+            )  # fmt: skip
             total = total + loss.total * (len(members) / len(batch.prompts))
             if bool(present.any()):
                 log.add(name, loss)
@@ -178,16 +182,34 @@ def still_step(
             if round_ < num_corrections:
                 prompt = _corrected(prompt, decoded, truths[rows], ambiguous=ambiguous, rng=rng)
                 name = f"{first}+{round_ + 1}"
-    return total / (num_corrections + 1) + _dense_term(dense, embedding, batch.labels[:, 0], weights, log)
+    return total / (num_corrections + 1) + _dense_term(
+        model, embedding, batch.labels[:, 0], batch.distances[:, 0], weights, log
+    )
+
+
+def _others_of(batch: Batch, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows among ``rows`` and masks of what else their clicks may mean."""
+    device = rows.device
+    place = torch.full((len(batch.prompts),), -1, device=device)
+    place[rows] = torch.arange(len(rows), device=device)
+    within = place[batch.other_of.to(device)]
+    is_here = within >= 0
+    return within[is_here], batch.others.to(device)[is_here]
 
 
 def _dense_term(
-    dense: DenseHead | None, embedding: ImageEmbedding, labels: Tensor, weights: LossWeights, log: StepLog
+    model: SAM2,
+    embedding: ImageEmbedding,
+    labels: Tensor,
+    distances: Tensor,
+    weights: LossWeights,
+    log: StepLog,
 ) -> Tensor | float:
     """The weighed loss of the head that sees all objects of the images (B, ...), if there is one."""
-    if dense is None or not weights.dense:
+    if model.dense_head is None or not weights.dense:
         return 0.0
-    loss = dense_loss(dense(embedding), labels.to(embedding.embed.device))
+    device = embedding.embed.device
+    loss = dense_loss(model.dense_head(embedding), labels.to(device), distances.to(device))
     log.note("dense", float(loss.detach()))
     return weights.dense * loss
 
@@ -206,7 +228,6 @@ def clip_step(
     rng: np.random.Generator,
     correction_share: float,
     log: StepLog,
-    dense: DenseHead | None = None,
 ) -> Tensor:
     """Loss of a batch of clips: prompted on the first frame, tracked through the others.
 
@@ -248,7 +269,9 @@ def clip_step(
         memory.add(embedding, found, t, is_prompted=t in (0, corrected_frame))
         if follows:
             last_mask = ModelPrompt(mask=found.logits.detach().clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT))
-    return total / num_frames + _dense_term(dense, encoded, batch.labels.flatten(0, 1), weights, log)
+    return total / num_frames + _dense_term(
+        model, encoded, batch.labels.flatten(0, 1), batch.distances.flatten(0, 1), weights, log
+    )
 
 
 def _with_absences(batch: Batch, rng: np.random.Generator) -> Batch:
@@ -256,11 +279,13 @@ def _with_absences(batch: Batch, rng: np.random.Generator) -> Batch:
     if len(batch.images) < 2 or rng.random() >= _ABSENCE_SHARE:
         return batch
     cut = int(rng.integers(1, batch.num_frames))
-    images, truths, labels = batch.images.clone(), batch.truths.clone(), batch.labels.clone()
+    images, truths = batch.images.clone(), batch.truths.clone()
+    labels, distances = batch.labels.clone(), batch.distances.clone()
     images[:, cut:] = batch.images.roll(1, 0)[:, cut:]
     labels[:, cut:] = batch.labels.roll(1, 0)[:, cut:]
+    distances[:, cut:] = batch.distances.roll(1, 0)[:, cut:]
     truths[:, cut:] = False
-    return replace(batch, images=images, truths=truths, labels=labels)
+    return replace(batch, images=images, truths=truths, labels=labels, distances=distances)
 
 
 class _ClipMemory:

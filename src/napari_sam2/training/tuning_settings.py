@@ -56,7 +56,7 @@ class TuningSettings:
     learning_rate: float = 3e-4
     plan: BatchPlan = field(default_factory=BatchPlan)
     crop: CropConfig = field(default_factory=CropConfig)
-    weights: LossWeights = field(default_factory=lambda: LossWeights(focal=10.0, balanced=0.2, iou=4.0))
+    weights: LossWeights = field(default_factory=lambda: LossWeights(focal=10.0, balanced=0.2, iou=4.0, dense=0.3))
     num_corrections: int = 1
     correction_share: float = 0.25
     validate_every: int = 25

@@ -161,7 +161,7 @@ def make_batch(sampler: ClipSampler, plan: BatchPlan, rng: np.random.Generator) 
             prompts.append(prompt)
             index.append(len(images))
         if not is_clip and clip.source in plan.empty_sources and rng.random() < plan.empty_share:
-            empty = _empty_click(clip.labels[0], rng)
+            empty = _empty_click(np.stack([level[0] for level in (clip.labels, *clip.levels)]).max(0), rng)
             if empty is not None:
                 truths.append(np.zeros(clip.labels.shape, bool))
                 hidden.append(0.0)

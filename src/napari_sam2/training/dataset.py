@@ -14,6 +14,8 @@ from napari_sam2.training import synthetic
 from napari_sam2.training.augment import AugmentConfig, augment_frames
 from napari_sam2.training.crops import REFERENCE_SIZE, CropConfig, Cut, StackSource
 from napari_sam2.training.packs import LabelledStack, load_folder, load_pack, only_named, reslice, stretch_curve
+from napari_sam2.training.regions import picture_regions
+from napari_sam2.training.worlds.source import WorldSource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +40,9 @@ DEFAULT_WEIGHTS: Mapping[str, float] = {
     "t98g_phase": 0.06,
     "c2c12_phase_laptrack": 0.02,
     "fib25_medulla": 0.20,
-    "synthetic": 0.22,
+    "synthetic": 0.12,
+    "worlds": 0.10,
+    "regions": 0.02,
 }
 # stacks with light from above and below are what the model is used for most, and no pack has any
 _OFTEN = ("thick_nuclei",)
@@ -230,7 +234,7 @@ def load_sources(
         erosion = _EROSION if is_isotropic else 0.0
         sources.append(StackSource(path.stem, stacks, max_step=8 if is_isotropic else 3, erosion=erosion))
     if with_synthetic:
-        sources.append(SyntheticSource())
+        sources += [SyntheticSource(), WorldSource(), picture_regions(stacks_of(sources))]
     return sources
 
 

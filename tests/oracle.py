@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from scipy import ndimage
 
 from napari_sam2._types import FrameResult, FrameSource, MaskRecord, Prompt
 from napari_sam2.inference.tracking.plan import plan_tracking
 from napari_sam2.labels.rle import encode_rle
+from napari_sam2.network.dense_head import DENSE_CHANNELS
 
 
 def make_record(mask: np.ndarray, **over: object) -> MaskRecord:
@@ -29,6 +31,17 @@ def make_record(mask: np.ndarray, **over: object) -> MaskRecord:
 def paint(labels: np.ndarray) -> np.ndarray:
     """Grey images in which each object has its label as its intensity."""
     return np.asarray(labels, np.uint8)
+
+
+def dense_maps_of(labels: np.ndarray) -> np.ndarray:
+    """Maps as a perfect head gives them: foreground and outlines of labels."""
+    maps = np.zeros((DENSE_CHANNELS, *labels.shape), np.float32)
+    maps[0] = labels > 0
+    highest = ndimage.maximum_filter(labels, 3)
+    lowest = ndimage.minimum_filter(np.where(labels > 0, labels, labels.max() + 1), 3)
+    maps[2:] = labels > 0
+    maps[1] = (labels > 0) & ((highest != labels) | (lowest != labels) | (ndimage.minimum_filter(labels, 3) == 0))
+    return maps
 
 
 class OracleFinder:

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from napari_sam2._errors import PromptError
 from napari_sam2.inference.masks.boxes import mask_to_box
-from napari_sam2.labels.rle import compress_rle, decode_rle, encode_rle, rle_area, run_lengths
+from napari_sam2.labels.rle import compress_rle, decode_rle, encode_rle, rle_area, run_lengths, run_lengths_of_window
 
 
 def make_mask(*rows: str) -> np.ndarray:
@@ -97,3 +97,14 @@ def test_damaged_run_lengths_are_refused(rle: dict, message: str) -> None:
 def test_run_lengths_need_one_mask() -> None:
     with pytest.raises(PromptError, match=r"\(2, 3, 4\)"):
         encode_rle(np.zeros((2, 3, 4), bool))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 1.0])
+def test_run_lengths_of_a_window_are_those_of_the_whole_mask(seed, share):
+    rng = np.random.default_rng(seed)
+    whole = np.zeros((rng.integers(1, 9), rng.integers(1, 9)), bool)
+    y, x = (int(rng.integers(0, length)) for length in whole.shape)
+    window = rng.random((rng.integers(1, whole.shape[0] - y + 1), rng.integers(1, whole.shape[1] - x + 1))) < share
+    whole[y : y + window.shape[0], x : x + window.shape[1]] = window
+    assert run_lengths_of_window(window, (y, x), whole.shape).tolist() == run_lengths(whole).tolist()

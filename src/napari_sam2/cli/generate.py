@@ -85,10 +85,11 @@ def generate(
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Segment everything in an image: try a grid of points, and keep the masks that are good and distinct.
+    """Segment everything in an image, and keep the masks that are good and distinct.
 
-    Options not given have values that suit the model. Small objects are drawn over large ones; objects are numbered
-    1, 2, ...
+    Models with a dense head, such as sam2_micro, find all objects in one pass; others try a grid of points. A number or
+    spacing of points asks for the grid. Options not given have values that suit the model. Small objects are drawn over
+    large ones; objects are numbered 1, 2, ...
 
     \b
     Examples:
@@ -174,7 +175,7 @@ class _Kept:
         OutputError
             If the file contains candidates of another search and is not to be overwritten, or cannot be written.
         """
-        from napari_sam2.inference.automatic.options import MICRO_OPTIONS, REFERENCE_OPTIONS
+        from napari_sam2.inference.automatic.options import DENSE_OPTIONS, MICRO_OPTIONS, REFERENCE_OPTIONS
         from napari_sam2.inference.automatic.proposal_files import image_digest, read_proposals, write_proposals
         from napari_sam2.inference.automatic.proposals import filter_proposals
         from napari_sam2.inference.automatic.refinement import candidate_thresholds
@@ -183,8 +184,8 @@ class _Kept:
         if self.path.exists():
             proposals, of = read_proposals(self.path)
             differing = [name for name, value in origin.items() if of.get(name) != value]
-            family = MICRO_OPTIONS if of.get("is_windowed") == "True" else REFERENCE_OPTIONS
-            options = self.search.thresholds(family)
+            families = {"dense": DENSE_OPTIONS, "windows": MICRO_OPTIONS}
+            options = self.search.thresholds(families.get(of.get("family", ""), REFERENCE_OPTIONS))
             needed, held = candidate_thresholds(options), (float(of.get("iou", 1)), float(of.get("stability", 1)))
             if any(low < lowest for low, lowest in zip(needed, held, strict=True)):
                 differing.append(f"range of thresholds (IoU from {held[0]:g}, stability from {held[1]:g})")
@@ -198,8 +199,9 @@ class _Kept:
         generator = self.search.generator(self.network.load())
         proposals = _search(generator.propose, rgb, show_progress=self.show_progress)
         is_windowed = generator.predictor.model.config.native_window is not None
+        family = "dense" if generator.options.dense is not None else "windows" if is_windowed else "whole images"
         iou, stability = candidate_thresholds(generator.options)
-        about = {**origin, "is_windowed": str(is_windowed), "iou": str(iou), "stability": str(stability)}
+        about = {**origin, "family": family, "iou": str(iou), "stability": str(stability)}
         write_whole(self.path, lambda part: write_proposals(part, proposals, about))
         return generator.filter(proposals)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["RLE", "compress_rle", "decode_rle", "encode_rle", "rle_area", "run_lengths"]
+__all__ = ["RLE", "compress_rle", "decode_rle", "encode_rle", "rle_area", "run_lengths", "run_lengths_of_window"]
 
 
 class RLE(TypedDict):
@@ -41,6 +41,39 @@ def run_lengths(mask: NDArray[np.bool_], columns: tuple[int, int] | None = None)
     if flat.size and flat[-1] and last < w - 1:
         starts = np.concatenate((starts, [(last + 1) * h]))
     lengths: NDArray[np.int32] = np.diff(starts, prepend=0, append=h * w).astype(np.int32)
+    return lengths
+
+
+def run_lengths_of_window(
+    mask: NDArray[np.bool_], origin_yx: tuple[int, int], hw: tuple[int, int]
+) -> NDArray[np.int32]:
+    """`run_lengths` of a mask that is False outside a window, without making the whole mask.
+
+    Parameters
+    ----------
+    mask : (h, w) bool array
+        The window.
+    origin_yx : tuple of int
+        First row and column of the window in the whole mask.
+    hw : tuple of int
+        Height and width of the whole mask.
+
+    Returns
+    -------
+    (R,) int32 array
+        Equal to ``run_lengths(whole)``.
+    """
+    steps = np.diff(np.pad(mask.T, ((0, 0), (1, 1))).astype(np.int8), axis=1)  # (w, h + 1): +1 begins, -1 ends a run
+    first = origin_yx[1] * hw[0] + origin_yx[0]
+    starts, stops = (first + column * hw[0] + row for column, row in (np.nonzero(steps == 1), np.nonzero(steps == -1)))
+    if len(starts):  # a run goes on from the last row to the first row of the next column
+        is_cut = starts[1:] != stops[:-1]
+        starts, stops = starts[np.r_[True, is_cut]], stops[np.r_[is_cut, True]]
+    changes = np.stack((starts, stops), axis=1).ravel()
+    size = hw[0] * hw[1]
+    if len(changes) and changes[-1] == size:
+        changes = changes[:-1]
+    lengths: NDArray[np.int32] = np.diff(changes, prepend=0, append=size).astype(np.int32)
     return lengths
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from factories import make_model
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2.inference.automatic import mask_generator
+from napari_sam2.inference.automatic.dense_settings import DenseSettings
 from napari_sam2.inference.automatic.mask_generator import (
     MICRO_OPTIONS,
     REFERENCE_OPTIONS,
@@ -464,31 +465,27 @@ def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
         make_generator().generate_masks(np.zeros(shape, np.uint8))
 
 
+def test_a_model_with_a_dense_head_needs_no_points():
+    generator = SAM2AutomaticMaskGenerator(make_model(native_window=128, has_dense_head=True))
+    assert generator.options.dense is not None
+    records = generator.generate_masks(np.random.default_rng(0).integers(0, 255, (70, 90), np.uint8))
+    assert all(record["segmentation"].shape == (70, 90) for record in records)
+
+
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        pytest.param({"points_per_side": 10**6}, "integers from 1 to 1000", id="points-per-side"),
-        pytest.param({"point_spacing_px": 1e-9}, "point_spacing_px", id="spacing"),
-        pytest.param({"point_spacing_px": np.nan}, "point_spacing_px", id="nan-spacing"),
-        pytest.param({"crop_n_layers": 50}, "integers from 0 to 6", id="layers"),
-        pytest.param({"points_per_batch": 2.5}, "points_per_batch", id="batch"),
-        pytest.param({"pred_iou_thresh": "x"}, "pred_iou_thresh='x'", id="text"),
-        pytest.param({"stability_score_thresh": np.ones(3)}, "stability_score_thresh", id="array"),
-        pytest.param({"point_grids": 5}, "point_grids", id="grids"),
-        pytest.param({"points_per_side": None, "point_grids": [[["a", "b"]]]}, "point grid 0", id="text-grid"),
-        pytest.param({"output_mode": []}, "output_mode", id="mode"),
-        pytest.param({"point_per_side": 8}, "did you mean points_per_side", id="unknown"),
-    ],
+    "changes", [{"points_per_side": 4}, {"point_spacing_px": 20}, {"refine": False}, {"crop_n_layers": 1}]
 )
-def test_options_that_are_not_allowed_are_refused_before_any_work(options, message) -> None:
-    with pytest.raises(PromptError, match=message):
-        make_generator(**options)
+def test_options_of_points_choose_a_grid(changes):
+    generator = SAM2AutomaticMaskGenerator(make_model(native_window=128, has_dense_head=True), **changes)
+    assert generator.options.dense is None
+    assert generator.options.pred_iou_thresh == MICRO_OPTIONS.pred_iou_thresh
 
 
-def test_more_than_a_million_points_are_refused_before_they_are_made() -> None:
-    generator = make_generator(points_per_side=1000, crop_n_layers=3)
-    with pytest.raises(PromptError, match=r"4000000|allowed are up to 1000000"):
-        generator.generate_masks(np.zeros((64, 64, 3), np.uint8))
+def test_dense_options_need_a_dense_head():
+    for model in (make_model(native_window=128, has_dense_head=False), make_model(has_dense_head=False)):
+        assert SAM2AutomaticMaskGenerator(model).options.dense is None
+        with pytest.raises(PromptError, match="which has no dense head; use sam2_micro"):
+            SAM2AutomaticMaskGenerator(model, dense=DenseSettings())
 
 
 def test_only_options_of_the_filter_can_change_after_the_search() -> None:
@@ -544,3 +541,9 @@ def test_only_masks_that_pass_are_resized(monkeypatch) -> None:
     generator = SAM2AutomaticMaskGenerator(predictor, points_per_side=6, pred_iou_thresh=1.0, refine=False)
     assert generator.generate_masks(make_image()[:48, :64]) == []
     assert sum(resized) == 0
+
+
+@pytest.mark.parametrize("other", [{"points_per_side": 8}, {"crop_n_layers": 1}, {"refine": True}])
+def test_dense_and_points_exclude_each_other(other):
+    with pytest.raises(PromptError, match="dense"):
+        SAM2AutomaticMaskGenerator(make_model(native_window=128, has_dense_head=True), dense=DenseSettings(), **other)

@@ -13,7 +13,13 @@ from torch import Tensor
 from napari_sam2._arguments import checked_calls
 from napari_sam2._errors import PromptError
 from napari_sam2.frames.intensity import image_to_rgb
-from napari_sam2.inference.automatic.options import MICRO_OPTIONS, REFERENCE_OPTIONS, MaskGeneratorOptions
+from napari_sam2.inference.automatic.dense_search import DenseDecoder, search_densely
+from napari_sam2.inference.automatic.options import (
+    DENSE_OPTIONS,
+    MICRO_OPTIONS,
+    REFERENCE_OPTIONS,
+    MaskGeneratorOptions,
+)
 from napari_sam2.inference.automatic.point_grids import Crop, crop_boxes, near_crop_edge
 from napari_sam2.inference.automatic.proposals import Proposals, filter_proposals, passes_thresholds
 from napari_sam2.inference.automatic.refinement import ZoomPredictor, candidate_thresholds, refine_proposals
@@ -47,6 +53,18 @@ __all__ = [
 
 Progress = Callable[[int, int], None]
 """Called with the points done and the points in total."""
+
+_POINT_OPTIONS = (
+    "points_per_side",
+    "point_spacing_px",
+    "point_grids",
+    "crop_n_layers",
+    "multimask_output",
+    "use_m2m",
+    "denser_for_small",
+    "refine",
+)
+"""Options that ask for a grid of points."""
 
 _FILTER_OPTIONS = frozenset(
     {
@@ -168,8 +186,8 @@ class SAM2AutomaticMaskGenerator:
         A network, or a name or path for ``load_model``; default the bundled model. A predictor is used with its cache;
         its image is replaced.
     options : MaskGeneratorOptions, optional
-        Default: ``MICRO_OPTIONS`` if the model has a native window, as the bundled one does, otherwise
-        ``REFERENCE_OPTIONS``.
+        Default: ``DENSE_OPTIONS`` if the model has a dense head, as the bundled one does, and ``changes`` name no
+        option of point grids; ``MICRO_OPTIONS`` for other models with a native window, otherwise ``REFERENCE_OPTIONS``.
     **changes
         Any field of `MaskGeneratorOptions`, such as ``points_per_side=16``, in place of that in ``options``.
 
@@ -199,11 +217,20 @@ class SAM2AutomaticMaskGenerator:
     ) -> None:
         self.predictor = _as_predictor(model)
         is_windowed = self.predictor.model.config.native_window is not None
+        has_dense_maps = isinstance(self.predictor, DenseDecoder) and self.predictor.has_dense_maps
         if options is None:
             options = MICRO_OPTIONS if is_windowed else REFERENCE_OPTIONS
+            asks_for_points = any(changes.get(name) is not None for name in _POINT_OPTIONS)
+            if changes.get("dense") is not None or (has_dense_maps and not asks_for_points):
+                options = DENSE_OPTIONS
             if options.refine and not isinstance(self.predictor, ZoomPredictor):
                 options = replace(options, refine=False)
         self.options = options.changed(**changes)
+        if self.options.dense is not None and not has_dense_maps:
+            raise PromptError(
+                f"dense was given for {self.predictor.model.config.name}, which has no dense head; use sam2_micro, or "
+                "give points_per_side or point_spacing_px"
+            )
         if self.options.refine and not (is_windowed and isinstance(self.predictor, ZoomPredictor)):
             raise PromptError(
                 f"refine=True was given for {self.predictor.model.config.name}, which sees the whole image at once; "
@@ -278,6 +305,11 @@ class SAM2AutomaticMaskGenerator:
     def _propose(self, image: ArrayLike, progress: Progress | None, *, only_good: bool) -> Proposals:
         rgb = image_to_rgb(image)
         hw = (int(rgb.shape[0]), int(rgb.shape[1]))
+        if self.options.dense is not None:
+            assert isinstance(self.predictor, DenseDecoder)
+            self.predictor.set_image(rgb)
+            size = self.predictor.model.config.image_size
+            return search_densely(self.predictor, hw, self.options.dense, self.options, size=size, progress=progress)
         crops = crop_boxes(hw, self.options.crop_n_layers, self.options.crop_overlap_ratio)
         self.options.check_points_on(crops)
         is_windowed = self.predictor.model.config.native_window is not None

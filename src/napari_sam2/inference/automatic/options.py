@@ -12,12 +12,21 @@ import numpy as np
 
 from napari_sam2._checks import as_numbers, check_count, check_number
 from napari_sam2._errors import PromptError
+from napari_sam2.inference.automatic.dense_settings import DenseSettings
 from napari_sam2.inference.automatic.point_grids import Crop, point_grids_of_layers, points_between, points_by_spacing
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["MAX_POINTS", "MICRO_OPTIONS", "REFERENCE_OPTIONS", "GeneratorTuning", "MaskGeneratorOptions", "OutputMode"]
+__all__ = [
+    "DENSE_OPTIONS",
+    "MAX_POINTS",
+    "MICRO_OPTIONS",
+    "REFERENCE_OPTIONS",
+    "GeneratorTuning",
+    "MaskGeneratorOptions",
+    "OutputMode",
+]
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 
@@ -27,6 +36,7 @@ MAX_POINTS = 1_000_000
 
 _MAX_POINTS_PER_SIDE = 1000
 _MAX_CROP_LAYERS = 6
+_SOURCES = ("points_per_side", "point_spacing_px", "point_grids", "dense")
 
 
 @dataclass(frozen=True)
@@ -77,12 +87,16 @@ class MaskGeneratorOptions:
     Attributes
     ----------
     points_per_side : int or None
-        Points along each side of the image, 1 to 1,000. Exactly one of this, ``point_spacing_px`` and ``point_grids``
-        is given.
+        Points along each side of the image, 1 to 1,000. Exactly one of this, ``point_spacing_px``, ``point_grids`` and
+        ``dense`` is given.
     point_spacing_px : float or None
         Distance between neighbouring points in image pixels, from 1, independent of the size of the image.
     point_grids : sequence of (N, 2) arrays or None
         Points (x, y) between 0 and 1, one grid for the whole image and one for each crop layer.
+    dense : DenseSettings or None
+        Instead of points: describe the whole image by its foreground and borders in one pass, divide it into objects,
+        and give each of them to the mask decoder as a box and as a click. Much faster than a grid of points. Only for
+        models with a dense head, such as sam2_micro; without crops.
     points_per_batch : int
         Maximum number of points decoded together.
     multimask_output : bool
@@ -139,6 +153,7 @@ class MaskGeneratorOptions:
     points_per_side: int | None = 32
     point_spacing_px: float | None = None
     point_grids: Sequence[ArrayLike] | None = None
+    dense: DenseSettings | None = None
     points_per_batch: int = 64
     multimask_output: bool = True
     use_m2m: bool = False
@@ -181,13 +196,20 @@ class MaskGeneratorOptions:
         self._check_points()
 
     def _check_points(self) -> None:
-        sources = ("points_per_side", "point_spacing_px", "point_grids")
-        given = [name for name in sources if getattr(self, name) is not None]
+        given = [name for name in _SOURCES if getattr(self, name) is not None]
         if len(given) != 1:
             raise PromptError(
-                f"{' and '.join(given) or 'no points'} were given; give exactly one of {', '.join(sources)} "
+                f"{' and '.join(given) or 'no points'} were given; give exactly one of {', '.join(_SOURCES)} "
                 "(in the shell --points-per-side or --spacing)"
             )
+        if self.dense is not None:
+            if not isinstance(self.dense, DenseSettings):
+                raise PromptError(f"dense={self.dense!r} was given; allowed are DenseSettings(...) or None")
+            if self.crop_n_layers or self.refine:
+                raise PromptError(
+                    "dense was given with crop_n_layers or refine, which belong to grids of points; leave them out, or "
+                    "give points_per_side or point_spacing_px"
+                )
         if self.points_per_side is not None:
             check_count("points_per_side", self.points_per_side, 1, _MAX_POINTS_PER_SIDE)
         if self.point_spacing_px is not None:
@@ -210,7 +232,7 @@ class MaskGeneratorOptions:
     def changed(self, **changes: object) -> MaskGeneratorOptions:
         """A copy with other values; those that are None are left as they are.
 
-        A new ``points_per_side``, ``point_spacing_px`` or ``point_grids`` replaces whichever of them was set.
+        A new ``points_per_side``, ``point_spacing_px``, ``point_grids`` or ``dense`` replaces the one that was set.
 
         Raises
         ------
@@ -224,9 +246,8 @@ class MaskGeneratorOptions:
                 close = difflib.get_close_matches(name, known, 1)
                 hint = f"did you mean {close[0]}?" if close else f"the options are {', '.join(known)}"
                 raise PromptError(f"the mask generator has no option {name!r}; {hint}")
-        sources = ("points_per_side", "point_spacing_px", "point_grids")
-        if any(name in given for name in sources):
-            given = dict.fromkeys(sources) | given
+        if any(name in given for name in _SOURCES):
+            given = dict.fromkeys(_SOURCES) | given
         return replace(self, **given)  # type: ignore[arg-type]  # __post_init__ checks the values
 
     def check_points_on(self, crops: Sequence[Crop]) -> None:
@@ -304,3 +325,15 @@ Thresholds of 0.5 for predicted IoU times presence and 0.65 for stability give a
 images and 10 synthetic ones, as the mean of five kinds; with IoUs of 0.4, 0.45, 0.55 and 0.6 it is 0.705, 0.702,
 0.693 and 0.671, with stabilities of 0.55 and 0.75 0.721 and 0.682.
 """
+
+
+DENSE_OPTIONS = MaskGeneratorOptions(
+    points_per_side=None,
+    dense=DenseSettings(),
+    pred_iou_thresh=0.4,
+    stability_score_thresh=0.0,
+    box_nms_thresh=0.9,
+    max_overlap=0.3,
+    min_region_area_px=12,
+)
+"""For models with a dense head."""

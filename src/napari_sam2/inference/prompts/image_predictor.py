@@ -71,15 +71,15 @@ class SAM2ImagePredictor:
     click_search : ClickSearchSettings, optional
         How clicks are decoded at several scales, for models with a native window.
 
-    Raises
-    ------
-    PromptError
-        If a threshold or area is not allowed.
-
     Notes
     -----
     With a model that has a ``native_window``, such as ``sam2_micro``, each prompt is decoded in a crop around it, at a
     suitable scale. With the released models the whole image is resized to the model's input, as in the reference.
+
+    Raises
+    ------
+    PromptError
+        If a threshold or area is not allowed.
 
     References
     ----------
@@ -370,6 +370,60 @@ class SAM2ImagePredictor:
             keep_clicked_components(each, prompt, dropped_logit=dropped)
             for each, prompt in zip(found, prompts, strict=True)
         ]
+
+    @property
+    def has_dense_maps(self) -> bool:
+        """Whether the model has a dense head, so that `dense_maps` can be called."""
+        return self.model.dense_head is not None
+
+    def dense_maps(self, views: Sequence[View]) -> NDArray[np.float32]:
+        """Foreground, borders, distances and affinities of the image, without a prompt.
+
+        Parameters
+        ----------
+        views : sequence of View
+            Windows of the image.
+
+        Returns
+        -------
+        (B, C, S/4, S/4) float32 array
+            From 0 to 1, one row per view; the channels are those of `DenseHead`.
+
+        Raises
+        ------
+        PromptError
+            If the model has no dense head.
+        """
+        head = self.model.dense_head
+        if head is None:
+            raise PromptError(
+                f"dense maps were requested of {self.model.config.name}, which has no dense head; use sam2_micro, or a "
+                "grid of points"
+            )
+        with torch.inference_mode():
+            embeddings = self._embed_all(views)
+            logits: Tensor = head(one_row_per_view(embeddings, views))
+            maps: NDArray[np.float32] = logits.float().sigmoid().cpu().numpy()
+            return maps
+
+    def answer_in(self, prompts: Sequence[Prompt], views: Sequence[View]) -> list[ViewCandidates]:
+        """Candidates of each prompt in a view of its own, such as the tiles of `dense_maps`.
+
+        Parameters
+        ----------
+        prompts : sequence of Prompt
+            In image pixels; all clicks or all boxes.
+        views : sequence of View
+            One per prompt.
+
+        Returns
+        -------
+        list of ViewCandidates
+            One per prompt, with three candidates for clicks and one for boxes.
+        """
+        with torch.inference_mode():
+            has_boxes = prompts[0].box is not None
+            return self._candidates(prompts, views, [None] * len(prompts), multimask=not has_boxes)
 
     def _points_by_view(self, points_xy: NDArray[np.float32], window: int | None) -> dict[View, list[int]]:
         """Indices of the points to decode in each view."""

@@ -1,0 +1,355 @@
+"""All objects of an image in one pass: objects of dense maps at several zooms, each a prompt for the decoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+
+from napari_sam2._types import Prompt
+from napari_sam2.inference.automatic.dense_maps import DenseMaps, MapCanvas
+from napari_sam2.inference.automatic.dense_settings import DenseSettings, ScoreFeatures
+from napari_sam2.inference.automatic.instances import NO_INSTANCES, Instances, find_instances
+from napari_sam2.inference.automatic.point_grids import Crop
+from napari_sam2.inference.automatic.proposals import Proposals
+from napari_sam2.inference.masks.boxes import mask_to_box, nms, stability_score, threshold_logits
+from napari_sam2.inference.masks.components import fill_holes, remove_small_regions
+from napari_sam2.labels.rle import run_lengths_of_window
+from napari_sam2.network.dense_head import DENSE_STRIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_sam2.inference.automatic.options import MaskGeneratorOptions
+    from napari_sam2.inference.views.click_search import ViewCandidates
+    from napari_sam2.inference.views.view import View
+
+__all__ = ["DenseDecoder", "search_densely"]
+
+_BATCH = 16
+
+
+@runtime_checkable
+class DenseDecoder(Protocol):
+    """The part of ``SAM2ImagePredictor`` that the search uses."""
+
+    @property
+    def has_dense_maps(self) -> bool:
+        """Whether the model has a dense head."""
+
+    def dense_maps(self, views: Sequence[View], /) -> NDArray[np.float32]:
+        """Maps (B, C, S/4, S/4) of the image seen through each view, 0 to 1."""
+
+    def answer_in(self, prompts: Sequence[Prompt], views: Sequence[View], /) -> list[ViewCandidates]:
+        """Candidates of each prompt in its own view: three for a click, one for a box."""
+
+
+class _Outcome(NamedTuple):
+    """The chosen mask of one object: run lengths and box in the image, its scores, and the click."""
+
+    runs: NDArray[np.int32]
+    box_xyxy: NDArray[np.int64]
+    iou: float
+    stability: float
+    point_xy: NDArray[np.float32]
+
+
+def search_densely(
+    predictor: DenseDecoder,
+    hw: tuple[int, int],
+    settings: DenseSettings,
+    options: MaskGeneratorOptions,
+    *,
+    size: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Proposals:
+    """Objects of an image from maps of all of it.
+
+    Parameters
+    ----------
+    predictor : DenseDecoder
+        With the image set.
+    hw : tuple of int
+        Height and width of the image, in pixels.
+    settings : DenseSettings
+        Zooms, tiles and prompts.
+    options : MaskGeneratorOptions
+        ``mask_threshold``, ``stability_score_offset`` and ``min_mask_region_area`` hold; the others are for later.
+    size : int
+        Side of the model's input in model pixels.
+    progress : callable, optional
+        Called with the tiles and objects done and in all, as far as they are known.
+
+    Returns
+    -------
+    Proposals
+        One candidate for each object that is not empty. Its predicted IoU is ``settings.score`` of the decoder's mask
+        and of the maps under it, multiplied by the presence score.
+    """
+    steps = _Steps(progress)
+    zooms = sorted(settings.zooms)
+    base = zooms.index(settings.zooms[0])
+    levels: list[_Level] = []
+    for number in [*range(base, -1, -1), *range(base + 1, len(zooms))]:
+        canvas = MapCanvas(predictor, hw, zoom=zooms[number], size=size, overlap=round(settings.overlap * size))
+        below = None if number <= base else next(level for level in levels if level.maps.zoom == zooms[number - 1])
+        levels.append(_describe(canvas, below, settings, steps))
+    outcomes: list[_Outcome] = []
+    for level, chosen in zip(levels, _best_seen(levels, settings, size), strict=True):
+        steps.expect(len(chosen))
+        outcomes += _decode(predictor, level, chosen, settings, options, steps.done)
+    return _as_proposals(hw, outcomes)
+
+
+def _best_seen(levels: Sequence[_Level], settings: DenseSettings, size: int) -> list[NDArray[np.intp]]:
+    """Indices of the objects of each level that are decoded there: of those found at several zooms, one."""
+    zooms = [level.maps.zoom for level in levels]
+    visible = [
+        level.visible(settings, size, is_lowest=zoom == min(zooms), is_highest=zoom == max(zooms))
+        for level, zoom in zip(levels, zooms, strict=True)
+    ]
+    sides = np.concatenate([level.sides[index] for level, index in zip(levels, visible, strict=True)])
+    boxes_yx = np.concatenate(
+        [level.found.boxes[index] * level.maps.cell for level, index in zip(levels, visible, strict=True)]
+    )
+    misfit = np.abs(np.log2(np.maximum(sides, 1) / (settings.best_side * size)))
+    kept = np.zeros(len(sides), bool)
+    kept[nms(torch.from_numpy(boxes_yx[:, [1, 0, 3, 2]]), torch.from_numpy(-misfit), settings.same_box).numpy()] = True
+    ends = np.cumsum([len(index) for index in visible])[:-1]
+    return [index[part] for index, part in zip(visible, np.split(kept, ends), strict=True)]
+
+
+class _Steps:
+    """Counts what is done and tells the caller."""
+
+    def __init__(self, progress: Callable[[int, int], None] | None) -> None:
+        self._progress = progress
+        self._done = self._total = 0
+
+    def expect(self, count: int) -> None:
+        self._total += count
+
+    def done(self, count: int) -> None:
+        self._done += count
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """Maps of one zoom and the objects in them."""
+
+    maps: DenseMaps
+    found: Instances
+
+    @property
+    def sides(self) -> NDArray[np.intp]:
+        """Longer side of each object's box, in model pixels."""
+        boxes = self.found.boxes
+        sides: NDArray[np.intp] = DENSE_STRIDE * (boxes[:, 2:] - boxes[:, :2]).max(1, initial=0)
+        return sides
+
+    def visible(self, settings: DenseSettings, size: int, *, is_lowest: bool, is_highest: bool) -> NDArray[np.intp]:
+        """Indices of the objects that are not left to another zoom."""
+        good = np.ones(len(self.found), bool)
+        if not is_highest:
+            good &= DENSE_STRIDE * self.found.widths >= settings.min_width
+        if not is_lowest:
+            good &= self.sides <= settings.max_side * size
+        return np.flatnonzero(good)
+
+    def is_mostly_narrow(self, settings: DenseSettings) -> bool:
+        """Whether more than half of the objects are narrow."""
+        return bool(len(self.found)) and float((DENSE_STRIDE * self.found.widths < settings.narrow).mean()) > 0.5
+
+    def is_active(self, view: View, settings: DenseSettings) -> bool:
+        """Whether there is anything but background in a part of the image."""
+        cell, maps = self.maps.cell, self.maps.maps
+        rows = slice(max(view.y, 0) // cell, -(-(view.y + view.height) // cell))
+        columns = slice(max(view.x, 0) // cell, -(-(view.x + view.width) // cell))
+        return bool((maps[:2, rows, columns] > settings.active).any())
+
+    def count_narrow(self, view: View, limit: float) -> int:
+        """Objects in a part of the image with a width below a limit, in model pixels."""
+        narrow = DENSE_STRIDE * self.found.widths < limit
+        middles = (self.found.middles_yx[narrow] + 0.5) * self.maps.cell
+        low = np.array([view.y, view.x])
+        return int(((middles >= low) & (middles < low + view.width)).all(1).sum())
+
+
+def _describe(canvas: MapCanvas, below: _Level | None, settings: DenseSettings, steps: _Steps) -> _Level:
+    """Maps and objects at one zoom; where a lower zoom shows the image already, of the tiles that need it."""
+
+    def add(tiles: Sequence[View]) -> _Level:
+        steps.expect(len(tiles))
+        canvas.add(tiles, steps.done)
+        maps = canvas.maps()
+        return _Level(maps, find_instances(maps.maps, settings.instances) if maps.views else NO_INSTANCES)
+
+    if below is None:
+        return add(canvas.tiles)
+    active = [tile for tile in canvas.tiles if below.is_active(tile, settings)]
+    is_next = below.maps.zoom == settings.zooms[0]
+    if is_next and len(active) <= settings.few_tiles:
+        return add(active)
+    least = 1 if is_next else settings.min_small
+    near = [tile for tile in active if below.count_narrow(tile, settings.narrow) >= least]
+    if not is_next and not below.is_mostly_narrow(settings):
+        return add(near)
+    rest = [tile for tile in active if tile not in set(near)]
+    pilots = rest[:: math.ceil(len(rest) / settings.num_pilots)] if rest else []
+    level = add([*near, *pilots])
+    # what is small here was too small to be seen at the lower zoom
+    counts = [level.count_narrow(tile, 2 * settings.narrow) for tile in pilots]
+    if sum(counts) < settings.min_small * len(pilots):
+        return level
+    return add([tile for tile in rest if tile not in set(pilots)])
+
+
+def _decode(
+    predictor: DenseDecoder,
+    level: _Level,
+    chosen: NDArray[np.intp],
+    settings: DenseSettings,
+    options: MaskGeneratorOptions,
+    step: Callable[[int], None],
+) -> list[_Outcome]:
+    """Masks of some of the objects of one zoom, each prompted by its box, and by a click, in the tile around it."""
+    if not len(chosen):
+        return []
+    maps, found = level.maps, level.found
+    boxes_px = found.boxes[chosen] * maps.cell
+    tiles = maps.nearest_view((boxes_px[:, [1, 0]] + boxes_px[:, [3, 2]]) / 2)
+    outcomes: list[_Outcome] = []
+    order = np.argsort(tiles, kind="stable")  # neighbours share the embedding of their tile
+    for start in range(0, len(chosen), _BATCH):
+        rows = order[start : start + _BATCH]
+        views = [maps.views[tiles[row]] for row in rows]
+        by_box = predictor.answer_in([_box_prompt(boxes_px[row], maps.hw) for row in rows], views)
+        by_click = predictor.answer_in([_click(level, int(chosen[row])) for row in rows], views)
+        for row, *both in zip(rows, by_box, by_click, strict=True):
+            found_masks = [
+                outcome
+                for candidates in both
+                for number in range(candidates.logits.shape[1])
+                if (outcome := _outcome(candidates, number, level, int(chosen[row]), settings, options)) is not None
+            ]
+            if found_masks:
+                outcomes.append(max(found_masks, key=lambda outcome: outcome.iou))
+        step(len(rows))
+    return outcomes
+
+
+def _box_prompt(box_px: NDArray[np.intp], hw: tuple[int, int]) -> Prompt:
+    y0, x0, y1, x1 = box_px.tolist()
+    return Prompt(box=np.array([x0, y0, min(x1, hw[1]), min(y1, hw[0])], np.float32))
+
+
+def _click(level: _Level, index: int) -> Prompt:
+    """A click at the deepest cell of an object."""
+    (h, w), cell = level.maps.hw, level.maps.cell
+    point_xy = (level.found.middles_yx[index][::-1] + 0.5) * cell - 0.5
+    return Prompt(points=np.minimum(point_xy, [w - 1, h - 1])[None].astype(np.float32))
+
+
+def _outcome(
+    candidates: ViewCandidates,
+    number: int,
+    level: _Level,
+    index: int,
+    settings: DenseSettings,
+    options: MaskGeneratorOptions,
+) -> _Outcome | None:
+    """A candidate of the decoder for one object, with its scores; None if it is empty or does not touch the object."""
+    maps, found, view = level.maps, level.found, candidates.view
+    low = candidates.logits[0, number].float()
+    inside = (low > options.mask_threshold).cpu().numpy()
+    y, x = view.y // maps.cell, view.x // maps.cell
+    in_maps = maps.maps[:, y : y + len(inside), x : x + len(inside)]
+    inside = inside[: in_maps.shape[1], : in_maps.shape[2]]
+    same = found.labels[y : y + len(inside), x : x + inside.shape[1]] == index + 1
+    if not (inside & same).any():
+        return None
+    origin_yx, mask, stability = _in_image(low, view, maps, options)
+    if not mask.any():
+        return None
+    features = _features(inside, same, in_maps)._replace(
+        predicted_iou=float(candidates.scores[0, number]),
+        foreground=float(found.scores[index]),
+        stability=stability,
+    )
+    box = mask_to_box(mask) + np.array([*origin_yx[::-1], *origin_yx[::-1]])
+    h, w = maps.hw
+    return _Outcome(
+        run_lengths_of_window(mask, origin_yx, (h, w)),
+        box,
+        settings.score.of(features) * candidates.presence,
+        stability,
+        _click(level, index).points[0],
+    )
+
+
+def _in_image(
+    low: Tensor, view: View, maps: DenseMaps, options: MaskGeneratorOptions
+) -> tuple[tuple[int, int], NDArray[np.bool_], float]:
+    """First row and column, mask and stability in image pixels; only where the low-resolution mask is."""
+    rows, columns = (
+        torch.nonzero((low > options.mask_threshold - options.stability_score_offset).any(axis))[:, 0]
+        for axis in (1, 0)
+    )
+    y0, x0 = max(int(rows[0]) - 1, 0), max(int(columns[0]) - 1, 0)
+    part = low[y0 : int(rows[-1]) + 2, x0 : int(columns[-1]) + 2]
+    size = (part.shape[0] * maps.cell, part.shape[1] * maps.cell)
+    logits = F.interpolate(part[None, None], size=size, mode="bilinear", align_corners=False)[0]
+    y, x = view.y + y0 * maps.cell, view.x + x0 * maps.cell
+    logits = logits[:, : maps.hw[0] - y, : maps.hw[1] - x]
+    if options.min_mask_region_area > 0:
+        area_px = options.min_mask_region_area * maps.cell**2
+        logits = remove_small_regions(fill_holes(logits, area_px), area_px)
+    stability = float(stability_score(logits, options.mask_threshold, options.stability_score_offset)[0])
+    mask: NDArray[np.bool_] = threshold_logits(logits, options.mask_threshold)[0].cpu().numpy()
+    return (y, x), mask, stability
+
+
+def _features(inside: NDArray[np.bool_], same: NDArray[np.bool_], maps: NDArray[np.float32]) -> ScoreFeatures:
+    """What the maps say of a mask; all arrays are cells of one tile."""
+    rows, columns = np.flatnonzero((inside | same).any(1)), np.flatnonzero((inside | same).any(0))
+    part = (slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2))
+    inside, same, maps = inside[part], same[part], maps[:, part[0], part[1]]
+    core = ndimage.binary_erosion(inside)
+    rim, around = inside & ~core, ndimage.binary_dilation(inside) & ~inside
+
+    def mean(channel: NDArray[np.float32], where: NDArray[np.bool_]) -> float:
+        return float(channel[where].mean()) if where.any() else 0.0
+
+    return ScoreFeatures(
+        agreement=float((inside & same).sum() / (inside | same).sum()),
+        foreground_inside=mean(maps[0], inside),
+        foreground_around=mean(maps[0], around),
+        border_at_rim=max(mean(maps[1], rim), mean(maps[1], around)),
+        border_inside=mean(maps[1], core),
+        depth=float(maps[2][inside].max()),
+        affinity=mean(maps[4], core) * mean(maps[5], core),
+    )
+
+
+def _as_proposals(hw: tuple[int, int], outcomes: Sequence[_Outcome]) -> Proposals:
+    return Proposals(
+        hw=hw,
+        crops=(Crop((0, 0, hw[1], hw[0]), 0),),
+        runs=tuple(each.runs for each in outcomes),
+        boxes_xyxy=np.array([each.box_xyxy for each in outcomes], np.int64).reshape(-1, 4),
+        predicted_iou=np.array([each.iou for each in outcomes], np.float32),
+        stability=np.array([each.stability for each in outcomes], np.float32),
+        points_xy=np.array([each.point_xy for each in outcomes], np.float32).reshape(-1, 2),
+        crop_index=np.zeros(len(outcomes), np.int64),
+    )

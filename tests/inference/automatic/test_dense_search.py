@@ -1,0 +1,159 @@
+"""Facts about the search with dense maps, with a predictor that knows the truth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_sam2.inference.automatic.dense_search import DenseSettings, search_densely
+from napari_sam2.inference.automatic.options import MICRO_OPTIONS
+from napari_sam2.inference.automatic.proposals import filter_proposals
+from napari_sam2.inference.views.click_search import ViewCandidates
+from napari_sam2.labels.compose import masks_to_labels
+from oracle import dense_maps_of
+
+SIZE = 64
+
+
+class TruthPredictor:
+    """Maps and masks of known labels, seen through views; the maps blur what is smaller than three cells."""
+
+    def __init__(self, labels: np.ndarray, presence: float = 1.0) -> None:
+        self.labels = labels
+        self.presence = presence
+        self.views: list = []
+
+    def _seen(self, view) -> np.ndarray:
+        """(S/4, S/4) labels at the middle of each cell."""
+        cell = view.width // (SIZE // 4)
+        h, w = self.labels.shape
+        padded = np.zeros((max(h, view.y + view.height), max(w, view.x + view.width)), self.labels.dtype)
+        padded[:h, :w] = self.labels
+        part = padded[view.y : view.y + view.height, view.x : view.x + view.width]
+        return part[cell // 2 :: cell, cell // 2 :: cell]
+
+    def dense_maps(self, views):
+        self.views += views
+        return np.stack([dense_maps_of(self._seen(view)) for view in views])
+
+    has_dense_maps = True
+
+    def answer_in(self, prompts, views):
+        answers = []
+        for prompt, view in zip(prompts, views, strict=True):
+            middle = prompt.points[0] if prompt.box is None else (prompt.box[:2] + prompt.box[2:]) / 2
+            x, y = middle.round().astype(int)
+            seen = self._seen(view)
+            number = self.labels[min(y, self.labels.shape[0] - 1), min(x, self.labels.shape[1] - 1)]
+            logits = np.where((seen == number) & (number > 0), 6.0, -6.0).astype(np.float32)
+            answers.append(
+                ViewCandidates(view, torch.from_numpy(logits)[None, None], torch.tensor([[0.9]]), self.presence)
+            )
+        return answers
+
+
+def squares(hw: tuple[int, int], side: int, gap: int) -> np.ndarray:
+    labels = np.zeros(hw, np.int32)
+    number = 0
+    for y in range(gap, hw[0] - side, side + gap):
+        for x in range(gap, hw[1] - side, side + gap):
+            number += 1
+            labels[y : y + side, x : x + side] = number
+    return labels
+
+
+def iou_of_each(labels: np.ndarray, found: np.ndarray) -> list[float]:
+    ious = []
+    for number in range(1, labels.max() + 1):
+        truth = labels == number
+        best = np.bincount(found[truth]).argmax()
+        ious.append(float((truth & (found == best)).sum() / (truth | (found == best)).sum()) if best else 0.0)
+    return ious
+
+
+SETTINGS = DenseSettings()
+
+
+@pytest.mark.parametrize(
+    ("hw", "side", "gap"),
+    [
+        pytest.param((96, 130), 24, 8, id="one-zoom"),
+        pytest.param((150, 150), 10, 10, id="small-objects"),
+        pytest.param((300, 260), 110, 16, id="large-objects"),
+        pytest.param((40, 40), 20, 8, id="image-smaller-than-a-tile"),
+    ],
+)
+def test_all_objects_are_found_whole(hw, side, gap):
+    labels = squares(hw, side, gap)
+    proposals = search_densely(TruthPredictor(labels), hw, SETTINGS, MICRO_OPTIONS, size=SIZE)
+    found = masks_to_labels(filter_proposals(proposals, MICRO_OPTIONS), hw)
+    ious = iou_of_each(labels, found)
+    assert min(ious) > 0.6
+    assert len(np.unique(found)) - 1 == labels.max()
+
+
+def test_an_empty_image_gives_no_proposals():
+    proposals = search_densely(
+        TruthPredictor(np.zeros((70, 90), np.int32)), (70, 90), SETTINGS, MICRO_OPTIONS, size=SIZE
+    )
+    assert len(proposals) == 0
+    assert filter_proposals(proposals, MICRO_OPTIONS) == []
+
+
+def test_background_is_not_described_at_higher_zooms():
+    labels = np.zeros((256, 256), np.int32)
+    labels[10:20, 10:20] = 1
+    predictor = TruthPredictor(labels)
+    search_densely(predictor, labels.shape, SETTINGS, MICRO_OPTIONS, size=SIZE)
+    closer = [view for view in predictor.views if view.width == SIZE // 2]
+    assert closer
+    assert all(view.x < 20 and view.y < 20 for view in closer)
+
+
+def test_presence_lowers_the_score():
+    labels = squares((64, 64), 24, 6)
+    sure, unsure = (
+        search_densely(TruthPredictor(labels, presence), labels.shape, SETTINGS, MICRO_OPTIONS, size=SIZE)
+        for presence in (1.0, 0.25)
+    )
+    np.testing.assert_allclose(unsure.predicted_iou, sure.predicted_iou / 4, rtol=1e-5)
+
+
+def test_progress_reaches_the_end():
+    labels = squares((96, 96), 20, 8)
+    steps: list[tuple[int, int]] = []
+    search_densely(
+        TruthPredictor(labels), labels.shape, SETTINGS, MICRO_OPTIONS, size=SIZE, progress=lambda *at: steps.append(at)
+    )
+    done = [step[0] for step in steps]
+    assert done == sorted(done)
+    assert steps[-1][0] == steps[-1][1]
+    assert all(step[0] <= step[1] for step in steps)
+
+
+def test_an_exception_of_the_progress_callback_ends_the_search():
+    class StopError(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        raise StopError
+
+    with pytest.raises(StopError):
+        search_densely(
+            TruthPredictor(squares((64, 64), 20, 8)), (64, 64), SETTINGS, MICRO_OPTIONS, size=SIZE, progress=stop
+        )
+
+
+def test_run_lengths_are_those_of_the_whole_image():
+    labels = squares((90, 70), 20, 9)
+    options = replace(MICRO_OPTIONS, output_mode="binary_mask")
+    proposals = search_densely(TruthPredictor(labels), labels.shape, SETTINGS, options, size=SIZE)
+    for record in filter_proposals(proposals, options):
+        mask = record["segmentation"]
+        assert mask.shape == labels.shape
+        ys, xs = np.nonzero(mask)
+        x, y, w, h = record["bbox"]
+        assert (x, y, x + w, y + h) == (xs.min(), ys.min(), xs.max(), ys.max())

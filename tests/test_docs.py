@@ -51,7 +51,8 @@ def test_everything_on_the_page_of_python_can_be_imported_from_the_package_and_n
         home, _, name = path.rpartition(".")
         value = getattr(importlib.import_module(home), name)
         if name == "_errors":
-            documented |= {error for error in value.__all__ if issubclass(getattr(value, error), NapariSAM2Error)}
+            classes = {each: getattr(value, each) for each in value.__all__ if isinstance(getattr(value, each), type)}
+            documented |= {each for each, of in classes.items() if issubclass(of, NapariSAM2Error)}
         else:
             assert getattr(napari_sam2, name) is value, path
             documented.add(name)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 import napari_sam2
 from napari_sam2 import FrameError, PromptError
-from napari_sam2._arguments import as_array, checked, checked_calls, shorten, unchecked_parameters
+from napari_sam2._arguments import _with_members, as_array, checked, checked_calls, shorten, unchecked_parameters
 from napari_sam2.session.results import export
 
 Mode = Literal["near", "far"]
@@ -197,3 +197,14 @@ def test_every_parameter_of_the_public_interface_is_checked():
     assert [name for name in has_parameters if not hasattr(calls[name], "__wrapped__")] == []
     unchecked = {name: unchecked_parameters(function) for name, function in calls.items()}
     assert {name: found for name, found in unchecked.items() if found} == _ANYTHING
+
+
+class NotReady:
+    @property
+    def shape(self) -> tuple[int, ...]:
+        raise PromptError("no video is set")
+
+
+def test_properties_of_an_argument_are_not_read():
+    source = NotReady()
+    assert _with_members(source, ["shape"]) is source

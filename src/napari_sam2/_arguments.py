@@ -358,9 +358,14 @@ def _protocol(protocol: type) -> _Kind:
 
 
 def _with_members(value: Any, members: Iterable[str]) -> Any:
-    if inspect.isclass(value) or not all(hasattr(value, name) for name in members):
+    if inspect.isclass(value) or not all(_has(value, name) for name in members):
         raise _UnsuitableError
     return value
+
+
+def _has(value: Any, name: str) -> bool:
+    """Whether an object has a member; properties are not read, as they may raise before the object is set up."""
+    return inspect.getattr_static(value, name, None) is not None or hasattr(value, name)
 
 
 def _literal(options: tuple[Any, ...]) -> _Kind:

@@ -38,7 +38,7 @@ _BY_FUNCTION: dict[str, dict[str, tuple[str, ...]]] = {
         "dtype": ("None", "'float32'", "'auto'"),
         "threads": ("None", "1"),
         "snapshot": ("snapshot",),
-        "error": ("ValueError('x')", "PromptError('x')"),
+        "error": ("PromptError('x')",),
         "timeout": ("None", "10", "0.5"),
         "path": ("new_path('s.sam2')", "session_path"),
         "output": ("'labels.tif'", "Path('a b.ome.zarr')"),
@@ -126,7 +126,7 @@ _BY_TYPE: dict[str, tuple[str, ...]] = {
     "ArrayLike": ("disc", "[[8, 9]]", "seeds"),
     "Any": ("movie", "1", "'a'", "None"),
     "Prompt": ("prompt",), "SAM2": ("model",), "FrameSource": ("frames",), "EmbeddingCache": ("cache",),
-    "SessionSettings": ("SessionSettings()",), "Exception": ("ValueError('x')",), "MaskRecord": ("records[0]",),
+    "SessionSettings": ("SessionSettings()",), "Exception": ("PromptError('x')",), "MaskRecord": ("records[0]",),
     "object": ("1", "'a'"),
 }  # fmt: skip
 
@@ -174,7 +174,7 @@ _BORDERLINE: dict[str, tuple[str, ...]] = {
     "tuple": ("()", "(1,)", "(1, 2, 3)", "(-1, -1)", "(nan, nan)", "(inf, 1)", "('a', 'b')", "(None, None)",
               "(0, 0)", "[8, 9]",
               "(1e300, 1e300)", "5", "(10**6, 10**6)", "(2.5, 3)", "((1, 2), (3, 4))"),
-    "Callable": ("5", "'print'", "ignore", "[]", "None"),
+    "Callable": ("5", "'print'", "{}", "[]", "None"),
     "Literal": ("'other'", "''", "None", "5", "[]", "b'keep'", "np.array(['a', 'b'])", "'BOTH'", "'\\ud800'"),
     "model": ("'nobody'", "''", "'sam2.1_hiera_tiny'", "junk_path", "tiff_path", "5", "None", "b'x'", "[]",
               "torch.nn.Linear(1, 1)",

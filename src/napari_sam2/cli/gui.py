@@ -36,6 +36,12 @@ def gui(
             f"napari cannot open a window ({error}); install it with a Qt binding: pip install 'napari-sam2[gui]'"
         ) from error
     if file is not None:
-        viewer.open(str(file.expanduser()))
+        try:
+            viewer.open(str(file.expanduser()))
+        except Exception as error:  # whatever a reader plugin raises
+            viewer.close()
+            raise FrameError(
+                f"napari cannot open {file} ({' '.join(str(error).split())[:200]}); give an image"
+            ) from error
     viewer.window.add_plugin_dock_widget("napari-sam2", "SAM 2")
     napari.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -257,6 +258,8 @@ def select(
     shape = tuple(int(size) for size in shape)
     if 0 in shape:
         raise FrameError(f"the image is empty: its shape is {shape} (axes {axes}); give at least one pixel")
+    if max(shape) > sys.maxsize:
+        raise FrameError(f"the image claims the shape {shape}, more than this machine can count; check the file")
     fixed = _check_fixed(axes, shape, fixed or {})
     chosen = _choose_frame_axis(axes, shape, frame_axis, fixed)
     rest = tuple(axis for axis in (*"TZ", *_OTHERS) if axis in axes and axis != chosen)

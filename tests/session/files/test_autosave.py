@@ -91,6 +91,15 @@ for line in sys.stdin:
     assert names_in(path, model) == ["first", "later"]
 
 
+def test_a_file_that_is_no_session_is_never_removed(session, tmp_path):
+    image = tmp_path / "image.tif"
+    image.write_bytes(b"precious")
+    session.autosave_path = image
+    assert not session.flush_autosave(10)
+    session.close(keep_autosave=False)
+    assert image.read_bytes() == b"precious"
+
+
 def test_one_file_at_rest(session, tmp_path):
     session.autosave_path = tmp_path / "a.sam2"
     session.new_object()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from napari_sam2._checks import as_numbers, check_count, check_number
+from napari_sam2._checks import as_numbers, check_choice, check_count, check_number
 from napari_sam2._errors import PromptError
 from napari_sam2.inference.automatic.dense_settings import DenseSettings
 from napari_sam2.inference.automatic.point_grids import Crop, point_grids_of_layers, points_between, points_by_spacing
@@ -190,9 +190,7 @@ class MaskGeneratorOptions:
         for name in ("stability_score_offset", "min_mask_region_area", "min_region_area_px"):
             check_number(name, getattr(self, name), 0)
         check_number("mask_threshold", self.mask_threshold)
-        if self.output_mode not in get_args(OutputMode):
-            allowed = ", ".join(get_args(OutputMode))
-            raise PromptError(f"output_mode={self.output_mode!r} was given; allowed are {allowed}")
+        check_choice("output_mode", self.output_mode, get_args(OutputMode))
         self._check_points()
 
     def _check_points(self) -> None:

@@ -172,14 +172,14 @@ class Autosave:
             return self._saved >= wanted
 
     def close(self, *, keep: bool = True) -> None:
-        """Write the remaining changes and end the thread; with ``keep=False`` remove the file."""
+        """Write the remaining changes and end the thread; with ``keep=False`` remove the file written here."""
         with self._wake:
             self._is_closing = True
             self._wake.notify_all()
         if self._thread is not threading.current_thread():
             self._thread.join()
         self._mark.release()
-        if not keep:
+        if not keep and self._file is not None and _identity(self.path) == self._file:
             remove_session(self.path)
 
     # ------------------------------------------------------------------ writer thread

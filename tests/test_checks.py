@@ -48,9 +48,10 @@ def test_ragged_rows_and_words_are_no_numbers() -> None:
             as_numbers(values, "points")
 
 
-def test_what_tells_neither_shape_nor_type_may_be_written_to() -> None:
+def test_only_arrays_are_written_to() -> None:
     check_out(None, (2, 3))
-    check_out(SimpleNamespace(shape=(2, 3)), (2, 3))
+    with pytest.raises(PromptError, match="give an array of shape"):
+        check_out(SimpleNamespace(shape=(2, 3)), (2, 3))
     check_out(np.zeros((2, 3), np.uint8), (2, 3), largest=255)
 
 
@@ -93,16 +94,16 @@ def test_small_types_do_where_they_hold_all_numbers(model: SAM2) -> None:
 def test_frames_and_objects_of_the_segmenter(model: SAM2) -> None:
     segmenter = SAM2VideoSegmenter(model)
     segmenter.set_video(make_movie(3))
-    for frame in (1.5, True, "1", None):
-        with pytest.raises(PromptError, match="frames 0 to 2"):
+    for frame, message in ((1.5, "frames 0 to 2"), ("1", "integer"), (None, "integer")):
+        with pytest.raises(PromptError, match=message):
             segmenter.add_clicks(frame, [(20, 20)])  # type: ignore[arg-type]
     segmenter.add_clicks(1, [(20, 20)])
-    with pytest.raises(PromptError, match="frames 0 to 2"):
+    with pytest.raises(PromptError, match="expected an integer"):
         segmenter.propagate_masklets(start=1.5)  # type: ignore[arg-type]
     for call in (segmenter.propagate_masklets, segmenter.track_objects):
         with pytest.raises(PromptError, match="object_ids is empty"):
             call(object_ids=[])
-        with pytest.raises(PromptError, match="sequence of object numbers"):
+        with pytest.raises(PromptError, match="object_ids"):
             call(object_ids=1)  # type: ignore[arg-type]
 
 
@@ -125,9 +126,9 @@ def test_tracking_ends_with_its_stack_and_its_objects(model: SAM2) -> None:
 def test_prompts_that_are_none(model: SAM2) -> None:
     predictor = SAM2ImagePredictor(model)
     predictor.set_image(make_movie(1)[0])
-    with pytest.raises(PromptError, match="point_coords="):
+    with pytest.raises(PromptError, match="expected a Prompt or a sequence"):
         predictor.predict([(20, 20)])  # type: ignore[list-item]
-    with pytest.raises(PromptError, match="not an array of numbers"):
+    with pytest.raises(PromptError, match="expected an array of numbers"):
         predictor.predict(point_coords=[[1, 2], [3]])
     with pytest.raises(PromptError, match="NaN"):
         predictor.predict(point_coords=[[20, 20]], mask_input=np.full((1, 16, 16), np.nan))

@@ -71,15 +71,15 @@ class SAM2ImagePredictor:
     click_search : ClickSearchSettings, optional
         How clicks are decoded at several scales, for models with a native window.
 
-    Notes
-    -----
-    With a model that has a ``native_window``, such as ``sam2_micro``, each prompt is decoded in a crop around it, at a
-    suitable scale. With the released models the whole image is resized to the model's input, as in the reference.
-
     Raises
     ------
     PromptError
         If a threshold or area is not allowed.
+
+    Notes
+    -----
+    With a model that has a ``native_window``, such as ``sam2_micro``, each prompt is decoded in a crop around it, at a
+    suitable scale. With the released models the whole image is resized to the model's input, as in the reference.
 
     References
     ----------

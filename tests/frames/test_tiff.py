@@ -220,7 +220,7 @@ class TestTruncated:
         tifffile.imwrite(tmp_path / "whole.ome.tif", noise(12, 96, 112), **options)
         data = (tmp_path / "whole.ome.tif").read_bytes()
         (tmp_path / "part.ome.tif").write_bytes(data[: len(data) // 2])
-        with pytest.raises(FrameError, match=r"part\.ome\.tif is truncated: \d+ frames can be read"):
+        with pytest.raises(FrameError, match=r"part\.ome\.tif is truncated: \d+ frames? can be read"):
             open_frames(tmp_path / "part.ome.tif")
 
     def test_a_damaged_frame_in_the_sample_fails_only_when_it_is_read(self, tmp_path):

@@ -94,7 +94,7 @@ def test_small_types_do_where_they_hold_all_numbers(model: SAM2) -> None:
 def test_frames_and_objects_of_the_segmenter(model: SAM2) -> None:
     segmenter = SAM2VideoSegmenter(model)
     segmenter.set_video(make_movie(3))
-    for frame, message in ((1.5, "frames 0 to 2"), ("1", "integer"), (None, "integer")):
+    for frame, message in ((1.5, "frames 0 to 2"), (True, "integer"), ("1", "integer"), (None, "integer")):
         with pytest.raises(PromptError, match=message):
             segmenter.add_clicks(frame, [(20, 20)])  # type: ignore[arg-type]
     segmenter.add_clicks(1, [(20, 20)])

@@ -206,7 +206,9 @@ def _callable(value: Any) -> Any:
 
 
 def _array(value: Any) -> Any:
-    """Numbers or truth values in an array; other arrays, such as those of dask, are kept."""
+    """Numbers or truth values in an array; other arrays, such as those of dask, are kept. True alone is no array."""
+    if isinstance(value, bool | np.bool_):
+        raise _UnsuitableError
     if not isinstance(value, np.ndarray | np.generic):
         if hasattr(value, "__array__") or hasattr(value, "__array_interface__") or _is_lazy(value):
             return value

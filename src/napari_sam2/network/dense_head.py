@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_sam2.network.features import ImageEmbedding
 
-__all__ = ["AFFINITY_OFFSETS", "DENSE_CHANNELS", "DENSE_STRIDE", "DenseHead"]
+__all__ = ["AFFINITY_OFFSETS", "DENSE_CHANNELS", "DENSE_STRIDE", "DenseChannel", "DenseHead"]
 
 DENSE_STRIDE = 4  # model pixels per cell of the maps
 # (down, right) in cells: neighbours for outlines, far ones for what belongs together
 AFFINITY_OFFSETS = ((1, 0), (0, 1), (2, 0), (0, 2), (4, 0), (0, 4), (4, 4), (4, -4), (9, 0), (0, 9))
 DENSE_CHANNELS = 4 + len(AFFINITY_OFFSETS)
+
+
+class DenseChannel(IntEnum):
+    """Where the maps lie in the output of `DenseHead`; affinities follow in the order of ``AFFINITY_OFFSETS``."""
+
+    FOREGROUND = 0
+    BORDER = 1
+    DEPTH = 2
+    CENTRE = 3
+    SAME_BELOW = 4
+    SAME_RIGHT = 5
+
+
 _WIDTH = 48
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from napari_sam2.labels.distances import distance_to_outline
 from napari_sam2.network.dense_head import AFFINITY_OFFSETS, DENSE_STRIDE
 
 if TYPE_CHECKING:
@@ -35,13 +36,7 @@ def dense_distances(labels: NDArray[Any]) -> NDArray[np.float16]:
         (2, S/4, S/4) float16, 0 to 1; 0 outside objects. The crop's own edge is no outline.
     """
     coarse = np.maximum(labels[::2, ::2], 0)
-    inner = np.ones(coarse.shape, bool)
-    across, down = coarse[:, 1:] != coarse[:, :-1], coarse[1:] != coarse[:-1]
-    inner[:, 1:] &= ~across
-    inner[:, :-1] &= ~across
-    inner[1:] &= ~down
-    inner[:-1] &= ~down
-    depth = ndimage.distance_transform_edt(inner) + 0.5 if not inner.all() else np.ones(coarse.shape)
+    depth = distance_to_outline(coarse)
     ids, place = np.unique(coarse, return_inverse=True)
     place = place.reshape(coarse.shape)
     rows = np.arange(len(ids))

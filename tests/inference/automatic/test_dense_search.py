@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_sam2.inference.automatic.dense_search import DenseSettings, search_densely
+from napari_sam2._errors import PromptError
+from napari_sam2.inference.automatic.dense_search import search_densely
+from napari_sam2.inference.automatic.dense_settings import DenseSettings
 from napari_sam2.inference.automatic.options import MICRO_OPTIONS
 from napari_sam2.inference.automatic.proposals import filter_proposals
 from napari_sam2.inference.views.click_search import ViewCandidates
@@ -157,3 +159,27 @@ def test_run_lengths_are_those_of_the_whole_image():
         ys, xs = np.nonzero(mask)
         x, y, w, h = record["bbox"]
         assert (x, y, x + w, y + h) == (xs.min(), ys.min(), xs.max(), ys.max())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"zooms": ()}, "zooms="),
+        ({"zooms": (1.0, 3.0)}, "allowed is a tuple of different ones of 0.125"),
+        ({"zooms": (1.0, 1.0)}, "zooms="),
+        ({"zooms": 1.0}, "zooms="),
+        ({"overlap": 1.0}, "overlap"),
+        ({"num_pilots": 0}, "num_pilots"),
+        ({"same_box": float("nan")}, "same_box"),
+    ],
+)
+def test_settings_that_are_not_allowed_are_refused(changes, message):
+    with pytest.raises(PromptError, match=message):
+        DenseSettings(**changes)
+
+
+def test_only_the_first_zoom_is_needed():
+    labels = squares((96, 130), 24, 8)
+    settings = DenseSettings(zooms=(1.0,))
+    proposals = search_densely(TruthPredictor(labels), labels.shape, settings, MICRO_OPTIONS, size=SIZE)
+    assert len(proposals) == labels.max()

@@ -15,13 +15,13 @@ from scipy import ndimage
 from napari_sam2._types import Prompt
 from napari_sam2.inference.automatic.dense_maps import DenseMaps, MapCanvas
 from napari_sam2.inference.automatic.dense_settings import DenseSettings, ScoreFeatures
-from napari_sam2.inference.automatic.instances import NO_INSTANCES, Instances, find_instances
+from napari_sam2.inference.automatic.instances import Instances, find_instances
 from napari_sam2.inference.automatic.point_grids import Crop
 from napari_sam2.inference.automatic.proposals import Proposals
 from napari_sam2.inference.masks.boxes import mask_to_box, nms, stability_score, threshold_logits
 from napari_sam2.inference.masks.components import fill_holes, remove_small_regions
 from napari_sam2.labels.rle import run_lengths_of_window
-from napari_sam2.network.dense_head import DENSE_STRIDE
+from napari_sam2.network.dense_head import DENSE_STRIDE, DenseChannel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,8 +101,10 @@ def search_densely(
     levels: list[_Level] = []
     for number in [*range(base, -1, -1), *range(base + 1, len(zooms))]:
         canvas = MapCanvas(predictor, hw, zoom=zooms[number], size=size, overlap=round(settings.overlap * size))
-        below = None if number <= base else next(level for level in levels if level.maps.zoom == zooms[number - 1])
-        levels.append(_describe(canvas, below, settings, steps))
+        if number <= base:
+            levels.append(_describe(canvas, canvas.tiles, settings, steps))
+        elif below := next((level for level in levels if level.maps.zoom == zooms[number - 1]), None):
+            levels += _describe_closer(canvas, below, settings, steps)
     outcomes: list[_Outcome] = []
     for level, chosen in zip(levels, _best_seen(levels, settings, size), strict=True):
         steps.expect(len(chosen))
@@ -176,7 +178,7 @@ class _Level:
         cell, maps = self.maps.cell, self.maps.maps
         rows = slice(max(view.y, 0) // cell, -(-(view.y + view.height) // cell))
         columns = slice(max(view.x, 0) // cell, -(-(view.x + view.width) // cell))
-        return bool((maps[:2, rows, columns] > settings.active).any())
+        return bool((maps[[DenseChannel.FOREGROUND, DenseChannel.BORDER], rows, columns] > settings.active).any())
 
     def count_narrow(self, view: View, limit: float) -> int:
         """Objects in a part of the image with a width below a limit, in model pixels."""
@@ -186,33 +188,35 @@ class _Level:
         return int(((middles >= low) & (middles < low + view.width)).all(1).sum())
 
 
-def _describe(canvas: MapCanvas, below: _Level | None, settings: DenseSettings, steps: _Steps) -> _Level:
-    """Maps and objects at one zoom; where a lower zoom shows the image already, of the tiles that need it."""
+def _describe(canvas: MapCanvas, tiles: Sequence[View], settings: DenseSettings, steps: _Steps) -> _Level:
+    """Maps and objects at one zoom, after some more tiles."""
+    steps.expect(len(tiles))
+    canvas.add(tiles, steps.done)
+    maps = canvas.maps()
+    return _Level(maps, find_instances(maps.maps, settings.instances))
 
-    def add(tiles: Sequence[View]) -> _Level:
-        steps.expect(len(tiles))
-        canvas.add(tiles, steps.done)
-        maps = canvas.maps()
-        return _Level(maps, find_instances(maps.maps, settings.instances) if maps.views else NO_INSTANCES)
 
-    if below is None:
-        return add(canvas.tiles)
+def _describe_closer(canvas: MapCanvas, below: _Level, settings: DenseSettings, steps: _Steps) -> list[_Level]:
+    """The same at a zoom for which ``below`` shows the image already: only of tiles that need it, if any."""
     active = [tile for tile in canvas.tiles if below.is_active(tile, settings)]
     is_next = below.maps.zoom == settings.zooms[0]
-    if is_next and len(active) <= settings.few_tiles:
-        return add(active)
-    least = 1 if is_next else settings.min_small
-    near = [tile for tile in active if below.count_narrow(tile, settings.narrow) >= least]
-    if not is_next and not below.is_mostly_narrow(settings):
-        return add(near)
-    rest = [tile for tile in active if tile not in set(near)]
+    near: list[View] = active
+    rest: list[View] = []
+    if not is_next or len(active) > settings.few_tiles:
+        least = 1 if is_next else settings.min_narrow
+        is_near = [below.count_narrow(tile, settings.narrow) >= least for tile in active]
+        near = [tile for tile, yes in zip(active, is_near, strict=True) if yes]
+        if is_next or below.is_mostly_narrow(settings):
+            rest = [tile for tile, yes in zip(active, is_near, strict=True) if not yes]
     pilots = rest[:: math.ceil(len(rest) / settings.num_pilots)] if rest else []
-    level = add([*near, *pilots])
-    # what is small here was too small to be seen at the lower zoom
-    counts = [level.count_narrow(tile, 2 * settings.narrow) for tile in pilots]
-    if sum(counts) < settings.min_small * len(pilots):
-        return level
-    return add([tile for tile in rest if tile not in set(pilots)])
+    if not near and not pilots:
+        return []
+    level = _describe(canvas, [*near, *pilots], settings, steps)
+    # what is narrow here was too narrow to be seen at the lower zoom
+    found = sum(level.count_narrow(tile, 2 * settings.narrow) for tile in pilots)
+    if pilots and found >= settings.min_narrow * len(pilots):
+        level = _describe(canvas, [tile for tile in rest if tile not in set(pilots)], settings, steps)
+    return [level]
 
 
 def _decode(
@@ -237,14 +241,9 @@ def _decode(
         by_box = predictor.answer_in([_box_prompt(boxes_px[row], maps.hw) for row in rows], views)
         by_click = predictor.answer_in([_click(level, int(chosen[row])) for row in rows], views)
         for row, *both in zip(rows, by_box, by_click, strict=True):
-            found_masks = [
-                outcome
-                for candidates in both
-                for number in range(candidates.logits.shape[1])
-                if (outcome := _outcome(candidates, number, level, int(chosen[row]), settings, options)) is not None
-            ]
-            if found_masks:
-                outcomes.append(max(found_masks, key=lambda outcome: outcome.iou))
+            outcome = _outcome(both, level, int(chosen[row]), settings, options)
+            if outcome is not None:
+                outcomes.append(outcome)
         step(len(rows))
     return outcomes
 
@@ -262,39 +261,64 @@ def _click(level: _Level, index: int) -> Prompt:
 
 
 def _outcome(
-    candidates: ViewCandidates,
-    number: int,
-    level: _Level,
-    index: int,
-    settings: DenseSettings,
-    options: MaskGeneratorOptions,
+    found: Sequence[ViewCandidates], level: _Level, index: int, settings: DenseSettings, options: MaskGeneratorOptions
 ) -> _Outcome | None:
-    """A candidate of the decoder for one object, with its scores; None if it is empty or does not touch the object."""
-    maps, found, view = level.maps, level.found, candidates.view
-    low = candidates.logits[0, number].float()
-    inside = (low > options.mask_threshold).cpu().numpy()
-    y, x = view.y // maps.cell, view.x // maps.cell
-    in_maps = maps.maps[:, y : y + len(inside), x : x + len(inside)]
-    inside = inside[: in_maps.shape[1], : in_maps.shape[2]]
-    same = found.labels[y : y + len(inside), x : x + inside.shape[1]] == index + 1
-    if not (inside & same).any():
+    """The best candidate of the decoder for one object, in the image; None if there is none."""
+    scored = [
+        (settings.score.of(features) * candidates.presence, candidates.view, candidates.logits[0, number].float())
+        for candidates in found
+        for number in range(candidates.logits.shape[1])
+        if (features := _features(candidates, number, level, index, options)) is not None
+    ]
+    if not scored:
         return None
-    origin_yx, mask, stability = _in_image(low, view, maps, options)
+    score, view, low = max(scored, key=lambda each: each[0])
+    (y, x), mask, stability = _in_image(low, view, level.maps, options)
     if not mask.any():
         return None
-    features = _features(inside, same, in_maps)._replace(
-        predicted_iou=float(candidates.scores[0, number]),
-        foreground=float(found.scores[index]),
-        stability=stability,
-    )
-    box = mask_to_box(mask) + np.array([*origin_yx[::-1], *origin_yx[::-1]])
-    h, w = maps.hw
     return _Outcome(
-        run_lengths_of_window(mask, origin_yx, (h, w)),
-        box,
-        settings.score.of(features) * candidates.presence,
+        run_lengths_of_window(mask, (y, x), level.maps.hw),
+        mask_to_box(mask) + np.array([x, y, x, y]),
+        score,
         stability,
         _click(level, index).points[0],
+    )
+
+
+def _features(
+    candidates: ViewCandidates, number: int, level: _Level, index: int, options: MaskGeneratorOptions
+) -> ScoreFeatures | None:
+    """What a candidate is scored by; None if it does not touch the object that it was prompted by."""
+    maps, view = level.maps, candidates.view
+    low = candidates.logits[0, number].float()
+    y, x = view.y // maps.cell, view.x // maps.cell
+    inside = (low > options.mask_threshold).cpu().numpy()
+    values = maps.maps[:, y : y + inside.shape[0], x : x + inside.shape[1]]
+    inside = inside[: values.shape[1], : values.shape[2]]
+    same = level.found.labels[y : y + inside.shape[0], x : x + inside.shape[1]] == index + 1
+    if not (inside & same).any():
+        return None
+    either = inside | same
+    rows, columns = np.flatnonzero(either.any(1)), np.flatnonzero(either.any(0))
+    part = (slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2))
+    inside, same, values = inside[part], same[part], values[:, part[0], part[1]]
+    core = ndimage.binary_erosion(inside)
+    rim, around = inside & ~core, ndimage.binary_dilation(inside) & ~inside
+
+    def mean(channel: DenseChannel, where: NDArray[np.bool_]) -> float:
+        return float(values[channel][where].mean()) if where.any() else 0.0
+
+    return ScoreFeatures(
+        predicted_iou=float(candidates.scores[0, number]),
+        stability=float(stability_score(low, options.mask_threshold, options.stability_score_offset)),
+        foreground=float(level.found.scores[index]),
+        agreement=float((inside & same).sum() / either.sum()),
+        foreground_inside=mean(DenseChannel.FOREGROUND, inside),
+        foreground_around=mean(DenseChannel.FOREGROUND, around),
+        border_at_rim=max(mean(DenseChannel.BORDER, rim), mean(DenseChannel.BORDER, around)),
+        border_inside=mean(DenseChannel.BORDER, core),
+        depth=float(values[DenseChannel.DEPTH][inside].max()),
+        affinity=mean(DenseChannel.SAME_BELOW, core) * mean(DenseChannel.SAME_RIGHT, core),
     )
 
 
@@ -318,28 +342,6 @@ def _in_image(
     stability = float(stability_score(logits, options.mask_threshold, options.stability_score_offset)[0])
     mask: NDArray[np.bool_] = threshold_logits(logits, options.mask_threshold)[0].cpu().numpy()
     return (y, x), mask, stability
-
-
-def _features(inside: NDArray[np.bool_], same: NDArray[np.bool_], maps: NDArray[np.float32]) -> ScoreFeatures:
-    """What the maps say of a mask; all arrays are cells of one tile."""
-    rows, columns = np.flatnonzero((inside | same).any(1)), np.flatnonzero((inside | same).any(0))
-    part = (slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2))
-    inside, same, maps = inside[part], same[part], maps[:, part[0], part[1]]
-    core = ndimage.binary_erosion(inside)
-    rim, around = inside & ~core, ndimage.binary_dilation(inside) & ~inside
-
-    def mean(channel: NDArray[np.float32], where: NDArray[np.bool_]) -> float:
-        return float(channel[where].mean()) if where.any() else 0.0
-
-    return ScoreFeatures(
-        agreement=float((inside & same).sum() / (inside | same).sum()),
-        foreground_inside=mean(maps[0], inside),
-        foreground_around=mean(maps[0], around),
-        border_at_rim=max(mean(maps[1], rim), mean(maps[1], around)),
-        border_inside=mean(maps[1], core),
-        depth=float(maps[2][inside].max()),
-        affinity=mean(maps[4], core) * mean(maps[5], core),
-    )
 
 
 def _as_proposals(hw: tuple[int, int], outcomes: Sequence[_Outcome]) -> Proposals:

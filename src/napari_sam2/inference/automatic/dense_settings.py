@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from napari_sam2._checks import check_count, check_number
+from napari_sam2._errors import PromptError
+
 __all__ = ["DenseSettings", "InstanceSettings", "ScoreFeatures", "ScoreWeights"]
+
+_ZOOMS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # 4 model pixels, a cell, are a whole number of image pixels
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,8 @@ class DenseSettings:
     Attributes
     ----------
     zooms : tuple of float
-        Model pixels per image pixel at which the image is described; 4 / zoom must be a whole number. The first is for
-        all of it, and so are lower ones; a higher one is for tiles in which the one before shows small objects.
+        Model pixels per image pixel at which the image is described: 1/8, 1/4, 1/2, 1, 2 or 4. The first is for all of
+        it, and so are lower ones; a higher one is for tiles in which the next lower one shows narrow objects.
     overlap : float
         Least overlap of neighbouring tiles, as a fraction of their side.
     narrow : float
@@ -107,14 +112,19 @@ class DenseSettings:
     active : float
         A part of the image whose foreground or border exceeds this nowhere is not described at higher zooms.
     few_tiles : int
-        So many tiles of a higher zoom are described without asking whether they show small objects.
-    num_pilots, min_small : int, float
-        Of the tiles of a higher zoom where the lower one shows no small objects, so many are tried; if they show so
-        many objects each that were too small for the lower zoom, all are described.
+        So many tiles of a higher zoom are described without asking whether the lower zoom shows narrow objects there.
+    num_pilots, min_narrow : int, float
+        Of the tiles of a higher zoom where the lower one shows no narrow objects, so many are tried; if they show
+        so many objects each that were too narrow for the lower zoom, all are described.
     instances : InstanceSettings
         How objects are made from maps.
     score : ScoreWeights
         How masks are scored.
+
+    Raises
+    ------
+    PromptError
+        If a value is not allowed.
     """
 
     zooms: tuple[float, ...] = (1.0, 0.5, 0.25, 2.0, 4.0)
@@ -127,6 +137,22 @@ class DenseSettings:
     active: float = 0.3
     few_tiles: int = 16
     num_pilots: int = 6
-    min_small: float = 3.0
+    min_narrow: float = 3.0
     instances: InstanceSettings = InstanceSettings()
     score: ScoreWeights = ScoreWeights()
+
+    def __post_init__(self) -> None:
+        _check_zooms(self.zooms)
+        for name in ("narrow", "min_width", "min_narrow"):
+            check_number(name, getattr(self, name), 0)
+        for name in ("max_side", "same_box", "best_side", "active"):
+            check_number(name, getattr(self, name), 0, 1)
+        check_number("overlap", self.overlap, 1 / 16, 1 / 2)
+        check_count("few_tiles", self.few_tiles, 0)
+        check_count("num_pilots", self.num_pilots, 1)
+
+
+def _check_zooms(zooms: object) -> None:
+    if not isinstance(zooms, tuple) or not zooms or len(set(zooms)) < len(zooms) or not set(zooms) <= set(_ZOOMS):
+        allowed = ", ".join(f"{zoom:g}" for zoom in _ZOOMS)
+        raise PromptError(f"zooms={zooms!r} was given; allowed is a tuple of different ones of {allowed}")

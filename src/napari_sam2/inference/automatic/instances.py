@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,13 +10,13 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from napari_sam2.inference.automatic.dense_settings import InstanceSettings
+from napari_sam2.labels.distances import distance_to_outline
+from napari_sam2.network.dense_head import DenseChannel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["NO_INSTANCES", "Instances", "find_instances"]
-
-_FOREGROUND, _BORDER, _DEPTH, _CENTRE = range(4)
+__all__ = ["Instances", "find_instances"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +50,6 @@ class Instances:
         return len(self.areas)
 
 
-NO_INSTANCES = Instances(
-    np.zeros((0, 0), np.int32),
-    np.zeros((0, 2), np.intp),
-    np.zeros((0, 4), np.intp),
-    np.zeros(0, np.intp),
-    np.zeros(0),
-    np.zeros(0, np.float32),
-)
-
-
 def find_instances(maps: NDArray[np.float32], settings: InstanceSettings) -> Instances:
     """Divide the foreground into objects.
 
@@ -75,8 +65,9 @@ def find_instances(maps: NDArray[np.float32], settings: InstanceSettings) -> Ins
     Instances
         In the order of their seeds.
     """
-    interior = ndimage.gaussian_filter(maps[_FOREGROUND] * (1 - maps[_BORDER]), settings.smoothing)
-    is_object = maps[_FOREGROUND] > settings.foreground
+    foreground = maps[DenseChannel.FOREGROUND]
+    interior = ndimage.gaussian_filter(foreground * (1 - maps[DenseChannel.BORDER]), settings.smoothing)
+    is_object = foreground > settings.foreground
     seeds, count = ndimage.label(interior > settings.seed)
     # objects too thin for an inside are one piece of foreground without a seed
     pieces, num_pieces = ndimage.label(is_object)
@@ -84,7 +75,6 @@ def find_instances(maps: NDArray[np.float32], settings: InstanceSettings) -> Ins
     seeded[pieces[seeds > 0]] = True
     alone = ~seeded[pieces] & is_object
     seeds[alone] = count + pieces[alone]
-    middle = interior
     labels = watershed(-interior, seeds, mask=is_object | (seeds > 0))
     areas = np.bincount(labels.ravel())
     areas[0] = 0
@@ -94,23 +84,10 @@ def find_instances(maps: NDArray[np.float32], settings: InstanceSettings) -> Ins
     labels = number[labels]
     index = np.arange(1, len(kept) + 1)
     if not len(kept):
-        return replace(NO_INSTANCES, labels=labels)
+        none = np.zeros(0, np.intp)
+        return Instances(labels, none.reshape(0, 2), none.reshape(0, 4), none, np.zeros(0), np.zeros(0, np.float32))
     boxes = np.array([[r.start, c.start, r.stop, c.stop] for r, c in ndimage.find_objects(labels)], np.intp)
-    middles = np.array(ndimage.maximum_position(middle, labels, index), np.intp).reshape(-1, 2)
-    scores = np.asarray(ndimage.mean(maps[_FOREGROUND], labels, index), np.float32)
-    widths = np.asarray(ndimage.maximum(_depth(labels), labels, index))
+    middles = np.array(ndimage.maximum_position(interior, labels, index), np.intp).reshape(-1, 2)
+    scores = np.asarray(ndimage.mean(foreground, labels, index), np.float32)
+    widths = np.asarray(ndimage.maximum(distance_to_outline(labels), labels, index))
     return Instances(labels, middles, boxes, areas[kept], 2 * widths, scores)
-
-
-def _depth(labels: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Distance of each cell's middle to the outline of its object, in cells; the edge of the image is no outline."""
-    inner = np.ones(labels.shape, bool)
-    across, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
-    inner[:, 1:] &= ~across
-    inner[:, :-1] &= ~across
-    inner[1:] &= ~down
-    inner[:-1] &= ~down
-    if inner.all():
-        return np.full(labels.shape, max(labels.shape) / 2)
-    depth: NDArray[np.float64] = ndimage.distance_transform_edt(inner) + 0.5
-    return depth

@@ -38,7 +38,7 @@ def export_scores_csv(session: Session, path: str | Path, *, overwrite: bool = F
     Parameters
     ----------
     session : Session
-        Any.
+        The session to export.
     path : str or Path
         File to write.
     overwrite : bool, default False
@@ -65,7 +65,7 @@ def export_objects_csv(session: Session, path: str | Path, *, overwrite: bool = 
     Parameters
     ----------
     session : Session
-        Any.
+        The session to export.
     path : str or Path
         File to write.
     overwrite : bool, default False
@@ -105,7 +105,7 @@ def tracks_table(session: Session) -> NDArray[np.float64]:
     Parameters
     ----------
     session : Session
-        Any.
+        The session to export.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def export_labels(
     Parameters
     ----------
     session : Session
-        Any.
+        The session to export.
     path : str or Path
         Its suffix chooses the format, as in `LabelWriter`: .tif, .ome.tif, .zarr or .ome.zarr; IMAGE.zarr/labels/NAME
         writes into an OME-Zarr image.

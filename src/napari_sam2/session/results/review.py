@@ -52,7 +52,7 @@ def timeline(session: Session, object_id: int) -> pd.DataFrame:
     Parameters
     ----------
     session : Session
-        Any.
+        The session to review.
     object_id : int
         Which object.
 
@@ -107,7 +107,7 @@ def doubtful_frames(session: Session) -> list[DoubtfulFrame]:
     Parameters
     ----------
     session : Session
-        Any.
+        The session to review.
 
     Returns
     -------

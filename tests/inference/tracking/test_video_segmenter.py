@@ -156,7 +156,7 @@ def test_too_little_memory_means_fewer_objects_at_once_and_the_same_masks(model,
     for a, b in zip(whole, parted, strict=True):
         assert a.object_ids == b.object_ids == (1, 2, 3, 4)
         np.testing.assert_allclose(a.logits, b.logits, atol=1e-4)
-    with pytest.raises(DeviceError, match="too little memory for one object"):
+    with pytest.raises(DeviceError, match="not enough memory for one object"):
         tracked(limit=0)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import pytest
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 import napari_sam2
 from napari_sam2 import FrameError, PromptError
@@ -108,6 +108,19 @@ def test_arrays_are_made_of_rows_and_kept_where_they_are_arrays_already():
     given = np.zeros((2, 3), np.float32)
     assert call(array=given)["array"] is given
     assert call(array=np.array([[1, 2.5]], object))["array"].dtype == np.float64
+
+
+def test_a_list_of_images_does_not_become_one_stack():
+    @checked(PromptError)
+    def tune(images: str | NDArray[Any] | Sequence[str | NDArray[Any]]) -> Any:
+        return images
+
+    image = np.zeros((4, 5), np.uint8)
+    found = tune([image, image])
+    assert isinstance(found, list)
+    assert found[1] is image
+    assert tune(image) is image
+    assert tune(["a", image])[0] == "a"
 
 
 def test_a_lazy_array_is_not_read():

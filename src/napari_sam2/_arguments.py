@@ -384,7 +384,8 @@ def _union(kinds: list[_Kind]) -> _Kind:
 
     def convert(value: Any) -> Any:
         reasons = []
-        for kind in ordered:
+        # A list of images is not one stack, unless nothing but an array is allowed.
+        for kind in sorted(ordered, key=lambda kind: kind is _ARRAY) if isinstance(value, list | tuple) else ordered:
             try:
                 return kind.convert(value)
             except _UnsuitableError as error:

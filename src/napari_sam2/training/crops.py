@@ -32,6 +32,7 @@ _DEEP = 4  # frames between neighbours, at most, from which a source counts as a
 _LEAP_SHARE = 0.12  # of its clips
 _WIDE, _WIDE_LOOSE_SHARE = 0.7, 0.6  # of windows that are too wide, many reach beyond the image
 _ROUNDING = 0.08  # of an object's area: resampled, it differs by that much
+_ERODED_SHARE = 0.5  # of the crops of a source with erosion
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,8 @@ class StackSource:
     max_step : int
         Largest distance between neighbouring frames of a clip, in frames of the stack.
     erosion : float
-        Outlines are moved inwards by up to this many pixels of the image, by as much in all of a clip: in electron
-        microscopy some people count membranes as part of a body, others do not.
+        In half of the crops, outlines are moved inwards by up to this many pixels of the image, by as much in all of a
+        clip: in electron microscopy some people count membranes as part of a body, others do not.
     """
 
     name: str
@@ -160,7 +161,7 @@ class StackSource:
         motion = _Wobble.draw(rng, num_frames, size, strength=0.3 if real else 1.0)
         cuts = [_cut(stack, f, views[t], size, motion.at(t, size, views[t].zoom)) for t, f in enumerate(frames)]
         images, labels, blacks = (np.stack(parts) for parts in zip(*cuts, strict=True))
-        if self.erosion:
+        if self.erosion and rng.random() < _ERODED_SHARE:
             width = rng.uniform(0, self.erosion) * view.zoom
             labels = np.stack([eroded(frame, width) for frame in labels])
         objects = stack.objects(frames[0])

@@ -231,6 +231,7 @@ def test_no_resume_is_lost(model):
         while handle.is_running:
             handle.pause()
             handle.resume()
+            time.sleep(0.001)  # the worker needs the interpreter too
         assert handle.wait(60)
         assert handle.num_done == 11
 

@@ -79,8 +79,12 @@ def test_maps_are_zero_where_no_tile_was_described():
     assert found.views == canvas.tiles[:1]
 
 
-def test_nearest_tile_is_the_one_with_the_nearest_centre():
+def test_objects_are_seen_in_a_view_that_does_not_cut_them_off():
     canvas = MapCanvas(Ramp(64), (64, 160), zoom=1.0, size=64, overlap=16)
     canvas.add(canvas.tiles)
     assert [view.x for view in canvas.tiles] == [0, 48, 96]
-    assert canvas.maps().nearest_view(np.array([[2.0, 5.0], [80.0, 5.0], [159.0, 60.0]])).tolist() == [0, 1, 2]
+    columns = [(0, 10), (70, 90), (150, 160), (40, 64), (44, 60), (20, 100)]
+    views = canvas.maps().views_around(np.array([[10, x0, 30, x1] for x0, x1 in columns]), margin=0.15)
+    assert [view.x for view in views] == [0, 48, 96, 20, 0, 28]
+    assert {(view.y, view.width, view.height) for view in views} == {(0, 64, 64)}
+    assert canvas.maps().views_around(np.zeros((0, 4), int), margin=0.15) == []

@@ -58,11 +58,56 @@ class DenseMaps:
         """Side of a cell of the maps in image pixels."""
         return round(DENSE_STRIDE / self.zoom)
 
-    def nearest_view(self, points_xy: NDArray[np.floating]) -> NDArray[np.intp]:
-        """(N,) index of the tile whose centre is nearest to each point (x, y) in image pixels."""
-        middles = np.array([(view.x + view.width / 2, view.y + view.height / 2) for view in self.views])
-        nearest: NDArray[np.intp] = np.abs(points_xy[:, None] - middles).max(-1).argmin(1)
-        return nearest
+    def views_around(self, boxes_px: NDArray[np.intp], margin: float) -> list[View]:
+        """A view of a tile's size for each object, in which the tile's edge cuts off nothing of it.
+
+        Parameters
+        ----------
+        boxes_px : (N, 4) int array
+            First row, first column, last row + 1 and last column + 1 of each object, in image pixels.
+        margin : float
+            Least distance from a box to the edges of its view that lie inside the image, as a fraction of the longer
+            side of the box.
+
+        Returns
+        -------
+        list of View
+            The tile that leaves most room around the object. Where none leaves enough, a view between the tiles, which
+            as many objects as possible share.
+        """
+        if not len(boxes_px):
+            return []
+        needed = margin * (boxes_px[:, 2:] - boxes_px[:, :2]).max(1)
+        rooms = np.stack([_room(boxes_px, view, self.hw) for view in self.views], 1)
+        chosen = [self.views[index] for index in rooms.argmax(1)]
+        cut_off = np.flatnonzero(rooms.max(1) < needed)
+        while len(cut_off):
+            view = self._view_at((boxes_px[cut_off[0], :2] + boxes_px[cut_off[0], 2:]) / 2)
+            inside = _room(boxes_px[cut_off], view, self.hw) >= needed[cut_off]
+            inside[0] = True
+            for index in cut_off[inside]:
+                chosen[index] = view
+            cut_off = cut_off[~inside]
+        return chosen
+
+    def _view_at(self, middle_yx: NDArray[np.float64]) -> View:
+        """The view of a tile's size around a point; inside the image where that is possible."""
+        side = self.views[0].width
+        last = [max(math.ceil(length / self.cell) * self.cell - side, 0) for length in self.hw]
+        y, x = (
+            min(max(round((middle - side / 2) / self.cell) * self.cell, 0), end)
+            for middle, end in zip(middle_yx.tolist(), last, strict=True)
+        )
+        return View(x, y, side, side, is_native=True)
+
+
+def _room(boxes_px: NDArray[np.intp], view: View, hw: tuple[int, int]) -> NDArray[np.float64]:
+    """(N,) least distance from each box to the edges of a view; where these are the image's, it does not count."""
+    low, high = np.array([view.y, view.x]), np.array([view.y + view.height, view.x + view.width])
+    before = np.where(low <= 0, np.inf, boxes_px[:, :2] - low)
+    after = np.where(high >= hw, np.inf, high - boxes_px[:, 2:])
+    room: NDArray[np.float64] = np.minimum(before, after).min(1)
+    return room
 
 
 def tile_views(hw: tuple[int, int], side: int, overlap: int, cell: int) -> list[View]:

@@ -227,17 +227,18 @@ def _decode(
     options: MaskGeneratorOptions,
     step: Callable[[int], None],
 ) -> list[_Outcome]:
-    """Masks of some of the objects of one zoom, each prompted by its box, and by a click, in the tile around it."""
+    """Masks of some of the objects of one zoom, each prompted by its box, and by a click, in a view around it."""
     if not len(chosen):
         return []
     maps, found = level.maps, level.found
     boxes_px = found.boxes[chosen] * maps.cell
-    tiles = maps.nearest_view((boxes_px[:, [1, 0]] + boxes_px[:, [3, 2]]) / 2)
+    view_of = maps.views_around(boxes_px, settings.margin)
     outcomes: list[_Outcome] = []
-    order = np.argsort(tiles, kind="stable")  # neighbours share the embedding of their tile
+    # neighbours share the embedding of their view
+    order = sorted(range(len(chosen)), key=lambda row: (view_of[row].y, view_of[row].x))
     for start in range(0, len(chosen), _BATCH):
         rows = order[start : start + _BATCH]
-        views = [maps.views[tiles[row]] for row in rows]
+        views = [view_of[row] for row in rows]
         by_box = predictor.answer_in([_box_prompt(boxes_px[row], maps.hw) for row in rows], views)
         by_click = predictor.answer_in([_click(level, int(chosen[row])) for row in rows], views)
         for row, *both in zip(rows, by_box, by_click, strict=True):

@@ -109,6 +109,8 @@ class DenseSettings:
     same_box, best_side : float
         Objects of several zooms whose boxes have a higher IoU count as one, and are decoded where the longer side of
         the box is nearest to this fraction of a tile.
+    margin : float
+        Objects are decoded in a view in which this fraction of the longer side of their box is free on all sides.
     active : float
         A part of the image whose foreground or border exceeds this nowhere is not described at higher zooms.
     few_tiles : int
@@ -134,8 +136,9 @@ class DenseSettings:
     max_side: float = 0.6
     same_box: float = 0.6
     best_side: float = 0.24
+    margin: float = 0.15
     active: float = 0.3
-    few_tiles: int = 16
+    few_tiles: int = 36
     num_pilots: int = 6
     min_narrow: float = 3.0
     instances: InstanceSettings = InstanceSettings()
@@ -145,7 +148,7 @@ class DenseSettings:
         _check_zooms(self.zooms)
         for name in ("narrow", "min_width", "min_narrow"):
             check_number(name, getattr(self, name), 0)
-        for name in ("max_side", "same_box", "best_side", "active"):
+        for name in ("max_side", "same_box", "best_side", "margin", "active"):
             check_number(name, getattr(self, name), 0, 1)
         check_number("overlap", self.overlap, 1 / 16, 1 / 2)
         check_count("few_tiles", self.few_tiles, 0)

@@ -9,6 +9,7 @@ from typing import Any, Self
 from napari_sam2._arguments import checked_calls
 from napari_sam2._errors import OutputError, PromptError
 from napari_sam2._files import expand
+from napari_sam2.session.calls.lineage import LineageCalls
 from napari_sam2.session.calls.objects import ObjectCalls
 from napari_sam2.session.calls.painting import PaintingCalls
 from napari_sam2.session.calls.prompts import PromptCalls
@@ -19,7 +20,7 @@ __all__ = ["Session"]
 
 
 @checked_calls(PromptError)
-class Session(PromptCalls, ObjectCalls, PaintingCalls, PropagationCalls, SettingCalls):
+class Session(PromptCalls, ObjectCalls, LineageCalls, PaintingCalls, PropagationCalls, SettingCalls):
     """Prompts, objects and labels of one stack, with undo, propagation and files.
 
     Coordinates are those of the image's data: one row per point, in the order of its axes, such as z, y, x.

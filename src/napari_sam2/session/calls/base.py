@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import numpy as np
@@ -316,6 +317,12 @@ class SessionBase:
             if is_done:
                 self._prompt_queue.add_missing()
         return is_done
+
+    @contextmanager
+    def as_one_step(self) -> Iterator[None]:
+        """Within it, all changes are one step of ``undo``."""
+        with self._state.as_one_step():
+            yield
 
     # ------------------------------------------------------------------ the state as a whole
     @property

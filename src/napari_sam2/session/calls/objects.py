@@ -49,13 +49,15 @@ class ObjectCalls(SessionBase):
             return made.object_id
 
     def remove_object(self, object_id: int) -> None:
-        """Remove an object with its prompts and masks; ``undo`` restores it."""
+        """Remove an object with its prompts and masks, its daughters losing their parent; ``undo`` restores it."""
         with self._changing():
             found = self.store.object(object_id)
             edits = [
                 *(Edit("masks", (object_id, p), self.store.masks[object_id, p], None)
                   for p in self.store.planes_of(object_id)),
                 *(Edit("prompts", (object_id, p), e, None) for p, e in self.store.prompts_of(object_id).items()),
+                *(Edit("objects", i, d, replace(d, parent=None, born=None))
+                  for i, d in self.store.objects.items() if d.parent == object_id),
                 Edit("objects", object_id, found, None, position=list(self.store.objects).index(object_id)),
             ]  # fmt: skip
             self._state.push(f"remove {found.name}", "remove_object", {"object_id": object_id}, edits)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
@@ -17,6 +18,7 @@ from napari_sam2.session.files.file_header import FileHeader, RowCounts
 from napari_sam2.session.files.operation_text import operation_from_text, operation_to_text
 from napari_sam2.session.files.row_encoding import (
     TABLES,
+    TABLES_2,
     checked,
     mask_from_row,
     mask_row,
@@ -48,7 +50,8 @@ __all__ = [
     "write_prompts",
 ]
 
-FORMAT = 2
+FORMAT = 3
+_READABLE: Mapping[int, Mapping[str, str]] = MappingProxyType({2: TABLES_2, FORMAT: TABLES})
 _APPLICATION = 0x53414D32  # "SAM2", shown by file(1)
 _DAMAGED = (
     sqlite3.Error,
@@ -264,12 +267,13 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         _limit_work(connection, path.stat().st_size)
         connection.execute("BEGIN")  # one state, even if a session continues to write
         (number,) = connection.execute("PRAGMA user_version").fetchone()
-        if number != FORMAT:
+        if number not in _READABLE:
             age = "a newer" if number > FORMAT else "an unreleased older"
             raise OutputError(
-                f"{path} was written by {age} napari-sam2 (format {number}; this one reads format {FORMAT})"
+                f"{path} was written by {age} napari-sam2 (format {number}; this one reads formats {min(_READABLE)} "
+                f"to {FORMAT})"
             )
-        _check_tables(connection)
+        _check_tables(connection, _READABLE[number])
         yield connection
     except _DAMAGED as error:
         raise OutputError(f"{path} is damaged ({error}); take an older copy or an autosave") from error
@@ -315,12 +319,12 @@ def _limit_work(connection: sqlite3.Connection, size: int) -> None:
     connection.set_progress_handler(is_over, _WORK_LIMIT.between_checks)
 
 
-def _check_tables(connection: sqlite3.Connection) -> None:
+def _check_tables(connection: sqlite3.Connection, expected: Mapping[str, str]) -> None:
     """Raise ValueError unless there are the tables of a session, as they were defined, and nothing else."""
     found = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
     tables = {name: sql for kind, name, sql in found if kind == "table"}
     others = [name for kind, name, sql in found if kind != "table" and (kind != "index" or sql is not None)]
-    if tables != dict(TABLES) or others:
+    if tables != dict(expected) or others:
         raise ValueError(f"its tables are not those of a session: {sorted({*tables, *others} - {*TABLES})}")
 
 

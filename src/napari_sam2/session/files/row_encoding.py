@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TABLES",
+    "TABLES_2",
     "checked",
     "mask_from_row",
     "mask_row",
@@ -39,7 +40,7 @@ _COLUMNS = {
     "header": "position INTEGER PRIMARY KEY, value TEXT NOT NULL",
     "operations": "position INTEGER PRIMARY KEY, call TEXT NOT NULL",
     "objects": "position INTEGER PRIMARY KEY, object_id INTEGER NOT NULL UNIQUE, name TEXT NOT NULL, "
-    "is_visible INTEGER NOT NULL, locked TEXT NOT NULL",
+    "is_visible INTEGER NOT NULL, locked TEXT NOT NULL, parent INTEGER, born INTEGER",
     "prompts": "object_id INTEGER NOT NULL, plane INTEGER NOT NULL, stamp INTEGER NOT NULL, candidate INTEGER, "
     "prompt BLOB NOT NULL, base BLOB, smaller_prompt BLOB, smaller_answer BLOB, answer BLOB",
     "masks": "object_id INTEGER NOT NULL, plane INTEGER NOT NULL, y0 INTEGER NOT NULL, x0 INTEGER NOT NULL, "
@@ -52,6 +53,10 @@ TABLES: Mapping[str, str] = MappingProxyType(
     {name: f"CREATE TABLE {name} ({columns}, {_CHECKSUM}{_KEYS.get(name, '')})" for name, columns in _COLUMNS.items()}
 )
 """Name and definition of each table, exactly as SQLite stores them."""
+TABLES_2: Mapping[str, str] = MappingProxyType(
+    {**TABLES, "objects": TABLES["objects"].replace(", parent INTEGER, born INTEGER", "")}
+)
+"""Those of format 2, in which objects have no parents."""
 
 Row = tuple[Any, ...]
 Key = tuple[int, int]
@@ -101,17 +106,27 @@ def _digest(values: Sequence[Any]) -> bytes:
 # ---------------------------------------------------------------------- objects
 def object_row(position: int, item: SessionObject) -> Row:
     """Columns of an object."""
-    return with_checksum((position, item.object_id, item.name, int(item.is_visible), json.dumps(sorted(item.locked))))
+    planes = json.dumps(sorted(item.locked))
+    values = (position, item.object_id, item.name, int(item.is_visible), planes, item.parent, item.born)
+    return with_checksum(values)
 
 
 def object_from_row(row: Row) -> SessionObject:
-    """The inverse of ``object_row``; raises ValueError or TypeError."""
-    _, object_id, name, is_visible, locked = checked(row)
+    """The inverse of ``object_row``, also for rows of format 2; raises ValueError or TypeError."""
+    _, object_id, name, is_visible, locked, *birth = checked(row)
+    parent, born = birth or (None, None)
     planes = json.loads(locked)
     if not isinstance(planes, list):
         raise TypeError(f"object {object_id} is locked on {planes!r:.60}")
     locked_planes = frozenset(_whole(plane) for plane in planes)
-    return SessionObject(_whole(object_id), check_name(name), _flag(is_visible), locked_planes)
+    return SessionObject(
+        _whole(object_id),
+        check_name(name),
+        _flag(is_visible),
+        locked_planes,
+        None if parent is None else _whole(parent),
+        None if born is None else _whole(born),
+    )
 
 
 # ---------------------------------------------------------------------- masks

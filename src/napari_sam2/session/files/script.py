@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["to_command_line", "to_python"]
 
+_MOVING = frozenset(["cut", "divide", "join", "merge", "split", "swap"])
 _DEFAULTS: tuple[tuple[str, object], ...] = (("name", None), ("direction", "both"))
 
 
@@ -157,6 +158,7 @@ class _Writer:
         self.names: set[str] = set()
         self._geometry = geometry
         self._prompts: dict[tuple[int, int], Prompt | None] = {}
+        self._has_moved = False  # prompts went from one object to another
 
     def lines(self, operation: Operation) -> list[str]:
         """One call."""
@@ -165,12 +167,17 @@ class _Writer:
             return [self._prompt_line(arguments)]
         if operation.method == "paint":
             return self._paint_lines(arguments)
+        self._has_moved |= operation.method in _MOVING
         if operation.method in ("set_model", "remove_object"):
             gone = arguments.get("object_id")  # a change of model turns prompts into masks
             for key in self._prompts:
                 if gone is None or key[0] == gone:
                     self._prompts[key] = None
-        words = ", ".join(f"{name}={value!r}" for name, value in arguments.items() if (name, value) not in _DEFAULTS)
+        words = ", ".join(
+            f"{name}={self._mask(value) if isinstance(value, np.ndarray) else repr(value)}"
+            for name, value in arguments.items()
+            if isinstance(value, np.ndarray) or (name, value) not in _DEFAULTS
+        )
         return [f"session.{operation.method}({words})"]
 
     def _prompt_line(self, arguments: Mapping[str, object]) -> str:
@@ -181,9 +188,9 @@ class _Writer:
         is_first = key not in self._prompts
         self._prompts[key] = prompt
         if prompt is None:
-            del self._prompts[key]
+            self._prompts.pop(key, None)
             return f"session.remove_prompt({object_id}, {plane})"
-        if arguments.get("candidate") is None and (is_first or old is not None):
+        if arguments.get("candidate") is None and not self._has_moved and (is_first or old is not None):
             short = self._add_points(key, prompt, old) or self._add_box(key, prompt, old)
             if short is not None:
                 return short

@@ -47,10 +47,32 @@ def check_content(content: SessionContent, geometry: StackGeometry) -> None:
 
 
 def _check_objects(items: Iterable[SessionObject], geometry: StackGeometry) -> None:
-    for item in items:
+    known = {item.object_id: item for item in items}
+    for item in known.values():
         check_object_id(item.object_id)
         for plane in item.locked:
             geometry.check_plane(plane)
+        if (item.parent is None) != (item.born is None):
+            raise ValueError(f"object {item.object_id} has a parent or a plane of birth, but not both")
+        if item.born is not None:
+            geometry.check_plane(item.born)
+    _check_parents(known)
+
+
+def _check_parents(objects: Mapping[int, SessionObject]) -> None:
+    """Every parent exists, and nobody descends from itself."""
+    is_settled: set[int] = set()
+    for start in objects:
+        line: set[int] = set()
+        current: int | None = start
+        while current is not None and current not in is_settled:
+            if current not in objects:
+                raise ValueError(f"object {current} is a parent, and there is no such object")
+            if current in line:
+                raise ValueError(f"object {current} descends from itself")
+            line.add(current)
+            current = objects[current].parent
+        is_settled.update(line)
 
 
 def _check_keys(what: str, table: Mapping[Key, object], objects: set[int], geometry: StackGeometry) -> None:
@@ -116,6 +138,10 @@ def _check_operation(operation: Operation, geometry: StackGeometry) -> None:
     if isinstance(prompt, Prompt):
         prompt.check_inside(geometry.hw)
     masks = arguments.get("masks")
-    for mask in masks.values() if isinstance(masks, dict) else ():
+    given = [
+        *(masks.values() if isinstance(masks, dict) else ()),
+        *([arguments["mask"]] if "mask" in arguments else ()),
+    ]
+    for mask in given:
         if mask.shape != geometry.hw:
             raise ValueError(f"a call sets a mask of shape {mask.shape} on an image of {geometry.hw}")

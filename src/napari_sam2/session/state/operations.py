@@ -129,14 +129,17 @@ def _prompt(value: Any) -> Prompt | None:
     return value
 
 
+def _mask(value: Any) -> Any:
+    if not isinstance(value, np.ndarray) or value.ndim != 2:
+        raise PromptError(f"{_short(value)} was given; expected a mask of two axes")
+    return value
+
+
 def _masks(value: Any) -> dict[int, Any]:
     if not isinstance(value, Mapping):
         raise PromptError(f"{_short(value)} was given; expected masks by object")
     masks = {check_object_id(object_id): mask for object_id, mask in value.items()}
-    for mask in masks.values():
-        if not isinstance(mask, np.ndarray) or mask.ndim != 2:
-            raise PromptError(f"{_short(mask)} was given; expected a mask of two axes")
-    return masks
+    return {object_id: _mask(mask) for object_id, mask in masks.items()}
 
 
 def _short(value: object) -> str:
@@ -147,7 +150,11 @@ _plane = _whole(0)
 _planes = _list_of(_plane)
 _RULES: Mapping[str, _Rule] = MappingProxyType(
     {
+        "cut": _rule(object_id=check_object_id, frame=_plane),
+        "divide": _rule({"daughters": _list_of(check_object_id)}, object_id=check_object_id, frame=_plane),
+        "join": _rule(first=check_object_id, second=check_object_id),
         "lock": _rule(object_id=check_object_id, frames=_planes),
+        "merge": _rule(first=check_object_id, second=check_object_id),
         "new_object": _rule(name=_or_none(check_name), object_id=check_object_id),
         "paint": _rule(frame=_plane, masks=_masks),
         "propagate": _rule(
@@ -166,9 +173,12 @@ _RULES: Mapping[str, _Rule] = MappingProxyType(
         ),
         "set_lost_after": _rule(num_frames=_or_none(_whole(1))),
         "set_model": _rule(model=_text),
+        "set_parent": _rule({"frame": _plane}, object_id=check_object_id, parent=_or_none(check_object_id)),
         "set_overlap": _rule(overlap=_one_of(get_args(OverlapRule))),
         "set_prompt": _rule({"candidate": _whole(0, 2)}, frame=_plane, prompt=_prompt, object_id=check_object_id),
         "set_visible": _rule(object_id=check_object_id, is_visible=_flag),
+        "split": _rule(object_id=check_object_id, frame=_plane, mask=_mask),
+        "swap": _rule(first=check_object_id, second=check_object_id, frame=_plane),
         "unlock": _rule(object_id=check_object_id, frames=_planes),
     }
 )

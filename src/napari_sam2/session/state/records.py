@@ -34,12 +34,18 @@ class SessionObject:
         Whether viewers show it.
     locked : frozenset of int
         Verified planes, where nothing changes any more.
+    parent : int or None
+        The object that divided into this one and others; None: it has no known parent.
+    born : int or None
+        The plane of that division: the first one of this object, on which the parent is gone.
     """
 
     object_id: int
     name: str
     is_visible: bool = True
     locked: frozenset[int] = frozenset()
+    parent: int | None = None
+    born: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -161,6 +161,17 @@ class SessionStore:
         """The planes on which an object has a mask, empty ones too, ascending."""
         return sorted(self._objects.get(object_id, ()))
 
+    def daughters(self, object_id: int) -> list[int]:
+        """The objects that descend from an object, ascending."""
+        return sorted(i for i, item in self.objects.items() if item.parent == object_id)
+
+    def life(self, object_id: int, clip: range) -> range:
+        """The planes of a clip between the division that an object comes from and the one in which it ends."""
+        item = self.objects[object_id]
+        begin = item.born if item.born is not None and item.born in clip else clip.start
+        ends = (daughter.born for daughter in self.objects.values() if daughter.parent == object_id)
+        return range(begin, min((end for end in ends if end is not None and end in clip), default=clip.stop))
+
     def stats(self, object_id: int) -> ObjectStats:
         """Figures of an object, kept up to date with every commit."""
         return self._stats.get(object_id, ObjectStats())

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from napari_sam2.session.state.store import SessionStore
 
-__all__ = ["object_table", "score_table"]
+__all__ = ["lineage_table", "object_table", "score_table"]
 
 
 def score_table(store: SessionStore) -> pd.DataFrame:
@@ -95,4 +95,56 @@ def object_table(store: SessionStore) -> pd.DataFrame:
             )
         )
     columns = ["object", "name", "prompts", "frames", "first", "last", "mean_iou", "mean_area", "locked", "visible"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def lineage_table(store: SessionStore) -> pd.DataFrame:
+    """One row per object, in the order of creation, with its parent and its daughters.
+
+    Parameters
+    ----------
+    store : SessionStore
+        Of a session.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As for ``Session.lineage``.
+    """
+    import pandas as pd
+
+    generations: dict[int, int] = {}
+
+    def generation(object_id: int) -> int:
+        line = []
+        current: int | None = object_id
+        while current is not None and current not in generations:
+            line.append(current)
+            current = store.objects[current].parent
+        depth = -1 if current is None else generations[current]
+        for each in reversed(line):
+            depth += 1
+            generations[each] = depth
+        return generations[object_id]
+
+    daughters: dict[int, list[int]] = {}
+    for object_id, item in store.objects.items():
+        if item.parent is not None:
+            daughters.setdefault(item.parent, []).append(object_id)
+    rows = []
+    for object_id, item in store.objects.items():
+        shown = [plane for plane in store.planes_of(object_id) if store.masks[object_id, plane].area]
+        rows.append(
+            (
+                object_id,
+                item.name,
+                item.parent or 0,
+                -1 if item.born is None else item.born,
+                shown[0] if shown else -1,
+                shown[-1] if shown else -1,
+                generation(object_id),
+                tuple(sorted(daughters.get(object_id, ()))),
+            )
+        )
+    columns = ["object", "name", "parent", "born", "first", "last", "generation", "daughters"]
     return pd.DataFrame(rows, columns=columns)

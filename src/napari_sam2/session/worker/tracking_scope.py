@@ -58,9 +58,10 @@ def _object_plan(store: SessionStore, object_id: int, clip: range, limits: range
     locked = store.object(object_id).locked
     shown = {p for p in locked if p in clip and (m := store.masks.get((object_id, p))) and m.area}
     taken = locked | prompts.keys()
+    life = store.life(object_id, clip)
 
     def is_wanted(plane: int) -> bool:
-        if plane in taken or plane not in limits:
+        if plane in taken or plane not in limits or plane not in life:
             return False
         mask = store.masks.get((object_id, plane))
         return mask is None or mask.is_stale

@@ -41,6 +41,14 @@ def run(
     scores: Annotated[
         Path | None, typer.Option("--scores", metavar="CSV", help="Write score and area of each object and frame.")
     ] = None,
+    tracks: Annotated[
+        Path | None,
+        typer.Option(
+            "--tracks",
+            metavar="PATH",
+            help="Write tracks with parents: .geff, .xml (TrackMate), .csv, or a Cell Tracking Challenge folder.",
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -57,9 +65,10 @@ def run(
       napari-sam2 run cells.sam2 --stack moved/cells.tif --model sam2.1_hiera_small -o labels.tif
     """
     inputs = [session] if stack is None else [session, stack]
-    check_outputs(inputs, output, [(scores, ".csv")], overwrite=overwrite)
+    others = [(scores, ".csv"), *([] if tracks is None else [(tracks, tracks.suffix.lower())])]
+    check_outputs(inputs, output, others, overwrite=overwrite)
     from napari_sam2.labels.ngff import image_of_labels
-    from napari_sam2.session.results.export import export_labels, export_scores_csv
+    from napari_sam2.session.results.export import export_labels, export_scores_csv, export_tracks
     from napari_sam2.session.results.replay import open_for_replay
 
     with nullcontext() if image_of_labels(output.expanduser()) else reserved(output):  # its folder may not exist yet
@@ -67,11 +76,13 @@ def run(
         replayed, operations = open_for_replay(session, given, model=model, device=device, dtype=dtype)
         with replayed, StopRequest() as stop:
             if replayed.stack_path is not None:  # the image that the session names
-                check_outputs([Path(replayed.stack_path)], output, [(scores, ".csv")], overwrite=overwrite)
+                check_outputs([Path(replayed.stack_path)], output, others, overwrite=overwrite)
             outcome = _replay(replayed, operations, stop, show_progress=not quiet)
             written = [export_labels(replayed, output, overwrite=overwrite)]
             if scores is not None:
                 written.append(export_scores_csv(replayed, scores, overwrite=overwrite))
+            if tracks is not None:
+                written.append(export_tracks(replayed, tracks, overwrite=overwrite))
             _report(replayed, outcome, len(operations))
     for path in written:
         say(f"wrote {path}")

@@ -9,13 +9,17 @@ import tifffile
 from session_tools import square
 
 from factories import make_model, make_movie
-from napari_sam2 import OutputError, open_frames
+from napari_sam2 import OutputError, open_frames, read_ctc, read_tracks
 from napari_sam2.labels.packed_mask import PackedMask
 from napari_sam2.labels.reading import read_labels
 from napari_sam2.session.results.export import (
     export_labels,
     export_objects_csv,
     export_scores_csv,
+    export_tracks,
+    import_tracks,
+    session_tracks,
+    tracks_graph,
     tracks_table,
     update_labels,
 )
@@ -193,3 +197,53 @@ def test_no_export_replaces_the_image_or_changes_its_folder(tmp_path, name):
             with pytest.raises(OutputError, match="input"):
                 write(made, tmp_path / name, overwrite=True)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+# ---------------------------------------------------------------------- tracks with lineage
+@pytest.fixture
+def dividing(model):
+    """Object 1 on two frames, its daughters on three."""
+    with Session(make_movie(5), model=model) as session:
+        for frame in range(5):
+            mask = square(10, 10) if frame < 2 else square(10, 4, 6) | square(10, 20, 8)
+            session.paint(frame, {1: mask})
+        session.divide(1, 2)
+        for frame in (3, 4):
+            session.paint(frame, {2: square(10, 20, 8), 3: square(10, 4, 6)})
+        yield session
+
+
+def test_graph_goes_with_the_tracks_table(dividing):
+    assert tracks_graph(dividing) == {2: [1], 3: [1]}
+    assert set(tracks_table(dividing)[:, 0]) == {1, 2, 3}
+    tracks = session_tracks(dividing)
+    assert np.array_equal(tracks.table(), tracks_table(dividing))
+    assert tracks.graph() == tracks_graph(dividing)
+
+
+def test_graph_leaves_out_objects_that_are_not_seen(dividing):
+    dividing.new_object(object_id=7)
+    dividing.set_parent(7, 1, 2)
+    assert 7 not in tracks_graph(dividing)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.xml", "a.geff", "01_RES"])
+def test_tracks_come_back_in_another_session(dividing, model, tmp_path, name):
+    if name.endswith("geff"):
+        pytest.importorskip("geff")
+    path = export_tracks(dividing, tmp_path / name)
+    tracks = read_tracks(path) if path.suffix else read_ctc(path).tracks
+    assert tracks.parents == {2: 1, 3: 1}
+    with Session(make_movie(5), model=model) as session:
+        labels = dividing.labels if path.suffix else read_ctc(path).labels
+        assert import_tracks(session, labels, tracks.parents) == [1, 2, 3]
+        assert np.array_equal(session.labels, dividing.labels)
+        assert session.lineage[["object", "parent", "born"]].equals(dividing.lineage[["object", "parent", "born"]])
+        session.undo()
+        assert not session.objects
+        assert not session.labels.any()
+
+
+def test_labels_of_another_shape_are_not_imported(dividing):
+    with pytest.raises(OutputError, match="expected integers of the image's shape"):
+        import_tracks(dividing, np.zeros((2, 3), int))

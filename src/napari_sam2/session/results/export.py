@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,19 +10,30 @@ import numpy as np
 
 from napari_sam2._arguments import checked
 from napari_sam2._checks import check_not_input
-from napari_sam2._errors import OutputError
+from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._files import write_whole
 from napari_sam2.session.state.records import centroid_yx
 from napari_sam2.session.state.tables import object_table, score_table
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from napari_sam2.frames.spacing import VoxelSize
+    from napari_sam2.labels.tracks import Tracks
     from napari_sam2.session.session import Session
 
-__all__ = ["export_labels", "export_objects_csv", "export_scores_csv", "tracks_table", "update_labels"]
+__all__ = [
+    "export_labels",
+    "export_objects_csv",
+    "export_scores_csv",
+    "export_tracks",
+    "import_tracks",
+    "session_tracks",
+    "tracks_graph",
+    "tracks_table",
+    "update_labels",
+]
 
 
 _WRITTEN = "TCZYX"  # the order of axes in label files
@@ -132,6 +144,142 @@ def tracks_table(session: Session) -> NDArray[np.float64]:
             rows.append([numbers[object_id, clip], *(index or (0,)), *centroid_yx(mask)])
     table = np.array(rows, float).reshape(-1, 1 + max(geometry.ndim, 3))
     return table[np.argsort(table[:, 0], kind="stable")]
+
+
+@checked(OutputError)
+def tracks_graph(session: Session) -> dict[int, list[int]]:
+    """The lineage of a session, for the ``graph`` of a napari Tracks layer with its `tracks_table`.
+
+    Parameters
+    ----------
+    session : Session
+        The session to export.
+
+    Returns
+    -------
+    dict of int to list of int
+        Daughter -> its parent, for those that are both seen.
+    """
+    store = session.store
+    seen = {i for i in store.objects if any(store.masks[i, p].area for p in store.planes_of(i))}
+    return {i: [item.parent] for i, item in store.objects.items() if item.parent in seen and i in seen and item.parent}
+
+
+@checked(OutputError)
+def session_tracks(session: Session) -> Tracks:
+    """The objects of a session over time, with their parents.
+
+    Parameters
+    ----------
+    session : Session
+        Of frames (T, H, W), or of volumes (T, Z, H, W) whose first axis is time.
+
+    Returns
+    -------
+    Tracks
+        Without objects that have no mask.
+
+    Raises
+    ------
+    OutputError
+        If the image has more axes, or a parent is seen when its daughter is.
+    """
+    from napari_sam2.labels.tracks import tracks_of_labels
+
+    graph = {daughter: parents[0] for daughter, parents in tracks_graph(session).items()}
+    try:
+        return tracks_of_labels(_over_time(session), graph)
+    except FrameError as error:
+        raise OutputError(f"the tracks cannot be exported: {error}; correct it with cut or set_parent") from error
+
+
+@checked(OutputError)
+def export_tracks(session: Session, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write the tracks of a session with their lineage, whole or not at all.
+
+    Parameters
+    ----------
+    session : Session
+        As for `session_tracks`.
+    path : str or Path
+        ``.geff`` for GEFF, ``.xml`` for TrackMate, ``.csv`` for a table; a name without a suffix is a folder of the
+        Cell Tracking Challenge, with masks.
+    overwrite : bool, default False
+        Replace an existing file or folder.
+
+    Returns
+    -------
+    Path
+        The file or folder.
+
+    Raises
+    ------
+    OutputError
+        If the format cannot be written, the file exists or is the image, or a library is missing.
+    """
+    from napari_sam2.labels.track_files import write_ctc, write_tracks
+
+    _check_not_image(session, path)
+    tracks = session_tracks(session)
+    if not Path(path).suffix:
+        return write_ctc(path, _over_time(session), tracks, overwrite=overwrite)
+    return write_tracks(path, tracks, overwrite=overwrite)
+
+
+@checked(OutputError)
+def import_tracks(session: Session, labels: ArrayLike, parents: Mapping[int, int] | None = None) -> list[int]:
+    """Take labels over time and their lineage into a session, such as those that `read_ctc` gives.
+
+    Parameters
+    ----------
+    session : Session
+        Objects of the same numbers are replaced on the frames that show them.
+    labels : integer array-like
+        Of the image's shape; 0 is background.
+    parents : mapping of int to int, optional
+        Daughter -> parent.
+
+    Returns
+    -------
+    list of int
+        The objects, ascending. Each mask is a mask prompt. One ``undo`` removes all.
+
+    Raises
+    ------
+    OutputError
+        If the labels have another shape or are not integers.
+    PromptError
+        If parents and daughters are seen at the same time.
+    """
+    image = np.asarray(labels)
+    geometry = session.geometry
+    if image.shape != geometry.shape or image.dtype.kind not in "iu":
+        raise OutputError(
+            f"labels of shape {image.shape} and type {image.dtype} were given; expected integers of the image's shape "
+            f"{geometry.shape}"
+        )
+    found: set[int] = set()
+    with session.as_one_step():
+        for plane in range(geometry.num_planes):
+            part = image[geometry.index(plane)]
+            ids = [int(i) for i in np.unique(part) if i > 0]
+            found.update(ids)
+            if ids:
+                session.paint(plane, {i: part == i for i in ids})
+        for daughter, parent in sorted((parents or {}).items()):
+            session.set_parent(daughter, parent)
+    return sorted(found)
+
+
+def _over_time(session: Session) -> Iterator[NDArray[np.int32]]:
+    """(H, W) or (Z, H, W) labels of each time point."""
+    shape = session.geometry.shape
+    if len(shape) > 4:
+        raise OutputError(
+            f"tracks of an image of shape {shape} cannot be exported; allowed are (T, H, W) and (T, Z, H, W)"
+        )
+    for time in range(1 if len(shape) == 2 else shape[0]):
+        yield np.asarray(session.labels if len(shape) == 2 else session.labels[time])
 
 
 # ---------------------------------------------------------------------- labels

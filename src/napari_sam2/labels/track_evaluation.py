@@ -1,0 +1,142 @@
+"""How well tracks agree with the truth: the measures of the Cell Tracking Challenge, by ``py-ctcmetrics``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam2._arguments import checked
+from napari_sam2._errors import FrameError
+from napari_sam2.labels.track_files import LabelledTracks, relabelled, without_gaps
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["TrackAgreement", "evaluate_tracks"]
+
+
+@dataclass(frozen=True)
+class TrackAgreement:
+    """Agreement of tracks with the truth; every score is from 0 to 1, the higher the better.
+
+    Attributes
+    ----------
+    seg : float
+        Mean IoU of the objects of the truth, 0 for those that are not found.
+    det : float
+        Objects found on each frame, whatever track they are in.
+    lnk : float
+        Links from frame to frame and from parents to daughters.
+    tra : float
+        Objects and links together.
+    idf1 : float
+        Object-frames with the right identity.
+    num_divisions : int
+        Divisions of the truth.
+    division_f1 : float
+        F1 of divisions, at most ``tolerance`` frames early or late; NaN if neither side has any.
+    tolerance : int
+        In frames.
+    """
+
+    seg: float
+    det: float
+    lnk: float
+    tra: float
+    idf1: float
+    num_divisions: int
+    division_f1: float
+    tolerance: int
+
+
+@checked(FrameError)
+def evaluate_tracks(truth: LabelledTracks, found: LabelledTracks, *, tolerance: int = 1) -> TrackAgreement:
+    """Compare tracks with the truth as the Cell Tracking Challenge does.
+
+    Parameters
+    ----------
+    truth, found : LabelledTracks
+        Labels of one shape, with their tracks. An object is found if it covers more than half of one of the truth.
+    tolerance : int, default 1
+        How many frames a division may be early or late.
+
+    Returns
+    -------
+    TrackAgreement
+
+    Raises
+    ------
+    FrameError
+        If the shapes differ, the truth is empty, or the library is missing.
+
+    References
+    ----------
+    .. [1] Maska et al., The Cell Tracking Challenge: 10 years of objective benchmarking, Nature Methods 20, 2023.
+    """
+    calculate = _import_metrics()
+    if truth.labels.shape != found.labels.shape:
+        raise FrameError(f"labels of shape {found.labels.shape} were given for a truth of shape {truth.labels.shape}")
+    if not len(truth.tracks):
+        raise FrameError("a truth without any object was given; there is nothing to compare with")
+    if tolerance < 0:
+        raise FrameError(f"tolerance={tolerance} was given; expected 0 or more frames")
+    if not len(found.tracks):
+        num = sum(len(daughters) > 1 for daughters in truth.tracks.daughters().values())
+        return TrackAgreement(0, 0, 0, 0, 0, num, 0.0 if num else float("nan"), tolerance)
+    tables, images = zip(*(_numbered(each) for each in (truth, found)), strict=True)
+    matches = [_match(a, b) for a, b in zip(*images, strict=True)]
+    names = ("labels_ref", "labels_comp", "mapped_ref", "mapped_comp", "ious")
+    matched = {name: [match[at].tolist() for match in matches] for at, name in enumerate(names)}
+    scores = calculate(
+        tables[1], tables[0], dict(matched), dict(matched),
+        ["DET", "SEG", "TRA", "LNK", "BC", f"BC({tolerance})", "IDF1"], True,
+    )  # fmt: skip
+    counts = [int(scores[f"{kind}_div({tolerance})"]) for kind in ("tp", "fp", "fn")]
+    return TrackAgreement(
+        seg=float(scores["SEG"]),
+        det=float(scores["DET"]),
+        lnk=float(scores["LNK"]),
+        tra=float(scores["TRA"]),
+        idf1=float(scores["IDF1"]),
+        num_divisions=counts[0] + counts[2],
+        division_f1=2 * counts[0] / (2 * counts[0] + counts[1] + counts[2]) if any(counts) else float("nan"),
+        tolerance=tolerance,
+    )
+
+
+def _import_metrics() -> Callable[..., dict[str, Any]]:
+    try:
+        from ctc_metrics.scripts.evaluate import calculate_metrics
+    except ImportError as error:
+        raise FrameError(
+            "scores of tracks need the library py-ctcmetrics: pip install 'napari-sam2[metrics]'"
+        ) from error
+    return calculate_metrics  # type: ignore[no-any-return]
+
+
+def _numbered(given: LabelledTracks) -> tuple[NDArray[np.int64], list[NDArray[np.uint16]]]:
+    """Rows (number, first frame, last frame, parent), and the labels of each frame with these numbers."""
+    tracks = without_gaps(given.tracks)
+    table = np.array([(p.number, p.begin, p.end, p.parent) for p in tracks], np.int64)
+    return table, [relabelled(image, tracks, frame) for frame, image in enumerate(given.labels)]
+
+
+def _match(truth: NDArray[np.uint16], found: NDArray[np.uint16]) -> Sequence[NDArray[Any]]:
+    """Labels of both, and those that belong together with their IoU: more than half of the truth is covered."""
+    ids, areas = _areas(truth)
+    other_ids, other_areas = _areas(found)
+    both = (truth > 0) & (found > 0)
+    pairs, shared = np.unique(np.stack((truth[both], found[both])).astype(np.int64), axis=1, return_counts=True)
+    first, second = pairs.reshape(2, -1)
+    of_truth, of_found = areas[np.searchsorted(ids, first)], other_areas[np.searchsorted(other_ids, second)]
+    is_match = 2 * shared > of_truth
+    iou = shared / (of_truth + of_found - shared)
+    return ids, other_ids, first[is_match], second[is_match], iou[is_match]
+
+
+def _areas(labels: NDArray[np.uint16]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    ids, areas = np.unique(labels[labels > 0], return_counts=True)
+    return ids.astype(np.int64), areas.astype(np.int64)

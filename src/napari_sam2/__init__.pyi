@@ -19,14 +19,28 @@ from .inference.prompts.image_predictor import SAM2ImagePredictor
 from .inference.stacks.key_frame_search import segment_stack
 from .inference.stacks.label_seeds import segment_seeds
 from .inference.stacks.report import ObjectTrack, TrackedLabels, TrackingReport
+from .inference.stacks.volume_axes import VolumeLabels, segment_along_axes
 from .inference.stacks.volumes import segment_timelapse_volumes
 from .inference.tracking.video_segmenter import SAM2VideoSegmenter
 from .inference.views.embedding_cache import EmbeddingCache
 from .labels.compose import masks_to_labels
 from .labels.evaluation import LabelAgreement, average_precision
 from .labels.mask_text import mask_from_text, mask_to_text
+from .labels.time_linking import TimeLinkingSettings, link_frames
+from .labels.track_evaluation import TrackAgreement, evaluate_tracks
+from .labels.track_files import LabelledTracks, read_ctc, read_tracks, write_ctc, write_tracks
+from .labels.tracks import Tracks, tracks_of_labels
 from .labels.volume_linking import LinkedVolumes, TimelapseReport, link_volumes
-from .session.results.export import export_labels, export_objects_csv, export_scores_csv, tracks_table
+from .session.results.export import (
+    export_labels,
+    export_objects_csv,
+    export_scores_csv,
+    export_tracks,
+    import_tracks,
+    session_tracks,
+    tracks_graph,
+    tracks_table,
+)
 from .session.session import Session
 from .session.state.settings import SessionSettings
 from .session.worker.propagation_handle import PropagationHandle
@@ -47,6 +61,7 @@ __all__ = [
     "FrameResult",
     "FrameSource",
     "LabelAgreement",
+    "LabelledTracks",
     "LinkedVolumes",
     "MaskPrediction",
     "MaskRecord",
@@ -62,18 +77,26 @@ __all__ = [
     "SAM2VideoSegmenter",
     "Session",
     "SessionSettings",
+    "TimeLinkingSettings",
     "TimelapseReport",
+    "TrackAgreement",
     "TrackedLabels",
     "TrackingReport",
+    "Tracks",
     "TrainingError",
+    "VolumeLabels",
     "__version__",
     "average_precision",
     "download_model",
+    "evaluate_tracks",
     "export_labels",
     "export_objects_csv",
     "export_scores_csv",
+    "export_tracks",
     "filter_records",
     "fine_tune",
+    "import_tracks",
+    "link_frames",
     "link_volumes",
     "list_models",
     "load_model",
@@ -82,10 +105,18 @@ __all__ = [
     "masks_to_labels",
     "open_frames",
     "open_session",
+    "read_ctc",
+    "read_tracks",
+    "segment_along_axes",
     "segment_seeds",
     "segment_stack",
     "segment_tiled",
     "segment_timelapse_volumes",
+    "session_tracks",
     "show_planes",
+    "tracks_graph",
+    "tracks_of_labels",
     "tracks_table",
+    "write_ctc",
+    "write_tracks",
 ]

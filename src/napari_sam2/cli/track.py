@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_sam2._errors import FrameError
+from napari_sam2._errors import FrameError, PromptError
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import LabelsOption, OverwriteOption, PreviewOption, QuietOption
@@ -65,6 +65,14 @@ def track(
     frame_range: Annotated[
         str | None, typer.Option("--range", metavar="A,B", help="Track only on the frames A to B, both included.")
     ] = None,
+    along: Annotated[
+        str,
+        typer.Option(
+            "--along",
+            metavar="AXES",
+            help="Track a z-stack along Z, Y or X, or along several of them (ZYX), fused by vote; from --point only.",
+        ),
+    ] = "Z",
     overwrite: OverwriteOption = False,
     preview: PreviewOption = None,
     scores: Annotated[
@@ -88,6 +96,9 @@ def track(
     \b
     Time point 3 of a TZCYX file, second channel, given contrast:
       napari-sam2 track all.tif --axis Z --fix T=3 --channels 1 --contrast 100,4000 --point 8,70,90 -o t3.tif
+    \b
+    A neurite of an isotropic volume, along all three axes:
+      napari-sam2 track em.ome.zarr --point 20,110,87 --along ZYX -o neurite.ome.tif
     """
     del prompting  # read in its order by ordered_prompts
     frames = reading.open(stack)
@@ -95,6 +106,14 @@ def track(
     prompts = resolve_prompts(ordered_prompts(ctx), frames.shape, f"{frames.frame_axis or 'Z'}YX")
     check_outputs([stack], output, [(preview, ".png"), (scores, ".csv")], overwrite=overwrite)
 
+    if along.upper() != "Z":
+        if frame_range is not None or preview is not None or scores is not None:
+            raise PromptError(f"--along {along} gives labels only; leave out --range, --preview and --scores")
+        from napari_sam2.cli._along_axes import write_along_axes
+
+        path = write_along_axes(output, frames, prompts, along, network, overwrite=overwrite)
+        say(f"wrote {path}")
+        return
     from napari_sam2.labels.files import LabelWriter
 
     sheet = None

@@ -61,10 +61,13 @@ def imported_packages():
 
 
 def test_declared_dependencies_are_the_imported_ones():
-    distributions = {"PIL": "pillow", "bioio_base": "bioio-base", "skimage": "scikit-image"}
+    distributions = {
+        "PIL": "pillow", "bioio_base": "bioio-base", "ctc_metrics": "py-ctcmetrics", "geff_spec": "geff-spec",
+        "skimage": "scikit-image",
+    }  # fmt: skip
     imported = {distributions.get(name, name.replace("lightning_", "lightning-")) for name in imported_packages()}
     extras = PROJECT["optional-dependencies"]
-    lists = (PROJECT["dependencies"], extras["train"], extras["formats"])
+    lists = (PROJECT["dependencies"], *(extras[name] for name in ("train", "formats", "tracks", "metrics")))
     declared = {re.split(r"[\[<>=]", name)[0] for names in lists for name in names}
     assert imported - declared == set()
     found_by_others = {"bioio-dv", "bioio-imageio", "bioio-nd2", "imagecodecs"}  # by bioio and tifffile

@@ -66,6 +66,7 @@ def evaluate_tracks(truth: LabelledTracks, found: LabelledTracks, *, tolerance: 
     Returns
     -------
     TrackAgreement
+        The scores.
 
     Raises
     ------

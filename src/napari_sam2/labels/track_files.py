@@ -99,6 +99,7 @@ def read_tracks(path: str | Path) -> Tracks:
     Returns
     -------
     Tracks
+        With parents.
 
     Raises
     ------

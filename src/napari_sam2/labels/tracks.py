@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class Tracks:
         return {daughter: [parent] for daughter, parent in self.parents.items()}
 
 
+@checked(FrameError)
 def tracks_of_labels(labels: Iterable[ArrayLike], parents: Mapping[int, int] | None = None) -> Tracks:
     """Measure tracks in labels over time.
 
@@ -129,6 +131,7 @@ def tracks_of_labels(labels: Iterable[ArrayLike], parents: Mapping[int, int] | N
     Returns
     -------
     Tracks
+        A row for each object and time point.
 
     Raises
     ------

@@ -73,6 +73,7 @@ def segment_along_axes(
     Returns
     -------
     VolumeLabels
+        Of the fused result, and of each axis.
 
     Raises
     ------

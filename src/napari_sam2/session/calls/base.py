@@ -320,7 +320,13 @@ class SessionBase:
 
     @contextmanager
     def as_one_step(self) -> Iterator[None]:
-        """Within it, all changes are one step of ``undo``."""
+        """Within it, all changes are one step of ``undo``.
+
+        Yields
+        ------
+        None
+            Nothing.
+        """
         with self._state.as_one_step():
             yield
 

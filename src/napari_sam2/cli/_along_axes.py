@@ -63,7 +63,8 @@ def write_along_axes(
 
     with LabelWriter.for_frames(output, frames, overwrite=overwrite) as writer:
         volume = np.stack([frames[plane] for plane in range(len(frames))])
-        sizes = [frames.voxel_size[axis][0] if axis in frames.voxel_size else None for axis in "ZYX"]
+        known = frames.voxel_size or {}
+        sizes = [known[axis][0] if axis in known else None for axis in "ZYX"]
         found = segment_along_axes(
             volume,
             clicks,

@@ -182,7 +182,7 @@ def _write_geff(path: Path, tracks: Tracks) -> None:
         edge_props_metadata={},
         track_node_props={"tracklet": "track_id"},
     )
-    props = {"t": tracks.frames, "track_id": tracks.ids, "area": tracks.areas}
+    props: dict[str, NDArray[Any]] = {"t": tracks.frames, "track_id": tracks.ids, "area": tracks.areas}
     props |= {name: tracks.centres[:, at] for at, name in enumerate(names)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about versions of zarr
@@ -429,13 +429,13 @@ def without_gaps(tracks: Tracks) -> list[CTCTrack]:
     taken = {i for i in found if i <= _LARGEST_CTC}
     highest = max(taken, default=0)
     free = (i for i in (*range(highest + 1, _LARGEST_CTC + 1), *range(1, highest)) if i not in taken)
-    wanted = [(object_id, at) for object_id, runs in found.items() for at in range(len(runs))]
+    wanted = [(object_id, at) for object_id, spans in found.items() for at in range(len(spans))]
     if len(wanted) > _LARGEST_CTC:
         raise OutputError(f"{len(wanted)} tracks were given; masks of the challenge hold {_LARGEST_CTC} at most")
     numbers = {(i, at): i if at == 0 and i in taken else next(free) for i, at in wanted}
     pieces = []
-    for object_id, runs in found.items():
-        for at, (begin, end) in enumerate(runs):
+    for object_id, spans in found.items():
+        for at, (begin, end) in enumerate(spans):
             above = tracks.parents.get(object_id)
             parent = 0
             if at:

@@ -370,7 +370,7 @@ class LineageCalls(SessionBase):
                 *painting_edits(self.store, object_id, plane, whole & ~taken, stamp=self._state.next_stamp()),
                 *painting_edits(self.store, made.object_id, plane, taken, stamp=self._state.next_stamp()),
             ]
-            arguments = {"object_id": object_id, "frame": plane, "mask": taken}
+            arguments: dict[str, object] = {"object_id": object_id, "frame": plane, "mask": taken}
             self._state.push(f"split {item.name}", "split", arguments, edits)
         return made.object_id
 

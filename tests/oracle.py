@@ -95,7 +95,7 @@ class OracleTracker:
     def remove_object(self, object_id: int) -> None:
         del self._prompts[object_id]
 
-    def track_frames(self, *, start: int, stop: int | None) -> Iterator[FrameResult]:
+    def track_frames(self, *, start: int, stop: int | None, lost_after: int | None = None) -> Iterator[FrameResult]:
         limits = range(start, len(self.truth) if stop is None else stop)
         plan = plan_tracking({i: sorted(prompts) for i, prompts in self._prompts.items()}, limits)
         for step in (*plan.forwards, *plan.backwards):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Self
 
@@ -11,30 +11,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2._types import FrameResult
+from napari_sam2.labels.components import without_specks
 from napari_sam2.labels.compose import compose_labels
 from napari_sam2.labels.protocols import LabelStack
 
-__all__ = ["LabelCanvas"]
+__all__ = ["FrameComposer", "LabelCanvas"]
 
 
-class LabelCanvas:
-    """Paints results with logits; where objects overlap, the highest logit wins, even across two results.
+class FrameComposer:
+    """Decides which object gets each pixel of a frame, across all results of that frame.
+
+    Prompted masks keep their pixels; where two of them overlap, the one that comes first does. Among tracked masks the
+    highest logit wins, and small components that are left of a mask are dropped.
 
     Parameters
     ----------
-    labels : LabelStack
-        (T, H, W), written frame by frame.
     hw : tuple of int
         (H, W).
     contested_frames : collection of int
-        Frames that will be painted more than once; their winning logits are kept in a temporary file.
+        Frames with more than one result; their winning logits are kept in a temporary file.
+    min_component : float
+        Smallest component of a mask that was cut by another one, as a fraction of its largest component.
     """
 
-    def __init__(self, labels: LabelStack, hw: tuple[int, int], contested_frames: Collection[int]) -> None:
-        self.labels = labels
+    def __init__(self, hw: tuple[int, int], contested_frames: Collection[int], *, min_component: float) -> None:
         self._hw = hw
+        self._min_component = min_component
         self._slots = {frame: slot for slot, frame in enumerate(sorted(contested_frames))}
-        self._painted: set[int] = set()
+        self._composed: set[int] = set()
         self._file = tempfile.TemporaryFile(prefix="napari-sam2-") if contested_frames else None  # noqa: SIM115 closed by __exit__
 
     def __enter__(self) -> Self:
@@ -46,23 +50,56 @@ class LabelCanvas:
         if self._file is not None:
             self._file.close()
 
-    def paint(self, result: FrameResult) -> None:
-        """Add the objects of a result, which must hold logits."""
-        assert result.logits is not None, "painting needs results with logits"
+    def compose(self, result: FrameResult, labels_before: Callable[[], NDArray[np.integer]]) -> NDArray[np.int32]:
+        """The labels of a frame with the objects of a result.
+
+        Parameters
+        ----------
+        result : FrameResult
+            With logits.
+        labels_before : callable
+            Returns the (H, W) labels composed of earlier results of the frame; called only if there are any.
+
+        Returns
+        -------
+        (H, W) int32 array
+            Labels; 0 is background.
+        """
+        assert result.logits is not None, "composing needs results with logits"
         frame = result.frame
         if not result.object_ids:
-            return
-        labels = compose_labels(result.logits, result.object_ids)
+            return np.asarray(labels_before(), np.int32) if frame in self._composed else np.zeros(self._hw, np.int32)
+        prompted = np.array(result.is_prompted or (False,) * len(result.object_ids), bool)
+        labels = self._tracked_labels(result, ~prompted)
+        for row in np.flatnonzero(prompted)[::-1]:
+            labels[result.masks[row]] = result.object_ids[row]
+        if frame not in self._slots:
+            return labels
         best = result.logits.max(axis=0)
-        if frame in self._painted:
-            before, held = np.asarray(self.labels[frame]), self._held(frame)
+        best[result.masks[prompted].any(axis=0)] = np.inf
+        if frame in self._composed:
+            before, held = np.asarray(labels_before(), np.int32), self._held(frame)
             keeps = (before > 0) & ((labels == 0) | (held >= best))
             labels = np.where(keeps, before, labels)
             best = np.where(keeps, held, best)
-        self.labels[frame] = labels
-        if frame in self._slots:
-            self._painted.add(frame)
-            self._keep(frame, best)
+        self._composed.add(frame)
+        self._keep(frame, best)
+        return labels
+
+    def _tracked_labels(self, result: FrameResult, rows: NDArray[np.bool_]) -> NDArray[np.int32]:
+        assert result.logits is not None
+        chosen = np.flatnonzero(rows)
+        ids = [result.object_ids[row] for row in chosen]
+        labels = compose_labels(result.logits if rows.all() else result.logits[rows], ids)
+        for row, object_id in zip(chosen, ids, strict=True):
+            mask = result.masks[row]
+            own = labels[mask] == object_id
+            if own.all():
+                continue
+            left = np.zeros_like(mask)
+            left[mask] = own
+            labels[left & ~without_specks(left, self._min_component)] = 0
+        return labels
 
     def _keep(self, frame: int, best: NDArray[np.float32]) -> None:
         assert self._file is not None
@@ -74,3 +111,38 @@ class LabelCanvas:
         count = self._hw[0] * self._hw[1]
         self._file.seek(self._slots[frame] * count * 4)
         return np.frombuffer(self._file.read(count * 4), np.float32).reshape(self._hw)
+
+
+class LabelCanvas:
+    """Paints results into a label stack, as ``FrameComposer`` composes them.
+
+    Parameters
+    ----------
+    labels : LabelStack
+        (T, H, W), written frame by frame.
+    hw : tuple of int
+        (H, W).
+    contested_frames : collection of int
+        Frames that will be painted more than once.
+    min_component : float, default 0
+        As for ``FrameComposer``; 0 keeps all components.
+    """
+
+    def __init__(
+        self, labels: LabelStack, hw: tuple[int, int], contested_frames: Collection[int], *, min_component: float = 0.0
+    ) -> None:
+        self.labels = labels
+        self._composer = FrameComposer(hw, contested_frames, min_component=min_component)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._composer.__exit__(kind, error, trace)
+
+    def paint(self, result: FrameResult) -> None:
+        """Add the objects of a result, which must hold logits."""
+        if result.object_ids:
+            self.labels[result.frame] = self._composer.compose(result, lambda: self.labels[result.frame])

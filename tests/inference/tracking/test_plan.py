@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from napari_sam2._types import FrameResult
 from napari_sam2.inference.tracking.plan import plan_tracking
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
-from napari_sam2.labels.canvas import LabelCanvas
 
 
 def frames(steps):
@@ -38,21 +35,6 @@ def test_frames_outside_the_limits_are_passed_but_not_reported():
     plan = plan_tracking({1: [9]}, range(3, 6))
     assert [s.frame for s in plan.backwards] == [8, 7, 6, 5, 4, 3]
     assert not any(s.reported_ids for s in plan.forwards)
-
-
-def make_result(frame, ids, logits):
-    logits = np.asarray(logits, np.float32)
-    return FrameResult(frame, ids, logits > 0, np.ones(len(ids)), np.ones(len(ids)), logits)
-
-
-@pytest.mark.parametrize("swapped", [False, True])
-def test_canvas_gives_contested_pixels_to_the_highest_logit_in_any_order(swapped):
-    results = [make_result(0, (1,), [[[3, 1, -1, -1]]]), make_result(0, (2,), [[[1, 2, 2, -1]]])]
-    labels = np.zeros((1, 1, 4), np.int32)
-    with LabelCanvas(labels, (1, 4), {0}) as canvas:
-        for result in reversed(results) if swapped else results:
-            canvas.paint(result)
-    assert labels[0].tolist() == [[1, 2, 2, 0]]
 
 
 def test_cache_drops_the_least_recently_used_within_its_budget():

@@ -266,6 +266,9 @@ def test_highest_logit_wins_between_passes(model):
     for frame in range(8):
         both = np.stack([logits[frame, 1], logits[frame, 2]])
         expected = np.where(both.max(0) > 0, both.argmax(0) + 1, 0)
+        for prompted_frame, object_id in ((0, 1), (7, 2)):  # prompted masks keep their pixels
+            if frame == prompted_frame:
+                expected[logits[frame, object_id] > 0] = object_id
         assert np.array_equal(labels[frame], expected)
 
 

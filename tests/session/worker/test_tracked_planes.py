@@ -1,26 +1,37 @@
-"""Stray pixels of a mask are left out; real pieces stay."""
+"""Masks of a propagation, packed as they come."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from napari_sam2.session.worker.tracked_planes import without_specks
+from napari_sam2._types import FrameResult
+from napari_sam2.inference.requests import TrackStep
+from napari_sam2.session.worker.tracked_planes import PlanePacker
+
+FORWARDS = TrackStep(3, False, (1,), (1,))
+BACKWARDS = TrackStep(3, True, (2, 4), (2, 4))
 
 
-def test_specks_go_and_pieces_stay():
-    mask = np.zeros((60, 80), bool)
-    mask[10:30, 10:30] = True  # 400 pixels
-    mask[40:50, 60:70] = True  # 100: a piece of its own
-    mask[5, 70:74] = True  # 4: a speck
-    cleaned = without_specks(mask)
-    assert mask[5, 70]
-    assert not cleaned[5].any()
-    assert cleaned.sum() == 500
+def result_of(object_id: int, logits: list[float]) -> FrameResult:
+    score = np.full(1, 0.5, np.float32)
+    values = np.array([[logits]], np.float32)
+    return FrameResult(3, (object_id,), values > 0, score, score, values, (False,))
 
 
-def test_pieces_that_touch_at_a_corner_are_one():
-    mask = np.zeros((10, 10), bool)
-    mask[2:6, 2:6] = True
-    mask[6, 6] = True
-    assert without_specks(mask) is mask
-    assert not without_specks(np.zeros((4, 4), bool)).any()
+def test_the_second_pass_over_a_plane_takes_pixels_from_the_first_by_logit():
+    with PlanePacker((1, 4), [FORWARDS, BACKWARDS], min_component=0.05) as packer:
+        first = packer.pack(result_of(1, [3, 1, -1, -1]), FORWARDS)
+        second = packer.pack(result_of(2, [1, 2, 2, -1]), BACKWARDS)
+    assert first.masks[1].to_image((1, 4)).tolist() == [[True, True, False, False]]
+    found = {i: mask.to_image((1, 4))[0].tolist() for i, mask in second.masks.items()}
+    assert found[1] == [True, False, False, False]
+    assert found[2] == [False, True, True, False]
+    assert second.masks[4].kind == "lost"
+    assert second.masks[1].iou == 0.5
+
+
+def test_masks_of_the_first_pass_that_lose_nothing_are_not_written_again():
+    with PlanePacker((1, 4), [FORWARDS, BACKWARDS], min_component=0.05) as packer:
+        packer.pack(result_of(1, [3, -1, -1, -1]), FORWARDS)
+        second = packer.pack(result_of(2, [-1, 2, 2, -1]), BACKWARDS)
+    assert 1 not in second.masks

@@ -46,7 +46,7 @@ class ObjectTracker(Protocol):
     def remove_object(self, object_id: int) -> None:
         """Remove one object; allowed during tracking."""
 
-    def track_frames(self, *, start: int, stop: int | None) -> Iterator[FrameResult]:
+    def track_frames(self, *, start: int, stop: int | None, lost_after: int | None) -> Iterator[FrameResult]:
         """Track the frames from start to stop, with logits."""
 
 
@@ -154,7 +154,7 @@ def _steps(
             for _ in _prompts(segmenter, seeds, group):
                 pass
         missed = dict.fromkeys(group, 0)
-        for result in segmenter.track_frames(start=stretch.start, stop=stretch.stop):
+        for result in segmenter.track_frames(start=stretch.start, stop=stretch.stop, lost_after=None):
             kept = _without_low_scores(result, settings.min_score)
             canvas.paint(kept)
             scores.add(kept)

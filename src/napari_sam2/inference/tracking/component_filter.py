@@ -34,11 +34,15 @@ class ComponentFilterSettings:
         Fraction of a component, or of the dilated last mask if that is smaller, that must overlap.
     absent_score : float
         Upper limit of the object score, a logit, of an object without any component left.
+    min_component : float
+        Smallest component of a mask at the size of the image, as a fraction of its largest component. Masks given as
+        prompts are not changed.
     """
 
     dilation: int = 2
     min_overlap: float = 0.2
     absent_score: float = -1.0
+    min_component: float = 0.05
 
 
 def keep_overlapping_components(

@@ -18,8 +18,8 @@ from napari_sam2.inference.requests import (
     PredictRequest,
     PredictResult,
     TrackRequest,
-    TrackStep,
 )
+from napari_sam2.inference.tracking.follow import follow_steps
 from napari_sam2.inference.tracking.memory_bank import FrameMemory, MemoryBank
 from napari_sam2.inference.tracking.object_frames import ObjectFrames, SegmentationSettings
 from napari_sam2.inference.tracking.tracked_object import PromptedFrame, TrackedObject
@@ -94,6 +94,11 @@ class Engine:
         self._frames = ObjectFrames(encoder, settings)
         self._predictor = SAM2ImagePredictor(self.model, cache=self.cache, click_search=click_search)
         self._foreseen: tuple[int, Prompt, PredictResult] | None = None
+
+    @property
+    def min_component(self) -> float:
+        """Smallest component of a mask, as a fraction of its largest one."""
+        return self._frames.settings.component_filter.min_component
 
     def replace_frames(self, frames: FrameSource) -> None:
         """Replace the frames by others of the same shape, such as after a change of contrast."""
@@ -239,20 +244,8 @@ class Engine:
             If the device runs out of memory even with a single object per batch.
         """
         known = {i: self._remember(i, prompts) for i, prompts in request.prompts.items()}
-        absent: dict[tuple[int, bool], int] = {}
-        for step in request.steps:
-            if should_stop():
-                return
-            for i in step.object_ids:
-                if absent.get((i, step.reverse)) and _restarts(known[i], step):
-                    del absent[i, step.reverse]
-            active = [i for i in step.object_ids if not _is_lost(absent.get((i, step.reverse), 0), request.lost_after)]
-            with torch.inference_mode():
-                result = self._frames.advance(
-                    [known[i] for i in active], step.frame, reverse=step.reverse, return_logits=True
-                )
-            for i, score in zip(result.object_ids, result.object_scores, strict=True):
-                absent[i, step.reverse] = absent.get((i, step.reverse), 0) + 1 if score <= 0 else 0
+        steps = follow_steps(self._frames, known, request.steps, lost_after=request.lost_after, should_stop=should_stop)
+        for step, result in steps:
             yield _only(result, set(step.reported_ids))
 
     # ------------------------------------------------------------------ memories
@@ -304,16 +297,6 @@ def _answer(memory: FrameMemory) -> Answer:
 
 def _mask_or(mask: NDArray[np.bool_], prompt: Prompt) -> Prompt:
     return Prompt(mask=mask) if mask.any() else prompt
-
-
-def _is_lost(num_absent: int, lost_after: int | None) -> bool:
-    return lost_after is not None and num_absent >= lost_after
-
-
-def _restarts(tracked: TrackedObject, step: TrackStep) -> bool:
-    """Whether the object is prompted here or on the previous frame, so that tracking of a lost object resumes."""
-    before = step.frame + (1 if step.reverse else -1)
-    return before in tracked.prompts or step.frame in tracked.prompts
 
 
 def _only(result: FrameResult, wanted: set[int]) -> FrameResult:

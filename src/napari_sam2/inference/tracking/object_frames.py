@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -47,6 +48,7 @@ from napari_sam2.inference.views.transforms import (
 )
 from napari_sam2.inference.views.view import View, choose_view, contains_prompt
 from napari_sam2.inference.views.view_tracking import ViewTrackingSettings, extent_in_image, next_view
+from napari_sam2.labels.components import without_specks
 from napari_sam2.network.arithmetic import reference_order
 from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageEmbedding, ModelPrompt
 from napari_sam2.network.sam2 import ABSENT_LOGIT, LAST_MASK_LIMIT
@@ -100,6 +102,7 @@ class ObjectFrames:
         self.encoder = encoder
         self.model = encoder.model
         self.settings = settings
+        self._stamps = itertools.count(1)
         self.num_frames, height, width = encoder.frames.shape
         self.hw = (height, width)
 
@@ -128,7 +131,7 @@ class ObjectFrames:
             found, None, [view], frame=frame, reverse=tracked.was_reverse(frame), is_conditioning=is_conditioning
         )
         tracked.bank.add(memory)
-        tracked.prompts[frame] = PromptedFrame(prompt, base, view)
+        tracked.prompts[frame] = PromptedFrame(prompt, base, view, next(self._stamps))
         return self._render(frame, [tracked])
 
     def _tracked_logits(self, tracked: TrackedObject, frame: int) -> tuple[View, Tensor] | None:
@@ -425,18 +428,31 @@ class ObjectFrames:
         memories = [(tracked, tracked.bank.at(frame)) for tracked in objects]
         planes = [self._plane(tracked, memory) for tracked, memory in memories if memory is not None]
         logits = torch.cat(planes).cpu().numpy() if planes else np.zeros((0, *self.hw), np.float32)
+        masks = logits > 0
+        if not self.settings.reference_behaviour:
+            self._drop_specks(masks, logits, frame, [tracked for tracked, memory in memories if memory is not None])
         held = [memory for _, memory in memories if memory is not None]
         iou = torch.cat([m.iou for m in held]).cpu().numpy() if held else np.zeros(0, np.float32)
         score = torch.cat([m.object_score[:, 0] for m in held]).cpu().numpy() if held else np.zeros(0, np.float32)
         return FrameResult(
             frame=frame,
             object_ids=tuple(tracked.object_id for tracked, memory in memories if memory is not None),
-            masks=logits > 0,
+            masks=masks,
             iou_scores=iou,
             object_scores=score,
             logits=logits if return_logits else None,
             is_prompted=tuple(frame in tracked.bank.prompted for tracked, memory in memories if memory is not None),
         )
+
+    def _drop_specks(
+        self, masks: NDArray[np.bool_], logits: NDArray[np.float32], frame: int, objects: Sequence[TrackedObject]
+    ) -> None:
+        """Drop small components of masks and their logits in place; masks given by the user are kept as they are."""
+        for row, tracked in enumerate(objects):
+            if self._own_mask(tracked, frame) is None:
+                kept = without_specks(masks[row], self.settings.component_filter.min_component)
+                logits[row][masks[row] & ~kept] = SUPPRESSED_LOGIT
+                masks[row] = kept
 
     def _plane(self, tracked: TrackedObject, memory: FrameMemory) -> Tensor:
         """(1, H, W) float32 logits of one object."""

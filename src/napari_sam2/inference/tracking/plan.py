@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from napari_sam2._types import Direction
 from napari_sam2.inference.requests import TrackStep
 
-__all__ = ["ObjectPlan", "TrackingPlan", "affected_planes", "anchor_planes", "plan_passes", "plan_tracking"]
+__all__ = [
+    "ObjectPlan",
+    "TrackingPlan",
+    "affected_planes",
+    "anchor_planes",
+    "frames_met_twice",
+    "plan_passes",
+    "plan_tracking",
+]
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,7 @@ class TrackingPlan:
 
     def frames_met_twice(self) -> frozenset[int]:
         """Frames on which some objects are reported in the forward pass and others in the backward pass."""
-        forwards = {step.frame for step in self.forwards if step.reported_ids}
-        return frozenset(forwards & {step.frame for step in self.backwards if step.reported_ids})
+        return frames_met_twice(self.steps)
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,12 @@ class ObjectPlan:
     object_id: int
     anchors: tuple[int, ...]
     wanted: Collection[int]
+
+
+def frames_met_twice(steps: Sequence[TrackStep]) -> frozenset[int]:
+    """Frames with results of more than one step."""
+    counts = Counter(step.frame for step in steps if step.reported_ids)
+    return frozenset(frame for frame, count in counts.items() if count > 1)
 
 
 def plan_tracking(prompted: Mapping[int, Sequence[int]], limits: range) -> TrackingPlan:

@@ -26,11 +26,14 @@ class PromptedFrame:
         The tracked mask before the frame was prompted: (1, 1, h, w) logits and their view.
     view : View
         The view that was segmented.
+    stamp : int
+        Larger than those of earlier prompts.
     """
 
     prompt: Prompt
     base: tuple[View, Tensor] | None
     view: View
+    stamp: int = 0
 
 
 class TrackedObject:

@@ -23,6 +23,7 @@ from napari_sam2._errors import PromptError
 from napari_sam2._types import FrameResult, FrameSource, Prompt
 from napari_sam2.frames import open_frames
 from napari_sam2.inference.tracking.component_filter import ComponentFilterSettings
+from napari_sam2.inference.tracking.follow import follow_steps
 from napari_sam2.inference.tracking.memory_bank import MemoryBank
 from napari_sam2.inference.tracking.object_frames import ObjectFrames, SegmentationSettings
 from napari_sam2.inference.tracking.plan import TrackingPlan, plan_tracking
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_sam2.labels.protocols import LabelStack
     from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["SAM2VideoSegmenter"]
@@ -77,7 +79,7 @@ class SAM2VideoSegmenter:
     view_tracking : ViewTrackingSettings, optional
         When the view of a tracked object moves.
     component_filter : ComponentFilterSettings, optional
-        Which components of tracked masks are kept.
+        Which components of masks are kept.
 
     Raises
     ------
@@ -149,7 +151,7 @@ class SAM2VideoSegmenter:
             If it is empty or cannot be read.
         """
         self._source = open_frames(frames)  # type: ignore[arg-type]
-        self._objects = {}
+        self._objects.clear()
         encoder = FrameEncoder(self.model, self._source, self.cache, pil_bicubic=self.settings.reference_behaviour)
         self._frames = ObjectFrames(encoder, self.settings)
 
@@ -305,7 +307,7 @@ class SAM2VideoSegmenter:
 
     def reset(self) -> None:
         """Remove all objects; the stack and its cached embeddings are kept."""
-        self._objects = {}
+        self._objects.clear()
 
     # ------------------------------------------------------------------ tracking
     def propagate_masklets(
@@ -383,13 +385,14 @@ class SAM2VideoSegmenter:
         object_ids: Sequence[int] | None = None,
         start: int = 0,
         stop: int | None = None,
+        lost_after: int | None = 5,
         on_frame: Callable[[FrameResult], None] | None = None,
         out: NDArray[np.int32] | None = None,
     ) -> NDArray[np.int32]:
         """Track all objects through the stack, in both directions from every prompted frame.
 
-        Between two prompted frames each half is tracked from the nearer one. Overlapping pixels are assigned to the
-        object with the highest logit.
+        Between two prompted frames each half is tracked from the nearer one. Prompted masks keep their pixels; where
+        tracked masks overlap, the highest logit wins. ``Session`` gives the same labels for the same prompts.
 
         Parameters
         ----------
@@ -397,6 +400,9 @@ class SAM2VideoSegmenter:
             Objects to track; default all.
         start, stop : int, optional
             Frames to fill, as in ``range(start, stop)``; default all.
+        lost_after : int or None, default 5
+            Stop tracking an object in a direction after this many consecutive frames without it, until its next
+            prompt; None: never.
         on_frame : callable, optional
             Called with each ``FrameResult``, for progress and scores; an exception stops tracking.
         out : numpy.ndarray, optional
@@ -417,21 +423,27 @@ class SAM2VideoSegmenter:
         if out is not None:
             check_out(out, self.shape, max(t.object_id for t in self._chosen(object_ids)))
         labels = np.zeros(self.shape, np.int32) if out is None else out
-        with LabelCanvas(labels, self.shape[1:], plan.frames_met_twice()) as canvas:
-            for result in self._follow_plan(plan):
+        with self.canvas(labels, plan) as canvas:
+            for result in self._follow_plan(plan, lost_after):
                 canvas.paint(result)
                 if on_frame is not None:
                     on_frame(result)
         return labels
 
     def track_frames(
-        self, *, object_ids: Sequence[int] | None = None, start: int = 0, stop: int | None = None
+        self,
+        *,
+        object_ids: Sequence[int] | None = None,
+        start: int = 0,
+        stop: int | None = None,
+        lost_after: int | None = 5,
     ) -> Iterator[FrameResult]:
         """The frames of ``track_objects`` one by one, with logits: a forward pass followed by a backward pass.
 
-        A frame is yielded twice if some objects reach it forwards and others backwards; each object once.
+        A frame is yielded twice if some objects reach it forwards and others backwards; each object once. Objects that
+        are lost are missing from the results.
         """
-        return self._follow_plan(self.plan(object_ids=object_ids, start=start, stop=stop))
+        return self._follow_plan(self.plan(object_ids=object_ids, start=start, stop=stop), lost_after)
 
     def plan(self, *, object_ids: Sequence[int] | None = None, start: int = 0, stop: int | None = None) -> TrackingPlan:
         """The steps of ``track_objects``, for progress bars."""
@@ -439,14 +451,16 @@ class SAM2VideoSegmenter:
         limits = range(self._check_frame(start), check_stop(stop, self.num_frames))
         return plan_tracking({t.object_id: sorted(t.prompts) for t in chosen}, limits)
 
-    def _follow_plan(self, plan: TrackingPlan) -> Iterator[FrameResult]:
-        for reverse, steps in ((False, plan.forwards), (True, plan.backwards)):
-            for step in steps:
-                active = [self._objects[i] for i in step.object_ids if i in self._objects]
-                with torch.inference_mode():
-                    result = self._object_frames().advance(active, step.frame, reverse=reverse, return_logits=True)
-                if step.reported_ids:
-                    yield result
+    def canvas(self, labels: LabelStack, plan: TrackingPlan) -> LabelCanvas:
+        """A canvas that paints the results of a plan into ``labels``, as ``track_objects`` does; a context manager."""
+        smallest = self.settings.component_filter.min_component
+        return LabelCanvas(labels, self.shape[1:], plan.frames_met_twice(), min_component=smallest)
+
+    def _follow_plan(self, plan: TrackingPlan, lost_after: int | None) -> Iterator[FrameResult]:
+        if lost_after is not None:
+            check_count("lost_after", lost_after, 1)
+        steps = follow_steps(self._object_frames(), self._objects, plan.steps, lost_after=lost_after)
+        return (result for step, result in steps if step.reported_ids)
 
     def _chosen(self, object_ids: Sequence[int] | None) -> list[TrackedObject]:
         self._video()

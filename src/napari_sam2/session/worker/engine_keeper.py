@@ -11,7 +11,6 @@ from napari_sam2._types import Prompt
 from napari_sam2.inference.requests import Answer, AnsweredPrompt, PredictRequest, PredictResult
 from napari_sam2.session.state.records import ObjectMask, PromptEntry
 from napari_sam2.session.state.settings import ModelState, SessionSettings
-from napari_sam2.session.worker.tracked_planes import without_specks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,7 +117,7 @@ class EngineKeeper:
         self._computed[entry.stamp] = (pending.model, answer)
         for stamp in sorted(self._computed)[:-_KEPT_ANSWERS]:
             del self._computed[stamp]
-        return result, ObjectMask.pack(without_specks(result.mask), "prompted", answer.iou, answer.object_score)
+        return result, ObjectMask.pack(result.mask, "prompted", answer.iou, answer.object_score)
 
 
 def as_seen(entry: PromptEntry, mask: ObjectMask | None, hw: tuple[int, int]) -> PromptEntry:

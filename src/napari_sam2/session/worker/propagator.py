@@ -14,7 +14,7 @@ from napari_sam2.session.worker.compute_thread import ComputeThread, Steps
 from napari_sam2.session.worker.delivery import Delivery
 from napari_sam2.session.worker.engine_keeper import EngineKeeper
 from napari_sam2.session.worker.propagation_handle import PropagationHandle
-from napari_sam2.session.worker.tracked_planes import TrackedPlane, pack_result
+from napari_sam2.session.worker.tracked_planes import PlanePacker, TrackedPlane
 from napari_sam2.session.worker.tracking_scope import known_prompts, objects_to_track, steps_to_track
 
 if TYPE_CHECKING:
@@ -169,12 +169,14 @@ class Propagator:
         def start() -> Iterator[TrackedPlane]:
             engine = self._engine_keeper.engine(model, frames, state.settings)
             found = engine.track(request, lambda: handle.is_cancelled)
-            for step in request.steps:
-                engine.use_threads(state.settings.threads)
-                result = next(found, None)
-                if result is None:
-                    return
-                yield pack_result(result, step)
+            _, height, width = frames.shape
+            with PlanePacker((height, width), request.steps, min_component=engine.min_component) as packer:
+                for step in request.steps:
+                    engine.use_threads(state.settings.threads)
+                    result = next(found, None)
+                    if result is None:
+                        return
+                    yield packer.pack(result, step)
 
         def on_step(tracked: TrackedPlane) -> bool:
             if not handle.is_cancelled:

@@ -1,22 +1,25 @@
-"""Packed masks of a tracked frame."""
+"""Packed masks of tracked frames."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from napari_sam2._types import FrameResult
 from napari_sam2.inference.requests import TrackStep
-from napari_sam2.labels.components import find_pieces
+from napari_sam2.inference.tracking.plan import frames_met_twice
+from napari_sam2.labels.canvas import FrameComposer
 from napari_sam2.labels.packed_mask import PackedMask
 from napari_sam2.session.state.records import ObjectMask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["TrackedPlane", "pack_result", "without_specks"]
+__all__ = ["PlanePacker", "TrackedPlane"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,31 +30,59 @@ class TrackedPlane:
     masks: dict[int, ObjectMask]
 
 
-def pack_result(result: FrameResult, step: TrackStep) -> TrackedPlane:
-    """Masks of a tracked frame; the highest logit wins a pixel, and objects no longer tracked are empty and "lost"."""
-    masks: dict[int, ObjectMask] = {}
-    found = np.asarray(result.masks)
-    if len(found) > 1 and result.logits is not None:
-        winner = result.logits.argmax(0)
-        found = np.stack([mask & (winner == row) for row, mask in enumerate(found)])
-    for row, object_id in enumerate(result.object_ids):
-        iou, score = float(result.iou_scores[row]), float(result.object_scores[row])
-        masks[object_id] = ObjectMask.pack(without_specks(found[row]), "tracked", iou, score)
-    for object_id in step.reported_ids:
-        if object_id not in masks:
-            masks[object_id] = ObjectMask(PackedMask(), "lost")
-    return TrackedPlane(step, masks)
+class PlanePacker:
+    """Packs the results of one propagation; where tracked masks overlap, the highest logit wins.
 
+    Parameters
+    ----------
+    hw : tuple of int
+        Height and width of a plane.
+    steps : sequence of TrackStep
+        All steps of the propagation.
+    min_component : float
+        As for ``FrameComposer``.
+    """
 
-def without_specks(mask: NDArray[np.bool_], smallest_share: float = 0.05) -> NDArray[np.bool_]:
-    """An (H, W) mask without components smaller than a share of its largest one, which are not objects of their own."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        return mask
-    window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    numbers, areas = find_pieces(mask[window])
-    if len(areas) < 3:
-        return mask
-    kept = np.zeros_like(mask)
-    kept[window] = (areas >= smallest_share * areas.max())[numbers] & mask[window]
-    return kept
+    def __init__(self, hw: tuple[int, int], steps: Sequence[TrackStep], *, min_component: float) -> None:
+        self._hw = hw
+        self._contested = frames_met_twice(steps)
+        self._composer = FrameComposer(hw, self._contested, min_component=min_component)
+        self._packed: dict[int, dict[int, ObjectMask]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._composer.__exit__(kind, error, trace)
+
+    def pack(self, result: FrameResult, step: TrackStep) -> TrackedPlane:
+        """The masks of a tracked frame.
+
+        Objects that are no longer tracked are empty and "lost". Masks of the frame's earlier result are included if
+        they lost pixels to this one.
+        """
+        before = self._packed.get(result.frame, {})
+        labels = self._composer.compose(result, lambda: self._labels_of(before))
+        masks: dict[int, ObjectMask] = {}
+        for row, object_id in enumerate(result.object_ids):
+            iou, score = float(result.iou_scores[row]), float(result.object_scores[row])
+            masks[object_id] = ObjectMask.pack(labels == object_id, "tracked", iou, score)
+        for object_id, mask in before.items():
+            left = PackedMask.pack(labels == object_id)
+            if left.area != mask.area:
+                masks[object_id] = replace(mask, packed=left)
+        for object_id in step.reported_ids:
+            if object_id not in masks:
+                masks[object_id] = ObjectMask(PackedMask(), "lost")
+        if result.frame in self._contested:
+            self._packed[result.frame] = before | masks
+        return TrackedPlane(step, masks)
+
+    def _labels_of(self, masks: dict[int, ObjectMask]) -> NDArray[np.int32]:
+        labels = np.zeros(self._hw, np.int32)
+        for object_id, mask in masks.items():
+            if mask.area:
+                labels[mask.window][mask.pixels()] = object_id
+        return labels

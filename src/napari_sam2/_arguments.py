@@ -4,6 +4,10 @@
 contract: whole numbers become int, numbers float, and rows of numbers arrays; anything else raises one of the package's
 errors, which names the parameter, what was given and what is allowed. Which numbers are allowed (a plane that exists, a
 share from 0 to 1) is checked by the function itself. Annotations that say nothing, such as Any, are not checked.
+
+Why not beartype or typeguard: they accept or refuse, while half the work here is conversion (numpy integers, 3.0 as
+an index, lists and lazy arrays) with a message for each parameter in the package's own errors. They would also have to
+import the classes of torch and napari to resolve annotations that name them under TYPE_CHECKING only.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ def importing_torch() -> Iterator[None]:
 
     The import makes some hundred thousand objects that stay. Python goes through all new ones time and again, and
     through those of the whole process when their number has grown by a quarter: beside a viewer three times 0.15 to
-    0.2 s, in which nothing moves. It is told to wait until the block is left, and then to take what is there for old.
+    0.2 s, in which nothing moves. The collector is paused until the block ends; existing objects are then moved to the
+    oldest generation.
     """
     _preload()
     was_collecting = gc.isenabled()

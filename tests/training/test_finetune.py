@@ -260,7 +260,7 @@ def test_unwritable_output_is_noticed_before_the_first_step(tmp_path, start, mon
         pytest.param({"precision": "float8"}, "'auto' or 'float32' or 'bfloat16'", id="precision"),
         pytest.param({"num_devices": 0}, "num_devices=0", id="devices"),
         pytest.param({"resume": True}, "no unfinished run", id="nothing-to-resume"),
-        pytest.param({"resume": True, "overwrite": True}, "both asked for", id="resume-overwrite"),
+        pytest.param({"resume": True, "overwrite": True}, "both given", id="resume-overwrite"),
         pytest.param({"validation_share": 0.7}, "at most 0.5", id="share"),
     ],
 )

@@ -34,7 +34,7 @@ class QtDelivery(QObject):
             return
         self._queue.put(function)
         if not self._is_closed:
-            with contextlib.suppress(RuntimeError):  # Qt has destroyed this object: nobody is left to run it for
+            with contextlib.suppress(RuntimeError):  # Qt has destroyed this object: there is nothing left to run it for
                 self._arrived.emit()
 
     def process(self) -> None:

@@ -146,7 +146,7 @@ class SAM2Widget(QWidget):
         self.switch_button = button(
             "",
             "sam2_switch",
-            "Go on with the image that is selected; the session of the other one is kept",
+            "Continue with the selected image; the session of the other one is kept",
             self._switch,
         )
         self.switch_button.hide()
@@ -288,7 +288,7 @@ class SAM2Widget(QWidget):
             self._show_message(_NO_IMAGE)
 
     def _on_active(self, _event: Any = None) -> None:
-        """Another image was selected: offer to go on with it."""
+        """Another image was selected: offer to continue with it."""
         active = self.viewer.layers.selection.active
         is_other = self.binding is not None and _is_image(active) and active not in self.binding.images
         if is_other and self.binding is not None:
@@ -672,7 +672,7 @@ class SAM2Widget(QWidget):
         self.propagation.propagate("backward")
 
     def pause_or_resume(self) -> None:
-        """Pause the propagation, or go on."""
+        """Pause or resume the propagation."""
         self.propagation.pause_or_resume()
 
     def cancel(self) -> None:

@@ -113,7 +113,8 @@ def sample_pixels(source: PixelSource, rule: ContrastRule | None = None) -> list
     Raises
     ------
     FrameError
-        If none of these frames can be read; a damaged one among others is left out, and fails when it is read itself.
+        If none of these frames can be read; a damaged one among others is skipped here, and raises when it is read
+        itself.
     """
     rule = rule or ContrastRule()
     num_frames, height, width = source.frames_shape

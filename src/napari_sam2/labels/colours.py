@@ -6,7 +6,7 @@ import colorsys
 
 __all__ = ["object_colour"]
 
-# Hues that can be told apart, and seen on grey, dark and pink ground alike; later objects get hues in between.
+# Distinguishable hues, visible on grey, dark and pink backgrounds; later objects get hues in between.
 _HUES = (0.52, 0.11, 0.90, 0.33, 0.75, 0.02, 0.61, 0.17, 0.83, 0.42)
 _GOLDEN = 0.6180339887
 

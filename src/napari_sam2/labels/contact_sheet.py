@@ -1,4 +1,4 @@
-"""Contact sheets: frames with the outlines of their labels and the prompts that made them, as one picture."""
+"""Contact sheets: one picture of several frames, with the outlines of their labels and their prompts."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _HIGHEST = 900  # of one row of tiles
 _GAP, _CAPTION, _TITLE = 8, 22, 34
 _MAX_ZOOM = 6.0
 _BACKGROUND, _TEXT, _FAINT = (24, 26, 30), (236, 238, 242), (160, 166, 176)
-_FILL = 0.22  # share of the object's colour inside its outline
-_LEAST_DEPTH = 7  # pixels of the sheet around an object's number that must be its own
-_MAX_NUMBERED = 60  # with more objects than this on a tile, none does
-_MARGIN = 0.2  # around everything shown, as a share of its size
+_FILL = 0.22  # opacity of the colour inside an outline
+_LEAST_DEPTH = 7  # least distance from an object's number to its outline, in pixels of the sheet
+_MAX_NUMBERED = 60  # tiles with more objects than this show no numbers
+_MARGIN = 0.2  # around the labels and prompts, as a fraction of their size
 _SMALLEST_WINDOW = 64
 
 
@@ -52,7 +52,7 @@ class PreviewTile:
 
 
 def choose_frames(num_frames: int, *, prompted: Collection[int], found: Collection[int], count: int = 12) -> list[int]:
-    """Frames worth showing: the first prompted ones, the rest spread over the frames where something was found.
+    """Choose frames to show: the first prompted ones, then frames spread over those with labels.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def choose_frames(num_frames: int, *, prompted: Collection[int], found: Collecti
     if len(chosen) > count // 2:
         chosen = [chosen[i] for i in _spread(len(chosen), count // 2)]
     chosen += [frame for frame in (pool[0], pool[-1]) if frame not in chosen]
-    while len(chosen) < count:  # the frame farthest from those chosen, again and again
+    while len(chosen) < count:  # add the frame farthest from those chosen
         chosen.append(max(pool, key=lambda frame: min(abs(frame - other) for other in chosen)))
     return sorted(chosen)
 
@@ -141,7 +141,7 @@ def _whole(tile: PreviewTile) -> _Window:
 
 
 def _window_of(tiles: Sequence[PreviewTile]) -> _Window:
-    """Everything labelled or prompted with a margin; the whole image where that is most of it."""
+    """The bounding box of all labels and prompts with a margin; the whole image if that covers most of it."""
     spans = [span for tile in tiles for span in _spans(tile)]
     whole = _whole(tiles[0])
     if not spans:
@@ -217,7 +217,7 @@ def _paint_objects(
         part, inside = shown[y0:y1, x0:x1], mask[y0:y1, x0:x1]
         colour = np.array(object_colour(int(object_id)), np.float32)
         part[inside] += _FILL * (colour - part[inside])
-        part[_grown(inside, 1) & ~inside] *= 0.35  # a dark rim keeps the outline apart from a bright ground
+        part[_grown(inside, 1) & ~inside] *= 0.35  # a dark rim, so that the outline is visible on a bright background
         part[inside & ~_shrunk(inside, 2)] = colour
         place = _deepest(inside)
         if place is not None:
@@ -226,7 +226,7 @@ def _paint_objects(
 
 
 def _deepest(mask: NDArray[np.bool_]) -> tuple[float, float] | None:
-    """(x, y) far inside a mask, or None where no number fits."""
+    """(x, y) of the point farthest inside a mask; None if no number fits."""
     step = max(1, math.ceil(max(mask.shape) / 64))
     rest, depth = np.pad(mask[::step, ::step], 1), 0
     while (smaller := _shrunk(rest, 1)).any():
@@ -239,7 +239,7 @@ def _deepest(mask: NDArray[np.bool_]) -> tuple[float, float] | None:
 
 
 def _resized_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """A mask at the size of the tile with smooth edges; what is thinner than a pixel there still shows."""
+    """A mask scaled to the tile with smooth edges; structures thinner than a pixel remain visible."""
     picture = Image.fromarray(mask.astype(np.uint8) * 255)
     if size[0] >= mask.shape[1]:
         return np.asarray(picture.resize(size, Image.Resampling.BILINEAR)) > 127

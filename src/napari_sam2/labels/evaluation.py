@@ -1,4 +1,4 @@
-"""How well labels agree with the truth: objects matched one to one, average precision at thresholds of IoU."""
+"""Agreement of labels with ground truth: objects matched one to one, and average precision at thresholds of IoU."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class DetectionScore:
 
     @property
     def average_precision(self) -> float:
-        """Matched over all, 0 to 1; NaN where there is no object at all."""
+        """Matched objects divided by all objects, 0 to 1; NaN if there are none."""
         total = self.num_matched + self.num_missed + self.num_wrong
         return self.num_matched / total if total else float("nan")
 
     def __add__(self, other: DetectionScore) -> DetectionScore:
-        """The counts of two images together."""
+        """The summed counts of two images."""
         if other.threshold != self.threshold:
             raise FrameError(f"scores at IoU {self.threshold:g} and {other.threshold:g} cannot be added; take the same")
         return DetectionScore(
@@ -83,13 +83,13 @@ class LabelAgreement:
         raise FrameError(f"IoU {threshold:g} was asked for; the thresholds measured are {given}")
 
     def __add__(self, other: LabelAgreement) -> LabelAgreement:
-        """The counts of two images together."""
+        """The summed counts of two images."""
         return LabelAgreement(tuple(a + b for a, b in zip(self.scores, other.scores, strict=True)))
 
 
 @checked(PromptError)
 def average_precision(truth: ArrayLike, labels: ArrayLike, thresholds: Sequence[float] = _THRESHOLDS) -> LabelAgreement:
-    """Average precision of labels, as the field reports it: TP / (TP + FP + FN) at each threshold of IoU.
+    """Average precision of labels: TP / (TP + FP + FN) at each threshold of IoU.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def average_precision(truth: ArrayLike, labels: ArrayLike, thresholds: Sequence[
     of_truth, of_labels = (len(areas) for areas in compared.areas())
     scores = []
     for level in levels:
-        # every pair counts the same: what is sought is the largest number of matches
+        # every pair counts the same: the number of matches is maximised
         is_match = (pairs.iou >= level - 1e-9).astype(np.float64)
         num = len(best_matches(pairs.first_ids, pairs.second_ids, is_match, 1.0))
         scores.append(DetectionScore(level, num, of_truth - num, of_labels - num))
@@ -128,7 +128,7 @@ def average_precision(truth: ArrayLike, labels: ArrayLike, thresholds: Sequence[
 
 
 def match_labels(truth: ArrayLike, labels: ArrayLike, *, min_iou: float = 0.5) -> list[Match]:
-    """Objects of the truth and of the labels that are the same, one to one, with the highest sum of IoU.
+    """Match objects of the truth to objects of the labels one to one, so that the sum of IoU is highest.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which object of one label stack is which object of another: overlaps plane by plane, and one-to-one matches."""
+"""Overlaps between the objects of two label stacks, plane by plane, and one-to-one matches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Match", "Overlaps", "PlaneOverlaps", "best_matches", "label_areas"]
 
 
 class Match(NamedTuple):
-    """Two objects taken for the same, and how alike they are."""
+    """Two matched objects, and their score."""
 
     first: int
     second: int
@@ -50,22 +50,22 @@ class Overlaps:
 
     @property
     def iou(self) -> NDArray[np.float64]:
-        """(P,) shared pixels over pixels of either, 0 to 1."""
+        """(P,) IoU, 0 to 1."""
         return np.asarray(self.intersection / (self.first_areas + self.second_areas - self.intersection))
 
     @property
     def second_within_first(self) -> NDArray[np.float64]:
-        """(P,) which part of the second object lies in the first, 0 to 1."""
+        """(P,) fraction of the second object that lies in the first, 0 to 1."""
         return np.asarray(self.intersection / self.second_areas)
 
     @property
     def first_within_second(self) -> NDArray[np.float64]:
-        """(P,) which part of the first object lies in the second, 0 to 1."""
+        """(P,) fraction of the first object that lies in the second, 0 to 1."""
         return np.asarray(self.intersection / self.first_areas)
 
 
 class PlaneOverlaps:
-    """Overlaps between two label stacks, gathered one plane after another so that neither is held as a whole."""
+    """Overlaps between two label stacks, added plane by plane, so that neither stack has to fit into memory."""
 
     def __init__(self) -> None:
         self._pairs: list[NDArray[np.int64]] = []  # (P, 3): first id, second id, count
@@ -159,7 +159,7 @@ def best_matches(
     first_ids, second_ids : (P,) arrays
         The objects of each candidate pair.
     scores : (P,) array
-        How alike they are; higher is better, at least 0.
+        Score of each pair, at least 0; higher is better.
     min_score : float
         Pairs below are no candidates; neither are pairs of score 0.
 
@@ -181,7 +181,9 @@ def best_matches(
     num = len(a_ids) + len(b_ids)
     graph = coo_array((np.ones(len(a)), (a, len(a_ids) + b)), shape=(num, num))
     _, group_of = connected_components(graph, directed=False)
-    order = np.argsort(group_of[a], kind="stable")  # pairs of one group in a row: each is a small problem of its own
+    order = np.argsort(
+        group_of[a], kind="stable"
+    )  # pairs of one group are adjacent, and each group is solved separately
     bounds = np.flatnonzero(np.diff(group_of[a][order])) + 1
     found: list[Match] = []
     for pairs in np.split(order, bounds):

@@ -30,7 +30,7 @@ class RLE(TypedDict):
 def run_lengths(mask: NDArray[np.bool_], columns: tuple[int, int] | None = None) -> NDArray[np.int32]:
     """Lengths of alternating runs of a (H, W) mask, column by column, background first (possibly 0).
 
-    ``columns`` (first, last) may name the columns outside which the mask is known to be empty: less work.
+    ``columns`` (first, last) limits the work to these columns; the mask must be empty outside them.
     """
     h, w = mask.shape
     first, last = (0, w - 1) if columns is None else columns
@@ -66,7 +66,7 @@ def run_lengths_of_window(
     steps = np.diff(np.pad(mask.T, ((0, 0), (1, 1))).astype(np.int8), axis=1)  # (w, h + 1): +1 begins, -1 ends a run
     first = origin_yx[1] * hw[0] + origin_yx[0]
     starts, stops = (first + column * hw[0] + row for column, row in (np.nonzero(steps == 1), np.nonzero(steps == -1)))
-    if len(starts):  # a run goes on from the last row to the first row of the next column
+    if len(starts):  # a run continues from the last row to the first row of the next column
         is_cut = starts[1:] != stops[:-1]
         starts, stops = starts[np.r_[True, is_cut]], stops[np.r_[is_cut, True]]
     changes = np.stack((starts, stops), axis=1).ravel()
@@ -89,7 +89,7 @@ def compress_rle(rle: RLE) -> RLE:
     """The same mask with ``counts`` as COCO's compressed text, as pycocotools writes it.
 
     Each run is stored as its difference from the run two before (from the fourth on), in groups of five bits,
-    lowest first; a sixth bit says that more follow; 48 is added to make printable characters.
+    lowest first; a sixth bit marks that more groups follow; 48 is added to make printable characters.
     """
     counts = rle["counts"]
     if isinstance(counts, str):
@@ -128,7 +128,7 @@ def decode_rle(rle: RLE) -> NDArray[np.bool_]:
 
 
 def rle_area(counts: Sequence[int] | NDArray[np.integer]) -> int:
-    """Pixels of the object: the sum of every second run."""
+    """Area in pixels: the sum of every second run."""
     return int(np.sum(counts[1::2]))
 
 

@@ -59,7 +59,7 @@ class ShapeTarget:
     def read(self, frame: int) -> NDArray[np.int32]:
         return self._scratch.read(frame)
 
-    def finish(self, ids: list[int], note: str) -> Path:  # noqa: ARG002 the objects are found anew
+    def finish(self, ids: list[int], note: str) -> Path:  # noqa: ARG002 the objects are read again
         finished = self._partial.with_name(f"{self._partial.name}{self._suffix}")
         save: Callable[[Path, LabelLayout, FrameScratch, str], None]
         save = {".zip": _save_rois, ".geojson": _save_geojson, ".json": _save_coco}[self._suffix]

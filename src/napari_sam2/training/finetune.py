@@ -185,7 +185,7 @@ def fine_tune(
     seed : int, default 0
         Of the held-out choice, crops and clicks.
     resume : bool, default False
-        Insist that there is an unfinished run to go on with.
+        Require an unfinished run, and continue it.
     overwrite : bool, default False
         Start anew although the output or an unfinished run exists.
     on_report : callable, optional
@@ -286,12 +286,12 @@ def _check_files(files: TuningFiles, start_from: str | Path, *, resume: bool, ov
     if Path(start_from).expanduser().resolve() == files.weights.resolve():
         raise OutputError(f"{files.weights} is what the run starts from and is not written over; give another output")
     if resume and overwrite:
-        raise TrainingError("resume and overwrite were both asked for; go on with the unfinished run, or start anew")
+        raise TrainingError("resume and overwrite were both given; resume the unfinished run, or overwrite it")
     files.check_writable()
     if files.state.exists() or overwrite:
         return
     if resume:
-        raise TrainingError(f"there is no unfinished run to go on with: {files.state} does not exist")
+        raise TrainingError(f"there is no unfinished run to resume: {files.state} does not exist")
     if files.weights.exists():
         raise OutputError(f"{files.weights} exists already; choose another name, or ask to overwrite it")
 

@@ -384,7 +384,7 @@ class SessionBase:
     def close(self, *, keep_autosave: bool = True) -> None:
         """End the session's threads and free the model's memory; the session can still be read and saved.
 
-        Sessions that are not closed are when the program ends, or when nobody refers to them any more.
+        Sessions are also closed when the program ends and when they are garbage-collected.
 
         Parameters
         ----------

@@ -78,7 +78,7 @@ class SettingCalls(SessionBase):
     def set_model(self, model: SAM2 | str | Path, *, prepare: bool = True) -> None:
         """Use another model for later prompts; existing masks are kept.
 
-        Existing prompts keep their masks, which the new model encodes anew for tracking.
+        Existing prompts keep their masks, which the new model encodes again for tracking.
 
         Parameters
         ----------

@@ -136,7 +136,7 @@ class OwnerMark:
         self._lock = FileLock(self._path, thread_local=False)
 
     def take(self) -> bool:
-        """Whether nobody else holds it; also True where it cannot be created, such as in a read-only folder."""
+        """Whether no other process holds it; also True where it cannot be created, such as in a read-only folder."""
         if not self._path.parent.is_dir():  # which acquire would make
             return True
         try:

@@ -220,7 +220,7 @@ def describe(setup: SessionSetup, settings: SessionSettings) -> FileHeader:
 
 
 def _absolute(path: str | None) -> str | None:
-    """The same file, named from anywhere; a name that is no file of this machine stays as it is."""
+    """The path as an absolute one; a name that is not a path of this system is returned unchanged."""
     if path is None:
         return None
     try:

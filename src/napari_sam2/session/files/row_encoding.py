@@ -138,7 +138,7 @@ def mask_row(key: Key, mask: ObjectMask) -> Row:
 
 
 def mask_from_row(row: Row) -> tuple[Key, ObjectMask]:
-    """The inverse of ``mask_row``; raises ValueError or TypeError. The pixels are not looked at."""
+    """The inverse of ``mask_row``; raises ValueError or TypeError. The pixels are not checked."""
     object_id, plane, *box, data, area, kind, iou, score, is_stale = checked(row)
     if kind not in get_args(MaskKind):
         raise ValueError(f"the mask of object {object_id} on plane {plane} is of the kind {kind!r:.40}")

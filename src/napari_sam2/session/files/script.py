@@ -84,7 +84,7 @@ def to_command_line(setup: SessionSetup, path: str | Path, output: str | Path) -
 
 
 def _as_argument(path: str | Path) -> str:
-    """A path that is not taken for an option."""
+    """A path that cannot be mistaken for an option."""
     return os.path.join(os.curdir, str(path)) if str(path).startswith("-") else str(path)  # noqa: PTH118 - Path drops "./"
 
 

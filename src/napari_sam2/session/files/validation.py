@@ -60,7 +60,7 @@ def _check_objects(items: Iterable[SessionObject], geometry: StackGeometry) -> N
 
 
 def _check_parents(objects: Mapping[int, SessionObject]) -> None:
-    """Every parent exists, and nobody descends from itself."""
+    """Every parent exists, and no object is its own ancestor."""
     is_settled: set[int] = set()
     for start in objects:
         line: set[int] = set()

@@ -124,7 +124,7 @@ def tracks_table(session: Session) -> NDArray[np.float64]:
     numpy.ndarray
         (N, 1 + axes) float64: track, then data coordinates of the centre in the order of the image's axes, sorted by
         track and frame; of a single image (N, 4) with time 0. With more axes than one before H and W, each clip of an
-        object is a track of its own: the first has the object's number, the others go on from the highest one.
+        object is a separate track: the first has the object's number, the others are numbered after the highest one.
     """
     store, geometry = session.store, session.geometry
     rows: list[list[float]] = []

@@ -170,7 +170,7 @@ class ComputeThread:
             return not self._is_closed
 
     def _work(self) -> None:
-        """Run a job, or else one step. A method of its own, so that no variable holds the work while none is left."""
+        """Run a job, or else one step. A separate method, so that no variable keeps finished work alive."""
         with self._wake:
             job = self._running = self._jobs[0] if self._jobs else None
             steps = self._steps[0] if job is None and self._may_step() else None

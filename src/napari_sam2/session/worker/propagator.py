@@ -82,7 +82,7 @@ class Propagator:
         return any(s.frame in planes and object_id in s.reported_ids for s in request.steps[handle.num_done :])
 
     def so_far(self, operation: Operation) -> Operation:
-        """The call of the running propagation, up to the frame it has reached; any other call as it is."""
+        """The call of the running propagation, up to the frame it has reached; any other call unchanged."""
         if self._change is not None and self.handle is not None and operation is self._change.operation:
             return _cut(operation, self.handle)
         return operation

@@ -174,7 +174,7 @@ def test_numpy_files_without_masks_are_refused(tmp_path):
     (tmp_path / "b.npy").write_bytes(b"no array")
     with pytest.raises(FrameError, match="cannot be read"):
         read_labels(tmp_path / "b.npy")
-    with pytest.raises(FrameError, match="cannot be read"):
+    with pytest.raises(FrameError, match="does not exist"):
         read_labels(tmp_path / "c.npy")
 
 

@@ -319,12 +319,63 @@ def test_features_of_a_foreign_layer_say_which_object_and_which_kind(opened):
     assert session.prompt(9, 1).box.tolist() == [5.0, 5.0, 25.0, 20.0]
 
 
-def test_foreign_points_outside_the_image_or_of_other_axes_change_nothing(opened):
+@pytest.mark.parametrize("kind", ["labels", "points", "shapes"])
+def test_what_is_shown_on_a_cell_starts_that_cell(opened, kind):
+    viewer, session, binding = opened(scale=(2, 0.5, 0.5), translate=(4, 10, -20), units=("um", "um", "um"))
+    place = {"scale": (500, 500), "translate": (10_000, -20_000), "units": ("nm", "nm"), "rotate": 90}
+    # a turn of 90 degrees: row r and column c of the layer lie at row -c and column r of the image
+    if kind == "labels":
+        drawn = np.zeros((64, 48), np.uint16)
+        drawn[40:50, 10:20] = 3
+        place["translate"] = (10_000 + 47 * 500, -20_000)
+        layer = viewer.add_labels(drawn, **place)
+        binding.go_to(2)
+        assert binding.start_from(layer) == [3]
+        expected = np.zeros((48, 64), bool)
+        expected[47 - 19 : 47 - 9, 40:50] = True
+        assert np.array_equal(session.labels[2] == 3, expected)
+    elif kind == "points":
+        layer = viewer.add_points([[40, -12]], **place)
+        binding.go_to(2)
+        assert binding.start_from(layer) == [1]
+        np.testing.assert_allclose(session.prompt(1, 2).points, [[40, 12]], atol=1e-3)
+    else:
+        layer = viewer.add_shapes([[[30, -5], [30, -25], [50, -25], [50, -5]]], shape_type="rectangle", **place)
+        binding.go_to(2)
+        assert binding.start_from(layer) == [1]
+        np.testing.assert_allclose(session.prompt(1, 2).box, [30, 5, 50, 25], atol=1e-3)
+
+
+def test_labels_that_are_no_numbers_of_objects_are_refused_or_split(opened):
+    viewer, _, binding = opened()
+    binding.go_to(2)
+    drawn = np.zeros((8, 48, 64), np.int64)
+    drawn[2, 10:20, 10:20], drawn[2, 30:40, 40:50] = 2**33 + 1, 2**33 + 2
+    with pytest.raises(PromptError, match="numbers of objects go up to 2147483647"):
+        binding.start_from(viewer.add_labels(drawn))
+    mask = viewer.add_labels(np.where(drawn, 255, 0).astype(np.uint8))
+    with pytest.warns(UserWarning, match="split into 2 connected components"):
+        assert binding.start_from(mask) == [1, 2]
+
+
+def test_many_labels_are_announced_once(opened):
+    viewer, session, binding = opened()
+    drawn = np.zeros((48, 64), np.uint16)
+    drawn[::4, ::4] = np.arange(1, 12 * 16 + 1).reshape(12, 16)
+    seen = []
+    session.changed.connect(seen.append)
+    binding.start_from(viewer.add_labels(drawn))
+    assert len(seen) == 1
+    plane = binding.current_plane
+    assert seen[0].boxes == {plane: (0, 0, 45, 61)}
+    assert np.array_equal(session.labels[plane], drawn)
+
+
+def test_foreign_points_outside_the_image_change_nothing(opened):
     viewer, session, binding = opened()
     outside = viewer.add_points([[0, 20, 15], [0, 500, 15]], name="outside")
-    flat = viewer.add_points([[20, 15]], name="flat")
     empty = viewer.add_points(np.zeros((0, 3)), ndim=3, name="empty")
-    for layer, words in ((outside, "500"), (flat, "2 axes"), (empty, "is empty")):
+    for layer, words in ((outside, "500"), (empty, "is empty")):
         with pytest.raises(PromptError, match=words):
             binding.start_from(layer)
     assert not session.objects

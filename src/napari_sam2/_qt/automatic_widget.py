@@ -15,6 +15,7 @@ from napari_sam2._qt.layer_combo import LayerCombo
 from napari_sam2._qt.layout import button, column, combo, line, named, row, show_error, show_item
 from napari_sam2._qt.model_chooser import ModelChooser
 from napari_sam2._viewer.layer_frames import ShownImage, open_image, seed_labels
+from napari_sam2._viewer.layer_places import to_layer_units
 from napari_sam2.labels.storage import allocate_labels
 
 if TYPE_CHECKING:
@@ -264,7 +265,7 @@ class AutomaticWidget(QWidget):
             show_error(self.state, error)
             return None
         self._image, self._shown = layer, shown
-        return shown, shown.plane_at(layer, self.viewer.dims.point)
+        return shown, shown.plane_at(layer, to_layer_units(self.viewer, layer, self.viewer.dims.point))
 
     def segment(self) -> None:
         """Search everything, on the frame shown or in the whole stack."""
@@ -302,7 +303,14 @@ class AutomaticWidget(QWidget):
             return
         shown, plane = begun
         try:
-            labels = seed_labels(seeds, shown.geometry, plane, whole_clip=self.all_frames.isChecked())
+            labels = seed_labels(
+                seeds,
+                shown.geometry,
+                plane,
+                image=shown.pixels_layer(),
+                viewer=self.viewer,
+                whole_clip=self.all_frames.isChecked(),
+            )
         except NapariSAM2Error as error:
             show_error(self.state, error)
             return

@@ -16,6 +16,7 @@ from napari_sam2._types import Prompt, is_same
 from napari_sam2._viewer.image_source import describe_contrast, open_layers, placement_of
 from napari_sam2._viewer.labels_layer import label_colours, object_colour, painted_planes
 from napari_sam2._viewer.layer_frames import seed_labels
+from napari_sam2._viewer.layer_places import LayerMap, to_layer_units, to_viewer_units
 from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers, read_prompt_layer
 from napari_sam2.frames.planes import ArrayPlanes
 from napari_sam2.session.session import Session
@@ -209,30 +210,32 @@ class ViewerBinding:
     def current_plane(self) -> int:
         """The plane on screen; the nearest one where the viewer has moved beyond the image."""
         ndim = self.geometry.ndim
-        point = np.asarray(self.viewer.dims.point, float)[-ndim:]
-        position = np.asarray(self.labels.world_to_data(point), float)
+        position = np.asarray(self.labels.world_to_data(self._in_layer_units(self.viewer.dims.point)), float)
         sizes = np.array(self.geometry.shape[:-2])
         index = np.clip(np.rint(position[: ndim - 2]), 0, sizes - 1) if ndim > 2 else ()
         return self.geometry.plane(tuple(int(i) for i in index))
+
+    def _in_layer_units(self, world: Sequence[float]) -> NDArray[np.float64]:
+        """World coordinates of the viewer as the layers' ``world_to_data`` takes them."""
+        return to_layer_units(self.viewer, self.labels, world)
 
     def go_to(self, plane: int) -> None:
         """Show a plane."""
         index = self.geometry.index(plane)
         corner = np.zeros(self.geometry.ndim)
         corner[: len(index)] = index
-        world = self.labels.data_to_world(corner)
+        world = to_viewer_units(self.viewer, self.labels, self.labels.data_to_world(corner))
         offset = self.viewer.dims.ndim - self.geometry.ndim
         for axis in range(len(index)):
             self.viewer.dims.set_point(axis + offset, float(world[axis]))
 
     def look_ahead(self) -> None:
         """Have the model look at the place under the mouse, or in the middle of the window, before it is clicked."""
-        offset = self.viewer.dims.ndim - self.geometry.ndim
         height, width = self.geometry.hw
         scene = getattr(self.viewer, "scene", self.viewer)  # before napari 0.9 the camera was the viewer's own
         for place in (self.viewer.cursor.position, scene.camera.center):
             world = np.asarray((*self.viewer.dims.point[:-2], *place[-2:]), float)
-            y, x = np.asarray(self.labels.world_to_data(world[offset:]), float)[-2:]
+            y, x = np.asarray(self.labels.world_to_data(self._in_layer_units(world)), float)[-2:]
             if -0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5:
                 break
         self.session.look_ahead(self.current_plane, (float(y), float(x)))
@@ -292,8 +295,8 @@ class ViewerBinding:
         Parameters
         ----------
         layer : napari.layers.Labels, Points or Shapes
-            Labels of the image's shape, or of one plane's, count on the plane that is shown, and numbers are kept.
-            Points and shapes are in pixels of the image; rows with the same ``object_id`` in their features are one
+            Read through its transform and units: what is shown on a cell starts that cell. Of labels the plane shown
+            counts, and numbers are kept. Points and shapes: rows with the same ``object_id`` in their features are one
             object, and without that feature each row is one. ``kind`` "negative" in the features is background.
         label : int, optional
             Of labels only this one. Default: all on the plane.
@@ -306,21 +309,23 @@ class ViewerBinding:
         Raises
         ------
         PromptError
-            If the layer has another shape, nothing is in it, a row lies outside the image or has no number for its
-            object, or an object is locked there; then nothing changes.
+            If nothing is in the layer, a label is above 2**31 - 1, a row lies outside the image or has no number for
+            its object, or an object is locked there; then nothing changes.
         """
         if type(layer).__name__ == "Labels":
             ids = self.session.add_labels(self._labels_shown(layer, label), frame=self.current_plane)
         else:
             first = max((o.object_id for o in self.session.objects), default=0) + 1
-            found = read_prompt_layer(layer, self.geometry, first_id=first)
+            to_image = LayerMap.between(layer, self.labels, self.viewer)
+            found = read_prompt_layer(layer, self.geometry, first_id=first, to_image=to_image)
             self.session.set_prompts(found)
             ids = sorted({object_id for object_id, _ in found})
         self.select(ids[0])
         return ids
 
     def _labels_shown(self, layer: Labels, label: int | None) -> NDArray[np.int32]:
-        found = seed_labels(layer, self.geometry, self.current_plane)[self.current_plane]
+        plane = self.current_plane
+        found = seed_labels(layer, self.geometry, plane, image=self.labels, viewer=self.viewer)[plane]
         if label is None:
             return found
         if not (found == label).any():
@@ -360,8 +365,7 @@ class ViewerBinding:
 
     def object_at(self, world: Sequence[float]) -> int | None:
         """The object whose mask is shown at a position in the world; None where there is none."""
-        ndim = self.geometry.ndim
-        at = np.rint(np.asarray(self.labels.world_to_data(np.asarray(world, float)[-ndim:]), float)).astype(int)
+        at = np.rint(np.asarray(self.labels.world_to_data(self._in_layer_units(world)), float)).astype(int)
         if (at < 0).any() or (at >= self.geometry.shape).any():
             return None
         number = int(self.session.labels[tuple(at)])
@@ -575,6 +579,8 @@ class ViewerBinding:
                 there = shown.get(key)
                 if wanted is not None and there is not None and is_same(wanted, there):
                     continue
+                if entry is not None and entry.is_mask_only and there is None:
+                    continue  # painted, or from a label: nothing is drawn
                 self.prompts.write(key, wanted)
         self._known_prompts = self.prompts.read(lambda _: None)
         self._restyle()

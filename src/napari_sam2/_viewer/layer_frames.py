@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam2._checks import LARGEST_ID
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2._viewer.image_source import LayerPlacement, open_layers, placement_of
+from napari_sam2._viewer.layer_places import LayerMap, resample_plane
+from napari_sam2.labels.conversion import convert_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari.layers import Image, Labels
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels, Layer
     from numpy.typing import NDArray
 
     from napari_sam2.frames.geometry import StackGeometry
@@ -72,6 +76,12 @@ class ShownImage:
         axis, labels = self.geometry.frame_axis, self.placement.axis_labels
         return axis is not None and is_time_axis(str(labels[axis]))
 
+    def pixels_layer(self) -> Layer:
+        """A layer whose data coordinates are the pixels of the level in use; it is in no viewer."""
+        from napari.layers import Labels
+
+        return Labels(np.zeros((1,) * self.geometry.ndim, np.uint8), **self.placement.arguments())
+
     def plane_at(self, layer: Image, point: Sequence[float]) -> int:
         """The plane of the image that a viewer shows at the point of its sliders, in world coordinates."""
         geometry = self.geometry
@@ -115,44 +125,69 @@ def _pixel_size(placement: LayerPlacement) -> PixelSize:
 
 
 def seed_labels(
-    labels: Labels, geometry: StackGeometry, plane: int, *, whole_clip: bool = False
+    labels: Labels,
+    geometry: StackGeometry,
+    plane: int,
+    *,
+    image: Layer,
+    viewer: ViewerModel,
+    whole_clip: bool = False,
 ) -> dict[int, NDArray[np.int32]]:
-    """(H, W) labels by plane, from a layer with the image's shape or with a single frame.
+    """(H, W) labels by plane, from a Labels layer as the viewer shows it on the image.
 
     Parameters
     ----------
     labels : Labels
-        The layer.
+        The layer; its scale, translation, rotation and units may differ from those of the image.
     geometry : StackGeometry
         Of the image.
     plane : int
         The plane shown.
+    image : Layer
+        A layer whose data coordinates are pixels of the geometry.
+    viewer : napari.components.ViewerModel
+        That shows both.
     whole_clip : bool, default False
         All planes of its clip that hold labels, instead of this one.
 
     Raises
     ------
     PromptError
-        If the layer has another shape, or nothing is labelled there.
+        If nothing is labelled there, or a label is no number of an object.
     """
     array = _full_resolution(labels)
-    if tuple(array.shape) == geometry.shape:
-        wanted = geometry.clip_range(plane) if whole_clip else range(plane, plane + 1)
-        read = {each: np.asarray(array[geometry.index(each)]) for each in wanted}
-        found = {each: drawn.astype(np.int32) for each, drawn in read.items() if drawn.any()}
-    elif tuple(array.shape) == geometry.hw:
-        drawn = np.asarray(array)
-        found = {plane: drawn.astype(np.int32)} if drawn.any() else {}
-    else:
-        raise PromptError(
-            f"{labels.name} has shape {tuple(array.shape)}; choose labels of the image's shape {geometry.shape}, or of "
-            f"one frame {geometry.hw}"
-        )
+    to_labels = LayerMap.between(image, labels, viewer)
+    has_all_planes = labels.ndim >= geometry.ndim
+    wanted = geometry.clip_range(plane) if whole_clip and has_all_planes else range(plane, plane + 1)
+    found: dict[int, NDArray[Any]] = {}
+    for each in wanted:
+        index = geometry.index(each)
+        if to_labels.is_identity and tuple(array.shape) == geometry.shape:
+            drawn = np.asarray(array[index])
+        else:
+            drawn = resample_plane(array, to_labels, index, geometry.hw)
+        if drawn.any():
+            found[each] = drawn
     if not found and whole_clip:
         raise PromptError(f"{labels.name} has no label in the stack shown; label some objects first")
     if not found:
         raise PromptError(f"{labels.name} has no label on the frame shown; go to the frame on which it has")
-    return found
+    return dict(zip(found, _as_objects(np.stack(list(found.values())), labels.name), strict=True))
+
+
+def _as_objects(drawn: NDArray[Any], name: str) -> NDArray[np.int32]:
+    """Labels of a layer as numbers of objects; a mask of 0 and 255 is split into components."""
+    if int(drawn.max()) > LARGEST_ID:
+        raise PromptError(
+            f"{name} has labels up to {int(drawn.max())}; numbers of objects go up to {LARGEST_ID}: renumber the "
+            "labels, or open their file with Session.add_labels, which does"
+        )
+    try:
+        converted = convert_labels(drawn, name)
+    except FrameError as error:
+        raise PromptError(str(error)) from error
+    converted.warn(name)
+    return converted.labels
 
 
 def training_frames(image: Image, labels: Labels) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.int32]]]:

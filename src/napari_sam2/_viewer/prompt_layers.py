@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari.layers import Points, Shapes
     from numpy.typing import NDArray
 
+    from napari_sam2._viewer.layer_places import LayerMap
     from napari_sam2.frames.geometry import StackGeometry
 
 __all__ = ["NEGATIVE", "POSITIVE", "PromptKey", "PromptLayers", "read_prompt_layer"]
@@ -183,29 +184,31 @@ class PromptLayers:
                 layer.remove_selected()
 
 
-def read_prompt_layer(layer: Points | Shapes, geometry: StackGeometry, *, first_id: int) -> dict[PromptKey, Prompt]:
+def read_prompt_layer(
+    layer: Points | Shapes, geometry: StackGeometry, *, first_id: int, to_image: LayerMap
+) -> dict[PromptKey, Prompt]:
     """The prompts of a layer that belongs to no session, by object and plane.
 
     Parameters
     ----------
     layer : napari.layers.Points or Shapes
-        In pixels of the image. Without the feature ``object_id`` each row is an object of its own.
+        Without the feature ``object_id`` each row is an object of its own.
     geometry : StackGeometry
         Axes of the stack.
     first_id : int
         Number of the first object where rows have none.
+    to_image : LayerMap
+        From coordinates of the layer to pixels of the image.
 
     Raises
     ------
     PromptError
-        If there is no row, one lies outside the image, the axes differ, or an ``object_id`` is no whole number from 1.
+        If there is no row, one lies outside the image, or an ``object_id`` is no whole number from 1.
     """
     from napari.layers import Points, Shapes
 
     if not len(layer.data):
         raise PromptError(f"{layer.name} is empty; choose a layer with points or shapes on the image")
-    if layer.ndim != geometry.ndim:
-        raise PromptError(f"{layer.name} has {layer.ndim} axes and the image {geometry.ndim}; choose one of as many")
     features = layer.features.copy()
     if "object_id" not in features:
         features["object_id"] = range(first_id, first_id + len(layer.data))
@@ -214,10 +217,12 @@ def read_prompt_layer(layer: Points | Shapes, geometry: StackGeometry, *, first_
         raise PromptError(f"{layer.name} has the object_id {wrong[0]!r}; allowed are whole numbers from 1")
     problems: list[PromptError] = []
     if type(layer).__name__ == "Points":
-        copied = PromptLayers(Points(layer.data, features=features), Shapes(ndim=layer.ndim), geometry)
+        points = Points(to_image(layer.data), ndim=geometry.ndim, features=features)
+        copied = PromptLayers(points, Shapes(ndim=geometry.ndim), geometry)
     else:
-        shapes = Shapes(list(layer.data), shape_type=list(layer.shape_type), features=features)
-        copied = PromptLayers(Points(ndim=layer.ndim), shapes, geometry)
+        outlines = [to_image(corners) for corners in layer.data]
+        shapes = Shapes(outlines, ndim=geometry.ndim, shape_type=list(layer.shape_type), features=features)
+        copied = PromptLayers(Points(ndim=geometry.ndim), shapes, geometry)
     found = copied.read(problems.append)
     if problems:
         raise problems[0]

@@ -76,12 +76,13 @@ ContrastOption = Annotated[
 ]
 GammaOption = Annotated[float, typer.Option("--gamma", metavar="G", help="Below 1 brightens, above 1 darkens.")]
 LabelsOption = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         "-o",
         "--output",
         metavar="LABELS",
-        help="Labels to write: .tif, .ome.tif, .zarr, .zip (ROIs), .geojson, .json (COCO), or IMAGE.zarr/labels/NAME.",
+        help="Labels to write: .tif, .ome.tif, .zarr, .zip (ROIs), .geojson, .json (COCO), or IMAGE.zarr/labels/NAME "
+        "[default: inside the image, as labels/napari_sam2, where it is OME-Zarr].",
     ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]

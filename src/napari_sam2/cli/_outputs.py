@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+import typer
+
 from napari_sam2._checks import check_not_input
 from napari_sam2._errors import DeviceError, FrameError, OutputError
 from napari_sam2._files import check_not_in_use, expand, write_error, write_whole
@@ -18,11 +20,45 @@ if TYPE_CHECKING:
 
     from napari_sam2.labels.files import LabelWriter
 
-__all__ = ["check_outputs", "finished_frames_kept", "save_picture", "save_table"]
+__all__ = ["check_outputs", "choose_labels", "finished_frames_kept", "save_picture", "save_table"]
+
+
+def choose_labels(output: Path | None, image: Path | None) -> Path:
+    """The label file of a command: the one that was given, or a place inside an OME-Zarr image.
+
+    Parameters
+    ----------
+    output : Path or None
+        As given with ``-o``.
+    image : Path or None
+        File or folder of the image, as `Frames.path`.
+
+    Raises
+    ------
+    typer.BadParameter
+        If no output was given and the image is no OME-Zarr folder that can be written to.
+    """
+    if output is not None:
+        return output
+    from napari_sam2.labels.ngff import default_labels_path
+
+    place = None if image is None else default_labels_path(image)
+    if place is None:
+        raise typer.BadParameter(
+            "no output was given, and only labels of an OME-Zarr image that can be written to have a default place; "
+            "give a file, such as -o labels.ome.tif",
+            param_hint="'-o' / '--output'",
+        )
+    return place
 
 
 def check_outputs(
-    sources: Sequence[Path], labels: Path, others: Sequence[tuple[Path | None, str]], *, overwrite: bool
+    sources: Sequence[Path],
+    labels: Path,
+    others: Sequence[tuple[Path | None, str]],
+    *,
+    image: Path | None = None,
+    overwrite: bool,
 ) -> None:
     """Raise OutputError unless every output can be written without touching an input or another output.
 
@@ -34,6 +70,8 @@ def check_outputs(
         The label file; `LabelWriter` checks its suffix and folder.
     others : sequence of (Path or None, str)
         Other outputs with the suffix each must have; None for those that were not requested.
+    image : Path, optional
+        Folder of the image within the first source, such as a field of a plate; labels may go into its ``labels``.
     overwrite : bool
         Whether existing files may be replaced.
     """
@@ -44,9 +82,11 @@ def check_outputs(
     places = [_resolve(path) for path in (labels, *(path for path, _ in wanted))]
     if len(set(places)) != len(places):
         raise OutputError("two outputs were given the same name; give each its own")
+    is_in_image = image is not None and places[0].parent == image.resolve() / "labels"
     for source in sources:
         for output in (labels, *(path for path, _ in wanted)):
-            check_not_input(output, source)
+            if output is not labels or not is_in_image:
+                check_not_input(output, source)
     is_inside = image_of_labels(places[0]) is not None
     if not labels.name.lower().endswith(LABEL_SUFFIXES) and not is_inside:
         raise OutputError(f"labels cannot be written to {labels}; allowed suffixes are {', '.join(LABEL_SUFFIXES)}")

@@ -26,7 +26,7 @@ from napari_sam2.cli._objects import (
 )
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import LabelsOption, OverwriteOption, QuietOption
-from napari_sam2.cli._outputs import check_outputs
+from napari_sam2.cli._outputs import check_outputs, choose_labels, finished_frames_kept
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import say
 
@@ -91,7 +91,7 @@ class _Job:
 @with_option_groups
 def auto(
     stack: Annotated[Path, typer.Argument(metavar="STACK", help="TIFF, OME-Zarr, folder of images, or one image.")],
-    output: LabelsOption,
+    output: LabelsOption = None,
     *,
     search: _StackSearch,
     finding: FinderOptions,
@@ -125,14 +125,15 @@ def auto(
     limits = shapes.limits(frames)
     if table is not None and len(frames) == 1:
         raise PromptError("--csv describes objects of a stack; for a single image use 'napari-sam2 generate --csv'")
-    check_outputs([stack], output, [(table, ".csv")], overwrite=overwrite)
+    labels_path = choose_labels(output, frames.path)
+    check_outputs([stack], labels_path, [(table, ".csv")], image=frames.path, overwrite=overwrite)
     _check_numbers(frames, search, tiles)
 
     from napari_sam2.labels.files import LabelWriter
 
-    with LabelWriter.for_frames(output, frames, num_times=num_times, overwrite=overwrite) as writer:
+    with LabelWriter.for_frames(labels_path, frames, num_times=num_times, overwrite=overwrite) as writer:
         finder = finding.generator(network.load())
-        with StopRequest() as stop, StageBar(show=not quiet) as bar:
+        with StopRequest() as stop, StageBar(show=not quiet) as bar, finished_frames_kept(writer):
             job = _Job(finder, limits, search, stop, bar, table)
             if len(frames) == 1:
                 is_complete = _image(frames, writer, job, tiles)
@@ -150,7 +151,7 @@ def auto(
     if written is not None:
         say(f"wrote {written}")
     if not is_complete:
-        kept = "nothing was finished or written" if written is None else f"the finished part is in {output}"
+        kept = "nothing was finished or written" if written is None else f"the finished part is in {labels_path}"
         say(f"interrupted: {kept}", err=True)
         raise typer.Exit(INTERRUPTED)
 

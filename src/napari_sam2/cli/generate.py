@@ -14,7 +14,7 @@ from napari_sam2._files import write_whole
 from napari_sam2.cli._objects import FinderOptions, ShapeOptions
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import LabelsOption, OverwriteOption, PreviewOption, QuietOption
-from napari_sam2.cli._outputs import check_outputs, save_picture, save_table
+from napari_sam2.cli._outputs import check_outputs, choose_labels, save_picture, save_table
 from napari_sam2.cli._picture import FrameOption, choose_frame, open_writer
 from napari_sam2.cli._terminal import say
 
@@ -63,7 +63,7 @@ class _Search(FinderOptions):
 @with_option_groups
 def generate(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, OME-Zarr; or a stack and --frame.")],
-    output: LabelsOption,
+    output: LabelsOption = None,
     *,
     search: _Search,
     shapes: ShapeOptions,
@@ -104,9 +104,10 @@ def generate(
     frames = reading.open(image)
     picture = choose_frame(frames, frame, image)
     limits = shapes.limits(frames)
-    check_outputs([image], output, [(preview, ".png"), (table, ".csv")], overwrite=overwrite)
-    _check_candidates(candidates, output)
-    with open_writer(output, picture, overwrite=overwrite) as writer:
+    labels_path = choose_labels(output, frames.path)
+    check_outputs([image], labels_path, [(preview, ".png"), (table, ".csv")], image=frames.path, overwrite=overwrite)
+    _check_candidates(candidates, labels_path)
+    with open_writer(labels_path, picture, overwrite=overwrite) as writer:
         from napari_sam2.labels.compose import masks_to_labels
 
         rgb = picture.rgb()
@@ -119,7 +120,7 @@ def generate(
         records = limits.keep(records)
         labels = masks_to_labels(records, picture.hw)
         writer.write(0, labels)
-    written = [output]
+    written = [labels_path]
     if table is not None:
         save_table(table, _COLUMNS, _rows(records))
         written.append(table)

@@ -11,7 +11,7 @@ from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._objects import MinScoreOption, StageBar, TableOption, print_report, save_report
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import LabelsOption, OverwriteOption, QuietOption
-from napari_sam2.cli._outputs import check_outputs, finished_frames_kept
+from napari_sam2.cli._outputs import check_outputs, choose_labels, finished_frames_kept
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import print_table, say
 
@@ -31,7 +31,7 @@ def propagate(
             "--labels", metavar="SEEDS", help="Labels of some frames, or of all: label image, ROIs, _seg.npy."
         ),
     ],
-    output: LabelsOption,
+    output: LabelsOption = None,
     *,
     frame: Annotated[
         list[int] | None,
@@ -64,7 +64,8 @@ def propagate(
       napari-sam2 propagate cells.ome.tif --labels two.tif --frame 10 --frame 30 -o tracked.zarr --csv objects.csv
     """
     frames = reading.open(stack)
-    check_outputs([stack, seeds], output, [(table, ".csv")], overwrite=overwrite)
+    labels_path = choose_labels(output, frames.path)
+    check_outputs([stack, seeds], labels_path, [(table, ".csv")], image=frames.path, overwrite=overwrite)
 
     from napari_sam2.inference.stacks.seed_planes import read_seeds
     from napari_sam2.labels.files import LabelWriter
@@ -76,7 +77,7 @@ def propagate(
         print_table(("label", "object"), [(str(old), str(new)) for old, new in found.renumbered.items()])
     labels = _as_planes(found.labels, frames.shape[0])
     read_seeds(labels, frame, frames.shape, min_area_px=min_area)  # reports mistakes before the model is loaded
-    with LabelWriter.for_frames(output, frames, overwrite=overwrite) as writer:
+    with LabelWriter.for_frames(labels_path, frames, overwrite=overwrite) as writer:
         from napari_sam2.inference.stacks.label_seeds import segment_seeds
 
         model = network.load()
@@ -102,7 +103,9 @@ def propagate(
             if path is not None:
                 say(f"wrote {path}")
     if not report.is_complete:
-        kept = "no frame was finished, nothing was written" if written is None else f"finished frames are in {output}"
+        kept = (
+            "no frame was finished, nothing was written" if written is None else f"finished frames are in {labels_path}"
+        )
         say(f"interrupted: {kept}", err=True)
         raise typer.Exit(INTERRUPTED)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_sam2._errors import DeviceError, FrameError
-from napari_sam2._files import reserved
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._options import DeviceOption, DtypeOption, LabelsOption, OverwriteOption, QuietOption
-from napari_sam2.cli._outputs import check_outputs
+from napari_sam2.cli._outputs import check_outputs, choose_labels
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import print_table, say
 
@@ -29,7 +27,7 @@ __all__ = ["run"]
 
 def run(
     session: Annotated[Path, typer.Argument(metavar="SESSION", help="A session file (.sam2).")],
-    output: LabelsOption,
+    output: LabelsOption = None,
     stack: Annotated[
         Path | None, typer.Option("--stack", metavar="PATH", help="The image; default: the one named in the session.")
     ] = None,
@@ -66,19 +64,23 @@ def run(
     """
     inputs = [session] if stack is None else [session, stack]
     others = [(scores, ".csv"), *([] if tracks is None else [(tracks, tracks.suffix.lower())])]
-    check_outputs(inputs, output, others, overwrite=overwrite)
-    from napari_sam2.labels.ngff import image_of_labels
+    if output is not None:  # mistakes that can be found without opening the session are reported first
+        check_outputs([session], output, others, overwrite=overwrite)
+    from napari_sam2.labels.files import reserved_labels
     from napari_sam2.session.results.export import export_labels, export_scores_csv, export_tracks
     from napari_sam2.session.results.replay import open_for_replay
 
-    with nullcontext() if image_of_labels(output.expanduser()) else reserved(output):  # its folder may not exist yet
-        given = None if stack is None else str(stack)
-        replayed, operations = open_for_replay(session, given, model=model, device=device, dtype=dtype)
-        with replayed, StopRequest() as stop:
-            if replayed.stack_path is not None:  # the image that the session names
-                check_outputs([Path(replayed.stack_path)], output, others, overwrite=overwrite)
+    given = None if stack is None else str(stack)
+    replayed, operations = open_for_replay(session, given, model=model, device=device, dtype=dtype)
+    with replayed, StopRequest() as stop:
+        image = getattr(replayed.frames, "path", None)
+        labels_path = choose_labels(output, image)
+        if replayed.stack_path is not None:  # the image that the session names
+            inputs = [*inputs, Path(replayed.stack_path)]
+        check_outputs(inputs, labels_path, others, image=image, overwrite=overwrite)
+        with reserved_labels(labels_path):
             outcome = _replay(replayed, operations, stop, show_progress=not quiet)
-            written = [export_labels(replayed, output, overwrite=overwrite)]
+            written = [export_labels(replayed, labels_path, overwrite=overwrite)]
             if scores is not None:
                 written.append(export_scores_csv(replayed, scores, overwrite=overwrite))
             if tracks is not None:
@@ -87,7 +89,7 @@ def run(
     for path in written:
         say(f"wrote {path}")
     if outcome.error is not None:
-        raise type(outcome.error)(f"{outcome.error}; the labels made so far are in {output}")
+        raise type(outcome.error)(f"{outcome.error}; the labels made so far are in {labels_path}")
     if outcome.is_interrupted:
         say(f"interrupted: {outcome.num_done} of {len(operations)} calls were replayed completely", err=True)
         raise typer.Exit(INTERRUPTED)

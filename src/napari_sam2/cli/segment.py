@@ -11,7 +11,7 @@ import typer
 
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import LabelsOption, OverwriteOption, PreviewOption
-from napari_sam2.cli._outputs import check_outputs, save_picture
+from napari_sam2.cli._outputs import check_outputs, choose_labels, save_picture
 from napari_sam2.cli._picture import FrameOption, Picture, choose_frame, open_writer
 from napari_sam2.cli._prompts import ObjectPrompt, PromptCommand, ordered_prompts, resolve_prompts
 from napari_sam2.cli._terminal import print_table, say
@@ -57,7 +57,7 @@ class _Prompts:
 def segment(
     ctx: typer.Context,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, OME-Zarr; or a stack and --frame.")],
-    output: LabelsOption,
+    output: LabelsOption = None,
     *,
     prompting: _Prompts,
     candidates: Annotated[
@@ -90,8 +90,9 @@ def segment(
     frames = reading.open(image)
     picture = choose_frame(frames, frame, image)
     prompts = resolve_prompts(ordered_prompts(ctx), (1, *picture.hw), "YX")
-    check_outputs([image], output, [(preview, ".png")], overwrite=overwrite)
-    with open_writer(output, picture, overwrite=overwrite) as writer:
+    labels_path = choose_labels(output, frames.path)
+    check_outputs([image], labels_path, [(preview, ".png")], image=frames.path, overwrite=overwrite)
+    with open_writer(labels_path, picture, overwrite=overwrite) as writer:
         from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
 
         predictor = SAM2ImagePredictor(network.load())
@@ -102,7 +103,7 @@ def segment(
     if preview is not None:
         _save_preview(preview, picture, prompts, shown, image.name)
         say(f"wrote {preview}")
-    say(f"wrote {output}")
+    say(f"wrote {labels_path}")
 
 
 class _Candidate(NamedTuple):

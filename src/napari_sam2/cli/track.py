@@ -12,7 +12,7 @@ from napari_sam2._errors import FrameError, PromptError
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import LabelsOption, OverwriteOption, PreviewOption, QuietOption
-from napari_sam2.cli._outputs import check_outputs, finished_frames_kept, save_picture, save_table
+from napari_sam2.cli._outputs import check_outputs, choose_labels, finished_frames_kept, save_picture, save_table
 from napari_sam2.cli._prompts import PromptCommand, ordered_prompts, resolve_prompts
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import say
@@ -57,7 +57,7 @@ class _Prompts:
 def track(
     ctx: typer.Context,
     stack: Annotated[Path, typer.Argument(metavar="STACK", help="TIFF, OME-Zarr, or a folder of images.")],
-    output: LabelsOption,
+    output: LabelsOption = None,
     *,
     prompting: _Prompts,
     network: ModelOptions,
@@ -104,7 +104,8 @@ def track(
     frames = reading.open(stack)
     limits = _limits(frame_range, len(frames))
     prompts = resolve_prompts(ordered_prompts(ctx), frames.shape, f"{frames.frame_axis or 'Z'}YX")
-    check_outputs([stack], output, [(preview, ".png"), (scores, ".csv")], overwrite=overwrite)
+    labels_path = choose_labels(output, frames.path)
+    check_outputs([stack], labels_path, [(preview, ".png"), (scores, ".csv")], image=frames.path, overwrite=overwrite)
 
     if along.upper() != "Z":
         if frame_range is not None or preview is not None or scores is not None:
@@ -118,7 +119,7 @@ def track(
 
     sheet = None
     # before the model is loaded, so that a folder that cannot be written to is reported early
-    with LabelWriter.for_frames(output, frames, overwrite=overwrite) as writer:
+    with LabelWriter.for_frames(labels_path, frames, overwrite=overwrite) as writer:
         from napari_sam2.cli._tracking import draw_tracked, track_into
         from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
@@ -138,7 +139,9 @@ def track(
         written.append(scores)
     _report(tracked, segmenter, len(limits), [path for path in written if path is not None])
     if not tracked.is_complete:
-        kept = f"the finished frames are in {output}" if written[0] else "no frame was finished, nothing was written"
+        kept = (
+            f"the finished frames are in {labels_path}" if written[0] else "no frame was finished, nothing was written"
+        )
         say(f"interrupted: {kept}", err=True)
         raise typer.Exit(INTERRUPTED)
 

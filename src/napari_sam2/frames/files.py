@@ -21,7 +21,7 @@ from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 from napari_sam2.frames.tiff import TIFF_SUFFIXES, open_tiff
 from napari_sam2.frames.zarr_files import is_zarr_folder, open_zarr
 
-__all__ = ["IMAGE_SUFFIXES", "natural_order", "open_path"]
+__all__ = ["IMAGE_SUFFIXES", "existing_path", "natural_order", "open_path"]
 
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".pnm", ".jp2", ".tga")
 _PICTURE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "TGA")  # not TIFF: tifffile reads it
@@ -49,13 +49,7 @@ def open_path(path: Path, level: int | None = None) -> RawStack:
     FrameError
         If nothing is there, it is of no known kind, or it is damaged.
     """
-    try:
-        path = path.expanduser()
-        is_there = path.exists()
-    except (OSError, RuntimeError, ValueError) as error:  # too long a name, an unknown user, a null byte
-        raise FrameError(f"{str(path)[:80]} is no name of a file ({one_line(error)})") from error
-    if not is_there:
-        raise FrameError(f"{path} does not exist; give an image file, a folder of images or a .zarr folder")
+    path = existing_path(path)
     if path.is_dir():
         if is_zarr_folder(path):
             return open_zarr(path, level or 0)
@@ -64,7 +58,19 @@ def open_path(path: Path, level: int | None = None) -> RawStack:
         stack = _open_file(path, level or 0)
     if level and path.suffix.lower() not in TIFF_SUFFIXES:
         raise FrameError(f"level {level} of {path} was requested; it has one level, 0")
-    return stack
+    return replace(stack, path=path)
+
+
+def existing_path(path: Path) -> Path:
+    """The path of a file or folder with "~" expanded; raises FrameError if nothing is there."""
+    try:
+        path = path.expanduser()
+        is_there = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, an unknown user, a null byte
+        raise FrameError(f"{str(path)[:80]} is not a valid file name ({one_line(error)})") from error
+    if not is_there:
+        raise FrameError(f"{path} does not exist; give an image file, a folder of images or a .zarr folder")
+    return path
 
 
 def natural_order(name: str) -> list[tuple[int, int, str]]:

@@ -72,6 +72,8 @@ class Frames:
         Value shown as black and value shown in full, per channel.
     dtype : numpy.dtype
         Type of the source's values.
+    path : Path or None
+        File or folder that holds the image: of a plate, the folder of the field. None for arrays and addresses.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Frames:
         self.channels = selection.channels
         self.contrast_limits = limits
         self.dtype = stack.dtype
+        self.path = stack.path
         self.voxel_size: dict[str, Spacing] | None = dict(stack.voxel_size) or None
         self.translation = dict(stack.translation)
         names = stack.channel_names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -71,6 +72,8 @@ class RawStack:
         Position of the first pixel by axis letter, in the unit of `voxel_size`; empty where nothing is known.
     channel_names : tuple of str
         Names of all channels; empty where the file has none.
+    path : Path or None
+        File or folder that holds the image: of a plate, the folder of the field. None for arrays and addresses.
     """
 
     array: LazyArray
@@ -81,6 +84,7 @@ class RawStack:
     is_rgb: bool | None = None
     translation: dict[str, float] = field(default_factory=dict)
     channel_names: tuple[str, ...] = ()
+    path: Path | None = None
 
     @property
     def dtype(self) -> np.dtype[np.generic]:

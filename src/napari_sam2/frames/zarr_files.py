@@ -68,7 +68,8 @@ def open_zarr(path: Path, level: int = 0) -> RawStack:
         ) from error
     stats = [(path / name).stat() for name in _METADATA_FILES if (path / name).is_file()]
     stamp = ",".join(f"{s.st_mtime_ns}-{s.st_size}" for s in (*stats, path.stat()))
-    return replace(stack, key=f"zarr:{path.resolve()}:{stamp}:{level}:{stack.name}")
+    key = f"zarr:{path.resolve()}:{stamp}:{level}:{stack.name}"
+    return replace(stack, key=key, path=path / Path(stack.name).relative_to(path))
 
 
 def open_zarr_url(url: str, level: int = 0) -> RawStack:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
 
-from napari_sam2._errors import FrameError
+from napari_sam2._errors import FrameError, warn_caller
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -39,19 +38,16 @@ class ConvertedLabels:
     renumbered: dict[int, int] = field(default_factory=dict)
     num_components: int | None = None
 
-    def warn(self, name: str, stacklevel: int = 2) -> None:
-        """Say what was changed, if anything was."""
+    def warn(self, name: str) -> None:
+        """Warn of what was changed, if anything was."""
         if self.num_components is not None:
-            warnings.warn(
-                f"{name} is a binary mask (0 and 255); it was split into {self.num_components} connected components",
-                stacklevel=stacklevel + 1,
+            warn_caller(
+                f"{name} is a binary mask (0 and 255); it was split into {self.num_components} connected components"
             )
         if self.renumbered:
             shown = ", ".join(f"{old} is now {new}" for old, new in list(self.renumbered.items())[:_SHOWN])
             more = f", and {len(self.renumbered) - _SHOWN} more" if len(self.renumbered) > _SHOWN else ""
-            warnings.warn(
-                f"{name} has labels above {_MAX_ID}, which were renumbered: {shown}{more}", stacklevel=stacklevel + 1
-            )
+            warn_caller(f"{name} has labels above {_MAX_ID}, which were renumbered: {shown}{more}")
 
 
 def convert_labels(values: ArrayLike, name: str = "the labels") -> ConvertedLabels:

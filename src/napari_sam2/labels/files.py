@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_sam2._errors import OutputError
-from napari_sam2._files import check_not_in_use, expand, partial_path, put_in_place, remove_partial, write_error
+from napari_sam2._files import (
+    check_not_in_use,
+    expand,
+    partial_path,
+    put_in_place,
+    remove_partial,
+    reserved,
+    write_error,
+)
 from napari_sam2.frames.spacing import VoxelSize
 from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.formats import LabelLayout, LabelTarget, TiffTarget, ZarrTarget, standalone_labels
@@ -25,7 +33,7 @@ from napari_sam2.labels.shape_files import ShapeTarget
 if TYPE_CHECKING:
     from napari_sam2.frames import Frames
 
-__all__ = ["LABEL_SUFFIXES", "LabelParts", "LabelWriter"]
+__all__ = ["LABEL_SUFFIXES", "LabelParts", "LabelWriter", "reserved_labels"]
 
 LABEL_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr", ".zip", ".geojson", ".json")
 _SHAPES = (".zip", ".geojson", ".json")
@@ -320,6 +328,26 @@ class LabelParts:
             ids.update(label_areas(self[slice(start, start + step), slice(None)])[:, 0].tolist())
         self._writer.note(self._frame, ids)
         return len(ids)
+
+
+@contextmanager
+def reserved_labels(path: str | os.PathLike[str]) -> Iterator[None]:
+    """As ``reserved``, for a label file that may be the first one inside an OME-Zarr image."""
+    place = expand(path)
+    is_in_image = image_of_labels(place) is not None
+    try:
+        if is_in_image:
+            place.parent.mkdir(exist_ok=True)
+        with reserved(place):
+            yield
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise write_error(place, error) from error
+    finally:
+        if is_in_image:
+            with suppress(OSError):  # not empty: labels are there
+                place.parent.rmdir()
 
 
 def _suffix(path: Path) -> str:

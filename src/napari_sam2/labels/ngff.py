@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from napari_sam2.labels.colours import object_colour
 __all__ = [
     "LabelLevel",
     "NgffLabels",
+    "default_labels_path",
     "downsampled_levels",
     "image_of_labels",
     "label_metadata",
@@ -30,6 +32,7 @@ __all__ = [
 
 Json = dict[str, Any]
 _CHUNK = 1024
+_DEFAULT_NAME = "napari_sam2"
 _LARGEST_COARSE = 2048  # pixels: coarser levels are added until the longer side is at most this
 _MAX_COLOURED = 10_000  # objects whose colours are listed in the metadata
 _TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
@@ -208,6 +211,26 @@ def image_of_labels(path: Path) -> Path | None:
     image = path.parent.parent
     is_inside = path.parent.name == "labels" and bool(path.name) and is_zarr_folder(image)
     return image if is_inside and _open_group(image) is not None else None
+
+
+def default_labels_path(image: Path) -> Path | None:
+    """Where labels of an OME-Zarr image go unless another place is chosen: ``labels/napari_sam2`` inside it.
+
+    Parameters
+    ----------
+    image : Path
+        Anything that was opened as an image.
+
+    Returns
+    -------
+    Path or None
+        None where ``image`` is no OME-Zarr image, or the user may not write to it.
+    """
+    place = image / "labels" / _DEFAULT_NAME
+    if not image.is_dir() or not is_zarr_folder(image) or image_of_labels(place) is None:
+        return None
+    folder = place.parent if place.parent.is_dir() else image
+    return place if os.access(folder, os.W_OK | os.X_OK) else None
 
 
 def plan_for_image(

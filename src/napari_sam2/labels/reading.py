@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from napari_sam2._errors import FrameError
-from napari_sam2.frames.files import IMAGE_SUFFIXES, natural_order, open_path
+from napari_sam2.frames.files import IMAGE_SUFFIXES, existing_path, natural_order, open_path
 from napari_sam2.frames.stack import READ_ERRORS, one_line
 from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.conversion import ConvertedLabels, convert_labels
@@ -54,13 +54,13 @@ def read_labels(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None =
         If labels above 2**31 - 1 were renumbered, or a binary mask was split into components.
     """
     found = read_label_file(path, shape=shape)
-    found.warn(str(path), stacklevel=2)
+    found.warn(str(path))
     return found.labels
 
 
 def read_label_file(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None = None) -> ConvertedLabels:
     """As `read_labels`, with the table of renumbered labels in place of a warning."""
-    place = Path(path).expanduser()
+    place = existing_path(Path(path))
     if place.suffix.lower() == ".npy":
         return convert_labels(read_npy(place), str(path))
     if place.suffix.lower() in SHAPE_SUFFIXES:

@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from PIL import Image
 from session_tools import square, state
 
 from factories import make_movie
@@ -241,3 +242,47 @@ def test_frames_of_masks_are_whole_numbers(session, frame):
 def test_a_box_beside_the_image_is_named_as_it_was_given(session):
     with pytest.raises(PromptError, match=r"from y=500, x=501 to y=600, x=601 lies outside the image of 64 x 48"):
         session.add_box([[1, 500, 501], [1, 600, 601]])
+
+
+# ---------------------------------------------------------------------- labels of any type
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, ">u2", np.float32, np.float64])
+def test_labels_of_every_number_type_are_taken(session, dtype):
+    image = np.zeros((48, 64), dtype)
+    image[2:8, 2:8] = 1
+    assert session.add_labels(image, frame=0) == [1]
+    assert np.array_equal(session.labels[0] == 1, image == 1)
+
+
+def test_large_ids_are_renumbered_and_masks_split_with_a_warning(session):
+    image = np.zeros((48, 64), np.int64)
+    image[2:8, 2:8], image[20:30, 20:30] = 2**33, 1
+    with pytest.warns(UserWarning, match="8589934592 is now 2"):
+        assert session.add_labels(image, frame=0) == [1, 2]
+    with pytest.warns(UserWarning, match="split into 2 connected components"):
+        assert session.add_labels(np.where(image, 255, 0).astype(np.uint8), frame=1) == [1, 2]
+    with pytest.raises(PromptError, match="not whole numbers"):
+        session.add_labels(image + 0.5, frame=2)
+
+
+def test_labels_of_a_stack_start_objects_on_each_of_their_planes(session):
+    stack = np.zeros(session.geometry.shape, np.uint16)
+    stack[1, 2:8, 2:8], stack[3, 4:10, 4:10] = 5, 5
+    assert session.add_labels(stack) == [5]
+    assert sorted(session.store.prompts_of(5)) == [1, 3]
+    assert session.add_labels(stack, frame=3) == [5]
+    with pytest.raises(PromptError, match="expected"):
+        session.add_labels(stack[:2])
+
+
+def test_labels_are_read_from_files(session, tmp_path):
+    image = np.zeros((48, 64), np.uint8)
+    image[2:8, 2:8], image[20:30, 20:30] = 7, 3
+    picture = Image.fromarray(image).convert("P")
+    picture.putpalette(list(range(256)) * 3)
+    picture.save(tmp_path / "labels.png")
+    assert session.add_labels(tmp_path / "labels.png", frame=1) == [3, 7]
+    np.save(tmp_path / "a_seg.npy", {"masks": image.astype(np.uint16)})
+    assert session.add_labels(str(tmp_path / "a_seg.npy"), frame=2) == [3, 7]
+    assert np.array_equal(session.labels[2], image)
+    with pytest.raises(FrameError, match="does not exist"):
+        session.add_labels("missing.tif", frame=2)

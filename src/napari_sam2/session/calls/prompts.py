@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from scipy import ndimage
 
-from napari_sam2._arguments import checked_calls
+from napari_sam2._arguments import as_array, checked_calls
 from napari_sam2._checks import as_numbers, check_count, check_object_id
-from napari_sam2._errors import PromptError, warn_caller
+from napari_sam2._errors import FrameError, PromptError, warn_caller
 from napari_sam2._types import Prompt, is_same
+from napari_sam2.labels.packed_mask import PackedMask
 from napari_sam2.session.calls.base import SessionBase
 from napari_sam2.session.state.history import Edit
 from napari_sam2.session.state.prompt_edits import prompt_edits, removal_edits
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["PromptCalls"]
 
@@ -140,15 +143,17 @@ class PromptCalls(SessionBase):
         plane = self._plane_of_mask(frame)
         return self.set_prompt(plane, Prompt(mask=cast("Any", mask)), object_id=object_id, block=block)
 
-    def add_labels(self, labels: ArrayLike, *, frame: int | None = None) -> list[int]:
-        """Create objects from a label image of one plane, such as one of Cellpose; numbers are kept.
+    def add_labels(self, labels: ArrayLike | str | Path, *, frame: int | None = None) -> list[int]:
+        """Create objects from labels, such as those of Cellpose; numbers are kept.
 
         Parameters
         ----------
-        labels : (H, W) array-like of int
-            0 background.
+        labels : array-like, str or Path
+            (H, W) of one plane, or of the image's shape, where objects start on every plane that has labels; 0 is
+            background. Bools, integers of any type, or floats that are whole numbers. Or a file that ``read_labels``
+            reads: TIFF, OME-Zarr, pictures (with a palette: its indices), ``_seg.npy``, ImageJ ROIs, GeoJSON, COCO.
         frame : int, optional
-            Plane.
+            Plane; may be left out for a single image, and for labels of the image's shape.
 
         Returns
         -------
@@ -158,24 +163,59 @@ class PromptCalls(SessionBase):
         Raises
         ------
         PromptError
-            If the labels are empty, of another shape or not integers, the plane does not exist, or an object is locked
-            on it.
+            If the labels are empty, of another shape or not whole numbers, the plane does not exist, or an object is
+            locked on it.
+        FrameError
+            If the file cannot be read, or does not hold labels.
+
+        Warns
+        -----
+        UserWarning
+            If labels above 2**31 - 1 were renumbered, or a mask of 0 and 255 was split into its components.
         """
-        try:
-            image = np.asarray(labels)
-        except ValueError as error:
-            raise PromptError(f"labels are no array ({error}); give rows of equal length") from error
-        if image.shape != self.geometry.hw or image.dtype.kind not in "iub":
+        image, name = self._as_labels(labels)
+        plane = None if frame is None else self.geometry.check_plane(frame)
+        planes = range(self.geometry.num_planes) if plane is None else [plane]
+        if image.shape == self.geometry.hw:
+            drawn = {self._plane_of_mask(plane): image}
+        elif image.shape == self.geometry.shape:
+            drawn = {p: image[self.geometry.index(p)] for p in planes}
+        elif image.shape == (self.geometry.num_planes, *self.geometry.hw):
+            drawn = {p: image[p] for p in planes}
+        else:
             raise PromptError(
-                f"labels of shape {image.shape} and type {image.dtype} were given; "
-                f"expected integers of shape {self.geometry.hw}"
+                f"{name} of shape {image.shape} were given; expected {self.geometry.hw}, or the shape of the image, "
+                f"{self.geometry.shape}"
             )
-        ids = [int(i) for i in np.unique(image) if i > 0]
-        if not ids:
-            raise PromptError("labels without any object were given; mark at least one pixel with a number above 0")
-        plane = self._plane_of_mask(frame)
-        self._set_together([(i, plane) for i in ids], lambda i, _: Prompt(mask=image == i))
-        return ids
+        parts = {(i, p): mask for p, each in drawn.items() for i, mask in _parts(each).items()}
+        if not parts:
+            raise PromptError(f"{name} without any object were given; mark at least one pixel with a number above 0")
+
+        def prompt_of(object_id: int, plane: int) -> Prompt:
+            mask = parts[object_id, plane].to_image(self.geometry.hw)
+            mask.setflags(write=False)  # so that it is not copied: most of its pages are never touched
+            return Prompt(mask=mask)
+
+        self._set_together(sorted(parts), prompt_of)
+        return sorted({object_id for object_id, _ in parts})
+
+    def _as_labels(self, labels: ArrayLike | str | Path) -> tuple[NDArray[np.int32], str]:
+        """Labels of any number type, or of a file, as int32; and what messages call them."""
+        from napari_sam2.labels.conversion import convert_labels
+        from napari_sam2.labels.reading import read_label_file
+
+        if isinstance(labels, str | Path):
+            found = read_label_file(labels, shape=(self.geometry.num_planes, *self.geometry.hw))
+            found.warn(str(labels))
+            is_plane = max(found.labels.shape[:-2], default=1) == 1
+            image = found.labels.reshape(found.labels.shape[-2:]) if is_plane else found.labels
+            return image, f"the labels of {labels}"
+        try:
+            found = convert_labels(as_array(labels, "labels", PromptError), "the label image")
+        except FrameError as error:
+            raise PromptError(str(error)) from error
+        found.warn("the label image")
+        return found.labels, "labels"
 
     def set_prompts(self, prompts: Mapping[tuple[int, int], Prompt]) -> None:
         """Set the prompts of many objects and planes, as one step of ``undo`` and without waiting for masks.
@@ -325,6 +365,18 @@ class PromptCalls(SessionBase):
         number = ((entry.candidate or 0) + 1) % 3
         self.set_prompt(frame, entry.prompt, object_id=object_id, candidate=number, block=block)
         return number
+
+
+def _parts(labels: NDArray[np.int32]) -> dict[int, PackedMask]:
+    """The objects of one plane, ascending."""
+    ids, numbers = np.unique(labels, return_inverse=True)
+    numbers = numbers.reshape(labels.shape)
+    first = int(np.searchsorted(ids, 1))  # 0 is background
+    windows = ndimage.find_objects(numbers + 1 - first)
+    return {
+        int(ids[first + i]): PackedMask.pack(numbers[window] == first + i, origin_yx=(window[0].start, window[1].start))
+        for i, window in enumerate(windows)
+    }
 
 
 def _warn_of_thin_box(prompt: Prompt) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from napari_sam2._arguments import checked
 from napari_sam2._checks import check_not_input
 from napari_sam2._errors import FrameError, OutputError
-from napari_sam2._files import write_whole
+from napari_sam2._files import expand, write_whole
 from napari_sam2.session.state.records import centroid_yx
 from napari_sam2.session.state.tables import object_table, score_table
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_sam2.frames.sources import Frames
     from napari_sam2.frames.spacing import VoxelSize
     from napari_sam2.labels.tracks import Tracks
     from napari_sam2.session.session import Session
@@ -304,14 +305,14 @@ def export_labels(
         Its suffix chooses the format, as in `LabelWriter`: .tif, .ome.tif, .zarr or .ome.zarr; IMAGE.zarr/labels/NAME
         writes into an OME-Zarr image.
     scale : tuple of float, optional
-        Distance between neighbours on each axis of the image.
+        Distance between neighbours on each axis of the image. Default: what the image file says.
     units : tuple of str, optional
         Unit of each axis, as OME spells it ("micrometer", "second"); default micrometer in space.
     translation : tuple of float, optional
-        Position of the first pixel on each axis of the image, in ``units``.
+        Position of the first pixel on each axis of the image, in ``units``. Default: what the image file says.
     axes : str, optional
-        A letter for each axis of the image out of T, C, Z, Y and X, in any order, ending in YX. Default: YX, ZYX, TZYX
-        or TCZYX. The file has them in the order TCZYX.
+        A letter for each axis of the image out of T, C, Z, Y and X, in any order, ending in YX. Default: what the image
+        file says, else YX, ZYX, TZYX or TCZYX. The file has them in the order TCZYX.
     overwrite : bool, default False
         Replace an existing file.
 
@@ -325,11 +326,13 @@ def export_labels(
     OutputError
         If the format or the axes cannot be written, the file exists or is the image, or the disk is full.
     """
+    from napari_sam2.frames.sources import Frames
     from napari_sam2.labels.files import LabelWriter
 
     _check_not_image(session, path)
     geometry = session.geometry
-    letters = axes or {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TCZYX"}.get(geometry.ndim, "")
+    source = session.frames if isinstance(session.frames, Frames) else None
+    letters = axes or _default_axes(source, geometry.ndim)
     is_known = set(letters) <= set(_WRITTEN) and len(set(letters)) == len(letters)
     if len(letters) != geometry.ndim or not letters.endswith("YX") or not is_known:
         raise OutputError(
@@ -342,8 +345,9 @@ def export_labels(
         path,
         shape,
         axes=written,
-        voxel_size=_voxel_size(letters, scale, units),
-        translation=_origin(letters, translation),
+        voxel_size=source.voxel_size if source and scale is None else _voxel_size(letters, scale, units),
+        translation=source.translation if source and translation is None else _origin(letters, translation),
+        fixed=source.fixed if source else None,
         overwrite=overwrite,
     ) as writer:
         for frame, index in enumerate(np.ndindex(shape[:-2])):
@@ -386,8 +390,17 @@ def update_labels(session: Session, path: str | Path) -> int:
 
 
 def _check_not_image(session: Session, path: str | Path) -> None:
-    if session.stack_path is not None:
+    if session.stack_path is None:
+        return
+    image = getattr(session.frames, "path", None) or Path(session.stack_path)  # of a plate, the field that was opened
+    if expand(path).resolve().parent != image.resolve() / "labels":
         check_not_input(Path(path), Path(session.stack_path))
+
+
+def _default_axes(source: Frames | None, ndim: int) -> str:
+    """Letters of the image file's axes where it has as many, else those of TCZYX."""
+    letters = source.output_axes[-ndim:] if source is not None else ""
+    return letters if len(letters) == ndim else {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TCZYX"}.get(ndim, "")
 
 
 def _voxel_size(letters: str, scale: tuple[float, ...] | None, units: tuple[str, ...] | None) -> VoxelSize | None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam2.session.state.history import Change, Edit, History, TableName
 from napari_sam2.session.state.operations import Operation
+from napari_sam2.session.state.store import StoreDelta
 
 if TYPE_CHECKING:
     from napari_sam2.session.state.snapshot import SessionContent, SessionOrigin
-    from napari_sam2.session.state.store import SessionStore, StoreDelta
+    from napari_sam2.session.state.store import SessionStore
 
 __all__ = ["SessionState"]
 
@@ -64,6 +65,7 @@ class SessionState:
         self._notify = notify
         self._stamp = 0
         self._step: int | None = None  # while one call makes several changes, which are undone together
+        self._held: list[StoreDelta] | None = None  # their deltas, which are announced together
 
     def next_stamp(self) -> int:
         """A new number for a version of a prompt."""
@@ -103,12 +105,14 @@ class SessionState:
 
     @contextmanager
     def as_one_step(self) -> Iterator[None]:
-        """Within it, all changes are one step of ``undo``."""
-        self._step = len(self.history.done)
+        """Within it, all changes are one step of ``undo``; they are announced together, at its end."""
+        self._step, self._held = len(self.history.done), []
         try:
             yield
         finally:
-            self._step = None
+            held, self._step, self._held = self._held, None, None
+            if held:
+                self._notify(StoreDelta.join(held))
 
     def undo(self) -> bool:
         """Undo the latest step; whether there was one."""
@@ -142,7 +146,10 @@ class SessionState:
         for edit in edits:
             if edit.table == "settings":
                 self._follow_setting(str(edit.key), edit.after)
-        self._notify(delta)
+        if self._held is None:
+            self._notify(delta)
+        else:
+            self._held.append(delta)
 
     def _follow_setting(self, name: str, value: Any) -> None:
         if name == "overlap":

@@ -39,6 +39,16 @@ class StoreDelta:
     edits: tuple[Edit, ...]
     boxes: dict[int, Box]
 
+    @classmethod
+    def join(cls, deltas: Sequence[StoreDelta]) -> StoreDelta:
+        """What several commits changed, one after the other."""
+        boxes: dict[int, Box] = {}
+        for delta in deltas:
+            for plane, (y0, x0, y1, x1) in delta.boxes.items():
+                top, left, bottom, right = boxes.get(plane, (y0, x0, y1, x1))
+                boxes[plane] = (min(top, y0), min(left, x0), max(bottom, y1), max(right, x1))
+        return cls(tuple(edit for delta in deltas for edit in delta.edits), boxes)
+
     @property
     def object_ids(self) -> frozenset[int]:
         """Objects that any edit is about."""

@@ -5,16 +5,20 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import struct
 import time
 import warnings
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pytest
 import zarr
+from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
 from napari_sam2._errors import FrameError, PlanesLeftOutWarning
 from napari_sam2.frames import open_frames
+from napari_sam2.frames.zarr_files import plate_fields
 
 UNITS = {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"}
 TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
@@ -247,6 +251,33 @@ class TestBombs:
         chunk.write_bytes(part * 64)
         self.refused(tmp_path / "a.zarr", "more than the .* that it can hold")
 
+    @pytest.mark.parametrize("is_sharded", [True, False])
+    @pytest.mark.parametrize("codec", ["gzip", "zstd", "blosc"])
+    def test_a_small_chunk_that_claims_more_than_it_holds(self, tmp_path, codec, is_sharded):
+        codecs = {"gzip": GzipCodec(), "zstd": ZstdCodec(), "blosc": BloscCodec(cname="zstd")}
+        shards = (512, 512) if is_sharded else None
+        for name, side in (("a.zarr", 512), ("bomb.zarr", 16_384)):
+            folder = zarr.open_group(tmp_path / name, mode="w")
+            folder.create_array("a", shape=(side, side), chunks=(side, side) if side > 512 else (256, 256),
+                                shards=shards if side == 512 else None, dtype="uint8", compressors=codecs[codec],
+                                fill_value=7)[:] = 0  # fmt: skip
+        array = tmp_path / "a.zarr" / "a"
+        bomb = (tmp_path / "bomb.zarr" / "a" / "c" / "0" / "0").read_bytes()
+        chunk = array / "c" / "0" / "0"
+        if is_sharded:  # the first chunk of the shard becomes the bomb
+            content = chunk.read_bytes()
+            end = len(content) - 4 * 16 - 4
+            index = np.frombuffer(content[end:-4], "<u8").reshape(-1, 2).copy()
+            index[0] = end, len(bomb)
+            content = content[:end] + bomb + index.tobytes()
+            chunk.write_bytes(content + struct.pack("<I", google_crc32c.value(index.tobytes())))
+        else:
+            chunk.write_bytes(bomb)
+        start = time.process_time()
+        with pytest.raises(FrameError, match=r"decodes to|that it can hold"):
+            open_frames(array)
+        assert time.process_time() - start < 5
+
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
     @pytest.mark.parametrize("kind", ["device", "pipe"])
     @pytest.mark.parametrize("name", ["c/0/0", "zarr.json"])
@@ -278,3 +309,23 @@ class TestAddresses:
         write_image(open_group(tmp_path / "a.zarr"), noise(3, 20, 30), "0.5")
         frames = open_frames(f"local://{tmp_path / 'a.zarr'}")
         np.testing.assert_array_equal(frames.raw(2)[0], noise(3, 20, 30)[2])
+
+
+def test_fields_of_a_plate_are_listed_and_open(tmp_path):
+    plate = zarr.open_group(tmp_path / "plate.zarr", mode="w")
+    wells = [{"path": "B/2", "rowIndex": 1, "columnIndex": 1}, {"path": "B/3", "rowIndex": 1, "columnIndex": 2}]
+    plate.attrs["ome"] = {"version": "0.5", "plate": {"wells": [*wells, {"path": "C/9"}]}}
+    for well in wells:
+        fields = {"images": [{"path": "0"}, {"path": "1"}]}
+        plate.create_group(well["path"]).attrs["ome"] = {"version": "0.5", "well": fields}
+        for name in ("0", "1"):
+            field = plate.create_group(f"{well['path']}/{name}")
+            field.create_array("0", data=np.ones((8, 9), np.uint8))
+            axes = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
+            field.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [{"path": "0"}]}]}
+    with pytest.warns(UserWarning, match="1 wells that are not there, such as C/9"):
+        found = plate_fields(tmp_path / "plate.zarr")
+    assert [str(f.relative_to(tmp_path)) for f in found] == [f"plate.zarr/B/{w}/{f}" for w in (2, 3) for f in (0, 1)]
+    assert all(open_frames(field).shape == (1, 8, 9) for field in found)
+    assert plate_fields(found[0]) == ()
+    assert plate_fields(tmp_path / "plate.zarr" / "B" / "2") == found[:2]

@@ -8,9 +8,11 @@ import zipfile
 import numpy as np
 import pytest
 import roifile
+from ngff_tools import make_image
 from pycocotools.coco import COCO
 from skimage.measure import grid_points_in_poly
 
+from napari_sam2 import open_frames
 from napari_sam2._errors import FrameError
 from napari_sam2.labels.files import LabelWriter
 from napari_sam2.labels.outlines import fill_polygons, label_polygons, mask_polygons
@@ -174,3 +176,15 @@ def test_an_archive_of_something_else_is_refused(tmp_path):
         archive.writestr("notes.txt", "nothing")
     with pytest.raises(FrameError):
         read_labels(tmp_path / "a.zip", shape=(4, 4))
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".geojson", ".json"])
+def test_labels_of_a_coarser_level_are_written_in_pixels_of_the_full_resolution(tmp_path, suffix):
+    image = make_image(tmp_path / "a.zarr", "0.5", "yx", (32, 40))
+    frames = open_frames(image, level=1)
+    labels = np.zeros((16, 20), np.int32)
+    labels[2:6, 3:9], labels[10:12, 4:5] = 1, 2
+    with LabelWriter.for_frames(tmp_path / f"a{suffix}", frames) as writer:
+        writer.write(0, labels)
+    found = read_labels(tmp_path / f"a{suffix}", shape=(32, 40))
+    assert np.array_equal(found, labels.repeat(2, 0).repeat(2, 1))

@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 from factories import make_model, make_movie
 from napari_sam2._qt.automatic_widget import AutomaticWidget
 from napari_sam2._qt.automatic_work import Searcher
+from napari_sam2._viewer.image_source import placement_of
 from napari_sam2.weights import loading as checkpoints
 
 
@@ -55,10 +56,15 @@ def test_frame_shown_becomes_a_labels_layer_on_its_image_and_thresholds_choose_a
     assert widget.min_area.suffix() == " µm²"
 
 
+def _add_on_image(widget, seeds):
+    place = placement_of(widget.viewer.layers["cells"]).arguments()
+    return widget.viewer.add_labels(seeds, name="mine", **place)
+
+
 def test_labels_of_the_frame_shown_are_tracked_with_their_numbers(widget, qtbot) -> None:
     seeds = np.zeros((3, 48, 64), np.int32)
     seeds[1, 14:27, 10:24] = 7
-    layer = widget.viewer.add_labels(seeds, name="mine")
+    layer = _add_on_image(widget, seeds)
     assert widget.track_button.isEnabled()
     widget.seeds.choose(layer)
     widget.track_button.click()
@@ -109,7 +115,7 @@ def test_labels_on_several_frames_are_seeds_if_wanted(widget, qtbot) -> None:
     seeds[0, 14:27, 10:24] = 7
     seeds[1, 15:28, 10:24] = 7
     seeds[2, 30:40, 30:44] = 9
-    widget.seeds.choose(widget.viewer.add_labels(seeds, name="mine"))
+    widget.seeds.choose(_add_on_image(widget, seeds))
     widget.all_frames.setChecked(True)
     widget.track_button.click()
     _wait(widget, qtbot)

@@ -74,12 +74,21 @@ def read_image(path: str | Path) -> list[LayerData]:
         return [
             (
                 array[(slice(None),) * at + (channel,)],
-                {"name": f"{name} {channel}" if shape[at] > 1 else name, **_placement(rest, stack)},
+                {**_channel(stack, channel, shape[at], name), **_placement(rest, stack)},
                 "image",
             )
             for channel in range(shape[at])
         ]
     return [(array, {**options, **_placement(axes, stack)}, "image")]
+
+
+def _channel(stack: RawStack, channel: int, num_channels: int, name: str) -> dict[str, Any]:
+    """Name and colour of a channel, those of the file where it has them."""
+    given = stack.channel_names[channel] if len(stack.channel_names) == num_channels else ""
+    options: dict[str, Any] = {"name": f"{name} {given or channel}" if num_channels > 1 else name}
+    if num_channels > 1 and len(stack.channel_colours) == num_channels:
+        options |= {"colormap": stack.channel_colours[channel], "blending": "additive"}
+    return options
 
 
 def _read_files(path: str | Sequence[str]) -> list[LayerData]:

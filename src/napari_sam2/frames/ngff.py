@@ -21,6 +21,7 @@ from napari_sam2.frames.spacing import Spacing, read_distance, unit_name
 __all__ = ["NgffImage", "NgffLevel", "field_paths", "label_names", "read_image", "well_paths"]
 
 _VERSION = re.compile(r"0\.[1-6]([.+-].*|(dev|rc|a|b).*)?")
+_COLOUR = re.compile(r"[0-9a-f]{6}([0-9a-f]{2})?")
 _LETTER_OF_TYPE = {"time": "T", "channel": "C"}
 
 
@@ -55,11 +56,14 @@ class NgffImage:
         Finest first.
     channel_names : tuple of str
         Empty where the file names none.
+    channel_colours : tuple of str
+        As ``"#rrggbb"``, one for each channel; empty where the file has not one for each.
     """
 
     axes: str | None
     levels: tuple[NgffLevel, ...]
     channel_names: tuple[str, ...]
+    channel_colours: tuple[str, ...]
 
 
 def read_image(attributes: Mapping[str, object], name: str) -> NgffImage | None:
@@ -91,8 +95,16 @@ def read_image(attributes: Mapping[str, object], name: str) -> NgffImage | None:
     axes, units = _axes(image)
     levels = tuple(_level(_dict(dataset), image, axes, units, name) for dataset in _list(image.get("datasets")))
     omero = _dict(ome.get("omero"))
-    labels = tuple(str(_dict(channel).get("label") or "") for channel in _list(omero.get("channels")))
-    return NgffImage(axes, levels, labels if any(labels) else ())
+    channels = [_dict(channel) for channel in _list(omero.get("channels"))]
+    labels = tuple(str(channel.get("label") or "") for channel in channels)
+    colours = tuple(str(channel.get("color", "")).lstrip("#").lower() for channel in channels)
+    has_colours = all(_COLOUR.fullmatch(colour) for colour in colours)
+    return NgffImage(
+        axes,
+        levels,
+        labels if any(labels) else (),
+        tuple(f"#{colour[:6]}" for colour in colours) if has_colours else (),
+    )
 
 
 def label_names(attributes: Mapping[str, object]) -> tuple[str, ...]:

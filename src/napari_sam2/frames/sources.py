@@ -74,6 +74,8 @@ class Frames:
         Type of the source's values.
     path : Path or None
         File or folder that holds the image: of a plate, the folder of the field. None for arrays and addresses.
+    full_hw : (int, int)
+        Height and width at the full resolution; those of the frames unless a coarser level was opened.
     """
 
     def __init__(
@@ -100,6 +102,8 @@ class Frames:
         self.contrast_limits = limits
         self.dtype = stack.dtype
         self.path = stack.path
+        full = stack.full_shape or selection.shape
+        self.full_hw: tuple[int, int] = (full[selection.axes.index("Y")], full[selection.axes.index("X")])
         self.voxel_size: dict[str, Spacing] | None = dict(stack.voxel_size) or None
         self.translation = dict(stack.translation)
         names = stack.channel_names

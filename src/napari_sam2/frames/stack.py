@@ -72,8 +72,12 @@ class RawStack:
         Position of the first pixel by axis letter, in the unit of `voxel_size`; empty where nothing is known.
     channel_names : tuple of str
         Names of all channels; empty where the file has none.
+    channel_colours : tuple of str
+        Colours of all channels as ``"#rrggbb"``; empty where the file has none.
     path : Path or None
         File or folder that holds the image: of a plate, the folder of the field. None for arrays and addresses.
+    full_shape : tuple of int or None
+        Of a coarser level: the shape of the full resolution.
     """
 
     array: LazyArray
@@ -84,7 +88,9 @@ class RawStack:
     is_rgb: bool | None = None
     translation: dict[str, float] = field(default_factory=dict)
     channel_names: tuple[str, ...] = ()
+    channel_colours: tuple[str, ...] = ()
     path: Path | None = None
+    full_shape: tuple[int, ...] | None = None
 
     @property
     def dtype(self) -> np.dtype[np.generic]:

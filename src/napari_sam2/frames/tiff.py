@@ -151,7 +151,13 @@ def _describe(
         if axis in axes or axis in "YX"
     }
     is_rgb = "S" in axes and series.keyframe.photometric in _COLOURS
-    return RawStack(array, str(path), f"tiff:{level}", axes, voxel_size, is_rgb)
+    # the first pixel of a coarser level is the middle of the pixels that it stands for
+    zooms = {axis: _zoom(axis, full, series) for axis in voxel_size if axis in "YX"}
+    translation = {a: (z - 1) / 2 * voxel_size[a].value / z for a, z in zooms.items() if z != 1}
+    full_shape = tuple(full.shape) if level and full.axes == axes else None
+    return RawStack(
+        array, str(path), f"tiff:{level}", axes, voxel_size, is_rgb, translation=translation, full_shape=full_shape
+    )
 
 
 def _is_cut(tif: tifffile.TiffFile) -> bool:

@@ -15,7 +15,7 @@ from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["is_zarr_folder", "open_zarr", "open_zarr_node", "open_zarr_url"]
+__all__ = ["is_zarr_folder", "open_zarr", "open_zarr_node", "open_zarr_url", "plate_fields"]
 
 _METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
 _MAX_CHUNK_BYTES = 2**29
@@ -52,13 +52,15 @@ def open_zarr(path: Path, level: int = 0) -> RawStack:
     """
     import zarr
 
-    from napari_sam2.frames.zarr_store import GuardedStore, largest_file
+    from napari_sam2.frames.zarr_store import GuardedStore, chunks_per_shard, largest_file
 
     try:
         node = zarr.open(GuardedStore(path), mode="r")
         stack = open_zarr_node(node, level, str(path))
         if isinstance(stack.array, zarr.Array):
-            store = GuardedStore(path, max_chunk_bytes=largest_file(stack.array))
+            store = GuardedStore(
+                path, max_chunk_bytes=largest_file(stack.array), chunks_per_shard=chunks_per_shard(stack.array)
+            )
             stack = replace(stack, array=zarr.open_array(store=store, path=stack.array.path, mode="r"))
     except FrameError:
         raise
@@ -70,6 +72,51 @@ def open_zarr(path: Path, level: int = 0) -> RawStack:
     stamp = ",".join(f"{s.st_mtime_ns}-{s.st_size}" for s in (*stats, path.stat()))
     key = f"zarr:{path.resolve()}:{stamp}:{level}:{stack.name}"
     return replace(stack, key=key, path=path / Path(stack.name).relative_to(path))
+
+
+def plate_fields(path: Path) -> tuple[Path, ...]:
+    """Folders of all images of an OME-Zarr plate, of a well, or of a file that bioformats2raw converted.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the plate or well.
+
+    Returns
+    -------
+    tuple of Path
+        Well by well in the order of the metadata, each for `open_zarr`; empty for any other zarr. Wells that the
+        metadata names and that are not there are left out, with a warning.
+
+    Raises
+    ------
+    FrameError
+        If the folder cannot be read as zarr.
+    """
+    import zarr
+
+    from napari_sam2.frames.zarr_store import GuardedStore
+
+    try:
+        node = zarr.open(GuardedStore(path), mode="r")
+        if not isinstance(node, zarr.Group):
+            return ()
+        attributes = node.attrs.asdict()
+        wells = well_paths(attributes)
+        if not wells:
+            return tuple(path / name for name in field_paths(attributes) or _converted(node))
+        found = [(well, node.get(well)) for well in wells]
+    except FrameError:
+        raise
+    except READ_ERRORS as error:
+        raise FrameError(
+            f"{path} cannot be read as zarr ({one_line(error)}); check or copy the folder again"
+        ) from error
+    missing = [well for well, group in found if not isinstance(group, zarr.Group)]
+    if missing:
+        warn_caller(f"{path} names {len(missing)} wells that are not there, such as {missing[0]}; they are left out")
+    groups = [(well, group) for well, group in found if isinstance(group, zarr.Group)]
+    return tuple(path / well / name for well, group in groups for name in field_paths(group.attrs.asdict()))
 
 
 def open_zarr_url(url: str, level: int = 0) -> RawStack:
@@ -125,6 +172,8 @@ def open_zarr_node(node: zarr.Group | zarr.Array[Any], level: int = 0, name: str
         is_rgb=False,
         translation=chosen.translation,
         channel_names=image.channel_names,
+        channel_colours=image.channel_colours,
+        full_shape=tuple(_array(node, image.levels[0].path).shape) if level else None,
     )
 
 

@@ -7,16 +7,18 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from zarr.storage import LocalStore
 
 from napari_sam2._errors import FrameError
+from napari_sam2.frames.chunk_claims import decoded_size
 
 if TYPE_CHECKING:
     import zarr
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
-__all__ = ["GuardedStore", "largest_file"]
+__all__ = ["GuardedStore", "chunks_per_shard", "largest_file"]
 
 _MAX_METADATA_BYTES = 2**26
 _METADATA_NAMES = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
@@ -34,28 +36,64 @@ class GuardedStore(LocalStore):
         Folder of the group or array.
     max_chunk_bytes : int, optional
         Size that no file but the metadata exceeds; default: not limited.
+    chunks_per_shard : int, default 0
+        Chunks that lie in one file; 0 where each has its own.
     """
 
-    def __init__(self, root: Path | str, *, read_only: bool = True, max_chunk_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        root: Path | str,
+        *,
+        read_only: bool = True,
+        max_chunk_bytes: int | None = None,
+        chunks_per_shard: int = 0,
+    ) -> None:
         super().__init__(root, read_only=read_only)
         self.max_chunk_bytes = max_chunk_bytes
+        self.chunks_per_shard = chunks_per_shard
 
     def with_read_only(self, read_only: bool = False) -> GuardedStore:
         """The same store, for reading only or not."""
-        return type(self)(self.root, read_only=read_only, max_chunk_bytes=self.max_chunk_bytes)
+        return type(self)(
+            self.root,
+            read_only=read_only,
+            max_chunk_bytes=self.max_chunk_bytes,
+            chunks_per_shard=self.chunks_per_shard,
+        )
 
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """Content of a file, or None where there is none; raises FrameError where it must not be read."""
         self._check(key)
-        return await super().get(key, prototype, byte_range)
+        return self._checked_content(key, await super().get(key, prototype, byte_range))
 
     def get_sync(self, key: str, **options: Any) -> Buffer | None:
         """As `get`, in place."""
         self._check(key)
-        found: Buffer | None = super().get_sync(key, **options)
-        return found
+        return self._checked_content(key, super().get_sync(key, **options))
+
+    def _checked_content(self, key: str, content: Buffer | None) -> Buffer | None:
+        """What was read of a file: a chunk, or one of the chunks of a shard."""
+        limit = self.max_chunk_bytes
+        if content is None or limit is None or Path(key).name in _METADATA_NAMES:
+            return content
+        stored = memoryview(content.as_numpy_array())
+        size = max(decoded_size(part, limit) for part in (stored, *self._inside_shard(stored)))
+        if size > limit:
+            raise FrameError(
+                f"{self.root / key} holds a chunk that decodes to {size:,} bytes or more, more than the {limit:,} that "
+                "it can hold; copy the image again"
+            )
+        return content
+
+    def _inside_shard(self, stored: memoryview) -> list[memoryview]:
+        """The chunks of a shard by the index at its end: offset and length of each, then a checksum."""
+        begin = len(stored) - 16 * self.chunks_per_shard - 4
+        if not self.chunks_per_shard or begin < 0:
+            return []
+        pairs = np.frombuffer(stored[begin:-4], "<u8").reshape(-1, 2).tolist()
+        return [stored[at : at + length] for at, length in pairs if at + length <= begin]
 
     def _check(self, key: str) -> None:
         path = self.root / key
@@ -74,8 +112,13 @@ class GuardedStore(LocalStore):
             )
 
 
+def chunks_per_shard(array: zarr.Array[Any]) -> int:
+    """How many chunks one file of an array holds; 0 where it is not sharded."""
+    return math.prod(array.shards) // math.prod(array.chunks) if array.shards else 0
+
+
 def largest_file(array: zarr.Array[Any]) -> int:
     """Bytes that no chunk file of an array exceeds, however badly it is compressed."""
     values = math.prod(array.shards or array.chunks)
-    num_chunks = values // math.prod(array.chunks) if array.shards else 1
+    num_chunks = chunks_per_shard(array) or 1
     return values * array.dtype.itemsize * 9 // 8 + 32 * num_chunks + 4096

@@ -67,6 +67,9 @@ class LabelWriter:
         Axis letter to distance and unit, as `Frames.voxel_size`; letters not in ``axes`` are ignored.
     translation : mapping of str to float, optional
         Position of the first pixel by axis letter, in the unit of ``voxel_size``, as `Frames.translation`.
+    full_hw : (int, int), optional
+        Height and width of the full resolution, where the labels belong to a coarser level of the image: outlines and
+        run lengths (.zip, .geojson, .json) are written in its pixels.
     fixed : mapping of str to int, optional
         For labels inside an image: index on the axes of the image that ``axes`` lacks.
     overwrite : bool, default False
@@ -87,13 +90,14 @@ class LabelWriter:
         axes: str = "ZYX",
         voxel_size: VoxelSize | None = None,
         translation: Mapping[str, float] | None = None,
+        full_hw: tuple[int, int] | None = None,
         fixed: Mapping[str, int] | None = None,
         overwrite: bool = False,
     ) -> None:
         self.path = expand(path)
         full = _check_axes(axes, shape)
         self.shape: tuple[int, int, int] = (math.prod(full[:-2]), full[-2], full[-1])
-        self._layout = LabelLayout(self.path.name, full, axes, voxel_size or {}, translation or {})
+        self._layout = LabelLayout(self.path.name, full, axes, voxel_size or {}, translation or {}, full_hw)
         self._image = image_of_labels(self.path)
         suffix = ".zarr" if self._image is not None else _suffix(self.path)
         _check_free(self.path, is_zarr=suffix.endswith("zarr"), in_image=self._image is not None, overwrite=overwrite)
@@ -163,6 +167,7 @@ class LabelWriter:
             axes=axes,
             voxel_size=frames.voxel_size,
             translation=frames.translation,
+            full_hw=frames.full_hw,
             fixed=fixed,
             overwrite=overwrite,
         )

@@ -43,6 +43,8 @@ class LabelLayout:
         Spacing by axis letter.
     translation : mapping of str to float
         Position of the first pixel by axis letter, in the unit of ``voxel_size``.
+    full_hw : (int, int), optional
+        Height and width of the full resolution, where the labels belong to a coarser level of the image.
     """
 
     def __init__(
@@ -52,9 +54,11 @@ class LabelLayout:
         axes: str,
         voxel_size: Mapping[str, tuple[float, str]],
         translation: Mapping[str, float],
+        full_hw: tuple[int, int] | None = None,
     ) -> None:
         self.name, self.axes, self.shape = name, axes, shape
         self.hw: tuple[int, int] = (shape[-2], shape[-1])
+        self.full_hw = full_hw or self.hw
         self.num_frames = math.prod(shape[:-2])
         self.voxel_size = {axis: voxel_size[axis] for axis in axes if axis in voxel_size}
         self.translation = {axis: float(translation[axis]) for axis in axes if translation.get(axis)}

@@ -25,6 +25,7 @@ __all__ = [
     "downsampled_levels",
     "image_of_labels",
     "label_metadata",
+    "nearest_pixels",
     "plan_for_image",
     "register_labels",
     "resample_labels",
@@ -147,7 +148,7 @@ def resample_labels(source: Any, target: Any, window: Sequence[slice] | None = N
         filled.
         Default: all of it, and blocks without labels are skipped.
     """
-    picks = [_nearest(to, origin) for to, origin in zip(target.shape, source.shape, strict=True)]
+    picks = [nearest_pixels(to, origin) for to, origin in zip(target.shape, source.shape, strict=True)]
     if window is None:
         spans = [(0, length) for length in target.shape]
     else:
@@ -164,7 +165,7 @@ def resample_labels(source: Any, target: Any, window: Sequence[slice] | None = N
                     target[(*at, rows, columns)] = block[np.ix_(y - y[0], x - x[0])]
 
 
-def _nearest(to: int, origin: int) -> NDArray[np.int64]:
+def nearest_pixels(to: int, origin: int) -> NDArray[np.int64]:
     """For each of ``to`` pixels the pixel of ``origin`` that its centre lies in."""
     return ((np.arange(to) + 0.5) * origin / to).astype(np.int64).clip(0, origin - 1)
 

@@ -18,6 +18,7 @@ from napari_sam2._errors import FrameError, PromptError
 from napari_sam2.frames.stack import READ_ERRORS, one_line
 from napari_sam2.labels.colours import object_colour
 from napari_sam2.labels.formats import FrameScratch, LabelLayout
+from napari_sam2.labels.ngff import nearest_pixels
 from napari_sam2.labels.outlines import Polygon, fill_polygons, label_polygons
 from napari_sam2.labels.packed_mask import PackedMask
 from napari_sam2.labels.rle import compress_rle, decode_rle, rle_area, run_lengths
@@ -78,10 +79,17 @@ def _frames(layout: LabelLayout, scratch: FrameScratch) -> Iterator[tuple[int, d
             yield frame, dict(zip(layout.axes, layout.place(frame), strict=False)), scratch.read(frame)
 
 
+def _polygons(layout: LabelLayout, labels: NDArray[np.int32]) -> Iterator[tuple[int, list[Polygon]]]:
+    """Id and polygons of each object of a frame, in pixels of the full resolution."""
+    zoom_xy = np.array(layout.full_hw[::-1]) / layout.hw[::-1]
+    for object_id, polygons in label_polygons(labels):
+        yield object_id, [[ring * zoom_xy for ring in rings] for rings in polygons]
+
+
 def _save_rois(path: Path, layout: LabelLayout, scratch: FrameScratch, note: str) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for frame, place, labels in _frames(layout, scratch):
-            for object_id, polygons in label_polygons(labels):
+            for object_id, polygons in _polygons(layout, labels):
                 name = f"label-{object_id}" + (f"-{frame + 1}" if layout.num_frames > 1 else "")
                 archive.writestr(f"{name}.roi", _roi(name, object_id, polygons, place, frame))
         if note:
@@ -91,7 +99,7 @@ def _save_rois(path: Path, layout: LabelLayout, scratch: FrameScratch, note: str
 def _roi(name: str, object_id: int, polygons: list[Polygon], place: Mapping[str, int], frame: int) -> bytes:
     import roifile
 
-    rings = [ring for rings in polygons for ring in rings]
+    rings = [np.rint(ring) for rings in polygons for ring in rings]
     if len(rings) == 1:
         roi = roifile.ImagejRoi.frompoints(rings[0].astype(int), name=name)
         roi.roitype = roifile.ROI_TYPE.TRACED
@@ -120,7 +128,7 @@ def _save_geojson(path: Path, layout: LabelLayout, scratch: FrameScratch, note: 
     features = []
     for _, place, labels in _frames(layout, scratch):
         plane = {"c": place.get("C", -1), "z": place.get("Z", 0), "t": place.get("T", 0)}  # c: -1 is all channels
-        for object_id, polygons in label_polygons(labels):
+        for object_id, polygons in _polygons(layout, labels):
             closed = [[[*ring.tolist(), ring[0].tolist()] for ring in rings] for rings in polygons]
             shape = (
                 {"type": "Polygon", "coordinates": closed[0]}
@@ -145,7 +153,8 @@ def _save_geojson(path: Path, layout: LabelLayout, scratch: FrameScratch, note: 
 
 
 def _save_coco(path: Path, layout: LabelLayout, scratch: FrameScratch, note: str) -> None:
-    height, width = layout.hw
+    height, width = layout.full_hw
+    rows, columns = (nearest_pixels(*lengths) for lengths in zip(layout.full_hw, layout.hw, strict=True))
     annotations: list[dict[str, object]] = []
     images = [
         {
@@ -158,9 +167,10 @@ def _save_coco(path: Path, layout: LabelLayout, scratch: FrameScratch, note: str
         for frame in range(layout.num_frames)
     ]
     for frame, _, labels in _frames(layout, scratch):
-        for object_id, (y0, x0, y1, x1) in _boxes(labels):
+        for object_id, box in _boxes(labels):
+            (y0, y1), (x0, x1) = np.searchsorted(rows, box[::2]).tolist(), np.searchsorted(columns, box[1::2]).tolist()
             mask = np.zeros((height, x1 - x0), bool)
-            mask[y0:y1] = labels[y0:y1, x0:x1] == object_id
+            mask[y0:y1] = labels[np.ix_(rows[y0:y1], columns[x0:x1])] == object_id
             counts = _shifted(run_lengths(mask), height, width, x0, x1)
             annotations.append(
                 {

@@ -347,6 +347,7 @@ def export_labels(
         axes=written,
         voxel_size=source.voxel_size if source and scale is None else _voxel_size(letters, scale, units),
         translation=source.translation if source and translation is None else _origin(letters, translation),
+        full_hw=source.full_hw if source else None,
         fixed=source.fixed if source else None,
         overwrite=overwrite,
     ) as writer:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from napari.layers import Layer
+from ngff_tools import make_image
 
 from factories import make_model, make_movie
 from napari_sam2 import Session
@@ -74,3 +76,13 @@ def test_channels_become_layers(tmp_path):
     first, second = layers_of(get_ome_reader, path)
     assert first.data.shape == second.data.shape == (3, 48, 64)
     np.testing.assert_array_equal(np.asarray(second.data), data[:, 1])
+
+
+def test_channels_of_ome_zarr_have_the_names_and_colours_of_the_file(tmp_path):
+    path = make_image(tmp_path / "two.ome.zarr", "0.4", "cyx", (2, 32, 40))
+    channels = [{"label": "DAPI", "color": "0000FF"}, {"label": "GFP", "color": "00FF00"}]
+    zarr.open_group(path, mode="a").attrs["omero"] = {"channels": channels}
+    first, second = layers_of(get_ome_reader, path)
+    assert [first.name, second.name] == ["two DAPI", "two GFP"]
+    np.testing.assert_allclose(first.colormap.map([1.0])[0], (0, 0, 1, 1), atol=0.01)
+    np.testing.assert_allclose(second.colormap.map([1.0])[0], (0, 1, 0, 1), atol=0.01)

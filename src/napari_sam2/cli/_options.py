@@ -29,6 +29,7 @@ __all__ = [
     "OverwriteOption",
     "PreviewOption",
     "QuietOption",
+    "RequiredLabelsOption",
     "numbers_in",
     "open_input",
 ]
@@ -83,6 +84,15 @@ LabelsOption = Annotated[
         metavar="LABELS",
         help="Labels to write: .tif, .ome.tif, .zarr, .zip (ROIs), .geojson, .json (COCO), or IMAGE.zarr/labels/NAME "
         "[default: inside the image, as labels/napari_sam2, where it is OME-Zarr].",
+    ),
+]
+RequiredLabelsOption = Annotated[
+    Path,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="LABELS",
+        help="Labels to write: .tif, .ome.tif, .zarr, .zip (ROIs), .geojson, .json (COCO), or IMAGE.zarr/labels/NAME.",
     ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]

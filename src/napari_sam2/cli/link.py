@@ -9,7 +9,7 @@ import typer
 
 from napari_sam2._errors import FrameError
 from napari_sam2._files import reserved
-from napari_sam2.cli._options import LabelsOption, OverwriteOption
+from napari_sam2.cli._options import OverwriteOption, RequiredLabelsOption
 from napari_sam2.cli._outputs import check_outputs
 from napari_sam2.cli._terminal import say
 
@@ -18,7 +18,7 @@ __all__ = ["link"]
 
 def link(
     labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Labels over time, (T, H, W) or (T, Z, H, W).")],
-    output: LabelsOption,
+    output: RequiredLabelsOption,
     tracks: Annotated[
         Path | None,
         typer.Option(

@@ -112,7 +112,7 @@ def track(
             raise PromptError(f"--along {along} gives labels only; leave out --range, --preview and --scores")
         from napari_sam2.cli._along_axes import write_along_axes
 
-        path = write_along_axes(output, frames, prompts, along, network, overwrite=overwrite)
+        path = write_along_axes(labels_path, frames, prompts, along, network, overwrite=overwrite)
         say(f"wrote {path}")
         return
     from napari_sam2.labels.files import LabelWriter

@@ -31,6 +31,7 @@ from .labels.track_evaluation import TrackAgreement, evaluate_tracks
 from .labels.track_files import LabelledTracks, read_ctc, read_tracks, write_ctc, write_tracks
 from .labels.tracks import Tracks, tracks_of_labels
 from .labels.volume_linking import LinkedVolumes, TimelapseReport, link_volumes
+from .session.results.divisions import DivisionProposal, DivisionSettings, propose_divisions
 from .session.results.export import (
     export_labels,
     export_objects_csv,
@@ -53,6 +54,8 @@ __version__: str
 __all__ = [
     "CheckpointError",
     "DeviceError",
+    "DivisionProposal",
+    "DivisionSettings",
     "DownloadError",
     "EmbeddingCache",
     "FineTuneReport",
@@ -105,6 +108,7 @@ __all__ = [
     "masks_to_labels",
     "open_frames",
     "open_session",
+    "propose_divisions",
     "read_ctc",
     "read_tracks",
     "segment_along_axes",

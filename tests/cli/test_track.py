@@ -298,3 +298,31 @@ def test_canvas_paints_into_a_writer_as_into_an_array(tmp_path: Path, suffix: st
         np.testing.assert_array_equal(writer[1], array[1])
         assert not writer[2].any()
     np.testing.assert_array_equal(read_labels(tmp_path / suffix), array)
+
+
+@pytest.mark.parametrize("axes", ["Y", "zyx"])
+def test_track_along_other_axes_writes_labels_of_the_stack(stack: Path, weights: Path, tmp_path: Path, axes: str):
+    out = tmp_path / "out.ome.tif"
+    assert run("track", stack, "--point", "1,14,15", "--model", weights, "--along", axes, "-o", out) == 0
+    assert read_labels(out).shape == make_disks()[1].shape
+    written, read = (tifffile.TiffFile(path).ome_metadata or "" for path in (out, stack))
+    for size in ('PhysicalSizeX="0.25"', 'PhysicalSizeZ="0.5"'):
+        assert size in written
+        assert size in read
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        pytest.param(("--box", "1,5,5,20,20"), "clicks on objects only", id="box"),
+        pytest.param(("--range", "0,2"), "leave out --range", id="range"),
+    ],
+)
+def test_along_other_axes_takes_clicks_only(
+    stack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], words: str
+):
+    code = run("track", stack, "--point", "1,14,15", *more, "--along", "Y", "-o", tmp_path / "out.tif")
+    assert code == 3
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out.tif").exists()

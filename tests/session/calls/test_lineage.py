@@ -53,6 +53,14 @@ def test_tracked_masks_after_a_division_in_two_pieces_are_tracked_anew(session):
     assert {p for i, p in session.store.masks if i in (2, 3)} == {2, 3, 4}
 
 
+def test_later_painted_masks_are_shared_out_to_the_nearer_daughter(dividing):
+    dividing.paint(4, {1: square(10, 6, 8) | square(10, 20, 6)})  # now the left one is the larger
+    dividing.divide(1, 2)
+    assert where(dividing, 2) == where(dividing, 3) == [2, 3, 4]
+    assert np.array_equal(dividing.labels[4] == 2, square(10, 20, 6))
+    assert np.array_equal(dividing.labels[4] == 3, square(10, 6, 8))
+
+
 def test_mother_in_one_piece_goes_on_as_the_first_daughter(session):
     session.paint(0, {1: square(10, 10)})
     for frame in (2, 3):
@@ -133,7 +141,7 @@ def test_lineage_table_counts_generations(dividing):
     dividing.set_parent(4, 2)
     table = dividing.lineage
     assert table[["object", "parent", "born", "first", "last", "generation"]].to_numpy().tolist() == [
-        [1, 0, -1, 0, 1, 0], [2, 1, 2, 2, 3, 1], [3, 1, 2, 2, 2, 1], [4, 2, 4, 4, 4, 2],
+        [1, 0, -1, 0, 1, 0], [2, 1, 2, 2, 3, 1], [3, 1, 2, 2, 4, 1], [4, 2, 4, 4, 4, 2],
     ]  # fmt: skip
     assert list(table["daughters"]) == [(2, 3), (4,), (), ()]
 

@@ -16,7 +16,7 @@ from napari_sam2.session.state.prompt_edits import painting_edits
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["LineageCalls"]
 
@@ -48,8 +48,9 @@ class LineageCalls(SessionBase):
         """Let an object divide: it ends before a frame, on which its two daughters begin.
 
         Without ``daughters`` two objects are created. If the mask of the object on this frame has two pieces, each
-        daughter gets one of them as a mask prompt, and later tracked masks are removed: propagate to track both. If it
-        has one piece, the first daughter gets it, and all later masks and prompts of the object; prompt the second one.
+        daughter gets one of them as a mask prompt, as of later painted masks in two pieces, and later tracked masks are
+        removed: propagate to track both. If it has one piece, the first daughter gets it, and all later masks and
+        prompts of the object; prompt the second one.
 
         Parameters
         ----------
@@ -108,8 +109,14 @@ class LineageCalls(SessionBase):
             locked = draft.object(heir).locked
             kinds = {p: m.kind for p in after if p not in locked and (m := draft.mask(heir, p)) is not None}
             draft.erase(heir, [p for p, kind in kinds.items() if kind in ("tracked", "lost")])
-            draft.set_mask(heir, after.start, pieces[0], stamp=self._state.next_stamp())
-            draft.set_mask(sister, after.start, pieces[1], stamp=self._state.next_stamp())
+            painted = [p for p, kind in kinds.items() if kind == "painted" and p > after.start]
+            for plane in (after.start, *painted):
+                mask = draft.mask(heir, plane)
+                parts = two_pieces(mask.to_image(self.geometry.hw)) if plane > after.start and mask else pieces
+                if len(parts) == 2:
+                    pieces = parts if _keeps_order(pieces, parts) else parts[::-1]
+                    draft.set_mask(heir, plane, pieces[0], stamp=self._state.next_stamp())
+                    draft.set_mask(sister, plane, pieces[1], stamp=self._state.next_stamp())
         elif draft.prompt(heir, after.start) is None:
             draft.set_mask(heir, after.start, whole, stamp=self._state.next_stamp())
 
@@ -419,3 +426,10 @@ class LineageCalls(SessionBase):
         born = self.store.object(object_id).born
         assert born is not None
         return born
+
+
+def _keeps_order(before: Sequence[NDArray[np.bool_]], after: Sequence[NDArray[np.bool_]]) -> bool:
+    """Whether two pieces of a frame are nearer to those of the frame before in this order than in the other."""
+    old, new = ([np.argwhere(piece).mean(0) for piece in pieces] for pieces in (before, after))
+    straight, crossed = (np.hypot(*(old[0] - new[a])) + np.hypot(*(old[1] - new[b])) for a, b in ((0, 1), (1, 0)))
+    return bool(straight <= crossed)

@@ -30,6 +30,7 @@ __all__ = [
     "check_object_id",
     "check_out",
     "check_stop",
+    "numbers_in",
 ]
 
 LARGEST_ID = int(np.iinfo(np.int32).max)
@@ -265,3 +266,17 @@ def _whole(value: Any) -> int | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return number if number == value else None
+
+
+def numbers_in(text: str) -> list[float]:
+    """Finite numbers separated by commas.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    values = [float(part) for part in text.split(",")]
+    if not all(math.isfinite(value) for value in values):
+        raise ValueError(text)
+    return values

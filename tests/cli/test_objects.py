@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from cli_tools import make_disks, run, save_random_model, save_stack
-from napari_sam2 import FrameError, open_frames
+from napari_sam2 import open_frames
 from napari_sam2.cli import _objects
 from napari_sam2.labels.reading import read_labels
 
@@ -229,23 +229,3 @@ def test_ctrl_c_keeps_the_finished_frames(
     assert not labels[0].any()
     assert "interrupted: " in capsys.readouterr().err
     assert not list(stack.parent.glob(".*"))
-
-
-@pytest.mark.parametrize(
-    ("text", "pixels"),
-    [
-        pytest.param("30", 30, id="pixels"),
-        pytest.param("12um2", 192, id="micrometres"),
-        pytest.param("0.5 µm²", 8, id="micro-sign"),
-        pytest.param("62500nm^2", 1, id="nanometres"),
-        pytest.param(None, None, id="not-given"),
-    ],
-)
-def test_areas_have_units(text: str | None, pixels: float | None, stack: Path):
-    assert _objects.parse_area("--min-area", text, open_frames(stack)) == pytest.approx(pixels)
-
-
-@pytest.mark.parametrize("text", ["", "um2", "-3", "3um", "3um3", "1e3", "3 s2"])
-def test_areas_that_make_no_sense(text: str, stack: Path):
-    with pytest.raises(FrameError, match="--min-area"):
-        _objects.parse_area("--min-area", text, open_frames(stack))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
 
 import typer
 
-from napari_sam2._errors import FrameError
 from napari_sam2.cli._outputs import save_table
 from napari_sam2.cli._terminal import say
 
@@ -31,7 +29,6 @@ __all__ = [
     "ShapeOptions",
     "StageBar",
     "TableOption",
-    "parse_area",
     "print_links",
     "print_report",
     "save_links",
@@ -49,7 +46,6 @@ TableOption = Annotated[
 _COLUMNS = ("object", "first_frame", "last_frame", "frames", "tracked_frames", "mean_score", "found_on")
 _LINK_COLUMNS = ("object", "first_time", "last_time", "times", "found_at")
 _MAX_LISTED = 20
-_AREA = re.compile(r"(?P<number>\d+\.?\d*|\.\d+)\s*((?P<unit>[a-zA-Zµμ]+)(\^?2|²))?")
 
 
 class StageBar:
@@ -121,6 +117,8 @@ class ShapeOptions:
 
     def limits(self, frames: Frames) -> ShapeLimits:
         """In pixels; raises FrameError if an area cannot be understood or converted."""
+        from napari_sam2.frames.areas import parse_area
+
         return ShapeLimits(
             parse_area("--min-area", self.min_area, frames) or 0.0,
             math.inf if self.max_area is None else parse_area("--max-area", self.max_area, frames) or 0.0,
@@ -142,31 +140,6 @@ class ShapeLimits(NamedTuple):
         return filter_records(
             records, min_area=self.min_area, max_area=self.max_area, exclude_border=self.exclude_border
         )
-
-
-def parse_area(option: str, text: str | None, frames: Frames) -> float | None:
-    """An area in pixels, from ``30`` (pixels) or ``5um2`` (needs the pixel size of the file).
-
-    Raises
-    ------
-    FrameError
-        If it cannot be understood, or the file does not state the pixel size.
-    """
-    if text is None:
-        return None
-    from napari_sam2.frames.spacing import convert, unit_name
-
-    match = _AREA.fullmatch(text.strip())
-    if match is None:
-        raise FrameError(f"{option} {text} was given; expected pixels, such as 30, or an area, such as 5um2")
-    value, unit = float(match["number"]), match["unit"]
-    if not unit:
-        return value
-    sizes = [(frames.voxel_size or {}).get(axis) for axis in "YX"]
-    sides = [None if size is None else convert(size, unit_name(unit)) for size in sizes]
-    if sides[0] is None or sides[1] is None:
-        raise FrameError(f"{option} {text} was given, but the file states no pixel size in that unit; give pixels")
-    return value / (sides[0] * sides[1])
 
 
 def print_report(report: TrackingReport, *, say: Callable[[str], object] = typer.echo) -> None:

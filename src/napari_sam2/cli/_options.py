@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_sam2._checks import numbers_in
 from napari_sam2._errors import FrameError
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ __all__ = [
     "PreviewOption",
     "QuietOption",
     "RequiredLabelsOption",
-    "numbers_in",
     "open_input",
 ]
 
@@ -137,20 +136,6 @@ def open_input(
         gamma=gamma,
         level=level,
     )
-
-
-def numbers_in(text: str) -> list[float]:
-    """Finite numbers separated by commas.
-
-    Raises
-    ------
-    ValueError
-        If it is anything else.
-    """
-    values = [float(part) for part in text.split(",")]
-    if not all(math.isfinite(value) for value in values):
-        raise ValueError(text)
-    return values
 
 
 def _contrast(text: str) -> Contrast:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam2._types import FrameResult, FrameSource
-    from napari_sam2.cli._prompts import ObjectPrompt
     from napari_sam2.cli._stopping import StopRequest
+    from napari_sam2.inference.prompts.prompt_text import ObjectPrompt
     from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
     from napari_sam2.labels.files import LabelWriter
 

@@ -14,9 +14,9 @@ from napari_sam2._files import write_whole
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._options import DeviceOption, DtypeOption, ModelOption, QuietOption
 from napari_sam2.cli._outputs import save_picture
-from napari_sam2.cli._prompts import ObjectPrompt
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import print_table, say
+from napari_sam2.inference.prompts.prompt_text import ObjectPrompt
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,8 +13,9 @@ from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_opti
 from napari_sam2.cli._options import LabelsOption, OverwriteOption, PreviewOption
 from napari_sam2.cli._outputs import check_outputs, choose_labels, save_picture
 from napari_sam2.cli._picture import FrameOption, Picture, choose_frame, open_writer
-from napari_sam2.cli._prompts import ObjectPrompt, PromptCommand, ordered_prompts, resolve_prompts
+from napari_sam2.cli._prompts import PromptCommand, ordered_prompts
 from napari_sam2.cli._terminal import print_table, say
+from napari_sam2.inference.prompts.prompt_text import ObjectPrompt, resolve_prompts
 
 if TYPE_CHECKING:
     import numpy as np

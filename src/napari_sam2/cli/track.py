@@ -13,9 +13,10 @@ from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import LabelsOption, OverwriteOption, PreviewOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs, choose_labels, finished_frames_kept, save_picture, save_table
-from napari_sam2.cli._prompts import PromptCommand, ordered_prompts, resolve_prompts
+from napari_sam2.cli._prompts import PromptCommand, ordered_prompts
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import say
+from napari_sam2.inference.prompts.prompt_text import resolve_prompts
 
 if TYPE_CHECKING:
     from napari_sam2.cli._tracking import Tracked

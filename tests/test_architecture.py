@@ -60,8 +60,13 @@ def reachable(arrows: Arrows, start: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("heading", "inside"),
-    [("The rooms", None), ("Inside `inference`", "inference"), ("Inside `session`", "session")],
-    ids=["package", "inference", "session"],
+    [
+        ("The rooms", None),
+        ("Inside `inference`", "inference"),
+        ("Inside `batch`", "batch"),
+        ("Inside `session`", "session"),
+    ],
+    ids=["package", "inference", "batch", "session"],
 )
 def test_each_arrow_is_an_import_and_each_import_follows_from_the_arrows(heading: str, inside: str | None) -> None:
     drawn, imported = drawn_arrows(heading), imports_between_rooms(inside)

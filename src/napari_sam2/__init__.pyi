@@ -10,6 +10,9 @@ from ._errors import (
 )
 from ._types import FrameResult, FrameSource, MaskPrediction, MaskRecord, Prompt
 from ._viewer.opening import open_session
+from .batch.jobs import AutoJob, FindOptions, GenerateJob, KeepOptions, PropagateJob, ReadOptions, TrackJob
+from .batch.report import BatchReport
+from .batch.running import run_batch
 from .frames import open_frames
 from .frames.display import show_planes
 from .inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
@@ -52,17 +55,22 @@ from .weights.loading import load_model
 __version__: str
 
 __all__ = [
+    "AutoJob",
+    "BatchReport",
     "CheckpointError",
     "DeviceError",
     "DivisionProposal",
     "DivisionSettings",
     "DownloadError",
     "EmbeddingCache",
+    "FindOptions",
     "FineTuneReport",
     "FineTuneResult",
     "FrameError",
     "FrameResult",
     "FrameSource",
+    "GenerateJob",
+    "KeepOptions",
     "LabelAgreement",
     "LabelledTracks",
     "LinkedVolumes",
@@ -74,7 +82,9 @@ __all__ = [
     "OutputError",
     "Prompt",
     "PromptError",
+    "PropagateJob",
     "PropagationHandle",
+    "ReadOptions",
     "SAM2AutomaticMaskGenerator",
     "SAM2ImagePredictor",
     "SAM2VideoSegmenter",
@@ -83,6 +93,7 @@ __all__ = [
     "TimeLinkingSettings",
     "TimelapseReport",
     "TrackAgreement",
+    "TrackJob",
     "TrackedLabels",
     "TrackingReport",
     "Tracks",
@@ -111,6 +122,7 @@ __all__ = [
     "propose_divisions",
     "read_ctc",
     "read_tracks",
+    "run_batch",
     "segment_along_axes",
     "segment_seeds",
     "segment_stack",

@@ -1,0 +1,199 @@
+"""Where pieces are computed: worker processes of this computer, a running Dask scheduler, or a cluster from a file."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from napari_sam2._errors import DeviceError
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from distributed.deploy import Cluster
+
+__all__ = ["INSTALL_HINT", "Place", "connected", "require_dask"]
+
+INSTALL_HINT = "a batch needs the extra 'cluster'; install it with: pip install 'napari-sam2[cluster]'"
+_MEMORY_PER_WORKER = 2 * 2**30  # bytes: the bundled model, a large image and its labels
+_CONNECT_TIMEOUT_S = 15.0
+_LOCAL_CONFIG = MappingProxyType(
+    {
+        "distributed.scheduler.allowed-failures": 5,  # workers that may be killed while they compute one piece
+        # Where a worker that was killed takes longer to come back, Dask would go on without it.
+        "distributed.deploy.lost-worker-timeout": "1 hour",
+        # Pieces leave nothing in Dask's memory that could be written to disk: a worker that pauses would never go on.
+        "distributed.worker.memory.target": False,
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.pause": False,
+    }
+)
+_FILE_KEYS = ("class", "options", "workers", "adapt")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where pieces are computed; at most one of the three is given.
+
+    Attributes
+    ----------
+    workers : int or None
+        Worker processes on this computer. Default: one for each core, or for each GPU, as far as memory allows.
+    scheduler : str or None
+        Address of a Dask scheduler, such as ``tcp://node1:8786``.
+    cluster : Path or None
+        YAML file that describes a cluster to start; see the docs page "On a cluster".
+    """
+
+    workers: int | None = None
+    scheduler: str | None = None
+    cluster: Path | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the workers are processes of this computer, started for the run."""
+        return self.scheduler is None and self.cluster is None
+
+    def check(self) -> None:
+        """Raise DeviceError if more than one is given, or a number of workers that is not possible."""
+        given = [name for name in ("workers", "scheduler", "cluster") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise DeviceError(f"{' and '.join(given)} were given; give one of workers, scheduler and cluster")
+        if self.workers is not None and self.workers < 1:
+            raise DeviceError(f"workers={self.workers} was given; allowed are integers from 1")
+
+
+def require_dask() -> None:
+    """Raise DeviceError if dask.distributed is not installed."""
+    try:
+        importlib.import_module("distributed")
+    except ModuleNotFoundError as error:
+        raise DeviceError(INSTALL_HINT) from error
+
+
+@contextmanager
+def connected(place: Place, num_pieces: int, *, device: str) -> Iterator[Client]:
+    """A client of the workers; what was started for it is closed at the end.
+
+    Parameters
+    ----------
+    place : Place
+        Where.
+    num_pieces : int
+        How many pieces there are; no more local workers are started.
+    device : str
+        As for `load_model`; decides the number of local workers.
+
+    Raises
+    ------
+    DeviceError
+        If the scheduler cannot be reached, or the cluster cannot be started.
+    """
+    from distributed import Client
+
+    if place.scheduler is not None:
+        try:
+            client = Client(place.scheduler, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise DeviceError(
+                f"no Dask scheduler answers at {place.scheduler} ({_first_line(error)}); check the address, and that "
+                "'dask scheduler' runs there"
+            ) from error
+        with client:
+            yield client
+        return
+    cluster = _local(place.workers, num_pieces, device) if place.cluster is None else _from_file(place.cluster)
+    with cluster as running, Client(running, set_as_default=False) as client:
+        yield client
+
+
+@contextmanager
+def _local(workers: int | None, num_pieces: int, device: str) -> Iterator[Cluster]:
+    import logging
+
+    import dask
+    from distributed import LocalCluster
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if workers is None:
+        workers = min(_default_workers(cores, device), max(1, num_pieces))
+    with dask.config.set(_LOCAL_CONFIG):
+        try:
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=max(1, cores // workers),
+                processes=True,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+            )
+        except (OSError, RuntimeError) as error:
+            raise DeviceError(
+                f"{workers} worker processes cannot be started ({_first_line(error)}); a script that does this needs "
+                "if __name__ == '__main__': around it"
+            ) from error
+        with cluster:
+            yield cluster
+
+
+def _default_workers(cores: int, device: str) -> int:
+    import psutil
+    import torch
+
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.cuda.device_count()
+    if device not in ("auto", "cpu"):
+        return 1
+    return max(1, min(cores, psutil.virtual_memory().available // _MEMORY_PER_WORKER))
+
+
+def _from_file(path: Path) -> AbstractContextManager[Cluster]:
+    """Start the cluster that a YAML file describes."""
+    import yaml
+    from distributed.deploy import Cluster
+
+    try:
+        told = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DeviceError(f"{path} cannot be read ({_first_line(error)}); expected YAML") from error
+    if not isinstance(told, dict) or not isinstance(told.get("class"), str) or not set(told) <= set(_FILE_KEYS):
+        raise DeviceError(
+            f"{path} does not describe a cluster; expected 'class: dask_jobqueue.SLURMCluster' or another class, and "
+            "options, workers or adapt"
+        )
+    options, workers, adapt = told.get("options") or {}, told.get("workers"), told.get("adapt")
+    if not isinstance(options, dict) or not isinstance(adapt, dict | None) or not isinstance(workers, int | None):
+        raise DeviceError(f"{path}: options and adapt are tables, workers is an integer")
+    module, _, name = told["class"].rpartition(".")
+    try:
+        make = getattr(importlib.import_module(module), name)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise DeviceError(
+            f"{path}: {told['class']} is not installed ({_first_line(error)}); install its package, such as "
+            "dask-jobqueue"
+        ) from error
+    try:
+        cluster = make(**options)
+    except (TypeError, ValueError, OSError, RuntimeError, NotImplementedError) as error:
+        raise DeviceError(f"the cluster of {path} cannot be started ({_first_line(error)})") from error
+    if not isinstance(cluster, Cluster):
+        raise DeviceError(
+            f"{path}: {told['class']} is not a cluster of Dask; give one, such as dask_jobqueue.SLURMCluster"
+        )
+    try:
+        if adapt is not None:
+            cluster.adapt(**adapt)
+        elif workers is not None:
+            cluster.scale(workers)
+    except (TypeError, ValueError, OSError, RuntimeError, NotImplementedError) as error:
+        cluster.close()
+        raise DeviceError(f"the cluster of {path} cannot be scaled ({_first_line(error)})") from error
+    return cluster
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,315 @@
+"""Which files a batch works on: folders, patterns, and lists in CSV or TOML with prompts of each file."""
+
+from __future__ import annotations
+
+import csv
+import os
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from napari_sam2._errors import FrameError, OutputError
+from napari_sam2._files import expand
+from napari_sam2.batch.pieces import Piece, Source
+from napari_sam2.frames.bioio_files import PLUGINS
+from napari_sam2.frames.files import IMAGE_SUFFIXES, natural_order
+from napari_sam2.frames.zarr_files import is_zarr_folder
+
+__all__ = ["find_sources", "plan_pieces", "with_labels"]
+
+_LIST_SUFFIXES = (".csv", ".toml")
+_PROMPTS = ("object", "point", "negative", "box", "mask")
+_COLUMNS = ("file", "axes", "channels", "labels", "frame", *_PROMPTS)
+
+
+def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None = None) -> list[Source]:
+    """The files that were named, each once.
+
+    Parameters
+    ----------
+    inputs : sequence of path-like
+        Folders, of which all images directly inside are taken; image files; patterns such as ``data/*.tif``; lists
+        (``.csv``, ``.toml``) of files with their own axes, channels, labels and prompts, relative to the list.
+    pattern : str, optional
+        Which entries of a folder are taken, such as ``**/*_ch0.tif``; folders that match are stacks of images.
+
+    Returns
+    -------
+    list of Source
+        In the order given; files of a folder or pattern in natural order.
+
+    Raises
+    ------
+    FrameError
+        If nothing is found, or a list cannot be read.
+    """
+    found: dict[Path, Source] = {}
+    for given in inputs:
+        path = _absolute(Path(given))
+        if path.suffix.lower() in _LIST_SUFFIXES and path.is_file():
+            sources = list(_listed(path))
+        else:
+            sources = [Source(file) for file in _files(path, pattern)]
+        if not sources:
+            raise FrameError(
+                f"{given} holds no {'file that matches ' + pattern if pattern else 'image'}; allowed are folders, "
+                "image files, patterns in quotes such as 'data/*.tif', and lists (.csv, .toml)"
+            )
+        for source in sources:
+            found[source.path] = source
+    if not found:
+        raise FrameError("no input was given; give a folder, files or a list (.csv, .toml)")
+    return list(found.values())
+
+
+def plan_pieces(sources: Sequence[Source], folder: Path, suffix: str) -> list[Piece]:
+    """Give each input the name of its result.
+
+    A result has the name of its input with another suffix, in the same sub-folder; inputs that differ in their suffix
+    only keep it (``a.png`` becomes ``a_png.tif``).
+
+    Raises
+    ------
+    OutputError
+        If the suffix is unknown, or a result would overwrite an input.
+    """
+    from napari_sam2.labels.files import LABEL_SUFFIXES
+
+    if suffix not in LABEL_SUFFIXES:
+        raise OutputError(f"results cannot be written as {suffix}; allowed are {', '.join(LABEL_SUFFIXES)}")
+    root = _common_folder([source.path for source in sources])
+    stems = [(source.path.relative_to(root).parent / _stem(source.path)).as_posix() for source in sources]
+    often = Counter(stem.casefold() for stem in stems)
+    pieces, inputs = [], {source.path for source in sources}
+    for source, stem in zip(sources, stems, strict=True):
+        name = stem
+        if often[stem.casefold()] > 1:
+            name = (source.path.relative_to(root).parent / source.path.name.replace(".", "_")).as_posix()
+        output = folder / (name + suffix)
+        if output in inputs or any(parent in inputs for parent in output.parents):
+            raise OutputError(f"the result {output} would overwrite an input; choose another output folder")
+        pieces.append(Piece(name + suffix, source, output))
+    twice = [name for name, count in Counter(piece.name.casefold() for piece in pieces).items() if count > 1]
+    if twice:
+        raise OutputError(f"two inputs would have the result {twice[0]}; rename one of them")
+    return pieces
+
+
+def with_labels(sources: Sequence[Source], template: str) -> list[Source]:
+    """Give each input the labels that belong to it.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        Those that already have labels keep them.
+    template : str
+        A folder with labels of the same names, whatever their suffix; or a name in which ``{stem}`` and ``{folder}``
+        stand for those of the input, such as ``{folder}/{stem}_cp_masks.tif``.
+
+    Raises
+    ------
+    FrameError
+        If there are none, or several, for an input.
+    """
+    folder = expand(template)
+    if "{" in template:
+        return [s if s.labels else replace(s, labels=_filled(template, s)) for s in sources]
+    if not folder.is_dir():
+        raise FrameError(
+            f"labels {template} were given; expected a folder, or a name with {{stem}} such as "
+            "'{folder}/{stem}_cp_masks.tif'"
+        )
+    by_stem: dict[str, list[Path]] = {}
+    for path in sorted(_absolute(folder).iterdir()):
+        if not path.name.startswith("."):
+            by_stem.setdefault(_stem(path), []).append(path)
+    given = []
+    for source in sources:
+        if source.labels is None:
+            fitting = by_stem.get(_stem(source.path), [])
+            if len(fitting) != 1:
+                names = ", ".join(path.name for path in fitting) or "none"
+                raise FrameError(
+                    f"{folder} must hold one file of labels named {_stem(source.path)}.*; it holds {names}"
+                )
+            source = replace(source, labels=fitting[0])  # noqa: PLW2901
+        given.append(source)
+    return given
+
+
+def _filled(template: str, source: Source) -> Path:
+    try:
+        name = template.format(stem=_stem(source.path), folder=source.path.parent)
+    except (KeyError, IndexError, ValueError, AttributeError):
+        raise FrameError(f"labels {template} were given; allowed in braces are {{stem}} and {{folder}}") from None
+    return _absolute(Path(name))
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - links stay as the user named them
+    except (RuntimeError, ValueError) as error:
+        raise FrameError(f"{path} is no name of a file ({error}); give the path of a file or folder") from error
+
+
+def _files(path: Path, pattern: str | None) -> list[Path]:
+    try:
+        if path.is_dir() and not is_zarr_folder(path):
+            if pattern is not None:
+                return _sorted(p for p in path.glob(pattern) if _is_visible(p, path))
+            return _sorted(p for p in path.iterdir() if not p.name.startswith(".") and _is_image(p))
+        if path.exists():
+            return [path]
+        anchor = next((parent for parent in path.parents if not _has_magic(str(parent))), None)
+        if anchor is not None and _has_magic(str(path)):
+            return _sorted(p for p in anchor.glob(path.relative_to(anchor).as_posix()) if _is_visible(p, anchor))
+    except (OSError, ValueError) as error:
+        raise FrameError(f"{path} cannot be searched ({error}); give a folder, files or a pattern") from error
+    raise FrameError(f"{path} does not exist; give a folder, image files, a pattern such as 'data/*.tif', or a list")
+
+
+def _sorted(paths: Iterator[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: natural_order(str(path)))
+
+
+def _is_visible(path: Path, root: Path) -> bool:
+    inner = path.relative_to(root).parts
+    return not any(part.startswith(".") for part in inner) and not any(
+        part.lower().endswith(".zarr") for part in inner[:-1]
+    )
+
+
+def _is_image(path: Path) -> bool:
+    if path.is_dir():
+        return is_zarr_folder(path)
+    return path.suffix.lower() in (*IMAGE_SUFFIXES, *PLUGINS)
+
+
+def _has_magic(text: str) -> bool:
+    return any(character in text for character in "*?[")
+
+
+def _stem(path: Path) -> str:
+    stem = path.stem if path.suffix else path.name
+    return stem.removesuffix(".ome") or stem
+
+
+def _common_folder(paths: Sequence[Path]) -> Path:
+    return Path(os.path.commonpath([path.parent for path in paths]))
+
+
+def _listed(path: Path) -> Iterator[Source]:
+    try:
+        if path.suffix.lower() == ".csv":
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                yield from _from_csv(csv.DictReader(file), path)
+        else:
+            with path.open("rb") as stream:
+                yield from _from_toml(tomllib.load(stream), path)
+    except (OSError, UnicodeDecodeError, csv.Error, tomllib.TOMLDecodeError) as error:
+        raise FrameError(f"the list {path} cannot be read ({error}); expected CSV or TOML in UTF-8") from error
+
+
+def _from_csv(rows: csv.DictReader[str], path: Path) -> Iterator[Source]:
+    """Rows of one file belong together; each row is a prompt, or describes the file."""
+    _check_columns(rows.fieldnames or (), path)
+    sources: dict[Path, Source] = {}
+    for row in rows:
+        values = {name: value.strip() for name, value in row.items() if isinstance(value, str) and value.strip()}
+        if not values:
+            continue
+        where = f"line {rows.line_num} of {path}"
+        if None in row:
+            raise FrameError(f'{where} has more values than columns; put coordinates in quotes, such as "10,84,120"')
+        source = _source(values, path, where)
+        before = sources.get(source.path)
+        sources[source.path] = source if before is None else _joined(before, source, where)
+    yield from sources.values()
+
+
+def _joined(first: Source, more: Source, where: str) -> Source:
+    for name in ("axes", "channels", "labels"):
+        one, other = getattr(first, name), getattr(more, name)
+        if one is not None and other is not None and one != other:
+            raise FrameError(f"{where} gives {first.path.name} other {name} than a line before it; give them once")
+    return replace(
+        first,
+        axes=first.axes or more.axes,
+        channels=first.channels or more.channels,
+        labels=first.labels or more.labels,
+        frames=tuple(dict.fromkeys((*first.frames, *more.frames))),
+        prompts=first.prompts + more.prompts,
+    )
+
+
+def _from_toml(document: Mapping[str, object], path: Path) -> Iterator[Source]:
+    """``[[files]]`` tables; a prompt may be a list of texts. ``objects`` are tables of prompts of one object each."""
+    entries = document.get("files")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries) or len(document) > 1:
+        raise FrameError(f'{path} must consist of [[files]] tables, each with file = "NAME"')
+    for number, entry in enumerate(entries, start=1):
+        where = f"[[files]] number {number} of {path}"
+        objects = entry.get("objects", [])
+        if not isinstance(objects, list) or not all(isinstance(part, dict) for part in objects):
+            raise FrameError(f"{where}: objects must be [[files.objects]] tables")
+        own = {name: value for name, value in entry.items() if name != "objects"}
+        _check_columns(own, path)
+        source = _source({name: value for name, value in own.items() if name not in _PROMPTS}, path, where)
+        prompts = list(_prompts(own, path))
+        for part in objects:
+            if not part.keys() <= set(_PROMPTS):
+                raise FrameError(f"{where}: allowed in [[files.objects]] are {', '.join(_PROMPTS)}")
+            prompts += _prompts(part, path)
+        yield replace(source, prompts=tuple(prompts))
+
+
+def _source(values: Mapping[str, object], path: Path, where: str) -> Source:
+    if "file" not in values:
+        raise FrameError(f"{where} names no file; the column file is needed")
+    labels = values.get("labels")
+    return Source(
+        path=_absolute(path.parent / str(values["file"])),
+        axes=str(values["axes"]) if "axes" in values else None,
+        channels=_integers(values["channels"], "channels", where) if "channels" in values else None,
+        labels=None if labels is None else _absolute(path.parent / str(labels)),
+        frames=_integers(values["frame"], "frame", where) if "frame" in values else (),
+        prompts=tuple(_prompts(values, path)),
+    )
+
+
+def _prompts(values: Mapping[str, object], path: Path) -> Iterator[tuple[str, str]]:
+    """Options of ``napari-sam2 track``, in the order that it needs; files of masks are relative to the list."""
+    for name in _PROMPTS:
+        given = values.get(name, [])
+        is_several = isinstance(given, list) and not (given and all(isinstance(value, int | float) for value in given))
+        for value in given if isinstance(given, list) and is_several else [given]:
+            if isinstance(value, list):
+                text = ",".join(map(str, value))
+            else:
+                text = "".join(str(value).split()) if name != "mask" else _mask(str(value), path)
+            yield f"--{name}", text
+
+
+def _mask(value: str, path: Path) -> str:
+    """``FILE`` or ``FRAME:FILE`` with an absolute name."""
+    index, colon, name = value.partition(":")
+    has_frame = bool(colon) and index.isdecimal()
+    place = _absolute(path.parent / (name if has_frame else value))
+    return f"{index}:{place}" if has_frame else str(place)
+
+
+def _integers(value: object, name: str, where: str) -> tuple[int, ...]:
+    parts = value if isinstance(value, list) else str(value).replace(",", " ").split()
+    try:
+        return tuple(int(str(part)) for part in parts)
+    except ValueError:
+        raise FrameError(f"{where}: {name} {value} was given; expected integers, such as 0 or 0,2") from None
+
+
+def _check_columns(names: Sequence[str] | Mapping[str, object], path: Path) -> None:
+    unknown = [name for name in names if name not in _COLUMNS]
+    if unknown or "file" not in names:
+        what = f"has the unknown column {unknown[0]!r}" if unknown else "has no column file"
+        raise FrameError(f"{path} {what}; allowed are {', '.join(_COLUMNS)}")

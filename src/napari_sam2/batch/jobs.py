@@ -1,0 +1,428 @@
+"""What is done with each file of a batch: settings as frozen values, sent to the workers, and the work itself.
+
+Modules that load torch are imported when a job runs, so that commands can describe jobs quickly.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
+
+from napari_sam2._arguments import checked_calls
+from napari_sam2._errors import FrameError, PlanesLeftOutWarning, PromptError
+from napari_sam2.batch.pieces import Outcome, Source
+from napari_sam2.frames import Contrast, Frames, open_frames
+
+if TYPE_CHECKING:
+    from napari_sam2._types import MaskRecord
+    from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
+    from napari_sam2.labels.files import LabelWriter
+    from napari_sam2.network.sam2 import SAM2
+
+__all__ = [
+    "AutoJob",
+    "FindOptions",
+    "GenerateJob",
+    "Job",
+    "KeepOptions",
+    "PropagateJob",
+    "ReadOptions",
+    "TrackJob",
+    "settings_of",
+]
+
+
+class Job(Protocol):
+    """What is done with a file.
+
+    Attributes
+    ----------
+    command : str
+        The command that does the same with a single file.
+    """
+
+    command: ClassVar[str]
+
+    def check(self, sources: Sequence[Source]) -> None:
+        """Raise NapariSAM2Error if the settings, or what is given for the files, cannot work; reads no image."""
+
+    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
+        """Read the file, compute, and write the labels, whole or not at all."""
+
+
+def settings_of(job: Job) -> dict[str, object]:
+    """The settings of a job as values of JSON, without those that are not given."""
+    values = asdict(job)  # type: ignore[call-overload]  # jobs are dataclasses, which a protocol cannot say
+    return cast("dict[str, object]", _as_json(values))
+
+
+@checked_calls(FrameError)
+@dataclass(frozen=True)
+class ReadOptions:
+    """How files are read; see `open_frames`.
+
+    Attributes
+    ----------
+    axes, frame_axis : str or None
+        Axes of the files, and the one along which their frames are.
+    fixed : tuple of (str, int)
+        Index on further axes.
+    channels : tuple of int or None
+        Channels shown to the model.
+    contrast, gamma
+        As for `open_frames`; "auto" is chosen for each file.
+    level : int or None
+        Level of multiscale files.
+    """
+
+    axes: str | None = None
+    frame_axis: str | None = None
+    fixed: tuple[tuple[str, int], ...] = ()
+    channels: tuple[int, ...] | None = None
+    contrast: Contrast = "auto"
+    gamma: float = 1.0
+    level: int | None = None
+
+    def open(self, source: Source) -> Frames:
+        """Open a file, with its own axes and channels where it has such; raises FrameError."""
+        return open_frames(
+            source.path,
+            axes=source.axes or self.axes,
+            frame_axis=self.frame_axis,
+            fixed=dict(self.fixed) or None,
+            channels=self.channels if source.channels is None else source.channels,
+            contrast=self.contrast,
+            gamma=self.gamma,
+            level=self.level,
+        )
+
+
+@checked_calls(PromptError)
+@dataclass(frozen=True)
+class KeepOptions:
+    """Which objects are kept.
+
+    Attributes
+    ----------
+    min_area, max_area : str or None
+        In pixels (``"30"``) or in units of the file (``"5um2"``).
+    exclude_border : bool
+        Leave out objects that touch the edge.
+    """
+
+    min_area: str | None = None
+    max_area: str | None = None
+    exclude_border: bool = False
+
+    def limits(self, frames: Frames) -> tuple[float, float]:
+        """Smallest and largest area in pixels; raises FrameError."""
+        from napari_sam2.frames.areas import parse_area
+
+        smallest = parse_area("--min-area", self.min_area, frames)
+        largest = parse_area("--max-area", self.max_area, frames)
+        return smallest or 0.0, math.inf if largest is None else largest
+
+    def keeper(self, frames: Frames) -> Callable[[Sequence[MaskRecord]], list[MaskRecord]]:
+        """A function that selects the masks to keep; raises FrameError."""
+        from napari_sam2.inference.automatic.record_filters import filter_records
+
+        low, high = self.limits(frames)
+        return lambda records: filter_records(records, min_area=low, max_area=high, exclude_border=self.exclude_border)
+
+
+@checked_calls(PromptError)
+@dataclass(frozen=True)
+class FindOptions:
+    """How objects are found without prompts; None is what suits the model. See `SAM2AutomaticMaskGenerator`."""
+
+    points_per_side: int | None = None
+    point_spacing_px: float | None = None
+    pred_iou_thresh: float | None = None
+    stability_score_thresh: float | None = None
+    box_nms_thresh: float | None = None
+    crop_n_layers: int | None = None
+
+    def generator(self, model: SAM2) -> SAM2AutomaticMaskGenerator:
+        """The mask generator with these options."""
+        from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
+
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return SAM2AutomaticMaskGenerator(model, output_mode="coco_rle", **given)
+
+
+@checked_calls(PromptError)
+@dataclass(frozen=True)
+class GenerateJob:
+    """Every object of single images, as ``napari-sam2 generate``.
+
+    Attributes
+    ----------
+    finding, shapes, reading
+        See these classes.
+    frame : int or None
+        Frame of stacks; a list of files may give each its own.
+    """
+
+    finding: FindOptions = field(default_factory=FindOptions)
+    shapes: KeepOptions = field(default_factory=KeepOptions)
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    frame: int | None = None
+    command: ClassVar[str] = "generate"
+
+    def check(self, sources: Sequence[Source]) -> None:
+        """Raise FrameError if a file has several frames in the list."""
+        for source in sources:
+            if len(source.frames) > 1:
+                raise FrameError(f"{source.path} was given with {len(source.frames)} frames; generate reads one")
+
+    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
+        """Segment one image."""
+        from napari_sam2.labels.compose import masks_to_labels
+        from napari_sam2.labels.files import LabelWriter
+
+        frames = self.reading.open(source)
+        frame = source.frames[0] if source.frames else self.frame
+        if frame is None and len(frames) > 1:
+            raise FrameError(f"{source.path} has {len(frames)} frames; choose one with --frame, or use 'batch auto'")
+        frame = frame or 0
+        if not 0 <= frame < len(frames):
+            raise FrameError(f"frame {frame} was given; {source.path} has the frames 0 to {len(frames) - 1}")
+        keep = self.shapes.keeper(frames)
+        with LabelWriter.for_frames(output, frames, frame=frame, overwrite=True) as writer:
+            records = keep(self.finding.generator(model).generate_masks(frames[frame]))
+            writer.write(0, masks_to_labels(records, frames.shape[1:]))
+        return Outcome(len(records), 1)
+
+
+@checked_calls(PromptError)
+@dataclass(frozen=True)
+class AutoJob:
+    """Everything in stacks, movies, volumes over time and large images, as ``napari-sam2 auto``.
+
+    Attributes
+    ----------
+    finding, shapes, reading
+        See these classes.
+    every, key_frames, min_score, split_stacked
+        As for `segment_stack`.
+    tile, overlap : int
+        As for `segment_tiled`; of files with one frame.
+    """
+
+    finding: FindOptions = field(default_factory=FindOptions)
+    shapes: KeepOptions = field(default_factory=KeepOptions)
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    every: int | None = None
+    key_frames: tuple[int, ...] | None = None
+    min_score: float = 0.0
+    split_stacked: bool | None = None
+    tile: int = 768
+    overlap: int = 128
+    command: ClassVar[str] = "auto"
+
+    def check(self, sources: Sequence[Source]) -> None:  # noqa: ARG002 - as all jobs
+        """Raise PromptError if the size of tiles, or the distance of key frames, is impossible."""
+        from napari_sam2.frames.regions import tile_grid
+
+        tile_grid((2 * self.tile, 2 * self.tile), self.tile, self.overlap)
+        if self.every is not None and self.every < 1:
+            raise PromptError(f"--every {self.every} was given; allowed are integers from 1")
+
+    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
+        """Segment one file."""
+        from napari_sam2.labels.files import LabelWriter
+
+        with warnings.catch_warnings():
+            if self._is_free:  # all planes are read
+                warnings.simplefilter("ignore", PlanesLeftOutWarning)
+            frames = self.reading.open(source)
+        num_times = 1
+        if self._is_free and frames.frame_axis == "Z" and "T" in frames.axes:
+            num_times = frames.source_shape[frames.axes.index("T")]
+        finder = self.finding.generator(model)
+        with LabelWriter.for_frames(output, frames, num_times=num_times, overwrite=True) as writer:
+            if len(frames) == 1:
+                objects = self._image(frames, writer, finder)
+            elif num_times > 1:
+                objects = self._volumes(source, frames, writer, num_times, finder)
+            else:
+                objects = self._stack(frames, writer, finder)
+        return Outcome(objects, num_times * len(frames))
+
+    @property
+    def _is_free(self) -> bool:
+        return self.reading.frame_axis is None and not self.reading.fixed
+
+    def _image(self, frames: Frames, writer: LabelWriter, finder: SAM2AutomaticMaskGenerator) -> int:
+        from napari_sam2.frames.regions import FrameRegions
+        from napari_sam2.inference.automatic.tiling import segment_tiled
+
+        low, high = self.shapes.limits(frames)
+        parts = writer.parts()
+        labels = segment_tiled(
+            FrameRegions(frames),
+            tile=self.tile,
+            overlap=self.overlap,
+            finder=finder,
+            min_area_px=low,
+            max_area_px=high,
+            exclude_border=self.shapes.exclude_border,
+            out=parts,
+        )
+        if parts is not None:
+            return int(parts.finish())
+        writer.write(0, labels)
+        return int(labels.max())
+
+    def _volumes(
+        self,
+        source: Source,
+        frames: Frames,
+        writer: LabelWriter,
+        num_times: int,
+        finder: SAM2AutomaticMaskGenerator,
+    ) -> int:
+        from napari_sam2.inference.stacks.volumes import open_time_points, segment_time_points
+        from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+        from napari_sam2.labels.protocols import stack_as_volumes
+
+        def at_time(time: int) -> Frames:
+            return replace(self.reading, frame_axis="Z", fixed=(("T", time),)).open(source)
+
+        report = segment_time_points(
+            open_time_points(frames, at_time if self.reading.contrast == "auto" else None),
+            stack_as_volumes(writer, writer.shape, len(frames)),
+            (num_times, *frames.shape),
+            every=self.every,
+            key_frames=self.key_frames,
+            finder=finder,
+            segmenter=SAM2VideoSegmenter(finder.predictor.model),
+            keep=self.shapes.keeper(frames),
+            min_score=self.min_score,
+            split_stacked=self.split_stacked,
+        )
+        return len(report.tracks)
+
+    def _stack(self, frames: Frames, writer: LabelWriter, finder: SAM2AutomaticMaskGenerator) -> int:
+        from napari_sam2.inference.stacks.key_frame_search import segment_stack
+        from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+
+        found = segment_stack(
+            frames,
+            every=self.every,
+            key_frames=self.key_frames,
+            finder=finder,
+            segmenter=SAM2VideoSegmenter(finder.predictor.model),
+            keep=self.shapes.keeper(frames),
+            min_score=self.min_score,
+            split_stacked=self.split_stacked,
+            out=writer,
+        )
+        return len(found.report.tracks)
+
+
+@checked_calls(PromptError)
+@dataclass(frozen=True)
+class PropagateJob:
+    """Labelled objects through stacks, as ``napari-sam2 propagate``; each file has its labels.
+
+    Attributes
+    ----------
+    reading : ReadOptions
+        How files are read.
+    frames : tuple of int
+        Frames of the labels, of files that do not give their own.
+    min_area_px, min_score, give_up_after
+        As for `segment_seeds`.
+    """
+
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    frames: tuple[int, ...] = ()
+    min_area_px: int = 1
+    min_score: float = 0.0
+    give_up_after: int | None = None
+    command: ClassVar[str] = "propagate"
+
+    def check(self, sources: Sequence[Source]) -> None:
+        """Raise FrameError if a file has no labels."""
+        for source in sources:
+            if source.labels is None:
+                raise FrameError(f"{source.path} has no labels; give --labels, or a list with the column labels")
+
+    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
+        """Track the labels of one file."""
+        from napari_sam2.inference.stacks.label_seeds import segment_seeds
+        from napari_sam2.labels.files import LabelWriter
+        from napari_sam2.labels.reading import read_labels
+
+        assert source.labels is not None, "checked before"
+        frames = self.reading.open(source)
+        labels = read_labels(source.labels, shape=frames.shape)
+        if labels.ndim > 2 and len(frames) > 1 and max(labels.shape[:-2]) == 1:
+            labels = labels.reshape(labels.shape[-2:])
+        at = source.frames or self.frames
+        with LabelWriter.for_frames(output, frames, overwrite=True) as writer:
+            found = segment_seeds(
+                frames,
+                labels,
+                list(at) or None,
+                model=model,
+                min_area_px=self.min_area_px,
+                min_score=self.min_score,
+                give_up_after=self.give_up_after,
+                out=writer,
+            )
+        return Outcome(len(found.report.tracks), len(frames))
+
+
+@checked_calls(PromptError)
+@dataclass(frozen=True)
+class TrackJob:
+    """Prompted objects through stacks, as ``napari-sam2 track``; each file has its prompts. Single images work too.
+
+    Attributes
+    ----------
+    reading : ReadOptions
+        How files are read.
+    """
+
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    command: ClassVar[str] = "track"
+
+    def check(self, sources: Sequence[Source]) -> None:
+        """Raise PromptError if a file has no prompts."""
+        for source in sources:
+            if not source.prompts:
+                raise PromptError(f"{source.path} has no prompts; give a list (.csv, .toml) with prompts of each file")
+
+    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
+        """Track the objects of one file."""
+        from napari_sam2.inference.prompts.prompt_text import resolve_prompts
+        from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+        from napari_sam2.labels.canvas import LabelCanvas
+        from napari_sam2.labels.files import LabelWriter
+
+        frames = self.reading.open(source)
+        axes = f"{frames.frame_axis or 'Z'}YX" if len(frames) > 1 else "YX"
+        prompts = resolve_prompts(source.prompts, frames.shape, axes)
+        segmenter = SAM2VideoSegmenter(model)
+        with LabelWriter.for_frames(output, frames, overwrite=True) as writer:
+            segmenter.set_video(frames)
+            for given in prompts:
+                segmenter.add_prompt(given.frame, given.prompt, object_id=given.object_id)
+            with LabelCanvas(writer, writer.shape[1:], segmenter.plan().frames_met_twice()) as canvas:
+                for result in segmenter.track_frames():
+                    canvas.paint(result)
+        return Outcome(len(segmenter.object_ids), len(frames))
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(name): _as_json(part) for name, part in value.items() if part is not None}
+    if isinstance(value, list | tuple):
+        return [_as_json(part) for part in value]
+    return value if isinstance(value, bool | int | float | str) or value is None else str(value)

@@ -1,0 +1,238 @@
+"""The journal of a batch: which pieces are done, with which model, settings and version.
+
+A text file of one JSON object per line beside the results. The first line describes the run; each further line is a
+piece that ended. Every line is on disk before the next piece is counted. A last line that was cut off is removed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO, cast
+
+from filelock import FileLock, Timeout
+
+from napari_sam2._errors import OutputError
+from napari_sam2._files import write_error, write_whole
+from napari_sam2.batch.pieces import DONE, FAILED, Outcome, PieceRecord
+
+__all__ = ["JOURNAL_NAME", "Journal", "RunIdentity"]
+
+JOURNAL_NAME = "batch.jsonl"
+_LOCK_NAME = ".batch.lock"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What must be equal for the results of two runs to belong together.
+
+    Attributes
+    ----------
+    command : str
+        Kind of work, such as "generate".
+    model : str
+        Name or file of the model.
+    model_hash : str
+        SHA-256 of its weights.
+    version : str
+        Version of napari-sam2.
+    settings : mapping of str to object
+        Settings of the job; values of JSON.
+    """
+
+    command: str
+    model: str
+    model_hash: str
+    version: str
+    settings: Mapping[str, object]
+
+    def differences(self, other: RunIdentity) -> list[str]:
+        """What differs from another run, with both values; the name of the model does not count, its weights do."""
+        mine, theirs = dict(self._compared()), dict(other._compared())
+        differing = [
+            f"{name}: {_shown(theirs.get(name))} there, {_shown(mine.get(name))} now"
+            for name in dict.fromkeys([*theirs, *mine])
+            if mine.get(name) != theirs.get(name)
+        ]
+        if self.model_hash != other.model_hash:
+            there, now = (f"{run.model} ({run.model_hash[:12]})" for run in (other, self))
+            differing.insert(0, f"model: {there} there, {now} now")
+        return differing
+
+    def _compared(self) -> Iterator[tuple[str, object]]:
+        yield "command", self.command
+        yield "version", self.version
+        yield from _flat("", json.loads(json.dumps(self.settings)))
+
+
+class Journal:
+    """The journal of an output folder, which no other process may write to while it is open. Use in ``with``.
+
+    Parameters
+    ----------
+    folder : Path
+        Output folder; exists.
+    identity : RunIdentity
+        Of this run.
+    restart : bool, default False
+        Forget what an earlier run has done.
+
+    Raises
+    ------
+    OutputError
+        If another process uses the folder, the journal belongs to a run with other settings, is damaged, or cannot be
+        written.
+    """
+
+    def __init__(self, folder: Path, identity: RunIdentity, *, restart: bool = False) -> None:
+        self.path = folder / JOURNAL_NAME
+        self._lock = FileLock(folder / _LOCK_NAME)
+        self._file: TextIO | None = None
+        self._records: dict[str, PieceRecord] = {}
+        self.is_new = restart
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise OutputError(
+                f"another batch is writing to {folder}; wait until it has ended, or choose another folder"
+            ) from None
+        except OSError as error:
+            raise write_error(self.path, error) from error
+        try:
+            self._open(identity, restart=restart)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def records(self) -> Mapping[str, PieceRecord]:
+        """The last record of each piece, by its name."""
+        return self._records
+
+    def add(self, record: PieceRecord) -> None:
+        """Write a record to disk; raises OutputError, such as on a full disk."""
+        assert self._file is not None, "the journal is closed"
+        try:
+            self._file.write(json.dumps(_as_line(record)) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise write_error(self.path, error) from error
+        self._records[record.name] = record
+
+    def close(self) -> None:
+        """Close the file and let other processes use the folder."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self, identity: RunIdentity, *, restart: bool) -> None:
+        try:
+            if restart or not self.path.exists() or not self.path.stat().st_size:
+                self.is_new = True
+                header = {"napari-sam2 batch": _FORMAT, **asdict(identity)}
+                write_whole(self.path, lambda part: part.write_text(json.dumps(header) + "\n", encoding="utf-8"))
+            else:
+                self._read(identity)
+            self._file = self.path.open("a", encoding="utf-8", newline="\n")
+        except OutputError:
+            raise
+        except OSError as error:
+            raise write_error(self.path, error) from error
+
+    def _read(self, identity: RunIdentity) -> None:
+        content = self.path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):  # the line that was being written when the process or the machine stopped
+            os.truncate(self.path, len(whole))
+        lines = whole.decode("utf-8", "replace").splitlines()
+        before = self._header(lines[0] if lines else "")
+        differing = identity.differences(before)
+        if differing:
+            raise OutputError(
+                f"{self.path.parent} holds results of other settings: {'; '.join(differing)}. Give the same settings, "
+                "choose another folder, or begin anew with --restart (restart=True)"
+            )
+        for number, line in enumerate(lines[1:], start=2):
+            record = _as_record(line)
+            if record is None:
+                raise OutputError(
+                    f"line {number} of {self.path} is damaged; remove the line (its file is done again), or begin anew "
+                    "with --restart (restart=True)"
+                )
+            self._records[record.name] = record
+
+    def _header(self, line: str) -> RunIdentity:
+        found = _parsed(line)
+        if found is None or found.get("napari-sam2 batch") != _FORMAT or not isinstance(found.get("settings"), dict):
+            raise OutputError(
+                f"{self.path} is not a journal that this version reads; choose another folder, or begin anew with "
+                "--restart (restart=True)"
+            )
+        command, model, model_hash, version = (
+            str(found.get(name, "")) for name in ("command", "model", "model_hash", "version")
+        )
+        return RunIdentity(command, model, model_hash, version, cast("dict[str, object]", found["settings"]))
+
+
+def _as_line(record: PieceRecord) -> dict[str, object]:
+    line: dict[str, object] = {"piece": record.name, "state": record.state, "input": record.fingerprint}
+    if record.outcome is not None:
+        line |= asdict(record.outcome)
+    if record.state == FAILED:
+        line |= {"kind": record.kind, "reason": record.reason}
+    return line
+
+
+def _as_record(line: str) -> PieceRecord | None:
+    """None if the line is no record."""
+    found = _parsed(line)
+    if found is None:
+        return None
+    name, state, fingerprint = (found.get(key) for key in ("piece", "state", "input"))
+    if not isinstance(name, str) or not isinstance(fingerprint, str) or state not in (DONE, FAILED):
+        return None
+    if state == FAILED:
+        return PieceRecord(name, FAILED, fingerprint, None, str(found.get("reason", "")), str(found.get("kind", "")))
+    counts = [found.get(key) for key in ("objects", "frames", "seconds")]
+    if not all(isinstance(count, int | float) for count in counts):
+        return None
+    objects, frames, seconds = cast("list[float]", counts)
+    told = found.get("warnings")
+    warned = tuple(map(str, told)) if isinstance(told, list) else ()
+    outcome = Outcome(int(objects), int(frames), float(seconds), str(found.get("worker", "")), warned)
+    return PieceRecord(name, DONE, fingerprint, outcome)
+
+
+def _parsed(line: str) -> dict[str, object] | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _flat(prefix: str, settings: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(f"{prefix}{name}.", value)
+        else:
+            yield prefix + name, value
+
+
+def _shown(value: object) -> str:
+    return "not given" if value is None else str(value)

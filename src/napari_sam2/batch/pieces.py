@@ -1,0 +1,146 @@
+"""Pieces of a batch: one input, the name of its result, and what became of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_sam2._errors import FrameError
+
+__all__ = ["DONE", "FAILED", "NOT_RUN", "Outcome", "Piece", "PieceRecord", "Source"]
+
+DONE, FAILED, NOT_RUN = "done", "failed", "not run"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input with what belongs to it alone.
+
+    Attributes
+    ----------
+    path : Path
+        Image file, zarr folder or folder of images; absolute.
+    axes : str or None
+        Axes of this file, in place of those of the job.
+    channels : tuple of int or None
+        Channels of this file, in place of those of the job.
+    labels : Path or None
+        Labels of some of its frames, from which objects are tracked.
+    frames : tuple of int
+        Frames of these labels, or of an image the frame that is read.
+    prompts : tuple of (str, str)
+        Prompts as on the command line of ``napari-sam2 track``: ``("--point", "10,84,120")``.
+    """
+
+    path: Path
+    axes: str | None = None
+    channels: tuple[int, ...] | None = None
+    labels: Path | None = None
+    frames: tuple[int, ...] = ()
+    prompts: tuple[tuple[str, str], ...] = ()
+
+    def fingerprint(self) -> str:
+        """Digest of what can change the result, apart from the job: size and time of the files, prompts, axes.
+
+        Names are no part of it, so that a folder can be moved together with its results.
+        """
+        masks = [value.rpartition(":")[2] for option, value in self.prompts if option == "--mask"]
+        files = [self.path, *([] if self.labels is None else [self.labels]), *map(Path, masks)]
+        parts = {
+            "files": [_state(file) for file in files],
+            "axes": self.axes,
+            "channels": self.channels,
+            "frames": self.frames,
+            "prompts": [(option, Path(value).name if option == "--mask" else value) for option, value in self.prompts],
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One input and its result.
+
+    Attributes
+    ----------
+    name : str
+        Name of the result within the output folder, with ``/`` between folders; unique in a plan.
+    source : Source
+        The input.
+    output : Path
+        Where the result is written; absolute.
+    """
+
+    name: str
+    source: Source
+    output: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker reports of a piece.
+
+    Attributes
+    ----------
+    objects : int
+        Number of objects found.
+    frames : int
+        Number of frames of the input.
+    seconds : float
+        Time of reading, computing and writing.
+    worker : str
+        Address of the worker process.
+    warnings : tuple of str
+        Warnings, each once.
+    """
+
+    objects: int
+    frames: int
+    seconds: float = 0.0
+    worker: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PieceRecord:
+    """State of a piece, as in the journal and the report.
+
+    Attributes
+    ----------
+    name : str
+        As in `Piece`.
+    state : {"done", "failed", "not run"}
+        Whether its result is there.
+    fingerprint : str
+        Of its input at that time.
+    outcome : Outcome or None
+        Of a piece that is done.
+    reason : str
+        Why a piece failed.
+    kind : str
+        Class of the error, such as "FrameError".
+    """
+
+    name: str
+    state: str
+    fingerprint: str = ""
+    outcome: Outcome | None = None
+    reason: str = ""
+    kind: str = ""
+
+
+def _state(path: Path) -> Sequence[object]:
+    """Size and time of a file; of a folder, those of its entries. An empty list if there is nothing."""
+    try:
+        if not path.is_dir():
+            found = path.stat()
+            return [found.st_size, found.st_mtime_ns]
+        with os.scandir(path) as entries:
+            return sorted([entry.name, entry.stat().st_size, entry.stat().st_mtime_ns] for entry in entries)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise FrameError(f"{path} cannot be read ({error.strerror or error}); check the file and its folder") from error

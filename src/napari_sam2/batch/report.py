@@ -1,0 +1,83 @@
+"""What became of the pieces of a batch, and the table of it."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_sam2._files import write_whole
+from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, Piece, PieceRecord
+
+__all__ = ["REPORT_NAME", "BatchReport", "write_report"]
+
+REPORT_NAME = "report.csv"
+_COLUMNS = ("file", "result", "state", "objects", "frames", "seconds", "reason", "warnings")
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """What became of the pieces of a batch.
+
+    Attributes
+    ----------
+    pieces : tuple of Piece
+        All inputs with their results, in the order in which they were given.
+    records : tuple of PieceRecord
+        State of each, in the same order.
+    num_before : int
+        How many were done in an earlier run and not done again.
+    seconds : float
+        Time of this run.
+    """
+
+    pieces: tuple[Piece, ...]
+    records: tuple[PieceRecord, ...]
+    num_before: int
+    seconds: float
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all pieces are done."""
+        return self.num_done == len(self.pieces)
+
+    @property
+    def num_done(self) -> int:
+        """How many pieces are done, in this run or before."""
+        return self._count(DONE)
+
+    @property
+    def num_failed(self) -> int:
+        """How many pieces failed."""
+        return self._count(FAILED)
+
+    @property
+    def num_not_run(self) -> int:
+        """How many pieces were not begun or not finished, as the run was stopped."""
+        return self._count(NOT_RUN)
+
+    @property
+    def failed(self) -> dict[Path, str]:
+        """The inputs that failed, each with the reason."""
+        pairs = zip(self.pieces, self.records, strict=True)
+        return {piece.source.path: record.reason for piece, record in pairs if record.state == FAILED}
+
+    def _count(self, state: str) -> int:
+        return Counter(record.state for record in self.records)[state]
+
+
+def write_report(path: Path, report: BatchReport) -> None:
+    """Write a CSV table with one line per piece, whole or not at all; raises OutputError."""
+
+    def write(part: Path) -> None:
+        with part.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(_COLUMNS)
+            for piece, record in zip(report.pieces, report.records, strict=True):
+                found = record.outcome
+                counts = ("", "", "") if found is None else (found.objects, found.frames, f"{found.seconds:.2f}")
+                warned = "" if found is None else " | ".join(found.warnings)
+                rows.writerow((piece.source.path, piece.name, record.state, *counts, record.reason, warned))
+
+    write_whole(path, write)

@@ -1,0 +1,359 @@
+"""Run a batch: what is missing is computed on Dask's workers and entered in the journal."""
+
+from __future__ import annotations
+
+import os
+import queue
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_sam2._arguments import checked
+from napari_sam2._errors import DeviceError, FrameError, NapariSAM2Error, OutputError
+from napari_sam2._files import expand, write_error
+from napari_sam2.batch.clusters import Place, connected, require_dask
+from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels
+from napari_sam2.batch.jobs import Job, settings_of
+from napari_sam2.batch.journal import JOURNAL_NAME, Journal, RunIdentity
+from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, Outcome, Piece, PieceRecord
+from napari_sam2.batch.report import REPORT_NAME, BatchReport, write_report
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+    from napari_sam2.batch.workers import WorkerModel
+
+__all__ = ["BatchProgress", "run_batch"]
+
+_POLL_S = 0.2
+_COUNT_WORKERS_S = 1.0
+
+
+@dataclass(frozen=True)
+class BatchProgress:
+    """How far a batch is.
+
+    Attributes
+    ----------
+    done, failed, total : int
+        Pieces; those that an earlier run has done count as done.
+    before : int
+        Pieces that an earlier run has done.
+    workers : int
+        Worker processes that are connected; 0 while they start or a cluster has none.
+    dashboard : str
+        Address of Dask's dashboard; empty before the connection.
+    """
+
+    done: int
+    failed: int
+    total: int
+    before: int
+    workers: int = 0
+    dashboard: str = ""
+
+
+@checked(FrameError)
+def run_batch(
+    job: Job,
+    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] = "sam2_micro",
+    device: str = "auto",
+    dtype: str = "auto",
+    pattern: str | None = None,
+    labels: str | None = None,
+    suffix: str = ".tif",
+    workers: int | None = None,
+    scheduler: str | None = None,
+    cluster: str | os.PathLike[str] | None = None,
+    retries: int = 1,
+    restart: bool = False,
+    on_progress: Callable[[BatchProgress], object] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> BatchReport:
+    """Do the same with many files, on the cores of this computer or a Dask cluster.
+
+    Each file is a piece of its own, whose labels are written whole or not at all. A journal in the output folder says
+    which are done: the same call again does only what is missing, or whose input has changed. Files that fail are
+    tried again, then reported; the others go on. Workers that are killed are replaced, and their pieces done again.
+    In scripts the call must be inside ``if __name__ == "__main__":``, as worker processes import the script.
+
+    Parameters
+    ----------
+    job : GenerateJob, AutoJob, PropagateJob or TrackJob
+        What is done with each file.
+    inputs : path-like, or sequence of path-like
+        Folders, image files, patterns (``"data/*.tif"``), lists (``.csv``, ``.toml``) with axes, channels, labels
+        and prompts of each file.
+    output : path-like
+        Folder of the results, created if it does not exist; also of ``batch.jsonl`` (the journal) and ``report.csv``.
+    model, device, dtype
+        As for `load_model`; on a cluster, weights files must be at the same place on all computers.
+    pattern : str, optional
+        Which entries of folders are taken, such as ``"**/*_ch0.tif"``. Default: all images directly inside.
+    labels : str, optional
+        For `PropagateJob`: a folder with labels of the same names, or a name with ``{stem}`` and ``{folder}``.
+    suffix : str, default ".tif"
+        Format of the results: .tif, .ome.tif, .zarr, .ome.zarr, .zip, .geojson or .json.
+    workers : int, optional
+        Worker processes on this computer. Default: one for each core or GPU, as far as memory allows.
+    scheduler : str, optional
+        Address of a running Dask scheduler, in place of workers on this computer.
+    cluster : path-like, optional
+        YAML file that describes a cluster to start, in place of both.
+    retries : int, default 1
+        How often a piece that failed is tried again.
+    restart : bool, default False
+        Do everything again, whatever an earlier run has done.
+    on_progress : callable, optional
+        Called with a `BatchProgress`, several times a second.
+    should_stop : callable, optional
+        Called as often; when it returns True the pieces that are running are finished, and no others begun.
+
+    Returns
+    -------
+    BatchReport
+        State of all files; failed ones are in it and raise nothing.
+
+    Raises
+    ------
+    FrameError
+        If there are no inputs, a list cannot be read, or settings are not possible.
+    PromptError
+        If files lack prompts, or settings are not possible.
+    OutputError
+        If the folder holds results of other settings, files of other origin, is in use by another run, or cannot be
+        written.
+    CheckpointError, DownloadError
+        If the model cannot be found.
+    DeviceError
+        If Dask is not installed, or workers cannot be started or reached.
+    """
+    require_dask()
+    begin = time.perf_counter()
+    place = Place(workers, scheduler, None if cluster is None else Path(cluster))
+    place.check()
+    for name, value in (("device", device), ("dtype", dtype)):  # whether it is available, each worker says
+        if not isinstance(value, str):
+            raise DeviceError(f"{name}={value!r} was given; expected its name, such as 'auto'")
+    if retries < 0:
+        raise FrameError(f"retries={retries} was given; allowed are integers from 0")
+    given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
+    sources = find_sources(given, pattern)
+    if labels is not None:
+        sources = with_labels(sources, labels)
+    job.check(sources)
+    folder = _folder(output)
+    pieces = plan_pieces(sources, folder, suffix)
+    wanted = _model(model, device, dtype)
+    settings = {**settings_of(job), "dtype": dtype}
+    identity = RunIdentity(job.command, Path(model).name, wanted.weights_hash, version("napari-sam2"), settings)
+    with Journal(folder, identity, restart=restart) as journal:
+        if journal.is_new and not restart:
+            _check_no_results(pieces, journal)
+        fingerprints = {piece.name: piece.source.fingerprint() for piece in pieces}
+        missing = [piece for piece in pieces if not _is_done(piece, fingerprints[piece.name], journal)]
+        run = _Run(job, journal, fingerprints, len(pieces), len(pieces) - len(missing), on_progress, should_stop)
+        run.show()
+        if missing:
+            with (
+                connected(place, len(missing), device=device) as client,
+                _model_on_workers(client, wanted, place) as plugin,
+            ):
+                run.compute(client, plugin, missing, retries)
+        states = tuple(run.state(piece) for piece in pieces)
+        report = BatchReport(tuple(pieces), states, run.before, time.perf_counter() - begin)
+        write_report(folder / REPORT_NAME, report)
+    return report
+
+
+class _Run:
+    """The pieces of one run on their way through the workers."""
+
+    def __init__(
+        self,
+        job: Job,
+        journal: Journal,
+        fingerprints: dict[str, str],
+        total: int,
+        before: int,
+        on_progress: Callable[[BatchProgress], object] | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> None:
+        self.before = before
+        self._job, self._journal, self._fingerprints = job, journal, fingerprints
+        self._on_progress = on_progress or (lambda _: None)
+        self._should_stop = should_stop or (lambda: False)
+        self._progress = BatchProgress(before, 0, total, before)
+        self._ended: set[str] = set()
+
+    def show(self) -> None:
+        """Report the progress."""
+        self._on_progress(self._progress)
+
+    def state(self, piece: Piece) -> PieceRecord:
+        """The record of a piece for the report; failures of earlier runs do not count."""
+        record = self._journal.records.get(piece.name)
+        fingerprint = self._fingerprints[piece.name]
+        if record is not None and (piece.name in self._ended or _is_done(piece, fingerprint, self._journal)):
+            return record
+        return PieceRecord(piece.name, NOT_RUN, fingerprint)
+
+    def compute(self, client: Client, plugin: str, pieces: Sequence[Piece], retries: int) -> None:
+        """Compute pieces, as many at once as there are workers; a killed worker takes one piece with it."""
+        from napari_sam2.batch.workers import run_piece
+
+        self._progress = replace(self._progress, dashboard=client.dashboard_link or "")
+        waiting = iter(pieces)
+        running: dict[Future, Piece] = {}
+        ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        counted_at = -_COUNT_WORKERS_S
+        is_stopping = False
+        while True:
+            if time.monotonic() - counted_at >= _COUNT_WORKERS_S:
+                self._progress = replace(self._progress, workers=_count_workers(client))
+                counted_at = time.monotonic()
+            is_stopping = is_stopping or self._should_stop()
+            while not is_stopping and len(running) < max(1, self._progress.workers):
+                piece = next(waiting, None)
+                if piece is None:
+                    break
+                future = client.submit(
+                    run_piece,
+                    plugin,
+                    self._job,
+                    piece,
+                    key=f"{self._job.command}-{uuid.uuid4().hex}",
+                    retries=retries,
+                    pure=False,
+                )
+                running[future] = piece
+                future.add_done_callback(ended.put)
+            if not running or (is_stopping and not self._progress.workers):
+                break
+            self.show()
+            try:
+                future = ended.get(timeout=_POLL_S)
+            except queue.Empty:
+                continue
+            self._end(running.pop(future), future)
+        self.show()
+
+    def _end(self, piece: Piece, future: Future) -> None:
+        """Enter a piece that is done or failed in the journal."""
+        fingerprint = self._fingerprints[piece.name]
+        found, error = _result(future)
+        if found is not None:
+            record = PieceRecord(piece.name, DONE, fingerprint, found)
+            self._progress = replace(self._progress, done=self._progress.done + 1)
+        else:
+            kind = type(error).__name__
+            record = PieceRecord(piece.name, FAILED, fingerprint, None, _reason(error), kind)
+            self._progress = replace(self._progress, failed=self._progress.failed + 1)
+        self._journal.add(record)
+        self._ended.add(piece.name)
+
+
+def _result(future: Future) -> tuple[Outcome | None, BaseException | None]:
+    """What a piece gave, or why it failed; raises DeviceError if the scheduler is gone."""
+    from distributed.client import FutureCancelledError
+
+    try:
+        found = future.result()
+    except (CancelledError, FutureCancelledError) as error:
+        raise DeviceError(
+            "the connection to the Dask scheduler was lost; what is done is in the journal: give the same command again"
+        ) from error
+    except Exception as error:  # noqa: BLE001 - whatever a file can cause is reported with the file
+        return None, error
+    assert isinstance(found, Outcome)
+    return found, None
+
+
+def _reason(error: BaseException | None) -> str:
+    from distributed import KilledWorker
+
+    if isinstance(error, KilledWorker):
+        return (
+            f"{error.allowed_failures + 1} workers were killed while they computed it; it may need more memory than a "
+            "worker has: use fewer workers"
+        )
+    text = " ".join(str(error).split())[:1000]
+    if isinstance(error, NapariSAM2Error):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _count_workers(client: Client) -> int:
+    try:
+        return len(client.nthreads())
+    except (OSError, TimeoutError) as error:
+        raise DeviceError(
+            f"the Dask scheduler does not answer any more ({error}); what is done is in the journal: give the same "
+            "command again"
+        ) from error
+
+
+@contextmanager
+def _model_on_workers(client: Client, model: WorkerModel, place: Place) -> Iterator[str]:
+    """Within it, all workers, also those that come later, have the plugin of this name."""
+    from napari_sam2.batch.workers import ModelPlugin
+
+    plugin = ModelPlugin(f"napari-sam2-{uuid.uuid4().hex}", model, is_local=place.is_local)
+    try:
+        client.register_plugin(plugin)
+    except ModuleNotFoundError as error:
+        raise DeviceError(f"workers lack a package ({error}); install the same version of napari-sam2 there") from error
+    try:
+        yield plugin.name
+    finally:
+        if client.status == "running":
+            client.unregister_worker_plugin(plugin.name)
+
+
+def _model(model: str | os.PathLike[str], device: str, dtype: str) -> WorkerModel:
+    from napari_sam2.batch.workers import WorkerModel, weights_hash
+    from napari_sam2.weights.downloads import BUNDLED_MODEL, RELEASES
+    from napari_sam2.weights.loading import find_weights
+
+    name = os.fspath(model)
+    path = find_weights(name)
+    if name != BUNDLED_MODEL and name not in RELEASES:
+        name = str(path.resolve())
+    return WorkerModel(name, weights_hash(path), device, dtype)
+
+
+def _folder(output: str | os.PathLike[str]) -> Path:
+    """The output folder, which is created."""
+    folder = Path(os.path.abspath(expand(output)))  # noqa: PTH100 - links stay as the user named them
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(f"{output} is a file; give the name of a folder") from error
+    except OSError as error:
+        raise write_error(folder, error) from error
+    return folder
+
+
+def _check_no_results(pieces: Sequence[Piece], journal: Journal) -> None:
+    """Raise OutputError if a new batch would overwrite files that it has not written; the new journal is removed."""
+    there = [piece.output for piece in pieces if piece.output.exists()]
+    if there:
+        journal.path.unlink(missing_ok=True)
+        raise OutputError(
+            f"{there[0]} already exists ({len(there)} such files), and the folder holds no {JOURNAL_NAME}; "
+            "choose another folder, or replace them with --restart (restart=True)"
+        )
+
+
+def _is_done(piece: Piece, fingerprint: str, journal: Journal) -> bool:
+    record = journal.records.get(piece.name)
+    return record is not None and record.state == DONE and record.fingerprint == fingerprint and piece.output.exists()

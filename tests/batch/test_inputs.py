@@ -1,0 +1,190 @@
+"""Which files a batch finds, what lists say of them, and the names of their results."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from napari_sam2 import FrameError, OutputError
+from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels
+from napari_sam2.batch.pieces import Source
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    for name in ("img10.tif", "img2.tif", "b.png", "notes.txt", ".hidden.tif", "sub/c_ch0.tif", "sub/c_ch1.tif"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    (folder / "z.ome.zarr").mkdir()
+    (folder / "z.ome.zarr" / "zarr.json").write_text("{}")
+    (folder / "planes").mkdir()
+    (folder / "planes" / "p0.tif").write_bytes(b"")
+    return folder
+
+
+def names(sources: list[Source], root: Path) -> list[str]:
+    return [source.path.relative_to(root).as_posix() for source in sources]
+
+
+def test_folder_gives_its_images_in_natural_order(data: Path):
+    assert names(find_sources([data]), data) == ["b.png", "img2.tif", "img10.tif", "z.ome.zarr"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.tif", ["img2.tif", "img10.tif"]),
+        ("**/*_ch0.tif", ["sub/c_ch0.tif"]),
+        ("pl*", ["planes"]),
+    ],
+)
+def test_pattern_chooses_entries_of_a_folder(data: Path, pattern: str, expected: list[str]):
+    assert names(find_sources([data], pattern), data) == expected
+
+
+def test_files_and_patterns_are_taken_once_in_the_order_given(data: Path):
+    found = find_sources([data / "img10.tif", str(data / "*.tif"), data / "img2.tif"])
+    assert names(found, data) == ["img10.tif", "img2.tif"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("absent", "does not exist"),
+        ("absent/*.tif", "holds no image"),
+        ("sub2", "holds no image"),
+    ],
+)
+def test_nothing_found_is_an_error(data: Path, given: str, message: str):
+    (data / "sub2").mkdir()
+    with pytest.raises(FrameError, match=message):
+        find_sources([data / given])
+
+
+def test_csv_gives_each_file_its_prompts_axes_and_channels(data: Path):
+    table = data / "list.csv"
+    table.write_text(
+        "file,object,point,negative,mask,axes,channels,frame\n"
+        'img2.tif,1,"10, 84,120",,,ZYX,"0,2",\n'
+        'img2.tif,,,"10,90,131",3:masks/m.tif,,,7\n'
+        "\n"
+        "sub/c_ch0.tif,4,5.5 ,,,,,\n"
+    )
+    first, second = find_sources([table])
+    assert first == Source(
+        data / "img2.tif",
+        axes="ZYX",
+        channels=(0, 2),
+        frames=(7,),
+        prompts=(
+            ("--object", "1"),
+            ("--point", "10,84,120"),
+            ("--negative", "10,90,131"),
+            ("--mask", f"3:{data / 'masks' / 'm.tif'}"),
+        ),
+    )
+    assert second.path == data / "sub" / "c_ch0.tif"
+    assert second.prompts == (("--object", "4"), ("--point", "5.5"))
+
+
+def test_toml_gives_each_file_its_objects_and_labels(data: Path):
+    table = data / "list.toml"
+    table.write_text(
+        """
+[[files]]
+file = "img2.tif"
+channels = [1]
+[[files.objects]]
+object = 3
+point = [10, 84, 120]
+negative = ["10,90,131", [11, 2, 3]]
+[[files]]
+file = "img10.tif"
+labels = "sub/c_ch1.tif"
+frame = [2, 4]
+"""
+    )
+    first, second = find_sources([table])
+    assert first.channels == (1,)
+    assert first.prompts == (
+        ("--object", "3"),
+        ("--point", "10,84,120"),
+        ("--negative", "10,90,131"),
+        ("--negative", "11,2,3"),
+    )
+    assert second.labels == data / "sub" / "c_ch1.tif"
+    assert second.frames == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "path\nx.tif\n", "unknown column 'path'"),
+        ("a.csv", "point\n1\n", "no column file"),
+        ("a.csv", "file,point\nx.tif,10,84,120\n", "put coordinates in quotes"),
+        ("a.csv", "file,channels\nx.tif,red\n", "expected integers"),
+        ("a.csv", "file,axes\nx.tif,ZYX\nx.tif,TYX\n", "other axes"),
+        ("a.csv", "file,point\n,1\n", "names no file"),
+        ("a.csv", b"file\n\xff\xfe\n", "cannot be read"),
+        ("a.toml", "files = 3", r"\[\[files\]\]"),
+        ("a.toml", "[[files]", "cannot be read"),
+        ("a.toml", '[[files]]\nfile="x.tif"\nobjects=[{dot=[1,2]}]', "allowed in"),
+    ],
+)
+def test_mistakes_in_lists_are_named(tmp_path: Path, name: str, text: str | bytes, message: str):
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(FrameError, match=message):
+        find_sources([tmp_path / name])
+
+
+def plan(root: Path, *given: str, suffix: str = ".tif") -> list[str]:
+    return [piece.name for piece in plan_pieces([Source(root / name) for name in given], root / "out", suffix)]
+
+
+def test_results_are_named_after_their_inputs(tmp_path: Path):
+    assert plan(tmp_path, "a.ome.tif", "s/b.png", "z.ome.zarr") == ["a.tif", "s/b.tif", "z.tif"]
+    assert plan(tmp_path, "x/a.tif", "x/b.tif", suffix=".ome.zarr") == ["a.ome.zarr", "b.ome.zarr"]
+
+
+def test_inputs_that_differ_in_their_suffix_keep_it(tmp_path: Path):
+    assert plan(tmp_path, "a.png", "a.tif", "b.tif") == ["a_png.tif", "a_tif.tif", "b.tif"]
+
+
+def test_result_never_overwrites_an_input(tmp_path: Path):
+    with pytest.raises(OutputError, match="would overwrite an input"):
+        plan_pieces([Source(tmp_path / "a.tif")], tmp_path, ".tif")
+    with pytest.raises(OutputError, match="allowed are"):
+        plan_pieces([Source(tmp_path / "a.tif")], tmp_path / "out", ".png")
+
+
+def test_labels_are_found_by_folder_or_by_name(tmp_path: Path):
+    seeds = tmp_path / "seeds"
+    seeds.mkdir()
+    (seeds / "a.png").touch()
+    source = Source(tmp_path / "a.ome.tif")
+    assert with_labels([source], str(seeds))[0].labels == seeds / "a.png"
+    assert with_labels([source], "{folder}/{stem}_seg.npy")[0].labels == tmp_path / "a_seg.npy"
+    (seeds / "a.tif").touch()
+    with pytest.raises(FrameError, match=r"it holds a.png, a.tif"):
+        with_labels([source], str(seeds))
+    with pytest.raises(FrameError, match="allowed in braces"):
+        with_labels([source], "{name}.tif")
+    with pytest.raises(FrameError, match="expected a folder"):
+        with_labels([source], str(tmp_path / "absent"))
+
+
+def test_fingerprint_changes_with_content_prompts_and_labels(tmp_path: Path):
+    path = tmp_path / "a.tif"
+    path.write_bytes(b"one")
+    before = Source(path)
+    moved = tmp_path / "b.tif"
+    first = before.fingerprint()
+    assert Source(path, prompts=(("--point", "1,2"),)).fingerprint() != first
+    assert Source(path, channels=(0,)).fingerprint() != first
+    path.rename(moved)
+    assert Source(moved).fingerprint() == first
+    os.utime(moved, ns=(0, 0))
+    assert Source(moved).fingerprint() != first

@@ -1,0 +1,295 @@
+"""Batches on real worker processes: what is missing is done, whatever happens to files and workers."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import dask
+import numpy as np
+import pytest
+import tifffile
+
+from batch_tools import SumJob, attempts
+from cli_tools import save_random_model
+from napari_sam2 import CheckpointError, DeviceError, FrameError, OutputError
+from napari_sam2.batch.journal import JOURNAL_NAME
+from napari_sam2.batch.report import REPORT_NAME, BatchReport
+from napari_sam2.batch.running import BatchProgress, run_batch
+
+distributed = pytest.importorskip("distributed")
+
+pytestmark = pytest.mark.timeout(300)  # processes start slowly on a busy machine
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_random_model(tmp_path_factory.mktemp("model") / "random.safetensors")
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """The address of two worker processes."""
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+    ):
+        yield cluster.scheduler_address
+
+
+class Setup:
+    """A folder of images, and how batches over it are run."""
+
+    def __init__(self, root: Path, weights: Path, scheduler: str) -> None:
+        self.inputs, self.output, self.log = root / "in", root / "out", root / "log"
+        self.inputs.mkdir()
+        self.log.mkdir()
+        self.job = SumJob(str(self.log))
+        self._weights, self._scheduler = weights, scheduler
+
+    def add(self, *stems: str) -> None:
+        for number, stem in enumerate(stems, start=1):
+            tifffile.imwrite(self.inputs / f"{stem}.tif", np.full((4, 4), number, np.uint8))
+
+    def run(self, **options: object) -> BatchReport:
+        chosen = {"model": self._weights, "device": "cpu", "scheduler": self._scheduler, **options}
+        job = chosen.pop("job", self.job)
+        return run_batch(job, self.inputs, self.output, **chosen)
+
+    def results(self) -> dict[str, str]:
+        return {path.name: path.read_text() for path in sorted(self.output.glob("*.tif"))}
+
+
+@pytest.fixture
+def setup(tmp_path: Path, weights: Path, scheduler: str) -> Setup:
+    return Setup(tmp_path, weights, scheduler)
+
+
+def test_same_call_does_only_what_is_missing_or_changed(setup: Setup):
+    setup.add("a", "b", "c")
+    seen: list[BatchProgress] = []
+    report = setup.run(on_progress=seen.append)
+    assert report.is_complete
+    assert (report.num_done, report.num_before) == (3, 0)
+    assert setup.results() == {f"{name}.tif": str(48 * value) for name, value in (("a", 1), ("b", 2), ("c", 3))}
+    assert (seen[0].done, seen[-1].done, seen[-1].total, seen[-1].workers) == (0, 3, 3, 2)
+
+    tifffile.imwrite(setup.inputs / "b.tif", np.full((4, 4), 9, np.uint8))
+    (setup.output / "c.tif").unlink()
+    setup.add("d")
+    again = setup.run()
+    assert (again.num_done, again.num_before) == (4, 1)
+    assert setup.results()["b.tif"] == str(48 * 9)
+    assert attempts(setup.log) == {"a.tif": 1, "b.tif": 2, "c.tif": 2, "d.tif": 1}
+
+    assert setup.run(scheduler="tcp://127.0.0.1:9").num_before == 4  # nothing to do needs no workers
+
+
+def test_other_settings_are_refused_and_restart_begins_anew(setup: Setup):
+    setup.add("a")
+    setup.run()
+    other = replace(setup.job, factor=2)
+    with pytest.raises(OutputError, match="factor: 1 there, 2 now"):
+        setup.run(job=other)
+    assert setup.results() == {"a.tif": "48"}
+    assert setup.run(job=other, restart=True).num_before == 0
+    assert setup.results() == {"a.tif": "96"}
+
+
+def test_files_that_fail_are_reported_and_the_others_go_on(setup: Setup):
+    setup.add("a", "b", "fails-once", "odd")
+    (setup.inputs / "broken.tif").write_bytes(b"II*\0 no more")
+    report = setup.run(retries=2)
+    assert (report.num_done, report.num_failed) == (3, 2)
+    assert {path.name for path in report.failed} == {"odd.tif", "broken.tif"}
+    assert report.failed[setup.inputs / "odd.tif"].endswith("odd.tif is odd")
+    assert attempts(setup.log) == {"a.tif": 1, "b.tif": 1, "broken.tif": 3, "fails-once.tif": 2, "odd.tif": 3}
+    with (setup.output / REPORT_NAME).open(newline="") as file:
+        rows = {row["result"]: row for row in csv.DictReader(file)}
+    assert rows["odd.tif"]["state"] == "failed"
+    assert rows["a.tif"]["objects"] == "48"
+    assert not (setup.output / "odd.tif").exists()
+
+    again = setup.run(retries=0)  # those that failed are tried in each run
+    assert (again.num_before, again.num_failed) == (3, 2)
+    assert attempts(setup.log)["odd.tif"] == 4
+
+
+def test_killed_worker_is_replaced_and_its_piece_done_again(setup: Setup):
+    setup.add("a", "kills-1", "b", "kills-2", "c")
+    report = setup.run(retries=0)
+    assert report.is_complete, report.failed
+    assert attempts(setup.log) == {"a.tif": 1, "b.tif": 1, "c.tif": 1, "kills-1.tif": 2, "kills-2.tif": 2}
+    assert setup.results()["kills-1.tif"] == str(48 * 2)
+    assert not [path for path in setup.output.iterdir() if path.name.endswith(".partial")]
+
+
+def test_stop_finishes_what_runs_and_the_next_call_goes_on(setup: Setup):
+    setup.add(*"abcdef")
+    done: list[int] = []
+    report = setup.run(on_progress=lambda progress: done.append(progress.done), should_stop=lambda: done[-1] >= 1)
+    assert report.num_not_run >= 1
+    assert report.num_failed == 0
+    assert len(setup.results()) == report.num_done
+    begun = attempts(setup.log)
+    assert len(begun) == report.num_done
+    assert setup.run().is_complete
+    assert set(attempts(setup.log).values()) == {1}
+
+
+def test_two_runs_into_one_folder_at_once_are_refused(setup: Setup):
+    setup.add("a")
+    refused: list[str] = []
+
+    def again(progress: BatchProgress) -> None:
+        if not refused:
+            with pytest.raises(OutputError, match="another batch is writing to"):
+                setup.run()
+            refused.append(str(progress))
+
+    assert setup.run(on_progress=again).is_complete
+    assert refused
+
+
+def test_files_of_other_origin_are_not_overwritten(setup: Setup):
+    setup.add("a")
+    setup.output.mkdir()
+    (setup.output / "a.tif").write_text("mine")
+    with pytest.raises(OutputError, match=r"already exists .*no batch\.jsonl"):
+        setup.run()
+    assert setup.results() == {"a.tif": "mine"}
+    assert not (setup.output / JOURNAL_NAME).exists()
+    assert setup.run(restart=True).is_complete
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        pytest.param({"scheduler": "tcp://127.0.0.1:9"}, DeviceError, "no Dask scheduler answers", id="no-scheduler"),
+        pytest.param({"scheduler": "nonsense"}, DeviceError, "no Dask scheduler answers", id="no-address"),
+        pytest.param({"workers": 2}, DeviceError, "give one of workers, scheduler", id="two-places"),
+        pytest.param({"scheduler": None, "workers": 0}, DeviceError, "integers from 1", id="no-workers"),
+        pytest.param({"dtype": 16}, DeviceError, "dtype=16 was given", id="dtype"),
+        pytest.param({"retries": -1}, FrameError, "integers from 0", id="retries"),
+        pytest.param({"suffix": ".png"}, OutputError, "allowed are .ome.tif", id="format"),
+        pytest.param({"model": "sam9"}, CheckpointError, "neither a file nor", id="model"),
+        pytest.param({"pattern": "*.czi"}, FrameError, "matches", id="pattern"),
+    ],
+)
+def test_mistakes_are_refused(
+    setup: Setup, options: dict[str, object], error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("napari_sam2.batch.clusters._CONNECT_TIMEOUT_S", 0.5)  # s
+    setup.add("a")
+    with pytest.raises(error, match=message):
+        setup.run(**options)
+    assert attempts(setup.log) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2", "cannot be read"),
+        ("- 1\n", "does not describe a cluster"),
+        ("class: dask_jobqueue.NoCluster\n", "is not installed"),
+        ("class: builtins.dict\n", "is not a cluster of Dask"),
+        ("class: distributed.LocalCluster\noptions: [1]\n", "are tables"),
+        ("class: distributed.LocalCluster\noptions: {processes: maybe, n_workers: x}\n", "cannot be started"),
+    ],
+)
+def test_mistakes_in_cluster_files_are_named(setup: Setup, tmp_path: Path, text: str, message: str):
+    setup.add("a")
+    (tmp_path / "cluster.yaml").write_text(text)
+    with pytest.raises(DeviceError, match=message):
+        setup.run(scheduler=None, cluster=tmp_path / "cluster.yaml")
+
+
+@pytest.mark.slow
+def test_cluster_of_a_file_is_started_and_closed(setup: Setup, tmp_path: Path):
+    setup.add("a", "b")
+    (tmp_path / "local.yaml").write_text(
+        "class: distributed.LocalCluster\nworkers: 2\n"
+        "options: {n_workers: 0, threads_per_worker: 1, dashboard_address: ':0'}\n"
+    )
+    assert setup.run(scheduler=None, cluster=tmp_path / "local.yaml").is_complete
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the stand-in for SLURM needs setsid")
+def test_jobs_of_slurm_are_workers(setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """``sbatch`` here runs the job's script on this computer, as SLURM would on a node."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    (commands / "sbatch").write_text(
+        f'#!/bin/sh\ncp "$1" {tmp_path}/job.sh\nsetsid bash {tmp_path}/job.sh > {tmp_path}/job.log 2>&1 &\n'
+        'echo "Submitted batch job $!"\n'
+    )
+    (commands / "scancel").write_text('#!/bin/sh\nkill -- "-$1"\n')
+    for command in commands.iterdir():
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # SLURM hands the environment on
+    (tmp_path / "slurm.yaml").write_text(
+        f"class: dask_jobqueue.SLURMCluster\nworkers: 1\n"
+        f"options: {{cores: 1, processes: 1, memory: 2GB, interface: lo, python: {sys.executable}}}\n"
+    )
+    setup.add("a", "b")
+    report = setup.run(scheduler=None, cluster=tmp_path / "slurm.yaml")
+    assert report.is_complete
+    assert "#SBATCH --mem=2G" in (tmp_path / "job.sh").read_text()
+
+
+@pytest.mark.slow
+def test_workers_killed_at_random_lose_and_repeat_nothing_that_is_journaled(setup: Setup):
+    setup.add(*(f"i{number:02}" for number in range(30)))
+    rng = np.random.default_rng(0)
+    kills, next_at = 0, time.monotonic() + 1
+    counts: list[int] = []
+
+    def kill_now_and_then(progress: BatchProgress) -> None:
+        nonlocal kills, next_at
+        counts.append(progress.done)
+        if kills < 20 and time.monotonic() > next_at:
+            with distributed.Client(setup._scheduler, set_as_default=False) as client:
+                processes = list(client.run(os.getpid).values())
+            if processes:
+                os.kill(int(rng.choice(processes)), signal.SIGKILL)
+                kills += 1
+            next_at = time.monotonic() + float(rng.uniform(0.5, 2))
+
+    report = setup.run(job=replace(setup.job, seconds=0.6), on_progress=kill_now_and_then)
+    assert kills >= 5
+    assert report.is_complete, report.failed
+    assert len(setup.results()) == 30
+    assert counts == sorted(counts)
+    lines = (setup.output / JOURNAL_NAME).read_text().splitlines()
+    assert len(lines) == 31
+    before = attempts(setup.log)
+    assert setup.run(job=replace(setup.job, seconds=0.6)).num_before == 30
+    assert attempts(setup.log) == before
+
+
+@pytest.mark.slow
+def test_lost_scheduler_ends_the_run_and_another_one_goes_on(setup: Setup):
+    setup.add(*(f"i{number:02}" for number in range(6)))
+    job = replace(setup.job, seconds=0.5)
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0")
+    closing = threading.Thread(target=cluster.close)
+
+    def close_after_two(progress: BatchProgress) -> None:
+        if progress.done >= 2 and not closing.ident:
+            closing.start()
+
+    with pytest.raises(DeviceError, match="give the same command again"):
+        setup.run(job=job, scheduler=cluster.scheduler_address, on_progress=close_after_two)
+    closing.join()
+    report = setup.run(job=job)
+    assert report.is_complete
+    assert report.num_before >= 2

@@ -1,0 +1,71 @@
+"""Jobs of the batch tests, in a module that worker processes can import."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from napari_sam2._errors import FrameError
+from napari_sam2._files import write_whole
+from napari_sam2.batch.pieces import Outcome, Source
+from napari_sam2.frames import open_frames
+
+if TYPE_CHECKING:
+    from napari_sam2.network.sam2 import SAM2
+
+
+@dataclass(frozen=True)
+class SumJob:
+    """Writes the sum of an image as text, and a line into a log for each attempt.
+
+    Attributes
+    ----------
+    log : str
+        Folder of the logs, one file for each input.
+    factor : int
+        Of the sum.
+    seconds : float
+        Time to wait.
+    """
+
+    log: str
+    factor: int = 1
+    seconds: float = 0.0
+    command: ClassVar[str] = "sum"
+
+    def check(self, sources: Sequence[Source]) -> None:
+        assert sources
+
+    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
+        attempts = self._enter(source)
+        stem = source.path.stem
+        if stem.startswith("kills") and attempts == 1:  # as kill -9, or the system when memory runs out
+            time.sleep(0.3)  # until the piece before it is in the journal
+            os.kill(os.getpid(), signal.SIGKILL)
+        if stem.startswith("fails") and attempts == 1:
+            raise OSError("the network drive is away")
+        time.sleep(self.seconds)
+        frames = open_frames(source.path, contrast="dtype")
+        if stem.startswith("odd"):
+            raise FrameError(f"{source.path} is odd")
+        total = int(np.asarray(frames[0], np.int64).sum()) * self.factor
+        write_whole(output, lambda part: part.write_text(str(total)))
+        return Outcome(total, len(frames))
+
+    def _enter(self, source: Source) -> int:
+        log = Path(self.log) / source.path.name
+        with log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return len(log.read_text().splitlines())
+
+
+def attempts(log: Path) -> dict[str, int]:
+    """How often each input was begun."""
+    return {file.name: len(file.read_text().splitlines()) for file in sorted(log.iterdir())}

@@ -1,8 +1,9 @@
 """The ``napari-sam2`` command: one file per command, errors in one line, exit codes as in ``_errors``.
 
 Each command is a function with typer annotations in a module of the same name, which may define a class for it,
-``COMMAND_CLASS``. Modules whose names begin with an underscore are not commands. Modules that take long to import
-(torch, napari_sam2.inference) are imported inside the functions, so that ``--help`` answers quickly.
+``COMMAND_CLASS``, or a mapping of commands below it, ``SUBCOMMANDS``. Modules whose names begin with an underscore are
+not commands. Modules that take long to import (torch, napari_sam2.inference) are imported inside the functions, so that
+``--help`` answers quickly.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated
@@ -25,7 +26,7 @@ __all__ = ["build_app", "main"]
 
 _EPILOG = (
     "Exit codes: 0 done, 1 unexpected error, 2 command line not understood, 3 bad input, 4 checkpoint or download, "
-    "5 device or memory, 6 output, 130 interrupted (Ctrl-C or SIGTERM)."
+    "5 device or memory, 6 output, 7 some files of a batch failed, 130 interrupted (Ctrl-C or SIGTERM)."
 )
 _DEBUG = "--debug"
 
@@ -87,8 +88,19 @@ def build_app(*, debug: bool = False) -> typer.Typer:
         if not module.name.startswith("_"):
             home = import_module(f"{__name__}.{module.name}")
             command = getattr(home, module.name)
+            if hasattr(home, "SUBCOMMANDS"):
+                app.add_typer(_group(command, home.SUBCOMMANDS, debug=debug), name=module.name)
+                continue
             app.command(module.name, cls=getattr(home, "COMMAND_CLASS", None))(reported(command, debug=debug))
     return app
+
+
+def _group(about: Callable[[], None], commands: Mapping[str, Callable[..., None]], *, debug: bool) -> typer.Typer:
+    """Commands under a common name, described by the docstring of a function."""
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=about.__doc__)
+    for name, command in commands.items():
+        group.command(name)(reported(command, debug=debug))
+    return group
 
 
 def _print_version(is_given: bool) -> None:

@@ -12,8 +12,8 @@ from napari_sam2._errors import PromptError
 
 if TYPE_CHECKING:
     from napari_sam2.cli._option_groups import ModelOptions
-    from napari_sam2.cli._prompts import ObjectPrompt
     from napari_sam2.frames.sources import Frames
+    from napari_sam2.inference.prompts.prompt_text import ObjectPrompt
 
 __all__ = ["write_along_axes"]
 

@@ -10,6 +10,7 @@ code  meaning
 4     a checkpoint is missing, damaged, unknown or could not be downloaded
 5     the device or precision is not available, or memory ran out
 6     a result could not be written
+7     some files of a batch failed; the others are done
 130   interrupted with Ctrl-C or SIGTERM; finished results are kept
 ====  ===========================================================================
 """
@@ -31,12 +32,13 @@ import typer
 from napari_sam2._errors import CheckpointError, DeviceError, FrameError, NapariSAM2Error, OutputError
 from napari_sam2.cli._terminal import one_line, say
 
-__all__ = ["INTERRUPTED", "UNEXPECTED", "exit_code", "one_line_warnings", "reported"]
+__all__ = ["INTERRUPTED", "SOME_FAILED", "UNEXPECTED", "exit_code", "one_line_warnings", "reported"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 UNEXPECTED = 1
+SOME_FAILED = 7
 INTERRUPTED = 130
 _BAD_INPUT = 3
 _CODES: tuple[tuple[type[Exception], int], ...] = ((CheckpointError, 4), (DeviceError, 5), (OutputError, 6))

@@ -31,6 +31,9 @@ __all__ = [
     "QuietOption",
     "RequiredLabelsOption",
     "open_input",
+    "parse_contrast",
+    "parse_fixed",
+    "parse_indices",
 ]
 
 ModelOption = Annotated[
@@ -121,9 +124,9 @@ def open_input(
         If an option cannot be understood, or the file cannot be read that way.
     """
     # mistakes that can be found without opening the file are reported first
-    chosen_contrast = _contrast(contrast)
-    chosen_channels = None if channels is None else _indices("--channels", channels, "one to three, such as 0,2")
-    fixed = _fixed(fix or ())
+    chosen_contrast = parse_contrast(contrast)
+    chosen_channels = None if channels is None else parse_indices("--channels", channels, "one to three, such as 0,2")
+    fixed = parse_fixed(fix or ())
     from napari_sam2.frames import open_frames
 
     return open_frames(
@@ -138,7 +141,8 @@ def open_input(
     )
 
 
-def _contrast(text: str) -> Contrast:
+def parse_contrast(text: str) -> Contrast:
+    """The value of --contrast; raises FrameError."""
     if text in ("auto", "dtype"):
         return "auto" if text == "auto" else "dtype"
     try:
@@ -154,14 +158,16 @@ def _contrast(text: str) -> Contrast:
     return [(values[i], values[i + 1]) for i in range(0, len(values), 2)]
 
 
-def _indices(option: str, text: str, allowed: str) -> list[int]:
+def parse_indices(option: str, text: str, allowed: str) -> list[int]:
+    """Integers separated by commas; raises FrameError."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise FrameError(f"{option} {text} was given; expected integers, {allowed}") from None
 
 
-def _fixed(texts: Sequence[str]) -> dict[str, int]:
+def parse_fixed(texts: Sequence[str]) -> dict[str, int]:
+    """The values of --fix; raises FrameError."""
     fixed: dict[str, int] = {}
     for text in texts:
         axis, _, index = text.partition("=")

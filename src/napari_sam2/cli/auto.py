@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
     from napari_sam2.labels.files import LabelWriter
 
-__all__ = ["auto"]
+__all__ = ["StackSearch", "Tiles", "auto"]
 
 
 @dataclass(frozen=True)
-class _StackSearch:
+class StackSearch:
     """Where a stack is searched, and how objects of different frames are joined."""
 
     every: Annotated[
@@ -65,7 +65,7 @@ class _StackSearch:
 
 
 @dataclass(frozen=True)
-class _Tiles:
+class Tiles:
     """How a large image is divided."""
 
     tile: Annotated[
@@ -82,7 +82,7 @@ class _Job:
 
     finder: SAM2AutomaticMaskGenerator
     shapes: ShapeLimits
-    search: _StackSearch
+    search: StackSearch
     stop: StopRequest
     bar: StageBar
     table: Path | None
@@ -93,10 +93,10 @@ def auto(
     stack: Annotated[Path, typer.Argument(metavar="STACK", help="TIFF, OME-Zarr, folder of images, or one image.")],
     output: LabelsOption = None,
     *,
-    search: _StackSearch,
+    search: StackSearch,
     finding: FinderOptions,
     shapes: ShapeOptions,
-    tiles: _Tiles,
+    tiles: Tiles,
     network: ModelOptions,
     reading: InputOptions,
     overwrite: OverwriteOption = False,
@@ -163,7 +163,7 @@ def _num_times(frames: Frames) -> int:
     return frames.source_shape[frames.axes.index("T")]
 
 
-def _check_numbers(frames: Frames, search: _StackSearch, tiles: _Tiles) -> None:
+def _check_numbers(frames: Frames, search: StackSearch, tiles: Tiles) -> None:
     from napari_sam2.frames.regions import tile_grid
     from napari_sam2.inference.stacks.key_frames import choose_key_frames
 
@@ -173,7 +173,7 @@ def _check_numbers(frames: Frames, search: _StackSearch, tiles: _Tiles) -> None:
         choose_key_frames(len(frames), search.every, search.key_frame)
 
 
-def _image(frames: Frames, writer: LabelWriter, job: _Job, tiles: _Tiles) -> bool:
+def _image(frames: Frames, writer: LabelWriter, job: _Job, tiles: Tiles) -> bool:
     from napari_sam2.frames.regions import FrameRegions
     from napari_sam2.inference.automatic.tiling import segment_tiled
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_sam2._types import MaskRecord
     from napari_sam2.inference.automatic.mask_generator import MaskGeneratorOptions
 
-__all__ = ["generate"]
+__all__ = ["Search", "generate"]
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ _COLUMNS = ("label", "area", "y0", "x0", "height", "width", "predicted_iou", "st
 
 
 @dataclass(frozen=True)
-class _Search(FinderOptions):
+class Search(FinderOptions):
     """Options of the mask generator that only make sense for a single image, besides the common ones."""
 
     points_per_side: Annotated[
@@ -65,7 +65,7 @@ def generate(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, OME-Zarr; or a stack and --frame.")],
     output: LabelsOption = None,
     *,
-    search: _Search,
+    search: Search,
     shapes: ShapeOptions,
     candidates: Annotated[
         Path | None,
@@ -163,7 +163,7 @@ class _Kept:
     """Candidates in a file: read if it exists, else searched and written."""
 
     path: Path
-    search: _Search
+    search: Search
     network: ModelOptions
     overwrite: bool
     show_progress: bool

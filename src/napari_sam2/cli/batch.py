@@ -1,0 +1,336 @@
+"""``napari-sam2 batch``: many files, on the cores of this computer or a Dask cluster, resumed where it stopped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Self
+
+import typer
+
+from napari_sam2.cli._errors import INTERRUPTED, SOME_FAILED
+from napari_sam2.cli._objects import FinderOptions, MinScoreOption, ShapeOptions
+from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
+from napari_sam2.cli._options import QuietOption, parse_contrast, parse_fixed, parse_indices
+from napari_sam2.cli._picture import FrameOption
+from napari_sam2.cli._stopping import StopRequest
+from napari_sam2.cli._terminal import print_table, say
+from napari_sam2.cli.auto import StackSearch, Tiles
+from napari_sam2.cli.generate import Search
+
+if TYPE_CHECKING:
+    from napari_sam2.batch.jobs import FindOptions, Job, KeepOptions, ReadOptions
+    from napari_sam2.batch.report import BatchReport
+    from napari_sam2.batch.running import BatchProgress
+
+__all__ = ["SUBCOMMANDS", "batch"]
+
+_MAX_LISTED = 20
+
+InputsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUTS...",
+        help="Folders, image files, patterns in quotes ('data/*.tif'), or lists (.csv, .toml) with axes, channels, "
+        "labels and prompts of each file.",
+    ),
+]
+FolderOption = Annotated[
+    Path,
+    typer.Option("-o", "--output", metavar="FOLDER", help="Folder of the results, the journal and report.csv."),
+]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """How the files are worked through, and where."""
+
+    pattern: Annotated[
+        str | None,
+        typer.Option("--pattern", metavar="GLOB", help="Entries of folders to take, such as '**/*_ch0.tif'."),
+    ] = None
+    suffix: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="SUFFIX",
+            help="Format of the results: .tif, .ome.tif, .zarr, .ome.zarr, .zip (ROIs), .geojson or .json (COCO).",
+        ),
+    ] = ".tif"
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            help="Worker processes on this computer [default: one for each core or GPU, as far as memory allows].",
+        ),
+    ] = None
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler, such as tcp://node1:8786."),
+    ] = None
+    cluster: Annotated[
+        Path | None,
+        typer.Option("--cluster", metavar="YAML", help="File that describes a cluster to start, such as SLURM."),
+    ] = None
+    retries: Annotated[
+        int, typer.Option("--retries", metavar="N", help="How often a file that fails is tried again.")
+    ] = 1
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew, whatever an earlier run in this folder has done.")
+    ] = False
+    quiet: QuietOption = False
+
+
+def batch() -> None:
+    """Do the same with many files; give the same command again to go on where it stopped.
+
+    Files that fail are tried again and listed at the end; the others go on. Ctrl-C finishes the running files.
+    """
+
+
+@with_option_groups
+def _generate(
+    inputs: InputsArgument,
+    output: FolderOption,
+    *,
+    search: Search,
+    shapes: ShapeOptions,
+    frame: FrameOption = None,
+    network: ModelOptions,
+    reading: InputOptions,
+    work: _Work,
+) -> None:
+    """Segment everything in many images, as 'napari-sam2 generate'.
+
+    \b
+    Examples:
+      napari-sam2 batch generate plate1 -o labels
+      napari-sam2 batch generate 'data/*_ch0.tif' -o labels --min-area 20um2 --workers 4
+    """
+    from napari_sam2.batch.jobs import GenerateJob
+
+    job = GenerateJob(_finding(search), _shapes(shapes), _reading(reading), frame)
+    _run(job, inputs, output, network, work)
+
+
+@with_option_groups
+def _auto(
+    inputs: InputsArgument,
+    output: FolderOption,
+    *,
+    stack: StackSearch,
+    finding: FinderOptions,
+    shapes: ShapeOptions,
+    tiles: Tiles,
+    network: ModelOptions,
+    reading: InputOptions,
+    work: _Work,
+) -> None:
+    """Segment everything in many stacks, movies or large images, as 'napari-sam2 auto'.
+
+    \b
+    Examples:
+      napari-sam2 batch auto stacks -o labels --format .ome.zarr
+      napari-sam2 batch auto stacks -o labels --cluster slurm.yaml
+    """
+    from napari_sam2.batch.jobs import AutoJob
+
+    job = AutoJob(
+        finding=_finding(finding),
+        shapes=_shapes(shapes),
+        reading=_reading(reading),
+        every=stack.every,
+        key_frames=tuple(stack.key_frame) if stack.key_frame else None,
+        min_score=stack.min_score,
+        split_stacked=stack.split_stacked,
+        tile=tiles.tile,
+        overlap=tiles.overlap,
+    )
+    _run(job, inputs, output, network, work)
+
+
+@with_option_groups
+def _propagate(
+    inputs: InputsArgument,
+    output: FolderOption,
+    *,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels",
+            metavar="FOLDER|NAME",
+            help="Folder with labels of the same names, or a name such as '{folder}/{stem}_cp_masks.tif'; a list "
+            "may give each file its own.",
+        ),
+    ] = None,
+    frame: Annotated[
+        list[int] | None,
+        typer.Option("--frame", metavar="N", help="Frame of the labels; once for each of their planes. Repeatable."),
+    ] = None,
+    min_area: Annotated[int, typer.Option("--min-area", metavar="PIXELS", help="Ignore labels with fewer pixels.")] = 1,
+    min_score: MinScoreOption = 0.0,
+    give_up: Annotated[
+        int | None,
+        typer.Option(
+            "--give-up", metavar="N", help="Stop tracking an object in a direction after N consecutive empty frames."
+        ),
+    ] = None,
+    network: ModelOptions,
+    reading: InputOptions,
+    work: _Work,
+) -> None:
+    """Track labelled objects through many stacks, as 'napari-sam2 propagate'.
+
+    \b
+    Labels of slice 10 of each stack, in a folder of their own or beside the stacks:
+      napari-sam2 batch propagate stacks --labels cellpose --frame 10 -o tracked
+      napari-sam2 batch propagate stacks --labels '{folder}/{stem}_seg.npy' --frame 10 -o tracked
+    """
+    from napari_sam2.batch.jobs import PropagateJob
+
+    job = PropagateJob(_reading(reading), tuple(frame or ()), min_area, min_score, give_up)
+    _run(job, inputs, output, network, work, labels=labels)
+
+
+@with_option_groups
+def _track(
+    inputs: InputsArgument,
+    output: FolderOption,
+    *,
+    network: ModelOptions,
+    reading: InputOptions,
+    work: _Work,
+) -> None:
+    """Track prompted objects through many stacks, or segment them in images, as 'napari-sam2 track'.
+
+    The prompts come from a list: a CSV file with a line for each prompt, or TOML. Columns are file, and object, point,
+    negative, box, mask as the options of 'napari-sam2 track'; also axes and channels.
+
+    \b
+    prompts.csv, and the command:
+      file,object,point,negative
+      a.tif,1,"10,84,120",
+      a.tif,1,,"10,90,131"
+      b.tif,1,"8,40,51",
+      napari-sam2 batch track prompts.csv -o tracked
+    """
+    from napari_sam2.batch.jobs import TrackJob
+
+    _run(TrackJob(_reading(reading)), inputs, output, network, work)
+
+
+SUBCOMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
+    {"generate": _generate, "auto": _auto, "propagate": _propagate, "track": _track}
+)
+
+
+def _run(
+    job: Job, inputs: list[str], output: Path, network: ModelOptions, work: _Work, *, labels: str | None = None
+) -> None:
+    """Run a batch with its progress, and end with the exit code that it deserves."""
+    from napari_sam2.batch.clusters import require_dask
+    from napari_sam2.batch.running import run_batch
+
+    require_dask()  # sets its own levels of logging
+    for name in ("distributed", "distributed.client"):  # lost workers and retries are in the report
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with StopRequest("file") as stop, _Bar(show=not work.quiet) as bar:
+        report = run_batch(
+            job,
+            inputs,
+            output,
+            model=network.model,
+            device=network.device,
+            dtype=network.dtype,
+            pattern=work.pattern,
+            labels=labels,
+            suffix=work.suffix,
+            workers=work.workers,
+            scheduler=work.scheduler,
+            cluster=work.cluster,
+            retries=work.retries,
+            restart=work.restart,
+            on_progress=bar,
+            should_stop=stop.is_set,
+        )
+    _print(report, output)
+    if report.num_not_run:
+        say("interrupted: give the same command again to go on", err=True)
+        raise typer.Exit(INTERRUPTED)
+    if report.num_failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+class _Bar:
+    """A progress bar over the files, with the time left; the address of the dashboard once."""
+
+    def __init__(self, *, show: bool) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(unit="file", desc="files", disable=None if show else True)
+        self._show = show
+        self._dashboard = ""
+
+    def __call__(self, progress: BatchProgress) -> None:
+        if progress.dashboard and not self._dashboard:
+            self._dashboard = progress.dashboard
+            if self._show:
+                say(f"dashboard: {progress.dashboard}", err=True)
+        self._bar.total, self._bar.initial = progress.total, progress.before
+        self._bar.n = progress.done + progress.failed
+        waiting = "waiting for workers" if progress.dashboard and not progress.workers else ""
+        failed = f"{progress.failed} failed" if progress.failed else ""
+        self._bar.set_postfix_str(", ".join(filter(None, (f"{progress.workers} workers", failed, waiting))))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+
+def _print(report: BatchReport, output: Path) -> None:
+    objects = sum(record.outcome.objects for record in report.records if record.outcome is not None)
+    now = report.num_done - report.num_before
+    counts = (len(report.pieces), report.num_before, now, report.num_failed, report.num_not_run, objects)
+    print_table(
+        ("files", "done before", "done now", "failed", "not run", "objects", "time (s)"),
+        [(*map(str, counts), f"{report.seconds:.1f}")],
+    )
+    for number, (path, reason) in enumerate(report.failed.items()):
+        if number == _MAX_LISTED:
+            say(f"... and {report.num_failed - number} more failed files, see report.csv", err=True)
+            break
+        say(f"failed: {path}: {reason}", err=True)
+    say(f"wrote {output / 'report.csv'}")
+
+
+def _reading(options: InputOptions) -> ReadOptions:
+    from napari_sam2.batch.jobs import ReadOptions
+
+    channels = options.channels
+    return ReadOptions(
+        axes=options.axes,
+        frame_axis=options.axis,
+        fixed=tuple(parse_fixed(options.fix or ()).items()),
+        channels=None if channels is None else tuple(parse_indices("--channels", channels, "one to three")),
+        contrast=parse_contrast(options.contrast),
+        gamma=options.gamma,
+        level=options.level,
+    )
+
+
+def _finding(options: FinderOptions) -> FindOptions:
+    from napari_sam2.batch.jobs import FindOptions
+
+    return FindOptions(**options.given())  # type: ignore[arg-type]  # the names are those of its fields
+
+
+def _shapes(options: ShapeOptions) -> KeepOptions:
+    from napari_sam2.batch.jobs import KeepOptions
+
+    return KeepOptions(options.min_area, options.max_area, options.exclude_border)

@@ -1,0 +1,108 @@
+"""``napari-sam2 batch``: its options, its report and its exit codes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli_tools import make_disks, run, save_random_model, save_stack
+from napari_sam2.batch import running
+from napari_sam2.batch.jobs import AutoJob, FindOptions, GenerateJob, KeepOptions, PropagateJob, ReadOptions
+from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, Outcome, Piece, PieceRecord, Source
+from napari_sam2.batch.report import BatchReport
+from napari_sam2.labels.reading import read_labels
+
+pytestmark = pytest.mark.timeout(300)  # processes start slowly on a busy machine
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[object, ...], dict[str, object]]]:
+    """What the function below the command was given; nothing is run."""
+    calls: list[tuple[tuple[object, ...], dict[str, object]]] = []
+
+    def record(*arguments: object, **options: object) -> BatchReport:
+        calls.append((arguments, options))
+        return BatchReport((), (), 0, 0.0)
+
+    monkeypatch.setattr(running, "run_batch", record)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("arguments", "job"),
+    [
+        pytest.param(
+            ("generate", "--iou", "0.6", "--crop-layers", "1", "--min-area", "5um2", "--frame", "3", "--fix", "P=2"),
+            GenerateJob(
+                FindOptions(pred_iou_thresh=0.6, crop_n_layers=1),
+                KeepOptions("5um2"),
+                ReadOptions(fixed=(("P", 2),)),
+                3,
+            ),
+            id="generate",
+        ),
+        pytest.param(
+            ("auto", "--key-frame", "2", "--key-frame", "7", "--spacing", "12", "--overlap", "64", "--keep-stacked"),
+            AutoJob(FindOptions(point_spacing_px=12.0), key_frames=(2, 7), split_stacked=False, overlap=64),
+            id="auto",
+        ),
+        pytest.param(
+            ("propagate", "--frame", "4", "--give-up", "2", "--channels", "1,0", "--contrast", "5,90"),
+            PropagateJob(ReadOptions(channels=(1, 0), contrast=(5.0, 90.0)), (4,), give_up_after=2),
+            id="propagate",
+        ),
+    ],
+)
+def test_options_describe_the_job(arguments: tuple[str, ...], job: object, given: list):
+    command, *options = arguments
+    assert run("batch", command, "a", "b", "-o", "out", *options, "--workers", 2, "--format", ".zarr", "-q") == 0
+    ((found, inputs, output), named) = given[0]
+    assert (found, inputs, output) == (job, ["a", "b"], Path("out"))
+    assert (named["workers"], named["suffix"], named["retries"], named["restart"]) == (2, ".zarr", 1, False)
+
+
+@pytest.mark.parametrize(("state", "code"), [(DONE, 0), (FAILED, 7), (NOT_RUN, 130)])
+def test_exit_code_and_table_tell_how_it_ended(
+    state: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    pieces = tuple(Piece(f"{name}.tif", Source(Path(f"in/{name}.tif")), Path(f"out/{name}.tif")) for name in "ab")
+    records = (
+        PieceRecord("a.tif", DONE, "", Outcome(12, 1)),
+        PieceRecord("b.tif", state, "", Outcome(3, 1) if state == DONE else None, "it is\x1b[31m empty"),
+    )
+    monkeypatch.setattr(running, "run_batch", lambda *_, **__: BatchReport(pieces, records, 0, 2.0))
+    assert run("batch", "track", "in", "-o", "out", "-q") == code
+    told = capsys.readouterr()
+    assert told.out.splitlines()[1].split()[5] == ("15" if state == DONE else "12")
+    assert ("failed: in/b.tif: it is\\x1b[31m empty" in told.err) == (state == FAILED)
+    assert ("give the same command again" in told.err) == (state == NOT_RUN)
+
+
+def test_without_the_extra_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert run("batch", "auto", tmp_path, "-o", tmp_path / "out") == 5
+    assert "pip install 'napari-sam2[cluster]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_list_of_prompts_is_tracked_on_workers_of_this_computer(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for name in "ab":
+        save_stack(tmp_path / f"{name}.ome.tif", make_disks()[0])
+    (tmp_path / "broken.tif").write_bytes(b"II*\0")
+    (tmp_path / "prompts.csv").write_text(
+        'file,object,point\na.ome.tif,3,"1,14,15"\nb.ome.tif,,"0,14,14"\nb.ome.tif,,"0,34,34"\nbroken.tif,,"0,1,1"\n'
+    )
+    weights = save_random_model(tmp_path / "random.safetensors")
+    command = ("batch", "track", tmp_path / "prompts.csv", "-o", tmp_path / "out", "--model", weights, "--workers", 1)
+    assert run(*command) == 7
+    told = capsys.readouterr()
+    assert "dashboard: http://127.0.0.1:" in told.err
+    assert f"failed: {tmp_path / 'broken.tif'}: " in told.err
+    assert set(read_labels(tmp_path / "out" / "a.tif").ravel()) <= {0, 3}
+    assert run(*command, "--device", "cpu", "--retries", 0, "-q") == 7
+    assert capsys.readouterr().out.splitlines()[1].split()[:4] == ["3", "2", "0", "1"]

@@ -44,6 +44,7 @@ _HANDED_OUT = {
     "MaskRecord",
     "MaskPrediction",
     "FrameResult",
+    "Tracks",
     "ModelInfo",
 }
 _OPTION = 0.25  # of the optional parameters are given

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_sam2.labels.protocols import LabelStack
     from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["SAM2VideoSegmenter"]
@@ -423,7 +422,8 @@ class SAM2VideoSegmenter:
         if out is not None:
             check_out(out, self.shape, max(t.object_id for t in self._chosen(object_ids)))
         labels = np.zeros(self.shape, np.int32) if out is None else out
-        with self.canvas(labels, plan) as canvas:
+        smallest = self.settings.component_filter.min_component
+        with LabelCanvas(labels, self.shape[1:], plan.frames_met_twice(), min_component=smallest) as canvas:
             for result in self._follow_plan(plan, lost_after):
                 canvas.paint(result)
                 if on_frame is not None:
@@ -450,11 +450,6 @@ class SAM2VideoSegmenter:
         chosen = self._chosen(object_ids)
         limits = range(self._check_frame(start), check_stop(stop, self.num_frames))
         return plan_tracking({t.object_id: sorted(t.prompts) for t in chosen}, limits)
-
-    def canvas(self, labels: LabelStack, plan: TrackingPlan) -> LabelCanvas:
-        """A canvas that paints the results of a plan into ``labels``, as ``track_objects`` does; a context manager."""
-        smallest = self.settings.component_filter.min_component
-        return LabelCanvas(labels, self.shape[1:], plan.frames_met_twice(), min_component=smallest)
 
     def _follow_plan(self, plan: TrackingPlan, lost_after: int | None) -> Iterator[FrameResult]:
         if lost_after is not None:

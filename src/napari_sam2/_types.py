@@ -210,6 +210,8 @@ class FrameResult:
         (O, H, W) float32, only if asked for.
     is_prompted : tuple of bool
         Whether each object was prompted on this frame, so that the result is its own and not tracked.
+    is_usable : bool
+        False if the frame is blank or saturated: it was skipped, and tracked objects are empty on it.
     """
 
     frame: int
@@ -219,6 +221,7 @@ class FrameResult:
     object_scores: NDArray[np.float32]
     logits: NDArray[np.float32] | None = None
     is_prompted: tuple[bool, ...] = ()
+    is_usable: bool = True
 
 
 Direction = Literal["forward", "backward", "both"]

@@ -149,6 +149,8 @@ def print_report(report: TrackingReport, *, say: Callable[[str], object] = typer
         say("end before the last frame: " + _listed([f"{i} (frame {frame})" for i, frame in report.lost.items()]))
     if report.appeared:
         say("begin after the first frame: " + _listed([f"{i} (frame {frame})" for i, frame in report.appeared.items()]))
+    if report.skipped:
+        say("blank or saturated frames, skipped: " + _listed([str(frame) for frame in report.skipped]))
     if report.not_found:
         say("found on one frame only: " + _listed([str(i) for i in report.not_found]))
 

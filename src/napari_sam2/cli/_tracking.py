@@ -51,16 +51,21 @@ class Tracked:
         Time of prompts and tracking.
     is_complete : bool
         False if it was interrupted.
+    skipped : set of int
+        Frames that are blank or saturated.
     """
 
     scores: list[FrameScore] = field(default_factory=list)
     num_steps: int = 0
     seconds: float = 0.0
     is_complete: bool = True
+    skipped: set[int] = field(default_factory=set)
 
     def add(self, result: FrameResult) -> None:
         """Add the scores of a frame."""
         self.num_steps += 1
+        if not result.is_usable:
+            self.skipped.add(result.frame)
         areas = result.masks.sum(axis=(1, 2), dtype=np.int64)
         for i, object_id in enumerate(result.object_ids):
             is_prompted = bool(result.is_prompted[i]) if result.is_prompted else False

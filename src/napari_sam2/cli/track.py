@@ -175,5 +175,7 @@ def _report(tracked: Tracked, segmenter: SAM2VideoSegmenter, num_frames: int, wr
         f"\n{tracked.num_steps} frames tracked in {tracked.seconds:.1f} s "
         f"({tracked.num_steps / tracked.seconds:.1f} frames/s, {segmenter.model.device.type})"
     )
+    if tracked.skipped:
+        say("blank or saturated frames, skipped: " + ", ".join(map(str, sorted(tracked.skipped))))
     for path in written:
         say(f"wrote {path}")

@@ -136,3 +136,50 @@ def test_past_masks_come_back_and_are_small():
     view, logits = past.logits(4)
     assert view == VIEW
     assert np.array_equal(logits[0, 0].numpy() > 0, masks[4])
+
+
+def without(left_out, **over):
+    """A bank tracked from 1 to 9, where frames in ``left_out`` do not count."""
+    bank = make_bank(**over)
+    for frame in range(1, 10):
+        is_out = frame in left_out
+        bank.add(make_memory(frame, is_left_out=is_out, features=None if is_out else torch.zeros(1, 2, 2, 2)))
+    return bank
+
+
+def test_time_does_not_advance_on_frames_that_are_left_out():
+    bank = without({4, 5, 9})
+    recall = bank.recall(10, reverse=False, num_frames=100)
+    assert slots(recall) == [(0, 6), (1, 5), (2, 4), (3, 3), (6, 2), (7, 1), (8, 0)]
+    assert distances(recall) == [(0, 7), (8, 1), (7, 2), (6, 3), (3, 4), (2, 5), (1, 6)]
+    assert bank.before(10, reverse=False) is bank.tracked[8]
+    assert bank.before(6, reverse=False) is bank.tracked[3]
+
+
+def test_a_bank_without_frames_that_are_left_out_looks_at_the_frame_before():
+    bank = make_bank(range(1, 4))
+    assert bank.before(4, reverse=False) is bank.tracked[3]
+    assert bank.before(1, reverse=False) is bank.prompted[0]
+    assert bank.before(6, reverse=False) is None
+
+
+def test_a_frame_counts_again_after_it_was_tracked_prompted_or_forgotten():
+    for change in (
+        lambda bank: bank.add(make_memory(9)),
+        lambda bank: bank.add(make_memory(9, is_conditioning=True)),
+        lambda bank: bank.forget(9),
+        lambda bank: bank.forget_tracked(),
+    ):
+        bank = without({9})
+        change(bank)
+        before = bank.before(10, reverse=False)
+        assert before is bank.at(9)
+
+
+def test_memories_before_a_long_gap_are_kept():
+    bank = make_bank(range(1, 4))
+    for frame in range(4, 60):
+        bank.add(make_memory(frame, is_left_out=True, features=None))
+    recall = bank.recall(60, reverse=False, num_frames=100)
+    assert slots(recall) == [(0, 6), (1, 2), (2, 1), (3, 0)]
+    assert distances(recall)[0] == (0, 4)

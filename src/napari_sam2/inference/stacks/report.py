@@ -62,12 +62,15 @@ class TrackingReport:
         False if the task was cancelled.
     num_merged : int
         Number of tracks that were merged into an object.
+    skipped : tuple of int
+        Frames that are blank or saturated, so that no object was tracked on them.
     """
 
     frames: range
     tracks: tuple[ObjectTrack, ...]
     is_complete: bool
     num_merged: int = 0
+    skipped: tuple[int, ...] = ()
 
     @property
     def lost(self) -> dict[int, int]:
@@ -103,14 +106,23 @@ class TrackedLabels(NamedTuple):
 
 
 class FoundScores:
-    """Accumulates the predicted IoU of each object over the tracked frames on which it is visible."""
+    """Accumulates the predicted IoU of each object over the tracked frames on which it is visible.
+
+    Attributes
+    ----------
+    skipped : set of int
+        Frames that were skipped as unusable.
+    """
 
     def __init__(self) -> None:
+        self.skipped: set[int] = set()
         self._sums: dict[int, float] = {}
         self._counts: dict[int, int] = {}
 
     def add(self, result: FrameResult) -> None:
         """Add one frame."""
+        if not result.is_usable:
+            self.skipped.add(result.frame)
         found = [bool(mask.any()) for mask in result.masks]
         prompted = result.is_prompted or (False,) * len(found)
         for object_id, is_found, is_prompted, score in zip(
@@ -126,6 +138,7 @@ class FoundScores:
 
     def join_as(self, others: FoundScores, new_ids: Mapping[int, int]) -> None:
         """Add the scores of other objects, under new numbers."""
+        self.skipped |= others.skipped
         for object_id, new_id in new_ids.items():
             self.join(new_id, others._sums.get(object_id, 0.0), others._counts.get(object_id, 0))
 
@@ -183,4 +196,4 @@ def describe_tracks(
                 mean_score=scores.mean(object_id),
             )
         )
-    return TrackingReport(frames, tuple(tracks), is_complete, num_merged)
+    return TrackingReport(frames, tuple(tracks), is_complete, num_merged, tuple(sorted(scores.skipped)))

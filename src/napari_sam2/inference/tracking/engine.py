@@ -310,4 +310,5 @@ def _only(result: FrameResult, wanted: set[int]) -> FrameResult:
         object_scores=result.object_scores[rows],
         logits=None if result.logits is None else result.logits[rows],
         is_prompted=tuple(result.is_prompted[row] for row in rows),
+        is_usable=result.is_usable,
     )

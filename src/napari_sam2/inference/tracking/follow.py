@@ -57,6 +57,9 @@ def follow_steps(
         active.sort(key=lambda t: t.prompts[step.frame].stamp if step.frame in t.prompts else math.inf)
         with torch.inference_mode():
             result = frames.advance(active, step.frame, reverse=step.reverse, return_logits=True)
+        if not result.is_usable:  # says nothing about the objects
+            yield step, result
+            continue
         for i, score, is_prompted in zip(result.object_ids, result.object_scores, result.is_prompted, strict=True):
             is_absent = score <= 0 and not is_prompted
             absent[i, step.reverse] = absent.get((i, step.reverse), 0) + 1 if is_absent else 0

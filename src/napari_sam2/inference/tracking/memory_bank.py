@@ -41,7 +41,13 @@ class FrameMemory:
     pointer : Tensor
         (1, C) object pointer.
     features : Tensor or None
-        (1, Cm, S/16, S/16) spatial memory; ``None`` before it is encoded and after it is out of reach.
+        (1, Cm, S/16, S/16) spatial memory; ``None`` before it is encoded, after it is out of reach, and where the frame
+        is left out.
+    is_left_out : bool
+        The frame is not recalled, and time does not advance on it: the frame is unusable, or the object is missing on
+        it for a short time.
+    is_unusable : bool
+        The frame itself is unusable; the object was not searched for.
     """
 
     frame: int
@@ -53,6 +59,8 @@ class FrameMemory:
     object_score: Tensor
     pointer: Tensor
     features: Tensor | None = None
+    is_left_out: bool = False
+    is_unusable: bool = False
 
 
 class Recall(NamedTuple):
@@ -91,6 +99,7 @@ class MemoryBank:
         self.any_direction = any_direction
         self.prompted: dict[int, FrameMemory] = {}
         self.tracked: dict[int, FrameMemory] = {}
+        self._left_out: set[int] = set()
 
     @property
     def nbytes(self) -> int:
@@ -103,6 +112,10 @@ class MemoryBank:
 
     def add(self, memory: FrameMemory) -> None:
         """Store a frame; adding a tracked frame removes those that attention can no longer reach."""
+        if memory.is_left_out:
+            self._left_out.add(memory.frame)
+        else:
+            self._left_out.discard(memory.frame)
         if memory.is_conditioning:
             self.tracked.pop(memory.frame, None)
             self.prompted[memory.frame] = memory
@@ -114,14 +127,24 @@ class MemoryBank:
         """The memory of one frame, or None."""
         return self.prompted.get(frame) or self.tracked.get(frame)
 
+    def before(self, frame: int, *, reverse: bool) -> FrameMemory | None:
+        """The memory of the previous frame in the direction of tracking; frames that are left out do not count."""
+        step = -1 if reverse else 1
+        previous = frame - step
+        while previous in self._left_out:
+            previous -= step
+        return self.at(previous)
+
     def forget(self, frame: int) -> None:
         """Remove one frame."""
         self.prompted.pop(frame, None)
         self.tracked.pop(frame, None)
+        self._left_out.discard(frame)
 
     def forget_tracked(self) -> None:
         """Remove all frames without a prompt."""
         self.tracked.clear()
+        self._left_out.clear()
 
     def recall(self, frame: int, *, reverse: bool, num_frames: int, leave_out: Collection[int] = ()) -> Recall:
         """The memories that the object attends to when one frame is segmented.
@@ -154,36 +177,46 @@ class MemoryBank:
         """
         if not self.prompted:
             raise PromptError("the object has no prompt; give it a point, a box or a mask first")
-        step = -1 if reverse else 1
         last_slot = self.num_recent
         prompted = {t: memory for t, memory in self.prompted.items() if t not in leave_out}
+        recent = self._recent(frame, reverse=reverse)
         spatial = [(memory, last_slot) for memory in prompted.values() if memory.features is not None]
         for distance in range(self.num_recent, 0, -1):
-            memory = self._tracked_at(frame - step * distance, reverse=reverse)
+            memory = recent.get(distance)
             if memory is not None and memory.features is not None:
                 spatial.append((memory, distance - 1))
         pointers = []
         for t, memory in prompted.items():
-            distance = (frame - t) * step
-            if distance >= 0:
-                pointers.append((memory, distance))
+            if t == frame or (t > frame) == reverse:
+                pointers.append((memory, self._age(t, frame, reverse=reverse)))
         for distance in range(1, min(num_frames, self.max_pointers)):
-            memory = self._tracked_at(frame - step * distance, reverse=reverse)
+            memory = recent.get(distance)
             if memory is not None:
                 pointers.append((memory, distance))
         return Recall(spatial, pointers)
 
-    def _tracked_at(self, frame: int, *, reverse: bool) -> FrameMemory | None:
-        memory = self.tracked.get(frame)
-        if memory is None or (memory.reverse != reverse and not self.any_direction):
-            return None
-        return memory
+    def _recent(self, frame: int, *, reverse: bool) -> dict[int, FrameMemory]:
+        """Tracked frames behind ``frame`` by their age; those that are left out are missing."""
+        return {
+            self._age(t, frame, reverse=reverse): memory
+            for t, memory in self.tracked.items()
+            if (t > frame) == reverse
+            and t != frame
+            and not memory.is_left_out
+            and (memory.reverse == reverse or self.any_direction)
+        }
+
+    def _age(self, past: int, frame: int, *, reverse: bool) -> int:
+        """Number of frames from ``past`` to ``frame``, negative for frames ahead; those left out do not count."""
+        low, high = min(past, frame), max(past, frame)
+        age = high - low - sum(low < t < high for t in self._left_out)
+        return age if (past > frame) == reverse or past == frame else -age
 
     def _forget_out_of_reach(self, frame: int, *, reverse: bool) -> None:
         """Remove memories that neither the next frame nor, with ``extra_frames``, a change of direction could read."""
         step = -1 if reverse else 1
         for t, memory in list(self.tracked.items()):
-            age = (frame + step - t) * step  # as seen from the next frame
+            age = self._age(t, frame + step, reverse=reverse)  # as seen from the next frame
             stale = memory.reverse != reverse and not self.any_direction
             if stale or abs(age) > self.max_pointers - 1 + self.extra_frames:
                 del self.tracked[t]

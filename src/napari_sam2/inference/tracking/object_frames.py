@@ -29,7 +29,9 @@ from napari_sam2.inference.tracking.component_filter import (
     average_segmentations,
     keep_overlapping_components,
 )
+from napari_sam2.inference.tracking.frame_survey import FrameSurvey, ShiftSettings
 from napari_sam2.inference.tracking.memory_bank import FrameMemory
+from napari_sam2.inference.tracking.recovery import RecoverySettings, recovery_view
 from napari_sam2.inference.tracking.tracked_object import PromptedFrame, TrackedObject
 from napari_sam2.inference.views.click_search import (
     ClickSearchSettings,
@@ -47,7 +49,13 @@ from napari_sam2.inference.views.transforms import (
     resample_logits,
 )
 from napari_sam2.inference.views.view import View, choose_view, contains_prompt
-from napari_sam2.inference.views.view_tracking import ViewTrackingSettings, extent_in_image, next_view
+from napari_sam2.inference.views.view_tracking import (
+    ViewTrackingSettings,
+    extent_in_image,
+    inside_image,
+    moved_view,
+    next_view,
+)
 from napari_sam2.labels.components import without_specks
 from napari_sam2.network.arithmetic import reference_order
 from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageEmbedding, ModelPrompt
@@ -74,6 +82,10 @@ class SegmentationSettings:
         When the view of a tracked object moves.
     component_filter : ComponentFilterSettings
         Which components of tracked masks are kept.
+    recovery : RecoverySettings
+        How objects that are missing on some frames are found again.
+    shifts : ShiftSettings
+        When a shift between frames is taken for a movement of the stage.
     """
 
     reference_behaviour: bool
@@ -85,6 +97,8 @@ class SegmentationSettings:
     click_search: ClickSearchSettings = ClickSearchSettings()
     view_tracking: ViewTrackingSettings = ViewTrackingSettings()
     component_filter: ComponentFilterSettings = ComponentFilterSettings()
+    recovery: RecoverySettings = RecoverySettings()
+    shifts: ShiftSettings = ShiftSettings()
 
 
 class ObjectFrames:
@@ -103,6 +117,7 @@ class ObjectFrames:
         self.model = encoder.model
         self.settings = settings
         self._stamps = itertools.count(1)
+        self.survey = FrameSurvey(encoder.frames, settings.shifts)
         self.num_frames, height, width = encoder.frames.shape
         self.hw = (height, width)
 
@@ -289,6 +304,9 @@ class ObjectFrames:
         """New memories of objects without a prompt on this frame, in the given order."""
         if not moving:
             return []
+        if not self.settings.reference_behaviour and not self.survey.is_usable(frame, self.encoder.read(frame)):
+            logger.warning("frame %d is blank or saturated and was skipped", frame)
+            return [self._skipped(tracked, frame, reverse=reverse) for tracked in moving]
         views = {t.object_id: self._next_view(t, frame, reverse=reverse) for t in moving}
         embeddings = self.encoder.embed_all(frame, views.values())
         recalls = [(t, t.bank.recall(frame, reverse=reverse, num_frames=self.num_frames)) for t in moving]
@@ -332,37 +350,90 @@ class ObjectFrames:
             for row, i in enumerate(ids):
                 one = slice(row, row + 1)
                 done[i] = replace(raw[i], logits=filled[one], features=features[one])
-        return [done[tracked.object_id] for tracked in moving]
+        return [self._kept(tracked, done[tracked.object_id]) for tracked in moving]
+
+    def _skipped(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> FrameMemory:
+        """An empty memory of an unusable frame."""
+        view = self._next_view(tracked, frame, reverse=reverse)
+        side, device = self.model.image_size // 4, self.model.device
+        return FrameMemory(
+            frame=frame,
+            is_conditioning=False,
+            reverse=reverse,
+            view=view,
+            logits=torch.full((1, 1, side, side), ABSENT_LOGIT, device=device),
+            iou=torch.zeros(1, device=device),
+            object_score=torch.full((1, 1), ABSENT_LOGIT, device=device),
+            pointer=self.model.no_obj_ptr.detach().clone(),
+            is_left_out=True,
+            is_unusable=True,
+        )
+
+    def _kept(self, tracked: TrackedObject, memory: FrameMemory) -> FrameMemory:
+        """A new memory, left out of later recall if the object is missing for a short time."""
+        return replace(memory, features=None, is_left_out=True) if self._is_missing(tracked, memory) else memory
+
+    def _is_missing(self, tracked: TrackedObject, memory: FrameMemory) -> bool:
+        """Whether an object that was seen a short time ago is not visible on a new frame."""
+        if not self.model.config.follows_last_mask or bool((memory.logits > 0).any()):
+            return False
+        seen = self._seen_before(tracked, memory.frame, reverse=memory.reverse)
+        if seen is None or not self._is_clear(seen):
+            return False
+        return abs(memory.frame - seen.frame) <= self.settings.recovery.max_missing
+
+    def _is_clear(self, memory: FrameMemory) -> bool:
+        return float(memory.iou[0]) >= self.settings.recovery.min_iou
 
     def _last_mask(self, tracked: TrackedObject, frame: int, view: View, *, reverse: bool) -> Tensor | None:
         """(1, 1, S/4, S/4) logits of the previous frame, in this view, for models that take them as a mask prompt."""
-        before = tracked.bank.at(frame + (1 if reverse else -1))
+        before = tracked.bank.before(frame, reverse=reverse)
         if before is None or not self.model.config.follows_last_mask:
             return None
+        if abs(frame - before.frame) - 1 > self.settings.recovery.max_missing_for_prompt:
+            return None
         logits = before.logits.float().clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT)
-        return resample_logits(logits, before.view, view)
+        return resample_logits(logits, self._view_on(before, frame), view)
 
     def _last_seen(self, tracked: TrackedObject, frame: int, view: View, *, reverse: bool) -> Tensor | None:
         """(1, 1, S/4, S/4) logits, in this view, of the last frame in memory on which the object is visible."""
-        for distance in range(1, self.model.config.num_memories):
+        seen = self._seen_before(tracked, frame, reverse=reverse)
+        return None if seen is None else resample_logits(seen.logits.float(), self._view_on(seen, frame), view)
+
+    def _seen_before(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> FrameMemory | None:
+        """The memory of the last frame on which the object is visible, unless that was long ago.
+
+        A clear mask counts for longer than the frames in memory.
+        """
+        short = self.model.config.num_memories - 1
+        reach = max(short, self.settings.recovery.max_missing + 1)
+        for distance in range(1, reach + 1):
             memory = tracked.bank.at(frame + (distance if reverse else -distance))
             if memory is not None and bool((memory.logits > 0).any()):
-                return resample_logits(memory.logits.float(), memory.view, view)
+                return memory if distance <= short or self._is_clear(memory) else None
         nearest = tracked.bank.prompted[min(tracked.bank.prompted, key=lambda t: abs(t - frame))]
-        if abs(nearest.frame - frame) < self.model.config.num_memories:
-            return resample_logits(nearest.logits.float(), nearest.view, view)
-        return None
+        distance = abs(nearest.frame - frame)
+        return nearest if distance <= short or (distance <= reach and self._is_clear(nearest)) else None
 
     def _next_view(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> View:
         """The view of an object, given its position on the previous frame."""
-        before = tracked.bank.at(frame + (1 if reverse else -1))
+        before = tracked.bank.before(frame, reverse=reverse)
+        num_missing = 0 if before is None else abs(frame - before.frame) - 1
         if before is None:
             nearest = min(tracked.bank.prompted, key=lambda t: abs(t - frame))
             before = tracked.bank.prompted[nearest]
         if not before.view.is_native:
             return before.view
-        extent = extent_in_image(_as_mask(before.logits[0, 0]), before.view)
-        return next_view(extent, before.view, self.hw, self.settings.view_tracking)
+        view = self._view_on(before, frame)
+        extent = extent_in_image(_as_mask(before.logits[0, 0]), view)
+        following = next_view(extent, inside_image(view, self.hw), self.hw, self.settings.view_tracking)
+        return recovery_view(following, extent, num_missing, self.hw, self.settings.recovery)
+
+    def _view_on(self, memory: FrameMemory, frame: int) -> View:
+        """The view of a memory, moved along with the stage to another frame."""
+        if not memory.view.is_native or not self.model.config.follows_last_mask:
+            return memory.view
+        return moved_view(memory.view, *self.survey.shift(memory.frame, frame))
 
     def _non_overlapping(self, memories: dict[int, FrameMemory]) -> dict[int, Tensor]:
         """Logits of each object at the model's input size; pixels assigned to another object are suppressed."""
@@ -442,6 +513,7 @@ class ObjectFrames:
             object_scores=score,
             logits=logits if return_logits else None,
             is_prompted=tuple(frame in tracked.bank.prompted for tracked, memory in memories if memory is not None),
+            is_usable=not any(memory.is_unusable for memory in held),
         )
 
     def _drop_specks(

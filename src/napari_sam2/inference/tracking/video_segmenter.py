@@ -24,9 +24,11 @@ from napari_sam2._types import FrameResult, FrameSource, Prompt
 from napari_sam2.frames import open_frames
 from napari_sam2.inference.tracking.component_filter import ComponentFilterSettings
 from napari_sam2.inference.tracking.follow import follow_steps
+from napari_sam2.inference.tracking.frame_survey import ShiftSettings
 from napari_sam2.inference.tracking.memory_bank import MemoryBank
 from napari_sam2.inference.tracking.object_frames import ObjectFrames, SegmentationSettings
 from napari_sam2.inference.tracking.plan import TrackingPlan, plan_tracking
+from napari_sam2.inference.tracking.recovery import RecoverySettings
 from napari_sam2.inference.tracking.tracked_object import TrackedObject
 from napari_sam2.inference.views.click_search import ClickSearchSettings
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
@@ -79,6 +81,10 @@ class SAM2VideoSegmenter:
         When the view of a tracked object moves.
     component_filter : ComponentFilterSettings, optional
         Which components of masks are kept.
+    recovery : RecoverySettings, optional
+        How objects that are missing on some frames are found again, for models that follow the last mask.
+    shifts : ShiftSettings, optional
+        When a shift between frames is taken for a movement of the stage, for the same models.
 
     Raises
     ------
@@ -111,6 +117,8 @@ class SAM2VideoSegmenter:
         click_search: ClickSearchSettings = ClickSearchSettings(),
         view_tracking: ViewTrackingSettings = ViewTrackingSettings(),
         component_filter: ComponentFilterSettings = ComponentFilterSettings(),
+        recovery: RecoverySettings = RecoverySettings(),
+        shifts: ShiftSettings = ShiftSettings(),
     ) -> None:
         check_number("fill_hole_area", fill_hole_area, 0)
         if batch_bytes is not None:
@@ -128,6 +136,8 @@ class SAM2VideoSegmenter:
             click_search=click_search,
             view_tracking=view_tracking,
             component_filter=component_filter,
+            recovery=recovery,
+            shifts=shifts,
         )
         self.cache = EmbeddingCache(32 * 2**20) if cache is None else cache
         self._source: FrameSource | None = None

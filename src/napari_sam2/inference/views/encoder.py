@@ -43,7 +43,8 @@ class FrameEncoder:
         self.pil_bicubic = pil_bicubic
         self._read: tuple[int, NDArray[np.uint8]] | None = None
 
-    def _frame(self, frame: int) -> NDArray[np.uint8]:
+    def read(self, frame: int) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 of a frame."""
         if self._read is None or self._read[0] != frame:
             self._read = (frame, self.frames[frame])
         return self._read[1]
@@ -60,7 +61,7 @@ class FrameEncoder:
         found = self.cache.get_or_encode_all(
             keys,
             lambda missing: encode_views(
-                self.model, self._frame(frame), [each[i] for i in missing], pil_bicubic=self.pil_bicubic
+                self.model, self.read(frame), [each[i] for i in missing], pil_bicubic=self.pil_bicubic
             ),
         )
         return dict(zip(each, found, strict=True))

@@ -13,7 +13,15 @@ from napari_sam2.inference.views.view import TARGET_EXTENT, View, view_for_exten
 if TYPE_CHECKING:
     from napari_sam2._types import Prompt
 
-__all__ = ["MaskExtent", "ViewTrackingSettings", "extent_in_image", "next_view", "view_with_prompt"]
+__all__ = [
+    "MaskExtent",
+    "ViewTrackingSettings",
+    "extent_in_image",
+    "inside_image",
+    "moved_view",
+    "next_view",
+    "view_with_prompt",
+]
 
 _PROMPT_MARGIN = 1.25  # side of an enlarged view relative to the mask and prompt inside it
 
@@ -94,6 +102,16 @@ def next_view(
     if side == view.width and offset <= settings.max_offset * view.width:
         return view
     return view_for_extent((extent.x, extent.y), side, hw)
+
+
+def moved_view(view: View, x: int, y: int) -> View:
+    """The view moved by (x, y) image pixels; it may exceed the image."""
+    return view._replace(x=view.x + x, y=view.y + y)
+
+
+def inside_image(view: View, hw: tuple[int, int]) -> View:
+    """The native view nearest to ``view`` that lies inside the image, or is centred on it where it is larger."""
+    return view_for_extent((view.x + view.width / 2 - 0.5, view.y + view.height / 2 - 0.5), view.width, hw)
 
 
 def view_with_prompt(view: View, mask: NDArray[np.bool_], prompt: Prompt, hw: tuple[int, int]) -> View:

@@ -215,7 +215,7 @@ class ViewerBinding:
         index = np.clip(np.rint(position[: ndim - 2]), 0, sizes - 1) if ndim > 2 else ()
         return self.geometry.plane(tuple(int(i) for i in index))
 
-    def _in_layer_units(self, world: Sequence[float]) -> NDArray[np.float64]:
+    def _in_layer_units(self, world: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
         """World coordinates of the viewer as the layers' ``world_to_data`` takes them."""
         return to_layer_units(self.viewer, self.labels, world)
 
@@ -234,7 +234,7 @@ class ViewerBinding:
         height, width = self.geometry.hw
         scene = getattr(self.viewer, "scene", self.viewer)  # before napari 0.9 the camera was the viewer's own
         for place in (self.viewer.cursor.position, scene.camera.center):
-            world = np.asarray((*self.viewer.dims.point[:-2], *place[-2:]), float)
+            world = np.asarray((*self.viewer.dims.point[:-2], *place[-2:]), np.float64)
             y, x = np.asarray(self.labels.world_to_data(self._in_layer_units(world)), float)[-2:]
             if -0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5:
                 break

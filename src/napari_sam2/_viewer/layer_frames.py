@@ -82,7 +82,7 @@ class ShownImage:
 
         return Labels(np.zeros((1,) * self.geometry.ndim, np.uint8), **self.placement.arguments())
 
-    def plane_at(self, layer: Image, point: Sequence[float]) -> int:
+    def plane_at(self, layer: Image, point: Sequence[float] | NDArray[np.float64]) -> int:
         """The plane of the image that a viewer shows at the point of its sliders, in world coordinates."""
         geometry = self.geometry
         if geometry.ndim == 2:

@@ -108,7 +108,9 @@ def resample_plane(array: Any, to_array: LayerMap, index: tuple[int, ...], hw: t
     return found
 
 
-def to_layer_units(viewer: ViewerModel, layer: Any, world: Sequence[float]) -> NDArray[np.float64]:
+def to_layer_units(
+    viewer: ViewerModel, layer: Any, world: Sequence[float] | NDArray[np.float64]
+) -> NDArray[np.float64]:
     """World coordinates of a viewer in the units of a layer, for its ``world_to_data``; its last axes only."""
     last = np.asarray(world, float)[-layer.ndim :]
     return last * _unit_factors(viewer.layers.units, layer.units, len(last))

@@ -148,7 +148,8 @@ def _default_workers(cores: int, device: str) -> int:
         return torch.cuda.device_count()
     if device not in ("auto", "cpu"):
         return 1
-    return max(1, min(cores, psutil.virtual_memory().available // _MEMORY_PER_WORKER))
+    available: int = psutil.virtual_memory().available
+    return max(1, min(cores, available // _MEMORY_PER_WORKER))
 
 
 def _from_file(path: Path) -> AbstractContextManager[Cluster]:
@@ -192,7 +193,8 @@ def _from_file(path: Path) -> AbstractContextManager[Cluster]:
     except (TypeError, ValueError, OSError, RuntimeError, NotImplementedError) as error:
         cluster.close()
         raise DeviceError(f"the cluster of {path} cannot be scaled ({_first_line(error)})") from error
-    return cluster
+    started: AbstractContextManager[Cluster] = cluster
+    return started
 
 
 def _first_line(error: BaseException) -> str:

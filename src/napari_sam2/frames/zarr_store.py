@@ -78,7 +78,7 @@ class GuardedStore(LocalStore):
         limit = self.max_chunk_bytes
         if content is None or limit is None or Path(key).name in _METADATA_NAMES:
             return content
-        stored = memoryview(content.as_numpy_array())
+        stored = memoryview(np.ascontiguousarray(content.as_numpy_array()).data)
         size = max(decoded_size(part, limit) for part in (stored, *self._inside_shard(stored)))
         if size > limit:
             raise FrameError(

@@ -23,7 +23,7 @@ REACH = 5  # slices to propagate over
 LATER = 3  # slices from the first click to the correction
 NUCLEI = (22, 33, 11)  # of the sample's truth, in the order in which they are clicked
 NARROW = 300  # pixels
-PATIENCE = 120.0  # s, for one propagation
+PATIENCE = 600.0  # s, for one propagation
 
 
 class Story:

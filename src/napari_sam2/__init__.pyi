@@ -10,6 +10,7 @@ from ._errors import (
 )
 from ._types import FrameResult, FrameSource, MaskPrediction, MaskRecord, Prompt
 from ._viewer.opening import open_session
+from ._viewer.tasks import fine_tune_layers, measure_layer, segment_layer, track_layer
 from .batch.jobs import AutoJob, FindOptions, GenerateJob, KeepOptions, PropagateJob, ReadOptions, TrackJob
 from .batch.report import BatchReport
 from .batch.running import run_batch
@@ -109,6 +110,7 @@ __all__ = [
     "export_tracks",
     "filter_records",
     "fine_tune",
+    "fine_tune_layers",
     "import_tracks",
     "link_frames",
     "link_volumes",
@@ -117,6 +119,7 @@ __all__ = [
     "mask_from_text",
     "mask_to_text",
     "masks_to_labels",
+    "measure_layer",
     "open_frames",
     "open_session",
     "propose_divisions",
@@ -124,12 +127,14 @@ __all__ = [
     "read_tracks",
     "run_batch",
     "segment_along_axes",
+    "segment_layer",
     "segment_seeds",
     "segment_stack",
     "segment_tiled",
     "segment_timelapse_volumes",
     "session_tracks",
     "show_planes",
+    "track_layer",
     "tracks_graph",
     "tracks_of_labels",
     "tracks_table",

@@ -250,8 +250,8 @@ _SOURCE = ("shape", "key", "__len__", "__getitem__")
 # Classes of the package and of torch and napari that modules name in annotations without importing them.
 _CLASSES = frozenset(
     [
-        "EmbeddingCache", "Exception", "FrameSource", "Image", "Prompt", "Proposals", "Release", "SAM2", "Session",
-        "SessionSettings", "SessionSnapshot", "Tensor", "ViewerModel", "device", "dtype",
+        "EmbeddingCache", "Exception", "FrameSource", "Image", "Labels", "Prompt", "Proposals", "Release", "SAM2",
+        "Session", "SessionSettings", "SessionSnapshot", "Tensor", "ViewerModel", "device", "dtype",
     ]
 )  # fmt: skip
 _BY_NAME: Mapping[str, _Kind] = {

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from skimage.measure import regionprops
 
-from napari_sam2.labels.measurements import MeasuredPlane, measure_planes, summarize_objects, surface_area
+from napari_sam2.labels.measurements import (
+    MeasuredPlane,
+    measure_planes,
+    measure_stack,
+    summarize_objects,
+    surface_area,
+)
 
 SPACING = (2.0, 0.5, 0.5)
 
@@ -57,6 +63,19 @@ def test_objects_of_a_stack_equal_regionprops_of_the_whole_array(stack):
             for name in ("mean", "min", "max", "std"):
                 assert row[f"{name}_c{number}"] == pytest.approx(getattr(expected, f"intensity_{name}"))
             assert row[f"sum_c{number}"] == pytest.approx(channel[labels == expected.label].sum())
+
+
+def test_surfaces_read_plane_by_plane_equal_those_of_whole_objects(stack):
+    labels, _ = stack
+    holed = labels.copy()
+    holed[3] = 0  # an object in two parts
+    two = np.concatenate((holed, labels))  # two stacks, the first of which ends at the last plane
+    table = measure_stack(range(18), two.__getitem__, scale=SPACING, planes_per_clip=9)
+    for clip, array in enumerate((holed, labels)):
+        part = table[table["clip"] == clip]
+        assert part["object"].tolist() == [2, 4, 6]
+        for object_id, area in zip(part["object"], part["surface"], strict=True):
+            assert area == pytest.approx(surface_area(array == object_id, SPACING))
 
 
 def test_surface_of_a_ball_is_that_of_a_sphere():

@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 
 from factories import make_model, make_movie
 from napari_sam2._qt.automatic_widget import AutomaticWidget
-from napari_sam2._qt.automatic_work import Searcher
+from napari_sam2._viewer.automatic_work import Searcher
 from napari_sam2._viewer.image_source import placement_of
 from napari_sam2.weights import loading as checkpoints
 
@@ -100,9 +100,9 @@ def test_objects_stacked_in_z_are_split_as_chosen_and_automatically_not_in_time(
         "napari_sam2.inference.stacks.key_frame_search.contrasts_for_splitting", lambda *given: asked.append(given[3])
     )
     widget.viewer.layers["cells"].axis_labels = (label, "y", "x")
-    assert not widget._form.isRowVisible(widget.split_stacked)
+    assert not widget.form.is_shown("split_stacked")
     widget.scope.setCurrentIndex(1)
-    assert widget._form.isRowVisible(widget.split_stacked)
+    assert widget.form.is_shown("split_stacked")
     widget.split_stacked.setCurrentIndex(choice)
     widget.every.setValue(3)
     widget.segment()
@@ -142,7 +142,7 @@ def test_volumes_over_time_become_one_layer_of_linked_labels(widget, qtbot) -> N
 
 
 def test_a_large_picture_is_searched_in_tiles_and_filtered_as_a_whole(widget, qtbot, monkeypatch) -> None:
-    monkeypatch.setattr("napari_sam2._qt.automatic_work._TILED_ABOVE", 40)
+    monkeypatch.setattr("napari_sam2._viewer.automatic_work._TILED_ABOVE", 40)
     widget.exclude_border.setChecked(True)
     widget.segment()
     _wait(widget, qtbot)

@@ -91,7 +91,7 @@ def test_stop_ends_the_run_and_keeps_its_weights(widget: FineTuneWidget, qtbot, 
     widget.stop_button.click()
     assert not widget.stop_button.isEnabled()
     qtbot.waitUntil(lambda: not widget.is_running, timeout=10_000)
-    assert widget.use_button.isEnabled()
+    assert not widget.use_button.isHidden()
 
 
 def test_loss_is_live_between_measurements(widget: FineTuneWidget, qtbot, monkeypatch) -> None:
@@ -125,7 +125,7 @@ def test_errors_are_told_and_it_can_start_again(widget: FineTuneWidget, qtbot, m
     qtbot.waitUntil(lambda: not widget.is_running, timeout=10_000)
     assert "label some more" in widget.state.text()
     assert widget.start_button.isEnabled()
-    assert not widget.use_button.isEnabled()
+    assert widget.use_button.isHidden()
 
 
 def test_missing_layers_and_folders_are_told_at_once(widget: FineTuneWidget) -> None:

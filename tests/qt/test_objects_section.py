@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from qt_tools import add_disc
 from qtpy.QtCore import Qt
@@ -28,11 +29,11 @@ def _texts(section) -> list[list[str]]:
 def test_rows_follow_objects_that_come_go_and_change(binding, section):
     first, second = add_disc(binding), add_disc(binding, frame=1)
     section.refresh()
-    assert [row[2:5] for row in _texts(section)] == [["1", "object 1", "1"], ["2", "object 2", "1"]]
+    assert [(*row[2:4], row[5]) for row in _texts(section)] == [("1", "object 1", "1"), ("2", "object 2", "1")]
     binding.session.rename(second, "nucleus")
     add_disc(binding, frame=2, object_id=first)
     section.refresh()
-    assert [row[2:5] for row in _texts(section)] == [["1", "object 1", "2"], ["2", "nucleus", "1"]]
+    assert [(*row[2:4], row[5]) for row in _texts(section)] == [("1", "object 1", "2"), ("2", "nucleus", "1")]
     binding.session.remove_object(first)
     section.refresh()
     assert [row[2:4] for row in _texts(section)] == [["2", "nucleus"]]
@@ -133,3 +134,55 @@ def test_wheel_turns_the_choice_only_of_a_combo_box_with_focus(qtbot):
 )
 def test_durations_are_in_hours_and_minutes(seconds, text):
     assert duration(seconds) == text
+
+
+def _entries(section, menu) -> dict[str, object]:
+    section.menu.aboutToShow.emit()
+    return {action.text(): action for action in menu.actions()}
+
+
+def test_menu_merges_with_an_object_and_offers_those_of_this_slice_first(binding, section):
+    first, second, third = add_disc(binding), add_disc(binding, frame=4), add_disc(binding, frame=1)
+    binding.select(first)
+    binding.go_to(1)
+    entries = _entries(section, section.merge_menu)
+    assert list(entries) == [f"{third}  object {third}", f"{second}  object {second}"]
+    entries[f"{second}  object {second}"].trigger()
+    assert [o.object_id for o in binding.session.objects] == [first, third]
+    assert binding.session.store.planes_of(first) == [0, 4]
+
+
+def test_the_next_line_drawn_splits_the_object_and_leaves_no_prompt(binding, section):
+    number = add_disc(binding)
+    binding.select(number)
+    section.split_object()
+    assert section.tools["scribble"].isChecked()
+    told = []
+    binding.notice.connect(lambda text, is_error: told.append((text, is_error)))
+    binding.shapes.add_paths([[[0, 20, -9], [0, 20, 40]]])
+    assert len(binding.session.objects) == 2
+    assert len(binding.shapes.data) == 0
+    assert "was split" in told[-1][0]
+    binding.shapes.add_paths([[[0, 15, 10], [0, 15, 20]]])  # an ordinary scribble again
+    assert len(binding.session.objects) == 2
+    assert len(binding.shapes.data) == 1
+
+
+def test_classes_have_a_column_and_colours(binding, section):
+    first, second = add_disc(binding), add_disc(binding, frame=1)
+    section.refresh()
+    assert section.table.isColumnHidden(objects_section._CLASS)
+    binding.select(second)
+    section.set_class("cell")
+    section.refresh()
+    assert not section.table.isColumnHidden(objects_section._CLASS)
+    assert [row[objects_section._CLASS] for row in _texts(section)] == ["", "cell"]
+    assert "cell" in _entries(section, section.class_menu)
+    own = binding.labels.colormap.map(second)
+    section.by_class.setChecked(True)
+    assert not np.allclose(binding.labels.colormap.map(second), own)
+    section.outline_button.click()
+    assert binding.labels.contour == 2
+    section.show_checks({first: 3})
+    section.refresh()
+    assert "3 slices to check" in section.table.item(0, objects_section._SCORE).toolTip()

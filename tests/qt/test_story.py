@@ -265,26 +265,30 @@ def test_window_is_held_up_for_less_than_100_ms_while_twenty_objects_are_tracked
     assert max(busy[1:]) < 0.1
 
 
-def test_labels_of_another_layer_start_objects_by_button(open_widget, qtbot):
+def test_labels_of_another_layer_start_objects_by_menu(open_widget):
     viewer, widget = open_widget()
     section = widget.objects
+
+    def entries() -> dict[str, object]:
+        section.menu.aboutToShow.emit()
+        return {action.text(): action for action in section.from_menu.actions()}
+
     widget.binding.go_to(0)
-    assert section.from_row.isHidden()
+    assert not entries()
+    assert not section.from_menu.isEnabled()
     drawn = np.zeros((8, 48, 64), np.uint8)
     drawn[0, 10:20, 10:20], drawn[0, 30:40, 40:50] = 3, 5
     layer = viewer.add_labels(drawn, name="cellpose")
-    assert not section.from_row.isHidden()
     layer.name = "from cellpose"
-    assert section.layer_choice.currentText() == "from cellpose"
     layer.selected_label = 5
-    section.this_label_button.click()
+    entries()["from cellpose: label 5 only"].trigger()
     assert [o.object_id for o in widget.binding.session.objects] == [5]
-    section.all_button.click()
+    entries()["from cellpose: all labels on this slice"].trigger()
     np.testing.assert_array_equal(widget.binding.session.labels[0], drawn[0])
     viewer.layers["cells"].name = "renamed"
     assert widget.image_choice.currentText() == "renamed"
     viewer.layers.remove(layer)
-    assert section.from_row.isHidden()
+    assert not entries()
 
 
 def test_every_key_stands_on_a_button_or_in_a_menu(open_widget):

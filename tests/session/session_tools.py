@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
@@ -48,10 +49,21 @@ def random_call(session: Session, rng: random.Random) -> None:
         lambda: session.unlock(chosen) if chosen else None,
         lambda: session.remove_object(chosen) if chosen and rng.random() < 0.3 else None,
         lambda: session.rename(chosen, str(rng.random())) if chosen else None,
+        lambda: session.set_class(chosen, rng.choice(["", "cell", "debris"])) if chosen else None,
+        lambda: _merge_or_split(session, rng, objects) if rng.random() < 0.3 else None,
     ]
-    call = rng.choice(calls)
+    call: Callable[[], object] = rng.choice(calls)
     if chosen is not None and frame in session.store.objects[chosen].locked:
         with suppress(PromptError):  # what is locked refuses prompts
             call()
     else:
         call()
+
+
+def _merge_or_split(session: Session, rng: random.Random, objects: list[int]) -> None:
+    with suppress(PromptError):  # locked, the same object, or a line that cuts nothing
+        if len(objects) > 1 and rng.random() < 0.5:
+            session.merge(*rng.sample(objects, 2))
+        elif objects:
+            frame, column = rng.randrange(5), rng.randrange(64)
+            session.split_along(rng.choice(objects), [[frame, 0, column], [frame, 47, column]])

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QProgressBar, QSizePolicy, QSpinBox, QWidget
+from qtpy.QtGui import QCloseEvent, QShowEvent
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QProgressBar, QSizePolicy, QWidget
 
 from napari_sam2._errors import NapariSAM2Error
-from napari_sam2._qt.automatic_work import Filters, Found, Searcher, StackSearch, Tracked
 from napari_sam2._qt.background import BackgroundTask, TaskContext
+from napari_sam2._qt.forms import Form
 from napari_sam2._qt.layer_combo import LayerCombo
-from napari_sam2._qt.layout import button, column, combo, line, named, row, show_error, show_item
+from napari_sam2._qt.layout import button, column, line, named, row, show_error, show_item
 from napari_sam2._qt.model_chooser import ModelChooser
+from napari_sam2._viewer.automatic_work import Filters, Found, Searcher, Tracked
 from napari_sam2._viewer.layer_frames import ShownImage, open_image, seed_labels
 from napari_sam2._viewer.layer_places import to_layer_units
+from napari_sam2._viewer.tasks import filters_of, run_segmentation, segment_layer
 from napari_sam2.labels.storage import allocate_labels
 
 if TYPE_CHECKING:
@@ -24,8 +28,44 @@ if TYPE_CHECKING:
 __all__ = ["AutomaticWidget"]
 
 _FILTER_MS = 150
-_AUTO = -0.01  # of thresholds: the default of the model
-_MIDDLE = 0.5
+_THRESHOLD = {"widget_type": "FloatSpinBox", "min": 0.0, "max": 1.0, "step": 0.01, "automatic": "auto", "middle": 0.5}
+_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "scope": {
+            "label": "Segment",
+            "choices": [
+                ("this slice", "plane"),
+                ("the whole stack", "stack"),
+                ("all stacks, linked in time", "volumes"),
+            ],
+        },
+        "every": {
+            "widget_type": "FloatSpinBox",
+            "label": "Detect every",
+            "min": 1,
+            "max": 999,
+            "step": 1,
+            "automatic": "automatic",
+            "suffix": " slices",
+        },
+        "split_stacked": {
+            "label": "Stacked in z",
+            "choices": [("automatic", "automatic"), ("split", "split"), ("do not split", "keep")],
+        },
+        "min_iou": {"label": "IoU at least", **_THRESHOLD},
+        "min_stability": {"label": "Stability", **_THRESHOLD},
+        "min_area": {"label": "Area from", "min": 0.0, "max": 1e9, "step": 0.01},
+        "max_area": {
+            "widget_type": "FloatSpinBox",
+            "label": "Area up to",
+            "min": 0.01,
+            "max": 1e9,
+            "step": 0.01,
+            "automatic": "any",
+        },
+        "exclude_border": {"label": "Exclude objects at the border"},
+    }
+)
 
 
 class AutomaticWidget(QWidget):
@@ -70,43 +110,13 @@ class AutomaticWidget(QWidget):
         self.image.layer_changed.connect(self._on_image)
         self.model = ModelChooser()
         self.model.combo.setObjectName("sam2_auto_model")
-        self.scope = combo(
-            "sam2_auto_scope",
-            "This slice; the whole stack, with objects tracked through it; or the stack of each time point, with "
-            "objects linked in time.",
+        self.form = Form(segment_layer, "sam2_auto", _OPTIONS)
+        self.scope, self.every, self.split_stacked, self.min_iou, self.min_stability, self.min_area, self.max_area = (
+            self.form.native(name)
+            for name in ("scope", "every", "split_stacked", "min_iou", "min_stability", "min_area", "max_area")
         )
-        self.scope.addItem("this slice", "frame")
-        self.scope.addItem("the whole stack", "stack")
-        self.scope.addItem("all stacks, linked in time", "volumes")
+        self.exclude_border = self.form.native("exclude_border")
         self.scope.currentIndexChanged.connect(self._show_state)
-        self.every = named(
-            QSpinBox(),
-            "sam2_auto_every",
-            "Detect objects on every N-th slice and track them between. An object that is on none of these slices is "
-            "missed. Automatic: chosen from the typical depth of the objects, 3 to 10.",
-        )
-        self.every.setRange(0, 999)
-        self.every.setSpecialValueText("automatic")
-        self.every.setSuffix(" slices")
-        self.split_stacked = combo(
-            "sam2_auto_split_stacked",
-            "Split objects stacked in z at intensity minima, and trim out-of-focus light. Automatic: for bright "
-            "objects on a dark background, unless the axis is named t or time.",
-        )
-        for text, choice in (("automatic", None), ("split", True), ("do not split", False)):
-            self.split_stacked.addItem(text, choice)
-        self.min_iou = self._share("sam2_auto_iou", "Exclude masks with a lower predicted IoU.")
-        self.min_stability = self._share(
-            "sam2_auto_stability", "Exclude masks whose outline depends more on the threshold."
-        )
-        self.min_area = self._area("sam2_auto_min_area", "Exclude smaller objects.")
-        self.max_area = self._area("sam2_auto_max_area", "Exclude larger objects; 0 keeps all.")
-        self.max_area.setSpecialValueText("any")
-        self.exclude_border = named(
-            QCheckBox("Exclude objects at the border"),
-            "sam2_auto_border",
-            "Exclude objects that touch the border of the image.",
-        )
         for spin in (self.min_iou, self.min_stability, self.min_area, self.max_area):
             spin.valueChanged.connect(self._on_filter)
         self.exclude_border.toggled.connect(self._on_filter)
@@ -139,43 +149,17 @@ class AutomaticWidget(QWidget):
             self.track,
         )
 
-    def _share(self, name: str, tip: str) -> QDoubleSpinBox:
-        spin = named(_AutoSpinBox(), name, f"{tip} auto: the default of the model.")
-        spin.setRange(_AUTO, 1.0)
-        spin.setSingleStep(0.01)
-        spin.setSpecialValueText("auto")
-        spin.setValue(_AUTO)
-        return spin
-
-    @staticmethod
-    def _area(name: str, tip: str) -> QDoubleSpinBox:
-        spin = named(QDoubleSpinBox(), name, tip)
-        spin.setRange(0.0, 1e9)
-        spin.setDecimals(2)
-        return spin
-
     def _arrange(self) -> None:
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setSpacing(4)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        for text, control in (
-            ("Image", self.image),
-            ("Model", self.model),
-            ("Segment", self.scope),
-            ("Detect every", self.every),
-            ("Stacked in z", self.split_stacked),
-            ("IoU at least", self.min_iou),
-            ("Stability", self.min_stability),
-            ("Area from", self.min_area),
-            ("Area up to", self.max_area),
-        ):
+        for text, control in (("Image", self.image), ("Model", self.model)):
             form.addRow(text, control)
-        self._form = form
         layout = column(self)
         layout.setContentsMargins(6, 4, 6, 4)
         layout.addLayout(form)
-        layout.addWidget(self.exclude_border)
+        layout.addWidget(self.form.gui.native)
         layout.addLayout(row(self.start_button, self.cancel_button))
         layout.addWidget(self.progress)
         layout.addWidget(self.state)
@@ -214,8 +198,8 @@ class AutomaticWidget(QWidget):
         for name, is_there in (("stack", is_stack), ("volumes", has_stacks)):
             show_item(self.scope, self.scope.findData(name), is_there)
         self.scope.setEnabled(is_stack)
-        for control in (self.every, self.split_stacked):
-            self._form.setRowVisible(control, self.scope.currentData() != "frame")
+        for name in ("every", "split_stacked"):
+            self.form.show(name, self.scope.currentData() != "plane")
         self.all_frames.setEnabled(is_stack)
         self.start_button.setEnabled(not runs and layer is not None)
         self.cancel_button.setEnabled(runs and not self._task.is_stopping)
@@ -234,22 +218,9 @@ class AutomaticWidget(QWidget):
 
     # ------------------------------------------------------------------ running
     def _filters(self, shown: ShownImage) -> Filters:
-        size = shown.pixel_size
-        low, high = self.min_area.value(), self.max_area.value()
-        return Filters(
-            min_iou=self.min_iou.value() if self.min_iou.value() >= 0 else None,
-            min_stability=self.min_stability.value() if self.min_stability.value() >= 0 else None,
-            min_area=low,
-            max_area=max(low, high) if high else float("inf"),
-            pixel_size=(size.height, size.width),
-            exclude_border=self.exclude_border.isChecked(),
-        )
-
-    def _stack_search(self, shown: ShownImage) -> StackSearch:
-        split_stacked = self.split_stacked.currentData()
-        if split_stacked is None and shown.frames_are_times:
-            split_stacked = False
-        return StackSearch(self.every.value() or None, split_stacked)
+        values = self.form.values()
+        names = ("min_iou", "min_stability", "min_area", "max_area", "exclude_border")
+        return filters_of(shown, *(values[name] for name in names))
 
     def _begin(self) -> tuple[ShownImage, int] | None:
         """The image as displayed and the plane shown."""
@@ -273,25 +244,11 @@ class AutomaticWidget(QWidget):
         if begun is None:
             return
         shown, plane = begun
-        filters, name, search = self._filters(shown), self.model.chosen, self._stack_search(shown)
+        values, name, searcher = self.form.values(), self.model.chosen, self._searcher
         self.found = None
-        searcher = self._searcher
-        scope = self.scope.currentData() if shown.geometry.ndim > 2 else "frame"
-        if scope == "volumes":
 
-            def work(context: TaskContext) -> Any:
-                return searcher.search_volumes(name, shown.planes, search, filters, context)
-
-        elif scope == "stack":
-            clip = shown.geometry.clip_range(plane)
-
-            def work(context: TaskContext) -> Any:
-                return searcher.search_stack(name, shown.planes, clip, search, filters, context)
-
-        else:
-
-            def work(context: TaskContext) -> Any:
-                return searcher.search_plane(name, shown.planes, plane, filters, context)
+        def work(context: TaskContext) -> Any:
+            return run_segmentation(searcher, shown, context, model=name, plane=plane, **values)
 
         self._start(work)
 
@@ -386,6 +343,11 @@ class AutomaticWidget(QWidget):
         self._show_labels(self._shown, found.plane, found.labels)
         self.state.setText(_describe(found))
 
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 the name is Qt's
+        """Align the form in the font of the window."""
+        super().showEvent(event)
+        self.form.align()
+
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 the name is Qt's
         """End what runs, and follow the viewer no more."""
         self._filter_timer.stop()
@@ -395,17 +357,6 @@ class AutomaticWidget(QWidget):
         self.image.let_go()
         self.seeds.let_go()
         super().closeEvent(event)
-
-
-class _AutoSpinBox(QDoubleSpinBox):
-    """A threshold whose first step away from "auto" is to the middle, and not to 0, which would keep everything."""
-
-    def stepBy(self, steps: int) -> None:  # noqa: N802 Qt's name
-        """Change the value by steps."""
-        if self.value() <= self.minimum() and steps > 0:
-            self.setValue(_MIDDLE)
-        else:
-            super().stepBy(steps)
 
 
 def _describe(found: Found) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-__all__ = ["BackgroundTask", "TaskContext", "leave_a_core_to_the_window"]
+__all__ = ["BackgroundTask", "TaskContext"]
 
 _INTERVAL_MS = 40
 
@@ -168,14 +168,3 @@ def _run(work: Callable[[TaskContext], Any], context: TaskContext) -> None:
     except Exception as error:  # noqa: BLE001 handed to the GUI, which shows it
         outcome = _Outcome(error=error)
     context.report(outcome)
-
-
-def leave_a_core_to_the_window() -> None:
-    """Called at the start of work: torch computes with one core less than there are. Imports torch."""
-    from napari_sam2._torch_import import importing_torch
-    from napari_sam2.session.state.settings import threads_beside_a_window
-
-    with importing_torch():
-        import torch
-
-    torch.set_num_threads(threads_beside_a_window())

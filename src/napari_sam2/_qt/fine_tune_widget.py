@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtGui import QCloseEvent
+from qtpy.QtGui import QCloseEvent, QShowEvent
 from qtpy.QtWidgets import (
     QApplication,
-    QCheckBox,
     QFileDialog,
     QFormLayout,
     QLineEdit,
     QProgressBar,
     QSizePolicy,
-    QSpinBox,
     QWidget,
 )
 
 from napari_sam2._errors import TrainingError
-from napari_sam2._qt.background import BackgroundTask, TaskContext, leave_a_core_to_the_window
+from napari_sam2._qt.background import BackgroundTask, TaskContext
+from napari_sam2._qt.forms import Form
 from napari_sam2._qt.layer_combo import LayerCombo
 from napari_sam2._qt.layout import button, column, combo, line, named, row, show_error
 from napari_sam2._qt.line_plot import Curve, LinePlot
 from napari_sam2._qt.model_chooser import ModelChooser
 from napari_sam2._qt.model_section import ModelSection
+from napari_sam2._viewer.automatic_work import leave_a_core_to_the_window
+from napari_sam2._viewer.tasks import fine_tune_layers
 
 if TYPE_CHECKING:
     import napari
@@ -39,11 +41,18 @@ if TYPE_CHECKING:
 
 __all__ = ["FineTuneWidget"]
 
-_PARTS = {
-    "decoder": "decoder (quick, few labels)",
-    "adapters": "decoder and adapters",
-    "all": "everything (many labels)",
-}
+_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "part": {
+            "label": "Train",
+            "choices": [("decoder (quick)", "decoder"), ("decoder and adapters", "adapters"), ("everything", "all")],
+        },
+        "minutes": {"label": "At most", "min": 1, "max": 24 * 60, "step": 1, "suffix": " min"},
+        "overwrite": {"label": "Replace an existing file"},
+        "linked": {"label": "Numbers go on through frames"},
+        "all_labelled": {"label": "Every object is labelled"},
+    }
+)
 _NO_REPORT = "IoU on held-out objects, for a click and for a box."
 _NO_LOSS = "The loss appears here."
 _LOSS_MS = 250
@@ -112,41 +121,17 @@ class FineTuneWidget(QWidget):
         )
         self.image_folder_button = self._folder_button(self.image_folder, "sam2_tune_image_folder_button")
         self.label_folder_button = self._folder_button(self.label_folder, "sam2_tune_label_folder_button")
-        self.linked = named(
-            QCheckBox("Numbers go on through frames"),
-            "sam2_tune_linked",
-            "A number means the same object on all frames, so that tracking is learned too.",
-        )
-        self.linked.setChecked(True)
-        self.all_labelled = named(
-            QCheckBox("Every object is labelled"),
-            "sam2_tune_all_labelled",
-            "What has no label is background, which then teaches what is no object: automatic masks need that. Leave "
-            "it off if objects may have been left out.",
-        )
         self.start_from = ModelChooser()
         self.start_from.combo.setObjectName("sam2_tune_start_from")
-        self.part = combo("sam2_tune_part", "What is changed. The more is changed, the more labels are needed.")
-        for value, text in _PARTS.items():
-            self.part.addItem(text, value)
-        self.minutes = named(
-            QSpinBox(),
-            "sam2_tune_minutes",
-            "The longest time that it may take; it ends earlier when nothing becomes better any more.",
+        self.form = Form(fine_tune_layers, "sam2_tune", _OPTIONS)
+        self.part, self.minutes, self.replaces, self.linked, self.all_labelled = (
+            self.form.native(name) for name in _OPTIONS
         )
-        self.minutes.setRange(1, 24 * 60)
-        self.minutes.setValue(10)
-        self.minutes.setSuffix(" min")
         self.output = named(
             QLineEdit(str(Path.home() / "my_model.safetensors")), "sam2_tune_output", "Where the best weights are kept."
         )
         self.output_button = button(
             "...", "sam2_tune_output_button", "Choose where the best weights are kept.", self.ask_for_output
-        )
-        self.replaces = named(
-            QCheckBox("Replace an existing file"),
-            "sam2_tune_replace",
-            "Start a new run although the file, or an unfinished run for it, exists. Otherwise that run is resumed.",
         )
         self.start_button = button(
             "Start", "sam2_tune_start", "Train in the background; the window stays usable.", self.start
@@ -187,8 +172,6 @@ class FineTuneWidget(QWidget):
             form.addRow(text, holder)
             self._rows[holder] = kind
         form.addRow("Start from", self.start_from)
-        form.addRow("Train", self.part)
-        form.addRow("At most", self.minutes)
         saving = QWidget()
         saving.setLayout(row(self.output, self.output_button))
         form.addRow("Save as", saving)
@@ -196,9 +179,7 @@ class FineTuneWidget(QWidget):
         layout = column(self)
         layout.setContentsMargins(6, 4, 6, 4)
         layout.addLayout(form)
-        layout.addWidget(self.replaces)
-        layout.addWidget(self.linked)
-        layout.addWidget(self.all_labelled)
+        layout.addWidget(self.form.gui.native)
         layout.addLayout(row(self.start_button, self.stop_button))
         layout.addWidget(self.progress)
         layout.addWidget(self.state)
@@ -240,10 +221,8 @@ class FineTuneWidget(QWidget):
         except TrainingError as error:
             show_error(self.state, error)
             return
-        part, minutes = self.part.currentData(), float(self.minutes.value())
+        values = self.form.values()
         output, start_from = self.output.text().strip(), self.start_from.chosen
-        overwrite = self.replaces.isChecked()
-        linked, all_labelled = self.linked.isChecked(), self.all_labelled.isChecked()
 
         def work(context: TaskContext) -> FineTuneResult:
             leave_a_core_to_the_window()
@@ -255,11 +234,7 @@ class FineTuneWidget(QWidget):
                 labels,
                 output,
                 start_from=start_from,
-                part=part,
-                minutes=minutes,
-                linked=linked,
-                all_labelled=all_labelled,
-                overwrite=overwrite,
+                **values,
                 on_report=context.report,
                 on_step=lambda step, loss: context.report((step, loss)),
                 should_stop=context.should_stop,
@@ -361,7 +336,8 @@ class FineTuneWidget(QWidget):
         x_range = (0.0, float(last))
         self.iou_plot.show_curves(curves, x_range=x_range, empty_text=_NO_REPORT)
         self.loss_plot.show_curves(losses, x_range=x_range, empty_text=_NO_LOSS)
-        self.loss_plot.setVisible(bool(self.reports))
+        for plot in (self.iou_plot, self.loss_plot):
+            plot.setVisible(bool(self.reports) or self._task.is_running)
 
     def _tell_step(self, step: int, loss: float) -> None:
         """What happens between two measurements."""
@@ -379,16 +355,21 @@ class FineTuneWidget(QWidget):
             self._clock.stop()
         self.start_button.setEnabled(not runs)
         self.stop_button.setEnabled(runs and not self._task.is_stopping)
-        self.use_button.setEnabled(self.result is not None)
+        self.use_button.setVisible(self.result is not None)
         self.progress.setVisible(runs)
         self._show_time()
 
     def _show_time(self) -> None:
-        allowed = self.minutes.value() * 60
+        allowed = round(self.minutes.value() * 60)
         spent = min(int(time.monotonic() - self._started), allowed)
         self.progress.setMaximum(allowed)
         self.progress.setValue(spent)
-        self.progress.setFormat(f"{spent // 60}:{spent % 60:02d} of at most {self.minutes.value()} min")
+        self.progress.setFormat(f"{spent // 60}:{spent % 60:02d} of at most {self.minutes.value():.0f} min")
+
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 the name is Qt's
+        """Align the form in the font of the window."""
+        super().showEvent(event)
+        self.form.align()
 
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 the name is Qt's
         """Stop; what was best so far stays on disk."""

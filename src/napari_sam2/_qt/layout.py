@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtGui import QKeyEvent, QStandardItemModel
+from qtpy.QtGui import QKeyEvent, QPaintEvent, QStandardItemModel
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -14,13 +15,21 @@ from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QLabel,
+    QLayout,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
+    QStackedWidget,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
+    QTabWidget,
     QVBoxLayout,
     QWidget,
 )
 
 __all__ = [
+    "ElidingComboBox",
     "button",
     "column",
     "combo",
@@ -28,6 +37,7 @@ __all__ = [
     "keep_keys_on_canvas",
     "line",
     "named",
+    "order_tabs",
     "row",
     "show_error",
     "show_item",
@@ -55,9 +65,30 @@ def button(text: str, name: str, tip: str, on_click: Callable[[], Any]) -> QPush
     return made
 
 
+class ElidingComboBox(QComboBox):
+    """A combo box that ends a text it has no room for in an ellipsis, instead of cutting a letter in two."""
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 Qt's name
+        """Draw the frame, the arrow, and as much of the text as there is room for."""
+        style = self.style()
+        if style is None:
+            super().paintEvent(event)
+            return
+        painter, option = QStylePainter(self), QStyleOptionComboBox()
+        self.initStyleOption(option)
+        room = style.subControlRect(
+            QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self
+        )
+        option.currentText = self.fontMetrics().elidedText(
+            option.currentText, Qt.TextElideMode.ElideRight, room.width() - 4
+        )
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+
+
 def combo(name: str, tip: str) -> QComboBox:
     """A combo box that does not widen the dock for its longest entry."""
-    made = named(QComboBox(), name, tip)
+    made = named(ElidingComboBox(), name, tip)
     made.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     made.setMinimumContentsLength(6)
     made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -147,6 +178,43 @@ def keep_keys_on_canvas(root: QWidget) -> None:
         spin.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     for input_ in (*root.findChildren(QComboBox), *root.findChildren(QAbstractSpinBox)):
         input_.installEventFilter(filter_)
+
+
+def order_tabs(root: QWidget) -> None:
+    """Let the Tab key go through the controls of ``root`` as the eye does: in the order of its layouts."""
+    found = [each for each in _in_order(root) if each.focusPolicy() & Qt.FocusPolicy.TabFocus]
+    for one, other in pairwise(found):
+        QWidget.setTabOrder(one, other)
+
+
+def _in_order(widget: QWidget) -> Iterator[QWidget]:
+    """The widgets in a widget, in the order of its layouts; inner parts of controls are left to these."""
+    yield widget
+    if isinstance(widget, QScrollArea):
+        inner = widget.widget()
+        pages = [] if inner is None else [inner]
+    elif isinstance(widget, QTabWidget | QStackedWidget):
+        bar = widget.tabBar() if isinstance(widget, QTabWidget) else None
+        if bar is not None:
+            yield bar
+        pages = [page for page in map(widget.widget, range(widget.count())) if page is not None]
+    else:
+        yield from _in_layout(widget.layout())
+        return
+    for page in pages:
+        yield from _in_order(page)
+
+
+def _in_layout(layout: QLayout | None) -> Iterator[QWidget]:
+    for at in range(0 if layout is None else layout.count()):
+        item = None if layout is None else layout.itemAt(at)
+        if item is None:
+            continue
+        widget = item.widget()
+        if widget is not None:
+            yield from _in_order(widget)
+        else:
+            yield from _in_layout(item.layout())
 
 
 def duration(seconds: float) -> str:

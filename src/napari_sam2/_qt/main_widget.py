@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info, show_warning
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QApplication,
     QFrame,
@@ -30,7 +30,7 @@ from napari_sam2._qt.dispatch import QtDelivery
 from napari_sam2._qt.fine_tune_widget import FineTuneWidget
 from napari_sam2._qt.icons import IconButton
 from napari_sam2._qt.keys import KeyBindings
-from napari_sam2._qt.layout import button, column, keep_keys_on_canvas, line, row, shrinking_combo
+from napari_sam2._qt.layout import button, column, keep_keys_on_canvas, line, order_tabs, row, shrinking_combo
 from napari_sam2._qt.looking_ahead import LookingAhead
 from napari_sam2._qt.measurements_table import MeasurementsTable
 from napari_sam2._qt.model_section import ModelSection
@@ -178,10 +178,12 @@ class SAM2Widget(QWidget):
         outer.addWidget(self.message)
         self.objects.notice.connect(lambda text: self._say(text, True))
         self.propagation.notice.connect(lambda text: self._say(text, True))
+        self.review.doubts_changed.connect(self.objects.show_checks)
         self.saving.session_opened.connect(self.open_session)
         self.saving.measurements_asked.connect(self.show_measurements)
         self.advanced.channels_changed.connect(self._restart)
         keep_keys_on_canvas(self)
+        order_tabs(self)
 
     def _make_click_page(self) -> QWidget:
         page = QWidget()
@@ -244,6 +246,7 @@ class SAM2Widget(QWidget):
             made = self._tasks[name] = make(self.viewer)
             area.setWidget(made)
             keep_keys_on_canvas(made)
+            order_tabs(self)
 
     def show_measurements(self) -> MeasurementsTable:
         """Open the table of measurements below the canvas, or measure again in the one that is open."""
@@ -252,9 +255,20 @@ class SAM2Widget(QWidget):
             shown.measure()
             return shown
         made = self._measurements = MeasurementsTable()
+        self._keep_height_of_side_docks()
         self.viewer.window.add_dock_widget(made, name="SAM 2 measurements", area="bottom")
         made.set_binding(self.binding)
         return made
+
+    def _keep_height_of_side_docks(self) -> None:
+        """A dock below the canvas takes height from the canvas, not from the docks beside it."""
+        self._watch_window()
+        if self._main_window is not None:
+            for corner, area in (
+                (Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea),
+                (Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea),
+            ):
+                self._main_window.setCorner(corner, area)
 
     # ------------------------------------------------------------------ images
     def _images(self) -> list[Any]:
@@ -269,7 +283,6 @@ class SAM2Widget(QWidget):
         if self.binding is not None and self.binding.images[0] not in layers:
             self._leave_image()
         self._fill_images()
-        self.objects.show_layers()
         binding = self.binding
         self.show_layers_button.setVisible(binding is not None and any(layer not in layers for layer in binding.layers))
         if binding is None:
@@ -303,7 +316,6 @@ class SAM2Widget(QWidget):
 
     def _on_renamed(self, _event: Any = None) -> None:
         self._fill_images()
-        self.objects.show_layers()
 
     def _fill_images(self) -> None:
         names = [layer.name for layer in self._images()]
@@ -778,13 +790,26 @@ def _is_image(layer: Any) -> bool:
     return layer is not None and bool(layer.__class__.__name__ == "Image")
 
 
+class _Page(QScrollArea):
+    """A page that is scrolled only where the window is too low for it: the dock is never narrower than its controls."""
+
+    def __init__(self, page: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the Tab key is for the controls in it
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(page)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 Qt's name
+        """As wide as the page at least, and of any height."""
+        page = self.widget()
+        hint = super().minimumSizeHint()
+        return hint if page is None else QSize(page.minimumSizeHint().width(), hint.height())
+
+
 def _scrolling(page: QWidget) -> QScrollArea:
-    """A page that is scrolled only where the window is too low for it."""
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setWidget(page)
-    return area
+    return _Page(page)
 
 
 def _line() -> QFrame:

@@ -11,11 +11,11 @@ from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QFileDialog, QTableWidget, QTableWidgetItem, QWidget
 
 from napari_sam2._errors import NapariSAM2Error
-from napari_sam2._files import write_whole
 from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.layout import button, column, combo, keep_keys_on_canvas, line, named, row, show_error
 from napari_sam2._viewer.layer_frames import is_time_axis, label_calibration
+from napari_sam2.labels.measurements import write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ class MeasurementsTable(QWidget):
             "Measure again", "sam2_measure", "Measure the masks as they are now.", self.measure
         )
         self.copy_button = button("Copy", "sam2_measure_copy", "Copy the table, to paste it elsewhere.", self.copy)
-        self.save_button = button("CSV...", "sam2_measure_csv", "Write the table to a file.", self.ask_to_save)
+        self.save_button = button("Save...", "sam2_measure_csv", "Write the table to a file.", self.ask_to_save)
         self.message = line("sam2_measure_message", "What is measured, in which unit.")
         self.table: Any = QTableWidget()
         named(self.table, "sam2_measure_table", "Measurements. A row selects its object.")
@@ -188,19 +188,20 @@ class MeasurementsTable(QWidget):
 
     def ask_to_save(self) -> None:
         """Let the user choose a file."""
-        self._dialog = QFileDialog(self, "Measurements as CSV", str(Path.home() / "measurements.csv"), "CSV (*.csv)")
+        start = str(Path.home() / "measurements.csv")
+        self._dialog = QFileDialog(self, "Save measurements", start, "CSV (*.csv);;Parquet (*.parquet)")
         self._dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         self._dialog.fileSelected.connect(self.save)
         self._dialog.open()
 
     def save(self, path: str) -> None:
-        """Write the table; an existing file is replaced."""
+        """Write the table, as Parquet if the name ends in .parquet and else as CSV; an existing file is replaced."""
         data = self.data
         if data is None:
             return
         place = Path(path).expanduser()
         try:
-            write_whole(place, lambda part: data.to_csv(part, index=False), overwrite=True)
+            write_table(data, place)
         except NapariSAM2Error as error:
             self._show_failure(error)
             return

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
     QHeaderView,
+    QInputDialog,
     QLabel,
     QMenu,
     QSizePolicy,
@@ -19,33 +20,38 @@ from qtpy.QtWidgets import (
     QToolButton,
     QWidget,
 )
+from superqt import QElidingLabel
 
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt import layout as parts
 from napari_sam2._qt.icons import IconButton, draw_icon
-from napari_sam2._viewer.labels_layer import object_colour
+from napari_sam2._viewer.labels_layer import class_colours, object_colour
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from napari_sam2._viewer.binding import Tool, ViewerBinding
     from napari_sam2.session.state.records import SessionObject
 
 __all__ = ["ObjectsSection"]
 
-_COLUMNS = ("", "", "#", "Name", "Slices", "IoU")
+_COLUMNS = ("", "", "#", "Name", "Class", "Slices", "IoU")
 _HEADER_TIPS = (
     "Shown or hidden (click)",
     "Locked slices do not change any more (click to lock or unlock)",
     "Number of the object: its value in the labels",
     "Name (F2 or a double click changes it)",
+    "Class (the menu above the table changes it)",
     "Slices or frames with a mask; in brackets those that are out of date since a prompt changed",
-    "Mean predicted IoU of its masks, 0 to 1",
+    "Mean predicted IoU of its masks, 0 to 1; marked where slices are to be checked",
 )
-_SHOW, _LOCK, _ID, _NAME, _DONE, _SCORE = range(6)
+_SHOW, _LOCK, _ID, _NAME, _CLASS, _DONE, _SCORE = range(7)
 _ICON_WIDTH = 24  # pixels
 _ROW_HEIGHT = 24
 _REFRESH_MS = 150
+_MOST_ENTRIES = 30  # of a menu of objects
 _TOOLS: tuple[tuple[Tool, str], ...] = (
     ("point", "Points: click on the object; the mask appears at once"),
     ("box", "Box: drag a rectangle around the object"),
@@ -53,7 +59,7 @@ _TOOLS: tuple[tuple[Tool, str], ...] = (
     ("scribble", "Scribble: draw a line along the object; it counts as several clicks"),
     ("paint", "Brush: paint or erase on the mask; the slice becomes a correction"),
 )
-_ADVICE = "Click on an object in the image: its mask appears here as object 1."
+_ADVICE = "Click on an object in the image: it appears here as object 1."
 
 
 class ObjectsSection(QWidget):
@@ -66,6 +72,9 @@ class ObjectsSection(QWidget):
         self._binding: ViewerBinding | None = None
         self._shown: list[tuple[Any, ...]] = []  # per row
         self._icons: dict[tuple[str, str], QIcon] = {}
+        self._checks: dict[int, int] = {}  # object -> slices to check
+        self._class_colours: dict[str, NDArray[np.float32]] = {}
+        self._dialog: QInputDialog | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REFRESH_MS)
@@ -73,16 +82,18 @@ class ObjectsSection(QWidget):
         layout = parts.column(self)
         layout.addLayout(self._make_tools())
         layout.addLayout(self._make_title_row())
-        self.from_row = self._make_from_row()
-        layout.addWidget(self.from_row)
         self.table: Any = self._make_table()
         layout.addWidget(self.table, 1)
         self.advice = parts.line("sam2_objects_advice", "What to do first.", _ADVICE)
         layout.addWidget(self.advice)
         layout.addStretch(0)
-        self.candidate_label = parts.line("sam2_candidate", "Which of three possible masks of a single click is shown.")
+        self.candidate_label = parts.named(
+            QElidingLabel(""), "sam2_candidate", "Which of three possible masks of a single click is shown."
+        )
+        self.candidate_label.hide()
         layout.addWidget(self.candidate_label)
         self.setEnabled(False)
+        self.refresh()
 
     # ------------------------------------------------------------------ parts
     def _make_tools(self) -> QHBoxLayout:
@@ -118,8 +129,13 @@ class ObjectsSection(QWidget):
         self.menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.menu = self._make_menu()
         self.menu_button.setMenu(self.menu)
+        self.outline_button = IconButton(
+            "outline", "sam2_outlines", "Show masks as outlines, or filled", checkable=True
+        )
+        self.outline_button.clicked.connect(self._on_outline)
         made_row = parts.row(self.title)
         made_row.addStretch(1)
+        made_row.addWidget(self.outline_button)
         made_row.addWidget(self.new_button)
         made_row.addWidget(self.menu_button)
         return made_row
@@ -134,41 +150,81 @@ class ObjectsSection(QWidget):
             ("Hide the other objects", "", self.hide_others),
             ("Show all objects", "", self.show_all),
             ("Lock all slices", "", self.lock_object),
+            ("Split along a line", "", self.split_object),
             ("Delete", "Shift+Del", self.delete_object),
         ):
             # the key is text only: it is bound to the viewer, and Qt would bind it a second time
             action = menu.addAction(f"{text}\t{key}")
             assert action is not None
             action.triggered.connect(lambda _checked=False, call=call: call())
+        self.merge_menu, self.class_menu = QMenu("Merge with", menu), QMenu("Class", menu)
+        menu.insertMenu(action, self.merge_menu)  # before "Delete"
+        menu.insertMenu(action, self.class_menu)
+        menu.aboutToShow.connect(self._fill_merge_menu)
+        menu.aboutToShow.connect(self._fill_class_menu)
+        by_class = menu.addAction("Colour by class")
+        assert by_class is not None
+        self.by_class = by_class
+        self.by_class.setCheckable(True)
+        self.by_class.toggled.connect(self._on_by_class)
+        menu.addSeparator()
+        self.from_menu = QMenu("Start objects from", menu)
+        self.from_menu.setToolTip(
+            "Labels, points or shapes of other layers, such as those of Cellpose or of a file. Numbers are kept"
+        )
+        menu.addMenu(self.from_menu)
+        menu.aboutToShow.connect(self._fill_from_menu)
         return menu
 
-    def _make_from_row(self) -> QWidget:
-        """Objects from what other layers hold already."""
-        self.layer_choice = parts.shrinking_combo(
-            "sam2_from_layer",
-            "Labels, points or shapes to start objects from, such as those of Cellpose or of a file. Numbers are kept",
-        )
-        self.this_label_button = parts.button(
-            "label",
-            "sam2_from_label",
-            "Start an object from the layer's selected label, as it is on this slice",
-            lambda: self.start_from_layer(only_selected=True),
-        )
-        self.all_button = parts.button(
-            "all",
-            "sam2_from_all",
-            "Start objects from all points or shapes, or from all labels on this slice",
-            self.start_from_layer,
-        )
-        self.layer_choice.currentTextChanged.connect(self._on_layer_choice)
-        holder = QWidget()
-        made_row = parts.row(QLabel("From"))
-        made_row.addWidget(self.layer_choice, 1)
-        made_row.addWidget(self.this_label_button)
-        made_row.addWidget(self.all_button)
-        holder.setLayout(made_row)
-        holder.hide()
-        return holder
+    def _fill_merge_menu(self) -> None:
+        """The objects that the current one can be merged with; those on this slice first."""
+        menu, binding, current = self.merge_menu, self._binding, self._current
+        menu.clear()
+        objects = [] if binding is None else [o for o in binding.session.objects if o.object_id != current]
+        if binding is not None:
+            here = binding.session.store.masks_on(binding.current_plane)
+            objects.sort(key=lambda each: each.object_id not in here or not here[each.object_id].area)
+        for each in objects[:_MOST_ENTRIES]:
+            action = menu.addAction(_swatch(each.object_id), f"{each.object_id}  {each.name}")
+            assert action is not None
+            action.triggered.connect(lambda _checked=False, other=each.object_id: self.merge_with(other))
+        menu.setEnabled(bool(objects) and current is not None)
+
+    def _fill_class_menu(self) -> None:
+        """The classes in use, none, and a new one."""
+        menu, binding = self.class_menu, self._binding
+        menu.clear()
+        names = [] if binding is None else sorted({o.class_name for o in binding.session.objects if o.class_name})
+        colours = class_colours(names)
+        for name in names:
+            action = menu.addAction(_coloured(colours[name]), name)
+            assert action is not None
+            action.triggered.connect(lambda _checked=False, name=name: self.set_class(name))
+        for text, call in (("New class...", self.ask_for_class), ("No class", lambda: self.set_class(""))):
+            action = menu.addAction(text)
+            assert action is not None
+            action.triggered.connect(lambda _checked=False, call=call: call())
+        menu.setEnabled(self._current is not None)
+
+    def _fill_from_menu(self) -> None:
+        """The layers that objects can be started from, as they are now."""
+        menu = self.from_menu
+        menu.clear()
+        layers = [] if self._binding is None else self._binding.other_layers()
+        for layer in layers:
+            is_labels = hasattr(layer, "selected_label")
+            entries = [(f"{layer.name}: all{' labels on this slice' if is_labels else ''}", False)]
+            if is_labels:
+                entries.append((f"{layer.name}: label {layer.selected_label} only", True))
+            for text, only_selected in entries:
+                action = menu.addAction(text)
+                assert action is not None
+                action.triggered.connect(
+                    lambda _checked=False, layer=layer, only=only_selected: self.start_from_layer(
+                        layer, only_selected=only
+                    )
+                )
+        menu.setEnabled(bool(layers))
 
     def _make_table(self) -> Any:
         table: Any = QTableWidget(0, len(_COLUMNS))
@@ -216,7 +272,9 @@ class ObjectsSection(QWidget):
             binding.current_changed.connect(self._on_current)
             binding.tool_changed.connect(self._show_tool)
             binding.session.changed.connect(self._later)
-        self.show_layers()
+        self._checks = {}
+        self.by_class.setChecked(binding is not None and binding.is_coloured_by_class)
+        self.outline_button.setChecked(binding is not None and binding.shows_outlines)
         self._show_tool()
         self._on_current()
         self.refresh()
@@ -286,31 +344,10 @@ class ObjectsSection(QWidget):
         if self._binding is not None:
             self._binding.select_next(-1)
 
-    def show_layers(self) -> None:
-        """List the layers that objects can be started from."""
+    def start_from_layer(self, layer: Any, *, only_selected: bool = False) -> None:
+        """Start objects from another layer; of labels, those on the slice that is shown."""
         binding = self._binding
-        chosen = self.layer_choice.currentText()
-        names = [] if binding is None else [layer.name for layer in binding.other_layers()]
-        self.layer_choice.clear()
-        self.layer_choice.addItems(names)
-        if chosen in names:
-            self.layer_choice.setCurrentText(chosen)
-        self.from_row.setVisible(bool(names))
-
-    def _chosen_layer(self) -> Any:
-        layers = [] if self._binding is None else self._binding.other_layers()
-        return next((layer for layer in layers if layer.name == self.layer_choice.currentText()), None)
-
-    def _on_layer_choice(self, _text: str = "") -> None:
-        self.this_label_button.setEnabled(hasattr(self._chosen_layer(), "selected_label"))
-
-    def start_from_layer(self, *, only_selected: bool = False) -> None:
-        """Start objects from the chosen layer; labels count on the frame that is shown."""
-        binding, layer = self._binding, self._chosen_layer()
         if binding is None:
-            return
-        if layer is None:
-            self.notice.emit("there is no other layer with labels, points or shapes; open one first")
             return
         try:
             ids = binding.start_from(layer, label=int(layer.selected_label) if only_selected else None)
@@ -326,6 +363,50 @@ class ObjectsSection(QWidget):
         binding = self._binding
         if binding is not None and binding.current is not None:
             binding.session.remove_object(binding.current)
+
+    def merge_with(self, other_id: int) -> None:
+        """Make another object part of the current one."""
+        if self._binding is None or self._current is None:
+            return
+        try:
+            self._binding.session.merge(self._current, other_id)
+        except NapariSAM2Error as error:
+            self.notice.emit(str(error))
+
+    def split_object(self) -> None:
+        """The next line that is drawn cuts the current object."""
+        if self._binding is not None:
+            self._binding.split_next()
+        self._show_tool()
+
+    def set_class(self, name: str) -> None:
+        """Put the current object into a class; an empty name takes it out."""
+        if self._binding is not None and self._current is not None:
+            try:
+                self._binding.session.set_class(self._current, name)
+            except NapariSAM2Error as error:
+                self.notice.emit(str(error))
+
+    def ask_for_class(self) -> None:
+        """Let the user name a new class for the current object."""
+        self._dialog = QInputDialog(self)
+        self._dialog.setWindowTitle("New class")
+        self._dialog.setLabelText("Class of the current object, such as cell or debris")
+        self._dialog.textValueSelected.connect(self.set_class)
+        self._dialog.open()
+
+    def _on_by_class(self, is_on: bool) -> None:
+        if self._binding is not None:
+            self._binding.colour_by_class(is_on)
+
+    def _on_outline(self, is_on: bool) -> None:
+        if self._binding is not None:
+            self._binding.show_outlines(is_on)
+
+    def show_checks(self, counts: Mapping[int, int]) -> None:
+        """Mark the objects that have slices to check, by object."""
+        self._checks = dict(counts)
+        self._later()
 
     def hide_others(self) -> None:
         """Show the current object alone."""
@@ -400,8 +481,11 @@ class ObjectsSection(QWidget):
                 self.table.setRowCount(len(objects))
             del self._shown[len(objects) :]
             self.title.setText(f"Objects  {len(objects)}" if objects else "Objects")
+            classes = {each.class_name for each in objects if each.class_name}
+            self.table.setColumnHidden(_CLASS, not classes)
+            self._class_colours = class_colours(classes)
             self.table.setVisible(bool(objects))
-            self.advice.setVisible(not objects)
+            self.advice.setVisible(binding is not None and not objects)
             for row, each in enumerate(objects):
                 self._fill(row, each)
             row_now = self._row_of(None if binding is None else binding.current)
@@ -418,10 +502,13 @@ class ObjectsSection(QWidget):
         texts = {
             _ID: str(each.object_id),
             _NAME: each.name,
+            _CLASS: each.class_name,
             _DONE: f"{with_mask}" + (f" ({stats.num_stale} old)" if stats.num_stale else ""),
             _SCORE: "" if np.isnan(stats.mean_iou) else f"{stats.mean_iou:.2f}",
         }
-        shown = (*texts.values(), stats.num_prompts, locked, each.is_visible)
+        num_checks = self._checks.get(each.object_id, 0)
+        colour = tuple(self._class_colours.get(each.class_name, ()))
+        shown = (*texts.values(), stats.num_prompts, locked, each.is_visible, num_checks, colour)
         if row < len(self._shown) and self._shown[row] == shown:
             return
         items = [self.table.item(row, column) for column in range(len(_COLUMNS))]
@@ -443,6 +530,9 @@ class ObjectsSection(QWidget):
         items[_DONE].setToolTip(
             f"{with_mask} with a mask, {stats.num_empty} where the object was not found; prompts: {stats.num_prompts}"
         )
+        items[_CLASS].setIcon(_coloured(colour) if colour else QIcon())
+        items[_SCORE].setIcon(self._icon("warning") if num_checks else QIcon())
+        items[_SCORE].setToolTip(f"{num_checks} slices to check (keys 8 and 9 go to them)" if num_checks else "")
         self._shown[row : row + 1] = [shown]
 
     def _icon(self, name: str) -> QIcon:
@@ -471,7 +561,7 @@ class ObjectsSection(QWidget):
         self.candidate_label.setVisible(is_single)
         if entry is not None and is_single:
             chosen = (entry.candidate or 0) if number is None else number
-            self.candidate_label.setText(f"Mask {chosen + 1} of 3 for this click; K shows the next")
+            self.candidate_label.setText(f"Mask {chosen + 1} of 3 for this click; next: K")
 
     def _on_row_selected(self) -> None:
         row = self.table.currentRow()
@@ -507,7 +597,13 @@ class ObjectsSection(QWidget):
 
 
 def _swatch(object_id: int) -> QIcon:
-    red, green, blue, _ = (int(255 * v) for v in object_colour(object_id))
+    return _coloured(object_colour(object_id))
+
+
+def _coloured(rgba: Sequence[float] | NDArray[np.float32]) -> QIcon:
+    red, green, blue, _ = (int(255 * float(v)) for v in rgba)
     pixmap = QPixmap(12, 12)
     pixmap.fill(QColor(red, green, blue))
-    return QIcon(pixmap)
+    icon = QIcon(pixmap)
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # otherwise tinted, and not the colour of the object
+    return icon

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QProgressBar, QSizePolicy, QSpinBox, QWidg
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.icons import IconButton
 from napari_sam2._qt.layout import button, column, duration, line, named, row, shrinking_combo
+from napari_sam2.session.results.review import doubtful_frames
 
 if TYPE_CHECKING:
     from napari_sam2._types import Direction
@@ -23,6 +24,7 @@ __all__ = ["PropagateSection"]
 _SHOW_EVERY = 0.1  # s: each change of a text repaints the window
 _BAR_AFTER_MS = 50
 _COUNT_DOWN_MS = 1000
+_RANGE_WIDTH = 64  # pixels, so that the row fits in a dock of 250
 _TELL_AFTER = 20.0  # s: the end of a longer run is announced by a notification
 _RANGES = ("all", "from here to", "next")
 
@@ -63,6 +65,7 @@ class PropagateSection(QWidget):
         self.range_choice.currentTextChanged.connect(self._on_range)
         self.limit = named(QSpinBox(), "sam2_range_limit", "The last slice, or how many slices")
         self.limit.hide()
+        self.range_choice.setMinimumWidth(_RANGE_WIDTH)
         self.this_object = named(
             QCheckBox("this object"),
             "sam2_this_object",
@@ -161,7 +164,7 @@ class PropagateSection(QWidget):
     def _on_range(self, _text: str) -> None:
         choice = self.range_choice.currentIndex()
         self.limit.setVisible(choice > 0)
-        self.limit.setSuffix(" slices" if choice == 2 else "")
+        self.limit.setToolTip("How many slices" if choice == 2 else "The last slice")
 
     def _say(self, text: str) -> None:
         self.state.setText(text)
@@ -212,6 +215,7 @@ class PropagateSection(QWidget):
             self._counting.stop()
             if handle.num_steps and now - self._started > _TELL_AFTER and self._binding is not None:
                 self._binding.notice.emit(f"propagation {self._words(handle)}", handle.error is not None)
+                self._say("")  # the status line of the dock says it
 
     def _count_down(self) -> None:
         """Between two slices of a slow run the time left goes on."""
@@ -235,15 +239,16 @@ class PropagateSection(QWidget):
         return f"slice {handle.num_done} of {handle.num_steps}{time_left}"
 
     def _lost(self) -> str:
-        """Which objects ended before the stack did."""
+        """The objects that were there at full size and then not found; those that shrink to nothing have ended."""
         if self._binding is None:
             return ""
-        store = self._binding.session.store
-        lost = [o.name for o in self._binding.session.objects if store.stats(o.object_id).num_lost]
+        objects = self._binding.session.store.objects
+        doubts = [doubt for doubt in doubtful_frames(self._binding.session) if doubt.reason == "not found"]
+        lost = [objects[i].name for i in dict.fromkeys(doubt.object_id for doubt in doubts)]
         if not lost:
             return ""
         shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
-        return f"; not found from some slice on: {shown}"
+        return f"; not found on some slices: {shown}"
 
     def _follow_bar(self, handle: PropagationHandle) -> None:
         """napari's activity dock, from the next turn of the event loop on: it has all of the window painted at once."""

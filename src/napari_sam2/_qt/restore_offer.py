@@ -6,8 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from napari_sam2._qt.layout import button
 from napari_sam2.session.files.autosave_folder import RecoverableSession, recoverable_sessions
 
 if TYPE_CHECKING:
@@ -30,12 +31,15 @@ class RestoreOffer(QWidget):
         self.text.setWordWrap(True)
         layout.addWidget(self.text)
         row = QHBoxLayout()
-        self.restore_button = QPushButton("Restore")
-        self.restore_button.setToolTip("Bring back its objects, prompts and labels")
-        self.restore_button.clicked.connect(self._accept)
-        self.dismiss_button = QPushButton("Not now")
-        self.dismiss_button.setToolTip("Start a new session; the earlier one is kept and offered again next time")
-        self.dismiss_button.clicked.connect(self.hide)
+        self.restore_button = button(
+            "Restore", "sam2_restore", "Bring back its objects, prompts and labels", self._accept
+        )
+        self.dismiss_button = button(
+            "Not now",
+            "sam2_dismiss",
+            "Start a new session; the earlier one is kept and offered again next time",
+            self.hide,
+        )
         row.addWidget(self.restore_button)
         row.addWidget(self.dismiss_button)
         layout.addLayout(row)

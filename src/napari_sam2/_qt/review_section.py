@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 from superqt import QElidingLabel
@@ -37,7 +38,14 @@ class ReviewSection(QWidget):
     """The timeline of the current object, and the queue of frames to check.
 
     Times are kept short: nothing is drawn more often than five times a second, whatever a propagation brings.
+
+    Attributes
+    ----------
+    doubts_changed : Signal
+        Emitted with object -> number of frames to check.
     """
+
+    doubts_changed = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -157,7 +165,9 @@ class ReviewSection(QWidget):
             return
         found = doubtful_frames(session)
         self._worst = found[0] if found else None
-        self._doubts = sorted(found, key=lambda doubt: (doubt.object_id, doubt.plane))
+        before, self._doubts = self._doubts, sorted(found, key=lambda doubt: (doubt.object_id, doubt.plane))
+        if before != self._doubts:
+            self.doubts_changed.emit(dict(Counter(doubt.object_id for doubt in self._doubts)))
 
     # ------------------------------------------------------------------ showing
     def _show_timeline(self, binding: ViewerBinding) -> None:
@@ -187,7 +197,7 @@ class ReviewSection(QWidget):
         high = np.nanmax(values) if np.isfinite(values).any() else 1.0
         low = 0.0 if name != "object_score" or not np.isfinite(values).any() else min(0.0, float(np.nanmin(values)))
         self.plot.show_curves(
-            (Curve(np.arange(len(values), dtype=float), values, _CURVES[name]),),
+            (Curve(np.arange(len(values), dtype=float), values, "slice"),),
             marks=(
                 Marks(np.asarray(locked, float), "lock"),
                 Marks(np.asarray(prompted, float), "prompt"),

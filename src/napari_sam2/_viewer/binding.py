@@ -34,6 +34,7 @@ Tool = Literal["point", "box", "lasso", "scribble", "paint"]
 _SHAPE_MODES: dict[Tool, str] = {"box": "add_rectangle", "lasso": "add_polygon_lasso", "scribble": "add_path"}
 _PAINT_MODES = ("paint", "erase", "fill", "polygon")
 _POINT_SIZES = (8, 16)  # pixels of the screen, at any zoom
+_OUTLINE_PX = 2
 _COVERED = 0.5  # share of a box or lasso from which on it lies on another object
 
 
@@ -96,6 +97,8 @@ class ViewerBinding:
         self._depth = threading.local()
         self._current: int | None = None
         self._is_positive = True
+        self._is_splitting = False
+        self._is_coloured_by_class = False
         self._painted: set[int] = set()
         self._reported: set[str] = set()
         self._colours: object = None
@@ -284,6 +287,57 @@ class ViewerBinding:
         self._restyle()
         self.current_changed.emit(self._current)
 
+    @property
+    def is_coloured_by_class(self) -> bool:
+        """Whether objects have the colours of their classes."""
+        return self._is_coloured_by_class
+
+    def colour_by_class(self, is_on: bool) -> None:
+        """Show objects in the colours of their classes, or in their own."""
+        self._is_coloured_by_class = is_on
+        self._restyle()
+
+    @property
+    def shows_outlines(self) -> bool:
+        """Whether masks are shown as outlines."""
+        return bool(self.labels.contour)
+
+    def show_outlines(self, is_on: bool) -> None:
+        """Show masks as outlines, or filled."""
+        self.labels.contour = _OUTLINE_PX if is_on else 0
+
+    def split_next(self) -> None:
+        """Take the next line that is drawn as a cut through the current object."""
+        if self._current is None:
+            self.notice.emit("select the object to split first", True)
+            return
+        self.use_tool("scribble")
+        self._is_splitting = True
+        name = self.session.store.objects[self._current].name
+        self.notice.emit(f"draw a line across {name}, from one side to the other", False)
+
+    def _split(self) -> None:
+        """Cut the current object along the line drawn last, which is taken away."""
+        self._is_splitting = False
+        row = len(self.shapes.data) - 1
+        line = np.array(self.shapes.data[row], float)
+        h, w = self.geometry.hw
+        line[:, -2:] = np.clip(line[:, -2:], -0.5, (h - 0.501, w - 0.501))
+        with self._syncing():
+            self.shapes.selected_data = {row}
+            self.shapes.remove_selected()
+        self._known_prompts = self.prompts.read(lambda _: None)
+        if self._current is None:
+            return
+        name = self.session.store.objects[self._current].name
+        try:
+            made = self.session.split_along(self._current, line)
+        except NapariSAM2Error as error:
+            self.notice.emit(str(error), True)
+            return
+        then = "; G tracks both parts through the stack" if self.geometry.num_frames > 1 else ""
+        self.notice.emit(f"{name} was split: the smaller part is object {made}{then}", False)
+
     def other_layers(self) -> list[Any]:
         """Labels, Points and Shapes layers of the viewer other than the session's own: objects start from them."""
         kinds = ("Labels", "Points", "Shapes")
@@ -352,6 +406,7 @@ class ViewerBinding:
         layer, mode = {"point": (self.points, "add"), "paint": (self.labels, "paint")}.get(
             tool, (self.shapes, _SHAPE_MODES.get(tool))
         )
+        self._is_splitting = False
         if layer not in self.viewer.layers:
             self.show_again()
         self.viewer.layers.selection.active = layer
@@ -382,6 +437,9 @@ class ViewerBinding:
         if action == "added":
             if self.viewer.dims.ndisplay == 3:
                 self._refuse_rows(event)
+                return
+            if self._is_splitting and event.source == self.shapes:
+                self._split()
                 return
             self._name_new_rows(event)
         self._take_prompts()
@@ -601,11 +659,14 @@ class ViewerBinding:
         """
         target = self._current or 1
         kind = POSITIVE if self._is_positive else NEGATIVE
-        colours = (self._current, tuple((o.object_id, o.is_visible) for o in self.session.objects))
+        shown = tuple((o.object_id, o.is_visible, o.class_name) for o in self.session.objects)
+        colours = (self._current, self._is_coloured_by_class, shown)
         with self._syncing():
             if colours != self._colours:
                 self._colours = colours
-                self.labels.colormap = label_colours(self.session.objects, self._current)
+                self.labels.colormap = label_colours(
+                    self.session.objects, self._current, by_class=self._is_coloured_by_class
+                )
             defaults = {"object_id": target, "kind": kind}
             is_new = (target, kind) != self._next_style
             self._next_style = (target, kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import itertools
+import zlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     from napari_sam2.frames.geometry import StackGeometry
     from napari_sam2.session.state.records import SessionObject
 
-__all__ = ["label_colours", "object_colour", "painted_planes"]
+__all__ = ["class_colours", "label_colours", "object_colour", "painted_planes"]
 
 QUIET = 0.55  # opacity of objects that are not the current one
+_NUM_CLASS_COLOURS = 16  # more classes share them
 _GOLDEN = 0.618034  # of the colour circle from one object to the next: neighbours in number differ most
 
 
@@ -29,11 +31,31 @@ def object_colour(object_id: int) -> NDArray[np.float32]:
     return np.array((*colorsys.hsv_to_rgb(hue, saturation, 1.0), 1.0), np.float32)
 
 
-def label_colours(objects: Iterable[SessionObject], current: int | None) -> DirectLabelColormap:
-    """Colours of the Labels layer: the current object strong, others quiet, hidden ones not at all."""
+def class_colours(names: Iterable[str]) -> dict[str, NDArray[np.float32]]:
+    """RGBA of each class; a class keeps its colour when others come and go, as far as there are enough."""
+    taken: dict[int, str] = {}
+    for name in sorted({name for name in names if name}):
+        wanted = zlib.crc32(name.encode()) % _NUM_CLASS_COLOURS
+        free = [(wanted + step) % _NUM_CLASS_COLOURS for step in range(_NUM_CLASS_COLOURS)]
+        place = next((at for at in free if at not in taken), wanted + _NUM_CLASS_COLOURS * len(taken))
+        taken[place] = name
+    return {name: object_colour(1 + at % _NUM_CLASS_COLOURS) for at, name in taken.items()}
+
+
+def label_colours(
+    objects: Iterable[SessionObject], current: int | None, *, by_class: bool = False
+) -> DirectLabelColormap:
+    """Colours of the Labels layer: the current object strong, others quiet, hidden ones not at all.
+
+    With ``by_class``, objects of a class have its colour, and those without one are grey.
+    """
+    shown = list(objects)
+    of_class = class_colours(each.class_name for each in shown)
     colours: dict[int | None, Any] = {None: np.array((0.7, 0.7, 0.7, QUIET)), 0: np.zeros(4)}
-    for each in objects:
+    for each in shown:
         colour = object_colour(each.object_id).copy()
+        if by_class:
+            colour = of_class.get(each.class_name, np.array((0.7, 0.7, 0.7, 1.0), np.float32)).copy()
         colour[3] = 0.0 if not each.is_visible else (1.0 if each.object_id == current else QUIET)
         colours[each.object_id] = colour
     return DirectLabelColormap(color_dict=colours)

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_sam2._errors import OutputError
+from napari_sam2._files import write_whole
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["MeasuredPlane", "measure_planes", "summarize_objects", "surface_area"]
+__all__ = [
+    "MeasuredPlane",
+    "check_parquet",
+    "measure_planes",
+    "measure_stack",
+    "summarize_objects",
+    "surface_area",
+    "write_table",
+]
+
+_SLAB = 16  # planes whose surface is computed at once
 
 _SHAPE = (
     "label",
@@ -168,19 +184,147 @@ def _summarize(group: pd.DataFrame, object_id: int, clip: int, plane_distance: f
     return row
 
 
-def surface_area(mask: NDArray[np.bool_], spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> float:
+def measure_stack(
+    planes: Sequence[int],
+    read_labels: Callable[[int], NDArray[Any]],
+    read_channels: Callable[[int], Sequence[NDArray[Any]]] | None = None,
+    *,
+    by: Literal["object", "plane"] = "object",
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    is_volume: bool = True,
+    planes_per_clip: int | None = None,
+    on_plane: Callable[[int, int], object] | None = None,
+) -> pd.DataFrame:
+    """Measure the objects of stacks or movies, holding one plane at a time.
+
+    Parameters
+    ----------
+    planes : sequence of int
+        Numbers of the planes to read, ascending.
+    read_labels, read_channels : callable
+        Plane -> (H, W) labels, and its (H, W) channels. Without channels no intensities are measured.
+    by : {"object", "plane"}
+        One row per object (and clip), or per object and plane.
+    scale : (float, float, float)
+        Distances of planes, rows and columns, in any unit.
+    is_volume : bool
+        The planes are a z-stack, and not time points: objects have volumes and surfaces.
+    planes_per_clip : int, optional
+        Where there are several stacks, one after the other: the planes of each.
+    on_plane : callable, optional
+        Called with how many planes were read, and how many there are; an exception from it ends the work.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As of ``measure_planes``, or of ``summarize_objects`` with the column surface where there is a volume.
+    """
+
+    def read() -> Iterator[MeasuredPlane]:
+        for number, plane in enumerate(planes):
+            if on_plane is not None:
+                on_plane(number, len(planes))
+            labels = read_labels(plane)
+            if labels.any():
+                clip, frame = (0, plane) if planes_per_clip is None else divmod(plane, planes_per_clip)
+                yield MeasuredPlane(plane, clip, frame, labels, () if read_channels is None else read_channels(plane))
+
+    rows = measure_planes(read(), spacing=scale[1:])
+    if by == "plane":
+        return rows
+    table = summarize_objects(rows, plane_distance=scale[0] if is_volume else None)
+    if is_volume and len(table):
+        areas = _surfaces(read_labels, rows, scale)
+        table["surface"] = [areas[key] for key in zip(table["object"], table["clip"], strict=True)]
+    return table
+
+
+def _surfaces(
+    read_labels: Callable[[int], NDArray[Any]], rows: pd.DataFrame, scale: tuple[float, float, float]
+) -> dict[tuple[int, int], float]:
+    """(object, clip) -> area of the surface; each plane is read once, as the triangles between two depend on both."""
+    total: dict[tuple[int, int], float] = {}
+    names = ["object", "clip", "bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1"]
+    shown = {int(plane): group[names].to_numpy(int).tolist() for plane, group in rows.groupby("plane", sort=True)}
+    before: tuple[int, NDArray[Any]] | None = None
+    for plane, places in shown.items():
+        labels = read_labels(plane)
+        has_before = before is not None and before[0] == plane - 1 and shown[plane - 1][0][1] == places[0][1]
+        last = before[1] if has_before and before is not None else np.zeros_like(labels)
+        boxes = {place[0]: place[2:] for place in places}
+        for object_id, _, *box in shown[plane - 1] if has_before else ():
+            boxes[object_id] = _joined(box, boxes.get(object_id))
+        clip = places[0][1]
+        for object_id, (y0, x0, y1, x1) in boxes.items():
+            pair = [np.pad(each[y0:y1, x0:x1] == object_id, 1).astype(np.float32) for each in (last, labels)]
+            total[object_id, clip] = total.get((object_id, clip), 0.0) + _triangles(pair, scale)
+        follows = plane + 1 in shown and shown[plane + 1][0][1] == clip
+        for object_id, _, y0, x0, y1, x1 in () if follows else places:
+            end = np.pad(labels[y0:y1, x0:x1] == object_id, 1).astype(np.float32)
+            total[object_id, clip] += _triangles([end, np.zeros_like(end)], scale)
+        before = (plane, labels)
+    return total
+
+
+def _joined(box: list[int], other: list[int] | None) -> list[int]:
+    """The box around two boxes y0, x0, y1, x1."""
+    if other is None:
+        return box
+    return [min(box[0], other[0]), min(box[1], other[1]), max(box[2], other[2]), max(box[3], other[3])]
+
+
+def surface_area(
+    mask: NDArray[np.bool_] | Iterable[NDArray[np.bool_]], spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> float:
     """Area of the surface of an object, from ``skimage.measure.marching_cubes`` of its mask.
 
     Parameters
     ----------
-    mask : numpy.ndarray
-        (Z, H, W) bool; a window around the object is enough.
+    mask : (Z, H, W) array or iterable of (H, W) arrays
+        Bool, read once from the first plane to the last; a window around the object is enough.
     spacing : (float, float, float)
         Distances of planes, rows and columns, in any unit.
     """
+    total = 0.0
+    slab: list[NDArray[np.float32]] = []
+    for plane in mask:
+        padded = np.pad(np.asarray(plane), 1).astype(np.float32)
+        if not slab:
+            slab.append(np.zeros_like(padded))
+        slab.append(padded)
+        if len(slab) > _SLAB:  # the triangles between two planes depend on these two only
+            total += _triangles(slab, spacing)
+            slab = slab[-1:]
+    if slab:
+        total += _triangles([*slab, np.zeros_like(slab[0])], spacing)
+    return total
+
+
+def _triangles(slab: list[NDArray[np.float32]], spacing: tuple[float, float, float]) -> float:
     from skimage.measure import marching_cubes, mesh_surface_area
 
-    if not mask.any():
+    volume = np.stack(slab)
+    if volume.min() == volume.max():
         return 0.0
-    corners, faces, _, _ = marching_cubes(np.pad(mask, 1).astype(np.float32), 0.5, spacing=spacing)
+    corners, faces, _, _ = marching_cubes(volume, 0.5, spacing=spacing)
     return float(mesh_surface_area(corners, faces))
+
+
+def write_table(table: pd.DataFrame, path: Path, *, overwrite: bool = True) -> Path:
+    """Write a table, whole or not at all, as Parquet if the name ends in .parquet and else as CSV.
+
+    Raises
+    ------
+    OutputError
+        If pyarrow is missing for Parquet, the file exists and may not be replaced, or it cannot be written.
+    """
+    if path.suffix.lower() != ".parquet":
+        return write_whole(path, lambda part: table.to_csv(part, index=False), overwrite=overwrite)
+    check_parquet(path)
+    return write_whole(path, lambda part: table.to_parquet(part, index=False), overwrite=overwrite)
+
+
+def check_parquet(path: Path) -> None:
+    """Raise OutputError if a name asks for Parquet and pyarrow is not installed."""
+    if path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise OutputError("Parquet files need pyarrow; install it (pip install pyarrow), or write a .csv")

@@ -9,18 +9,18 @@ from typing import Any, Self
 from napari_sam2._arguments import checked_calls
 from napari_sam2._errors import OutputError, PromptError
 from napari_sam2._files import expand
-from napari_sam2.session.calls.lineage import LineageCalls
 from napari_sam2.session.calls.objects import ObjectCalls
 from napari_sam2.session.calls.painting import PaintingCalls
 from napari_sam2.session.calls.prompts import PromptCalls
 from napari_sam2.session.calls.propagation import PropagationCalls
 from napari_sam2.session.calls.settings import SettingCalls
+from napari_sam2.session.calls.shapes import ShapeCalls
 
 __all__ = ["Session"]
 
 
 @checked_calls(PromptError)
-class Session(PromptCalls, ObjectCalls, LineageCalls, PaintingCalls, PropagationCalls, SettingCalls):
+class Session(PromptCalls, ObjectCalls, ShapeCalls, PaintingCalls, PropagationCalls, SettingCalls):
     """Prompts, objects and labels of one stack, with undo, propagation and files.
 
     Coordinates are those of the image's data: one row per point, in the order of its axes, such as z, y, x.

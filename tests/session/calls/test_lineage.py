@@ -262,7 +262,7 @@ def test_files_of_the_format_before_parents_open(dividing, model, tmp_path):
     connection.execute("DROP TABLE objects")
     connection.execute(TABLES_2["objects"])
     for row in rows:
-        old = with_checksum(row[:-3])
+        old = with_checksum(row[:-4])
         connection.execute(f"INSERT INTO objects VALUES ({', '.join('?' * len(old))})", old)
     connection.execute("PRAGMA user_version = 2")
     connection.close()

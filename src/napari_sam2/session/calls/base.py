@@ -200,9 +200,10 @@ class SessionBase:
         Returns
         -------
         pandas.DataFrame
-            With "plane" the columns of ``labels.measurements.measure_planes``, name and iou. With "object" object,
-            name, clip, num_planes, first_frame, last_frame, num_pixels, area_mean, centroid, bounding box, mean, min,
-            max, std and sum of each channel, iou; in a z-stack also volume, equivalent_diameter and surface.
+            With "plane" the columns of ``labels.measurements.measure_planes``, name, class and iou. With "object"
+            object, name, class, clip, num_planes, first_frame, last_frame, num_pixels, area_mean, centroid, bounding
+            box, mean, min, max, std and sum of each channel, iou; in a z-stack also volume, equivalent_diameter and
+            surface.
 
         Raises
         ------

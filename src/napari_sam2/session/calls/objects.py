@@ -1,4 +1,4 @@
-"""The calls of a session that create, rename, show, lock and remove objects."""
+"""The calls of a session that create, rename, classify, show, lock and remove objects."""
 
 from __future__ import annotations
 
@@ -66,6 +66,19 @@ class ObjectCalls(SessionBase):
         """Rename an object."""
         checked = check_name(name)
         self._change_object(object_id, "rename", {"name": checked}, name=checked)
+
+    def set_class(self, object_id: int, class_name: str) -> None:
+        """Put an object into a class, such as "cell" or "debris"; an empty text takes it out again.
+
+        Parameters
+        ----------
+        object_id : int
+            Which object.
+        class_name : str
+            Of any length; exported with the objects.
+        """
+        checked = check_name(class_name).strip()
+        self._change_object(object_id, "set_class", {"class_name": checked}, class_name=checked)
 
     def set_visible(self, object_id: int, is_visible: bool) -> None:
         """Show or hide an object in viewers; its labels are kept."""

@@ -40,7 +40,7 @@ _COLUMNS = {
     "header": "position INTEGER PRIMARY KEY, value TEXT NOT NULL",
     "operations": "position INTEGER PRIMARY KEY, call TEXT NOT NULL",
     "objects": "position INTEGER PRIMARY KEY, object_id INTEGER NOT NULL UNIQUE, name TEXT NOT NULL, "
-    "is_visible INTEGER NOT NULL, locked TEXT NOT NULL, parent INTEGER, born INTEGER",
+    "is_visible INTEGER NOT NULL, locked TEXT NOT NULL, parent INTEGER, born INTEGER, class_name TEXT NOT NULL",
     "prompts": "object_id INTEGER NOT NULL, plane INTEGER NOT NULL, stamp INTEGER NOT NULL, candidate INTEGER, "
     "prompt BLOB NOT NULL, base BLOB, smaller_prompt BLOB, smaller_answer BLOB, answer BLOB",
     "masks": "object_id INTEGER NOT NULL, plane INTEGER NOT NULL, y0 INTEGER NOT NULL, x0 INTEGER NOT NULL, "
@@ -54,9 +54,9 @@ TABLES: Mapping[str, str] = MappingProxyType(
 )
 """Name and definition of each table, exactly as SQLite stores them."""
 TABLES_2: Mapping[str, str] = MappingProxyType(
-    {**TABLES, "objects": TABLES["objects"].replace(", parent INTEGER, born INTEGER", "")}
+    {**TABLES, "objects": TABLES["objects"].replace(", parent INTEGER, born INTEGER, class_name TEXT NOT NULL", "")}
 )
-"""Those of format 2, in which objects have no parents."""
+"""Those of format 2, in which objects have no parents and no classes."""
 
 Row = tuple[Any, ...]
 Key = tuple[int, int]
@@ -107,14 +107,14 @@ def _digest(values: Sequence[Any]) -> bytes:
 def object_row(position: int, item: SessionObject) -> Row:
     """Columns of an object."""
     planes = json.dumps(sorted(item.locked))
-    values = (position, item.object_id, item.name, int(item.is_visible), planes, item.parent, item.born)
-    return with_checksum(values)
+    birth = (item.parent, item.born)
+    return with_checksum((position, item.object_id, item.name, int(item.is_visible), planes, *birth, item.class_name))
 
 
 def object_from_row(row: Row) -> SessionObject:
     """The inverse of ``object_row``, also for rows of format 2; raises ValueError or TypeError."""
-    _, object_id, name, is_visible, locked, *birth = checked(row)
-    parent, born = birth or (None, None)
+    _, object_id, name, is_visible, locked, *later = checked(row)
+    parent, born, class_name = later or (None, None, "")
     planes = json.loads(locked)
     if not isinstance(planes, list):
         raise TypeError(f"object {object_id} is locked on {planes!r:.60}")
@@ -126,6 +126,7 @@ def object_from_row(row: Row) -> SessionObject:
         locked_planes,
         None if parent is None else _whole(parent),
         None if born is None else _whole(born),
+        check_name(class_name),
     )
 
 

@@ -18,12 +18,36 @@ if TYPE_CHECKING:
     from napari_sam2.session.state.records import ObjectMask
     from napari_sam2.session.state.store import SessionStore
 
-__all__ = ["Doubt", "DoubtfulFrame", "doubtful_frames", "timeline"]
+__all__ = ["Doubt", "DoubtfulFrame", "ReviewRule", "doubtful_frames", "timeline"]
 
-Doubt = Literal["low IoU", "lost", "area jump", "moved far"]
+Doubt = Literal["low IoU", "not found", "area jump", "moved far"]
 
-LOW_IOU = 0.6
-AREA_JUMP = 2.0
+
+@dataclass(frozen=True)
+class ReviewRule:
+    """When a mask is to be checked; chosen with ``benchmarks/review_queue.py``.
+
+    Attributes
+    ----------
+    low_iou : float
+        A predicted IoU below this is low, if it is also below ``share_of_prompted`` of what the model predicts for the
+        prompted masks of the object: thin objects have low values everywhere, also where their masks are right.
+    share_of_prompted : float
+        See ``low_iou``.
+    very_low_iou : float
+        A predicted IoU below this is low whatever the object.
+    jump : float
+        The area differs by more than this factor from both neighbours. At its ends an object may grow and shrink.
+    full_size : float
+        An object that is absent next to a mask of more than this share of its largest area was not found; one that
+        has shrunk before has ended.
+    """
+
+    low_iou: float = 0.75
+    share_of_prompted: float = 0.8
+    very_low_iou: float = 0.365
+    jump: float = 2.0
+    full_size: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -34,7 +58,7 @@ class DoubtfulFrame:
     ----------
     object_id, plane : int
         Where.
-    reason : {"low IoU", "lost", "area jump", "moved far"}
+    reason : {"low IoU", "not found", "area jump", "moved far"}
         What speaks against it most.
     severity : float
         The higher the worse; 1 at the threshold.
@@ -101,51 +125,82 @@ def _shifts(store: SessionStore, planes: list[int], masks: list[ObjectMask]) -> 
     return shifts
 
 
-def doubtful_frames(session: Session) -> list[DoubtfulFrame]:
+def doubtful_frames(session: Session, rule: ReviewRule | None = None) -> list[DoubtfulFrame]:
     """Masks to look at again, the worst first; prompted, painted and locked ones count as seen.
 
     Parameters
     ----------
     session : Session
         The session to review.
+    rule : ReviewRule, optional
+        Default: ``ReviewRule()``.
 
     Returns
     -------
     list of DoubtfulFrame
-        One per object and plane: a predicted IoU below 0.6; absent or lost next to a plane that shows the object; an
-        area that is more than twice or less than half that of a neighbour; a centroid that moved further than the
-        object is long.
+        One per object and plane: a predicted IoU that is low for the object; an object that is absent between two
+        planes that show it, or from full size on; an area that is more than twice, or less than half, those of both
+        neighbours; a centroid further from that of a neighbour than the object is long.
     """
+    used = ReviewRule() if rule is None else rule
     found: list[DoubtfulFrame] = []
     for object_id, item in session.store.objects.items():
-        for plane in session.store.planes_of(object_id):
+        track = _Track.of(session.store, object_id)
+        for plane in track.planes:
             mask = session.store.masks[object_id, plane]
             if plane in item.locked or mask.kind in ("prompted", "painted"):
                 continue
-            doubts = _doubts(session.store, object_id, plane, mask)
+            doubts = _doubts(session.store, track, plane, mask, used)
             if doubts:
                 severity, reason = max(doubts)
                 found.append(DoubtfulFrame(object_id, plane, reason, severity))
     return sorted(found, key=lambda doubt: (-doubt.severity, doubt.object_id, doubt.plane))
 
 
-def _doubts(store: SessionStore, object_id: int, plane: int, mask: ObjectMask) -> list[tuple[float, Doubt]]:
+@dataclass(frozen=True)
+class _Track:
+    """What masks of an object are compared with.
+
+    ``sure_iou`` is the mean predicted IoU of its prompted masks; that of its best mask where none was predicted.
+    """
+
+    object_id: int
+    planes: tuple[int, ...]
+    sure_iou: float
+    largest: int
+
+    @classmethod
+    def of(cls, store: SessionStore, object_id: int) -> _Track:
+        planes = tuple(store.planes_of(object_id))
+        masks = [store.masks[object_id, plane] for plane in planes]
+        known = [mask for mask in masks if mask.area and not np.isnan(mask.iou)]
+        prompted = [mask.iou for mask in known if mask.kind == "prompted"]
+        sure = float(np.mean(prompted)) if prompted else max((mask.iou for mask in known), default=1.0)
+        return cls(object_id, planes, sure, max((mask.area for mask in masks), default=0))
+
+
+def _doubts(
+    store: SessionStore, track: _Track, plane: int, mask: ObjectMask, rule: ReviewRule
+) -> list[tuple[float, Doubt]]:
     clip = store.geometry.clip_range(plane)
-    around = [store.masks.get((object_id, p)) for p in (plane - 1, plane + 1) if p in clip]
+    around = [store.masks.get((track.object_id, p)) for p in (plane - 1, plane + 1) if p in clip]
     shown = [neighbour for neighbour in around if neighbour is not None and neighbour.area]
     if not mask.area:
-        return [(2.0 if len(shown) == 2 else 1.0, "lost")] if shown else []
+        is_gap = len(shown) == 2
+        vanishes = any(neighbour.area > rule.full_size * track.largest for neighbour in shown)
+        return [(2.0 if is_gap else 1.5, "not found")] if is_gap or vanishes else []
     doubts: list[tuple[float, Doubt]] = []
-    if mask.iou < LOW_IOU:
-        doubts.append((1 + (LOW_IOU - mask.iou) / LOW_IOU, "low IoU"))
+    limit = max(min(rule.low_iou, rule.share_of_prompted * track.sure_iou), rule.very_low_iou)
+    if mask.iou < limit:
+        doubts.append((1 + (limit - mask.iou) / limit, "low IoU"))
+    if len(shown) == 2:
+        jump = max(min(mask.area / each.area for each in shown), min(each.area / mask.area for each in shown))
+        if jump > rule.jump:
+            doubts.append((jump / rule.jump, "area jump"))
     here = np.array(centroid_yx(mask))
-    for neighbour in shown:
-        ratio = max(mask.area / neighbour.area, neighbour.area / mask.area)
-        if ratio > AREA_JUMP:
-            doubts.append((ratio / AREA_JUMP, "area jump"))
-        shift, extent = float(np.hypot(*(here - np.array(centroid_yx(neighbour))))), _extent(mask)
-        if shift > extent:
-            doubts.append((shift / extent, "moved far"))
+    shift = max((float(np.hypot(*(here - np.array(centroid_yx(each))))) for each in shown), default=0.0)
+    if shift > _extent(mask):
+        doubts.append((shift / _extent(mask), "moved far"))
     return doubts
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_sam2._errors import PromptError
 from napari_sam2.frames.planes import ArrayPlanes
-from napari_sam2.labels.measurements import MeasuredPlane, measure_planes, summarize_objects, surface_area
+from napari_sam2.labels.measurements import measure_stack
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +36,8 @@ class Measurement:
         The planes with masks.
     names : mapping of int to str
         Object -> name.
+    classes : mapping of int to str
+        Object -> class.
     ious : mapping of (int, int) to float
         Object and plane -> predicted IoU.
     by : {"object", "plane"}
@@ -50,6 +52,7 @@ class Measurement:
     frames: FrameSource
     planes: tuple[int, ...]
     names: Mapping[int, str]
+    classes: Mapping[int, str]
     ious: Mapping[tuple[int, int], float]
     by: Literal["object", "plane"]
     sizes: tuple[float, ...]
@@ -74,6 +77,7 @@ class Measurement:
             frames,
             tuple(store.planes_with_masks()),
             {object_id: each.name for object_id, each in store.objects.items()},
+            {object_id: each.class_name for object_id, each in store.objects.items()},
             {key: mask.iou for key, mask in store.masks.items() if mask.area},
             by,
             _sizes(scale, geometry.ndim),
@@ -88,53 +92,51 @@ class Measurement:
         on_plane : callable, optional
             Called with how many planes were read, and how many there are; an exception from it ends the run.
         """
-        spacing = (self.sizes[-2], self.sizes[-1])
-        rows = measure_planes(self._read(on_plane), spacing=spacing)
-        rows = rows[rows["object"].isin(list(self.names))].reset_index(drop=True)
-        rows.insert(1, "name", rows["object"].map(self.names))
-        keys = zip(rows["object"].tolist(), rows["plane"].tolist(), strict=True)
-        rows["iou"] = [self.ious.get((int(i), int(p)), np.nan) for i, p in keys]
-        return rows if self.by == "plane" else self._by_object(rows, spacing)
+        geometry, axis = self.store.geometry, self.store.geometry.frame_axis
+        distance = self.sizes[axis] if axis is not None else 1.0
+        ids = list(self.names)
 
-    def _by_object(self, rows: pd.DataFrame, spacing: tuple[float, float]) -> pd.DataFrame:
-        axis = self.store.geometry.frame_axis
-        distance = self.sizes[axis] if self.is_volume and axis is not None else None
-        table = summarize_objects(rows, plane_distance=distance)
-        if not len(table):
+        def labels_of(plane: int) -> NDArray[Any]:
+            labels = self.store.plane_labels(plane)
+            return np.where(np.isin(labels, ids), labels, 0)
+
+        table = measure_stack(
+            self.planes,
+            labels_of,
+            self._channels,
+            by=self.by,
+            scale=(distance, self.sizes[-2], self.sizes[-1]),
+            is_volume=self.is_volume,
+            planes_per_clip=geometry.num_frames,
+            on_plane=on_plane,
+        )
+        if not len(table) and self.by == "object":
             return table
         table.insert(1, "name", table["object"].map(self.names))
-        if distance is not None:
-            windows = table[["object", "clip", "first_frame", "last_frame", "bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1"]]
-            table["surface"] = [
-                self._surface(tuple(int(v) for v in window), (distance, *spacing))
-                for window in windows.itertuples(index=False, name=None)
-            ]
-        ious = rows.groupby(["object", "clip"], sort=True)["iou"].mean()
-        table["iou"] = [ious[key] for key in zip(table["object"], table["clip"], strict=True)]
+        table.insert(2, "class", table["object"].map(self.classes))
+        table["iou"] = self._ious_of(table)
         return table
 
-    def _read(self, on_plane: Callable[[int, int], object] | None) -> Iterator[MeasuredPlane]:
-        """The planes with masks, one after the other."""
-        for number, plane in enumerate(self.planes):
-            if on_plane is not None:
-                on_plane(number, len(self.planes))
-            labels = self.store.plane_labels(plane)
-            if not labels.any():
-                continue
-            frames = self.frames
-            values = frames.raw(plane) if isinstance(frames, ArrayPlanes) else [np.asarray(frames[plane])]
-            channels: list[NDArray[Any]] = []
-            for image in values:
-                channels += [image] if image.ndim == 2 else [image[..., i] for i in range(min(image.shape[-1], 3))]
-            clip, frame = divmod(plane, self.store.geometry.num_frames)
-            yield MeasuredPlane(plane, clip, frame, labels, channels)
+    def _ious_of(self, table: pd.DataFrame) -> list[float]:
+        """The predicted IoU of each row: that of its mask, or the mean over the masks of its object."""
+        if self.by == "plane":
+            keys = zip(table["object"].tolist(), table["plane"].tolist(), strict=True)
+            return [self.ious.get((int(i), int(p)), np.nan) for i, p in keys]
+        found: dict[tuple[int, int], list[float]] = {}
+        for (object_id, plane), iou in self.ious.items():
+            if not np.isnan(iou):
+                found.setdefault((object_id, plane // self.store.geometry.num_frames), []).append(iou)
+        places = zip(table["object"].tolist(), table["clip"].tolist(), strict=True)
+        return [float(np.mean(found[place])) if place in found else np.nan for place in places]
 
-    def _surface(self, window: tuple[int, ...], spacing: tuple[float, float, float]) -> float:
-        object_id, clip, first, last, y0, x0, y1, x1 = window
-        start = clip * self.store.geometry.num_frames
-        planes = range(start + first, start + last + 1)
-        mask = np.stack([self.store.plane_labels(p)[y0:y1, x0:x1] == object_id for p in planes])
-        return surface_area(mask, spacing)
+    def _channels(self, plane: int) -> list[NDArray[Any]]:
+        """(H, W) values of each channel of a plane."""
+        frames = self.frames
+        values = frames.raw(plane) if isinstance(frames, ArrayPlanes) else [np.asarray(frames[plane])]
+        channels: list[NDArray[Any]] = []
+        for image in values:
+            channels += [image] if image.ndim == 2 else [image[..., i] for i in range(min(image.shape[-1], 3))]
+        return channels
 
 
 def _sizes(scale: Sequence[float] | None, ndim: int) -> tuple[float, ...]:

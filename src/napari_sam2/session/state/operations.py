@@ -168,6 +168,7 @@ _RULES: Mapping[str, _Rule] = MappingProxyType(
         ),
         "remove_object": _rule(object_id=check_object_id),
         "rename": _rule(object_id=check_object_id, name=check_name),
+        "set_class": _rule(object_id=check_object_id, class_name=check_name),
         "set_contrast": _rule(
             {"gamma": _list_of(_number), "colours": _list_of(_list_of(_number))}, limits=_list_of(_list_of(_number))
         ),

@@ -38,6 +38,8 @@ class SessionObject:
         The object that divided into this one and others; None: it has no known parent.
     born : int or None
         The plane of that division: the first one of this object, on which the parent is gone.
+    class_name : str
+        Its class; empty for none.
     """
 
     object_id: int
@@ -46,6 +48,7 @@ class SessionObject:
     locked: frozenset[int] = frozenset()
     parent: int | None = None
     born: int | None = None
+    class_name: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,7 +69,7 @@ def object_table(store: SessionStore) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        object; name; prompts (planes with one); frames (planes that show it); first and last of those planes, -1
+        object; name; class; prompts (planes with one); frames (planes that show it); first and last of those planes, -1
         where there is none; mean_iou over planes with a score; mean_area where it is shown, in pixels; locked
         (planes); visible.
     """
@@ -84,6 +84,7 @@ def object_table(store: SessionStore) -> pd.DataFrame:
             (
                 object_id,
                 item.name,
+                item.class_name,
                 len(store.prompts_of(object_id)),
                 len(shown),
                 shown[0] if shown else -1,
@@ -94,7 +95,19 @@ def object_table(store: SessionStore) -> pd.DataFrame:
                 item.is_visible,
             )
         )
-    columns = ["object", "name", "prompts", "frames", "first", "last", "mean_iou", "mean_area", "locked", "visible"]
+    columns = [
+        "object",
+        "name",
+        "class",
+        "prompts",
+        "frames",
+        "first",
+        "last",
+        "mean_iou",
+        "mean_area",
+        "locked",
+        "visible",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -1,15 +1,14 @@
-"""The computations of the automatic widget, on its threads; imports torch."""
+"""Automatic segmentation and tracking of labels of an open image, with one model kept between calls; imports torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from napari_sam2._qt.background import TaskContext, leave_a_core_to_the_window
 from napari_sam2.frames.planes import ClipFrames
 from napari_sam2.frames.regions import PlaneRegions
 from napari_sam2.labels.protocols import ReindexedLabels
@@ -24,10 +23,20 @@ if TYPE_CHECKING:
     from napari_sam2.inference.stacks.report import TrackingReport
     from napari_sam2.labels.volume_linking import TimelapseReport
 
-__all__ = ["Filters", "Found", "Searcher", "StackSearch", "Tracked"]
+__all__ = ["Filters", "Found", "Searcher", "StackSearch", "TaskControl", "Tracked", "leave_a_core_to_the_window"]
 
 _TILED_ABOVE = 2048  # pixels along a side
 _MIN_VISIBLE = 0.2
+
+
+class TaskControl(Protocol):
+    """How work reports its progress, and learns that it is to end."""
+
+    def report(self, value: Any, /) -> None:
+        """Take a report: the stage, how much of it is finished, and how much there is."""
+
+    def should_stop(self) -> bool:
+        """Whether to end the work."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +172,7 @@ class Searcher:
         )
 
     def search_plane(
-        self, name: str, planes: ArrayPlanes, plane: int, filters: Filters, context: TaskContext
+        self, name: str, planes: ArrayPlanes, plane: int, filters: Filters, context: TaskControl
     ) -> Found | None:
         """Everything on one plane; None if it was stopped."""
         if max(planes.shape[1:]) > _TILED_ABOVE:
@@ -204,7 +213,7 @@ class Searcher:
         )
 
     def _search_tiles(
-        self, name: str, planes: ArrayPlanes, plane: int, filters: Filters, context: TaskContext
+        self, name: str, planes: ArrayPlanes, plane: int, filters: Filters, context: TaskControl
     ) -> Found | None:
         from napari_sam2.inference.automatic.tiling import segment_tiled
 
@@ -222,7 +231,7 @@ class Searcher:
         return None if context.should_stop() else Found(plane, labels)
 
     def search_stack(
-        self, name: str, planes: ArrayPlanes, clip: range, search: StackSearch, filters: Filters, context: TaskContext
+        self, name: str, planes: ArrayPlanes, clip: range, search: StackSearch, filters: Filters, context: TaskControl
     ) -> Tracked:
         """Everything in the planes of a clip; what is finished when it is stopped."""
         from napari_sam2.inference.stacks.key_frame_search import segment_stack
@@ -243,7 +252,7 @@ class Searcher:
         return Tracked(clip, labels, _describe(report, not_found=len(report.not_found)), "everything")
 
     def search_volumes(
-        self, name: str, planes: ArrayPlanes, search: StackSearch, filters: Filters, context: TaskContext
+        self, name: str, planes: ArrayPlanes, search: StackSearch, filters: Filters, context: TaskControl
     ) -> Tracked:
         """Everything in every clip, linked from one clip to the next; what is finished when it is stopped."""
         from napari_sam2.inference.stacks.volumes import segment_time_points
@@ -272,7 +281,7 @@ class Searcher:
         planes: ArrayPlanes,
         clip: range,
         seeds: Mapping[int, NDArray[np.int32]],
-        context: TaskContext,
+        context: TaskControl,
     ) -> Tracked:
         """The objects of some planes (labels by plane) in all planes of their clip; what is finished when stopped."""
         from napari_sam2.inference.stacks.label_seeds import segment_seeds
@@ -300,3 +309,14 @@ def _describe(report: TrackingReport | TimelapseReport, last: str = "last frame"
     if not report.is_complete:
         parts.append("stopped early: finished frames are shown")
     return "; ".join(parts)
+
+
+def leave_a_core_to_the_window() -> None:
+    """Called at the start of work: torch computes with one core less than there are. Imports torch."""
+    from napari_sam2._torch_import import importing_torch
+    from napari_sam2.session.state.settings import threads_beside_a_window
+
+    with importing_torch():
+        import torch
+
+    torch.set_num_threads(threads_beside_a_window())

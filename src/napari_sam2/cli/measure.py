@@ -1,0 +1,166 @@
+"""``napari-sam2 measure``: sizes, shapes, places and intensities of labelled objects, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_sam2._checks import check_not_input
+from napari_sam2._errors import FrameError, OutputError
+from napari_sam2._files import expand
+from napari_sam2.cli._options import (
+    AxesOption,
+    AxisOption,
+    ChannelsOption,
+    FixOption,
+    LevelOption,
+    OverwriteOption,
+    QuietOption,
+    numbers_in,
+    open_input,
+)
+from napari_sam2.cli._terminal import say
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_sam2.frames import Frames
+
+__all__ = ["measure"]
+
+_SUFFIXES = (".csv", ".parquet")
+_READ_WHOLE = (".npy", ".png", ".roi", ".zip", ".geojson", ".json")  # label files that are not read plane by plane
+
+
+def measure(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="TIFF, OME-Zarr, or a folder of images.")],
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Labels of the image, of any format that is read.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="TABLE", help="Table to write: .csv or .parquet.")],
+    *,
+    per_plane: Annotated[
+        bool, typer.Option("--per-plane", help="One row per object and plane (or time point), not per object.")
+    ] = False,
+    scale: Annotated[
+        str | None,
+        typer.Option("--scale", metavar="Z,Y,X", help="Distances of planes, rows and columns; default: of the file."),
+    ] = None,
+    axes: AxesOption = None,
+    axis: AxisOption = None,
+    fix: FixOption = None,
+    level: LevelOption = None,
+    channels: ChannelsOption = None,
+    overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure labelled objects: size, shape, position, and the intensities of each channel.
+
+    Planes are read one at a time, so that a stack of any length fits into memory. Lengths, areas and volumes are in
+    the unit of the file, or of --scale; bounding boxes in pixels. Objects of a z-stack have a volume and a surface,
+    those of a movie a mean area.
+
+    \b
+    One row per object, then one per object and plane:
+      napari-sam2 measure cells.ome.tif labels.ome.tif -o cells.csv
+      napari-sam2 measure cells.ome.tif labels.ome.tif --per-plane -o planes.parquet
+    """
+    _check_output(output, (image, labels), overwrite=overwrite)
+    frames = open_input(
+        image, axes=axes, axis=axis, fix=fix, level=level, channels=channels, contrast="dtype", gamma=1.0
+    )
+    sizes, unit = _sizes(frames, scale)
+    read_labels = _open_labels(labels, frames)
+
+    from tqdm import tqdm
+
+    from napari_sam2.labels.measurements import measure_stack, write_table
+
+    with tqdm(total=len(frames), desc="measuring", unit="plane", disable=quiet) as bar:
+        table = measure_stack(
+            range(len(frames)),
+            read_labels,
+            lambda frame: list(frames.raw(frame)),
+            by="plane" if per_plane else "object",
+            scale=sizes,
+            is_volume=frames.frame_axis != "T" and len(frames) > 1,
+            on_plane=lambda number, _: bar.update(number - bar.n),
+        )
+        bar.update(len(frames) - bar.n)
+    written = write_table(table, expand(output), overwrite=overwrite)
+    say(f"{len(table)} rows, {table['object'].nunique() if len(table) else 0} objects; lengths in {unit}")
+    say(f"wrote {written}")
+
+
+def _check_output(output: Path, sources: Sequence[Path], *, overwrite: bool) -> None:
+    from napari_sam2.labels.measurements import check_parquet
+
+    for source in sources:
+        check_not_input(output, source)
+    place = expand(output)
+    if place.suffix.lower() not in _SUFFIXES:
+        raise OutputError(f"{output} was given; its name must end in {' or '.join(_SUFFIXES)}")
+    check_parquet(place)
+    if not place.parent.is_dir():
+        raise OutputError(f"the folder {place.parent} does not exist; create it first, or write elsewhere")
+    if place.exists() and not overwrite:
+        raise OutputError(f"{output} already exists; choose another name, or give --overwrite")
+
+
+def _sizes(frames: Frames, scale: str | None) -> tuple[tuple[float, float, float], str]:
+    """Distances of planes, rows and columns, and their unit."""
+    if scale is not None:
+        try:
+            values = numbers_in(scale)
+        except ValueError:
+            values = []
+        if len(values) not in (2, 3) or min(values) <= 0:
+            raise FrameError(f"--scale {scale} was given; expected positive distances Z,Y,X or Y,X")
+        z, y, x = values if len(values) == 3 else (1.0, *values)
+        return (z, y, x), "the unit of --scale"
+    found = frames.voxel_size or {}
+    if not {"Y", "X"} <= found.keys():
+        return (1.0, 1.0, 1.0), "pixels"
+    axes = ("Z", "Y", "X") if frames.frame_axis == "Z" and "Z" in found else ("Y", "X")
+    units = {found[letter][1] for letter in axes}
+    if len(units) > 1:
+        raise FrameError(f"the axes have different units ({', '.join(sorted(units))}); give --scale Z,Y,X in one unit")
+    z = found["Z"][0] if "Z" in axes else 1.0
+    return (z, found["Y"][0], found["X"][0]), units.pop() or "the unit of the file"
+
+
+def _open_labels(path: Path, frames: Frames) -> Callable[[int], NDArray[Any]]:
+    """Frame -> (H, W) labels; TIFF and zarr are read plane by plane."""
+    shape = frames.shape
+    if path.suffix.lower() in _READ_WHOLE or (path.is_dir() and not path.name.lower().rstrip("/").endswith(".zarr")):
+        from napari_sam2.labels.reading import read_labels
+
+        whole = read_labels(path, shape=shape if len(frames) > 1 else shape[1:])
+        whole = whole[None] if whole.ndim == 2 else whole
+        _check_shape(path, tuple(whole.shape), shape)
+        return lambda frame: whole[frame]
+    from napari_sam2.frames import open_frames
+    from napari_sam2.frames.files import open_path
+
+    letters = open_path(path).axes or ""
+    fixed = {letter: index for letter, index in frames.fixed.items() if letter in letters and letter != "C"}
+    planes = open_frames(
+        path,
+        frame_axis=frames.frame_axis if frames.frame_axis in letters else None,
+        fixed=fixed or None,
+        channels=[0],
+        contrast="dtype",
+    )
+    if planes.dtype.kind not in "iub":
+        raise FrameError(f"{path} holds {planes.dtype}; a label image holds integers")
+    _check_shape(path, planes.shape, shape)
+    return lambda frame: planes.raw(frame)[0]
+
+
+def _check_shape(path: Path, found: tuple[int, ...], expected: tuple[int, int, int]) -> None:
+    if found != expected:
+        raise FrameError(
+            f"{path} has shape {found}, and the image {expected}; give the labels of this image, or choose its axes "
+            "with --axes, --axis and --fix"
+        )

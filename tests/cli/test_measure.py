@@ -1,0 +1,114 @@
+"""``napari-sam2 measure``: values of scikit-image on whole arrays, read plane by plane."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from skimage.measure import regionprops
+
+from cli_tools import make_disks, run, save_stack
+
+MEMORY_SCRIPT = """
+import resource, sys
+from napari_sam2.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as ended:
+    assert not ended.code, ended.code
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+    stack, labels = make_disks()
+    return save_stack(tmp_path / "a.ome.tif", stack), save_stack(tmp_path / "l.ome.tif", labels), stack, labels
+
+
+def test_objects_equal_scikit_image_on_the_whole_array(files, tmp_path):
+    image, labelled, stack, labels = files
+    assert run("measure", image, labelled, "-o", tmp_path / "t.csv", "-q") == 0
+    table = pd.read_csv(tmp_path / "t.csv")
+    for row, expected in zip(
+        table.to_dict("records"), regionprops(labels, stack, spacing=(0.5, 0.25, 0.25)), strict=True
+    ):
+        assert row["object"] == expected.label
+        assert row["volume"] == pytest.approx(expected.area)
+        assert (row["centroid_z"], row["centroid_y"], row["centroid_x"]) == pytest.approx(expected.centroid)
+        for name in ("mean", "min", "max", "std"):
+            assert row[name] == pytest.approx(getattr(expected, f"intensity_{name}"))
+        assert row["surface"] > 0
+
+
+def test_rows_per_plane_and_a_scale_of_the_command_line(files, tmp_path):
+    image, labelled, stack, labels = files
+    code = run("measure", image, labelled, "-o", tmp_path / "t.csv", "-q", "--per-plane", "--scale", "1,2,2")
+    assert code == 0
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert len(table) == 8
+    row = table[(table["plane"] == 2) & (table["object"] == 1)].iloc[0]
+    (expected,) = regionprops((labels[2] == 1).astype(int), stack[2], spacing=(2, 2))
+    for name in ("area", "eccentricity", "solidity", "axis_major_length", "axis_minor_length"):
+        assert row[name] == pytest.approx(getattr(expected, name))
+
+
+def test_labels_of_other_formats_and_time_points(files, tmp_path):
+    _, _, stack, labels = files
+    movie = save_stack(tmp_path / "m.ome.tif", stack, axes="TYX")
+    np.save(tmp_path / "l.npy", labels)
+    assert run("measure", movie, tmp_path / "l.npy", "-o", tmp_path / "t.csv", "-q") == 0
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert "volume" not in table
+    assert table["area_mean"].tolist() == pytest.approx([(labels == i).sum() / 64 for i in (1, 2)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["a.ome.tif", "l.ome.tif", "-o", "t.txt"], 6, "must end in .csv or .parquet"),
+        (["a.ome.tif", "l.ome.tif", "-o", "no/t.csv"], 6, "does not exist"),
+        (["a.ome.tif", "small.tif", "-o", "t.csv"], 3, "has shape"),
+        (["a.ome.tif", "l.ome.tif", "-o", "t.csv", "--scale", "1,0,1"], 3, "positive distances"),
+        (["a.ome.tif", "float.tif", "-o", "t.csv"], 3, "holds integers"),
+    ],
+)
+def test_mistakes_are_reported_and_nothing_is_written(files, tmp_path, monkeypatch, capsys, arguments, code, words):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("small.tif", np.zeros((4, 8, 8), np.uint16), metadata={"axes": "ZYX"})
+    tifffile.imwrite("float.tif", np.zeros((4, 48, 48), np.float32), metadata={"axes": "ZYX"})
+    assert run("measure", *arguments, "-q") == code
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "t.csv").exists()
+
+
+def test_parquet_where_pyarrow_is_installed(files, tmp_path, capsys):
+    image, labelled, *_ = files
+    code = run("measure", image, labelled, "-o", tmp_path / "t.parquet", "-q")
+    if importlib.util.find_spec("pyarrow") is None:
+        assert code == 6
+        assert "pip install pyarrow" in capsys.readouterr().err
+    else:
+        assert len(pd.read_parquet(tmp_path / "t.parquet")) == 2
+
+
+@pytest.mark.slow
+def test_two_thousand_frames_take_less_than_500_mib(tmp_path):
+    side, count = 512, 2000
+    y, x = np.mgrid[:side, :side]
+    plane = ((y - 250) ** 2 + (x - 250) ** 2 < 200**2).astype(np.uint16)
+    for name in ("image", "labels"):
+        with tifffile.TiffWriter(tmp_path / f"{name}.tif", bigtiff=True) as file:
+            for _ in range(count):
+                file.write(plane, contiguous=False, compression="zlib", metadata=None)
+    arguments = ["measure", tmp_path / "image.tif", tmp_path / "labels.tif", "-o", tmp_path / "t.csv", "-q"]
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY_SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout.split()[-1]) < 500
+    assert pd.read_csv(tmp_path / "t.csv")["num_planes"].tolist() == [count]

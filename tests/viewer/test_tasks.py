@@ -1,0 +1,101 @@
+"""What the tabs do, called by a script: the same parameters, and layers that lie on their image."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+from skimage.measure import regionprops
+
+from factories import make_model, make_movie
+from napari_sam2 import FrameError, PromptError, fine_tune_layers, measure_layer, segment_layer, track_layer
+from napari_sam2.training import finetune
+
+
+@pytest.fixture
+def image(monkeypatch) -> Image:
+    monkeypatch.setattr("napari_sam2.weights.loading.load_model", lambda *_, **__: make_model(1))
+    return Image(make_movie(3), name="cells", scale=(2, 0.5, 0.5), translate=(0, 3, 4), units=("um",) * 3)
+
+
+def _drawn() -> np.ndarray:
+    labels = np.zeros((3, 48, 64), np.int32)
+    labels[:, 14:27, 10:24] = 7
+    labels[1, 30:40, 40:50] = 2
+    return labels
+
+
+def test_everything_on_a_plane_is_a_layer_on_its_image(image):
+    told = []
+    found = segment_layer(
+        image, plane=1, min_iou=0.0, min_stability=0.0, on_progress=lambda *progress: told.append(progress)
+    )
+    assert found.data[1].any()
+    assert not found.data[[0, 2]].any()
+    np.testing.assert_allclose(found.data_to_world((1, 5, 5)), image.data_to_world((1, 5, 5)))
+    assert found.units == image.units
+    assert told[-1][1] == told[-1][2]
+
+
+def test_a_script_can_stop_the_work(image):
+    found = segment_layer(image, plane=1, min_iou=0.0, min_stability=0.0, should_stop=lambda: True)
+    assert not np.asarray(found.data).any()
+
+
+def test_labels_are_tracked_with_their_numbers(image):
+    drawn = _drawn()
+    drawn[[0, 2]] = 0
+    found = track_layer(image, Labels(drawn, scale=image.scale, translate=image.translate, units=image.units), plane=1)
+    assert found.name == "cells tracked"
+    np.testing.assert_array_equal(np.asarray(found.data[1]) == 7, drawn[1] == 7)
+
+
+def test_measurements_of_layers_equal_scikit_image(image):
+    drawn = _drawn()
+    labels = Labels(drawn, scale=image.scale, units=image.units, axis_labels=("z", "y", "x"))
+    table = measure_layer(labels, image)
+    for row, expected in zip(
+        table.to_dict("records"), regionprops(drawn, image.data, spacing=(2, 0.5, 0.5)), strict=True
+    ):
+        assert (row["object"], row["volume"]) == (expected.label, pytest.approx(expected.area))
+        assert row["mean"] == pytest.approx(expected.intensity_mean)
+    assert len(measure_layer(labels, by="plane")) == 4
+    assert "volume" not in measure_layer(Labels(drawn, axis_labels=("t", "y", "x")))
+    assert measure_layer(Labels(drawn[1]))["num_pixels"].tolist() == [100, 182]
+
+
+def test_layers_that_do_not_fit_and_wrong_values_are_refused(image):
+    with pytest.raises(FrameError, match="choose labels of it"):
+        measure_layer(Labels(np.ones((4, 4), int)), image)
+    with pytest.raises(PromptError, match="expected"):
+        segment_layer(image, scope="everything")
+    with pytest.raises(PromptError, match="image="):
+        segment_layer(np.zeros((4, 4)))
+
+
+def test_fine_tuning_gets_the_labelled_planes_and_the_parameters(image, monkeypatch):
+    calls = []
+    monkeypatch.setattr(finetune, "fine_tune", lambda *arguments, **options: calls.append((arguments, options)))
+    fine_tune_layers(image, Labels(_drawn()), "mine.safetensors", part="all", minutes=3)
+    (images, drawn, output), options = calls[0]
+    assert (images[0].shape, drawn[0].shape, output) == ((3, 48, 64, 3), (3, 48, 64), "mine.safetensors")
+    assert (options["part"], options["minutes"], options["linked"]) == ("all", 3.0, True)
+
+
+@pytest.mark.parametrize(
+    ("module", "function"), [("automatic_widget", segment_layer), ("fine_tune_widget", fine_tune_layers)]
+)
+def test_the_controls_of_a_tab_are_parameters_of_its_function(qapp, module, function):
+    import importlib
+
+    from napari_sam2._qt.forms import Form
+
+    options = importlib.import_module(f"napari_sam2._qt.{module}")._OPTIONS
+    form = Form(function, "test", options)
+    parameters = inspect.signature(function).parameters
+    assert set(options) <= set(parameters)
+    assert form.values() == {name: parameters[name].default for name in options}
+    for name in options:
+        assert form.native(name).toolTip()

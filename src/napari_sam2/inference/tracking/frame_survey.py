@@ -173,12 +173,13 @@ def _reduction(hw: tuple[int, int], max_side: int) -> int:
 def _reduced(rgb: NDArray[np.uint8], max_side: int) -> NDArray[np.float32]:
     """Grey means over squares of pixels."""
     factor = _reduction(rgb.shape[:2], max_side)
-    grey = rgb.mean(-1, dtype=np.float32)
+    grey: NDArray[np.float32] = rgb.mean(-1, dtype=np.float32)
     if factor == 1:
         return grey
     h, w = (max(1, n // factor) * factor for n in grey.shape)
     squares = grey[:h, :w]
     if min(grey.shape) < factor:
-        return squares[::factor, ::factor]
+        sampled: NDArray[np.float32] = squares[::factor, ::factor]
+        return sampled
     reduced: NDArray[np.float32] = squares.reshape(h // factor, factor, w // factor, factor).mean((1, 3))
     return reduced

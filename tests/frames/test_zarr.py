@@ -329,3 +329,26 @@ def test_fields_of_a_plate_are_listed_and_open(tmp_path):
     assert all(open_frames(field).shape == (1, 8, 9) for field in found)
     assert plate_fields(found[0]) == ()
     assert plate_fields(tmp_path / "plate.zarr" / "B" / "2") == found[:2]
+
+
+@pytest.mark.parametrize(
+    ("datasets", "words"),
+    [(None, "lists no levels"), ([{"path": "9"}], "names '9' as an image level, which is no array or not there")],
+)
+def test_levels_that_are_not_there_are_named(tmp_path, datasets, words):
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    group.create_array("0", data=noise(3, 8, 9))
+    axes = described("zyx")
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+    with pytest.raises(FrameError, match=words):
+        open_frames(tmp_path / "a.zarr")
+
+
+def test_a_scale_of_too_few_numbers_is_an_unknown_distance(tmp_path):
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    group.create_array("0", data=noise(3, 8, 9))
+    steps = [{"type": "scale", "scale": [2.0, 0.5]}]
+    datasets = [{"path": "0", "coordinateTransformations": steps}]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": described("zyx"), "datasets": datasets}]}
+    with pytest.warns(UserWarning, match="not one number for each of the axes ZYX"):
+        assert open_frames(tmp_path / "a.zarr").voxel_size is None

@@ -172,6 +172,10 @@ def _level(
         steps = steps + _list(image.get("coordinateTransformations"))
     if axes is None or not steps:
         return NgffLevel(path, {}, {})
+    lengths = {len(_list(_dict(step).get(kind))) for step in steps for kind in ("scale", "translation")} - {0}
+    if lengths - {len(axes)}:
+        warn_caller(f"the distances of {name} are not known: its scale has not one number for each of the axes {axes}")
+        return NgffLevel(path, {}, {})
     mapping = _compose(steps, len(axes))
     if mapping is None:
         warn_caller(f"the distances of {name} are not known: its transformation is no scale")

@@ -153,6 +153,8 @@ def open_zarr_node(node: zarr.Group | zarr.Array[Any], level: int = 0, name: str
     image = read_image(attributes, name)
     if image is None:
         return _open_inside(node, level, name)
+    if not image.levels:
+        raise FrameError(f"the OME-Zarr metadata of {name} lists no levels; export the image again")
     if not 0 <= level < len(image.levels):
         raise FrameError(f"level {level} of {name} was requested; it has {len(image.levels)} level(s), 0 is the finest")
     chosen = image.levels[level]
@@ -233,9 +235,12 @@ def _dimension_names(array: zarr.Array[Any]) -> str | None:
 def _array(group: zarr.Group, path: str) -> zarr.Array[Any]:
     import zarr
 
-    node = group[path]
+    node = group.get(path)
     if not isinstance(node, zarr.Array):
-        raise FrameError(f"the OME-Zarr metadata names {path!r} as an image level, but it is not an array")
+        raise FrameError(
+            f"the OME-Zarr metadata names {path!r} as an image level, which is no array or not there; it holds "
+            f"{_content(group) or 'nothing'}: copy or export the image again"
+        )
     return node
 
 

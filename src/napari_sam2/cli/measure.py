@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_sam2._checks import check_not_input
+from napari_sam2._checks import check_not_input, numbers_in
 from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._files import expand
 from napari_sam2.cli._options import (
@@ -19,7 +19,6 @@ from napari_sam2.cli._options import (
     LevelOption,
     OverwriteOption,
     QuietOption,
-    numbers_in,
     open_input,
 )
 from napari_sam2.cli._terminal import say
@@ -147,7 +146,7 @@ def _open_labels(path: Path, frames: Frames) -> Callable[[int], NDArray[Any]]:
     fixed = {letter: index for letter, index in frames.fixed.items() if letter in letters and letter != "C"}
     planes = open_frames(
         path,
-        frame_axis=frames.frame_axis if frames.frame_axis in letters else None,
+        frame_axis=frames.frame_axis if frames.frame_axis and frames.frame_axis in letters else None,
         fixed=fixed or None,
         channels=[0],
         contrast="dtype",

@@ -180,7 +180,6 @@ def test_values_are_shown_shortly_and_in_printable_characters(value):
 
 _ANYTHING = {  # checked by the function itself: annotations do not say what these take, or what is available
     "SAM2AutomaticMaskGenerator.filter": ["changes"],
-    "SAM2VideoSegmenter.canvas": ["labels"],
     "Session": ["stack", "labels"],
     "Session.load": ["stack", "options"],
     "Session.set_hardware": ["device", "dtype"],

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from distributed import Client
     from distributed.deploy import Cluster
 
-__all__ = ["INSTALL_HINT", "Place", "connected", "require_dask"]
+__all__ = ["INSTALL_HINT", "LOCAL_CONFIG", "Place", "connected", "require_dask"]
 
 INSTALL_HINT = "a batch needs the extra 'cluster'; install it with: pip install 'napari-sam2[cluster]'"
 _MEMORY_PER_WORKER = 2 * 2**30  # bytes: the bundled model, a large image and its labels
 _CONNECT_TIMEOUT_S = 15.0
-_LOCAL_CONFIG = MappingProxyType(
+LOCAL_CONFIG = MappingProxyType(
     {
         "distributed.scheduler.allowed-failures": 5,  # workers that may be killed while they compute one piece
         # Where a worker that was killed takes longer to come back, Dask would go on without it.
@@ -122,7 +122,7 @@ def _local(workers: int | None, num_pieces: int, device: str) -> Iterator[Cluste
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if workers is None:
         workers = min(_default_workers(cores, device), max(1, num_pieces))
-    with dask.config.set(_LOCAL_CONFIG):
+    with dask.config.set(LOCAL_CONFIG):
         try:
             cluster = LocalCluster(
                 n_workers=workers,

@@ -76,7 +76,7 @@ def test_the_tab_key_goes_from_top_to_bottom(widget, qtbot, name):
     while each is not widget:
         is_inner = each.objectName().startswith("qt_")  # a part of a spin box, or the tabs themselves
         is_met = each.focusPolicy() & Qt.FocusPolicy.TabFocus and each.isVisible() and not is_inner
-        if is_met and page.isAncestorOf(each):
+        if is_met and page.isAncestorOf(each) and each.focusProxy() is None:  # a tab widget hands it to its bar
             order.append(each)
         each = each.nextInFocusChain()
     middles = [each.mapTo(widget, QPoint(each.width() // 2, each.height() // 2)) for each in order]

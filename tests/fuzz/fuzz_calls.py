@@ -47,6 +47,7 @@ _HANDED_OUT = {
     "Tracks",
     "ModelInfo",
 }
+_CALLED_BY_RUN_BATCH = {"check", "run", "open", "generator", "limits", "keeper"}  # of jobs and their options
 _OPTION = 0.25  # of the optional parameters are given
 
 
@@ -114,6 +115,8 @@ def _targets_of_class(name: str, value: type) -> list[Target]:
     instance = _INSTANCES.get(name)
     for method, function in inspect.getmembers(value):
         if method.startswith("_") or not getattr(function, "__module__", "").startswith("napari_sam2"):
+            continue
+        if name.endswith(("Job", "Options")) and method in _CALLED_BY_RUN_BATCH:
             continue
         assert instance is not None or isinstance(function, type), f"{name}.{method} has no instance to be called on"
         if inspect.isfunction(function):

@@ -356,7 +356,7 @@ class ObjectsSection(QWidget):
             return
         many = f"{len(ids)} objects" if len(ids) > 1 else f"object {ids[0]}"
         then = "; G propagates" if binding.geometry.num_frames > 1 else ""
-        binding.notice.emit(f"{many} started from {layer.name}{then}", False)
+        binding.notice.emit(f"{many} started from the layer '{layer.name}'{then}", False)
 
     def delete_object(self) -> None:
         """Delete the current object; undo brings it back."""

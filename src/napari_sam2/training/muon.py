@@ -21,7 +21,7 @@ _RMS_OF_ADAMW = 0.2  # of AdamW's updates as a rule: scaled to it, both optimize
 
 
 def iteration_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device multiplies it natively, else float32.
+    """Type of the iteration: bfloat16 where the device multiplies it natively, else float32.
 
     The iteration is robust against rounding, so the precision is a matter of speed alone. On a CPU without bfloat16
     instructions each product is emulated, and the update of the bundled model takes longer than all else of a step.

@@ -115,7 +115,7 @@ class ObjectMask:
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """y0, x0, y1, x1 of the bounding box, the ends exclusive; all 0 for an empty mask."""
+        """Bounding box as y0, x0, y1, x1, the ends exclusive; all 0 for an empty mask."""
         return self.packed.box
 
     @property

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sam2._errors import PromptError
+from napari_sam2.cli._terminal import say
+from napari_sam2.frames.spacing import convert
 
 if TYPE_CHECKING:
     from napari_sam2.cli._option_groups import ModelOptions
@@ -63,15 +65,26 @@ def write_along_axes(
 
     with LabelWriter.for_frames(output, frames, overwrite=overwrite) as writer:
         volume = np.stack([frames[plane] for plane in range(len(frames))])
-        known = frames.voxel_size or {}
-        sizes = [known[axis][0] if axis in known else None for axis in "ZYX"]
         found = segment_along_axes(
             volume,
             clicks,
             axes=tuple(axes.upper()),
-            voxel_size=(1.0, 1.0, 1.0) if None in sizes else sizes,  # type: ignore[arg-type]
+            voxel_size=_voxel_size(frames),
             model=network.load(),
         )
         for plane, labels in enumerate(found.labels):
             writer.write(plane, labels)
         return writer.close(complete=True)
+
+
+def _voxel_size(frames: Frames) -> tuple[float, float, float]:
+    """Sides of a voxel in one unit; equal ones, with a line that says so, where the file does not give all of them."""
+    known = frames.voxel_size or {}
+    unit = known["X"][1] if "X" in known else ""
+    sizes = [convert(known[axis], unit) if axis in known else None for axis in "ZYX"]
+    z, y, x = sizes
+    if z is None or y is None or x is None:
+        unknown = ", ".join(axis for axis, size in zip("ZYX", sizes, strict=True) if size is None)
+        say(f"the voxel size along {unknown} is not known; voxels are taken as cubes", err=True)
+        return 1.0, 1.0, 1.0
+    return z, y, x

@@ -179,6 +179,7 @@ def test_values_are_shown_shortly_and_in_printable_characters(value):
 
 
 _ANYTHING = {  # checked by the function itself: annotations do not say what these take, or what is available
+    "AutoJob.segment": ["writer", "finder"],
     "SAM2AutomaticMaskGenerator.filter": ["changes"],
     "Session": ["stack", "labels"],
     "Session.load": ["stack", "options"],

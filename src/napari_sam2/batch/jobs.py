@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, cast
 
 from napari_sam2._arguments import checked_calls
 from napari_sam2._errors import FrameError, PlanesLeftOutWarning, PromptError
@@ -20,18 +20,23 @@ from napari_sam2.frames import Contrast, Frames, open_frames
 if TYPE_CHECKING:
     from napari_sam2._types import MaskRecord
     from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
+    from napari_sam2.inference.stacks.report import TrackingReport
     from napari_sam2.labels.files import LabelWriter
+    from napari_sam2.labels.volume_linking import TimelapseReport
     from napari_sam2.network.sam2 import SAM2
 
 __all__ = [
     "AutoJob",
+    "AutoResult",
     "FindOptions",
     "GenerateJob",
     "Job",
     "KeepOptions",
     "PropagateJob",
     "ReadOptions",
+    "ShapeLimits",
     "TrackJob",
+    "num_time_points",
     "settings_of",
 ]
 
@@ -101,6 +106,20 @@ class ReadOptions:
         )
 
 
+class ShapeLimits(NamedTuple):
+    """Areas in pixels of the objects that are kept, and whether those at the edge are left out."""
+
+    min_area: float
+    max_area: float
+    exclude_border: bool
+
+    def keep(self, records: Sequence[MaskRecord]) -> list[MaskRecord]:
+        """The masks of the allowed sizes and places."""
+        from napari_sam2.inference.automatic.record_filters import filter_records
+
+        return filter_records(records, **self._asdict())
+
+
 @checked_calls(PromptError)
 @dataclass(frozen=True)
 class KeepOptions:
@@ -118,20 +137,13 @@ class KeepOptions:
     max_area: str | None = None
     exclude_border: bool = False
 
-    def limits(self, frames: Frames) -> tuple[float, float]:
-        """Smallest and largest area in pixels; raises FrameError."""
+    def limits(self, frames: Frames) -> ShapeLimits:
+        """The areas in pixels; raises FrameError if one cannot be understood or converted."""
         from napari_sam2.frames.areas import parse_area
 
         smallest = parse_area("--min-area", self.min_area, frames)
         largest = parse_area("--max-area", self.max_area, frames)
-        return smallest or 0.0, math.inf if largest is None else largest
-
-    def keeper(self, frames: Frames) -> Callable[[Sequence[MaskRecord]], list[MaskRecord]]:
-        """A function that selects the masks to keep; raises FrameError."""
-        from napari_sam2.inference.automatic.record_filters import filter_records
-
-        low, high = self.limits(frames)
-        return lambda records: filter_records(records, min_area=low, max_area=high, exclude_border=self.exclude_border)
+        return ShapeLimits(smallest or 0.0, math.inf if largest is None else largest, self.exclude_border)
 
 
 @checked_calls(PromptError)
@@ -191,11 +203,29 @@ class GenerateJob:
         frame = frame or 0
         if not 0 <= frame < len(frames):
             raise FrameError(f"frame {frame} was given; {source.path} has the frames 0 to {len(frames) - 1}")
-        keep = self.shapes.keeper(frames)
+        keep = self.shapes.limits(frames).keep
         with LabelWriter.for_frames(output, frames, frame=frame, overwrite=True) as writer:
             records = keep(self.finding.generator(model).generate_masks(frames[frame]))
             writer.write(0, masks_to_labels(records, frames.shape[1:]))
         return Outcome(len(records), 1)
+
+
+class AutoResult(NamedTuple):
+    """What `AutoJob` found in a file: the number of objects, the report of tracking, and whether it was not stopped.
+
+    There is no report of a single image.
+    """
+
+    num_objects: int
+    report: TrackingReport | TimelapseReport | None
+    is_complete: bool
+
+
+def num_time_points(frames: Frames) -> int:
+    """Time points of volumes over time; 1 for anything else."""
+    if frames.frame_axis != "Z" or "T" not in frames.axes:
+        return 1
+    return frames.source_shape[frames.axes.index("T")]
 
 
 @checked_calls(PromptError)
@@ -236,93 +266,124 @@ class AutoJob:
         """Segment one file."""
         from napari_sam2.labels.files import LabelWriter
 
+        is_free = self.reading.frame_axis is None and not self.reading.fixed
         with warnings.catch_warnings():
-            if self._is_free:  # all planes are read
+            if is_free:  # all planes are read
                 warnings.simplefilter("ignore", PlanesLeftOutWarning)
             frames = self.reading.open(source)
-        num_times = 1
-        if self._is_free and frames.frame_axis == "Z" and "T" in frames.axes:
-            num_times = frames.source_shape[frames.axes.index("T")]
-        finder = self.finding.generator(model)
+        num_times = num_time_points(frames) if is_free else 1
+
+        def at_time(time: int) -> Frames:
+            return replace(self.reading, frame_axis="Z", fixed=(("T", time),)).open(source)
+
         with LabelWriter.for_frames(output, frames, num_times=num_times, overwrite=True) as writer:
-            if len(frames) == 1:
-                objects = self._image(frames, writer, finder)
-            elif num_times > 1:
-                objects = self._volumes(source, frames, writer, num_times, finder)
-            else:
-                objects = self._stack(frames, writer, finder)
-        return Outcome(objects, num_times * len(frames))
+            found = self.segment(frames, at_time, writer, self.finding.generator(model), num_times=num_times)
+        return Outcome(found.num_objects, num_times * len(frames))
 
-    @property
-    def _is_free(self) -> bool:
-        return self.reading.frame_axis is None and not self.reading.fixed
+    def segment(
+        self,
+        frames: Frames,
+        at_time: Callable[[int], Frames],
+        writer: LabelWriter,
+        finder: SAM2AutomaticMaskGenerator,
+        *,
+        num_times: int = 1,
+        on_progress: Callable[[str, int, int], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> AutoResult:
+        """Segment opened frames into a file of labels, which is left open.
 
-    def _image(self, frames: Frames, writer: LabelWriter, finder: SAM2AutomaticMaskGenerator) -> int:
+        Parameters
+        ----------
+        frames : Frames
+            The image, the stack, or the first stack of several time points.
+        at_time : callable
+            Opens the stack of a time point.
+        writer : LabelWriter
+            Takes the labels.
+        finder : SAM2AutomaticMaskGenerator
+            Finds the objects of a plane.
+        num_times : int, default 1
+            Time points of volumes over time.
+        on_progress, should_stop : callable, optional
+            As for `segment_stack`.
+
+        Returns
+        -------
+        AutoResult
+            What was found.
+        """
+        if len(frames) == 1:
+            return self._image(frames, writer, finder, on_progress, should_stop)
+        from napari_sam2.inference.stacks.key_frame_search import segment_stack
+        from napari_sam2.inference.stacks.volumes import open_time_points, segment_time_points
+        from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+        from napari_sam2.labels.protocols import stack_as_volumes
+
+        segmenter, keep = SAM2VideoSegmenter(finder.predictor.model), self.shapes.limits(frames).keep
+        report: TrackingReport | TimelapseReport
+        if num_times > 1:
+            report = segment_time_points(
+                open_time_points(frames, at_time if self.reading.contrast == "auto" else None),
+                stack_as_volumes(writer, writer.shape, len(frames)),
+                (num_times, *frames.shape),
+                every=self.every,
+                key_frames=self.key_frames,
+                finder=finder,
+                segmenter=segmenter,
+                keep=keep,
+                min_score=self.min_score,
+                split_stacked=self.split_stacked,
+                on_progress=on_progress,
+                should_stop=should_stop,
+            )
+        else:
+            report = segment_stack(
+                frames,
+                every=self.every,
+                key_frames=self.key_frames,
+                finder=finder,
+                segmenter=segmenter,
+                keep=keep,
+                min_score=self.min_score,
+                split_stacked=self.split_stacked,
+                out=writer,
+                on_progress=on_progress,
+                should_stop=should_stop,
+            ).report
+        return AutoResult(len(report.tracks), report, report.is_complete)
+
+    def _image(
+        self,
+        frames: Frames,
+        writer: LabelWriter,
+        finder: SAM2AutomaticMaskGenerator,
+        on_progress: Callable[[str, int, int], None] | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> AutoResult:
         from napari_sam2.frames.regions import FrameRegions
         from napari_sam2.inference.automatic.tiling import segment_tiled
 
-        low, high = self.shapes.limits(frames)
+        limits = self.shapes.limits(frames)
         parts = writer.parts()
         labels = segment_tiled(
             FrameRegions(frames),
             tile=self.tile,
             overlap=self.overlap,
             finder=finder,
-            min_area_px=low,
-            max_area_px=high,
-            exclude_border=self.shapes.exclude_border,
+            min_area_px=limits.min_area,
+            max_area_px=limits.max_area,
+            exclude_border=limits.exclude_border,
             out=parts,
+            on_progress=on_progress,
+            should_stop=should_stop,
         )
+        is_complete = should_stop is None or not should_stop()
         if parts is not None:
-            return int(parts.finish())
-        writer.write(0, labels)
-        return int(labels.max())
-
-    def _volumes(
-        self,
-        source: Source,
-        frames: Frames,
-        writer: LabelWriter,
-        num_times: int,
-        finder: SAM2AutomaticMaskGenerator,
-    ) -> int:
-        from napari_sam2.inference.stacks.volumes import open_time_points, segment_time_points
-        from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
-        from napari_sam2.labels.protocols import stack_as_volumes
-
-        def at_time(time: int) -> Frames:
-            return replace(self.reading, frame_axis="Z", fixed=(("T", time),)).open(source)
-
-        report = segment_time_points(
-            open_time_points(frames, at_time if self.reading.contrast == "auto" else None),
-            stack_as_volumes(writer, writer.shape, len(frames)),
-            (num_times, *frames.shape),
-            every=self.every,
-            key_frames=self.key_frames,
-            finder=finder,
-            segmenter=SAM2VideoSegmenter(finder.predictor.model),
-            keep=self.shapes.keeper(frames),
-            min_score=self.min_score,
-            split_stacked=self.split_stacked,
-        )
-        return len(report.tracks)
-
-    def _stack(self, frames: Frames, writer: LabelWriter, finder: SAM2AutomaticMaskGenerator) -> int:
-        from napari_sam2.inference.stacks.key_frame_search import segment_stack
-        from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
-
-        found = segment_stack(
-            frames,
-            every=self.every,
-            key_frames=self.key_frames,
-            finder=finder,
-            segmenter=SAM2VideoSegmenter(finder.predictor.model),
-            keep=self.shapes.keeper(frames),
-            min_score=self.min_score,
-            split_stacked=self.split_stacked,
-            out=writer,
-        )
-        return len(found.report.tracks)
+            return AutoResult(int(parts.finish()), None, is_complete)
+        if is_complete or labels.any():
+            writer.write(0, labels)
+        return AutoResult(int(labels.max()), None, is_complete)
 
 
 @checked_calls(PromptError)
@@ -357,13 +418,11 @@ class PropagateJob:
         """Track the labels of one file."""
         from napari_sam2.inference.stacks.label_seeds import segment_seeds
         from napari_sam2.labels.files import LabelWriter
-        from napari_sam2.labels.reading import read_labels
+        from napari_sam2.labels.reading import read_labels, without_single_planes
 
         assert source.labels is not None, "checked before"
         frames = self.reading.open(source)
-        labels = read_labels(source.labels, shape=frames.shape)
-        if labels.ndim > 2 and len(frames) > 1 and max(labels.shape[:-2]) == 1:
-            labels = labels.reshape(labels.shape[-2:])
+        labels = without_single_planes(read_labels(source.labels, shape=frames.shape), len(frames))
         at = source.frames or self.frames
         with LabelWriter.for_frames(output, frames, overwrite=True) as writer:
             found = segment_seeds(

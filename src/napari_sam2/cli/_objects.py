@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
@@ -15,17 +15,13 @@ from napari_sam2.cli._outputs import save_table
 from napari_sam2.cli._terminal import say
 
 if TYPE_CHECKING:
-    from napari_sam2._types import MaskRecord
-    from napari_sam2.frames import Frames
-    from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
+    from napari_sam2.batch.jobs import FindOptions, KeepOptions
     from napari_sam2.inference.stacks.report import TrackingReport
     from napari_sam2.labels.volume_linking import TimelapseReport
-    from napari_sam2.network.sam2 import SAM2
 
 __all__ = [
     "FinderOptions",
     "MinScoreOption",
-    "ShapeLimits",
     "ShapeOptions",
     "StageBar",
     "TableOption",
@@ -93,12 +89,11 @@ class FinderOptions:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
-    def generator(self, model: SAM2) -> SAM2AutomaticMaskGenerator:
-        """The mask generator with these options."""
-        from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
+    def as_find_options(self) -> FindOptions:
+        """The same as options of a job."""
+        from napari_sam2.batch.jobs import FindOptions
 
-        # run lengths take a few bytes a mask, however large the image
-        return SAM2AutomaticMaskGenerator(model, output_mode="coco_rle", **self.given())  # type: ignore[arg-type]
+        return FindOptions(**self.given())  # type: ignore[arg-type]  # the names are those of its fields
 
 
 @dataclass(frozen=True)
@@ -115,31 +110,11 @@ class ShapeOptions:
         bool, typer.Option("--exclude-border", help="Leave out objects that touch the edge of the image.")
     ] = False
 
-    def limits(self, frames: Frames) -> ShapeLimits:
-        """In pixels; raises FrameError if an area cannot be understood or converted."""
-        from napari_sam2.frames.areas import parse_area
+    def as_keep_options(self) -> KeepOptions:
+        """The same as options of a job."""
+        from napari_sam2.batch.jobs import KeepOptions
 
-        return ShapeLimits(
-            parse_area("--min-area", self.min_area, frames) or 0.0,
-            math.inf if self.max_area is None else parse_area("--max-area", self.max_area, frames) or 0.0,
-            self.exclude_border,
-        )
-
-
-class ShapeLimits(NamedTuple):
-    """Areas in pixels of the objects that are kept, and whether those at the edge are left out."""
-
-    min_area: float
-    max_area: float
-    exclude_border: bool
-
-    def keep(self, records: Sequence[MaskRecord]) -> list[MaskRecord]:
-        """The masks of the allowed sizes and places."""
-        from napari_sam2.inference.automatic.record_filters import filter_records
-
-        return filter_records(
-            records, min_area=self.min_area, max_area=self.max_area, exclude_border=self.exclude_border
-        )
+        return KeepOptions(self.min_area, self.max_area, self.exclude_border)
 
 
 def print_report(report: TrackingReport, *, say: Callable[[str], object] = typer.echo) -> None:

@@ -21,9 +21,13 @@ from napari_sam2.cli._options import (
     LevelOption,
     ModelOption,
     open_input,
+    parse_contrast,
+    parse_fixed,
+    parse_indices,
 )
 
 if TYPE_CHECKING:
+    from napari_sam2.batch.jobs import ReadOptions
     from napari_sam2.frames import Frames
     from napari_sam2.network.sam2 import SAM2
 
@@ -70,6 +74,21 @@ class InputOptions:
             channels=self.channels,
             contrast=self.contrast,
             gamma=self.gamma,
+        )
+
+    def as_read_options(self) -> ReadOptions:
+        """The same as options of a job."""
+        from napari_sam2.batch.jobs import ReadOptions
+
+        channels = self.channels
+        return ReadOptions(
+            axes=self.axes,
+            frame_axis=self.axis,
+            fixed=tuple(parse_fixed(self.fix or ()).items()),
+            channels=None if channels is None else tuple(parse_indices("--channels", channels, "one to three")),
+            contrast=parse_contrast(self.contrast),
+            gamma=self.gamma,
+            level=self.level,
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +14,6 @@ from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._objects import (
     FinderOptions,
     MinScoreOption,
-    ShapeLimits,
     ShapeOptions,
     StageBar,
     TableOption,
@@ -31,11 +29,10 @@ from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import say
 
 if TYPE_CHECKING:
+    from napari_sam2.batch.jobs import AutoJob, AutoResult
     from napari_sam2.frames import Frames
-    from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
-    from napari_sam2.labels.files import LabelWriter
 
-__all__ = ["StackSearch", "Tiles", "auto"]
+__all__ = ["StackSearch", "Tiles", "auto", "auto_job"]
 
 
 @dataclass(frozen=True)
@@ -76,16 +73,23 @@ class Tiles:
     ] = 128
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What the three kinds of input have in common."""
+def auto_job(
+    search: StackSearch, finding: FinderOptions, shapes: ShapeOptions, tiles: Tiles, reading: InputOptions
+) -> AutoJob:
+    """What is done with one file, or with each of many."""
+    from napari_sam2.batch.jobs import AutoJob
 
-    finder: SAM2AutomaticMaskGenerator
-    shapes: ShapeLimits
-    search: StackSearch
-    stop: StopRequest
-    bar: StageBar
-    table: Path | None
+    return AutoJob(
+        finding=finding.as_find_options(),
+        shapes=shapes.as_keep_options(),
+        reading=reading.as_read_options(),
+        every=search.every,
+        key_frames=tuple(search.key_frame) if search.key_frame else None,
+        min_score=search.min_score,
+        split_stacked=search.split_stacked,
+        tile=tiles.tile,
+        overlap=tiles.overlap,
+    )
 
 
 @with_option_groups
@@ -115,14 +119,17 @@ def auto(
       napari-sam2 auto movie.tif --axes TYX --every 20 --min-area 20um2 -o labels.tif
       napari-sam2 auto slide.ome.zarr -o labels.ome.zarr --tile 1024
     """
+    from napari_sam2.batch.jobs import num_time_points
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         frames = reading.open(stack)
-    num_times = _num_times(frames) if reading.axis is None and not reading.fix else 1
+    num_times = num_time_points(frames) if reading.axis is None and not reading.fix else 1
     for warning in caught:
         if num_times == 1 or not issubclass(warning.category, PlanesLeftOutWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    limits = shapes.limits(frames)
+    job = auto_job(search, finding, shapes, tiles, reading)
+    job.shapes.limits(frames)  # reports mistakes before anything is written
     if table is not None and len(frames) == 1:
         raise PromptError("--csv describes objects of a stack; for a single image use 'napari-sam2 generate --csv'")
     labels_path = choose_labels(output, frames.path)
@@ -131,36 +138,29 @@ def auto(
 
     from napari_sam2.labels.files import LabelWriter
 
+    def at_time(time: int) -> Frames:
+        return replace(reading, axis="Z", fix=[f"T={time}"]).open(stack)
+
     with LabelWriter.for_frames(labels_path, frames, num_times=num_times, overwrite=overwrite) as writer:
-        finder = finding.generator(network.load())
+        finder = job.finding.generator(network.load())
         with StopRequest() as stop, StageBar(show=not quiet) as bar, finished_frames_kept(writer):
-            job = _Job(finder, limits, search, stop, bar, table)
-            if len(frames) == 1:
-                is_complete = _image(frames, writer, job, tiles)
-            elif num_times > 1:
-                from napari_sam2.inference.stacks.volumes import open_time_points
-
-                def at_time(time: int) -> Frames:
-                    return replace(reading, axis="Z", fix=[f"T={time}"]).open(stack)
-
-                open_at = open_time_points(frames, at_time if reading.contrast == "auto" else None)
-                is_complete = _volumes(frames, open_at, writer, num_times, job)
-            else:
-                is_complete = _stack(frames, writer, job)
-        written = writer.close(complete=is_complete)
+            found = job.segment(
+                frames,
+                at_time,
+                writer,
+                finder,
+                num_times=num_times,
+                on_progress=bar,
+                should_stop=stop.is_set,
+            )
+            _print(found, table)
+        written = writer.close(complete=found.is_complete)
     if written is not None:
         say(f"wrote {written}")
-    if not is_complete:
+    if not found.is_complete:
         kept = "nothing was finished or written" if written is None else f"the finished part is in {labels_path}"
         say(f"interrupted: {kept}", err=True)
         raise typer.Exit(INTERRUPTED)
-
-
-def _num_times(frames: Frames) -> int:
-    """Time points of volumes over time; 1 for anything else."""
-    if frames.frame_axis != "Z" or "T" not in frames.axes:
-        return 1
-    return frames.source_shape[frames.axes.index("T")]
 
 
 def _check_numbers(frames: Frames, search: StackSearch, tiles: Tiles) -> None:
@@ -173,85 +173,25 @@ def _check_numbers(frames: Frames, search: StackSearch, tiles: Tiles) -> None:
         choose_key_frames(len(frames), search.every, search.key_frame)
 
 
-def _image(frames: Frames, writer: LabelWriter, job: _Job, tiles: Tiles) -> bool:
-    from napari_sam2.frames.regions import FrameRegions
-    from napari_sam2.inference.automatic.tiling import segment_tiled
+def _print(found: AutoResult, table: Path | None) -> None:
+    """Print what was found, and write a row for each object, if asked for."""
+    from napari_sam2.labels.volume_linking import TimelapseReport
 
-    parts = writer.parts()
-    labels = segment_tiled(
-        FrameRegions(frames),
-        tile=tiles.tile,
-        overlap=tiles.overlap,
-        finder=job.finder,
-        min_area_px=job.shapes.min_area,
-        max_area_px=job.shapes.max_area,
-        exclude_border=job.shapes.exclude_border,
-        out=parts,
-        on_progress=job.bar,
-        should_stop=job.stop.is_set,
-    )
-    if parts is not None:
-        say(_how_many(parts.finish()))
-        return not job.stop.is_set()
-    if labels.any() or not job.stop.is_set():
-        writer.write(0, labels)
-    say(_how_many(int(labels.max())))
-    return not job.stop.is_set()
-
-
-def _volumes(frames: Frames, open_at: Callable[[int], Frames], writer: LabelWriter, num_times: int, job: _Job) -> bool:
-    """Volumes over time: through z at each time point, linked through time."""
-    from napari_sam2.inference.stacks.volumes import segment_time_points
-    from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
-    from napari_sam2.labels.protocols import stack_as_volumes
-
-    report = segment_time_points(
-        open_at,
-        stack_as_volumes(writer, writer.shape, len(frames)),
-        (num_times, *frames.shape),
-        every=job.search.every,
-        key_frames=job.search.key_frame,
-        finder=job.finder,
-        segmenter=SAM2VideoSegmenter(job.finder.predictor.model),
-        keep=job.shapes.keep,
-        min_score=job.search.min_score,
-        split_stacked=job.search.split_stacked,
-        on_progress=job.bar,
-        should_stop=job.stop.is_set,
-    )
-    print_links(report)
-    if job.table is not None and (report.tracks or report.is_complete):
-        save_links(job.table, report)
-        say(f"wrote {job.table}")
-    return report.is_complete
-
-
-def _stack(frames: Frames, writer: LabelWriter, job: _Job) -> bool:
-    from napari_sam2.inference.stacks.key_frame_search import segment_stack
-    from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
-
-    _, report = segment_stack(
-        frames,
-        every=job.search.every,
-        key_frames=job.search.key_frame,
-        finder=job.finder,
-        segmenter=SAM2VideoSegmenter(job.finder.predictor.model),
-        keep=job.shapes.keep,
-        min_score=job.search.min_score,
-        split_stacked=job.search.split_stacked,
-        out=writer,
-        on_progress=job.bar,
-        should_stop=job.stop.is_set,
-    )
-    if report.tracks:
+    report = found.report
+    if isinstance(report, TimelapseReport):
+        print_links(report)
+    elif report is not None and report.tracks:
         print_report(report)
-    elif report.is_complete:
-        say(_how_many(0))
-    if job.table is not None and (report.tracks or report.is_complete):
-        save_report(job.table, report)
-        say(f"wrote {job.table}")
-    return report.is_complete
+    elif found.is_complete or report is None:
+        say(f"{found.num_objects} objects" + _advice(found.num_objects))
+    if table is None or report is None or not (report.tracks or report.is_complete):
+        return
+    if isinstance(report, TimelapseReport):
+        save_links(table, report)
+    else:
+        save_report(table, report)
+    say(f"wrote {table}")
 
 
-def _how_many(num_objects: int) -> str:
-    return f"{num_objects} objects" + ("" if num_objects else "; lower --iou or --stability, or try --spacing")
+def _advice(num_objects: int) -> str:
+    return "" if num_objects else "; lower --iou or --stability, or try --spacing"

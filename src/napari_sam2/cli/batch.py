@@ -14,15 +14,15 @@ import typer
 from napari_sam2.cli._errors import INTERRUPTED, SOME_FAILED
 from napari_sam2.cli._objects import FinderOptions, MinScoreOption, ShapeOptions
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
-from napari_sam2.cli._options import QuietOption, parse_contrast, parse_fixed, parse_indices
+from napari_sam2.cli._options import QuietOption
 from napari_sam2.cli._picture import FrameOption
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import print_table, say
-from napari_sam2.cli.auto import StackSearch, Tiles
+from napari_sam2.cli.auto import StackSearch, Tiles, auto_job
 from napari_sam2.cli.generate import Search
 
 if TYPE_CHECKING:
-    from napari_sam2.batch.jobs import FindOptions, Job, KeepOptions, ReadOptions
+    from napari_sam2.batch.jobs import Job
     from napari_sam2.batch.report import BatchReport
     from napari_sam2.batch.running import BatchProgress
 
@@ -113,7 +113,7 @@ def _generate(
     """
     from napari_sam2.batch.jobs import GenerateJob
 
-    job = GenerateJob(_finding(search), _shapes(shapes), _reading(reading), frame)
+    job = GenerateJob(search.as_find_options(), shapes.as_keep_options(), reading.as_read_options(), frame)
     _run(job, inputs, output, network, work)
 
 
@@ -137,19 +137,7 @@ def _auto(
       napari-sam2 batch auto stacks -o labels --format .ome.zarr
       napari-sam2 batch auto stacks -o labels --cluster slurm.yaml
     """
-    from napari_sam2.batch.jobs import AutoJob
-
-    job = AutoJob(
-        finding=_finding(finding),
-        shapes=_shapes(shapes),
-        reading=_reading(reading),
-        every=stack.every,
-        key_frames=tuple(stack.key_frame) if stack.key_frame else None,
-        min_score=stack.min_score,
-        split_stacked=stack.split_stacked,
-        tile=tiles.tile,
-        overlap=tiles.overlap,
-    )
+    job = auto_job(stack, finding, shapes, tiles, reading)
     _run(job, inputs, output, network, work)
 
 
@@ -192,7 +180,7 @@ def _propagate(
     """
     from napari_sam2.batch.jobs import PropagateJob
 
-    job = PropagateJob(_reading(reading), tuple(frame or ()), min_area, min_score, give_up)
+    job = PropagateJob(reading.as_read_options(), tuple(frame or ()), min_area, min_score, give_up)
     _run(job, inputs, output, network, work, labels=labels)
 
 
@@ -220,7 +208,7 @@ def _track(
     """
     from napari_sam2.batch.jobs import TrackJob
 
-    _run(TrackJob(_reading(reading)), inputs, output, network, work)
+    _run(TrackJob(reading.as_read_options()), inputs, output, network, work)
 
 
 SUBCOMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
@@ -307,30 +295,3 @@ def _print(report: BatchReport, output: Path) -> None:
             break
         say(f"failed: {path}: {reason}", err=True)
     say(f"wrote {output / 'report.csv'}")
-
-
-def _reading(options: InputOptions) -> ReadOptions:
-    from napari_sam2.batch.jobs import ReadOptions
-
-    channels = options.channels
-    return ReadOptions(
-        axes=options.axes,
-        frame_axis=options.axis,
-        fixed=tuple(parse_fixed(options.fix or ()).items()),
-        channels=None if channels is None else tuple(parse_indices("--channels", channels, "one to three")),
-        contrast=parse_contrast(options.contrast),
-        gamma=options.gamma,
-        level=options.level,
-    )
-
-
-def _finding(options: FinderOptions) -> FindOptions:
-    from napari_sam2.batch.jobs import FindOptions
-
-    return FindOptions(**options.given())  # type: ignore[arg-type]  # the names are those of its fields
-
-
-def _shapes(options: ShapeOptions) -> KeepOptions:
-    from napari_sam2.batch.jobs import KeepOptions
-
-    return KeepOptions(options.min_area, options.max_area, options.exclude_border)

@@ -103,7 +103,7 @@ def generate(
     """
     frames = reading.open(image)
     picture = choose_frame(frames, frame, image)
-    limits = shapes.limits(frames)
+    limits = shapes.as_keep_options().limits(frames)
     labels_path = choose_labels(output, frames.path)
     check_outputs([image], labels_path, [(preview, ".png"), (table, ".csv")], image=frames.path, overwrite=overwrite)
     _check_candidates(candidates, labels_path)
@@ -113,7 +113,9 @@ def generate(
         rgb = picture.rgb()
         records: Sequence[MaskRecord]
         if candidates is None:
-            records = _search(search.generator(network.load()).generate_masks, rgb, show_progress=not quiet)
+            records = _search(
+                search.as_find_options().generator(network.load()).generate_masks, rgb, show_progress=not quiet
+            )
         else:
             kept = _Kept(candidates.expanduser(), search, network, overwrite=overwrite, show_progress=not quiet)
             records = kept.records(rgb)
@@ -197,7 +199,7 @@ class _Kept:
                     f"{self.path} contains candidates of another {' and '.join(differing)}; "
                     "give another file, or --overwrite to search again"
                 )
-        generator = self.search.generator(self.network.load())
+        generator = self.search.as_find_options().generator(self.network.load())
         proposals = _search(generator.propose, rgb, show_progress=self.show_progress)
         is_windowed = generator.predictor.model.config.native_window is not None
         family = "dense" if generator.options.dense is not None else "windows" if is_windowed else "whole images"

@@ -16,8 +16,7 @@ from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import print_table, say
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    pass
 
 __all__ = ["propagate"]
 
@@ -69,13 +68,13 @@ def propagate(
 
     from napari_sam2.inference.stacks.seed_planes import read_seeds
     from napari_sam2.labels.files import LabelWriter
-    from napari_sam2.labels.reading import read_label_file
+    from napari_sam2.labels.reading import read_label_file, without_single_planes
 
     found = read_label_file(seeds, shape=frames.shape)
     found.warn(str(seeds))
     if found.renumbered:
         print_table(("label", "object"), [(str(old), str(new)) for old, new in found.renumbered.items()])
-    labels = _as_planes(found.labels, frames.shape[0])
+    labels = without_single_planes(found.labels, frames.shape[0])
     read_seeds(labels, frame, frames.shape, min_area_px=min_area)  # reports mistakes before the model is loaded
     with LabelWriter.for_frames(labels_path, frames, overwrite=overwrite) as writer:
         from napari_sam2.inference.stacks.label_seeds import segment_seeds
@@ -108,10 +107,3 @@ def propagate(
         )
         say(f"interrupted: {kept}", err=True)
         raise typer.Exit(INTERRUPTED)
-
-
-def _as_planes(labels: NDArray[np.int32], num_frames: int) -> NDArray[np.int32]:
-    """(H, W) of a single plane that a file stores with further axes of length one."""
-    if labels.ndim > 2 and num_frames > 1 and max(labels.shape[:-2]) == 1:
-        return labels.reshape(labels.shape[-2:])
-    return labels

@@ -20,7 +20,7 @@ from napari_sam2.labels.shape_files import SHAPE_SUFFIXES, read_shapes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["read_label_file", "read_labels"]
+__all__ = ["read_label_file", "read_labels", "without_single_planes"]
 
 _PALETTE_SUFFIXES = (".png", ".gif", ".bmp")
 
@@ -138,3 +138,18 @@ def _palette_indices(path: Path) -> NDArray[Any] | None:
             return np.asarray(image) if image.mode == "P" else None
     except (*READ_ERRORS, Image.DecompressionBombError) as error:
         raise FrameError(f"{path} cannot be read as an image ({one_line(error)}); the file may be damaged") from error
+
+
+def without_single_planes(labels: NDArray[np.int32], num_frames: int) -> NDArray[np.int32]:
+    """(H, W) labels of one plane of a stack, which some files store with further axes of length one.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        (..., H, W), as read.
+    num_frames : int
+        Frames of the image; labels of a single image are left as they are.
+    """
+    if labels.ndim > 2 and num_frames > 1 and max(labels.shape[:-2]) == 1:
+        return labels.reshape(labels.shape[-2:])
+    return labels

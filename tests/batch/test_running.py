@@ -288,7 +288,7 @@ def test_lost_scheduler_ends_the_run_and_another_one_goes_on(setup: Setup):
         if progress.done >= 2 and not closing.ident:
             closing.start()
 
-    with pytest.raises(DeviceError, match="give the same command again"):
+    with pytest.raises(DeviceError, match="run the same command again"):
         setup.run(job=job, scheduler=cluster.scheduler_address, on_progress=close_after_two)
     closing.join()
     report = setup.run(job=job)

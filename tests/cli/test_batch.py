@@ -77,7 +77,7 @@ def test_exit_code_and_table_tell_how_it_ended(
     told = capsys.readouterr()
     assert told.out.splitlines()[1].split()[5] == ("15" if state == DONE else "12")
     assert ("failed: in/b.tif: it is\\x1b[31m empty" in told.err) == (state == FAILED)
-    assert ("give the same command again" in told.err) == (state == NOT_RUN)
+    assert ("run the same command again" in told.err) == (state == NOT_RUN)
 
 
 def test_without_the_extra_it_says_what_to_install(

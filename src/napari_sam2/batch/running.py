@@ -79,11 +79,11 @@ def run_batch(
     on_progress: Callable[[BatchProgress], object] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> BatchReport:
-    """Do the same with many files, on the cores of this computer or a Dask cluster.
+    """Process many files, on the cores of this computer or a Dask cluster.
 
-    Each file is a piece of its own, whose labels are written whole or not at all. A journal in the output folder says
-    which are done: the same call again does only what is missing, or whose input has changed. Files that fail are
-    tried again, then reported; the others go on. Workers that are killed are replaced, and their pieces done again.
+    The labels of each file are written whole or not at all. A journal in the output folder lists the finished files;
+    the same call again processes only files that are missing or whose input has changed. Files that fail are tried
+    again, then reported; the others continue. Workers that are killed are replaced, and their files processed again.
     In scripts the call must be inside ``if __name__ == "__main__":``, as worker processes import the script.
 
     Parameters
@@ -110,9 +110,9 @@ def run_batch(
     cluster : path-like, optional
         YAML file that describes a cluster to start, in place of both.
     retries : int, default 1
-        How often a piece that failed is tried again.
+        Number of times that a file that failed is tried again.
     restart : bool, default False
-        Do everything again, whatever an earlier run has done.
+        Process all files again, also those that an earlier run finished.
     on_progress : callable, optional
         Called with a `BatchProgress`, several times a second.
     should_stop : callable, optional
@@ -270,7 +270,8 @@ def _result(future: Future) -> tuple[Outcome | None, BaseException | None]:
         found = future.result()
     except (CancelledError, FutureCancelledError) as error:
         raise DeviceError(
-            "the connection to the Dask scheduler was lost; what is done is in the journal: give the same command again"
+            "the connection to the Dask scheduler was lost; finished files are in the journal: run the same command "
+            "again"
         ) from error
     except Exception as error:  # noqa: BLE001 - whatever a file can cause is reported with the file
         return None, error
@@ -297,7 +298,7 @@ def _count_workers(client: Client) -> int:
         return len(client.nthreads())
     except (OSError, TimeoutError) as error:
         raise DeviceError(
-            f"the Dask scheduler does not answer any more ({error}); what is done is in the journal: give the same "
+            f"the Dask scheduler no longer answers ({error}); finished files are in the journal: run the same "
             "command again"
         ) from error
 

@@ -1,4 +1,4 @@
-"""``napari-sam2 batch``: many files, on the cores of this computer or a Dask cluster, resumed where it stopped."""
+"""``napari-sam2 batch``: many files, on the cores of this computer or a Dask cluster, with resume."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FolderOption = Annotated[
 
 @dataclass(frozen=True)
 class _Work:
-    """How the files are worked through, and where."""
+    """How the files are processed, and where."""
 
     pattern: Annotated[
         str | None,
@@ -77,18 +77,18 @@ class _Work:
         typer.Option("--cluster", metavar="YAML", help="File that describes a cluster to start, such as SLURM."),
     ] = None
     retries: Annotated[
-        int, typer.Option("--retries", metavar="N", help="How often a file that fails is tried again.")
+        int, typer.Option("--retries", metavar="N", help="Number of times that a file that fails is tried again.")
     ] = 1
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew, whatever an earlier run in this folder has done.")
+        bool, typer.Option("--restart", help="Process all files again, also those that an earlier run finished.")
     ] = False
     quiet: QuietOption = False
 
 
 def batch() -> None:
-    """Do the same with many files; give the same command again to go on where it stopped.
+    """Process many files; run the same command again to resume.
 
-    Files that fail are tried again and listed at the end; the others go on. Ctrl-C finishes the running files.
+    Files that fail are tried again and listed at the end; the others continue. Ctrl-C finishes the running files.
     """
 
 
@@ -219,7 +219,7 @@ SUBCOMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
 def _run(
     job: Job, inputs: list[str], output: Path, network: ModelOptions, work: _Work, *, labels: str | None = None
 ) -> None:
-    """Run a batch with its progress, and end with the exit code that it deserves."""
+    """Run a batch with a progress bar, and exit with a code that says how it ended."""
     from napari_sam2.batch.clusters import require_dask
     from napari_sam2.batch.running import run_batch
 
@@ -247,7 +247,7 @@ def _run(
         )
     _print(report, output)
     if report.num_not_run:
-        say("interrupted: give the same command again to go on", err=True)
+        say("interrupted: run the same command again to resume", err=True)
         raise typer.Exit(INTERRUPTED)
     if report.num_failed:
         raise typer.Exit(SOME_FAILED)

@@ -1,4 +1,4 @@
-"""``napari-sam2 evaluate``: compare labels and tracks with the truth."""
+"""``napari-sam2 evaluate``: compare labels and tracks with ground truth."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _NAMES = (
 
 
 def evaluate(
-    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="Labels that are right.")],
-    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Labels to judge, of the same shape.")],
+    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="Ground-truth labels.")],
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Labels to evaluate, of the same shape.")],
     truth_tracks: Annotated[
         Path | None, typer.Option("--truth-tracks", metavar="PATH", help="Parents of TRUTH: .geff, .xml or .csv.")
     ] = None,
@@ -38,7 +38,7 @@ def evaluate(
         Path | None, typer.Option("--tracks", metavar="PATH", help="Parents of LABELS: .geff, .xml or .csv.")
     ] = None,
     is_volume: Annotated[
-        bool, typer.Option("--volume", help="The planes are a z-stack: compare bodies, without scores of tracks.")
+        bool, typer.Option("--volume", help="The planes are a z-stack: compare objects in 3D, without tracking scores.")
     ] = False,
     tolerance: Annotated[
         int, typer.Option("--tolerance", min=0, help="Frames that a division may be early or late.")
@@ -48,7 +48,7 @@ def evaluate(
     ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Compare labels and tracks with the truth: AP, and SEG, DET, LNK, TRA, IDF1 and divisions.
+    """Compare labels and tracks with ground truth: AP, and SEG, DET, LNK, TRA, IDF1 and divisions.
 
     TRUTH and LABELS are label files, or folders of the Cell Tracking Challenge, which hold the lineage too. Planes are
     time points unless --volume is given. AP is TP / (TP + FP + FN) at IoU 0.5 to 0.9; the scores of tracks are those of

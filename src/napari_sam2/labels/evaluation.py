@@ -59,7 +59,7 @@ class DetectionScore:
 @dataclass(frozen=True)
 @checked_calls(PromptError)
 class LabelAgreement:
-    """Agreement of labels with the truth.
+    """Agreement of labels with ground truth.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""How well tracks agree with the truth: the measures of the Cell Tracking Challenge, by ``py-ctcmetrics``."""
+"""How well tracks agree with ground truth: the measures of the Cell Tracking Challenge, by ``py-ctcmetrics``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["TrackAgreement", "evaluate_tracks"]
 
 @dataclass(frozen=True)
 class TrackAgreement:
-    """Agreement of tracks with the truth; every score is from 0 to 1, the higher the better.
+    """Agreement of tracks with ground truth; every score is from 0 to 1, the higher the better.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class TrackAgreement:
 
 @checked(FrameError)
 def evaluate_tracks(truth: LabelledTracks, found: LabelledTracks, *, tolerance: int = 1) -> TrackAgreement:
-    """Compare tracks with the truth as the Cell Tracking Challenge does.
+    """Compare tracks with ground truth as the Cell Tracking Challenge does.
 
     Parameters
     ----------

@@ -259,7 +259,7 @@ class Tuner:
         if state.get("fingerprint") != self._fingerprint:
             raise TrainingError(
                 f"{self._files.state} is the state of another run: images, labels, settings or starting weights were "
-                "not the same; give the same again to go on, or ask to overwrite to start anew"
+                "not the same; give the same ones to resume, or allow overwriting to start a new run"
             )
         try:
             self._put(cast("dict[str, Tensor]", state["trained"]))

@@ -72,7 +72,7 @@ def candidates(
         frame = len(stack) // 2
         labels = np.asarray(stack.labels[frame])
         predictor.set_image(stack.frames[frame])
-        for object_id in chosen_objects(labels, share):
+        for object_id in chosen_objects(labels, share, stack.trusted_ids):
             truth = labels == object_id
             point = np.array(interior_point(truth), np.float32)
             reach = np.array(WINDOWS)[:, None] * TARGET_EXTENT / 2

@@ -44,16 +44,16 @@ class ScoreFeatures(NamedTuple):
     the product of the affinities of vertical and horizontal neighbours inside.
     """
 
-    predicted_iou: float = 0.22
-    stability: float = 0.17
-    foreground: float = 0.26
-    agreement: float = 0.06
-    foreground_inside: float = 0.07
-    foreground_around: float = -0.14
-    border_at_rim: float = 0.59
-    border_inside: float = -0.51
-    depth: float = 0.26
-    affinity: float = 0.29
+    predicted_iou: float
+    stability: float
+    foreground: float
+    agreement: float
+    foreground_inside: float
+    foreground_around: float
+    border_at_rim: float
+    border_inside: float
+    depth: float
+    affinity: float
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from napari_sam2.training.warp import smooth_field
+from napari_sam2.training.worlds.microscopes import form_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +23,8 @@ __all__ = ["render"]
 
 _CUES = ("brightness", "border", "texture")
 _CUE_CHANCES = (0.75, 0.5, 0.45)
-_COLOUR_SHARE = 0.3
+_FORMED_SHARE = 0.45  # of worlds, by a contrast method from the thickness of the objects
+_COLOUR_SHARE = 0.3  # of the others
 _NOISE_SHARE = 0.35  # more noise comes with the augmentation
 _ATTEMPTS = 3  # until the objects are visible; the last has all cues
 _FULL = 0.85  # of the image: where there is hardly any background, objects differ in brightness more
@@ -96,6 +98,9 @@ def render(rng: np.random.Generator, objects: Labels, parts: Sequence[Labels], h
     numpy.ndarray
         (S, S) or (S, S, 3) float32, 0 to 255.
     """
+    if rng.random() < _FORMED_SHARE:
+        formed, half_width = form_image(rng, objects, parts, hosts, _depth)
+        return _stretched(rng, _optics(rng, formed, objects > 0, 0.3, half_width))
     for attempt in range(_ATTEMPTS):
         cues = [cue for cue, chance in zip(_CUES, _CUE_CHANCES, strict=True) if rng.random() < chance]
         cues = cues or [str(rng.choice(_CUES))]

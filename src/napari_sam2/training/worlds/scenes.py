@@ -251,7 +251,7 @@ def _separated(labels: Labels, gap: int) -> Labels:
 def _packed_rods(rng: np.random.Generator, size: float) -> Labels:
     """Rods side by side and end to end along a field of directions, as growth and division leave them."""
     labels, taken = np.zeros((SIDE, SIDE), np.int32), np.zeros((SIDE, SIDE), bool)
-    slender = rng.uniform(1.5, 7)
+    slender = rng.uniform(1.5, 10)
     half_width = max(size / slender / 2, 2.2)
     gap, turn = _gap(rng), rng.uniform(0, np.pi)
     field = turn + rng.uniform(0, 1.6) * smooth_field(rng, (SIDE, SIDE), int(rng.integers(1, 5)))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy import ndimage
 
-from napari_sam2._types import FrameResult, FrameSource, MaskRecord, Prompt
+from napari_sam2._types import FrameResult, FrameSource, LogitWindow, MaskRecord, Prompt
 from napari_sam2.inference.tracking.plan import plan_tracking
 from napari_sam2.labels.rle import encode_rle
 from napari_sam2.network.dense_head import DENSE_CHANNELS
@@ -116,7 +116,8 @@ class OracleTracker:
             bool,
         ).reshape(len(ids), *self.truth.shape[1:])
         scores = np.full(len(ids), self.iou_score, np.float32)
-        return FrameResult(frame, ids, masks, scores, scores, np.where(masks, 5.0, -5.0).astype(np.float32), prompted)
+        windows = tuple(LogitWindow(0, 0, np.where(mask, 5.0, -5.0).astype(np.float32)) for mask in masks)
+        return FrameResult(frame, ids, masks.shape[1:], windows, scores, scores, has_logits=True, is_prompted=prompted)
 
 
 def moving_squares(num_frames: int = 12, side: int = 40) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
 __all__ = [
     "FrameResult",
     "FrameSource",
+    "LogitWindow",
     "MaskPrediction",
     "MaskRecord",
     "Prompt",
 ]
+
+
+OUTSIDE_LOGIT = -32.0
+"""Pixels outside the model's view, and pixels of masks that were rejected."""
 
 
 @runtime_checkable
@@ -190,8 +196,48 @@ class MaskRecord(dict[str, object]):
 
 
 @dataclass(frozen=True, eq=False)
+class LogitWindow:
+    """Logits of one object in a rectangle of the image, outside of which its mask is empty.
+
+    Attributes
+    ----------
+    top, left : int
+        First row and column of the rectangle in the image.
+    logits : (h, w) float32 array
+        The mask is where these are positive.
+    """
+
+    top: int
+    left: int
+    logits: NDArray[np.float32]
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns of the rectangle in the image."""
+        height, width = self.logits.shape
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """(h, w) bool, the object's pixels in the rectangle."""
+        return self.logits > 0
+
+    def cropped(self) -> LogitWindow:
+        """The bounding box of the mask."""
+        mask = self.mask
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if not len(rows):
+            return LogitWindow(0, 0, np.zeros((0, 0), np.float32))
+        inner = self.logits[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
+        return LogitWindow(self.top + int(rows[0]), self.left + int(columns[0]), inner)
+
+
+@dataclass(frozen=True, eq=False)
 class FrameResult:
     """What was found on one frame.
+
+    Each object is held in a window of the image, so that hundreds of objects on a large frame fit into memory; `masks`
+    and `logits` are arrays of the size of the image, made when they are first read.
 
     Attributes
     ----------
@@ -199,15 +245,17 @@ class FrameResult:
         Index into the source.
     object_ids : tuple of int
         Identifiers of the objects, in the order of the arrays.
-    masks : numpy.ndarray
-        (O, H, W) bool; masks may overlap.
+    hw : tuple of int
+        (H, W) of the image.
+    windows : tuple of LogitWindow
+        One per object.
     iou_scores : numpy.ndarray
         (O,) float32 predicted IoU, 0 to 1.
     object_scores : numpy.ndarray
         (O,) float32 logit that the object is visible; an absent object (<= 0) has an empty mask. At least 0.01 where a
         prompt on this frame says that it is there.
-    logits : numpy.ndarray or None
-        (O, H, W) float32, only if asked for.
+    has_logits : bool
+        Whether logits were asked for: the windows then hold all logits that differ from the background's -32.
     is_prompted : tuple of bool
         Whether each object was prompted on this frame, so that the result is its own and not tracked.
     is_usable : bool
@@ -216,12 +264,36 @@ class FrameResult:
 
     frame: int
     object_ids: tuple[int, ...]
-    masks: NDArray[np.bool_]
+    hw: tuple[int, int]
+    windows: tuple[LogitWindow, ...]
     iou_scores: NDArray[np.float32]
     object_scores: NDArray[np.float32]
-    logits: NDArray[np.float32] | None = None
+    has_logits: bool = False
     is_prompted: tuple[bool, ...] = ()
     is_usable: bool = True
+
+    @cached_property
+    def masks(self) -> NDArray[np.bool_]:
+        """(O, H, W) bool; masks may overlap."""
+        masks = np.zeros((len(self.windows), *self.hw), bool)
+        for mask, window in zip(masks, self.windows, strict=True):
+            mask[window.slices] = window.mask
+        return masks
+
+    @cached_property
+    def logits(self) -> NDArray[np.float32] | None:
+        """(O, H, W) float32, -32 outside the windows; None if they were not asked for."""
+        if not self.has_logits:
+            return None
+        logits = np.full((len(self.windows), *self.hw), OUTSIDE_LOGIT, np.float32)
+        for plane, window in zip(logits, self.windows, strict=True):
+            plane[window.slices] = window.logits
+        return logits
+
+    @property
+    def areas(self) -> NDArray[np.int64]:
+        """(O,) pixels of each mask."""
+        return np.array([np.count_nonzero(window.mask) for window in self.windows], np.int64)
 
 
 Direction = Literal["forward", "backward", "both"]

@@ -280,7 +280,7 @@ def test_demo_writes_its_files_and_its_recipe_gives_the_same_labels(
 
 @pytest.mark.parametrize("suffix", ["out.ome.tif", "out.tif", "out.zarr"])
 def test_canvas_paints_into_a_writer_as_into_an_array(tmp_path: Path, suffix: str):
-    from napari_sam2._types import FrameResult
+    from napari_sam2._types import FrameResult, LogitWindow
     from napari_sam2.labels.files import LabelWriter
 
     rng = np.random.default_rng(0)
@@ -288,7 +288,8 @@ def test_canvas_paints_into_a_writer_as_into_an_array(tmp_path: Path, suffix: st
     for frame, object_id in ((0, 1), (1, 1), (1, 2), (0, 3)):
         logits = rng.normal(size=(1, 9, 7)).astype(np.float32)
         scores = np.ones(1, np.float32)
-        results.append(FrameResult(frame, (object_id,), logits > 0, scores, scores, logits))
+        windows = (LogitWindow(0, 0, logits[0]),)
+        results.append(FrameResult(frame, (object_id,), (9, 7), windows, scores, scores, has_logits=True))
     array = np.zeros((3, 9, 7), np.int32)
     with LabelWriter(tmp_path / suffix, (3, 9, 7)) as writer:
         for target in (array, writer):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_sam2._types import FrameResult
+from napari_sam2._types import FrameResult, LogitWindow
 from napari_sam2.labels.canvas import LabelCanvas
 
 
 def make_result(ids, logits, prompted=()):
     logits = np.asarray(logits, np.float32)
     scores = np.ones(len(ids), np.float32)
-    return FrameResult(0, tuple(ids), logits > 0, scores, scores, logits, prompted)
+    windows = tuple(LogitWindow(0, 0, plane) for plane in logits)
+    return FrameResult(0, tuple(ids), logits.shape[1:], windows, scores, scores, has_logits=True, is_prompted=prompted)
 
 
 def paint(results, width=4, min_component=0.0):

@@ -66,7 +66,7 @@ class Tracked:
         self.num_steps += 1
         if not result.is_usable:
             self.skipped.add(result.frame)
-        areas = result.masks.sum(axis=(1, 2), dtype=np.int64)
+        areas = result.areas
         for i, object_id in enumerate(result.object_ids):
             is_prompted = bool(result.is_prompted[i]) if result.is_prompted else False
             iou, score = float(result.iou_scores[i]), float(result.object_scores[i])

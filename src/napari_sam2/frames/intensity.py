@@ -68,12 +68,12 @@ def to_rgb_uint8(
     if rgb.shape != (len(stack), 3):
         raise FrameError(f"colours of shape {rgb.shape} were given for {len(stack)} channels; allowed is (C, 3)")
     if len(stack) == 1 and (rgb == 1).all():
-        grey = _as_bytes(_between(stack[0], limits[0], gamma))
+        grey = _bytes_between(stack[0], limits[0], gamma)
         return np.repeat(grey[..., None], 3, axis=-1)
     if np.array_equal(rgb, _IDENTITY):  # colours do not mix
         if stack.dtype == np.uint8 and gamma == 1 and all(tuple(pair) == (0, 255) for pair in limits):
             return np.ascontiguousarray(np.moveaxis(stack, 0, -1))  # (3, H, W) -> (H, W, 3)
-        return np.stack([_as_bytes(_between(p, pair, gamma)) for p, pair in zip(stack, limits, strict=True)], axis=-1)
+        return np.stack([_bytes_between(p, pair, gamma) for p, pair in zip(stack, limits, strict=True)], axis=-1)
     mixed = np.zeros((*stack.shape[1:], 3), np.float32)
     for plane, pair, colour in zip(stack, limits, rgb, strict=True):
         mixed += _between(plane, pair, gamma)[..., None] * colour
@@ -204,6 +204,17 @@ def _between(plane: NDArray[Any], limits: Limits, gamma: float) -> NDArray[np.fl
         scaled = (scaled - wide(low)) / wide(high - low)
         scaled = np.clip(np.nan_to_num(scaled, copy=False, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
         return np.asarray(scaled if gamma == 1 else scaled**gamma, np.float32)
+
+
+def _bytes_between(plane: NDArray[Any], limits: Limits, gamma: float) -> NDArray[np.uint8]:
+    """Values of any shape as 0 to 255; integers of 8 and 16 bits through a table."""
+    if plane.dtype.kind not in "iu" or plane.dtype.itemsize > 2 or plane.size <= 1 << (8 * plane.dtype.itemsize):
+        return _as_bytes(_between(plane, limits, gamma))
+    bounds = np.iinfo(plane.dtype)
+    table = _as_bytes(_between(np.arange(bounds.min, bounds.max + 1, dtype=np.int32), limits, gamma))
+    if plane.dtype == np.uint8:  # bytes.translate takes a twentieth of the time of numpy.take
+        return np.frombuffer(plane.tobytes().translate(table.tobytes()), np.uint8).reshape(plane.shape)
+    return np.take(table, plane.astype(np.int32) - bounds.min)
 
 
 def _as_bytes(unit: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2._types import FrameResult
+from napari_sam2._types import FrameResult, LogitWindow
 from napari_sam2.labels.components import without_specks
-from napari_sam2.labels.compose import compose_labels
 from napari_sam2.labels.protocols import LabelStack
 
 __all__ = ["FrameComposer", "LabelCanvas"]
@@ -56,7 +55,7 @@ class FrameComposer:
         Parameters
         ----------
         result : FrameResult
-            With logits.
+            The objects.
         labels_before : callable
             Returns the (H, W) labels composed of earlier results of the frame; called only if there are any.
 
@@ -65,18 +64,23 @@ class FrameComposer:
         (H, W) int32 array
             Labels; 0 is background.
         """
-        assert result.logits is not None, "composing needs results with logits"
         frame = result.frame
         if not result.object_ids:
             return np.asarray(labels_before(), np.int32) if frame in self._composed else np.zeros(self._hw, np.int32)
-        prompted = np.array(result.is_prompted or (False,) * len(result.object_ids), bool)
-        labels = self._tracked_labels(result, ~prompted)
-        for row in np.flatnonzero(prompted)[::-1]:
-            labels[result.masks[row]] = result.object_ids[row]
+        prompted = result.is_prompted or (False,) * len(result.object_ids)
+        rows = [
+            (i, window.cropped(), p) for i, window, p in zip(result.object_ids, result.windows, prompted, strict=True)
+        ]
+        labels = self._tracked_labels([(i, window) for i, window, is_prompted in rows if not is_prompted])
+        own = [(i, window) for i, window, is_prompted in rows if is_prompted]
+        for object_id, window in own[::-1]:
+            labels[window.slices][window.mask] = object_id
         if frame not in self._slots:
             return labels
-        best = result.logits.max(axis=0)
-        best[result.masks[prompted].any(axis=0)] = np.inf
+        best = np.zeros(self._hw, np.float32)
+        for _, window, is_prompted in rows:
+            logits = np.where(window.mask, np.inf, window.logits) if is_prompted else window.logits
+            np.maximum(best[window.slices], logits, out=best[window.slices])
         if frame in self._composed:
             before, held = np.asarray(labels_before(), np.int32), self._held(frame)
             keeps = (before > 0) & ((labels == 0) | (held >= best))
@@ -86,19 +90,17 @@ class FrameComposer:
         self._keep(frame, best)
         return labels
 
-    def _tracked_labels(self, result: FrameResult, rows: NDArray[np.bool_]) -> NDArray[np.int32]:
-        assert result.logits is not None
-        chosen = np.flatnonzero(rows)
-        ids = [result.object_ids[row] for row in chosen]
-        labels = compose_labels(result.logits if rows.all() else result.logits[rows], ids)
-        for row, object_id in zip(chosen, ids, strict=True):
-            mask = result.masks[row]
-            own = labels[mask] == object_id
-            if own.all():
-                continue
-            left = np.zeros_like(mask)
-            left[mask] = own
-            labels[left & ~without_specks(left, self._min_component)] = 0
+    def _tracked_labels(self, rows: Sequence[tuple[int, LogitWindow]]) -> NDArray[np.int32]:
+        """Labels of objects that compete by logit; ties go to the earlier one."""
+        labels, best = np.zeros(self._hw, np.int32), np.zeros(self._hw, np.float32)
+        for object_id, window in rows:
+            wins = window.logits > best[window.slices]
+            labels[window.slices][wins] = object_id
+            best[window.slices][wins] = window.logits[wins]
+        for object_id, window in rows:
+            left = window.mask & (labels[window.slices] == object_id)
+            if np.count_nonzero(left) < np.count_nonzero(window.mask):
+                labels[window.slices][left & ~without_specks(left, self._min_component)] = 0
         return labels
 
     def _keep(self, frame: int, best: NDArray[np.float32]) -> None:
@@ -143,6 +145,6 @@ class LabelCanvas:
         self._composer.__exit__(kind, error, trace)
 
     def paint(self, result: FrameResult) -> None:
-        """Add the objects of a result, which must hold logits."""
+        """Add the objects of a result."""
         if result.object_ids:
             self.labels[result.frame] = self._composer.compose(result, lambda: self.labels[result.frame])

@@ -467,3 +467,17 @@ def test_settings_that_are_not_allowed_are_refused(model, option):
 def test_a_cache_of_no_size_is_refused():
     with pytest.raises(PromptError, match="max_bytes"):
         EmbeddingCache("many")
+
+
+def test_results_hold_objects_in_windows_however_large_the_frames_are(native_model):
+    movie = np.zeros((2, 600, 800), np.uint8)
+    movie[:, 100:110, 200:212] = 200
+    segmenter = make_segmenter(native_model, movie)
+    mask = movie[0] > 0
+    for object_id in (1, 2):
+        segmenter.add_prompt(0, Prompt(mask=mask), object_id=object_id)
+    for result in segmenter.track_frames():
+        assert all(window.logits.size < 0.05 * mask.size for window in result.windows)
+        assert result.masks.shape == (2, *mask.shape)
+        if result.frame == 0:
+            np.testing.assert_array_equal(result.masks[0], mask)

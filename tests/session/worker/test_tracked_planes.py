@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_sam2._types import FrameResult
+from napari_sam2._types import FrameResult, LogitWindow
 from napari_sam2.inference.requests import TrackStep
 from napari_sam2.session.worker.tracked_planes import PlanePacker
 
@@ -15,7 +15,9 @@ BACKWARDS = TrackStep(3, True, (2, 4), (2, 4))
 def result_of(object_id: int, logits: list[float]) -> FrameResult:
     score = np.full(1, 0.5, np.float32)
     values = np.array([[logits]], np.float32)
-    return FrameResult(3, (object_id,), values > 0, score, score, values, (False,))
+    return FrameResult(
+        3, (object_id,), (1, len(logits)), (LogitWindow(0, 0, values[0]),), score, score, has_logits=True
+    )
 
 
 def test_the_second_pass_over_a_plane_takes_pixels_from_the_first_by_logit():

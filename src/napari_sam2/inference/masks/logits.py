@@ -1,14 +1,11 @@
-"""Logits that stand for something: limits, masks given as prompts, and pixels outside a view."""
+"""Logits that stand for something: limits, and masks given as prompts."""
 
 from __future__ import annotations
 
-__all__ = ["LOGIT_LIMIT", "MASK_LOGIT", "OUTSIDE_LOGIT", "SUPPRESSED_LOGIT"]
+__all__ = ["LOGIT_LIMIT", "MASK_LOGIT", "SUPPRESSED_LOGIT"]
 
 LOGIT_LIMIT = 32.0
 """Logits returned to the caller, or fed back to the decoder, are clamped to +- this, as in the reference."""
-
-OUTSIDE_LOGIT = -LOGIT_LIMIT
-"""Pixels outside the model's view, and pixels of masks that were rejected."""
 
 MASK_LOGIT = 10.0
 """A binary mask becomes logits of +- this; pixels flipped by clean-up are set this far from the threshold."""

@@ -123,7 +123,7 @@ class FoundScores:
         """Add one frame."""
         if not result.is_usable:
             self.skipped.add(result.frame)
-        found = [bool(mask.any()) for mask in result.masks]
+        found = (result.areas > 0).tolist()
         prompted = result.is_prompted or (False,) * len(found)
         for object_id, is_found, is_prompted, score in zip(
             result.object_ids, found, prompted, result.iou_scores.tolist(), strict=True

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from napari_sam2._checks import check_count, check_number
-from napari_sam2._types import FrameResult, Prompt
-from napari_sam2.inference.masks.logits import OUTSIDE_LOGIT
+from napari_sam2._types import FrameResult, LogitWindow, Prompt
 from napari_sam2.inference.stacks.report import FoundScores
 from napari_sam2.inference.tracking.plan import plan_tracking
 from napari_sam2.labels.canvas import LabelCanvas
@@ -159,8 +158,8 @@ def _steps(
             canvas.paint(kept)
             scores.add(kept)
             if settings.give_up_after is not None and all(len(seeds.frames_of[i]) == 1 for i in group):
-                for object_id, mask in zip(kept.object_ids, kept.masks, strict=True):
-                    missed[object_id] = 0 if mask.any() else missed[object_id] + 1
+                for object_id, area in zip(kept.object_ids, kept.areas.tolist(), strict=True):
+                    missed[object_id] = 0 if area else missed[object_id] + 1
                     if missed[object_id] == settings.give_up_after:
                         segmenter.remove_object(object_id)
             yield
@@ -190,11 +189,9 @@ def _without_low_scores(result: FrameResult, min_score: float) -> FrameResult:
     """The result without tracked masks of a predicted IoU below ``min_score``."""
     prompted = np.array(result.is_prompted or (False,) * len(result.object_ids), bool)
     is_dropped = (result.iou_scores < min_score) & ~prompted
-    if not is_dropped.any() or result.logits is None:
-        return result
-    masks, logits = result.masks.copy(), result.logits.copy()
-    masks[is_dropped], logits[is_dropped] = False, OUTSIDE_LOGIT
-    return replace(result, masks=masks, logits=logits)
+    empty = LogitWindow(0, 0, np.zeros((0, 0), np.float32))
+    windows = [empty if drop else window for drop, window in zip(is_dropped, result.windows, strict=True)]
+    return replace(result, windows=tuple(windows))
 
 
 def plan_groups(

@@ -302,13 +302,11 @@ def _mask_or(mask: NDArray[np.bool_], prompt: Prompt) -> Prompt:
 def _only(result: FrameResult, wanted: set[int]) -> FrameResult:
     """The result restricted to some objects."""
     rows = [row for row, i in enumerate(result.object_ids) if i in wanted]
-    return FrameResult(
-        frame=result.frame,
+    return replace(
+        result,
         object_ids=tuple(result.object_ids[row] for row in rows),
-        masks=result.masks[rows],
+        windows=tuple(result.windows[row] for row in rows),
         iou_scores=result.iou_scores[rows],
         object_scores=result.object_scores[rows],
-        logits=None if result.logits is None else result.logits[rows],
         is_prompted=tuple(result.is_prompted[row] for row in rows),
-        is_usable=result.is_usable,
     )

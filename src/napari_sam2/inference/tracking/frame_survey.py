@@ -107,12 +107,18 @@ class FrameSurvey:
 
 def is_blank(rgb: NDArray[np.uint8]) -> bool:
     """Whether a frame (H, W, 3) is empty or saturated: single pixels apart, all pixels have one value."""
-    common = np.array([np.bincount(channel.ravel(), minlength=256).argmax() for channel in np.moveaxis(rgb, -1, 0)])
-    if (rgb[:: max(1, len(rgb) // 16)] != common).mean() > 0.05:  # some rows decide nearly always
+    rows = rgb[:: max(1, len(rgb) // 16)]  # they decide nearly always
+    if 1 - _counts(rows).max(1).sum() / max(rows.size, 1) > 0.05:
         return False
+    common = _counts(rgb).argmax(1)
     differs = (rgb != common).any(-1)
     touching = (differs[1:] & differs[:-1]).any() or (differs[:, 1:] & differs[:, :-1]).any()
     return not touching
+
+
+def _counts(rgb: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """(3, 256) how often each value occurs in each channel."""
+    return np.stack([np.bincount(channel.ravel(), minlength=256) for channel in np.moveaxis(rgb, -1, 0)])
 
 
 def measure_shift(
@@ -173,13 +179,11 @@ def _reduction(hw: tuple[int, int], max_side: int) -> int:
 def _reduced(rgb: NDArray[np.uint8], max_side: int) -> NDArray[np.float32]:
     """Grey means over squares of pixels."""
     factor = _reduction(rgb.shape[:2], max_side)
-    grey: NDArray[np.float32] = rgb.mean(-1, dtype=np.float32)
-    if factor == 1:
+    h, w = rgb.shape[:2]
+    if factor == 1 or min(h, w) < factor:
+        grey: NDArray[np.float32] = rgb[::factor, ::factor].mean(-1, dtype=np.float32)
         return grey
-    h, w = (max(1, n // factor) * factor for n in grey.shape)
-    squares = grey[:h, :w]
-    if min(grey.shape) < factor:
-        sampled: NDArray[np.float32] = squares[::factor, ::factor]
-        return sampled
-    reduced: NDArray[np.float32] = squares.reshape(h // factor, factor, w // factor, factor).mean((1, 3))
-    return reduced
+    rows, columns = h // factor, w // factor
+    squares = rgb[: rows * factor, : columns * factor].reshape(rows, factor, columns, 3 * factor)
+    sums: NDArray[np.float32] = squares.sum(3, dtype=np.uint32).sum(1, dtype=np.float32)
+    return sums / np.float32(3 * factor**2)

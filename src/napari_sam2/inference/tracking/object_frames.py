@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_sam2._errors import DeviceError
-from napari_sam2._types import FrameResult, Prompt, grew, is_same
+from napari_sam2._types import OUTSIDE_LOGIT, FrameResult, LogitWindow, Prompt, grew, is_same
 from napari_sam2.inference.masks.components import fill_holes_in_scores
 from napari_sam2.inference.masks.logits import LOGIT_LIMIT, MASK_LOGIT, SUPPRESSED_LOGIT
 from napari_sam2.inference.tracking.batches import (
@@ -43,8 +43,8 @@ from napari_sam2.inference.views.click_search import (
 )
 from napari_sam2.inference.views.encoder import FrameEncoder, one_row_per_view
 from napari_sam2.inference.views.transforms import (
+    logits_in_view,
     mask_to_model,
-    masks_to_image,
     prompts_to_model,
     resample_logits,
 )
@@ -437,15 +437,21 @@ class ObjectFrames:
 
     def _non_overlapping(self, memories: dict[int, FrameMemory]) -> dict[int, Tensor]:
         """Logits of each object at the model's input size; pixels assigned to another object are suppressed."""
-        full = torch.cat([masks_to_image(m.logits, m.view, self.hw) for m in memories.values()])  # (O, 1, H, W)
-        winner = full.argmax(dim=0, keepdim=True)
-        rank = torch.arange(len(full), device=full.device)[:, None, None, None]
-        full = torch.where(rank == winner, full, full.clamp(max=SUPPRESSED_LOGIT))
-        size = self.model.image_size
-        return {
-            object_id: _cut_out(full[i : i + 1], memory.view, size)
-            for i, (object_id, memory) in enumerate(memories.items())
-        }
+        parts = {i: logits_in_view(m.logits, m.view, self.hw) for i, m in memories.items()}
+        first = next(iter(parts.values()))[1]
+        best = first.new_full(self.hw, OUTSIDE_LOGIT)
+        owner = torch.zeros(self.hw, dtype=torch.int32, device=first.device)
+        for object_id, ((top, left), logits) in parts.items():
+            part = (slice(top, top + logits.shape[-2]), slice(left, left + logits.shape[-1]))
+            wins = logits[0, 0] > best[part]
+            best[part] = torch.where(wins, logits[0, 0], best[part])
+            owner[part] = torch.where(wins, object_id, owner[part])
+        kept: dict[int, Tensor] = {}
+        for object_id, ((top, left), logits) in parts.items():
+            is_own = owner[top : top + logits.shape[-2], left : left + logits.shape[-1]] == object_id
+            own = torch.where(is_own, logits, logits.clamp(max=SUPPRESSED_LOGIT))
+            kept[object_id] = _in_view(own, (top, left), memories[object_id].view, self.model.image_size)
+        return kept
 
     def _encode_prompted(self, active: Sequence[TrackedObject]) -> None:
         """Encode the spatial memory of prompted frames, just before it is read, when the prompt is final."""
@@ -496,43 +502,42 @@ class ObjectFrames:
 
     def _render(self, frame: int, objects: Sequence[TrackedObject], *, return_logits: bool = False) -> FrameResult:
         """The stored masks of a frame at the size of the image."""
-        memories = [(tracked, tracked.bank.at(frame)) for tracked in objects]
-        planes = [self._plane(tracked, memory) for tracked, memory in memories if memory is not None]
-        logits = torch.cat(planes).cpu().numpy() if planes else np.zeros((0, *self.hw), np.float32)
-        masks = logits > 0
-        if not self.settings.reference_behaviour:
-            self._drop_specks(masks, logits, frame, [tracked for tracked, memory in memories if memory is not None])
-        held = [memory for _, memory in memories if memory is not None]
-        iou = torch.cat([m.iou for m in held]).cpu().numpy() if held else np.zeros(0, np.float32)
-        score = torch.cat([m.object_score[:, 0] for m in held]).cpu().numpy() if held else np.zeros(0, np.float32)
+        held = [(tracked, memory) for tracked in objects if (memory := tracked.bank.at(frame)) is not None]
+        windows = [self._window(tracked, memory) for tracked, memory in held]
+        memories = [memory for _, memory in held]
+        iou = torch.cat([m.iou for m in memories]).cpu().numpy() if held else np.zeros(0, np.float32)
+        score = torch.cat([m.object_score[:, 0] for m in memories]).cpu().numpy() if held else np.zeros(0, np.float32)
         return FrameResult(
             frame=frame,
-            object_ids=tuple(tracked.object_id for tracked, memory in memories if memory is not None),
-            masks=masks,
+            object_ids=tuple(tracked.object_id for tracked, _ in held),
+            hw=self.hw,
+            windows=tuple(window if return_logits else window.cropped() for window in windows),
             iou_scores=iou,
             object_scores=score,
-            logits=logits if return_logits else None,
-            is_prompted=tuple(frame in tracked.bank.prompted for tracked, memory in memories if memory is not None),
-            is_usable=not any(memory.is_unusable for memory in held),
+            has_logits=return_logits,
+            is_prompted=tuple(frame in tracked.bank.prompted for tracked, _ in held),
+            is_usable=not any(memory.is_unusable for memory in memories),
         )
 
-    def _drop_specks(
-        self, masks: NDArray[np.bool_], logits: NDArray[np.float32], frame: int, objects: Sequence[TrackedObject]
-    ) -> None:
-        """Drop small components of masks and their logits in place; masks given by the user are kept as they are."""
-        for row, tracked in enumerate(objects):
-            if self._own_mask(tracked, frame) is None:
-                kept = without_specks(masks[row], self.settings.component_filter.min_component)
-                logits[row][masks[row] & ~kept] = SUPPRESSED_LOGIT
-                masks[row] = kept
+    def _window(self, tracked: TrackedObject, memory: FrameMemory) -> LogitWindow:
+        """Logits of one object in the part of the image that its view shows, without small components of its mask.
 
-    def _plane(self, tracked: TrackedObject, memory: FrameMemory) -> Tensor:
-        """(1, H, W) float32 logits of one object."""
-        mask = self._own_mask(tracked, memory.frame)
-        if mask is not None:
-            own = torch.from_numpy(mask).to(self.model.device).float()
-            return ((2 * own - 1) * MASK_LOGIT)[None]
-        return masks_to_image(memory.logits, memory.view, self.hw)[0]
+        Masks given by the user are kept as they are.
+        """
+        own = self._own_mask(tracked, memory.frame)
+        if own is not None:
+            rows, columns = np.flatnonzero(own.any(1)), np.flatnonzero(own.any(0))
+            top, left = int(rows[0]), int(columns[0])
+            inner = own[top : rows[-1] + 1, left : columns[-1] + 1]
+            return LogitWindow(top, left, np.where(inner, np.float32(MASK_LOGIT), np.float32(-MASK_LOGIT)))
+        (top, left), local = logits_in_view(memory.logits, memory.view, self.hw)
+        logits = local[0, 0].cpu().numpy()
+        if not self.settings.reference_behaviour:
+            mask = logits > 0
+            kept = without_specks(mask, self.settings.component_filter.min_component)
+            if kept is not mask:
+                logits[mask & ~kept] = SUPPRESSED_LOGIT
+        return LogitWindow(top, left, logits)
 
 
 def _is_ambiguous(prompt: Prompt) -> bool:
@@ -570,11 +575,9 @@ def _as_mask(logits: Tensor) -> NDArray[np.bool_]:
     return mask
 
 
-def _cut_out(full: Tensor, view: View, size: int) -> Tensor:
-    """Crop logits (1, 1, H, W) of the image to a view, (1, 1, S, S); pixels outside the image are background."""
-    h, w = full.shape[-2:]
-    padding = (max(-view.x, 0), max(view.x + view.width - w, 0), max(-view.y, 0), max(view.y + view.height - h, 0))
-    padded = F.pad(full, padding, value=SUPPRESSED_LOGIT)
-    x, y = view.x + padding[0], view.y + padding[2]
-    cut = padded[..., y : y + view.height, x : x + view.width]
-    return F.interpolate(cut, size=(size, size), mode="bilinear", align_corners=False)
+def _in_view(logits: Tensor, top_left: tuple[int, int], view: View, size: int) -> Tensor:
+    """Logits (1, 1, y, x) of the part of the image in a view, as (1, 1, S, S); what lies outside is background."""
+    above, before = top_left[0] - view.y, top_left[1] - view.x
+    padding = (before, view.width - before - logits.shape[-1], above, view.height - above - logits.shape[-2])
+    padded = F.pad(logits, padding, value=SUPPRESSED_LOGIT)
+    return F.interpolate(padded, size=(size, size), mode="bilinear", align_corners=False)

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from napari_sam2.inference.masks.logits import MASK_LOGIT, OUTSIDE_LOGIT, SUPPRESSED_LOGIT
-from napari_sam2.inference.views.view import View, whole_view
+from napari_sam2._types import OUTSIDE_LOGIT
+from napari_sam2.inference.masks.logits import MASK_LOGIT, SUPPRESSED_LOGIT
+from napari_sam2.inference.views.view import View
 from napari_sam2.network.features import ModelPrompt
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from napari_sam2._types import Prompt
 
-__all__ = ["image_to_model", "masks_to_image", "prompts_to_model", "resample_logits"]
+__all__ = ["image_to_model", "logits_in_view", "masks_to_image", "prompts_to_model", "resample_logits"]
 
 _MEAN = (0.485, 0.456, 0.406)  # ImageNet statistics, used in training
 _STD = (0.229, 0.224, 0.225)
@@ -137,15 +138,28 @@ def masks_to_image(logits: Tensor, view: View, hw: tuple[int, int]) -> Tensor:
 
     Pixels outside the view are set to ``OUTSIDE_LOGIT``.
     """
-    local = F.interpolate(logits.float(), size=(view.height, view.width), mode="bilinear", align_corners=False)
-    if view == whole_view(hw):
+    (top, left), local = logits_in_view(logits, view, hw)
+    if local.shape[-2:] == hw:
         return local
-    h, w = hw
-    out = local.new_full((*local.shape[:2], h, w), OUTSIDE_LOGIT)
-    x0, y0 = max(view.x, 0), max(view.y, 0)
-    x1, y1 = min(view.x + view.width, w), min(view.y + view.height, h)
-    out[..., y0:y1, x0:x1] = local[..., y0 - view.y : y1 - view.y, x0 - view.x : x1 - view.x]
+    out = local.new_full((*local.shape[:2], *hw), OUTSIDE_LOGIT)
+    out[..., top : top + local.shape[-2], left : left + local.shape[-1]] = local
     return out
+
+
+def logits_in_view(logits: Tensor, view: View, hw: tuple[int, int]) -> tuple[tuple[int, int], Tensor]:
+    """Resize low-resolution logits (B, M, h, w) of a view to the part of the image in it.
+
+    Returns
+    -------
+    tuple of int
+        First row and column of that part.
+    Tensor
+        (B, M, y, x) float32, one value per image pixel.
+    """
+    local = F.interpolate(logits.float(), size=(view.height, view.width), mode="bilinear", align_corners=False)
+    x0, y0 = max(view.x, 0), max(view.y, 0)
+    x1, y1 = min(view.x + view.width, hw[1]), min(view.y + view.height, hw[0])
+    return (y0, x0), local[..., y0 - view.y : y1 - view.y, x0 - view.x : x1 - view.x]
 
 
 def resample_logits(logits: Tensor, source: View, target: View) -> Tensor:

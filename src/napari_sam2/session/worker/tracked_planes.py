@@ -68,9 +68,12 @@ class PlanePacker:
         masks: dict[int, ObjectMask] = {}
         for row, object_id in enumerate(result.object_ids):
             iou, score = float(result.iou_scores[row]), float(result.object_scores[row])
-            masks[object_id] = ObjectMask.pack(labels == object_id, "tracked", iou, score)
+            window = result.windows[row]
+            own = labels[window.slices] == object_id
+            packed = PackedMask.pack(own, origin_yx=(window.top, window.left))
+            masks[object_id] = ObjectMask(packed, "tracked", iou, score)
         for object_id, mask in before.items():
-            left = PackedMask.pack(labels == object_id)
+            left = PackedMask.pack(labels[mask.window] == object_id, origin_yx=mask.box[:2])
             if left.area != mask.area:
                 masks[object_id] = replace(mask, packed=left)
         for object_id in step.reported_ids:

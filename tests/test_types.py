@@ -1,0 +1,44 @@
+"""Results of a frame: objects in windows of the image, and arrays of its size made on demand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_sam2._types import FrameResult, LogitWindow
+
+
+def make_result(*, has_logits: bool) -> FrameResult:
+    windows = (
+        LogitWindow(1, 2, np.array([[3, -1], [0.5, 2]], np.float32)),
+        LogitWindow(0, 0, np.zeros((0, 0), np.float32)),
+    )
+    scores = np.ones(2, np.float32)
+    return FrameResult(4, (7, 9), (5, 6), windows, scores, scores, has_logits=has_logits)
+
+
+def test_masks_and_areas_of_windows():
+    result = make_result(has_logits=False)
+    assert result.masks.shape == (2, 5, 6)
+    assert np.argwhere(result.masks[0]).tolist() == [[1, 2], [2, 2], [2, 3]]
+    assert not result.masks[1].any()
+    assert result.areas.tolist() == [3, 0]
+
+
+def test_logits_are_the_background_outside_the_windows():
+    assert make_result(has_logits=False).logits is None
+    logits = make_result(has_logits=True).logits
+    assert logits is not None
+    assert logits[0, 1, 3] == -1
+    assert logits[0, 0, 0] == logits[1].max() == -32
+
+
+@pytest.mark.parametrize("origin", [(0, 0), (10, 20)])
+def test_a_cropped_window_is_the_bounding_box_of_its_mask(origin):
+    logits = np.full((6, 8), -2, np.float32)
+    logits[2:4, 3:7] = 1
+    logits[3, 4] = -0.5
+    cropped = LogitWindow(*origin, logits).cropped()
+    assert (cropped.top, cropped.left) == (origin[0] + 2, origin[1] + 3)
+    assert cropped.logits.tolist() == [[1, 1, 1, 1], [1, -0.5, 1, 1]]
+    assert LogitWindow(*origin, np.full((3, 3), -1, np.float32)).cropped().logits.size == 0

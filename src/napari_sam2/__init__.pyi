@@ -35,6 +35,7 @@ from .labels.track_evaluation import TrackAgreement, evaluate_tracks
 from .labels.track_files import LabelledTracks, read_ctc, read_tracks, write_ctc, write_tracks
 from .labels.tracks import Tracks, tracks_of_labels
 from .labels.volume_linking import LinkedVolumes, TimelapseReport, link_volumes
+from .session.engines.compute_address import ComputeAddress
 from .session.results.divisions import DivisionProposal, DivisionSettings, propose_divisions
 from .session.results.export import (
     export_labels,
@@ -59,6 +60,7 @@ __all__ = [
     "AutoJob",
     "BatchReport",
     "CheckpointError",
+    "ComputeAddress",
     "DeviceError",
     "DivisionProposal",
     "DivisionSettings",

@@ -113,7 +113,7 @@ _BY_NAME: dict[str, tuple[str, ...]] = {
     "dtype": ("'auto'", "'float32'", "torch.float32"), "scale": ("None", "(1.0, 0.5, 0.5)"), "threads": ("None", "1"),
     "units": ("None", "('second', 'micrometer', 'micrometer')"), "rule": ("'small_on_top'", "'highest_score'"),
     "batch_bytes": ("None", "2**20"), "cache_mb": ("16",), "is_rgb": ("None", "False"), "memory_bytes": ("2**30",),
-    "threshold": ("0.5",), "timeout": ("None", "5"), "release": ("'sam2.1_hiera_tiny'",),
+    "compute": ("None",), "threshold": ("0.5",), "timeout": ("None", "5"), "release": ("'sam2.1_hiera_tiny'",),
 }  # fmt: skip
 
 _BY_TYPE: dict[str, tuple[str, ...]] = {

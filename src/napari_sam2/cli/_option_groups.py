@@ -9,15 +9,19 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, get_type_hints
 
+from napari_sam2._errors import DeviceError
 from napari_sam2.cli._options import (
     AxesOption,
     AxisOption,
+    CertificatesOption,
     ChannelsOption,
+    ComputeOption,
     ContrastOption,
     DeviceOption,
     DtypeOption,
     FixOption,
     GammaOption,
+    InsecureOption,
     LevelOption,
     ModelOption,
     open_input,
@@ -30,8 +34,9 @@ if TYPE_CHECKING:
     from napari_sam2.batch.jobs import ReadOptions
     from napari_sam2.frames import Frames
     from napari_sam2.network.sam2 import SAM2
+    from napari_sam2.session.engines.compute_address import ComputeAddress
 
-__all__ = ["InputOptions", "ModelOptions", "with_option_groups"]
+__all__ = ["ComputeOptions", "InputOptions", "ModelOptions", "with_option_groups"]
 
 P = ParamSpec("P")
 
@@ -49,6 +54,25 @@ class ModelOptions:
         from napari_sam2.weights.loading import load_model
 
         return load_model(self.model, device=self.device, dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """A server that computes."""
+
+    compute: ComputeOption = None
+    certificates: CertificatesOption = None
+    insecure: InsecureOption = False
+
+    def address(self) -> ComputeAddress | None:
+        """The server; None: this process. Raises DeviceError."""
+        from napari_sam2.session.engines.compute_address import ComputeAddress
+
+        if self.compute is not None:
+            return ComputeAddress(self.compute, self.certificates, self.insecure)
+        if self.certificates is not None or self.insecure:
+            raise DeviceError("--certificates and --insecure belong to --compute ADDRESS, which was not given")
+        return None
 
 
 @dataclass(frozen=True)

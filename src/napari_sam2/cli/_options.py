@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 __all__ = [
     "AxesOption",
     "AxisOption",
+    "CertificatesOption",
     "ChannelsOption",
+    "ComputeOption",
     "ContrastOption",
     "DeviceOption",
     "DtypeOption",
     "FixOption",
     "GammaOption",
+    "InsecureOption",
     "LabelsOption",
     "LevelOption",
     "ModelOption",
@@ -47,6 +50,27 @@ DeviceOption = Annotated[
 ]
 DtypeOption = Annotated[
     str, typer.Option("--dtype", metavar="NAME", help="Precision of the model: auto, float32, bfloat16 or float16.")
+]
+ComputeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--compute",
+        metavar="ADDRESS",
+        help="Compute on a server started with 'napari-sam2 serve', such as tls://box:8786; default: here.",
+    ),
+]
+CertificatesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--certificates",
+        metavar="FOLDER",
+        help="Certificates for --compute tls://...: the folder 'client' that was made on the server "
+        "[default: certificates in the configuration folder of napari-sam2].",
+    ),
+]
+InsecureOption = Annotated[
+    bool,
+    typer.Option("--insecure", help="Allow --compute tcp://... on another computer, without encryption."),
 ]
 AxesOption = Annotated[
     str | None,

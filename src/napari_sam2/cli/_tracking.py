@@ -53,6 +53,8 @@ class Tracked:
         False if it was interrupted.
     skipped : set of int
         Frames that are blank or saturated.
+    device : str
+        Where it was computed.
     """
 
     scores: list[FrameScore] = field(default_factory=list)
@@ -60,6 +62,7 @@ class Tracked:
     seconds: float = 0.0
     is_complete: bool = True
     skipped: set[int] = field(default_factory=set)
+    device: str = ""
 
     def add(self, result: FrameResult) -> None:
         """Add the scores of a frame."""
@@ -110,7 +113,7 @@ def track_into(
     """
     from tqdm import tqdm
 
-    tracked, begin = Tracked(), time.perf_counter()
+    tracked, begin = Tracked(device=segmenter.model.device.type), time.perf_counter()
     with tqdm(total=len(prompts), desc="prompts", unit="frame", disable=None if show_progress else True) as bar:
         for given in prompts:
             if stop.is_set():

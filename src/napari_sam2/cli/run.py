@@ -12,8 +12,10 @@ import typer
 
 from napari_sam2._errors import DeviceError, FrameError
 from napari_sam2.cli._errors import INTERRUPTED
+from napari_sam2.cli._option_groups import ComputeOptions, with_option_groups
 from napari_sam2.cli._options import DeviceOption, DtypeOption, LabelsOption, OverwriteOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs, choose_labels
+from napari_sam2.cli._server_notices import notices_shown
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import print_table, say
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 
+@with_option_groups
 def run(
     session: Annotated[Path, typer.Argument(metavar="SESSION", help="A session file (.sam2).")],
     output: LabelsOption = None,
@@ -36,6 +39,8 @@ def run(
     ] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    *,
+    elsewhere: ComputeOptions,
     scores: Annotated[
         Path | None, typer.Option("--scores", metavar="CSV", help="Write score and area of each object and frame.")
     ] = None,
@@ -71,8 +76,9 @@ def run(
     from napari_sam2.session.results.replay import open_for_replay
 
     given = None if stack is None else str(stack)
-    replayed, operations = open_for_replay(session, given, model=model, device=device, dtype=dtype)
-    with replayed, StopRequest() as stop:
+    compute = elsewhere.address()
+    replayed, operations = open_for_replay(session, given, model=model, device=device, dtype=dtype, compute=compute)
+    with replayed, StopRequest() as stop, notices_shown(replayed):
         image = getattr(replayed.frames, "path", None)
         labels_path = choose_labels(output, image)
         if replayed.stack_path is not None:  # the image that the session names
@@ -169,5 +175,5 @@ def _report(session: Session, outcome: _Outcome, num_operations: int) -> None:
     print_table(("object", "name", "frames", "from-to", "mean score", "mean area (px)"), rows)
     say(
         f"\n{outcome.num_done} of {num_operations} calls replayed in {outcome.seconds:.1f} s "
-        f"({session.model_state.device})"
+        f"({session.model_state.place})"
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_sam2._errors import FrameError, PromptError
+from napari_sam2._errors import DeviceError, FrameError, PromptError
 from napari_sam2.cli._errors import INTERRUPTED
-from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
+from napari_sam2.cli._option_groups import ComputeOptions, InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import LabelsOption, OverwriteOption, PreviewOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs, choose_labels, finished_frames_kept, save_picture, save_table
 from napari_sam2.cli._prompts import PromptCommand, ordered_prompts
@@ -19,8 +20,10 @@ from napari_sam2.cli._terminal import say
 from napari_sam2.inference.prompts.prompt_text import resolve_prompts
 
 if TYPE_CHECKING:
+    from napari_sam2._types import FrameSource
     from napari_sam2.cli._tracking import Tracked
-    from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+    from napari_sam2.inference.prompts.prompt_text import ObjectPrompt
+    from napari_sam2.labels.files import LabelWriter
 
 __all__ = ["COMMAND_CLASS", "track"]
 
@@ -62,6 +65,7 @@ def track(
     *,
     prompting: _Prompts,
     network: ModelOptions,
+    elsewhere: ComputeOptions,
     reading: InputOptions,
     frame_range: Annotated[
         str | None, typer.Option("--range", metavar="A,B", help="Track only on the frames A to B, both included.")
@@ -108,7 +112,10 @@ def track(
     labels_path = choose_labels(output, frames.path)
     check_outputs([stack], labels_path, [(preview, ".png"), (scores, ".csv")], image=frames.path, overwrite=overwrite)
 
+    compute = elsewhere.address()
     if along.upper() != "Z":
+        if compute is not None:
+            raise DeviceError(f"--along {along} is computed here; leave out --compute")
         if frame_range is not None or preview is not None or scores is not None:
             raise PromptError(f"--along {along} gives labels only; leave out --range, --preview and --scores")
         from napari_sam2.cli._along_axes import write_along_axes
@@ -121,13 +128,17 @@ def track(
     sheet = None
     # before the model is loaded, so that a folder that cannot be written to is reported early
     with LabelWriter.for_frames(labels_path, frames, overwrite=overwrite) as writer:
-        from napari_sam2.cli._tracking import draw_tracked, track_into
-        from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+        from napari_sam2.cli._tracking import draw_tracked
 
-        segmenter = SAM2VideoSegmenter(network.load())
-        segmenter.set_video(frames)
         with StopRequest() as stop, finished_frames_kept(writer):
-            tracked = track_into(writer, segmenter, prompts, limits, stop=stop, show_progress=not quiet)
+            if compute is None:
+                tracked = _track_here(writer, frames, prompts, limits, network, stop=stop, show_progress=not quiet)
+            else:
+                from napari_sam2.cli._tracking_elsewhere import track_elsewhere
+
+                tracked = track_elsewhere(
+                    writer, frames, prompts, limits, network, compute, stop=stop, show_progress=not quiet
+                )
         if preview is not None and tracked.num_steps:
             name = stack.expanduser().resolve().name
             sheet = draw_tracked(frames, writer, prompts, tracked, title=name, axis=(frames.frame_axis or "").lower())
@@ -138,13 +149,33 @@ def track(
     if scores is not None and tracked.num_steps:
         _save_scores(scores, tracked)
         written.append(scores)
-    _report(tracked, segmenter, len(limits), [path for path in written if path is not None])
+    _report(
+        tracked, [given.object_id for given in prompts], len(limits), [path for path in written if path is not None]
+    )
     if not tracked.is_complete:
         kept = (
             f"the finished frames are in {labels_path}" if written[0] else "no frame was finished, nothing was written"
         )
         say(f"interrupted: {kept}", err=True)
         raise typer.Exit(INTERRUPTED)
+
+
+def _track_here(
+    writer: LabelWriter,
+    frames: FrameSource,
+    prompts: Sequence[ObjectPrompt],
+    limits: range,
+    network: ModelOptions,
+    *,
+    stop: StopRequest,
+    show_progress: bool,
+) -> Tracked:
+    from napari_sam2.cli._tracking import track_into
+    from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+
+    segmenter = SAM2VideoSegmenter(network.load())
+    segmenter.set_video(frames)
+    return track_into(writer, segmenter, prompts, limits, stop=stop, show_progress=show_progress)
 
 
 def _limits(text: str | None, num_frames: int) -> range:
@@ -165,15 +196,15 @@ def _save_scores(path: Path, tracked: Tracked) -> None:
     save_table(path, _SCORES, rows)
 
 
-def _report(tracked: Tracked, segmenter: SAM2VideoSegmenter, num_frames: int, written: list[Path]) -> None:
+def _report(tracked: Tracked, object_ids: Sequence[int], num_frames: int, written: list[Path]) -> None:
     from napari_sam2.cli._tracking import print_summary
 
     if not tracked.num_steps:
         return
-    print_summary(tracked, segmenter.object_ids, num_frames)
+    print_summary(tracked, list(dict.fromkeys(object_ids)), num_frames)
     say(
         f"\n{tracked.num_steps} frames tracked in {tracked.seconds:.1f} s "
-        f"({tracked.num_steps / tracked.seconds:.1f} frames/s, {segmenter.model.device.type})"
+        f"({tracked.num_steps / tracked.seconds:.1f} frames/s, {tracked.device})"
     )
     if tracked.skipped:
         say("blank or saturated frames, skipped: " + ", ".join(map(str, sorted(tracked.skipped))))

@@ -41,6 +41,28 @@ if TYPE_CHECKING:
 __all__ = ["Frames", "open_frames"]
 
 
+@dataclass(frozen=True)
+class ReopenOptions:
+    """The arguments of `open_frames` that open the same frames again, on this or another computer.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    axes, frame_axis, fixed, channels, colours, contrast, gamma
+        As for `open_frames`; colours are None where the file holds colours itself.
+    """
+
+    path: Path
+    axes: str
+    frame_axis: FrameAxis | None
+    fixed: tuple[tuple[str, int], ...]
+    channels: tuple[int, ...]
+    colours: tuple[tuple[float, ...], ...] | None
+    contrast: tuple[Limits, ...]
+    gamma: float
+
+
 class Frames:
     """Frames of an array or file, made by `open_frames`; a `FrameSource`.
 
@@ -176,6 +198,24 @@ class Frames:
             self._colours,
             gamma=self._gamma,
             content_key=self._content_key,
+        )
+
+    def reopening(self) -> ReopenOptions | None:
+        """The arguments that open the same frames again; None for arrays, addresses and coarser levels."""
+        full = tuple(self.source_shape[self.axes.index(axis)] for axis in "YX")
+        if self.path is None or self.full_hw != full:
+            return None
+        selection = self._selection
+        colours = tuple(tuple(float(v) for v in row) for row in self._colours)
+        return ReopenOptions(
+            path=self.path.resolve(),
+            axes=self.axes,
+            frame_axis=self.frame_axis,
+            fixed=tuple(selection.fixed),
+            channels=self.channels,
+            colours=None if selection.is_rgb else colours,
+            contrast=self.contrast_limits,
+            gamma=self._gamma,
         )
 
     def raw(self, frame: int) -> NDArray[np.generic]:

@@ -44,6 +44,9 @@ class Session(PromptCalls, ObjectCalls, ShapeCalls, PaintingCalls, PropagationCa
     deliver : callable, optional
         Runs a function on the thread that owns the session, such as a GUI's. Without one, results of calls that do
         not block are written by the compute thread.
+    compute : str or ComputeAddress, optional
+        A server that computes the masks, such as ``"tls://box:8786"``, started with ``napari-sam2 serve``. Default:
+        this process.
 
     Attributes
     ----------

@@ -16,6 +16,7 @@ from napari_sam2._arguments import checked_calls
 from napari_sam2._errors import PromptError
 from napari_sam2._files import expand
 from napari_sam2.frames.display import open_stack
+from napari_sam2.session.engines.compute_address import ComputeAddress, as_compute_address
 from napari_sam2.session.files.autosave import Autosave
 from napari_sam2.session.state.history import replayable
 from napari_sam2.session.state.session_state import SessionState
@@ -48,10 +49,17 @@ _EXIT_TIMEOUT_S = 60.0  # for the step under way when the program ends, such as 
 
 
 class _Threads:
-    """The threads that work for one session; ended together, also where the session was never closed."""
+    """The threads that work for one session; ended together, also where the session was never closed.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    interrupt : callable
+        Ends the compute thread's waiting for others.
+    """
+
+    def __init__(self, interrupt: Callable[[], None]) -> None:
         self.compute = ComputeThread()
+        self._interrupt = interrupt
         self.autosave: Autosave | None = None
         self._process = os.getpid()
 
@@ -59,6 +67,7 @@ class _Threads:
         """End both, the changes of the last step included; whether the compute thread has ended within ``timeout``."""
         if os.getpid() != self._process:  # a fork: the threads belong to the other process
             return True
+        self._interrupt()
         has_ended = self.compute.close(timeout)
         autosave, self.autosave = self.autosave, None
         if autosave is not None:
@@ -96,6 +105,7 @@ class SessionBase:
         labels: Any = None,
         settings: SessionSettings | None = None,
         deliver: Callable[[Callable[[], None]], None] | None = None,
+        compute: str | ComputeAddress | None = None,
     ) -> None:
         if settings is not None and not isinstance(settings, SessionSettings):
             raise PromptError(f"settings={settings!r} were given; expected SessionSettings(...)")
@@ -107,10 +117,10 @@ class SessionBase:
         self.store = SessionStore(self.geometry, _labels_to_write(labels, self.geometry.shape))
         self.model_state = ModelState("waiting")
         self.binding: object | None = None
-        self._threads = _Threads()
+        self._engine_keeper = EngineKeeper(_weak(self._follow_model), as_compute_address(compute))
+        self._threads = _Threads(self._engine_keeper.interrupt)
         self._delivery = Delivery(deliver)
         self._compute = self._threads.compute
-        self._engine_keeper = EngineKeeper(_weak(self._follow_model))
         origin = SessionOrigin(
             stack_path=str(stack) if isinstance(stack, str) or hasattr(stack, "__fspath__") else None,
             model="sam2_micro" if model is None else model,
@@ -254,6 +264,11 @@ class SessionBase:
     def frames(self) -> FrameSource:
         """What the model is shown."""
         return self._state.frames
+
+    @property
+    def compute(self) -> ComputeAddress | None:
+        """The server that computes for the session; None: this process."""
+        return self._engine_keeper.compute
 
     @property
     def settings(self) -> SessionSettings:

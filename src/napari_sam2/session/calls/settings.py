@@ -16,6 +16,7 @@ from napari_sam2._types import FrameSource
 from napari_sam2.frames.display import contrast_arguments, displays_of, make_displays, with_displays
 from napari_sam2.frames.planes import ArrayPlanes
 from napari_sam2.session.calls.base import SessionBase
+from napari_sam2.session.engines.compute_address import ComputeAddress, as_compute_address
 from napari_sam2.session.files.model_names import model_name
 from napari_sam2.session.state.history import Edit
 from napari_sam2.session.state.settings import OverlapRule
@@ -130,6 +131,27 @@ class SettingCalls(SessionBase):
         self._propagator.stop()
         self._state.settings = settings
         self._compute.submit(Job(self._engine_keeper.forget_engine, lambda _: None))
+        self.prepare()
+
+    def set_compute(self, compute: str | ComputeAddress | None) -> None:
+        """Compute on a server from now on, or with None in this process; masks are kept.
+
+        Parameters
+        ----------
+        compute : str, ComputeAddress or None
+            As for ``Session``.
+
+        Raises
+        ------
+        DeviceError
+            If the address cannot be understood. Whether a server answers shows with ``model_changed``.
+        """
+        address = as_compute_address(compute)
+        if address == self.compute:
+            return
+        self._check_open()
+        self._propagator.stop()
+        self._engine_keeper.compute = address
         self.prepare()
 
     def set_lost_after(self, num_frames: int | None) -> None:

@@ -12,6 +12,7 @@ from napari_sam2.session.files.document import open_document
 from napari_sam2.session.session import Session
 
 if TYPE_CHECKING:
+    from napari_sam2.session.engines.compute_address import ComputeAddress
     from napari_sam2.session.state.operations import Operation
 
 __all__ = ["open_for_replay", "replay"]
@@ -52,7 +53,13 @@ def replay(
 
 
 def open_for_replay(
-    path: str | Path, stack: Any = None, *, model: Any = None, device: str = "auto", dtype: str = "auto"
+    path: str | Path,
+    stack: Any = None,
+    *,
+    model: Any = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    compute: ComputeAddress | None = None,
 ) -> tuple[Session, list[Operation]]:
     """Create a session on a session file's image, as at the file's beginning, and return the calls to repeat.
 
@@ -66,6 +73,8 @@ def open_for_replay(
         Default: the model that the session began with; ``set_model`` calls are left out where one is given.
     device, dtype : str, default "auto"
         As for ``load_model``.
+    compute : ComputeAddress, optional
+        As for ``Session``.
 
     Returns
     -------
@@ -90,7 +99,8 @@ def open_for_replay(
             f"{document.path} was made with a network that has no file; give the file of such weights, with --model"
         )
     settings = replace(header.first_settings, device=device, dtype=dtype)
-    session = Session(document.stack, model=header.first_model.name if model is None else model, settings=settings)
+    first_model = header.first_model.name if model is None else model
+    session = Session(document.stack, model=first_model, settings=settings, compute=compute)
     try:
         document.check_image(session.geometry, session.frames)
         operations = document.read(session.geometry).operations

@@ -72,7 +72,19 @@ def threads_beside_a_window() -> int:
 
 @dataclass(frozen=True)
 class ModelState:
-    """State of the model: waiting for its first use, loading, ready, or failed with a message."""
+    """State of the model: waiting for its first use, loading, ready, or failed with a message.
+
+    Attributes
+    ----------
+    stage : {"waiting", "loading", "ready", "failed"}
+        Where it is.
+    name, device, dtype, image_size
+        Of the network, once it is ready.
+    message : str
+        Why it failed, or what keeps a server from answering.
+    server : str
+        Address of the server that computes; empty: this process.
+    """
 
     stage: Literal["waiting", "loading", "ready", "failed"]
     name: str = ""
@@ -80,6 +92,12 @@ class ModelState:
     dtype: str = ""
     image_size: int = 0
     message: str = ""
+    server: str = ""
+
+    @property
+    def place(self) -> str:
+        """Device, and the server if there is one."""
+        return f"{self.device} of {self.server}" if self.server else self.device
 
     @classmethod
     def of(cls, model: SAM2) -> ModelState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from napari_sam2._torch_import import importing_torch
 from napari_sam2._types import Prompt
 from napari_sam2.inference.requests import Answer, AnsweredPrompt, PredictRequest, PredictResult
+from napari_sam2.session.engines.compute_address import ComputeAddress, require_dask
 from napari_sam2.session.state.records import ObjectMask, PromptEntry
 from napari_sam2.session.state.settings import ModelState, SessionSettings
 
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_sam2._types import FrameSource
-    from napari_sam2.inference.tracking.engine import Engine
     from napari_sam2.network.sam2 import SAM2
+    from napari_sam2.session.engines.protocol import SessionEngine
     from napari_sam2.session.state.settings import OverlapRule
 
 __all__ = ["EngineKeeper", "PendingPrompt", "as_seen"]
@@ -55,48 +57,96 @@ class PendingPrompt:
 
 
 class EngineKeeper:
-    """Keeps one engine, for the model and frames of the latest request. Used on one thread.
+    """Keeps one engine, for the model and frames of the latest request. Used on one thread, but for ``interrupt``.
 
     Parameters
     ----------
     on_state : callable
         Called there with each ``ModelState``.
+    compute : ComputeAddress or None
+        The server that computes; None: this process.
+
+    Attributes
+    ----------
+    compute : ComputeAddress or None
+        The same; may be replaced on any thread, which the next request follows.
     """
 
-    def __init__(self, on_state: Callable[[ModelState], None]) -> None:
+    def __init__(self, on_state: Callable[[ModelState], None], compute: ComputeAddress | None = None) -> None:
         self._on_state = on_state
-        self._engine: Engine | None = None
-        self._model: object = None
+        self.compute = compute
+        self._engine: SessionEngine | None = None
+        self._made_for: tuple[object, ComputeAddress | None] = (None, None)
         self._computed: dict[int, tuple[object, Answer]] = {}
+        self._is_closing = threading.Event()
 
-    def engine(self, model: SAM2 | str | Path, frames: FrameSource, settings: SessionSettings) -> Engine:
+    def engine(self, model: SAM2 | str | Path, frames: FrameSource, settings: SessionSettings) -> SessionEngine:
         """The engine of a model on some frames; created, with the model loaded, where the model is another one."""
-        if self._engine is None or self._model != model:
+        if self._engine is None or self._made_for != (model, self.compute):
             self._on_state(ModelState("loading"))
+            made_for = (model, self.compute)
             try:
-                with importing_torch():
-                    from napari_sam2.session.worker.engine_factory import make_engine
-
-                self._engine = None
-                self._engine = make_engine(model, frames, settings)
-                self._model = model
+                self.forget_engine()
+                self._engine = self._make(*made_for, frames, settings)
+                self._made_for = made_for
             except Exception as error:
                 self._on_state(ModelState("failed", message=str(error)))
                 raise
-            self._on_state(ModelState.of(self._engine.model))
+            self._on_state(self._engine.model_state)
         elif self._engine.frames is not frames:
             self._engine.replace_frames(frames)
         # each time: torch keeps the number per thread, and others in the process may have changed it
         self._engine.use_threads(settings.threads)
         return self._engine
 
-    def engine_at_hand(self, model: SAM2 | str | Path, frames: FrameSource, settings: SessionSettings) -> Engine | None:
+    def _make(
+        self,
+        model: SAM2 | str | Path,
+        compute: ComputeAddress | None,
+        frames: FrameSource,
+        settings: SessionSettings,
+    ) -> SessionEngine:
+        if compute is not None:
+            require_dask("a session that computes on another computer")
+            with importing_torch():
+                from napari_sam2.session.engines.remote_engine import RemoteEngine
+
+            return RemoteEngine(
+                compute,
+                model,
+                frames,
+                settings,
+                on_notice=self._notify,
+                should_close=self._is_closing.is_set,
+            )
+        with importing_torch():
+            from napari_sam2.session.engines.local_engine import LocalEngine
+
+            return LocalEngine(model, frames, settings)
+
+    def _notify(self, notice: str) -> None:
+        """Report that the server keeps the session waiting, or, with an empty text, that it answers again."""
+        if notice:
+            self._on_state(ModelState("loading", message=notice))
+        elif self._engine is not None:
+            self._on_state(self._engine.model_state)
+
+    def engine_at_hand(
+        self, model: SAM2 | str | Path, frames: FrameSource, settings: SessionSettings
+    ) -> SessionEngine | None:
         """The engine of a model on some frames, unless the model would have to be loaded first."""
-        return None if self._engine is None or self._model != model else self.engine(model, frames, settings)
+        is_made = self._engine is not None and self._made_for == (model, self.compute)
+        return self.engine(model, frames, settings) if is_made else None
 
     def forget_engine(self) -> None:
         """Drop the engine with its embeddings; the next request creates another one, such as with other settings."""
-        self._engine = None
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+    def interrupt(self) -> None:
+        """No longer wait for a server, as the session is being closed; may be called on any thread."""
+        self._is_closing.set()
 
     def answer(self, pending: PendingPrompt, settings: SessionSettings) -> tuple[PredictResult, ObjectMask]:
         """Predict the mask of a prompt; the answers to earlier prompts are known here even if not applied yet."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam2._types import Direction
 from napari_sam2.inference.requests import TrackRequest
+from napari_sam2.session.engines.tracked_planes import TrackedPlane
 from napari_sam2.session.state.history import Change
 from napari_sam2.session.state.operations import Operation
 from napari_sam2.session.state.session_state import SessionState
@@ -14,7 +15,6 @@ from napari_sam2.session.worker.compute_thread import ComputeThread, Steps
 from napari_sam2.session.worker.delivery import Delivery
 from napari_sam2.session.worker.engine_keeper import EngineKeeper
 from napari_sam2.session.worker.propagation_handle import PropagationHandle
-from napari_sam2.session.worker.tracked_planes import PlanePacker, TrackedPlane
 from napari_sam2.session.worker.tracking_scope import known_prompts, objects_to_track, steps_to_track
 
 if TYPE_CHECKING:
@@ -168,15 +168,7 @@ class Propagator:
 
         def start() -> Iterator[TrackedPlane]:
             engine = self._engine_keeper.engine(model, frames, state.settings)
-            found = engine.track(request, lambda: handle.is_cancelled)
-            _, height, width = frames.shape
-            with PlanePacker((height, width), request.steps, min_component=engine.min_component) as packer:
-                for step in request.steps:
-                    engine.use_threads(state.settings.threads)
-                    result = next(found, None)
-                    if result is None:
-                        return
-                    yield packer.pack(result, step)
+            return engine.track(request, lambda: handle.is_cancelled)
 
         def on_step(tracked: TrackedPlane) -> bool:
             if not handle.is_cancelled:

@@ -6,7 +6,7 @@ import numpy as np
 
 from napari_sam2._types import FrameResult, LogitWindow
 from napari_sam2.inference.requests import TrackStep
-from napari_sam2.session.worker.tracked_planes import PlanePacker
+from napari_sam2.session.engines.tracked_planes import PlanePacker
 
 FORWARDS = TrackStep(3, False, (1,), (1,))
 BACKWARDS = TrackStep(3, True, (2, 4), (2, 4))

@@ -1,0 +1,197 @@
+"""A server for sessions on other computers: a Dask scheduler and workers with the model, or workers that join one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_sam2._errors import DeviceError
+from napari_sam2.session.engines.certificates import server_security
+from napari_sam2.session.engines.compute_address import DEFAULT_PORT, is_loopback, require_dask
+
+if TYPE_CHECKING:
+    from distributed import Client, Security
+
+    from napari_sam2.session.engines.engine_actor import ServerSettings
+
+__all__ = ["ServerPlace", "serving"]
+
+_CONNECT_TIMEOUT_S = 15.0
+_END_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class ServerPlace:
+    """Where a server listens, and with how many workers.
+
+    Attributes
+    ----------
+    host : str
+        Address to listen on; ``0.0.0.0``: all networks of this computer.
+    port : int
+        Of the scheduler; 0: any free one.
+    workers : int or None
+        Worker processes, each for one session at a time. Default: one for each GPU, else one.
+    certificates : Path or None
+        Folder made by `make_certificates`; None: no encryption, on loopback only.
+    is_insecure : bool
+        Allow other computers without encryption.
+    join : str or None
+        Address of a running scheduler, to which the workers are added.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    workers: int | None = None
+    certificates: Path | None = None
+    is_insecure: bool = False
+    join: str | None = None
+
+    def check(self) -> None:
+        """Raise DeviceError if other computers could connect without certificates, or a number is not possible."""
+        if self.workers is not None and self.workers < 1:
+            raise DeviceError(f"{self.workers} workers were requested; allowed are integers from 1")
+        if not 0 <= self.port < 2**16:
+            raise DeviceError(f"port {self.port} was given; allowed are 0 to {2**16 - 1}")
+        if self.certificates is None and not self.is_insecure and not is_loopback(self.host) and self.join is None:
+            raise DeviceError(
+                f"other computers can connect to {self.host}, and whoever connects can run code here; make "
+                "certificates with --new-certificates FOLDER, or allow it with --insecure on a network that you trust"
+            )
+
+
+@contextmanager
+def serving(place: ServerPlace, settings: ServerSettings) -> Iterator[str]:
+    """Within it, the server runs; gives its address.
+
+    Parameters
+    ----------
+    place : ServerPlace
+        Where.
+    settings : ServerSettings
+        How the workers compute.
+
+    Raises
+    ------
+    DeviceError
+        If Dask is not installed, the port is in use, the scheduler to join does not answer, or the certificates cannot
+        be read.
+    """
+    require_dask("a server")
+    place.check()
+    security = None if place.certificates is None else server_security(place.certificates.expanduser())
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with _started(place, security) if place.join is None else _joined(place, security) as address:
+        _register(address, security, settings, is_local=place.join is None)
+        yield address
+
+
+@contextmanager
+def _started(place: ServerPlace, security: Security | None) -> Iterator[str]:
+    """A scheduler with its workers, which are started again when they are killed."""
+    import dask
+    from distributed import LocalCluster
+
+    workers = place.workers or _default_workers()
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.admin.log-length": 0}):
+        try:
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=max(1, _num_cores() // workers),
+                processes=True,
+                host=place.host,
+                scheduler_port=place.port,
+                protocol="tcp://" if security is None else "tls://",
+                security=security,
+                # web pages, which are not encrypted, for this computer only
+                dashboard_address="127.0.0.1:0",
+                worker_dashboard_address="127.0.0.1:0",
+                memory_limit=0,  # a worker that Dask pauses for its memory would never go on
+                silence_logs=logging.CRITICAL,
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DeviceError(
+                f"no server can be started at {place.host}:{place.port} ({_root_cause(error)}); is one running "
+                "already? Choose another --port, or end it"
+            ) from error
+        with cluster:
+            address: str = cluster.scheduler_address
+            yield address
+
+
+@contextmanager
+def _joined(place: ServerPlace, security: Security | None) -> Iterator[str]:
+    """Workers of a scheduler that runs already, in processes of Dask's own command."""
+    assert place.join is not None
+    workers = place.workers or _default_workers()
+    command = [
+        *(sys.executable, "-m", "distributed.cli.dask_worker", place.join, "--no-dashboard", "--memory-limit", "0"),
+        *("--nworkers", str(workers), "--nthreads", str(max(1, _num_cores() // workers))),
+        *("--name", f"napari-sam2-{uuid.uuid4().hex[:8]}"),
+    ]
+    if security is not None:
+        files = security.get_tls_config_for_role("worker")
+        command += ["--tls-ca-file", files["ca_file"], "--tls-cert", files["cert"], "--tls-key", files["key"]]
+    # before the workers are started, which would try for a long time
+    with _connected(place.join, security):
+        pass
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield place.join
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@contextmanager
+def _connected(address: str, security: Security | None) -> Iterator[Client]:
+    from distributed import Client
+
+    try:
+        client = Client(address, security=security, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise DeviceError(
+            f"no Dask scheduler answers at {address} ({_root_cause(error)}); check the address and the certificates"
+        ) from error
+    with client:
+        yield client
+
+
+def _register(address: str, security: Security | None, settings: ServerSettings, *, is_local: bool) -> None:
+    """Have every worker, also those that come later, load the model."""
+    from napari_sam2.session.engines.engine_actor import ServerPlugin
+
+    with _connected(address, security) as client:
+        try:
+            client.register_plugin(ServerPlugin(settings, is_local=is_local))
+        except ModuleNotFoundError as error:
+            raise DeviceError(
+                f"workers of {address} lack a package ({error}); install the same version of napari-sam2 there"
+            ) from error
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _default_workers() -> int:
+    import torch
+
+    return max(1, torch.cuda.device_count())
+
+
+def _root_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]

@@ -64,6 +64,7 @@ def _layers_without_opengl(request: pytest.FixtureRequest, monkeypatch: pytest.M
 def _cache_folder_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests away from the user's downloaded models and settings."""
     monkeypatch.setenv("NAPARI_SAM2_CACHE", str(tmp_path_factory.getbasetemp() / "model-cache"))
+    monkeypatch.setenv("NAPARI_SAM2_CONFIG", str(tmp_path_factory.getbasetemp() / "configuration"))
     monkeypatch.setenv("NAPARI_SAM2_SESSIONS", str(tmp_path_factory.mktemp("sessions")))
     for name in ("NAPARI_SAM2_MIRROR", "NAPARI_SAM2_OFFLINE_FOLDER"):
         monkeypatch.delenv(name, raising=False)

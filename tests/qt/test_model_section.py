@@ -8,12 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
+from napari.components import ViewerModel
 
-from factories import make_model
+from factories import make_model, make_movie
 from napari_sam2._errors import DownloadError
 from napari_sam2._qt import model_chooser
 from napari_sam2._qt.advanced_section import AdvancedSection
-from napari_sam2._qt.model_section import ModelSection
+from napari_sam2._qt.model_section import ModelSection, describe_state
+from napari_sam2._viewer.binding import ViewerBinding
+from napari_sam2.session.engines.configuration import remembered_server
+from napari_sam2.session.session import Session
 from napari_sam2.session.state.settings import ModelState
 from napari_sam2.weights.downloads import list_models
 
@@ -201,3 +205,41 @@ def test_hardware_change_loads_the_model_anew(binding) -> None:
     session.add_points([[0, 30, 50]])
     assert states.count("ready") == 2
     assert make_model().image_size == 64
+
+
+def test_the_server_is_remembered_and_used_for_later_sessions(qtbot, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("NAPARI_SAM2_CONFIG", str(tmp_path / "configuration"))
+    section = AdvancedSection()
+    qtbot.addWidget(section)
+    assert section.server.text() == ""
+    for text, message in (("http://box", "expected tls://HOST:PORT"), ("tcp://box", "tcp is not encrypted")):
+        section.server.setText(text)
+        section.server.editingFinished.emit()
+        assert message in section.message.text()
+        assert remembered_server() is None
+    section.server.setText(" tls://box:8786 ")
+    section.server.editingFinished.emit()
+    assert section.message.isHidden()
+    assert remembered_server() == "tls://box:8786"
+
+    again = AdvancedSection()
+    qtbot.addWidget(again)
+    assert again.server.text() == "tls://box:8786"
+    chosen: list[str | None] = []
+    with Session(make_movie(2), model="sam2_micro") as session:
+        monkeypatch.setattr(session, "set_compute", chosen.append)
+        viewer = ViewerModel()
+        binding = ViewerBinding(viewer, [viewer.add_image(make_movie(2))], session=session)
+        again.set_binding(binding)
+        again.server.clear()
+        again.server.editingFinished.emit()
+        again.set_binding(None)
+        binding.close()
+    assert chosen == ["tls://box:8786", None]
+    assert remembered_server() is None
+
+
+def test_the_state_names_the_server_and_what_it_waits_for() -> None:
+    ready = ModelState("ready", "sam2_micro", "cuda:0", "bfloat16", 256, server="tls://box:8786")
+    assert describe_state(ready) == "ready on GPU of tls://box:8786, bfloat16"
+    assert describe_state(ModelState("loading", message="all 2 places are in use")) == "all 2 places are in use"

@@ -1,4 +1,4 @@
-"""Settings that most people never need: device, precision, contrast, channels, overlap, when tracking stops."""
+"""Settings that most people never need: server, device, precision, contrast, channels, overlap, when tracking stops."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSpinBox, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLineEdit, QSpinBox, QWidget
 
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.layout import button, column, combo, line, named, row, show_error
+from napari_sam2.session.engines.compute_address import ComputeAddress
+from napari_sam2.session.engines.configuration import remember_server, remembered_server
 from napari_sam2.session.state.settings import OverlapRule, SessionSettings, threads_beside_a_window
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class AdvancedSection(QWidget):
         self._binding: ViewerBinding | None = None
         self._connections = Connections(self)
         self._is_filling = False
+        self._server = remembered_server()
         self._make_controls()
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
@@ -53,6 +56,7 @@ class AdvancedSection(QWidget):
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         for text, control in (
+            ("Compute on", self.server),
             ("Device", self.device),
             ("Precision", self.precision),
             ("Overlap", self.overlap),
@@ -88,6 +92,15 @@ class AdvancedSection(QWidget):
             "Show the model all visible images of this shape together, in their colours. Starts a new session.",
         )
         self.mix_channels.toggled.connect(self.channels_changed)
+        self.server = named(
+            QLineEdit(self._server or ""),
+            "sam2_server",
+            "Address of a server that computes the masks, such as tls://box:8786, started with 'napari-sam2 serve'. "
+            "Empty: this computer.",
+        )
+        self.server.setPlaceholderText("this computer")
+        self.server.setClearButtonEnabled(True)
+        self.server.editingFinished.connect(self._on_server)
         self.device = combo("sam2_device", "Where the model runs. auto: a GPU if there is one.")
         self.precision = combo("sam2_precision", "Floating-point type of the model. auto: chosen for the device.")
         self.overlap = combo("sam2_overlap", "Which object keeps the pixels where two masks overlap.")
@@ -147,6 +160,7 @@ class AdvancedSection(QWidget):
         if binding is not None:
             self._connections.connect(binding.session.changed, self._on_session_changed)
             self._connections.connect(binding.notice, self._on_notice)
+            self._try(binding.session.set_compute, self._server)
             self._show_settings(binding.session.settings)
         self._show_contrast()
 
@@ -156,6 +170,19 @@ class AdvancedSection(QWidget):
         if self._binding is not None:
             self._binding.use_current_contrast()
             self._show_contrast()
+
+    def _on_server(self) -> None:
+        address = self.server.text().strip() or None
+        if address == self._server:
+            return
+        self._try(self._move, address)
+
+    def _move(self, address: str | None) -> None:
+        checked = None if address is None else ComputeAddress(address)
+        remember_server(address)
+        self._server = address
+        if self._binding is not None:
+            self._binding.session.set_compute(checked)
 
     def _on_hardware(self, _value: Any = None) -> None:
         if self._binding is not None and not self._is_filling:

@@ -30,10 +30,11 @@ def describe_state(state: ModelState) -> str:
     if state.stage == "waiting":
         return "waiting: the model is loaded with the first prompt"
     if state.stage == "loading":
-        return "loading the model..."
+        return state.message or "loading the model..."
     if state.stage == "failed":
         return f"the model could not be loaded: {state.message}"
-    return f"ready on {_device_name(state)}, {state.dtype}"
+    place = f" of {state.server}" if state.server else ""
+    return f"ready on {_device_name(state)}{place}, {state.dtype}"
 
 
 def _device_name(state: ModelState) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from napari_sam2.frames import open_frames
 from napari_sam2.session.engines.remote_engine import RemoteEngine
 from napari_sam2.session.session import Session
 from napari_sam2.session.state.settings import ModelState
+from napari_sam2.session.worker.propagation_handle import PropagationHandle
 
 distributed = pytest.importorskip("distributed")
 
@@ -34,13 +37,20 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_random_model(tmp_path_factory.mktemp("model") / "random.safetensors")
 
 
-@pytest.fixture(scope="module")
-def server(weights: Path) -> Iterator[str]:
-    """The address of a scheduler with one worker."""
-    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
-    with distributed.LocalCluster(protocol="tcp", host="127.0.0.1", **options) as cluster:
+@contextmanager
+def serving(weights: Path, port: int = 0) -> Iterator[distributed.LocalCluster]:
+    """A scheduler with one worker, all in this process."""
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
+    with distributed.LocalCluster(protocol="tcp", host="127.0.0.1", scheduler_port=port, **options) as cluster:
         with distributed.Client(cluster, set_as_default=False) as client:
             client.register_plugin(ServerPlugin(replace(SETTINGS, model=str(weights)), is_local=False))
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def server(weights: Path) -> Iterator[str]:
+    """The address of a server."""
+    with serving(weights) as cluster:
         yield cluster.scheduler_address
 
 
@@ -207,6 +217,37 @@ def test_cancelling_ends_the_work_on_the_server(opened):
     assert time.monotonic() - begin < 30
 
 
+@pytest.mark.parametrize("harm", ["worker", "server"])
+def test_tracking_goes_on_with_equal_masks_when_the_server_is_lost(harm, weights, expected):
+    states: list[ModelState] = []
+    with contextlib.ExitStack() as servers, Session(MOVIE, model=weights) as session:
+        cluster = servers.enter_context(serving(weights))
+        session.set_compute(cluster.scheduler_address)
+        session.model_changed.connect(states.append)
+
+        def harm_once(handle: PropagationHandle) -> None:
+            if handle.num_done != 2:
+                return
+            session.propagation_changed.disconnect(harm_once)
+            kept = np.asarray(session.labels).copy()
+            if harm == "worker":
+                cluster.scale(0)
+                wait_for(lambda: not cluster.workers)
+                cluster.scale(1)
+            else:
+                servers.close()
+                port = int(cluster.scheduler_address.rpartition(":")[2])
+                servers.enter_context(serving(weights, port))
+            assert np.array_equal(session.labels, kept)
+
+        session.propagation_changed.connect(harm_once)
+        assert np.array_equal(work(session), expected)
+        assert states[-1].stage == "ready"
+        messages = [state.message for state in states if "trying again" in state.message]
+        assert len(messages) == 1
+        assert "finished frames are kept" in messages[0]
+
+
 def test_a_session_can_move_here_and_back(opened, expected, server):
     session = opened(compute=None)
     session.set_compute(server)
@@ -227,7 +268,7 @@ def test_an_address_without_a_server_is_one_clear_error(weights):
 
 
 def test_an_ordinary_scheduler_is_told_apart(weights):
-    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
     with (
         distributed.LocalCluster(protocol="tcp", host="127.0.0.1", **options) as cluster,
         Session(MOVIE, model=weights, compute=cluster.scheduler_address) as session,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from napari_sam2._errors import DeviceError
+from napari_sam2.session.engines.configuration import configuration_folder
 
 if TYPE_CHECKING:
     from distributed import Security
@@ -95,9 +96,7 @@ def as_compute_address(compute: str | ComputeAddress | None) -> ComputeAddress |
 
 def default_certificates() -> Path:
     """Where certificates are looked for if no folder is given."""
-    from platformdirs import user_config_path
-
-    return user_config_path("napari-sam2") / "certificates"
+    return configuration_folder() / "certificates"
 
 
 def is_loopback(host: str) -> bool:

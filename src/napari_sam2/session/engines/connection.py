@@ -222,9 +222,7 @@ class Connection:
     def _result_of(self, answer: BaseActorFuture[Any]) -> Any:
         try:
             return answer.result(timeout=self._settings.poll_s)
-        except TimeoutError as error:
-            if answer.done():
-                raise
+        except TimeoutError as error:  # also where the answer comes at this very moment: it is there the next time
             raise _NotYetError from error
 
     def _check_alive(self) -> None:

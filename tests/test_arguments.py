@@ -7,12 +7,13 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import dask.array
 import numpy as np
 import pytest
 from numpy.typing import ArrayLike, NDArray
 
 import napari_sam2
-from napari_sam2 import FrameError, PromptError
+from napari_sam2 import FrameError, PromptError, open_frames
 from napari_sam2._arguments import _with_members, as_array, checked, checked_calls, shorten, unchecked_parameters
 from napari_sam2.session.results import export
 
@@ -223,3 +224,15 @@ class NotReady:
 def test_properties_of_an_argument_are_not_read():
     source = NotReady()
     assert _with_members(source, ["shape"]) is source
+
+
+@checked(PromptError)
+def num_axes(array: NDArray[np.float32]) -> int:
+    return array.ndim
+
+
+def test_arrays_of_numpy_are_made_of_what_only_resembles_them():
+    assert num_axes(open_frames(np.zeros((2, 4, 5), np.uint8))) == 4
+    assert num_axes(dask.array.zeros((3, 4))) == 2
+    with pytest.raises(PromptError, match="array="):
+        num_axes(object())

@@ -232,6 +232,17 @@ def _array(value: Any) -> Any:
     return np.asanyarray(value)
 
 
+def _numpy_array(value: Any) -> Any:
+    """As ``_array``, but lazy arrays and open frames are read."""
+    try:
+        array = np.asarray(_array(value))
+    except (TypeError, ValueError, RuntimeError) as error:  # such as a tensor on a GPU
+        raise _UnsuitableError(" ".join(str(error).split())[:120]) from None
+    if array.dtype.kind not in "biuf":
+        raise _UnsuitableError(f"it holds {array.dtype}")
+    return array
+
+
 def _is_lazy(value: Any) -> bool:
     return (
         isinstance(getattr(value, "shape", None), tuple) and hasattr(value, "dtype") and hasattr(value, "__getitem__")
@@ -245,6 +256,7 @@ def _none(value: Any) -> None:
 
 _NONE = _Kind("None", _none)
 _ARRAY = _Kind("an array of numbers, with rows of equal length", _array)
+_NUMPY_ARRAY = _Kind(_ARRAY.allowed, _numpy_array)
 _ANYTHING = _Kind("anything", lambda value: value)
 _SOURCE = ("shape", "key", "__len__", "__getitem__")
 # Classes of the package and of torch and napari that modules name in annotations without importing them.
@@ -264,7 +276,7 @@ _BY_NAME: Mapping[str, _Kind] = {
     "PathLike": _Kind("a path", _path),
     "Callable": _Kind("a function", _callable),
     "ArrayLike": _ARRAY,
-    "NDArray": _ARRAY,
+    "NDArray": _NUMPY_ARRAY,
     "FrameSource": _Kind("frames, as open_frames gives them", lambda value: _with_members(value, _SOURCE), FrameError),
 }
 
@@ -389,7 +401,8 @@ def _union(kinds: list[_Kind]) -> _Kind:
     def convert(value: Any) -> Any:
         reasons = []
         # A list of images is not one stack, unless nothing but an array is allowed.
-        for kind in sorted(ordered, key=lambda kind: kind is _ARRAY) if isinstance(value, list | tuple) else ordered:
+        is_listed = isinstance(value, list | tuple)
+        for kind in sorted(ordered, key=lambda kind: is_listed and kind in (_ARRAY, _NUMPY_ARRAY)):
             try:
                 return kind.convert(value)
             except _UnsuitableError as error:

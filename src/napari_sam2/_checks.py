@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LARGEST_ID",
+    "LARGEST_THREADS",
     "as_mask",
     "as_numbers",
     "check_choice",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 LARGEST_ID = int(np.iinfo(np.int32).max)
+LARGEST_THREADS = 1024
 
 
 def as_numbers(values: ArrayLike, name: str) -> NDArray[np.float64]:
@@ -67,8 +69,6 @@ def as_mask(values: ArrayLike, name: str) -> NDArray[np.bool_]:
     if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and np.isnan(array).any()):
         what = "NaN" if array.dtype.kind == "f" else f"{array.dtype}"
         raise PromptError(f"{name} that holds {what} was given; expected truth values, or numbers with 0 for outside")
-    if array.dtype == bool and array.base is None and not array.flags.writeable:
-        return array  # nobody can change it: no copy
     marked: NDArray[np.bool_] = array != 0
     return marked
 

@@ -111,6 +111,9 @@ def test_hidden_masks_are_left_out_only_if_asked() -> None:
 
 def test_no_records_need_a_shape() -> None:
     assert masks_to_labels([], (3, 4)).shape == (3, 4)
+    for hw in ((0, 4), (10**6, 10**6), (1e300, 1e300)):
+        with pytest.raises(PromptError, match="hw="):
+            masks_to_labels([], hw)
     with pytest.raises(PromptError, match="hw"):
         masks_to_labels([])
 

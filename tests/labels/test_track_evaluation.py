@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from napari_sam2 import FrameError, LabelledTracks, tracks_of_labels
+from napari_sam2._errors import PromptError
 from napari_sam2.labels.time_linking import TimeLinkingSettings, link_frames
 from napari_sam2.labels.track_evaluation import evaluate_tracks
 
@@ -113,3 +114,10 @@ def test_linking_without_the_library_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "laptrack", None)
     with pytest.raises(FrameError, match=r"pip install 'napari-sam2\[tracks\]'"):
         link_frames(np.zeros((3, 8, 8), int))
+
+
+@pytest.mark.parametrize("change", [{"max_gap": "x"}, {"max_gap": -1}, {"max_distance": []}, {"max_distance": 0},
+                                    {"max_division_distance": np.nan}])  # fmt: skip
+def test_impossible_settings_of_linking_are_refused(change):
+    with pytest.raises(PromptError):
+        TimeLinkingSettings(**change)

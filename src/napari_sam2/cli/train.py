@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_sam2._checks import LARGEST_THREADS
 from napari_sam2._errors import OutputError, TrainingError
 from napari_sam2._files import reserved
 from napari_sam2.cli._errors import INTERRUPTED
@@ -57,7 +58,10 @@ def train(
     run: _ConfigRun,
     device: DeviceOption = "auto",
     threads: Annotated[
-        int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; default: chosen by torch.")
+        int | None,
+        typer.Option(
+            "--threads", metavar="N", min=1, max=LARGEST_THREADS, help="CPU threads; default: chosen by torch."
+        ),
     ] = None,
     workers: Annotated[int, typer.Option("--workers", metavar="N", min=0, help="Processes that prepare batches.")] = 1,
     report_every: Annotated[

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelRule", "RecordRule", "compose_labels", "masks_to_labels"]
 
+_MAX_PIXELS = 2**31
+
 LabelRule = Literal["highest_logit", "highest_score", "first", "last"]
 RecordRule = Literal["small_on_top", "best_score"]
 
@@ -118,6 +120,8 @@ def masks_to_labels(
     PromptError
         If the masks differ in shape, or there is neither a record nor ``hw``.
     """
+    if hw is not None and not (min(hw) >= 1 and hw[0] * hw[1] <= _MAX_PIXELS):
+        raise PromptError(f"hw={hw} was given; allowed are a height and a width from 1, and up to {_MAX_PIXELS} pixels")
     if rule not in get_args(RecordRule):
         raise PromptError(f"the rule {rule!r} was given; allowed are {', '.join(get_args(RecordRule))}")
     if not 0 <= min_visible_fraction <= 1:

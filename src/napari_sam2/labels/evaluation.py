@@ -56,8 +56,8 @@ class DetectionScore:
         )
 
 
-@dataclass(frozen=True)
 @checked_calls(PromptError)
+@dataclass(frozen=True)
 class LabelAgreement:
     """Agreement of labels with ground truth.
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["TimeLinkingSettings", "link_frames"]
 
 
-@dataclass(frozen=True)
 @checked_calls(PromptError)
+@dataclass(frozen=True)
 class TimeLinkingSettings:
     """How objects are linked over time; distances are in mean object diameters.
 
@@ -38,7 +38,7 @@ class TimeLinkingSettings:
     max_division_distance: float = 1.2
 
     def __post_init__(self) -> None:
-        if not self.max_distance > 0 or self.max_division_distance < 0 or self.max_gap < 0:
+        if not self.max_distance > 0 or not self.max_division_distance >= 0 or self.max_gap < 0:
             raise PromptError(
                 f"{self} was given; allowed are distances above 0 (0: no divisions) and gaps of 0 frames or more"
             )

@@ -47,7 +47,7 @@ class DiskPredictor:
     points: list[tuple[float, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.model = SimpleNamespace(config=CONFIGS[self.model_name])
+        self.model = SimpleNamespace(config=(config := CONFIGS[self.model_name]), image_size=config.image_size)
 
     def set_image(self, image: np.ndarray) -> None:
         assert image.dtype == np.uint8
@@ -249,7 +249,8 @@ class WindowPredictor(DiskPredictor):
     """Looks through windows of 48 pixels and knows where it looks: the first two channels hold row and column."""
 
     def __post_init__(self) -> None:
-        self.model = SimpleNamespace(config=replace(CONFIGS["sam2_micro"], native_window=48))
+        config = replace(CONFIGS["sam2_micro"], native_window=48)
+        self.model = SimpleNamespace(config=config, image_size=config.image_size)
 
     def predict_points(
         self,
@@ -547,3 +548,12 @@ def test_only_masks_that_pass_are_resized(monkeypatch) -> None:
 def test_dense_and_points_exclude_each_other(other):
     with pytest.raises(PromptError, match="dense"):
         SAM2AutomaticMaskGenerator(make_model(native_window=128, has_dense_head=True), dense=DenseSettings(), **other)
+
+
+def test_a_model_with_another_input_size_finds_objects_by_its_dense_maps() -> None:
+    network = make_model(native_window=32, image_size=128)
+    network.image_size = 64  # as by load_model(..., image_size=64)
+    generator = SAM2AutomaticMaskGenerator(network)
+    assert generator.options.dense is not None
+    records = generator.generate_masks(np.zeros((48, 48), np.uint8))
+    assert all(record["segmentation"].shape == (48, 48) for record in records)

@@ -116,7 +116,7 @@ def test_arguments_are_used_or_refused(model, name):
 
 def test_settings_that_cannot_be_are_not_taken_over(session):
     before = session.settings
-    for given in ({"threads": {}}, {"threads": 0}, {"device": 3}):
+    for given in ({"threads": {}}, {"threads": 0}, {"threads": 2**63}, {"device": 3}):
         with pytest.raises(PromptError, match="was given"):
             session.set_hardware(**given)
     assert session.settings == before

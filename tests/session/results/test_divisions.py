@@ -60,3 +60,8 @@ def test_impossible_settings_are_refused():
     for change in ({"smallest_share": 0}, {"smallest_share": 0.6}, {"num_frames": 0}, {"largest_change": 0.5}):
         with pytest.raises(PromptError, match="allowed are a share"):
             DivisionSettings(**change)
+    for change in ({"num_frames": {}}, {"largest_change": bytearray(4)}, {"smallest_share": "x"}):
+        with pytest.raises(PromptError, match=f"{next(iter(change))}=.* was given; expected"):
+            DivisionSettings(**change)
+    with pytest.raises(PromptError):
+        DivisionSettings(largest_change=np.nan)

@@ -308,7 +308,7 @@ class SAM2AutomaticMaskGenerator:
         if self.options.dense is not None:
             assert isinstance(self.predictor, DenseDecoder)
             self.predictor.set_image(rgb)
-            size = self.predictor.model.config.image_size
+            size = self.predictor.model.image_size
             return search_densely(self.predictor, hw, self.options.dense, self.options, size=size, progress=progress)
         crops = crop_boxes(hw, self.options.crop_n_layers, self.options.crop_overlap_ratio)
         self.options.check_points_on(crops)
@@ -350,7 +350,7 @@ class SAM2AutomaticMaskGenerator:
             predictor,
             first,
             self.options,
-            side=predictor.model.config.image_size // 4,
+            side=predictor.model.image_size // 4,
             progress=None if progress is None else lambda done, total: progress(num_points + done, num_points + total),
         )
 
@@ -452,9 +452,9 @@ class SAM2AutomaticMaskGenerator:
 
     def _resized(self, decoded: _Decoded, rows: Tensor, hw: tuple[int, int]) -> Tensor:
         """(K, h, w) logits of some masks at the size of the area, cleaned up."""
-        config, area = self.predictor.model.config, self.options.min_mask_region_area
+        model, area = self.predictor.model, self.options.min_mask_region_area
         low_res = decoded.low_res.flatten(0, 1)[rows]
-        if area > 0 and config.native_window is None:
+        if area > 0 and model.config.native_window is None:
             return postprocess_masks(low_res, hw, max_hole_area=area, max_sprinkle_area=area)
         if decoded.full is not None:
             logits = decoded.full.flatten(0, 1)[rows]
@@ -462,7 +462,7 @@ class SAM2AutomaticMaskGenerator:
             assert decoded.view is not None
             logits = masks_to_image(low_res[:, None], decoded.view, hw)[:, 0]
         if area > 0:  # the view may exceed the area: clean up in image pixels
-            area_px = area * (max(hw) / (config.image_size / 4)) ** 2
+            area_px = area * (max(hw) / (model.image_size / 4)) ** 2
             logits = remove_small_regions(fill_holes(logits, area_px), area_px)
         return logits
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["DivisionProposal", "DivisionSettings", "propose_divisions"]
 
 
-@dataclass(frozen=True)
 @checked_calls(PromptError)
+@dataclass(frozen=True)
 class DivisionSettings:
     """When a mask that parts into two is a division.
 
@@ -36,7 +36,7 @@ class DivisionSettings:
     largest_change: float = 1.8
 
     def __post_init__(self) -> None:
-        if not 0 < self.smallest_share <= 0.5 or self.num_frames < 1 or self.largest_change < 1:
+        if not 0 < self.smallest_share <= 0.5 or self.num_frames < 1 or not self.largest_change >= 1:
             raise PromptError(
                 f"{self} was given; allowed are a share above 0 and up to 0.5, at least one frame, a change from 1"
             )

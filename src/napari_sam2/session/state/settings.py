@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from napari_sam2._checks import check_choice, check_count
+from napari_sam2._checks import LARGEST_THREADS, check_choice, check_count
 from napari_sam2._errors import PromptError
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ class SessionSettings:
 
     def __post_init__(self) -> None:
         check_choice("overlap", self.overlap, get_args(OverlapRule))
-        for name, low in (("lost_after", 1), ("image_size", 1), ("threads", 1)):
+        for name, high in (("lost_after", None), ("image_size", None), ("threads", LARGEST_THREADS)):
             if getattr(self, name) is not None:
-                check_count(name, getattr(self, name), low)
+                check_count(name, getattr(self, name), 1, high)
         check_count("cache_mb", self.cache_mb, 0)
         for name, kind in (("keep_apart", bool), ("device", str), ("dtype", str)):
             if not isinstance(getattr(self, name), kind):

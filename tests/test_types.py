@@ -1,11 +1,54 @@
-"""Results of a frame: objects in windows of the image, and arrays of its size made on demand."""
+"""Prompts do not change and keep their masks packed; results of a frame are windows of the image, arrays on demand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from napari_sam2._types import FrameResult, LogitWindow
+from napari_sam2._types import FrameResult, LogitWindow, Prompt, grew, is_same
+
+
+def marked(row: int = 3) -> np.ndarray:
+    mask = np.zeros((20, 30), bool)
+    mask[row : row + 5, 4:9] = True
+    return mask
+
+
+def test_the_mask_of_a_prompt_is_what_was_given():
+    given = marked()
+    prompt = Prompt(mask=given)
+    given[:] = False
+    assert np.array_equal(prompt.mask, marked())
+    prompt.mask[:] = False
+    assert np.array_equal(prompt.mask, marked())
+    assert prompt.has_mask
+    assert prompt.is_mask_only
+
+
+@pytest.mark.parametrize("name", ["points", "labels", "box", "mask"])
+def test_a_prompt_does_not_change(name):
+    with pytest.raises(AttributeError):
+        setattr(Prompt([(1, 2)]), name, None)
+
+
+def test_a_click_on_top_of_a_mask_is_no_mask_alone():
+    prompt = Prompt([(1, 2)], mask=marked())
+    assert prompt.has_mask
+    assert not prompt.is_mask_only
+    assert not Prompt([(1, 2)]).has_mask
+
+
+def test_prompts_are_compared_with_their_masks():
+    assert is_same(Prompt(mask=marked()), Prompt(mask=marked()))
+    assert not is_same(Prompt(mask=marked()), Prompt(mask=marked(4)))
+    assert grew(Prompt([(5, 5)], mask=marked()), Prompt(mask=marked()))
+    assert not grew(Prompt([(5, 5)], mask=marked(4)), Prompt(mask=marked()))
+
+
+def test_a_prompt_is_shown_without_its_pixels():
+    assert repr(Prompt([(1, 2)], [0], mask=marked())) == (
+        "Prompt(points=[[1.0, 2.0]], labels=[0], mask=<25 of (20, 30) pixels>)"
+    )
 
 
 def make_result(*, has_logits: bool) -> FrameResult:

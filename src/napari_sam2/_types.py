@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -12,6 +12,7 @@ import numpy as np
 from napari_sam2._arguments import as_array, checked
 from napari_sam2._checks import as_mask, as_numbers
 from napari_sam2._errors import PromptError
+from napari_sam2._packed_mask import PackedImage
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -57,9 +58,10 @@ class FrameSource(Protocol):
         """(H, W, 3) uint8 RGB."""
 
 
-@dataclass(frozen=True, eq=False)
 class Prompt:
     """A prompt for one object on one frame: points, a box or a mask, in image pixels.
+
+    It does not change. Its mask is kept packed, so that thousands of prompts fit into memory.
 
     Parameters
     ----------
@@ -78,20 +80,64 @@ class Prompt:
         If a shape or value is not allowed, or if nothing at all is given.
     """
 
-    points: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 2), np.float32))
-    labels: NDArray[np.int32] | None = None
-    box: NDArray[np.float32] | None = None
-    mask: NDArray[np.bool_] | None = None
+    __slots__ = ("_box", "_labels", "_packed_mask", "_points")
 
-    def __post_init__(self) -> None:
-        points = _as_points(self.points)
-        labels = _as_labels(self.labels, len(points))
-        box = None if self.box is None else _as_box(self.box)
-        mask = None if self.mask is None else _as_mask(self.mask)
-        if not len(points) and box is None and mask is None:
+    def __init__(
+        self,
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        box: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+    ) -> None:
+        self._points = _as_points(points)
+        self._labels = _as_labels(labels, len(self._points))
+        self._box = None if box is None else _as_box(box)
+        self._packed_mask = None if mask is None else PackedImage.pack(_as_mask(mask))
+        if not len(self._points) and box is None and mask is None:
             raise PromptError("an empty prompt was given; give at least one point, a box or a mask")
-        for name, value in (("points", points), ("labels", labels), ("box", box), ("mask", mask)):
-            object.__setattr__(self, name, value)
+
+    @property
+    def points(self) -> NDArray[np.float32]:
+        """(N, 2) clicks as (x, y)."""
+        return self._points
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """(N,) 1 for object, 0 for background."""
+        return self._labels
+
+    @property
+    def box(self) -> NDArray[np.float32] | None:
+        """(x0, y0, x1, y1) with x0 <= x1 and y0 <= y1, or None."""
+        return self._box
+
+    @property
+    def mask(self) -> NDArray[np.bool_] | None:
+        """(H, W) bool, or None. It is unpacked at each access: keep it in a variable, or ask ``has_mask``."""
+        return None if self._packed_mask is None else self._packed_mask.to_array()
+
+    @property
+    def packed_mask(self) -> PackedImage | None:
+        """The mask as it is kept, or None."""
+        return self._packed_mask
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether there is a mask."""
+        return self._packed_mask is not None
+
+    @property
+    def is_mask_only(self) -> bool:
+        """Whether there is a mask and nothing else, so that it is kept pixel for pixel."""
+        return self.has_mask and not len(self._points) and self._box is None
+
+    def __repr__(self) -> str:
+        given = [f"points={self._points.tolist()}, labels={self._labels.tolist()}"] if len(self._points) else []
+        if self._box is not None:
+            given.append(f"box={self._box.tolist()}")
+        if self._packed_mask is not None:
+            given.append(f"mask=<{self._packed_mask.mask.area} of {self._packed_mask.hw} pixels>")
+        return f"Prompt({', '.join(given)})"
 
     @checked(PromptError)
     def check_inside(self, hw: tuple[int, int]) -> None:
@@ -109,8 +155,8 @@ class Prompt:
                 raise PromptError(
                     f"the box {_numbers(self.box)} (x0, y0, x1, y1) lies outside the image of {w} x {h} pixels"
                 )
-        if self.mask is not None and self.mask.shape != (h, w):
-            raise PromptError(f"the mask has shape {self.mask.shape}; it must have the image's shape {(h, w)}")
+        if self._packed_mask is not None and self._packed_mask.hw != (h, w):
+            raise PromptError(f"the mask has shape {self._packed_mask.hw}; it must have the image's shape {(h, w)}")
 
 
 def _numbers(values: NDArray[np.float32]) -> str:
@@ -304,9 +350,9 @@ def is_same(a: Prompt, b: Prompt) -> bool:
     """Whether two prompts are equal."""
     return (
         np.array_equal(a.points, b.points)
-        and np.array_equal(_labels(a), _labels(b))
+        and np.array_equal(a.labels, b.labels)
         and _equal(a.box, b.box)
-        and _equal(a.mask, b.mask)
+        and a.packed_mask == b.packed_mask
     )
 
 
@@ -316,16 +362,11 @@ def grew(new: Prompt, old: Prompt) -> bool:
     return (
         len(new.points) >= count
         and np.array_equal(new.points[:count], old.points)
-        and np.array_equal(_labels(new)[:count], _labels(old))
+        and np.array_equal(new.labels[:count], old.labels)
         and (old.box is None or _equal(new.box, old.box))
-        and (old.mask is None or _equal(new.mask, old.mask))
+        and (old.packed_mask is None or new.packed_mask == old.packed_mask)
         and not is_same(new, old)
     )
-
-
-def _labels(prompt: Prompt) -> NDArray[np.int32]:
-    assert prompt.labels is not None
-    return prompt.labels
 
 
 def _equal(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:

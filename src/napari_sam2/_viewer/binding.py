@@ -518,15 +518,14 @@ class ViewerBinding:
         found = np.asarray(self.session.labels[self.geometry.index(plane)])
         h, w = found.shape
         before = set() if old is None else {tuple(xy) for xy in old.points.tolist()}
-        kinds = np.ones(len(new.points)) if new.labels is None else new.labels
         values: list[int] = [
             int(found[min(max(round(y), 0), h - 1), min(max(round(x), 0), w - 1)])
-            for (x, y), kind in zip(new.points.tolist(), kinds, strict=True)
+            for (x, y), kind in zip(new.points.tolist(), new.labels, strict=True)
             if kind == 1 and (x, y) not in before
         ]
         drawn = None
-        if new.mask is not None and (old is None or old.mask is None or not np.array_equal(old.mask, new.mask)):
-            drawn = found[np.asarray(new.mask, bool)]
+        if new.packed_mask is not None and (old is None or old.packed_mask != new.packed_mask):
+            drawn = found[new.packed_mask.to_array()]
         elif new.box is not None and (old is None or old.box is None or not np.array_equal(old.box, new.box)):
             x0, y0, x1, y1 = (max(0, round(float(v))) for v in new.box)
             drawn = found[y0 : y1 + 1, x0 : x1 + 1].ravel()

@@ -122,15 +122,15 @@ class PromptLayers:
         """
         current = self.read(lambda _: None).get(key)
         same_mask = (
-            current is not None and prompt is not None and current.mask is not None and prompt.mask is not None
-            and np.array_equal(current.mask, prompt.mask)
+            current is not None and prompt is not None and prompt.has_mask
+            and current.packed_mask == prompt.packed_mask
         )  # fmt: skip
         self._remove_points(key)
         self._remove_shapes(key, keep_masks=same_mask)
         if prompt is None:
             return
         object_id, plane = key
-        if len(prompt.points) and prompt.labels is not None:
+        if len(prompt.points):
             kinds = np.where(prompt.labels == 1, POSITIVE, NEGATIVE)
             self._add_points(self.geometry.rows(plane, prompt.points), object_id, kinds)
         if prompt.box is not None:

@@ -55,7 +55,7 @@ def write_along_axes(
     clicks: dict[int, list[list[float]]] = {}
     for given in prompts:
         prompt = given.prompt
-        if prompt.box is not None or prompt.mask is not None or prompt.labels is None or not prompt.labels.all():
+        if prompt.box is not None or prompt.has_mask or not prompt.labels.all():
             raise PromptError(
                 f"--along {axes} takes clicks on objects only: give --point, no --box, --mask or --negative"
             )

@@ -114,7 +114,7 @@ class _Click(NamedTuple):
     def as_prompt(self) -> ObjectPrompt:
         from napari_sam2._types import Prompt
 
-        return ObjectPrompt(self.object_id, self.z, Prompt(points=[(self.x, self.y)]))  # type: ignore[arg-type]
+        return ObjectPrompt(self.object_id, self.z, Prompt(points=[(self.x, self.y)]))
 
 
 def _save_stack(path: Path, stack: NDArray[np.uint16]) -> None:

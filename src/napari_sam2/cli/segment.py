@@ -156,7 +156,7 @@ def _candidates(
 
 
 def _is_ambiguous(given: ObjectPrompt) -> bool:
-    return len(given.prompt.points) == 1 and given.prompt.box is None and given.prompt.mask is None
+    return len(given.prompt.points) == 1 and given.prompt.box is None and not given.prompt.has_mask
 
 
 def _save_preview(

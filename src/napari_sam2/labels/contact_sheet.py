@@ -271,7 +271,6 @@ def _draw_prompt(
         draw.rectangle(corners, outline=(0, 0, 0), width=4)
         draw.rectangle((corners[0] + 1, corners[1] + 1, corners[2] - 1, corners[3] - 1), outline=colour, width=2)
         _number(draw, (max(corners[0], 0) + 10, max(corners[1] - 9, 9)), object_id)
-    assert prompt.labels is not None  # a Prompt fills them in
     for number, ((px, py), label) in enumerate(zip(prompt.points, prompt.labels, strict=True)):
         x, y = place(float(px), float(py))
         draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill=(0, 0, 0))

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_sam2._arguments import checked
 from napari_sam2._errors import PromptError
-from napari_sam2.labels.packed_mask import PackedMask
+from napari_sam2._packed_mask import PackedMask
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam2._errors import FrameError, PromptError
+from napari_sam2._packed_mask import PackedMask
 from napari_sam2.frames.stack import READ_ERRORS, one_line
 from napari_sam2.labels.colours import object_colour
 from napari_sam2.labels.formats import FrameScratch, LabelLayout
 from napari_sam2.labels.ngff import nearest_pixels
 from napari_sam2.labels.outlines import Polygon, fill_polygons, label_polygons
-from napari_sam2.labels.packed_mask import PackedMask
 from napari_sam2.labels.rle import compress_rle, decode_rle, rle_area, run_lengths
 
 if TYPE_CHECKING:

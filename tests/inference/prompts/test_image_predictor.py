@@ -328,3 +328,17 @@ def test_frames_that_are_none_are_refused(model):
 def test_odd_settings_are_refused(model, option):
     with pytest.raises(PromptError, match=next(iter(option))):
         SAM2ImagePredictor(model, **option)
+
+
+def test_dense_maps_and_answers_need_views():
+    predictor = SAM2ImagePredictor(make_model(native_window=32))
+    predictor.set_image(np.zeros((32, 32, 3), np.uint8))
+    view = View(0, 0, 32, 32, is_native=True)
+    with pytest.raises(PromptError, match="no view was given"):
+        predictor.dense_maps([])
+    with pytest.raises(PromptError, match="0 prompts and 0 views"):
+        predictor.answer_in([], [])
+    with pytest.raises(PromptError, match="1 prompts and 2 views"):
+        predictor.answer_in([Prompt([(3, 3)])], [view, view])
+    with pytest.raises(PromptError, match="clicks only or boxes only"):
+        predictor.answer_in([Prompt([(3, 3)]), Prompt(box=(2, 2, 9, 9))], [view, view])

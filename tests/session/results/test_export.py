@@ -10,7 +10,7 @@ from session_tools import square
 
 from factories import make_model, make_movie
 from napari_sam2 import OutputError, open_frames, read_ctc, read_tracks
-from napari_sam2.labels.packed_mask import PackedMask
+from napari_sam2._packed_mask import PackedMask
 from napari_sam2.labels.reading import read_labels
 from napari_sam2.session.results.export import (
     export_labels,

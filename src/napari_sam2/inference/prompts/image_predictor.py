@@ -392,7 +392,7 @@ class SAM2ImagePredictor:
         Raises
         ------
         PromptError
-            If the model has no dense head.
+            If the model has no dense head, or no view is given.
         """
         head = self.model.dense_head
         if head is None:
@@ -400,6 +400,8 @@ class SAM2ImagePredictor:
                 f"dense maps were requested of {self.model.config.name}, which has no dense head; use sam2_micro, or a "
                 "grid of points"
             )
+        if not views:
+            raise PromptError("no view was given; give at least one window of the image")
         with torch.inference_mode():
             embeddings = self._embed_all(views)
             logits: Tensor = head(one_row_per_view(embeddings, views))
@@ -420,7 +422,17 @@ class SAM2ImagePredictor:
         -------
         list of ViewCandidates
             One per prompt, with three candidates for clicks and one for boxes.
+
+        Raises
+        ------
+        PromptError
+            If there is no prompt, not one view per prompt, or some prompts have boxes and others have not.
         """
+        if not prompts or len(prompts) != len(views) or len({prompt.box is None for prompt in prompts}) > 1:
+            raise PromptError(
+                f"{len(prompts)} prompts and {len(views)} views were given; allowed are one view per prompt, and "
+                "clicks only or boxes only"
+            )
         with torch.inference_mode():
             has_boxes = prompts[0].box is not None
             return self._candidates(prompts, views, [None] * len(prompts), multimask=not has_boxes)
@@ -525,7 +537,7 @@ class SAM2ImagePredictor:
         groups: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
         for i, (prompt, given) in enumerate(zip(prompts, mask_inputs, strict=True)):
             num_points = 0 if prompt is None else len(prompt.points)
-            has_mask = given is not None or (prompt is not None and prompt.mask is not None)
+            has_mask = given is not None or (prompt is not None and prompt.has_mask)
             groups[(num_points, prompt is not None and prompt.box is not None, has_mask)].append(i)
         found: dict[int, tuple[Tensor, ...]] = {}
         for members in groups.values():

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from napari_sam2._errors import PromptError
+from napari_sam2._packed_mask import PackedMask
 from napari_sam2.inference.views.view import View
-from napari_sam2.labels.packed_mask import PackedMask
 
 __all__ = ["FrameMemory", "MemoryBank", "PastMasks", "Recall"]
 

@@ -135,8 +135,8 @@ class ObjectFrames:
         base = old.base if old is not None else self._tracked_logits(tracked, frame)
         feedback = self._feedback(tracked, frame, prompt, old, base)
         view = feedback[0] if feedback is not None else choose_view(prompt, self.hw, self.model.config.native_window)
-        if len(prompt.points) == 0 and prompt.box is None and prompt.mask is not None:
-            found = self._adopt(frame, prompt.mask, view)
+        if prompt.packed_mask is not None and prompt.is_mask_only:
+            found = self._adopt(frame, prompt.packed_mask.to_array(), view)
         else:
             logits = None if feedback is None else feedback[1]
             view, found = self._answer(tracked, frame, prompt, view, logits)
@@ -481,7 +481,7 @@ class ObjectFrames:
         if self.settings.reference_behaviour or frame not in tracked.prompts or frame not in tracked.bank.prompted:
             return None
         prompt = tracked.prompts[frame].prompt
-        return prompt.mask if len(prompt.points) == 0 and prompt.box is None else None
+        return prompt.mask if prompt.is_mask_only else None
 
     def objects_per_batch(self) -> int:
         """Batch size within the memory budget."""
@@ -547,7 +547,7 @@ def _is_ambiguous(prompt: Prompt) -> bool:
 
 def _names_an_object(prompt: Prompt) -> bool:
     """Whether a prompt marks an object, not only background."""
-    return prompt.box is not None or prompt.mask is not None or bool(np.any(prompt.labels == 1))
+    return prompt.box is not None or prompt.has_mask or bool(np.any(prompt.labels == 1))
 
 
 def _row(found: FrameSegmentation, row: int) -> FrameSegmentation:

@@ -249,7 +249,7 @@ class SAM2VideoSegmenter:
             If the frame or object number is not allowed, or the prompt is malformed or lies outside the image.
         """
         index = self._frame_index(frame)
-        prompt = Prompt(points=clicks, labels=labels, box=box, mask=mask)  # type: ignore[arg-type]
+        prompt = Prompt(points=clicks, labels=labels, box=box, mask=mask)
         return self.add_prompt(index, prompt, object_id=object_id).masks
 
     def add_prompt(self, frame: int, prompt: Prompt, *, object_id: int = 1) -> FrameResult:

@@ -179,7 +179,7 @@ def needs_click_search(prompt: Prompt | None, native_window: int | None, *, has_
     """Whether a prompt consists of clicks alone, without logits to refine, and the model has a native window."""
     if prompt is None or native_window is None or has_logits:
         return False
-    return prompt.box is None and prompt.mask is None
+    return prompt.box is None and not prompt.has_mask
 
 
 def search_click(
@@ -339,7 +339,7 @@ def wider_view(
 
     A box defines the object's scale, and two views have a lower error than one.
     """
-    if prompt is None or prompt.box is None or prompt.mask is not None or has_logits or not view.is_native:
+    if prompt is None or prompt.box is None or prompt.has_mask or has_logits or not view.is_native:
         return None
     wide = _widened(view, hw, settings)
     return None if wide == view else wide
@@ -370,7 +370,6 @@ def keep_clicked_components(
 
     A mask that contains no click keeps the components nearest to the clicks.
     """
-    assert prompt.labels is not None
     clicks = prompt.points[prompt.labels == 1]
     if not len(clicks):
         return found
@@ -450,7 +449,6 @@ def _scaled_to(logits: Tensor, view: View, prompt: Prompt, hw: tuple[int, int]) 
     if extent is None:
         return view
     scaled = view_for_extent((extent.x, extent.y), extent.side / TARGET_EXTENT, hw)
-    assert prompt.labels is not None
     clicks = prompt.points[prompt.labels == 1]
     low = np.array((scaled.x, scaled.y))
     is_inside = ((clicks >= low) & (clicks < low + scaled.width)).all()

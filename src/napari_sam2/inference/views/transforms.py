@@ -95,8 +95,8 @@ def prompts_to_model(
                     mask, size=(size // 4, size // 4), mode="bilinear", align_corners=False, antialias=True
                 )
             masks.append(mask)
-        elif prompt.mask is not None:
-            full = mask_to_model(prompt.mask, view, size, device=device)
+        elif (marked := prompt.mask) is not None:
+            full = mask_to_model(marked, view, size, device=device)
             low = F.interpolate(full, size=(size // 4, size // 4), mode="bilinear", align_corners=False, antialias=True)
             masks.append((2 * low - 1) * MASK_LOGIT)
     has_points = points.shape[1] > 0
@@ -112,7 +112,6 @@ def _model_points(prompt: Prompt, view: View, size: int) -> tuple[NDArray[np.flo
     origin = np.array((view.x, view.y), np.float32)
     extent = np.array((view.width, view.height), np.float32)
     half = np.float32(0.5 if view.is_native else 0.0)
-    assert prompt.labels is not None
     points = (prompt.points - origin + half) / extent * size - half  # same order of operations as the reference
     labels = prompt.labels
     if prompt.box is not None:

@@ -96,11 +96,9 @@ def _extent_of(prompt: Prompt) -> _Extent:
     if prompt.box is not None:
         x0, y0, x1, y1 = (float(v) for v in prompt.box)
         return _Extent((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2, max(x1 - x0, y1 - y0), True)
-    if prompt.mask is not None:
-        ys, xs = np.nonzero(prompt.mask)
-        side = max(np.ptp(xs), np.ptp(ys)) + 1
-        return _Extent(float(xs.min() + xs.max()) / 2, float(ys.min() + ys.max()) / 2, float(side), True)
-    assert prompt.labels is not None
+    if prompt.packed_mask is not None:
+        y0, x0, y1, x1 = prompt.packed_mask.mask.box
+        return _Extent((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2, float(max(x1 - x0, y1 - y0)), True)
     positive = prompt.points[prompt.labels == 1]
     points = positive if len(positive) else prompt.points
     x, y = (float(v) for v in points[0])

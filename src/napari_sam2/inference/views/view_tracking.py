@@ -23,8 +23,6 @@ __all__ = [
     "view_with_prompt",
 ]
 
-_PROMPT_MARGIN = 1.25  # side of an enlarged view relative to the mask and prompt inside it
-
 
 @dataclass(frozen=True)
 class ViewTrackingSettings:
@@ -36,11 +34,14 @@ class ViewTrackingSettings:
         The view is rescaled when the object's longer side leaves this range.
     max_offset : float
         The view is recentred when the object's centre is farther than this from its own.
+    prompt_margin : float
+        Side of a view that was enlarged for a prompt, relative to the mask and prompt inside it.
     """
 
     min_extent: float = 0.08
     max_extent: float = 0.55
     max_offset: float = 0.15
+    prompt_margin: float = 1.25
 
 
 class MaskExtent(NamedTuple):
@@ -114,7 +115,13 @@ def inside_image(view: View, hw: tuple[int, int]) -> View:
     return view_for_extent((view.x + view.width / 2 - 0.5, view.y + view.height / 2 - 0.5), view.width, hw)
 
 
-def view_with_prompt(view: View, mask: NDArray[np.bool_], prompt: Prompt, hw: tuple[int, int]) -> View:
+def view_with_prompt(
+    view: View,
+    mask: NDArray[np.bool_],
+    prompt: Prompt,
+    hw: tuple[int, int],
+    settings: ViewTrackingSettings = ViewTrackingSettings(),
+) -> View:
     """A view that contains both a mask and a prompt that lies partly outside the current view.
 
     Parameters
@@ -127,6 +134,8 @@ def view_with_prompt(view: View, mask: NDArray[np.bool_], prompt: Prompt, hw: tu
         Points and box in image pixels.
     hw : tuple of int
         (height, width) of the image.
+    settings : ViewTrackingSettings, optional
+        How much larger the view is than the mask and the prompt.
 
     Returns
     -------
@@ -140,6 +149,6 @@ def view_with_prompt(view: View, mask: NDArray[np.bool_], prompt: Prompt, hw: tu
         corners.append(np.stack((centre - half, centre + half)))
     points = np.concatenate(corners)
     low, high = points.min(0), points.max(0)
-    side = max(float(view.width), _PROMPT_MARGIN * (float((high - low).max()) + 1))
+    side = max(float(view.width), settings.prompt_margin * (float((high - low).max()) + 1))
     x, y = ((low + high) / 2).tolist()
     return view_for_extent((x, y), side, hw)

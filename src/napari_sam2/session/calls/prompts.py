@@ -12,8 +12,8 @@ from scipy import ndimage
 from napari_sam2._arguments import as_array, checked_calls
 from napari_sam2._checks import as_numbers, check_count, check_object_id
 from napari_sam2._errors import FrameError, PromptError, warn_caller
+from napari_sam2._packed_mask import PackedMask
 from napari_sam2._types import Prompt, is_same
-from napari_sam2.labels.packed_mask import PackedMask
 from napari_sam2.session.calls.base import SessionBase
 from napari_sam2.session.state.history import Edit
 from napari_sam2.session.state.prompt_edits import prompt_edits, removal_edits
@@ -68,9 +68,9 @@ class PromptCalls(SessionBase):
             If a point lies outside the image or on another plane, or the object does not exist or is locked there.
         """
         plane, xy = self.geometry.locate(points)
-        prompt = Prompt(points=xy, labels=cast("Any", labels))
+        prompt = Prompt(points=xy, labels=labels)
         old = None if object_id is None else self.prompt(object_id, plane)
-        if old is not None and prompt.labels is not None and old.labels is not None:
+        if old is not None:
             all_points = np.concatenate((old.points, prompt.points))
             prompt = Prompt(all_points, np.concatenate((old.labels, prompt.labels)), old.box, old.mask)
         return self.set_prompt(plane, prompt, object_id=object_id, block=block)
@@ -192,9 +192,7 @@ class PromptCalls(SessionBase):
             raise PromptError(f"{name} without any object were given; mark at least one pixel with a number above 0")
 
         def prompt_of(object_id: int, plane: int) -> Prompt:
-            mask = parts[object_id, plane].to_image(self.geometry.hw)
-            mask.setflags(write=False)  # so that it is not copied: most of its pages are never touched
-            return Prompt(mask=mask)
+            return Prompt(mask=parts[object_id, plane].to_image(self.geometry.hw))
 
         self._set_together(sorted(parts), prompt_of)
         return sorted({object_id for object_id, _ in parts})
@@ -304,7 +302,7 @@ class PromptCalls(SessionBase):
         if prompt is not None:
             self._check_prompt(prompt)
             _warn_of_thin_box(prompt)
-            if prompt.mask is not None:
+            if prompt.has_mask:
                 self._prompt_queue.wait_for_plane(plane)
         with self._changing():
             edits: list[Edit] = []

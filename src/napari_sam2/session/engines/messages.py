@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import imagecodecs
 
+from napari_sam2._packed_mask import PackedMask
 from napari_sam2.inference.requests import Answer, PredictResult
-from napari_sam2.labels.packed_mask import PackedMask
 
 if TYPE_CHECKING:
     from napari_sam2.inference.requests import PredictRequest, TrackRequest

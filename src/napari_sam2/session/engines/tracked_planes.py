@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from napari_sam2._packed_mask import PackedMask
 from napari_sam2._types import FrameResult
 from napari_sam2.inference.requests import TrackStep
 from napari_sam2.inference.tracking.plan import frames_met_twice
 from napari_sam2.labels.canvas import FrameComposer
-from napari_sam2.labels.packed_mask import PackedMask
 from napari_sam2.session.state.records import ObjectMask
 
 if TYPE_CHECKING:

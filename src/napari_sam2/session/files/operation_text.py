@@ -56,7 +56,7 @@ def _encode(value: object) -> Any:
             "points": value.points.astype(float).tolist(),
             "labels": None if value.labels is None else value.labels.tolist(),
             "box": None if value.box is None else value.box.astype(float).tolist(),
-            "mask": None if value.mask is None else mask_to_text(value.mask),
+            "mask": None if (mask := value.mask) is None else mask_to_text(mask),
         }}  # fmt: skip
     if isinstance(value, np.ndarray):
         return {_MARKS.mask: mask_to_text(value)}

@@ -13,9 +13,9 @@ import numpy as np
 import safetensors.numpy
 
 from napari_sam2._checks import check_name
+from napari_sam2._packed_mask import PackedImage, PackedMask
 from napari_sam2._types import Prompt
 from napari_sam2.inference.requests import Answer
-from napari_sam2.labels.packed_mask import PackedMask
 from napari_sam2.session.state.records import MaskKind, ObjectMask, PromptEntry, SessionObject
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def prompt_row(key: Key, entry: PromptEntry) -> Row:
             entry.stamp,
             entry.candidate,
             _prompt_bytes(entry.prompt),
-            None if entry.base is None else _pack({"base": entry.base}),
+            None if entry.base is None else _pack({"base": entry.base.to_array()}),
             None if smaller_prompt is None else _prompt_bytes(smaller_prompt),
             None if smaller_answer is None else _answer_bytes(smaller_answer),
             None if entry.answer is None else _answer_bytes(entry.answer),
@@ -204,7 +204,7 @@ def prompt_from_row(row: Row, hw: tuple[int, int]) -> tuple[Key, PromptEntry]:
     entry = PromptEntry(
         prompt=_prompt(prompt, hw),
         stamp=_whole(stamp),
-        base=None if base is None else _mask(_unpack(base, hw[0] * hw[1])["base"], hw),
+        base=None if base is None else PackedImage.pack(_mask(_unpack(base, hw[0] * hw[1])["base"], hw)),
         candidate=None if candidate is None else _whole(candidate),
         smaller=smaller,
         answer=None if answer is None else _answer(answer),

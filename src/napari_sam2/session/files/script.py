@@ -194,8 +194,9 @@ class _Writer:
             short = self._add_points(key, prompt, old) or self._add_box(key, prompt, old)
             if short is not None:
                 return short
-            if prompt.mask is not None and not len(prompt.points) and prompt.box is None:
-                return f"session.add_mask({self._mask(prompt.mask)}, frame={plane}, object_id={object_id})"
+            if prompt.packed_mask is not None and prompt.is_mask_only:
+                mask = self._mask(prompt.packed_mask.to_array())
+                return f"session.add_mask({mask}, frame={plane}, object_id={object_id})"
         words = [str(plane), self._prompt(prompt), f"object_id={object_id}"]
         if arguments.get("candidate") is not None:
             words.append(f"candidate={arguments['candidate']}")
@@ -204,7 +205,7 @@ class _Writer:
     def _add_points(self, key: tuple[int, int], prompt: Prompt, old: Prompt | None) -> str | None:
         """``add_points``, where the prompt is the one before with more clicks."""
         count = 0 if old is None else len(old.points)
-        points, labels = prompt.points[count:], _labels(prompt)[count:]
+        points, labels = prompt.points[count:], prompt.labels[count:]
         if not len(points):
             return None
         rows = self._rows(key[1], points)
@@ -215,7 +216,7 @@ class _Writer:
         if old is None:
             same = Prompt(xy, labels)
         else:
-            both = np.concatenate((old.points, xy)), np.concatenate((_labels(old), labels))
+            both = np.concatenate((old.points, xy)), np.concatenate((old.labels, labels))
             same = Prompt(*both, old.box, old.mask)
         if not is_same(same, prompt):
             return None
@@ -224,7 +225,7 @@ class _Writer:
 
     def _add_box(self, key: tuple[int, int], prompt: Prompt, old: Prompt | None) -> str | None:
         """``add_box``, where the prompt is the one before with another box."""
-        if prompt.box is None or prompt.mask is not None:
+        if prompt.box is None or prompt.has_mask:
             return None
         if old is None and len(prompt.points):
             return None
@@ -254,22 +255,17 @@ class _Writer:
         words = []
         if len(prompt.points):
             words.append(f"points={[[_shortest(v) for v in point] for point in prompt.points]}")
-            if not _labels(prompt).all():
-                words.append(f"labels={_labels(prompt).tolist()}")
+            if not prompt.labels.all():
+                words.append(f"labels={prompt.labels.tolist()}")
         if prompt.box is not None:
             words.append(f"box={[_shortest(v) for v in prompt.box]}")
-        if prompt.mask is not None:
-            words.append(f"mask={self._mask(prompt.mask)}")
+        if (mask := prompt.mask) is not None:
+            words.append(f"mask={self._mask(mask)}")
         return f"Prompt({', '.join(words)})"
 
     def _mask(self, mask: NDArray[Any]) -> str:
         self.names.add("mask_from_text")
         return f'mask_from_text("{mask_to_text(mask)}")'
-
-
-def _labels(prompt: Prompt) -> NDArray[np.int32]:
-    assert prompt.labels is not None
-    return prompt.labels
 
 
 def _shortest(value: np.float32) -> float | int:

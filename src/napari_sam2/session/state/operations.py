@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, get_args
@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_sam2._checks import LARGEST_ID, check_choice, check_name, check_object_id
 from napari_sam2._errors import PromptError
+from napari_sam2._packed_mask import PackedImage
 from napari_sam2._types import Direction, Prompt
 from napari_sam2.session.state.settings import OverlapRule
 
@@ -33,7 +34,7 @@ class Operation:
     method : str
         Method of ``Session``.
     arguments : mapping of str to object
-        Its arguments by name.
+        Its arguments by name. Masks are kept packed and are unpacked at each access.
 
     Raises
     ------
@@ -45,7 +46,36 @@ class Operation:
     arguments: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "arguments", MappingProxyType(_plain_arguments(self.method, self.arguments)))
+        object.__setattr__(self, "arguments", _Arguments(_plain_arguments(self.method, self.arguments)))
+
+
+class _Arguments(Mapping[str, Any]):
+    """Arguments by name; full masks, bool (H, W), are made when they are asked for."""
+
+    def __init__(self, kept: Mapping[str, object]) -> None:
+        self._kept = kept
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._kept[name]
+        if isinstance(value, PackedImage):
+            return value.to_array()
+        if isinstance(value, Mapping):
+            return {object_id: packed.to_array() for object_id, packed in value.items()}
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Arguments) and self._kept == other._kept
+
+    __hash__ = None  # type: ignore[assignment] # as of any mapping
+
+    def __repr__(self) -> str:
+        return repr(self._kept)
 
 
 def _plain_arguments(method: object, arguments: object) -> dict[str, object]:
@@ -129,13 +159,13 @@ def _prompt(value: Any) -> Prompt | None:
     return value
 
 
-def _mask(value: Any) -> Any:
+def _mask(value: Any) -> PackedImage:
     if not isinstance(value, np.ndarray) or value.ndim != 2:
         raise PromptError(f"{_short(value)} was given; expected a mask of two axes")
-    return value
+    return PackedImage.pack(value != 0)
 
 
-def _masks(value: Any) -> dict[int, Any]:
+def _masks(value: Any) -> dict[int, PackedImage]:
     if not isinstance(value, Mapping):
         raise PromptError(f"{_short(value)} was given; expected masks by object")
     masks = {check_object_id(object_id): mask for object_id, mask in value.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from napari_sam2._packed_mask import PackedImage
 from napari_sam2._types import Prompt, grew
 from napari_sam2.inference.tracking.plan import affected_planes, anchor_planes
 from napari_sam2.session.state.history import Edit
@@ -52,15 +53,15 @@ def prompt_edits(
     if old is not None:
         base = old.base
     else:
-        base = mask.to_image(store.geometry.hw) if mask is not None and mask.kind == "tracked" else None
+        is_tracked = mask is not None and mask.kind == "tracked"
+        base = PackedImage(store.geometry.hw, mask.packed) if mask is not None and is_tracked else None
     smaller = None
     if old is not None and old.answer is not None and grew(prompt, old.prompt):
         smaller = (old.prompt, old.answer)
     entry = PromptEntry(prompt, stamp, base, candidate, smaller)
     edits = [Edit("prompts", key, old, entry)]
-    if entry.is_mask_only:
-        assert prompt.mask is not None
-        edits += store.mask_edits(plane, {object_id: ObjectMask.pack(prompt.mask, "painted")}, overlap)
+    if entry.is_mask_only and prompt.packed_mask is not None:
+        edits += store.mask_edits(plane, {object_id: ObjectMask(prompt.packed_mask.mask, "painted")}, overlap)
     return edits + _stale_edits(store, object_id, plane)
 
 
@@ -69,7 +70,7 @@ def removal_edits(store: SessionStore, object_id: int, plane: int) -> list[Edit]
     key = (object_id, plane)
     old = store.prompts.get(key)
     base = None if old is None else old.base
-    after = None if base is None else replace(ObjectMask.pack(base, "tracked"), is_stale=True)
+    after = None if base is None else ObjectMask(base.mask, "tracked", is_stale=True)
     edits = [Edit("prompts", key, old, None), Edit("masks", key, store.masks.get(key), after)]
     return edits + _stale_edits(store, object_id, plane)
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from napari_sam2._packed_mask import PackedImage, PackedMask
 from napari_sam2._types import Prompt
 from napari_sam2.inference.requests import Answer
-from napari_sam2.labels.packed_mask import PackedMask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,8 +61,8 @@ class PromptEntry:
         In pixels of the plane.
     stamp : int
         Number of this version of the prompt, unique in the session.
-    base : numpy.ndarray or None
-        (H, W) bool, the mask that was tracked here before the prompt.
+    base : PackedImage or None
+        The mask that was tracked here before the prompt.
     candidate : int or None
         The candidate mask that was chosen for an ambiguous click.
     smaller : tuple of (Prompt, Answer) or None
@@ -73,7 +73,7 @@ class PromptEntry:
 
     prompt: Prompt
     stamp: int
-    base: NDArray[np.bool_] | None = None
+    base: PackedImage | None = None
     candidate: int | None = None
     smaller: tuple[Prompt, Answer] | None = None
     answer: Answer | None = None
@@ -81,7 +81,7 @@ class PromptEntry:
     @property
     def is_mask_only(self) -> bool:
         """Whether the user gave the mask and nothing else, so that it is kept pixel for pixel."""
-        return self.prompt.mask is not None and not len(self.prompt.points) and self.prompt.box is None
+        return self.prompt.is_mask_only
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ class ObjectStats:
 
     def add_prompt(self, entry: PromptEntry, sign: int) -> None:
         """Count a prompt in or out."""
-        count = len(entry.prompt.points) + (entry.prompt.box is not None) + (entry.prompt.mask is not None)
+        count = len(entry.prompt.points) + (entry.prompt.box is not None) + entry.prompt.has_mask
         self.num_prompts += sign * count
 
 

@@ -159,9 +159,8 @@ class EngineKeeper:
             elif answer is not None and model is pending.model:
                 others[plane] = AnsweredPrompt(other.prompt, answer)
         smaller = None if entry.smaller is None else AnsweredPrompt(*entry.smaller)
-        request = PredictRequest(
-            pending.object_id, pending.plane, entry.prompt, smaller, entry.base, others, entry.candidate
-        )
+        base = None if entry.base is None else entry.base.to_array()
+        request = PredictRequest(pending.object_id, pending.plane, entry.prompt, smaller, base, others, entry.candidate)
         result = self.engine(pending.model, pending.frames, settings).predict(request)
         answer = result.answer
         self._computed[entry.stamp] = (pending.model, answer)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_sam2 import PromptError
-from napari_sam2.labels.packed_mask import PackedMask
+from napari_sam2._packed_mask import PackedImage, PackedMask
 
 
 def blob(side: int, hw: tuple[int, int] = (200, 300)) -> np.ndarray:
@@ -63,3 +63,13 @@ def test_a_blob_of_zeros_is_not_decompressed_whole():
     bomb = PackedMask((0, 0, 100, 100), zlib.compress(bytes(10**8)), 1)
     with pytest.raises(PromptError, match="holds 1251 bytes"):
         bomb.pixels()
+
+
+def test_a_packed_image_keeps_its_size_and_pixels():
+    mask = np.zeros((30, 40), bool)
+    mask[3:9, 20:31] = True
+    packed = PackedImage.pack(mask)
+    assert packed.hw == (30, 40)
+    assert np.array_equal(packed.to_array(), mask)
+    assert packed == PackedImage.pack(mask.copy())
+    assert packed != PackedImage.pack(np.roll(mask, 1, 0))

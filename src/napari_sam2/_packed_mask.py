@@ -13,7 +13,7 @@ from napari_sam2._errors import PromptError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PackedMask"]
+__all__ = ["PackedImage", "PackedMask"]
 
 _COMPRESS_ABOVE = 512  # bytes: smaller masks are not worth compressing
 
@@ -88,6 +88,31 @@ class PackedMask:
         if int(np.count_nonzero(left)) == self.area:
             return self
         return PackedMask.pack(left, origin_yx=self.box[:2])
+
+
+@dataclass(frozen=True)
+class PackedImage:
+    """A mask of a whole image, packed.
+
+    Attributes
+    ----------
+    hw : tuple of int
+        Height and width of the image.
+    mask : PackedMask
+        Its pixels.
+    """
+
+    hw: tuple[int, int]
+    mask: PackedMask
+
+    @classmethod
+    def pack(cls, mask: NDArray[np.bool_]) -> PackedImage:
+        """Pack an (H, W) bool mask."""
+        return cls((mask.shape[0], mask.shape[1]), PackedMask.pack(mask))
+
+    def to_array(self) -> NDArray[np.bool_]:
+        """(H, W) bool, a new array."""
+        return self.mask.to_image(self.hw)
 
 
 def _decompress(data: bytes, num_bytes: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from cli_tools import make_disks, run, save_random_model, save_stack
 from napari_sam2 import Session
 
 CODES = {0, 2, 3, 4, 5, 6}
+SEED = int(os.environ.get("NAPARI_SAM2_FUZZ_SEED", "0"))  # the fixed series has 0
 NUMBERS = ["0", "1", "3", "16", "-1", "0.5", "1e9", "nan", "inf", "", "x", "²", "99999999999999999999"]
 COORDINATES = [
     "14,14",
@@ -118,6 +120,23 @@ COMMANDS: dict[str, dict[str, list[str] | None]] = {
         "--csv": TABLES,
         **SHARED,
     },
+    "link": {
+        "--tracks": ["t.xml", "t.csv", "t.geff", "ctc", "t.txt", "missing/t.csv", "o.tif", "stack.ome.tif"],
+        "--max-distance": NUMBERS,
+        "--max-gap": NUMBERS,
+        "--no-divisions": None,
+    },
+    "evaluate": {
+        "--truth-tracks": ["seeds.tif", "missing.csv", "text.tif", "folder", ""],
+        "--tracks": ["seeds.tif", "missing.xml", "empty.tif", "", "x"],
+        "--volume": None,
+        "--tolerance": NUMBERS,
+    },
+    "measure": {
+        "--per-plane": None,
+        "--scale": ["0.5,0.25,0.25", "1,1", "0,1,1", "-1,1,1", "nan,1,1", "x", "", "1,1,1,1"],
+        **{name: SHARED[name] for name in ("--axes", "--axis", "--fix", "--level", "--channels")},
+    },
     "run": {
         "--stack": INPUTS,
         "--scores": TABLES,
@@ -133,6 +152,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stack, labels = make_disks()
     save_stack(folder / "stack.ome.tif", stack)
     tifffile.imwrite(folder / "seeds.tif", labels[1].astype(np.uint16))
+    tifffile.imwrite(folder / "labels.tif", labels.astype(np.uint16), photometric="minisblack")
     weights = save_random_model(folder / "weights.safetensors")
     from PIL import Image
 
@@ -146,14 +166,22 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+RIGHT = {"run": ["a.sam2"], "link": ["labels.tif"], "evaluate": ["labels.tif", "labels.tif"],
+         "measure": ["stack.ome.tif", "labels.tif"]}  # fmt: skip
+RIGHT_OUTPUT = {"evaluate": "o.csv", "measure": "o.csv"}
+WITHOUT_MODEL = {"link", "evaluate", "measure"}
+
+
 def random_command(seed: int) -> list[str]:
     """A command line that is right in most parts, so that the wrong ones are reached."""
-    rng = random.Random(seed)
+    rng = random.Random(f"{SEED} {seed}" if SEED else seed)
     command = rng.choice(sorted(COMMANDS))
     options = COMMANDS[command]
-    right = "a.sam2" if command == "run" else "stack.ome.tif"
-    words = [command, right if rng.random() < 0.7 else rng.choice(INPUTS)]
-    words += ["-o", "o.tif" if rng.random() < 0.6 else rng.choice(OUTPUTS), "--model", "weights.safetensors"]
+    inputs = [name if rng.random() < 0.7 else rng.choice(INPUTS) for name in RIGHT.get(command, ["stack.ome.tif"])]
+    right_output = RIGHT_OUTPUT.get(command, "o.tif")
+    words = [command, *inputs, "-o", right_output if rng.random() < 0.6 else rng.choice(OUTPUTS)]
+    if command not in WITHOUT_MODEL:
+        words += ["--model", "weights.safetensors"]
     needed = {
         "segment": ["--point", "14,14", "--frame", "1"],
         "track": ["--point", "1,14,14"],
@@ -169,11 +197,14 @@ def random_command(seed: int) -> list[str]:
     return words
 
 
+WITHOUT_PROGRESS = {"segment", "link", "evaluate"}
+
+
 def check(seed: int, inputs: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(inputs, folder, dirs_exist_ok=True)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     words = random_command(seed)
-    code = run(*words, "-q") if words[0] != "segment" else run(*words)
+    code = run(*words) if words[0] in WITHOUT_PROGRESS else run(*words, "-q")
     said = capsys.readouterr()
     assert code in CODES, (words, said.err)
     assert "unexpected" not in said.err, words

@@ -75,6 +75,14 @@ def test_declared_dependencies_are_the_imported_ones():
     assert declared - imported - found_by_others <= {"magicgui"}  # the docks are being moved to it
 
 
+def test_tests_mirror_the_rooms_of_the_package():
+    source = ROOT / "src/napari_sam2"
+    folders = [path.parent.relative_to(source).parts for path in source.rglob("__init__.py")]
+    rooms = ["/".join(part.removeprefix("_") for part in parts) for parts in folders if parts]
+    without = [room for room in rooms if not list((ROOT / "tests" / room).rglob("test_*.py"))]
+    assert without == []
+
+
 def test_picture_of_the_readme_exists():
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text())
     assert pictures

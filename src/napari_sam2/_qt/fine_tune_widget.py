@@ -49,7 +49,7 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
         "minutes": {"label": "At most", "min": 1, "max": 24 * 60, "step": 1, "suffix": " min"},
         "overwrite": {"label": "Replace an existing file"},
-        "linked": {"label": "Numbers go on through frames"},
+        "linked": {"label": "Same numbers on all frames"},
         "all_labelled": {"label": "Every object is labelled"},
     }
 )
@@ -143,7 +143,7 @@ class FineTuneWidget(QWidget):
             "Use the new weights for prompts, and copy their path.",
             self.use_weights,
         )
-        self.progress = named(QProgressBar(), "sam2_tune_progress", "Time that is spent, of the time allowed.")
+        self.progress = named(QProgressBar(), "sam2_tune_progress", "Elapsed time and time limit.")
         self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.state = line("sam2_tune_state", "Progress and result.")
         self.iou_plot = named(

@@ -157,7 +157,7 @@ class SAM2Widget(QWidget):
             self._show_layers,
         )
         self.show_layers_button.hide()
-        self.message = line("sam2_message", "What happened last.", _NO_IMAGE)
+        self.message = line("sam2_message", "Latest message.", _NO_IMAGE)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.addTab(self._make_click_page(), _TABS[0])

@@ -54,7 +54,7 @@ class ModelChooser(QWidget):
         )
         self.progress = named(QProgressBar(), "sam2_download_progress", "Progress of the download.")
         self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.message = line("sam2_model_message", "Error of the model, and what to do.")
+        self.message = line("sam2_model_message", "Why the model cannot be used, and what to do.")
         layout = column(self)
         layout.addWidget(self.combo)
         layout.addLayout(row(self.download_button, self.progress, self.cancel_button))

@@ -59,7 +59,7 @@ class ModelSection(QWidget):
         self._binding: ViewerBinding | None = None
         self._connections = Connections(self)
         self.chooser = ModelChooser()
-        self.state = line("sam2_model_state", "Where the model is: waiting, loading, ready or failed.")
+        self.state = line("sam2_model_state", "State of the model: waiting, loading, ready or failed.")
         layout = column(self)
         layout.addWidget(self.chooser)
         layout.addWidget(self.state)

@@ -44,7 +44,7 @@ _HEADER_TIPS = (
     "Number of the object: its value in the labels",
     "Name (F2 or a double click changes it)",
     "Class (the menu above the table changes it)",
-    "Slices or frames with a mask; in brackets those that are out of date since a prompt changed",
+    "Slices or frames with a mask; in brackets those that are outdated because a prompt changed",
     "Mean predicted IoU of its masks, 0 to 1; marked where slices are to be checked",
 )
 _SHOW, _LOCK, _ID, _NAME, _CLASS, _DONE, _SCORE = range(7)
@@ -84,7 +84,7 @@ class ObjectsSection(QWidget):
         layout.addLayout(self._make_title_row())
         self.table: Any = self._make_table()
         layout.addWidget(self.table, 1)
-        self.advice = parts.line("sam2_objects_advice", "What to do first.", _ADVICE)
+        self.advice = parts.line("sam2_objects_advice", "How to start.", _ADVICE)
         layout.addWidget(self.advice)
         layout.addStretch(0)
         self.candidate_label = parts.named(
@@ -246,7 +246,7 @@ class ObjectsSection(QWidget):
         table.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
         table.setMinimumHeight(96)
         table.setIconSize(QSize(16, 16))
-        table.setToolTip("Objects: select one to prompt it; J and H go through them")
+        table.setToolTip("Objects: select one to prompt it; J and H step through them")
         header = table.horizontalHeader()
         header.setMinimumSectionSize(_ICON_WIDTH)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)

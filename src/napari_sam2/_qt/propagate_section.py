@@ -77,7 +77,7 @@ class PropagateSection(QWidget):
         self.pause_button.clicked.connect(self.pause_or_resume)
         self.cancel_button = IconButton("stop", "sam2_stop", "Stop. All finished slices stay. Key: Esc")
         self.cancel_button.clicked.connect(self.cancel)
-        self.state = line("sam2_propagation_state", "How far the propagation is.")
+        self.state = line("sam2_propagation_state", "Progress of the propagation.")
         self.state.hide()
         layout = column(self)
         layout.addLayout(row(self.backward, self.both, self.forward))

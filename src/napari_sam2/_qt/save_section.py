@@ -97,7 +97,7 @@ class SaveSection(QWidget):
         self.export_button = button(
             "Export", "sam2_export", "Write labels and tables, or copy the session as a script.", lambda: None
         )
-        self.message = line("sam2_save_message", "What was written, or what went wrong.")
+        self.message = line("sam2_save_message", "Files written, and errors.")
         self.menu = self._make_menu()
         self.export_button.setMenu(self.menu)
         layout = column(self)

@@ -12,7 +12,6 @@ from napari_sam2._arguments import checked
 from napari_sam2._checks import check_not_input
 from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._files import expand, write_whole
-from napari_sam2.session.state.records import centroid_yx
 from napari_sam2.session.state.tables import object_table, score_table
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ def tracks_table(session: Session) -> NDArray[np.float64]:
                 following += not is_first
                 numbers[object_id, clip] = object_id if is_first else following
             index = geometry.index(plane)
-            rows.append([numbers[object_id, clip], *(index or (0,)), *centroid_yx(mask)])
+            rows.append([numbers[object_id, clip], *(index or (0,)), *mask.centroid_yx])
     table = np.array(rows, float).reshape(-1, 1 + max(geometry.ndim, 3))
     return table[np.argsort(table[:, 0], kind="stable")]
 

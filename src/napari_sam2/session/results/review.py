@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_sam2._errors import PromptError
-from napari_sam2.session.state.records import centroid_yx
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +117,7 @@ def timeline(session: Session, object_id: int) -> pd.DataFrame:
 def _shifts(store: SessionStore, planes: list[int], masks: list[ObjectMask]) -> NDArray[np.float64]:
     """(N,) distance of each centroid from that of the plane before, in the same clip."""
     shifts = np.full(len(planes), np.nan)
-    centres = np.array([centroid_yx(m) for m in masks], float).reshape(-1, 2)
+    centres = np.array([m.centroid_yx for m in masks], float).reshape(-1, 2)
     for row in range(1, len(planes)):
         if planes[row] == planes[row - 1] + 1 and store.geometry.frame(planes[row]):
             shifts[row] = float(np.hypot(*(centres[row] - centres[row - 1])))
@@ -197,8 +196,8 @@ def _doubts(
         jump = max(min(mask.area / each.area for each in shown), min(each.area / mask.area for each in shown))
         if jump > rule.jump:
             doubts.append((jump / rule.jump, "area jump"))
-    here = np.array(centroid_yx(mask))
-    shift = max((float(np.hypot(*(here - np.array(centroid_yx(each))))) for each in shown), default=0.0)
+    here = np.array(mask.centroid_yx)
+    shift = max((float(np.hypot(*(here - np.array(each.centroid_yx)))) for each in shown), default=0.0)
     if shift > _extent(mask):
         doubts.append((shift / _extent(mask), "moved far"))
     return doubts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -128,6 +128,14 @@ class ObjectMask:
         """Rows and columns of the bounding box."""
         return self.packed.window
 
+    @cached_property  # viewers ask for all of them several times a second
+    def centroid_yx(self) -> tuple[float, float]:
+        """Mean row and column of the pixels; NaN of an empty mask."""
+        if not self.area:
+            return float("nan"), float("nan")
+        rows, columns = np.nonzero(self.pixels())
+        return self.box[0] + float(rows.mean()), self.box[1] + float(columns.mean())
+
     def pixels(self) -> NDArray[np.bool_]:
         """(h, w) bool, the pixels of the bounding box."""
         return self.packed.pixels()
@@ -140,12 +148,3 @@ class ObjectMask:
         """The mask minus the pixels of an (H, W) mask; itself where they do not overlap."""
         packed = self.packed.without(taken)
         return self if packed is self.packed else replace(self, packed=packed)
-
-
-@lru_cache(maxsize=1 << 16)  # viewers ask for all of them several times a second
-def centroid_yx(mask: ObjectMask) -> tuple[float, float]:
-    """Mean row and column of the pixels; NaN of an empty mask."""
-    if not mask.area:
-        return float("nan"), float("nan")
-    rows, columns = np.nonzero(mask.pixels())
-    return mask.box[0] + float(rows.mean()), mask.box[1] + float(columns.mean())

@@ -187,7 +187,7 @@ class PropagateSection(QWidget):
             window.setFocus()
 
     def _on_session(self, _delta: Any = None) -> None:
-        # not at once: this comes amid a change, before a new prompt waits for its mask or while an old one still does
+        # not at once: this is called during a change, before a new prompt waits or while an old one still does
         if self._wanted is not None:
             QTimer.singleShot(0, self._start_wanted)
 

@@ -158,23 +158,27 @@ def _from_file(path: Path) -> AbstractContextManager[Cluster]:
     from distributed.deploy import Cluster
 
     try:
-        told = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
+        described = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DeviceError(f"{path} cannot be read ({_first_line(error)}); expected YAML") from error
-    if not isinstance(told, dict) or not isinstance(told.get("class"), str) or not set(told) <= set(_FILE_KEYS):
+    if (
+        not isinstance(described, dict)
+        or not isinstance(described.get("class"), str)
+        or not set(described) <= set(_FILE_KEYS)
+    ):
         raise DeviceError(
             f"{path} does not describe a cluster; expected 'class: dask_jobqueue.SLURMCluster' or another class, and "
             "options, workers or adapt"
         )
-    options, workers, adapt = told.get("options") or {}, told.get("workers"), told.get("adapt")
+    options, workers, adapt = described.get("options") or {}, described.get("workers"), described.get("adapt")
     if not isinstance(options, dict) or not isinstance(adapt, dict | None) or not isinstance(workers, int | None):
         raise DeviceError(f"{path}: options and adapt are tables, workers is an integer")
-    module, _, name = told["class"].rpartition(".")
+    module, _, name = described["class"].rpartition(".")
     try:
         make = getattr(importlib.import_module(module), name)
     except (ImportError, ValueError, AttributeError) as error:
         raise DeviceError(
-            f"{path}: {told['class']} is not installed ({_first_line(error)}); install its package, such as "
+            f"{path}: {described['class']} is not installed ({_first_line(error)}); install its package, such as "
             "dask-jobqueue"
         ) from error
     try:
@@ -183,7 +187,7 @@ def _from_file(path: Path) -> AbstractContextManager[Cluster]:
         raise DeviceError(f"the cluster of {path} cannot be started ({_first_line(error)})") from error
     if not isinstance(cluster, Cluster):
         raise DeviceError(
-            f"{path}: {told['class']} is not a cluster of Dask; give one, such as dask_jobqueue.SLURMCluster"
+            f"{path}: {described['class']} is not a cluster of Dask; give one, such as dask_jobqueue.SLURMCluster"
         )
     try:
         if adapt is not None:

@@ -165,14 +165,14 @@ class Journal:
         if differing:
             raise OutputError(
                 f"{self.path.parent} holds results of other settings: {'; '.join(differing)}. Give the same settings, "
-                "choose another folder, or begin anew with --restart (restart=True)"
+                "choose another folder, or start over with --restart (restart=True)"
             )
         for number, line in enumerate(lines[1:], start=2):
             record = _as_record(line)
             if record is None:
                 raise OutputError(
-                    f"line {number} of {self.path} is damaged; remove the line (its file is done again), or begin anew "
-                    "with --restart (restart=True)"
+                    f"line {number} of {self.path} is damaged; remove the line (its file is processed again), or start "
+                    "over with --restart (restart=True)"
                 )
             self._records[record.name] = record
 
@@ -180,7 +180,7 @@ class Journal:
         found = _parsed(line)
         if found is None or found.get("napari-sam2 batch") != _FORMAT or not isinstance(found.get("settings"), dict):
             raise OutputError(
-                f"{self.path} is not a journal that this version reads; choose another folder, or begin anew with "
+                f"{self.path} is not a journal that this version reads; choose another folder, or start over with "
                 "--restart (restart=True)"
             )
         command, model, model_hash, version = (
@@ -212,8 +212,8 @@ def _as_record(line: str) -> PieceRecord | None:
     if not all(isinstance(count, int | float) for count in counts):
         return None
     objects, frames, seconds = cast("list[float]", counts)
-    told = found.get("warnings")
-    warned = tuple(map(str, told)) if isinstance(told, list) else ()
+    stored = found.get("warnings")
+    warned = tuple(map(str, stored)) if isinstance(stored, list) else ()
     outcome = Outcome(int(objects), int(frames), float(seconds), str(found.get("worker", "")), warned)
     return PieceRecord(name, DONE, fingerprint, outcome)
 

@@ -94,8 +94,8 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # types of distributed a
                 self._loaded = self._load(worker)
             piece.output.parent.mkdir(parents=True, exist_ok=True)
             outcome = job.run(piece.source, piece.output, self._loaded)
-        told = tuple(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
-        return replace(outcome, seconds=time.perf_counter() - begin, worker=worker.address, warnings=told)
+        messages = tuple(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
+        return replace(outcome, seconds=time.perf_counter() - begin, worker=worker.address, warnings=messages)
 
     def _load(self, worker: Worker) -> SAM2:
         from napari_sam2.weights.loading import find_weights, load_model

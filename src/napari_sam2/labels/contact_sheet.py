@@ -42,7 +42,7 @@ class PreviewTile:
     caption : str
         Written above it.
     prompts : tuple of (int, Prompt)
-        Object number and what was said about it here; clicks and boxes are drawn.
+        Object number and its prompt on this image; clicks and boxes are drawn.
     """
 
     image: NDArray[np.uint8]

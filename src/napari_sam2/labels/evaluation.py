@@ -80,7 +80,7 @@ class LabelAgreement:
             if abs(score.threshold - threshold) < 1e-9:
                 return score
         given = ", ".join(f"{score.threshold:g}" for score in self.scores)
-        raise FrameError(f"IoU {threshold:g} was asked for; the thresholds measured are {given}")
+        raise FrameError(f"IoU {threshold:g} was requested; the measured thresholds are {given}")
 
     def __add__(self, other: LabelAgreement) -> LabelAgreement:
         """The summed counts of two images."""

@@ -224,7 +224,7 @@ class LabelWriter:
         self._check_open()
         if frame not in self._written:
             if not 0 <= frame < self.shape[0]:
-                raise OutputError(f"frame {frame} was asked for in a label stack of {self.shape[0]} frames")
+                raise OutputError(f"frame {frame} was requested; the label stack has {self.shape[0]} frames")
             return np.zeros(self.shape[1:], np.int32)
         with _Reported(self.path, self.discard):
             return self._target.read(int(frame))
@@ -239,7 +239,7 @@ class LabelWriter:
         """
         self._check_open()
         if not 0 <= frame < self.shape[0]:
-            raise OutputError(f"frame {frame} was asked for in a label stack of {self.shape[0]} frames")
+            raise OutputError(f"frame {frame} was requested; the label stack has {self.shape[0]} frames")
         if not isinstance(self._target, ZarrTarget):
             return None
         return LabelParts(self, self._target, frame)

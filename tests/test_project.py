@@ -78,8 +78,10 @@ def test_declared_dependencies_are_the_imported_ones():
 def test_tests_mirror_the_rooms_of_the_package():
     source = ROOT / "src/napari_sam2"
     folders = [path.parent.relative_to(source).parts for path in source.rglob("__init__.py")]
-    rooms = ["/".join(part.removeprefix("_") for part in parts) for parts in folders if parts]
-    without = [room for room in rooms if not list((ROOT / "tests" / room).rglob("test_*.py"))]
+    rooms = [ROOT.joinpath("tests", *(part.removeprefix("_") for part in parts)) for parts in folders if parts]
+    without = [
+        r.name for r in rooms if not list(r.rglob("test_*.py")) and not r.with_name(f"test_{r.name}.py").exists()
+    ]
     assert without == []
 
 

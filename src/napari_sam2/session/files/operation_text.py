@@ -54,7 +54,7 @@ def _encode(value: object) -> Any:
     if isinstance(value, Prompt):
         return {_MARKS.prompt: {
             "points": value.points.astype(float).tolist(),
-            "labels": None if value.labels is None else value.labels.tolist(),
+            "labels": value.labels.tolist(),
             "box": None if value.box is None else value.box.astype(float).tolist(),
             "mask": None if (mask := value.mask) is None else mask_to_text(mask),
         }}  # fmt: skip

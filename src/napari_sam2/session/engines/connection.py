@@ -130,7 +130,7 @@ class Connection:
         """The address of a worker that no other session uses; waits for one."""
         is_told = False
         while True:
-            workers = sorted(self._guarded(self._client.nthreads))
+            workers: list[str] = sorted(self._guarded(self._client.nthreads))
             for worker in workers:
                 if self._try_lease(worker):
                     return worker

@@ -51,7 +51,7 @@ def pack_frame(rgb: NDArray[np.uint8]) -> PackedFrame:
     is_grey = np.array_equal(rgb[..., 0], rgb[..., 1]) and np.array_equal(rgb[..., 0], rgb[..., 2])
     planes = rgb[..., :1] if is_grey else rgb
     differences = np.diff(np.ascontiguousarray(np.moveaxis(planes, -1, 0)), axis=-1, prepend=np.uint8(0))
-    data: bytes = imagecodecs.zstd_encode(differences.tobytes(), 1)
+    data = bytes(imagecodecs.zstd_encode(differences.tobytes(), 1))
     return PackedFrame((h, w), len(differences), data)
 
 
@@ -155,7 +155,7 @@ def reopen(offer: FrameOffer) -> Frames | None:
 
 
 def _checksum(rgb: NDArray[np.uint8]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(rgb)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(rgb).data).hexdigest()
 
 
 class ReceivedFrames:
@@ -173,7 +173,9 @@ class ReceivedFrames:
         How long to wait for it.
     """
 
-    def __init__(self, offer: FrameOffer, *, cache_bytes: int, on_wanted: Callable[[], None], timeout_s: float) -> None:
+    def __init__(
+        self, offer: FrameOffer, *, cache_bytes: int, on_wanted: Callable[[], object], timeout_s: float
+    ) -> None:
         self._offer = offer
         self._limit = cache_bytes
         self._on_wanted = on_wanted

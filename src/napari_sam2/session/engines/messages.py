@@ -144,8 +144,7 @@ class Reply:
 
 def pack(value: object) -> bytes:
     """Pickle and compress a message: prompts and answers hold whole masks, which are mostly empty."""
-    packed: bytes = imagecodecs.zstd_encode(pickle.dumps(value, protocol=5), 1)
-    return packed
+    return bytes(imagecodecs.zstd_encode(pickle.dumps(value, protocol=5), 1))
 
 
 def unpack(data: bytes) -> object:

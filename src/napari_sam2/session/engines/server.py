@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from napari_sam2._errors import DeviceError
@@ -26,6 +27,13 @@ __all__ = ["ServerPlace", "serving"]
 
 _CONNECT_TIMEOUT_S = 15.0
 _END_TIMEOUT_S = 10.0
+_CONFIG = MappingProxyType(
+    {
+        "distributed.scheduler.allowed-failures": 0,
+        # Where a worker that was killed takes longer to come back, Dask would go on without it.
+        "distributed.deploy.lost-worker-timeout": "1 hour",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,7 @@ def _started(place: ServerPlace, security: Security | None) -> Iterator[str]:
     from distributed import LocalCluster
 
     workers = place.workers or _default_workers()
-    with dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.admin.log-length": 0}):
+    with dask.config.set(_CONFIG):
         try:
             cluster = LocalCluster(
                 n_workers=workers,

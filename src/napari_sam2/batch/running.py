@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from napari_sam2.batch.workers import WorkerModel
 
-__all__ = ["BatchProgress", "run_batch"]
+__all__ = ["BatchProgress", "make_folder", "run_batch", "run_pieces"]
 
 _POLL_S = 0.2
 _COUNT_WORKERS_S = 1.0
@@ -138,7 +138,6 @@ def run_batch(
         If Dask is not installed, or workers cannot be started or reached.
     """
     require_dask()
-    begin = time.perf_counter()
     place = Place(workers, scheduler, None if cluster is None else Path(cluster))
     place.check()
     for name, value in (("device", device), ("dtype", dtype)):  # whether it is available, each worker says
@@ -151,8 +150,39 @@ def run_batch(
     if labels is not None:
         sources = with_labels(sources, labels)
     job.check(sources)
-    folder = _folder(output)
+    folder = make_folder(output)
     pieces = plan_pieces(sources, folder, suffix)
+    return run_pieces(
+        job,
+        pieces,
+        folder,
+        place,
+        model=model,
+        device=device,
+        dtype=dtype,
+        retries=retries,
+        restart=restart,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+
+
+def run_pieces(
+    job: Job,
+    pieces: Sequence[Piece],
+    folder: Path,
+    place: Place,
+    *,
+    model: str | os.PathLike[str],
+    device: str,
+    dtype: str,
+    retries: int,
+    restart: bool,
+    on_progress: Callable[[BatchProgress], object] | None,
+    should_stop: Callable[[], bool] | None,
+) -> BatchReport:
+    """Compute the pieces that are missing; arguments, result and errors as for `run_batch`, which plans files."""
+    begin = time.perf_counter()
     wanted = _model(model, device, dtype)
     settings = {**settings_of(job), "dtype": dtype}
     identity = RunIdentity(job.command, Path(model).name, wanted.weights_hash, version("napari-sam2"), settings)
@@ -332,7 +362,7 @@ def _model(model: str | os.PathLike[str], device: str, dtype: str) -> WorkerMode
     return WorkerModel(name, weights_hash(path), device, dtype)
 
 
-def _folder(output: str | os.PathLike[str]) -> Path:
+def make_folder(output: str | os.PathLike[str]) -> Path:
     """The output folder, which is created."""
     folder = Path(os.path.abspath(expand(output)))  # noqa: PTH100 - links stay as the user named them
     try:

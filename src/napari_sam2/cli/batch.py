@@ -14,7 +14,7 @@ import typer
 from napari_sam2.cli._errors import INTERRUPTED, SOME_FAILED
 from napari_sam2.cli._objects import FinderOptions, MinScoreOption, ShapeOptions
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
-from napari_sam2.cli._options import QuietOption
+from napari_sam2.cli._options import QuietOption, RequiredLabelsOption
 from napari_sam2.cli._picture import FrameOption
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import print_table, say
@@ -45,8 +45,8 @@ FolderOption = Annotated[
 
 
 @dataclass(frozen=True)
-class _Work:
-    """How the files are processed, and where."""
+class _Files:
+    """Which files are processed, and what is written."""
 
     pattern: Annotated[
         str | None,
@@ -60,6 +60,12 @@ class _Work:
             help="Format of the results: .tif, .ome.tif, .zarr, .ome.zarr, .zip (ROIs), .geojson or .json (COCO).",
         ),
     ] = ".tif"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Where pieces are computed, and again."""
+
     workers: Annotated[
         int | None,
         typer.Option(
@@ -102,6 +108,7 @@ def _generate(
     frame: FrameOption = None,
     network: ModelOptions,
     reading: InputOptions,
+    files: _Files,
     work: _Work,
 ) -> None:
     """Segment everything in many images, as 'napari-sam2 generate'.
@@ -114,7 +121,7 @@ def _generate(
     from napari_sam2.batch.jobs import GenerateJob
 
     job = GenerateJob(search.as_find_options(), shapes.as_keep_options(), reading.as_read_options(), frame)
-    _run(job, inputs, output, network, work)
+    _run(job, inputs, output, network, files, work)
 
 
 @with_option_groups
@@ -128,6 +135,7 @@ def _auto(
     tiles: Tiles,
     network: ModelOptions,
     reading: InputOptions,
+    files: _Files,
     work: _Work,
 ) -> None:
     """Segment everything in many stacks, movies or large images, as 'napari-sam2 auto'.
@@ -138,7 +146,7 @@ def _auto(
       napari-sam2 batch auto stacks -o labels --cluster slurm.yaml
     """
     job = auto_job(stack, finding, shapes, tiles, reading)
-    _run(job, inputs, output, network, work)
+    _run(job, inputs, output, network, files, work)
 
 
 @with_option_groups
@@ -169,6 +177,7 @@ def _propagate(
     ] = None,
     network: ModelOptions,
     reading: InputOptions,
+    files: _Files,
     work: _Work,
 ) -> None:
     """Track labelled objects through many stacks, as 'napari-sam2 propagate'.
@@ -181,7 +190,7 @@ def _propagate(
     from napari_sam2.batch.jobs import PropagateJob
 
     job = PropagateJob(reading.as_read_options(), tuple(frame or ()), min_area, min_score, give_up)
-    _run(job, inputs, output, network, work, labels=labels)
+    _run(job, inputs, output, network, files, work, labels=labels)
 
 
 @with_option_groups
@@ -191,6 +200,7 @@ def _track(
     *,
     network: ModelOptions,
     reading: InputOptions,
+    files: _Files,
     work: _Work,
 ) -> None:
     """Track prompted objects through many stacks, or segment them in images, as 'napari-sam2 track'.
@@ -208,35 +218,42 @@ def _track(
     """
     from napari_sam2.batch.jobs import TrackJob
 
-    _run(TrackJob(reading.as_read_options()), inputs, output, network, work)
+    _run(TrackJob(reading.as_read_options()), inputs, output, network, files, work)
 
 
-SUBCOMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
-    {"generate": _generate, "auto": _auto, "propagate": _propagate, "track": _track}
-)
-
-
-def _run(
-    job: Job, inputs: list[str], output: Path, network: ModelOptions, work: _Work, *, labels: str | None = None
+@with_option_groups
+def _tiles(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A single image; best a chunked OME-Zarr.")],
+    output: RequiredLabelsOption,
+    *,
+    finding: FinderOptions,
+    shapes: ShapeOptions,
+    tiles: Tiles,
+    network: ModelOptions,
+    reading: InputOptions,
+    work: _Work,
 ) -> None:
-    """Run a batch with a progress bar, and exit with a code that says how it ended."""
-    from napari_sam2.batch.clusters import require_dask
-    from napari_sam2.batch.running import run_batch
+    """Segment everything in one large image, in tiles on many workers.
 
-    require_dask()  # sets its own levels of logging
-    for name in ("distributed", "distributed.client"):  # lost workers and retries are in the report
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    with StopRequest("file") as stop, _Bar(show=not work.quiet) as bar:
-        report = run_batch(
-            job,
-            inputs,
+    The labels are those of 'napari-sam2 auto'. Tiles are kept in OUTPUT.tiles until all are done; run the same command
+    again to resume.
+
+    \b
+    Examples:
+      napari-sam2 batch tiles slide.ome.zarr -o labels.ome.zarr
+      napari-sam2 batch tiles slide.ome.zarr -o labels.ome.zarr --cluster slurm.yaml
+    """
+    from napari_sam2.batch.tiles import segment_tiles
+
+    _silence_dask()
+    with StopRequest("tile") as stop, _Bar("tile", show=not work.quiet) as bar:
+        report = segment_tiles(
+            auto_job(StackSearch(), finding, shapes, tiles, reading),
+            image,
             output,
             model=network.model,
             device=network.device,
             dtype=network.dtype,
-            pattern=work.pattern,
-            labels=labels,
-            suffix=work.suffix,
             workers=work.workers,
             scheduler=work.scheduler,
             cluster=work.cluster,
@@ -245,7 +262,66 @@ def _run(
             on_progress=bar,
             should_stop=stop.is_set,
         )
-    _print(report, output)
+    _print(report, "tiles")
+    if report.is_complete:
+        say(f"wrote {output}")
+    _exit(report)
+
+
+SUBCOMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
+    {"generate": _generate, "auto": _auto, "propagate": _propagate, "track": _track, "tiles": _tiles}
+)
+
+
+def _run(
+    job: Job,
+    inputs: list[str],
+    output: Path,
+    network: ModelOptions,
+    files: _Files,
+    work: _Work,
+    *,
+    labels: str | None = None,
+) -> None:
+    """Run a batch with a progress bar, and exit with a code that says how it ended."""
+    from napari_sam2.batch.running import run_batch
+
+    _silence_dask()
+    with StopRequest("file") as stop, _Bar(show=not work.quiet) as bar:
+        report = run_batch(
+            job,
+            inputs,
+            output,
+            model=network.model,
+            device=network.device,
+            dtype=network.dtype,
+            pattern=files.pattern,
+            labels=labels,
+            suffix=files.suffix,
+            workers=work.workers,
+            scheduler=work.scheduler,
+            cluster=work.cluster,
+            retries=work.retries,
+            restart=work.restart,
+            on_progress=bar,
+            should_stop=stop.is_set,
+        )
+    _print(report, "files")
+    say(f"wrote {output / 'report.csv'}")
+    _exit(report)
+
+
+def _silence_dask() -> None:
+    """Leave lost workers and retries to the report; raises DeviceError if Dask is not installed."""
+    from napari_sam2.batch.clusters import require_dask
+
+    require_dask()  # sets its own levels of logging
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _exit(report: BatchReport) -> None:
+    """Exit with a code, unless everything is done."""
     if report.num_not_run:
         say("interrupted: run the same command again to resume", err=True)
         raise typer.Exit(INTERRUPTED)
@@ -254,12 +330,12 @@ def _run(
 
 
 class _Bar:
-    """A progress bar over the files, with the time left; the address of the dashboard once."""
+    """A progress bar over files or tiles, with the time left; the address of the dashboard once."""
 
-    def __init__(self, *, show: bool) -> None:
+    def __init__(self, unit: str = "file", *, show: bool) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(unit="file", desc="files", disable=None if show else True)
+        self._bar = tqdm(unit=unit, desc=f"{unit}s", disable=None if show else True)
         self._show = show
         self._dashboard = ""
 
@@ -281,17 +357,16 @@ class _Bar:
         self._bar.close()
 
 
-def _print(report: BatchReport, output: Path) -> None:
+def _print(report: BatchReport, unit: str) -> None:
     objects = sum(record.outcome.objects for record in report.records if record.outcome is not None)
     now = report.num_done - report.num_before
     counts = (len(report.pieces), report.num_before, now, report.num_failed, report.num_not_run, objects)
     print_table(
-        ("files", "done before", "done now", "failed", "not run", "objects", "time (s)"),
+        (unit, "done before", "done now", "failed", "not run", "objects", "time (s)"),
         [(*map(str, counts), f"{report.seconds:.1f}")],
     )
     for number, (path, reason) in enumerate(report.failed.items()):
         if number == _MAX_LISTED:
-            say(f"... and {report.num_failed - number} more failed files, see report.csv", err=True)
+            say(f"... and {report.num_failed - number} more failed {unit}, see report.csv", err=True)
             break
         say(f"failed: {path}: {reason}", err=True)
-    say(f"wrote {output / 'report.csv'}")

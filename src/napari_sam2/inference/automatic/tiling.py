@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from napari_sam2.network.sam2 import SAM2
 
-__all__ = ["TilingSettings", "segment_tiled"]
+__all__ = ["TileSeams", "TilingSettings", "segment_tiled"]
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def segment_tiled(
     check_out(out, regions.hw)
     target: LabelImage = np.zeros(regions.hw, np.int32) if out is None else out
     finder = SAM2AutomaticMaskGenerator(model, output_mode="coco_rle") if finder is None else finder
-    seams = _Seams(target, regions.hw, min_iou, settings)
+    seams = TileSeams(target, regions.hw, min_iou, settings)
     for index, part in enumerate(tiles):
         progress = None if on_progress is None else partial(on_progress, f"tile {index + 1} of {len(tiles)}")
         found = automatic_labels(
@@ -154,14 +154,31 @@ def _as_regions(image: LazyArray | Frames | Regions | str | Path, contrast: Cont
     return FrameRegions(image)
 
 
-class _Seams:
+class TileSeams:
     """Writes tiles one by one; an object in several tiles gets one number.
 
     Numbers are written once. As a later tile can merge objects that were written before, `renumber` makes them unique
-    at the end.
+    at the end. Besides a tile, memory is needed for some numbers of each object.
+
+    Parameters
+    ----------
+    labels : LabelImage
+        (H, W) zeros to write into.
+    hw : tuple of int
+        Height and width.
+    min_iou : float
+        As for `segment_tiled`.
+    settings : TilingSettings, optional
+        Tuned constants.
     """
 
-    def __init__(self, labels: LabelImage, hw: tuple[int, int], min_iou: float, settings: TilingSettings) -> None:
+    def __init__(
+        self,
+        labels: LabelImage,
+        hw: tuple[int, int],
+        min_iou: float = 0.5,
+        settings: TilingSettings = TilingSettings(),
+    ) -> None:
         self._labels = labels
         self._hw = hw
         self._min_iou = min_iou

@@ -1,0 +1,202 @@
+"""One large image in tiles that are segmented by workers, stitched over their seams at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from napari_sam2._arguments import checked
+from napari_sam2._errors import DeviceError, FrameError, OutputError
+from napari_sam2._files import expand, write_whole
+from napari_sam2.batch.clusters import Place, require_dask
+from napari_sam2.batch.jobs import AutoJob, FindOptions, ReadOptions
+from napari_sam2.batch.pieces import Outcome, Piece, Source
+from napari_sam2.batch.report import BatchReport
+from napari_sam2.batch.running import BatchProgress, make_folder, run_pieces
+from napari_sam2.frames.regions import FrameRegions, Tile, tile_grid
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_sam2.frames import Frames
+    from napari_sam2.network.sam2 import SAM2
+
+__all__ = ["TileJob", "TileSource", "segment_tiles"]
+
+
+@dataclass(frozen=True)
+class TileSource(Source):
+    """A tile of an image.
+
+    Attributes
+    ----------
+    tile : int
+        Its number, row by row.
+    """
+
+    tile: int = 0
+
+
+@dataclass(frozen=True)
+class TileJob:
+    """Every object of one tile of a large image, before it is compared with its neighbours.
+
+    Attributes
+    ----------
+    finding, reading
+        See these classes; the contrast is that of the whole image.
+    tile, overlap : int
+        As for `segment_tiled`.
+    """
+
+    finding: FindOptions = field(default_factory=FindOptions)
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    tile: int = 768
+    overlap: int = 128
+    command: ClassVar[str] = "tiles"
+
+    def check(self, sources: Sequence[Source]) -> None:
+        """Do nothing: tiles are planned, not given by users."""
+
+    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
+        """Segment one tile."""
+        from napari_sam2.inference.automatic.automatic_labels import automatic_labels
+
+        assert isinstance(source, TileSource)
+        regions = FrameRegions(self.reading.open(source))
+        part = tile_grid(regions.hw, self.tile, self.overlap)[source.tile]
+        found = automatic_labels(self.finding.generator(model), regions.read(part.rows, part.columns))
+        assert found is not None, "nobody stops it"
+
+        def write(path: Path) -> None:
+            with path.open("wb") as file:
+                np.savez_compressed(file, labels=found)
+
+        write_whole(output, write)
+        return Outcome(int(found.max(initial=0)), 1)
+
+
+@checked(FrameError)
+def segment_tiles(
+    job: AutoJob,
+    image: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] = "sam2_micro",
+    device: str = "auto",
+    dtype: str = "auto",
+    workers: int | None = None,
+    scheduler: str | None = None,
+    cluster: str | os.PathLike[str] | None = None,
+    retries: int = 1,
+    restart: bool = False,
+    on_progress: Callable[[BatchProgress], object] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> BatchReport:
+    """Segment one large image in tiles, on the cores of this computer or a Dask cluster.
+
+    The labels are those of `segment_tiled`. Tiles are kept in a folder beside the output, ``NAME.tiles``, until all of
+    them are done; the same call again goes on there. Stitching reads one tile after the other. In scripts the call must
+    be inside ``if __name__ == "__main__":``, as worker processes import the script.
+
+    Parameters
+    ----------
+    job : AutoJob
+        How objects are found, and which are kept.
+    image : path-like
+        A single image. Of a TIFF file each worker reads whole planes, of OME-Zarr its tile.
+    output : path-like
+        Labels to write: a new file, or a zarr, which is written part by part.
+    model, device, dtype, workers, scheduler, cluster, retries, restart, on_progress, should_stop
+        As for `run_batch`.
+
+    Returns
+    -------
+    BatchReport
+        State of all tiles. If one failed, or it was stopped, no labels are written.
+
+    Raises
+    ------
+    FrameError, PromptError, OutputError, CheckpointError, DeviceError
+        As for `run_batch`; OutputError also if the output exists.
+    """
+    require_dask()
+    place = Place(workers, scheduler, None if cluster is None else Path(cluster))
+    place.check()
+    for name, value in (("device", device), ("dtype", dtype)):
+        if not isinstance(value, str):
+            raise DeviceError(f"{name}={value!r} was given; expected its name, such as 'auto'")
+    if retries < 0:
+        raise FrameError(f"retries={retries} was given; allowed are integers from 0")
+    job.check([])
+    source = Source(Path(os.path.abspath(expand(image))))  # noqa: PTH100 - links stay as the user named them
+    frames = job.reading.open(source)
+    if len(frames) != 1:
+        raise FrameError(f"{image} has {len(frames)} frames; give a single image, or use 'batch auto' for stacks")
+    target = Path(os.path.abspath(expand(output)))  # noqa: PTH100
+    if target.exists():
+        raise OutputError(f"{output} already exists; give another name, or remove it")
+    reading = replace(job.reading, contrast=list(frames.contrast_limits))
+    tiles = tile_grid(frames.shape[1:], job.tile, job.overlap)
+    folder = make_folder(target.with_name(f"{target.name}.tiles"))
+    tile_job = TileJob(job.finding, reading, job.tile, job.overlap)
+    pieces = [
+        Piece(f"{number:07}.npz", TileSource(source.path, tile=number), folder / f"{number:07}.npz")
+        for number in range(len(tiles))
+    ]
+    report = run_pieces(
+        tile_job,
+        pieces,
+        folder,
+        place,
+        model=model,
+        device=device,
+        dtype=dtype,
+        retries=retries,
+        restart=restart,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    if report.is_complete:
+        _stitch(frames, tiles, pieces, job, target)
+        shutil.rmtree(folder)
+    return report
+
+
+def _stitch(frames: Frames, tiles: list[Tile], pieces: Sequence[Piece], job: AutoJob, target: Path) -> None:
+    """Write the tiles into one label image, objects across seams with one number."""
+    from napari_sam2.inference.automatic.tiling import TileSeams
+    from napari_sam2.labels.files import LabelWriter
+
+    hw = frames.shape[1:]
+    limits = job.shapes.limits(frames)
+    with LabelWriter.for_frames(target, frames) as writer:
+        parts = writer.parts()
+        whole = None if parts is not None else np.zeros(hw, np.int32)
+        seams = TileSeams(whole if parts is None else parts, hw)
+        for part, piece in zip(tiles, pieces, strict=True):
+            seams.add(part, _read(piece.output, part))
+        seams.renumber(tiles, (limits.min_area, limits.max_area), exclude_border=limits.exclude_border)
+        if parts is not None:
+            parts.finish()
+        elif whole is not None:
+            writer.write(0, whole)
+
+
+def _read(path: Path, part: Tile) -> NDArray[np.int32]:
+    try:
+        with np.load(path) as file:
+            found: NDArray[np.int32] = file["labels"]
+    except (OSError, ValueError, KeyError) as error:
+        raise OutputError(
+            f"the tile {path} cannot be read ({error}); remove it and run the same command again"
+        ) from error
+    if found.shape != part.hw:
+        raise OutputError(f"the tile {path} has the shape {found.shape}, not {part.hw}; remove it and run again")
+    return found

@@ -1,0 +1,142 @@
+"""One large image in tiles on workers: the labels of one process, whatever cuts through objects, also when resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import dask
+import numpy as np
+import pytest
+import tifffile
+from skimage import measure
+
+from cli_tools import save_random_model
+from napari_sam2 import FrameError, OutputError, segment_tiled
+from napari_sam2.batch.clusters import LOCAL_CONFIG
+from napari_sam2.batch.jobs import AutoJob, FindOptions, KeepOptions, ReadOptions
+from napari_sam2.batch.tiles import segment_tiles
+from napari_sam2.labels.reading import read_label_file
+
+distributed = pytest.importorskip("distributed")
+
+pytestmark = pytest.mark.timeout(600)
+
+READING = ReadOptions(contrast="dtype")
+JOB = AutoJob(FindOptions(), KeepOptions(min_area="30"), READING, tile=64, overlap=20)
+
+
+class BrightParts:
+    """Finds connected bright pixels, in place of a network: what belongs together is known."""
+
+    def generate_masks(self, image: np.ndarray, *, progress: object = None) -> list[dict[str, object]]:
+        parts = measure.label(image[..., 0] > 90)
+        records = []
+        for part in measure.regionprops(parts):
+            y0, x0, y1, x1 = part.bbox
+            score = {"predicted_iou": 1.0, "stability_score": 1.0}
+            records.append(
+                {
+                    "segmentation": parts == part.label,
+                    "area": int(part.area),
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    **score,
+                }
+            )
+        return records
+
+
+@pytest.fixture(scope="module", autouse=True)
+def finder() -> Iterator[BrightParts]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FindOptions, "generator", lambda *_: BrightParts())
+        yield BrightParts()
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_random_model(tmp_path_factory.mktemp("model") / "random.safetensors")
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """The address of two workers, which are threads of this process."""
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
+    with (
+        dask.config.set(LOCAL_CONFIG),
+        distributed.LocalCluster(protocol="tcp", host="127.0.0.1", **options) as cluster,
+    ):
+        yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Discs on seams and in corners of tiles, and a bar through all tiles of a row."""
+    y, x = np.mgrid[:130, :150]
+    values = np.random.default_rng(0).integers(0, 40, (130, 150)).astype(np.uint8)
+    for cy, cx in ((20, 20), (54, 54), (54, 98), (98, 54), (110, 130), (20, 75)):
+        values[(y - cy) ** 2 + (x - cx) ** 2 < 144] += 150
+    values[76:84, 5:145] += 100
+    path = tmp_path_factory.mktemp("picture") / "picture.tif"
+    tifffile.imwrite(path, values)
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(picture: Path, finder: BrightParts) -> np.ndarray:
+    return segment_tiled(picture, finder=finder, tile=64, overlap=20, min_area_px=30, contrast="dtype")
+
+
+def run(picture: Path, output: Path, weights: Path, scheduler: str, *, job: AutoJob = JOB, **options: object):
+    return segment_tiles(job, picture, output, model=weights, device="cpu", scheduler=scheduler, **options)
+
+
+@pytest.mark.parametrize("name", ["labels.zarr", "labels.tif"])
+def test_labels_are_those_of_one_process(name, picture, weights, scheduler, expected, tmp_path):
+    assert expected.max() == 7  # six discs and the bar, some in four tiles
+    report = run(picture, tmp_path / name, weights, scheduler)
+    assert report.is_complete
+    assert report.num_done == 9
+    found = read_label_file(tmp_path / name).labels
+    assert np.array_equal(found.reshape(expected.shape), expected)
+    assert sorted(set(np.unique(found))) == list(range(int(expected.max()) + 1))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    with pytest.raises(OutputError, match="already exists"):
+        run(picture, tmp_path / name, weights, scheduler)
+
+
+def test_an_interrupted_call_goes_on_with_the_missing_tiles(picture, weights, scheduler, expected, tmp_path):
+    done: list[int] = []
+
+    def should_stop() -> bool:
+        return bool(done) and done[-1] >= 3
+
+    stopped = run(
+        picture,
+        tmp_path / "labels.zarr",
+        weights,
+        scheduler,
+        on_progress=lambda progress: done.append(progress.done),
+        should_stop=should_stop,
+    )
+    assert 3 <= stopped.num_done < 9
+    assert not (tmp_path / "labels.zarr").exists()
+    again = run(picture, tmp_path / "labels.zarr", weights, scheduler)
+    assert again.num_before == stopped.num_done
+    assert np.array_equal(read_label_file(tmp_path / "labels.zarr").labels.reshape(expected.shape), expected)
+
+
+def test_other_settings_and_stacks_are_refused(picture, weights, scheduler, tmp_path):
+    run(picture, tmp_path / "a.zarr", weights, scheduler, should_stop=lambda: True)
+    with pytest.raises(OutputError, match="overlap: 20 there, 16 now"):
+        run(picture, tmp_path / "a.zarr", weights, scheduler, job=replace(JOB, overlap=16))
+    stack = tmp_path / "stack.tif"
+    tifffile.imwrite(
+        stack,
+        np.zeros((3, 64, 64), np.uint8) + np.arange(64, dtype=np.uint8),
+        metadata={"axes": "ZYX"},
+        photometric="minisblack",
+    )
+    with pytest.raises(FrameError, match="has 3 frames"):
+        run(stack, tmp_path / "b.zarr", weights, scheduler)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import tifffile
 import zarr
@@ -48,6 +49,9 @@ In a folder of images, masks beside them (`_masks`, `_cp_masks`, `_seg`) are lef
 are refused by name. A folder of z-stacks is a series of time points (TZYX), a folder of movies a series of positions
 (PTYX).
 
+Pictures and TIFFs that are marked as rotated (EXIF) are read as they are stored, with a warning, as napari and ImageJ
+show them. Of a TIFF with a thumbnail the image itself opens.
+
 Of a plate, a well or a `labels` group the first image opens, with a line that says how to choose another:
 `plate.zarr/B/3/0`.
 
@@ -80,6 +84,22 @@ def picture(name: str, mode: str) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         image = Image.fromarray(noise(40, 50)) if mode == "I;16" else Image.new(mode, (50, 40))
         image.save(folder / name)
+        return folder / name
+
+    return write
+
+
+def wide_png(name: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        (folder / name).write_bytes(imagecodecs.png_encode(noise(40, 50, 3)))
+        return folder / name
+
+    return write
+
+
+def numpy_file(name: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        np.save(folder / name, noise(4, 40, 50))
         return folder / name
 
     return write
@@ -157,12 +177,14 @@ KINDS = (
     Kind("PNG, 8 bit", picture("a.png", "L")),
     Kind("PNG, 16 bit", picture("a.png", "I;16")),
     Kind("PNG, colours", picture("a.png", "RGB")),
+    Kind("PNG, colours of 16 bit", wide_png("a.png")),
     Kind("PNG, palette", picture("a.png", "P")),
     Kind("JPEG", picture("a.jpg", "RGB")),
     Kind("BMP", picture("a.bmp", "RGB")),
     Kind("GIF (first picture)", picture("a.gif", "P")),
     Kind("WebP", picture("a.webp", "RGB")),
     Kind("PGM, PPM", picture("a.pgm", "L")),
+    Kind("numpy array (.npy)", numpy_file("a.npy")),
     Kind("folder of planes", folder_of(".png", noise(4, 40, 50, dtype="uint8"))),
     Kind("folder of z-stacks", folder_of(".tif", noise(3, 4, 40, 50), imagej=True, metadata={"axes": "ZYX"})),
     Kind("folder of movies", folder_of(".tif", noise(2, 4, 40, 50), imagej=True, metadata={"axes": "TYX"})),
@@ -172,6 +194,7 @@ AMOUNTS = {
     "PagedPlanes": "plane; part of large planes",
     "Array": "part",
     "FolderOfImages": "file",
+    "memmap": "part",
     "ndarray": "whole picture",
 }
 

@@ -210,6 +210,12 @@ class TestTIFF:
         with pytest.warns(UserWarning, match="holds 2 images"):
             assert open_frames(tmp_path / "a.tif").shape == (1, 20, 30)
 
+    def test_a_thumbnail_before_the_image_is_passed_over(self, tmp_path):
+        with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+            writer.write(make_stack(9, 8), subfiletype=1, metadata=None)
+            writer.write(make_stack(20, 30), metadata=None)
+        assert open_frames(tmp_path / "a.tif").shape == (1, 20, 30)
+
     @pytest.mark.parametrize("compression", [None, "zlib"])
     def test_memory_is_that_of_a_frame_not_of_the_stack(self, tmp_path, compression):
         stack = np.zeros((150, 256, 256), np.uint16)
@@ -406,6 +412,46 @@ class TestPictures:
         values = np.linspace(0, 60_000, 600).reshape(20, 30).astype(np.uint16)
         Image.fromarray(values).save(tmp_path / "a.png")
         assert np.array_equal(open_frames(tmp_path / "a.png").raw(0)[0], values)
+
+    @pytest.mark.parametrize("samples", [2, 3, 4])
+    def test_sixteen_bits_of_several_samples_are_kept(self, tmp_path, samples):
+        import imagecodecs
+
+        values = np.random.default_rng(0).integers(0, 60_000, (20, 30, samples)).astype(np.uint16)
+        (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(values))
+        expected = values[..., :1] if samples == 2 else values[..., :3]
+        assert np.array_equal(open_frames(tmp_path / "a.png").raw(0), expected.transpose(2, 0, 1))
+
+    def test_a_folder_of_pictures_with_sixteen_bits(self, tmp_path):
+        import imagecodecs
+
+        values = np.random.default_rng(0).integers(0, 60_000, (3, 20, 30, 2)).astype(np.uint16)
+        for n, plane in enumerate(values):
+            (tmp_path / f"{n}.png").write_bytes(imagecodecs.png_encode(plane))
+        assert np.array_equal(open_frames(tmp_path).raw(2)[0], values[2, ..., 0])
+
+    @pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+    def test_a_picture_marked_as_rotated_is_read_as_stored_with_a_warning(self, tmp_path, suffix):
+        values = np.zeros((20, 30), np.uint8)
+        values[:, :15] = 200
+        exif = Image.Exif()
+        exif[274] = 6
+        if suffix == ".jpg":
+            Image.fromarray(values).save(tmp_path / "a.jpg", exif=exif)
+        else:
+            tifffile.imwrite(tmp_path / "a.tif", values, extratags=[(274, 3, 1, 6, True)], metadata=None)
+        with pytest.warns(UserWarning, match="orientation 6"):
+            frames = open_frames(tmp_path / f"a{suffix}")
+        assert frames.shape == (1, 20, 30)
+
+    def test_numpy_files(self, tmp_path):
+        values = make_stack(20, 30)
+        np.save(tmp_path / "a.npy", values)
+        frames = open_frames(tmp_path / "a.npy")
+        assert np.array_equal(np.stack([frames.raw(0)[0]]), values.reshape(1, 20, 30))
+        np.save(tmp_path / "b.npy", np.array([{"a": 1}], object), allow_pickle=True)
+        with pytest.raises(FrameError, match="cannot be read as an array"):
+            open_frames(tmp_path / "b.npy")
 
     def test_animation_gives_its_first_picture_with_a_warning(self, tmp_path):
         pictures = [Image.new("L", (8, 8), v) for v in (50, 200)]

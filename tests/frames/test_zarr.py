@@ -122,6 +122,9 @@ class TestTransformations:
             {"type": "rotation", "rotation": [[1, 0, 0], [0, 0, 1], [0, -1, 0]]},
             {"type": "affine", "affine": [[2, 0, 0, 5], [0, 0.5, 0.1, 0], [0, 0, 0.25, 1]]},
             {"type": "affine", "affine": "matrix"},
+            {"type": "scale", "path": "scales/0"},
+            {"type": "scale", "scale": 2},
+            {"type": "translation", "translation": [1, 2]},
         ],
     )
     def test_more_than_a_scale_is_an_unknown_distance(self, tmp_path, step):
@@ -185,6 +188,19 @@ class TestGroups:
         with pytest.warns(PlanesLeftOutWarning, match="a file of 2 images; 0 is read"):
             frames = open_frames(tmp_path / "a.zarr")
         np.testing.assert_array_equal(frames.raw(0)[0], noise(3, 20, 30)[0])
+
+    def test_wells_and_fields_that_are_not_there_are_passed_over(self, tmp_path):
+        plate = open_group(tmp_path / "p.zarr")
+        plate.attrs["ome"] = {"version": "0.5", "plate": {"wells": [{"path": "A/1"}, {"path": "A/2"}]}}
+        well = plate.create_group("A/2")
+        well.attrs["ome"] = {"version": "0.5", "well": {"images": [{"path": "0"}, {"path": "1"}]}}
+        write_image(well.create_group("1"), noise(3, 20, 30), "0.5")
+        with pytest.warns(PlanesLeftOutWarning) as told:
+            frames = open_frames(tmp_path / "p.zarr")
+        assert ["A/2 is read, as A/1 is not there" in str(w.message) for w in told] == [True, False]
+        np.testing.assert_array_equal(frames.raw(1)[0], noise(3, 20, 30)[1])
+        with pytest.warns(UserWarning, match="left out: A/1, A/2/0"):
+            assert plate_fields(tmp_path / "p.zarr") == (tmp_path / "p.zarr" / "A" / "2" / "1",)
 
     def test_a_field_that_is_not_there(self, tmp_path):
         group = open_group(tmp_path / "a.zarr")
@@ -323,7 +339,7 @@ def test_fields_of_a_plate_are_listed_and_open(tmp_path):
             field.create_array("0", data=np.ones((8, 9), np.uint8))
             axes = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
             field.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [{"path": "0"}]}]}
-    with pytest.warns(UserWarning, match="1 wells that are not there, such as C/9"):
+    with pytest.warns(UserWarning, match="that are not there and are left out: C/9"):
         found = plate_fields(tmp_path / "plate.zarr")
     assert [str(f.relative_to(tmp_path)) for f in found] == [f"plate.zarr/B/{w}/{f}" for w in (2, 3) for f in (0, 1)]
     assert all(open_frames(field).shape == (1, 8, 9) for field in found)

@@ -45,6 +45,44 @@ def test_pictures_with_a_palette_are_read_as_indices(tmp_path, suffix):
     assert np.array_equal(read_labels(tmp_path / f"a{suffix}"), labels)
 
 
+def test_a_gif_of_grey_values_has_them_as_labels(tmp_path):
+    """Pillow sorts the palette of a GIF anew, so that its indices are not the grey values."""
+    labels = np.zeros((20, 30), np.uint8)
+    labels[2:6, 3:9], labels[8:12, 3:9] = 7, 30
+    Image.fromarray(labels).save(tmp_path / "a.gif")
+    assert np.array_equal(read_labels(tmp_path / "a.gif"), labels)
+
+
+@pytest.mark.parametrize("largest", [7, 200, 700, 65535])
+def test_a_pgm_keeps_its_values(tmp_path, largest):
+    """Pillow scales them to the whole range of 8 or 16 bits."""
+    labels = np.random.default_rng(0).integers(0, largest + 1, (20, 30))
+    dtype = ">u2" if largest > 255 else "u1"
+    (tmp_path / "a.pgm").write_bytes(b"P5\n# by hand\n30 20\n%d\n" % largest + labels.astype(dtype).tobytes())
+    assert np.array_equal(read_labels(tmp_path / "a.pgm"), labels)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_grey_picture_that_was_saved_in_colour(tmp_path, mode):
+    labels = make_labels()[0].astype(np.uint8)
+    Image.fromarray(labels).convert(mode).save(tmp_path / "a.png")
+    assert np.array_equal(read_labels(tmp_path / "a.png"), labels)
+
+
+def test_sixteen_bits_with_alpha(tmp_path):
+    import imagecodecs
+
+    labels = make_labels()[0].astype(np.uint16) * 700
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(np.dstack([labels, np.full_like(labels, 65535)])))
+    assert np.array_equal(read_labels(tmp_path / "a.png"), labels)
+
+
+def test_jpeg_does_not_keep_labels(tmp_path):
+    Image.fromarray(np.full((20, 30), 255, np.uint8)).save(tmp_path / "a.jpg")
+    with pytest.raises(FrameError, match="JPEG, which does not keep the values of labels"):
+        read_labels(tmp_path / "a.jpg")
+
+
 def test_colour_pictures_are_refused(tmp_path):
     Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(FrameError, match="colour picture"):
@@ -157,6 +195,14 @@ def test_numpy_files(tmp_path):
     content |= {"diameter": np.float64(30.0), "model_path": 0, "ismanual": np.zeros(9, bool)}
     np.save(tmp_path / "a_seg.npy", content, allow_pickle=True)
     assert np.array_equal(read_labels(tmp_path / "a_seg.npy"), labels[0])
+
+
+def test_paths_and_devices_in_numpy_files_are_passed_over(tmp_path):
+    import torch
+
+    content = {"masks": make_labels()[0], "filename": tmp_path / "a.tif", "device": torch.device("cpu")}
+    np.save(tmp_path / "a_seg.npy", content, allow_pickle=True)
+    assert np.array_equal(read_labels(tmp_path / "a_seg.npy"), make_labels()[0])
 
 
 def test_numpy_files_run_no_code(tmp_path, monkeypatch):

@@ -163,6 +163,46 @@ def test_coco_polygons_and_plain_run_lengths(tmp_path):
         read_labels(tmp_path / "a.json", shape=(9, 9))
 
 
+def test_points_and_lines_beside_areas_are_left_out_with_a_warning(tmp_path):
+    square = roifile.ImagejRoi(roitype=roifile.ROI_TYPE.RECT, left=5, top=8, right=9, bottom=12)
+    roifile.roiwrite(tmp_path / "a.zip", [square, roifile.ImagejRoi(roitype=roifile.ROI_TYPE.LINE, x2=5, y2=5)])
+    with pytest.warns(UserWarning, match="holds 1 points, lines or empty shapes"):
+        assert (read_labels(tmp_path / "a.zip", shape=(40, 50)) == 1).sum() == 16
+
+
+def test_geojson_of_collections_and_without_geometry(tmp_path):
+    ring = [[1, 1], [5, 1], [5, 4], [1, 4], [1, 1]]
+    polygon = {"type": "Polygon", "coordinates": [ring]}
+    collection = {"type": "GeometryCollection", "geometries": [polygon, {"type": "Point", "coordinates": [9, 9]}]}
+    features = [{"type": "Feature", "geometry": geometry, "properties": None} for geometry in (collection, None)]
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    with pytest.warns(UserWarning, match="left out"):
+        labels = read_labels(tmp_path / "a.geojson", shape=(20, 30))
+    assert (labels == 1).sum() == 12
+
+
+def test_a_list_of_coco_results(tmp_path):
+    runs = {"segmentation": {"size": [6, 8], "counts": [40, 6, 2]}, "image_id": 3, "score": 0.9}
+    (tmp_path / "a.json").write_text(json.dumps([runs]))
+    assert np.argwhere(read_labels(tmp_path / "a.json")).tolist() == [
+        [0, 7], [1, 7], [2, 7], [3, 7], [4, 6], [5, 6]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        ({"bbox": [1, 1, 4, 3]}, "has no 'segmentation'"),
+        ({"segmentation": {"size": [9, 9], "counts": [81]}}, "a mask of 9 x 9 was found in an image of 6 x 8"),
+    ],
+)
+def test_coco_that_does_not_fit_is_refused(tmp_path, annotation, words):
+    content = {"images": [{"id": 1, "height": 6, "width": 8}], "annotations": [{"image_id": 1, **annotation}]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(FrameError, match=words):
+        read_labels(tmp_path / "a.json")
+
+
 @pytest.mark.parametrize("name", ["a.zip", "a.roi", "a.json", "a.geojson"])
 @pytest.mark.parametrize("content", [b"", b"{", b"[[[", b'{"features": 3}', b'{"annotations": [], "images": [{}]}'])
 def test_damaged_files_are_refused(tmp_path, name, content):

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2.frames.axes import guess_axes, name_unnamed
 from napari_sam2.frames.bioio_files import PLUGINS, open_bioio
-from napari_sam2.frames.intensity import pillow_to_array
+from napari_sam2.frames.pictures import PICTURE_SUFFIXES, describe_picture, read_picture
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 from napari_sam2.frames.tiff import TIFF_SUFFIXES, open_tiff
 from napari_sam2.frames.zarr_files import is_zarr_folder, open_zarr
 
 __all__ = ["IMAGE_SUFFIXES", "existing_path", "natural_order", "open_path"]
 
-_PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".pnm", ".jp2", ".tga")
-_PICTURE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "TGA")  # not TIFF: tifffile reads it
-IMAGE_SUFFIXES = TIFF_SUFFIXES + _PICTURE_SUFFIXES
+IMAGE_SUFFIXES = TIFF_SUFFIXES + PICTURE_SUFFIXES
 _LABEL_FILE = re.compile(r"(?P<image>.+?)[_-](cp_masks|cp_output|masks?|seg|labels?)", re.IGNORECASE)
 
 
@@ -88,51 +83,32 @@ def _open_file(path: Path, level: int = 0) -> RawStack:
     stat = path.stat()
     if suffix in TIFF_SUFFIXES:
         stack = open_tiff(path, level)
-    elif suffix in _PICTURE_SUFFIXES:
-        array = _read_picture(path)
+    elif suffix in PICTURE_SUFFIXES:
+        array = read_picture(path)
         axes = "YXC" if array.ndim == 3 else "YX"
         stack = RawStack(array, str(path), "picture", axes, is_rgb=array.ndim == 3)
+    elif suffix == ".npy":
+        stack = RawStack(_read_array(path), str(path), "picture")
     elif suffix in PLUGINS:
         stack = open_bioio(path)
+    elif suffix == ".ome":
+        raise FrameError(f"{path} describes an OME-TIFF and holds no pixels; open one of the TIFF files it belongs to")
     else:
         raise FrameError(
-            f"{path} is of an unknown kind ({suffix or 'no suffix'}); allowed are {' '.join(IMAGE_SUFFIXES)}, "
-            "folders of these, and zarr folders"
+            f"{path} is of an unknown kind ({suffix or 'no suffix'}); allowed are {' '.join(IMAGE_SUFFIXES)} .npy, "
+            "folders of images, and zarr folders"
         )
     key = f"{stack.key}:{path.resolve()}:{stat.st_mtime_ns}:{stat.st_size}"
     return replace(stack, key=key)
 
 
-def _read_picture(path: Path) -> NDArray[np.generic]:
-    with _opened_picture(path) as image:
-        if getattr(image, "n_frames", 1) > 1:
-            warn_caller(f"{path} holds {image.n_frames} pictures; the first is read")  # type: ignore[attr-defined]
-        if image.format == "PNG" and _has_16_bit_colours(path):
-            warn_caller(f"{path} has 16-bit colours; they are read as 8 bit (save it as TIFF)")
-        return pillow_to_array(image)
-
-
-@contextlib.contextmanager
-def _opened_picture(path: Path) -> Iterator[Image.Image]:
-    """The picture of a file; errors of reading it, also within the block, become FrameError."""
-    Image.init()
-    formats = [name for name in _PICTURE_FORMATS if name in Image.OPEN]  # some are optional parts of Pillow
+def _read_array(path: Path) -> NDArray[np.generic]:
+    """The array of a numpy file, of which only the pages that are needed are read."""
     try:
-        with Image.open(path, formats=formats) as image:
-            yield image
-    except FrameError:
-        raise
-    except (*READ_ERRORS, SyntaxError, Image.DecompressionBombError) as error:
-        raise FrameError(
-            f"{path} cannot be read as an image ({one_line(error)}); check or copy the file again"
-        ) from error
-
-
-def _has_16_bit_colours(path: Path) -> bool:
-    with path.open("rb") as file:
-        header = file.read(26)
-    bit_depth, colour_type = header[24], header[25]  # of the IHDR chunk, which comes first
-    return bit_depth == 16 and colour_type in (2, 6)
+        array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except READ_ERRORS as error:
+        raise FrameError(f"{path} cannot be read as an array ({one_line(error)}); save it as TIFF") from error
+    return array
 
 
 def _open_folder(path: Path) -> RawStack:
@@ -191,10 +167,8 @@ def _describe_file(path: Path) -> RawStack:
     """As `_open_file`, but pixels of a picture are not decoded."""
     if path.suffix.lower() in TIFF_SUFFIXES:
         return open_tiff(path)
-    with _opened_picture(path) as image:
-        empty = pillow_to_array(Image.new(image.mode, (1, 1)))
-        shape = (image.size[1], image.size[0], *empty.shape[2:])
-    return RawStack(np.broadcast_to(empty.ravel()[0], shape), str(path), "picture")
+    shape, dtype = describe_picture(path)
+    return RawStack(np.broadcast_to(np.zeros((), dtype), shape), str(path), "picture")
 
 
 def _check_kind(path: Path, found: _Kind, first: Path, expected: _Kind) -> None:

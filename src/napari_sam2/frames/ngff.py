@@ -178,7 +178,7 @@ def _level(
         return NgffLevel(path, {}, {})
     mapping = _compose(steps, len(axes))
     if mapping is None:
-        warn_caller(f"the distances of {name} are not known: its transformation is no scale")
+        warn_caller(f"the distances of {name} are not known: its transformation is not a scale")
         return NgffLevel(path, {}, {})
     voxel_size, translation = {}, {}
     for axis, factor, shift, unit in zip(axes, *mapping, units, strict=True):
@@ -209,19 +209,19 @@ def _compose(steps: Sequence[object], ndim: int) -> tuple[list[float], list[floa
             if any(matrix[i][j] for i in range(ndim) for j in range(ndim) if i != j):
                 return None
             factors, shifts = [matrix[i][i] for i in range(ndim)], [matrix[i][ndim] for i in range(ndim)]
-        else:
-            factors = _vector(step.get("scale"), ndim, 1.0) if kind == "scale" else [1.0] * ndim
-            shifts = _vector(step.get("translation"), ndim, 0.0) if kind == "translation" else [0.0] * ndim
-            if kind not in ("scale", "translation", "identity"):
+        elif kind in ("scale", "translation"):
+            numbers = [_number(value) for value in _list(step.get(kind))]
+            if len(numbers) != ndim:  # one number, or the path of an array
                 return None
+            factors = numbers if kind == "scale" else [1.0] * ndim
+            shifts = numbers if kind == "translation" else [0.0] * ndim
+        elif kind == "identity":
+            continue
+        else:
+            return None
         shift = [b * s + t for b, s, t in zip(shift, factors, shifts, strict=True)]
         scale = [a * s for a, s in zip(scale, factors, strict=True)]
     return scale, shift
-
-
-def _vector(values: object, ndim: int, default: float) -> list[float]:
-    numbers = _list(values)
-    return [_number(value) for value in numbers] if len(numbers) == ndim else [default] * ndim
 
 
 def _number(value: object) -> float:

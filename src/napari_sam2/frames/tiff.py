@@ -17,6 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_sam2._errors import FrameError, warn_caller
+from napari_sam2.frames.pictures import warn_of_orientation
 from napari_sam2.frames.spacing import Spacing, read_distance, unit_name
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 
@@ -118,13 +119,16 @@ def _describe(
 ) -> RawStack:
     if not tif.series:
         raise FrameError(f"{path} holds no image")
-    series = tif.series[0]
+    shown = [series for series in tif.series if not series.keyframe.is_reduced]  # a thumbnail may come first
+    series = (shown or tif.series)[0]
     _check_ome_planes(tif, path, series, pixels)
     truncated = _truncated_imagej(tif, path, series)
     if truncated is not None and level == 0:
         return truncated
-    if len(tif.series) > 1:
-        warn_caller(f"{path} holds {len(tif.series)} images; the first is read")
+    if len(shown) > 1:
+        warn_caller(f"{path} holds {len(shown)} images; the first is read")
+    tags = series.keyframe.tags
+    warn_of_orientation(path, tags["Orientation"].value if "Orientation" in tags else 1)
     if not 0 <= level < len(series.levels):
         raise FrameError(f"level {level} of {path} was requested; it has {len(series.levels)}, 0 is the finest")
     full, series = series, series.levels[level]

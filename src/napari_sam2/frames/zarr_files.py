@@ -22,6 +22,7 @@ _MAX_CHUNK_BYTES = 2**29
 _MAX_PLANE_PIXELS = 2**36
 _MAX_SMALL_CHUNKS = 100_000  # of one plane, if they are smaller than the next
 _SMALL_CHUNK_PIXELS = 32 * 32
+_SHOWN = 8  # names in a message
 
 
 def is_zarr_folder(path: Path) -> bool:
@@ -85,8 +86,8 @@ def plate_fields(path: Path) -> tuple[Path, ...]:
     Returns
     -------
     tuple of Path
-        Well by well in the order of the metadata, each for `open_zarr`; empty for any other zarr. Wells that the
-        metadata names and that are not there are left out, with a warning.
+        Well by well in the order of the metadata, each for `open_zarr`; empty for any other zarr. Wells and fields
+        that the metadata names and that are not there are left out, with a warning.
 
     Raises
     ------
@@ -103,20 +104,28 @@ def plate_fields(path: Path) -> tuple[Path, ...]:
             return ()
         attributes = node.attrs.asdict()
         wells = well_paths(attributes)
+        fields = [field for well in wells for field in _fields(node, well)]
         if not wells:
-            return tuple(path / name for name in field_paths(attributes) or _converted(node))
-        found = [(well, node.get(well)) for well in wells]
+            fields = list(field_paths(attributes) or _converted(node))
+        is_there = [isinstance(node.get(path), zarr.Group) for path in fields]
     except FrameError:
         raise
     except READ_ERRORS as error:
         raise FrameError(
             f"{path} cannot be read as zarr ({one_line(error)}); check or copy the folder again"
         ) from error
-    missing = [well for well, group in found if not isinstance(group, zarr.Group)]
+    missing = [field for field, here in zip(fields, is_there, strict=True) if not here]
     if missing:
-        warn_caller(f"{path} names {len(missing)} wells that are not there, such as {missing[0]}; they are left out")
-    groups = [(well, group) for well, group in found if isinstance(group, zarr.Group)]
-    return tuple(path / well / name for well, group in groups for name in field_paths(group.attrs.asdict()))
+        warn_caller(f"{path} names wells or fields that are not there and are left out: {', '.join(missing[:_SHOWN])}")
+    return tuple(path / field for field, here in zip(fields, is_there, strict=True) if here)
+
+
+def _fields(plate: zarr.Group, well: str) -> list[str]:
+    """Paths of the fields of a well within its plate; of a well that is not there, its own path."""
+    import zarr
+
+    group = plate.get(well)
+    return [f"{well}/{name}" for name in field_paths(group.attrs.asdict())] if isinstance(group, zarr.Group) else [well]
 
 
 def open_zarr_url(url: str, level: int = 0) -> RawStack:
@@ -193,13 +202,16 @@ def _open_inside(group: zarr.Group, level: int, name: str) -> RawStack:
     ):
         if not inside:
             continue
-        if len(inside) > 1:
-            text = f"{name} is {kind.format(len(inside))}; {inside[0]} is read (open {name}/{choice} to choose)"
-            warn_caller(text, PlanesLeftOutWarning)
-        node = group.get(inside[0])
-        if not isinstance(node, (zarr.Group, zarr.Array)):
+        nodes = ((path, group.get(path)) for path in inside)
+        found = next(((path, node) for path, node in nodes if isinstance(node, (zarr.Group, zarr.Array))), None)
+        if found is None:
             raise FrameError(f"{name} names {inside[0]!r}, which is not there; it holds {_content(group)}")
-        return open_zarr_node(node, level, f"{name}/{inside[0]}")
+        first, node = found
+        if len(inside) > 1:
+            missing = "" if first == inside[0] else f", as {inside[0]} is not there"
+            text = f"{name} is {kind.format(len(inside))}; {first} is read{missing} (open {name}/{choice} to choose)"
+            warn_caller(text, PlanesLeftOutWarning)
+        return open_zarr_node(node, level, f"{name}/{first}")
     arrays = sorted(key for key, _ in group.arrays())
     if len(arrays) == 1:
         return open_zarr_node(_array(group, arrays[0]), level, f"{name}/{arrays[0]}")
@@ -219,7 +231,7 @@ def _converted(group: zarr.Group) -> tuple[str, ...]:
 
 
 def _content(group: zarr.Group) -> str:
-    return ", ".join([*sorted(key for key, _ in group.arrays()), *sorted(key for key, _ in group.groups())][:8])
+    return ", ".join([*sorted(key for key, _ in group.arrays()), *sorted(key for key, _ in group.groups())][:_SHOWN])
 
 
 def _dimension_names(array: zarr.Array[Any]) -> str | None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from napari_sam2._errors import FrameError
 from napari_sam2.frames.files import IMAGE_SUFFIXES, existing_path, natural_order, open_path
+from napari_sam2.frames.pictures import opened_picture
 from napari_sam2.frames.stack import READ_ERRORS, one_line
 from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.conversion import ConvertedLabels, convert_labels
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read_label_file", "read_labels", "without_single_planes"]
 
-_PALETTE_SUFFIXES = (".png", ".gif", ".bmp")
+_PALETTE_SUFFIXES = (".png", ".gif", ".bmp", ".tga")
+_LOSSY_SUFFIXES = (".jpg", ".jpeg")
 
 
 def read_labels(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None = None) -> NDArray[np.int32]:
@@ -33,7 +34,7 @@ def read_labels(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None =
     path : path-like
         TIFF, zarr folder, PNG or other picture, folder of pictures; Cellpose's ``_seg.npy`` or any ``.npy`` of
         integers; ImageJ ROIs (``.roi``, ``.zip``), GeoJSON (``.geojson``, ``.json``), COCO (``.json``). Pictures with
-        a palette are read as indices.
+        a palette are read as indices. JPEG is refused, as it changes the values.
     shape : tuple of int, optional
         (T, H, W) or (H, W) of the image that the labels belong to; ROIs and GeoJSON need it.
 
@@ -75,13 +76,20 @@ def _pixels(path: Path) -> NDArray[Any]:
         indices = _palette_indices(path)
         if indices is not None:
             return indices
+    if path.is_file() and path.suffix.lower() in _LOSSY_SUFFIXES:
+        raise FrameError(f"{path} is a JPEG, which does not keep the values of labels; save the labels as PNG or TIFF")
     stack = open_path(_inside(path))
     axes = stack.axes or ""
     if stack.is_rgb and axes[:1] in ("C", "S") and len(axes) == 3:
         return _read(path, stack.array)  # three or four planes that were saved without saying so
-    if stack.is_rgb:
-        raise FrameError(f"{path} is a colour picture; expected one number per pixel, as in a grey or indexed picture")
     array = _read(path, stack.array)
+    if stack.is_rgb:
+        grey = _grey(array) if axes.endswith(("C", "S")) else None
+        if grey is None:
+            raise FrameError(
+                f"{path} is a colour picture; expected one number per pixel, as in a grey or indexed picture"
+            )
+        array, axes = grey, axes[:-1]
     if len(axes) == array.ndim and "C" in axes:
         channel = axes.index("C")
         if array.shape[channel] != 1:
@@ -92,6 +100,13 @@ def _pixels(path: Path) -> NDArray[Any]:
     if array.ndim == 4 and array.shape[1] == 1:  # a movie of volumes of one plane
         array = array[:, 0]
     return array
+
+
+def _grey(colours: NDArray[Any]) -> NDArray[Any] | None:
+    """(..., H, W) of a picture (..., H, W, 3 or 4) whose red, green and blue are the same, and not all 0; else None."""
+    grey: NDArray[Any] = colours[..., 0]
+    is_grey = colours.shape[-1] in (3, 4) and all(np.array_equal(grey, colours[..., i]) for i in (1, 2))
+    return grey if is_grey and grey.any() else None
 
 
 def _inside(path: Path) -> Path:
@@ -132,12 +147,18 @@ def _folder(path: Path) -> NDArray[Any]:
 
 
 def _palette_indices(path: Path) -> NDArray[Any] | None:
-    """The indices of a picture with a palette; None if it has none."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image) if image.mode == "P" else None
-    except (*READ_ERRORS, Image.DecompressionBombError) as error:
-        raise FrameError(f"{path} cannot be read as an image ({one_line(error)}); the file may be damaged") from error
+    """The indices of a picture with a palette; None if it has none.
+
+    A GIF always has one: where its palette is grey, the grey values are the labels.
+    """
+    with opened_picture(path) as image:
+        if image.mode != "P":
+            return None
+        palette = np.array(image.getpalette("RGB") or (), np.uint8).reshape(-1, 3)
+        indices = np.asarray(image)
+        if image.format == "GIF" and int(indices.max()) < len(palette) and (palette == palette[:, :1]).all():
+            return palette[indices, 0]
+        return indices
 
 
 def without_single_planes(labels: NDArray[np.int32], num_frames: int) -> NDArray[np.int32]:

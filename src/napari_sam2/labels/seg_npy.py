@@ -22,6 +22,11 @@ _ALLOWED = {
     "dtype": ("numpy",),
     "encode": ("_codecs",),
 }
+_TEXTS = {  # of paths and devices, which are not needed
+    "pathlib": ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"),
+    "pathlib._local": ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"),
+    "torch": ("device",),
+}
 
 
 def read_npy(path: Path) -> NDArray[Any]:
@@ -60,6 +65,12 @@ class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module in _ALLOWED.get(name, ()) or (module == "numpy.dtypes" and name.endswith("DType")):
             return super().find_class(module, name)
+        if name in _TEXTS.get(module, ()):
+            return _as_text
         raise FrameError(
             f"the file holds an object of type {module}.{name}, which is not read for safety; save the masks as TIFF"
         )
+
+
+def _as_text(*parts: object) -> str:
+    return "/".join(str(part) for part in parts)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam2._errors import FrameError, PromptError
+from napari_sam2._errors import FrameError, PromptError, warn_caller
 from napari_sam2._packed_mask import PackedMask
 from napari_sam2.frames.stack import READ_ERRORS, one_line
 from napari_sam2.labels.colours import object_colour
@@ -31,6 +31,7 @@ __all__ = ["SHAPE_SUFFIXES", "ShapeTarget", "read_shapes"]
 SHAPE_SUFFIXES = (".zip", ".roi", ".geojson", ".json")
 _MOVE_TO, _LINE_TO, _CLOSE = 0.0, 1.0, 4.0  # of a path, as in java.awt.geom.PathIterator
 _CATEGORY = 1
+_MAX_PIXELS = 2**30  # of an image of COCO
 _NAME = re.compile(r"label-(?P<id>\d{1,10})(-\d+)?")  # of the ROIs written here
 _Place = tuple[int | None, int | None]
 _DAMAGED = (*READ_ERRORS, RecursionError, NotImplementedError, zipfile.BadZipFile)
@@ -251,7 +252,9 @@ def read_shapes(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.
         else:
             content = json.loads(path.read_text("utf-8"))
             is_coco = isinstance(content, Mapping) and "annotations" in content
-            shapes, size = _coco(content) if is_coco else (_geojson(content), None)
+            if isinstance(content, list) and content and "image_id" in content[0]:
+                content, is_coco = _coco_of_results(content), True
+            shapes, size = _coco(content) if is_coco else (_geojson(content, path), None)
         return _paint(path, shapes, size, shape)
     except FrameError:
         raise
@@ -299,8 +302,9 @@ def _rois(path: Path) -> list[_Shape]:
     import roifile
 
     found = roifile.ImagejRoi.fromfile(path)
+    rois = found if isinstance(found, list) else [found]
     shapes = []
-    for roi in found if isinstance(found, list) else [found]:
+    for roi in rois:
         if roi.roitype in (roifile.ROI_TYPE.LINE, roifile.ROI_TYPE.FREELINE, roifile.ROI_TYPE.POLYLINE,
                            roifile.ROI_TYPE.NOROI, roifile.ROI_TYPE.ANGLE, roifile.ROI_TYPE.POINT):  # fmt: skip
             continue
@@ -312,7 +316,13 @@ def _rois(path: Path) -> list[_Shape]:
             place = (roi.position - 1, 0) if roi.position else (None, None)
         named = _NAME.fullmatch(roi.name)
         shapes.append(_Shape(None if named is None else int(named["id"]), place, _filler([rings])))
+    _warn_of_others(path, len(rois) - len(shapes), len(shapes))
     return shapes
+
+
+def _warn_of_others(path: Path, num_others: int, num_areas: int) -> None:
+    if num_others and num_areas:
+        warn_caller(f"{path} holds {num_others} points, lines or empty shapes besides areas; they are left out")
 
 
 def _filler(polygons: list[Polygon]) -> Callable[[tuple[int, int]], PackedMask]:
@@ -329,26 +339,37 @@ def _filler(polygons: list[Polygon]) -> Callable[[tuple[int, int]], PackedMask]:
     return draw
 
 
-def _geojson(content: Any) -> list[_Shape]:
+def _geojson(content: Any, path: Path) -> list[_Shape]:
     if isinstance(content, Mapping):
         content = content.get("features", [content])
     shapes = []
     for feature in content:
-        geometry = feature.get("geometry", feature)
-        kind, coordinates = geometry.get("type"), geometry.get("coordinates")
-        if kind not in ("Polygon", "MultiPolygon"):
+        geometry = feature.get("geometry", feature) or {}
+        polygons = [[_corners(ring) for ring in rings] for rings in _polygons_of(geometry)]
+        if not polygons:
             continue
-        parts = [coordinates] if kind == "Polygon" else coordinates
-        polygons = [[_corners(ring) for ring in rings] for rings in parts]
         properties = feature.get("properties") or {}
         plane = geometry.get("plane") or feature.get("plane")
         place: _Place = (None, None) if plane is None else (int(plane.get("z", 0)), int(plane.get("t", 0)))
         name = str(properties.get("label", properties.get("name", "")))
         object_id = int(name) if name.isdecimal() and len(name) < 11 else None
         shapes.append(_Shape(object_id, place, _filler(polygons)))
+    _warn_of_others(path, len(content) - len(shapes), len(shapes))
     if all(s.place in ((0, 0), (None, None)) for s in shapes):  # the first plane is also what is written for pictures
         return [_Shape(s.object_id, (None, None), s.draw) for s in shapes]
     return shapes
+
+
+def _polygons_of(geometry: Mapping[str, Any]) -> list[Any]:
+    """Coordinates of the polygons of a geometry: for each the rings."""
+    kind = geometry.get("type")
+    if kind == "Polygon":
+        return [geometry["coordinates"]]
+    if kind == "MultiPolygon":
+        return list(geometry["coordinates"])
+    if kind == "GeometryCollection":
+        return [polygon for part in geometry["geometries"] for polygon in _polygons_of(part)]
+    return []
 
 
 def _corners(values: Any) -> NDArray[np.float64]:
@@ -356,6 +377,19 @@ def _corners(values: Any) -> NDArray[np.float64]:
     if ring.ndim != 2 or ring.shape[1] < 2 or not np.isfinite(ring).all():
         raise FrameError(f"a ring of shape {ring.shape} was found; expected rows of finite x, y")
     return ring[:, :2]
+
+
+def _coco_of_results(annotations: list[Any]) -> dict[str, Any]:
+    """COCO of a file of results: a list of annotations, whose run lengths say how large the images are."""
+    sizes = {entry["image_id"]: entry["segmentation"]["size"] for entry in annotations if _is_rle(entry)}
+    if not sizes:
+        raise FrameError("the list of annotations holds no run lengths; give the whole COCO file, with its images")
+    images = [{"id": number, "height": size[0], "width": size[1]} for number, size in sizes.items()]
+    return {"images": images, "annotations": annotations}
+
+
+def _is_rle(annotation: Any) -> bool:
+    return isinstance(annotation.get("segmentation"), Mapping)
 
 
 def _coco(content: Mapping[str, Any]) -> tuple[list[_Shape], tuple[int, ...]]:
@@ -366,9 +400,15 @@ def _coco(content: Mapping[str, Any]) -> tuple[list[_Shape], tuple[int, ...]]:
         raise FrameError(f"the images have the sizes {sorted(sizes)}; expected planes of one size")
     frame_of = {int(image.get("id", image.get("image_id", 0))): frame for frame, image in enumerate(images)}
     hw = sizes.pop()
+    if math.prod(hw) > _MAX_PIXELS:
+        raise FrameError(f"images of {hw[0]:,} x {hw[1]:,} pixels were announced; allowed are {_MAX_PIXELS:,} pixels")
     is_stack = len(images) > 1
     shapes = []
     for entry in content["annotations"]:
+        if not entry.get("segmentation"):
+            raise FrameError(
+                "an annotation has no 'segmentation'; expected polygons or run lengths, boxes are no areas"
+            )
         frame = frame_of[int(entry["image_id"])] if is_stack else None
         number = entry.get("track_id")
         draw = _coco_mask(entry["segmentation"], hw)
@@ -379,8 +419,8 @@ def _coco(content: Mapping[str, Any]) -> tuple[list[_Shape], tuple[int, ...]]:
 def _coco_mask(segmentation: Any, hw: tuple[int, int]) -> Callable[[tuple[int, int]], PackedMask]:
     if isinstance(segmentation, Mapping):
         size = [int(n) for n in segmentation["size"]]
-        if tuple(size) != hw or math.prod(size) > 2**31:
-            raise FrameError(f"a mask of {size} was found in an image of {list(hw)}")
+        if tuple(size) != hw:
+            raise FrameError(f"a mask of {size[0]:,} x {size[1]:,} was found in an image of {hw[0]:,} x {hw[1]:,}")
         return lambda _: PackedMask.pack(decode_rle({"size": size, "counts": segmentation["counts"]}))
     polygons = [[_corners(np.asarray(flat, np.float64).reshape(-1, 2))] for flat in segmentation]
     return _filler(polygons)

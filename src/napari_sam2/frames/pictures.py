@@ -1,0 +1,139 @@
+"""Single pictures: PNG, JPEG and others that Pillow reads, with the values that the file holds."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_sam2._errors import FrameError, warn_caller
+from napari_sam2.frames.intensity import pillow_to_array
+from napari_sam2.frames.stack import READ_ERRORS, one_line
+
+__all__ = ["PICTURE_SUFFIXES", "describe_picture", "opened_picture", "read_picture", "warn_of_orientation"]
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".pnm", ".jp2", ".tga")
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "TGA")  # not TIFF: tifffile reads it
+_ORIENTATION = 274  # tag of EXIF and TIFF; 1 is upright
+_PNG_GREY_ALPHA, _PNG_RGB, _PNG_RGBA = 4, 2, 6  # colour types
+_NETPBM = re.compile(rb"P[2356](?:\s+|#[^\n]*\n)*\d+(?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+(\d+)")
+
+
+def read_picture(path: Path) -> NDArray[np.generic]:
+    """The pixels of a picture as the file stores them.
+
+    Parameters
+    ----------
+    path : Path
+        An existing file; of an animation the first picture is read, with a warning.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W) grey or bool, or (H, W, 3) colours. Alpha is dropped, palettes are looked up.
+
+    Raises
+    ------
+    FrameError
+        If the file is damaged, or claims to be larger than Pillow allows.
+    """
+    with opened_picture(path) as image:
+        if getattr(image, "n_frames", 1) > 1:
+            warn_caller(f"{path} holds {image.n_frames} pictures; the first is read")  # type: ignore[attr-defined]
+        warn_of_orientation(path, image.getexif().get(_ORIENTATION, 1))
+        if _wide_png(path, image) is not None:
+            return _decode_wide_png(path)
+        largest = _netpbm_maximum(path) if image.format == "PPM" else None
+        if largest is not None and largest > 255 and image.mode == "RGB":
+            warn_caller(f"{path} has 16-bit colours; they are read as 8 bit (save it as TIFF or PNG)")
+        return _unscaled(pillow_to_array(image), largest)
+
+
+def describe_picture(path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    """Shape and type of what `read_picture` gives, without decoding the pixels; raises as that."""
+    with opened_picture(path) as image:
+        samples = _wide_png(path, image)
+        if samples is not None:
+            colours = (3,) if samples.num_colours == 3 else ()
+            return (image.size[1], image.size[0], *colours), np.dtype(np.uint16)
+        largest = _netpbm_maximum(path) if image.format == "PPM" else None
+        pixel = _unscaled(pillow_to_array(Image.new(image.mode, (1, 1))), largest)
+        return (image.size[1], image.size[0], *pixel.shape[2:]), pixel.dtype
+
+
+@contextlib.contextmanager
+def opened_picture(path: Path) -> Iterator[Image.Image]:
+    """The picture of a file; errors of reading it, also within the block, become FrameError."""
+    Image.init()
+    formats = [name for name in _FORMATS if name in Image.OPEN]  # some are optional parts of Pillow
+    try:
+        with Image.open(path, formats=formats) as image:
+            yield image
+    except FrameError:
+        raise
+    except (*READ_ERRORS, SyntaxError, Image.DecompressionBombError) as error:
+        raise FrameError(
+            f"{path} cannot be read as an image ({one_line(error)}); check or copy the file again"
+        ) from error
+
+
+def warn_of_orientation(path: Path, orientation: object) -> None:
+    """Warn that a picture which cameras mark as rotated is read as it is stored, as napari and ImageJ do."""
+    if isinstance(orientation, int) and 2 <= orientation <= 8:
+        warn_caller(
+            f"{path} is marked as rotated or mirrored (orientation {orientation}); it is read as it is stored, as "
+            "napari and ImageJ show it"
+        )
+
+
+class _Samples(NamedTuple):
+    """Samples of a pixel, and how many of them are colours."""
+
+    num_samples: int
+    num_colours: int
+
+
+def _wide_png(path: Path, image: Image.Image) -> _Samples | None:
+    """The samples of a PNG with 16 bits and more than one sample, which Pillow cuts to 8 bits; None for any other."""
+    if image.format != "PNG":
+        return None
+    with path.open("rb") as file:
+        header = file.read(26)
+    bit_depth, colour_type = header[24], header[25]  # of the IHDR chunk, which comes first
+    samples = {_PNG_GREY_ALPHA: _Samples(2, 1), _PNG_RGB: _Samples(3, 3), _PNG_RGBA: _Samples(4, 3)}
+    return samples.get(colour_type) if bit_depth == 16 else None
+
+
+def _decode_wide_png(path: Path) -> NDArray[np.generic]:
+    import imagecodecs
+
+    try:
+        pixels: NDArray[np.generic] = np.asarray(imagecodecs.png_decode(path.read_bytes()))
+    except imagecodecs.PngError as error:
+        raise FrameError(
+            f"{path} cannot be read as an image ({one_line(error)}); check or copy the file again"
+        ) from error
+    return pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]
+
+
+def _netpbm_maximum(path: Path) -> int | None:
+    """The largest value that a PGM or PPM file announces; None where it announces none, as in a bitmap."""
+    with path.open("rb") as file:
+        found = _NETPBM.match(file.read(1024))
+    return None if found is None else int(found[1])
+
+
+def _unscaled(pixels: NDArray[np.generic], largest: int | None) -> NDArray[np.generic]:
+    """Values as they are in the file, where Pillow scaled them from ``largest`` to the whole range of 8 or 16 bits."""
+    is_byte = pixels.dtype.itemsize == 1
+    if largest is None or not 0 < largest <= 65535 or (is_byte and largest >= 255):
+        return pixels
+    full = 255 if is_byte else 65535
+    values = np.rint(pixels.astype(np.float64) * (largest / full))
+    return values.astype(np.uint8 if is_byte else np.uint16)

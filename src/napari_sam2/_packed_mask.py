@@ -80,6 +80,16 @@ class PackedMask:
             mask[self.window] = self.pixels()
         return mask
 
+    def overlaps(self, other: PackedMask) -> bool:
+        """Whether the two masks share a pixel."""
+        (top, left, bottom, right), box = self.box, other.box
+        y0, x0, y1, x1 = max(top, box[0]), max(left, box[1]), min(bottom, box[2]), min(right, box[3])
+        if y0 >= y1 or x0 >= x1:
+            return False
+        mine = self.pixels()[y0 - top : y1 - top, x0 - left : x1 - left]
+        theirs = other.pixels()[y0 - box[0] : y1 - box[0], x0 - box[1] : x1 - box[1]]
+        return bool((mine & theirs).any())
+
     def without(self, taken: NDArray[np.bool_]) -> PackedMask:
         """The mask minus the pixels of an (H, W) mask; itself where they do not overlap."""
         if not self.area or not taken[self.window].any():

@@ -71,7 +71,7 @@ class Prompt:
         1 for object, 0 for background; all 1 if not given.
     box : (4,) array-like, optional
         (x0, y0, x1, y1), pixel edges or centres; any two opposite corners.
-    mask : (H, W) array-like, optional
+    mask : (H, W) array-like or PackedImage, optional
         Boolean mask of the object, at the size of the image.
 
     Raises
@@ -87,12 +87,12 @@ class Prompt:
         points: ArrayLike | None = None,
         labels: ArrayLike | None = None,
         box: ArrayLike | None = None,
-        mask: ArrayLike | None = None,
+        mask: ArrayLike | PackedImage | None = None,
     ) -> None:
         self._points = _as_points(points)
         self._labels = _as_labels(labels, len(self._points))
         self._box = None if box is None else _as_box(box)
-        self._packed_mask = None if mask is None else PackedImage.pack(_as_mask(mask))
+        self._packed_mask = None if mask is None else _as_packed(mask)
         if not len(self._points) and box is None and mask is None:
             raise PromptError("an empty prompt was given; give at least one point, a box or a mask")
 
@@ -203,6 +203,14 @@ def _as_box(box: ArrayLike) -> NDArray[np.float32]:
     if ordered[0] == ordered[2] or ordered[1] == ordered[3]:
         raise PromptError(f"the box {_numbers(array)} has no area; give two different opposite corners")
     return ordered
+
+
+def _as_packed(mask: ArrayLike | PackedImage) -> PackedImage:
+    if not isinstance(mask, PackedImage):
+        return PackedImage.pack(_as_mask(mask))
+    if not mask.mask.area:
+        raise PromptError("an empty mask was given; mark at least one pixel of the object")
+    return mask
 
 
 def _as_mask(mask: ArrayLike) -> NDArray[np.bool_]:

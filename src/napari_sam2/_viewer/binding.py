@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from napari_sam2._errors import FrameError, NapariSAM2Error, PromptError
 from napari_sam2._types import Prompt, is_same
 from napari_sam2._viewer.image_source import describe_contrast, open_layers, placement_of
 from napari_sam2._viewer.labels_layer import label_colours, object_colour, painted_planes
-from napari_sam2._viewer.layer_frames import seed_labels
+from napari_sam2._viewer.layer_frames import LabelSeeds
 from napari_sam2._viewer.layer_places import LayerMap, to_layer_units, to_viewer_units
 from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers, read_prompt_layer
 from napari_sam2.frames.planes import ArrayPlanes
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Points, Shapes
     from numpy.typing import NDArray
 
-__all__ = ["Tool", "ViewerBinding"]
+    from napari_sam2.session.calls.prompts import LabelPrompts
+
+__all__ = ["LayerLabels", "Tool", "ViewerBinding"]
 
 Tool = Literal["point", "box", "lasso", "scribble", "paint"]
 _SHAPE_MODES: dict[Tool, str] = {"box": "add_rectangle", "lasso": "add_polygon_lasso", "scribble": "add_path"}
@@ -36,6 +39,38 @@ _PAINT_MODES = ("paint", "erase", "fill", "polygon")
 _POINT_SIZES = (8, 16)  # pixels of the screen, at any zoom
 _OUTLINE_PX = 2
 _COVERED = 0.5  # share of a box or lasso from which on it lies on another object
+
+
+@dataclass(frozen=True, eq=False)
+class LayerLabels:
+    """The labels that a layer shows on one plane, before objects are started from them.
+
+    Attributes
+    ----------
+    seeds : LabelSeeds
+        The labels.
+    label : int or None
+        The only one that is wanted.
+    plane : int
+        Of the session.
+    session : Session
+        Where the objects will be.
+    """
+
+    seeds: LabelSeeds
+    label: int | None
+    plane: int
+    session: Session
+
+    def read(self) -> LabelPrompts:
+        """The objects; changes nothing, and may run on any thread. Raises PromptError as ``start_from``."""
+        found = self.seeds.read()[self.plane]
+        if self.label is not None:
+            if not (found == self.label).any():
+                there = sorted(set(found[found > 0].tolist()))
+                raise PromptError(f"{self.seeds.name} has no label {self.label} on this frame; it has {there}")
+            found = np.where(found == self.label, found, 0)
+        return self.session.label_prompts(found, frame=self.plane)
 
 
 class ViewerBinding:
@@ -367,26 +402,24 @@ class ViewerBinding:
             its object, or an object is locked there; then nothing changes.
         """
         if type(layer).__name__ == "Labels":
-            ids = self.session.add_labels(self._labels_shown(layer, label), frame=self.current_plane)
+            found = self.layer_labels(layer, label).read()
+            for _ in self.session.adding_labels(found, seconds=math.inf):
+                pass
+            ids = found.object_ids
         else:
             first = max((o.object_id for o in self.session.objects), default=0) + 1
             to_image = LayerMap.between(layer, self.labels, self.viewer)
-            found = read_prompt_layer(layer, self.geometry, first_id=first, to_image=to_image)
-            self.session.set_prompts(found)
-            ids = sorted({object_id for object_id, _ in found})
+            found_prompts = read_prompt_layer(layer, self.geometry, first_id=first, to_image=to_image)
+            self.session.set_prompts(found_prompts)
+            ids = sorted({object_id for object_id, _ in found_prompts})
         self.select(ids[0])
         return ids
 
-    def _labels_shown(self, layer: Labels, label: int | None) -> NDArray[np.int32]:
+    def layer_labels(self, layer: Labels, label: int | None = None) -> LayerLabels:
+        """The labels of a layer on the plane shown, or one of them; to be read on any thread."""
         plane = self.current_plane
-        found = seed_labels(layer, self.geometry, plane, image=self.labels, viewer=self.viewer)[plane]
-        if label is None:
-            return found
-        if not (found == label).any():
-            raise PromptError(
-                f"{layer.name} has no label {label} on this frame; it has {sorted(set(found[found > 0].tolist()))}"
-            )
-        return np.where(found == label, found, 0)
+        seeds = LabelSeeds.of(layer, self.geometry, plane, image=self.labels, viewer=self.viewer)
+        return LayerLabels(seeds, label, plane, self.session)
 
     @property
     def tool(self) -> Tool | None:
@@ -586,6 +619,14 @@ class ViewerBinding:
         self.notice.emit(f"{because}: the model sees {self.contrast}", False)
         return True
 
+    @property
+    def full_hw(self) -> tuple[int, int] | None:
+        """Height and width of the finest level, where the session is on a coarser one; else None."""
+        if not self.level:
+            return None
+        height, width = self.images[0].data[0].shape[self.geometry.ndim - 2 : self.geometry.ndim]
+        return int(height), int(width)
+
     def fits_image(self) -> bool:
         """Whether the image still has the shape that the session was started with."""
         image = self.images[0]
@@ -617,12 +658,13 @@ class ViewerBinding:
 
     # ------------------------------------------------------------------ session -> layers
     def _on_session_changed(self, delta: StoreDelta) -> None:
+        colours = self._colours
         if not self._is_syncing:
             keys = {e.key for e in delta.edits if e.table == "prompts"}
             self._show_prompts(keys)  # type: ignore[arg-type]
         if any(e.table == "objects" for e in delta.edits):
             self._follow_objects()
-        if self.current_plane in delta.boxes:
+        if self.current_plane in delta.boxes and colours == self._colours:  # new colours draw the layer already
             self._refresh()
 
     def _show_prompts(self, keys: set[PromptKey]) -> None:

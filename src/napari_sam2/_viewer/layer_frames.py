@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Calibration",
+    "LabelSeeds",
     "PixelSize",
     "ShownImage",
     "is_time_axis",
@@ -133,7 +134,7 @@ def seed_labels(
     viewer: ViewerModel,
     whole_clip: bool = False,
 ) -> dict[int, NDArray[np.int32]]:
-    """(H, W) labels by plane, from a Labels layer as the viewer shows it on the image.
+    """(H, W) labels by plane, from a Labels layer as the viewer shows it on the image; see ``LabelSeeds``.
 
     Parameters
     ----------
@@ -155,24 +156,66 @@ def seed_labels(
     PromptError
         If nothing is labelled there, or a label is no number of an object.
     """
-    array = _full_resolution(labels)
-    to_labels = LayerMap.between(image, labels, viewer)
-    has_all_planes = labels.ndim >= geometry.ndim
-    wanted = geometry.clip_range(plane) if whole_clip and has_all_planes else range(plane, plane + 1)
-    found: dict[int, NDArray[Any]] = {}
-    for each in wanted:
-        index = geometry.index(each)
-        if to_labels.is_identity and tuple(array.shape) == geometry.shape:
-            drawn = np.asarray(array[index])
-        else:
-            drawn = resample_plane(array, to_labels, index, geometry.hw)
-        if drawn.any():
-            found[each] = drawn
-    if not found and whole_clip:
-        raise PromptError(f"{labels.name} has no label in the stack shown; label some objects first")
-    if not found:
-        raise PromptError(f"{labels.name} has no label on the frame shown; go to the frame on which it has")
-    return dict(zip(found, _as_objects(np.stack(list(found.values())), labels.name), strict=True))
+    return LabelSeeds.of(labels, geometry, plane, image=image, viewer=viewer, whole_clip=whole_clip).read()
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSeeds:
+    """The labels that a Labels layer shows on planes of an image, as it was when this was made; read on any thread.
+
+    Attributes
+    ----------
+    array : LazyArray
+        Of the layer.
+    to_labels : LayerMap
+        From pixels of the image to those of the layer.
+    geometry : StackGeometry
+        Of the image.
+    planes : range
+        Of the image.
+    name : str
+        Of the layer.
+    """
+
+    array: Any
+    to_labels: LayerMap
+    geometry: StackGeometry
+    planes: range
+    name: str
+
+    @classmethod
+    def of(
+        cls,
+        labels: Labels,
+        geometry: StackGeometry,
+        plane: int,
+        *,
+        image: Layer,
+        viewer: ViewerModel,
+        whole_clip: bool = False,
+    ) -> LabelSeeds:
+        """Parameters as for ``seed_labels``."""
+        has_all_planes = labels.ndim >= geometry.ndim
+        planes = geometry.clip_range(plane) if whole_clip and has_all_planes else range(plane, plane + 1)
+        to_labels = LayerMap.between(image, labels, viewer)
+        return cls(_full_resolution(labels), to_labels, geometry, planes, labels.name)
+
+    def read(self) -> dict[int, NDArray[np.int32]]:
+        """(H, W) labels by plane, without empty ones; raises as ``seed_labels``."""
+        found: dict[int, NDArray[Any]] = {}
+        for plane in self.planes:
+            index = self.geometry.index(plane)
+            if self.to_labels.is_identity and tuple(self.array.shape) == self.geometry.shape:
+                drawn = np.asarray(self.array[index])
+            else:
+                drawn = resample_plane(self.array, self.to_labels, index, self.geometry.hw)
+            if drawn.any():
+                found[plane] = drawn
+        if not found and len(self.planes) > 1:
+            raise PromptError(f"{self.name} has no label in the stack shown; label some objects first")
+        if not found:
+            raise PromptError(f"{self.name} has no label on the frame shown; go to the frame on which it has")
+        return dict(zip(found, _as_objects(np.stack(list(found.values())), self.name), strict=True))
 
 
 def _as_objects(drawn: NDArray[Any], name: str) -> NDArray[np.int32]:
@@ -235,21 +278,24 @@ def _full_resolution(layer: Any) -> Any:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Arguments of ``export_labels``: distances, units and letters of a layer's axes, None where it does not say."""
+    """Arguments of ``export_labels``: distances, units, position and letters of a layer's axes; None if not known."""
 
     scale: tuple[float, ...] | None
     units: tuple[str, ...] | None
+    translation: tuple[float, ...] | None
     axes: str | None
 
 
 def label_calibration(layer: Labels) -> Calibration:
-    """What a layer says about its axes."""
+    """What a layer says about its axes and where it lies."""
     scale = tuple(abs(float(v)) for v in layer.scale)
+    translation = tuple(float(v) for v in layer.translate)
     names = tuple(str(unit) for unit in layer.units or ())
     letters = "".join(str(label).upper() for label in layer.axis_labels)
-    has_letters = len(letters) == len(scale) and letters.endswith("YX") and set(letters) <= set("TZYX")
+    has_letters = len(letters) == len(scale) and letters.endswith("YX") and set(letters) <= set("TCZYX")
     axes = letters if has_letters and len(set(letters)) == len(letters) else None
     is_calibrated = bool(names) and all(name not in _NO_UNITS for name in names)
+    position = translation if any(translation) else None
     if not is_calibrated and all(value == 1 for value in scale):
-        return Calibration(None, None, axes)
-    return Calibration(scale, names if is_calibrated else None, axes)
+        return Calibration(None, None, position, axes)
+    return Calibration(scale, names if is_calibrated else None, position, axes)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,7 +15,7 @@ from scipy import ndimage
 from napari_sam2._arguments import as_array, checked_calls
 from napari_sam2._checks import as_numbers, check_count, check_object_id
 from napari_sam2._errors import FrameError, PromptError, warn_caller
-from napari_sam2._packed_mask import PackedMask
+from napari_sam2._packed_mask import PackedImage, PackedMask
 from napari_sam2._types import Prompt, is_same
 from napari_sam2.session.calls.base import SessionBase
 from napari_sam2.session.state.history import Edit
@@ -21,9 +24,29 @@ from napari_sam2.session.state.prompt_edits import prompt_edits, removal_edits
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["PromptCalls"]
+    from napari_sam2.session.state.store import StoreDelta
+
+__all__ = ["LabelPrompts", "PromptCalls"]
 
 MIN_BOX_SIDE_PX = 2  # a box with a shorter side was a slip of the mouse
+
+
+@dataclass(frozen=True, eq=False)
+class LabelPrompts:
+    """Objects of labels, before they are in a session.
+
+    Attributes
+    ----------
+    masks : dict of (int, int) to PackedMask
+        By object and plane, ascending.
+    """
+
+    masks: dict[tuple[int, int], PackedMask]
+
+    @property
+    def object_ids(self) -> list[int]:
+        """The objects, ascending."""
+        return sorted({object_id for object_id, _ in self.masks})
 
 
 @checked_calls(PromptError)
@@ -173,6 +196,29 @@ class PromptCalls(SessionBase):
         UserWarning
             If labels above 2**31 - 1 were renumbered, or a mask of 0 and 255 was split into its components.
         """
+        found = self.label_prompts(labels, frame=frame)
+        for _ in self.adding_labels(found, seconds=math.inf):
+            pass
+        return found.object_ids
+
+    def label_prompts(self, labels: ArrayLike | str | Path, *, frame: int | None = None) -> LabelPrompts:
+        """Read the objects of labels, for ``adding_labels``; changes nothing, and may run on any thread.
+
+        Parameters
+        ----------
+        labels, frame
+            As for ``add_labels``.
+
+        Returns
+        -------
+        LabelPrompts
+            The objects.
+
+        Raises
+        ------
+        PromptError, FrameError
+            As ``add_labels``.
+        """
         image, name = self._as_labels(labels)
         plane = None if frame is None else self.geometry.check_plane(frame)
         planes = range(self.geometry.num_planes) if plane is None else [plane]
@@ -187,22 +233,59 @@ class PromptCalls(SessionBase):
                 f"{name} of shape {image.shape} were given; expected {self.geometry.hw}, or the shape of the image, "
                 f"{self.geometry.shape}"
             )
-        parts = {(i, p): mask for p, each in drawn.items() for i, mask in _parts(each).items()}
-        if not parts:
+        masks = {(check_object_id(i), p): mask for p, each in drawn.items() for i, mask in _parts(each).items()}
+        if not masks:
             raise PromptError(f"{name} without any object were given; mark at least one pixel with a number above 0")
+        return LabelPrompts(dict(sorted(masks.items())))
 
-        def prompt_of(object_id: int, plane: int) -> Prompt:
-            return Prompt(mask=parts[object_id, plane].to_image(self.geometry.hw))
+    def adding_labels(self, found: LabelPrompts, *, seconds: float = 0.02) -> Iterator[int]:
+        """Start the objects of labels a part at a time, so that a window can answer in between.
 
-        self._set_together(sorted(parts), prompt_of)
-        return sorted({object_id for object_id, _ in parts})
+        Parameters
+        ----------
+        found : LabelPrompts
+            From ``label_prompts``.
+        seconds : float, default 0.02
+            Processor time of a part. The changes are announced together, at the end.
+
+        Yields
+        ------
+        int
+            How many masks are set so far. One ``undo`` removes all of them.
+
+        Raises
+        ------
+        PromptError
+            If an object is locked on a plane; before the first part, nothing has changed then.
+        """
+        if not isinstance(found, LabelPrompts):
+            raise PromptError(f"{type(found).__name__} was given; expected what label_prompts returns")
+        keys = list(found.masks)
+        self._check_unlocked(keys)
+        step: int | None = None
+        start = 0
+        held: list[StoreDelta] = []
+        try:
+            while start < len(keys):
+                end = time.thread_time() + seconds
+                with self._state.as_one_step(step, held=held) as step:
+                    for object_id, plane in keys[start:]:
+                        mask = PackedImage(self.geometry.hw, found.masks[object_id, plane])
+                        self._put(plane, Prompt(mask=mask), object_id)
+                        start += 1
+                        if time.thread_time() > end:
+                            break
+                yield start
+        finally:
+            self._state.announce(held)
 
     def _as_labels(self, labels: ArrayLike | str | Path) -> tuple[NDArray[np.int32], str]:
         """Labels of any number type, or of a file, as int32; and what messages call them."""
         from napari_sam2.labels.conversion import convert_labels
-        from napari_sam2.labels.reading import read_label_file
 
         if isinstance(labels, str | Path):
+            from napari_sam2.labels.reading import read_label_file
+
             found = read_label_file(labels, shape=(self.geometry.num_planes, *self.geometry.hw))
             found.warn(str(labels))
             is_plane = max(found.labels.shape[:-2], default=1) == 1
@@ -231,19 +314,17 @@ class PromptCalls(SessionBase):
         keys = sorted(self._key(*key) for key in _keys_of(prompts))
         for prompt in prompts.values():
             self._check_prompt(prompt)
-        self._set_together(keys, lambda object_id, plane: prompts[object_id, plane])
+        self._check_unlocked(keys)
+        with self._state.as_one_step():
+            for object_id, plane in keys:
+                self.set_prompt(plane, prompts[object_id, plane], object_id=object_id, block=False)
 
-    def _set_together(self, keys: Sequence[tuple[int, int]], prompt_of: Callable[[int, int], Prompt]) -> None:
-        """Set prompts as one step, after a check of planes and locks; each prompt is created when needed."""
-        for _, plane in keys:
-            self.geometry.check_plane(plane)
+    def _check_unlocked(self, keys: Sequence[tuple[int, int]]) -> None:
+        """Raise PromptError if an object is locked on a plane."""
         objects = self.store.objects
         locked = [f"{objects[i].name} on frame {p}" for i, p in keys if i in objects and p in objects[i].locked]
         if locked:
             raise PromptError(f"locked: {', '.join(locked)}; unlock there to change it")
-        with self._state.as_one_step():
-            for object_id, plane in keys:
-                self.set_prompt(plane, prompt_of(object_id, plane), object_id=object_id, block=False)
 
     def _plane_of_mask(self, frame: int | None) -> int:
         if frame is None and self.geometry.num_planes > 1:
@@ -302,8 +383,15 @@ class PromptCalls(SessionBase):
         if prompt is not None:
             self._check_prompt(prompt)
             _warn_of_thin_box(prompt)
-            if prompt.has_mask:
-                self._prompt_queue.wait_for_plane(plane)
+        number = self._put(plane, prompt, object_id, candidate)
+        if block:
+            self.wait_for_answers()
+        return number
+
+    def _put(self, plane: int, prompt: Prompt | None, object_id: int | None, candidate: int | None = None) -> int:
+        """Set or remove a prompt whose values were checked; returns the object."""
+        if prompt is not None and prompt.has_mask:
+            self._prompt_queue.wait_for_plane(plane)
         with self._changing():
             edits: list[Edit] = []
             number = object_id
@@ -338,8 +426,6 @@ class PromptCalls(SessionBase):
             if entry is not None and not entry.is_mask_only:
                 change.stamp = entry.stamp
             self._prompt_queue.add(number, plane)
-        if block:
-            self.wait_for_answers()
         return number
 
     def remove_prompt(self, object_id: int, frame: int) -> None:

@@ -104,15 +104,35 @@ class SessionState:
         self._apply(edits)
 
     @contextmanager
-    def as_one_step(self) -> Iterator[None]:
-        """Within it, all changes are one step of ``undo``; they are announced together, at its end."""
-        self._step, self._held = len(self.history.done), []
+    def as_one_step(self, step: int | None = None, *, held: list[StoreDelta] | None = None) -> Iterator[int]:
+        """Within it, all changes are one step of ``undo``; they are announced together, at its end.
+
+        Parameters
+        ----------
+        step : int, optional
+            One that is continued. Default: a new one.
+        held : list of StoreDelta, optional
+            Takes the changes, which are not announced then; to be given to ``announce``.
+
+        Yields
+        ------
+        int
+            The step.
+        """
+        number = len(self.history.done) if step is None else step
+        deltas: list[StoreDelta] = [] if held is None else held
+        self._step, self._held = number, deltas
         try:
-            yield
+            yield number
         finally:
-            held, self._step, self._held = self._held, None, None
-            if held:
-                self._notify(StoreDelta.join(held))
+            self._step, self._held = None, None
+            if held is None:
+                self.announce(deltas)
+
+    def announce(self, deltas: Sequence[StoreDelta]) -> None:
+        """Announce changes that were held back, together."""
+        if deltas:
+            self._notify(StoreDelta.join(deltas))
 
     def undo(self) -> bool:
         """Undo the latest step; whether there was one."""

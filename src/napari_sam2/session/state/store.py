@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_sam2._checks import check_name, check_object_id
 from napari_sam2._errors import PromptError
+from napari_sam2.session.state.box_index import Box, BoxIndex
 from napari_sam2.session.state.history import Edit, Tables
 from napari_sam2.session.state.records import ObjectMask, PromptEntry, SessionObject
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ObjectStats", "SessionStore", "StoreDelta"]
 
-Box = tuple[int, int, int, int]
+_NOWHERE: Box = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,8 @@ class SessionStore:
         self.tables = Tables()
         self._planes: dict[int, set[int]] = {}
         self._objects: dict[int, set[int]] = {}
+        self._prompted: dict[int, set[int]] = {}
+        self._boxes: dict[int, BoxIndex] = {}
         self._stats: dict[int, ObjectStats] = {}
 
     # ------------------------------------------------------------------ reading
@@ -192,8 +195,8 @@ class SessionStore:
 
     def prompts_of(self, object_id: int, clip: range | None = None) -> dict[int, PromptEntry]:
         """Plane -> prompt of one object, in one clip or all, ascending."""
-        found = {p: e for (i, p), e in self.prompts.items() if i == object_id and (clip is None or p in clip)}
-        return dict(sorted(found.items()))
+        planes = sorted(p for p in self._prompted.get(object_id, ()) if clip is None or p in clip)
+        return {p: self.prompts[object_id, p] for p in planes}
 
     def plane_labels(self, plane: int) -> NDArray[np.int32]:
         """(H, W) labels of a plane in the array, which may have been painted."""
@@ -214,24 +217,23 @@ class SessionStore:
         Masks of one call take their pixels in order; locked objects keep theirs under every rule.
         """
         edits: list[Edit] = []
-        others = {i: m for i, m in self.masks_on(plane).items() if i not in new and m.area}
-        replaced: dict[int, ObjectMask] = {}
+        changed: dict[int, ObjectMask] = {}  # of this call: what is left of others, and masks of `new` before
+        here, earlier = self._boxes.get(plane, BoxIndex()), BoxIndex()
         for object_id, mask in new.items():
             kept = mask
-            for i in list(others):
-                if not kept.area:
-                    break
-                if not _meet(kept.box, others[i].box):
+            stored = [i for i in here.meeting(mask.box) if i not in new]
+            for i in (*stored, *earlier.meeting(mask.box)):
+                other = changed.get(i) or self.masks[i, plane]
+                if not kept.packed.overlaps(other.packed):
                     continue
-                if self._wins(kept, i, others[i], plane, rule):
-                    left = others[i].without(kept.to_image(self.geometry.hw))
-                    if left is not others[i]:
-                        others[i] = replaced[i] = left
+                if self._wins(kept, i, other, plane, rule):
+                    changed[i] = other.without(kept.to_image(self.geometry.hw))
                 else:
-                    kept = kept.without(others[i].to_image(self.geometry.hw))
-            others[object_id] = kept
+                    kept = kept.without(other.to_image(self.geometry.hw))
+            changed[object_id] = kept
+            earlier.put(object_id, kept.box)
             edits.append(Edit("masks", (object_id, plane), self.masks.get((object_id, plane)), kept))
-        edits += [Edit("masks", (i, plane), self.masks[i, plane], m) for i, m in replaced.items() if i not in new]
+        edits += [Edit("masks", (i, plane), self.masks[i, plane], m) for i, m in changed.items() if i not in new]
         return edits
 
     def _wins(self, new: ObjectMask, old_id: int, old: ObjectMask, plane: int, rule: OverlapRule) -> bool:
@@ -250,10 +252,14 @@ class SessionStore:
             self._count(edit)
             if edit.table == "masks":
                 object_id, plane = cast("tuple[int, int]", edit.key)
-                self._index(object_id, plane, is_there=edit.after is not None)
+                self._index(object_id, plane, cast("ObjectMask | None", edit.after))
                 first = by_plane.setdefault(plane, {}).get(object_id)
                 before = first[0] if first is not None else self.masks.get((object_id, plane))
                 by_plane[plane][object_id] = (before, edit.after)  # type: ignore[assignment]
+            elif edit.table == "prompts":
+                object_id, plane = cast("tuple[int, int]", edit.key)
+                prompted = self._prompted.setdefault(object_id, set())
+                (prompted.discard if edit.after is None else prompted.add)(plane)
             self.tables.apply(edit)
         for plane, changed in by_plane.items():
             box = self._write(plane, changed)
@@ -272,9 +278,10 @@ class SessionStore:
             elif isinstance(value, PromptEntry):
                 stats.add_prompt(value, sign)
 
-    def _index(self, object_id: int, plane: int, *, is_there: bool) -> None:
+    def _index(self, object_id: int, plane: int, mask: ObjectMask | None) -> None:
         on_plane, of_object = self._planes.setdefault(plane, set()), self._objects.setdefault(object_id, set())
-        if is_there:
+        self._boxes.setdefault(plane, BoxIndex()).put(object_id, _NOWHERE if mask is None else mask.box)
+        if mask is not None:
             on_plane.add(object_id)
             of_object.add(plane)
         else:
@@ -308,10 +315,6 @@ class SessionStore:
 def _shifted(mask: ObjectMask, y: int, x: int) -> tuple[slice, slice]:
     y0, x0, y1, x1 = mask.box
     return slice(y0 - y, y1 - y), slice(x0 - x, x1 - x)
-
-
-def _meet(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _around(boxes: Iterable[Box]) -> Box | None:

@@ -1,0 +1,63 @@
+"""Hundreds of objects started from a Labels layer: quick, and the window answers meanwhile."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from napari.components import ViewerModel
+from qtpy.QtCore import QTimer
+
+from factories import make_model
+from napari_sam2._qt.objects_section import ObjectsSection
+from napari_sam2._viewer.binding import ViewerBinding
+
+WAIT = 55_000  # ms: shared machines are slow
+PER_SIDE, SIDE = 30, 1500
+
+
+def make_discs() -> np.ndarray:
+    """(1500, 1500) labels 1 to 900."""
+    size = SIDE // PER_SIDE
+    numbers = np.arange(1, PER_SIDE**2 + 1).reshape(PER_SIDE, PER_SIDE)
+    yy, xx = np.mgrid[:SIDE, :SIDE] % size - size / 2
+    return (numbers.repeat(size, 0).repeat(size, 1) * (yy**2 + xx**2 < (size / 2.6) ** 2)).astype(np.int32)
+
+
+def test_900_objects_from_a_layer_never_hold_the_window_up(qtbot):
+    drawn = make_discs()
+    viewer = ViewerModel()
+    image = viewer.add_image(np.stack([(drawn > 0) * np.uint8(200)] * 2), name="cells")
+    layer = viewer.add_labels(drawn, name="cellpose")
+    viewer.dims.set_point(0, 0)
+    binding = ViewerBinding(viewer, [image], model=make_model())
+    section = ObjectsSection()
+    qtbot.addWidget(section)
+    section.set_binding(binding)
+    qtbot.wait(200)
+    busy: list[float] = []
+    last = time.thread_time()
+
+    def tick() -> None:
+        nonlocal last
+        now = time.thread_time()  # of this thread only: what other programs of the machine do says nothing about ours
+        busy.append(now - last)
+        last = now
+
+    timer = QTimer()
+    timer.timeout.connect(tick)
+    timer.start(1)
+    begin = time.thread_time()
+    section.start_from_layer(layer)
+    qtbot.waitUntil(lambda: not section.is_starting, timeout=WAIT)
+    taken = time.thread_time() - begin
+    qtbot.waitUntil(lambda: section.table.rowCount() == 900, timeout=WAIT)
+    timer.stop()
+    assert taken < 3
+    assert max(busy[1:]) < 0.1
+    np.testing.assert_array_equal(binding.session.labels[0], drawn)
+    assert binding.current == 1
+    binding.session.undo()
+    assert not binding.session.objects
+    binding.close()
+    binding.session.close()

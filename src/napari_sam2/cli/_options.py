@@ -24,6 +24,7 @@ __all__ = [
     "DeviceOption",
     "DtypeOption",
     "FixOption",
+    "FullResolutionOption",
     "GammaOption",
     "InsecureOption",
     "LabelsOption",
@@ -87,6 +88,15 @@ FixOption = Annotated[
 ]
 LevelOption = Annotated[
     int | None, typer.Option("--level", metavar="N", help="Level of a multiscale file; 0 is full resolution.")
+]
+FullResolutionOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--full-resolution/--same-level",
+        help="With --level: write labels at full resolution, each object refined in a window around it. "
+        "[default: for labels that go into an OME-Zarr image]",
+        show_default=False,
+    ),
 ]
 ChannelsOption = Annotated[
     str | None,

@@ -13,14 +13,28 @@ import typer
 from napari_sam2._checks import check_not_input
 from napari_sam2._errors import DeviceError, FrameError, OutputError
 from napari_sam2._files import check_not_in_use, expand, write_error, write_whole
+from napari_sam2.cli._terminal import say
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_sam2.cli._option_groups import ModelOptions
+    from napari_sam2.frames import Frames
+    from napari_sam2.inference.prompts.full_resolution import FullResolutionWriter
     from napari_sam2.labels.files import LabelWriter
 
-__all__ = ["check_outputs", "choose_labels", "finished_frames_kept", "save_picture", "save_table"]
+    AnyWriter = LabelWriter | FullResolutionWriter
+
+__all__ = [
+    "check_outputs",
+    "choose_labels",
+    "finished_frames_kept",
+    "open_labels",
+    "save_picture",
+    "save_table",
+    "say_refined",
+]
 
 
 def choose_labels(output: Path | None, image: Path | None) -> Path:
@@ -106,6 +120,63 @@ def check_outputs(
         check_not_in_use(place)
 
 
+def open_labels(
+    path: Path,
+    frames: Frames,
+    network: ModelOptions,
+    *,
+    full_resolution: bool | None,
+    frame: int | None = None,
+    overwrite: bool,
+) -> AnyWriter:
+    """A writer for labels of frames, which refines those of a coarser level at full resolution where that is wanted.
+
+    Parameters
+    ----------
+    path : Path
+        The label file.
+    frames : Frames
+        What the labels belong to.
+    network : ModelOptions
+        The model that refines.
+    full_resolution : bool or None
+        As given with ``--full-resolution``; None: for labels that go into an OME-Zarr image.
+    frame : int, optional
+        For this frame alone, as YX.
+    overwrite : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    OutputError
+        As `LabelWriter`.
+    typer.BadParameter
+        If the full resolution was requested and the image has no coarser level than the one that was opened.
+    """
+    from napari_sam2.inference.prompts.full_resolution import FullResolutionWriter, is_coarser_level
+    from napari_sam2.labels.files import LabelWriter
+    from napari_sam2.labels.ngff import image_of_labels
+
+    is_coarser = is_coarser_level(frames)
+    if full_resolution and not is_coarser:
+        raise typer.BadParameter(
+            "the labels have the full resolution anyway; prompt on a coarser level with --level 1 or more",
+            param_hint="'--full-resolution'",
+        )
+    is_wanted = image_of_labels(expand(path)) is not None if full_resolution is None else full_resolution
+    if is_coarser and is_wanted:
+        return FullResolutionWriter(path, frames, load_model=network.load, frame=frame, overwrite=overwrite)
+    return LabelWriter.for_frames(path, frames, frame=frame, overwrite=overwrite)
+
+
+def say_refined(writer: AnyWriter) -> None:
+    """Say how many masks were refined at full resolution, if that was wanted."""
+    from napari_sam2.inference.prompts.full_resolution import FullResolutionWriter
+
+    if isinstance(writer, FullResolutionWriter):
+        say(str(writer.report))
+
+
 def _resolve(path: Path) -> Path:
     """The absolute path, looked up once so that a name the file system refuses shows here; raises OutputError."""
     place = expand(path)
@@ -135,7 +206,7 @@ def save_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object
 
 
 @contextmanager
-def finished_frames_kept(writer: LabelWriter) -> Iterator[None]:
+def finished_frames_kept(writer: AnyWriter) -> Iterator[None]:
     """Within it, an unreadable frame or a failing device ends the work, but the finished frames are kept, as on Ctrl-C.
 
     The error is raised again, with where they are.

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam2._types import FrameResult, FrameSource
+    from napari_sam2.cli._outputs import AnyWriter
     from napari_sam2.cli._stopping import StopRequest
     from napari_sam2.inference.prompts.prompt_text import ObjectPrompt
     from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
-    from napari_sam2.labels.files import LabelWriter
 
 __all__ = ["FrameScore", "Tracked", "draw_tracked", "print_summary", "track_into"]
 
@@ -82,7 +82,7 @@ class Tracked:
 
 
 def track_into(
-    writer: LabelWriter,
+    writer: AnyWriter,
     segmenter: SAM2VideoSegmenter,
     prompts: Sequence[ObjectPrompt],
     limits: range,
@@ -94,7 +94,7 @@ def track_into(
 
     Parameters
     ----------
-    writer : LabelWriter
+    writer : LabelWriter or FullResolutionWriter
         Open, of the shape of the segmenter's stack.
     segmenter : SAM2VideoSegmenter
         With its stack set and no objects yet.
@@ -139,7 +139,7 @@ def track_into(
 
 def draw_tracked(
     frames: FrameSource,
-    writer: LabelWriter,
+    writer: AnyWriter,
     prompts: Sequence[ObjectPrompt],
     tracked: Tracked,
     *,

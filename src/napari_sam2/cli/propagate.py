@@ -10,8 +10,8 @@ import typer
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._objects import MinScoreOption, StageBar, TableOption, print_report, save_report
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
-from napari_sam2.cli._options import LabelsOption, OverwriteOption, QuietOption
-from napari_sam2.cli._outputs import check_outputs, choose_labels, finished_frames_kept
+from napari_sam2.cli._options import FullResolutionOption, LabelsOption, OverwriteOption, QuietOption
+from napari_sam2.cli._outputs import check_outputs, choose_labels, finished_frames_kept, open_labels, say_refined
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import print_table, say
 
@@ -48,6 +48,7 @@ def propagate(
     ] = None,
     network: ModelOptions,
     reading: InputOptions,
+    full_resolution: FullResolutionOption = None,
     overwrite: OverwriteOption = False,
     table: TableOption = None,
     quiet: QuietOption = False,
@@ -67,7 +68,6 @@ def propagate(
     check_outputs([stack, seeds], labels_path, [(table, ".csv")], image=frames.path, overwrite=overwrite)
 
     from napari_sam2.inference.stacks.seed_planes import read_seeds
-    from napari_sam2.labels.files import LabelWriter
     from napari_sam2.labels.reading import read_label_file, without_single_planes
 
     found = read_label_file(seeds, shape=frames.shape)
@@ -76,7 +76,7 @@ def propagate(
         print_table(("label", "object"), [(str(old), str(new)) for old, new in found.renumbered.items()])
     labels = without_single_planes(found.labels, frames.shape[0])
     read_seeds(labels, frame, frames.shape, min_area_px=min_area)  # reports mistakes before the model is loaded
-    with LabelWriter.for_frames(labels_path, frames, overwrite=overwrite) as writer:
+    with open_labels(labels_path, frames, network, full_resolution=full_resolution, overwrite=overwrite) as writer:
         from napari_sam2.inference.stacks.label_seeds import segment_seeds
 
         model = network.load()
@@ -94,6 +94,7 @@ def propagate(
                 should_stop=stop.is_set,
             )
         written = writer.close(complete=report.is_complete)
+        say_refined(writer)
     if written is not None:
         print_report(report)
         if table is not None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
-from napari_sam2.cli._options import LabelsOption, OverwriteOption, PreviewOption
-from napari_sam2.cli._outputs import check_outputs, choose_labels, save_picture
-from napari_sam2.cli._picture import FrameOption, Picture, choose_frame, open_writer
+from napari_sam2.cli._options import FullResolutionOption, LabelsOption, OverwriteOption, PreviewOption
+from napari_sam2.cli._outputs import check_outputs, choose_labels, open_labels, save_picture, say_refined
+from napari_sam2.cli._picture import FrameOption, Picture, choose_frame
 from napari_sam2.cli._prompts import PromptCommand, ordered_prompts
 from napari_sam2.cli._terminal import print_table, say
 from napari_sam2.inference.prompts.prompt_text import ObjectPrompt, resolve_prompts
@@ -71,6 +71,7 @@ def segment(
     frame: FrameOption = None,
     network: ModelOptions,
     reading: InputOptions,
+    full_resolution: FullResolutionOption = None,
     overwrite: OverwriteOption = False,
     preview: PreviewOption = None,
 ) -> None:
@@ -93,13 +94,17 @@ def segment(
     prompts = resolve_prompts(ordered_prompts(ctx), (1, *picture.hw), "YX")
     labels_path = choose_labels(output, frames.path)
     check_outputs([image], labels_path, [(preview, ".png")], image=frames.path, overwrite=overwrite)
-    with open_writer(labels_path, picture, overwrite=overwrite) as writer:
+    with open_labels(
+        labels_path, frames, network, full_resolution=full_resolution, frame=picture.frame, overwrite=overwrite
+    ) as writer:
         from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
 
         predictor = SAM2ImagePredictor(network.load())
         predictor.set_frame(picture.frames, picture.frame)
         shown, rows = _segment(predictor, prompts, picture.hw, num_candidates=3 if candidates else 1)
         writer.write(0, shown[0])
+        writer.close()
+        say_refined(writer)
     print_table(("object", "mask", "score", "area (px)"), rows)
     if preview is not None:
         _save_preview(preview, picture, prompts, shown, image.name)

@@ -12,8 +12,16 @@ import typer
 from napari_sam2._errors import DeviceError, FrameError, PromptError
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._option_groups import ComputeOptions, InputOptions, ModelOptions, with_option_groups
-from napari_sam2.cli._options import LabelsOption, OverwriteOption, PreviewOption, QuietOption
-from napari_sam2.cli._outputs import check_outputs, choose_labels, finished_frames_kept, save_picture, save_table
+from napari_sam2.cli._options import FullResolutionOption, LabelsOption, OverwriteOption, PreviewOption, QuietOption
+from napari_sam2.cli._outputs import (
+    check_outputs,
+    choose_labels,
+    finished_frames_kept,
+    open_labels,
+    save_picture,
+    save_table,
+    say_refined,
+)
 from napari_sam2.cli._prompts import PromptCommand, ordered_prompts
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import say
@@ -78,6 +86,7 @@ def track(
             help="Track a z-stack along Z, Y or X, or along several of them (ZYX), fused by vote; from --point only.",
         ),
     ] = "Z",
+    full_resolution: FullResolutionOption = None,
     overwrite: OverwriteOption = False,
     preview: PreviewOption = None,
     scores: Annotated[
@@ -102,6 +111,9 @@ def track(
     Time point 3 of a TZCYX file, second channel, given contrast:
       napari-sam2 track all.tif --axis Z --fix T=3 --channels 1 --contrast 100,4000 --point 8,70,90 -o t3.tif
     \b
+    Prompts on a coarser level, labels at full resolution in the image itself:
+      napari-sam2 track slide.ome.zarr --level 3 --point 0,840,1200 -o slide.ome.zarr/labels/cells
+    \b
     A neurite of an isotropic volume, along all three axes:
       napari-sam2 track em.ome.zarr --point 20,110,87 --along ZYX -o neurite.ome.tif
     """
@@ -123,11 +135,9 @@ def track(
         path = write_along_axes(labels_path, frames, prompts, along, network, overwrite=overwrite)
         say(f"wrote {path}")
         return
-    from napari_sam2.labels.files import LabelWriter
-
     sheet = None
     # before the model is loaded, so that a folder that cannot be written to is reported early
-    with LabelWriter.for_frames(labels_path, frames, overwrite=overwrite) as writer:
+    with open_labels(labels_path, frames, network, full_resolution=full_resolution, overwrite=overwrite) as writer:
         from napari_sam2.cli._tracking import draw_tracked
 
         with StopRequest() as stop, finished_frames_kept(writer):
@@ -143,6 +153,7 @@ def track(
             name = stack.expanduser().resolve().name
             sheet = draw_tracked(frames, writer, prompts, tracked, title=name, axis=(frames.frame_axis or "").lower())
         written = [writer.close(complete=tracked.is_complete)]
+        say_refined(writer)
     if sheet is not None and preview is not None:
         save_picture(preview, sheet)
         written.append(preview)

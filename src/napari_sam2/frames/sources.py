@@ -218,6 +218,23 @@ class Frames:
             gamma=self._gamma,
         )
 
+    def full_resolution(self) -> Frames:
+        """The same frames at the full resolution of their file, shown by the same contrast.
+
+        Raises
+        ------
+        FrameError
+            If they are not those of a file, or its full resolution has other axes.
+        """
+        if self.path is None:
+            raise FrameError(f"{self._stack.name} is not a file, so that its full resolution is not known")
+        stack = open_path(self.path, 0)
+        shape = tuple(stack.array.shape)
+        if len(shape) != len(self.axes):
+            raise FrameError(f"{self.path} has {len(shape)} axes at full resolution; expected {self.axes}")
+        selection = replace(self._selection, shape=shape)
+        return Frames(stack, selection, self.contrast_limits, self._colours, gamma=self._gamma)
+
     def raw(self, frame: int) -> NDArray[np.generic]:
         """(C, H, W) of one frame's selected channels in the source's own type; raises as ``frames[frame]``."""
         return self._stack.read_planes(self._selection, self._position(frame))

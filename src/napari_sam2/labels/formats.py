@@ -24,6 +24,7 @@ from napari_sam2.labels.ngff import (
 
 __all__ = ["FrameScratch", "LabelLayout", "LabelTarget", "TiffTarget", "ZarrTarget", "standalone_labels"]
 
+_FEW_CHUNKS = 0.1  # share of a label image
 _MAX_IMAGEJ_ID = 2**16 - 1
 _MAX_IMAGEJ_BYTES = 2**32 - 2**25  # offsets of a classic TIFF have 32 bits; tifffile keeps 32 MiB for metadata
 
@@ -103,6 +104,8 @@ class ZarrTarget:
         self._group = zarr.open_group(str(partial), mode="a", zarr_format=plan.zarr_format)
         self._arrays = [self._create(level) for level in plan.levels]
         self._array = self._arrays[plan.main_level]
+        self._is_scanned = False  # whole frames were written: coarser levels are computed from all chunks
+        self._written: set[tuple[int, int, int]] = set()  # frame, and row and column in the grid of chunks
         self._group.attrs.put(label_metadata(plan, []))
 
     def _create(self, level: LabelLevel) -> Any:
@@ -124,6 +127,7 @@ class ZarrTarget:
 
     def write(self, frame: int, labels: NDArray[np.int32]) -> None:
         self._array[self._plan.index(frame)] = labels
+        self._is_scanned = True
 
     def read(self, frame: int) -> NDArray[np.int32]:
         return np.asarray(self._array[self._plan.index(frame)], np.int32)
@@ -131,19 +135,46 @@ class ZarrTarget:
     def write_part(self, frame: int, part: tuple[slice, slice], labels: NDArray[np.int32]) -> None:
         """Write some rows and columns of a frame."""
         self._array[(*self._plan.index(frame), *part)] = labels
+        height, width = self._array.chunks[-2:]
+        top, bottom, _ = part[0].indices(self._array.shape[-2])
+        left, right, _ = part[1].indices(self._array.shape[-1])
+        rows = range(top // height, -(-bottom // height))
+        columns = range(left // width, -(-right // width))
+        self._written.update((frame, row, column) for row in rows for column in columns)
 
     def read_part(self, frame: int, part: tuple[slice, slice]) -> NDArray[np.int32]:
         """Some rows and columns of a frame; zero where nothing was written."""
         return np.asarray(self._array[(*self._plan.index(frame), *part)], np.int32)
 
     def finish(self, ids: list[int], note: str) -> Path:
+        windows = self._windows()
         for array in self._arrays:
-            if array is not self._array:
+            if array is self._array:
+                continue
+            if windows is None:
                 resample_labels(self._array, array)
+            for window in windows or ():
+                resample_labels(self._array, array, window)
         self._group.attrs.update(label_metadata(self._plan, ids))
         if note:
             self._group.attrs["napari_sam2"] = {"note": note}
         return self._partial
+
+    def _windows(self) -> list[tuple[slice, ...]] | None:
+        """The chunks that were written, where they are few; None: all are looked through."""
+        height, width = self._array.chunks[-2:]
+        full_height, full_width = self._array.shape[-2:]
+        num_chunks = self._array.nchunks
+        if self._is_scanned or len(self._written) > _FEW_CHUNKS * num_chunks:
+            return None
+        return [
+            (
+                *(slice(i, i + 1) for i in self._plan.index(frame)),
+                slice(row * height, min((row + 1) * height, full_height)),
+                slice(column * width, min((column + 1) * width, full_width)),
+            )
+            for frame, row, column in sorted(self._written)
+        ]
 
     def stop(self) -> None:
         """No file is held open."""

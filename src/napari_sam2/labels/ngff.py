@@ -35,6 +35,7 @@ Json = dict[str, Any]
 _CHUNK = 1024
 _DEFAULT_NAME = "napari_sam2"
 _LARGEST_COARSE = 2048  # pixels: coarser levels are added until the longer side is at most this
+_LARGEST_BLOCK = 2**24  # pixels of a level that are held at once
 _MAX_COLOURED = 10_000  # objects whose colours are listed in the metadata
 _TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
 _LETTERS = {"time": "T", "channel": "C"}
@@ -160,9 +161,13 @@ def resample_labels(source: Any, target: Any, window: Sequence[slice] | None = N
         for rows in _blocks(*spans[-2], height):
             for columns in _blocks(*spans[-1], width):
                 y, x = picks[-2][rows], picks[-1][columns]
-                block = np.asarray(source[(*origin, slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1))])
-                if window is not None or block.any():
-                    target[(*at, rows, columns)] = block[np.ix_(y - y[0], x - x[0])]
+                if (y[-1] + 1 - y[0]) * (x[-1] + 1 - x[0]) > _LARGEST_BLOCK:
+                    picked = np.asarray(source.oindex[(*origin, y, x)])  # chunk by chunk
+                else:
+                    block = np.asarray(source[(*origin, slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1))])
+                    picked = block[np.ix_(y - y[0], x - x[0])]
+                if window is not None or picked.any():
+                    target[(*at, rows, columns)] = picked
 
 
 def nearest_pixels(to: int, origin: int) -> NDArray[np.int64]:

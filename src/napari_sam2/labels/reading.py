@@ -155,9 +155,9 @@ def _palette_indices(path: Path) -> NDArray[Any] | None:
         if image.mode != "P":
             return None
         palette = np.array(image.getpalette("RGB") or (), np.uint8).reshape(-1, 3)
-        indices = np.asarray(image)
+        indices: NDArray[Any] = np.asarray(image)
         if image.format == "GIF" and int(indices.max()) < len(palette) and (palette == palette[:, :1]).all():
-            return palette[indices, 0]
+            indices = palette[indices, 0]
         return indices
 
 

@@ -292,6 +292,8 @@ def export_labels(
     units: tuple[str, ...] | None = None,
     translation: tuple[float, ...] | None = None,
     axes: str | None = None,
+    full_hw: tuple[int, int] | None = None,
+    full_resolution: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """Write the labels of a session to a file, whole or not at all.
@@ -312,6 +314,12 @@ def export_labels(
     axes : str, optional
         A letter for each axis of the image out of T, C, Z, Y and X, in any order, ending in YX. Default: what the image
         file says, else YX, ZYX, TZYX or TCZYX. The file has them in the order TCZYX.
+    full_hw : (int, int), optional
+        Height and width of the full resolution, where the session is on a coarser level: outlines and run lengths are
+        in its pixels. Default: what the image file says.
+    full_resolution : bool, default False
+        Of a session on a coarser level of a file: write labels at the file's full resolution, each object refined by
+        the session's model in a window around it; see `FullResolutionWriter`. Scale, position and axes are the file's.
     overwrite : bool, default False
         Replace an existing file.
 
@@ -322,6 +330,8 @@ def export_labels(
 
     Raises
     ------
+    FrameError
+        If ``full_resolution`` is wanted of an image that has no finer level.
     OutputError
         If the format or the axes cannot be written, the file exists or is the image, or the disk is full.
     """
@@ -331,6 +341,8 @@ def export_labels(
     _check_not_image(session, path)
     geometry = session.geometry
     source = session.frames if isinstance(session.frames, Frames) else None
+    if full_resolution:
+        return _export_refined(session, source, path, overwrite=overwrite)
     letters = axes or _default_axes(source, geometry.ndim)
     is_known = set(letters) <= set(_WRITTEN) and len(set(letters)) == len(letters)
     if len(letters) != geometry.ndim or not letters.endswith("YX") or not is_known:
@@ -346,7 +358,7 @@ def export_labels(
         axes=written,
         voxel_size=source.voxel_size if source and scale is None else _voxel_size(letters, scale, units),
         translation=source.translation if source and translation is None else _origin(letters, translation),
-        full_hw=source.full_hw if source else None,
+        full_hw=source.full_hw if source and full_hw is None else full_hw,
         fixed=source.fixed if source else None,
         overwrite=overwrite,
     ) as writer:
@@ -354,6 +366,23 @@ def export_labels(
             place = dict(zip(written, index, strict=False))
             plane = geometry.plane(tuple(place[letter] for letter in letters[:-2]))
             writer.write(frame, session.store.plane_labels(plane))
+    return writer.path
+
+
+def _export_refined(session: Session, source: Frames | None, path: str | Path, *, overwrite: bool) -> Path:
+    from napari_sam2.inference.prompts.full_resolution import FullResolutionWriter, is_coarser_level
+    from napari_sam2.weights.loading import ensure_model
+
+    if source is None or not is_coarser_level(source) or len(source) != session.geometry.num_planes:
+        raise FrameError(
+            "labels at full resolution were requested; the session is not on a coarser level of a file: open it with "
+            "open_frames(path, level=1) and give Session the frames"
+        )
+    with FullResolutionWriter(
+        path, source, load_model=lambda: ensure_model(session.model), overwrite=overwrite
+    ) as writer:
+        for plane in range(session.geometry.num_planes):
+            writer.write(plane, session.store.plane_labels(plane))
     return writer.path
 
 

@@ -326,3 +326,26 @@ class TestBombs:
         assert (frames.region(0, slice(39_000, 39_900), slice(100, 200)) == 255).all()
         with pytest.raises(FrameError, match="too many to read one whole"):
             frames[0]
+
+
+class TestPositions:
+    """The position of the first pixel, as microscopes and this package's label files have it."""
+
+    def test_ome(self, tmp_path):
+        planes = {"PositionX": [2.0] * 3, "PositionXUnit": ["µm"] * 3, "PositionZ": [5000, 5500, 6000.0]}
+        planes["PositionZUnit"] = ["nm"] * 3
+        metadata = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeZ": 0.5, "Plane": planes}
+        tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((3, 20, 30), np.uint8), metadata=metadata)
+        assert open_frames(tmp_path / "a.ome.tif", contrast=(0, 9)).translation == pytest.approx({"Z": 5, "X": 2})
+
+    def test_units_of_a_stage_are_not_taken_for_lengths(self, tmp_path):
+        planes = {"PositionX": [2.0] * 3, "PositionXUnit": ["reference frame"] * 3}
+        metadata = {"axes": "ZYX", "PhysicalSizeX": 0.5, "Plane": planes}
+        tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((3, 20, 30), np.uint8), metadata=metadata)
+        assert open_frames(tmp_path / "a.ome.tif", contrast=(0, 9)).translation == {}
+
+    def test_imagej(self, tmp_path):
+        metadata = {"axes": "ZYX", "unit": "um", "spacing": 2.0, "xorigin": -4.0, "zorigin": 1.5}
+        stack = np.zeros((3, 20, 30), np.uint8)
+        tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata=metadata, resolution=(2, 2))
+        assert open_frames(tmp_path / "a.tif", contrast=(0, 9)).translation == pytest.approx({"X": 2, "Z": -3})

@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
+from napari.components import ViewerModel
 from qt_tools import add_disc, make_binding
 from qtpy.QtWidgets import QApplication
 
+from factories import make_model, make_movie
 from napari_sam2._qt.save_section import EXPORTS, SaveSection
+from napari_sam2._viewer.binding import ViewerBinding
+from napari_sam2.frames.files import open_path
 from napari_sam2.session.session import Session
 
 
@@ -70,6 +74,32 @@ def test_ome_tiff_knows_the_size_of_its_pixels(qtbot, tmp_path) -> None:
     with tifffile.TiffFile(tmp_path / "out.ome.tif") as file:
         assert 'PhysicalSizeX="0.2"' in file.ome_metadata
         assert 'PhysicalSizeZ="0.5"' in file.ome_metadata
+    binding.close()
+    binding.session.close()
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".ome.zarr"])
+def test_labels_of_five_axes_keep_where_the_image_lies(qtbot, tmp_path, suffix) -> None:
+    viewer = ViewerModel()
+    units = ("second", "pixel", "micrometer", "micrometer", "micrometer")
+    image = viewer.add_image(
+        make_movie(12).reshape(2, 2, 3, 48, 64),
+        scale=(1, 1, 0.5, 0.2, 0.2),
+        translate=(0, 0, 5, 10, 20),
+        units=units,
+        axis_labels=("t", "c", "z", "y", "x"),
+    )
+    binding = ViewerBinding(viewer, [image], model=make_model())
+    section = SaveSection()
+    qtbot.addWidget(section)
+    section.set_binding(binding)
+    add_disc(binding)
+    section.export(next(e.name for e in EXPORTS if e.suffix == suffix), str(tmp_path / "out"))
+    qtbot.waitUntil(lambda: "was written to" in section.message.text(), timeout=10_000)
+    stack = open_path(tmp_path / f"out{suffix}")
+    assert dict(zip(stack.axes, stack.array.shape, strict=True)) == {"T": 2, "C": 2, "Z": 3, "Y": 48, "X": 64}
+    assert stack.translation == pytest.approx({"Z": 5, "Y": 10, "X": 20})
+    assert [stack.voxel_size[axis].value for axis in "ZYX"] == pytest.approx([0.5, 0.2, 0.2])
     binding.close()
     binding.session.close()
 

@@ -46,6 +46,9 @@ EXPORTS = (
     Export("tiff", "Labels as TIFF...", ".tif", True, "Object numbers as pixel values."),
     Export("ome_tiff", "Labels as OME-TIFF...", ".ome.tif", True, "With the size and unit of the pixels."),
     Export("ome_zarr", "Labels as OME-Zarr...", ".ome.zarr", True, "For large stacks; with the size of the pixels."),
+    Export("rois", "Outlines as ImageJ ROIs...", ".zip", True, "A ROI for each object and slice."),
+    Export("geojson", "Outlines as GeoJSON...", ".geojson", True, "For QuPath: a detection for each object and slice."),
+    Export("coco", "Masks as COCO...", ".json", True, "Run lengths of each object and slice."),
     Export("scores", "Scores as CSV...", ".csv", False, "IoU, object score and area of each object and frame."),
     Export("objects", "Objects as CSV...", ".csv", False, "One row per object."),
 )
@@ -241,10 +244,17 @@ class SaveSection(QWidget):
         export = next(each for each in EXPORTS if each.name == name)
         session, place = self._binding.session, _with_suffix(path, export.suffix)
         if export.is_labels:
-            size = label_calibration(self._binding.labels)
+            size, full_hw = label_calibration(self._binding.labels), self._binding.full_hw
             self._write(
                 lambda: export_labels(
-                    session, place, scale=size.scale, units=size.units, axes=size.axes, overwrite=True
+                    session,
+                    place,
+                    scale=size.scale,
+                    units=size.units,
+                    translation=size.translation,
+                    axes=size.axes,
+                    full_hw=full_hw,
+                    overwrite=True,
                 )
             )
             return

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2.frames.pictures import warn_of_orientation
-from napari_sam2.frames.spacing import Spacing, read_distance, unit_name
+from napari_sam2.frames.spacing import Spacing, convert, read_distance, unit_name
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 
 __all__ = ["TIFF_SUFFIXES", "TiffLimits", "open_tiff"]
@@ -157,7 +157,10 @@ def _describe(
     is_rgb = "S" in axes and series.keyframe.photometric in _COLOURS
     # the first pixel of a coarser level is the middle of the pixels that it stands for
     zooms = {axis: _zoom(axis, full, series) for axis in voxel_size if axis in "YX"}
-    translation = {a: (z - 1) / 2 * voxel_size[a].value / z for a, z in zooms.items() if z != 1}
+    translation = {a: p for a, p in _positions(tif, pixels, voxel_size).items() if a in axes}
+    for axis, zoom in zooms.items():
+        if zoom != 1:
+            translation[axis] = translation.get(axis, 0.0) + (zoom - 1) / 2 * voxel_size[axis].value / zoom
     full_shape = tuple(full.shape) if level and full.axes == axes else None
     return RawStack(
         array, str(path), f"tiff:{level}", axes, voxel_size, is_rgb, translation=translation, full_shape=full_shape
@@ -437,6 +440,37 @@ def _imagej_voxel_size(tif: tifffile.TiffFile, path: Path) -> dict[str, Spacing]
     if interval is not None:
         found["T"] = Spacing(interval, unit_name(str(metadata.get("tunit", "s"))))
     return found
+
+
+def _positions(
+    tif: tifffile.TiffFile, pixels: ET.Element | None, voxel_size: Mapping[str, Spacing]
+) -> dict[str, float]:
+    """Position of the first pixel of the full resolution along Z, Y and X, in the units of the distances, if not 0."""
+    found: dict[str, float] = {}
+    if pixels is not None:
+        plane = next((each for each in pixels if each.tag.rpartition("}")[2] == "Plane"), None)
+        if plane is None:
+            return {}
+        for axis in "ZYX":
+            own = unit_name(plane.get(f"Position{axis}Unit", "reference frame"))
+            unit = voxel_size[axis].unit if axis in voxel_size else own
+            position = convert((_number(plane.get(f"Position{axis}")), own), unit)
+            found[axis] = math.nan if position is None else position
+    elif tif.is_imagej and tif.imagej_metadata:
+        for axis in "ZYX":  # the pixel that lies at 0
+            origin = _number(tif.imagej_metadata.get(f"{axis.lower()}origin"))
+            found[axis] = -origin * voxel_size[axis].value if axis in voxel_size else math.nan
+    elif tif.is_shaped and tif.shaped_metadata:
+        given = tif.shaped_metadata[0].get("translation")
+        found = {str(axis): _number(value) for axis, value in given.items()} if isinstance(given, dict) else {}
+    return {axis: position for axis, position in found.items() if math.isfinite(position) and position}
+
+
+def _number(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return math.nan
 
 
 def _tag_voxel_size(tif: tifffile.TiffFile) -> dict[str, Spacing]:

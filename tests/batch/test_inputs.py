@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import zarr
 
 from napari_sam2 import FrameError, OutputError
 from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels
@@ -188,3 +189,21 @@ def test_fingerprint_changes_with_content_prompts_and_labels(tmp_path: Path):
     assert Source(moved).fingerprint() == first
     os.utime(moved, ns=(0, 0))
     assert Source(moved).fingerprint() != first
+
+
+def test_a_plate_gives_all_its_fields(tmp_path: Path):
+    plate = zarr.open_group(tmp_path / "data" / "plate.zarr", mode="w")
+    plate.attrs["ome"] = {"version": "0.5", "plate": {"wells": [{"path": "B/2"}, {"path": "C/3"}]}}
+    for well in ("B/2", "C/3"):
+        group = plate.create_group(well)
+        group.attrs["ome"] = {"version": "0.5", "well": {"images": [{"path": "0"}, {"path": "1"}]}}
+        for field in ("0", "1"):
+            group.create_group(field)
+    expected = [f"plate.zarr/{well}/{field}" for well in ("B/2", "C/3") for field in (0, 1)]
+    for given in (tmp_path / "data", tmp_path / "data" / "plate.zarr", tmp_path / "data" / "*.zarr"):
+        sources = find_sources([given])
+        assert names(sources, tmp_path / "data") == expected
+    pieces = plan_pieces(sources, tmp_path / "out", ".ome.zarr")
+    assert [piece.name for piece in pieces] == [
+        f"{well}/{field}.ome.zarr" for well in ("B/2", "C/3") for field in (0, 1)
+    ]

@@ -15,7 +15,7 @@ from napari_sam2._files import expand
 from napari_sam2.batch.pieces import Piece, Source
 from napari_sam2.frames.bioio_files import PLUGINS
 from napari_sam2.frames.files import IMAGE_SUFFIXES, natural_order
-from napari_sam2.frames.zarr_files import is_zarr_folder
+from napari_sam2.frames.zarr_files import is_zarr_folder, plate_fields
 
 __all__ = ["find_sources", "plan_pieces", "with_labels"]
 
@@ -158,16 +158,29 @@ def _files(path: Path, pattern: str | None) -> list[Path]:
     try:
         if path.is_dir() and not is_zarr_folder(path):
             if pattern is not None:
-                return _sorted(p for p in path.glob(pattern) if _is_visible(p, path))
-            return _sorted(p for p in path.iterdir() if not p.name.startswith(".") and _is_image(p))
+                return _fields(_sorted(p for p in path.glob(pattern) if _is_visible(p, path)))
+            return _fields(_sorted(p for p in path.iterdir() if not p.name.startswith(".") and _is_image(p)))
         if path.exists():
-            return [path]
+            return _fields([path])
         anchor = next((parent for parent in path.parents if not _has_magic(str(parent))), None)
         if anchor is not None and _has_magic(str(path)):
-            return _sorted(p for p in anchor.glob(path.relative_to(anchor).as_posix()) if _is_visible(p, anchor))
+            found = anchor.glob(path.relative_to(anchor).as_posix())
+            return _fields(_sorted(p for p in found if _is_visible(p, anchor)))
     except (OSError, ValueError) as error:
         raise FrameError(f"{path} cannot be searched ({error}); give a folder, files or a pattern") from error
     raise FrameError(f"{path} does not exist; give a folder, image files, a pattern such as 'data/*.tif', or a list")
+
+
+def _fields(paths: Sequence[Path]) -> list[Path]:
+    """Files and folders, with all fields of plates and wells in their place."""
+    found: list[Path] = []
+    for path in paths:
+        try:
+            fields = plate_fields(path) if path.is_dir() and is_zarr_folder(path) else ()
+        except FrameError:  # a damaged folder fails by itself, and not the batch
+            fields = ()
+        found += fields or [path]
+    return found
 
 
 def _sorted(paths: Iterator[Path]) -> list[Path]:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
 import zarr
-from napari.layers import Layer
+from napari.layers import Labels, Layer
 from ngff_tools import make_image
+from npe2 import io_utils
 
+import napari_sam2
 from factories import make_model, make_movie
 from napari_sam2 import Session
-from napari_sam2._viewer.readers import SESSION_KEY, get_ome_reader, get_session_reader
+from napari_sam2._viewer.readers import SESSION_KEY, get_ome_reader, get_session_reader, get_tracks_reader
+from napari_sam2.labels.colours import object_colour
+from napari_sam2.labels.reading import read_labels
+from napari_sam2.labels.track_files import write_tracks
+from napari_sam2.labels.tracks import Tracks
 from napari_sam2.session.results.export import export_labels
 
 
@@ -86,3 +94,62 @@ def test_channels_of_ome_zarr_have_the_names_and_colours_of_the_file(tmp_path):
     assert [first.name, second.name] == ["two DAPI", "two GFP"]
     np.testing.assert_allclose(first.colormap.map([1.0])[0], (0, 0, 1, 1), atol=0.01)
     np.testing.assert_allclose(second.colormap.map([1.0])[0], (0, 1, 0, 1), atol=0.01)
+
+
+@pytest.fixture
+def plugin(monkeypatch):
+    """The manifest of this checkout, alone in napari's plugin manager."""
+    from npe2 import PluginManager, PluginManifest
+
+    manager = PluginManager()
+    manager.register(PluginManifest.from_file(Path(napari_sam2.__file__).parent / "napari.yaml"))
+    monkeypatch.setattr(PluginManager, "instance", lambda: manager)
+
+
+@pytest.mark.parametrize("suffix", [".ome.zarr", ".zip", ".geojson", ".json"])
+@pytest.mark.usefixtures("plugin")
+def test_napari_saves_labels_through_the_plugin_and_opens_them_where_they_were(tmp_path, suffix):
+    drawn = np.zeros((3, 20, 30), np.int32)
+    drawn[1, 4:9, 5:12], drawn[2, 10:15, 20:25] = 7, 1200
+    layer = Labels(
+        drawn,
+        scale=(0.9, 0.3, 0.3),
+        translate=(5, 10, 20),
+        units=("um",) * 3,
+        axis_labels=("z", "y", "x"),
+        name="cells",
+    )
+    path = str(tmp_path / f"cells{suffix}")
+    (written,) = io_utils.write(path, [layer.as_layer_data_tuple()], plugin_name="napari-sam2")
+    np.testing.assert_array_equal(read_labels(written, shape=drawn.shape), drawn)
+    if suffix == ".ome.zarr":
+        ((data, options, kind),) = io_utils.read([path], stack=False, plugin_name="napari-sam2")
+        again = Layer.create(data, options, kind)
+        assert kind == "labels"
+        np.testing.assert_array_equal(np.asarray(again.data), drawn)
+        np.testing.assert_allclose((again.scale, again.translate), (layer.scale, layer.translate))
+        assert again.units == layer.units
+        np.testing.assert_allclose(again.colormap.color_dict[7][:3], np.array(object_colour(7)) / 255, atol=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".xml"])
+@pytest.mark.usefixtures("plugin")
+def test_tracks_come_back_with_their_lineage(tmp_path, suffix):
+    rows = [(1, 0), (1, 1), (2, 2), (3, 2)]
+    ids, frames = (np.array(column) for column in zip(*rows, strict=True))
+    centres = np.array([[5.0, 6], [6, 7], [4, 9], [9, 5]])
+    tracks = Tracks(ids, frames, centres, np.full(4, 30), {2: 1, 3: 1})
+    write_tracks(tmp_path / f"cells{suffix}", tracks)
+    path = str(tmp_path / f"cells{suffix}")
+    ((data, options, kind),) = io_utils.read([path], stack=False, plugin_name="napari-sam2")
+    assert kind == "tracks"
+    layer = Layer.create(data, options, kind)
+    np.testing.assert_allclose(layer.data, np.column_stack((ids, frames, centres)))
+    assert layer.graph == {2: [1], 3: [1]}
+
+
+def test_other_tables_are_left_to_other_plugins(tmp_path):
+    (tmp_path / "a.csv").write_text("axis-0,axis-1\n1,2\n")
+    (tmp_path / "b.xml").write_text("<note/>")
+    assert get_tracks_reader(str(tmp_path / "a.csv")) is None
+    assert get_tracks_reader(str(tmp_path / "b.xml")) is None

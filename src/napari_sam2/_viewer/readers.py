@@ -13,7 +13,7 @@ from napari_sam2.frames.files import open_path
 if TYPE_CHECKING:
     from napari_sam2.frames.stack import RawStack
 
-__all__ = ["SESSION_KEY", "get_ome_reader", "get_session_reader", "read_image"]
+__all__ = ["SESSION_KEY", "get_ome_reader", "get_session_reader", "get_tracks_reader", "read_image"]
 
 LayerData = tuple[Any, dict[str, Any], str]
 SESSION_KEY = "napari_sam2_session"
@@ -32,6 +32,37 @@ def get_session_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[st
 def get_ome_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
     """Reader of OME-TIFF and OME-Zarr."""
     return _read_files if all(Path(each).name.lower().endswith(_OME_ENDINGS) for each in _paths(path)) else None
+
+
+def get_tracks_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
+    """Reader of tracks with lineage: GEFF, TrackMate XML, and tables with the columns that ``export_tracks`` writes."""
+    return _read_tracks if all(_holds_tracks(Path(each)) for each in _paths(path)) else None
+
+
+def _holds_tracks(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix == ".geff":
+        return True
+    if suffix not in (".csv", ".xml") or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(4096)
+    if suffix == ".xml":
+        return b"<TrackMate" in start
+    return {b"track", b"frame", b"y", b"x"} <= {name.strip() for name in start.splitlines()[0].split(b",")}
+
+
+def _read_tracks(path: str | Sequence[str]) -> list[LayerData]:
+    from napari_sam2.labels.track_files import read_tracks
+
+    layers: list[LayerData] = []
+    for each in _paths(path):
+        tracks = read_tracks(each)
+        rows = np.column_stack((tracks.ids, tracks.frames, tracks.centres))
+        graph = {daughter: [parent] for daughter, parent in tracks.parents.items()}
+        options = {"name": _stem(Path(each)), "graph": graph, "features": {"area": tracks.areas}}
+        layers.append((rows, options, "tracks"))
+    return layers
 
 
 def read_image(path: str | Path) -> list[LayerData]:
@@ -67,7 +98,7 @@ def read_image(path: str | Path) -> list[LayerData]:
         dropped = [axis for axis, letter in enumerate(axes) if letter in "CS" and shape[axis] == 1]
         for axis in reversed(dropped):
             array, axes = array[(slice(None),) * axis + (0,)], axes[:axis] + axes[axis + 1 :]
-        return [(array, {**options, **_placement(axes, stack)}, "labels")]
+        return [(array, {**options, **_colours(place), **_placement(axes, stack)}, "labels")]
     if "C" in axes:
         at = axes.index("C")
         rest = axes.replace("C", "")
@@ -149,6 +180,30 @@ def _holds_labels(path: Path, stack: RawStack) -> bool:
         ome = attributes.get("ome")
         return "image-label" in attributes or (isinstance(ome, dict) and "image-label" in ome)
     return stack.dtype.kind in "iu" and stack.dtype.itemsize >= 4
+
+
+def _colours(path: Path) -> dict[str, Any]:
+    """The colours that the metadata of OME-Zarr labels lists for objects; other objects get napari's."""
+    if not path.is_dir():
+        return {}
+    import zarr
+
+    from napari_sam2.labels.colours import object_colour
+
+    attributes = zarr.open_group(path, mode="r").attrs.asdict()
+    ome = attributes.get("ome", attributes)
+    label = ome.get("image-label") if isinstance(ome, dict) else None
+    listed = label.get("colors") if isinstance(label, dict) else None
+    colours: dict[int | None, Any] = {None: np.array((*object_colour(1), 255)) / 255, 0: np.zeros(4)}
+    for entry in listed if isinstance(listed, list) else ():
+        value, rgba = entry.get("label-value"), entry.get("rgba")
+        if isinstance(value, int) and isinstance(rgba, list) and len(rgba) == 4:
+            colours[value] = np.clip(np.array(rgba, float) / 255, 0, 1)
+    if len(colours) == 2:
+        return {}
+    from napari.utils.colormaps import DirectLabelColormap
+
+    return {"colormap": DirectLabelColormap(color_dict=colours)}
 
 
 def _placement(axes: str, stack: RawStack) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+"""Writer for napari: Labels layers as OME-Zarr, ImageJ ROIs, GeoJSON and COCO, with their scale, units and position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from napari_sam2._errors import OutputError
+from napari_sam2.frames.spacing import unit_name
+from napari_sam2.labels.files import LabelWriter
+
+__all__ = ["write_labels"]
+
+_DEFAULT_AXES = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TCZYX"}
+_NO_UNITS = ("pixel", "dimensionless", "")
+
+
+def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write a Labels layer; an existing file is replaced, as napari has asked the user.
+
+    Parameters
+    ----------
+    path : str
+        Its suffix chooses the format, as in ``LabelWriter``.
+    data : array-like
+        Integers of two to five axes; of a multiscale layer the levels, of which the finest is written.
+    meta : dict
+        Of the layer: ``scale``, ``translate``, ``units`` and ``axis_labels`` are used.
+
+    Returns
+    -------
+    list of str
+        The file.
+
+    Raises
+    ------
+    OutputError
+        If the axes or ids cannot be written.
+    """
+    array = data[0] if isinstance(data, Sequence) else data
+    ndim = len(array.shape)
+    letters = "".join(str(label).upper() for label in meta.get("axis_labels") or ())
+    if len(letters) != ndim or len(set(letters)) != ndim or letters != "".join(a for a in "TCZYX" if a in letters):
+        letters = _DEFAULT_AXES.get(ndim, "")
+    if not letters:
+        raise OutputError(f"labels of {ndim} axes were given; allowed are two to five")
+    scale = [abs(float(value)) for value in meta.get("scale", (1.0,) * ndim)]
+    units = [unit_name(str(unit)) for unit in meta.get("units") or ("",) * ndim]
+    names = ["" if unit in _NO_UNITS else unit for unit in units]
+    is_calibrated = any(names) or any(value != 1 for value in scale)
+    voxel_size = {a: (s, n) for a, s, n in zip(letters, scale, names, strict=True)} if is_calibrated else None
+    translation = dict(zip(letters, map(float, meta.get("translate", (0.0,) * ndim)), strict=True))
+    shape = tuple(int(n) for n in array.shape)
+    with LabelWriter(
+        path, shape, axes=letters, voxel_size=voxel_size, translation=translation, overwrite=True
+    ) as writer:
+        for frame, index in enumerate(np.ndindex(shape[:-2])):
+            writer.write(frame, np.asarray(array[index]))
+    return [str(writer.path)]

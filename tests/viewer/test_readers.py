@@ -17,6 +17,7 @@ from factories import make_model, make_movie
 from napari_sam2 import Session
 from napari_sam2._viewer.readers import SESSION_KEY, get_ome_reader, get_session_reader, get_tracks_reader
 from napari_sam2.labels.colours import object_colour
+from napari_sam2.labels.files import LabelWriter
 from napari_sam2.labels.reading import read_labels
 from napari_sam2.labels.track_files import write_tracks
 from napari_sam2.labels.tracks import Tracks
@@ -130,6 +131,21 @@ def test_napari_saves_labels_through_the_plugin_and_opens_them_where_they_were(t
         np.testing.assert_allclose((again.scale, again.translate), (layer.scale, layer.translate))
         assert again.units == layer.units
         np.testing.assert_allclose(again.colormap.color_dict[7][:3], np.array(object_colour(7)) / 255, atol=1e-3)
+
+
+def test_an_ome_zarr_image_opens_with_its_labels_over_it(tmp_path):
+    path = tmp_path / "cells.ome.zarr"
+    make_image(path, "0.5", "zyx", (3, 20, 30))
+    drawn = np.zeros((3, 20, 30), np.int32)
+    drawn[1, 4:9, 5:12] = 7
+    with LabelWriter(path / "labels" / "nuclei", drawn.shape, axes="ZYX") as writer:
+        for frame, plane in enumerate(drawn):
+            writer.write(frame, plane)
+    image, labels = layers_of(get_ome_reader, path)
+    assert [type(layer).__name__ for layer in (image, labels)] == ["Image", "Labels"]
+    assert labels.name == "nuclei"
+    np.testing.assert_array_equal(np.asarray(labels.data), drawn)
+    np.testing.assert_allclose((labels.scale, labels.translate), (image.scale, image.translate))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".xml"])

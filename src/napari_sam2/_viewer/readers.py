@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam2.frames.files import open_path
+from napari_sam2.frames.ngff import label_names
+from napari_sam2.frames.zarr_files import is_zarr_folder
 
 if TYPE_CHECKING:
     from napari_sam2.frames.stack import RawStack
@@ -123,7 +125,18 @@ def _channel(stack: RawStack, channel: int, num_channels: int, name: str) -> dic
 
 
 def _read_files(path: str | Sequence[str]) -> list[LayerData]:
-    return [layer for each in _paths(path) for layer in read_image(each)]
+    return [layer for each in _paths(path) for layer in (*read_image(each), *_labels_inside(Path(each)))]
+
+
+def _labels_inside(image: Path) -> list[LayerData]:
+    """The label images of an OME-Zarr image, to be shown over it."""
+    folder = image.expanduser() / "labels"
+    if not is_zarr_folder(folder):
+        return []
+    import zarr
+
+    names = label_names(zarr.open_group(folder, mode="r").attrs.asdict())
+    return [layer for name in names if is_zarr_folder(folder / name) for layer in read_image(folder / name)]
 
 
 def _read_sessions(path: str | Sequence[str]) -> list[LayerData]:

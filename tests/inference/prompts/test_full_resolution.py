@@ -114,6 +114,19 @@ def test_after_an_interruption_the_finished_frames_are_enlarged(tmp_path):
     assert iou(open_frames(tmp_path / "o.ome.zarr", axes="ZYX").raw(0)[0], make_truth()) > 0.97
 
 
+def test_where_the_full_resolution_is_damaged_the_coarse_mask_is_kept(tmp_path):
+    coarse = write_pyramid(tmp_path / "a.zarr")
+    frames = open_frames(tmp_path / "a.zarr", level=1)
+    for chunk in (tmp_path / "a.zarr" / "0" / "c" / "0").rglob("*"):
+        if chunk.is_file():
+            chunk.write_bytes(b"damaged")
+    model = load_model("sam2_micro")
+    with FullResolutionWriter(tmp_path / "o.ome.zarr", frames, load_model=lambda: model) as writer:
+        writer.write(0, coarse)
+    assert "3 where the image cannot be read" in str(writer.report)
+    assert iou(open_frames(tmp_path / "o.ome.zarr", axes="ZYX").raw(0)[0], make_truth()) > 0.97
+
+
 def test_planes_too_large_for_a_file_are_refused(tmp_path):
     write_pyramid(tmp_path / "a.zarr")
     frames = open_frames(tmp_path / "a.zarr", level=1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_sam2._errors import OutputError
+from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._types import Prompt
 from napari_sam2.labels.enlarging import EnlargedMask, enlarged_masks
 from napari_sam2.labels.files import LabelParts, LabelWriter
@@ -65,17 +65,19 @@ class RefinementReport:
     ----------
     num_refined : int
         By the model.
-    num_large, num_rejected, num_unfinished : int
-        Enlarged with a smooth outline: too large for a window, refined to something else, and after an interruption.
+    num_large, num_rejected, num_unreadable, num_unfinished : int
+        Enlarged with a smooth outline: too large for a window, refined to something else, where the image cannot be
+        read, and after an interruption.
     """
 
     num_refined: int = 0
     num_large: int = 0
     num_rejected: int = 0
+    num_unreadable: int = 0
     num_unfinished: int = 0
 
     def __str__(self) -> str:
-        enlarged = self.num_large + self.num_rejected + self.num_unfinished
+        enlarged = self.num_large + self.num_rejected + self.num_unreadable + self.num_unfinished
         text = f"at full resolution: {self.num_refined} masks were refined by the model"
         if not enlarged:
             return text
@@ -84,6 +86,7 @@ class RefinementReport:
             for count, reason in (
                 (self.num_large, "too large for a window"),
                 (self.num_rejected, "that the model saw differently"),
+                (self.num_unreadable, "where the image cannot be read"),
                 (self.num_unfinished, "after the interruption"),
             )
             if count
@@ -284,7 +287,11 @@ class FullResolutionWriter:
             from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
 
             self._predictor = SAM2ImagePredictor(self._load_model())
-        shown = self._full.region(frame if self._full_frame is None else self._full_frame, *window)
+        try:
+            shown = self._full.region(frame if self._full_frame is None else self._full_frame, *window)
+        except FrameError:  # what was found on the coarser level is kept
+            self.report.num_unreadable += 1
+            return None
         self._predictor.set_image(shown)
         rows, columns = np.flatnonzero(enlarged.any(1)), np.flatnonzero(enlarged.any(0))
         box = (columns[0] - 0.5, rows[0] - 0.5, columns[-1] + 0.5, rows[-1] + 0.5)

@@ -48,6 +48,23 @@ def test_labels_of_ome_zarr_go_back_into_the_image_by_default(tmp_path, weights,
     assert run(*arguments, "--overwrite") == 0
 
 
+@pytest.mark.parametrize("command", ["track", "segment"])
+def test_labels_of_a_coarser_level_are_written_at_full_resolution_in_the_image(tmp_path, weights, capsys, command):
+    image = make_image(tmp_path / "a.ome.zarr", "0.5", "zyx", (3, 32, 40))
+    place = ("--point", "1,7,7") if command == "track" else ("--frame", "1", "--point", "7,7")
+    arguments = (command, image, "--level", "1", *place, "--model", weights, "--device", "cpu")
+    assert run(*arguments) == 0
+    assert "at full resolution: " in capsys.readouterr().out
+    found = zarr.open_group(image / "labels" / "napari_sam2", mode="r")
+    assert found["0"].shape == (3, 32, 40)
+    assert run(*arguments, "-o", tmp_path / "same.tif") == 0
+    assert "at full resolution" not in capsys.readouterr().out
+    assert read_labels(tmp_path / "same.tif").shape[-2:] == (16, 20)
+    assert run(*arguments, "-o", tmp_path / "full.tif", "--full-resolution") == 0
+    assert read_labels(tmp_path / "full.tif").shape[-2:] == (32, 40)
+    assert run(*arguments[:2], *arguments[4:], "-o", tmp_path / "no.tif", "--full-resolution") == 2
+
+
 def test_labels_of_a_plate_go_into_the_field_that_was_read(tmp_path, weights, capsys):
     plate = zarr.open_group(tmp_path / "plate.zarr", mode="w")
     plate.attrs["ome"] = {"version": "0.5", "plate": {"wells": [{"path": "B/2", "rowIndex": 1, "columnIndex": 1}]}}

@@ -16,9 +16,9 @@ from napari_sam2.session.state.settings import SessionSettings
 if TYPE_CHECKING:
     from napari_sam2._types import FrameSource
     from napari_sam2.cli._option_groups import ModelOptions
+    from napari_sam2.cli._outputs import AnyWriter
     from napari_sam2.cli._stopping import StopRequest
     from napari_sam2.inference.prompts.prompt_text import ObjectPrompt
-    from napari_sam2.labels.files import LabelWriter
     from napari_sam2.session.engines.compute_address import ComputeAddress
     from napari_sam2.session.worker.propagation_handle import PropagationHandle
 
@@ -26,7 +26,7 @@ __all__ = ["track_elsewhere"]
 
 
 def track_elsewhere(
-    writer: LabelWriter,
+    writer: AnyWriter,
     frames: FrameSource,
     prompts: Sequence[ObjectPrompt],
     limits: range,

@@ -29,9 +29,9 @@ from napari_sam2.inference.prompts.prompt_text import resolve_prompts
 
 if TYPE_CHECKING:
     from napari_sam2._types import FrameSource
+    from napari_sam2.cli._outputs import AnyWriter
     from napari_sam2.cli._tracking import Tracked
     from napari_sam2.inference.prompts.prompt_text import ObjectPrompt
-    from napari_sam2.labels.files import LabelWriter
 
 __all__ = ["COMMAND_CLASS", "track"]
 
@@ -172,7 +172,7 @@ def track(
 
 
 def _track_here(
-    writer: LabelWriter,
+    writer: AnyWriter,
     frames: FrameSource,
     prompts: Sequence[ObjectPrompt],
     limits: range,

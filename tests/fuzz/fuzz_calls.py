@@ -35,7 +35,7 @@ _EXTRA_MEMORY = 4 * 2**30  # bytes: what a call may take beyond what the process
 _INSTANCES = {
     "Session": "session", "SAM2ImagePredictor": "predictor", "SAM2VideoSegmenter": "segmenter", "Prompt": "prompt",
     "SAM2AutomaticMaskGenerator": "generator", "EmbeddingCache": "cache", "LabelAgreement": "agreement",
-    "PropagationHandle": "handle",
+    "PropagationHandle": "handle", "ComputeAddress": "compute_address",
 }  # fmt: skip
 _HANDED_OUT = {
     "FineTuneResult",

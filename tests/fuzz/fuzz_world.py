@@ -121,6 +121,7 @@ class World:
             "box_prompt": lambda: Prompt(box=[8, 5, 22, 19]),
             "session": self._session,
             "handle": self._handle,
+            "compute_address": lambda: napari_sam2.ComputeAddress("tcp://127.0.0.1:9"),
             "snapshot": self._snapshot,
             "predictor": self._predictor,
             "low_logits": lambda: np.zeros((1, 16, 16), np.float32),

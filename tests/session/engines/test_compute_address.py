@@ -35,7 +35,7 @@ def test_other_texts_are_refused(given):
 
 @pytest.mark.parametrize("given", [5, None, b"box"])
 def test_other_types_are_refused(given):
-    with pytest.raises(DeviceError, match=r"^address=.* was given; expected text"):
+    with pytest.raises(DeviceError, match=r"^address=.* was given; expected a string"):
         ComputeAddress(given)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from napari_sam2._arguments import checked_calls
 from napari_sam2._errors import DeviceError
 from napari_sam2.session.engines.configuration import configuration_folder
 
@@ -21,6 +22,7 @@ _PROTOCOLS = ("tls", "tcp")
 DEFAULT_PORT = 8786  # of Dask schedulers
 
 
+@checked_calls(DeviceError)
 @dataclass(frozen=True)
 class ComputeAddress:
     """A server that computes for sessions, as started by ``napari-sam2 serve``.
@@ -47,10 +49,6 @@ class ComputeAddress:
     is_insecure: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.address, str):
-            raise DeviceError(f"address={self.address!r} was given; expected text such as 'tls://box:8786'")
-        if self.certificates is not None and not isinstance(self.certificates, str | Path):
-            raise DeviceError(f"certificates={self.certificates!r} was given; expected the path of a folder")
         protocol, host, port = _parse(self.address)
         shown = f"[{host}]" if ":" in host else host
         object.__setattr__(self, "address", f"{protocol}://{shown}:{port}")

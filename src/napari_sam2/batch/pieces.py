@@ -11,9 +11,9 @@ from pathlib import Path
 
 from napari_sam2._errors import FrameError
 
-__all__ = ["DONE", "FAILED", "NOT_RUN", "Outcome", "Piece", "PieceRecord", "Source"]
+__all__ = ["DONE", "FAILED", "NOT_RUN", "RUNNING", "Outcome", "Piece", "PieceRecord", "Source"]
 
-DONE, FAILED, NOT_RUN = "done", "failed", "not run"
+DONE, FAILED, NOT_RUN, RUNNING = "done", "failed", "not run", "running"
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ class PieceRecord:
     ----------
     name : str
         As in `Piece`.
-    state : {"done", "failed", "not run"}
-        Whether its result is there.
+    state : {"done", "failed", "not run", "running"}
+        Whether its result is there; "running" is never stored.
     fingerprint : str
         Of its input at that time.
     outcome : Outcome or None

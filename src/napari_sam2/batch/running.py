@@ -21,7 +21,7 @@ from napari_sam2.batch.clusters import Place, connected, require_dask
 from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels
 from napari_sam2.batch.jobs import Job, settings_of
 from napari_sam2.batch.journal import JOURNAL_NAME, Journal, RunIdentity
-from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, Outcome, Piece, PieceRecord
+from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, RUNNING, Outcome, Piece, PieceRecord
 from napari_sam2.batch.report import REPORT_NAME, BatchReport, write_report
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def run_batch(
     retries: int = 1,
     restart: bool = False,
     on_progress: Callable[[BatchProgress], object] | None = None,
+    on_piece: Callable[[PieceRecord], object] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> BatchReport:
     """Process many files, on the cores of this computer or a Dask cluster.
@@ -115,6 +116,8 @@ def run_batch(
         Process all files again, also those that an earlier run finished.
     on_progress : callable, optional
         Called with a `BatchProgress`, several times a second.
+    on_piece : callable, optional
+        Called with the `PieceRecord` of each file: at the start, when it is begun, and when it is done or has failed.
     should_stop : callable, optional
         Called as often; when it returns True the pieces that are running are finished, and no others begun.
 
@@ -191,8 +194,11 @@ def run_pieces(
             _check_no_results(pieces, journal)
         fingerprints = {piece.name: piece.source.fingerprint() for piece in pieces}
         missing = [piece for piece in pieces if not _is_done(piece, fingerprints[piece.name], journal)]
-        run = _Run(job, journal, fingerprints, len(pieces), len(pieces) - len(missing), on_progress, should_stop)
+        num_before = len(pieces) - len(missing)
+        run = _Run(job, journal, fingerprints, len(pieces), num_before, on_progress, on_piece, should_stop)
         run.show()
+        for piece in pieces:
+            run.tell(run.state(piece))
         if missing:
             with (
                 connected(place, len(missing), device=device) as client,
@@ -216,11 +222,13 @@ class _Run:
         total: int,
         before: int,
         on_progress: Callable[[BatchProgress], object] | None,
+        on_piece: Callable[[PieceRecord], object] | None,
         should_stop: Callable[[], bool] | None,
     ) -> None:
         self.before = before
         self._job, self._journal, self._fingerprints = job, journal, fingerprints
         self._on_progress = on_progress or (lambda _: None)
+        self.tell = on_piece or (lambda _: None)
         self._should_stop = should_stop or (lambda: False)
         self._progress = BatchProgress(before, 0, total, before)
         self._ended: set[str] = set()
@@ -266,6 +274,7 @@ class _Run:
                     pure=False,
                 )
                 running[future] = piece
+                self.tell(PieceRecord(piece.name, RUNNING, self._fingerprints[piece.name]))
                 future.add_done_callback(ended.put)
             if not running or (is_stopping and not self._progress.workers):
                 break
@@ -290,6 +299,7 @@ class _Run:
             self._progress = replace(self._progress, failed=self._progress.failed + 1)
         self._journal.add(record)
         self._ended.add(piece.name)
+        self.tell(record)
 
 
 def _result(future: Future) -> tuple[Outcome | None, BaseException | None]:

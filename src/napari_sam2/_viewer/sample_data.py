@@ -1,14 +1,16 @@
-"""Sample images: procedural stacks and movies with known truth, and one real image that scikit-image ships."""
+"""Sample images: real stacks that come with the package, and procedural ones with known truth."""
 
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_sam2.training.synthetic.demos import make_demo_stack, make_dividing_cells_movie, make_em_stack
 
-__all__ = ["cells_movie", "em_stack", "histology", "nuclei_stack"]
+__all__ = ["c2c12_movie", "cells_movie", "em_stack", "histology", "mouse_embryo", "nuclei_stack", "tissue_nuclei"]
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -39,6 +41,27 @@ def histology() -> list[LayerData]:
     from skimage.data import immunohistochemistry
 
     return [(immunohistochemistry(), {"name": "tissue", "rgb": True}, "image")]
+
+
+def mouse_embryo() -> list[LayerData]:
+    """Nuclei of a mouse embryo, confocal stack; image set BBBC050, CC0 (see THIRD_PARTY.md)."""
+    return [(_read("mouse_embryo"), {"name": "mouse embryo", "axis_labels": ("z", "y", "x")}, "image")]
+
+
+def c2c12_movie() -> list[LayerData]:
+    """C2C12 cells, phase-contrast movie; CC BY 4.0, doi 10.1038/sdata.2018.237 (see THIRD_PARTY.md)."""
+    return [(_read("c2c12_movie"), {"name": "C2C12 cells", "axis_labels": ("t", "y", "x")}, "image")]
+
+
+def tissue_nuclei() -> list[LayerData]:
+    """Nuclei in tissue, fluorescence; 2018 Data Science Bowl, CC0 (see THIRD_PARTY.md)."""
+    return [(_read("tissue_nuclei"), {"name": "tissue nuclei", "axis_labels": ("y", "x")}, "image")]
+
+
+def _read(name: str) -> np.ndarray:
+    import tifffile
+
+    return np.asarray(tifffile.imread(Path(str(files("napari_sam2"))) / "bundled" / "samples" / f"{name}.tif"))
 
 
 def _with_truth(

@@ -1,4 +1,4 @@
-"""Take the pictures of the documentation from the running plugin, on its sample data.
+"""Take the pictures of the documentation, and a film of half a minute, from the running plugin on its sample data.
 
 It needs a window; on a machine without one: ``xvfb-run -a python docs/make_screenshots.py``.
 """
@@ -18,12 +18,41 @@ import numpy as np
 IMAGES = Path(__file__).parent / "images"
 SIZE = (1250, 850)  # pixels of the window
 MAX_BYTES = 200_000
+FILM_SIZE = (1000, 680)
+MAX_FILM_BYTES = 2_000_000
 START = 13  # slice of the first click
 REACH = 5  # slices to propagate over
 LATER = 3  # slices from the first click to the correction
 NUCLEI = (22, 33, 11)  # of the sample's truth, in the order in which they are clicked
 NARROW = 300  # pixels
 PATIENCE = 600.0  # s, for one propagation
+
+
+class Film:
+    """Pictures of the window, each shown for a while, written as one animated WebP."""
+
+    def __init__(self) -> None:
+        self._pictures: list[Any] = []
+        self._durations: list[int] = []
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return sum(self._durations) / 1000
+
+    def add(self, rgb: np.ndarray, seconds: float) -> None:
+        """Show a picture for a while."""
+        from PIL import Image
+
+        self._pictures.append(Image.fromarray(rgb).resize(FILM_SIZE, Image.Resampling.LANCZOS))
+        self._durations.append(round(1000 * seconds))
+
+    def write(self, path: Path) -> None:
+        """Write the film, which is played again and again."""
+        first, *others = self._pictures
+        first.save(path, save_all=True, append_images=others, duration=self._durations, loop=0, quality=60, method=4)
+        if path.stat().st_size > MAX_FILM_BYTES:
+            raise ValueError(f"{path} has {path.stat().st_size} bytes; allowed are {MAX_FILM_BYTES}: show less in it")
 
 
 class Story:
@@ -43,6 +72,7 @@ class Story:
         # what they say stands in the widget too, and they would hide part of the image
         get_settings().application.gui_notification_level = "error"
         self.folder = folder
+        self.film = Film()
         self.viewer = napari.Viewer(show=True)
         self.viewer.theme = "dark"
         self.app = QApplication.instance()
@@ -129,12 +159,26 @@ class Story:
         self.until(lambda: not self.session.is_answering)
 
     # ------------------------------------------------------------------ pictures
+    def _window(self) -> np.ndarray:
+        return np.asarray(self.viewer.screenshot(canvas_only=False, flash=False)[..., :3])
+
+    def show(self, seconds: float) -> None:
+        """Add what the window shows now to the film."""
+        self.pump(0.3)
+        self.film.add(self._window(), seconds)
+
+    def show_slices(self, planes: Sequence[int], seconds: float = 0.5) -> None:
+        """Add slices to the film, one after the other."""
+        for plane in planes:
+            self.go_to(plane)
+            self.show(seconds)
+
     def take(self, name: str) -> Path:
         """Write a picture of the whole window."""
         from PIL import Image
 
         self.pump()
-        picture = Image.fromarray(self.viewer.screenshot(canvas_only=False, flash=False)[..., :3])
+        picture = Image.fromarray(self._window())
         path = self.folder / f"{name}.png"
         picture.resize(SIZE).quantize(256, kmeans=1, dither=Image.Dither.NONE).save(path, optimize=True)
         if path.stat().st_size > MAX_BYTES:
@@ -158,29 +202,44 @@ def middle(region: np.ndarray) -> tuple[int, int]:
 
 def tell(story: Story) -> None:
     """The tutorial, picture by picture."""
+    story.show(2.0)
     story.click_nucleus(NUCLEI[0])
     story.take("first_click")
+    story.show(2.0)
 
     for number in NUCLEI[1:]:
         story.click_nucleus(number)
+        story.show(1.5)
     story.propagate()
+    story.show_slices(range(START, START + REACH + 1), 0.8)
     story.go_to(START + LATER)
     story.take("propagated")
+    story.show(2.0)
 
     story.correct(NUCLEI)
     story.take("correction")
+    story.show(2.5)
 
     story.propagate()
+    story.show_slices(range(START, START + REACH + 1), 0.8)
     story.go_to(START + LATER)
     story.widget.accept()
     story.take("review")
+    story.show(2.5)
 
     story.go_to(START)
     for number in np.unique(story.truth[START]):
         if number and number not in NUCLEI:
             story.widget.new_object()
             story.box(int(number))
+            story.show(0.4)
     story.take("objects")
+    story.show(1.5)
+    table = story.widget.show_measurements()
+    story.until(lambda: table.data is not None)
+    story.show(2.5)
+    table.parent().close()
+    story.film.write(story.folder / "film.webp")
 
     story.viewer.theme = "light"
     story.dock.setFixedWidth(NARROW)

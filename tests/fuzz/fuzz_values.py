@@ -101,6 +101,7 @@ _BY_NAME: dict[str, tuple[str, ...]] = {
     "stop": ("None", "3"), "direction": ("'both'", "'forward'", "'backward'"), "max_frames": ("None", "1", "2"),
     "finder": ("generator",), "segmenter": ("segmenter", "None"), "cache": ("None", "cache"), "keep": ("None",
                                                                                                        "keep_all"),
+    "on_piece": ("None", "ignore"), "region": ("None",),
     "on_progress": ("None", "ignore"), "on_frame": ("None", "ignore"), "progress": ("None", "ignore"),
     "cancelled": ("None", "never"), "should_stop": ("None", "never", "always"), "every": ("None", "2"),
     "key_frames": ("None", "[0, 2]"), "out": ("None", "np.zeros(movie.shape, np.int32)"),

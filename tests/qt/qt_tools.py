@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from napari.components import ViewerModel
+from qtpy.QtCore import QPoint
 
 from factories import make_model, make_movie
 from napari_sam2._viewer.binding import ViewerBinding
@@ -22,3 +23,15 @@ def add_disc(binding: ViewerBinding, frame: int = 0, object_id: int | None = Non
     y, x = np.mgrid[:h, :w]
     mask = (x - 15 - 2 * frame) ** 2 + (y - 20) ** 2 < radius**2
     return binding.session.add_mask(mask, frame=frame, object_id=object_id)
+
+
+def place_on_canvas(viewer, binding: ViewerBinding, row: float, column: float) -> QPoint:
+    """Where a pixel of the plane shown is drawn in the canvas of a viewer."""
+    canvas = viewer.window._qt_viewer.canvas
+    world = binding.labels.data_to_world((*binding.geometry.index(binding.current_plane), row, column))[-2:]
+    # the mapping from window to world is linear: three probes tell it
+    origin, right, down = (
+        np.array(canvas._map_canvas2world(spot, canvas.view)[-2:], float) for spot in ((0, 0), (100, 0), (0, 100))
+    )
+    spot = np.linalg.solve(np.stack((right - origin, down - origin), axis=1), np.array(world) - origin) * 100
+    return QPoint(*(round(float(v)) for v in spot))

@@ -25,9 +25,11 @@ LEAVES = (
     "sam2_export",
     "sam2_download",
     "sam2_auto",
+    "sam2_files",
     "sam2_tune",
     "sam2_measure",
     "sam2_show_measurements",
+    "sam2_sample",
 )
 
 
@@ -57,7 +59,7 @@ def _controls(widget: SAM2Widget) -> list[QWidget]:
 
 
 def test_every_control_has_an_accessible_name_and_a_tooltip(widget):
-    for name in ("Everything", "Train", "Click"):
+    for name in ("Everything", "Many files", "Train", "Click"):
         widget.show_tab(name)
     nameless = [
         each.objectName() or type(each).__name__
@@ -68,7 +70,7 @@ def test_every_control_has_an_accessible_name_and_a_tooltip(widget):
     assert nameless == []
 
 
-@pytest.mark.parametrize("name", ["Click", "Everything", "Train"])
+@pytest.mark.parametrize("name", ["Click", "Everything", "Many files", "Train"])
 def test_the_tab_key_goes_from_top_to_bottom(widget, qtbot, name):
     page = widget.show_tab(name)
     qtbot.wait(50)
@@ -129,7 +131,7 @@ def _act(widget: SAM2Widget, rng: random.Random, images: list[int]) -> str:
 )
 def test_random_use_ends_in_no_exception_and_no_wrong_binding(widget, qtbot, seed, steps):
     rng, images, done = random.Random(seed), [], []
-    for name in ("Everything", "Train", "Click"):
+    for name in ("Everything", "Many files", "Train", "Click"):
         widget.show_tab(name)
     qtbot.wait(50)
     count = len(widget.findChildren(QWidget))

@@ -31,7 +31,7 @@ def test_900_objects_from_a_layer_never_hold_the_window_up(qtbot):
     layer = viewer.add_labels(drawn, name="cellpose")
     viewer.dims.set_point(0, 0)
     binding = ViewerBinding(viewer, [image], model=make_model())
-    section = ObjectsSection()
+    section = ObjectsSection(lambda: "sam2_micro")
     qtbot.addWidget(section)
     section.set_binding(binding)
     qtbot.wait(200)

@@ -13,7 +13,7 @@ from napari_sam2._qt.measurements_table import MeasurementsTable
 
 @pytest.fixture
 def table(binding, qtbot):
-    made = MeasurementsTable()
+    made = MeasurementsTable(binding.viewer)
     qtbot.addWidget(made)
     for frame in range(3):
         add_disc(binding, frame, object_id=None if frame == 0 else 1)
@@ -62,3 +62,21 @@ def test_changed_masks_are_said_to_be_newer(table, binding):
     assert "measure again" in table.message.text()
     table.set_binding(None)
     assert table.table.rowCount() == 0
+
+
+def test_labels_of_another_layer_are_measured_and_a_row_goes_to_its_slice(table, binding, qtbot):
+    drawn = np.zeros(binding.geometry.shape, np.int32)
+    drawn[2, 3:8, 4:9] = 5
+    drawn[4, 3:8, 4:9] = 6
+    layer = binding.viewer.add_labels(drawn, name="mine")
+    table.labels.choose(layer)
+    assert table.data is None
+    table.by.setCurrentIndex(1)
+    with qtbot.waitSignal(table.measured, timeout=30_000):
+        table.measure_button.click()
+    assert table.data["object"].tolist() == [5, 6]
+    assert table.data["num_pixels"].tolist() == [25, 25]
+    table.table.selectRow(1)
+    assert layer.selected_label == 6
+    assert binding.current_plane == 4
+    assert binding.current != 6

@@ -14,7 +14,7 @@ from napari_sam2._qt.objects_section import ObjectsSection
 
 @pytest.fixture
 def section(binding, qtbot):
-    made = ObjectsSection()
+    made = ObjectsSection(lambda: "sam2_micro")
     qtbot.addWidget(made)
     made.set_binding(binding)
     keep_keys_on_canvas(made)

@@ -53,7 +53,7 @@ def answered(qtbot, widget):
     qtbot.waitUntil(lambda: not session.is_busy, timeout=WAIT)
 
 
-def click_on_canvas(viewer, qtbot, widget, row, column):
+def click_on_canvas(viewer, qtbot, widget, row, column, modifier=Qt.KeyboardModifier.NoModifier):
     """Press the left button where a pixel of the image is drawn."""
     canvas = viewer.window._qt_viewer.canvas
     native = canvas.native
@@ -68,7 +68,7 @@ def click_on_canvas(viewer, qtbot, widget, row, column):
     spot = np.linalg.solve(np.stack((right - origin, down - origin), axis=1), np.array(world) - origin) * 100
     at = QPoint(*(round(float(v)) for v in spot))
     qtbot.mouseMove(native, at)
-    qtbot.mouseClick(native, Qt.MouseButton.LeftButton, pos=at)
+    qtbot.mouseClick(native, Qt.MouseButton.LeftButton, modifier, pos=at)
 
 
 def test_the_whole_story(open_widget, qtbot, tmp_path):
@@ -405,3 +405,36 @@ def test_click_with_the_arrow_selects_the_object_under_it(open_widget, qtbot):
     click_on_canvas(viewer, qtbot, widget, 20, 50)
     assert binding.current == 2
     assert len(binding.points.data) == 0
+
+
+def test_ctrl_click_selects_the_object_under_it_whatever_the_tool(open_widget, qtbot):
+    viewer, widget = open_widget()
+    binding = widget.binding
+    for row, column in ((20, 21), (40, 50)):
+        widget.new_object()
+        mask = np.zeros(binding.geometry.hw, bool)
+        mask[row - 4 : row + 5, column - 4 : column + 5] = True
+        binding.session.add_mask(mask, frame=binding.current_plane, object_id=binding.current)
+    for tool in ("point", "lasso", "paint"):
+        widget.objects.use_tool(tool)
+        for row, column, expected in ((20, 21, 1), (40, 50, 2)):
+            click_on_canvas(viewer, qtbot, widget, row, column, Qt.KeyboardModifier.ControlModifier)
+            qtbot.waitUntil(lambda expected=expected: binding.current == expected, timeout=WAIT)
+    assert len(binding.points.data) == len(binding.shapes.data) == 0
+    assert binding.tool == "paint"
+
+
+def test_closing_and_opening_the_dock_gives_back_the_same_layers(open_widget, qtbot):
+    viewer, widget = open_widget()
+    mask = np.zeros((48, 64), bool)
+    mask[10:30, 5:20] = True
+    widget.binding.session.add_mask(mask, frame=0)
+    widget.binding.session.flush_autosave()
+    names = sorted(layer.name for layer in viewer.layers)
+    widget.shut_down()
+    _, again = open_widget(viewer=viewer)
+    qtbot.waitUntil(lambda: again.binding is not None and len(again.binding.session.objects) == 1, timeout=WAIT)
+    answered(qtbot, again)
+    assert sorted(layer.name for layer in viewer.layers) == names
+    assert again.offer.isHidden()
+    np.testing.assert_array_equal(again.binding.labels.data[0] == 1, mask)

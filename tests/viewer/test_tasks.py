@@ -6,7 +6,7 @@ import inspect
 
 import numpy as np
 import pytest
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Shapes
 from skimage.measure import regionprops
 
 from factories import make_model, make_movie
@@ -99,3 +99,30 @@ def test_the_controls_of_a_tab_are_parameters_of_its_function(qapp, module, func
     assert form.values() == {name: parameters[name].default for name in options}
     for name in options:
         assert form.native(name).toolTip()
+
+
+def test_a_region_limits_what_is_segmented(image):
+    triangle = np.array([(0, 5), (0, 45), (40, 5)], float) * 0.5 + (3, 4)
+    shapes = Shapes([triangle], shape_type="polygon", units=("um", "um"))
+    everywhere = segment_layer(image, plane=1, min_iou=0.0, min_stability=0.0)
+    found = segment_layer(image, plane=1, min_iou=0.0, min_stability=0.0, region=shapes)
+    rows, columns = np.nonzero(found.data[1])
+    assert len(rows)
+    assert (rows + columns - 5 <= 40).all()
+    assert columns.min() >= 5
+    assert np.asarray(everywhere.data[1])[:, :5].any()
+    np.testing.assert_allclose(found.data_to_world((1, 5, 5)), image.data_to_world((1, 5, 5)))
+
+
+def test_a_region_holds_for_a_whole_stack(image):
+    shapes = Shapes([np.array([(4, 6), (4, 30), (40, 30), (40, 6)]) * 0.5 + (3, 4)], units=("um", "um"))
+    found = segment_layer(image, scope="stack", every=3, min_iou=0.0, min_stability=0.0, region=shapes)
+    outside = np.asarray(found.data).copy()
+    assert outside.any()
+    outside[:, 4:41, 6:31] = 0
+    assert not outside.any()
+
+
+def test_a_region_beside_the_image_is_refused(image):
+    with pytest.raises(FrameError, match="encloses no part of the image"):
+        segment_layer(image, region=Shapes([np.array([(900, 900), (900, 950), (950, 950)])], shape_type="polygon"))

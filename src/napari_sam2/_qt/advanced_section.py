@@ -24,9 +24,9 @@ __all__ = ["AdvancedSection"]
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 _OVERLAPS = {
-    "keep": "keep the older mask",
-    "overwrite": "the newer mask wins",
-    "highest score": "the higher score wins",
+    "keep": "older mask wins",
+    "overwrite": "newer mask wins",
+    "highest score": "higher score wins",
 }
 assert tuple(_OVERLAPS) == get_args(OverlapRule)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,13 @@ from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.forms import Form
 from napari_sam2._qt.layer_combo import LayerCombo
-from napari_sam2._qt.layout import button, column, line, named, row, show_error, show_item
+from napari_sam2._qt.layout import button, column, duration, line, named, row, show_error, show_item
 from napari_sam2._qt.model_chooser import ModelChooser
 from napari_sam2._viewer.automatic_work import Filters, Found, Searcher, Tracked
 from napari_sam2._viewer.layer_frames import ShownImage, open_image, seed_labels
 from napari_sam2._viewer.layer_places import to_layer_units
-from napari_sam2._viewer.tasks import filters_of, run_segmentation, segment_layer
+from napari_sam2._viewer.region import Region, region_of
+from napari_sam2._viewer.tasks import filters_of, in_whole_image, in_whole_plane, run_segmentation, segment_layer
 from napari_sam2.labels.storage import allocate_labels
 
 if TYPE_CHECKING:
@@ -82,7 +84,9 @@ class AutomaticWidget(QWidget):
         self.setObjectName("sam2_automatic")
         self.viewer = viewer
         self.found: Found | None = None
+        self._limits: Region | None = None  # of what is searched or was found
         self._searcher = Searcher()
+        self._stage = ("", 0.0, 0)  # of the work: its name, when it began, and how much was finished then
         self._image: Any = None
         self._shown: ShownImage | None = None
         self._result: Any = None
@@ -110,6 +114,14 @@ class AutomaticWidget(QWidget):
         self.image.layer_changed.connect(self._on_image)
         self.model = ModelChooser()
         self.model.combo.setObjectName("sam2_auto_model")
+        self.region = LayerCombo(
+            self.viewer,
+            "Shapes",
+            "sam2_auto_region",
+            "Segment only what is inside the rectangles, polygons or ellipses of this layer, on all slices.",
+            none_text="whole image",
+        )
+        self.region.layer_changed.connect(lambda _layer: self._on_region())
         self.form = Form(segment_layer, "sam2_auto", _OPTIONS)
         self.scope, self.every, self.split_stacked, self.min_iou, self.min_stability, self.min_area, self.max_area = (
             self.form.native(name)
@@ -154,7 +166,7 @@ class AutomaticWidget(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setSpacing(4)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        for text, control in (("Image", self.image), ("Model", self.model)):
+        for text, control in (("Image", self.image), ("Region", self.region), ("Model", self.model)):
             form.addRow(text, control)
         layout = column(self)
         layout.setContentsMargins(6, 4, 6, 4)
@@ -165,12 +177,14 @@ class AutomaticWidget(QWidget):
         layout.addWidget(self.state)
         seeds = QFormLayout()
         seeds.setContentsMargins(0, 0, 0, 0)
+        seeds.setSpacing(4)
         seeds.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         seeds.addRow("Labels", self.seeds)
         layout.addLayout(seeds)
         layout.addWidget(self.all_frames)
         layout.addWidget(self.track_button)
         layout.addStretch(1)
+        self._forms = (form, seeds)
 
     # ------------------------------------------------------------------ showing
     @property
@@ -189,6 +203,9 @@ class AutomaticWidget(QWidget):
         for spin in (self.min_area, self.max_area):
             spin.setSuffix(f" {unit}²")
         self._show_state()
+
+    def _on_region(self) -> None:
+        self.found = None  # thresholds choose among the candidates of one region
 
     def _show_state(self, _index: int = 0) -> None:
         runs = self._task.is_running
@@ -210,8 +227,15 @@ class AutomaticWidget(QWidget):
         stage, done, total = report
         self.progress.setMaximum(max(1, total))
         self.progress.setValue(done)
+        now = time.monotonic()
+        if stage != self._stage[0] or done < self._stage[2]:
+            self._stage = (stage, now, done)
+        begun_at, begun = self._stage[1:]
+        left = ""
+        if done > begun and total > done:
+            left = f", {duration((now - begun_at) / (done - begun) * (total - done))} left in this stage"
         if not self._task.is_stopping:
-            self.state.setText(stage)
+            self.state.setText(f"{stage}{left}")
 
     def _show_failure(self, error: Exception) -> None:
         show_error(self.state, error)
@@ -246,9 +270,16 @@ class AutomaticWidget(QWidget):
         shown, plane = begun
         values, name, searcher = self.form.values(), self.model.chosen, self._searcher
         self.found = None
+        shapes = self.region.layer
+        try:
+            self._limits = None if shapes is None else region_of(shapes, shown)
+            part = shown if self._limits is None else open_image(self._limits.crop(self._image))
+        except NapariSAM2Error as error:
+            show_error(self.state, error)
+            return
 
         def work(context: TaskContext) -> Any:
-            return run_segmentation(searcher, shown, context, model=name, plane=plane, **values)
+            return run_segmentation(searcher, part, context, model=name, plane=plane, **values)
 
         self._start(work)
 
@@ -271,6 +302,7 @@ class AutomaticWidget(QWidget):
         except NapariSAM2Error as error:
             show_error(self.state, error)
             return
+        self._limits = None
         name, clip, searcher = self.model.chosen, shown.geometry.clip_range(plane), self._searcher
         self._start(lambda context: searcher.track(name, shown.planes, clip, labels, context))
 
@@ -299,12 +331,13 @@ class AutomaticWidget(QWidget):
             self._show_labels(shown, result.plane, result.labels)
             self.state.setText(_describe(result))
             return
-        self._add_layer(shown, result.as_image(shown.geometry), result.suffix)
+        self._add_layer(shown, in_whole_image(result, self._limits, shown.geometry), result.suffix)
         self.state.setText(result.text)
 
     def _show_labels(self, shown: ShownImage, plane: int, labels: Any) -> None:
         """Write a plane into the Labels layer of the image; a frame that is searched again replaces its own labels."""
         layer, geometry = self._result, shown.geometry
+        labels = in_whole_plane(labels, self._limits, geometry.hw)
         is_there = layer is not None and layer in self.viewer.layers and self._result_of == self._image
         if not is_there or tuple(layer.data.shape) != geometry.shape:
             array = allocate_labels(geometry.shape)
@@ -346,7 +379,7 @@ class AutomaticWidget(QWidget):
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 the name is Qt's
         """Align the form in the font of the window."""
         super().showEvent(event)
-        self.form.align()
+        self.form.align(*self._forms)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 the name is Qt's
         """End what runs, and follow the viewer no more."""
@@ -356,6 +389,7 @@ class AutomaticWidget(QWidget):
         self.model.close_tasks()
         self.image.let_go()
         self.seeds.let_go()
+        self.region.let_go()
         super().closeEvent(event)
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["open_automatic", "open_fine_tune", "open_sam2"]
+    from napari_sam2._qt.main_widget import SAM2Widget
+
+__all__ = ["open_automatic", "open_fine_tune", "open_many_files", "open_measure", "open_sam2"]
 
 PLUGIN = "napari-sam2"
 
@@ -22,11 +24,23 @@ def open_automatic(viewer: napari.viewer.Viewer) -> None:
     _show(viewer, "Everything")
 
 
+def open_many_files(viewer: napari.viewer.Viewer) -> None:
+    """Open the dock with the tab that segments many files."""
+    _show(viewer, "Many files")
+
+
 def open_fine_tune(viewer: napari.viewer.Viewer) -> None:
     """Open the dock with the tab that fine-tunes a model."""
     _show(viewer, "Train")
 
 
-def _show(viewer: napari.viewer.Viewer, tab: str) -> None:
+def open_measure(viewer: napari.viewer.Viewer) -> None:
+    """Open the dock, and the table of measurements below the canvas."""
+    _show(viewer, "Click").show_measurements()
+
+
+def _show(viewer: napari.viewer.Viewer, tab: str) -> SAM2Widget:
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "SAM 2")
-    widget.show_tab(tab)
+    shown: SAM2Widget = widget
+    shown.show_tab(tab)
+    return shown

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from magicgui import magic_factory
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLabel, QSizePolicy, QWidget
+from magicgui.widgets import FileEdit
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QLabel, QSizePolicy, QWidget
 
 from napari_sam2._qt.layout import named
 
@@ -16,6 +18,7 @@ __all__ = ["Form"]
 
 _OWN = ("automatic", "choices", "suffix", "middle")  # options that are not magicgui's, or are set later
 _SPACING = 4
+_PATH_WIDTH = 60  # pixels
 _NARROW = 6  # letters of a combo box that must fit
 
 
@@ -66,6 +69,8 @@ class Form:
         control = self.gui[name]
         if "choices" in options:  # those of a Literal come first, without words for them
             control.choices = options["choices"]
+            for text, value in options["choices"]:  # magicgui keeps the text of a value that was there before
+                control.native.setItemText(control.native.findData(value), text)
         native = named(control.native, f"{prefix}_{name}", " ".join((control.tooltip or name).split()))
         if isinstance(native, QDoubleSpinBox):
             if float(options.get("step", 1)) == 1:
@@ -82,6 +87,11 @@ class Form:
 
             native.valueChanged.connect(follow)
             follow(native.value())
+        if isinstance(control, FileEdit):
+            control.choose_btn.text = "..."
+            for part, what in ((control.line_edit.native, name), (control.choose_btn.native, f"{name}_button")):
+                named(part, f"{prefix}_{what}", native.toolTip())
+            control.line_edit.native.setMinimumWidth(_PATH_WIDTH)
         if isinstance(native, QComboBox):
             native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
             native.setMinimumContentsLength(_NARROW)
@@ -91,9 +101,13 @@ class Form:
         """The Qt control of a parameter."""
         return self.gui[name].native
 
-    def align(self) -> None:
-        """Make all labels as wide as the widest, in the font that they have now."""
+    def align(self, *forms: QFormLayout) -> None:
+        """Make all labels, also those of further forms, as wide as the widest, in the font that they have now."""
         labels = self.gui.native.findChildren(QLabel)
+        for form in forms:
+            items = [form.itemAt(row, QFormLayout.ItemRole.LabelRole) for row in range(form.rowCount())]
+            found = [None if item is None else item.widget() for item in items]
+            labels += [label for label in found if isinstance(label, QLabel)]
         widest = max((label.sizeHint().width() for label in labels), default=0)
         for label in labels:
             label.setMinimumWidth(widest)
@@ -102,7 +116,10 @@ class Form:
         """The arguments, by parameter; None where a number is automatic."""
         found: dict[str, Any] = {}
         for name in self._names:
-            value = self.gui[name].value
+            control = self.gui[name]
+            value = control.value
+            if isinstance(control, FileEdit) and not control.line_edit.value:
+                value = Path()  # and not the current folder
             if name in self._automatic and value <= self._automatic[name]:
                 value = None
             elif isinstance(value, float) and self.native(name).decimals() == 0:
@@ -132,6 +149,6 @@ def _with_parameters(function: Callable[..., Any], names: Sequence[str]) -> Call
     hints = typing.get_type_hints(called, globalns=plain.__globals__)
     called.__annotations__ = hints
     called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [parameters[name].replace(annotation=hints[name]) for name in names]
+        [parameters[name].replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY) for name in names]
     )
     return called

@@ -53,6 +53,7 @@ ICONS: Mapping[str, str] = MappingProxyType(
         "redo": '<path d="M15 5l5 5-5 5M20 10H10c-8 0-8 10 0 10h4"/>',
         "menu": '<path d="M4 6h16M4 12h16M4 18h16"/>',
         "measure": '<path d="M3 16L16 3l5 5L8 21zM7 12l2 2M10 9l3 3M13 6l2 2"/>',
+        "lineage": '<path d="M3 12h7M10 6v12M10 6h11M10 18h11" stroke-width="2.4"/>',
         "save": '<path d="M4 4h13l3 3v13H4zM8 4v5h7V4M7 20v-7h10v7"/>',
         "open": '<path d="M3 19V5h6l2 3h9v3M3 19l4-8h15l-4 8z"/>',
         "minus": '<path d="M4 12h16" stroke-width="2.6"/>',

@@ -24,10 +24,12 @@ class LayerCombo(QWidget):
     ----------
     viewer : napari.Viewer or ViewerModel
         Whose layers.
-    kind : {"Image", "Labels"}
-        Type of the layers.
+    kind : {"Image", "Labels", "Shapes"}
+        Type of the layers; prompts of a session are left out.
     name, tip : str
         Object name and tooltip.
+    none_text : str, default ""
+        Stands for no layer, which is then the first choice.
 
     Attributes
     ----------
@@ -40,16 +42,21 @@ class LayerCombo(QWidget):
     def __init__(
         self,
         viewer: ViewerModel,
-        kind: Literal["Image", "Labels"],
+        kind: Literal["Image", "Labels", "Shapes"],
         name: str,
         tip: str,
+        *,
+        none_text: str = "",
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._viewer = viewer
+        self._is_optional = bool(none_text)
+        first = [(none_text, None)] if none_text else []
         # the viewer is named, and not looked up among the parents: a ViewerModel has no window
         self._choice: Any = create_widget(
-            annotation=f"napari.layers.{kind}", options={"choices": lambda choice: _of_type(viewer, choice.annotation)}
+            annotation=f"napari.layers.{kind}",
+            options={"choices": lambda choice: [*first, *_of_type(viewer, choice.annotation)]},
         )
         box: QComboBox = named(self._choice.native, name, tip)
         box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -88,7 +95,10 @@ class LayerCombo(QWidget):
             self._choice.reset_choices()
             found = list(self._choice.choices)
             active = self._viewer.layers.selection.active
-            chosen = next((layer for layer in (before, active) if layer in found), found[-1] if found else None)
+            if self._is_optional:
+                chosen = before if before in found else None
+            else:
+                chosen = next((layer for layer in (before, active) if layer in found), found[-1] if found else None)
             if chosen is not None:
                 self._choice.value = chosen
         if (chosen is None) != (before is None) or chosen != before:
@@ -99,4 +109,7 @@ class LayerCombo(QWidget):
 
 
 def _of_type(viewer: ViewerModel, kind: type) -> list[Any]:
-    return [layer for layer in viewer.layers if isinstance(layer, kind)]
+    def is_prompts(layer: Any) -> bool:
+        return type(layer).__name__ == "Shapes" and "object_id" in layer.features
+
+    return [layer for layer in viewer.layers if isinstance(layer, kind) and not is_prompts(layer)]

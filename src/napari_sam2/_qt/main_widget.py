@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,9 @@ from napari_sam2._qt.fine_tune_widget import FineTuneWidget
 from napari_sam2._qt.icons import IconButton
 from napari_sam2._qt.keys import KeyBindings
 from napari_sam2._qt.layout import button, column, keep_keys_on_canvas, line, order_tabs, row, shrinking_combo
+from napari_sam2._qt.lineage_view import LineageView
 from napari_sam2._qt.looking_ahead import LookingAhead
+from napari_sam2._qt.many_files_widget import ManyFilesWidget
 from napari_sam2._qt.measurements_table import MeasurementsTable
 from napari_sam2._qt.model_section import ModelSection
 from napari_sam2._qt.objects_section import ObjectsSection
@@ -52,13 +55,20 @@ if TYPE_CHECKING:
 
 __all__ = ["SAM2Widget"]
 
-_NO_IMAGE = "Open an image, or File > Open Sample > SAM 2. The next click on it then segments."
+_NO_IMAGE = "Open an image: drag it onto the window, or try a sample. A click on an object then segments it."
 _FIRST_CLICK = "Click on an object: its mask appears. W begins the next object."
 _LAYER_KEYS = ("Control-Z", "Control-Shift-Z")
 _RUN_KEYS = ("Escape",)
 _NOTIFY_AFTER_MS = 250  # messages that follow each other at once become one notification
 _CLICK_RADIUS = 3.0  # pixels of the canvas: a longer way of the mouse is a drag
-_TABS = ("Click", "Everything", "Train")
+_SAMPLES = (
+    ("nuclei", "Nuclei (z-stack)", "A z-stack of nuclei, as in the tutorial"),
+    ("embryo", "Mouse embryo (z-stack, real)", "Nuclei of a mouse embryo, a real confocal stack"),
+    ("c2c12", "C2C12 cells (movie, real)", "A real phase-contrast movie"),
+    ("tissue_nuclei", "Nuclei in tissue (image, real)", "A real fluorescence image"),
+)
+_SAVED_IN = "napari_sam2_saved_in"  # in the metadata of the layers of a session: the file it is saved in
+_TABS = ("Click", "Everything", "Many files", "Train")
 
 
 class SAM2Widget(QWidget):
@@ -127,13 +137,14 @@ class SAM2Widget(QWidget):
     # ------------------------------------------------------------------ parts
     def _build(self) -> None:
         self.model = ModelSection()
-        self.objects = ObjectsSection()
+        self.objects = ObjectsSection(lambda: self.model.chosen_model)
         self.propagation = PropagateSection()
         self.review = ReviewSection()
         self.saving = SaveSection()
         self.advanced = AdvancedSection()
         self.sections = (self.model, self.objects, self.propagation, self.review, self.saving, self.advanced)
         self._measurements: MeasurementsTable | None = None
+        self._lineage: LineageView | None = None
         self._tasks: dict[str, QWidget] = {}  # widgets of tabs other than the first, made when they are first shown
         self.facts = QElidingLabel("")
         self.facts.setObjectName("sam2_facts")
@@ -160,6 +171,8 @@ class SAM2Widget(QWidget):
         self.message = line("sam2_message", "Latest message.", _NO_IMAGE)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
+        self.tabs.setUsesScrollButtons(False)
+        self.tabs.setElideMode(Qt.TextElideMode.ElideRight)
         self.tabs.addTab(self._make_click_page(), _TABS[0])
         for name in _TABS[1:]:
             self.tabs.addTab(_scrolling(QWidget()), name)
@@ -176,11 +189,13 @@ class SAM2Widget(QWidget):
             outer.addWidget(widget)
         outer.addWidget(self.pages, 1)
         outer.addWidget(self.message)
+        self._show_parts(None)
         self.objects.notice.connect(lambda text: self._say(text, True))
         self.propagation.notice.connect(lambda text: self._say(text, True))
         self.review.doubts_changed.connect(self.objects.show_checks)
         self.saving.session_opened.connect(self.open_session)
         self.saving.measurements_asked.connect(self.show_measurements)
+        self.saving.lineage_asked.connect(self.show_lineage)
         self.advanced.channels_changed.connect(self._restart)
         keep_keys_on_canvas(self)
         order_tabs(self)
@@ -193,10 +208,35 @@ class SAM2Widget(QWidget):
         self._stack_parts = (_line(), self.propagation, _line(), self.review)
         for part in self._stack_parts:
             layout.addWidget(part)
-            part.hide()
-        layout.addWidget(_line())
+        self._image_parts = (self.objects, _line(), self.saving)
+        layout.addWidget(self._image_parts[1])
         layout.addWidget(self.saving)
+        self.samples = self._make_samples()
+        layout.addWidget(self.samples)
+        layout.addStretch(0)
         return _scrolling(page)
+
+    def _make_samples(self) -> QWidget:
+        """What is shown without an image: samples to begin with."""
+        holder = QWidget()
+        layout = column(holder)
+        layout.setContentsMargins(6, 12, 6, 4)
+        for key, text, tip in _SAMPLES:
+            layout.addWidget(button(text, f"sam2_sample_{key}", tip, partial(self._open_sample, key)))
+        return holder
+
+    def _open_sample(self, key: str) -> None:
+        self.viewer.open_sample("napari-sam2", key)
+
+    def _show_parts(self, binding: ViewerBinding | None) -> None:
+        """What does not apply is hidden: without an image everything but samples, of a single image propagation."""
+        parts: tuple[QWidget, ...] = self._image_parts
+        for part in parts:
+            part.setVisible(binding is not None)
+        of_stack: tuple[QWidget, ...] = self._stack_parts
+        for part in of_stack:
+            part.setVisible(binding is not None and binding.geometry.num_frames > 1)
+        self.samples.setVisible(binding is None and not self._images())
 
     def _make_settings_page(self) -> QWidget:
         page = QWidget()
@@ -224,7 +264,7 @@ class SAM2Widget(QWidget):
             line_of_box = row(title, box)
             line_of_box.setStretch(1, 1)
             rows.addLayout(line_of_box)
-        self.image_line = line("sam2_image_line", "Size and contrast of the image.")
+        self.image_line = line("sam2_image_line", "Size of the image.")
         rows.addWidget(self.image_line)
         return rows
 
@@ -232,7 +272,7 @@ class SAM2Widget(QWidget):
         self.pages.setCurrentIndex(int(is_shown))
 
     def show_tab(self, name: str) -> QWidget:
-        """Bring a tab to the front: "Click", "Everything" or "Train"; the widget in it."""
+        """Bring a tab to the front: "Click", "Everything", "Many files" or "Train"; the widget in it."""
         self.settings_button.setChecked(False)
         self.tabs.setCurrentIndex(_TABS.index(name))
         return self._tasks.get(name, self)
@@ -240,7 +280,12 @@ class SAM2Widget(QWidget):
     def _make_tab(self, index: int) -> None:
         """The widget of a tab, when the tab is shown for the first time."""
         name = _TABS[index]
-        make: Callable[[Any], QWidget] | None = {"Everything": AutomaticWidget, "Train": FineTuneWidget}.get(name)
+        kinds: dict[str, Callable[[Any], QWidget]] = {
+            "Everything": AutomaticWidget,
+            "Many files": partial(ManyFilesWidget, session=self._session),
+            "Train": FineTuneWidget,
+        }
+        make = kinds.get(name)
         area = self.tabs.widget(index)
         if make is not None and name not in self._tasks and isinstance(area, QScrollArea):
             made = self._tasks[name] = make(self.viewer)
@@ -248,15 +293,30 @@ class SAM2Widget(QWidget):
             keep_keys_on_canvas(made)
             order_tabs(self)
 
+    def _session(self) -> Session | None:
+        return None if self.binding is None else self.binding.session
+
     def show_measurements(self) -> MeasurementsTable:
         """Open the table of measurements below the canvas, or measure again in the one that is open."""
         shown = self._measurements
         if shown is not None and shown.parent() is not None:
             shown.measure()
             return shown
-        made = self._measurements = MeasurementsTable()
+        made = self._measurements = MeasurementsTable(self.viewer)
         self._keep_height_of_side_docks()
         self.viewer.window.add_dock_widget(made, name="SAM 2 measurements", area="bottom")
+        made.set_binding(self.binding)
+        return made
+
+    def show_lineage(self) -> LineageView:
+        """Open the lineage below the canvas, or show the one that is open."""
+        shown = self._lineage
+        if shown is not None and shown.parent() is not None:
+            shown.refresh()
+            return shown
+        made = self._lineage = LineageView()
+        self._keep_height_of_side_docks()
+        self.viewer.window.add_dock_widget(made, name="SAM 2 lineage", area="bottom")
         made.set_binding(self.binding)
         return made
 
@@ -441,11 +501,33 @@ class SAM2Widget(QWidget):
                 if is_offered:
                     self.offer.look_for(binding)
                 binding.session.autosave_path = default_autosave_path(binding.images[0].name)
+                if is_offered and self.offer.path is not None and self._layers_of(self.offer.path):
+                    QTimer.singleShot(0, partial(self._restore, self.offer.path))  # the dock was closed in between
+            for layer in binding.layers:
+                layer.metadata[_SAVED_IN] = str(binding.session.autosave_path)
         except NapariSAM2Error as error:
             self._say(str(error), True)
 
     def _restore(self, path: str) -> None:
+        """Open a session again, in place of the layers that it left in this viewer."""
+        if self._is_closed:
+            return
+        self.offer.hide()
+        left = [(layer, layer.name) for layer in self._layers_of(path)]
+        for layer, name in left:
+            layer.name = f"{name} (before)"  # the new ones have these names
         self.open_session(path, autosave_path=path)
+        is_open = self.binding is not None and str(self.binding.session.autosave_path) == path
+        for layer, name in left:
+            if is_open:
+                self.viewer.layers.remove(layer)
+            else:
+                layer.name = name
+
+    def _layers_of(self, path: str) -> list[Any]:
+        """Layers of a session that has ended, which are still in the viewer."""
+        own = () if self.binding is None else self.binding.layers
+        return [each for each in self.viewer.layers if each.metadata.get(_SAVED_IN) == path and each not in own]
 
     def _follow(self, binding: ViewerBinding) -> None:
         self.binding = binding
@@ -458,8 +540,9 @@ class SAM2Widget(QWidget):
             section.set_binding(binding)
         if self._measurements is not None:
             self._measurements.set_binding(binding)
-        for part in self._stack_parts:
-            part.setVisible(binding.geometry.num_frames > 1)
+        if self._lineage is not None:
+            self._lineage.set_binding(binding)
+        self._show_parts(binding)
         for layer in binding.layers:
             self._layer_keys.bind(layer, _LAYER_KEYS)
         self._fill_images()
@@ -483,6 +566,8 @@ class SAM2Widget(QWidget):
         self._run_keys.release()
         if self._measurements is not None:
             self._measurements.set_binding(None)
+        if self._lineage is not None:
+            self._lineage.set_binding(None)
         for section in self.sections:
             section.set_binding(None)
         session = binding.session
@@ -496,6 +581,7 @@ class SAM2Widget(QWidget):
             with contextlib.suppress(ValueError):
                 signal.disconnect(slot)
         self.facts.setText("")
+        self._show_parts(None)
 
     def _let_go(self) -> None:
         """End the session of the image; labels and prompts stay as layers."""
@@ -518,7 +604,7 @@ class SAM2Widget(QWidget):
             widget.setVisible(geometry.ndim > 2)
         size = " x ".join(str(n) for n in geometry.shape)
         level = "" if self.binding.level is None else f", level {self.binding.level} of the pyramid"
-        self.image_line.setText(f"{size}{level}; contrast {self.binding.contrast}")
+        self.image_line.setText(f"{size} pixels{level}")
         facts = [image.name]
         if geometry.frame_axis is not None and geometry.num_frames > 1:
             facts.append(self.axis_choice.currentText())
@@ -560,15 +646,23 @@ class SAM2Widget(QWidget):
                 self._run_keys.bind(layer, _RUN_KEYS)
 
     def _on_mouse(self, viewer: Any, event: Any) -> Any:
-        """A click with the arrow tool selects the object under it."""
+        """A click with the arrow tool, or a Ctrl-click with any tool, selects the object under it."""
         binding = self.binding
         active = viewer.layers.selection.active
-        if binding is None or active is None or str(getattr(active, "mode", "")) != "pan_zoom" or event.button != 1:
+        if binding is None or active is None or event.button != 1:
             return
+        is_ctrl = "Control" in event.modifiers
+        if not is_ctrl and str(getattr(active, "mode", "")) != "pan_zoom":
+            return
+        mode = str(active.mode) if is_ctrl and active in binding.layers else "pan_zoom"
+        if mode != "pan_zoom":
+            active.mode = "pan_zoom"  # else the tool of the layer, which hears of the click next, makes a prompt of it
         pressed = tuple(event.pos)
         yield
         while event.type == "mouse_move":
             yield
+        if mode != "pan_zoom":
+            active.mode = mode
         way = max(abs(a - b) for a, b in zip(event.pos, pressed, strict=True))
         found = binding.object_at(event.position) if way <= _CLICK_RADIUS and viewer.dims.ndisplay == 2 else None
         if found is not None and self.binding is binding:
@@ -647,6 +741,26 @@ class SAM2Widget(QWidget):
         """The next prompt is background instead of object, or the other way round."""
         self.objects.toggle_positive()
 
+    def use_points(self) -> None:
+        """Prompt with points."""
+        self.objects.use_tool("point")
+
+    def use_box(self) -> None:
+        """Prompt with boxes."""
+        self.objects.use_tool("box")
+
+    def use_lasso(self) -> None:
+        """Draw around objects."""
+        self.objects.use_tool("lasso")
+
+    def use_scribble(self) -> None:
+        """Draw lines along objects."""
+        self.objects.use_tool("scribble")
+
+    def use_brush(self) -> None:
+        """Paint on masks."""
+        self.objects.use_tool("paint")
+
     def next_tool(self) -> None:
         """Go through the tools."""
         self.objects.next_tool()
@@ -666,6 +780,18 @@ class SAM2Widget(QWidget):
     def delete_object(self) -> None:
         """Delete the current object."""
         self.objects.delete_object()
+
+    def show_only_current(self) -> None:
+        """Hide the other objects, or show all again."""
+        self.objects.show_only_current()
+
+    def divide_here(self) -> None:
+        """The current object has divided: its daughters begin on this frame."""
+        self.objects.divide_here()
+
+    def cut_here(self) -> None:
+        """From this frame on the current object is a new one."""
+        self.objects.cut_here()
 
     def rename_object(self) -> None:
         """Rename the current object."""
@@ -687,9 +813,18 @@ class SAM2Widget(QWidget):
         """Pause or resume the propagation."""
         self.propagation.pause_or_resume()
 
+    def find_alike(self) -> None:
+        """Offer the next object like the current one."""
+        self.objects.alike.find_next()
+
+    def accept_alike(self) -> None:
+        """Accept the object that is offered."""
+        self.objects.alike.accept()
+
     def cancel(self) -> None:
-        """Stop the propagation."""
+        """Stop the propagation, and offer no more objects."""
         self.propagation.cancel()
+        self.objects.alike.end()
 
     def accept(self) -> None:
         """Lock the object on this frame and go to the next one to check."""
@@ -730,11 +865,15 @@ class SAM2Widget(QWidget):
             self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
         self._ahead.stop()
         self._keys.release()
+        self.objects.close_tasks()
         for task in self._tasks.values():
             task.close()
         if self._measurements is not None:
             self._measurements.close()
             self._measurements = None
+        if self._lineage is not None:
+            self._lineage.close()
+            self._lineage = None
         self._let_go()
         for binding in self._kept:
             _end(binding)

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QAbstractItemView, QApplication, QFileDialog, QTableWidget, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QApplication,
+    QFileDialog,
+    QLabel,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
 
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.connections import Connections
-from napari_sam2._qt.layout import button, column, combo, keep_keys_on_canvas, line, named, row, show_error
+from napari_sam2._qt.forms import Form
+from napari_sam2._qt.layer_combo import LayerCombo
+from napari_sam2._qt.layout import button, column, keep_keys_on_canvas, line, named, row, show_error
 from napari_sam2._viewer.layer_frames import is_time_axis, label_calibration
+from napari_sam2._viewer.tasks import measure_layer
 from napari_sam2.labels.measurements import write_table
 
 if TYPE_CHECKING:
     import pandas as pd
+    from napari.components import ViewerModel
 
     from napari_sam2._viewer.binding import ViewerBinding
 
 __all__ = ["MeasurementsTable"]
+
+_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {"by": {"label": "Rows", "choices": [("per object", "object"), ("per slice", "plane")]}}
+)
 
 
 class _Stopped(Exception):  # noqa: N818 it ends the work, and is no error
@@ -30,7 +48,12 @@ class _Stopped(Exception):  # noqa: N818 it ends the work, and is no error
 
 
 class MeasurementsTable(QWidget):
-    """Measurements of the objects of a session.
+    """Measurements of the objects of a session, or of any Labels layer.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer or ViewerModel
+        Whose Labels layers can be measured.
 
     Attributes
     ----------
@@ -40,25 +63,28 @@ class MeasurementsTable(QWidget):
 
     measured = Signal(object)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("sam2_measurements")
+        self._viewer = viewer
         self._binding: ViewerBinding | None = None
         self._connections = Connections(self)
         self._dialog: QFileDialog | None = None
         self.data: pd.DataFrame | None = None
+        self._measured: Any = None  # the layer of the table
         self._unit = "pixels"
         self._task = BackgroundTask(self, "napari-sam2 measure")
         self._task.progressed.connect(self._show_progress)
         self._task.succeeded.connect(self._take)
         self._task.failed.connect(self._show_failure)
-        self.by = combo("sam2_measure_by", "One row for each object, or for each object on each slice.")
-        self.by.addItem("per object", "object")
-        self.by.addItem("per slice", "plane")
+        self.labels = LayerCombo(viewer, "Labels", "sam2_measure_labels", "The objects to measure.")
+        self.image = LayerCombo(viewer, "Image", "sam2_measure_image", "The image whose intensities are measured.")
+        self.form = Form(measure_layer, "sam2_measure", _OPTIONS)
+        self.by: Any = self.form.native("by")
         self.by.activated.connect(self.measure)
-        self.measure_button = button(
-            "Measure again", "sam2_measure", "Measure the masks as they are now.", self.measure
-        )
+        for choice in (self.labels, self.image):
+            choice.layer_changed.connect(self._on_layer)
+        self.measure_button = button("Measure", "sam2_measure", "Measure the masks as they are now.", self.measure)
         self.copy_button = button("Copy", "sam2_measure_copy", "Copy the table, to paste it elsewhere.", self.copy)
         self.save_button = button("Save...", "sam2_measure_csv", "Write the table to a file.", self.ask_to_save)
         self.message = line("sam2_measure_message", "What is measured, in which unit.")
@@ -72,9 +98,9 @@ class MeasurementsTable(QWidget):
             rows.setVisible(False)
         self.table.itemSelectionChanged.connect(self._on_row)
         layout = column(self)
-        buttons = row(self.by, self.measure_button, self.copy_button, self.save_button)
-        buttons.addStretch(1)
-        layout.addLayout(buttons)
+        layout.setContentsMargins(6, 2, 6, 2)
+        layout.addLayout(row(QLabel("Labels"), self.labels, QLabel("Image"), self.image))
+        layout.addLayout(row(self.form.gui.native, self.measure_button, self.copy_button, self.save_button))
         layout.addWidget(self.message)
         layout.addWidget(self.table, 1)
         keep_keys_on_canvas(self)
@@ -87,19 +113,32 @@ class MeasurementsTable(QWidget):
         self._binding = binding
         self.data = None
         self.table.setRowCount(0)
-        self.setEnabled(binding is not None)
         if binding is not None:
             self._connections.connect(binding.session.changed, self._on_changed)
             self._connections.connect(binding.current_changed, self._on_current)
+            self.labels.choose(binding.labels)
+            self.image.choose(binding.images[0])
             self.measure()
 
+    def _on_layer(self, _layer: Any = None) -> None:
+        """Other labels are measured when the user asks for it."""
+        self._task.stop()
+        self.data = None
+        self.table.setRowCount(0)
+        self.message.setText("press Measure")
+
+    @property
+    def _is_session(self) -> bool:
+        """Whether the labels are those of the session, which have names, classes and predicted IoU."""
+        return self._binding is not None and self.labels.layer == self._binding.labels
+
     def _on_changed(self, _delta: Any = None) -> None:
-        if self.data is not None and not self._task.is_running:
+        if self.data is not None and self._is_session and not self._task.is_running:
             self.message.setText("masks have changed since; measure again")
 
     def _on_current(self, object_id: int | None) -> None:
         """The object that was selected elsewhere is selected here."""
-        if object_id == self._object_in(self.table.currentRow()):
+        if not self._is_session or object_id == self._object_in(self.table.currentRow()):
             return
         for at in range(self.table.rowCount()):
             if self._object_in(at) == object_id:
@@ -109,10 +148,38 @@ class MeasurementsTable(QWidget):
     # ------------------------------------------------------------------ measuring
     def measure(self, _index: int = 0) -> None:
         """Measure all objects in the background."""
-        binding = self._binding
-        if binding is None or self._task.is_running:
+        layer = self.labels.layer
+        if layer is None or self._task.is_running:
             return
-        by: Literal["object", "plane"] = self.by.currentData()
+        calibration = label_calibration(layer)
+        unit = "pixels" if calibration.units is None else calibration.units[-1]
+        self._unit = unit if calibration.scale is not None or unit != "pixels" else "pixels"
+        if self._is_session:
+            self._measure_session()
+        else:
+            self._measure_layer()
+
+    def _measure_layer(self) -> None:
+        """As the function ``measure_layer`` does."""
+        labels, image, values = self.labels.layer, self.image.layer, self.form.values()
+        self._measured = labels
+
+        def run(context: TaskContext) -> pd.DataFrame:
+            def on_progress(_stage: str, number: int, count: int) -> None:
+                if context.should_stop():
+                    raise _Stopped
+                context.report((number, count))
+
+            return measure_layer(labels, image, **values, on_progress=on_progress)
+
+        self.message.setText("measuring...")
+        self._task.start(run)
+
+    def _measure_session(self) -> None:
+        binding = self._binding
+        assert binding is not None
+        self._measured = binding.labels
+        by: Literal["object", "plane"] = self.form.values()["by"]
         calibration = label_calibration(binding.labels)
         axis = binding.geometry.frame_axis
         is_time = axis is not None and is_time_axis(str(binding.labels.axis_labels[axis]))
@@ -121,8 +188,6 @@ class MeasurementsTable(QWidget):
         except NapariSAM2Error as error:
             self._show_failure(error)
             return
-        unit = "pixels" if calibration.units is None else calibration.units[-1]
-        self._unit = unit if calibration.scale is not None or unit != "pixels" else "pixels"
 
         def run(context: TaskContext) -> pd.DataFrame:
             def on_plane(number: int, count: int) -> None:
@@ -150,9 +215,9 @@ class MeasurementsTable(QWidget):
         self.table.resizeColumnsToContents()
         self.table.setSortingEnabled(True)
         self.message.setText(f"lengths, areas and volumes in {self._unit}; bounding boxes in pixels")
-        if self._binding is not None and self.by.currentData() == "object" and data["object"].is_unique:
+        if self._measured is not None and self.by.currentData() == "object" and data["object"].is_unique:
             # napari colours labels by their features, and other plugins read them there
-            self._binding.labels.features = data.rename(columns={"object": "index"})
+            self._measured.features = data.rename(columns={"object": "index"})
         self.measured.emit(data)
 
     def _show_failure(self, error: Exception) -> None:
@@ -171,12 +236,28 @@ class MeasurementsTable(QWidget):
 
     def _on_row(self) -> None:
         binding, object_id = self._binding, self._object_in(self.table.currentRow())
+        if not self._is_session:
+            self._show_label(object_id)
+            return
         if binding is None or object_id is None or object_id not in binding.session.store.objects:
             return
         binding.select(object_id)
         plane = self._value(self.table.currentRow(), "plane")
         if plane is not None:
             binding.go_to(plane)
+
+    def _show_label(self, object_id: int | None) -> None:
+        """Select an object of a layer that is not the session's, on the slice of its row."""
+        layer, plane = self._measured, self._value(self.table.currentRow(), "plane")
+        if layer is None or object_id is None:
+            return
+        layer.selected_label = object_id
+        if plane is not None and layer.ndim > 2:
+            index = np.unravel_index(plane, layer.data.shape[:-2])
+            world = layer.data_to_world((*index, 0, 0))[: len(index)]
+            offset = self._viewer.dims.ndim - layer.ndim
+            for axis, value in enumerate(world):
+                self._viewer.dims.set_point(axis + offset, value)
 
     # ------------------------------------------------------------------ leaving
     def copy(self) -> None:
@@ -208,9 +289,11 @@ class MeasurementsTable(QWidget):
         self.message.setText(f"{place.name} was written to {place.parent}")
 
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 the name is Qt's
-        """Let go of the session."""
+        """Let go of the session and the viewer."""
         self.set_binding(None)
         self._task.close()
+        self.labels.let_go()
+        self.image.let_go()
         super().closeEvent(event)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QSignalBlocker, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QIcon, QPalette, QPixmap
+from qtpy.QtGui import QColor, QIcon, QPalette, QPixmap, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -26,12 +28,13 @@ from superqt import QElidingLabel
 
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt import layout as parts
+from napari_sam2._qt.alike_offer import AlikeOffer
 from napari_sam2._qt.background import BackgroundTask
 from napari_sam2._qt.icons import IconButton, draw_icon
 from napari_sam2._viewer.labels_layer import class_colours, object_colour
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -54,6 +57,8 @@ _HEADER_TIPS = (
 _SHOW, _LOCK, _ID, _NAME, _CLASS, _DONE, _SCORE = range(7)
 _ICON_WIDTH = 24  # pixels
 _ROW_HEIGHT = 24
+_WIDE_FROM = 330  # pixels: in narrower tables a class is its colour
+_MARGIN = 8
 _REFRESH_MS = 150
 _REFRESH_S = 0.03  # of one update of the table
 _MOST_ENTRIES = 30  # of a menu of objects
@@ -67,15 +72,26 @@ _TOOLS: tuple[tuple[Tool, str], ...] = (
     ("paint", "Brush: paint or erase on the mask; the slice becomes a correction"),
 )
 _ADVICE = "Click on an object in the image: it appears here as object 1."
+_WITH_ANOTHER: Mapping[str, str] = MappingProxyType(
+    {"Merge with": "merge", "Continues as": "join", "Swap from here on with": "swap", "Daughter of": "parent"}
+)
 
 
 class ObjectsSection(QWidget):
-    """Buttons for prompts and objects, and one row per object."""
+    """Buttons for prompts and objects, and one row per object.
+
+    Parameters
+    ----------
+    model : callable
+        Gives the name of the model that searches objects like the current one.
+    """
 
     notice = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, model: Callable[[], str], parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.alike = AlikeOffer(model)
+        self.alike.notice.connect(self.notice)
         self._binding: ViewerBinding | None = None
         self._shown: list[tuple[Any, ...]] = []  # per row
         self._icons: dict[tuple[str, str], QIcon] = {}
@@ -95,6 +111,7 @@ class ObjectsSection(QWidget):
         self.advice = parts.line("sam2_objects_advice", "How to start.", _ADVICE)
         layout.addWidget(self.advice)
         layout.addStretch(0)
+        layout.addWidget(self.alike)
         self.candidate_label = parts.named(
             QElidingLabel(""), "sam2_candidate", "Which of three possible masks of a single click is shown."
         )
@@ -108,13 +125,14 @@ class ObjectsSection(QWidget):
         self.pan_button = IconButton(
             "select",
             "sam2_tool_select",
-            "Select: a click selects the object under it, dragging moves the image. Next tool: U",
+            "Select: a click selects an object, dragging moves the image. With other tools: Ctrl-click. Next tool: U",
             checkable=True,
         )
         self.pan_button.clicked.connect(self._on_pan)
         self.tools: dict[str, QToolButton] = {}
-        for tool, tip in _TOOLS:
-            made = IconButton(tool, f"sam2_tool_{tool}", f"{tip}. Next tool: U", checkable=True)
+        for number, (tool, tip) in enumerate(_TOOLS, start=1):
+            tip = f"{tip}. Next tool: U. Key: Alt-{number}"  # noqa: PLW2901
+            made = IconButton(tool, f"sam2_tool_{tool}", tip, checkable=True)
             made.clicked.connect(lambda _=False, tool=tool: self.use_tool(tool))
             self.tools[tool] = made
         self.polarity = IconButton(
@@ -155,20 +173,24 @@ class ObjectsSection(QWidget):
             ("Another mask for a single click", "K", self.next_candidate),
             ("Next object", "J", self.next_object),
             ("Previous object", "H", self.previous_object),
-            ("Hide the other objects", "", self.hide_others),
-            ("Show all objects", "", self.show_all),
+            ("Show this object only, or all", "Shift+H", self.show_only_current),
+            ("Find objects like this", ".", self.alike.find_next),
             ("Lock all slices", "", self.lock_object),
             ("Split along a line", "", self.split_object),
+            ("Divided here", "Shift+D", self.divide_here),
+            ("Cut the track here", "Shift+X", self.cut_here),
             ("Delete", "Shift+Del", self.delete_object),
         ):
             # the key is text only: it is bound to the viewer, and Qt would bind it a second time
             action = menu.addAction(f"{text}\t{key}")
             assert action is not None
             action.triggered.connect(lambda _checked=False, call=call: call())
-        self.merge_menu, self.class_menu = QMenu("Merge with", menu), QMenu("Class", menu)
-        menu.insertMenu(action, self.merge_menu)  # before "Delete"
-        menu.insertMenu(action, self.class_menu)
-        menu.aboutToShow.connect(self._fill_merge_menu)
+        self.class_menu = QMenu("Class", menu)
+        self.other_menus = {name: QMenu(name, menu) for name in _WITH_ANOTHER}
+        self.merge_menu = self.other_menus["Merge with"]
+        for each in (*self.other_menus.values(), self.class_menu):
+            menu.insertMenu(action, each)  # before "Delete"
+        menu.aboutToShow.connect(self._fill_other_menus)
         menu.aboutToShow.connect(self._fill_class_menu)
         by_class = menu.addAction("Colour by class")
         assert by_class is not None
@@ -184,9 +206,17 @@ class ObjectsSection(QWidget):
         menu.aboutToShow.connect(self._fill_from_menu)
         return menu
 
-    def _fill_merge_menu(self) -> None:
-        """The objects that the current one can be merged with; those on this slice first."""
-        menu, binding, current = self.merge_menu, self._binding, self._current
+    def _fill_other_menus(self) -> None:
+        """What is done with the current object and another one; the objects on this slice first."""
+        is_stack = self._binding is not None and self._binding.geometry.num_frames > 1
+        for name, menu in self.other_menus.items():
+            self._fill_with_objects(menu, _WITH_ANOTHER[name])
+            action = menu.menuAction()
+            if action is not None:
+                action.setVisible(is_stack or name == "Merge with")
+
+    def _fill_with_objects(self, menu: QMenu, method: str) -> None:
+        binding, current = self._binding, self._current
         menu.clear()
         objects = [] if binding is None else [o for o in binding.session.objects if o.object_id != current]
         if binding is not None:
@@ -195,7 +225,7 @@ class ObjectsSection(QWidget):
         for each in objects[:_MOST_ENTRIES]:
             action = menu.addAction(_swatch(each.object_id), f"{each.object_id}  {each.name}")
             assert action is not None
-            action.triggered.connect(lambda _checked=False, other=each.object_id: self.merge_with(other))
+            action.triggered.connect(lambda _checked=False, other=each.object_id: self.do_with_another(method, other))
         menu.setEnabled(bool(objects) and current is not None)
 
     def _fill_class_menu(self) -> None:
@@ -262,10 +292,24 @@ class ObjectsSection(QWidget):
             header.setSectionResizeMode(at, QHeaderView.ResizeMode.Fixed)
             header.resizeSection(at, _ICON_WIDTH)
         header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(_CLASS, QHeaderView.ResizeMode.Fixed)
+        header.setTextElideMode(Qt.TextElideMode.ElideRight)
+        table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         table.itemSelectionChanged.connect(self._on_row_selected)
         table.itemChanged.connect(self._on_item_changed)
         table.cellClicked.connect(self._on_cell_clicked)
         return table
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 the name is Qt's
+        """Show the names of classes where there is room for them, else their colours only."""
+        super().resizeEvent(event)
+        self._fit_class_column()
+
+    def _fit_class_column(self) -> None:
+        is_wide = self.table.width() >= _WIDE_FROM
+        self.table.horizontalHeaderItem(_CLASS).setText(_COLUMNS[_CLASS] if is_wide else "")
+        wanted = self.table.sizeHintForColumn(_CLASS) + _MARGIN if is_wide else _ICON_WIDTH
+        self.table.horizontalHeader().resizeSection(_CLASS, min(max(wanted, _ICON_WIDTH), self.table.width() // 3))
 
     # ------------------------------------------------------------------ binding
     def set_binding(self, binding: ViewerBinding | None) -> None:
@@ -277,6 +321,7 @@ class ObjectsSection(QWidget):
         self._starting.stop()
         self._binding = binding
         self.setEnabled(binding is not None)
+        self.alike.set_binding(binding)
         if binding is not None:
             binding.current_changed.connect(self._on_current)
             binding.tool_changed.connect(self._show_tool)
@@ -380,20 +425,72 @@ class ObjectsSection(QWidget):
         if binding is not None and binding.current is not None:
             binding.session.remove_object(binding.current)
 
-    def merge_with(self, other_id: int) -> None:
-        """Make another object part of the current one."""
-        if self._binding is None or self._current is None:
+    def do_with_another(self, method: str, other_id: int) -> None:
+        """Merge, join or swap the current object with another one, or make that one its parent."""
+        binding, current = self._binding, self._current
+        if binding is None or current is None:
             return
+        session, plane = binding.session, binding.current_plane
+        calls: dict[str, Callable[[], None]] = {
+            "merge": lambda: session.merge(current, other_id),
+            "join": lambda: session.join(current, other_id),
+            "swap": lambda: session.swap(current, other_id, plane),
+            "parent": lambda: session.set_parent(current, other_id),
+        }
+        self._try(calls[method])
+
+    def _try(self, call: Callable[[], object]) -> bool:
+        """Whether a call of the session worked; else its error is shown."""
         try:
-            self._binding.session.merge(self._current, other_id)
+            call()
         except NapariSAM2Error as error:
             self.notice.emit(str(error))
+            return False
+        return True
+
+    def divide_here(self) -> None:
+        """The current object has divided: its daughters begin on the frame that is shown."""
+        binding, current = self._binding, self._current
+        if binding is None or current is None:
+            return
+        name, plane = binding.session.store.objects[current].name, binding.current_plane
+        found: list[int] = []
+        if not self._try(lambda: found.extend(binding.session.divide(current, plane))):
+            return
+        masks = binding.session.store.masks
+        missing = next((each for each in found if (each, plane) not in masks), None)
+        binding.select(found[0] if missing is None else missing)
+        then = "G tracks both" if missing is None else f"click on object {missing}, then G tracks both"
+        binding.notice.emit(f"{name} divides into objects {found[0]} and {found[1]}; {then}", False)
+
+    def cut_here(self) -> None:
+        """From the frame that is shown on, the current object is a new one."""
+        binding, current = self._binding, self._current
+        if binding is None or current is None:
+            return
+        found: list[int] = []
+        if self._try(lambda: found.append(binding.session.cut(current, binding.current_plane))):
+            binding.select(found[0])
+            binding.notice.emit(f"from this frame on it is object {found[0]}", False)
+
+    def show_only_current(self) -> None:
+        """Hide the other objects; show all if they are hidden already."""
+        binding = self._binding
+        others = [] if binding is None else [o for o in binding.session.objects if o.object_id != self._current]
+        if any(each.is_visible for each in others):
+            self.hide_others()
+        else:
+            self.show_all()
 
     def split_object(self) -> None:
         """The next line that is drawn cuts the current object."""
         if self._binding is not None:
             self._binding.split_next()
         self._show_tool()
+
+    def close_tasks(self) -> None:
+        """End what runs in the background."""
+        self.alike.close()
 
     def set_class(self, name: str) -> None:
         """Put the current object into a class; an empty name takes it out."""
@@ -508,6 +605,7 @@ class ObjectsSection(QWidget):
                 if time.thread_time() > end and row + 1 < len(objects):
                     self._later()  # the rest after other events
                     break
+            self._fit_class_column()
             row_now = self._row_of(None if binding is None else binding.current)
             if row_now is not None and self.table.currentRow() != row_now:
                 self.table.setCurrentCell(row_now, _NAME)
@@ -551,6 +649,7 @@ class ObjectsSection(QWidget):
             f"{with_mask} with a mask, {stats.num_empty} where the object was not found; prompts: {stats.num_prompts}"
         )
         items[_CLASS].setIcon(_coloured(colour) if colour else QIcon())
+        items[_CLASS].setToolTip(each.class_name)
         items[_SCORE].setIcon(self._icon("warning") if num_checks else QIcon())
         items[_SCORE].setToolTip(f"{num_checks} slices to check (keys 8 and 9 go to them)" if num_checks else "")
         self._shown[row : row + 1] = [shown]

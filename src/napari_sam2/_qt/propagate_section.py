@@ -177,9 +177,10 @@ class PropagateSection(QWidget):
         of_run: tuple[QWidget, ...] = (self.progress_bar, self.pause_button, self.cancel_button)
         for widget in of_run:
             widget.setVisible(is_running)
-        to_start: tuple[QWidget, ...] = (self.backward, self.both, self.forward)
+        to_start: tuple[QWidget, ...] = (self.backward, self.both, self.forward, self.range_choice, self.this_object)
         for widget in to_start:
             widget.setVisible(not is_running)
+        self.limit.setVisible(not is_running and self.range_choice.currentIndex() > 0)
 
     def _leave_focus(self) -> None:
         window = self.window()

@@ -45,6 +45,11 @@ class RestoreOffer(QWidget):
         layout.addLayout(row)
         self.hide()
 
+    @property
+    def path(self) -> str | None:
+        """File of the session that is offered."""
+        return None if self._found is None else str(self._found.path)
+
     def look_for(self, binding: ViewerBinding) -> None:
         """Offer the newest session that was made on the same image."""
         image = binding.session

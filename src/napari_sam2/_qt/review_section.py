@@ -17,6 +17,8 @@ from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.icons import IconButton
 from napari_sam2._qt.layout import column, combo, line, named, row
 from napari_sam2._qt.line_plot import Curve, LinePlot, Marks
+from napari_sam2._viewer.layer_frames import is_time_axis
+from napari_sam2.session.results.divisions import propose_divisions
 from napari_sam2.session.results.review import DoubtfulFrame, doubtful_frames, timeline
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ __all__ = ["ReviewSection"]
 
 _PLOT_HEIGHT = 72  # pixels
 _INTERVAL_MS = 200
+_DIVISIONS_S = 0.03  # of each refresh, for divisions; the other objects come with the next one
 _SHARE = 10  # of the time at least nine tenths belong to others
 _MANY_MASKS = 5000  # from here on doubts are looked for when a propagation has ended, not while it runs
 _CURVES = {"iou": "IoU", "object_score": "object score", "area": "area (pixels)", "shift": "shift (pixels)"}
@@ -55,6 +58,8 @@ class ReviewSection(QWidget):
         self._doubts: list[DoubtfulFrame] = []
         self._worst: DoubtfulFrame | None = None
         self._clip = range(0)
+        self._unchecked: set[int] = set()  # objects whose masks have changed since divisions were looked for
+        self._divided: dict[int, DoubtfulFrame] = {}
         self.num_refreshes = 0
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -93,8 +98,11 @@ class ReviewSection(QWidget):
         self._title = named(QElidingLabel("Review"), "sam2_review_title", "Which object the plot shows.")
         self._title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.curve.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-        layout.addLayout(row(self._title, self.curve))
-        layout.addWidget(self.plot)
+        self._timeline = QWidget()  # there once an object has masks on two slices
+        of_object = column(self._timeline)
+        of_object.addLayout(row(self._title, self.curve))
+        of_object.addWidget(self.plot)
+        layout.addWidget(self._timeline)
         check = row(self.queue, self.previous_button, self.next_button, self.accept_button)
         check.setStretch(0, 1)
         layout.addLayout(check)
@@ -111,14 +119,19 @@ class ReviewSection(QWidget):
         self._connections.clear()
         self._timer.stop()
         self._binding = binding
+        self._unchecked, self._divided = set(), {}
         if binding is not None:
+            self._unchecked = set(binding.session.store.objects)
             self._connections.connect(binding.session.changed, self._on_session_changed)
             self._connections.connect(binding.session.propagation_changed, self._on_propagation)
             self._connections.connect(binding.current_changed, self._on_current_changed)
             self._connections.connect(binding.viewer.dims.events.current_step, self.follow_step)
         self.refresh()
 
-    def _on_session_changed(self, _delta: StoreDelta) -> None:
+    def _on_session_changed(self, delta: StoreDelta) -> None:
+        self._unchecked |= delta.object_ids
+        for object_id in delta.object_ids:
+            self._divided.pop(object_id, None)
         if not self._timer.isActive():
             self._timer.start()
 
@@ -148,7 +161,7 @@ class ReviewSection(QWidget):
         binding = self._binding
         if binding is None:
             self._doubts, self._worst, self._clip = [], None, range(0)
-            self.plot.show_curves((), empty_text=_NOTHING)
+            self._hide_timeline()
             self.plot.set_cursor_x(None)
         else:
             self._find_doubts(binding)
@@ -163,26 +176,48 @@ class ReviewSection(QWidget):
         session = binding.session
         if len(session.store.masks) > _MANY_MASKS and session.handle is not None and session.handle.is_running:
             return
-        found = doubtful_frames(session)
+        found = doubtful_frames(session) + self._divisions(binding)
         self._worst = found[0] if found else None
         before, self._doubts = self._doubts, sorted(found, key=lambda doubt: (doubt.object_id, doubt.plane))
         if before != self._doubts:
             self.doubts_changed.emit(dict(Counter(doubt.object_id for doubt in self._doubts)))
 
+    def _divisions(self, binding: ViewerBinding) -> list[DoubtfulFrame]:
+        """Where masks part into two over time; Shift-D accepts, Q says that it is one object."""
+        axis = binding.geometry.frame_axis
+        if axis is None or not is_time_axis(str(binding.labels.axis_labels[axis])):
+            return []
+        session = binding.session
+        begin = time.monotonic()
+        while self._unchecked and (session.handle is None or not session.handle.is_running):
+            if time.monotonic() - begin > _DIVISIONS_S:
+                QTimer.singleShot(_INTERVAL_MS, self._go_on)
+                break
+            object_id = self._unchecked.pop()
+            self._divided.pop(object_id, None)
+            for each in propose_divisions(session, object_ids=[object_id]):
+                doubt = DoubtfulFrame(object_id, each.frame, "may have divided", 2 * each.share)
+                self._divided[object_id] = doubt
+        return [doubt for object_id, doubt in self._divided.items() if object_id in session.store.objects]
+
+    def _go_on(self) -> None:
+        if self._unchecked and not self._timer.isActive():
+            self._timer.start()
+
     # ------------------------------------------------------------------ showing
     def _show_timeline(self, binding: ViewerBinding) -> None:
         object_id, session = binding.current, binding.session
         if object_id is None or object_id not in session.store.objects:
-            self._title.setText("Review")
-            self.plot.show_curves((), empty_text=_NOTHING)
+            self._hide_timeline()
             return
         self._title.setText(f"Review {session.store.objects[object_id].name}")
         table = timeline(session, object_id)
         table = table[table["plane"].isin(self._clip)]
         name = str(self.curve.currentData())
         if len(table) < 2:
-            self.plot.show_curves((), empty_text=_NOTHING)
+            self._hide_timeline()
             return
+        self._timeline.show()
         # frames without a mask are gaps in the line
         values = np.full(len(self._clip), np.nan)
         frames = table["frame"].to_numpy()
@@ -207,6 +242,11 @@ class ReviewSection(QWidget):
             y_range=(0.0, 1.0) if is_share else (low, float(max(high, low + 1e-6))),
         )
 
+    def _hide_timeline(self) -> None:
+        self._title.setText("Review")
+        self.plot.show_curves((), empty_text=_NOTHING)
+        self._timeline.hide()
+
     def _show_queue(self) -> None:
         count, worst = len(self._doubts), self._worst
         if self._binding is None or worst is None:
@@ -216,7 +256,8 @@ class ReviewSection(QWidget):
         name = objects[worst.object_id].name if worst.object_id in objects else f"object {worst.object_id}"
         frame = self._binding.geometry.frame(worst.plane)
         slices = "slice" if count == 1 else "slices"
-        self.queue.setText(f"{count} {slices} to check; first {name}, slice {frame}: {worst.reason}")
+        key = " (Shift-D)" if worst.reason == "may have divided" else ""
+        self.queue.setText(f"{count} {slices} to check; first {name}, slice {frame}: {worst.reason}{key}")
 
     def _show_buttons(self) -> None:
         self.previous_button.setEnabled(bool(self._doubts))
@@ -265,7 +306,8 @@ class ReviewSection(QWidget):
         binding.select(doubt.object_id)
         binding.go_to(doubt.plane)
         name = binding.session.store.objects[doubt.object_id].name
-        binding.notice.emit(f"{name}, slice {binding.geometry.frame(doubt.plane)}: {doubt.reason}", False)
+        then = "; Shift-D divides it, Q keeps it as one" if doubt.reason == "may have divided" else ""
+        binding.notice.emit(f"{name}, slice {binding.geometry.frame(doubt.plane)}: {doubt.reason}{then}", False)
 
     def accept(self) -> None:
         """Lock the current object on the frame shown, and go to the next frame to check."""

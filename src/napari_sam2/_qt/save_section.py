@@ -18,7 +18,13 @@ from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.icons import IconButton
 from napari_sam2._qt.layout import button, column, line, row, show_error
 from napari_sam2._viewer.layer_frames import label_calibration
-from napari_sam2.session.results.export import export_labels, export_objects_csv, export_scores_csv, tracks_table
+from napari_sam2.session.results.export import (
+    export_labels,
+    export_objects_csv,
+    export_scores_csv,
+    tracks_graph,
+    tracks_table,
+)
 
 if TYPE_CHECKING:
     from napari_sam2._viewer.binding import ViewerBinding
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["EXPORTS", "Export", "SaveSection"]
 
 _INTERVAL_MS = 200
-_TRACKS = "Centroids of each object, joined over time."
+_TRACKS = "Centroids of each object, joined over time, with its daughters."
 _SESSION_FILTER = "SAM 2 session (*.sam2)"
 
 
@@ -63,10 +69,13 @@ class SaveSection(QWidget):
         Emitted with the path of a session that the user wants opened.
     measurements_asked : Signal
         Emitted when the table of measurements is to be shown.
+    lineage_asked : Signal
+        Emitted when the lineage is to be shown.
     """
 
     session_opened = Signal(str)
     measurements_asked = Signal()
+    lineage_asked = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -97,6 +106,10 @@ class SaveSection(QWidget):
             "measure", "sam2_show_measurements", "Measure the objects: sizes, shapes, places and intensities"
         )
         self.measure_button.clicked.connect(lambda _checked=False: self.measurements_asked.emit())
+        self.lineage_button = IconButton(
+            "lineage", "sam2_show_lineage", "Lineage: the tracks over time, and which object descends from which"
+        )
+        self.lineage_button.clicked.connect(lambda _checked=False: self.lineage_asked.emit())
         self.export_button = button(
             "Export", "sam2_export", "Write labels and tables, or copy the session as a script.", lambda: None
         )
@@ -108,6 +121,7 @@ class SaveSection(QWidget):
             self.undo_button,
             self.redo_button,
             self.measure_button,
+            self.lineage_button,
             self.save_button,
             self.open_button,
             self.export_button,
@@ -184,6 +198,8 @@ class SaveSection(QWidget):
         has_masks = session is not None and bool(session.store.masks)
         self.save_button.setEnabled(has_objects and not writes)
         self.measure_button.setEnabled(has_masks)
+        self.lineage_button.setVisible(session is not None and session.geometry.num_frames > 1)
+        self.lineage_button.setEnabled(has_masks)
         self.export_button.setEnabled(has_objects)
         for name, action in self.actions_by_name.items():
             needs_masks = name not in ("objects", "python", "command_line")
@@ -274,6 +290,7 @@ class SaveSection(QWidget):
         layer = binding.labels
         binding.viewer.add_tracks(
             table,
+            graph=tracks_graph(binding.session),
             name=f"{binding.images[0].name} tracks",
             scale=layer.scale,
             translate=layer.translate,

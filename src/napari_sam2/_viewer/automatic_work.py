@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
+from napari_sam2._viewer.alike import Candidate
 from napari_sam2.frames.planes import ClipFrames
 from napari_sam2.frames.regions import PlaneRegions
 from napari_sam2.labels.protocols import ReindexedLabels
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from napari_sam2.frames.planes import ArrayPlanes
     from napari_sam2.inference.automatic.mask_generator import Proposals, SAM2AutomaticMaskGenerator
     from napari_sam2.inference.stacks.report import TrackingReport
+    from napari_sam2.labels.rle import RLE
     from napari_sam2.labels.volume_linking import TimelapseReport
 
 __all__ = ["Filters", "Found", "Searcher", "StackSearch", "TaskControl", "Tracked", "leave_a_core_to_the_window"]
@@ -211,6 +213,33 @@ class Searcher:
             proposals,
             is_all=iou >= lowest[0] and stability >= lowest[1],
         )
+
+    def candidates(self, name: str, image: NDArray[np.uint8], near: Candidate, context: TaskControl) -> list[Candidate]:
+        """All masks of an (H, W, 3) image that may be objects; of a large one, those around ``near``."""
+        from napari_sam2.inference.automatic.refinement import candidate_thresholds
+        from napari_sam2.labels.rle import decode_rle
+
+        top, left = (
+            min(max(0, middle - _TILED_ABOVE // 2), max(0, size - _TILED_ABOVE))
+            for middle, size in zip((near.top, near.left), image.shape[:2], strict=True)
+        )
+        part = np.ascontiguousarray(image[top : top + _TILED_ABOVE, left : left + _TILED_ABOVE])
+        finder = self._finder(name)
+
+        def progress(done: int, total: int) -> None:
+            context.report(("searching", done, total))
+            if context.should_stop():
+                raise _StoppedError
+
+        try:
+            proposals = finder.propose(part, progress=progress)
+        except _StoppedError:
+            return []
+        iou, stability = candidate_thresholds(finder.options)
+        records = finder.filter(proposals, pred_iou_thresh=iou, stability_score_thresh=stability)
+        masks = [decode_rle(cast("RLE", record["segmentation"])) for record in records]
+        scores = [cast("float", record["predicted_iou"]) for record in records]
+        return [Candidate.of(mask, score, (top, left)) for mask, score in zip(masks, scores, strict=True) if mask.any()]
 
     def _search_tiles(
         self, name: str, planes: ArrayPlanes, plane: int, filters: Filters, context: TaskControl

@@ -267,6 +267,16 @@ class ViewerBinding:
         for axis in range(len(index)):
             self.viewer.dims.set_point(axis + offset, float(world[axis]))
 
+    def bring_into_view(self, yx: tuple[float, float]) -> None:
+        """Move the camera to a pixel of the plane shown, if it is outside the window."""
+        corners = np.asarray(self.labels.corner_pixels, float)[:, -2:]
+        if np.ptp(corners, axis=0).all() and ((corners[0] <= yx) & (yx <= corners[1])).all():
+            return
+        index = self.geometry.index(self.current_plane)
+        world = to_viewer_units(self.viewer, self.labels, self.labels.data_to_world((*index, *yx)))
+        scene = getattr(self.viewer, "scene", self.viewer)  # before napari 0.9 the camera was the viewer's own
+        scene.camera.center = (*tuple(scene.camera.center)[:-2], float(world[-2]), float(world[-1]))
+
     def look_ahead(self) -> None:
         """Have the model look at the place under the mouse, or in the middle of the window, before it is clicked."""
         height, width = self.geometry.hw

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2.labels.measurements import measure_stack
@@ -20,10 +22,20 @@ if TYPE_CHECKING:
 
     from napari_sam2._viewer.automatic_work import Filters, Found, Searcher, StackSearch, TaskControl, Tracked
     from napari_sam2._viewer.layer_frames import ShownImage
+    from napari_sam2._viewer.region import Region
+    from napari_sam2.frames.geometry import StackGeometry
     from napari_sam2.training.finetune import FineTuneResult
     from napari_sam2.training.tuning_settings import FineTuneReport
 
-__all__ = ["fine_tune_layers", "measure_layer", "run_segmentation", "segment_layer", "track_layer"]
+__all__ = [
+    "fine_tune_layers",
+    "in_whole_image",
+    "in_whole_plane",
+    "measure_layer",
+    "run_segmentation",
+    "segment_layer",
+    "track_layer",
+]
 
 Scope = Literal["plane", "stack", "volumes"]
 Split = Literal["automatic", "split", "keep"]
@@ -58,6 +70,7 @@ def segment_layer(
     min_area: float = 0.0,
     max_area: float | None = None,
     exclude_border: bool = False,
+    region: napari.layers.Shapes | None = None,
     on_progress: Callable[[str, int, int], object] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> napari.layers.Labels:
@@ -89,7 +102,9 @@ def segment_layer(
     max_area : float, optional
         Exclude larger objects; in the unit of the layer squared.
     exclude_border : bool, default False
-        Exclude objects that touch the border of the image.
+        Exclude objects that touch the border of the image, or of the region.
+    region : napari.layers.Shapes, optional
+        Rectangles, polygons or ellipses: only what is inside is searched, on all slices. Default: the whole image.
     on_progress : callable, optional
         Called with the name of the stage, how much of it is finished, and how much there is.
     should_stop : callable, optional
@@ -103,16 +118,18 @@ def segment_layer(
     Raises
     ------
     FrameError
-        If the layer holds no image, or has no such plane.
+        If the layer holds no image, or has no such plane, or the region encloses nothing of it.
     """
     from napari_sam2._viewer.automatic_work import Found, Searcher
     from napari_sam2._viewer.layer_frames import open_image
+    from napari_sam2._viewer.region import region_of
 
     shown = open_image(image)
     control = _Callbacks(on_progress, should_stop)
+    limits = None if region is None else region_of(region, shown)
     result = run_segmentation(
         Searcher(),
-        shown,
+        shown if limits is None else open_image(limits.crop(image)),
         control,
         model=model,
         scope=scope,
@@ -127,10 +144,32 @@ def segment_layer(
     )
     if isinstance(result, Found):
         labels = allocate_labels(shown.geometry.shape)
-        labels[shown.geometry.index(plane)] = result.labels
+        labels[shown.geometry.index(plane)] = in_whole_plane(result.labels, limits, shown.geometry.hw)
+    elif result is None:
+        labels = allocate_labels(shown.geometry.shape)
     else:
-        labels = allocate_labels(shown.geometry.shape) if result is None else result.as_image(shown.geometry)
+        labels = in_whole_image(result, limits, shown.geometry)
     return _labels_on(image, shown, labels, "everything")
+
+
+def in_whole_plane(labels: NDArray[Any], region: Region | None, hw: tuple[int, int]) -> NDArray[Any]:
+    """(H, W) labels of a plane, from those of the window of a region."""
+    if region is None:
+        return labels
+    plane = np.zeros(hw, np.int32)
+    plane[region.window] = region.inside(labels)
+    return plane
+
+
+def in_whole_image(found: Tracked, region: Region | None, geometry: StackGeometry) -> Any:
+    """Labels of the whole image, from those of the window of a region."""
+    if region is None:
+        return found.as_image(geometry)
+    image = allocate_labels(geometry.shape)
+    for frame, plane in enumerate(found.clip):
+        labels = found.labels[geometry.index(plane)] if found.labels.ndim == geometry.ndim else found.labels[frame]
+        image[geometry.index(plane)] = in_whole_plane(np.asarray(labels), region, geometry.hw)
+    return image
 
 
 def run_segmentation(
@@ -278,8 +317,6 @@ def measure_layer(
     FrameError
         If the image has another shape than the labels.
     """
-    import numpy as np
-
     from napari_sam2._viewer.layer_frames import is_time_axis, label_calibration, open_image
     from napari_sam2.frames.geometry import StackGeometry
 

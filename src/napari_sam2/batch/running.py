@@ -166,6 +166,7 @@ def run_batch(
         retries=retries,
         restart=restart,
         on_progress=on_progress,
+        on_piece=on_piece,
         should_stop=should_stop,
     )
 
@@ -182,6 +183,7 @@ def run_pieces(
     retries: int,
     restart: bool,
     on_progress: Callable[[BatchProgress], object] | None,
+    on_piece: Callable[[PieceRecord], object] | None = None,
     should_stop: Callable[[], bool] | None,
 ) -> BatchReport:
     """Compute the pieces that are missing; arguments, result and errors as for `run_batch`, which plans files."""

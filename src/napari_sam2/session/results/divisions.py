@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,9 @@ class DivisionProposal:
 
 
 @checked(PromptError)
-def propose_divisions(session: Session, settings: DivisionSettings | None = None) -> list[DivisionProposal]:
+def propose_divisions(
+    session: Session, settings: DivisionSettings | None = None, *, object_ids: Collection[int] | None = None
+) -> list[DivisionProposal]:
     """Find divisions in the masks of a session.
 
     Parameters
@@ -74,6 +77,8 @@ def propose_divisions(session: Session, settings: DivisionSettings | None = None
         Its frames are time points.
     settings : DivisionSettings, optional
         Default: as its attributes say.
+    object_ids : collection of int, optional
+        Only these objects. Default: all.
 
     Returns
     -------
@@ -83,7 +88,7 @@ def propose_divisions(session: Session, settings: DivisionSettings | None = None
     chosen = settings or DivisionSettings()
     found = []
     for object_id in session.store.objects:
-        if not session.store.daughters(object_id):
+        if (object_ids is None or object_id in object_ids) and not session.store.daughters(object_id):
             proposal = _first_division(session, object_id, chosen)
             if proposal is not None:
                 found.append(proposal)

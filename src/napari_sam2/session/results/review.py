@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Doubt", "DoubtfulFrame", "ReviewRule", "doubtful_frames", "timeline"]
 
-Doubt = Literal["low IoU", "not found", "area jump", "moved far"]
+Doubt = Literal["low IoU", "not found", "area jump", "moved far", "may have divided"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,147 @@
+"""The tutorial, played with mouse and keys on its sample and with the bundled model: its numbers are true."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from qt_tools import place_on_canvas
+from qtpy.QtCore import QEvent, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtWidgets import QApplication
+from scipy.ndimage import distance_transform_edt
+from skimage.measure import find_contours
+
+from napari_sam2._qt.main_widget import SAM2Widget
+from napari_sam2._viewer.sample_data import nuclei_stack
+from places import ROOT
+
+WAIT = 600_000  # ms
+NUCLEI = (22, 33, 11)  # of the sample's truth, in the order in which they are clicked
+PAGE = (ROOT / "docs" / "tutorials" / "first_stack.md").read_text(encoding="utf-8")
+
+
+SLICES = 5  # column of the table
+
+
+def _number(pattern: str) -> int:
+    """The number that the tutorial names."""
+    found = re.search(pattern, PAGE)
+    assert found is not None, pattern
+    return int(found.group(1))
+
+
+class Player:
+    """A user at the window."""
+
+    def __init__(self, viewer, widget, qtbot) -> None:
+        self.viewer, self.widget, self.qtbot = viewer, widget, qtbot
+        self.canvas = viewer.window._qt_viewer.canvas.native
+
+    def settle(self) -> None:
+        session = self.widget.binding.session
+        self.qtbot.waitUntil(lambda: not session.is_busy, timeout=WAIT)
+
+    def key(self, key, modifier=Qt.KeyboardModifier.NoModifier) -> None:
+        self.qtbot.keyClick(self.viewer.window._qt_viewer, key, modifier)
+        self.settle()
+
+    def click(self, row: float, column: float) -> None:
+        at = place_on_canvas(self.viewer, self.widget.binding, row, column)
+        self.qtbot.mouseMove(self.canvas, at)
+        self.qtbot.mouseClick(self.canvas, Qt.MouseButton.LeftButton, pos=at)
+        self.settle()
+
+    def draw(self, outline: np.ndarray) -> None:
+        """Press, move along (N, 2) rows and columns, release."""
+        spots = [place_on_canvas(self.viewer, self.widget.binding, *place) for place in outline]
+        self.qtbot.mousePress(self.canvas, Qt.MouseButton.LeftButton, pos=spots[0])
+        for spot in spots[1:]:
+            at = QPointF(spot)
+            move = QMouseEvent(
+                QEvent.Type.MouseMove,
+                at,
+                self.canvas.mapToGlobal(at),
+                Qt.MouseButton.NoButton,
+                Qt.MouseButton.LeftButton,
+                Qt.KeyboardModifier.NoModifier,
+            )
+            QApplication.sendEvent(self.canvas, move)
+        self.qtbot.mouseRelease(self.canvas, Qt.MouseButton.LeftButton, pos=spots[-1])
+        self.settle()
+
+    def cell(self, object_id: int, column: int) -> str:
+        """The text of the table of objects."""
+        self.widget.objects.refresh()
+        return self.widget.objects.table.item(object_id - 1, column).text()
+
+
+@pytest.fixture
+def player(make_napari_viewer, qtbot, monkeypatch, tmp_path):
+    monkeypatch.setenv("NAPARI_SAM2_SESSIONS", str(tmp_path))
+    viewer = make_napari_viewer(show=False)
+    for data, options, kind in nuclei_stack():
+        getattr(viewer, f"add_{kind}" if kind == "labels" else "add_image")(data, **options)
+    widget = SAM2Widget(viewer)
+    viewer.window.add_dock_widget(widget, name="SAM 2")
+    qtbot.waitUntil(lambda: widget.binding is not None, timeout=WAIT)
+    yield Player(viewer, widget, qtbot)
+    widget.shut_down()
+
+
+def _middle(region: np.ndarray) -> tuple[int, int]:
+    depth = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
+    return tuple(int(v) for v in np.unravel_index(depth.argmax(), depth.shape))
+
+
+def _iou(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+@pytest.mark.timeout(900)
+def test_the_tutorial_is_true(player):
+    widget, binding = player.widget, player.widget.binding
+    session, truth = binding.session, np.asarray(player.viewer.layers["nuclei (truth)"].data)
+    start, later = _number(r"Go to slice (\d+) with the slider"), _number(r"Go to slice (\d+)\. ")
+    binding.go_to(start)
+    for number, nucleus in enumerate(NUCLEI, start=1):
+        if number > 1:
+            player.key(Qt.Key.Key_W)
+        player.click(*_middle(truth[start] == nucleus))
+        assert _iou(session.labels[start] == number, truth[start] == nucleus) > 0.9
+    assert len(session.objects) == 3
+
+    widget.propagation.range_choice.setCurrentText("next")
+    widget.propagation.limit.setValue(_number(r"choose \*\*next\*\* and (\d+) slices"))
+    player.qtbot.mouseClick(widget.propagation.forward, Qt.MouseButton.LeftButton)
+    player.settle()
+    slices = _number(r"The table now says \*(\d+) \(\d+ old\)\*")
+    assert [player.cell(number, SLICES) for number in (1, 2, 3)] == [str(slices)] * 3
+
+    assert "Here the masks fit within a few pixels of the edge" in PAGE
+    binding.go_to(later)
+    ious = [_iou(session.labels[later] == n, truth[later] == nucleus) for n, nucleus in enumerate(NUCLEI, start=1)]
+    assert min(ious) > 0.85
+    wrong = 1 + int(np.argmin(ious))
+
+    binding.select(wrong)
+    player.qtbot.mouseClick(widget.objects.tools["lasso"], Qt.MouseButton.LeftButton)
+    outline = max(find_contours(np.pad(truth[later] == NUCLEI[wrong - 1], 1).astype(float), 0.5), key=len) - 1
+    player.draw(outline)
+    assert _iou(session.labels[later] == wrong, truth[later] == NUCLEI[wrong - 1]) > 0.85
+    old = _number(r"The table now says \*\d+ \((\d+) old\)\*")
+    assert player.cell(wrong, SLICES) == f"{slices} ({old} old)"
+
+    others = [np.asarray(session.labels) == number for number in (1, 2, 3) if number != wrong]
+    binding.go_to(start)
+    player.qtbot.mouseClick(widget.propagation.forward, Qt.MouseButton.LeftButton)
+    player.settle()
+    assert session.handle.num_steps == old
+    assert player.cell(wrong, SLICES) == str(slices)
+    for number, before in zip([n for n in (1, 2, 3) if n != wrong], others, strict=True):
+        np.testing.assert_array_equal(np.asarray(session.labels) == number, before)
+
+    binding.go_to(later)
+    player.key(Qt.Key.Key_Q)
+    assert later in session.store.objects[wrong].locked

@@ -178,14 +178,14 @@ def _stitch(frames: Frames, tiles: list[Tile], pieces: Sequence[Piece], job: Aut
     limits = job.shapes.limits(frames)
     with LabelWriter.for_frames(target, frames) as writer:
         parts = writer.parts()
-        whole = None if parts is not None else np.zeros(hw, np.int32)
+        whole = np.zeros(hw if parts is None else (0, 0), np.int32)
         seams = TileSeams(whole if parts is None else parts, hw)
         for part, piece in zip(tiles, pieces, strict=True):
             seams.add(part, _read(piece.output, part))
         seams.renumber(tiles, (limits.min_area, limits.max_area), exclude_border=limits.exclude_border)
         if parts is not None:
             parts.finish()
-        elif whole is not None:
+        else:
             writer.write(0, whole)
 
 

@@ -473,7 +473,7 @@ def test_a_click_where_the_mouse_rested_was_answered_before_whatever_the_scale(m
     viewer.cursor.position = tuple(binding.labels.data_to_world((3, 20.37, 21.81)))
     binding.look_ahead()
     wait_until(lambda: session._compute._idle is None and not session._compute.is_busy, 30, None)
-    engine = session._engine_keeper._engine
+    engine = session._engine_keeper._engine._engine  # behind the local one
     assert engine._foreseen is not None
     asked = []
     prompt = engine._frames.prompt

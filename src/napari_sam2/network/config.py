@@ -110,7 +110,7 @@ _TINY = HieraConfig(96, 1, (1, 2, 7, 2), (5, 7, 9), (8, 4, 14, 7))
 _SMALL = HieraConfig(96, 1, (1, 2, 11, 2), (7, 10, 13), (8, 4, 14, 7))
 _BASE_PLUS = HieraConfig(112, 2, (2, 3, 16, 3), (12, 16, 20), (8, 4, 14, 7), (14, 14))
 _LARGE = HieraConfig(144, 2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8))
-_MICRO = HieraConfig(32, 1, (1, 3, 8, 1), (5, 7, 9, 11), (8, 4, 8, 4))
+_MICRO = HieraConfig(32, 1, (1, 3, 10, 1), (5, 7, 9, 11, 13), (8, 4, 8, 4))
 
 _SAM21 = (
     SAM2Config("sam2.1_hiera_tiny", _TINY),

@@ -97,13 +97,13 @@ def serving(place: ServerPlace, settings: ServerSettings) -> Iterator[str]:
     place.check()
     security = None if place.certificates is None else server_security(place.certificates.expanduser())
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with _started(place, security) if place.join is None else _joined(place, security) as address:
-        _register(address, security, settings, is_local=place.join is None)
+    start = _started if place.join is None else _joined
+    with start(place, security, settings) as address:
         yield address
 
 
 @contextmanager
-def _started(place: ServerPlace, security: Security | None) -> Iterator[str]:
+def _started(place: ServerPlace, security: Security | None, settings: ServerSettings) -> Iterator[str]:
     """A scheduler with its workers, which are started again when they are killed."""
     import dask
     from distributed import LocalCluster
@@ -112,7 +112,7 @@ def _started(place: ServerPlace, security: Security | None) -> Iterator[str]:
     with dask.config.set(_CONFIG):
         try:
             cluster = LocalCluster(
-                n_workers=workers,
+                n_workers=0,  # they come when the scheduler knows what to load: a session may be waiting for them
                 threads_per_worker=max(1, _num_cores() // workers),
                 processes=True,
                 host=place.host,
@@ -132,11 +132,15 @@ def _started(place: ServerPlace, security: Security | None) -> Iterator[str]:
             ) from error
         with cluster:
             address: str = cluster.scheduler_address
+            _register(address, security, settings, is_local=True)
+            cluster.scale(workers)
+            with _connected(address, security) as client:
+                client.wait_for_workers(workers)
             yield address
 
 
 @contextmanager
-def _joined(place: ServerPlace, security: Security | None) -> Iterator[str]:
+def _joined(place: ServerPlace, security: Security | None, settings: ServerSettings) -> Iterator[str]:
     """Workers of a scheduler that runs already, in processes of Dask's own command."""
     assert place.join is not None
     workers = place.workers or _default_workers()
@@ -148,9 +152,7 @@ def _joined(place: ServerPlace, security: Security | None) -> Iterator[str]:
     if security is not None:
         files = security.get_tls_config_for_role("worker")
         command += ["--tls-ca-file", files["ca_file"], "--tls-cert", files["cert"], "--tls-key", files["key"]]
-    # before the workers are started, which would try for a long time
-    with _connected(place.join, security):
-        pass
+    _register(place.join, security, settings, is_local=False)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield place.join

@@ -27,6 +27,8 @@ LOCAL_CONFIG = MappingProxyType(
         "distributed.scheduler.allowed-failures": 5,  # workers that may be killed while they compute one piece
         # Where a worker that was killed takes longer to come back, Dask would go on without it.
         "distributed.deploy.lost-worker-timeout": "1 hour",
+        # Dask has workers return freed memory to the system at once: torch would get it back page by page.
+        "distributed.nanny.pre-spawn-environ": {},
         # Pieces leave nothing in Dask's memory that could be written to disk: a worker that pauses would never go on.
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,

@@ -32,6 +32,8 @@ _CONFIG = MappingProxyType(
         "distributed.scheduler.allowed-failures": 0,
         # Where a worker that was killed takes longer to come back, Dask would go on without it.
         "distributed.deploy.lost-worker-timeout": "1 hour",
+        # Dask has workers return freed memory to the system at once: torch would get it back page by page.
+        "distributed.nanny.pre-spawn-environ": {},
     }
 )
 

@@ -8,6 +8,7 @@ from qtpy.QtCore import QPoint
 
 from factories import make_model, make_movie
 from napari_sam2._viewer.binding import ViewerBinding
+from napari_sam2._viewer.layer_places import to_viewer_units
 
 
 def make_binding(num_frames: int = 6, **layer) -> ViewerBinding:
@@ -28,7 +29,9 @@ def add_disc(binding: ViewerBinding, frame: int = 0, object_id: int | None = Non
 def place_on_canvas(viewer, binding: ViewerBinding, row: float, column: float) -> QPoint:
     """Where a pixel of the plane shown is drawn in the canvas of a viewer."""
     canvas = viewer.window._qt_viewer.canvas
-    world = binding.labels.data_to_world((*binding.geometry.index(binding.current_plane), row, column))[-2:]
+    layer = binding.labels
+    world = layer.data_to_world((*binding.geometry.index(binding.current_plane), row, column))
+    world = to_viewer_units(viewer, layer, world)[-2:]
     # the mapping from window to world is linear: three probes tell it
     origin, right, down = (
         np.array(canvas._map_canvas2world(spot, canvas.view)[-2:], float) for spot in ((0, 0), (100, 0), (0, 100))

@@ -18,6 +18,7 @@ from napari_sam2._viewer.sample_data import nuclei_stack
 from places import ROOT
 
 WAIT = 600_000  # ms
+MOVE = 15  # ms: vispy ignores moves that follow each other faster
 NUCLEI = (22, 33, 11)  # of the sample's truth, in the order in which they are clicked
 PAGE = (ROOT / "docs" / "tutorials" / "first_stack.md").read_text(encoding="utf-8")
 
@@ -51,11 +52,13 @@ class Player:
         at = place_on_canvas(self.viewer, self.widget.binding, row, column)
         self.qtbot.mouseMove(self.canvas, at)
         self.qtbot.mouseClick(self.canvas, Qt.MouseButton.LeftButton, pos=at)
+        found = self.widget.binding.points.data[-1][-2:]
+        np.testing.assert_allclose(found, (row, column), atol=1)
         self.settle()
 
     def draw(self, outline: np.ndarray) -> None:
         """Press, move along (N, 2) rows and columns, release."""
-        spots = [place_on_canvas(self.viewer, self.widget.binding, *place) for place in outline]
+        spots = [place_on_canvas(self.viewer, self.widget.binding, *place) for place in outline[::2]]
         self.qtbot.mousePress(self.canvas, Qt.MouseButton.LeftButton, pos=spots[0])
         for spot in spots[1:]:
             at = QPointF(spot)
@@ -67,6 +70,7 @@ class Player:
                 Qt.MouseButton.LeftButton,
                 Qt.KeyboardModifier.NoModifier,
             )
+            self.qtbot.wait(MOVE)
             QApplication.sendEvent(self.canvas, move)
         self.qtbot.mouseRelease(self.canvas, Qt.MouseButton.LeftButton, pos=spots[-1])
         self.settle()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLineEdit, QSpinBox, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLineEdit, QSpinBox, QToolButton, QWidget
 
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.connections import Connections
@@ -100,6 +100,8 @@ class AdvancedSection(QWidget):
         )
         self.server.setPlaceholderText("this computer")
         self.server.setClearButtonEnabled(True)
+        for clear in self.server.findChildren(QToolButton):
+            named(clear, "sam2_server_clear", "Compute on this computer: empty the address.")
         self.server.editingFinished.connect(self._on_server)
         self.device = combo("sam2_device", "Where the model runs. auto: a GPU if there is one.")
         self.precision = combo("sam2_precision", "Floating-point type of the model. auto: chosen for the device.")

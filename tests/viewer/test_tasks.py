@@ -126,3 +126,16 @@ def test_a_region_holds_for_a_whole_stack(image):
 def test_a_region_beside_the_image_is_refused(image):
     with pytest.raises(FrameError, match="encloses no part of the image"):
         segment_layer(image, region=Shapes([np.array([(900, 900), (900, 950), (950, 950)])], shape_type="polygon"))
+
+
+def test_choices_have_words_also_after_the_form_was_shown(qtbot):
+    from napari_sam2._qt.automatic_widget import _OPTIONS
+    from napari_sam2._qt.forms import Form
+
+    form = Form(segment_layer, "test", _OPTIONS)
+    qtbot.addWidget(form.gui.native)
+    form.gui.native.show()
+    form.gui.reset_choices()
+    scope = form.native("scope")
+    assert [scope.itemText(at) for at in range(3)] == [text for text, _ in _OPTIONS["scope"]["choices"]]
+    assert form.values()["scope"] == "plane"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from napari_sam2._qt.layout import named
 
 __all__ = ["Form"]
 
-_OWN = ("automatic", "choices", "suffix", "middle")  # options that are not magicgui's, or are set later
+_OWN = ("automatic", "suffix", "middle")  # options that are not magicgui's
 _SPACING = 4
 _PATH_WIDTH = 60  # pixels
 _NARROW = 6  # letters of a combo box that must fit
@@ -53,7 +53,7 @@ class Form:
                 low = float(of_one.get("min", 0)) - float(of_one.get("step", 1))
                 self._automatic[name] = low
                 given[name] |= {"min": low, "value": low}
-        self.gui: Any = magic_factory(_with_parameters(function, self._names), call_button=False, **given)()
+        self.gui: Any = magic_factory(_with_parameters(function, options), call_button=False, **given)()
         for name, of_one in options.items():
             self._finish(name, of_one, prefix)
         native = self.gui.native
@@ -67,10 +67,6 @@ class Form:
     def _finish(self, name: str, options: Mapping[str, Any], prefix: str) -> None:
         """What magicgui has no options for."""
         control = self.gui[name]
-        if "choices" in options:  # those of a Literal come first, without words for them
-            control.choices = options["choices"]
-            for text, value in options["choices"]:  # magicgui keeps the text of a value that was there before
-                control.native.setItemText(control.native.findData(value), text)
         native = named(control.native, f"{prefix}_{name}", " ".join((control.tooltip or name).split()))
         if isinstance(native, QDoubleSpinBox):
             if float(options.get("step", 1)) == 1:
@@ -136,7 +132,7 @@ class Form:
         return not self.native(name).isHidden()
 
 
-def _with_parameters(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+def _with_parameters(function: Callable[..., Any], options: Mapping[str, Mapping[str, Any]]) -> Callable[..., Any]:
     """The function with some of its parameters only, their annotations resolved where it was written."""
     plain = inspect.unwrap(function)
     parameters = inspect.signature(plain).parameters
@@ -145,10 +141,12 @@ def _with_parameters(function: Callable[..., Any], names: Sequence[str]) -> Call
         return function(**arguments)
 
     called.__name__, called.__doc__ = plain.__name__, plain.__doc__
-    called.__annotations__ = {name: parameters[name].annotation for name in names}
+    called.__annotations__ = {name: parameters[name].annotation for name in options}
     hints = typing.get_type_hints(called, globalns=plain.__globals__)
+    # the choices of a Literal would come before those of the options, which have words for them
+    hints |= {name: str for name, of_one in options.items() if "choices" in of_one}
     called.__annotations__ = hints
     called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [parameters[name].replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY) for name in names]
+        [parameters[name].replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY) for name in options]
     )
     return called

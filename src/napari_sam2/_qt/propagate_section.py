@@ -25,6 +25,7 @@ _SHOW_EVERY = 0.1  # s: each change of a text repaints the window
 _BAR_AFTER_MS = 50
 _COUNT_DOWN_MS = 1000
 _RANGE_WIDTH = 64  # pixels, so that the row fits in a dock of 250
+_LIMIT_WIDTH = 40  # pixels, for four digits
 _TELL_AFTER = 20.0  # s: the end of a longer run is announced by a notification
 _RANGES = ("all", "from here to", "next")
 
@@ -63,7 +64,13 @@ class PropagateSection(QWidget):
         self.range_choice = shrinking_combo("sam2_range", "Which slices to propagate to")
         self.range_choice.addItems(list(_RANGES))
         self.range_choice.currentTextChanged.connect(self._on_range)
-        self.limit = named(QSpinBox(), "sam2_range_limit", "The last slice, or how many slices")
+        self.limit = named(
+            QSpinBox(),
+            "sam2_range_limit",
+            "The last slice, or how many slices: type a number, or use the arrow keys",
+        )
+        self.limit.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)  # the row has no room for them in a narrow dock
+        self.limit.setStyleSheet(f"min-width: 0px; max-width: {_LIMIT_WIDTH}px;")  # napari's style has wider ones
         self.limit.hide()
         self.range_choice.setMinimumWidth(_RANGE_WIDTH)
         self.this_object = named(

@@ -110,8 +110,13 @@ class ServerPlugin(WorkerPlugin):  # type: ignore[misc]  # types of distributed 
         """Start the thread and load the model on it; a coroutine, as these run where signals can be set."""
         if self._is_local and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="napari-sam2")
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="sam2-worker")
         self._executor.submit(self._load_first, worker)
+
+    async def teardown(self, worker: Worker) -> None:  # noqa: ARG002 Dask's signature
+        """End the thread when the worker ends."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _load_first(self, worker: Worker) -> None:
         from napari_sam2.session.state.settings import SessionSettings

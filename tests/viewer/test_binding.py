@@ -19,7 +19,7 @@ from napari_sam2.session.worker.delivery import wait_until
 
 @pytest.fixture(scope="module")
 def model():
-    return make_model(image_size=64)
+    return make_model(1, image_size=64)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -11,24 +10,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from napari_sam2._dask import WORKER_CONFIG, num_cores
 from napari_sam2._errors import DeviceError
 
 if TYPE_CHECKING:
     from distributed import Client
     from distributed.deploy import Cluster
 
-__all__ = ["INSTALL_HINT", "LOCAL_CONFIG", "Place", "connected", "require_dask"]
+__all__ = ["LOCAL_CONFIG", "Place", "connected"]
 
-INSTALL_HINT = "a batch needs the extra 'cluster'; install it with: pip install 'napari-sam2[cluster]'"
 _MEMORY_PER_WORKER = 2 * 2**30  # bytes: the bundled model, a large image and its labels
 _CONNECT_TIMEOUT_S = 15.0
 LOCAL_CONFIG = MappingProxyType(
     {
+        **WORKER_CONFIG,
         "distributed.scheduler.allowed-failures": 5,  # workers that may be killed while they compute one piece
-        # Where a worker that was killed takes longer to come back, Dask would go on without it.
-        "distributed.deploy.lost-worker-timeout": "1 hour",
-        # Dask has workers return freed memory to the system at once: torch would get it back page by page.
-        "distributed.nanny.pre-spawn-environ": {},
         # Pieces leave nothing in Dask's memory that could be written to disk: a worker that pauses would never go on.
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
@@ -68,14 +64,6 @@ class Place:
             raise DeviceError(f"{' and '.join(given)} were given; give one of workers, scheduler and cluster")
         if self.workers is not None and self.workers < 1:
             raise DeviceError(f"workers={self.workers} was given; allowed are integers from 1")
-
-
-def require_dask() -> None:
-    """Raise DeviceError if dask.distributed is not installed."""
-    try:
-        importlib.import_module("distributed")
-    except ModuleNotFoundError as error:
-        raise DeviceError(INSTALL_HINT) from error
 
 
 @contextmanager
@@ -121,7 +109,7 @@ def _local(workers: int | None, num_pieces: int, device: str) -> Iterator[Cluste
     import dask
     from distributed import LocalCluster
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = num_cores()
     if workers is None:
         workers = min(_default_workers(cores, device), max(1, num_pieces))
     with dask.config.set(LOCAL_CONFIG):

@@ -462,7 +462,6 @@ class TrackJob:
         """Track the objects of one file."""
         from napari_sam2.inference.prompts.prompt_text import resolve_prompts
         from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
-        from napari_sam2.labels.canvas import LabelCanvas
         from napari_sam2.labels.files import LabelWriter
 
         frames = self.reading.open(source)
@@ -473,9 +472,7 @@ class TrackJob:
             segmenter.set_video(frames)
             for given in prompts:
                 segmenter.add_prompt(given.frame, given.prompt, object_id=given.object_id)
-            with LabelCanvas(writer, writer.shape[1:], segmenter.plan().frames_met_twice()) as canvas:
-                for result in segmenter.track_frames():
-                    canvas.paint(result)
+            segmenter.track_objects(out=writer)
         return Outcome(len(segmenter.object_ids), len(frames))
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam2._arguments import checked
+from napari_sam2._dask import require_dask
 from napari_sam2._errors import DeviceError, FrameError, NapariSAM2Error, OutputError
 from napari_sam2._files import expand, write_error
-from napari_sam2.batch.clusters import Place, connected, require_dask
+from napari_sam2.batch.clusters import Place, connected
 from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels
 from napari_sam2.batch.jobs import Job, settings_of
 from napari_sam2.batch.journal import JOURNAL_NAME, Journal, RunIdentity
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from napari_sam2.batch.workers import WorkerModel
 
-__all__ = ["BatchProgress", "make_folder", "run_batch", "run_pieces"]
+__all__ = ["BatchProgress", "checked_place", "make_folder", "run_batch", "run_pieces"]
 
 _POLL_S = 0.2
 _COUNT_WORKERS_S = 1.0
@@ -140,14 +141,7 @@ def run_batch(
     DeviceError
         If Dask is not installed, or workers cannot be started or reached.
     """
-    require_dask()
-    place = Place(workers, scheduler, None if cluster is None else Path(cluster))
-    place.check()
-    for name, value in (("device", device), ("dtype", dtype)):  # whether it is available, each worker says
-        if not isinstance(value, str):
-            raise DeviceError(f"{name}={value!r} was given; expected its name, such as 'auto'")
-    if retries < 0:
-        raise FrameError(f"retries={retries} was given; allowed are integers from 0")
+    place = checked_place(workers, scheduler, cluster, device=device, dtype=dtype, retries=retries)
     given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     sources = find_sources(given, pattern)
     if labels is not None:
@@ -169,6 +163,27 @@ def run_batch(
         on_piece=on_piece,
         should_stop=should_stop,
     )
+
+
+def checked_place(
+    workers: int | None,
+    scheduler: str | None,
+    cluster: str | os.PathLike[str] | None,
+    *,
+    device: str,
+    dtype: str,
+    retries: int,
+) -> Place:
+    """Where pieces are computed; raises DeviceError or FrameError if that, or what else was given, is not possible."""
+    require_dask("a batch")
+    place = Place(workers, scheduler, None if cluster is None else Path(cluster))
+    place.check()
+    for name, value in (("device", device), ("dtype", dtype)):  # whether it is available, each worker says
+        if not isinstance(value, str):
+            raise DeviceError(f"{name}={value!r} was given; expected its name, such as 'auto'")
+    if retries < 0:
+        raise FrameError(f"retries={retries} was given; allowed are integers from 0")
+    return place
 
 
 def run_pieces(

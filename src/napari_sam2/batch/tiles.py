@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from napari_sam2._arguments import checked
-from napari_sam2._errors import DeviceError, FrameError, OutputError
+from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._files import expand, write_whole
-from napari_sam2.batch.clusters import Place, require_dask
 from napari_sam2.batch.jobs import AutoJob, FindOptions, ReadOptions
 from napari_sam2.batch.pieces import Outcome, Piece, Source
 from napari_sam2.batch.report import BatchReport
-from napari_sam2.batch.running import BatchProgress, make_folder, run_pieces
+from napari_sam2.batch.running import BatchProgress, checked_place, make_folder, run_pieces
 from napari_sam2.frames.regions import FrameRegions, Tile, tile_grid
 
 if TYPE_CHECKING:
@@ -126,14 +125,7 @@ def segment_tiles(
     FrameError, PromptError, OutputError, CheckpointError, DeviceError
         As for `run_batch`; OutputError also if the output exists.
     """
-    require_dask()
-    place = Place(workers, scheduler, None if cluster is None else Path(cluster))
-    place.check()
-    for name, value in (("device", device), ("dtype", dtype)):
-        if not isinstance(value, str):
-            raise DeviceError(f"{name}={value!r} was given; expected its name, such as 'auto'")
-    if retries < 0:
-        raise FrameError(f"retries={retries} was given; allowed are integers from 0")
+    place = checked_place(workers, scheduler, cluster, device=device, dtype=dtype, retries=retries)
     job.check([])
     source = Source(Path(os.path.abspath(expand(image))))  # noqa: PTH100 - links stay as the user named them
     frames = job.reading.open(source)

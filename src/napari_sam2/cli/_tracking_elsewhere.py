@@ -6,8 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from napari_sam2.cli._server_notices import notices_shown
 from napari_sam2.cli._tracking import FrameScore, Tracked
 from napari_sam2.session.session import Session
@@ -56,7 +54,7 @@ def track_elsewhere(
     from tqdm import tqdm
 
     tracked, begin = Tracked(), time.perf_counter()
-    settings = SessionSettings(dtype=network.dtype, lost_after=None)
+    settings = SessionSettings(dtype=network.dtype)
     with (
         Session(frames, model=network.model, settings=settings, compute=compute) as session,
         notices_shown(session),
@@ -82,7 +80,7 @@ def track_elsewhere(
                 if stop.is_set():
                     handle.cancel()
         for plane in sorted({plane for _, plane in session.store.masks} & set(limits)):
-            writer.write(plane, np.asarray(session.labels).reshape(frames.shape)[plane])
+            writer.write(plane, session.store.plane_labels(plane))
             tracked.num_steps += 1
         tracked.scores = _scores(session, limits)
         tracked.device = session.model_state.place

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
+from napari_sam2._dask import require_dask
 from napari_sam2.cli._errors import INTERRUPTED, SOME_FAILED
 from napari_sam2.cli._objects import FinderOptions, MinScoreOption, ShapeOptions
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
@@ -313,9 +314,7 @@ def _run(
 
 def _silence_dask() -> None:
     """Leave lost workers and retries to the report; raises DeviceError if Dask is not installed."""
-    from napari_sam2.batch.clusters import require_dask
-
-    require_dask()  # sets its own levels of logging
+    require_dask("a batch")  # sets its own levels of logging
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

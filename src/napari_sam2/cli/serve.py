@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from napari_sam2._dask import require_dask
 from napari_sam2._errors import DeviceError
 from napari_sam2.cli._options import DeviceOption, ModelOption
 from napari_sam2.cli._stopping import StopRequest
@@ -78,7 +79,6 @@ def serve(
       napari-sam2 track cells.tif --point 10,84,120 --compute tls://box:8786 --certificates client -o labels.tif
     """
     from napari_sam2.session.engines.certificates import make_certificates
-    from napari_sam2.session.engines.compute_address import require_dask
     from napari_sam2.session.engines.server import ServerPlace, serving
 
     require_dask("a server")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from napari_sam2.inference.views.embedding_cache import EmbeddingCache
 from napari_sam2.inference.views.encoder import FrameEncoder
 from napari_sam2.inference.views.view_tracking import ViewTrackingSettings
 from napari_sam2.labels.canvas import LabelCanvas
+from napari_sam2.labels.protocols import LabelStack
 from napari_sam2.weights.loading import ensure_model
 
 if TYPE_CHECKING:
@@ -396,7 +397,7 @@ class SAM2VideoSegmenter:
         stop: int | None = None,
         lost_after: int | None = 5,
         on_frame: Callable[[FrameResult], None] | None = None,
-        out: NDArray[np.int32] | None = None,
+        out: LabelStack | None = None,
     ) -> NDArray[np.int32]:
         """Track all objects through the stack, in both directions from every prompted frame.
 
@@ -414,8 +415,8 @@ class SAM2VideoSegmenter:
             prompt; None: never.
         on_frame : callable, optional
             Called with each ``FrameResult``, for progress and scores; an exception stops tracking.
-        out : numpy.ndarray, optional
-            (T, H, W) int32, or anything array-like with item assignment, such as a zarr array, written frame by
+        out : array-like, optional
+            (T, H, W) int32 with item assignment, such as a numpy or zarr array, or a `LabelWriter`; written frame by
             frame. Default: a new array.
 
         Returns
@@ -431,7 +432,7 @@ class SAM2VideoSegmenter:
         plan = self.plan(object_ids=object_ids, start=start, stop=stop)
         if out is not None:
             check_out(out, self.shape, max(t.object_id for t in self._chosen(object_ids)))
-        labels = np.zeros(self.shape, np.int32) if out is None else out
+        labels = cast("NDArray[np.int32]", np.zeros(self.shape, np.int32) if out is None else out)
         smallest = self.settings.component_filter.min_component
         with LabelCanvas(labels, self.shape[1:], plan.frames_met_twice(), min_component=smallest) as canvas:
             for result in self._follow_plan(plan, lost_after):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from napari_sam2.session.engines.configuration import configuration_folder
 if TYPE_CHECKING:
     from distributed import Security
 
-__all__ = ["ComputeAddress", "as_compute_address", "default_certificates", "is_loopback", "require_dask"]
+__all__ = ["ComputeAddress", "as_compute_address", "default_certificates", "is_loopback"]
 
 _PROTOCOLS = ("tls", "tcp")
 DEFAULT_PORT = 8786  # of Dask schedulers
@@ -103,16 +102,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
-
-
-def require_dask(what: str) -> None:
-    """Raise DeviceError if dask.distributed is not installed; ``what`` is what needs it."""
-    try:
-        importlib.import_module("distributed")
-    except ModuleNotFoundError as error:
-        raise DeviceError(
-            f"{what} needs the extra 'cluster'; install it with: pip install 'napari-sam2[cluster]'"
-        ) from error
 
 
 def _parse(address: str) -> tuple[str, str, int]:

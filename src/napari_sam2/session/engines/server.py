@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 import uuid
@@ -14,9 +13,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from napari_sam2._dask import WORKER_CONFIG, num_cores, require_dask
 from napari_sam2._errors import DeviceError
 from napari_sam2.session.engines.certificates import server_security
-from napari_sam2.session.engines.compute_address import DEFAULT_PORT, is_loopback, require_dask
+from napari_sam2.session.engines.compute_address import DEFAULT_PORT, is_loopback
 
 if TYPE_CHECKING:
     from distributed import Client, Security
@@ -27,15 +27,7 @@ __all__ = ["ServerPlace", "serving"]
 
 _CONNECT_TIMEOUT_S = 15.0
 _END_TIMEOUT_S = 10.0
-_CONFIG = MappingProxyType(
-    {
-        "distributed.scheduler.allowed-failures": 0,
-        # Where a worker that was killed takes longer to come back, Dask would go on without it.
-        "distributed.deploy.lost-worker-timeout": "1 hour",
-        # Dask has workers return freed memory to the system at once: torch would get it back page by page.
-        "distributed.nanny.pre-spawn-environ": {},
-    }
-)
+_CONFIG = MappingProxyType({**WORKER_CONFIG, "distributed.scheduler.allowed-failures": 0})
 
 
 @dataclass(frozen=True)
@@ -115,7 +107,7 @@ def _started(place: ServerPlace, security: Security | None, settings: ServerSett
         try:
             cluster = LocalCluster(
                 n_workers=0,  # they come when the scheduler knows what to load: a session may be waiting for them
-                threads_per_worker=max(1, _num_cores() // workers),
+                threads_per_worker=max(1, num_cores() // workers),
                 processes=True,
                 host=place.host,
                 scheduler_port=place.port,
@@ -148,7 +140,7 @@ def _joined(place: ServerPlace, security: Security | None, settings: ServerSetti
     workers = place.workers or _default_workers()
     command = [
         *(sys.executable, "-m", "distributed.cli.dask_worker", place.join, "--no-dashboard", "--memory-limit", "0"),
-        *("--nworkers", str(workers), "--nthreads", str(max(1, _num_cores() // workers))),
+        *("--nworkers", str(workers), "--nthreads", str(max(1, num_cores() // workers))),
         *("--name", f"napari-sam2-{uuid.uuid4().hex[:8]}"),
     ]
     if security is not None:
@@ -191,10 +183,6 @@ def _register(address: str, security: Security | None, settings: ServerSettings,
             raise DeviceError(
                 f"workers of {address} lack a package ({error}); install the same version of napari-sam2 there"
             ) from error
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _default_workers() -> int:

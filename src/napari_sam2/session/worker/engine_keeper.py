@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from napari_sam2._dask import require_dask
 from napari_sam2._torch_import import importing_torch
 from napari_sam2._types import Prompt
 from napari_sam2.inference.requests import Answer, AnsweredPrompt, PredictRequest, PredictResult
-from napari_sam2.session.engines.compute_address import ComputeAddress, require_dask
+from napari_sam2.session.engines.compute_address import ComputeAddress
 from napari_sam2.session.state.records import ObjectMask, PromptEntry
 from napari_sam2.session.state.settings import ModelState, SessionSettings
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,27 +23,17 @@ from napari_sam2.session.worker.propagation_handle import PropagationHandle
 
 distributed = pytest.importorskip("distributed")
 
-from napari_sam2.session.engines.engine_actor import PLUGIN, ServerPlugin, ServerSettings  # noqa: E402
+from napari_sam2.session.engines.engine_actor import PLUGIN  # noqa: E402
+from server_tools import SETTINGS, serving  # noqa: E402
 
 pytestmark = pytest.mark.timeout(300)
 
-SETTINGS = ServerSettings(device="cpu", reply_within_s=0.5)
 MOVIE = make_movie(9)
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_random_model(tmp_path_factory.mktemp("model") / "random.safetensors")
-
-
-@contextmanager
-def serving(weights: Path, port: int = 0) -> Iterator[distributed.LocalCluster]:
-    """A scheduler with one worker, all in this process."""
-    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
-    with distributed.LocalCluster(protocol="tcp", host="127.0.0.1", scheduler_port=port, **options) as cluster:
-        with distributed.Client(cluster, set_as_default=False) as client:
-            client.register_plugin(ServerPlugin(replace(SETTINGS, model=str(weights)), is_local=False))
-        yield cluster
 
 
 @pytest.fixture(scope="module")

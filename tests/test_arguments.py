@@ -189,7 +189,6 @@ _ANYTHING = {  # checked by the function itself: annotations do not say what the
     "load_model": ["device", "dtype"],
     "open_frames": ["source", "contrast"],
     "run_batch": ["device", "dtype"],
-    "segment_layer": ["region"],
     "segment_tiled": ["contrast"],
     "segment_timelapse_volumes": ["contrast"],
     "show_planes": ["stack"],

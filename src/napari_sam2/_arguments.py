@@ -263,7 +263,7 @@ _SOURCE = ("shape", "key", "__len__", "__getitem__")
 _CLASSES = frozenset(
     [
         "EmbeddingCache", "Exception", "FrameSource", "Image", "Labels", "Prompt", "Proposals", "Release", "SAM2",
-        "Session", "SessionSettings", "SessionSnapshot", "Tensor", "ViewerModel", "device", "dtype",
+        "Session", "SessionSettings", "SessionSnapshot", "Shapes", "Tensor", "ViewerModel", "device", "dtype",
     ]
 )  # fmt: skip
 _BY_NAME: Mapping[str, _Kind] = {

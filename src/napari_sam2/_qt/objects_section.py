@@ -29,17 +29,16 @@ from superqt import QElidingLabel
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt import layout as parts
 from napari_sam2._qt.alike_offer import AlikeOffer
-from napari_sam2._qt.background import BackgroundTask
+from napari_sam2._qt.gradual_start import GradualStart, say_started
 from napari_sam2._qt.icons import IconButton, draw_icon
 from napari_sam2._viewer.labels_layer import class_colours, object_colour
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from napari_sam2._viewer.binding import LayerLabels, Tool, ViewerBinding
-    from napari_sam2.session.calls.prompts import LabelPrompts
+    from napari_sam2._viewer.binding import Tool, ViewerBinding
     from napari_sam2.session.state.records import SessionObject
 
 __all__ = ["ObjectsSection"]
@@ -63,7 +62,6 @@ _REFRESH_MS = 150
 _REFRESH_S = 0.03  # of one update of the table
 _MOST_ENTRIES = 30  # of a menu of objects
 _AT_ONCE_PIXELS = 2**18  # of a plane whose labels are read in place
-_BETWEEN_PARTS_MS = 5
 _TOOLS: tuple[tuple[Tool, str], ...] = (
     ("point", "Points: click on the object; the mask appears at once"),
     ("box", "Box: drag a rectangle around the object"),
@@ -98,7 +96,7 @@ class ObjectsSection(QWidget):
         self._checks: dict[int, int] = {}  # object -> slices to check
         self._class_colours: dict[str, NDArray[np.float32]] = {}
         self._dialog: QInputDialog | None = None
-        self._starting = _GradualStart(self)
+        self._starting = GradualStart(self, self.notice.emit)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REFRESH_MS)
@@ -412,7 +410,7 @@ class ObjectsSection(QWidget):
         except NapariSAM2Error as error:
             self.notice.emit(str(error))
             return
-        _say_started(binding, ids, layer.name)
+        say_started(binding, ids, layer.name)
 
     @property
     def is_starting(self) -> bool:
@@ -713,81 +711,6 @@ class ObjectsSection(QWidget):
             self._binding.session.set_visible(each.object_id, not each.is_visible)
         elif column == _LOCK:
             self._try_lock(each.object_id, is_on=not each.locked)
-
-
-class _GradualStart:
-    """Objects from a layer of a large image: read on a thread, and started a few at a time between the window's events.
-
-    Parameters
-    ----------
-    section : ObjectsSection
-        Whose notices tell what went wrong.
-    """
-
-    def __init__(self, section: ObjectsSection) -> None:
-        self._section = section
-        self._task = BackgroundTask(section, "sam2-labels-of-a-layer")
-        self._task.succeeded.connect(self._begin)
-        self._task.failed.connect(self._fail)
-        self._timer = QTimer(section)
-        self._timer.setInterval(_BETWEEN_PARTS_MS)
-        self._timer.timeout.connect(self._go_on)
-        self._binding: ViewerBinding | None = None
-        self._name = ""
-        self._found: LabelPrompts | None = None
-        self._parts: Iterator[int] = iter(())
-
-    @property
-    def is_running(self) -> bool:
-        """Whether objects are still to be started."""
-        return self._task.is_running or self._timer.isActive()
-
-    def start(self, binding: ViewerBinding, labels: LayerLabels) -> None:
-        """Start the objects of labels, unless others are being started."""
-        if self.is_running:
-            self._section.notice.emit("objects of another layer are being started; wait until they are there")
-            return
-        self._binding, self._name = binding, labels.seeds.name
-        binding.notice.emit(f"reading the labels of '{self._name}'", False)
-        self._task.start(lambda _context: labels.read())
-
-    def stop(self) -> None:
-        """Start no more."""
-        self._task.close()
-        self._timer.stop()
-        self._binding = self._found = None
-
-    def _begin(self, found: LabelPrompts) -> None:
-        if self._binding is None:
-            return
-        self._found, self._parts = found, self._binding.session.adding_labels(found)
-        self._timer.start()
-
-    def _go_on(self) -> None:
-        binding, found = self._binding, self._found
-        if binding is None or found is None:
-            self._timer.stop()
-            return
-        try:
-            num_done = next(self._parts, None)
-        except NapariSAM2Error as error:
-            self._fail(error)
-            return
-        if num_done is not None:
-            binding.select(found.object_ids[0])  # before there are many: each change of it colours all objects
-            return
-        self.stop()
-        _say_started(binding, found.object_ids, self._name)
-
-    def _fail(self, error: Exception) -> None:
-        self.stop()
-        self._section.notice.emit(str(error))
-
-
-def _say_started(binding: ViewerBinding, ids: Sequence[int], name: str) -> None:
-    many = f"{len(ids)} objects" if len(ids) > 1 else f"object {ids[0]}"
-    then = "; G propagates" if binding.geometry.num_frames > 1 else ""
-    binding.notice.emit(f"{many} started from the layer '{name}'{then}", False)
 
 
 def _swatch(object_id: int) -> QIcon:

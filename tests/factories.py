@@ -14,13 +14,8 @@ from napari_sam2.training.initialise import initialise
 
 
 def make_config(**over) -> SAM2Config:
-    """The micro configuration with an encoder of its own, and the whole image in view unless told otherwise.
-
-    Random weights give the same masks as long as the network stays the same, so the encoder here does not follow the
-    bundled model when that is made larger.
-    """
-    encoder = replace(CONFIGS["sam2_micro"].trunk, stages=(1, 3, 8, 1), global_blocks=(5, 7, 9, 11))
-    return replace(CONFIGS["sam2_micro"], **({"trunk": encoder, "native_window": None, "image_size": 64} | over))
+    """The micro configuration, with the whole image in view unless told otherwise."""
+    return replace(CONFIGS["sam2_micro"], **({"native_window": None, "image_size": 64} | over))
 
 
 def make_model(seed: int = 0, **over) -> SAM2:

@@ -60,6 +60,14 @@ def _layers_without_opengl(request: pytest.FixtureRequest, monkeypatch: pytest.M
     monkeypatch.setattr(SceneCanvas, "visual_at", lambda *_: None)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _models_are_loaded_by_the_real_function() -> None:
+    """Import what keeps ``load_model`` by name: a first import while a test replaces it would keep the replacement."""
+    import napari_sam2.session.engines.local_engine
+
+    assert napari_sam2.load_model is napari_sam2.session.engines.local_engine.load_model
+
+
 @pytest.fixture(autouse=True)
 def _cache_folder_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests away from the user's downloaded models and settings."""

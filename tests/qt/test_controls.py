@@ -36,7 +36,7 @@ LEAVES = (
 @pytest.fixture
 def widget(qtbot, monkeypatch, tmp_path):
     monkeypatch.setenv("NAPARI_SAM2_SESSIONS", str(tmp_path))
-    monkeypatch.setattr("napari_sam2.weights.loading.load_model", lambda *_, **__: make_model(1))
+    monkeypatch.setattr("napari_sam2.session.engines.local_engine.load_model", lambda *_, **__: make_model(1))
     viewer = ViewerModel()
     viewer.add_image(make_movie(6), name="cells")
     made = SAM2Widget(viewer)

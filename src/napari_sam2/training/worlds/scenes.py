@@ -276,6 +276,49 @@ def _packed_rods(rng: np.random.Generator, size: float) -> Labels:
     return _separated(labels, gap)
 
 
+def _colony(rng: np.random.Generator, size: float) -> Labels:
+    """Rods of like width in bent lanes, side by side and end to end, in patches of different directions."""
+    width = max(size / rng.uniform(2, 7), 4.5)
+    patches = rng.uniform(0, SIDE, (max(1, round(SIDE / size / rng.uniform(0.8, 4))), 2))
+    patch = _nearest_seed(rng, patches, 1.0, rng.uniform(0, 1)) - 1
+    turn = rng.uniform(0, np.pi) + rng.uniform(0, 1.6) * rng.standard_normal(len(patches))
+    bend = size * rng.uniform(0, 0.9) * smooth_field(rng, (SIDE, SIDE), int(rng.integers(1, 4)))
+    y, x = np.mgrid[0:SIDE, 0:SIDE] - SIDE / 2
+    sine, cosine = np.sin(turn)[patch], np.cos(turn)[patch]
+    u = (y * cosine - x * sine + bend) / width + patch * rng.uniform(0, 1)
+    lane = np.floor(u).astype(np.int64)
+    across = np.abs(u - lane - 0.5)  # 0 in the middle of a lane, 0.5 at its sides
+    # lanes are cut at their own places
+    lanes = np.unique(patch * 4096 + lane, return_inverse=True)[1].reshape(SIDE, SIDE)
+    count = int(lanes.max()) + 1
+    v = (x * cosine + y * sine) / size + rng.uniform(0, 1, count)[lanes]
+    first = int(np.floor(v.min())) - 1
+    cuts = np.arange(first, int(np.ceil(v.max())) + 3) + rng.uniform(
+        -0.35, 0.35, (count, int(np.ceil(v.max())) + 3 - first)
+    )
+    part = np.floor(v).astype(np.int64) - first
+    part = part - (v < cuts[lanes, part]) + (v >= cuts[lanes, part + 1])
+    from_end = size * np.minimum(v - cuts[lanes, part], cuts[lanes, part + 1] - v) / width  # in widths of a lane
+    squareness = rng.uniform(0, 1) if rng.random() < 0.3 else 0.0
+    reach = 0.5 * rng.uniform(0.88, 1.0)
+    side = np.hypot(np.maximum(0.5 - from_end, 0) * (1 - squareness), across)
+    inside = side <= reach
+    rods = lanes * 512 + part
+    pieces = number_pieces(
+        np.unique(np.where(inside, rods, -1), return_inverse=True)[1].reshape(SIDE, SIDE).astype(np.int32)
+    )
+    # none cut by the border between patches, and none where the colony has not grown
+    region = smooth_field(rng, (SIDE, SIDE), int(rng.integers(2, 6))) > rng.uniform(-2, 0.5)
+    index = np.arange(1, int(pieces.max()) + 1)
+    if not len(index):
+        return pieces
+    areas = ndimage.sum_labels(np.ones_like(pieces), pieces, index)
+    grown = ndimage.mean(region, pieces, index) > 0.5
+    alone = rng.random(len(index)) < rng.uniform(0.4, 1)
+    kept = np.concatenate(([False], grown & alone & (areas > 0.45 * np.median(areas))))
+    return _separated(np.where(kept[pieces], pieces, np.int32(0)), _gap(rng))
+
+
 def _budding(rng: np.random.Generator, size: float) -> Labels:
     """Round cells with one or more buds at necks, each bud an object."""
     labels, taken = np.zeros((SIDE, SIDE), np.int32), np.zeros((SIDE, SIDE), bool)
@@ -452,6 +495,7 @@ def _glands(rng: np.random.Generator, size: float) -> Labels:
 ARRANGEMENTS: dict[str, Callable[[np.random.Generator, float], Labels]] = {
     "bodies": _bodies,
     "packed_rods": _packed_rods,
+    "colony": _colony,
     "budding": _budding,
     "tissue": _tissue,
     "domains": _domains,

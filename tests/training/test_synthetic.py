@@ -166,12 +166,12 @@ def test_sections_grow_and_shrink_through_a_stack() -> None:
 
 
 @pytest.mark.parametrize("dynamics", ["stack", "coarse stack"])
-def test_piled_objects_lie_above_each_other_and_each_place_has_one_without_piles(dynamics):
+def test_objects_are_stacked_in_z_at_the_share_of_places_that_is_given(dynamics):
     layout = BlobLayout(radius=7, radius_spread=0.1, density=0.3, spacing=2.5)
 
-    def objects_above(piled: float, seed: int) -> list[int]:
+    def objects_above(share: float, seed: int) -> list[int]:
         """For each object the others that begin where it ends: within two planes, over its middle."""
-        story = blob_story(np.random.default_rng(seed), 128, 24, replace(layout, piled=piled), dynamics)
+        story = blob_story(np.random.default_rng(seed), 128, 24, replace(layout, stacked=share), dynamics)
         radii = np.stack([blobs.radii for blobs in story])
         centres = np.stack([blobs.centres_yx for blobs in story])
         shown = radii >= 1
@@ -183,8 +183,8 @@ def test_piled_objects_lie_above_each_other_and_each_place_has_one_without_piles
                 counts.append(sum(np.hypot(*(centres[end, k] - centres[end, n])) < 7 for k in begins))
         return counts
 
-    alone, piled = (np.concatenate([objects_above(share, seed) for seed in range(5)]) for share in (0.0, 1.0))
-    assert np.mean(piled > 0) > 0.5
+    alone, stacked = (np.concatenate([objects_above(share, seed) for seed in range(5)]) for share in (0.0, 1.0))
+    assert np.mean(stacked > 0) > 0.5
     assert np.mean(alone > 0) < 0.25
 
 

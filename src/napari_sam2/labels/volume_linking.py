@@ -119,7 +119,7 @@ class VolumeLinker:
         if not 0 < min_iou <= 1:
             raise PromptError(f"min_iou={min_iou!r} was given; allowed are numbers above 0 and up to 1")
         if max_gap < 0:
-            raise PromptError(f"max_gap={max_gap!r} was given; allowed are whole numbers from 0")
+            raise PromptError(f"max_gap={max_gap!r} was given; expected a whole number of at least 0")
         self._min_iou, self._max_gap = min_iou, max_gap
         self._times: dict[int, list[int]] = {}
 

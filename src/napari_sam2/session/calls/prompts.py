@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelPrompts", "PromptCalls"]
 
-MIN_BOX_SIDE_PX = 2  # a box with a shorter side was a slip of the mouse
+MIN_BOX_SIDE_PX = 2  # a box with a shorter side was drawn by accident
 
 
 @dataclass(frozen=True, eq=False)
@@ -468,7 +468,7 @@ def _warn_of_thin_box(prompt: Prompt) -> None:
         x0, y0, x1, y1 = cast("tuple[float, ...]", tuple(prompt.box))
         if min(x1 - x0, y1 - y0) < MIN_BOX_SIDE_PX:
             warn_caller(
-                f"the box is {x1 - x0:g} x {y1 - y0:g} pixels, which is hardly an object; draw it around the object"
+                f"the box is {x1 - x0:g} x {y1 - y0:g} pixels, too small for an object; draw it around the object"
             )
 
 

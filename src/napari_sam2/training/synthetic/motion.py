@@ -38,7 +38,7 @@ class BlobLayout:
         Least distance between middles in mean radii; below 2 objects touch.
     clustered : float
         0 for an even scatter, up to 1 for clumps.
-    piled : float
+    stacked : float
         Share of the places of a z-stack at which objects lie directly above each other, from top to bottom.
     """
 
@@ -49,7 +49,7 @@ class BlobLayout:
     density: float = 0.3
     spacing: float = 1.8
     clustered: float = 0.0
-    piled: float = 0.0
+    stacked: float = 0.0
 
 
 def scatter(
@@ -117,12 +117,12 @@ def blob_story(
     area = math.pi * layout.radius**2
     is_stack = dynamics != "movie" and num_frames > 1
     is_coarse = dynamics == "coarse stack"
-    is_piled = is_stack and layout.piled > 0
-    planes = 2.2 if is_stack and not is_piled else 1.0
+    stacks_in_z = is_stack and layout.stacked > 0
+    planes = 2.2 if is_stack and not stacks_in_z else 1.0
     num = max(5, min(160, int(layout.density * planes * size**2 / area)))
     centres = scatter(rng, size, num, layout.spacing * layout.radius / math.sqrt(planes), layout.clustered)
-    if is_piled:
-        centres, radii, depths = _piles(rng, num_frames, centres, layout, is_coarse=is_coarse)
+    if stacks_in_z:
+        centres, radii, depths = _stacked_in_z(rng, num_frames, centres, layout, is_coarse=is_coarse)
     else:
         radii = _radii(rng, layout, len(centres))
     num = len(centres)
@@ -130,7 +130,7 @@ def blob_story(
     angles = rng.uniform(0, 2 * np.pi, num)
     outlines = random_outlines(rng, num, layout.roughness)
     if is_stack:
-        if not is_piled:
+        if not stacks_in_z:
             depths = _depths(rng, num_frames, radii, is_coarse=is_coarse)
         path, scales = _sections(rng, num_frames, radii, depths)
     else:
@@ -192,12 +192,12 @@ def _depths(rng: np.random.Generator, num_frames: int, radii: NDArray[np.float64
     return _Depths(rng.uniform(-0.4 * half, num_frames - 1 + 0.4 * half), half)
 
 
-def _piles(
+def _stacked_in_z(
     rng: np.random.Generator, num_frames: int, places: NDArray[np.float64], layout: BlobLayout, *, is_coarse: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], _Depths]:
-    """Centres (N, 2), radii (N,) and depths of bodies that lie on each other at the piled places; one at the others.
+    """Centres (N, 2), radii (N,) and depths of bodies stacked in z at some places; one body at the others.
 
-    The bodies of a pile nearly touch, overlap a little or leave a plane or two between them, and their middles
+    Bodies above each other nearly touch, overlap a little or leave a plane or two between them, and their middles
     wander from body to body, as nuclei do in tissue.
     """
     layers = num_frames // 2 + 4  # what sticks out of the stack is left out
@@ -212,7 +212,7 @@ def _piles(
     inside = (middle + half > -1) & (middle - half < num_frames)
     alone = np.zeros(shape, bool)
     alone[np.arange(len(places)), (inside * rng.random(shape)).argmax(axis=1)] = True
-    kept = inside & (alone | (rng.random(len(places)) < layout.piled)[:, None])
+    kept = inside & (alone | (rng.random(len(places)) < layout.stacked)[:, None])
     return centres[kept], radii.reshape(shape)[kept], _Depths(middle[kept], half[kept])
 
 

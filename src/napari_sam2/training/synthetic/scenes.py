@@ -37,7 +37,7 @@ def _radius(rng: np.random.Generator, size: int, low: float = 9, high: float = 4
     return size / 256 * math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
-def _piled(rng: np.random.Generator) -> float:
+def _stacked_share(rng: np.random.Generator) -> float:
     return rng.uniform(0.3, 1) if rng.random() < _PILED_SHARE else 0.0
 
 
@@ -77,7 +77,7 @@ def _nuclei(rng: np.random.Generator, size: int, num_frames: int) -> Frames:
         density=rng.uniform(0.1, 0.5),
         spacing=rng.uniform(1.5, 2.4),
         clustered=rng.uniform(0, 0.8) * (rng.random() < 0.5),
-        piled=_piled(rng),
+        stacked=_stacked_share(rng),
     )
     return render_blobs(rng, size, num_frames, layout, draw_grey_look(rng, "fluorescence", size), _dynamics(rng))
 
@@ -90,7 +90,7 @@ def _tissue_nuclei(rng: np.random.Generator, size: int, num_frames: int) -> Fram
         roughness=rng.uniform(0.05, 0.2),
         density=rng.uniform(0.5, 0.9),
         spacing=rng.uniform(1.1, 1.6),
-        piled=_piled(rng),
+        stacked=_stacked_share(rng),
     )
     return render_blobs(rng, size, num_frames, layout, draw_grey_look(rng, "fluorescence", size), _dynamics(rng))
 
@@ -106,7 +106,7 @@ def _thick_nuclei(rng: np.random.Generator, size: int, num_frames: int) -> Frame
         density=rng.uniform(0.1, 0.6),
         spacing=rng.uniform(1.1, 2.2),
         clustered=rng.uniform(0, 0.8) * (rng.random() < 0.5),
-        piled=_piled(rng),
+        stacked=_stacked_share(rng),
     )
     look = draw_grey_look(rng, "fluorescence", size)
     look = replace(
@@ -139,7 +139,7 @@ def _touching_cells(rng: np.random.Generator, size: int, num_frames: int) -> Fra
         density=rng.uniform(0.5, 1.0),
         spacing=rng.uniform(1.0, 1.5),
         clustered=rng.uniform(0.3, 1),
-        piled=_piled(rng),
+        stacked=_stacked_share(rng),
     )
     modality: Modality = "fluorescence" if rng.random() < 0.5 else "membrane"
     return render_blobs(rng, size, num_frames, layout, draw_grey_look(rng, modality, size), _dynamics(rng, 0.3))

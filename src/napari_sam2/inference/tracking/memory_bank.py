@@ -135,6 +135,12 @@ class MemoryBank:
             previous -= step
         return self.at(previous)
 
+    def num_searched(self, first: int, last: int) -> int:
+        """Frames strictly between two frames on which the object was searched in vain: all but unusable ones."""
+        between = range(min(first, last) + 1, max(first, last))
+        known = (self.at(t) for t in between)
+        return sum(memory is not None and not memory.is_unusable for memory in known)
+
     def forget(self, frame: int) -> None:
         """Remove one frame."""
         self.prompted.pop(frame, None)

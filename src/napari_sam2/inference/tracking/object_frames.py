@@ -390,7 +390,9 @@ class ObjectFrames:
         before = tracked.bank.before(frame, reverse=reverse)
         if before is None or not self.model.config.follows_last_mask:
             return None
-        if abs(frame - before.frame) - 1 > self.settings.recovery.max_missing_for_prompt:
+        # a blank frame says nothing about the object: it was not looked for there
+        num_missing = tracked.bank.num_searched(before.frame, frame)
+        if num_missing > self.settings.recovery.max_missing_for_prompt:
             return None
         logits = before.logits.float().clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT)
         return resample_logits(logits, self._view_on(before, frame), view)

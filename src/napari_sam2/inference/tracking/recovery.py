@@ -25,8 +25,9 @@ class RecoverySettings:
         Only objects whose last mask has at least this predicted IoU count as missing. Others have faded out, as at
         their end in a z-stack, and are not looked for.
     max_missing_for_prompt : int
-        After more missing frames the last mask is no longer given as a prompt, and memory alone tells where the object
-        is: it may have moved too far.
+        After more frames on which the object was searched in vain, the last mask is no longer given as a prompt, and
+        memory alone tells where the object is: it may have moved too far. Blank frames, which are not searched, do not
+        count.
     view_growth : float
         The side of the view grows by this factor with each missing frame.
     max_growth : float
@@ -36,8 +37,9 @@ class RecoverySettings:
     -----
     On planes of confocal stacks, nuclei fade over three to five planes: the last masks before their end have predicted
     IoUs of 0.2 to 0.6. Masks before a sudden disappearance have 0.8 to 0.95. Without ``min_iou``, 7 of 74 planes beyond
-    the end of a nucleus got a mask again, with it none. After four blank frames, the
-    last mask as a prompt found 6 of 8 cells again, memory alone all 8.
+    the end of a nucleus got a mask again, with it none. After two or four blank frames,
+    the mean IoU of cells that stay or drift by 1.5 pixels per frame is 0.97 with the last mask as a prompt, and 0.58 to
+    0.71 with memory alone.
     """
 
     max_missing: int = 6

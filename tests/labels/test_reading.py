@@ -227,3 +227,12 @@ def test_numpy_files_without_masks_are_refused(tmp_path):
 def test_missing_file_is_an_error(tmp_path):
     with pytest.raises(FrameError, match="does not exist"):
         read_labels(tmp_path / "a.tif")
+
+
+def test_labels_in_chunks_of_several_planes(tmp_path):
+    labels = np.zeros((5, 20, 30), np.int32)
+    labels[1, 3:9, 4:8], labels[4, 10:, 20:] = 7, 9
+    array = zarr.create_array(tmp_path / "a.zarr", shape=labels.shape, chunks=(2, 16, 16), dtype="int32",
+                              dimension_names=("z", "y", "x"))  # fmt: skip
+    array[:] = labels
+    assert np.array_equal(read_labels(tmp_path / "a.zarr"), labels)

@@ -228,3 +228,23 @@ def test_labels_of_a_coarser_level_are_written_in_pixels_of_the_full_resolution(
         writer.write(0, labels)
     found = read_labels(tmp_path / f"a{suffix}", shape=(32, 40))
     assert np.array_equal(found, labels.repeat(2, 0).repeat(2, 1))
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".json"])
+def test_objects_outside_the_image_are_left_out_with_a_warning(tmp_path, suffix):
+    inside, outside = [[1, 1], [5, 1], [5, 4], [1, 4]], [[101, 1], [105, 1], [105, 4]]
+    shapes = [{"type": "Polygon", "coordinates": [[*ring, ring[0]]]} for ring in (inside, outside)]
+    (tmp_path / f"a{suffix}").write_text(json.dumps([{"type": "Feature", "geometry": shape} for shape in shapes]))
+    with pytest.warns(UserWarning, match=r"1 of 2 objects .* lie outside the image"):
+        assert (read_labels(tmp_path / f"a{suffix}", shape=(6, 8)) == 1).sum() == 12
+    (tmp_path / f"a{suffix}").write_text(json.dumps({"type": "Feature", "geometry": shapes[1]}))
+    with pytest.raises(FrameError, match=r"no object of .* lies inside the image of 6 x 8"):
+        read_labels(tmp_path / f"a{suffix}", shape=(6, 8))
+
+
+def test_an_object_on_another_plane_than_the_only_one_is_refused(tmp_path):
+    ring = [[1, 1], [5, 1], [5, 4], [1, 1]]
+    shape = {"type": "Polygon", "coordinates": [ring], "plane": {"c": -1, "z": 3, "t": 0}}
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "Feature", "geometry": shape}))
+    with pytest.raises(FrameError, match="an object on plane 3; the image has one plane"):
+        read_labels(tmp_path / "a.geojson", shape=(6, 8))

@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import struct
 import zlib
+from collections.abc import Callable
+from typing import Protocol
 
 __all__ = ["decoded_size"]
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_BLOCK = 2**17  # bytes: no block decodes to more
 _GZIP_MAGIC = b"\x1f\x8b"
+_BZ2_MAGIC = b"BZh"
+_XZ_MAGIC = b"\xfd7zXZ\0"
 _PROBE_BYTES = 2**16  # of a gzip stream, whose header does not state a size
+_STEP_BYTES = 2**24  # that are decoded at a time
 _BOMB_RATIO = 300  # images are compressed less than this, even empty ones with a frame around
 
 
-def decoded_size(data: bytes | memoryview, limit: int) -> int:
+class _Stream(Protocol):
+    """A decompressor of bz2 or lzma."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+def decoded_size(data: bytes | memoryview, limit: int, *, is_lz4: bool = False) -> int:
     """Lower bound of the bytes that a chunk decodes to; 0 where nothing is known.
 
     Parameters
     ----------
     data : bytes
-        A chunk or shard as stored: zstd, blosc, gzip or zlib, or anything else.
+        A chunk or shard as stored: zstd, blosc, gzip, zlib, bz2, xz, LZ4, or anything else.
     limit : int
         Bytes it may decode to; streams without a size in their header are decoded up to just beyond it where they begin
         like one that is compressed beyond all measure.
+    is_lz4 : bool, default False
+        The codec is LZ4 of numcodecs, which begins with the size and has no mark of its own.
     """
     head = bytes(data[:18])
+    if is_lz4:
+        return max(int.from_bytes(head[:4], "little", signed=True), 0)
+    if head.startswith(_BZ2_MAGIC):
+        return _stream_size(data, limit, bz2.BZ2Decompressor)
+    if head.startswith(_XZ_MAGIC):
+        return _stream_size(data, limit, lzma.LZMADecompressor)
     if head.startswith(_ZSTD_MAGIC):
         return _zstd_size(data)
     if head.startswith(_GZIP_MAGIC) or (head[:1] == b"\x78" and len(head) > 1 and not int.from_bytes(head[:2]) % 31):
@@ -74,8 +101,28 @@ def _deflate_size(data: bytes | memoryview, limit: int) -> int:
             return begin
         total, rest = begin, stream.unconsumed_tail + bytes(data[_PROBE_BYTES:])
         while rest and total <= limit and not stream.eof:
-            total += len(stream.decompress(rest, 2**24))
+            total += len(stream.decompress(rest, _STEP_BYTES))
             rest = stream.unconsumed_tail
     except zlib.error:
+        return 0  # the decoder says what is wrong
+    return total
+
+
+def _stream_size(data: bytes | memoryview, limit: int, open_stream: Callable[[], _Stream]) -> int:
+    """Of streams one after the other, decoded up to just beyond the limit."""
+    total, rest = 0, bytes(data)
+    try:
+        while rest and total <= limit:
+            stream = open_stream()
+            while total <= limit and not stream.eof:
+                part = stream.decompress(rest, _STEP_BYTES)
+                rest = b""
+                total += len(part)
+                if not part:
+                    break
+            if not stream.eof:
+                break
+            rest = stream.unused_data
+    except (OSError, EOFError, lzma.LZMAError):
         return 0  # the decoder says what is wrong
     return total

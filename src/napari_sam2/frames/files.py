@@ -18,9 +18,10 @@ from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 from napari_sam2.frames.tiff import TIFF_SUFFIXES, open_tiff
 from napari_sam2.frames.zarr_files import is_zarr_folder, open_zarr
 
-__all__ = ["IMAGE_SUFFIXES", "existing_path", "natural_order", "open_path"]
+__all__ = ["IMAGE_SUFFIXES", "check_array_header", "existing_path", "natural_order", "open_path"]
 
 IMAGE_SUFFIXES = TIFF_SUFFIXES + PICTURE_SUFFIXES
+_MAX_HEADER_BYTES = 2**16  # of a numpy file
 _LABEL_FILE = re.compile(r"(?P<image>.+?)[_-](cp_masks|cp_output|masks?|seg|labels?)", re.IGNORECASE)
 
 
@@ -104,11 +105,22 @@ def _open_file(path: Path, level: int = 0) -> RawStack:
 
 def _read_array(path: Path) -> NDArray[np.generic]:
     """The array of a numpy file, of which only the pages that are needed are read."""
+    check_array_header(path)
     try:
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
     except READ_ERRORS as error:
         raise FrameError(f"{path} cannot be read as an array ({one_line(error)}); save it as TIFF") from error
     return array
+
+
+def check_array_header(path: Path) -> None:
+    """Refuse a numpy file whose header claims to be longer than numpy reads."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    is_long = start[6:7] in (b"\2", b"\3")  # versions with a length of four bytes instead of two
+    length = int.from_bytes(start[8:12] if is_long else start[8:10], "little")
+    if length > _MAX_HEADER_BYTES:
+        raise FrameError(f"{path} cannot be read as an array (a header of {length:,} bytes); save it as TIFF")
 
 
 def _open_folder(path: Path) -> RawStack:

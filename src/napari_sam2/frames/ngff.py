@@ -22,6 +22,7 @@ __all__ = ["NgffImage", "NgffLevel", "field_paths", "label_names", "read_image",
 
 _VERSION = re.compile(r"0\.[1-6]([.+-].*|(dev|rc|a|b).*)?")
 _COLOUR = re.compile(r"[0-9a-f]{6}([0-9a-f]{2})?")
+_MAX_LEVELS = 100
 _LETTER_OF_TYPE = {"time": "T", "channel": "C"}
 
 
@@ -93,7 +94,10 @@ def read_image(attributes: Mapping[str, object], name: str) -> NgffImage | None:
             "or give the array inside itself with axes="
         )
     axes, units = _axes(image)
-    levels = tuple(_level(_dict(dataset), image, axes, units, name) for dataset in _list(image.get("datasets")))
+    datasets = _list(image.get("datasets"))
+    if len(datasets) > _MAX_LEVELS:
+        raise FrameError(f"the OME-Zarr metadata of {name} lists {len(datasets):,} levels; export the image again")
+    levels = tuple(_level(_dict(dataset), image, axes, units, name) for dataset in datasets)
     omero = _dict(ome.get("omero"))
     channels = [_dict(channel) for channel in _list(omero.get("channels"))]
     labels = tuple(str(channel.get("label") or "") for channel in channels)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +18,20 @@ from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2.frames.intensity import pillow_to_array
 from napari_sam2.frames.stack import READ_ERRORS, one_line
 
-__all__ = ["PICTURE_SUFFIXES", "describe_picture", "opened_picture", "read_picture", "warn_of_orientation"]
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "describe_picture",
+    "opened_picture",
+    "picture_size",
+    "read_picture",
+    "warn_of_orientation",
+]
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".pnm", ".jp2", ".tga")
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "TGA")  # not TIFF: tifffile reads it
 _ORIENTATION = 274  # tag of EXIF and TIFF; 1 is upright
+_MAX_BYTES = 2**28  # of a decoded picture; a larger one must hold a part of that in its file
+_MAX_RATIO = 200
 _PNG_GREY_ALPHA, _PNG_RGB, _PNG_RGBA = 4, 2, 6  # colour types
 _NETPBM = re.compile(rb"P[2356](?:\s+|#[^\n]*\n)*\d+(?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+(\d+)")
 
@@ -67,6 +78,20 @@ def describe_picture(path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic]]
         return (image.size[1], image.size[0], *pixel.shape[2:]), pixel.dtype
 
 
+def picture_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height by the header at the beginning of a picture; None where it is not understood."""
+    Image.init()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                return image.size
+    except Image.DecompressionBombError:
+        return 2**31 - 1, 2**31 - 1
+    except (*READ_ERRORS, SyntaxError):
+        return None  # the decoder says what is wrong
+
+
 @contextlib.contextmanager
 def opened_picture(path: Path) -> Iterator[Image.Image]:
     """The picture of a file; errors of reading it, also within the block, become FrameError."""
@@ -74,6 +99,7 @@ def opened_picture(path: Path) -> Iterator[Image.Image]:
     formats = [name for name in _FORMATS if name in Image.OPEN]  # some are optional parts of Pillow
     try:
         with Image.open(path, formats=formats) as image:
+            _check_claims(path, image)
             yield image
     except FrameError:
         raise
@@ -81,6 +107,18 @@ def opened_picture(path: Path) -> Iterator[Image.Image]:
         raise FrameError(
             f"{path} cannot be read as an image ({one_line(error)}); check or copy the file again"
         ) from error
+
+
+def _check_claims(path: Path, image: Image.Image) -> None:
+    """Refuse a picture that claims to be far larger than its file."""
+    bytes_per_sample = 4 if image.mode in ("I", "F") else 2  # at most 16 bits, of which Pillow may show 8
+    claimed = image.size[0] * image.size[1] * len(image.getbands()) * bytes_per_sample
+    held = path.stat().st_size
+    if claimed > _MAX_BYTES and claimed > _MAX_RATIO * held:
+        raise FrameError(
+            f"{path} claims {image.size[0]:,} x {image.size[1]:,} pixels in a file of {held:,} bytes; save it as a "
+            "tiled TIFF if that is right"
+        )
 
 
 def warn_of_orientation(path: Path, orientation: object) -> None:

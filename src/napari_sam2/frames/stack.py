@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from napari_sam2.frames.axes import Selection
 from napari_sam2.frames.contrast import check_dtype
 from napari_sam2.frames.spacing import Spacing
 
-__all__ = ["READ_ERRORS", "LazyArray", "RawStack", "one_line"]
+__all__ = ["READ_ERRORS", "LazyArray", "RawStack", "check_fits_memory", "one_line"]
 
 _ALL = slice(None)
 _MAX_FRAME_PIXELS = 2**30
@@ -138,6 +139,18 @@ class RawStack:
         else:
             planes = np.stack([np.asarray(self.array[selection.index(frame, c, rows, columns)]) for c in channels])
         return planes.swapaxes(1, 2) if is_transposed else planes
+
+
+def check_fits_memory(name: object, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
+    """Raise FrameError if an array that is read as a whole is larger than the memory that is free."""
+    import psutil
+
+    needed, free = math.prod(int(n) for n in shape) * dtype.itemsize, int(psutil.virtual_memory().available)
+    if needed > free:
+        raise FrameError(
+            f"{name} claims the shape {' x '.join(f'{n:,}' for n in shape)} ({needed / 2**30:,.1f} GB), which is read "
+            f"as a whole; {free / 2**30:,.1f} GB of memory are free: check the file, or give a part of it"
+        )
 
 
 def one_line(error: BaseException) -> str:

@@ -17,7 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_sam2._errors import FrameError, warn_caller
-from napari_sam2.frames.pictures import warn_of_orientation
+from napari_sam2.frames.pictures import picture_size, warn_of_orientation
 from napari_sam2.frames.spacing import Spacing, convert, read_distance, unit_name
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 
@@ -25,6 +25,19 @@ __all__ = ["TIFF_SUFFIXES", "TiffLimits", "open_tiff"]
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk")
 _PRINTER_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 250, 300, 360, 400, 600, 720, 800, 1200, 1440, 2400)
+_HEADER_BYTES = 2**16  # of a strip or tile, in which the header of its picture lies
+_PICTURES = (  # compressions whose strips and tiles are whole pictures with a header of their own
+    tifffile.COMPRESSION.OJPEG,
+    tifffile.COMPRESSION.JPEG,
+    tifffile.COMPRESSION.JPEG_LOSSY,
+    tifffile.COMPRESSION.ALT_JPEG,
+    tifffile.COMPRESSION.APERIO_JP2000_YCBC,
+    tifffile.COMPRESSION.JPEG_2000_LOSSY,
+    tifffile.COMPRESSION.APERIO_JP2000_RGB,
+    tifffile.COMPRESSION.JPEG2000,
+    tifffile.COMPRESSION.WEBP,
+    tifffile.COMPRESSION.PNG,
+)
 _COLOURS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR, tifffile.PHOTOMETRIC.PALETTE)
 
 
@@ -35,7 +48,7 @@ class TiffLimits:
     Attributes
     ----------
     max_planes : int
-        Planes that OME-XML may announce.
+        Planes that OME-XML or ImageJ's text may announce.
     max_segment_bytes : int
         Decoded size of a compressed strip or tile that is decoded whatever its compression.
     max_ratio : int
@@ -122,7 +135,7 @@ def _describe(
     shown = [series for series in tif.series if not series.keyframe.is_reduced]  # a thumbnail may come first
     series = (shown or tif.series)[0]
     _check_ome_planes(tif, path, series, pixels)
-    truncated = _truncated_imagej(tif, path, series)
+    truncated = _truncated_imagej(tif, path, series, limits)
     if truncated is not None and level == 0:
         return truncated
     if len(shown) > 1:
@@ -189,13 +202,20 @@ def _check_ome_planes(
         raise FrameError(f"{path} is truncated: {held} of {announced} frames can be read; copy it again")
 
 
-def _truncated_imagej(tif: tifffile.TiffFile, path: Path, series: tifffile.TiffPageSeries) -> RawStack | None:
+def _truncated_imagej(
+    tif: tifffile.TiffFile, path: Path, series: tifffile.TiffPageSeries, limits: TiffLimits
+) -> RawStack | None:
     """The stack that an ImageJ file announces, where the file ends before it; None for whole files."""
     if not tif.is_imagej or series.kind.lower() == "imagej":
         return None
     metadata = tif.imagej_metadata or {}
     sizes = tuple(int(metadata.get(name, 1)) for name in ("frames", "slices", "channels"))
     num_images = int(metadata.get("images", 1))
+    if max(num_images, math.prod(sizes)) > limits.max_planes:
+        raise FrameError(
+            f"{path} announces {max(num_images, math.prod(sizes)):,} planes to ImageJ, more than the "
+            f"{limits.max_planes:,} that are allowed; the file is damaged"
+        )
     if math.prod(sizes) != num_images:
         sizes = (1, num_images, 1)
     page = tif.pages.first
@@ -316,11 +336,13 @@ class PagedPlanes:
         shape, page = self.shape[self._num_leading :], self._pages[position]
         if page is None:
             return np.zeros(shape, self.dtype)
-        self._check_segments(page, range(len(page.databytecounts)))
+        segments = range(len(page.databytecounts))
+        self._check_segments(page, segments)
         handle = page.parent.filehandle
         with self._lock:
             handle.open()  # the file was closed after its directory had been read
             try:
+                _check_pictures(page, segments)
                 plane = page.asarray(maxworkers=1)
             finally:
                 handle.close()
@@ -343,6 +365,7 @@ class PagedPlanes:
         with self._lock:
             handle.open()
             try:
+                _check_pictures(page, [segment for segment, *_ in touched])
                 for segment, top, left in touched:
                     if not page.databytecounts[segment]:
                         continue  # a tile that was not written
@@ -366,6 +389,25 @@ class PagedPlanes:
             raise FrameError(
                 f"{page.parent.filehandle.path} claims {claimed:,} bytes in a strip or tile of which the file holds "
                 f"{held:,}; write it in smaller tiles if that is right"
+            )
+
+
+def _check_pictures(page: tifffile.TiffPage | tifffile.TiffFrame, segments: Sequence[int]) -> None:
+    """Refuse strips and tiles whose own header claims a far larger picture: decoders follow it, not the TIFF.
+
+    The file is open.
+    """
+    keyframe, handle = page.keyframe, page.parent.filehandle
+    if keyframe is None or keyframe.compression not in _PICTURES:
+        return
+    allowed = 4 * math.prod(keyframe.chunks[:2])  # padded to whole blocks
+    for segment in segments:
+        handle.seek(page.dataoffsets[segment])
+        size = picture_size(handle.read(min(page.databytecounts[segment], _HEADER_BYTES)))
+        if size is not None and math.prod(size) > max(allowed, _HEADER_BYTES):
+            raise FrameError(
+                f"{handle.path} holds a picture of {size[0]:,} x {size[1]:,} pixels in a strip or tile of "
+                f"{keyframe.chunks[1]:,} x {keyframe.chunks[0]:,}; the file is damaged"
             )
 
 

@@ -53,15 +53,13 @@ def open_zarr(path: Path, level: int = 0) -> RawStack:
     """
     import zarr
 
-    from napari_sam2.frames.zarr_store import GuardedStore, chunks_per_shard, largest_file
+    from napari_sam2.frames.zarr_store import GuardedStore, chunk_claims
 
     try:
         node = zarr.open(GuardedStore(path), mode="r")
         stack = open_zarr_node(node, level, str(path))
         if isinstance(stack.array, zarr.Array):
-            store = GuardedStore(
-                path, max_chunk_bytes=largest_file(stack.array), chunks_per_shard=chunks_per_shard(stack.array)
-            )
+            store = GuardedStore(path, claims=chunk_claims(stack.array))
             stack = replace(stack, array=zarr.open_array(store=store, path=stack.array.path, mode="r"))
     except FrameError:
         raise

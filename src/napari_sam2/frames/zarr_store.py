@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,58 @@ if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
-__all__ = ["GuardedStore", "chunks_per_shard", "largest_file"]
+__all__ = ["ChunkClaims", "GuardedStore", "chunk_claims"]
 
+_MAX_PLAIN_BYTES = 2**27  # a chunk of more must hold a part of that in its file
+_MAX_RATIO = 200
 _MAX_METADATA_BYTES = 2**26
+_COMPRESSORS = ("blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd")
 _METADATA_NAMES = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+
+
+@dataclass(frozen=True)
+class ChunkClaims:
+    """What the chunks of an array may hold.
+
+    Attributes
+    ----------
+    max_bytes : int
+        Size that no file of chunks exceeds, and no chunk decoded.
+    chunks_per_shard : int
+        Chunks that lie in one file; 0 where each has its own.
+    is_lz4 : bool
+        They are compressed with LZ4, which does not show in the file.
+    """
+
+    max_bytes: int
+    chunks_per_shard: int = 0
+    is_lz4: bool = False
+
+
+def chunk_claims(array: zarr.Array[Any]) -> ChunkClaims:
+    """What the chunks of an array may hold, however badly they are compressed.
+
+    Raises
+    ------
+    FrameError
+        If they are compressed more than once, so that the size of what is read does not follow from the file.
+    """
+    codecs = [_codec_name(codec) for codec in (*array.filters, *array.compressors)]
+    compressed = [name for name in codecs if name in _COMPRESSORS]
+    if len(compressed) > 1:
+        raise FrameError(
+            f"chunks of {array.name or 'the array'} are compressed {len(compressed)} times ({', '.join(compressed)}); "
+            "write the image again with one compressor"
+        )
+    per_shard = math.prod(array.shards) // math.prod(array.chunks) if array.shards else 0
+    values = math.prod(array.shards or array.chunks)
+    largest = values * array.dtype.itemsize * 9 // 8 + 32 * (per_shard or 1) + 4096
+    return ChunkClaims(largest, per_shard, compressed == ["lz4"])
+
+
+def _codec_name(codec: Any) -> str:
+    """Name of a codec of zarr 3 ("GzipCodec") or of numcodecs ("gzip")."""
+    return str(getattr(codec, "codec_id", "") or type(codec).__name__.removesuffix("Codec").lower())
 
 
 class GuardedStore(LocalStore):
@@ -34,91 +83,73 @@ class GuardedStore(LocalStore):
     ----------
     root : Path
         Folder of the group or array.
-    max_chunk_bytes : int, optional
-        Size that no file but the metadata exceeds; default: not limited.
-    chunks_per_shard : int, default 0
-        Chunks that lie in one file; 0 where each has its own.
+    claims : ChunkClaims, optional
+        Of the one array that is read; default: only metadata and kinds of files are checked.
     """
 
-    def __init__(
-        self,
-        root: Path | str,
-        *,
-        read_only: bool = True,
-        max_chunk_bytes: int | None = None,
-        chunks_per_shard: int = 0,
-    ) -> None:
+    def __init__(self, root: Path | str, *, read_only: bool = True, claims: ChunkClaims | None = None) -> None:
         super().__init__(root, read_only=read_only)
-        self.max_chunk_bytes = max_chunk_bytes
-        self.chunks_per_shard = chunks_per_shard
+        self.claims = claims
 
     def with_read_only(self, read_only: bool = False) -> GuardedStore:
         """The same store, for reading only or not."""
-        return type(self)(
-            self.root,
-            read_only=read_only,
-            max_chunk_bytes=self.max_chunk_bytes,
-            chunks_per_shard=self.chunks_per_shard,
-        )
+        return type(self)(self.root, read_only=read_only, claims=self.claims)
 
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """Content of a file, or None where there is none; raises FrameError where it must not be read."""
-        self._check(key)
+        if not self._is_there(key):
+            return None
         return self._checked_content(key, await super().get(key, prototype, byte_range))
 
     def get_sync(self, key: str, **options: Any) -> Buffer | None:
         """As `get`, in place."""
-        self._check(key)
+        if not self._is_there(key):
+            return None
         return self._checked_content(key, super().get_sync(key, **options))
 
     def _checked_content(self, key: str, content: Buffer | None) -> Buffer | None:
         """What was read of a file: a chunk, or one of the chunks of a shard."""
-        limit = self.max_chunk_bytes
-        if content is None or limit is None or Path(key).name in _METADATA_NAMES:
+        claims = self.claims
+        if content is None or claims is None or Path(key).name in _METADATA_NAMES:
             return content
         stored = memoryview(np.ascontiguousarray(content.as_numpy_array()).data)
-        size = max(decoded_size(part, limit) for part in (stored, *self._inside_shard(stored)))
-        if size > limit:
-            raise FrameError(
-                f"{self.root / key} holds a chunk that decodes to {size:,} bytes or more, more than the {limit:,} that "
-                "it can hold; copy the image again"
-            )
+        for part in self._inside_shard(stored, claims.chunks_per_shard) or [stored]:
+            allowed = min(claims.max_bytes, max(_MAX_PLAIN_BYTES, _MAX_RATIO * len(part)))
+            size = decoded_size(part, allowed, is_lz4=claims.is_lz4)
+            if size > allowed:
+                raise FrameError(
+                    f"{self.root / key} holds a chunk of {len(part):,} bytes that decodes to {size:,} bytes or more; "
+                    f"allowed are {allowed:,}: copy the image again, or write it with smaller chunks"
+                )
         return content
 
-    def _inside_shard(self, stored: memoryview) -> list[memoryview]:
+    def _inside_shard(self, stored: memoryview, num_chunks: int) -> list[memoryview]:
         """The chunks of a shard by the index at its end: offset and length of each, then a checksum."""
-        begin = len(stored) - 16 * self.chunks_per_shard - 4
-        if not self.chunks_per_shard or begin < 0:
+        begin = len(stored) - 16 * num_chunks - 4
+        if not num_chunks or begin < 0:
             return []
         pairs = np.frombuffer(stored[begin:-4], "<u8").reshape(-1, 2).tolist()
         return [stored[at : at + length] for at, length in pairs if at + length <= begin]
 
-    def _check(self, key: str) -> None:
+    def _is_there(self, key: str) -> bool:
+        """Whether there is a file; raises FrameError where it must not be read."""
         path = self.root / key
         try:
             found = path.stat()
+        except FileNotFoundError:
+            return False
         except OSError:
-            return  # the store says what it makes of that
+            return True  # the store says what it makes of that
         if stat.S_ISDIR(found.st_mode):
-            return
+            return True
         if not stat.S_ISREG(found.st_mode):
             raise FrameError(f"{path} is no regular file; copy the image again")
-        limit = _MAX_METADATA_BYTES if path.name in _METADATA_NAMES else self.max_chunk_bytes
+        largest = None if self.claims is None else self.claims.max_bytes
+        limit = _MAX_METADATA_BYTES if path.name in _METADATA_NAMES else largest
         if limit is not None and found.st_size > limit:
             raise FrameError(
                 f"{path} has {found.st_size:,} bytes, more than the {limit:,} that it can hold; copy the image again"
             )
-
-
-def chunks_per_shard(array: zarr.Array[Any]) -> int:
-    """How many chunks one file of an array holds; 0 where it is not sharded."""
-    return math.prod(array.shards) // math.prod(array.chunks) if array.shards else 0
-
-
-def largest_file(array: zarr.Array[Any]) -> int:
-    """Bytes that no chunk file of an array exceeds, however badly it is compressed."""
-    values = math.prod(array.shards or array.chunks)
-    num_chunks = chunks_per_shard(array) or 1
-    return values * array.dtype.itemsize * 9 // 8 + 32 * num_chunks + 4096
+        return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 from napari_sam2._errors import FrameError
 from napari_sam2.frames.files import IMAGE_SUFFIXES, existing_path, natural_order, open_path
 from napari_sam2.frames.pictures import opened_picture
-from napari_sam2.frames.stack import READ_ERRORS, one_line
+from napari_sam2.frames.stack import READ_ERRORS, check_fits_memory, one_line
 from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.conversion import ConvertedLabels, convert_labels
 from napari_sam2.labels.seg_npy import read_npy
@@ -62,6 +63,8 @@ def read_labels(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None =
 def read_label_file(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None = None) -> ConvertedLabels:
     """As `read_labels`, with the table of renumbered labels in place of a warning."""
     place = existing_path(Path(path))
+    if not place.is_dir() and not place.is_file():
+        raise FrameError(f"{place} is no regular file (a pipe, a device or a broken link); give a file of labels")
     if place.suffix.lower() == ".npy":
         return convert_labels(read_npy(place), str(path))
     if place.suffix.lower() in SHAPE_SUFFIXES:
@@ -82,7 +85,7 @@ def _pixels(path: Path) -> NDArray[Any]:
     axes = stack.axes or ""
     if stack.is_rgb and axes[:1] in ("C", "S") and len(axes) == 3:
         return _read(path, stack.array)  # three or four planes that were saved without saying so
-    array = _read(path, stack.array)
+    array = _read(path, stack.array, axes)
     if stack.is_rgb:
         grey = _grey(array) if axes.endswith(("C", "S")) else None
         if grey is None:
@@ -122,13 +125,26 @@ def _inside(path: Path) -> Path:
     return path
 
 
-def _read(path: Path, array: Any) -> NDArray[Any]:
+def _read(path: Path, array: Any, axes: str = "") -> NDArray[Any]:
+    """The whole array, in blocks of planes where these come last: what holds no object takes no memory."""
+    shape, dtype = tuple(int(n) for n in array.shape), np.dtype(array.dtype)
+    check_fits_memory(path, shape, dtype)
+    num_leading = len(shape) - 2 if axes.upper().endswith("YX") else 0
+    steps = getattr(array, "chunks", (1,) * len(shape))[:num_leading]
+    starts = (range(0, size, step) for size, step in zip(shape, steps, strict=False))
     try:
-        return np.asarray(array[(slice(None),) * len(array.shape)])
+        whole = np.zeros(shape, dtype.newbyteorder("="))
+        for first in itertools.product(*starts):
+            leading = (slice(start, start + step) for start, step in zip(first, steps, strict=True))
+            index = (*leading, *(slice(None),) * (len(shape) - num_leading))
+            block = np.asarray(array[index])
+            if block.any():
+                whole[index] = block
     except FrameError:
         raise
     except READ_ERRORS as error:
         raise FrameError(f"{path} cannot be read ({one_line(error)}); the file may be damaged") from error
+    return whole
 
 
 def _folder(path: Path) -> NDArray[Any]:

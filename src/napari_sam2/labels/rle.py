@@ -13,7 +13,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["RLE", "compress_rle", "decode_rle", "encode_rle", "rle_area", "run_lengths", "run_lengths_of_window"]
+__all__ = [
+    "RLE",
+    "compress_rle",
+    "decode_rle",
+    "decode_rle_columns",
+    "encode_rle",
+    "rle_area",
+    "run_lengths",
+    "run_lengths_of_window",
+]
+
+
+_MAX_SHIFT = 60  # bits: lengths of runs are 64-bit numbers, in groups of five bits
 
 
 class RLE(TypedDict):
@@ -116,15 +128,51 @@ def decode_rle(rle: RLE) -> NDArray[np.bool_]:
         If the runs do not add up to the size, or the compressed text is damaged.
     """
     h, w = (int(n) for n in rle["size"])
-    counts = rle["counts"]
-    runs = np.asarray(_decompress(counts) if isinstance(counts, str | bytes) else counts, np.int64)
-    if (runs < 0).any() or runs.sum() != h * w:
-        raise PromptError(
-            f"run lengths of {int(runs.sum())} pixels were given for a mask of {h} x {w} = {h * w} pixels; "
-            "give the size the mask was encoded with"
-        )
+    runs = _checked_runs(rle)
     inside = np.arange(len(runs)) % 2 == 1
     return np.ascontiguousarray(np.repeat(inside, runs).reshape(w, h).T)
+
+
+def decode_rle_columns(rle: RLE) -> tuple[NDArray[np.bool_], int]:
+    """The columns of a mask that hold its pixels, without making the whole mask.
+
+    Parameters
+    ----------
+    rle : RLE
+        As for `decode_rle`, which raises the same errors.
+
+    Returns
+    -------
+    mask : (H, w) bool array
+        Empty if the mask is.
+    first : int
+        Column of the whole mask that is the first of ``mask``.
+    """
+    h = int(rle["size"][0])
+    runs = _checked_runs(rle)
+    ends = np.cumsum(runs)
+    inside = np.flatnonzero((np.arange(len(runs)) % 2 == 1) & (runs > 0))
+    if not len(inside):
+        return np.zeros((h, 0), bool), 0
+    start, stop = int(ends[inside[0]] - runs[inside[0]]), int(ends[inside[-1]])
+    first, last = start // h, (stop - 1) // h
+    kept = runs[inside[0] : inside[-1] + 1].copy()
+    lengths = np.concatenate(([start - first * h], kept, [(last + 1) * h - stop]))
+    is_inside = np.arange(len(lengths)) % 2 == 1
+    return np.ascontiguousarray(np.repeat(is_inside, lengths).reshape(last + 1 - first, h).T), first
+
+
+def _checked_runs(rle: RLE) -> NDArray[np.int64]:
+    h, w = (int(n) for n in rle["size"])
+    counts = rle["counts"]
+    numbers = _decompress(counts) if isinstance(counts, str | bytes) else list(counts)
+    total = sum(numbers)  # of Python's integers, which do not overflow
+    if total != h * w or min(numbers, default=0) < 0:
+        raise PromptError(
+            f"run lengths of {total} pixels were given for a mask of {h} x {w} = {h * w} pixels; "
+            "give the size the mask was encoded with"
+        )
+    return np.asarray(numbers, np.int64)
 
 
 def rle_area(counts: Sequence[int] | NDArray[np.integer]) -> int:
@@ -139,6 +187,10 @@ def _decompress(text: str | bytes) -> list[int]:
         group = code - 48
         if not 0 <= group < 64:
             raise PromptError(f"compressed run lengths hold the character {chr(code)!r}; allowed are '0' to 'o'")
+        if shift > _MAX_SHIFT:
+            raise PromptError(
+                "compressed run lengths hold a number of more than 64 bits; give the text as it was written"
+            )
         value |= (group & 0x1F) << shift
         shift += 5
         if group & 0x20:

@@ -16,12 +16,12 @@ import numpy as np
 
 from napari_sam2._errors import FrameError, PromptError, warn_caller
 from napari_sam2._packed_mask import PackedMask
-from napari_sam2.frames.stack import READ_ERRORS, one_line
+from napari_sam2.frames.stack import READ_ERRORS, check_fits_memory, one_line
 from napari_sam2.labels.colours import object_colour
 from napari_sam2.labels.formats import FrameScratch, LabelLayout
 from napari_sam2.labels.ngff import nearest_pixels
 from napari_sam2.labels.outlines import Polygon, fill_polygons, label_polygons
-from napari_sam2.labels.rle import compress_rle, decode_rle, rle_area, run_lengths
+from napari_sam2.labels.rle import RLE, compress_rle, decode_rle_columns, rle_area, run_lengths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,11 +29,39 @@ if TYPE_CHECKING:
 __all__ = ["SHAPE_SUFFIXES", "ShapeTarget", "read_shapes"]
 
 SHAPE_SUFFIXES = (".zip", ".roi", ".geojson", ".json")
+_JSON_SUFFIXES = (".geojson", ".json")
 _MOVE_TO, _LINE_TO, _CLOSE = 0.0, 1.0, 4.0  # of a path, as in java.awt.geom.PathIterator
 _CATEGORY = 1
-_MAX_PIXELS = 2**30  # of an image of COCO
 _NAME = re.compile(r"label-(?P<id>\d{1,10})(-\d+)?")  # of the ROIs written here
 _Place = tuple[int | None, int | None]
+
+
+@dataclass(frozen=True)
+class ShapeLimits:
+    """What a file of shapes may claim; beyond it is refused, as it would fill memory.
+
+    Attributes
+    ----------
+    max_text_bytes : int
+        Size of a JSON file, which is read as a whole.
+    max_coordinate : float
+        Of a corner, in pixels.
+    max_pixels : int
+        Of an image whose size is known from a COCO file alone.
+    max_roi_bytes : int
+        Decompressed size of all members of a ROI set, unless they are compressed less than ``max_ratio``.
+    max_ratio : int
+        How many times larger than in the file the members of a ROI set may become above that size.
+    """
+
+    max_text_bytes: int = 2**30
+    max_coordinate: float = 2.0**31
+    max_pixels: int = 2**28
+    max_roi_bytes: int = 2**26
+    max_ratio: int = 100
+
+
+_LIMITS = ShapeLimits()
 _DAMAGED = (*READ_ERRORS, RecursionError, NotImplementedError, zipfile.BadZipFile)
 
 
@@ -248,18 +276,40 @@ def read_shapes(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.
     suffix = path.suffix.lower()
     try:
         if suffix in (".zip", ".roi"):
+            _check_roi_set(path)
             shapes, size = _rois(path), None
         else:
-            content = json.loads(path.read_text("utf-8"))
+            content = _json(path)
             is_coco = isinstance(content, Mapping) and "annotations" in content
             if isinstance(content, list) and content and "image_id" in content[0]:
                 content, is_coco = _coco_of_results(content), True
-            shapes, size = _coco(content) if is_coco else (_geojson(content, path), None)
+            shapes, size = _coco(content, path, shape) if is_coco else (_geojson(content, path), None)
         return _paint(path, shapes, size, shape)
     except FrameError:
         raise
     except (*_DAMAGED, PromptError) as error:
         raise FrameError(f"{path} cannot be read as shapes ({one_line(error)}); the file may be damaged") from error
+
+
+def _json(path: Path) -> Any:
+    num_bytes = path.stat().st_size
+    if num_bytes > _LIMITS.max_text_bytes:
+        raise FrameError(
+            f"{path} has {num_bytes:,} bytes; JSON of up to {_LIMITS.max_text_bytes:,} is read: save the objects in "
+            "several files, or as a label image"
+        )
+    return json.loads(path.read_text("utf-8"))
+
+
+def _check_roi_set(path: Path) -> None:
+    """Refuse an archive whose members become far larger than the file."""
+    if path.suffix.lower() != ".zip":
+        return
+    with zipfile.ZipFile(path) as archive:
+        claimed = sum(member.file_size for member in archive.infolist())
+    held = path.stat().st_size
+    if claimed > _LIMITS.max_roi_bytes and claimed > _LIMITS.max_ratio * held:
+        raise FrameError(f"{path} claims ROIs of {claimed:,} bytes in a file of {held:,}; export the ROI set again")
 
 
 def _paint(
@@ -275,10 +325,17 @@ def _paint(
     hw = (int(full[-2]), int(full[-1]))
     planes = [_plane(path, each, full) for each in shapes]
     is_stack = any(plane is not None for plane in planes)
-    labels = np.zeros((full[0], *hw) if is_stack and len(full) > 2 else (1, *hw), np.int32)
+    label_shape = (full[0], *hw) if is_stack and len(full) > 2 else (1, *hw)
+    check_fits_memory(path, label_shape, np.dtype(np.int32))
+    labels = np.zeros(label_shape, np.int32)
     known = [each.object_id for each in shapes]
     has_ids = all(i is not None and 0 < i < 2**31 for i in known)
     masks = [each.draw(hw) for each in shapes]
+    num_outside = sum(not mask.area for mask in masks)
+    if num_outside == len(masks):
+        raise FrameError(f"no object of {path} lies inside the image of {hw[0]} x {hw[1]}; they belong to another one")
+    if num_outside:
+        warn_caller(f"{num_outside} of {len(masks)} objects of {path} lie outside the image and are left out")
     for index in sorted(range(len(shapes)), key=lambda i: -masks[i].area):
         plane, mask = planes[index], masks[index]
         target = labels if plane is None else labels[plane]
@@ -288,9 +345,11 @@ def _paint(
 
 def _plane(path: Path, shape: _Shape, full: tuple[int, ...]) -> int | None:
     """The plane of the stack that a shape lies on; None for all."""
+    z, t = (i or 0 for i in shape.place)
+    if len(full) < 3 and path.suffix.lower() in _JSON_SUFFIXES and (z or t):  # of ROIs it may be a channel
+        raise FrameError(f"{path} holds an object on plane {z or t}; the image has one plane, 0")
     if len(full) < 3 or all(i is None for i in shape.place):
         return None
-    z, t = (i or 0 for i in shape.place)
     if z and t:
         raise FrameError(f"{path} holds objects at several z and time points; give the shapes of one stack")
     if not 0 <= z + t < full[0]:
@@ -329,8 +388,8 @@ def _filler(polygons: list[Polygon]) -> Callable[[tuple[int, int]], PackedMask]:
     def draw(hw: tuple[int, int]) -> PackedMask:
         """The mask of polygons, drawn in their bounding box alone."""
         corners = np.concatenate([ring for rings in polygons for ring in rings])
-        x0, y0 = np.floor(corners.min(0)).astype(int).clip(0, (hw[1], hw[0])).tolist()
-        x1, y1 = np.ceil(corners.max(0)).astype(int).clip(0, (hw[1], hw[0])).tolist()
+        x0, y0 = np.floor(corners.min(0)).clip(0, (hw[1], hw[0])).astype(int).tolist()
+        x1, y1 = np.ceil(corners.max(0)).clip(0, (hw[1], hw[0])).astype(int).tolist()
         if x1 <= x0 or y1 <= y0:
             return PackedMask()
         moved = [[ring - (x0, y0) for ring in rings] for rings in polygons]
@@ -374,8 +433,8 @@ def _polygons_of(geometry: Mapping[str, Any]) -> list[Any]:
 
 def _corners(values: Any) -> NDArray[np.float64]:
     ring = np.asarray(values, np.float64)
-    if ring.ndim != 2 or ring.shape[1] < 2 or not np.isfinite(ring).all():
-        raise FrameError(f"a ring of shape {ring.shape} was found; expected rows of finite x, y")
+    if ring.ndim != 2 or ring.shape[1] < 2 or not (np.abs(ring) < _LIMITS.max_coordinate).all():
+        raise FrameError(f"a ring of shape {ring.shape} was found; expected rows of x, y in pixels")
     return ring[:, :2]
 
 
@@ -392,7 +451,9 @@ def _is_rle(annotation: Any) -> bool:
     return isinstance(annotation.get("segmentation"), Mapping)
 
 
-def _coco(content: Mapping[str, Any]) -> tuple[list[_Shape], tuple[int, ...]]:
+def _coco(
+    content: Mapping[str, Any], path: Path, shape: tuple[int, ...] | None
+) -> tuple[list[_Shape], tuple[int, ...]]:
     given = content.get("images") or [content["image"]]
     images = sorted(given, key=lambda image: int(image.get("id", image.get("image_id", 0))))
     sizes = {(int(image["height"]), int(image["width"])) for image in images}
@@ -400,8 +461,13 @@ def _coco(content: Mapping[str, Any]) -> tuple[list[_Shape], tuple[int, ...]]:
         raise FrameError(f"the images have the sizes {sorted(sizes)}; expected planes of one size")
     frame_of = {int(image.get("id", image.get("image_id", 0))): frame for frame, image in enumerate(images)}
     hw = sizes.pop()
-    if math.prod(hw) > _MAX_PIXELS:
-        raise FrameError(f"images of {hw[0]:,} x {hw[1]:,} pixels were announced; allowed are {_MAX_PIXELS:,} pixels")
+    if shape is not None and hw != tuple(shape[-2:]):
+        raise FrameError(f"{path} belongs to an image of {hw}; the image has {tuple(shape[-2:])}")
+    if shape is None and math.prod(hw) > _LIMITS.max_pixels:
+        raise FrameError(
+            f"images of {hw[0]:,} x {hw[1]:,} pixels were announced, more than {_LIMITS.max_pixels:,}; give the shape "
+            "of the image if that is right"
+        )
     is_stack = len(images) > 1
     shapes = []
     for entry in content["annotations"]:
@@ -416,11 +482,16 @@ def _coco(content: Mapping[str, Any]) -> tuple[list[_Shape], tuple[int, ...]]:
     return shapes, ((len(images), *hw) if is_stack else hw)
 
 
+def _packed(rle: RLE) -> PackedMask:
+    mask, first_column = decode_rle_columns(rle)
+    return PackedMask.pack(mask, origin_yx=(0, first_column))
+
+
 def _coco_mask(segmentation: Any, hw: tuple[int, int]) -> Callable[[tuple[int, int]], PackedMask]:
     if isinstance(segmentation, Mapping):
         size = [int(n) for n in segmentation["size"]]
         if tuple(size) != hw:
             raise FrameError(f"a mask of {size[0]:,} x {size[1]:,} was found in an image of {hw[0]:,} x {hw[1]:,}")
-        return lambda _: PackedMask.pack(decode_rle({"size": size, "counts": segmentation["counts"]}))
+        return lambda _: _packed({"size": size, "counts": segmentation["counts"]})
     polygons = [[_corners(np.asarray(flat, np.float64).reshape(-1, 2))] for flat in segmentation]
     return _filler(polygons)

@@ -74,25 +74,24 @@ def test_cells_are_found_again_after_unusable_frames(micro, value, start):
     assert overlaps(found[seen], labels[seen]).min() > 0.85
 
 
-@pytest.mark.parametrize("num_blank", [2, 4])
-def test_clicked_cells_that_drift_are_found_again_after_blank_frames(micro, num_blank):
+def test_clicked_cells_that_drift_are_found_again_after_blank_frames(micro):
     rng = np.random.default_rng(0)
     radii, centres = rng.uniform(8, 12, 4), np.array([(24, 26), (26, 80), (66, 30), (70, 84)])
     y, x = np.mgrid[:96, :112]
-    image, labels = np.empty((8, 96, 112), np.float32), np.zeros((8, 96, 112), int)
-    for t in range(8):
+    image, labels = np.empty((6, 96, 112), np.float32), np.zeros((6, 96, 112), int)
+    for t in range(6):
         plane = np.full((96, 112), 200.0)
         for i, ((cy, cx), radius) in enumerate(zip(centres + t, radii, strict=True)):
             inside = (y - cy) ** 2 + (x - cx) ** 2 < radius**2
             plane[inside], labels[t][inside] = 1300 + 130 * i, i + 1
         image[t] = ndimage.gaussian_filter(plane, 1.0) + rng.normal(0, 40, (96, 112))
-    image[2 : 2 + num_blank] = np.nan
+    image[2:5] = np.nan
     segmenter = SAM2VideoSegmenter(micro)
     segmenter.set_video(open_frames(image, axes="TYX"))
     for i, (cy, cx) in enumerate(centres.tolist(), 1):
         segmenter.add_clicks(0, [(cx, cy)], object_id=i)
     found = segmenter.track_objects()
-    assert overlaps(found[2 + num_blank :], labels[2 + num_blank :], ids=(1, 2, 3, 4)).min() > 0.85
+    assert overlaps(found[5:], labels[5:], ids=(1, 2, 3, 4)).min() > 0.85
 
 
 def test_cells_are_found_again_after_frames_that_show_only_noise(micro):

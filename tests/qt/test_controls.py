@@ -5,17 +5,19 @@ session of random clicks, keys and layers.
 from __future__ import annotations
 
 import random
+import re
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QWidget
+from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLabel, QLineEdit, QWidget
 
 from factories import make_model, make_movie
 from napari_sam2._qt.keys import SHORTCUTS
 from napari_sam2._qt.main_widget import SAM2Widget
+from places import ROOT
 
 CONTROLS = (QAbstractButton, QComboBox, QAbstractSpinBox, QLineEdit)
 ROW = 14  # pixels: controls whose middles differ less stand in one row
@@ -146,3 +148,15 @@ def test_random_use_ends_in_no_exception_and_no_wrong_binding(widget, qtbot, see
     widget.viewer.layers.clear()
     qtbot.waitUntil(lambda: widget.binding is None, timeout=30_000)
     assert len(widget.findChildren(QWidget)) <= count + 5
+
+
+def test_pages_name_settings_behind_the_gear_that_are_there(widget):
+    texts = {each.text().rstrip(":") for kind in (QLabel, QAbstractButton) for each in widget.findChildren(kind)}
+    texts |= {box.itemText(n) for box in widget.findChildren(QComboBox) for n in range(box.count())}
+    named = []
+    for page in (ROOT / "docs").rglob("*.md"):
+        for paragraph in page.read_text(encoding="utf-8").split("\n\n"):
+            sentences = [s for s in paragraph.replace("\n", " ").split(". ") if "behind the gear" in s.lower()]
+            named += [word for s in sentences for bold in re.findall(r"\*\*(.+?)\*\*", s) for word in bold.split(" > ")]
+    assert {"Stop after", "Device", "Use current contrast"} <= set(named)
+    assert [word for word in named if word not in texts] == []

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from qt_tools import add_disc
+from qt_tools import add_disc, make_binding
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLineEdit
 
 from napari_sam2._qt import objects_section
 from napari_sam2._qt.layout import duration, keep_keys_on_canvas
 from napari_sam2._qt.objects_section import ObjectsSection
+
+NAME, SLICES = 3, 5  # columns
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def test_letter_after_a_click_on_a_row_edits_no_name(binding, section, qtbot):
     section.refresh()
     section.show()
     qtbot.waitExposed(section)
-    at = section.table.visualItemRect(section.table.item(0, objects_section._NAME)).center()
+    at = section.table.visualItemRect(section.table.item(0, objects_section._ID)).center()
     qtbot.mouseClick(section.table.viewport(), Qt.MouseButton.LeftButton, pos=at)
     assert not section.table.hasFocus()
     qtbot.keyClick(section.table, "n")
@@ -186,3 +189,38 @@ def test_classes_have_a_column_and_colours(binding, section):
     section.show_checks({first: 3})
     section.refresh()
     assert "3 slices to check" in section.table.item(0, objects_section._SCORE).toolTip()
+
+
+def test_in_a_narrow_table_names_are_hidden_until_an_object_is_given_one(binding, section, qtbot):
+    section.resize(250, 400)
+    section.show()
+    first = add_disc(binding)
+    binding.select(first)
+    section.refresh()
+    assert section.table.isColumnHidden(NAME)
+    section.rename_object()
+    assert not section.table.isColumnHidden(NAME)
+    editor = section.table.findChild(QLineEdit)
+    qtbot.keyClicks(editor, "nucleus")
+    qtbot.keyClick(editor, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: binding.session.store.objects[first].name == "nucleus", timeout=60_000)
+    qtbot.wait(300)
+    assert not section.table.isColumnHidden(NAME)
+
+
+def test_a_table_of_a_single_image_has_no_column_of_slices(qtbot):
+    made, section = make_binding(1), ObjectsSection(lambda: "sam2_micro")
+    qtbot.addWidget(section)
+    section.set_binding(made)
+    assert section.table.isColumnHidden(SLICES)
+    made.close()
+    made.session.close()
+
+
+def test_rows_are_as_high_as_the_font(binding, section):
+    font = section.font()
+    font.setPointSize(24)
+    section.setFont(font)
+    add_disc(binding)
+    section.refresh()
+    assert section.table.rowHeight(0) >= section.fontMetrics().height()

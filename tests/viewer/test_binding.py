@@ -261,14 +261,17 @@ def test_a_point_outside_the_image_is_refused_in_words_and_changes_nothing(opene
     assert "outside the image" in said[0][0]
 
 
-def test_a_point_outside_that_stays_is_told_once_and_not_with_every_later_click(opened):
+def test_a_point_outside_the_image_leaves_its_layer_again(opened):
     _, session, binding = opened()
     said = []
     binding.notice.connect(lambda text, is_error: said.append(text))
     binding.points.add([[3, 20, 500]])
+    assert len(binding.points.data) == 0
     click(binding, (3, 20, 21))
     click(binding, (3, 22, 21))
-    assert len([text for text in said if "outside" in text]) == 1
+    binding.shapes.add_rectangles([[[3, 20, 500], [3, 20, 520], [3, 30, 520], [3, 30, 500]]])
+    assert len(binding.shapes.data) == 0
+    assert len([text for text in said if "outside" in text]) == 2
     assert len(session.prompt(1, 3).points) == 2
 
 

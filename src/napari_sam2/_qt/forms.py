@@ -12,14 +12,13 @@ from magicgui import magic_factory
 from magicgui.widgets import FileEdit
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QLabel, QSizePolicy, QWidget
 
-from napari_sam2._qt.layout import named
+from napari_sam2._qt.layout import make_narrow, named
 
 __all__ = ["Form"]
 
 _OWN = ("automatic", "suffix", "middle")  # options that are not magicgui's
 _SPACING = 4
 _PATH_WIDTH = 60  # pixels
-_NARROW = 6  # letters of a combo box that must fit
 
 
 class Form:
@@ -89,9 +88,7 @@ class Form:
                 named(part, f"{prefix}_{what}", native.toolTip())
             control.line_edit.native.setMinimumWidth(_PATH_WIDTH)
         if isinstance(native, QComboBox):
-            native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            native.setMinimumContentsLength(_NARROW)
-            native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+            make_narrow(native)
 
     def native(self, name: str) -> Any:
         """The Qt control of a parameter."""

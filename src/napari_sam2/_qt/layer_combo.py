@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from magicgui.widgets import create_widget
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QWidget
 
 from napari_sam2._qt.connections import Connections
-from napari_sam2._qt.layout import named
+from napari_sam2._qt.layout import make_narrow, named
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -59,9 +59,7 @@ class LayerCombo(QWidget):
             options={"choices": lambda choice: [*first, *_of_type(viewer, choice.annotation)]},
         )
         box: QComboBox = named(self._choice.native, name, tip)
-        box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        box.setMinimumContentsLength(6)
-        box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        make_narrow(box)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(box)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtGui import QKeyEvent, QPaintEvent, QStandardItemModel
+from qtpy.QtGui import QFont, QFontMetrics, QKeyEvent, QStandardItemModel
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -23,19 +23,21 @@ from qtpy.QtWidgets import (
     QStyle,
     QStyleOptionComboBox,
     QStylePainter,
+    QTabBar,
     QTabWidget,
     QVBoxLayout,
     QWidget,
 )
 
 __all__ = [
-    "ElidingComboBox",
     "button",
     "column",
     "combo",
     "duration",
+    "fit_tabs",
     "keep_keys_on_canvas",
     "line",
+    "make_narrow",
     "named",
     "order_tabs",
     "row",
@@ -45,6 +47,10 @@ __all__ = [
 ]
 
 _SHRUNK = 85  # pixels: six letters and the arrow
+_NARROW = 6  # letters of a combo box that must fit
+_SMALLEST_POINTS = 7
+_TAB_PADDING = 4  # pixels at either side of a name
+_TAB_BORDERS = 4  # pixels between two tabs
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
 
@@ -65,33 +71,55 @@ def button(text: str, name: str, tip: str, on_click: Callable[[], Any]) -> QPush
     return made
 
 
-class ElidingComboBox(QComboBox):
-    """A combo box that ends a text it has no room for in an ellipsis, instead of cutting a letter in two."""
+class _ElidedText(QObject):
+    """Filters the painting of combo boxes: a text without room ends in an ellipsis, and not in half a letter."""
 
-    def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 Qt's name
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 Qt's name
         """Draw the frame, the arrow, and as much of the text as there is room for."""
-        style = self.style()
-        if style is None:
-            super().paintEvent(event)
-            return
-        painter, option = QStylePainter(self), QStyleOptionComboBox()
-        self.initStyleOption(option)
+        style = watched.style() if isinstance(watched, QComboBox) else None
+        if event is None or event.type() != QEvent.Type.Paint or not isinstance(watched, QComboBox) or style is None:
+            return False
+        painter, option = QStylePainter(watched), QStyleOptionComboBox()
+        watched.initStyleOption(option)
         room = style.subControlRect(
-            QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self
+            QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, watched
         )
-        option.currentText = self.fontMetrics().elidedText(
+        option.currentText = watched.fontMetrics().elidedText(
             option.currentText, Qt.TextElideMode.ElideRight, room.width() - 4
         )
         painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
         painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+        painter.end()
+        return True
+
+
+def make_narrow(box: QComboBox) -> None:
+    """Let a combo box be narrower than its entries: it shows the beginning of those that have no room."""
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(_NARROW)
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    box.installEventFilter(_ElidedText(box))
+
+
+def fit_tabs(bar: QTabBar, points: int) -> None:
+    """Write the names of tabs in a font in which all of them have room, at most as large as ``points``."""
+    texts = [bar.tabText(at) for at in range(bar.count())]
+    font = QFont(bar.font())
+    for size in range(points, _SMALLEST_POINTS - 1, -1):
+        font.setPointSize(size)
+        metrics = QFontMetrics(font)
+        needed = sum(metrics.horizontalAdvance(text) + 2 * _TAB_PADDING + _TAB_BORDERS for text in texts)
+        if needed <= bar.width():
+            break
+    style = f"QTabBar, QTabBar::tab {{ font-size: {size}pt; padding: 3px {_TAB_PADDING}px; }}"
+    if bar.styleSheet() != style:
+        bar.setStyleSheet(style)
 
 
 def combo(name: str, tip: str) -> QComboBox:
     """A combo box that does not widen the dock for its longest entry."""
-    made = named(ElidingComboBox(), name, tip)
-    made.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    made.setMinimumContentsLength(6)
-    made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    made = named(QComboBox(), name, tip)
+    make_narrow(made)
     return made
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari.settings import get_settings
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
@@ -31,7 +32,7 @@ from napari_sam2._qt.dispatch import QtDelivery
 from napari_sam2._qt.fine_tune_widget import FineTuneWidget
 from napari_sam2._qt.icons import IconButton
 from napari_sam2._qt.keys import KeyBindings
-from napari_sam2._qt.layout import button, column, keep_keys_on_canvas, line, order_tabs, row, shrinking_combo
+from napari_sam2._qt.layout import button, column, fit_tabs, keep_keys_on_canvas, line, order_tabs, row, shrinking_combo
 from napari_sam2._qt.lineage_view import LineageView
 from napari_sam2._qt.looking_ahead import LookingAhead
 from napari_sam2._qt.many_files_widget import ManyFilesWidget
@@ -63,9 +64,9 @@ _NOTIFY_AFTER_MS = 250  # messages that follow each other at once become one not
 _CLICK_RADIUS = 3.0  # pixels of the canvas: a longer way of the mouse is a drag
 _SAMPLES = (
     ("nuclei", "Nuclei (z-stack)", "A z-stack of nuclei, as in the tutorial"),
-    ("embryo", "Mouse embryo (z-stack, real)", "Nuclei of a mouse embryo, a real confocal stack"),
-    ("c2c12", "C2C12 cells (movie, real)", "A real phase-contrast movie"),
-    ("tissue_nuclei", "Nuclei in tissue (image, real)", "A real fluorescence image"),
+    ("embryo", "Embryo (z-stack)", "Nuclei of a mouse embryo, a real confocal stack"),
+    ("c2c12", "Cells (movie)", "C2C12 cells: a real phase-contrast movie"),
+    ("tissue_nuclei", "Tissue (image)", "A real fluorescence image"),
 )
 _SAVED_IN = "napari_sam2_saved_in"  # in the metadata of the layers of a session: the file it is saved in
 _TABS = ("Click", "Everything", "Many files", "Train")
@@ -114,6 +115,9 @@ class SAM2Widget(QWidget):
         ]
         for event, slot in self._viewer_connections:
             event.connect(slot)
+        self._font_size = get_settings().appearance.events.font_size
+        self._font_size.connect(self._follow_font)
+        self._follow_font()
         viewer.mouse_drag_callbacks.append(self._on_mouse)
         self._ahead = LookingAhead(viewer, lambda: self.binding, self)
         self._fill_images()
@@ -303,6 +307,7 @@ class SAM2Widget(QWidget):
             shown.measure()
             return shown
         made = self._measurements = MeasurementsTable(self.viewer)
+        self._follow_font()
         self._keep_height_of_side_docks()
         self.viewer.window.add_dock_widget(made, name="SAM 2 measurements", area="bottom")
         made.set_binding(self.binding)
@@ -315,6 +320,7 @@ class SAM2Widget(QWidget):
             shown.refresh()
             return shown
         made = self._lineage = LineageView()
+        self._follow_font()
         self._keep_height_of_side_docks()
         self.viewer.window.add_dock_widget(made, name="SAM 2 lineage", area="bottom")
         made.set_binding(self.binding)
@@ -329,6 +335,25 @@ class SAM2Widget(QWidget):
                 (Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea),
             ):
                 self._main_window.setCorner(corner, area)
+
+    def _follow_font(self, _event: Any = None) -> None:
+        """Use napari's font size also where its style sheet names none: tables, and buttons with icons."""
+        for each in (self, self._measurements, self._lineage):
+            if each is not None:
+                font = each.font()
+                font.setPointSize(get_settings().appearance.font_size)
+                each.setFont(font)
+        self._fit_tabs()
+
+    def _fit_tabs(self) -> None:
+        bar = self.tabs.tabBar()
+        if bar is not None:
+            fit_tabs(bar, get_settings().appearance.font_size)
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802 Qt's name
+        """The names of the tabs have room at any width."""
+        super().resizeEvent(event)
+        self._fit_tabs()
 
     # ------------------------------------------------------------------ images
     def _images(self) -> list[Any]:
@@ -863,6 +888,8 @@ class SAM2Widget(QWidget):
                 event.disconnect(slot)
         if self._on_mouse in self.viewer.mouse_drag_callbacks:
             self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
+        with contextlib.suppress(ValueError, RuntimeError):
+            self._font_size.disconnect(self._follow_font)
         self._ahead.stop()
         self._keys.release()
         self.objects.close_tasks()

@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QSignalBlocker, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QIcon, QPalette, QPixmap, QResizeEvent
+from qtpy.QtCore import QEvent, QSignalBlocker, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QColor, QIcon, QKeyEvent, QPalette, QPixmap, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -56,7 +56,9 @@ _HEADER_TIPS = (
 _SHOW, _LOCK, _ID, _NAME, _CLASS, _DONE, _SCORE = range(7)
 _ICON_WIDTH = 24  # pixels
 _ROW_HEIGHT = 24
+_FONT_POINTS = 9  # of the font that widths are given for
 _WIDE_FROM = 330  # pixels: in narrower tables a class is its colour
+_NAMES_FROM = 262  # pixels: narrower tables show names only where objects were given some
 _MARGIN = 8
 _REFRESH_MS = 150
 _REFRESH_S = 0.03  # of one update of the table
@@ -73,6 +75,16 @@ _ADVICE = "Click on an object in the image: it appears here as object 1."
 _WITH_ANOTHER: Mapping[str, str] = MappingProxyType(
     {"Merge with": "merge", "Continues as": "join", "Swap from here on with": "swap", "Daughter of": "parent"}
 )
+
+
+class _ObjectTable(QTableWidget):
+    """A table whose column of names may be hidden, until the edit key is pressed."""
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802 the name is Qt's
+        """Show what is to be edited."""
+        if event is not None and event.key() == Qt.Key.Key_F2:
+            self.setColumnHidden(_NAME, False)
+        super().keyPressEvent(event)
 
 
 class ObjectsSection(QWidget):
@@ -116,6 +128,7 @@ class ObjectsSection(QWidget):
         self.candidate_label.hide()
         layout.addWidget(self.candidate_label)
         self.setEnabled(False)
+        self._fit_rows()
         self.refresh()
 
     # ------------------------------------------------------------------ parts
@@ -263,14 +276,13 @@ class ObjectsSection(QWidget):
         menu.setEnabled(bool(layers))
 
     def _make_table(self) -> Any:
-        table: Any = QTableWidget(0, len(_COLUMNS))
+        table: Any = _ObjectTable(0, len(_COLUMNS))
         table.setObjectName("objects_table")
         table.setAccessibleName("Objects")
         table.setHorizontalHeaderLabels(list(_COLUMNS))
         for at, tip in enumerate(_HEADER_TIPS):
             table.horizontalHeaderItem(at).setToolTip(tip)
         table.verticalHeader().setVisible(False)
-        table.verticalHeader().setDefaultSectionSize(max(_ROW_HEIGHT, self.fontMetrics().height() + 8))
         table.setWordWrap(False)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -293,6 +305,8 @@ class ObjectsSection(QWidget):
         header.setSectionResizeMode(_CLASS, QHeaderView.ResizeMode.Fixed)
         header.setTextElideMode(Qt.TextElideMode.ElideRight)
         table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        delegate = table.itemDelegate()
+        delegate.closeEditor.connect(self._later)  # of the name, whose column may be hidden again
         table.itemSelectionChanged.connect(self._on_row_selected)
         table.itemChanged.connect(self._on_item_changed)
         table.cellClicked.connect(self._on_cell_clicked)
@@ -301,6 +315,29 @@ class ObjectsSection(QWidget):
     def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 the name is Qt's
         """Show the names of classes where there is room for them, else their colours only."""
         super().resizeEvent(event)
+        self._fit_columns()
+
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 the name is Qt's
+        """Rows are as high as the font."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.FontChange:
+            self._fit_rows()
+            self._fit_columns()
+
+    def _fit_rows(self) -> None:
+        height = max(_ROW_HEIGHT, self.fontMetrics().height() + 8)
+        self.table.verticalHeader().setDefaultSectionSize(height)
+
+    def _fit_columns(self) -> None:
+        """Hide columns that say nothing: slices of a single image, and in a narrow table names that nobody gave."""
+        binding = self._binding
+        self.table.setColumnHidden(_DONE, binding is not None and binding.geometry.num_frames == 1)
+        has_names = binding is not None and any(
+            each.name != f"object {each.object_id}" for each in binding.session.objects
+        )
+        is_edited = self.table.state() == QAbstractItemView.State.EditingState
+        has_room = self.table.width() >= _NAMES_FROM * self.font().pointSizeF() / _FONT_POINTS
+        self.table.setColumnHidden(_NAME, not (has_names or is_edited or has_room))
         self._fit_class_column()
 
     def _fit_class_column(self) -> None:
@@ -331,7 +368,7 @@ class ObjectsSection(QWidget):
         self._on_current()
         self.refresh()
 
-    def _later(self, _delta: Any = None) -> None:
+    def _later(self, *_: Any) -> None:
         if not self._timer.isActive():
             self._timer.start()
 
@@ -560,6 +597,7 @@ class ObjectsSection(QWidget):
         """Edit the current object's name in the table."""
         row = self._row_of(None if self._binding is None else self._binding.current)
         if row is not None:
+            self.table.setColumnHidden(_NAME, False)
             self.table.editItem(self.table.item(row, _NAME))
 
     def next_candidate(self) -> None:
@@ -603,7 +641,7 @@ class ObjectsSection(QWidget):
                 if time.thread_time() > end and row + 1 < len(objects):
                     self._later()  # the rest after other events
                     break
-            self._fit_class_column()
+            self._fit_columns()
             row_now = self._row_of(None if binding is None else binding.current)
             if row_now is not None and self.table.currentRow() != row_now:
                 self.table.setCurrentCell(row_now, _NAME)
@@ -678,7 +716,7 @@ class ObjectsSection(QWidget):
         self.candidate_label.setVisible(is_single)
         if entry is not None and is_single:
             chosen = (entry.candidate or 0) if number is None else number
-            self.candidate_label.setText(f"Mask {chosen + 1} of 3 for this click; next: K")
+            self.candidate_label.setText(f"Mask {chosen + 1} of 3 (next: K)")
 
     def _on_row_selected(self) -> None:
         row = self.table.currentRow()

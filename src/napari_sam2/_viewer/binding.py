@@ -484,7 +484,9 @@ class ViewerBinding:
             if self._is_splitting and event.source == self.shapes:
                 self._split()
                 return
-            self._name_new_rows(event)
+            self._drop_slips(event)
+            if self._drop_rows_outside(event):
+                return
         self._take_prompts()
 
     def _on_features(self, _event: Any = None) -> None:
@@ -499,22 +501,38 @@ class ViewerBinding:
             layer.remove_selected()
         self.notice.emit("prompts are placed on slices: go back to the 2D display (Ctrl-Y) and click there", True)
 
-    def _name_new_rows(self, event: Any) -> None:
-        """Rows drawn while no object exists yet start one; slips of the mouse are taken away again."""
+    def _drop_rows_outside(self, event: Any) -> bool:
+        """Take away what was drawn outside the image, or on a slice that it does not have; whether anything was."""
         layer = self.points if event.source == self.points else self.shapes
-        if layer is self.shapes:
-            with self._syncing():
-                self._drop_slips()
+        wrong: dict[int, PromptError] = {}
+        for row in {int(row) % len(layer.data) for row in event.data_indices} if len(layer.data) else ():
+            try:
+                self.prompts.locate(layer.data[row])
+            except PromptError as error:
+                wrong[row] = error
+        if not wrong:
+            return False
+        with self._syncing():
+            layer.selected_data = set(wrong)
+            layer.remove_selected()
+        self.notice.emit(str(next(iter(wrong.values()))), True)
+        if len(wrong) < len(event.data_indices):
+            self._take_prompts()
+        return True
 
-    def _drop_slips(self) -> None:
+    def _drop_slips(self, event: Any) -> None:
+        """Take away rectangles that are too small to be meant as boxes."""
+        if event.source != self.shapes:
+            return
         rows = {
             row
             for row, (corners, kind) in enumerate(zip(self.shapes.data, self.shapes.shape_type, strict=True))
             if kind == "rectangle" and np.ptp(np.asarray(corners)[:, -2:], axis=0).min() < 2
         }
         if rows:
-            self.shapes.selected_data = rows
-            self.shapes.remove_selected()
+            with self._syncing():
+                self.shapes.selected_data = rows
+                self.shapes.remove_selected()
             self.notice.emit("that box was smaller than 2 pixels and is ignored; drag to draw one", False)
 
     def _take_prompts(self) -> None:

@@ -97,6 +97,11 @@ class PromptLayers:
             )
         return found
 
+    def locate(self, row: NDArray[Any]) -> tuple[int, NDArray[np.float32]]:
+        """The plane and (x, y) places of a point or shape; raises PromptError outside the image."""
+        corners = np.asarray(row)
+        return self.geometry.locate(corners) if corners.ndim == 1 else self._locate_shape(corners)
+
     def _locate_shape(self, corners: NDArray[Any]) -> tuple[int, NDArray[np.float32]]:
         h, w = self.geometry.hw
         inside = corners.astype(float).copy()

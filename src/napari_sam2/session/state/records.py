@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MaskKind", "ObjectMask", "PromptEntry", "SessionObject"]
 
+_MOSTLY_TAKEN = 0.5  # share of a mask that is left
 MaskKind = Literal["prompted", "tracked", "painted", "lost"]
 
 
@@ -145,6 +146,13 @@ class ObjectMask:
         return self.packed.to_image(hw)
 
     def without(self, taken: NDArray[np.bool_]) -> ObjectMask:
-        """The mask minus the pixels of an (H, W) mask; itself where they do not overlap."""
+        """The mask minus the pixels of an (H, W) mask; itself where they do not overlap.
+
+        The predicted IoU is that of the whole mask: where less than half of it is left, it is multiplied by the share
+        that is.
+        """
         packed = self.packed.without(taken)
-        return self if packed is self.packed else replace(self, packed=packed)
+        if packed is self.packed:
+            return self
+        share = packed.area / self.area
+        return replace(self, packed=packed, iou=self.iou * share if share < _MOSTLY_TAKEN else self.iou)

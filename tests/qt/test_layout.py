@@ -1,0 +1,56 @@
+"""The helpers of the layout keep texts readable in narrow docks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qtpy.QtGui import QFont, QFontMetrics
+from qtpy.QtWidgets import QComboBox, QTabWidget, QWidget
+
+from napari_sam2._qt.layout import fit_tabs, make_narrow
+
+NAMES = ("Click", "Everything", "Many files", "Train")
+
+
+@pytest.mark.parametrize("width", [250, 400])
+def test_the_names_of_tabs_fit_in_a_large_font(qtbot, width):
+    tabs = QTabWidget()
+    qtbot.addWidget(tabs)
+    tabs.setDocumentMode(True)
+    tabs.setUsesScrollButtons(False)
+    for name in NAMES:
+        tabs.addTab(QWidget(), name)
+    tabs.resize(width, 100)
+    tabs.show()
+    bar = tabs.tabBar()
+    fit_tabs(bar, 16)
+    qtbot.wait(20)
+    size = int(bar.styleSheet().split("font-size: ")[1].split("pt")[0])
+    font = QFont(bar.font())
+    font.setPointSize(size)
+    for at, name in enumerate(NAMES):
+        assert bar.tabRect(at).width() >= QFontMetrics(font).horizontalAdvance(name)
+    assert sum(bar.tabRect(at).width() for at in range(len(NAMES))) <= width
+
+
+def test_a_narrow_combo_box_is_painted_with_an_ellipsis(qtbot):
+    boxes = []
+    for text in ("nuclei objects of a very long name", "nucl"):
+        box = QComboBox()
+        qtbot.addWidget(box)
+        make_narrow(box)
+        box.addItem(text)
+        box.resize(80, 24)
+        boxes.append(box)
+    assert boxes[0].minimumSizeHint() == boxes[1].minimumSizeHint()
+    pictures = []
+    for is_filtered in (True, False):
+        box = boxes[0]
+        if not is_filtered:
+            for each in box.children():
+                box.removeEventFilter(each)
+        image = box.grab().toImage().convertToFormat(box.grab().toImage().Format.Format_Grayscale8)
+        buffer = image.constBits()
+        buffer.setsize(image.sizeInBytes())
+        pictures.append(np.frombuffer(buffer, np.uint8).copy())
+    assert (pictures[0] != pictures[1]).any()

@@ -48,10 +48,12 @@ class Identities:
     iou: float
 
 
-def draw_crowd(seed: int, num_frames: int = 10, side: int = 96, count: int = 14) -> tuple[NDArray, NDArray]:
+def draw_crowd(
+    seed: int, speed: float = 2.0, *, num_frames: int = 10, side: int = 96, count: int = 14
+) -> tuple[NDArray, NDArray]:
     """Image and labels (T, H, W) of discs of one look that move, and push each other away."""
     rng = np.random.default_rng(seed)
-    places, steps = rng.uniform(14, side - 14, (count, 2)), rng.normal(0, 2.0, (count, 2))
+    places, steps = rng.uniform(14, side - 14, (count, 2)), rng.normal(0, speed, (count, 2))
     radii, y, x = rng.uniform(6.5, 8.5, count), *np.mgrid[:side, :side]
     image, labels = np.zeros((num_frames, side, side), np.float32), np.zeros((num_frames, side, side), np.int32)
     for t in range(-20, num_frames):

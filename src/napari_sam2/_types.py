@@ -286,6 +286,17 @@ class LogitWindow:
         return LogitWindow(self.top + int(rows[0]), self.left + int(columns[0]), inner)
 
 
+class StageShift(NamedTuple):
+    """On ``frame``, the content of the image lies (x, y) pixels further than on the usable frame before it in time.
+
+    Zero where no movement is certain.
+    """
+
+    frame: int
+    x: int
+    y: int
+
+
 @dataclass(frozen=True, eq=False)
 class FrameResult:
     """What was found on one frame.
@@ -313,7 +324,9 @@ class FrameResult:
     is_prompted : tuple of bool
         Whether each object was prompted on this frame, so that the result is its own and not tracked.
     is_usable : bool
-        False if the frame is blank or saturated: it was skipped, and tracked objects are empty on it.
+        False if the frame is blank, saturated or unreadable: it was skipped, and tracked objects are empty on it.
+    stage_shift : StageShift or None
+        Movement of the stage between this frame and the one tracked before it; None where it was not measured.
     """
 
     frame: int
@@ -325,6 +338,7 @@ class FrameResult:
     has_logits: bool = False
     is_prompted: tuple[bool, ...] = ()
     is_usable: bool = True
+    stage_shift: StageShift | None = None
 
     @cached_property
     def masks(self) -> NDArray[np.bool_]:

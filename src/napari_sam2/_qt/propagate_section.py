@@ -237,7 +237,7 @@ class PropagateSection(QWidget):
         if not handle.is_running:
             if handle.num_done < handle.num_steps:
                 return f"stopped: {handle.num_done} of {handle.num_steps} slices are finished and stay"
-            return f"done: {handle.num_done} slices{self._lost()}"
+            return f"done: {handle.num_done} slices{self._lost()}{self._conditions()}"
         if handle.is_paused:
             return f"paused at slice {handle.num_done} of {handle.num_steps}"
         time_left = ""
@@ -255,8 +255,17 @@ class PropagateSection(QWidget):
         lost = [objects[i].name for i in dict.fromkeys(doubt.object_id for doubt in doubts)]
         if not lost:
             return ""
-        shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
-        return f"; not found on some slices: {shown}"
+        return f"; not found on some slices: {_listed(lost)}"
+
+    def _conditions(self) -> str:
+        """Slices that could not be used, and those to which the stage has moved."""
+        if self._binding is None:
+            return ""
+        found, frame = self._binding.session.conditions, self._binding.geometry.frame
+        unusable = [str(frame(plane)) for plane, each in found.items() if not each.is_usable]
+        moved = [f"{frame(p)} ({y:+d}, {x:+d} px)" for p, each in found.items() for y, x in [each.shift_yx] if y or x]
+        text = f"; unusable: {_listed(unusable)}" if unusable else ""
+        return text + (f"; the stage moved (y, x) before {_listed(moved)}" if moved else "")
 
     def _follow_bar(self, handle: PropagationHandle) -> None:
         """napari's activity dock, from the next turn of the event loop on: it has all of the window painted at once."""
@@ -276,3 +285,8 @@ class PropagateSection(QWidget):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _listed(texts: list[str]) -> str:
+    """The first three of several."""
+    return ", ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")

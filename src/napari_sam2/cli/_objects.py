@@ -125,7 +125,7 @@ def print_report(report: TrackingReport, *, say: Callable[[str], object] = typer
     if report.appeared:
         say("begin after the first frame: " + _listed([f"{i} (frame {frame})" for i, frame in report.appeared.items()]))
     if report.skipped:
-        say("blank or saturated frames, skipped: " + _listed([str(frame) for frame in report.skipped]))
+        say("blank, saturated or unreadable frames, skipped: " + _listed([str(frame) for frame in report.skipped]))
     if report.not_found:
         say("found on one frame only: " + _listed([str(i) for i in report.not_found]))
 

@@ -52,7 +52,7 @@ class Tracked:
     is_complete : bool
         False if it was interrupted.
     skipped : set of int
-        Frames that are blank or saturated.
+        Frames that are blank, saturated or unreadable.
     device : str
         Where it was computed.
     """

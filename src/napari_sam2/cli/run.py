@@ -173,6 +173,13 @@ def _report(session: Session, outcome: _Outcome, num_operations: int) -> None:
         for row in table.to_dict("records")
     ]
     print_table(("object", "name", "frames", "from-to", "mean score", "mean area (px)"), rows)
+    unusable = [str(plane) for plane, found in session.conditions.items() if not found.is_usable]
+    if unusable:
+        say("blank, saturated or unreadable frames, skipped: " + ", ".join(unusable))
+    shifts = [f"{plane} ({y:+d}, {x:+d})" for plane, found in session.conditions.items() for y, x in [found.shift_yx]
+              if y or x]  # fmt: skip
+    if shifts:
+        say("the stage moved, in pixels (y, x), before frame " + ", ".join(shifts))
     say(
         f"\n{outcome.num_done} of {num_operations} calls replayed in {outcome.seconds:.1f} s "
         f"({session.model_state.place})"

@@ -218,6 +218,6 @@ def _report(tracked: Tracked, object_ids: Sequence[int], num_frames: int, writte
         f"({tracked.num_steps / tracked.seconds:.1f} frames/s, {tracked.device})"
     )
     if tracked.skipped:
-        say("blank or saturated frames, skipped: " + ", ".join(map(str, sorted(tracked.skipped))))
+        say("blank, saturated or unreadable frames, skipped: " + ", ".join(map(str, sorted(tracked.skipped))))
     for path in written:
         say(f"wrote {path}")

@@ -259,6 +259,7 @@ def test_files_of_the_format_before_parents_open(dividing, model, tmp_path):
     path = dividing.save(tmp_path / "a.sam2")
     connection = sqlite3.connect(path, isolation_level=None)
     rows = connection.execute("SELECT * FROM objects").fetchall()
+    connection.execute("DROP TABLE conditions")
     connection.execute("DROP TABLE objects")
     connection.execute(TABLES_2["objects"])
     for row in rows:

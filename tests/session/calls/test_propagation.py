@@ -12,7 +12,9 @@ from session_tools import square
 
 from factories import make_model, make_movie
 from napari_sam2 import FrameError, Prompt, PromptError
+from napari_sam2.session.results.review import doubtful_frames
 from napari_sam2.session.session import Session
+from napari_sam2.session.state.records import PlaneCondition
 from napari_sam2.session.state.settings import SessionSettings
 from napari_sam2.session.worker.compute_thread import Job
 from napari_sam2.session.worker.delivery import wait_until
@@ -184,29 +186,46 @@ def test_a_handle_that_has_ended_cannot_be_cancelled_any_more(session):
     assert not handle.is_cancelled
 
 
-def test_unreadable_frame_ends_tracking_and_keeps_the_rest(model):
-    class Broken:
-        shape, dtype = (5, 48, 64), np.dtype(np.uint8)
+class Broken:
+    """A movie of which some frames cannot be read for a while."""
 
-        def __init__(self):
-            self.good = True
+    def __init__(self, num_frames: int, unreadable: range):
+        self.movie, self.unreadable, self.is_good = make_movie(num_frames), unreadable, True
+        self.shape, self.dtype = self.movie.shape[:3], np.dtype(np.uint8)
 
-        def __getitem__(self, index):
-            if index[0] == 3 and not self.good:
-                raise OSError("chunk is missing")
-            return make_movie(5)[index]
+    def __getitem__(self, index):
+        if index[0] in self.unreadable and not self.is_good:
+            raise OSError("chunk is missing")
+        return self.movie[index]
 
-    stack = Broken()
+
+def test_an_unreadable_frame_is_skipped_and_noted(model):
+    stack = Broken(5, range(3, 4))
     with Session(stack, model=model) as session:
-        stack.good = False
+        stack.is_good = False
         session.add_points([[0, 20, 15]])
-        with pytest.raises(FrameError, match="plane 3"):
-            session.propagate()
-        assert session.store.planes_of(1) == [0, 1, 2]
-        assert not session.is_busy
-        stack.good = True
         session.propagate()
         assert session.store.planes_of(1) == [0, 1, 2, 3, 4]
+        assert not session.store.masks[1, 3].area
+        assert session.conditions[3] == PlaneCondition(is_usable=False)
+        assert all(found.is_usable for plane, found in session.conditions.items() if plane != 3)
+        assert [(d.plane, d.reason) for d in doubtful_frames(session) if d.plane == 3] == [(3, "unusable image")]
+        session.undo()
+        assert session.conditions == {}
+
+
+def test_many_unreadable_frames_end_tracking_and_the_others_are_kept(model):
+    stack = Broken(10, range(3, 10))
+    with Session(stack, model=model) as session:
+        stack.is_good = False
+        session.add_points([[0, 20, 15]])
+        with pytest.raises(FrameError, match="plane 9"):
+            session.propagate()
+        assert session.store.planes_of(1) == list(range(9))
+        assert not session.is_busy
+        stack.is_good = True
+        session.propagate()
+        assert session.store.planes_of(1) == list(range(10))
 
 
 def test_what_has_no_mask_yet_is_not_tracked(model):

@@ -63,7 +63,7 @@ class TrackingReport:
     num_merged : int
         Number of tracks that were merged into an object.
     skipped : tuple of int
-        Frames that are blank or saturated, so that no object was tracked on them.
+        Frames that are blank, saturated or unreadable, so that no object was tracked on them.
     """
 
     frames: range

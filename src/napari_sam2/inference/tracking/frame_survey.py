@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from napari_sam2._errors import FrameError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -94,11 +96,14 @@ class FrameSurvey:
         return self._shifts[key]
 
     def _plane(self, frame: int, rgb: NDArray[np.uint8] | None = None) -> NDArray[np.float32] | None:
-        """The reduced grey plane (h, w) of a frame; None if the frame is blank."""
+        """The reduced grey plane (h, w) of a frame; None if the frame is blank or, for the moment, unreadable."""
         if frame in self._planes:
             self._planes.move_to_end(frame)
         else:
-            pixels = self._frames[frame] if rgb is None else rgb
+            try:
+                pixels = self._frames[frame] if rgb is None else rgb
+            except FrameError:  # tracking reports it
+                return None
             self._planes[frame] = None if is_blank(pixels) else _reduced(pixels, self.settings.max_side)
             if len(self._planes) > _KEPT:
                 self._planes.popitem(last=False)

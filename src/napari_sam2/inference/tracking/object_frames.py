@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_sam2._errors import DeviceError
-from napari_sam2._types import OUTSIDE_LOGIT, FrameResult, LogitWindow, Prompt, grew, is_same
+from napari_sam2._errors import DeviceError, FrameError
+from napari_sam2._types import OUTSIDE_LOGIT, FrameResult, LogitWindow, Prompt, StageShift, grew, is_same
 from napari_sam2.inference.masks.components import fill_holes_in_scores
 from napari_sam2.inference.masks.logits import LOGIT_LIMIT, MASK_LOGIT, SUPPRESSED_LOGIT
 from napari_sam2.inference.tracking.batches import (
@@ -117,6 +117,7 @@ class ObjectFrames:
         self.model = encoder.model
         self.settings = settings
         self._stamps = itertools.count(1)
+        self._num_unreadable = 0  # in a row
         self.survey = FrameSurvey(encoder.frames, settings.shifts)
         self.num_frames, height, width = encoder.frames.shape
         self.hw = (height, width)
@@ -275,7 +276,23 @@ class ObjectFrames:
             tracked.past.add(frame, memory.view, mask[0])
         for tracked in active:
             tracked.mark_tracked(frame, reverse=reverse)
-        return self._render(frame, active, return_logits=return_logits)
+        result = self._render(frame, active, return_logits=return_logits)
+        return replace(result, stage_shift=self._stage_shift(moving, memories, reverse=reverse))
+
+    def _stage_shift(
+        self, moving: Sequence[TrackedObject], memories: Sequence[FrameMemory], *, reverse: bool
+    ) -> StageShift | None:
+        """Movement of the stage since the last usable frame, where tracking follows it."""
+        if not memories or memories[0].is_unusable or not self.model.config.follows_last_mask:
+            return None
+        frame = memories[0].frame
+        past = frame + 1 if reverse else frame - 1
+        while any(tracked.bank.at(past) is not None for tracked in moving):
+            if self.survey.is_usable(past):
+                shift = self.survey.shift(past, frame)
+                return StageShift(past, -shift.x, -shift.y) if reverse else StageShift(frame, shift.x, shift.y)
+            past += 1 if reverse else -1
+        return None
 
     def _tracked_within_memory(
         self, active: Sequence[TrackedObject], moving: Sequence[TrackedObject], frame: int, *, reverse: bool
@@ -304,8 +321,7 @@ class ObjectFrames:
         """New memories of objects without a prompt on this frame, in the given order."""
         if not moving:
             return []
-        if not self.settings.reference_behaviour and not self.survey.is_usable(frame, self.encoder.read(frame)):
-            logger.warning("frame %d is blank or saturated and was skipped", frame)
+        if not self.settings.reference_behaviour and not self._is_usable(frame):
             return [self._skipped(tracked, frame, reverse=reverse) for tracked in moving]
         views = {t.object_id: self._next_view(t, frame, reverse=reverse) for t in moving}
         embeddings = self.encoder.embed_all(frame, views.values())
@@ -351,6 +367,23 @@ class ObjectFrames:
                 one = slice(row, row + 1)
                 done[i] = replace(raw[i], logits=filled[one], features=features[one])
         return [self._kept(tracked, done[tracked.object_id]) for tracked in moving]
+
+    def _is_usable(self, frame: int) -> bool:
+        """Whether a frame can be read and shows anything; raises FrameError after too many unreadable ones in a row."""
+        try:
+            rgb = self.encoder.read(frame)
+        except FrameError as error:
+            self._num_unreadable += 1
+            if self._num_unreadable > self.settings.recovery.max_unreadable:
+                self._num_unreadable = 0
+                raise
+            logger.warning("frame %d cannot be read and was skipped: %s", frame, error)
+            return False
+        self._num_unreadable = 0
+        if self.survey.is_usable(frame, rgb):
+            return True
+        logger.warning("frame %d is blank or saturated and was skipped", frame)
+        return False
 
     def _skipped(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> FrameMemory:
         """An empty memory of an unusable frame."""

@@ -32,6 +32,8 @@ class RecoverySettings:
         The side of the view grows by this factor with each missing frame.
     max_growth : float
         Limit of that growth.
+    max_unreadable : int
+        Unreadable frames, in a row, that are skipped; after more of them tracking ends with the error.
 
     Notes
     -----
@@ -47,6 +49,7 @@ class RecoverySettings:
     max_missing_for_prompt: int = 1
     view_growth: float = 1.05
     max_growth: float = 1.5
+    max_unreadable: int = 6
 
 
 def recovery_view(

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from napari_sam2.session.state.history import History
     from napari_sam2.session.state.measurements import Measurement
     from napari_sam2.session.state.operations import Operation
-    from napari_sam2.session.state.records import SessionObject
+    from napari_sam2.session.state.records import PlaneCondition, SessionObject
 
 __all__ = ["SessionBase"]
 
@@ -179,6 +179,12 @@ class SessionBase:
     def objects(self) -> list[SessionObject]:
         """The objects in the order of their creation."""
         return list(self.store.objects.values())
+
+    @property
+    def conditions(self) -> dict[int, PlaneCondition]:
+        """Planes that were unusable, or to which the stage had moved, as found while objects were tracked."""
+        with self._state.lock:
+            return dict(sorted(self.store.conditions.items()))
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -363,6 +369,7 @@ class SessionBase:
                 masks=dict(self.store.masks),
                 operations=tuple(self.operations),
                 settings=self.settings,
+                conditions=dict(self.store.conditions),
             )
             return SessionSnapshot(content, self.setup)
 

@@ -180,6 +180,7 @@ class SettingCalls(SessionBase):
             return
         with self._changing():
             edits = [Edit("settings", "frames", self.frames, frames)]
+            edits += [Edit("conditions", plane, found, None) for plane, found in self.store.conditions.items()]
             if looks is None:
                 self._state.push("change image", None, {}, edits)
             else:

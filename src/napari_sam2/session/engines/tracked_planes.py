@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from napari_sam2._packed_mask import PackedMask
-from napari_sam2._types import FrameResult
+from napari_sam2._types import FrameResult, StageShift
 from napari_sam2.inference.requests import TrackStep
 from napari_sam2.inference.tracking.plan import frames_met_twice
 from napari_sam2.labels.canvas import FrameComposer
@@ -24,10 +24,15 @@ __all__ = ["PlanePacker", "TrackedPlane"]
 
 @dataclass(frozen=True, eq=False)
 class TrackedPlane:
-    """Masks of one step, packed; they do not overlap each other."""
+    """Masks of one step, packed; they do not overlap each other.
+
+    ``is_usable`` and ``stage_shift`` are those of the ``FrameResult``.
+    """
 
     step: TrackStep
     masks: dict[int, ObjectMask]
+    is_usable: bool = True
+    stage_shift: StageShift | None = None
 
 
 class PlanePacker:
@@ -81,7 +86,7 @@ class PlanePacker:
                 masks[object_id] = ObjectMask(PackedMask(), "lost")
         if result.frame in self._contested:
             self._packed[result.frame] = before | masks
-        return TrackedPlane(step, masks)
+        return TrackedPlane(step, masks, result.is_usable, result.stage_shift)
 
     def _labels_of(self, masks: dict[int, ObjectMask]) -> NDArray[np.int32]:
         labels = np.zeros(self._hw, np.int32)

@@ -15,6 +15,7 @@ from napari_sam2._errors import OutputError
 from napari_sam2._files import expand, write_error
 from napari_sam2.session.files.autosave_folder import OwnerMark, remove_session
 from napari_sam2.session.files.database import (
+    write_conditions,
     write_header,
     write_masks,
     write_objects,
@@ -27,7 +28,7 @@ from napari_sam2.session.state.snapshot import SessionContent, SessionSnapshot
 
 if TYPE_CHECKING:
     from napari_sam2.session.state.operations import Operation
-    from napari_sam2.session.state.records import ObjectMask, PromptEntry, SessionObject
+    from napari_sam2.session.state.records import ObjectMask, PlaneCondition, PromptEntry, SessionObject
     from napari_sam2.session.state.settings import SessionSettings
     from napari_sam2.session.state.snapshot import SessionSetup
     from napari_sam2.session.state.store import StoreDelta
@@ -37,6 +38,7 @@ __all__ = ["Autosave"]
 logger = logging.getLogger(__name__)
 
 Key = tuple[int, int]
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -46,6 +48,7 @@ class _Changes:
 
     prompts: dict[Key, PromptEntry | None] = field(default_factory=dict)
     masks: dict[Key, ObjectMask | None] = field(default_factory=dict)
+    conditions: dict[int, PlaneCondition | None] = field(default_factory=dict)
     objects: tuple[SessionObject, ...] | None = None
     operations: tuple[Operation, ...] | None = None
     settings: SessionSettings | None = None
@@ -57,6 +60,8 @@ class _Changes:
                 self.prompts[edit.key] = edit.after  # type: ignore[index, assignment]
             elif edit.table == "masks":
                 self.masks[edit.key] = edit.after  # type: ignore[index, assignment]
+            elif edit.table == "conditions":
+                self.conditions[edit.key] = edit.after  # type: ignore[index, assignment]
 
 
 class _Mirror:
@@ -65,6 +70,7 @@ class _Mirror:
     def __init__(self, snapshot: SessionSnapshot) -> None:
         self.prompts = dict(snapshot.content.prompts)
         self.masks = dict(snapshot.content.masks)
+        self.conditions = dict(snapshot.content.conditions)
         self.objects = snapshot.content.objects
         self.operations = snapshot.content.operations
         self.settings = snapshot.content.settings
@@ -73,13 +79,16 @@ class _Mirror:
     def take(self, changes: _Changes) -> None:
         _update(self.prompts, changes.prompts)
         _update(self.masks, changes.masks)
+        _update(self.conditions, changes.conditions)
         self.objects = self.objects if changes.objects is None else changes.objects
         self.operations = self.operations if changes.operations is None else changes.operations
         self.settings = changes.settings or self.settings
         self.setup = changes.setup or self.setup
 
     def snapshot(self) -> SessionSnapshot:
-        content = SessionContent(self.objects, self.prompts, self.masks, self.operations, self.settings)
+        content = SessionContent(
+            self.objects, self.prompts, self.masks, self.operations, self.settings, self.conditions
+        )
         return SessionSnapshot(content, self.setup)
 
 
@@ -233,6 +242,7 @@ class Autosave:
                     write_objects(connection, changes.objects)
                 write_prompts(connection, changes.prompts)
                 write_masks(connection, changes.masks)
+                write_conditions(connection, changes.conditions)
                 first = _first_difference(self._written, mirror.operations)
                 write_operations(connection, mirror.operations, first=first)
                 write_header(connection, describe(mirror.setup, mirror.settings), mirror.snapshot().content)
@@ -269,7 +279,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _update(table: dict[Key, T], changes: dict[Key, T | None]) -> None:
+def _update(table: dict[K, T], changes: dict[K, T | None]) -> None:
     for key, value in changes.items():
         if value is None:
             table.pop(key, None)

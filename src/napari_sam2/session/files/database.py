@@ -19,7 +19,10 @@ from napari_sam2.session.files.operation_text import operation_from_text, operat
 from napari_sam2.session.files.row_encoding import (
     TABLES,
     TABLES_2,
+    TABLES_3,
     checked,
+    condition_from_row,
+    condition_row,
     mask_from_row,
     mask_row,
     object_from_row,
@@ -34,7 +37,7 @@ from napari_sam2.session.state.snapshot import SessionContent
 if TYPE_CHECKING:
     from napari_sam2.frames.geometry import StackGeometry
     from napari_sam2.session.state.operations import Operation
-    from napari_sam2.session.state.records import ObjectMask, PromptEntry, SessionObject
+    from napari_sam2.session.state.records import ObjectMask, PlaneCondition, PromptEntry, SessionObject
 
 __all__ = [
     "fill",
@@ -43,6 +46,7 @@ __all__ = [
     "read_header",
     "settle",
     "side_files",
+    "write_conditions",
     "write_header",
     "write_masks",
     "write_objects",
@@ -50,8 +54,8 @@ __all__ = [
     "write_prompts",
 ]
 
-FORMAT = 3
-_READABLE: Mapping[int, Mapping[str, str]] = MappingProxyType({2: TABLES_2, FORMAT: TABLES})
+FORMAT = 4
+_READABLE: Mapping[int, Mapping[str, str]] = MappingProxyType({2: TABLES_2, 3: TABLES_3, FORMAT: TABLES})
 _APPLICATION = 0x53414D32  # "SAM2", shown by file(1)
 _DAMAGED = (
     sqlite3.Error,
@@ -93,13 +97,14 @@ def fill(connection: sqlite3.Connection, content: SessionContent, header: FileHe
         write_objects(connection, content.objects)
         write_prompts(connection, content.prompts)
         write_masks(connection, content.masks)
+        write_conditions(connection, content.conditions)
         write_operations(connection, content.operations, first=0)
         write_header(connection, header, content)
 
 
 def write_header(connection: sqlite3.Connection, header: FileHeader, content: SessionContent) -> None:
     """Replace the header; it counts the rows of the content."""
-    counts = RowCounts(len(content.objects), len(content.prompts), len(content.masks), len(content.operations))
+    counts = _count_rows(content)
     row = with_checksum((0, replace(header, counts=counts).to_text()))
     connection.execute("INSERT OR REPLACE INTO header VALUES (?, ?, ?)", row)
 
@@ -122,6 +127,14 @@ def write_masks(connection: sqlite3.Connection, masks: Mapping[Key, ObjectMask |
     _insert(connection, "masks", [mask_row(key, mask) for key, mask in masks.items() if mask is not None])
     gone = [key for key, mask in masks.items() if mask is None]
     connection.executemany("DELETE FROM masks WHERE object_id = ? AND plane = ?", gone)
+
+
+def write_conditions(connection: sqlite3.Connection, conditions: Mapping[int, PlaneCondition | None]) -> None:
+    """Write or (None) remove conditions of planes."""
+    rows = [condition_row(plane, found) for plane, found in conditions.items() if found is not None]
+    _insert(connection, "conditions", rows)
+    gone = [(plane,) for plane, found in conditions.items() if found is None]
+    connection.executemany("DELETE FROM conditions WHERE plane = ?", gone)
 
 
 def write_operations(connection: sqlite3.Connection, operations: Sequence[Operation], *, first: int) -> None:
@@ -229,6 +242,7 @@ def read_content(path: Path, geometry: StackGeometry) -> SessionContent:
     """
     with _opened(path) as connection:
         header = _header(connection)
+        (number,) = connection.execute("PRAGMA user_version").fetchone()
         prompts = (prompt_from_row(row, geometry.hw) for row in _rows(connection, "prompts", "stamp"))
         content = SessionContent(
             objects=tuple(map(object_from_row, _rows(connection, "objects", "position"))),
@@ -238,12 +252,23 @@ def read_content(path: Path, geometry: StackGeometry) -> SessionContent:
                 operation_from_text(checked(row)[1], geometry.hw) for row in _rows(connection, "operations", "position")
             ),
             settings=header.settings,
+            conditions={} if number < 4 else dict(map(condition_from_row, _rows(connection, "conditions", "plane"))),
         )
-        found = RowCounts(len(content.objects), len(content.prompts), len(content.masks), len(content.operations))
+        found = _count_rows(content)
         if found != header.counts:
             raise ValueError(f"it holds {found}; written were {header.counts}")
         check_content(content, geometry)
         return content
+
+
+def _count_rows(content: SessionContent) -> RowCounts:
+    return RowCounts(
+        len(content.objects),
+        len(content.prompts),
+        len(content.masks),
+        len(content.operations),
+        len(content.conditions),
+    )
 
 
 def _rows(connection: sqlite3.Connection, table: str, order: str) -> sqlite3.Cursor:

@@ -72,12 +72,13 @@ class ImageReference:
 
 @dataclass(frozen=True)
 class RowCounts:
-    """How many objects, prompts, masks and calls a session file holds, so that none can be lost unnoticed."""
+    """How many rows of each kind a session file holds, so that none can be lost unnoticed."""
 
     objects: int = 0
     prompts: int = 0
     masks: int = 0
     operations: int = 0
+    conditions: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,6 @@ class FileHeader:
         """
         raw = _Fields(json.loads(text))
         image = raw.part("image")
-        counts = raw.part("counts")
         header = cls(
             image=ImageReference(
                 path=image.take("path", str, type(None)),
@@ -128,7 +128,7 @@ class FileHeader:
             has_automatic_contrast=raw.take("has_automatic_contrast", bool),
             package=raw.take("package", str),
             saved_at=float(raw.take("saved_at", float, int)),
-            counts=RowCounts(**{f.name: counts.take(f.name, int) for f in fields(RowCounts)}),
+            counts=_row_counts(raw.part("counts")),
         )
         StackGeometry(header.image.shape, header.image.frame_axis)  # raises where the axes do not fit the shape
         if not 0 <= header.saved_at < _LATEST:
@@ -172,6 +172,12 @@ def _model(raw: _Fields) -> ModelReference:
     return ModelReference(
         raw.take("name", str), raw.take("sha256", str, type(None)), is_network=raw.take("is_network", bool)
     )
+
+
+def _row_counts(raw: _Fields) -> RowCounts:
+    """Files of formats 2 and 3 have no conditions."""
+    known = {"conditions": 0, **raw.items()}
+    return RowCounts(**{f.name: _Fields(known).take(f.name, int) for f in fields(RowCounts)})
 
 
 def _settings(raw: _Fields) -> SessionSettings:

@@ -16,7 +16,7 @@ from napari_sam2._checks import check_name
 from napari_sam2._packed_mask import PackedImage, PackedMask
 from napari_sam2._types import Prompt
 from napari_sam2.inference.requests import Answer
-from napari_sam2.session.state.records import MaskKind, ObjectMask, PromptEntry, SessionObject
+from napari_sam2.session.state.records import MaskKind, ObjectMask, PlaneCondition, PromptEntry, SessionObject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 __all__ = [
     "TABLES",
     "TABLES_2",
+    "TABLES_3",
     "checked",
+    "condition_from_row",
+    "condition_row",
     "mask_from_row",
     "mask_row",
     "object_from_row",
@@ -38,6 +41,8 @@ __all__ = [
 
 _COLUMNS = {
     "header": "position INTEGER PRIMARY KEY, value TEXT NOT NULL",
+    "conditions": "plane INTEGER PRIMARY KEY, is_usable INTEGER NOT NULL, shift_y INTEGER NOT NULL, "
+    "shift_x INTEGER NOT NULL",
     "operations": "position INTEGER PRIMARY KEY, call TEXT NOT NULL",
     "objects": "position INTEGER PRIMARY KEY, object_id INTEGER NOT NULL UNIQUE, name TEXT NOT NULL, "
     "is_visible INTEGER NOT NULL, locked TEXT NOT NULL, parent INTEGER, born INTEGER, class_name TEXT NOT NULL",
@@ -53,8 +58,12 @@ TABLES: Mapping[str, str] = MappingProxyType(
     {name: f"CREATE TABLE {name} ({columns}, {_CHECKSUM}{_KEYS.get(name, '')})" for name, columns in _COLUMNS.items()}
 )
 """Name and definition of each table, exactly as SQLite stores them."""
+TABLES_3: Mapping[str, str] = MappingProxyType(
+    {name: definition for name, definition in TABLES.items() if name != "conditions"}
+)
+"""Those of format 3, which has no conditions of planes."""
 TABLES_2: Mapping[str, str] = MappingProxyType(
-    {**TABLES, "objects": TABLES["objects"].replace(", parent INTEGER, born INTEGER, class_name TEXT NOT NULL", "")}
+    {**TABLES_3, "objects": TABLES["objects"].replace(", parent INTEGER, born INTEGER, class_name TEXT NOT NULL", "")}
 )
 """Those of format 2, in which objects have no parents and no classes."""
 
@@ -147,6 +156,18 @@ def mask_from_row(row: Row) -> tuple[Key, ObjectMask]:
     packed = PackedMask((y0, x0, y1, x1), _bytes(data), _whole(area))
     mask = ObjectMask(packed, cast("MaskKind", kind), _or_nan(iou), _or_nan(score), _flag(is_stale))
     return (_whole(object_id), _whole(plane)), mask
+
+
+# ---------------------------------------------------------------------- conditions of planes
+def condition_row(plane: int, found: PlaneCondition) -> Row:
+    """Columns of the condition of a plane."""
+    return with_checksum((plane, int(found.is_usable), *found.shift_yx))
+
+
+def condition_from_row(row: Row) -> tuple[int, PlaneCondition]:
+    """The inverse of ``condition_row``; raises ValueError or TypeError."""
+    plane, is_usable, y, x = checked(row)
+    return _whole(plane), PlaneCondition(_flag(is_usable), (_whole(y), _whole(x)))
 
 
 def _or_null(value: float) -> float | None:

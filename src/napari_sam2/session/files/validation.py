@@ -42,6 +42,10 @@ def check_content(content: SessionContent, geometry: StackGeometry) -> None:
     if len(set(stamps)) != len(stamps):
         raise ValueError("two prompts have the same number")
     _check_masks(content.masks, geometry.hw)
+    for plane, found in content.conditions.items():
+        geometry.check_plane(plane)
+        if any(abs(shift) >= side for shift, side in zip(found.shift_yx, geometry.hw, strict=True)):
+            raise ValueError(f"plane {plane} is shifted by {found.shift_yx} pixels, more than its size {geometry.hw}")
     for operation in content.operations:
         _check_operation(operation, geometry)
 

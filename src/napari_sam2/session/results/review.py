@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Doubt", "DoubtfulFrame", "ReviewRule", "doubtful_frames", "timeline"]
 
-Doubt = Literal["low IoU", "not found", "area jump", "moved far", "may have divided"]
+Doubt = Literal["low IoU", "not found", "area jump", "moved far", "may have divided", "unusable image"]
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class DoubtfulFrame:
     ----------
     object_id, plane : int
         Where.
-    reason : {"low IoU", "not found", "area jump", "moved far"}
-        What speaks against it most.
+    reason : {"low IoU", "not found", "area jump", "moved far", "may have divided", "unusable image"}
+        What is most likely wrong.
     severity : float
         The higher the worse; 1 at the threshold.
     """
@@ -139,21 +139,40 @@ def doubtful_frames(session: Session, rule: ReviewRule | None = None) -> list[Do
     list of DoubtfulFrame
         One per object and plane: a predicted IoU that is low for the object; an object that is absent between two
         planes that show it, or from full size on; an area that is more than twice, or less than half, those of both
-        neighbours; a centroid further from that of a neighbour than the object is long.
+        neighbours; a centroid further from that of a neighbour than the object is long. A plane that is blank,
+        saturated or unreadable appears once, under the first object that was tracked across it.
     """
     used = ReviewRule() if rule is None else rule
-    found: list[DoubtfulFrame] = []
+    found = _unusable_planes(session.store)
     for object_id, item in session.store.objects.items():
         track = _Track.of(session.store, object_id)
         for plane in track.planes:
             mask = session.store.masks[object_id, plane]
-            if plane in item.locked or mask.kind in ("prompted", "painted"):
+            if plane in item.locked or mask.kind in ("prompted", "painted") or not _is_usable(session.store, plane):
                 continue
             doubts = _doubts(session.store, track, plane, mask, used)
             if doubts:
                 severity, reason = max(doubts)
                 found.append(DoubtfulFrame(object_id, plane, reason, severity))
     return sorted(found, key=lambda doubt: (-doubt.severity, doubt.object_id, doubt.plane))
+
+
+def _is_usable(store: SessionStore, plane: int) -> bool:
+    condition = store.conditions.get(plane)
+    return condition is None or condition.is_usable
+
+
+def _unusable_planes(store: SessionStore) -> list[DoubtfulFrame]:
+    """Planes on which nothing could be tracked, unless the first object there is locked or prompted on it."""
+    found = []
+    for plane in sorted(store.conditions):
+        masks = store.masks_on(plane)
+        if _is_usable(store, plane) or not masks:
+            continue
+        first = min(masks)
+        if plane not in store.objects[first].locked and masks[first].kind not in ("prompted", "painted"):
+            found.append(DoubtfulFrame(first, plane, "unusable image", 1.0))
+    return found
 
 
 @dataclass(frozen=True)

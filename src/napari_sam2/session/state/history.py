@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from napari_sam2.session.state.operations import Operation
 
 __all__ = ["Change", "Edit", "History", "TableName", "Tables", "replayable"]
 
-TableName = Literal["objects", "prompts", "masks", "settings"]
+TableName = Literal["objects", "prompts", "masks", "conditions", "settings"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +67,10 @@ class Change:
 
 
 class Tables:
-    """The objects, prompts, masks and settings of a session, by key."""
+    """The objects, prompts, masks, conditions of planes, and settings of a session, by key."""
 
     def __init__(self) -> None:
-        self._tables: dict[str, dict[Any, Any]] = {"objects": {}, "prompts": {}, "masks": {}, "settings": {}}
+        self._tables: dict[str, dict[Any, Any]] = {name: {} for name in get_args(TableName)}
 
     def __getitem__(self, table: TableName) -> dict[Any, Any]:
         return self._tables[table]

@@ -15,7 +15,7 @@ from napari_sam2.inference.requests import Answer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MaskKind", "ObjectMask", "PromptEntry", "SessionObject"]
+__all__ = ["MaskKind", "ObjectMask", "PlaneCondition", "PromptEntry", "SessionObject"]
 
 _MOSTLY_TAKEN = 0.5  # share of a mask that is left
 MaskKind = Literal["prompted", "tracked", "painted", "lost"]
@@ -83,6 +83,28 @@ class PromptEntry:
     def is_mask_only(self) -> bool:
         """Whether the user gave the mask and nothing else, so that it is kept pixel for pixel."""
         return self.prompt.is_mask_only
+
+
+@dataclass(frozen=True)
+class PlaneCondition:
+    """What is unusual about a plane as a whole, found while objects were tracked across it.
+
+    Attributes
+    ----------
+    is_usable : bool
+        False if it is blank, saturated or unreadable, so that nothing was tracked on it.
+    shift_yx : tuple of int
+        Movement of the stage since the usable plane before it, in pixels: how much further down and to the right the
+        content lies.
+    """
+
+    is_usable: bool = True
+    shift_yx: tuple[int, int] = (0, 0)
+
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether there is nothing to note."""
+        return self.is_usable and not any(self.shift_yx)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SessionState"]
 
-_TABLES: tuple[TableName, ...] = ("masks", "prompts", "objects")
+_TABLES: tuple[TableName, ...] = ("masks", "prompts", "objects", "conditions")
 
 
 class SessionState:
@@ -156,6 +156,7 @@ class SessionState:
         edits += [Edit("objects", o.object_id, None, o) for o in content.objects]
         edits += [Edit("prompts", key, None, entry) for key, entry in content.prompts.items()]
         edits += [Edit("masks", key, None, mask) for key, mask in content.masks.items()]
+        edits += [Edit("conditions", plane, None, found) for plane, found in content.conditions.items()]
         self._stamp = max((e.stamp for e in content.prompts.values()), default=self._stamp)
         self.history = History(content.operations)
         self.settings = content.settings

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from napari_sam2.frames.geometry import StackGeometry
     from napari_sam2.network.sam2 import SAM2
     from napari_sam2.session.state.operations import Operation
-    from napari_sam2.session.state.records import ObjectMask, PromptEntry, SessionObject
+    from napari_sam2.session.state.records import ObjectMask, PlaneCondition, PromptEntry, SessionObject
 
 __all__ = ["SessionContent", "SessionOrigin", "SessionSetup", "SessionSnapshot"]
 
 
 @dataclass(frozen=True, eq=False)
 class SessionContent:
-    """Objects, prompts, masks and calls of a session.
+    """Objects, prompts, masks, conditions of planes, and calls of a session.
 
     Attributes
     ----------
@@ -34,6 +34,8 @@ class SessionContent:
         The calls that led here.
     settings : SessionSettings
         As they are now.
+    conditions : mapping
+        By plane.
     """
 
     objects: tuple[SessionObject, ...] = ()
@@ -41,6 +43,7 @@ class SessionContent:
     masks: Mapping[tuple[int, int], ObjectMask] = field(default_factory=dict)
     operations: tuple[Operation, ...] = ()
     settings: SessionSettings = field(default_factory=SessionSettings)
+    conditions: Mapping[int, PlaneCondition] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -12,11 +12,12 @@ from napari_sam2._checks import check_name, check_object_id
 from napari_sam2._errors import PromptError
 from napari_sam2.session.state.box_index import Box, BoxIndex
 from napari_sam2.session.state.history import Edit, Tables
-from napari_sam2.session.state.records import ObjectMask, PromptEntry, SessionObject
+from napari_sam2.session.state.records import ObjectMask, PlaneCondition, PromptEntry, SessionObject
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_sam2._types import StageShift
     from napari_sam2.frames.geometry import StackGeometry
     from napari_sam2.session.state.settings import OverlapRule
 
@@ -56,7 +57,7 @@ class StoreDelta:
         return frozenset(
             e.key if e.table == "objects" else e.key[0]  # type: ignore[index, misc]
             for e in self.edits
-            if e.table != "settings"
+            if e.table not in ("settings", "conditions")
         )
 
 
@@ -142,6 +143,11 @@ class SessionStore:
     def masks(self) -> dict[tuple[int, int], ObjectMask]:
         """By (object, plane)."""
         return self.tables["masks"]
+
+    @property
+    def conditions(self) -> dict[int, PlaneCondition]:
+        """By plane; planes without anything unusual are missing."""
+        return self.tables["conditions"]
 
     def object(self, object_id: int) -> SessionObject:
         """One of the objects; raises PromptError if there is none of that number."""
@@ -236,6 +242,18 @@ class SessionStore:
         edits += [Edit("masks", (i, plane), self.masks[i, plane], m) for i, m in changed.items() if i not in new]
         return edits
 
+    def condition_edits(self, plane: int, *, is_usable: bool, shift: StageShift | None) -> list[Edit]:
+        """Edits that write what tracking found out about a plane, and about the plane to which the stage has moved."""
+        changed = {plane: replace(self.conditions.get(plane, PlaneCondition()), is_usable=is_usable)}
+        if shift is not None:
+            known = changed.get(shift.frame) or self.conditions.get(shift.frame, PlaneCondition())
+            changed[shift.frame] = replace(known, shift_yx=(shift.y, shift.x))
+        return [
+            Edit("conditions", p, self.conditions.get(p), None if after.is_ordinary else after)
+            for p, after in changed.items()
+            if after != self.conditions.get(p, PlaneCondition())
+        ]
+
     def _wins(self, new: ObjectMask, old_id: int, old: ObjectMask, plane: int, rule: OverlapRule) -> bool:
         if rule == "keep" or plane in self.objects[old_id].locked:
             return False
@@ -268,7 +286,7 @@ class SessionStore:
         return StoreDelta(tuple(edits), boxes)
 
     def _count(self, edit: Edit) -> None:
-        if edit.table == "objects":
+        if edit.table not in ("prompts", "masks"):
             return
         key: tuple[int, int] = edit.key  # type: ignore[assignment]
         stats = self._stats.setdefault(key[0], ObjectStats())

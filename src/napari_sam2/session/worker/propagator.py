@@ -195,7 +195,9 @@ class Propagator:
             }
             handle.num_done += 1
             handle.plane = plane
-            state.amend(store.mask_edits(plane, new, state.settings.overlap), self._change)
+            edits = store.mask_edits(plane, new, state.settings.overlap)
+            edits += store.condition_edits(plane, is_usable=tracked.is_usable, shift=tracked.stage_shift)
+            state.amend(edits, self._change)
         self._notify(handle)
 
     def _end(self, handle: PropagationHandle, error: Exception | None) -> None:

@@ -6,6 +6,7 @@ import pytest
 from napari.qt import get_stylesheet
 
 from napari_sam2._qt.propagate_section import PropagateSection
+from napari_sam2._types import StageShift
 
 
 @pytest.mark.parametrize("choice", ["all", "from here to", "next"])
@@ -19,3 +20,27 @@ def test_every_range_fits_into_a_dock_of_250_pixels(qtbot, binding, choice: str)
     made.ensurePolished()
     made.show()
     assert made.minimumSizeHint().width() <= 238
+
+
+def test_other_axes_of_the_volume_are_tracked_along_with_its_voxel_size(qtbot, binding, monkeypatch) -> None:
+    calls = []
+    monkeypatch.setattr(binding.session, "track_along", lambda axes, **more: calls.append((axes, more)))
+    made = PropagateSection()
+    qtbot.addWidget(made)
+    made.set_binding(binding)
+    made.axes = "ZYX"
+    assert not made.forward.isEnabled()
+    made.propagate()
+    assert calls == [("ZYX", {"voxel_size": [1.0, 1.0, 1.0], "object_ids": None, "block": False})]
+    made.axes = ""
+    assert made.forward.isEnabled()
+
+
+def test_the_end_of_a_propagation_names_unusable_slices_and_movements_of_the_stage(qtbot, binding) -> None:
+    made = PropagateSection()
+    qtbot.addWidget(made)
+    made.set_binding(binding)
+    edits = binding.session.store.condition_edits(1, is_usable=False, shift=None)
+    edits += binding.session.store.condition_edits(2, is_usable=True, shift=StageShift(2, -4, 7))
+    binding.session.store.commit(edits)
+    assert made._conditions() == "; unusable: 1; the stage moved (y, x) before 2 (+7, -4 px)"

@@ -45,6 +45,7 @@ from napari_sam2._qt.review_section import ReviewSection
 from napari_sam2._qt.save_section import SaveSection
 from napari_sam2._viewer.binding import ViewerBinding
 from napari_sam2._viewer.image_source import matching_channels
+from napari_sam2._viewer.layer_frames import is_time_axis
 from napari_sam2._viewer.preferences import Preferences, read_preferences
 from napari_sam2.frames.geometry import StackGeometry
 from napari_sam2.session.files.autosave_folder import default_autosave_path
@@ -70,6 +71,9 @@ _SAMPLES = (
 )
 _SAVED_IN = "napari_sam2_saved_in"  # in the metadata of the layers of a session: the file it is saved in
 _TABS = ("Click", "Everything", "Many files", "Train")
+
+_VOLUME_AXES = {"Y": "rows of the volume (Y)", "X": "columns of the volume (X)", "ZYX": "Z, Y and X, fused by vote"}
+"""Beside the axes that sessions run along: ``Session.track_along``."""
 
 
 class SAM2Widget(QWidget):
@@ -438,6 +442,9 @@ class SAM2Widget(QWidget):
 
     def _on_axis_chosen(self, index: int) -> None:
         axis = self.axis_choice.itemData(index)
+        self.propagation.axes = axis if isinstance(axis, str) else ""
+        if isinstance(axis, str):
+            return
         if self.binding is not None and axis != self.binding.geometry.frame_axis:
             has_prompts = bool(self.binding.session.store.prompts)
             self._let_go()
@@ -624,7 +631,10 @@ class SAM2Widget(QWidget):
         for axis in range(geometry.ndim - 2):
             self.axis_choice.addItem(f"{self._axis_name(axis)}, {geometry.shape[axis]} {self._frames(axis)}", axis)
         if geometry.frame_axis is not None:
-            self.axis_choice.setCurrentIndex(geometry.frame_axis)
+            if geometry.num_frames > 1 and not is_time_axis(self._axis_name(geometry.frame_axis)):
+                for axes, text in _VOLUME_AXES.items():
+                    self.axis_choice.addItem(text, axes)
+            self.axis_choice.setCurrentIndex(self.axis_choice.findData(self.propagation.axes or geometry.frame_axis))
         for widget in (self.axis_title, self.axis_choice):
             widget.setVisible(geometry.ndim > 2)
         size = " x ".join(str(n) for n in geometry.shape)

@@ -40,6 +40,7 @@ class PropagateSection(QWidget):
         self._binding: ViewerBinding | None = None
         self._bar: Any = None
         self._wanted: Direction | None = None
+        self._axes = ""
         self._shown_at = 0.0
         self._starting = QTimer(self)
         self._starting.setSingleShot(True)
@@ -105,6 +106,7 @@ class PropagateSection(QWidget):
         self._close_bar()
         self._binding = binding
         self._wanted = None
+        self._axes = ""
         self.setEnabled(binding is not None)
         if binding is None:
             return
@@ -131,6 +133,9 @@ class PropagateSection(QWidget):
         clip = binding.geometry.clip_range(binding.current_plane)
         start, stop = self._limits(clip, binding.current_plane, direction)
         ids = [binding.current] if self.this_object.isChecked() and binding.current is not None else None
+        if self._axes:
+            self._track_along(binding, ids)
+            return
         try:
             handle = binding.session.propagate(direction, start=start, stop=stop, object_ids=ids, block=False)
         except NapariSAM2Error as error:
@@ -138,6 +143,29 @@ class PropagateSection(QWidget):
             return
         if not handle.num_steps:
             self._say("nothing to do: every slice in this range is up to date")
+
+    @property
+    def axes(self) -> str:
+        """Axes of the volume to track along, such as "Y" or "ZYX"; empty: the frame axis of the session."""
+        return self._axes
+
+    @axes.setter
+    def axes(self, axes: str) -> None:
+        self._axes = axes
+        count = 0 if self._binding is None else self._binding.geometry.num_frames
+        for widget in (self.backward, self.forward, self.range_choice):
+            widget.setEnabled(count > 1 and not axes)
+
+    def _track_along(self, binding: ViewerBinding, object_ids: list[int] | None) -> None:
+        """Track along other axes than the session's; voxels are as large as the layer says."""
+        scale, axis = [abs(float(size)) for size in binding.images[0].scale], binding.geometry.frame_axis
+        ndim = binding.geometry.ndim
+        assert axis is not None, "a volume has a frame axis"
+        sizes = [scale[-ndim:][at] for at in (axis, ndim - 2, ndim - 1)]
+        try:
+            binding.session.track_along(self._axes, voxel_size=sizes, object_ids=object_ids, block=False)
+        except NapariSAM2Error as error:
+            self.notice.emit(str(error))
 
     def _limits(self, clip: range, plane: int, direction: Direction) -> tuple[int, int]:
         choice = self.range_choice.currentIndex()

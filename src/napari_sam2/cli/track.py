@@ -86,6 +86,9 @@ def track(
             help="Track a z-stack along Z, Y or X, or along several of them (ZYX), fused by vote; from --point only.",
         ),
     ] = "Z",
+    axes_vote: Annotated[
+        bool, typer.Option("--axes-vote", help="Track along Z, Y and X, fused by vote: the same as --along ZYX.")
+    ] = False,
     full_resolution: FullResolutionOption = None,
     overwrite: OverwriteOption = False,
     preview: PreviewOption = None,
@@ -115,9 +118,13 @@ def track(
       napari-sam2 track slide.ome.zarr --level 3 --point 0,840,1200 -o slide.ome.zarr/labels/cells
     \b
     A neurite of an isotropic volume, along all three axes:
-      napari-sam2 track em.ome.zarr --point 20,110,87 --along ZYX -o neurite.ome.tif
+      napari-sam2 track em.ome.zarr --point 20,110,87 --axes-vote -o neurite.ome.tif
     """
     del prompting  # read in its order by ordered_prompts
+    if axes_vote:
+        if along.upper() not in ("Z", "ZYX"):
+            raise PromptError(f"--along {along} was given with --axes-vote, which tracks along Z, Y and X; give one")
+        along = "ZYX"
     frames = reading.open(stack)
     limits = _limits(frame_range, len(frames))
     prompts = resolve_prompts(ordered_prompts(ctx), frames.shape, f"{frames.frame_axis or 'Z'}YX")

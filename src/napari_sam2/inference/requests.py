@@ -13,7 +13,15 @@ from napari_sam2._types import Prompt
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Answer", "AnsweredPrompt", "PredictRequest", "PredictResult", "TrackRequest", "TrackStep"]
+__all__ = [
+    "Answer",
+    "AnsweredPrompt",
+    "AxesRequest",
+    "PredictRequest",
+    "PredictResult",
+    "TrackRequest",
+    "TrackStep",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,3 +126,28 @@ class TrackRequest:
     prompts: Mapping[int, Mapping[int, AnsweredPrompt]]
     steps: Sequence[TrackStep]
     lost_after: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class AxesRequest:
+    """Track objects of a volume along some of its axes.
+
+    Attributes
+    ----------
+    clip : range
+        The planes of the volume.
+    clicks : mapping of int to numpy.ndarray
+        Object -> (N, 3) z, y, x of points on it; z counts from the first plane of the clip.
+    axes : tuple of str
+        Some of Z, Y and X.
+    voxel_size : tuple of float
+        Distance of two voxels along z, y and x, in any unit.
+    wanted : mapping of int to frozenset of int
+        Object -> the planes to report.
+    """
+
+    clip: range
+    clicks: Mapping[int, NDArray[np.float64]]
+    axes: tuple[str, ...]
+    voxel_size: tuple[float, float, float]
+    wanted: Mapping[int, frozenset[int]]

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from factories import make_model
 from napari_sam2 import PromptError, segment_along_axes
-from napari_sam2.inference.stacks.volume_axes import _vote
+from napari_sam2._types import FrameResult, LogitWindow
+from napari_sam2.inference.stacks.volume_axes import vote
+from napari_sam2.inference.tracking.plan import TrackingPlan
+from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
 
 class Copying:
     """In place of a segmenter: an object is all that is as bright as the voxel that was clicked."""
+
+    settings = SAM2VideoSegmenter(make_model(image_size=64)).settings
 
     def __init__(self, model: object) -> None:
         self._levels: dict[int, int] = {}
@@ -24,11 +31,14 @@ class Copying:
         (x, y), *_ = np.rint(clicks).astype(int)
         self._levels[object_id] = self._frames[frame, y, x]
 
-    def track_objects(self) -> np.ndarray:
-        labels = np.zeros(self._frames.shape[:3], np.int32)
-        for object_id, level in self._levels.items():
-            labels[self._frames == level] = object_id
-        return labels
+    def plan(self) -> TrackingPlan:
+        return TrackingPlan((), ())
+
+    def track_frames(self) -> Iterator[FrameResult]:
+        scores = np.ones(len(self._levels), np.float32)
+        for t, frame in enumerate(self._frames):
+            each = [LogitWindow(0, 0, np.where(frame == v, 8, -8).astype(np.float32)) for v in self._levels.values()]
+            yield FrameResult(t, tuple(self._levels), frame.shape, tuple(each), scores, scores, has_logits=True)
 
 
 @pytest.fixture
@@ -65,8 +75,8 @@ def test_a_network_tracks_along_y(volume):
 
 def test_votes():
     a, b, c = np.array([[[1, 1, 0, 2, 0]]]), np.array([[[1, 2, 0, 0, 0]]]), np.array([[[1, 2, 1, 1, 2]]])
-    assert _vote([a, b, c], [1, 2]).tolist() == [[[1, 2, 0, 0, 0]]]
-    assert _vote([a, b], [1, 2]).tolist() == [[[1, 1, 0, 2, 0]]]  # of two, one vote is half; the lower number wins
+    assert vote([a, b, c], [1, 2]).tolist() == [[[1, 2, 0, 0, 0]]]
+    assert vote([a, b], [1, 2]).tolist() == [[[1, 1, 0, 2, 0]]]  # of two, one vote is half; the lower number wins
 
 
 @pytest.mark.parametrize(

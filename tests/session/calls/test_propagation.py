@@ -12,6 +12,8 @@ from session_tools import square
 
 from factories import make_model, make_movie
 from napari_sam2 import FrameError, Prompt, PromptError
+from napari_sam2.inference.tracking.plan import plan_tracking
+from napari_sam2.session.results.replay import replay
 from napari_sam2.session.results.review import doubtful_frames
 from napari_sam2.session.session import Session
 from napari_sam2.session.state.records import PlaneCondition
@@ -277,3 +279,103 @@ def test_a_listener_that_fails_holds_nobody_up(model):
         session.changed.disconnect(fails)
         session.propagate()
         assert session.store.planes_of(1) == [0, 1, 2, 3]
+
+
+# ---------------------------------------------------------------------- along other axes
+class CopyingAlong:
+    """In place of ``track_along_axis``: an object is all that is as bright as its first point, less one plane."""
+
+    def __init__(self):
+        self.axes: list[str] = []
+
+    def __call__(self, _segmenter, image, clicks, axis, _sizes):
+        self.axes.append(axis)
+        labels = np.zeros(image.shape[:3], np.int32)
+        for object_id, rows in clicks.items():
+            at = tuple(np.rint(rows[0]).astype(int))
+            labels[image[..., 0] == image[(*at, 0)]] = object_id
+        prompted = {i: sorted({int(z) for z in rows[:, "ZYX".index(axis)]}) for i, rows in clicks.items()}
+        for _ in range(plan_tracking(prompted, range(image.shape["ZYX".index(axis)])).num_steps):
+            yield
+        if axis == "X":
+            labels[:, :, :10] = 0
+        return labels
+
+
+def make_bricks() -> np.ndarray:
+    volume = np.zeros((6, 24, 30), np.uint8)
+    volume[1:5, 3:12, 4:14], volume[0:6, 14:22, 16:29] = 100, 200
+    return volume
+
+
+@pytest.fixture
+def along(model, monkeypatch):
+    monkeypatch.setattr("napari_sam2.session.engines.axes_tracking.track_along_axis", CopyingAlong())
+    with Session(make_bricks(), model=model) as session:
+        session.add_mask(make_bricks()[2] == 100, frame=2)
+        session.add_mask(make_bricks()[3] == 200, frame=3)
+        yield session
+
+
+def test_objects_are_tracked_along_all_axes_and_fused(along, model, tmp_path):
+    handle = along.track_along("zyx")
+    assert handle.num_done == handle.num_steps
+    volume = make_bricks()
+    for object_id, level in ((1, 100), (2, 200)):
+        assert np.array_equal(along.labels == object_id, volume == level)
+    masks = along.store.masks
+    assert masks[1, 2].kind == "painted"
+    assert masks[1, 1].kind == "tracked"
+    assert masks[1, 1].iou == pytest.approx((1 + 1 + 0.4) / 3)  # along X, six of its ten columns are missing
+    assert masks[1, 5].area == 0
+    labels = along.labels.copy()
+    with Session.load(along.save(tmp_path / "a.sam2"), volume, model=model) as again:
+        assert np.array_equal(again.labels, labels)
+    script = along.to_python()
+    assert "session.track_along(axes='ZYX')" in script
+    along.undo()
+    assert along.store.planes_of(1) == [2]
+    with Session(volume, model=model) as repeated:
+        along.redo()
+        replay(along.operations, repeated)
+        assert np.array_equal(repeated.labels, labels)
+
+
+def test_locked_planes_stay_and_one_object_can_be_tracked_alone(along):
+    along.lock(1, [2])
+    along.track_along("Y", object_ids=[1], voxel_size=(3, 1, 1))
+    assert along.store.planes_of(1) == list(range(6))
+    assert along.store.planes_of(2) == [3]
+    assert np.isnan(along.store.masks[1, 1].iou)
+
+
+def test_tracking_along_axes_that_is_cancelled_leaves_nothing(along):
+    before = along.labels.copy()
+    along.propagation_changed.connect(lambda handle: handle.cancel() if handle.num_done == 70 else None)
+    handle = along.track_along("ZYX")
+    assert handle.is_cancelled
+    assert 0 < handle.num_done < handle.num_steps
+    assert np.array_equal(along.labels, before)
+    assert "track_along" not in along.to_python()
+
+
+@pytest.mark.parametrize(
+    ("axes", "more", "message"),
+    [
+        ("ZZ", {}, "each once"),
+        ("T", {}, "Z, Y and X"),
+        ("", {}, "Z, Y and X"),
+        ("Y", {"voxel_size": (1, 0, 1)}, "above 0"),
+        ("Y", {"object_ids": [9]}, "does not exist"),
+    ],
+)
+def test_axes_that_do_not_exist_are_refused(along, axes, more, message):
+    with pytest.raises(PromptError, match=message):
+        along.track_along(axes, **more)
+
+
+def test_an_image_has_no_volume_to_track_in(model):
+    with Session(make_movie(1)[0], model=model) as session:
+        session.add_points([[20, 15]])
+        with pytest.raises(PromptError, match="no volume"):
+            session.track_along("ZYX")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from scipy import ndimage
@@ -13,6 +13,7 @@ from napari_sam2._arguments import checked
 from napari_sam2._checks import as_numbers, check_object_id
 from napari_sam2._errors import PromptError
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+from napari_sam2.labels.canvas import LabelCanvas
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
     from napari_sam2.network.sam2 import SAM2
 
-__all__ = ["VolumeLabels", "segment_along_axes"]
+__all__ = ["VolumeLabels", "finish", "segment_along_axes", "track_along_axis", "vote"]
+
+T = TypeVar("T")
 
 _AXES = "ZYX"
 
@@ -94,8 +97,20 @@ def segment_along_axes(
     if not points:
         raise PromptError("no click was given; give at least one on an object")
     segmenter = SAM2VideoSegmenter(model)
-    found = {name: _along(segmenter, image, points, _AXES.index(name), sizes) for name in names}
-    return VolumeLabels(_vote(list(found.values()), sorted(points)), found)
+    found = {}
+    for name in names:
+        tracking = track_along_axis(segmenter, image, points, name, sizes)
+        found[name] = finish(tracking)
+    return VolumeLabels(vote(list(found.values()), sorted(points)), found)
+
+
+def finish(steps: Generator[object, None, T]) -> T:
+    """What a generator returns at its end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast("T", end.value)
 
 
 def _inside(rows: ArrayLike, object_id: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -109,16 +124,41 @@ def _inside(rows: ArrayLike, object_id: int, shape: tuple[int, ...]) -> NDArray[
     return points.astype(np.float64)
 
 
-def _along(
+def track_along_axis(
     segmenter: SAM2VideoSegmenter,
     image: NDArray[Any],
     clicks: Mapping[int, NDArray[np.float64]],
-    axis: int,
+    axis: str,
     sizes: NDArray[np.float64],
-) -> NDArray[np.int32]:
-    """(Z, Y, X) labels of tracking along one axis."""
-    rest = [a for a in range(3) if a != axis]
-    planes = np.moveaxis(image, axis, 0)
+) -> Generator[None, None, NDArray[np.int32]]:
+    """Track objects along one axis of a volume.
+
+    Parameters
+    ----------
+    segmenter : SAM2VideoSegmenter
+        Its stack is replaced.
+    image : numpy.ndarray
+        (Z, Y, X), or (Z, Y, X, 3) uint8 RGB.
+    clicks : mapping of int to numpy.ndarray
+        Object -> (N, 3) z, y, x of points on it.
+    axis : {"Z", "Y", "X"}
+        The axis.
+    sizes : numpy.ndarray
+        (3,) distance of two voxels along z, y and x.
+
+    Yields
+    ------
+    None
+        After each tracked frame.
+
+    Returns
+    -------
+    numpy.ndarray
+        (Z, Y, X) int32 labels.
+    """
+    at = _AXES.index(axis)
+    rest = [a for a in range(3) if a != at]
+    planes = np.moveaxis(image, at, 0)
     factors = sizes[rest] / sizes[rest].min()
     shown = planes
     if factors.max() > 1:
@@ -127,21 +167,28 @@ def _along(
     scale = np.array(shown.shape[1:3]) / np.array(planes.shape[1:3])
     segmenter.set_video(shown)
     for object_id, rows in clicks.items():
-        for plane in np.unique(np.rint(rows[:, axis]).astype(int)):
-            here = rows[np.rint(rows[:, axis]).astype(int) == plane][:, rest]
-            yx = (here + 0.5) * scale - 0.5
+        numbers = np.rint(rows[:, at]).astype(int)
+        for plane in np.unique(numbers):
+            yx = (rows[numbers == plane][:, rest] + 0.5) * scale - 0.5
             segmenter.add_clicks(int(plane), yx[:, ::-1], object_id=object_id)
-    labels = np.asarray(segmenter.track_objects())
+    count, height, width = (int(n) for n in shown.shape[:3])
+    labels = np.zeros((count, height, width), np.int32)
+    smallest = segmenter.settings.component_filter.min_component
+    met_twice = segmenter.plan().frames_met_twice()
+    with LabelCanvas(labels, (height, width), met_twice, min_component=smallest) as canvas:
+        for result in segmenter.track_frames():
+            canvas.paint(result)
+            yield
     if labels.shape != planes.shape[:3]:
-        at = [
+        nearest = [
             np.minimum(((np.arange(n) + 0.5) * s).astype(int), m - 1)
-            for n, s, m in zip(planes.shape[1:3], scale, labels.shape[1:], strict=True)
+            for n, s, m in zip(planes.shape[1:3], scale, (height, width), strict=True)
         ]
-        labels = labels[:, at[0][:, None], at[1][None, :]]
-    return np.ascontiguousarray(np.moveaxis(labels, 0, axis)).astype(np.int32)
+        labels = labels[:, nearest[0][:, None], nearest[1][None, :]]
+    return np.ascontiguousarray(np.moveaxis(labels, 0, at)).astype(np.int32)
 
 
-def _vote(labels: Sequence[NDArray[np.int32]], ids: Sequence[int]) -> NDArray[np.int32]:
+def vote(labels: Sequence[NDArray[np.int32]], ids: Sequence[int]) -> NDArray[np.int32]:
     """The object with the most votes of each voxel, if they are at least half; of equal ones the lowest number."""
     if len(labels) == 1:
         return labels[0]

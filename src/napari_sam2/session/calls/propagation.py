@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
+import numpy as np
+
 from napari_sam2._arguments import checked_calls
-from napari_sam2._checks import check_choice, check_count, check_ids, check_stop
+from napari_sam2._checks import as_numbers, check_choice, check_count, check_ids, check_stop
 from napari_sam2._errors import PromptError
 from napari_sam2._types import Direction
 from napari_sam2.session.calls.base import SessionBase
@@ -73,6 +75,65 @@ class PropagationCalls(SessionBase):
         handle = self._propagator.start(
             direction, limits, object_ids=chosen, max_frames=max_frames, arguments=arguments
         )
+        if block:
+            handle.wait()
+        return handle
+
+    def track_along(
+        self,
+        axes: str,
+        *,
+        voxel_size: Sequence[float] = (1.0, 1.0, 1.0),
+        object_ids: Sequence[int] | None = None,
+        block: bool = True,
+    ) -> PropagationHandle:
+        """Track objects of a volume along any of its axes, or along several whose results are fused by vote.
+
+        Points on an object are its positive clicks; where it was prompted by a box or a mask, the innermost pixel of
+        its mask. Along each axis it is prompted on the planes of these points. Prompted and locked planes are kept,
+        other masks of these objects are replaced. Of several axes, a voxel belongs to the object that most of them
+        found there, if at least half of them did; the ``iou`` of a mask is then the mean IoU of the axes with it.
+
+        Parameters
+        ----------
+        axes : str
+            Some of Z (the frame axis), Y and X, such as "Y" or "ZYX".
+        voxel_size : sequence of float, default (1, 1, 1)
+            Distance of two voxels along z, y and x, in any unit. Planes with pixels of unequal sides are resampled to
+            square ones for the model.
+        object_ids : sequence of int, optional
+            Default: all that have a prompt.
+        block : bool, default True
+            Wait for the end. Otherwise the handle reports progress, and can cancel and wait.
+
+        Returns
+        -------
+        PropagationHandle
+            Has ended, unless ``block`` is False. Masks are written once all axes were tracked.
+
+        Raises
+        ------
+        PromptError
+            If there is no volume or no prompt, an object does not exist, or an axis or a size is not allowed.
+        DeviceError
+            If a server computes for the session.
+        """
+        names = tuple(str(axes).upper())
+        if not names or len(set(names)) < len(names) or not set(names) <= set("ZYX"):
+            raise PromptError(f"axes={axes!r} was given; expected some of Z, Y and X, each once, such as 'ZYX'")
+        sizes = as_numbers(voxel_size, "voxel_size")
+        if sizes.shape != (3,) or not (np.isfinite(sizes) & (sizes > 0)).all():
+            raise PromptError(f"voxel_size={voxel_size!r} was given; expected three distances above 0, along z, y, x")
+        z, y, x = (float(size) for size in sizes)
+        self._check_open()
+        chosen = None if object_ids is None else check_ids(object_ids)
+        self.wait_for_answers()
+        arguments: dict[str, object] = {"axes": "".join(names)}
+        if (z, y, x) != (1.0, 1.0, 1.0):
+            arguments["voxel_size"] = [z, y, x]
+        if chosen is not None:
+            arguments["object_ids"] = chosen
+        handle = self._propagator.start_axes(names, (z, y, x), object_ids=chosen, arguments=arguments)
         if block:
             handle.wait()
         return handle

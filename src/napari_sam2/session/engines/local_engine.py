@@ -6,9 +6,10 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam2.inference.requests import PredictRequest, PredictResult, TrackRequest
+from napari_sam2.inference.requests import AxesRequest, PredictRequest, PredictResult, TrackRequest
 from napari_sam2.inference.tracking.engine import Engine
 from napari_sam2.network.sam2 import SAM2
+from napari_sam2.session.engines.axes_tracking import track_axes
 from napari_sam2.session.engines.tracked_planes import PlanePacker, TrackedPlane
 from napari_sam2.session.state.settings import ModelState, SessionSettings
 from napari_sam2.weights.loading import load_model
@@ -87,6 +88,12 @@ class LocalEngine:
                 if result is None:
                     return
                 yield packer.pack(result, step)
+
+    def track_axes(self, request: AxesRequest, should_stop: Callable[[], bool]) -> Iterator[TrackedPlane]:
+        """Track objects of a volume along some of its axes; yields an empty plane per frame, then the masks."""
+        for plane in track_axes(self._engine.model, self.frames, request, should_stop):
+            yield plane
+            self._engine.use_threads(self._threads)
 
     def close(self) -> None:
         """Do nothing: the network and its embeddings are freed with the engine."""

@@ -36,7 +36,7 @@ from napari_sam2.session.engines.messages import (
 
 if TYPE_CHECKING:
     from napari_sam2._types import FrameSource
-    from napari_sam2.inference.requests import PredictRequest, PredictResult, TrackRequest
+    from napari_sam2.inference.requests import AxesRequest, PredictRequest, PredictResult, TrackRequest
     from napari_sam2.network.sam2 import SAM2
     from napari_sam2.session.engines.compute_address import ComputeAddress
     from napari_sam2.session.engines.tracked_planes import TrackedPlane
@@ -234,6 +234,13 @@ class RemoteEngine:
                 return
             finally:
                 stream.close()
+
+    def track_axes(self, request: AxesRequest, should_stop: Callable[[], bool]) -> Iterator[TrackedPlane]:
+        """Refuse: the volume would have to be sent as a whole."""
+        del should_stop
+        raise DeviceError(
+            f"objects are tracked along {', '.join(request.axes)} on this computer only; call set_compute(None) first"
+        )
 
     def close(self) -> None:
         """Give the worker back."""

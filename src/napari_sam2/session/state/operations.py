@@ -210,6 +210,10 @@ _RULES: Mapping[str, _Rule] = MappingProxyType(
         "set_visible": _rule(object_id=check_object_id, is_visible=_flag),
         "split": _rule(object_id=check_object_id, frame=_plane, mask=_mask),
         "swap": _rule(first=check_object_id, second=check_object_id, frame=_plane),
+        "track_along": _rule(
+            {"voxel_size": _list_of(_number), "object_ids": _list_of(check_object_id), "max_frames": _whole(0, 0)},
+            axes=_text,
+        ),
         "unlock": _rule(object_id=check_object_id, frames=_planes),
     }
 )

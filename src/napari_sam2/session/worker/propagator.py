@@ -11,6 +11,7 @@ from napari_sam2.session.engines.tracked_planes import TrackedPlane
 from napari_sam2.session.state.history import Change
 from napari_sam2.session.state.operations import Operation
 from napari_sam2.session.state.session_state import SessionState
+from napari_sam2.session.worker.axes_scope import axes_requests, num_axes_steps
 from napari_sam2.session.worker.compute_thread import ComputeThread, Steps
 from napari_sam2.session.worker.delivery import Delivery
 from napari_sam2.session.worker.engine_keeper import EngineKeeper
@@ -19,6 +20,8 @@ from napari_sam2.session.worker.tracking_scope import known_prompts, objects_to_
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from napari_sam2.session.engines.protocol import SessionEngine
 
 __all__ = ["Propagator"]
 
@@ -128,9 +131,50 @@ class Propagator:
             if steps:
                 self._change = state.push("propagate", "propagate", arguments, [])
                 self._request = TrackRequest(known_prompts(state.store, chosen), steps, state.settings.lost_after)
-                self._run(handle, self._request)
+                request = self._request
+                self._run(handle, lambda engine: engine.track(request, lambda: handle.is_cancelled))
             else:
                 handle.finish()
+        self._notify(handle)
+        return handle
+
+    def start_axes(
+        self,
+        axes: tuple[str, ...],
+        voxel_size: tuple[float, float, float],
+        *,
+        object_ids: Sequence[int] | None,
+        arguments: dict[str, object],
+    ) -> PropagationHandle:
+        """Start tracking along axes of the volumes that hold prompts; a propagation that runs is ended first.
+
+        Parameters
+        ----------
+        axes, voxel_size, object_ids
+            As for ``Session.track_along``.
+        arguments : dict of str to object
+            Of the call, for scripts.
+
+        Returns
+        -------
+        PropagationHandle
+            Its masks come after all frames of all axes.
+        """
+        self.stop()
+        state = self._state
+        with state.lock:
+            requests = axes_requests(state.store, objects_to_track(state.store, object_ids), axes, voxel_size)
+            num_steps = sum(num_axes_steps(request, state.store.geometry.hw) for request in requests)
+            handle = PropagationHandle(num_steps, tuple(sorted({i for r in requests for i in r.clicks})))
+            handle.on_request, handle.wait_for = self._follow, self._delivery.wait
+            self.handle = handle
+            self._change = state.push(f"track along {''.join(axes)}", "track_along", arguments, [])
+
+            def track(engine: SessionEngine) -> Iterator[TrackedPlane]:
+                for request in requests:
+                    yield from engine.track_axes(request, lambda: handle.is_cancelled)
+
+            self._run(handle, track)
         self._notify(handle)
         return handle
 
@@ -162,13 +206,12 @@ class Propagator:
 
         self._delivery.hand_over(follow)
 
-    def _run(self, handle: PropagationHandle, request: TrackRequest) -> None:
+    def _run(self, handle: PropagationHandle, track: Callable[[SessionEngine], Iterator[TrackedPlane]]) -> None:
         state = self._state
         model, frames = state.model, state.frames
 
         def start() -> Iterator[TrackedPlane]:
-            engine = self._engine_keeper.engine(model, frames, state.settings)
-            return engine.track(request, lambda: handle.is_cancelled)
+            return track(self._engine_keeper.engine(model, frames, state.settings))
 
         def on_step(tracked: TrackedPlane) -> bool:
             if not handle.is_cancelled:
@@ -215,6 +258,8 @@ class Propagator:
         change = self._change
         if change is not None and change.operation is not None and handle is self.handle:
             change.operation = _cut(change.operation, handle)
+            if change.operation.method == "track_along" and handle.num_done < handle.num_steps:
+                self._state.amend([edit.reversed() for edit in reversed(change.edits)], change)
             self._change = None
             self._steps = None
             self._request = None
@@ -224,4 +269,6 @@ def _cut(operation: Operation, handle: PropagationHandle) -> Operation:
     """The call, limited to the frames that were finished."""
     if handle.num_done >= handle.num_steps:
         return operation
+    if operation.method == "track_along":  # masks come at its end: it is not repeated
+        return Operation(operation.method, {**operation.arguments, "max_frames": 0})
     return Operation(operation.method, {**operation.arguments, "max_frames": handle.num_done})

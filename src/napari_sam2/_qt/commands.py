@@ -14,9 +14,9 @@ __all__ = ["open_automatic", "open_fine_tune", "open_many_files", "open_measure"
 PLUGIN = "napari-sam2"
 
 
-def open_sam2(viewer: napari.viewer.Viewer) -> None:
+def open_sam2(viewer: napari.viewer.Viewer) -> SAM2Widget:
     """Open the dock, or bring it to the front, with the tab for prompts."""
-    _show(viewer, "Click")
+    return _show(viewer, "Click")
 
 
 def open_automatic(viewer: napari.viewer.Viewer) -> None:

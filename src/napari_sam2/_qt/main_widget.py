@@ -742,9 +742,10 @@ class SAM2Widget(QWidget):
         text = str(error) if isinstance(error, NapariSAM2Error) else f"{type(error).__name__}: {error}"
         self._say(text, True)
 
-    def open_session(self, path: str, *, autosave_path: str | None = None) -> None:
-        """Open a saved session on the image that is chosen."""
-        image = self._images()[self.image_choice.currentIndex()] if self._images() else None
+    def open_session(self, path: str, *, autosave_path: str | None = None, image: Any = None) -> None:
+        """Open a saved session on an image layer; by default on the one that is chosen."""
+        if image is None and self._images():
+            image = self._images()[self.image_choice.currentIndex()]
         if image is None:
             self._say("open the image of the session first, then the session", True)
             return

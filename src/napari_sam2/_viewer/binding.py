@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,7 @@ from napari_sam2._viewer.labels_layer import label_colours, object_colour, paint
 from napari_sam2._viewer.layer_frames import LabelSeeds
 from napari_sam2._viewer.layer_places import LayerMap, to_layer_units, to_viewer_units
 from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers, read_prompt_layer
+from napari_sam2._viewer.writers import LIVE_SESSION_KEY
 from napari_sam2.frames.planes import ArrayPlanes
 from napari_sam2.session.session import Session
 from napari_sam2.session.state.settings import SessionSettings
@@ -157,6 +159,7 @@ class ViewerBinding:
     def _add_layers(self) -> None:
         image = self.images[0]
         placement = placement_of(image, self.level).arguments()
+        placement["metadata"] = {LIVE_SESSION_KEY: weakref.ref(self.session)}
         ndim = self.geometry.ndim
         self.labels: Labels = self.viewer.add_labels(
             self.session.labels,

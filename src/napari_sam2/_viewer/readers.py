@@ -15,9 +15,18 @@ from napari_sam2.frames.zarr_files import is_zarr_folder
 if TYPE_CHECKING:
     from napari_sam2.frames.stack import RawStack
 
-__all__ = ["SESSION_KEY", "get_ome_reader", "get_session_reader", "get_tracks_reader", "read_image"]
+__all__ = [
+    "SESSION_KEY",
+    "LayerData",
+    "get_ome_reader",
+    "get_session_reader",
+    "get_tracks_reader",
+    "read_image",
+    "read_sessions",
+]
 
 LayerData = tuple[Any, dict[str, Any], str]
+"""Of a layer: data, keyword arguments and type."""
 SESSION_KEY = "napari_sam2_session"
 """In the metadata of a layer that was read from a session file: the path of the file."""
 
@@ -28,7 +37,7 @@ _SHORT_UNITS = {"micrometer": "um", "nanometer": "nm", "millimeter": "mm", "seco
 
 def get_session_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
     """Reader of ``.sam2`` files: the image, if it is still there, and the labels."""
-    return _read_sessions if all(Path(each).suffix.lower() == ".sam2" for each in _paths(path)) else None
+    return read_sessions if all(Path(each).suffix.lower() == ".sam2" for each in _paths(path)) else None
 
 
 def get_ome_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
@@ -51,7 +60,7 @@ def _holds_tracks(path: Path) -> bool:
         start = file.read(4096)
     if suffix == ".xml":
         return b"<TrackMate" in start
-    return {b"track", b"frame", b"y", b"x"} <= {name.strip() for name in start.splitlines()[0].split(b",")}
+    return {b"track", b"frame", b"y", b"x"} <= {name.strip() for name in start.partition(b"\n")[0].split(b",")}
 
 
 def _read_tracks(path: str | Sequence[str]) -> list[LayerData]:
@@ -139,7 +148,14 @@ def _labels_inside(image: Path) -> list[LayerData]:
     return [layer for name in names if is_zarr_folder(folder / name) for layer in read_image(folder / name)]
 
 
-def _read_sessions(path: str | Sequence[str]) -> list[LayerData]:
+def read_sessions(path: str | Sequence[str]) -> list[LayerData]:
+    """The image of each session file, if it is still there, and the labels of its objects.
+
+    Raises
+    ------
+    NapariSAM2Error
+        If a session file or its image cannot be read.
+    """
     from napari_sam2.session.session import Session
 
     layers: list[LayerData] = []

@@ -1,7 +1,8 @@
-"""Writer for napari: Labels layers as OME-Zarr, ImageJ ROIs, GeoJSON and COCO, with their scale, units and position."""
+"""Writers for napari: Labels layers with their scale, units and position, and the session that layers belong to."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,10 @@ from napari_sam2._errors import OutputError
 from napari_sam2.frames.spacing import unit_name
 from napari_sam2.labels.files import LabelWriter
 
-__all__ = ["write_labels"]
+__all__ = ["LIVE_SESSION_KEY", "write_labels", "write_session"]
+
+LIVE_SESSION_KEY = "napari_sam2_live_session"
+"""In the metadata of the layers of a session: a weak reference to it."""
 
 _DEFAULT_AXES = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TCZYX"}
 _NO_UNITS = ("pixel", "dimensionless", "")
@@ -59,3 +63,38 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
         for frame, index in enumerate(np.ndindex(shape[:-2])):
             writer.write(frame, np.asarray(array[index]))
     return [str(writer.path)]
+
+
+def write_session(path: str, layers: list[tuple[Any, dict[str, Any], str]]) -> list[str]:
+    """Write the session that layers belong to; an existing session file is replaced, as napari has asked the user.
+
+    Parameters
+    ----------
+    path : str
+        Ends in ``.sam2``.
+    layers : list of (data, meta, type)
+        Layers to save, among them the labels, points or shapes of a session in the dock.
+
+    Returns
+    -------
+    list of str
+        The file.
+
+    Raises
+    ------
+    OutputError
+        If the layers belong to no session or to several, or the file cannot be written.
+    """
+    found: dict[int, Any] = {}
+    for _, meta, _ in layers:
+        reference = (meta.get("metadata") or {}).get(LIVE_SESSION_KEY)
+        session = reference() if isinstance(reference, weakref.ref) else None
+        if session is not None:
+            found[id(session)] = session
+    if len(found) != 1:
+        raise OutputError(
+            f"the layers belong to {len(found) or 'no'} sessions of SAM 2; select the labels, points or shapes of the "
+            "one session to save, such as 'cells objects'"
+        )
+    (session,) = found.values()
+    return [str(session.save(path))]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from factories import make_movie
+from factories import make_model, make_movie
 from napari_sam2 import FrameError, OutputError, Prompt
 from napari_sam2.session.files.autosave import Autosave
 from napari_sam2.session.files.autosave_folder import default_autosave_path, recoverable_sessions
@@ -277,3 +277,14 @@ def test_prompt_without_answer_is_asked_again_after_loading(model, tmp_path):
             again.wait_for_answers()
             assert np.array_equal(again.labels, session.labels)
             assert isinstance(again.prompt(1, 0), Prompt)
+
+
+def test_a_session_on_a_file_opens_on_its_pixels_without_a_warning(tmp_path, recwarn):
+    tifffile.imwrite(tmp_path / "cells.tif", make_movie(4).astype(np.uint16), imagej=True, metadata={"axes": "ZYX"})
+    model = make_model()
+    with Session(tmp_path / "cells.tif", model=model) as session:
+        session.add_mask(np.ones((48, 64), bool), frame=1)
+        session.save(tmp_path / "a.sam2")
+    with Session.load(tmp_path / "a.sam2", make_movie(4).astype(np.uint16), model=model) as again:
+        assert len(again.objects) == 1
+    assert not [w for w in recwarn if "other values" in str(w.message)]

@@ -17,6 +17,7 @@ from napari_sam2._errors import FrameError
 from napari_sam2.frames.display import ChannelDisplay, displays_of
 from napari_sam2.frames.geometry import StackGeometry
 from napari_sam2.frames.planes import ArrayPlanes
+from napari_sam2.frames.sources import Frames
 from napari_sam2.session.files.model_names import hash_of, is_network, model_name
 from napari_sam2.session.state.settings import SessionSettings
 
@@ -253,7 +254,7 @@ def _sample(frames: FrameSource) -> str | None:
     digest = hashlib.sha256()
     try:
         for plane in sorted({0, len(frames) // 2, len(frames) - 1}):
-            arrays = frames.raw(plane) if isinstance(frames, ArrayPlanes) else [frames[plane]]
+            arrays = frames.raw(plane) if isinstance(frames, (ArrayPlanes, Frames)) else [frames[plane]]
             for array in arrays:
                 digest.update(f"{array.shape}{array.dtype}".encode())
                 digest.update(np.ascontiguousarray(array).tobytes())

@@ -1,0 +1,91 @@
+"""A session file dropped into a viewer opens its image and the dock; saving its layers writes one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from npe2 import PluginManager, PluginManifest, io_utils
+
+import napari_sam2
+from factories import make_model, make_movie
+from napari_sam2._errors import FrameError, OutputError
+from napari_sam2._qt import commands
+from napari_sam2._qt.main_widget import SAM2Widget
+from napari_sam2._qt.session_files import get_session_reader
+from napari_sam2._viewer.readers import SESSION_KEY
+from napari_sam2._viewer.writers import write_session
+from napari_sam2.session.session import Session
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A session with one object on an OME-TIFF."""
+    image = tmp_path / "cells.ome.tif"
+    tifffile.imwrite(image, make_movie(4), ome=True, metadata={"axes": "ZYX", "PhysicalSizeX": 0.3})
+    mask = np.zeros((48, 64), bool)
+    mask[10:20, 10:25] = True
+    with Session(image, model=make_model()) as session:
+        session.add_mask(mask, frame=2)
+        return session.save(tmp_path / "mine.sam2")
+
+
+@pytest.fixture
+def dock(monkeypatch):
+    """Puts the widget into the viewer in place of the dock that napari makes for an installed plugin."""
+    made = []
+
+    def show(viewer, tab):
+        widget = SAM2Widget(viewer)
+        viewer.window.add_dock_widget(widget, name=tab)
+        made.append(widget)
+        return widget
+
+    monkeypatch.setattr(commands, "_show", show)
+    yield made
+    for widget in made:
+        widget.shut_down()
+
+
+def test_a_session_file_opens_its_image_and_the_dock(make_napari_viewer, qtbot, saved, dock):
+    viewer = make_napari_viewer(show=False)
+    for data, options, kind in get_session_reader(str(saved))(str(saved)):
+        viewer._add_layer_from_data(data, options, kind)
+    qtbot.waitUntil(lambda: bool(dock) and dock[0].binding is not None, timeout=30_000)
+    binding = dock[0].binding
+    assert [layer.name for layer in viewer.layers] == ["cells", "cells objects", "cells shapes", "cells points"]
+    assert viewer.layers["cells"].metadata[SESSION_KEY] == str(saved)
+    assert [each.object_id for each in binding.session.objects] == [1]
+    assert np.array_equal(np.unique(binding.labels.data), [0, 1])
+    assert np.asarray(binding.labels.data)[2, 10:20, 10:25].all()
+
+
+def test_a_session_whose_image_is_gone_opens_on_the_one_in_the_viewer(make_napari_viewer, qtbot, saved, dock):
+    viewer = make_napari_viewer(show=False)
+    (saved.parent / "cells.ome.tif").unlink()
+    read = get_session_reader([str(saved)])
+    with pytest.raises(FrameError, match="or open the image in the viewer first"):
+        read([str(saved)])
+    viewer.add_image(make_movie(4), name="moved")
+    assert read([str(saved)]) == [(None,)]
+    qtbot.waitUntil(lambda: bool(dock) and dock[0].binding is not None, timeout=30_000)
+    assert [each.object_id for each in dock[0].binding.session.objects] == [1]
+
+
+def test_napari_saves_the_session_of_the_layers(make_napari_viewer, qtbot, saved, dock, tmp_path, monkeypatch):
+    manager = PluginManager()
+    manager.register(PluginManifest.from_file(f"{napari_sam2.__path__[0]}/napari.yaml"))
+    viewer = make_napari_viewer(show=False)
+    for data, options, kind in get_session_reader(str(saved))(str(saved)):
+        viewer._add_layer_from_data(data, options, kind)
+    qtbot.waitUntil(lambda: bool(dock) and dock[0].binding is not None, timeout=30_000)
+    monkeypatch.setattr(PluginManager, "instance", lambda: manager)
+    path = str(tmp_path / "again.sam2")
+    layers = [layer.as_layer_data_tuple() for layer in viewer.layers]
+    assert io_utils.write(path, layers, plugin_name="napari-sam2") == [path]
+    again = Session.load(path, model=make_model())
+    assert np.array_equal(again.labels, dock[0].binding.session.labels)
+    again.close()
+    assert io_utils.write(path, layers[1:2], plugin_name="napari-sam2") == [path]
+    with pytest.raises(OutputError, match="the layers belong to no sessions"):
+        write_session(path, layers[:1])

@@ -34,8 +34,10 @@ def imports_between_rooms(inside: str | None) -> Arrows:
     arrows = set()
     for path in SOURCE.joinpath(*start).rglob("*.py"):
         importer = path.relative_to(SOURCE).with_suffix("").parts
+        if importer[-1] in ("__init__", "__main__"):
+            continue
         for imported in imported_modules(path):
-            if importer[-1:] == ("__init__",) or imported[: len(start)] != start or len(imported) <= len(start):
+            if imported[: len(start)] != start or len(imported) <= len(start):
                 continue
             ends = (importer[len(start)], imported[len(start)])
             arrows.add(tuple("base" if end in BASE else end for end in ends))

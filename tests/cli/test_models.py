@@ -128,6 +128,10 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert run("--version") == 0
     assert capsys.readouterr().out.strip() == f"napari-sam2 {napari_sam2.__version__}"
+    module = subprocess.run(
+        [sys.executable, "-m", "napari_sam2", "--version"], capture_output=True, text=True, check=True
+    )
+    assert module.stdout.strip() == f"napari-sam2 {napari_sam2.__version__}"
 
 
 @pytest.mark.parametrize(

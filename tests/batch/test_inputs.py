@@ -207,3 +207,12 @@ def test_a_plate_gives_all_its_fields(tmp_path: Path):
     assert [piece.name for piece in pieces] == [
         f"{well}/{field}.ome.zarr" for well in ("B/2", "C/3") for field in (0, 1)
     ]
+
+
+def test_masks_beside_images_are_no_inputs_unless_they_are_named(tmp_path: Path):
+    for name in ("a.tif", "a_cp_masks.tif", "b.ome.tif", "b_seg.png", "other_masks.tif"):
+        (tmp_path / name).write_bytes(b"1")
+    with pytest.warns(UserWarning, match="2 files of .* are named like masks"):
+        assert names(find_sources([tmp_path]), tmp_path) == ["a.tif", "b.ome.tif", "other_masks.tif"]
+    assert names(find_sources([tmp_path / "a_cp_masks.tif"]), tmp_path) == ["a_cp_masks.tif"]
+    assert len(find_sources([tmp_path], "*_masks.tif")) == 2

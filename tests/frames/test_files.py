@@ -618,6 +618,7 @@ def test_key_follows_the_file(tmp_path):
     ("text", "name"),
     [("µm", "micrometer"), ("μm", "micrometer"), ("um", "micrometer"), ("micron", "micrometer"), ("nm", "nanometer"),
      ("Å", "angstrom"), ("\\u00B5m", "micrometer"), ("Micrometers", "micrometer"), ("micrometre", "micrometer"),
+     ("Âµm", "micrometer"), ("Î¼m", "micrometer"), ("\ufffdm", "micrometer"), ("Âµs", "microsecond"),
      ("s", "second"),      ("sec", "second"), ("min", "minute"), ("pixel", ""), (None, ""), ("furlong", "furlong")],
 )  # fmt: skip
 def test_units_have_one_name(text, name):

@@ -14,7 +14,7 @@ from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._files import expand
 from napari_sam2.batch.pieces import Piece, Source
 from napari_sam2.frames.bioio_files import PLUGINS
-from napari_sam2.frames.files import IMAGE_SUFFIXES, natural_order
+from napari_sam2.frames.files import IMAGE_SUFFIXES, natural_order, without_label_files
 from napari_sam2.frames.zarr_files import is_zarr_folder, plate_fields
 
 __all__ = ["find_sources", "plan_pieces", "with_labels"]
@@ -30,8 +30,9 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None =
     Parameters
     ----------
     inputs : sequence of path-like
-        Folders, of which all images directly inside are taken; image files; patterns such as ``data/*.tif``; lists
-        (``.csv``, ``.toml``) of files with their own axes, channels, labels and prompts, relative to the list.
+        Folders, of which all images directly inside are taken, but not masks beside them; image files; patterns such
+        as ``data/*.tif``; lists (``.csv``, ``.toml``) of files with their own axes, channels, labels and prompts,
+        relative to the list.
     pattern : str, optional
         Which entries of a folder are taken, such as ``**/*_ch0.tif``; folders that match are stacks of images.
 
@@ -159,7 +160,8 @@ def _files(path: Path, pattern: str | None) -> list[Path]:
         if path.is_dir() and not is_zarr_folder(path):
             if pattern is not None:
                 return _fields(_sorted(p for p in path.glob(pattern) if _is_visible(p, path)))
-            return _fields(_sorted(p for p in path.iterdir() if not p.name.startswith(".") and _is_image(p)))
+            images = _sorted(p for p in path.iterdir() if not p.name.startswith(".") and _is_image(p))
+            return _fields(without_label_files(path, images))
         if path.exists():
             return _fields([path])
         anchor = next((parent for parent in path.parents if not _has_magic(str(parent))), None)

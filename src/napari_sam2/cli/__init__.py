@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(message)s", stream=sys.stderr)
     for noisy in ("urllib3", "PIL", "numcodecs", "asyncio", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # it logs every odd tag; what keeps a file from being read is an error of this package
+    logging.getLogger("tifffile").setLevel(logging.DEBUG if debug else logging.CRITICAL)
     with one_line_warnings(), termination_interrupts():
         try:
             app = build_app(debug=debug)

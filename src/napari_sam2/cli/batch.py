@@ -368,4 +368,4 @@ def _print(report: BatchReport, unit: str) -> None:
         if number == _MAX_LISTED:
             say(f"... and {report.num_failed - number} more failed {unit}, see report.csv", err=True)
             break
-        say(f"failed: {path}: {reason}", err=True)
+        say(f"failed: {reason if str(path) in reason else f'{path}: {reason}'}", err=True)

@@ -18,7 +18,7 @@ from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 from napari_sam2.frames.tiff import TIFF_SUFFIXES, open_tiff
 from napari_sam2.frames.zarr_files import is_zarr_folder, open_zarr
 
-__all__ = ["IMAGE_SUFFIXES", "check_array_header", "existing_path", "natural_order", "open_path"]
+__all__ = ["IMAGE_SUFFIXES", "check_array_header", "existing_path", "natural_order", "open_path", "without_label_files"]
 
 IMAGE_SUFFIXES = TIFF_SUFFIXES + PICTURE_SUFFIXES
 _MAX_HEADER_BYTES = 2**16  # of a numpy file
@@ -126,7 +126,7 @@ def check_array_header(path: Path) -> None:
 def _open_folder(path: Path) -> RawStack:
     files = [p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")]
     files = sorted((p for p in files if p.suffix.lower() in IMAGE_SUFFIXES), key=lambda p: natural_order(p.name))
-    files = _without_label_files(path, files)
+    files = without_label_files(path, files)
     if not files:
         raise FrameError(f"the folder {path} holds no image; allowed are {' '.join(IMAGE_SUFFIXES)}, and zarr folders")
     first = _open_file(files[0])
@@ -144,8 +144,8 @@ def _open_folder(path: Path) -> RawStack:
     return RawStack(array, str(path), f"folder:{path.resolve()}:{stamp}", outer + inner, voxel_size, first.is_rgb)
 
 
-def _without_label_files(path: Path, files: list[Path]) -> list[Path]:
-    """The images of a folder, without masks that lie beside them (``a.tif`` and ``a_cp_masks.tif``)."""
+def without_label_files(path: Path, files: list[Path]) -> list[Path]:
+    """The images of a folder, without masks that lie beside them (``a.tif`` and ``a_cp_masks.tif``), with a warning."""
     stems = {file.stem.removesuffix(".ome") for file in files}
     images = []
     for file in files:

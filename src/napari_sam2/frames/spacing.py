@@ -53,11 +53,16 @@ _ALIASES = {
     "um": "micrometer",
     "μm": "micrometer",  # Greek mu; the table above has the micro sign
     "\\u00b5m": "micrometer",  # as ImageJ escapes it
+    "âµm": "micrometer",  # UTF-8 read as Latin-1
+    "î¼m": "micrometer",  # the Greek mu likewise
+    "\ufffdm": "micrometer",  # a byte that no decoder knew
     "micron": "micrometer",
     "microns": "micrometer",
     "a": "angstrom",
     "us": "microsecond",
     "μs": "microsecond",
+    "âµs": "microsecond",
+    "\ufffds": "microsecond",
     "sec": "second",
     "secs": "second",
     "seconds": "second",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import struct
 import threading
@@ -25,6 +26,7 @@ __all__ = ["TIFF_SUFFIXES", "TiffLimits", "open_tiff"]
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk")
 _PRINTER_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 250, 300, 360, 400, 600, 720, 800, 1200, 1440, 2400)
+_MICROMANAGER = 51123  # tag with JSON
 _HEADER_BYTES = 2**16  # of a strip or tile, in which the header of its picture lies
 _PICTURES = (  # compressions whose strips and tiles are whole pictures with a header of their own
     tifffile.COMPRESSION.OJPEG,
@@ -450,7 +452,7 @@ def _voxel_size(tif: tifffile.TiffFile, path: Path, pixels: ET.Element | None) -
     if tif.is_imagej and tif.imagej_metadata:
         return _imagej_voxel_size(tif, path)
     shaped = _shaped_voxel_size(tif.shaped_metadata[0], path) if tif.is_shaped and tif.shaped_metadata else {}
-    return shaped or _tag_voxel_size(tif)
+    return shaped or _micromanager_voxel_size(tif, path) or _tag_voxel_size(tif)
 
 
 def _ome_voxel_size(pixels: ET.Element, path: Path) -> dict[str, Spacing]:
@@ -513,6 +515,25 @@ def _number(value: object) -> float:
         return float(str(value))
     except ValueError:
         return math.nan
+
+
+def _micromanager_voxel_size(tif: tifffile.TiffFile, path: Path) -> dict[str, Spacing]:
+    """What Micro-Manager notes in a tag of each plane, where it writes no OME-XML."""
+    tag = tif.pages.first.tags.get(_MICROMANAGER)
+    noted = tag.value if tag is not None else None
+    if isinstance(noted, (str, bytes)):
+        try:
+            noted = json.loads(noted)
+        except ValueError:
+            noted = None
+    if not isinstance(noted, dict):
+        return {}
+    found = {}
+    for axis, name in (("X", "PixelSizeUm"), ("Y", "PixelSizeUm"), ("Z", "ZStepUm")):
+        value = read_distance(noted.get(name), axis, path)
+        if value is not None:
+            found[axis] = Spacing(value, "micrometer")
+    return found
 
 
 def _tag_voxel_size(tif: tifffile.TiffFile) -> dict[str, Spacing]:

@@ -1,4 +1,4 @@
-"""``track --compute`` and ``run --compute`` give what the commands give on this computer."""
+"""``--compute`` of ``track``, ``propagate``, ``segment`` and ``run`` gives what they give on this computer."""
 
 from __future__ import annotations
 
@@ -49,6 +49,42 @@ def test_track_gives_the_same_labels_and_scores(server: str, stack: Path, tmp_pa
     assert (found["here"][0] == 1).any()
     assert not (found["here"][0][LEAVES + 1 :] == 1).any()
     pd.testing.assert_frame_equal(found["there"][1], found["here"][1], atol=1e-3)
+
+
+def test_propagate_gives_the_same_labels_and_objects(server: str, stack: Path, tmp_path: Path):
+    (y, x), seeds = np.mgrid[:64, :80], np.zeros((2, 64, 80), np.uint16)
+    for at, frame in enumerate((1, 8)):
+        seeds[at][(y - 40) ** 2 + (x - 50 + frame) ** 2 < 80] = 5
+    seeds[0][(y - 18) ** 2 + (x - 18) ** 2 < 60] = 2
+    tifffile.imwrite(tmp_path / "seeds.tif", seeds)
+    found = {}
+    for place, options in (("here", ()), ("there", ("--compute", server))):
+        labels, table = tmp_path / f"{place}.tif", tmp_path / f"{place}.csv"
+        arguments = ("--labels", tmp_path / "seeds.tif", "--frame", 1, "--frame", 8, "--give-up", 2, "--quiet")
+        assert run("propagate", stack, *arguments, *options, "-o", labels, "--csv", table) == 0
+        found[place] = tifffile.imread(labels), pd.read_csv(table)
+    np.testing.assert_array_equal(found["there"][0], found["here"][0])
+    np.testing.assert_array_equal(found["there"][0][1], seeds[0])
+    pd.testing.assert_frame_equal(found["there"][1], found["here"][1], atol=1e-3)
+
+
+def test_segment_gives_the_same_labels(server: str, stack: Path, tmp_path: Path):
+    prompts = ("--frame", 2, "--point", "18,18", "--box", "28,36,52,60")
+    for place, options in (("here", ()), ("there", ("--compute", server))):
+        assert run("segment", stack, *prompts, *options, "-o", tmp_path / f"{place}.tif") == 0
+    found = [tifffile.imread(tmp_path / f"{place}.tif") for place in ("here", "there")]
+    np.testing.assert_array_equal(*found)
+    assert set(np.unique(found[0])) == {0, 1, 2}
+
+
+def test_what_a_server_cannot_do_is_one_line(stack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    tifffile.imwrite(tmp_path / "seeds.tif", np.eye(64, 80, dtype=np.uint8))
+    labels = ("--labels", tmp_path / "seeds.tif", "--frame", 1)
+    elsewhere = ("--compute", "127.0.0.1:9", "-o", tmp_path / "a.tif")
+    assert run("propagate", stack, *labels, "--min-score", 0.5, *elsewhere) != 0
+    assert "--min-score cannot be combined with --compute" in capsys.readouterr().err
+    assert run("segment", stack, "--frame", 1, "--point", "18,18", "--candidates", *elsewhere) != 0
+    assert "--candidates cannot be combined with --compute" in capsys.readouterr().err
 
 
 def test_run_gives_the_same_labels(server: str, stack: Path, tmp_path: Path):

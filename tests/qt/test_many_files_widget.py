@@ -15,11 +15,12 @@ from factories import make_model, make_movie
 from napari_sam2 import FrameError, Prompt, PromptError
 from napari_sam2._qt.many_files_widget import ManyFilesWidget
 from napari_sam2._viewer import many_files
-from napari_sam2._viewer.many_files import PROMPTS_NAME, prompts_of, segment_files
+from napari_sam2._viewer.many_files import segment_files
 from napari_sam2.batch.inputs import find_sources, plan_pieces
 from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, RUNNING, PieceRecord
 from napari_sam2.batch.report import BatchReport
 from napari_sam2.batch.running import BatchProgress
+from napari_sam2.batch.session_prompts import PROMPTS_NAME, usable_prompts
 from napari_sam2.labels.reading import read_labels
 from napari_sam2.session.session import Session
 
@@ -128,9 +129,9 @@ def test_prompts_of_the_session_are_used_on_each_file_at_the_same_places(widget,
         np.testing.assert_array_equal(read_labels(results / f"cells_{number}.tif") == 2, mask)
 
 
-def test_a_session_without_prompts_is_refused(session):
+def test_a_session_without_prompts_is_refused():
     with pytest.raises(PromptError, match="click on objects first"):
-        prompts_of(session)
+        usable_prompts({}, 3)
 
 
 @pytest.mark.slow

@@ -61,6 +61,7 @@ _NO_IMAGE = "Open an image: drag it onto the window, or try a sample. A click on
 _FIRST_CLICK = "Click on an object: its mask appears. W begins the next object."
 _LAYER_KEYS = ("Control-Z", "Control-Shift-Z")
 _RUN_KEYS = ("Escape",)
+_WIDTH = 290  # pixels, to begin with
 _NOTIFY_AFTER_MS = 250  # messages that follow each other at once become one notification
 _CLICK_RADIUS = 3.0  # pixels of the canvas: a longer way of the mouse is a drag
 _SAMPLES = (
@@ -102,6 +103,7 @@ class SAM2Widget(QWidget):
         self._is_window_closing = False
         self._pending: list[tuple[str, bool]] = []
         self._message_state: tuple[Any, int] | None = None
+        self._waits_for = ""  # what the model says while a server is lost or busy
         self._notifying = QTimer(self)
         self._notifying.setSingleShot(True)
         self._notifying.setInterval(_NOTIFY_AFTER_MS)
@@ -181,6 +183,9 @@ class SAM2Widget(QWidget):
         self.tabs.setDocumentMode(True)
         self.tabs.setUsesScrollButtons(False)
         self.tabs.setElideMode(Qt.TextElideMode.ElideRight)
+        bar = self.tabs.tabBar()
+        if bar is not None:
+            bar.setExpanding(True)
         self.tabs.addTab(self._make_click_page(), _TABS[0])
         for name in _TABS[1:]:
             self.tabs.addTab(_scrolling(QWidget()), name)
@@ -353,6 +358,11 @@ class SAM2Widget(QWidget):
         bar = self.tabs.tabBar()
         if bar is not None:
             fit_tabs(bar, get_settings().appearance.font_size)
+
+    def sizeHint(self) -> QSize:  # noqa: N802 Qt's name
+        """Wide enough for names in the table, where the window has room."""
+        hint = super().sizeHint()
+        return QSize(max(hint.width(), _WIDTH), hint.height())
 
     def resizeEvent(self, event: Any) -> None:  # noqa: N802 Qt's name
         """The names of the tabs have room at any width."""
@@ -657,8 +667,15 @@ class SAM2Widget(QWidget):
         return "slices" if self._axis_name(axis).lower() == "z" else "frames"
 
     def _on_model(self, _state: Any = None) -> None:
-        if self.binding is not None:
-            self._describe()
+        if self.binding is None:
+            return
+        self._describe()
+        state = self.binding.session.model_state
+        waits = state.message if state.stage == "loading" else ""
+        if waits or self.message.text() == self._waits_for:
+            self._show_message(waits)  # in the status line only, until it is over: nothing is to be done about it
+            self._message_state = None
+        self._waits_for = waits
 
     def _on_step(self, _event: Any = None) -> None:
         self.objects.follow_step()

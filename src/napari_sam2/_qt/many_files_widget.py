@@ -27,10 +27,11 @@ from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.forms import Form
 from napari_sam2._qt.layout import button, column, duration, line, named, row, show_error
 from napari_sam2._qt.model_chooser import ModelChooser
-from napari_sam2._viewer.many_files import picture_of, prompts_of, result_layers, segment_files
+from napari_sam2._viewer.many_files import picture_of, result_layers, segment_files
 from napari_sam2.batch.inputs import find_sources, plan_pieces
 from napari_sam2.batch.pieces import DONE, FAILED, RUNNING, PieceRecord
 from napari_sam2.batch.running import BatchProgress
+from napari_sam2.batch.session_prompts import Prompts, usable_prompts
 
 if TYPE_CHECKING:
     import napari
@@ -244,7 +245,7 @@ class ManyFilesWidget(QWidget):
             session = self._session()
             prompts = None
             if values["what"] == "session":
-                prompts = None if session is None else prompts_of(session)
+                prompts = None if session is None else _prompts_of(session)
         except NapariSAM2Error as error:
             show_error(self.state, error)
             return
@@ -365,3 +366,9 @@ class ManyFilesWidget(QWidget):
         self._picture_task.close()
         self.model.close_tasks()
         super().closeEvent(event)
+
+
+def _prompts_of(session: Session) -> Prompts:
+    """The prompts of a session for other files; raises PromptError as ``usable_prompts``."""
+    entries = session.store.prompts.items()
+    return usable_prompts({key: entry.prompt for key, entry in entries}, session.geometry.ndim)

@@ -1,60 +1,31 @@
-"""Many files from the viewer: what the tab *Many files* does, the prompts of a session for other files, and results."""
+"""Many files from the viewer: what the tab *Many files* does, and its results as pictures and layers."""
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from napari_sam2._arguments import checked
-from napari_sam2._errors import NapariSAM2Error, PlanesLeftOutWarning, PromptError
-from napari_sam2._files import expand, write_whole
-from napari_sam2.batch.inputs import find_sources
+from napari_sam2._errors import PlanesLeftOutWarning, PromptError
+from napari_sam2._files import expand
 from napari_sam2.batch.jobs import AutoJob, KeepOptions, TrackJob
 from napari_sam2.batch.running import BatchProgress, run_batch
+from napari_sam2.batch.session_prompts import Prompts, list_with_prompts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_sam2._types import Prompt
     from napari_sam2.batch.pieces import PieceRecord
     from napari_sam2.batch.report import BatchReport
-    from napari_sam2.session.session import Session
 
-__all__ = ["PROMPTS_NAME", "Suffix", "What", "picture_of", "prompts_of", "result_layers", "segment_files"]
+__all__ = ["Suffix", "What", "picture_of", "result_layers", "segment_files"]
 
 What = Literal["automatic", "session"]
 Suffix = Literal[".tif", ".ome.tif", ".ome.zarr"]
-PROMPTS_NAME = "prompts.toml"
-"""The list of files with the prompts of a session, in the folder of the results."""
-
-_MASKS = "prompt_masks"
-_IS_IMAGE = 2  # axes
-
-Prompts = Mapping[tuple[int, int], "Prompt"]
-
-
-def prompts_of(session: Session) -> Prompts:
-    """The prompts of a session, by object and frame.
-
-    Raises
-    ------
-    PromptError
-        If there are none, or the session has more axes than one before height and width.
-    """
-    if session.geometry.ndim > _IS_IMAGE + 1:
-        raise PromptError(
-            f"the session has {session.geometry.ndim} axes; its prompts can be used on other images and stacks only if "
-            "it is of an image or of one stack"
-        )
-    found = {key: entry.prompt for key, entry in session.store.prompts.items()}
-    if not found:
-        raise PromptError("the session has no prompts; click on objects first, or choose 'everything'")
-    return found
 
 
 @checked(PromptError)
@@ -86,7 +57,7 @@ def segment_files(
     what : {"automatic", "session"}
         Everything in each file; or the objects of the session, with the same prompts at the same places of each file.
     prompts : mapping of (int, int) to Prompt, optional
-        Object and frame -> prompt, as of ``prompts_of``; for ``what="session"``.
+        Object and frame -> prompt, as of ``usable_prompts``; for ``what="session"``.
     pattern : str, default ""
         Which entries of the folder are taken, such as ``**/*_ch0.tif``. Empty: all images directly inside.
     suffix : {".tif", ".ome.tif", ".ome.zarr"}
@@ -122,7 +93,7 @@ def segment_files(
     if what == "session":
         if not prompts:
             raise PromptError("no prompts were given; start a session and click on objects first")
-        given, job = _list_with(prompts, inputs, pattern or None, expand(output)), TrackJob()
+        given, job = list_with_prompts(prompts, [inputs], pattern or None, expand(output)), TrackJob()
         pattern = ""
     return run_batch(
         job,
@@ -137,75 +108,6 @@ def segment_files(
         on_piece=on_piece,
         should_stop=should_stop,
     )
-
-
-def _list_with(prompts: Prompts, inputs: Path, pattern: str | None, folder: Path) -> Path:
-    """Write a list that gives each file the same prompts."""
-    files = [source.path for source in find_sources([inputs], pattern)]
-    folder.mkdir(parents=True, exist_ok=True)
-    masks = _write_masks(prompts, folder / _MASKS)
-    lines: list[str] = []
-    for path in files:
-        lines += ["[[files]]", f"file = {json.dumps(str(path))}"]
-        if masks:
-            lines.append(f"mask = {json.dumps(masks)}")
-        for object_id in sorted({number for number, _ in prompts}):
-            texts = _texts({frame: prompt for (number, frame), prompt in prompts.items() if number == object_id}, path)
-            if texts:
-                lines += ["[[files.objects]]", f"object = {object_id}"]
-                lines += [f"{name} = {json.dumps(values)}" for name, values in texts.items()]
-        lines.append("")
-    place = folder / PROMPTS_NAME
-
-    def write(part: Path) -> None:
-        part.write_text("\n".join(lines), encoding="utf-8")
-
-    write_whole(place, write)
-    return place
-
-
-def _texts(of_frames: Mapping[int, Prompt], path: Path) -> dict[str, list[str]]:
-    """Points and boxes of one object as options of ``napari-sam2 track``: in the order of the axes of the file."""
-    found: dict[str, list[str]] = {"point": [], "negative": [], "box": []}
-    has_frames = _num_frames(path) > 1
-    for frame, prompt in sorted(of_frames.items()):
-        start = f"{frame}," if has_frames else ""
-        for (x, y), kind in zip(prompt.points.tolist(), prompt.labels.tolist(), strict=True):
-            found["point" if kind == 1 else "negative"].append(f"{start}{y:g},{x:g}")
-        if prompt.box is not None:
-            x0, y0, x1, y1 = (float(value) for value in prompt.box)
-            found["box"].append(f"{start}{y0:g},{x0:g},{y1:g},{x1:g}")
-    return {name: values for name, values in found.items() if values}
-
-
-def _num_frames(path: Path) -> int:
-    from napari_sam2.frames import open_frames
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PlanesLeftOutWarning)
-            return len(open_frames(path))
-    except NapariSAM2Error:
-        return 1  # the batch reports why it cannot be read
-
-
-def _write_masks(prompts: Prompts, folder: Path) -> list[str]:
-    """Mask prompts as label images, one for each frame: ``FRAME:FILE``."""
-    import tifffile
-
-    frames: dict[int, NDArray[np.int32]] = {}
-    for (object_id, frame), prompt in prompts.items():
-        if prompt.mask is not None:
-            image = frames.setdefault(frame, np.zeros(prompt.mask.shape, np.int32))
-            image[np.asarray(prompt.mask, bool)] = object_id
-    if frames:
-        folder.mkdir(exist_ok=True)
-    texts = []
-    for frame, image in sorted(frames.items()):
-        place = folder / f"frame_{frame}.tif"
-        tifffile.imwrite(place, image, compression="zlib")
-        texts.append(f"{frame}:{place}")
-    return texts
 
 
 def picture_of(source: Path, result: Path) -> NDArray[np.uint8]:

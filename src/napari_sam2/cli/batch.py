@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_sam2.batch.report import BatchReport
     from napari_sam2.batch.running import BatchProgress
 
-__all__ = ["SUBCOMMANDS", "batch"]
+__all__ = ["SUBCOMMANDS", "Files", "Work", "batch", "run_job"]
 
 _MAX_LISTED = 20
 
@@ -46,7 +46,7 @@ FolderOption = Annotated[
 
 
 @dataclass(frozen=True)
-class _Files:
+class Files:
     """Which files are processed, and what is written."""
 
     pattern: Annotated[
@@ -64,7 +64,7 @@ class _Files:
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """Where pieces are computed, and again."""
 
     workers: Annotated[
@@ -109,8 +109,8 @@ def _generate(
     frame: FrameOption = None,
     network: ModelOptions,
     reading: InputOptions,
-    files: _Files,
-    work: _Work,
+    files: Files,
+    work: Work,
 ) -> None:
     """Segment everything in many images, as 'napari-sam2 generate'.
 
@@ -122,7 +122,7 @@ def _generate(
     from napari_sam2.batch.jobs import GenerateJob
 
     job = GenerateJob(search.as_find_options(), shapes.as_keep_options(), reading.as_read_options(), frame)
-    _run(job, inputs, output, network, files, work)
+    run_job(job, inputs, output, network, files, work)
 
 
 @with_option_groups
@@ -136,8 +136,8 @@ def _auto(
     tiles: Tiles,
     network: ModelOptions,
     reading: InputOptions,
-    files: _Files,
-    work: _Work,
+    files: Files,
+    work: Work,
 ) -> None:
     """Segment everything in many stacks, movies or large images, as 'napari-sam2 auto'.
 
@@ -147,7 +147,7 @@ def _auto(
       napari-sam2 batch auto stacks -o labels --cluster slurm.yaml
     """
     job = auto_job(stack, finding, shapes, tiles, reading)
-    _run(job, inputs, output, network, files, work)
+    run_job(job, inputs, output, network, files, work)
 
 
 @with_option_groups
@@ -178,8 +178,8 @@ def _propagate(
     ] = None,
     network: ModelOptions,
     reading: InputOptions,
-    files: _Files,
-    work: _Work,
+    files: Files,
+    work: Work,
 ) -> None:
     """Track labelled objects through many stacks, as 'napari-sam2 propagate'.
 
@@ -191,7 +191,7 @@ def _propagate(
     from napari_sam2.batch.jobs import PropagateJob
 
     job = PropagateJob(reading.as_read_options(), tuple(frame or ()), min_area, min_score, give_up)
-    _run(job, inputs, output, network, files, work, labels=labels)
+    run_job(job, inputs, output, network, files, work, labels=labels)
 
 
 @with_option_groups
@@ -201,8 +201,8 @@ def _track(
     *,
     network: ModelOptions,
     reading: InputOptions,
-    files: _Files,
-    work: _Work,
+    files: Files,
+    work: Work,
 ) -> None:
     """Track prompted objects through many stacks, or segment them in images, as 'napari-sam2 track'.
 
@@ -219,7 +219,7 @@ def _track(
     """
     from napari_sam2.batch.jobs import TrackJob
 
-    _run(TrackJob(reading.as_read_options()), inputs, output, network, files, work)
+    run_job(TrackJob(reading.as_read_options()), inputs, output, network, files, work)
 
 
 @with_option_groups
@@ -232,7 +232,7 @@ def _tiles(
     tiles: Tiles,
     network: ModelOptions,
     reading: InputOptions,
-    work: _Work,
+    work: Work,
 ) -> None:
     """Segment everything in one large image, in tiles on many workers.
 
@@ -274,13 +274,13 @@ SUBCOMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
 )
 
 
-def _run(
+def run_job(
     job: Job,
-    inputs: list[str],
+    inputs: Sequence[str | Path],
     output: Path,
     network: ModelOptions,
-    files: _Files,
-    work: _Work,
+    files: Files,
+    work: Work,
     *,
     labels: str | None = None,
 ) -> None:

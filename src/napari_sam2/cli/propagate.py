@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from napari_sam2._errors import DeviceError
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._objects import MinScoreOption, StageBar, TableOption, print_report, save_report
-from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
+from napari_sam2.cli._option_groups import ComputeOptions, InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import FullResolutionOption, LabelsOption, OverwriteOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs, choose_labels, finished_frames_kept, open_labels, say_refined
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import print_table, say
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["propagate"]
 
@@ -47,6 +45,7 @@ def propagate(
         ),
     ] = None,
     network: ModelOptions,
+    elsewhere: ComputeOptions,
     reading: InputOptions,
     full_resolution: FullResolutionOption = None,
     overwrite: OverwriteOption = False,
@@ -75,24 +74,35 @@ def propagate(
     if found.renumbered:
         print_table(("label", "object"), [(str(old), str(new)) for old, new in found.renumbered.items()])
     labels = without_single_planes(found.labels, frames.shape[0])
-    read_seeds(labels, frame, frames.shape, min_area_px=min_area)  # reports mistakes before the model is loaded
+    compute = elsewhere.address()
+    if compute is not None and min_score:
+        raise DeviceError("--min-score cannot be combined with --compute; leave one of them out")
+    given = read_seeds(labels, frame, frames.shape, min_area_px=min_area)  # reports mistakes before the model is loaded
     with open_labels(labels_path, frames, network, full_resolution=full_resolution, overwrite=overwrite) as writer:
-        from napari_sam2.inference.stacks.label_seeds import segment_seeds
+        if compute is not None:
+            from napari_sam2.cli._tracking_elsewhere import propagate_elsewhere
 
-        model = network.load()
-        with StopRequest() as stop, StageBar(show=not quiet) as bar, finished_frames_kept(writer):
-            _, report = segment_seeds(
-                frames,
-                labels,
-                frame,
-                model=model,
-                min_area_px=min_area,
-                min_score=min_score,
-                give_up_after=give_up,
-                out=writer,
-                on_progress=bar,
-                should_stop=stop.is_set,
-            )
+            with StopRequest() as stop, finished_frames_kept(writer):
+                report = propagate_elsewhere(
+                    writer, frames, given, network, compute, give_up=give_up, stop=stop, show_progress=not quiet
+                )
+        else:
+            from napari_sam2.inference.stacks.label_seeds import segment_seeds
+
+            model = network.load()
+            with StopRequest() as stop, StageBar(show=not quiet) as bar, finished_frames_kept(writer):
+                _, report = segment_seeds(
+                    frames,
+                    labels,
+                    frame,
+                    model=model,
+                    min_area_px=min_area,
+                    min_score=min_score,
+                    give_up_after=give_up,
+                    out=writer,
+                    on_progress=bar,
+                    should_stop=stop.is_set,
+                )
         written = writer.close(complete=report.is_complete)
         say_refined(writer)
     if written is not None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_sam2._errors import DeviceError, FrameError
+from napari_sam2._errors import DeviceError, FrameError, OutputError
 from napari_sam2.cli._errors import INTERRUPTED
+from napari_sam2.cli._on_files import OtherFiles
 from napari_sam2.cli._option_groups import ComputeOptions, with_option_groups
 from napari_sam2.cli._options import DeviceOption, DtypeOption, LabelsOption, OverwriteOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs, choose_labels
@@ -40,6 +41,7 @@ def run(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     *,
+    on_files: OtherFiles,
     elsewhere: ComputeOptions,
     scores: Annotated[
         Path | None, typer.Option("--scores", metavar="CSV", help="Write score and area of each object and frame.")
@@ -64,9 +66,20 @@ def run(
     A session that was saved in the viewer:
       napari-sam2 run cells.sam2 -o labels.ome.tif
     \b
+    The prompts of the session at the same places of each stack of a folder:
+      napari-sam2 run cells.sam2 --on stacks -o labels
+    \b
     The same clicks with another model, on an image that was moved:
       napari-sam2 run cells.sam2 --stack moved/cells.tif --model sam2.1_hiera_small -o labels.tif
     """
+    if on_files.on:
+        if output is None or stack is not None or scores is not None or tracks is not None or overwrite:
+            raise OutputError(
+                "with --on, -o names the folder of the results; leave out --stack, --scores, --tracks and --overwrite: "
+                "--restart processes finished files again"
+            )
+        on_files.run(session, output, model, device, dtype, elsewhere, quiet=quiet)
+        return
     inputs = [session] if stack is None else [session, stack]
     others = [(scores, ".csv"), *([] if tracks is None else [(tracks, tracks.suffix.lower())])]
     if output is not None:  # mistakes that can be found without opening the session are reported first

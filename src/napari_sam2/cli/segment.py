@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
+from napari_sam2._errors import DeviceError
+from napari_sam2.cli._option_groups import ComputeOptions, InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import FullResolutionOption, LabelsOption, OverwriteOption, PreviewOption
 from napari_sam2.cli._outputs import check_outputs, choose_labels, open_labels, save_picture, say_refined
 from napari_sam2.cli._picture import FrameOption, Picture, choose_frame
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
+    from napari_sam2.session.engines.compute_address import ComputeAddress
 
 __all__ = ["COMMAND_CLASS", "segment"]
 
@@ -70,6 +72,7 @@ def segment(
     ] = False,
     frame: FrameOption = None,
     network: ModelOptions,
+    elsewhere: ComputeOptions,
     reading: InputOptions,
     full_resolution: FullResolutionOption = None,
     overwrite: OverwriteOption = False,
@@ -93,15 +96,21 @@ def segment(
     picture = choose_frame(frames, frame, image)
     prompts = resolve_prompts(ordered_prompts(ctx), (1, *picture.hw), "YX")
     labels_path = choose_labels(output, frames.path)
+    compute = elsewhere.address()
+    if compute is not None and candidates:
+        raise DeviceError("--candidates cannot be combined with --compute; leave one of them out")
     check_outputs([image], labels_path, [(preview, ".png")], image=frames.path, overwrite=overwrite)
     with open_labels(
         labels_path, frames, network, full_resolution=full_resolution, frame=picture.frame, overwrite=overwrite
     ) as writer:
-        from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
+        if compute is not None:
+            shown, rows = _segment_elsewhere(compute, network, picture, prompts)
+        else:
+            from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
 
-        predictor = SAM2ImagePredictor(network.load())
-        predictor.set_frame(picture.frames, picture.frame)
-        shown, rows = _segment(predictor, prompts, picture.hw, num_candidates=3 if candidates else 1)
+            predictor = SAM2ImagePredictor(network.load())
+            predictor.set_frame(picture.frames, picture.frame)
+            shown, rows = _segment(predictor, prompts, picture.hw, num_candidates=3 if candidates else 1)
         writer.write(0, shown[0])
         writer.close()
         say_refined(writer)
@@ -110,6 +119,29 @@ def segment(
         _save_preview(preview, picture, prompts, shown, image.name)
         say(f"wrote {preview}")
     say(f"wrote {labels_path}")
+
+
+def _segment_elsewhere(
+    compute: ComputeAddress, network: ModelOptions, picture: Picture, prompts: Sequence[ObjectPrompt]
+) -> tuple[list[NDArray[np.int32]], list[tuple[str, ...]]]:
+    """As ``_segment``, on a server: a pixel goes to the object with the higher score, and not the higher logit."""
+    from napari_sam2.cli._server_notices import notices_shown
+    from napari_sam2.session.session import Session
+    from napari_sam2.session.state.settings import SessionSettings
+
+    settings = SessionSettings(dtype=network.dtype, overlap="highest score")
+    with (
+        Session(picture.frames, model=network.model, settings=settings, compute=compute) as session,
+        notices_shown(session),
+    ):
+        for given in prompts:
+            session.set_prompt(picture.frame, given.prompt, object_id=given.object_id)
+        labels = session.store.plane_labels(picture.frame).copy()
+        masks = session.store.masks_on(picture.frame)
+    shown: list[tuple[str, ...]] = [
+        (str(i), "1", f"{masks[i].iou:.3f}", str(masks[i].area)) for i in (given.object_id for given in prompts)
+    ]
+    return [labels], shown
 
 
 class _Candidate(NamedTuple):

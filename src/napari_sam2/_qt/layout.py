@@ -111,7 +111,7 @@ def fit_tabs(bar: QTabBar, points: int) -> None:
         needed = sum(metrics.horizontalAdvance(text) + 2 * _TAB_PADDING + _TAB_BORDERS for text in texts)
         if needed <= bar.width():
             break
-    style = f"QTabBar, QTabBar::tab {{ font-size: {size}pt; padding: 3px {_TAB_PADDING}px; }}"
+    style = f"QTabBar::tab {{ font-size: {size}pt; padding: 3px {_TAB_PADDING}px; }}"
     if bar.styleSheet() != style:
         bar.setStyleSheet(style)
 

@@ -337,7 +337,9 @@ class ObjectsSection(QWidget):
         )
         is_edited = self.table.state() == QAbstractItemView.State.EditingState
         has_room = self.table.width() >= _NAMES_FROM * self.font().pointSizeF() / _FONT_POINTS
-        self.table.setColumnHidden(_NAME, not (has_names or is_edited or has_room))
+        is_named = has_names or is_edited or has_room
+        self.table.setColumnHidden(_NAME, not is_named)
+        self.table.horizontalHeader().setStretchLastSection(not is_named)
         self._fit_class_column()
 
     def _fit_class_column(self) -> None:

@@ -15,7 +15,7 @@ from superqt import QElidingLabel
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.icons import IconButton
-from napari_sam2._qt.layout import column, combo, line, named, row
+from napari_sam2._qt.layout import column, line, named, row, shrinking_combo
 from napari_sam2._qt.line_plot import Curve, LinePlot, Marks
 from napari_sam2._viewer.layer_frames import is_time_axis
 from napari_sam2.session.results.divisions import propose_divisions
@@ -65,7 +65,7 @@ class ReviewSection(QWidget):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_INTERVAL_MS)
         self._timer.timeout.connect(self.refresh)
-        self.curve = combo("sam2_review_curve", "What the plot shows of the current object, frame by frame.")
+        self.curve = shrinking_combo("sam2_review_curve", "What the plot shows of the current object, frame by frame.")
         for value, text in _CURVES.items():
             self.curve.addItem(text, value)
         self.curve.currentIndexChanged.connect(self.refresh)
@@ -97,10 +97,12 @@ class ReviewSection(QWidget):
         layout = column(self)
         self._title = named(QElidingLabel("Review"), "sam2_review_title", "Which object the plot shows.")
         self._title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        self.curve.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self._timeline = QWidget()  # there once an object has masks on two slices
         of_object = column(self._timeline)
-        of_object.addLayout(row(self._title, self.curve))
+        title_row = row(self._title, self.curve)
+        for at in (0, 1):
+            title_row.setStretch(at, 1)
+        of_object.addLayout(title_row)
         of_object.addWidget(self.plot)
         layout.addWidget(self._timeline)
         check = row(self.queue, self.previous_button, self.next_button, self.accept_button)

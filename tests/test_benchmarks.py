@@ -302,3 +302,23 @@ def test_calibration_measures_clicks_boxes_and_tracked_frames(load, tmp_path):
     found = calibration.measure(make_model(), tmp_path, limit=2, images=1)
     assert {"click", "box"} <= set(found)
     assert found["box"].count == 1
+
+
+def test_scaling_counts_the_time_that_pieces_cost_beside_their_own_work(load):
+    pytest.importorskip("distributed")
+    from napari_sam2.batch.pieces import DONE, RUNNING, Outcome, Piece, PieceRecord, Source
+    from napari_sam2.batch.report import BatchReport
+
+    scaling = load("scaling")
+    pieces = tuple(Piece(name, Source(Path(name)), Path(name)) for name in "abcd")
+    watch = scaling.Watch()
+    watch.on_piece(PieceRecord("a", RUNNING))
+    records = tuple(PieceRecord(piece.name, DONE, outcome=Outcome(1, 1, seconds=2.0)) for piece in pieces)
+    for record in records:
+        watch.on_piece(record)
+    watch.begin, watch.end = 10.0, 15.0
+    found = watch.measured("files", 2, BatchReport(pieces, records, 0, 5.0))
+    assert (found.pieces, found.seconds) == (4, 5.0)
+    assert found.overhead_ms == pytest.approx(500.0)
+    with pytest.raises(RuntimeError, match="not all pieces"):
+        watch.measured("files", 2, BatchReport(pieces, (*records[:3], PieceRecord("d", "not run")), 0, 5.0))

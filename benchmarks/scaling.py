@@ -1,0 +1,192 @@
+"""How batches scale: speed-up from one to two workers, overhead of a piece, and memory for very many pieces.
+
+python benchmarks/scaling.py [--pieces 24] [--seconds 1.0] [--many 100000] [--side 2048] [--kinds files tiles many]
+
+``files`` are pieces that use the processor for a given time; ``tiles`` are those of a large image, segmented by
+``sam2_micro``; ``many`` are pieces of one millisecond, for the memory of this process, which holds client and
+scheduler, and the time that each piece costs beside its own work. Times run from the first piece that is begun to the
+last that is done, so that the start of processes does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import psutil
+
+from napari_sam2.batch.jobs import AutoJob
+from napari_sam2.batch.pieces import DONE, RUNNING, Outcome, Piece, PieceRecord, Source
+from napari_sam2.batch.running import checked_place, run_pieces
+from napari_sam2.batch.tiles import segment_tiles
+
+if TYPE_CHECKING:
+    from napari_sam2.batch.report import BatchReport
+    from napari_sam2.network.sam2 import SAM2
+
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class BusyJob:
+    """Uses the processor for some seconds, and writes an empty file where the pieces are not simulated."""
+
+    seconds: float
+    writes: bool = True
+    command: ClassVar[str] = "busy"
+
+    def check(self, sources: Sequence[Source]) -> None:
+        """Allow everything."""
+
+    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
+        """Compute for the given processor time."""
+        del source, model
+        end = time.process_time() + self.seconds
+        while time.process_time() < end:
+            pass
+        if self.writes:
+            output.touch()
+        return Outcome(1, 1)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run.
+
+    Attributes
+    ----------
+    kind : str
+        Of pieces.
+    workers, pieces : int
+        How many.
+    seconds : float
+        From the first piece begun to the last one done.
+    overhead_ms : float
+        Of a worker, per piece, beside the piece's own work.
+    memory_mb : float
+        By which this process, with client and scheduler, grew at most.
+    """
+
+    kind: str
+    workers: int
+    pieces: int
+    seconds: float
+    overhead_ms: float
+    memory_mb: float
+
+
+class Watch:
+    """Takes the time of pieces, and the memory of this process."""
+
+    def __init__(self) -> None:
+        self.begin = self.end = 0.0
+        self._process = psutil.Process()
+        self._before = self._process.memory_info().rss
+        self.most = 0
+
+    def on_piece(self, record: PieceRecord) -> None:
+        """A piece is begun or done."""
+        if record.state == RUNNING and not self.begin:
+            self.begin = time.perf_counter()
+        if record.state == DONE:
+            self.end = time.perf_counter()
+
+    def on_progress(self, _progress: object) -> None:
+        """Look at the memory; and, where pieces are not reported, at the time."""
+        self.most = max(self.most, self._process.memory_info().rss - self._before)
+
+    def measured(self, kind: str, workers: int, report: BatchReport) -> Measured:
+        """What a run took."""
+        if not report.is_complete:
+            raise RuntimeError(f"{kind} on {workers} workers: {report.failed or 'not all pieces were run'}")
+        own = sum(record.outcome.seconds for record in report.records if record.outcome is not None)
+        count, seconds = len(report.pieces), self.end - self.begin
+        overhead = 1000 * (seconds * workers - own) / count
+        return Measured(kind, workers, count, seconds, overhead, self.most / MEGABYTE)
+
+
+def run_busy(kind: str, job: BusyJob, count: int, workers: int, folder: Path) -> Measured:
+    """Pieces that use the processor."""
+    source = folder / "source.tif"
+    source.touch()
+    out = folder / f"{kind}_{workers}"
+    out.mkdir()
+    pieces = [Piece(f"{at:07}", Source(source), out / f"{at:07}") for at in range(count)]
+    place = checked_place(workers, None, None, device="cpu", dtype="float32", retries=0)
+    watch = Watch()
+    report = run_pieces(
+        job, pieces, out, place, model="sam2_micro", device="cpu", dtype="float32", retries=0, restart=False,
+        on_progress=watch.on_progress, on_piece=watch.on_piece, should_stop=None,
+    )  # fmt: skip
+    return watch.measured(kind, workers, report)
+
+
+def run_tiles(side: int, workers: int, folder: Path) -> tuple[Measured, Path]:
+    """Tiles of a picture of discs, stitched."""
+    import zarr
+
+    source = folder / "discs.zarr"
+    if not source.exists():
+        rng, (y, x) = np.random.default_rng(0), np.mgrid[:64, :64]
+        disc = 100.0 * ((y - 32) ** 2 + (x - 32) ** 2 < 300)
+        picture = rng.normal(30, 5, (side, side)) + np.tile(disc, (side // 64 + 1,) * 2)[:side, :side]
+        stored = zarr.create_array(str(source), shape=(side, side), chunks=(512, 512), dtype="uint8")
+        stored[:] = picture.clip(0, 255).astype(np.uint8)
+    target, watch = folder / f"tiles_{workers}.zarr", Watch()
+
+    def on_progress(progress: object) -> None:
+        watch.on_progress(progress)
+        now, done = time.perf_counter(), getattr(progress, "done", 0)
+        if getattr(progress, "workers", 0) and not watch.begin:
+            watch.begin = now
+        if done:
+            watch.end = now
+
+    report = segment_tiles(AutoJob(), source, target, workers=workers, device="cpu", on_progress=on_progress)
+    return watch.measured("tiles", workers, report), target
+
+
+def main() -> None:
+    """Parse the command line and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pieces", type=int, default=24)
+    parser.add_argument("--seconds", type=float, default=1.0, help="processor time of each")
+    parser.add_argument("--many", type=int, default=100_000, help="pieces of one millisecond")
+    parser.add_argument("--side", type=int, default=2048, help="of the image that is cut into tiles, in pixels")
+    parser.add_argument("--kinds", nargs="+", default=["files", "tiles", "many"], choices=["files", "tiles", "many"])
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    found: list[Measured] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        runs: dict[str, Callable[[int], Measured]] = {
+            "files": lambda workers: run_busy("files", BusyJob(args.seconds), args.pieces, workers, folder),
+            "tiles": lambda workers: run_tiles(args.side, workers, folder)[0],
+            "many": lambda workers: run_busy("many", BusyJob(0.001, writes=False), args.many, workers, folder),
+        }
+        print(f"{'':8} workers  pieces   time (s)  overhead (ms)  memory (MB)  speed-up", flush=True)
+        for kind in args.kinds:
+            first = 0.0
+            for workers in (1, 2) if kind != "many" else (2,):
+                each = runs[kind](workers)
+                found.append(each)
+                first = first or each.seconds
+                speed_up = f"{first / each.seconds:8.2f}" if workers > 1 and kind != "many" else ""
+                print(
+                    f"{kind:8} {workers:7} {each.pieces:7} {each.seconds:10.1f} {each.overhead_ms:14.1f} "
+                    f"{each.memory_mb:12.1f}  {speed_up}",
+                    flush=True,
+                )
+    if args.json is not None:
+        args.json.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -224,3 +224,12 @@ def test_rows_are_as_high_as_the_font(binding, section):
     add_disc(binding)
     section.refresh()
     assert section.table.rowHeight(0) >= section.fontMetrics().height()
+
+
+def test_icons_of_rows_follow_the_theme(binding, section, qtbot):
+    add_disc(binding)
+    section.refresh()
+    icon = section.table.item(0, objects_section._SHOW).icon()
+    before = icon.pixmap(16).toImage()
+    section.setStyleSheet("QTableWidget { color: #123456; }")
+    qtbot.waitUntil(lambda: section.table.item(0, objects_section._SHOW).icon().pixmap(16).toImage() != before)

@@ -318,11 +318,16 @@ class ObjectsSection(QWidget):
         self._fit_columns()
 
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 the name is Qt's
-        """Rows are as high as the font."""
+        """Rows are as high as the font, and icons have the colour of the theme's text."""
         super().changeEvent(event)
-        if event is not None and event.type() == QEvent.Type.FontChange:
+        if event is None:
+            return
+        if event.type() == QEvent.Type.FontChange:
             self._fit_rows()
             self._fit_columns()
+        elif event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
+            self._shown.clear()
+            self._later()
 
     def _fit_rows(self) -> None:
         height = max(_ROW_HEIGHT, self.fontMetrics().height() + 8)

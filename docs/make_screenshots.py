@@ -21,9 +21,9 @@ MAX_BYTES = 200_000
 FILM_SIZE = (1000, 680)
 MAX_FILM_BYTES = 2_000_000
 START = 13  # slice of the first click
-REACH = 5  # slices to propagate over
-LATER = 3  # slices from the first click to the correction
-NUCLEI = (22, 33, 11)  # of the sample's truth, in the order in which they are clicked
+REACH = 6  # slices to propagate over
+LATER = 6  # slices from the first click to the correction
+NUCLEI = (22, 33, 14)  # of the sample's truth, in the order in which they are clicked
 NARROW = 300  # pixels
 PATIENCE = 600.0  # s, for one propagation
 

@@ -18,8 +18,10 @@ from napari_sam2._viewer.sample_data import nuclei_stack
 from places import ROOT
 
 WAIT = 600_000  # ms
+WINDOW = (1250, 850)  # pixels
 MOVE = 15  # ms: vispy ignores moves that follow each other faster
-NUCLEI = (22, 33, 11)  # of the sample's truth, in the order in which they are clicked
+NEEDS_CORRECTION = 0.85  # IoU
+NUCLEI = (22, 33, 14)  # of the sample's truth, in the order in which they are clicked
 PAGE = (ROOT / "docs" / "tutorials" / "first_stack.md").read_text(encoding="utf-8")
 
 
@@ -49,16 +51,23 @@ class Player:
         self.settle()
 
     def click(self, row: float, column: float) -> None:
+        points = self.widget.binding.points
+        count = len(points.data)
         at = place_on_canvas(self.viewer, self.widget.binding, row, column)
+        self.qtbot.wait(MOVE)
         self.qtbot.mouseMove(self.canvas, at)
         self.qtbot.mouseClick(self.canvas, Qt.MouseButton.LeftButton, pos=at)
-        found = self.widget.binding.points.data[-1][-2:]
+        self.qtbot.waitUntil(lambda: len(points.data) == count + 1, timeout=WAIT)
+        found = points.data[-1][-2:]
         np.testing.assert_allclose(found, (row, column), atol=1)
         self.settle()
 
     def draw(self, outline: np.ndarray) -> None:
         """Press, move along (N, 2) rows and columns, release."""
+        shapes = self.widget.binding.shapes
+        count = len(shapes.data)
         spots = [place_on_canvas(self.viewer, self.widget.binding, *place) for place in outline[::2]]
+        self.qtbot.wait(MOVE)
         self.qtbot.mousePress(self.canvas, Qt.MouseButton.LeftButton, pos=spots[0])
         for spot in spots[1:]:
             at = QPointF(spot)
@@ -72,19 +81,36 @@ class Player:
             )
             self.qtbot.wait(MOVE)
             QApplication.sendEvent(self.canvas, move)
+        self.qtbot.wait(MOVE)
         self.qtbot.mouseRelease(self.canvas, Qt.MouseButton.LeftButton, pos=spots[-1])
+        self.qtbot.waitUntil(lambda: len(shapes.data) == count + 1, timeout=WAIT)
         self.settle()
 
-    def cell(self, object_id: int, column: int) -> str:
-        """The text of the table of objects."""
-        self.widget.objects.refresh()
-        return self.widget.objects.table.item(object_id - 1, column).text()
+    def propagate_forward(self) -> None:
+        """Press the arrow, and wait for the propagation that it starts, which may be a turn of the event loop later."""
+        session = self.widget.binding.session
+        before = session.handle
+        self.qtbot.mouseClick(self.widget.propagation.forward, Qt.MouseButton.LeftButton)
+        self.qtbot.waitUntil(lambda: session.handle is not before and not session.is_busy, timeout=WAIT)
+
+    def expect(self, object_id: int, column: int, text: str) -> None:
+        """Wait until the table of objects says so; it is filled a few rows at a time."""
+        objects = self.widget.objects
+
+        def says() -> None:
+            objects.refresh()
+            item = objects.table.item(object_id - 1, column)
+            assert item is not None
+            assert item.text() == text
+
+        self.qtbot.waitUntil(says, timeout=WAIT)
 
 
 @pytest.fixture
 def player(make_napari_viewer, qtbot, monkeypatch, tmp_path):
     monkeypatch.setenv("NAPARI_SAM2_SESSIONS", str(tmp_path))
     viewer = make_napari_viewer(show=False)
+    viewer.window.resize(*WINDOW)  # whatever the size of the screen, and what tests before left in the settings
     for data, options, kind in nuclei_stack():
         getattr(viewer, f"add_{kind}" if kind == "labels" else "add_image")(data, **options)
     widget = SAM2Widget(viewer)
@@ -118,34 +144,37 @@ def test_the_tutorial_is_true(player):
 
     widget.propagation.range_choice.setCurrentText("next")
     widget.propagation.limit.setValue(_number(r"choose \*\*next\*\* and (\d+) slices"))
-    player.qtbot.mouseClick(widget.propagation.forward, Qt.MouseButton.LeftButton)
-    player.settle()
+    player.propagate_forward()
     slices = _number(r"The table now says \*(\d+) \(\d+ old\)\*")
-    assert [player.cell(number, SLICES) for number in (1, 2, 3)] == [str(slices)] * 3
+    for number in (1, 2, 3):
+        player.expect(number, SLICES, str(slices))
 
-    assert "Here the masks fit within a few pixels of the edge" in PAGE
+    assert "its mask misses a fifth of it" in PAGE
     binding.go_to(later)
     ious = [_iou(session.labels[later] == n, truth[later] == nucleus) for n, nucleus in enumerate(NUCLEI, start=1)]
-    assert min(ious) > 0.85
     wrong = 1 + int(np.argmin(ious))
+    assert wrong == 1
+    assert ious[0] < NEEDS_CORRECTION
+    missed = (truth[later] == NUCLEI[0]) & (session.labels[later] != 1)
+    assert 0.15 < missed.sum() / (truth[later] == NUCLEI[0]).sum() < 0.25
+    assert min(ious[1:]) > 0.95
 
     binding.select(wrong)
     player.qtbot.mouseClick(widget.objects.tools["lasso"], Qt.MouseButton.LeftButton)
     outline = max(find_contours(np.pad(truth[later] == NUCLEI[wrong - 1], 1).astype(float), 0.5), key=len) - 1
     player.draw(outline)
-    assert _iou(session.labels[later] == wrong, truth[later] == NUCLEI[wrong - 1]) > 0.85
+    assert _iou(session.labels[later] == wrong, truth[later] == NUCLEI[wrong - 1]) > NEEDS_CORRECTION
     old = _number(r"The table now says \*\d+ \((\d+) old\)\*")
-    assert player.cell(wrong, SLICES) == f"{slices} ({old} old)"
+    player.expect(wrong, SLICES, f"{slices} ({old} old)")
 
     others = [np.asarray(session.labels) == number for number in (1, 2, 3) if number != wrong]
     binding.go_to(start)
-    player.qtbot.mouseClick(widget.propagation.forward, Qt.MouseButton.LeftButton)
-    player.settle()
+    player.propagate_forward()
     assert session.handle.num_steps == old
-    assert player.cell(wrong, SLICES) == str(slices)
+    player.expect(wrong, SLICES, str(slices))
     for number, before in zip([n for n in (1, 2, 3) if n != wrong], others, strict=True):
         np.testing.assert_array_equal(np.asarray(session.labels) == number, before)
 
     binding.go_to(later)
     player.key(Qt.Key.Key_Q)
-    assert later in session.store.objects[wrong].locked
+    player.qtbot.waitUntil(lambda: later in session.store.objects[wrong].locked, timeout=WAIT)

@@ -1,14 +1,17 @@
 """How well cells that divide are linked over time: procedural movies of 20 to 60 cells, from masks without numbers.
 
-    python benchmarks/link_dividing_cells.py [--seeds 5]
+    python benchmarks/link_dividing_cells.py [PACK.npz ...] [--seeds 0 1 2 3 4]
 
 Each cell grows, moves and turns at random, is pushed away by its neighbours, and divides along its long axis once it is
-twice as large; the truth knows the parents. Needs the extras ``tracks`` and ``metrics``.
+twice as large; the truth knows the parents. Packs hold labels (T, H, W) of another movie, whose parents are not known.
+Needs the extras ``tracks`` and ``metrics``.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,22 +72,39 @@ def without_numbers(labels: NDArray[np.int32]) -> NDArray[np.int32]:
 def main() -> None:
     """Print a line for each seed, and the mean."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("packs", type=Path, nargs="*")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument("--max-distance", type=float, default=TimeLinkingSettings().max_distance)
     parser.add_argument("--max-division-distance", type=float, default=TimeLinkingSettings().max_division_distance)
     given = parser.parse_args()
     settings = TimeLinkingSettings(given.max_distance, 1, given.max_division_distance)
     rows = []
-    for seed in range(given.seeds):
-        truth = dividing_movie(seed)
+    print("| movie | cells | divisions | TRA | LNK | division F1 |\n|---|---:|---:|---:|---:|---:|")
+    for name, truth in (*((path.stem, read_pack(path)) for path in given.packs), *drawn(given.seeds)):
         scores = evaluate_tracks(truth, link_frames(without_numbers(truth.labels), settings))
-        rows.append((scores.tra, scores.lnk, scores.division_f1))
-        cells = [len(np.unique(frame)) - 1 for frame in truth.labels[[0, -1]]]
+        if name.startswith("seed"):
+            rows.append((scores.tra, scores.lnk, scores.division_f1))
+        first, last = (len(np.unique(frame)) - 1 for frame in truth.labels[[0, -1]])
+        f1 = f"{scores.division_f1:.3f}" if scores.num_divisions else ""
         print(
-            f"seed {seed}: {cells[0]} to {cells[1]} cells, {scores.num_divisions} divisions: "
-            f"TRA {scores.tra:.4f}  LNK {scores.lnk:.4f}  division F1 {scores.division_f1:.3f}", flush=True,
-        )  # fmt: skip
-    print("mean: TRA {:.4f}  LNK {:.4f}  division F1 {:.3f}".format(*np.mean(rows, axis=0)))
+            f"| {name} | {first} to {last} | {scores.num_divisions} | {scores.tra:.4f} | {scores.lnk:.4f} | {f1} |",
+            flush=True,
+        )
+    if rows:
+        print("| mean of the seeds | | | {:.4f} | {:.4f} | {:.3f} |".format(*np.mean(rows, axis=0)))
+
+
+def drawn(seeds: Iterable[int]) -> Iterator[tuple[str, LabelledTracks]]:
+    """A name and a movie for each seed."""
+    for seed in seeds:
+        yield f"seed {seed}", dividing_movie(seed)
+
+
+def read_pack(path: Path) -> LabelledTracks:
+    """The labels of a pack."""
+    with np.load(path, allow_pickle=False) as pack:
+        labels = pack["labels"].astype(np.int32)
+    return LabelledTracks(labels, tracks_of_labels(labels))
 
 
 if __name__ == "__main__":

@@ -365,6 +365,7 @@ class FrameResult:
 
 
 Direction = Literal["forward", "backward", "both"]
+Zoom = Literal["off", "auto"]
 Clicks = Sequence[tuple[float, float]]
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -526,3 +527,12 @@ print(min(pages[4:]))
 def test_an_encoding_on_the_cpu_reuses_its_pages():
     run = subprocess.run([sys.executable, "-c", COUNT_FAULTS], capture_output=True, text=True, check=True)
     assert int(run.stdout) < 200
+
+
+def test_zoom_gives_windows_to_models_that_see_the_whole_image(state: State, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(CONFIGS, "sam2_micro", replace(CONFIGS["sam2_micro"], native_window=None))
+    save_file(state, tmp_path / "w.safetensors", metadata={"model": "sam2_micro", "image_size": "64"})
+    assert load_model(tmp_path / "w.safetensors", device="cpu").config.native_window is None
+    assert load_model(tmp_path / "w.safetensors", device="cpu", zoom="auto").config.native_window == 16
+    with pytest.raises(CheckpointError, match="expected 'off' or 'auto'"):
+        load_model(tmp_path / "w.safetensors", zoom="max")  # type: ignore[arg-type]

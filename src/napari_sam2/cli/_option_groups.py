@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, get_type_hints
+from typing import TYPE_CHECKING, ParamSpec, cast, get_type_hints
 
 from napari_sam2._errors import DeviceError
 from napari_sam2.cli._options import (
@@ -24,6 +24,7 @@ from napari_sam2.cli._options import (
     InsecureOption,
     LevelOption,
     ModelOption,
+    ZoomOption,
     open_input,
     parse_contrast,
     parse_fixed,
@@ -31,12 +32,13 @@ from napari_sam2.cli._options import (
 )
 
 if TYPE_CHECKING:
+    from napari_sam2._types import Zoom
     from napari_sam2.batch.jobs import ReadOptions
     from napari_sam2.frames import Frames
     from napari_sam2.network.sam2 import SAM2
     from napari_sam2.session.engines.compute_address import ComputeAddress
 
-__all__ = ["ComputeOptions", "InputOptions", "ModelOptions", "with_option_groups"]
+__all__ = ["ComputeOptions", "InputOptions", "ModelOptions", "PromptedModelOptions", "with_option_groups"]
 
 P = ParamSpec("P")
 
@@ -54,6 +56,19 @@ class ModelOptions:
         from napari_sam2.weights.loading import load_model
 
         return load_model(self.model, device=self.device, dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class PromptedModelOptions(ModelOptions):
+    """The model, its device and precision, and what it sees around a prompt."""
+
+    zoom: ZoomOption = "off"
+
+    def load(self) -> SAM2:
+        """Load the network."""
+        from napari_sam2.weights.loading import load_model
+
+        return load_model(self.model, device=self.device, dtype=self.dtype, zoom=cast("Zoom", self.zoom))
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ __all__ = [
     "PreviewOption",
     "QuietOption",
     "RequiredLabelsOption",
+    "ZoomOption",
     "open_input",
     "parse_contrast",
     "parse_fixed",
@@ -48,6 +49,14 @@ ModelOption = Annotated[
 ]
 DeviceOption = Annotated[
     str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps. auto: a GPU if there is one.")
+]
+ZoomOption = Annotated[
+    str,
+    typer.Option(
+        "--zoom",
+        metavar="off|auto",
+        help="auto: a model that sees the whole image looks through windows around the prompts; for small objects.",
+    ),
 ]
 DtypeOption = Annotated[
     str, typer.Option("--dtype", metavar="NAME", help="Precision of the model: auto, float32, bfloat16 or float16.")

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from napari_sam2._types import Prompt
 from napari_sam2.cli._server_notices import notices_shown
@@ -17,8 +17,8 @@ from napari_sam2.session.session import Session
 from napari_sam2.session.state.settings import SessionSettings
 
 if TYPE_CHECKING:
-    from napari_sam2._types import FrameSource
-    from napari_sam2.cli._option_groups import ModelOptions
+    from napari_sam2._types import FrameSource, Zoom
+    from napari_sam2.cli._option_groups import PromptedModelOptions
     from napari_sam2.cli._outputs import AnyWriter
     from napari_sam2.cli._stopping import StopRequest
     from napari_sam2.inference.stacks.seed_planes import Seeds
@@ -33,7 +33,7 @@ def track_elsewhere(
     frames: FrameSource,
     prompts: Sequence[ObjectPrompt],
     limits: range,
-    network: ModelOptions,
+    network: PromptedModelOptions,
     compute: ComputeAddress,
     *,
     stop: StopRequest,
@@ -48,7 +48,7 @@ def track_elsewhere(
         As for ``track_into``.
     frames : FrameSource
         The stack.
-    network : ModelOptions
+    network : PromptedModelOptions
         Model and precision; the device is chosen by the server.
     compute : ComputeAddress
         The server.
@@ -62,7 +62,7 @@ def track_elsewhere(
     from tqdm import tqdm
 
     tracked, begin = Tracked(), time.perf_counter()
-    used = replace(settings or SessionSettings(), dtype=network.dtype)
+    used = replace(settings or SessionSettings(), dtype=network.dtype, zoom=cast("Zoom", network.zoom))
     with (
         Session(frames, model=network.model, settings=used, compute=compute) as session,
         notices_shown(session),
@@ -101,7 +101,7 @@ def propagate_elsewhere(
     writer: AnyWriter,
     frames: FrameSource,
     seeds: Seeds,
-    network: ModelOptions,
+    network: PromptedModelOptions,
     compute: ComputeAddress,
     *,
     give_up: int | None,

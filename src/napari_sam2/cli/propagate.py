@@ -10,7 +10,7 @@ import typer
 from napari_sam2._errors import DeviceError
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._objects import MinScoreOption, StageBar, TableOption, print_report, save_report
-from napari_sam2.cli._option_groups import ComputeOptions, InputOptions, ModelOptions, with_option_groups
+from napari_sam2.cli._option_groups import ComputeOptions, InputOptions, PromptedModelOptions, with_option_groups
 from napari_sam2.cli._options import FullResolutionOption, LabelsOption, OverwriteOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs, choose_labels, finished_frames_kept, open_labels, say_refined
 from napari_sam2.cli._stopping import StopRequest
@@ -44,7 +44,7 @@ def propagate(
             help="Stop tracking an object in a direction after N consecutive empty frames; saves time.",
         ),
     ] = None,
-    network: ModelOptions,
+    network: PromptedModelOptions,
     elsewhere: ComputeOptions,
     reading: InputOptions,
     full_resolution: FullResolutionOption = None,

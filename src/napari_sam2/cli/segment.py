@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from napari_sam2._errors import DeviceError
-from napari_sam2.cli._option_groups import ComputeOptions, InputOptions, ModelOptions, with_option_groups
+from napari_sam2.cli._option_groups import ComputeOptions, InputOptions, PromptedModelOptions, with_option_groups
 from napari_sam2.cli._options import FullResolutionOption, LabelsOption, OverwriteOption, PreviewOption
 from napari_sam2.cli._outputs import check_outputs, choose_labels, open_labels, save_picture, say_refined
 from napari_sam2.cli._picture import FrameOption, Picture, choose_frame
@@ -71,7 +71,7 @@ def segment(
         ),
     ] = False,
     frame: FrameOption = None,
-    network: ModelOptions,
+    network: PromptedModelOptions,
     elsewhere: ComputeOptions,
     reading: InputOptions,
     full_resolution: FullResolutionOption = None,
@@ -122,7 +122,7 @@ def segment(
 
 
 def _segment_elsewhere(
-    compute: ComputeAddress, network: ModelOptions, picture: Picture, prompts: Sequence[ObjectPrompt]
+    compute: ComputeAddress, network: PromptedModelOptions, picture: Picture, prompts: Sequence[ObjectPrompt]
 ) -> tuple[list[NDArray[np.int32]], list[tuple[str, ...]]]:
     """As ``_segment``, on a server: a pixel goes to the object with the higher score, and not the higher logit."""
     from napari_sam2.cli._server_notices import notices_shown

@@ -11,7 +11,7 @@ import typer
 
 from napari_sam2._errors import DeviceError, FrameError, PromptError
 from napari_sam2.cli._errors import INTERRUPTED
-from napari_sam2.cli._option_groups import ComputeOptions, InputOptions, ModelOptions, with_option_groups
+from napari_sam2.cli._option_groups import ComputeOptions, InputOptions, PromptedModelOptions, with_option_groups
 from napari_sam2.cli._options import FullResolutionOption, LabelsOption, OverwriteOption, PreviewOption, QuietOption
 from napari_sam2.cli._outputs import (
     check_outputs,
@@ -72,7 +72,7 @@ def track(
     output: LabelsOption = None,
     *,
     prompting: _Prompts,
-    network: ModelOptions,
+    network: PromptedModelOptions,
     elsewhere: ComputeOptions,
     reading: InputOptions,
     frame_range: Annotated[
@@ -183,7 +183,7 @@ def _track_here(
     frames: FrameSource,
     prompts: Sequence[ObjectPrompt],
     limits: range,
-    network: ModelOptions,
+    network: PromptedModelOptions,
     *,
     stop: StopRequest,
     show_progress: bool,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from napari_sam2._arguments import checked
 from napari_sam2._errors import CheckpointError
+from napari_sam2._types import Zoom
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.weights.architecture import build_network
 from napari_sam2.weights.devices import resolve_device, resolve_dtype, reuse_freed_memory
@@ -38,6 +40,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+_ZOOM = 4  # an object that fills a window of a quarter of the input is seen at four times its size
+
 
 @checked(CheckpointError)
 def load_model(
@@ -46,6 +50,7 @@ def load_model(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     image_size: int | None = None,
+    zoom: Zoom = "off",
 ) -> SAM2:
     """Load a network by name or from a file.
 
@@ -64,6 +69,10 @@ def load_model(
     image_size : int, optional
         Side of the model's square input in pixels, a multiple of 32 up to 4096. Default: the one that the file
         states (metadata, the ``config.json`` of transformers, 512 for files named MedSAM2*), else the configuration's.
+    zoom : {"off", "auto"}, default "off"
+        What a model sees that was trained on whole images: "off" the whole image, as in the reference; "auto" windows
+        around the prompt, scaled to the object, as ``sam2_micro`` does. That is for objects that are small in their
+        image. Each click is then decoded in several windows, each of which has to be encoded.
 
     Returns
     -------
@@ -89,6 +98,8 @@ def load_model(
     if image_size is not None:
         network.image_size = int(image_size)
     _check_image_size(network.image_size)
+    if zoom == "auto" and network.config.native_window is None:
+        network.config = replace(network.config, native_window=network.image_size // _ZOOM)
     logger.info(
         "%s: %s, image_size %d, %s on %s",
         path,

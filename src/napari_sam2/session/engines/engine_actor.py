@@ -95,7 +95,7 @@ class ServerPlugin(WorkerPlugin):  # type: ignore[misc]  # types of distributed 
         self.settings = settings
         self._is_local = is_local
         self._executor: ThreadPoolExecutor | None = None
-        self._loaded: tuple[tuple[str, str, int | None], SAM2] | None = None
+        self._loaded: tuple[tuple[str, str, int | None, str], SAM2] | None = None
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_executor": None, "_loaded": None}
@@ -131,7 +131,7 @@ class ServerPlugin(WorkerPlugin):  # type: ignore[misc]  # types of distributed 
         from napari_sam2.weights.loading import find_weights, load_model, model_hash
 
         torch.set_num_threads(max(1, worker.state.nthreads))
-        wanted = (os.fspath(model), settings.dtype, settings.image_size)
+        wanted = (os.fspath(model), settings.dtype, settings.image_size, settings.zoom)
         if self._loaded is None or self._loaded[0] != wanted:
             if weights_hash is not None:
                 path = find_weights(os.fspath(model))
@@ -143,7 +143,11 @@ class ServerPlugin(WorkerPlugin):  # type: ignore[misc]  # types of distributed 
                     )
             self._loaded = None
             network = load_model(
-                model, device=self._device(worker), dtype=settings.dtype, image_size=settings.image_size
+                model,
+                device=self._device(worker),
+                dtype=settings.dtype,
+                image_size=settings.image_size,
+                zoom=settings.zoom,
             )
             self._loaded = wanted, network
         return self._loaded[1]

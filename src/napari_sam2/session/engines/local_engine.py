@@ -36,7 +36,13 @@ class LocalEngine:
 
     def __init__(self, model: SAM2 | str | Path, frames: FrameSource, settings: SessionSettings) -> None:
         if not isinstance(model, SAM2):
-            model = load_model(model, device=settings.device, dtype=settings.dtype, image_size=settings.image_size)
+            model = load_model(
+                model,
+                device=settings.device,
+                dtype=settings.dtype,
+                image_size=settings.image_size,
+                zoom=settings.zoom,
+            )
         self._engine = Engine(model, frames, keep_apart=settings.keep_apart, cache_bytes=settings.cache_mb * 2**20)
         self._threads = settings.threads
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from napari_sam2._checks import LARGEST_THREADS, check_choice, check_count
 from napari_sam2._errors import PromptError
+from napari_sam2._types import Zoom
 
 if TYPE_CHECKING:
     from napari_sam2.network.sam2 import SAM2
@@ -33,6 +34,8 @@ class SessionSettings:
         As for ``load_model``.
     image_size : int or None
         As for ``load_model``.
+    zoom : {"off", "auto"}
+        As for ``load_model``.
     threads : int or None
         CPU threads of torch. None: as torch chooses in scripts, one less than the cores in a viewer with a window, as
         torch's threads wait for each other busily: one that shares its core slows down all of them.
@@ -51,11 +54,13 @@ class SessionSettings:
     device: str = "auto"
     dtype: str = "auto"
     image_size: int | None = None
+    zoom: Zoom = "off"
     threads: int | None = None
     cache_mb: int = 256
 
     def __post_init__(self) -> None:
         check_choice("overlap", self.overlap, get_args(OverlapRule))
+        check_choice("zoom", self.zoom, get_args(Zoom))
         for name, high in (("lost_after", None), ("image_size", None), ("threads", LARGEST_THREADS)):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name), 1, high)

@@ -1,10 +1,11 @@
-"""How often look-alikes that touch swap their identities, with and without keeping them apart in memory.
+"""How often look-alikes that touch swap their identities, with and without what is to tell them apart.
 
 python benchmarks/identities.py
 python benchmarks/identities.py /data/yeast_phase_movie_dev.npz --crop 200 --seeds 1 2 --json identities.json
 
 Crowds of cells that touch and push past each other are drawn from seeds; files are packs with labels (T, H, W). Every
-cell of the first frame is given by its mask. A cell and a label match where their IoU is at least 0.5.
+cell of the first frame is given by its mask; the truth is reduced to these cells. A cell and a label match where their
+IoU is at least 0.5. TRA and LNK need the extra ``metrics``.
 """
 
 from __future__ import annotations
@@ -19,8 +20,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
-from napari_sam2 import SAM2VideoSegmenter, load_model, open_frames
+from napari_sam2 import (
+    LabelledTracks,
+    SAM2VideoSegmenter,
+    evaluate_tracks,
+    load_model,
+    open_frames,
+    tracks_of_labels,
+)
 from napari_sam2._types import Prompt
+from napari_sam2.inference.tracking.claims import ClaimSettings
+from napari_sam2.inference.tracking.motion import MotionSettings
 from napari_sam2.network.sam2 import SAM2
 
 
@@ -38,14 +48,35 @@ class Identities:
         F1 of cells on frames under the best one-to-one assignment of labels to cells.
     iou : float
         Mean IoU of cells with the labels of their own number.
+    tra, lnk : float
+        Of the Cell Tracking Challenge.
     """
 
     movie: str
-    keep_apart: bool
+    way: str
     count: int
     switches: float
     idf1: float
     iou: float
+    tra: float
+    lnk: float
+
+
+@dataclass(frozen=True)
+class Way:
+    """What tells look-alikes apart."""
+
+    motion: MotionSettings = MotionSettings(is_predicted=False)
+    claims: ClaimSettings = ClaimSettings()
+    keep_apart: bool = False
+
+
+WAYS = {
+    "nothing": Way(),
+    "motion": Way(MotionSettings()),
+    "motion, claims": Way(MotionSettings(), ClaimSettings(are_settled=True)),
+    "motion, memory": Way(MotionSettings(), keep_apart=True),
+}
 
 
 def draw_crowd(
@@ -72,17 +103,20 @@ def draw_crowd(
     return image, labels
 
 
-def load_crop(path: Path, side: int) -> tuple[NDArray, NDArray]:
-    """The middle of a pack's movie."""
+def load_crop(path: Path, options: argparse.Namespace) -> tuple[NDArray, NDArray]:
+    """The middle of a pack's movie, or of the first of several."""
     with np.load(path, allow_pickle=False) as pack:
-        image, labels = pack["image"], pack["labels"]
-    y, x = ((n - min(side, n)) // 2 for n in labels.shape[1:])
-    return image[:, y : y + side, x : x + side], labels[:, y : y + side, x : x + side].astype(np.int32)
+        name = "" if "image" in pack else "_0000"
+        image, labels = pack[f"image{name}"][: options.frames], pack[f"labels{name}"][: options.frames]
+    y, x = ((n - min(options.crop, n)) // 2 for n in labels.shape[1:])
+    part = (slice(None), slice(y, y + options.crop), slice(x, x + options.crop))
+    return image[part], labels[part].astype(np.int32)
 
 
-def measure(name: str, image: NDArray, labels: NDArray, model: SAM2, *, keep_apart: bool) -> Identities:
+def measure(name: str, image: NDArray, labels: NDArray, model: SAM2, way: str) -> Identities:
     """Track the cells of the first frame and compare identities."""
-    segmenter = SAM2VideoSegmenter(model, keep_apart=keep_apart)
+    chosen = WAYS[way]
+    segmenter = SAM2VideoSegmenter(model, keep_apart=chosen.keep_apart, motion=chosen.motion, claims=chosen.claims)
     segmenter.set_video(open_frames(image, axes="TYX"))
     ids = [int(i) for i in np.unique(labels[0]) if i and (labels[0] == i).sum() >= 20]
     for i in ids:
@@ -110,7 +144,11 @@ def measure(name: str, image: NDArray, labels: NDArray, model: SAM2, *, keep_apa
                 last[i] = best
     rows, columns = linear_sum_assignment(-matches)
     idf1 = 2 * matches[rows, columns].sum() / max(count + given, 1)
-    return Identities(name, keep_apart, count, 100 * switches / max(count, 1), float(idf1), float(np.mean(ious)))
+    known = np.where(np.isin(labels, ids), labels, 0).astype(np.int32)
+    scores = evaluate_tracks(*(LabelledTracks(each, tracks_of_labels(each, {})) for each in (known, tracked)))
+    return Identities(
+        name, way, count, 100 * switches / max(count, 1), float(idf1), float(np.mean(ious)), scores.tra, scores.lnk
+    )
 
 
 def main() -> None:
@@ -119,20 +157,28 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="*")
     parser.add_argument("--crop", type=int, default=160, help="side of the part of a file that is used")
     parser.add_argument("--model", default="sam2_micro")
+    parser.add_argument("--frames", type=int, default=10, help="first frames of a file that are used")
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument(
+        "--speeds", type=float, nargs="*", default=[2.0, 4.0, 6.0], help="pixels per frame, a cell has 15"
+    )
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    movies = [(path.stem, *load_crop(path, options.crop)) for path in options.files]
-    movies += [(f"crowd {seed}", *draw_crowd(seed)) for seed in options.seeds]
+    movies = [(path.stem, *load_crop(path, options)) for path in options.files]
+    for speed in options.speeds:
+        movies += [(f"crowd {seed}, speed {speed:g}", *draw_crowd(seed, speed)) for seed in options.seeds]
     model, found = load_model(options.model), []
-    print("| movie | kept apart | cells on frames | switches per 100 | IDF1 | IoU |\n|---|---|---:|---:|---:|---:|")
+    print("| movie | told apart by | cells on frames | switches per 100 | IDF1 | IoU | TRA | LNK |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
     for name, image, labels in movies:
-        for keep_apart in (False, True):
-            one = measure(name, image, labels, model, keep_apart=keep_apart)
+        for way in options.ways:
+            one = measure(name, image, labels, model, way)
             found.append(one)
-            told = "yes" if keep_apart else "no"
             print(
-                f"| {name} | {told} | {one.count} | {one.switches:.2f} | {one.idf1:.3f} | {one.iou:.3f} |", flush=True
+                f"| {name} | {way} | {one.count} | {one.switches:.2f} | {one.idf1:.3f} | {one.iou:.3f} "
+                f"| {one.tra:.3f} | {one.lnk:.3f} |",
+                flush=True,
             )
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(one) for one in found], indent=1))

@@ -152,6 +152,13 @@ class MemoryBank:
         self.tracked.clear()
         self._left_out.clear()
 
+    def behind(self, frame: int, *, reverse: bool) -> list[FrameMemory]:
+        """Frames in memory behind ``frame`` that were tracked in this direction or prompted, oldest first."""
+        held = {**self.tracked, **self.prompted}
+        found = [m for t, m in held.items() if t != frame and (t > frame) == reverse]
+        found = [m for m in found if m.is_conditioning or m.reverse == reverse]
+        return sorted(found, key=lambda memory: memory.frame, reverse=reverse)
+
     def recall(self, frame: int, *, reverse: bool, num_frames: int, leave_out: Collection[int] = ()) -> Recall:
         """The memories that the object attends to when one frame is segmented.
 

@@ -24,6 +24,7 @@ from napari_sam2.inference.tracking.batches import (
     group_by_layout,
     to_frame_memories,
 )
+from napari_sam2.inference.tracking.claims import Claim, ClaimSettings, motion_likelihood, settle_claims
 from napari_sam2.inference.tracking.component_filter import (
     ComponentFilterSettings,
     average_segmentations,
@@ -31,6 +32,7 @@ from napari_sam2.inference.tracking.component_filter import (
 )
 from napari_sam2.inference.tracking.frame_survey import FrameSurvey, ShiftSettings
 from napari_sam2.inference.tracking.memory_bank import FrameMemory
+from napari_sam2.inference.tracking.motion import Motion, MotionSettings, predict_motion
 from napari_sam2.inference.tracking.recovery import RecoverySettings, recovery_view
 from napari_sam2.inference.tracking.tracked_object import PromptedFrame, TrackedObject
 from napari_sam2.inference.views.click_search import (
@@ -86,6 +88,10 @@ class SegmentationSettings:
         How objects that are missing on some frames are found again.
     shifts : ShiftSettings
         When a shift between frames is taken for a movement of the stage.
+    motion : MotionSettings
+        How the movement of objects is predicted, for models that follow the last mask.
+    claims : ClaimSettings
+        How objects that claim the same pixels are told apart, for the same models.
     """
 
     reference_behaviour: bool
@@ -99,6 +105,8 @@ class SegmentationSettings:
     component_filter: ComponentFilterSettings = ComponentFilterSettings()
     recovery: RecoverySettings = RecoverySettings()
     shifts: ShiftSettings = ShiftSettings()
+    motion: MotionSettings = MotionSettings()
+    claims: ClaimSettings = ClaimSettings()
 
 
 class ObjectFrames:
@@ -323,13 +331,18 @@ class ObjectFrames:
             return []
         if not self.settings.reference_behaviour and not self._is_usable(frame):
             return [self._skipped(tracked, frame, reverse=reverse) for tracked in moving]
-        views = {t.object_id: self._next_view(t, frame, reverse=reverse) for t in moving}
+        motions = {t.object_id: self._motion(t, frame, reverse=reverse) for t in moving}
+        views = {t.object_id: self._next_view(t, frame, motions[t.object_id], reverse=reverse) for t in moving}
         embeddings = self.encoder.embed_all(frame, views.values())
         recalls = [(t, t.bank.recall(frame, reverse=reverse, num_frames=self.num_frames)) for t in moving]
-        last = {t.object_id: self._last_mask(t, frame, views[t.object_id], reverse=reverse) for t in moving}
+        last = {
+            t.object_id: self._last_mask(t, frame, views[t.object_id], motions[t.object_id], reverse=reverse)
+            for t in moving
+        }
         has_last = {object_id for object_id, mask in last.items() if mask is not None}
         batches = group_by_layout(recalls, max_objects=self.objects_per_batch(), apart=has_last)
         raw: dict[int, FrameMemory] = {}
+        others: dict[int, DecodedMasks] = {}
         for batch in batches:
             batch_views = [views[tracked.object_id] for tracked, _ in batch]
             embedding = one_row_per_view(embeddings, batch_views)
@@ -339,13 +352,20 @@ class ObjectFrames:
             found = self.model.segment_frame(features, embedding.high_res, prompt, multimask=True)
             if self.model.config.follows_last_mask:
                 # mean IoU on training stacks: decoded once 0.616 from clicks, 0.765 from masks; twice 0.629, 0.777
+                if self.settings.claims.are_settled:
+                    others |= {t.object_id: _row(found, row).candidates for row, (t, _) in enumerate(batch)}
                 given = ModelPrompt(mask=found.logits.clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT))
                 refined = self.model.segment_frame(features, embedding.high_res, given, multimask=True)
                 found = average_segmentations(found, refined)
-                past = [self._last_seen(t, frame, views[t.object_id], reverse=reverse) for t, _ in batch]
+                past = [
+                    self._last_seen(t, frame, views[t.object_id], motions[t.object_id], reverse=reverse)
+                    for t, _ in batch
+                ]
                 found = keep_overlapping_components(found, past, self.model.no_obj_ptr, self.settings.component_filter)
             split = to_frame_memories(found, None, batch_views, frame=frame, reverse=reverse, is_conditioning=False)
             raw |= {tracked.object_id: memory for (tracked, _), memory in zip(batch, split, strict=True)}
+        if others:
+            raw = self._settled(raw, others, motions)
         kept = (
             self._non_overlapping(raw)
             if self.settings.keep_apart and len(raw) > 1
@@ -387,7 +407,7 @@ class ObjectFrames:
 
     def _skipped(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> FrameMemory:
         """An empty memory of an unusable frame."""
-        view = self._next_view(tracked, frame, reverse=reverse)
+        view = self._next_view(tracked, frame, None, reverse=reverse)
         side, device = self.model.image_size // 4, self.model.device
         return FrameMemory(
             frame=frame,
@@ -418,7 +438,79 @@ class ObjectFrames:
     def _is_clear(self, memory: FrameMemory) -> bool:
         return float(memory.iou[0]) >= self.settings.recovery.min_iou
 
-    def _last_mask(self, tracked: TrackedObject, frame: int, view: View, *, reverse: bool) -> Tensor | None:
+    def _motion(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> Motion | None:
+        """How an object is expected to move, for models that follow the last mask."""
+        if self.settings.reference_behaviour or not self.model.config.follows_last_mask:
+            return None
+        behind = tracked.bank.behind(frame, reverse=reverse)
+        seen = [memory for memory in behind if bool((memory.logits > 0).any())]
+        seen = seen[-self.settings.motion.num_frames :]
+        if not seen or not seen[-1].view.is_native:
+            return None
+        masks = [_as_mask(memory.logits[0, 0]) for memory in seen]
+        views = [self._view_on(memory, frame) for memory in seen]
+        return predict_motion([memory.frame for memory in seen], masks, views, frame, self.settings.motion)
+
+    def _carried(self, memory: FrameMemory, frame: int, motion: Motion | None) -> View:
+        """The view of a memory on another frame, moved along with the stage and with the object."""
+        view = self._view_on(memory, frame)
+        if motion is None or not bool((memory.logits > 0).any()):
+            return view
+        return moved_view(view, *motion.offset(self.settings.motion))
+
+    def _settled(
+        self, raw: dict[int, FrameMemory], others: dict[int, DecodedMasks], motions: dict[int, Motion | None]
+    ) -> dict[int, FrameMemory]:
+        """The memories after objects that claim the same pixels were compared."""
+        settings = self.settings.claims
+        claims: dict[int, list[Claim]] = {}
+        options: dict[int, list[FrameMemory]] = {}
+        for i, memory in raw.items():
+            motion = motions[i]
+            if motion is None or not bool((memory.logits > 0).any()):
+                continue
+            options[i] = [memory, *self._alternatives(memory, others[i])]
+            claims[i] = [self._claim(each, motion) for each in options[i]]
+        settled = settle_claims(claims, settings)
+        chosen = {i: self._absent(raw[i]) if rank is None else options[i][rank] for i, rank in settled.items()}
+        return raw | chosen
+
+    def _alternatives(self, memory: FrameMemory, candidates: DecodedMasks) -> list[FrameMemory]:
+        """Other masks of the decoder, as memories."""
+        logits, iou = candidates.logits.float(), candidates.iou.float()
+        return [
+            replace(
+                memory,
+                logits=logits[:, k : k + 1],
+                iou=iou[:, k],
+                pointer=self.model.obj_ptr_proj(candidates.tokens[:, k]),
+            )
+            for k in range(1, logits.shape[1])
+            if bool((logits[:, k] > 0).any())
+        ]
+
+    def _claim(self, memory: FrameMemory, motion: Motion) -> Claim:
+        (top, left), local = logits_in_view(memory.logits, memory.view, self.hw)
+        mask = _as_mask(local[0, 0])
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if not len(rows):
+            return Claim(top, left, np.zeros((1, 1), bool), 0.0)
+        inner = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        claim = Claim(top + int(rows[0]), left + int(columns[0]), inner, float(memory.iou[0]))
+        likely = motion_likelihood(claim.centre_xy, claim.area, motion.expected, motion.last_area, self.settings.claims)
+        return replace(claim, score=claim.score * likely)
+
+    def _absent(self, memory: FrameMemory) -> FrameMemory:
+        return replace(
+            memory,
+            logits=torch.full_like(memory.logits, ABSENT_LOGIT),
+            object_score=memory.object_score.clamp(max=self.settings.component_filter.absent_score),
+            pointer=self.model.no_obj_ptr.detach().clone().to(memory.pointer.dtype),
+        )
+
+    def _last_mask(
+        self, tracked: TrackedObject, frame: int, view: View, motion: Motion | None, *, reverse: bool
+    ) -> Tensor | None:
         """(1, 1, S/4, S/4) logits of the previous frame, in this view, for models that take them as a mask prompt."""
         before = tracked.bank.before(frame, reverse=reverse)
         if before is None or not self.model.config.follows_last_mask:
@@ -428,12 +520,14 @@ class ObjectFrames:
         if num_missing > self.settings.recovery.max_missing_for_prompt:
             return None
         logits = before.logits.float().clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT)
-        return resample_logits(logits, self._view_on(before, frame), view)
+        return resample_logits(logits, self._carried(before, frame, motion), view)
 
-    def _last_seen(self, tracked: TrackedObject, frame: int, view: View, *, reverse: bool) -> Tensor | None:
+    def _last_seen(
+        self, tracked: TrackedObject, frame: int, view: View, motion: Motion | None, *, reverse: bool
+    ) -> Tensor | None:
         """(1, 1, S/4, S/4) logits, in this view, of the last frame in memory on which the object is visible."""
         seen = self._seen_before(tracked, frame, reverse=reverse)
-        return None if seen is None else resample_logits(seen.logits.float(), self._view_on(seen, frame), view)
+        return None if seen is None else resample_logits(seen.logits.float(), self._carried(seen, frame, motion), view)
 
     def _seen_before(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> FrameMemory | None:
         """The memory of the last frame on which the object is visible, unless that was long ago.
@@ -450,7 +544,7 @@ class ObjectFrames:
         distance = abs(nearest.frame - frame)
         return nearest if distance <= short or (distance <= reach and self._is_clear(nearest)) else None
 
-    def _next_view(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> View:
+    def _next_view(self, tracked: TrackedObject, frame: int, motion: Motion | None, *, reverse: bool) -> View:
         """The view of an object, given its position on the previous frame."""
         before = tracked.bank.before(frame, reverse=reverse)
         num_missing = 0 if before is None else abs(frame - before.frame) - 1
@@ -459,7 +553,7 @@ class ObjectFrames:
             before = tracked.bank.prompted[nearest]
         if not before.view.is_native:
             return before.view
-        view = self._view_on(before, frame)
+        view = self._carried(before, frame, motion)
         extent = extent_in_image(_as_mask(before.logits[0, 0]), view)
         following = next_view(extent, inside_image(view, self.hw), self.hw, self.settings.view_tracking)
         return recovery_view(following, extent, num_missing, self.hw, self.settings.recovery)

@@ -22,10 +22,12 @@ from napari_sam2._checks import (
 from napari_sam2._errors import PromptError
 from napari_sam2._types import FrameResult, FrameSource, Prompt
 from napari_sam2.frames import open_frames
+from napari_sam2.inference.tracking.claims import ClaimSettings
 from napari_sam2.inference.tracking.component_filter import ComponentFilterSettings
 from napari_sam2.inference.tracking.follow import follow_steps
 from napari_sam2.inference.tracking.frame_survey import ShiftSettings
 from napari_sam2.inference.tracking.memory_bank import MemoryBank
+from napari_sam2.inference.tracking.motion import MotionSettings
 from napari_sam2.inference.tracking.object_frames import ObjectFrames, SegmentationSettings
 from napari_sam2.inference.tracking.plan import TrackingPlan, plan_tracking
 from napari_sam2.inference.tracking.recovery import RecoverySettings
@@ -86,6 +88,10 @@ class SAM2VideoSegmenter:
         How objects that are missing on some frames are found again, for models that follow the last mask.
     shifts : ShiftSettings, optional
         When a shift between frames is taken for a movement of the stage, for the same models.
+    motion : MotionSettings, optional
+        How the movement of objects is predicted, for the same models.
+    claims : ClaimSettings, optional
+        How objects that claim the same pixels are told apart, for the same models.
 
     Raises
     ------
@@ -120,6 +126,8 @@ class SAM2VideoSegmenter:
         component_filter: ComponentFilterSettings = ComponentFilterSettings(),
         recovery: RecoverySettings = RecoverySettings(),
         shifts: ShiftSettings = ShiftSettings(),
+        motion: MotionSettings = MotionSettings(),
+        claims: ClaimSettings = ClaimSettings(),
     ) -> None:
         check_number("fill_hole_area", fill_hole_area, 0)
         if batch_bytes is not None:
@@ -139,6 +147,8 @@ class SAM2VideoSegmenter:
             component_filter=component_filter,
             recovery=recovery,
             shifts=shifts,
+            motion=motion,
+            claims=claims,
         )
         self.cache = EmbeddingCache(32 * 2**20) if cache is None else cache
         self._source: FrameSource | None = None

@@ -247,6 +247,8 @@ class Propagator:
         with self._state.lock:
             if not handle.is_running:
                 return
+            if error is None and not handle.is_cancelled:
+                handle.num_done = handle.num_steps
             self._close_change(handle)
             handle.finish(error)
         if error is not None:

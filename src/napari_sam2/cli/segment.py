@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
 
 import typer
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_sam2._types import Zoom
     from napari_sam2.inference.prompts.image_predictor import SAM2ImagePredictor
     from napari_sam2.session.engines.compute_address import ComputeAddress
 
@@ -129,7 +130,7 @@ def _segment_elsewhere(
     from napari_sam2.session.session import Session
     from napari_sam2.session.state.settings import SessionSettings
 
-    settings = SessionSettings(dtype=network.dtype, overlap="highest score")
+    settings = SessionSettings(dtype=network.dtype, zoom=cast("Zoom", network.zoom), overlap="highest score")
     with (
         Session(picture.frames, model=network.model, settings=settings, compute=compute) as session,
         notices_shown(session),

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
+import napari
 import numpy as np
 import pytest
 import tifffile
 import zarr
+from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 from ngff_tools import make_image
 from npe2 import io_utils
 
 import napari_sam2
 from factories import make_model, make_movie
-from napari_sam2 import Session
-from napari_sam2._viewer.readers import SESSION_KEY, get_ome_reader, get_session_reader, get_tracks_reader
+from napari_sam2 import FrameError, Session
+from napari_sam2._viewer.readers import (
+    SESSION_KEY,
+    get_ome_reader,
+    get_session_reader,
+    get_shapes_reader,
+    get_tracks_reader,
+)
 from napari_sam2.labels.colours import object_colour
 from napari_sam2.labels.files import LabelWriter
 from napari_sam2.labels.reading import read_labels
@@ -169,3 +178,37 @@ def test_other_tables_are_left_to_other_plugins(tmp_path):
     (tmp_path / "b.xml").write_text("<note/>")
     assert get_tracks_reader(str(tmp_path / "a.csv")) is None
     assert get_tracks_reader(str(tmp_path / "b.xml")) is None
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".geojson", ".json"])
+def test_objects_open_on_the_selected_image(tmp_path, suffix, monkeypatch):
+    drawn = np.zeros((3, 20, 30), np.int32)
+    drawn[1, 4:9, 5:12], drawn[2, 10:15, 20:25] = 7, 1200
+    with LabelWriter(tmp_path / f"cells{suffix}", drawn.shape) as writer:
+        for frame, plane in enumerate(drawn):
+            writer.write(frame, plane)
+    viewer = ViewerModel()
+    placed = {"scale": (0.9, 0.3, 0.3), "translate": (5, 10, 20), "units": ("um",) * 3, "axis_labels": ("z", "y", "x")}
+    image = viewer.add_image(drawn.astype(np.uint16), **placed)
+    other = viewer.add_image(np.zeros((4, 4)))
+    viewer.layers.selection = {image}
+    monkeypatch.setattr(napari, "current_viewer", lambda: viewer)
+    (layer,) = layers_of(get_shapes_reader, tmp_path / f"cells{suffix}")
+    assert (type(layer).__name__, layer.name) == ("Labels", "cells")
+    np.testing.assert_array_equal(layer.data, drawn)
+    np.testing.assert_allclose((layer.scale, layer.translate), (image.scale, image.translate))
+    assert (layer.units, layer.axis_labels) == (image.units, image.axis_labels)
+    viewer.layers.selection = {other}
+    with pytest.raises(FrameError, match="image"):
+        get_shapes_reader(str(tmp_path / f"cells{suffix}"))(str(tmp_path / f"cells{suffix}"))
+
+
+def test_other_archives_and_json_are_left_to_other_plugins(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.txt", "a")
+    (tmp_path / "b.json").write_text('{"a": 1}')
+    (tmp_path / "c.zip").write_text("a")
+    (tmp_path / "d.csv").write_text("")
+    for name in ("a.zip", "b.json", "c.zip", "e.geojson"):
+        assert get_shapes_reader(str(tmp_path / name)) is None
+    assert get_tracks_reader(str(tmp_path / "d.csv")) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 from napari_sam2.frames.files import open_path
 from napari_sam2.frames.ngff import label_names
 from napari_sam2.frames.zarr_files import is_zarr_folder
+from napari_sam2.labels.shape_files import SHAPE_SUFFIXES
 
 if TYPE_CHECKING:
     from napari_sam2.frames.stack import RawStack
@@ -20,6 +22,7 @@ __all__ = [
     "LayerData",
     "get_ome_reader",
     "get_session_reader",
+    "get_shapes_reader",
     "get_tracks_reader",
     "read_image",
     "read_sessions",
@@ -48,6 +51,55 @@ def get_ome_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]],
 def get_tracks_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
     """Reader of tracks with lineage: GEFF, TrackMate XML, and tables with the columns that ``export_tracks`` writes."""
     return _read_tracks if all(_holds_tracks(Path(each)) for each in _paths(path)) else None
+
+
+def get_shapes_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
+    """Reader of objects as ImageJ ROIs, GeoJSON and COCO: a Labels layer on the image that is selected."""
+    return _read_shapes if all(_holds_shapes(Path(each)) for each in _paths(path)) else None
+
+
+def _holds_shapes(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix not in SHAPE_SUFFIXES or not path.is_file():
+        return False
+    if suffix == ".zip":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return any(name.lower().endswith(".roi") for name in archive.namelist())
+        except (OSError, zipfile.BadZipFile):
+            return False
+    if suffix == ".json":
+        with path.open("rb") as file:
+            start = file.read(4096)
+        return any(key in start for key in (b'"annotations"', b'"images"', b'"Feature', b'"image_id"'))
+    return True
+
+
+def _read_shapes(path: str | Sequence[str]) -> list[LayerData]:
+    from napari import current_viewer
+    from napari.layers import Image
+
+    from napari_sam2.labels.reading import read_labels
+
+    viewer = current_viewer()
+    images = [] if viewer is None else [layer for layer in viewer.layers if isinstance(layer, Image)]
+    chosen = [layer for layer in images if viewer is not None and layer in viewer.layers.selection] or images
+    image = chosen[-1] if chosen else None
+    layers: list[LayerData] = []
+    for each in _paths(path):
+        shape = None if image is None else _planes_shape(image)
+        labels = read_labels(each, shape=shape)
+        options: dict[str, Any] = {"name": _stem(Path(each))}
+        if image is not None:
+            options |= {key: tuple(getattr(image, key))[-labels.ndim :] for key in _PLACEMENT_KEYS}
+        layers.append((labels, options, "labels"))
+    return layers
+
+
+def _planes_shape(image: Any) -> tuple[int, ...]:
+    """(T, H, W) or (H, W) of an image layer."""
+    shape = tuple(int(n) for n in (image.data[0] if image.multiscale else image.data).shape)
+    return (shape[:-1] if image.rgb else shape)[-3:]
 
 
 def _holds_tracks(path: Path) -> bool:

@@ -146,15 +146,15 @@ def track_along_axis(
     sizes : numpy.ndarray
         (3,) distance of two voxels along z, y and x.
 
-    Yields
-    ------
-    None
-        After each tracked frame.
-
     Returns
     -------
     numpy.ndarray
         (Z, Y, X) int32 labels.
+
+    Yields
+    ------
+    None
+        After each tracked frame.
     """
     at = _AXES.index(axis)
     rest = [a for a in range(3) if a != at]

@@ -66,16 +66,16 @@ class Identities:
 class Way:
     """What tells look-alikes apart."""
 
-    motion: MotionSettings = MotionSettings(is_predicted=False)
+    motion: MotionSettings = MotionSettings()
     claims: ClaimSettings = ClaimSettings()
     keep_apart: bool = False
 
 
 WAYS = {
     "nothing": Way(),
-    "motion": Way(MotionSettings()),
-    "motion, claims": Way(MotionSettings(), ClaimSettings(are_settled=True)),
-    "motion, memory": Way(MotionSettings(), keep_apart=True),
+    "motion": Way(MotionSettings(is_predicted=True)),
+    "motion, claims": Way(MotionSettings(is_predicted=True), ClaimSettings(are_settled=True)),
+    "motion, memory": Way(MotionSettings(is_predicted=True), keep_apart=True),
 }
 
 

@@ -14,7 +14,7 @@ from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 from napari_sam2.inference.views.view import View
 from napari_sam2.weights.loading import load_model
 
-SETTINGS = MotionSettings()
+SETTINGS = MotionSettings(is_predicted=True)
 
 
 def test_a_steady_object_is_expected_to_go_on_and_one_at_rest_to_stay():

@@ -35,7 +35,7 @@ class MotionSettings:
     min_offset : float
         Shorter movements are left to tracking: those of slow objects are mostly changes of shape.
     is_predicted : bool
-        Whether movements are predicted at all.
+        Whether movements are predicted at all. Only for movies: in z-stacks tracks get worse.
     """
 
     num_frames: int = 6
@@ -43,7 +43,7 @@ class MotionSettings:
     acceleration: float = 0.1
     noise: float = 0.08
     min_offset: float = 0.25
-    is_predicted: bool = True
+    is_predicted: bool = False
 
 
 class Prediction(NamedTuple):

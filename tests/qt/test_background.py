@@ -7,7 +7,7 @@ import threading
 import pytest
 from qtpy.QtWidgets import QWidget
 
-from napari_sam2._qt.background import BackgroundTask
+from napari_sam2._qt.background import TELL_AFTER, BackgroundTask
 
 
 def test_values_and_result_arrive_in_order_on_the_gui_thread(qtbot) -> None:
@@ -52,3 +52,16 @@ def test_thread_ends_and_nothing_is_told_after_the_widget_is_gone(qtbot, ends_by
     assert ended.wait(5)
     qtbot.wait(60)
     assert heard == []
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(TELL_AFTER + 1, ["12 objects"]), (TELL_AFTER - 1, [])])
+def test_the_end_of_long_work_is_announced(qtbot, monkeypatch, seconds: float, told: list[str]) -> None:
+    parent, heard = QWidget(), []
+    qtbot.addWidget(parent)
+    task = BackgroundTask(parent, "test")
+    task.succeeded.connect(task.tell_end)
+    monkeypatch.setattr("napari.utils.notifications.show_info", heard.append)
+    with qtbot.waitSignal(task.ended):
+        task.start(lambda _: "12 objects")
+        task._began -= seconds
+    assert heard == told

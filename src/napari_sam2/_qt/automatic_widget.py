@@ -329,10 +329,12 @@ class AutomaticWidget(QWidget):
         if isinstance(result, Found):
             self.found = result
             self._show_labels(shown, result.plane, result.labels)
-            self.state.setText(_describe(result))
-            return
-        self._add_layer(shown, in_whole_image(result, self._limits, shown.geometry), result.suffix)
-        self.state.setText(result.text)
+            text = _describe(result)
+        else:
+            self._add_layer(shown, in_whole_image(result, self._limits, shown.geometry), result.suffix)
+            text = result.text
+        self.state.setText(text)
+        self._task.tell_end(f"{self._image.name}: {text}")
 
     def _show_labels(self, shown: ShownImage, plane: int, labels: Any) -> None:
         """Write a plane into the Labels layer of the image; a frame that is searched again replaces its own labels."""

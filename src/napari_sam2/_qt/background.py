@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,8 +12,9 @@ from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-__all__ = ["BackgroundTask", "TaskContext"]
+__all__ = ["TELL_AFTER", "BackgroundTask", "TaskContext"]
 
+TELL_AFTER = 20.0  # s: the end of longer work is announced by a notification
 _INTERVAL_MS = 40
 
 
@@ -96,6 +98,7 @@ class BackgroundTask(QObject):
     def __init__(self, parent: QObject, name: str) -> None:
         super().__init__(parent)
         self._name = name
+        self._began = 0.0
         self._context: TaskContext | None = None
         self._running = _Running()
         # a method of a plain object: Qt must not call into anything that Python may be collecting just then
@@ -121,6 +124,7 @@ class BackgroundTask(QObject):
         if self._context is not None:
             return False
         context = self._context = TaskContext()
+        self._began = time.monotonic()
         self._running.context = context
         self._thread = threading.Thread(target=_run, args=(work, context), name=self._name, daemon=True)
         self._thread.start()
@@ -131,6 +135,13 @@ class BackgroundTask(QObject):
         """Ask the work to stop; its result is still delivered."""
         if self._context is not None:
             self._context.ask_to_stop()
+
+    def tell_end(self, text: str) -> None:
+        """Announce the result of the work that just ended in a notification, if the work was long."""
+        from napari.utils.notifications import show_info
+
+        if time.monotonic() - self._began > TELL_AFTER:
+            show_info(text)
 
     def close(self, timeout: float = 0.0) -> bool:
         """Ask the work to stop and drop its result; whether its thread ended within ``timeout`` seconds."""

@@ -291,6 +291,7 @@ class FineTuneWidget(QWidget):
         self.result = result
         goes_on = " Start resumes this run." if result.stopped == "asked" else ""
         self.state.setText(result.summary() + goes_on)
+        self._task.tell_end(f"Training: {result.summary()}")
 
     def _show_failure(self, error: Exception) -> None:
         show_error(self.state, error)

@@ -310,7 +310,9 @@ class ManyFilesWidget(QWidget):
             parts.append(f"{report.num_failed} failed (the reason is the tooltip of the state)")
         if report.num_not_run:
             parts.append("stopped; Start continues")
-        self._say(f"{'; '.join(parts)}; {duration(report.seconds)}")
+        text = f"{'; '.join(parts)}; {duration(report.seconds)}"
+        self._say(text)
+        self._task.tell_end(f"Many files: {text}")
 
     # ------------------------------------------------------------------ results
     def _selected_result(self) -> Piece | None:

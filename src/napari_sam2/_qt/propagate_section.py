@@ -10,6 +10,7 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QProgressBar, QSizePolicy, QSpinBox, QWidget
 
 from napari_sam2._errors import NapariSAM2Error
+from napari_sam2._qt.background import TELL_AFTER
 from napari_sam2._qt.icons import IconButton
 from napari_sam2._qt.layout import button, column, duration, line, named, row, shrinking_combo
 from napari_sam2.session.results.review import doubtful_frames
@@ -26,7 +27,6 @@ _BAR_AFTER_MS = 50
 _COUNT_DOWN_MS = 1000
 _RANGE_WIDTH = 78  # pixels, so that the row fits in a dock of 250
 _LIMIT_WIDTH = 40  # pixels, for four digits
-_TELL_AFTER = 20.0  # s: the end of a longer run is announced by a notification
 _RANGES = ("all", "from here to", "next")
 
 
@@ -249,7 +249,7 @@ class PropagateSection(QWidget):
         self._follow_bar(handle)
         if not running:
             self._counting.stop()
-            if handle.num_steps and now - self._started > _TELL_AFTER and self._binding is not None:
+            if handle.num_steps and now - self._started > TELL_AFTER and self._binding is not None:
                 self._binding.notice.emit(f"propagation {self._words(handle)}", handle.error is not None)
                 self._say("")  # the status line of the dock says it
 

@@ -357,7 +357,8 @@ def test_removed_image_ends_its_session_and_the_next_image_is_taken(open_widget,
 def test_another_image_is_offered_when_it_is_selected(open_widget, qtbot):
     viewer, widget = open_widget()
     first = widget.binding
-    other = viewer.add_image(make_movie(8), name="others")
+    other = viewer.add_image(make_movie(8), name="others", translate=(20, 0, 0))
+    viewer.dims.set_point(0, 2)
     assert not widget.switch_button.isHidden()
     assert "others" in widget.switch_button.text()
     viewer.layers.selection.active = first.images[0]
@@ -366,6 +367,7 @@ def test_another_image_is_offered_when_it_is_selected(open_widget, qtbot):
     widget.switch_button.click()
     assert widget.binding.images == [other]
     assert widget.switch_button.isHidden()
+    assert viewer.dims.point[0] == 20
 
 
 def test_restoring_goes_on_with_the_last_object_and_is_offered_once(open_widget, qtbot):

@@ -411,7 +411,13 @@ class SAM2Widget(QWidget):
         active = self.viewer.layers.selection.active
         self.switch_button.hide()
         if _is_image(active):
-            self.start(active)
+            self._start_on_choice(active)
+
+    def _start_on_choice(self, image: Any) -> None:
+        """Start on an image that the user chose, and show one of its planes where the viewer is beyond them."""
+        self.start(image)
+        if self.binding is not None and self.binding.images[0] == image:
+            self.binding.go_to(self.binding.current_plane)
 
     def _on_renamed(self, _event: Any = None) -> None:
         self._fill_images()
@@ -448,7 +454,7 @@ class SAM2Widget(QWidget):
                 self._restart()
             return
         if 0 <= index < len(images) and (self.binding is None or images[index] != self.binding.images[0]):
-            self.start(images[index])
+            self._start_on_choice(images[index])
 
     def _on_axis_chosen(self, index: int) -> None:
         axis = self.axis_choice.itemData(index)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 import tifffile
@@ -91,6 +92,18 @@ def test_masks_are_those_of_this_process(opened, expected, server):
     assert not engine.has_file
     assert engine.traffic.frames == len(MOVIE)  # each frame once
     assert engine.traffic.received < MOVIE.size * 3
+
+
+def test_dask_computes_in_this_process_as_before(opened, monkeypatch):
+    def fail(_client: distributed.Client) -> None:
+        raise AssertionError("the default of all threads was changed")
+
+    monkeypatch.setattr(distributed.Client, "as_current", fail)
+    session = opened()
+    session.add_points([[2, 20, 19]])
+    assert np.asarray(session.labels[2]).any()
+    session.close()
+    assert dask.config.get("scheduler", None) is None
 
 
 def test_a_file_that_the_server_can_read_is_not_sent(opened, expected, tmp_path):

@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -216,7 +216,7 @@ class Connection:
                     raise ConnectionLostError(f"{self._address.address} has not answered for {limit:g} s") from None
 
     def _asked(self, method: str, arguments: Sequence[object]) -> BaseActorFuture[Any]:
-        with self._client.as_current():  # which the actor looks for
+        with _current(self._client):  # which the actor looks for
             return getattr(self._actor, method)(*arguments)
 
     def _result_of(self, answer: BaseActorFuture[Any]) -> Any:
@@ -260,7 +260,7 @@ class Connection:
         if client.status == "running":
             # what fails here is gone already; the server frees it when the lease ends
             if actor is not None:
-                with contextlib.suppress(Exception), client.as_current():
+                with contextlib.suppress(Exception), _current(client):
                     actor.close().result(timeout=self._settings.close_s)
             if lease is not None:
                 with contextlib.suppress(Exception):
@@ -269,6 +269,22 @@ class Connection:
             if future is not None:
                 future.release()
             client.close(timeout=self._settings.close_s)
+
+
+@contextlib.contextmanager
+def _current(client: Client) -> Iterator[None]:
+    """Make a client the current one of this thread.
+
+    ``Client.as_current`` also makes the cluster the default of all threads of the process, so that a Dask image
+    in the viewer could not be shown meanwhile; where two threads did it at the same time, never again.
+    """
+    from distributed.client import _current_client
+
+    token = _current_client.set(client)
+    try:
+        yield
+    finally:
+        _current_client.reset(token)
 
 
 class _NotYetError(Exception):

@@ -439,8 +439,9 @@ class ObjectFrames:
         return float(memory.iou[0]) >= self.settings.recovery.min_iou
 
     def _motion(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> Motion | None:
-        """How an object is expected to move, for models that follow the last mask."""
-        if self.settings.reference_behaviour or not self.model.config.follows_last_mask:
+        """How an object is expected to move, for models that follow the last mask; None where nothing asks for it."""
+        is_wanted = self.settings.motion.is_predicted or self.settings.claims.are_settled
+        if not is_wanted or self.settings.reference_behaviour or not self.model.config.follows_last_mask:
             return None
         behind = tracked.bank.behind(frame, reverse=reverse)
         seen = [memory for memory in behind if bool((memory.logits > 0).any())]

@@ -379,3 +379,15 @@ def test_an_image_has_no_volume_to_track_in(model):
         session.add_points([[20, 15]])
         with pytest.raises(PromptError, match="no volume"):
             session.track_along("ZYX")
+
+
+def test_tracking_along_axes_keeps_what_is_known_of_planes(model, monkeypatch):
+    monkeypatch.setattr("napari_sam2.session.engines.axes_tracking.track_along_axis", CopyingAlong())
+    movie = make_movie(5)
+    movie[3] = 0
+    with Session(movie, model=model) as session:
+        session.add_points([[1, 20, 17]])
+        session.propagate()
+        assert not session.conditions[3].is_usable
+        session.track_along("Y")
+        assert not session.conditions[3].is_usable

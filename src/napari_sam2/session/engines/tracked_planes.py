@@ -26,12 +26,12 @@ __all__ = ["PlanePacker", "TrackedPlane"]
 class TrackedPlane:
     """Masks of one step, packed; they do not overlap each other.
 
-    ``is_usable`` and ``stage_shift`` are those of the ``FrameResult``.
+    ``is_usable`` and ``stage_shift`` are those of the ``FrameResult``; None where they are not known.
     """
 
     step: TrackStep
     masks: dict[int, ObjectMask]
-    is_usable: bool = True
+    is_usable: bool | None = None
     stage_shift: StageShift | None = None
 
 

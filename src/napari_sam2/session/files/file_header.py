@@ -177,8 +177,8 @@ def _model(raw: _Fields) -> ModelReference:
 
 def _row_counts(raw: _Fields) -> RowCounts:
     """Files of formats 2 and 3 have no conditions."""
-    known = {"conditions": 0, **raw.items()}
-    return RowCounts(**{f.name: _Fields(known).take(f.name, int) for f in fields(RowCounts)})
+    known = _Fields({"conditions": 0, **raw.items()})
+    return RowCounts(**{f.name: known.take(f.name, int) for f in fields(RowCounts)})
 
 
 def _settings(raw: _Fields) -> SessionSettings:

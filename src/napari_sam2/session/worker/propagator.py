@@ -239,7 +239,8 @@ class Propagator:
             handle.num_done += 1
             handle.plane = plane
             edits = store.mask_edits(plane, new, state.settings.overlap)
-            edits += store.condition_edits(plane, is_usable=tracked.is_usable, shift=tracked.stage_shift)
+            if tracked.is_usable is not None:
+                edits += store.condition_edits(plane, is_usable=tracked.is_usable, shift=tracked.stage_shift)
             state.amend(edits, self._change)
         self._notify(handle)
 

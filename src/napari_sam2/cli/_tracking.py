@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from napari_sam2.cli._terminal import print_table
-from napari_sam2.labels.canvas import LabelCanvas
 from napari_sam2.labels.contact_sheet import PreviewTile, choose_frames, draw_contact_sheet
 
 if TYPE_CHECKING:
@@ -124,14 +123,11 @@ def track_into(
             plan = segmenter.plan(start=limits.start, stop=limits.stop)
             bar.reset(total=plan.num_steps)
             bar.set_description("tracking")
-            smallest = segmenter.settings.component_filter.min_component
-            with LabelCanvas(writer, writer.shape[1:], plan.frames_met_twice(), min_component=smallest) as canvas:
-                for result in segmenter.track_frames(start=limits.start, stop=limits.stop):
-                    canvas.paint(result)
-                    tracked.add(result)
-                    bar.update()
-                    if stop.is_set():
-                        break
+            for result in segmenter.track_into(writer, start=limits.start, stop=limits.stop):
+                tracked.add(result)
+                bar.update()
+                if stop.is_set():
+                    break
     tracked.is_complete = not stop.is_set()
     tracked.seconds = time.perf_counter() - begin
     return tracked

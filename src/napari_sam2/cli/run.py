@@ -189,8 +189,8 @@ def _report(session: Session, outcome: _Outcome, num_operations: int) -> None:
     unusable = [str(plane) for plane, found in session.conditions.items() if not found.is_usable]
     if unusable:
         say("blank, saturated or unreadable frames, skipped: " + ", ".join(unusable))
-    shifts = [f"{plane} ({y:+d}, {x:+d})" for plane, found in session.conditions.items() for y, x in [found.shift_yx]
-              if y or x]  # fmt: skip
+    moved = {plane: found.shift_yx for plane, found in session.conditions.items() if any(found.shift_yx)}
+    shifts = [f"{plane} ({y:+d}, {x:+d})" for plane, (y, x) in moved.items()]
     if shifts:
         say("the stage moved, in pixels (y, x), before frame " + ", ".join(shifts))
     say(

@@ -9,16 +9,11 @@ import pytest
 
 from factories import make_model
 from napari_sam2 import PromptError, segment_along_axes
-from napari_sam2._types import FrameResult, LogitWindow
 from napari_sam2.inference.stacks.volume_axes import vote
-from napari_sam2.inference.tracking.plan import TrackingPlan
-from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
 
 class Copying:
     """In place of a segmenter: an object is all that is as bright as the voxel that was clicked."""
-
-    settings = SAM2VideoSegmenter(make_model(image_size=64)).settings
 
     def __init__(self, model: object) -> None:
         self._levels: dict[int, int] = {}
@@ -31,14 +26,11 @@ class Copying:
         (x, y), *_ = np.rint(clicks).astype(int)
         self._levels[object_id] = self._frames[frame, y, x]
 
-    def plan(self) -> TrackingPlan:
-        return TrackingPlan((), ())
-
-    def track_frames(self) -> Iterator[FrameResult]:
-        scores = np.ones(len(self._levels), np.float32)
+    def track_into(self, labels: np.ndarray) -> Iterator[None]:
         for t, frame in enumerate(self._frames):
-            each = [LogitWindow(0, 0, np.where(frame == v, 8, -8).astype(np.float32)) for v in self._levels.values()]
-            yield FrameResult(t, tuple(self._levels), frame.shape, tuple(each), scores, scores, has_logits=True)
+            for object_id, level in self._levels.items():
+                labels[t][frame == level] = object_id
+            yield
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from napari_sam2._arguments import checked
 from napari_sam2._checks import as_numbers, check_object_id
 from napari_sam2._errors import PromptError
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
-from napari_sam2.labels.canvas import LabelCanvas
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,12 +172,8 @@ def track_along_axis(
             segmenter.add_clicks(int(plane), yx[:, ::-1], object_id=object_id)
     count, height, width = (int(n) for n in shown.shape[:3])
     labels = np.zeros((count, height, width), np.int32)
-    smallest = segmenter.settings.component_filter.min_component
-    met_twice = segmenter.plan().frames_met_twice()
-    with LabelCanvas(labels, (height, width), met_twice, min_component=smallest) as canvas:
-        for result in segmenter.track_frames():
-            canvas.paint(result)
-            yield
+    for _ in segmenter.track_into(labels):
+        yield
     if labels.shape != planes.shape[:3]:
         nearest = [
             np.minimum(((np.arange(n) + 0.5) * s).astype(int), m - 1)

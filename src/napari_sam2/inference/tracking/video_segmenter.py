@@ -439,17 +439,38 @@ class SAM2VideoSegmenter:
         PromptError
             If there is no prompt, an object does not exist, or the shape or dtype of ``out`` does not fit.
         """
-        plan = self.plan(object_ids=object_ids, start=start, stop=stop)
-        if out is not None:
-            check_out(out, self.shape, max(t.object_id for t in self._chosen(object_ids)))
+        chosen = self._chosen(object_ids)
         labels = cast("NDArray[np.int32]", np.zeros(self.shape, np.int32) if out is None else out)
-        smallest = self.settings.component_filter.min_component
-        with LabelCanvas(labels, self.shape[1:], plan.frames_met_twice(), min_component=smallest) as canvas:
-            for result in self._follow_plan(plan, lost_after):
-                canvas.paint(result)
-                if on_frame is not None:
-                    on_frame(result)
+        check_out(out, self.shape, max(t.object_id for t in chosen))
+        for result in self.track_into(labels, object_ids=object_ids, start=start, stop=stop, lost_after=lost_after):
+            if on_frame is not None:
+                on_frame(result)
         return labels
+
+    def track_into(
+        self,
+        labels: LabelStack,
+        *,
+        object_ids: Sequence[int] | None = None,
+        start: int = 0,
+        stop: int | None = None,
+        lost_after: int | None = 5,
+    ) -> Iterator[FrameResult]:
+        """As ``track_frames``; each frame is written into labels of the shape of the stack before it is yielded.
+
+        Whoever stops iterating stops tracking; the frames until then are written.
+        """
+        plan = self.plan(object_ids=object_ids, start=start, stop=stop)
+        results = self._follow_plan(plan, lost_after)
+        smallest = self.settings.component_filter.min_component
+
+        def painted() -> Iterator[FrameResult]:
+            with LabelCanvas(labels, self.shape[1:], plan.frames_met_twice(), min_component=smallest) as canvas:
+                for result in results:
+                    canvas.paint(result)
+                    yield result
+
+        return painted()
 
     def track_frames(
         self,

@@ -85,7 +85,8 @@ def test_whole_stack_is_segmented_and_can_be_stopped(widget, qtbot) -> None:
     widget.segment()
     _wait(widget, qtbot)
     assert "stopped" not in widget.state.text()
-    assert widget.viewer.layers["cells everything [1]"].data[1].any()
+    assert widget.viewer.layers["cells everything"].data[1].any()
+    assert len(widget.viewer.layers) == 2
 
 
 @pytest.mark.parametrize(

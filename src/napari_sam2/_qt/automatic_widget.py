@@ -21,8 +21,8 @@ from napari_sam2._viewer.automatic_work import Filters, Found, Searcher, Tracked
 from napari_sam2._viewer.layer_frames import ShownImage, open_image, seed_labels
 from napari_sam2._viewer.layer_places import to_layer_units
 from napari_sam2._viewer.region import Region, region_of
-from napari_sam2._viewer.tasks import filters_of, in_whole_image, in_whole_plane, run_segmentation, segment_layer
-from napari_sam2.labels.storage import allocate_labels
+from napari_sam2._viewer.search_results import SearchResults
+from napari_sam2._viewer.tasks import filters_of, run_segmentation, segment_layer
 
 if TYPE_CHECKING:
     import napari
@@ -89,8 +89,8 @@ class AutomaticWidget(QWidget):
         self._stage = ("", 0.0, 0)  # of the work: its name, when it began, and how much was finished then
         self._image: Any = None
         self._shown: ShownImage | None = None
-        self._result: Any = None
-        self._result_of: Any = None
+        self._results = SearchResults(viewer)
+        self._limits_layer: Any = None
         self._task = BackgroundTask(self, "napari-sam2 everything")
         self._filter_task = BackgroundTask(self, "napari-sam2 filter")
         self._filter_timer = QTimer(self)
@@ -272,7 +272,7 @@ class AutomaticWidget(QWidget):
         self.found = None
         shapes = self.region.layer
         try:
-            self._limits = None if shapes is None else region_of(shapes, shown)
+            self._limits, self._limits_layer = None if shapes is None else region_of(shapes, shown), shapes
             part = shown if self._limits is None else open_image(self._limits.crop(self._image))
         except NapariSAM2Error as error:
             show_error(self.state, error)
@@ -302,7 +302,6 @@ class AutomaticWidget(QWidget):
         except NapariSAM2Error as error:
             show_error(self.state, error)
             return
-        self._limits = None
         name, clip, searcher = self.model.chosen, shown.geometry.clip_range(plane), self._searcher
         self._start(lambda context: searcher.track(name, shown.planes, clip, labels, context))
 
@@ -328,32 +327,20 @@ class AutomaticWidget(QWidget):
             return
         if isinstance(result, Found):
             self.found = result
-            self._show_labels(shown, result.plane, result.labels)
-            text = _describe(result)
-        else:
-            self._add_layer(shown, in_whole_image(result, self._limits, shown.geometry), result.suffix)
+            layer, text = self._show_labels(shown, result), _describe(result)
+        elif result.is_search:
+            layer = self._results.show_stack(self._image, shown, result, self._limits, self._limits_layer)
             text = result.text
+        else:
+            name = f"{self._image.name} tracked"
+            layer = self.viewer.add_labels(result.as_image(shown.geometry), name=name, **shown.placement.arguments())
+            text = result.text
+        self.seeds.choose(layer)
         self.state.setText(text)
         self._task.tell_end(f"{self._image.name}: {text}")
 
-    def _show_labels(self, shown: ShownImage, plane: int, labels: Any) -> None:
-        """Write a plane into the Labels layer of the image; a frame that is searched again replaces its own labels."""
-        layer, geometry = self._result, shown.geometry
-        labels = in_whole_plane(labels, self._limits, geometry.hw)
-        is_there = layer is not None and layer in self.viewer.layers and self._result_of == self._image
-        if not is_there or tuple(layer.data.shape) != geometry.shape:
-            array = allocate_labels(geometry.shape)
-            array[geometry.index(plane)] = labels
-            self._result, self._result_of = self._add_layer(shown, array, "everything"), self._image
-            return
-        layer.data[geometry.index(plane)] = labels
-        layer.refresh()
-
-    def _add_layer(self, shown: ShownImage, labels: Any, suffix: str) -> Any:
-        """A Labels layer that lies exactly on the image."""
-        layer = self.viewer.add_labels(labels, name=f"{self._image.name} {suffix}", **shown.placement.arguments())
-        self.seeds.choose(layer)
-        return layer
+    def _show_labels(self, shown: ShownImage, found: Found) -> Any:
+        return self._results.show_plane(self._image, shown, found.plane, found.labels, self._limits, self._limits_layer)
 
     # ------------------------------------------------------------------ filters
     def _on_filter(self, _value: Any = None) -> None:
@@ -375,7 +362,7 @@ class AutomaticWidget(QWidget):
         if self.found is None or self._shown is None or found.proposals is not self.found.proposals:
             return  # another frame was searched meanwhile
         self.found = found
-        self._show_labels(self._shown, found.plane, found.labels)
+        self._show_labels(self._shown, found)
         self.state.setText(_describe(found))
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 the name is Qt's

@@ -123,12 +123,27 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Tracked:
-    """Labels (T, H, W) of the planes of ``clip``, a summary, and the ending of the layer's name."""
+    """Labels of the planes of a clip.
+
+    Attributes
+    ----------
+    clip : range
+        The planes.
+    labels : array
+        (T, H, W), or of the image's shape.
+    text : str
+        A summary.
+    is_search : bool
+        Whether everything was searched; otherwise given labels were tracked.
+    is_complete : bool
+        False if it was stopped.
+    """
 
     clip: range
     labels: Any
     text: str
-    suffix: str
+    is_search: bool
+    is_complete: bool = True
 
     def as_image(self, geometry: StackGeometry) -> Any:
         """Labels of the image's shape; other clips are empty."""
@@ -278,7 +293,8 @@ class Searcher:
             on_progress=lambda *progress: context.report(progress),
             should_stop=context.should_stop,
         )
-        return Tracked(clip, labels, _describe(report, not_found=len(report.not_found)), "everything")
+        text = _describe(report, not_found=len(report.not_found))
+        return Tracked(clip, labels, text, is_search=True, is_complete=report.is_complete)
 
     def search_volumes(
         self, name: str, planes: ArrayPlanes, search: StackSearch, filters: Filters, context: TaskControl
@@ -302,7 +318,8 @@ class Searcher:
             on_progress=lambda *progress: context.report(progress),
             should_stop=context.should_stop,
         )
-        return Tracked(range(geometry.num_planes), labels, _describe(report, "last time point"), "everything")
+        text = _describe(report, "last time point")
+        return Tracked(range(geometry.num_planes), labels, text, is_search=True, is_complete=report.is_complete)
 
     def track(
         self,
@@ -325,7 +342,8 @@ class Searcher:
             on_progress=lambda *progress: context.report(progress),
             should_stop=context.should_stop,
         )
-        return Tracked(clip, labels, _describe(report, not_found=len(report.not_found)), "tracked")
+        text = _describe(report, not_found=len(report.not_found))
+        return Tracked(clip, labels, text, is_search=False, is_complete=report.is_complete)
 
 
 def _describe(report: TrackingReport | TimelapseReport, last: str = "last frame", not_found: int = 0) -> str:

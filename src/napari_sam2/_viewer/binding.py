@@ -20,6 +20,7 @@ from napari_sam2._viewer.labels_layer import label_colours, object_colour, paint
 from napari_sam2._viewer.layer_frames import LabelSeeds
 from napari_sam2._viewer.layer_places import LayerMap, to_layer_units, to_viewer_units
 from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers, read_prompt_layer
+from napari_sam2._viewer.search_results import mark_as_used
 from napari_sam2._viewer.writers import LIVE_SESSION_KEY
 from napari_sam2.frames.planes import ArrayPlanes
 from napari_sam2.session.session import Session
@@ -431,6 +432,7 @@ class ViewerBinding:
     def layer_labels(self, layer: Labels, label: int | None = None) -> LayerLabels:
         """The labels of a layer on the plane shown, or one of them; to be read on any thread."""
         plane = self.current_plane
+        mark_as_used(layer)
         seeds = LabelSeeds.of(layer, self.geometry, plane, image=self.labels, viewer=self.viewer)
         return LayerLabels(seeds, label, plane, self.session)
 

@@ -1,0 +1,161 @@
+"""Labels layers that automatic searches add, and which of them a new search replaces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_sam2._viewer.tasks import in_whole_image, in_whole_plane
+from napari_sam2.labels.storage import allocate_labels
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Labels
+    from numpy.typing import NDArray
+
+    from napari_sam2._viewer.automatic_work import Tracked
+    from napari_sam2._viewer.layer_frames import ShownImage
+    from napari_sam2._viewer.region import Region
+
+__all__ = ["SearchResults", "mark_as_used"]
+
+_SUFFIX = "everything"
+_USED = "napari_sam2_used"  # in the metadata of layers that objects were started from
+
+
+def mark_as_used(layer: Labels) -> None:
+    """Note that objects were started from a layer, so that no search replaces its labels."""
+    layer.metadata[_USED] = True
+
+
+class _Result:
+    """A layer that a search has added.
+
+    Attributes
+    ----------
+    layer : napari.layers.Labels
+        The layer.
+    image, limits : napari.layers.Layer
+        The image that was searched, and the layer of the region or None.
+    planes : set of int
+        The planes with results.
+    is_stack, is_complete : bool
+        Whether the numbers hold for whole stacks, and whether the search reached its end.
+    """
+
+    def __init__(self, layer: Labels, image: Any, limits: Any, *, is_stack: bool) -> None:
+        self.layer, self.image, self.limits, self.is_stack = layer, image, limits, is_stack
+        self.planes: set[int] = set()
+        self.is_complete = True
+        self._is_edited = False
+        self._data: Any = layer.data
+        for event in (layer.events.paint, layer.events.labels_update, layer.events.name):
+            event.connect(self._on_edit)
+
+    def _on_edit(self, _event: object = None) -> None:
+        self._is_edited = True
+
+    def is_of(self, image: Any, limits: Any) -> bool:
+        """Whether the same part of the same image was searched."""
+        return bool(self.image == image and self.limits == limits)
+
+    def is_untouched_in(self, viewer: ViewerModel) -> bool:
+        """Whether the user has neither removed, renamed or edited the layer, nor started objects from it."""
+        is_own = not self._is_edited and self.layer.data is self._data and not self.layer.metadata.get(_USED)
+        return is_own and self.layer in viewer.layers
+
+    def replace(self, labels: Any, planes: set[int], *, is_stack: bool, is_complete: bool) -> None:
+        """Show other labels in the layer."""
+        if labels is not self._data:
+            self.layer.data = self._data = labels
+        self.planes, self.is_stack, self.is_complete = planes, is_stack, is_complete
+
+
+class SearchResults:
+    """The layers that searches of one window have added.
+
+    A search of the same part of an image shows its result in the layer of the one before, unless the user has edited,
+    renamed or removed that layer, or started objects from it.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Where layers are added.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = viewer
+        self._results: list[_Result] = []
+
+    def _latest(self, image: Any, limits: Any) -> list[_Result]:
+        """Results that a search of this part may replace, the latest first."""
+        self._results = [each for each in self._results if each.layer in self._viewer.layers]
+        return [
+            each for each in reversed(self._results) if each.is_of(image, limits) and each.is_untouched_in(self._viewer)
+        ]
+
+    def show_plane(
+        self, image: Any, shown: ShownImage, plane: int, labels: NDArray[Any], region: Region | None, limits: Any
+    ) -> Labels:
+        """Show what was found on one plane.
+
+        Parameters
+        ----------
+        image : napari.layers.Image
+            The image that was searched.
+        shown : ShownImage
+            The same, opened.
+        plane : int
+            The plane; labels that were found on it before are replaced, those of other planes stay.
+        labels : numpy.ndarray
+            (H, W), or of the window of the region.
+        region, limits : Region and napari.layers.Shapes, or None
+            The part that was searched, and the layer that it was drawn in.
+
+        Returns
+        -------
+        napari.layers.Labels
+            The layer.
+        """
+        geometry = shown.geometry
+        found = next((each for each in self._latest(image, limits) if not each.is_stack), None)
+        if found is None or tuple(found.layer.data.shape) != geometry.shape:
+            found = self._add(image, shown, allocate_labels(geometry.shape), limits, is_stack=False)
+        found.layer.data[geometry.index(plane)] = in_whole_plane(labels, region, geometry.hw)
+        found.planes.add(plane)
+        found.layer.refresh()
+        return found.layer
+
+    def show_stack(self, image: Any, shown: ShownImage, result: Tracked, region: Region | None, limits: Any) -> Labels:
+        """Show what was found in a stack; a search that was stopped replaces no complete one.
+
+        Parameters
+        ----------
+        image : napari.layers.Image
+            The image that was searched.
+        shown : ShownImage
+            The same, opened.
+        result : Tracked
+            What was found.
+        region, limits : Region and napari.layers.Shapes, or None
+            The part that was searched, and the layer that it was drawn in.
+
+        Returns
+        -------
+        napari.layers.Labels
+            The layer.
+        """
+        labels, planes = in_whole_image(result, region, shown.geometry), set(result.clip)
+        for each in self._latest(image, limits):
+            is_partial = each.is_stack and each.is_complete and not result.is_complete
+            if each.planes <= planes and not is_partial:
+                each.replace(labels, planes, is_stack=True, is_complete=result.is_complete)
+                return each.layer
+        found = self._add(image, shown, labels, limits, is_stack=True)
+        found.replace(labels, planes, is_stack=True, is_complete=result.is_complete)
+        return found.layer
+
+    def _add(self, image: Any, shown: ShownImage, labels: Any, limits: Any, *, is_stack: bool) -> _Result:
+        layer = self._viewer.add_labels(labels, name=f"{image.name} {_SUFFIX}", **shown.placement.arguments())
+        found = _Result(layer, image, limits, is_stack=is_stack)
+        self._results.append(found)
+        return found

@@ -73,6 +73,7 @@ class Way:
 
 WAYS = {
     "nothing": Way(),
+    "memory": Way(keep_apart=True),
     "motion": Way(MotionSettings(is_predicted=True)),
     "motion, claims": Way(MotionSettings(is_predicted=True), ClaimSettings(are_settled=True)),
     "motion, memory": Way(MotionSettings(is_predicted=True), keep_apart=True),

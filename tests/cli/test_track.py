@@ -314,7 +314,7 @@ def test_track_along_other_axes_writes_labels_of_the_stack(stack: Path, weights:
     ("more", "words"),
     [
         pytest.param(("--box", "1,5,5,20,20"), "clicks on objects only", id="box"),
-        pytest.param(("--range", "0,2"), "leave out --range", id="range"),
+        pytest.param(("--range", "0,2"), "--range cannot be combined", id="range"),
     ],
 )
 def test_along_other_axes_takes_clicks_only(

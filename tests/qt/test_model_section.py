@@ -175,14 +175,18 @@ def test_advanced_settings_follow_and_change_the_session(qtbot, binding) -> None
     advanced.set_binding(binding)
     advanced.overlap.setCurrentIndex(1)
     advanced.overlap.activated.emit(1)
+    advanced.keep_apart.click()
     advanced.lost_after.setValue(0)
     advanced.precision.setCurrentText("bfloat16")
     advanced.precision.activated.emit(0)
     settings = binding.session.settings
     assert (settings.overlap, settings.lost_after, settings.dtype) == ("overwrite", None, "bfloat16")
+    assert settings.keep_apart
     binding.session.undo()
     assert advanced.lost_after.value() == 5
     assert advanced.overlap.currentData() == "overwrite"
+    binding.session.undo()
+    assert not advanced.keep_apart.isChecked()
     assert binding.session.settings.lost_after == 5
 
 

@@ -64,6 +64,7 @@ class AdvancedSection(QWidget):
             ("CPU threads", self.threads),
         ):
             form.addRow(text, control)
+        form.addRow(self.keep_apart)
         layout = column(self)
         layout.addLayout(row(self.contrast))
         layout.addWidget(self.contrast_button)
@@ -119,6 +120,12 @@ class AdvancedSection(QWidget):
         self.lost_after.setRange(0, 9999)
         self.lost_after.setSpecialValueText("never")
         self.lost_after.setSuffix(" frames")
+        self.keep_apart = named(
+            QCheckBox("Keep objects apart"),
+            "sam2_keep_apart",
+            "While tracking, a pixel that two objects claim is remembered by the better one only. Try it where "
+            "tracks of touching objects run into each other.",
+        )
         self.threads = named(
             QSpinBox(), "sam2_threads", "CPU threads of the model. auto leaves one core to the window."
         )
@@ -132,6 +139,7 @@ class AdvancedSection(QWidget):
         self.threads.valueChanged.connect(self._on_hardware)
         self.overlap.activated.connect(self._on_overlap)
         self.lost_after.valueChanged.connect(self._on_lost_after)
+        self.keep_apart.toggled.connect(self._on_keep_apart)
 
     # ------------------------------------------------------------------ values
     @property
@@ -144,6 +152,7 @@ class AdvancedSection(QWidget):
         return SessionSettings(
             overlap=self.overlap.currentData(),
             lost_after=self.lost_after.value() or None,
+            keep_apart=self.keep_apart.isChecked(),
             device=self.device.currentData(),
             dtype=self.precision.currentData(),
             threads=self.threads.value() or None,
@@ -200,6 +209,10 @@ class AdvancedSection(QWidget):
         if self._binding is not None and not self._is_filling:
             self._try(self._binding.session.set_lost_after, value or None)
 
+    def _on_keep_apart(self, is_on: bool) -> None:
+        if self._binding is not None and not self._is_filling:
+            self._try(self._binding.session.set_keep_apart, is_on)
+
     def _try(self, call: Any, value: Any) -> None:
         self.message.hide()
         try:
@@ -222,6 +235,7 @@ class AdvancedSection(QWidget):
         _choose(self.precision, settings.dtype)
         _choose(self.overlap, settings.overlap)
         self.lost_after.setValue(settings.lost_after or 0)
+        self.keep_apart.setChecked(settings.keep_apart)
         automatic = settings.threads in (None, threads_beside_a_window())
         self.threads.setValue(0 if automatic else settings.threads or 0)
         self._is_filling = False

@@ -46,6 +46,13 @@ class OtherFiles:
     ] = None
     restart: Annotated[bool, typer.Option("--restart", help="With --on: process finished files again.")] = False
 
+    def check_left_out(self) -> None:
+        """Raise PromptError if an option of a batch was given without ``--on``."""
+        given = {"--rule": self.rule != _PLACES, "--workers": self.workers is not None, "--restart": self.restart}
+        for option, is_given in given.items():
+            if is_given:
+                raise PromptError(f"{option} belongs to --on FILES, which was not given")
+
     def run(
         self,
         session: Path,
@@ -70,7 +77,7 @@ class OtherFiles:
         """
         if self.rule not in (_PLACES, _EVERYTHING):
             raise PromptError(f"--rule {self.rule} was given; allowed are {_PLACES} and {_EVERYTHING}")
-        if elsewhere.address() is not None:
+        if elsewhere.address("auto") is not None:
             raise DeviceError(
                 "--compute and --on cannot be combined; 'napari-sam2 batch track --scheduler ADDRESS' takes the list "
                 "that --on writes"

@@ -79,11 +79,26 @@ class ComputeOptions:
     certificates: CertificatesOption = None
     insecure: InsecureOption = False
 
-    def address(self) -> ComputeAddress | None:
-        """The server; None: this process. Raises DeviceError."""
+    def address(self, device: str) -> ComputeAddress | None:
+        """The server; None: this process.
+
+        Parameters
+        ----------
+        device : str
+            As given with ``--device``.
+
+        Raises
+        ------
+        DeviceError
+            If options contradict each other, or the address cannot be understood.
+        """
         from napari_sam2.session.engines.compute_address import ComputeAddress
 
         if self.compute is not None:
+            if device != "auto":
+                raise DeviceError(
+                    f"--device {device} was given with --compute; the server chooses its device: give one"
+                )
             return ComputeAddress(self.compute, self.certificates, self.insecure)
         if self.certificates is not None or self.insecure:
             raise DeviceError("--certificates and --insecure belong to --compute ADDRESS, which was not given")

@@ -78,6 +78,14 @@ CertificatesOption = Annotated[
         "[default: certificates in the configuration folder of napari-sam2].",
     ),
 ]
+KeepApartOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-apart",
+        help="Remember a pixel that several objects claim for the best of them only; try it where tracks of touching "
+        "objects run into each other.",
+    ),
+]
 InsecureOption = Annotated[
     bool,
     typer.Option("--insecure", help="Allow --compute tcp://... on another computer, without encryption."),

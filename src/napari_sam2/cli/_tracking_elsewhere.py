@@ -105,6 +105,7 @@ def propagate_elsewhere(
     compute: ComputeAddress,
     *,
     give_up: int | None,
+    keep_apart: bool,
     stop: StopRequest,
     show_progress: bool,
 ) -> TrackingReport:
@@ -118,6 +119,8 @@ def propagate_elsewhere(
         Labels by frame.
     give_up : int or None
         Stop tracking an object in a direction after so many empty frames.
+    keep_apart : bool
+        As for ``SessionSettings``.
 
     Returns
     -------
@@ -138,7 +141,7 @@ def propagate_elsewhere(
         compute,
         stop=stop,
         show_progress=show_progress,
-        settings=SessionSettings(lost_after=give_up),
+        settings=SessionSettings(lost_after=give_up, keep_apart=keep_apart),
     )
     tracks = tuple(_track_of(i, seeds.frames_of[i], tracked.scores) for i in sorted(seeds.frames_of))
     return TrackingReport(limits, tracks, tracked.is_complete)

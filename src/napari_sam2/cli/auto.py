@@ -66,11 +66,17 @@ class Tiles:
     """How a large image is divided."""
 
     tile: Annotated[
-        int, typer.Option("--tile", metavar="PIXELS", help="Images larger than this are searched in tiles.")
-    ] = 768
+        int | None,
+        typer.Option(
+            "--tile", metavar="PIXELS", help="Single images larger than this are searched in tiles [default: 768]."
+        ),
+    ] = None
     overlap: Annotated[
-        int, typer.Option("--overlap", metavar="PIXELS", help="Overlap of tiles: the size of a typical object.")
-    ] = 128
+        int | None,
+        typer.Option(
+            "--overlap", metavar="PIXELS", help="Overlap of tiles: the size of a typical object [default: 128]."
+        ),
+    ] = None
 
 
 def auto_job(
@@ -79,6 +85,7 @@ def auto_job(
     """What is done with one file, or with each of many."""
     from napari_sam2.batch.jobs import AutoJob
 
+    default = AutoJob()
     return AutoJob(
         finding=finding.as_find_options(),
         shapes=shapes.as_keep_options(),
@@ -87,8 +94,8 @@ def auto_job(
         key_frames=tuple(search.key_frame) if search.key_frame else None,
         min_score=search.min_score,
         split_stacked=search.split_stacked,
-        tile=tiles.tile,
-        overlap=tiles.overlap,
+        tile=default.tile if tiles.tile is None else tiles.tile,
+        overlap=default.overlap if tiles.overlap is None else tiles.overlap,
     )
 
 
@@ -128,13 +135,14 @@ def auto(
     for warning in caught:
         if num_times == 1 or not issubclass(warning.category, PlanesLeftOutWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    _check_options(search, tiles, is_stack=num_times > 1 or len(frames) > 1)
     job = auto_job(search, finding, shapes, tiles, reading)
     job.shapes.limits(frames)  # reports mistakes before anything is written
     if table is not None and len(frames) == 1:
         raise PromptError("--csv describes objects of a stack; for a single image use 'napari-sam2 generate --csv'")
     labels_path = choose_labels(output, frames.path)
     check_outputs([stack], labels_path, [(table, ".csv")], image=frames.path, overwrite=overwrite)
-    _check_numbers(frames, search, tiles)
+    _check_numbers(frames, search, job)
 
     from napari_sam2.labels.files import LabelWriter
 
@@ -163,12 +171,30 @@ def auto(
         raise typer.Exit(INTERRUPTED)
 
 
-def _check_numbers(frames: Frames, search: StackSearch, tiles: Tiles) -> None:
+def _check_options(search: StackSearch, tiles: Tiles, *, is_stack: bool) -> None:
+    """Raise PromptError for options that have no meaning for the file, or that contradict each other."""
+    of_stacks = {
+        "--every": search.every is not None,
+        "--key-frame": bool(search.key_frame),
+        "--min-score": search.min_score > 0,
+        "--split-stacked": search.split_stacked is True,
+        "--keep-stacked": search.split_stacked is False,
+    }
+    of_images = {"--tile": tiles.tile is not None, "--overlap": tiles.overlap is not None}
+    for option, is_given in (of_images if is_stack else of_stacks).items():
+        if is_given:
+            kinds = ("single images", "a stack") if is_stack else ("stacks and movies", "a single image")
+            raise PromptError(f"{option} is for {kinds[0]}, and the file is {kinds[1]}; leave it out")
+    if search.every is not None and search.key_frame:
+        raise PromptError("--every and --key-frame were given; both choose the key frames: give one")
+
+
+def _check_numbers(frames: Frames, search: StackSearch, job: AutoJob) -> None:
     from napari_sam2.frames.regions import tile_grid
     from napari_sam2.inference.stacks.key_frames import choose_key_frames
 
     if len(frames) == 1:
-        tile_grid(frames.shape[1:], tiles.tile, tiles.overlap)
+        tile_grid(frames.shape[1:], job.tile, job.overlap)
     else:
         choose_key_frames(len(frames), search.every, search.key_frame)
 

@@ -11,7 +11,7 @@ from napari_sam2._errors import DeviceError
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._objects import MinScoreOption, StageBar, TableOption, print_report, save_report
 from napari_sam2.cli._option_groups import ComputeOptions, InputOptions, PromptedModelOptions, with_option_groups
-from napari_sam2.cli._options import FullResolutionOption, LabelsOption, OverwriteOption, QuietOption
+from napari_sam2.cli._options import FullResolutionOption, KeepApartOption, LabelsOption, OverwriteOption, QuietOption
 from napari_sam2.cli._outputs import check_outputs, choose_labels, finished_frames_kept, open_labels, say_refined
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import print_table, say
@@ -47,6 +47,7 @@ def propagate(
     network: PromptedModelOptions,
     elsewhere: ComputeOptions,
     reading: InputOptions,
+    keep_apart: KeepApartOption = False,
     full_resolution: FullResolutionOption = None,
     overwrite: OverwriteOption = False,
     table: TableOption = None,
@@ -74,7 +75,7 @@ def propagate(
     if found.renumbered:
         print_table(("label", "object"), [(str(old), str(new)) for old, new in found.renumbered.items()])
     labels = without_single_planes(found.labels, frames.shape[0])
-    compute = elsewhere.address()
+    compute = elsewhere.address(network.device)
     if compute is not None and min_score:
         raise DeviceError("--min-score cannot be combined with --compute; leave one of them out")
     given = read_seeds(labels, frame, frames.shape, min_area_px=min_area)  # reports mistakes before the model is loaded
@@ -84,18 +85,27 @@ def propagate(
 
             with StopRequest() as stop, finished_frames_kept(writer):
                 report = propagate_elsewhere(
-                    writer, frames, given, network, compute, give_up=give_up, stop=stop, show_progress=not quiet
+                    writer,
+                    frames,
+                    given,
+                    network,
+                    compute,
+                    give_up=give_up,
+                    keep_apart=keep_apart,
+                    stop=stop,
+                    show_progress=not quiet,
                 )
         else:
             from napari_sam2.inference.stacks.label_seeds import segment_seeds
+            from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
-            model = network.load()
+            segmenter = SAM2VideoSegmenter(network.load(), keep_apart=keep_apart)
             with StopRequest() as stop, StageBar(show=not quiet) as bar, finished_frames_kept(writer):
                 _, report = segment_seeds(
                     frames,
                     labels,
                     frame,
-                    model=model,
+                    segmenter=segmenter,
                     min_area_px=min_area,
                     min_score=min_score,
                     give_up_after=give_up,

@@ -80,6 +80,7 @@ def run(
             )
         on_files.run(session, output, model, device, dtype, elsewhere, quiet=quiet)
         return
+    on_files.check_left_out()
     inputs = [session] if stack is None else [session, stack]
     others = [(scores, ".csv"), *([] if tracks is None else [(tracks, tracks.suffix.lower())])]
     if output is not None:  # mistakes that can be found without opening the session are reported first
@@ -89,7 +90,7 @@ def run(
     from napari_sam2.session.results.replay import open_for_replay
 
     given = None if stack is None else str(stack)
-    compute = elsewhere.address()
+    compute = elsewhere.address(device)
     replayed, operations = open_for_replay(session, given, model=model, device=device, dtype=dtype, compute=compute)
     with replayed, StopRequest() as stop, notices_shown(replayed):
         image = getattr(replayed.frames, "path", None)

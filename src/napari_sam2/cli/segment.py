@@ -97,7 +97,7 @@ def segment(
     picture = choose_frame(frames, frame, image)
     prompts = resolve_prompts(ordered_prompts(ctx), (1, *picture.hw), "YX")
     labels_path = choose_labels(output, frames.path)
-    compute = elsewhere.address()
+    compute = elsewhere.address(network.device)
     if compute is not None and candidates:
         raise DeviceError("--candidates cannot be combined with --compute; leave one of them out")
     check_outputs([image], labels_path, [(preview, ".png")], image=frames.path, overwrite=overwrite)

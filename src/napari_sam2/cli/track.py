@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,14 @@ import typer
 from napari_sam2._errors import DeviceError, FrameError, PromptError
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._option_groups import ComputeOptions, InputOptions, PromptedModelOptions, with_option_groups
-from napari_sam2.cli._options import FullResolutionOption, LabelsOption, OverwriteOption, PreviewOption, QuietOption
+from napari_sam2.cli._options import (
+    FullResolutionOption,
+    KeepApartOption,
+    LabelsOption,
+    OverwriteOption,
+    PreviewOption,
+    QuietOption,
+)
 from napari_sam2.cli._outputs import (
     check_outputs,
     choose_labels,
@@ -89,6 +96,7 @@ def track(
     axes_vote: Annotated[
         bool, typer.Option("--axes-vote", help="Track along Z, Y and X, fused by vote: the same as --along ZYX.")
     ] = False,
+    keep_apart: KeepApartOption = False,
     full_resolution: FullResolutionOption = None,
     overwrite: OverwriteOption = False,
     preview: PreviewOption = None,
@@ -131,12 +139,20 @@ def track(
     labels_path = choose_labels(output, frames.path)
     check_outputs([stack], labels_path, [(preview, ".png"), (scores, ".csv")], image=frames.path, overwrite=overwrite)
 
-    compute = elsewhere.address()
+    compute = elsewhere.address(network.device)
     if along.upper() != "Z":
         if compute is not None:
             raise DeviceError(f"--along {along} is computed here; leave out --compute")
-        if frame_range is not None or preview is not None or scores is not None:
-            raise PromptError(f"--along {along} gives labels only; leave out --range, --preview and --scores")
+        _check_along(
+            along,
+            {
+                "--range": frame_range is not None,
+                "--preview": preview is not None,
+                "--scores": scores is not None,
+                "--keep-apart": keep_apart,
+                "--full-resolution": full_resolution is True,
+            },
+        )
         from napari_sam2.cli._along_axes import write_along_axes
 
         path = write_along_axes(labels_path, frames, prompts, along, network, overwrite=overwrite)
@@ -149,12 +165,23 @@ def track(
 
         with StopRequest() as stop, finished_frames_kept(writer):
             if compute is None:
-                tracked = _track_here(writer, frames, prompts, limits, network, stop=stop, show_progress=not quiet)
+                tracked = _track_here(
+                    writer, frames, prompts, limits, network, keep_apart, stop=stop, show_progress=not quiet
+                )
             else:
                 from napari_sam2.cli._tracking_elsewhere import track_elsewhere
+                from napari_sam2.session.state.settings import SessionSettings
 
                 tracked = track_elsewhere(
-                    writer, frames, prompts, limits, network, compute, stop=stop, show_progress=not quiet
+                    writer,
+                    frames,
+                    prompts,
+                    limits,
+                    network,
+                    compute,
+                    stop=stop,
+                    show_progress=not quiet,
+                    settings=SessionSettings(keep_apart=keep_apart),
                 )
         if preview is not None and tracked.num_steps:
             name = stack.expanduser().resolve().name
@@ -178,12 +205,22 @@ def track(
         raise typer.Exit(INTERRUPTED)
 
 
+def _check_along(along: str, given: Mapping[str, bool]) -> None:
+    """Raise PromptError for options that tracking along other axes does not have."""
+    for option, is_given in given.items():
+        if is_given:
+            raise PromptError(
+                f"{option} cannot be combined with --along {along}, which writes labels only; leave one out"
+            )
+
+
 def _track_here(
     writer: AnyWriter,
     frames: FrameSource,
     prompts: Sequence[ObjectPrompt],
     limits: range,
     network: PromptedModelOptions,
+    keep_apart: bool,
     *,
     stop: StopRequest,
     show_progress: bool,
@@ -191,7 +228,7 @@ def _track_here(
     from napari_sam2.cli._tracking import track_into
     from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
-    segmenter = SAM2VideoSegmenter(network.load())
+    segmenter = SAM2VideoSegmenter(network.load(), keep_apart=keep_apart)
     segmenter.set_video(frames)
     return track_into(writer, segmenter, prompts, limits, stop=stop, show_progress=show_progress)
 

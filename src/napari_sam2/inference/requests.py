@@ -121,11 +121,14 @@ class TrackRequest:
         Steps in order; each object is tracked from its prompted frames.
     lost_after : int or None
         Stop tracking an object in a direction after this many consecutive frames without it; None: never.
+    keep_apart : bool
+        Write each pixel only to the memory of the object with the highest logit there.
     """
 
     prompts: Mapping[int, Mapping[int, AnsweredPrompt]]
     steps: Sequence[TrackStep]
     lost_after: int | None = None
+    keep_apart: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,6 +75,7 @@ _CALLS = {
     "object-ids": lambda s, b: s.propagate(object_ids=b, max_frames=0),
     "max-frames": lambda s, b: s.propagate(max_frames=b, stop=0),
     "overlap": lambda s, b: s.set_overlap(b),
+    "set-keep-apart": lambda s, b: s.set_keep_apart(b),
     "lost-after": lambda s, b: s.set_lost_after(b),
     "frames": lambda s, b: s.set_frames(b),
     "contrast": lambda s, b: s.set_contrast(b),

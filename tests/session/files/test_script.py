@@ -44,6 +44,7 @@ def everything(session: Session) -> None:
     session.remove_prompt(1, 4)
     session.set_overlap("highest score")
     session.set_lost_after(3)
+    session.set_keep_apart(True)
     session.propagate()
 
 

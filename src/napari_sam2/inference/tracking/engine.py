@@ -54,8 +54,6 @@ class Engine:
         As for ``SAM2VideoSegmenter``.
     frames : FrameSource
         The stack.
-    keep_apart : bool, default False
-        Write each pixel only to the memory of the object with the highest logit there.
     fill_hole_area : float, default 8
         Fill holes up to this area, in pixels of the low-resolution mask.
     batch_bytes : int, optional
@@ -71,7 +69,6 @@ class Engine:
         model: SAM2 | str | Path | None,
         frames: FrameSource,
         *,
-        keep_apart: bool = False,
         fill_hole_area: float = 8.0,
         batch_bytes: int | None = None,
         cache_bytes: int = 256 * 2**20,
@@ -86,7 +83,7 @@ class Engine:
             corrections_stick=True,
             memory_dtype=self.model.dtype,
             fill_hole_area=fill_hole_area,
-            keep_apart=keep_apart,
+            keep_apart=False,
             batch_bytes=batch_bytes,
             click_search=click_search,
         )
@@ -243,6 +240,7 @@ class Engine:
         DeviceError
             If the device runs out of memory even with a single object per batch.
         """
+        self._frames.settings = replace(self._frames.settings, keep_apart=request.keep_apart)
         known = {i: self._remember(i, prompts) for i, prompts in request.prompts.items()}
         steps = follow_steps(self._frames, known, request.steps, lost_after=request.lost_after, should_stop=should_stop)
         for step, result in steps:

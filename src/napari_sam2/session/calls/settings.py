@@ -164,6 +164,16 @@ class SettingCalls(SessionBase):
             edits = [Edit("settings", "lost_after", self.settings.lost_after, num_frames)]
             self._state.push("stop when lost", "set_lost_after", {"num_frames": num_frames}, edits)
 
+    def set_keep_apart(self, keep_apart: bool) -> None:
+        """Keep objects apart in memory: later tracking writes each pixel only to the object with the highest logit."""
+        if not isinstance(keep_apart, bool | np.bool_):
+            raise PromptError(f"keep_apart={keep_apart!r} was given; expected True or False")
+        if keep_apart == self.settings.keep_apart:
+            return
+        with self._changing():
+            edits = [Edit("settings", "keep_apart", self.settings.keep_apart, bool(keep_apart))]
+            self._state.push("keep apart", "set_keep_apart", {"keep_apart": bool(keep_apart)}, edits)
+
     def set_frames(self, frames: FrameSource) -> None:
         """Show the model other pixels of the same stack from now on, such as after a change of contrast."""
         if not isinstance(frames, FrameSource):

@@ -31,7 +31,7 @@ class LocalEngine:
     frames : FrameSource
         The stack.
     settings : SessionSettings
-        Device, precision, size of the embedding cache, and how memories of neighbours are kept apart.
+        Device, precision and size of the embedding cache.
     """
 
     def __init__(self, model: SAM2 | str | Path, frames: FrameSource, settings: SessionSettings) -> None:
@@ -43,7 +43,7 @@ class LocalEngine:
                 image_size=settings.image_size,
                 zoom=settings.zoom,
             )
-        self._engine = Engine(model, frames, keep_apart=settings.keep_apart, cache_bytes=settings.cache_mb * 2**20)
+        self._engine = Engine(model, frames, cache_bytes=settings.cache_mb * 2**20)
         self._threads = settings.threads
 
     @property

@@ -202,6 +202,7 @@ _RULES: Mapping[str, _Rule] = MappingProxyType(
         "set_contrast": _rule(
             {"gamma": _list_of(_number), "colours": _list_of(_list_of(_number))}, limits=_list_of(_list_of(_number))
         ),
+        "set_keep_apart": _rule(keep_apart=_flag),
         "set_lost_after": _rule(num_frames=_or_none(_whole(1))),
         "set_model": _rule(model=_text),
         "set_parent": _rule({"frame": _plane}, object_id=check_object_id, parent=_or_none(check_object_id)),

@@ -177,6 +177,8 @@ class SessionState:
             self.settings = replace(self.settings, overlap=value)
         elif name == "lost_after":
             self.settings = replace(self.settings, lost_after=value)
+        elif name == "keep_apart":
+            self.settings = replace(self.settings, keep_apart=value)
         elif name == "model":
             self.model = value
         else:

@@ -130,7 +130,9 @@ class Propagator:
             self.handle = handle
             if steps:
                 self._change = state.push("propagate", "propagate", arguments, [])
-                self._request = TrackRequest(known_prompts(state.store, chosen), steps, state.settings.lost_after)
+                self._request = TrackRequest(
+                    known_prompts(state.store, chosen), steps, state.settings.lost_after, state.settings.keep_apart
+                )
                 request = self._request
                 self._run(handle, lambda engine: engine.track(request, lambda: handle.is_cancelled))
             else:

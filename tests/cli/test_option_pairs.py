@@ -1,0 +1,96 @@
+"""Options of ``track``, ``propagate``, ``auto`` and ``run`` that contradict each other are refused in one line."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from cli_tools import make_disks, run, save_stack
+from napari_sam2.session.session import Session
+
+pytestmark = pytest.mark.usefixtures("no_model")
+
+TRACK = "track stack.tif --point 1,14,15"
+PROPAGATE = "propagate stack.tif --labels seeds.tif"
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may be loaded."""
+
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("napari_sam2.weights.loading.load_model", load)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("pairs")
+    stack, labels = make_disks()
+    save_stack(place / "stack.tif", stack)
+    save_stack(place / "image.tif", stack[0], "YX")
+    tifffile.imwrite(place / "rgb.tif", np.zeros((20, 30, 3), np.uint8), photometric="rgb")
+    tifffile.imwrite(place / "seeds.tif", labels.astype(np.uint16), photometric="minisblack")
+    with Session(str(place / "stack.tif")) as session:
+        session.add_mask(labels[1] == 1, frame=1)
+        session.save(place / "a.sam2")
+    return place
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (f"{TRACK} --compute tcp://127.0.0.1:9 --device cuda", "the server chooses its device"),
+        (f"{TRACK} --insecure", "belong to --compute"),
+        (f"{TRACK} --certificates keys", "belong to --compute"),
+        (f"{TRACK} --along Y --compute tcp://127.0.0.1:9", "leave out --compute"),
+        (f"{TRACK} --along Y --axes-vote", "give one"),
+        (f"{TRACK} --along Y --range 0,1", "--range cannot be combined with --along Y"),
+        (f"{TRACK} --along Y --preview a.png", "--preview cannot be combined"),
+        (f"{TRACK} --along Y --scores a.csv", "--scores cannot be combined"),
+        (f"{TRACK} --axes-vote --keep-apart", "--keep-apart cannot be combined with --along ZYX"),
+        (f"{TRACK} --along Y --full-resolution", "--full-resolution cannot be combined"),
+        (f"{TRACK} --full-resolution", "--level 1 or more"),
+        (f"{TRACK} --axis T", "allowed: Z"),
+        (f"{TRACK} --fix P=1", "axes ZYX; allowed axes are Z"),
+        (f"{TRACK} --level 1", "level 1 of stack.tif was requested; it has 1"),
+        (f"{TRACK} --channels 1", "the image has 1 channel"),
+        (f"{PROPAGATE} --compute tcp://127.0.0.1:9 --min-score 0.5", "--min-score cannot be combined"),
+        (f"{PROPAGATE} --compute tcp://127.0.0.1:9 --device cpu", "the server chooses its device"),
+        (f"{PROPAGATE} --full-resolution", "--level 1 or more"),
+        ("auto stack.tif --every 2 --key-frame 1", "give one"),
+        ("auto stack.tif --tile 64", "--tile is for single images"),
+        ("auto stack.tif --overlap 8", "--overlap is for single images"),
+        ("auto image.tif --every 2", "--every is for stacks"),
+        ("auto image.tif --key-frame 0", "--key-frame is for stacks"),
+        ("auto image.tif --min-score 0.5", "--min-score is for stacks"),
+        ("auto image.tif --split-stacked", "--split-stacked is for stacks"),
+        ("auto image.tif --keep-stacked", "--keep-stacked is for stacks"),
+        ("auto image.tif --csv a.csv", "generate --csv"),
+        ("run a.sam2 --rule automatic", "--rule belongs to --on"),
+        ("run a.sam2 --workers 2", "--workers belongs to --on"),
+        ("run a.sam2 --restart", "--restart belongs to --on"),
+        ("run a.sam2 --compute tcp://127.0.0.1:9 --device cpu", "the server chooses its device"),
+        ("run a.sam2 --on image.tif --compute tcp://127.0.0.1:9", "cannot be combined"),
+        ("run a.sam2 --on image.tif --scores a.csv", "leave out --stack, --scores"),
+    ],
+)
+def test_contradicting_options_are_refused(
+    command: str,
+    words: str,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(folder)
+    assert run(*shlex.split(command), "-o", tmp_path / "out.tif") not in (0, 1)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 or "Usage" in lines[0]
+    assert words in " ".join(" ".join(lines).split())
+    assert not list(tmp_path.iterdir())

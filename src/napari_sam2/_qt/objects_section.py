@@ -32,6 +32,7 @@ from napari_sam2._qt.alike_offer import AlikeOffer
 from napari_sam2._qt.gradual_start import GradualStart, say_started
 from napari_sam2._qt.icons import IconButton, draw_icon
 from napari_sam2._viewer.labels_layer import class_colours, object_colour
+from napari_sam2.session.results.divisions import propose_divisions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -491,13 +492,19 @@ class ObjectsSection(QWidget):
         return True
 
     def divide_here(self) -> None:
-        """The current object has divided: its daughters begin on the frame that is shown."""
+        """The current object has divided: its daughters begin on the frame that is shown.
+
+        Objects that begin there beside it become its daughters; otherwise its mask is divided.
+        """
         binding, current = self._binding, self._current
         if binding is None or current is None:
             return
         name, plane = binding.session.store.objects[current].name, binding.current_plane
         found: list[int] = []
-        if not self._try(lambda: found.extend(binding.session.divide(current, plane))):
+        session = binding.session
+        proposed = [each for each in propose_divisions(session, object_ids=[current]) if each.frame == plane]
+        daughters = proposed[0].daughters if proposed else ()
+        if not self._try(lambda: found.extend(session.divide(current, plane, daughters or None))):
             return
         masks = binding.session.store.masks
         missing = next((each for each in found if (each, plane) not in masks), None)

@@ -18,7 +18,12 @@ from napari_sam2._qt.icons import IconButton
 from napari_sam2._qt.layout import column, line, named, row, shrinking_combo
 from napari_sam2._qt.line_plot import Curve, LinePlot, Marks
 from napari_sam2._viewer.layer_frames import is_time_axis
-from napari_sam2.session.results.divisions import propose_divisions
+from napari_sam2.session.results.divisions import (
+    DivisionProposal,
+    divisions_beside,
+    first_of_each,
+    parting_of,
+)
 from napari_sam2.session.results.review import DoubtfulFrame, doubtful_frames, timeline
 
 if TYPE_CHECKING:
@@ -59,7 +64,7 @@ class ReviewSection(QWidget):
         self._worst: DoubtfulFrame | None = None
         self._clip = range(0)
         self._unchecked: set[int] = set()  # objects whose masks have changed since divisions were looked for
-        self._divided: dict[int, DoubtfulFrame] = {}
+        self._partings: dict[int, DivisionProposal] = {}
         self.num_refreshes = 0
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -121,7 +126,7 @@ class ReviewSection(QWidget):
         self._connections.clear()
         self._timer.stop()
         self._binding = binding
-        self._unchecked, self._divided = set(), {}
+        self._unchecked, self._partings = set(), {}
         if binding is not None:
             self._unchecked = set(binding.session.store.objects)
             self._connections.connect(binding.session.changed, self._on_session_changed)
@@ -133,7 +138,7 @@ class ReviewSection(QWidget):
     def _on_session_changed(self, delta: StoreDelta) -> None:
         self._unchecked |= delta.object_ids
         for object_id in delta.object_ids:
-            self._divided.pop(object_id, None)
+            self._partings.pop(object_id, None)
         if not self._timer.isActive():
             self._timer.start()
 
@@ -185,7 +190,7 @@ class ReviewSection(QWidget):
             self.doubts_changed.emit(dict(Counter(doubt.object_id for doubt in self._doubts)))
 
     def _divisions(self, binding: ViewerBinding) -> list[DoubtfulFrame]:
-        """Where masks part into two over time; Shift-D accepts, Q says that it is one object."""
+        """Where masks part into two over time, or objects begin beside one; Shift-D accepts, Q keeps it as one."""
         axis = binding.geometry.frame_axis
         if axis is None or not is_time_axis(str(binding.labels.axis_labels[axis])):
             return []
@@ -196,11 +201,14 @@ class ReviewSection(QWidget):
                 QTimer.singleShot(_INTERVAL_MS, self._go_on)
                 break
             object_id = self._unchecked.pop()
-            self._divided.pop(object_id, None)
-            for each in propose_divisions(session, object_ids=[object_id]):
-                doubt = DoubtfulFrame(object_id, each.frame, "may have divided", 2 * each.share)
-                self._divided[object_id] = doubt
-        return [doubt for object_id, doubt in self._divided.items() if object_id in session.store.objects]
+            self._partings.pop(object_id, None)
+            if object_id in session.store.objects and (found := parting_of(session, object_id)) is not None:
+                self._partings[object_id] = found
+        partings = [each for object_id, each in self._partings.items() if object_id in session.store.objects]
+        return [
+            DoubtfulFrame(each.object_id, each.frame, "may have divided", 2 * each.share)
+            for each in first_of_each([*partings, *divisions_beside(session)])
+        ]
 
     def _go_on(self) -> None:
         if self._unchecked and not self._timer.isActive():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from session_tools import square
+from session_tools import square, state
 
 from factories import make_movie
 from napari_sam2 import DivisionSettings, PromptError, propose_divisions
@@ -49,6 +49,121 @@ def test_other_masks_are_no_divisions(model, masks):
         assert propose_divisions(session) == []
 
 
+def disc(y: float, x: float, radius: float) -> np.ndarray:
+    rows, columns = np.mgrid[:48, :64]
+    return (rows - y) ** 2 + (columns - x) ** 2 < radius**2
+
+
+WAIST = disc(20, 16, 6) | disc(20, 26, 6)
+
+
+def test_cells_that_still_touch_are_found_by_their_waist_and_divided_there(model):
+    with painted(model, [disc(20, 21, 8), disc(20, 21, 8), WAIST, WAIST, WAIST]) as session:
+        (found,) = propose_divisions(session)
+        assert (found.object_id, found.frame, found.num_frames, found.daughters) == (1, 2, 3, ())
+        before = state(session)
+        first, second = session.divide(1, 2)
+        for frame in (2, 3, 4):
+            labels = session.labels[frame]
+            assert ((labels > 0) == WAIST).all()
+            assert set(np.unique(labels[:, :20])) | set(np.unique(labels[:, 22:])) == {0, first, second}
+            assert len(np.unique(labels[:, :20])) == len(np.unique(labels[:, 22:])) == 2
+        session.undo()
+        assert state(session) == before
+
+
+def beside(model, mother: list[np.ndarray], others: dict[int, np.ndarray], begins: int = 2) -> Session:
+    """Object 1 on each frame, and others from a frame on."""
+    session = painted(model, mother)
+    for frame in range(begins, len(mother)):
+        session.paint(frame, others)
+    return session
+
+
+@pytest.mark.parametrize(
+    ("mother", "others", "daughters"),
+    [
+        pytest.param([ONE] * 2 + [square(10, 6, 7)] * 3, {2: square(10, 20, 7)}, (2,), id="it-goes-on-as-one-of-them"),
+        pytest.param([ONE] * 2 + [NONE] * 3, {2: square(10, 6, 7), 3: square(10, 20, 8)}, (2, 3), id="it-ends"),
+    ],
+)
+def test_objects_that_begin_beside_another_one_are_its_daughters(model, mother, others, daughters):
+    with beside(model, mother, others) as session:
+        (found,) = propose_divisions(session)
+        assert (found.object_id, found.frame, found.daughters) == (1, 2, daughters)
+        before = state(session)
+        made = session.divide(1, 2, found.daughters)
+        assert set(daughters) <= set(made)
+        assert session.daughters(1) == sorted(made)
+        assert propose_divisions(session) == []
+        session.undo()
+        assert state(session) == before
+
+
+@pytest.mark.parametrize(
+    ("mother", "others"),
+    [
+        pytest.param([ONE] * 5, {2: square(10, 24, 7)}, id="it-keeps-its-size"),
+        pytest.param([ONE] * 2 + [square(10, 6, 7)] * 3, {2: square(30, 50, 7)}, id="far-away"),
+        pytest.param([ONE] * 2 + [square(10, 6, 7)] * 3, {2: square(10, 20, 2)}, id="a-speck"),
+        pytest.param([ONE] * 2 + [NONE] * 3, {2: square(10, 10, 10)}, id="one-object-takes-its-place"),
+        pytest.param(
+            [ONE, ONE, NONE, NONE, ONE], {2: square(10, 6, 7), 3: square(10, 20, 8)}, id="it-is-seen-again-later"
+        ),
+    ],
+)
+def test_other_objects_that_begin_are_no_daughters(model, mother, others):
+    with beside(model, mother, others) as session:
+        assert propose_divisions(session) == []
+
+
+def test_a_daughter_belongs_to_one_mother(model):
+    shrinks = [square(10, 6, 7)] * 3
+    with beside(model, [ONE] * 2 + shrinks, {2: square(10, 20, 7)}) as session:
+        for frame in range(5):
+            session.paint(frame, {3: square(24, 10, 10) if frame < 2 else square(24, 6, 7)})
+        assert len(propose_divisions(session)) == 1
+
+
+def drawn_division(num_frames: int = 7, divides: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Image and labels (T, 72, 72) of a cell, 1, that becomes two, 2 and 3, which still touch."""
+    rng, (y, x) = np.random.default_rng(7), np.mgrid[:72, :72]
+    movie, labels = np.zeros((num_frames, 72, 72)), np.zeros((num_frames, 72, 72), np.int32)
+    for t in range(num_frames):
+        if t < divides:
+            cells = {1: (36, 36, 12, 7)}
+        else:
+            apart = 7 + 0.5 * (t - divides)
+            cells = {2: (36, 36 - apart, 7, 6), 3: (36, 36 + apart, 7, 6)}
+        for number, (cy, cx, long, short) in cells.items():
+            depth = 1 - ((x - cx) / long) ** 2 - ((y - cy) / short) ** 2
+            labels[t][depth > 0] = number
+            movie[t] = np.maximum(movie[t], 110 * np.sqrt(depth.clip(0)))
+    return (25 + movie + rng.normal(0, 4, movie.shape)).clip(0, 255).astype(np.uint8), labels
+
+
+def test_one_click_tracks_a_cell_whose_division_is_proposed_accepted_and_tracked_on():
+    movie, truth = drawn_division()
+    with Session(movie) as session:
+        cell = session.add_points([[0, 36, 36]])
+        session.propagate()
+        (found,) = propose_divisions(session)
+        assert (found.object_id, found.frame) == (cell, 3)
+        before = state(session)
+        daughters = session.divide(cell, found.frame)
+        session.propagate()
+        assert session.daughters(cell) == daughters
+        for frame in range(3, 7):
+            for side in (2, 3):
+                mask = truth[frame] == side
+                best = max((session.labels[frame] == i)[mask].mean() for i in daughters)
+                assert best > 0.7
+        assert not (session.labels[3:] == cell).any()
+        session.undo()
+        session.undo()
+        assert state(session) == before
+
+
 def test_a_division_on_the_last_frame_is_proposed(model):
     with painted(model, [ONE, ONE, ONE, ONE, TWO]) as session:
         assert [each.frame for each in propose_divisions(session)] == [4]
@@ -57,7 +172,14 @@ def test_a_division_on_the_last_frame_is_proposed(model):
 
 
 def test_impossible_settings_are_refused():
-    for change in ({"smallest_share": 0}, {"smallest_share": 0.6}, {"num_frames": 0}, {"largest_change": 0.5}):
+    for change in (
+        {"smallest_share": 0},
+        {"smallest_share": 0.6},
+        {"num_frames": 0},
+        {"largest_change": 0.5},
+        {"max_distance": 0},
+        {"largest_daughter": 0},
+    ):
         with pytest.raises(PromptError, match="allowed are a share"):
             DivisionSettings(**change)
     for change in ({"num_frames": {}}, {"largest_change": bytearray(4)}, {"smallest_share": "x"}):

@@ -11,6 +11,7 @@ import numpy as np
 from napari_sam2._errors import PromptError
 from napari_sam2._types import Prompt
 from napari_sam2.labels.components import find_pieces
+from napari_sam2.labels.waists import split_at_waist
 from napari_sam2.session.state.history import Edit
 from napari_sam2.session.state.records import ObjectMask, PromptEntry, SessionObject
 
@@ -138,14 +139,14 @@ def two_pieces(mask: NDArray[np.bool_], smallest_share: float = 0.1) -> list[NDA
     Returns
     -------
     list of (H, W) bool arrays
-        The larger one first; only the mask itself if it has one component.
+        The larger one first; a mask in one component is split at its waist; only the mask itself if it has none.
     """
     numbers, areas = find_pieces(mask)
     if len(areas) < 3:
-        return [mask]
+        return split_at_waist(mask)
     first, second = (int(n) for n in np.argsort(-areas, kind="stable")[:2])
     if areas[second] < smallest_share * areas.sum():
-        return [mask]
+        return split_at_waist(mask)
     rows, columns = np.nonzero(mask)
     to_first, to_second = (_distances(rows, columns, numbers == number) for number in (first, second))
     near = np.zeros_like(mask)

@@ -63,6 +63,38 @@ def test_options_describe_the_job(arguments: tuple[str, ...], job: object, given
     assert (named["workers"], named["suffix"], named["retries"], named["restart"]) == (2, ".zarr", 1, False)
 
 
+@pytest.mark.parametrize(
+    ("command", "function", "options", "expected"),
+    [
+        ("tiles", "tiles.segment_tiles", ("--tile", "512"), AutoJob(tile=512)),
+        (
+            "stack",
+            "stack_parts.segment_stack_parts",
+            ("--every", "4", "--min-score", "0.5"),
+            AutoJob(every=4, min_score=0.5),
+        ),
+    ],
+)
+def test_one_file_is_divided(
+    command: str,
+    function: str,
+    options: tuple[str, ...],
+    expected: AutoJob,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    calls: list[tuple[object, ...]] = []
+
+    def record(*arguments: object, **named: object) -> BatchReport:
+        calls.append((*arguments, named["workers"], named["retries"]))
+        return BatchReport((), (), 0, 0.0)
+
+    monkeypatch.setattr(f"napari_sam2.batch.{function}", record)
+    assert run("batch", command, "a.zarr", "-o", "out.zarr", *options, "--workers", 2, "--retries", 3, "-q") == 0
+    assert calls == [(expected, Path("a.zarr"), Path("out.zarr"), 2, 3)]
+    assert "wrote out.zarr" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("state", "code"), [(DONE, 0), (FAILED, 7), (NOT_RUN, 130)])
 def test_exit_code_and_table_tell_how_it_ended(
     state: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

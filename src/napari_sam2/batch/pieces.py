@@ -11,9 +11,23 @@ from pathlib import Path
 
 from napari_sam2._errors import FrameError
 
-__all__ = ["DONE", "FAILED", "NOT_RUN", "RUNNING", "Outcome", "Piece", "PieceRecord", "Source"]
+__all__ = ["DONE", "FAILED", "NOT_RUN", "RUNNING", "InputStates", "Outcome", "Piece", "PieceRecord", "Source"]
 
 DONE, FAILED, NOT_RUN, RUNNING = "done", "failed", "not run", "running"
+
+
+class InputStates:
+    """Size and time of input files, each looked up once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, str] = {}
+
+    def of(self, path: Path) -> str:
+        """Digest of the size and time of a file, or of those of the entries of a folder; empty if there is nothing."""
+        if path not in self._known:
+            found = _state(path)
+            self._known[path] = _digest(found) if found else ""
+        return self._known[path]
 
 
 @dataclass(frozen=True)
@@ -43,21 +57,37 @@ class Source:
     frames: tuple[int, ...] = ()
     prompts: tuple[tuple[str, str], ...] = ()
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, states: InputStates | None = None) -> str:
         """Digest of what can change the result, apart from the job: size and time of the files, prompts, axes.
 
         Names are no part of it, so that a folder can be moved together with its results.
+
+        Parameters
+        ----------
+        states : InputStates, optional
+            Shared by the pieces of a plan, so that an input of many pieces is looked up once.
+
+        Returns
+        -------
+        str
+            32 hexadecimal digits.
+
+        Raises
+        ------
+        FrameError
+            If a file cannot be looked up.
         """
+        states = states or InputStates()
         masks = [value.rpartition(":")[2] for option, value in self.prompts if option == "--mask"]
         files = [self.path, *([] if self.labels is None else [self.labels]), *map(Path, masks)]
         parts = {
-            "files": [_state(file) for file in files],
+            "files": [states.of(file) for file in files],
             "axes": self.axes,
             "channels": self.channels,
             "frames": self.frames,
             "prompts": [(option, Path(value).name if option == "--mask" else value) for option, value in self.prompts],
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+        return _digest(parts)
 
 
 @dataclass(frozen=True)
@@ -132,14 +162,21 @@ class PieceRecord:
     kind: str = ""
 
 
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
 def _state(path: Path) -> Sequence[object]:
-    """Size and time of a file; of a folder, those of its entries. An empty list if there is nothing."""
     try:
         if not path.is_dir():
             found = path.stat()
             return [found.st_size, found.st_mtime_ns]
         with os.scandir(path) as entries:
-            return sorted([entry.name, entry.stat().st_size, entry.stat().st_mtime_ns] for entry in entries)
+            return sorted(
+                [entry.name, entry.stat().st_size, entry.stat().st_mtime_ns]
+                for entry in entries
+                if entry.name != "labels"  # of an OME-Zarr image: results may be written there
+            )
     except FileNotFoundError:
         return []
     except OSError as error:

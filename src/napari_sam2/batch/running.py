@@ -8,21 +8,21 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam2._arguments import checked
-from napari_sam2._dask import require_dask
+from napari_sam2._dask import num_cores, require_dask
 from napari_sam2._errors import DeviceError, FrameError, NapariSAM2Error, OutputError
 from napari_sam2._files import expand, write_error
 from napari_sam2.batch.clusters import Place, connected
 from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels
 from napari_sam2.batch.jobs import Job, settings_of
 from napari_sam2.batch.journal import JOURNAL_NAME, Journal, RunIdentity
-from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, RUNNING, Outcome, Piece, PieceRecord
+from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, RUNNING, InputStates, Outcome, Piece, PieceRecord
 from napari_sam2.batch.report import REPORT_NAME, BatchReport, write_report
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from napari_sam2.batch.workers import WorkerModel
 
-__all__ = ["BatchProgress", "checked_place", "make_folder", "run_batch", "run_pieces"]
+__all__ = ["BatchProgress", "Stage", "checked_place", "make_folder", "run_batch", "run_pieces", "run_stages"]
 
 _POLL_S = 0.2
 _COUNT_WORKERS_S = 1.0
@@ -202,30 +202,86 @@ def run_pieces(
     should_stop: Callable[[], bool] | None,
 ) -> BatchReport:
     """Compute the pieces that are missing; arguments, result and errors as for `run_batch`, which plans files."""
+    return run_stages(
+        job,
+        [Stage(job, lambda: pieces)],
+        folder,
+        place,
+        model=model,
+        device=device,
+        dtype=dtype,
+        retries=retries,
+        restart=restart,
+        on_progress=on_progress,
+        on_piece=on_piece,
+        should_stop=should_stop,
+    )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Pieces that can be computed in any order, after those of the stages before.
+
+    Attributes
+    ----------
+    job : Job
+        What is done with each.
+    plan : callable
+        Names the pieces; called when all pieces of earlier stages are done, so that it may read their results.
+    """
+
+    job: Job
+    plan: Callable[[], Sequence[Piece]]
+
+
+def run_stages(
+    job: Job,
+    stages: Sequence[Stage],
+    folder: Path,
+    place: Place,
+    *,
+    model: str | os.PathLike[str],
+    device: str,
+    dtype: str,
+    retries: int,
+    restart: bool,
+    on_progress: Callable[[BatchProgress], object] | None,
+    on_piece: Callable[[PieceRecord], object] | None = None,
+    should_stop: Callable[[], bool] | None,
+) -> BatchReport:
+    """Compute one stage after the other on the same workers, until one cannot be completed.
+
+    ``job`` stands in the journal: its settings must be equal for a run to be resumed. Other arguments, result and
+    errors as for `run_batch`; names of pieces are unique in all stages.
+    """
     begin = time.perf_counter()
     wanted = _model(model, device, dtype)
     settings = {**settings_of(job), "dtype": dtype}
     identity = RunIdentity(job.command, Path(model).name, wanted.weights_hash, version("napari-sam2"), settings)
-    with Journal(folder, identity, restart=restart) as journal:
-        if journal.is_new and not restart:
-            _check_no_results(pieces, journal)
-        fingerprints = {piece.name: piece.source.fingerprint() for piece in pieces}
-        missing = [piece for piece in pieces if not _is_done(piece, fingerprints[piece.name], journal)]
-        num_before = len(pieces) - len(missing)
-        run = _Run(job, journal, fingerprints, len(pieces), num_before, on_progress, on_piece, should_stop)
-        run.show()
-        for piece in pieces:
-            run.tell(run.state(piece))
-        if missing:
-            with (
-                connected(place, len(missing), device=device) as client,
-                _model_on_workers(client, wanted, place) as plugin,
-            ):
-                run.compute(client, plugin, missing, retries)
-        states = tuple(run.state(piece) for piece in pieces)
-        report = BatchReport(tuple(pieces), states, run.before, time.perf_counter() - begin)
+    with Journal(folder, identity, restart=restart) as journal, ExitStack() as opened:
+        run = _Run(journal, on_progress, on_piece, should_stop)
+        workers: tuple[Client, str] | None = None
+        for stage in stages:
+            pieces = stage.plan()
+            if journal.is_new and not restart:
+                _check_no_results(pieces, journal)
+            missing = run.add(pieces)
+            if missing and workers is None:
+                client = opened.enter_context(connected(place, _most_at_once(stages, missing), device=device))
+                workers = client, opened.enter_context(_model_on_workers(client, wanted, place))
+            if missing and workers is not None:
+                run.compute(*workers, stage.job, missing, retries)
+            if not run.is_complete:
+                break
+        opened.close()
+        report = run.report(time.perf_counter() - begin)
         write_report(folder / REPORT_NAME, report)
     return report
+
+
+def _most_at_once(stages: Sequence[Stage], missing: Sequence[Piece]) -> int:
+    """For how many pieces at once local workers are started: later stages may have more pieces than the first one."""
+    return len(missing) if len(stages) == 1 else max(len(missing), num_cores())
 
 
 class _Run:
@@ -233,36 +289,61 @@ class _Run:
 
     def __init__(
         self,
-        job: Job,
         journal: Journal,
-        fingerprints: dict[str, str],
-        total: int,
-        before: int,
         on_progress: Callable[[BatchProgress], object] | None,
         on_piece: Callable[[PieceRecord], object] | None,
         should_stop: Callable[[], bool] | None,
     ) -> None:
-        self.before = before
-        self._job, self._journal, self._fingerprints = job, journal, fingerprints
+        self._journal = journal
         self._on_progress = on_progress or (lambda _: None)
-        self.tell = on_piece or (lambda _: None)
+        self._tell = on_piece or (lambda _: None)
         self._should_stop = should_stop or (lambda: False)
-        self._progress = BatchProgress(before, 0, total, before)
-        self._ended: set[str] = set()
+        self._progress = BatchProgress(0, 0, 0, 0)
+        self._pieces: list[Piece] = []
+        self._fingerprints: dict[str, str] = {}
+        self._ended: set[str] = set()  # pieces that are done, or failed in this run
 
-    def show(self) -> None:
-        """Report the progress."""
+    def add(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """Take pieces into the run; returns those that are missing."""
+        read = InputStates()
+        self._fingerprints |= {piece.name: piece.source.fingerprint(read) for piece in pieces}
+        missing = []
+        for piece in pieces:
+            if _is_done(piece, self._fingerprints[piece.name], self._journal):
+                self._ended.add(piece.name)
+            else:
+                missing.append(piece)
+        self._pieces += pieces
+        before = len(pieces) - len(missing)
+        progress = self._progress
+        self._progress = replace(
+            progress,
+            done=progress.done + before,
+            before=progress.before + before,
+            total=progress.total + len(pieces),
+        )
         self._on_progress(self._progress)
+        for piece in pieces:
+            self._tell(self._state(piece))
+        return missing
 
-    def state(self, piece: Piece) -> PieceRecord:
+    @property
+    def is_complete(self) -> bool:
+        """Whether all pieces so far are done."""
+        return self._progress.done == self._progress.total
+
+    def report(self, seconds: float) -> BatchReport:
+        """State of all pieces so far."""
+        states = tuple(self._state(piece) for piece in self._pieces)
+        return BatchReport(tuple(self._pieces), states, self._progress.before, seconds)
+
+    def _state(self, piece: Piece) -> PieceRecord:
         """The record of a piece for the report; failures of earlier runs do not count."""
-        record = self._journal.records.get(piece.name)
-        fingerprint = self._fingerprints[piece.name]
-        if record is not None and (piece.name in self._ended or _is_done(piece, fingerprint, self._journal)):
-            return record
-        return PieceRecord(piece.name, NOT_RUN, fingerprint)
+        if piece.name in self._ended:
+            return self._journal.records[piece.name]
+        return PieceRecord(piece.name, NOT_RUN, self._fingerprints[piece.name])
 
-    def compute(self, client: Client, plugin: str, pieces: Sequence[Piece], retries: int) -> None:
+    def compute(self, client: Client, plugin: str, job: Job, pieces: Sequence[Piece], retries: int) -> None:
         """Compute pieces, as many at once as there are workers; a killed worker takes one piece with it."""
         from napari_sam2.batch.workers import run_piece
 
@@ -284,24 +365,24 @@ class _Run:
                 future = client.submit(
                     run_piece,
                     plugin,
-                    self._job,
+                    job,
                     piece,
-                    key=f"{self._job.command}-{uuid.uuid4().hex}",
+                    key=f"{job.command}-{uuid.uuid4().hex}",
                     retries=retries,
                     pure=False,
                 )
                 running[future] = piece
-                self.tell(PieceRecord(piece.name, RUNNING, self._fingerprints[piece.name]))
+                self._tell(PieceRecord(piece.name, RUNNING, self._fingerprints[piece.name]))
                 future.add_done_callback(ended.put)
             if not running or (is_stopping and not self._progress.workers):
                 break
-            self.show()
+            self._on_progress(self._progress)
             try:
                 future = ended.get(timeout=_POLL_S)
             except queue.Empty:
                 continue
             self._end(running.pop(future), future)
-        self.show()
+        self._on_progress(self._progress)
 
     def _end(self, piece: Piece, future: Future) -> None:
         """Enter a piece that is done or failed in the journal."""
@@ -316,7 +397,7 @@ class _Run:
             self._progress = replace(self._progress, failed=self._progress.failed + 1)
         self._journal.add(record)
         self._ended.add(piece.name)
-        self.tell(record)
+        self._tell(record)
 
 
 def _result(future: Future) -> tuple[Outcome | None, BaseException | None]:

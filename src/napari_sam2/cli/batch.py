@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,14 @@ from napari_sam2.cli.auto import StackSearch, Tiles, auto_job
 from napari_sam2.cli.generate import Search
 
 if TYPE_CHECKING:
-    from napari_sam2.batch.jobs import Job
+    from napari_sam2.batch.jobs import AutoJob, Job
     from napari_sam2.batch.report import BatchReport
     from napari_sam2.batch.running import BatchProgress
 
 __all__ = ["SUBCOMMANDS", "Files", "Work", "batch", "run_job"]
 
 _MAX_LISTED = 20
+_REFRESH_S = 0.1
 
 InputsArgument = Annotated[
     list[str],
@@ -246,31 +248,42 @@ def _tiles(
     """
     from napari_sam2.batch.tiles import segment_tiles
 
-    _silence_dask()
-    with StopRequest("tile") as stop, _Bar("tile", show=not work.quiet) as bar:
-        report = segment_tiles(
-            auto_job(StackSearch(), finding, shapes, tiles, reading),
-            image,
-            output,
-            model=network.model,
-            device=network.device,
-            dtype=network.dtype,
-            workers=work.workers,
-            scheduler=work.scheduler,
-            cluster=work.cluster,
-            retries=work.retries,
-            restart=work.restart,
-            on_progress=bar,
-            should_stop=stop.is_set,
-        )
-    _print(report, "tiles")
-    if report.is_complete:
-        say(f"wrote {output}")
-    _exit(report)
+    job = auto_job(StackSearch(), finding, shapes, tiles, reading)
+    _run_divided(segment_tiles, job, image, output, network, work, unit="tile")
+
+
+@with_option_groups
+def _stack(
+    stack: Annotated[
+        Path, typer.Argument(metavar="STACK", help="A stack, a movie or volumes over time; best a chunked OME-Zarr.")
+    ],
+    output: RequiredLabelsOption,
+    *,
+    search: StackSearch,
+    finding: FinderOptions,
+    shapes: ShapeOptions,
+    network: ModelOptions,
+    reading: InputOptions,
+    work: Work,
+) -> None:
+    """Segment everything in one long stack, or in volumes over time, on many workers.
+
+    Workers segment the time points of TZYX files, or the key frames of stacks. The labels are those of
+    'napari-sam2 auto'. Parts are kept in OUTPUT.parts until all are done; run the same command again to resume.
+
+    \b
+    Examples:
+      napari-sam2 batch stack embryo_tzyx.ome.zarr -o labels.ome.zarr
+      napari-sam2 batch stack long.ome.zarr -o labels.ome.zarr --every 5 --cluster slurm.yaml
+    """
+    from napari_sam2.batch.stack_parts import segment_stack_parts
+
+    job = auto_job(search, finding, shapes, Tiles(), reading)
+    _run_divided(segment_stack_parts, job, stack, output, network, work, unit="part")
 
 
 SUBCOMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
-    {"generate": _generate, "auto": _auto, "propagate": _propagate, "track": _track, "tiles": _tiles}
+    {"generate": _generate, "auto": _auto, "propagate": _propagate, "track": _track, "tiles": _tiles, "stack": _stack}
 )
 
 
@@ -312,6 +325,40 @@ def run_job(
     _exit(report)
 
 
+def _run_divided(
+    segment: Callable[..., BatchReport],
+    job: AutoJob,
+    image: Path,
+    output: Path,
+    network: ModelOptions,
+    work: Work,
+    *,
+    unit: str,
+) -> None:
+    """Segment one file in parts, with a progress bar, and exit with a code that says how it ended."""
+    _silence_dask()
+    with StopRequest(unit) as stop, _Bar(unit, show=not work.quiet) as bar:
+        report = segment(
+            job,
+            image,
+            output,
+            model=network.model,
+            device=network.device,
+            dtype=network.dtype,
+            workers=work.workers,
+            scheduler=work.scheduler,
+            cluster=work.cluster,
+            retries=work.retries,
+            restart=work.restart,
+            on_progress=bar,
+            should_stop=stop.is_set,
+        )
+    _print(report, f"{unit}s")
+    if report.is_complete:
+        say(f"wrote {output}")
+    _exit(report)
+
+
 def _silence_dask() -> None:
     """Leave lost workers and retries to the report; raises DeviceError if Dask is not installed."""
     require_dask("a batch")  # sets its own levels of logging
@@ -329,7 +376,7 @@ def _exit(report: BatchReport) -> None:
 
 
 class _Bar:
-    """A progress bar over files or tiles, with the time left; the address of the dashboard once."""
+    """A progress bar over files, tiles or parts, with the time left; the address of the dashboard once."""
 
     def __init__(self, unit: str = "file", *, show: bool) -> None:
         from tqdm import tqdm
@@ -337,6 +384,7 @@ class _Bar:
         self._bar = tqdm(unit=unit, desc=f"{unit}s", disable=None if show else True)
         self._show = show
         self._dashboard = ""
+        self._shown_at = 0.0
 
     def __call__(self, progress: BatchProgress) -> None:
         if progress.dashboard and not self._dashboard:
@@ -347,7 +395,12 @@ class _Bar:
         self._bar.n = progress.done + progress.failed
         waiting = "waiting for workers" if progress.dashboard and not progress.workers else ""
         failed = f"{progress.failed} failed" if progress.failed else ""
-        self._bar.set_postfix_str(", ".join(filter(None, (f"{progress.workers} workers", failed, waiting))))
+        now = time.monotonic()
+        is_shown = self._bar.n == progress.total or now - self._shown_at >= _REFRESH_S
+        state = ", ".join(filter(None, (f"{progress.workers} workers", failed, waiting)))
+        self._bar.set_postfix_str(state, refresh=is_shown)
+        if is_shown:
+            self._shown_at = now
 
     def __enter__(self) -> Self:
         return self

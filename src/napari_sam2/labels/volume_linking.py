@@ -115,7 +115,7 @@ def link_volumes(labels: LabelVolumes, *, min_iou: float = 0.2, max_gap: int = 1
 class VolumeLinker:
     """Renumbers one time point after another to match the ones before."""
 
-    def __init__(self, min_iou: float, max_gap: int) -> None:
+    def __init__(self, min_iou: float = 0.2, max_gap: int = 1) -> None:
         if not 0 < min_iou <= 1:
             raise PromptError(f"min_iou={min_iou!r} was given; allowed are numbers above 0 and up to 1")
         if max_gap < 0:

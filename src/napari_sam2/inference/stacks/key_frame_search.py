@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +25,7 @@ from napari_sam2.inference.stacks.depth_contrast import (
     trim_labels,
 )
 from napari_sam2.inference.stacks.key_frames import choose_key_frames, measure_spacing, tracked_window
-from napari_sam2.inference.stacks.report import FoundScores, TrackedLabels, describe_tracks
+from napari_sam2.inference.stacks.report import FoundScores, TrackedLabels, TrackingReport, describe_tracks
 from napari_sam2.inference.stacks.seed_planes import read_seeds
 from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, SeedTrackingSettings, track_seeds
 from napari_sam2.inference.stacks.settings import DepthContrastSettings, StackSettings
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from napari_sam2._types import FrameSource
     from napari_sam2.network.sam2 import SAM2
 
-__all__ = ["segment_stack"]
+__all__ = ["KeyFrameTracks", "join_key_frames", "segment_stack", "track_key_frame"]
 
 
 @checked(PromptError)
@@ -147,31 +149,146 @@ def segment_stack(
             keep=keep, split_stacked=split_stacked, on_progress=on_progress, should_stop=should_stop,
         )  # fmt: skip
         keys = choose_key_frames(len(frames), spacing) or []
+    searched = keys
+
+    def tracks_of(index: int) -> AbstractContextManager[KeyFrameTracks]:
+        return track_key_frame(
+            frames, searched, index, finder=finder, segmenter=segmenter, tracking=tracking,
+            keep=keep, on_progress=on_progress, should_stop=should_stop,
+        )  # fmt: skip
+
+    report = join_key_frames(
+        frames,
+        keys,
+        tracks_of,
+        target,
+        segmenter=segmenter,
+        rules=rules,
+        tracking=tracking,
+        extend=extend,
+        split_stacked=split_stacked,
+        settings=settings,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    return TrackedLabels(target, report)  # type: ignore[arg-type]  # out is returned as it is
+
+
+@dataclass(frozen=True)
+class KeyFrameTracks:
+    """Objects detected on one key frame, tracked to the neighbouring ones.
+
+    Attributes
+    ----------
+    labels : LabelStack or None
+        Tracks, numbered by themselves and indexed by frame; None if nothing was detected.
+    scores : FoundScores
+        Predicted IoU of the tracks.
+    is_complete : bool
+        False if it was cancelled.
+    """
+
+    labels: LabelStack | None
+    scores: FoundScores
+    is_complete: bool = True
+
+
+@contextmanager
+def track_key_frame(
+    frames: FrameSource,
+    keys: Sequence[int],
+    index: int,
+    *,
+    finder: MaskFinder,
+    segmenter: ObjectTracker,
+    tracking: SeedTrackingSettings,
+    keep: KeepRecords | None = None,
+    on_progress: ProgressCallback | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Iterator[KeyFrameTracks]:
+    """Detect the objects of a key frame and track them; within the context, their labels can be read.
+
+    Parameters
+    ----------
+    frames : FrameSource
+        The stack, which is also that of the segmenter.
+    keys : sequence of int
+        All key frames, ascending.
+    index : int
+        Which of them.
+    finder, segmenter, tracking, keep, on_progress, should_stop
+        As in `segment_stack`.
+
+    Yields
+    ------
+    KeyFrameTracks
+        Tracks over `tracked_window`.
+    """
+    key, scores = keys[index], FoundScores()
+    watched = TaskProgress(f"key frame {key} ({index + 1} of {len(keys)})", on_progress, should_stop)
+    found = automatic_labels(
+        finder, frames[key], keep=keep, progress=watched.detecting, should_stop=watched.should_stop
+    )
+    if found is None or not found.any():
+        yield KeyFrameTracks(None, scores, found is not None)
+        return
+    window, shape = tracked_window(keys, index, len(frames)), frames.shape
+    with LabelWindow(window, shape[1:]) as tracklets:
+        is_complete = track_seeds(
+            segmenter,
+            read_seeds({key: found}, None, shape),
+            window,
+            tracklets,
+            scores,
+            tracking,
+            on_progress=watched.report,
+            should_stop=watched.should_stop,
+        )
+        yield KeyFrameTracks(tracklets, scores, is_complete)
+
+
+def join_key_frames(
+    frames: FrameSource,
+    keys: Sequence[int],
+    tracks_of: Callable[[int], AbstractContextManager[KeyFrameTracks]],
+    target: LabelStack,
+    *,
+    segmenter: ObjectTracker,
+    rules: JoinRules,
+    tracking: SeedTrackingSettings,
+    extend: bool = True,
+    split_stacked: bool | None = None,
+    settings: StackSettings = StackSettings(),
+    on_progress: ProgressCallback | None = None,
+    should_stop: ShouldStop | None = None,
+) -> TrackingReport:
+    """Merge the tracks of all key frames into objects, track these further, and split those stacked in z.
+
+    Parameters
+    ----------
+    frames : FrameSource
+        The stack, which is also that of the segmenter.
+    keys : sequence of int
+        All key frames, ascending.
+    tracks_of : callable
+        From the index of a key frame to its tracks.
+    target : LabelStack
+        Zeros, written into.
+    segmenter, rules, tracking, extend, split_stacked, settings, on_progress, should_stop
+        As in `segment_stack`.
+
+    Returns
+    -------
+    TrackingReport
+        As of `segment_stack`.
+    """
     joiner, scores, is_complete = TrackletJoiner(target, rules), FoundScores(), bool(keys)
     for index, key in enumerate(keys):
-        watched = TaskProgress(f"key frame {key} ({index + 1} of {len(keys)})", on_progress, should_stop)
-        found = automatic_labels(
-            finder, frames[key], keep=keep, progress=watched.detecting, should_stop=watched.should_stop
-        )
-        if found is None:
-            is_complete = False
-            break
-        if not found.any():
-            continue
-        window = tracked_window(keys, index, len(frames))
-        with LabelWindow(window, frames.shape[1:]) as tracklets:
-            own = FoundScores()
-            is_complete = track_seeds(
-                segmenter,
-                read_seeds({key: found}, None, frames.shape),
-                window,
-                tracklets,
-                own,
-                tracking,
-                on_progress=watched.report,
-                should_stop=watched.should_stop,
-            )
-            scores.join_as(own, joiner.join(tracklets, window, key))
+        with tracks_of(index) as tracks:
+            if tracks.labels is not None:
+                window = tracked_window(keys, index, len(frames))
+                scores.join_as(tracks.scores, joiner.join(tracks.labels, window, key))
+        is_complete = tracks.is_complete
         if not is_complete:
             break
     if is_complete and extend:
@@ -184,7 +301,7 @@ def segment_stack(
         if contrasts is not None:
             _split_stacked(joiner, contrasts, scores, frames, watched, settings.depth_contrast)
         is_complete = not watched.is_cancelled
-    report = describe_tracks(
+    return describe_tracks(
         target,
         range(len(frames)),
         joiner.seed_frames,
@@ -192,7 +309,6 @@ def segment_stack(
         is_complete=is_complete,
         num_merged=joiner.num_joined,
     )
-    return TrackedLabels(target, report)  # type: ignore[arg-type]  # out is returned as it is
 
 
 def _extend(

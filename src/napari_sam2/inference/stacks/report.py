@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
@@ -141,6 +142,21 @@ class FoundScores:
         self.skipped |= others.skipped
         for object_id, new_id in new_ids.items():
             self.join(new_id, others._sums.get(object_id, 0.0), others._counts.get(object_id, 0))
+
+    def as_text(self) -> str:
+        """As JSON, to be kept beside the labels."""
+        return json.dumps(
+            {"skipped": sorted(self.skipped), "scores": [[i, self._sums[i], self._counts[i]] for i in self._sums]}
+        )
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """From `as_text`; raises ValueError, KeyError or TypeError if it is something else."""
+        stored, found = json.loads(text), cls()
+        found.skipped = set(map(int, stored["skipped"]))
+        for object_id, score_sum, count in stored["scores"]:
+            found.join(int(object_id), float(score_sum), int(count))
+        return found
 
     def mean(self, object_id: int) -> float:
         """Mean over the frames added; NaN if there is none."""

@@ -47,8 +47,8 @@ def write_planes(path: Path, labels: LabelStack | None, frames: Iterable[int], n
 
     def write(part: Path) -> None:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
-            for frame in () if labels is None else frames:
-                plane = np.asarray(labels[frame], np.int32)
+            for frame in frames:
+                plane = np.zeros(0, np.int32) if labels is None else np.asarray(labels[frame], np.int32)
                 if plane.any():
                     with file.open(f"{frame}.npy", "w", force_zip64=True) as stream:
                         npy.write_array(stream, plane, allow_pickle=False)

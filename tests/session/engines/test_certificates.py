@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import ssl
 import stat
 import threading
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from napari_sam2 import DeviceError, OutputError
+from napari_sam2.session.engines import certificates
 from napari_sam2.session.engines.certificates import client_security, make_certificates, server_security
 
 pytest.importorskip("cryptography")
@@ -81,6 +84,31 @@ def test_the_certificate_of_a_user_cannot_pose_as_a_server(folder):
     posing.load_cert_chain(folder / "client/client.pem", folder / "client/client-key.pem")
     connecting = client_security(folder).get_connection_args("client")["ssl_context"]
     assert isinstance(handshake(posing, connecting)[1], ssl.SSLCertVerificationError)
+
+
+def test_damaged_files_and_keys_of_others_are_named(folder, tmp_path):
+    make_certificates(tmp_path / "other")
+    place = shutil.copytree(folder / "client", tmp_path / "client")
+    shutil.copy(tmp_path / "other/client/client-key.pem", place)
+    with pytest.raises(DeviceError, match=r"a key of another one .*copy the folder 'client' again"):
+        client_security(place)
+    place = shutil.copytree(folder / "server", tmp_path / "server")
+    (place / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
+    with pytest.raises(DeviceError, match=r"damaged certificates.*--new-certificates"):
+        server_security(place)
+
+
+@pytest.mark.parametrize(("days", "message"), [(4000, "expired on .*make new ones"), (-4000, "set the clock")])
+def test_certificates_that_are_not_valid_today_are_refused(folder, days, message, monkeypatch):
+    class Moved(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(days=days)
+
+    monkeypatch.setattr(certificates, "datetime", Moved)
+    for security in (client_security, server_security):
+        with pytest.raises(DeviceError, match=message):
+            security(folder)
 
 
 def test_missing_files_are_named(folder, tmp_path):

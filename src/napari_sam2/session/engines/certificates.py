@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import ssl
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,7 +104,36 @@ def _files(folder: Path, role: str) -> tuple[str, str, str]:
         )
         raise DeviceError(f"{folder} holds no {' and no '.join(missing)} that can be read; {hint}")
     ca, certificate, key = (str(folder / name) for name in names)
+    again = "make new ones with --new-certificates FOLDER" if role == _SERVER else "copy the folder 'client' again"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(ca)
+        context.load_cert_chain(certificate, key, password="")
+    except (ssl.SSLError, ValueError) as error:
+        raise DeviceError(
+            f"{folder} holds damaged certificates, or a key of another one ({error.args[-1]}); {again}"
+        ) from error
+    _check_dates(folder, (ca, certificate))
     return ca, certificate, key
+
+
+def _check_dates(folder: Path, certificates: Sequence[str]) -> None:
+    """Raise DeviceError if a certificate is not valid today."""
+    from cryptography.x509 import load_pem_x509_certificate
+
+    now = datetime.now(timezone.utc)  # noqa: UP017 - the same name in all supported versions
+    for name in certificates:
+        found = load_pem_x509_certificate(Path(name).read_bytes())
+        if now > found.not_valid_after_utc:
+            raise DeviceError(
+                f"the certificates in {folder} expired on {found.not_valid_after_utc:%Y-%m-%d}; make new ones on the "
+                "server with 'napari-sam2 serve --new-certificates FOLDER', and copy the folder 'client' to all users"
+            )
+        if now < found.not_valid_before_utc:
+            raise DeviceError(
+                f"the certificates in {folder} are valid from {found.not_valid_before_utc:%Y-%m-%d} on, and the clock "
+                f"of this computer shows {now:%Y-%m-%d}; set the clock"
+            )
 
 
 def _certificate(

@@ -330,6 +330,11 @@ def _check_certificates(address: ComputeAddress, security: Any, plain: socket.so
 def _certificate_error(address: ComputeAddress, error: ssl.SSLError) -> DeviceError:
     if "WRONG_VERSION_NUMBER" in str(error) or "UNEXPECTED_EOF" in str(error) or "RECORD" in str(error):
         return DeviceError(f"the server at {address.address} does not encrypt; it was started with --insecure (tcp://)")
+    if "expired" in str(error) or "not yet valid" in str(error):
+        return DeviceError(
+            f"the certificates of the server at {address.address} are not valid today ({_first_line(error)}); check "
+            "the clocks of both computers, or make new ones there with --new-certificates FOLDER"
+        )
     return DeviceError(
         f"the certificates do not belong to the server at {address.address} ({_first_line(error)}); copy the folder "
         "'client' that was made together with the server's certificates"

@@ -6,6 +6,7 @@ from ._errors import (
     NapariSAM2Error,
     OutputError,
     PromptError,
+    SessionFileError,
     TrainingError,
 )
 from ._types import FrameResult, FrameSource, MaskPrediction, MaskRecord, Prompt
@@ -92,6 +93,7 @@ __all__ = [
     "SAM2ImagePredictor",
     "SAM2VideoSegmenter",
     "Session",
+    "SessionFileError",
     "SessionSettings",
     "TimeLinkingSettings",
     "TimelapseReport",

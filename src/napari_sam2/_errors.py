@@ -15,6 +15,7 @@ __all__ = [
     "OutputError",
     "PlanesLeftOutWarning",
     "PromptError",
+    "SessionFileError",
     "TrainingError",
     "warn_caller",
 ]
@@ -50,6 +51,10 @@ class PlanesLeftOutWarning(UserWarning):
 
 class PromptError(NapariSAM2Error, ValueError):
     """A prompt is malformed, lies outside the image, or names an object or frame that does not exist."""
+
+
+class SessionFileError(NapariSAM2Error, ValueError):
+    """A session file is missing, damaged, of another version, or something else than a session."""
 
 
 class TrainingError(NapariSAM2Error, ValueError):

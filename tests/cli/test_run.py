@@ -52,7 +52,7 @@ def test_errors_are_one_line(saved, capsys):
     error = capsys.readouterr().err
     assert error.startswith("error: the image")
     assert error.count("\n") == 1
-    assert run("run", folder / "weights.safetensors", "-o", folder / "labels.tif") == 6
+    assert run("run", folder / "weights.safetensors", "-o", folder / "labels.tif") == 3
     assert not (folder / "labels.tif").exists()
 
 

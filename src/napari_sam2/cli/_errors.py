@@ -6,7 +6,7 @@ code  meaning
 0     everything requested was done
 1     unexpected error: ``--debug`` shows where
 2     the command line was not understood
-3     bad input: frames, prompts, axes or training data
+3     bad input: frames, prompts, axes, session files or training data
 4     a checkpoint is missing, damaged, unknown or could not be downloaded
 5     the device or precision is not available, or memory ran out
 6     a result could not be written

@@ -72,7 +72,7 @@ class OtherFiles:
             If the rule is none of the two, or the session has no prompts that can be used on other files.
         DeviceError
             If a server is to compute: a batch has workers of its own.
-        OutputError, FrameError
+        SessionFileError, OutputError, FrameError
             As for ``open_document`` and ``run_batch``.
         """
         if self.rule not in (_PLACES, _EVERYTHING):

@@ -106,7 +106,7 @@ class Session(PromptCalls, ObjectCalls, ShapeCalls, PaintingCalls, PropagationCa
 
         Raises
         ------
-        OutputError
+        SessionFileError
             If the file does not exist, is damaged or is not a session.
         FrameError
             If the image cannot be found or has another shape.

@@ -14,7 +14,7 @@ import pytest
 import tifffile
 
 from factories import make_model, make_movie
-from napari_sam2 import FrameError, OutputError, Prompt
+from napari_sam2 import FrameError, OutputError, Prompt, SessionFileError
 from napari_sam2.session.files.autosave import Autosave
 from napari_sam2.session.files.autosave_folder import default_autosave_path, recoverable_sessions
 from napari_sam2.session.files.document import write_session
@@ -95,7 +95,7 @@ def test_what_is_no_session_is_refused(tmp_path, content, match):
     path = tmp_path / "a.sam2"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(OutputError, match=match):
+    with pytest.raises(SessionFileError, match=match):
         Session.load(path, make_movie())
 
 
@@ -103,7 +103,7 @@ def test_what_is_no_session_is_refused(tmp_path, content, match):
 def test_cut_file_is_refused(session, tmp_path, cut):
     path = session.save(tmp_path / "a.sam2")
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(OutputError, match=r"damaged|cannot be read"):
+    with pytest.raises(SessionFileError, match=r"damaged|cannot be read"):
         Session.load(path, make_movie(6))
 
 
@@ -112,12 +112,12 @@ def test_damaged_prompt_and_newer_format_are_refused(session, tmp_path):
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE prompts SET answer = x'00ff'")
     connection.close()
-    with pytest.raises(OutputError, match="is damaged"):
+    with pytest.raises(SessionFileError, match="is damaged"):
         Session.load(path, make_movie(6))
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(OutputError, match="a newer napari-sam2"):
+    with pytest.raises(SessionFileError, match="a newer napari-sam2"):
         Session.load(path, make_movie(6))
 
 

@@ -18,7 +18,7 @@ import pytest
 from session_tools import square
 
 from factories import make_movie
-from napari_sam2 import NapariSAM2Error, OutputError
+from napari_sam2 import NapariSAM2Error, SessionFileError
 from napari_sam2.session.files.autosave_folder import autosave_folder, recoverable_sessions
 from napari_sam2.session.files.database import read_content, read_header
 from napari_sam2.session.files.row_encoding import with_checksum
@@ -82,7 +82,7 @@ _FOREVER = "AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELEC
 def test_tables_other_than_those_of_a_session_are_never_queried(written, tmp_path, change):
     path = changed(written, tmp_path, change)
     begin = time.monotonic()
-    with pytest.raises(OutputError, match="its tables are not those of a session"):
+    with pytest.raises(SessionFileError, match="its tables are not those of a session"):
         Session.load(path, make_movie(5))
     folder = autosave_folder()
     folder.mkdir(parents=True, exist_ok=True)
@@ -167,7 +167,7 @@ def test_values_that_no_session_has_are_refused(written, tmp_path, model, statem
 def test_small_data_does_not_become_large(written, tmp_path, model, statement):
     """A blob of 50 KB that unpacks to 50 MB."""
     path = changed(written, tmp_path, lambda c: c.execute(statement, (_BLOB,)), statement.split()[1])
-    with pytest.raises(OutputError, match="is damaged"):
+    with pytest.raises(SessionFileError, match="is damaged"):
         Session.load(path, make_movie(5), model=model)
 
 
@@ -179,14 +179,14 @@ def test_overlapping_masks_are_refused(written, tmp_path, model):
         connection.execute(f"INSERT INTO masks VALUES ({', '.join('?' * len(row))})", row)
 
     path = changed(written, tmp_path, copy_mask, "masks")
-    with pytest.raises(OutputError, match=r"overlaps that of another object|written were"):
+    with pytest.raises(SessionFileError, match=r"overlaps that of another object|written were"):
         Session.load(path, make_movie(5), model=model)
 
 
 def test_changed_values_do_not_match_their_checksums(written, tmp_path, model):
     for table, column in (("masks", "iou"), ("objects", "is_visible"), ("prompts", "stamp")):
         path = changed(written, tmp_path, sql(f"UPDATE {table} SET {column} = 1 - coalesce({column}, 0)"))
-        with pytest.raises(OutputError, match="checksum"):
+        with pytest.raises(SessionFileError, match="checksum"):
             Session.load(path, make_movie(5), model=model)
 
 
@@ -203,7 +203,7 @@ def test_no_damaged_byte_goes_unnoticed(written, tmp_path, model):
         path.write_bytes(data)
         try:
             found = _content(path, geometry)
-        except OutputError:
+        except SessionFileError:
             continue
         assert found == expected
 
@@ -250,6 +250,6 @@ def test_refusing_takes_little_memory(written, tmp_path, model):
         blob = zlib.compress(np.zeros(300_000_000, np.uint8).data)
         before = max(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         path = changed(written, tmp_path, lambda c, s=statement, b=blob: c.execute(s, (b,)), "prompts")
-        with pytest.raises(OutputError):
+        with pytest.raises(SessionFileError):
             Session.load(path, make_movie(5), model=model)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000  # KB

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from factories import make_movie
-from napari_sam2 import OutputError, Prompt, PromptError
+from napari_sam2 import Prompt, PromptError, SessionFileError
 from napari_sam2.session.files.operation_text import operation_from_text, operation_to_text
 from napari_sam2.session.files.row_encoding import with_checksum
 from napari_sam2.session.files.script import to_python
@@ -152,7 +152,7 @@ def test_code_in_a_session_file_does_not_reach_its_script(model, tmp_path):
     with sqlite3.connect(path) as connection:
         connection.execute("INSERT INTO operations VALUES (9, ?, ?)", with_checksum((9, call))[1:])
     connection.close()
-    with pytest.raises(OutputError, match="lock was called with"):
+    with pytest.raises(SessionFileError, match="lock was called with"):
         Session.load(path, make_movie(6), model=model)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from napari_sam2._errors import OutputError
+from napari_sam2._errors import OutputError, SessionFileError
 from napari_sam2.session.files.database import read_header, side_files
 from napari_sam2.session.files.file_header import ImageReference
 
@@ -102,7 +102,7 @@ def recoverable_sessions() -> list[RecoverableSession]:
             continue
         try:
             header = read_header(path)
-        except OutputError as error:
+        except SessionFileError as error:
             logger.warning("an autosaved session cannot be restored: %s", error)
             continue
         finally:

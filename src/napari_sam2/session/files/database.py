@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from napari_sam2._errors import OutputError
+from napari_sam2._errors import OutputError, SessionFileError
 from napari_sam2.session.files.file_header import FileHeader, RowCounts
 from napari_sam2.session.files.operation_text import operation_from_text, operation_to_text
 from napari_sam2.session.files.row_encoding import (
@@ -214,7 +214,7 @@ def read_header(path: Path) -> FileHeader:
 
     Raises
     ------
-    OutputError
+    SessionFileError
         If the file does not exist, is damaged or is not a session.
     """
     with _opened(path) as connection:
@@ -237,7 +237,7 @@ def read_content(path: Path, geometry: StackGeometry) -> SessionContent:
 
     Raises
     ------
-    OutputError
+    SessionFileError
         If the file does not exist, is damaged or is not a session of such an image.
     """
     with _opened(path) as connection:
@@ -277,33 +277,44 @@ def _rows(connection: sqlite3.Connection, table: str, order: str) -> sqlite3.Cur
 
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection for reading; every failure becomes an OutputError."""
+    """A connection for reading; every failure becomes a SessionFileError."""
     try:
-        if not path.is_file():
-            raise OutputError(f"{path} does not exist or is no file; give a session file (.sam2)")
-        if not path.stat().st_size or not is_session_file(path):
-            raise OutputError(f"{path} is not a napari-sam2 session, or damaged; give a file that Session.save wrote")
+        _check_kind(path)
         connection = _connect(path)
+    except SessionFileError:
+        raise
     except (sqlite3.Error, OSError, ValueError) as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"{path} cannot be read ({error}); check the file and its permissions") from error
+        raise SessionFileError(f"{path} cannot be read ({error}); check the file and its permissions") from error
     try:
         _limit_work(connection, path.stat().st_size)
         connection.execute("BEGIN")  # one state, even if a session continues to write
-        (number,) = connection.execute("PRAGMA user_version").fetchone()
-        if number not in _READABLE:
-            age = "a newer" if number > FORMAT else "an unreleased older"
-            raise OutputError(
-                f"{path} was written by {age} napari-sam2 (format {number}; this one reads formats {min(_READABLE)} "
-                f"to {FORMAT})"
-            )
-        _check_tables(connection, _READABLE[number])
+        _check_tables(connection, _READABLE[_check_format(connection, path)])
         yield connection
+    except SessionFileError:
+        raise
     except _DAMAGED as error:
-        raise OutputError(f"{path} is damaged ({error}); take an older copy or an autosave") from error
+        raise SessionFileError(f"{path} is damaged ({error}); take an older copy or an autosave") from error
     finally:
         connection.close()
+
+
+def _check_kind(path: Path) -> None:
+    if not path.is_file():
+        raise SessionFileError(f"{path} does not exist or is no file; give a session file (.sam2)")
+    if not path.stat().st_size or not is_session_file(path):
+        raise SessionFileError(f"{path} is not a napari-sam2 session, or damaged; give a file that Session.save wrote")
+
+
+def _check_format(connection: sqlite3.Connection, path: Path) -> int:
+    """The number of the format, which this version can read."""
+    number: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if number not in _READABLE:
+        age = "a newer" if number > FORMAT else "an unreleased older"
+        raise SessionFileError(
+            f"{path} was written by {age} napari-sam2 (format {number}; this one reads formats {min(_READABLE)} to "
+            f"{FORMAT})"
+        )
+    return number
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam2._errors import FrameError, OutputError, warn_caller
+from napari_sam2._errors import FrameError, OutputError, SessionFileError, warn_caller
 from napari_sam2._files import expand, write_error, write_whole
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.display import open_array, show_planes, with_displays
@@ -104,7 +104,7 @@ class SessionDocument:
 
         Raises
         ------
-        OutputError
+        SessionFileError
             If the file is damaged.
         """
         return read_content(self.path, geometry)
@@ -184,7 +184,7 @@ def open_document(
 
     Raises
     ------
-    OutputError
+    SessionFileError
         If the file does not exist, is damaged or is not a session.
     FrameError
         If the image cannot be found or has another shape.
@@ -238,7 +238,7 @@ def _session_path(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except (TypeError, RuntimeError) as error:
-        raise OutputError(f"{path!r} was given; expected the path of a session file ({error})") from error
+        raise SessionFileError(f"{path!r} was given; expected the path of a session file ({error})") from error
 
 
 def _shown(stack: Any, image: ImageReference, options: Mapping[str, Any]) -> Any:

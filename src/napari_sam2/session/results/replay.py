@@ -85,7 +85,7 @@ def open_for_replay(
 
     Raises
     ------
-    OutputError
+    SessionFileError
         If the file is missing, damaged or no session.
     FrameError
         If the image cannot be found or has another shape.

@@ -1,9 +1,11 @@
 """How well cells that divide are linked over time: procedural movies of 20 to 60 cells, from masks without numbers.
 
     python benchmarks/link_dividing_cells.py [PACK.npz ...] [--seeds 0 1 2 3 4]
+    python benchmarks/link_dividing_cells.py --seeds 301 302 --from-images
 
 Each cell grows, moves and turns at random, is pushed away by its neighbours, and divides along its long axis once it is
-twice as large; the truth knows the parents. Packs hold labels (T, H, W) of another movie, whose parents are not known.
+twice as large; the truth knows the parents. With --from-images, images are drawn of these cells, and segmented by
+``segment_dividing_cells`` without a prompt. Packs hold labels (T, H, W) of another movie, whose parents are not known.
 Needs the extras ``tracks`` and ``metrics``.
 """
 
@@ -15,8 +17,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from napari_sam2 import LabelledTracks, TimeLinkingSettings, evaluate_tracks, link_frames, tracks_of_labels
+from napari_sam2 import (
+    LabelledTracks,
+    TimeLinkingSettings,
+    evaluate_tracks,
+    link_frames,
+    segment_dividing_cells,
+    tracks_of_labels,
+)
 
 
 def dividing_movie(seed: int, num_frames: int = 30, side: int = 320) -> LabelledTracks:
@@ -62,6 +72,23 @@ def dividing_movie(seed: int, num_frames: int = 30, side: int = 320) -> Labelled
     return LabelledTracks(labels, tracks_of_labels(labels, {d: p for d, p in parents.items() if {d, p} <= seen}))
 
 
+def drawn_movie(labels: NDArray[np.int32], seed: int) -> NDArray[np.uint8]:
+    """Noisy image (T, H, W) of cells that are brightest in their middle, each with its own brightness."""
+    rng = np.random.default_rng((seed, 1))
+    level = rng.uniform(0.7, 1.3, int(labels.max()) + 1)
+    movie = np.zeros(labels.shape, np.float32)
+    for t, plane in enumerate(labels):
+        depth = np.zeros(plane.shape, np.float32)
+        for number, box in enumerate(ndimage.find_objects(plane), 1):
+            if box is not None:
+                own = plane[box] == number
+                inside = ndimage.distance_transform_edt(np.pad(own, 1))[1:-1, 1:-1]
+                depth[box][own] = np.sqrt(inside[own] / inside.max()) * level[number]
+        light = ndimage.gaussian_filter(25 + 110 * depth, 0.8)
+        movie[t] = rng.poisson(light) + rng.normal(0, 3, light.shape)
+    return movie.clip(0, 255).astype(np.uint8)
+
+
 def without_numbers(labels: NDArray[np.int32]) -> NDArray[np.int32]:
     """The same masks, numbered anew on each frame."""
     rng = np.random.default_rng(0)
@@ -76,12 +103,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument("--max-distance", type=float, default=TimeLinkingSettings().max_distance)
     parser.add_argument("--max-division-distance", type=float, default=TimeLinkingSettings().max_division_distance)
+    parser.add_argument("--from-images", action="store_true", help="segment drawn images instead of linking masks")
+    parser.add_argument("--model", default="sam2_micro")
     given = parser.parse_args()
     settings = TimeLinkingSettings(given.max_distance, 1, given.max_division_distance)
     rows = []
     print("| movie | cells | divisions | TRA | LNK | division F1 |\n|---|---:|---:|---:|---:|---:|")
     for name, truth in (*((path.stem, read_pack(path)) for path in given.packs), *drawn(given.seeds)):
-        scores = evaluate_tracks(truth, link_frames(without_numbers(truth.labels), settings))
+        if given.from_images and name.startswith("seed"):
+            found = segment_dividing_cells(drawn_movie(truth.labels, int(name.split()[1])), model=given.model)
+            linked = LabelledTracks(found.labels, found.tracks)
+        else:
+            linked = link_frames(without_numbers(truth.labels), settings)
+        scores = evaluate_tracks(truth, linked)
         if name.startswith("seed"):
             rows.append((scores.tra, scores.lnk, scores.division_f1))
         first, last = (len(np.unique(frame)) - 1 for frame in truth.labels[[0, -1]])

@@ -21,6 +21,7 @@ from .inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
 from .inference.automatic.record_filters import filter_records
 from .inference.automatic.tiling import segment_tiled
 from .inference.prompts.image_predictor import SAM2ImagePredictor
+from .inference.stacks.dividing_cells import DividingCells, segment_dividing_cells
 from .inference.stacks.key_frame_search import segment_stack
 from .inference.stacks.label_seeds import segment_seeds
 from .inference.stacks.report import ObjectTrack, TrackedLabels, TrackingReport
@@ -63,6 +64,7 @@ __all__ = [
     "CheckpointError",
     "ComputeAddress",
     "DeviceError",
+    "DividingCells",
     "DivisionProposal",
     "DivisionSettings",
     "DownloadError",
@@ -131,6 +133,7 @@ __all__ = [
     "read_tracks",
     "run_batch",
     "segment_along_axes",
+    "segment_dividing_cells",
     "segment_layer",
     "segment_seeds",
     "segment_stack",

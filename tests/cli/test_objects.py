@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from cli_tools import make_disks, run, save_random_model, save_stack
-from napari_sam2 import open_frames
+from napari_sam2 import open_frames, read_tracks
 from napari_sam2.cli import _objects
 from napari_sam2.labels.reading import read_labels
 
@@ -107,6 +107,33 @@ def test_auto_writes_labels_of_a_stack(stack: Path, weights: Path, tmp_path: Pat
     assert numbers
     assert set(np.unique(labels)) - {0} <= numbers
     assert f"wrote {out}" in capsys.readouterr().out
+
+
+def test_auto_writes_labels_and_lineage_of_cells_that_divide(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    pytest.importorskip("laptrack")
+    masks = [
+        [(10, 10, 16, 26)],
+        [(10, 10, 16, 26)],
+        [(10, 6, 16, 16), (10, 20, 16, 30)],
+        [(10, 6, 16, 16), (10, 20, 16, 30)],
+    ]
+    drawn = np.zeros((4, 48, 48), np.int32)
+    for plane, boxes in zip(drawn, masks, strict=True):
+        for number, (top, left, bottom, right) in enumerate(boxes, 1):
+            plane[top:bottom, left:right] = number
+    movie = save_stack(tmp_path / "movie.ome.tif", (100 * (drawn > 0)).astype(np.uint8), "TYX")
+    found = iter(drawn)
+    monkeypatch.setattr("napari_sam2.inference.stacks.dividing_cells.automatic_labels", lambda *_, **__: next(found))
+    out, tracks = tmp_path / "out.tif", tmp_path / "lineage.xml"
+    assert run("auto", movie, "--divisions", "-o", out, "--tracks", tracks, *anything(weights)) == 0
+    labels, lineage = read_labels(out), read_tracks(tracks)
+    np.testing.assert_array_equal(labels > 0, drawn > 0)
+    assert [len(np.unique(plane)) - 1 for plane in labels] == [1, 1, 2, 2]
+    assert sorted(lineage.parents) == sorted(set(np.unique(labels[3])) - {0})
+    assert set(lineage.parents.values()) == set(np.unique(labels[0])) - {0}
+    assert "3 objects, 1 divisions" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("options", "asked"), [([], None), (["--split-stacked"], True), (["--keep-stacked"], False)])

@@ -34,6 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stack, labels = make_disks()
     save_stack(place / "stack.tif", stack)
     save_stack(place / "image.tif", stack[0], "YX")
+    save_stack(place / "movie.tif", stack, "TYX")
     tifffile.imwrite(place / "rgb.tif", np.zeros((20, 30, 3), np.uint8), photometric="rgb")
     tifffile.imwrite(place / "seeds.tif", labels.astype(np.uint16), photometric="minisblack")
     with Session(str(place / "stack.tif")) as session:
@@ -66,6 +67,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("auto stack.tif --every 2 --key-frame 1", "give one"),
         ("auto stack.tif --tile 64", "--tile is for single images"),
         ("auto stack.tif --overlap 8", "--overlap is for single images"),
+        ("auto stack.tif --divisions", "--divisions is for movies"),
+        ("auto stack.tif --tracks a.xml", "--tracks belongs to --divisions"),
+        ("auto movie.tif --divisions --every 2", "--every cannot be combined with --divisions"),
+        ("auto movie.tif --divisions --csv a.csv", "--csv cannot be combined with --divisions"),
+        ("auto movie.tif --divisions --tracks a.txt", "allowed are .geff, .xml, .csv"),
         ("auto image.tif --every 2", "--every is for stacks"),
         ("auto image.tif --key-frame 0", "--key-frame is for stacks"),
         ("auto image.tif --min-score 0.5", "--min-score is for stacks"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_sam2._errors import PlanesLeftOutWarning, PromptError
+from napari_sam2._errors import OutputError, PlanesLeftOutWarning, PromptError
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._objects import (
     FinderOptions,
@@ -31,6 +31,9 @@ from napari_sam2.cli._terminal import say
 if TYPE_CHECKING:
     from napari_sam2.batch.jobs import AutoJob, AutoResult
     from napari_sam2.frames import Frames
+    from napari_sam2.inference.automatic.automatic_labels import KeepRecords
+    from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
+    from napari_sam2.labels.files import LabelWriter
 
 __all__ = ["StackSearch", "Tiles", "auto", "auto_job"]
 
@@ -57,6 +60,29 @@ class StackSearch:
             "--split-stacked/--keep-stacked",
             help="Split objects stacked in z at intensity minima, and trim out-of-focus light "
             "[default: in z-stacks with bright objects on a dark background].",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Divisions:
+    """Whether objects divide, and where their lineage is written."""
+
+    divisions: Annotated[
+        bool,
+        typer.Option(
+            "--divisions",
+            help="In a movie of cells that divide: search every frame, and link the objects over time with divisions. "
+            "Needs napari-sam2[tracks].",
+        ),
+    ] = False
+    tracks: Annotated[
+        Path | None,
+        typer.Option(
+            "--tracks",
+            metavar="PATH",
+            help="With --divisions, write tracks with parents: .geff, .xml (TrackMate), .csv, or a Cell Tracking "
+            "Challenge folder.",
         ),
     ] = None
 
@@ -107,6 +133,7 @@ def auto(
     search: StackSearch,
     finding: FinderOptions,
     shapes: ShapeOptions,
+    dividing: Divisions,
     tiles: Tiles,
     network: ModelOptions,
     reading: InputOptions,
@@ -125,6 +152,9 @@ def auto(
       napari-sam2 auto cells.ome.tif -o labels.ome.tif --csv objects.csv
       napari-sam2 auto movie.tif --axes TYX --every 20 --min-area 20um2 -o labels.tif
       napari-sam2 auto slide.ome.zarr -o labels.ome.zarr --tile 1024
+    \b
+    A movie of cells that divide, with their lineage for TrackMate:
+      napari-sam2 auto movie.tif --axes TYX --divisions -o labels.tif --tracks lineage.xml
     """
     from napari_sam2.batch.jobs import num_time_points
 
@@ -136,12 +166,14 @@ def auto(
         if num_times == 1 or not issubclass(warning.category, PlanesLeftOutWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     _check_options(search, tiles, is_stack=num_times > 1 or len(frames) > 1)
+    _check_divisions(dividing, search, table, is_movie=frames.frame_axis == "T" and len(frames) > 1)
     job = auto_job(search, finding, shapes, tiles, reading)
     job.shapes.limits(frames)  # reports mistakes before anything is written
     if table is not None and len(frames) == 1:
         raise PromptError("--csv describes objects of a stack; for a single image use 'napari-sam2 generate --csv'")
     labels_path = choose_labels(output, frames.path)
-    check_outputs([stack], labels_path, [(table, ".csv")], image=frames.path, overwrite=overwrite)
+    others = [(table, ".csv"), (dividing.tracks, "" if dividing.tracks is None else dividing.tracks.suffix.lower())]
+    check_outputs([stack], labels_path, others, image=frames.path, overwrite=overwrite)
     _check_numbers(frames, search, job)
 
     from napari_sam2.labels.files import LabelWriter
@@ -151,6 +183,13 @@ def auto(
 
     with LabelWriter.for_frames(labels_path, frames, num_times=num_times, overwrite=overwrite) as writer:
         finder = job.finding.generator(network.load())
+        if dividing.divisions:
+            keep = job.shapes.limits(frames).keep
+            is_complete = _divisions_into(
+                writer, frames, finder, keep, dividing.tracks, overwrite=overwrite, quiet=quiet
+            )
+            _end(writer.close(complete=is_complete), labels_path, is_complete=is_complete)
+            return
         with StopRequest() as stop, StageBar(show=not quiet) as bar, finished_frames_kept(writer):
             found = job.segment(
                 frames,
@@ -163,12 +202,77 @@ def auto(
             )
             _print(found, table)
         written = writer.close(complete=found.is_complete)
+    _end(written, labels_path, is_complete=found.is_complete)
+
+
+def _end(written: Path | None, labels_path: Path, *, is_complete: bool) -> None:
+    """Say what was written; leave with the exit code of interruptions if it is not complete."""
     if written is not None:
         say(f"wrote {written}")
-    if not found.is_complete:
+    if not is_complete:
         kept = "nothing was finished or written" if written is None else f"the finished part is in {labels_path}"
         say(f"interrupted: {kept}", err=True)
         raise typer.Exit(INTERRUPTED)
+
+
+def _divisions_into(
+    writer: LabelWriter,
+    frames: Frames,
+    finder: SAM2AutomaticMaskGenerator,
+    keep: KeepRecords,
+    tracks: Path | None,
+    *,
+    overwrite: bool,
+    quiet: bool,
+) -> bool:
+    """Segment a movie of cells that divide, and write labels and tracks; whether it was not stopped."""
+    from napari_sam2.inference.stacks.dividing_cells import segment_dividing_cells
+    from napari_sam2.labels.track_files import write_ctc, write_tracks
+
+    with StopRequest() as stop, StageBar(show=not quiet) as bar, finished_frames_kept(writer):
+        found = segment_dividing_cells(frames, finder=finder, keep=keep, on_progress=bar, should_stop=stop.is_set)
+        for frame, plane in enumerate(found.labels):
+            if found.is_complete or plane.any():
+                writer.write(frame, plane)
+    num_divisions = sum(len(each) > 1 for each in found.tracks.daughters().values())
+    say(f"{len(found.tracks.spans())} objects, {num_divisions} divisions")
+    if tracks is not None and len(found.tracks):
+        if tracks.suffix:
+            say(f"wrote {write_tracks(tracks, found.tracks, overwrite=overwrite)}")
+        else:
+            say(f"wrote {write_ctc(tracks, found.labels, found.tracks, overwrite=overwrite)}")
+    return found.is_complete
+
+
+def _check_divisions(dividing: Divisions, search: StackSearch, table: Path | None, *, is_movie: bool) -> None:
+    """Raise PromptError for options that do not fit ``--divisions``."""
+    if not dividing.divisions:
+        if dividing.tracks is not None:
+            raise PromptError("--tracks belongs to --divisions, which was not given")
+        return
+    if not is_movie:
+        raise PromptError("--divisions is for movies; if the frames are time points, say so with --axes TYX")
+    given = {
+        "--every": search.every is not None,
+        "--key-frame": bool(search.key_frame),
+        "--min-score": search.min_score > 0,
+        "--split-stacked": search.split_stacked is True,
+        "--keep-stacked": search.split_stacked is False,
+        "--csv": table is not None,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise PromptError(
+                f"{option} cannot be combined with --divisions, which searches every frame; leave one out"
+            )
+    from napari_sam2.labels.time_linking import check_time_linking
+    from napari_sam2.labels.track_files import TRACK_SUFFIXES
+
+    if dividing.tracks is not None and dividing.tracks.suffix and dividing.tracks.suffix.lower() not in TRACK_SUFFIXES:
+        raise OutputError(
+            f"--tracks {dividing.tracks} was given; allowed are {', '.join(TRACK_SUFFIXES)}, or a folder without suffix"
+        )
+    check_time_linking()
 
 
 def _check_options(search: StackSearch, tiles: Tiles, *, is_stack: bool) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2.frames.axes import guess_axes, name_unnamed
 from napari_sam2.frames.bioio_files import PLUGINS, open_bioio
+from napari_sam2.frames.file_names import grid_of_names
 from napari_sam2.frames.pictures import PICTURE_SUFFIXES, describe_picture, read_picture
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 from napari_sam2.frames.tiff import TIFF_SUFFIXES, open_tiff
@@ -131,16 +132,26 @@ def _open_folder(path: Path) -> RawStack:
         raise FrameError(f"the folder {path} holds no image; allowed are {' '.join(IMAGE_SUFFIXES)}, and zarr folders")
     first = _open_file(files[0])
     inner = _inner_axes(first)
-    outer = _outer_axis(inner)
-    if outer is None:
-        raise FrameError(f"{files[0]} already has the axes {inner}; open it by itself")
+    grid = grid_of_names([file.stem.removesuffix(".ome") for file in files], str(path))
+    if grid is None:
+        outer, lengths = _outer_axis(inner), (len(files),)
+        if outer is None:
+            raise FrameError(f"{files[0]} already has the axes {inner}; open it by itself")
+    else:
+        outer, lengths = grid.axes, grid.shape
+        if set(outer) & set(inner):
+            raise FrameError(
+                f"the files of {path} are numbered along {' and '.join(outer)}, and each of them has the axes {inner}; "
+                "move those of one number to a folder of their own"
+            )
+        files = [files[at] for at in grid.order]
     kind = _kind(first)
     for file in files[1:]:
         _check_kind(file, _kind(_describe_file(file)), files[0], kind)
     stats = [(p.name, p.stat()) for p in files]
     stamp = hashlib.sha256(repr([(name, s.st_mtime_ns, s.st_size) for name, s in stats]).encode()).hexdigest()
     voxel_size = {axis: spacing for axis, spacing in first.voxel_size.items() if axis in inner}
-    array = FolderOfImages(files, *kind)
+    array = FolderOfImages(files, lengths, *kind)
     return RawStack(array, str(path), f"folder:{path.resolve()}:{stamp}", outer + inner, voxel_size, first.is_rgb)
 
 
@@ -197,17 +208,24 @@ def _inner_axes(stack: RawStack) -> str:
 
 
 class FolderOfImages:
-    """Images of one size in a folder; each is opened when its frame is asked for."""
+    """Images of one size in a folder, along one or several axes; each is opened when its frame is asked for."""
 
-    def __init__(self, files: list[Path], inner_shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
+    def __init__(
+        self, files: list[Path], lengths: tuple[int, ...], inner_shape: tuple[int, ...], dtype: np.dtype[np.generic]
+    ) -> None:
         self.files, self.dtype = files, dtype
-        self.shape = (len(files), *inner_shape)
+        self.shape = (*lengths, *inner_shape)
+        self._places = np.arange(len(files)).reshape(lengths)
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[np.generic]:
-        outer, inner = index[0], index[1:]
-        if isinstance(outer, slice):
-            return np.stack([self[i, *inner] for i in range(len(self.files))[outer]])
-        path = self.files[outer]
+        outer, inner = index[: self._places.ndim], index[self._places.ndim :]
+        chosen = np.asarray(self._places[outer])
+        images = [self._read(self.files[at], inner) for at in chosen.reshape(-1).tolist()]
+        if not images:
+            return np.zeros((*chosen.shape, *np.empty(self.shape[self._places.ndim :], bool)[inner].shape), self.dtype)
+        return np.stack(images).reshape(*chosen.shape, *images[0].shape)
+
+    def _read(self, path: Path, inner: tuple[int | slice, ...]) -> NDArray[np.generic]:
         stack = _open_file(path)
-        _check_kind(path, _kind(stack), self.files[0], (self.shape[1:], self.dtype))
+        _check_kind(path, _kind(stack), self.files[0], (self.shape[self._places.ndim :], self.dtype))
         return np.asarray(stack.array[inner])

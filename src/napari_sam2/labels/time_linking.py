@@ -15,7 +15,7 @@ from napari_sam2.labels.tracks import ids_of_graph, tracks_of_labels
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["TimeLinkingSettings", "link_frames"]
+__all__ = ["TimeLinkingSettings", "check_time_linking", "link_frames"]
 
 
 @checked_calls(PromptError)
@@ -103,6 +103,11 @@ def link_frames(labels: ArrayLike, settings: TimeLinkingSettings | None = None) 
         lookup[each.ids] = ids[starts[frame] : starts[frame + 1]]
         linked[frame] = lookup[np.maximum(image[frame], 0)]
     return LabelledTracks(linked, tracks_of_labels(linked, parents))
+
+
+def check_time_linking() -> None:
+    """Raise FrameError if the library that links objects over time is missing."""
+    _import_laptrack()
 
 
 def _import_laptrack() -> Any:

@@ -49,6 +49,12 @@ In a folder of images, masks beside them (`_masks`, `_cp_masks`, `_seg`) are lef
 are refused by name. A folder of z-stacks is a series of time points (TZYX), a folder of movies a series of positions
 (PTYX).
 
+Microscopes write one file per plane. Numbers in the names after words for axes are taken as such: `t`, `time`; `z`;
+`c`, `ch`, `channel`, `w`; `p`, `pos`, `position`, `s`, `scene`, `series`, `f`, `field`, `fov`, `xy` (positions); `m`
+(mosaic tiles), as in `img_t003_z01_ch0.tif`, and those of Opera (`r01c01f01p01-ch1sk1`). A folder `exp_z00_ch00.tif`,
+`exp_z00_ch01.tif`, ... is CZYX, and one with missing files is refused by the name of the first. Where only one letter
+varies, its word has to be clear (`t`, `ch`, `pos`); other names are planes in natural order.
+
 Pictures and TIFFs that are marked as rotated (EXIF) are read as they are stored, with a warning, as napari and ImageJ
 show them. Of a TIFF with a thumbnail the image itself opens.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,11 +135,11 @@ def _open_folder(path: Path) -> RawStack:
     inner = _inner_axes(first)
     grid = grid_of_names([file.stem.removesuffix(".ome") for file in files], str(path))
     if grid is None:
-        outer, lengths = _outer_axis(inner), (len(files),)
+        outer, lengths = _outer_axis(inner), [len(files)]
         if outer is None:
             raise FrameError(f"{files[0]} already has the axes {inner}; open it by itself")
     else:
-        outer, lengths = grid.axes, grid.shape
+        outer, lengths = grid.axes, list(grid.shape)
         if set(outer) & set(inner):
             raise FrameError(
                 f"the files of {path} are numbered along {' and '.join(outer)}, and each of them has the axes {inner}; "
@@ -211,7 +212,7 @@ class FolderOfImages:
     """Images of one size in a folder, along one or several axes; each is opened when its frame is asked for."""
 
     def __init__(
-        self, files: list[Path], lengths: tuple[int, ...], inner_shape: tuple[int, ...], dtype: np.dtype[np.generic]
+        self, files: list[Path], lengths: Sequence[int], inner_shape: tuple[int, ...], dtype: np.dtype[np.generic]
     ) -> None:
         self.files, self.dtype = files, dtype
         self.shape = (*lengths, *inner_shape)

@@ -103,3 +103,18 @@ def test_a_server_that_is_not_there_is_one_line(stack: Path, tmp_path: Path, cap
     assert run("track", stack, "--point", "2,18,18", "--compute", "127.0.0.1:9", "-o", tmp_path / "a.tif") != 0
     assert "no server answers at tcp://127.0.0.1:9" in capsys.readouterr().err
     assert not (tmp_path / "a.tif").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (("--model", "sam9"), 4, "neither a file nor the name of a model"),
+        (("--host", "0.0.0.0"), 5, "make certificates with --new-certificates"),
+        (("--certificates", "missing"), 5, "make certificates with --new-certificates"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why(
+    options: tuple[str, ...], code: int, message: str, capsys: pytest.CaptureFixture[str]
+):
+    assert run("serve", "--port", "0", *options) == code
+    assert message in capsys.readouterr().err

@@ -93,6 +93,11 @@ def serve(
         _, client = make_certificates(certificates)
         say(f"wrote certificates; copy {client} to the computers of the users")
     place = ServerPlace(host, port, workers, certificates, insecure, join)
+    place.check()
+    if join is None:  # where workers of others load it, they tell the first session what is wrong
+        from napari_sam2.weights.loading import find_weights
+
+        find_weights(model)
     settings = ServerSettings(model=model, device=device, frame_cache_bytes=frame_cache * 2**20, idle_s=idle * 60)
     with StopRequest("session's request") as stop, serving(place, settings) as address:
         say(f"serving at {address}; end with Ctrl-C")

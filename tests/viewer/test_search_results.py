@@ -7,9 +7,10 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_sam2._viewer.automatic_work import Tracked
+from napari_sam2._viewer.labels_layer import mark_as_used
 from napari_sam2._viewer.layer_frames import open_image
 from napari_sam2._viewer.region import region_of
-from napari_sam2._viewer.search_results import SearchResults, mark_as_used
+from napari_sam2._viewer.search_results import SearchResults
 
 SHAPE = (2, 3, 20, 24)
 

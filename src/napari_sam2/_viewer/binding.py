@@ -16,11 +16,10 @@ from psygnal import Signal
 from napari_sam2._errors import FrameError, NapariSAM2Error, PromptError
 from napari_sam2._types import Prompt, is_same
 from napari_sam2._viewer.image_source import describe_contrast, open_layers, placement_of
-from napari_sam2._viewer.labels_layer import label_colours, object_colour, painted_planes
+from napari_sam2._viewer.labels_layer import label_colours, mark_as_used, object_colour, painted_planes
 from napari_sam2._viewer.layer_frames import LabelSeeds
 from napari_sam2._viewer.layer_places import LayerMap, to_layer_units, to_viewer_units
 from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers, read_prompt_layer
-from napari_sam2._viewer.search_results import mark_as_used
 from napari_sam2._viewer.writers import LIVE_SESSION_KEY
 from napari_sam2.frames.planes import ArrayPlanes
 from napari_sam2.session.session import Session

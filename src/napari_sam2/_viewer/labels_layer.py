@@ -12,16 +12,28 @@ import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 
 if TYPE_CHECKING:
+    from napari.layers import Labels
     from numpy.typing import NDArray
 
     from napari_sam2.frames.geometry import StackGeometry
     from napari_sam2.session.state.records import SessionObject
 
-__all__ = ["class_colours", "label_colours", "object_colour", "painted_planes"]
+__all__ = ["class_colours", "is_used", "label_colours", "mark_as_used", "object_colour", "painted_planes"]
 
 QUIET = 0.55  # opacity of objects that are not the current one
 _NUM_CLASS_COLOURS = 16  # more classes share them
 _GOLDEN = 0.618034  # of the colour circle from one object to the next: neighbours in number differ most
+_USED = "napari_sam2_used"  # in the metadata of layers that objects were started from
+
+
+def mark_as_used(layer: Labels) -> None:
+    """Note that objects were started from a layer, so that no search replaces its labels."""
+    layer.metadata[_USED] = True
+
+
+def is_used(layer: Labels) -> bool:
+    """Whether objects were started from a layer."""
+    return bool(layer.metadata.get(_USED))
 
 
 def object_colour(object_id: int) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari_sam2._viewer.labels_layer import is_used
 from napari_sam2._viewer.tasks import in_whole_image, in_whole_plane
 from napari_sam2.labels.storage import allocate_labels
 
@@ -16,15 +17,9 @@ if TYPE_CHECKING:
     from napari_sam2._viewer.layer_frames import ShownImage
     from napari_sam2._viewer.region import Region
 
-__all__ = ["SearchResults", "mark_as_used"]
+__all__ = ["SearchResults"]
 
 _SUFFIX = "everything"
-_USED = "napari_sam2_used"  # in the metadata of layers that objects were started from
-
-
-def mark_as_used(layer: Labels) -> None:
-    """Note that objects were started from a layer, so that no search replaces its labels."""
-    layer.metadata[_USED] = True
 
 
 class _Result:
@@ -60,7 +55,7 @@ class _Result:
 
     def is_untouched_in(self, viewer: ViewerModel) -> bool:
         """Whether the user has neither removed, renamed or edited the layer, nor started objects from it."""
-        is_own = not self._is_edited and self.layer.data is self._data and not self.layer.metadata.get(_USED)
+        is_own = not self._is_edited and self.layer.data is self._data and not is_used(self.layer)
         return is_own and self.layer in viewer.layers
 
     def replace(self, labels: Any, planes: set[int], *, is_stack: bool, is_complete: bool) -> None:

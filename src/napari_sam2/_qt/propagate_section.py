@@ -13,7 +13,7 @@ from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.background import TELL_AFTER
 from napari_sam2._qt.icons import IconButton
 from napari_sam2._qt.layout import button, column, duration, line, named, row, shrinking_combo
-from napari_sam2.session.results.review import doubtful_frames
+from napari_sam2.session.results.review import objects_not_found
 
 if TYPE_CHECKING:
     from napari_sam2._types import Direction
@@ -279,8 +279,7 @@ class PropagateSection(QWidget):
         if self._binding is None:
             return ""
         objects = self._binding.session.store.objects
-        doubts = [doubt for doubt in doubtful_frames(self._binding.session) if doubt.reason == "not found"]
-        lost = [objects[i].name for i in dict.fromkeys(doubt.object_id for doubt in doubts)]
+        lost = [objects[i].name for i in objects_not_found(self._binding.session)]
         if not lost:
             return ""
         return f"; not found on some slices: {_listed(lost)}"

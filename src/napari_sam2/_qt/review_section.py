@@ -24,7 +24,7 @@ from napari_sam2.session.results.divisions import (
     first_of_each,
     parting_of,
 )
-from napari_sam2.session.results.review import DoubtfulFrame, doubtful_frames, timeline
+from napari_sam2.session.results.review import DoubtfulFrame, ReviewQueue, timeline
 
 if TYPE_CHECKING:
     from napari_sam2._viewer.binding import ViewerBinding
@@ -35,6 +35,7 @@ __all__ = ["ReviewSection"]
 
 _PLOT_HEIGHT = 72  # pixels
 _INTERVAL_MS = 200
+_DOUBTS_S = 0.03  # of each refresh, for the queue; the other objects come with the next one
 _DIVISIONS_S = 0.03  # of each refresh, for divisions; the other objects come with the next one
 _SHARE = 10  # of the time at least nine tenths belong to others
 _MANY_MASKS = 5000  # from here on doubts are looked for when a propagation has ended, not while it runs
@@ -60,6 +61,8 @@ class ReviewSection(QWidget):
         self.setObjectName("sam2_review_section")
         self._binding: ViewerBinding | None = None
         self._connections = Connections(self)
+        self._queue: ReviewQueue | None = None
+        self._is_behind = False  # whether the queue is not up to date yet
         self._doubts: list[DoubtfulFrame] = []
         self._worst: DoubtfulFrame | None = None
         self._clip = range(0)
@@ -84,7 +87,7 @@ class ReviewSection(QWidget):
         self.plot.setMinimumHeight(_PLOT_HEIGHT)
         self.queue = line(
             "sam2_review_queue",
-            "Slices whose masks may be wrong: a low score, not found, or a sudden change of size or place.",
+            "Slices whose masks may be wrong: a low score, not found, a sudden change, or tracked from such a mask.",
         )
         self.previous_button = IconButton("previous", "sam2_review_previous", "Go to the slice to check before. Key: 8")
         self.next_button = IconButton("next", "sam2_review_next", "Go to the next slice to check. Key: 9")
@@ -127,7 +130,9 @@ class ReviewSection(QWidget):
         self._timer.stop()
         self._binding = binding
         self._unchecked, self._partings = set(), {}
+        self._queue, self._is_behind = None, False
         if binding is not None:
+            self._queue = ReviewQueue(binding.session)
             self._unchecked = set(binding.session.store.objects)
             self._connections.connect(binding.session.changed, self._on_session_changed)
             self._connections.connect(binding.session.propagation_changed, self._on_propagation)
@@ -183,7 +188,11 @@ class ReviewSection(QWidget):
         session = binding.session
         if len(session.store.masks) > _MANY_MASKS and session.handle is not None and session.handle.is_running:
             return
-        found = doubtful_frames(session) + self._divisions(binding)
+        assert self._queue is not None
+        self._is_behind = not self._queue.update(_DOUBTS_S)
+        if self._is_behind:
+            QTimer.singleShot(_INTERVAL_MS, self._go_on)
+        found = self._queue.frames + self._divisions(binding)
         self._worst = found[0] if found else None
         before, self._doubts = self._doubts, sorted(found, key=lambda doubt: (doubt.object_id, doubt.plane))
         if before != self._doubts:
@@ -211,7 +220,7 @@ class ReviewSection(QWidget):
         ]
 
     def _go_on(self) -> None:
-        if self._unchecked and not self._timer.isActive():
+        if (self._unchecked or self._is_behind) and not self._timer.isActive():
             self._timer.start()
 
     # ------------------------------------------------------------------ showing

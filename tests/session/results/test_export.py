@@ -1,4 +1,4 @@
-"""What leaves a session: tables, tracks, label files, and the frames to look at again."""
+"""What leaves a session: tables, tracks and label files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from napari_sam2.session.results.export import (
     tracks_table,
     update_labels,
 )
-from napari_sam2.session.results.review import doubtful_frames, timeline
 from napari_sam2.session.session import Session
 from napari_sam2.session.state.history import Edit
 from napari_sam2.session.state.records import ObjectMask
@@ -89,55 +88,6 @@ def test_tracks_of_several_clips_are_apart():
         made.add_mask(square(5, 5, 2, (8, 8)), frame=0, object_id=2)
         rows = tracks_table(made)
         assert rows[:, :3].tolist() == [[1, 0, 0], [1, 0, 1], [2, 0, 0], [3, 1, 0], [3, 1, 1]]
-
-
-def test_timeline_tells_area_and_shift(session):
-    line = timeline(session, 1)
-    assert line["shift"].tolist()[1:3] == [2, 2]
-    assert np.isnan(line["shift"][[0, 3, 4]]).all()
-    with pytest.raises(ValueError, match="object 9 does not exist"):
-        timeline(session, 9)
-
-
-def test_doubtful_frames_come_worst_first(session):
-    found = [(d.plane, d.reason) for d in doubtful_frames(session)]
-    assert found == [(5, "moved far"), (6, "moved far"), (3, "not found"), (2, "low IoU")]
-    assert [d.severity for d in doubtful_frames(session)] == sorted(
-        (d.severity for d in doubtful_frames(session)), reverse=True
-    )
-    session.lock(1, [5, 6])
-    assert 6 not in [d.plane for d in doubtful_frames(session)]
-
-
-def _track(masks: dict[int, ObjectMask], prompted_iou: float = 0.9) -> list[tuple[int, str]]:
-    """What is to be checked of an object with a predicted mask on frame 3 and others around it."""
-    with Session(make_movie(8), model=make_model()) as made:
-        made.new_object()
-        prompted = ObjectMask.pack(square(10, 12, 12), "prompted", prompted_iou, 3.0)
-        masks = {3: prompted, **masks}
-        made.store.commit([Edit("masks", (1, t), None, mask) for t, mask in masks.items()])
-        return [(d.plane, d.reason) for d in doubtful_frames(made)]
-
-
-EMPTY = ObjectMask(PackedMask(), "tracked", 0.1, -4.0)
-
-
-def test_an_object_that_shrinks_and_ends_is_not_to_be_checked():
-    assert _track({4: tracked(square(12, 14, 8)), 5: tracked(square(14, 16, 4), iou=0.8), 6: EMPTY, 7: EMPTY}) == []
-
-
-def test_an_object_that_vanishes_at_full_size_or_between_two_masks_was_not_found():
-    assert _track({4: EMPTY, 5: EMPTY}) == [(4, "not found")]
-    assert _track({4: EMPTY, 5: tracked(square(10, 12, 12))}) == [(4, "not found")]
-
-
-def test_low_scores_are_compared_with_those_of_the_prompted_mask():
-    assert _track({4: tracked(square(10, 12, 12), iou=0.6)}) == [(4, "low IoU")]
-    assert _track({4: tracked(square(10, 12, 12), iou=0.6)}, prompted_iou=0.65) == []
-
-
-def test_a_mask_of_another_size_than_both_neighbours_is_to_be_checked():
-    assert _track({4: tracked(square(14, 16, 4)), 5: tracked(square(10, 12, 12))}) == [(4, "area jump")]
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "a.ome.zarr"])

@@ -1,7 +1,9 @@
-"""What to look at again: how an object went from frame to frame, and the frames that are in doubt."""
+"""Which masks to check: how an object changes from frame to frame, and the masks that are likely to be wrong."""
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +12,8 @@ import numpy as np
 from napari_sam2._errors import PromptError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -17,35 +21,75 @@ if TYPE_CHECKING:
     from napari_sam2.session.state.records import ObjectMask
     from napari_sam2.session.state.store import SessionStore
 
-__all__ = ["Doubt", "DoubtfulFrame", "ReviewRule", "doubtful_frames", "timeline"]
+__all__ = ["Doubt", "DoubtfulFrame", "ReviewQueue", "ReviewRule", "doubtful_frames", "objects_not_found", "timeline"]
 
-Doubt = Literal["low IoU", "not found", "area jump", "moved far", "may have divided", "unusable image"]
+_LESS = 0.5  # severity of a mask that is doubtful because of another one
+
+Doubt = Literal[
+    "low IoU",
+    "hardly visible",
+    "not found",
+    "area jump",
+    "moved far",
+    "several pieces",
+    "before a doubt",
+    "after a doubt",
+    "may have divided",
+    "unusable image",
+]
 
 
 @dataclass(frozen=True)
 class ReviewRule:
     """When a mask is to be checked; chosen with ``benchmarks/review_queue.py``.
 
+    Masks are followed from each prompted, painted or locked one outwards, as they were tracked. An object that fades
+    out, that is, has shrunk and does not grow again, is at its end: its last masks have low scores although they are
+    right.
+
     Attributes
     ----------
-    low_iou : float
-        A predicted IoU below this is low, if it is also below ``share_of_prompted`` of what the model predicts for the
-        prompted masks of the object: thin objects have low values everywhere, also where their masks are right.
-    share_of_prompted : float
-        See ``low_iou``.
+    share_of_nearby : float
+        A predicted IoU or presence score below this share of the median of the masks nearest to the prompt is low:
+        thin objects have low values everywhere, also where their masks are right.
+    num_nearby : int
+        How many masks these are.
+    low_score : float
+        A presence score (logit) above this is not low.
     very_low_iou : float
-        A predicted IoU below this is low whatever the object.
-    jump : float
-        The area differs by more than this factor from both neighbours. At its ends an object may grow and shrink.
+        A predicted IoU below this is low whatever the object, also where it fades out.
+    smallest : float
+        Share of its largest area below which an object that fades out is not checked.
+    min_overlap : float
+        IoU with the mask before it, towards the prompt. Below it the object has changed suddenly.
+    share_of_overlap : float
+        A lower overlap is no sudden change if it is at least this share of the median along the track: cells may move
+        by more than half of their size from each frame to the next.
+    largest_piece : float
+        Share of the area that belongs to the largest piece.
+    faded, regrown : float
+        An object fades out from an area of less than ``faded`` of the mask that it is tracked from, if no mask
+        further on is larger than ``regrown`` times the smallest one before.
+    num_before, num_after : int
+        How many masks before the first doubtful one are checked too, as errors begin unnoticed, and on how many planes
+        behind the last doubtful one an object is reported as not found.
     full_size : float
         An object that is absent next to a mask of more than this share of its largest area was not found; one that
         has shrunk before has ended.
     """
 
-    low_iou: float = 0.75
-    share_of_prompted: float = 0.8
-    very_low_iou: float = 0.365
-    jump: float = 2.0
+    share_of_nearby: float = 0.75
+    num_nearby: int = 4
+    low_score: float = 4.0
+    very_low_iou: float = 0.35
+    smallest: float = 0.05
+    min_overlap: float = 0.6
+    share_of_overlap: float = 0.75
+    largest_piece: float = 0.8
+    faded: float = 0.7
+    regrown: float = 1.15
+    num_before: int = 3
+    num_after: int = 3
     full_size: float = 0.5
 
 
@@ -57,10 +101,12 @@ class DoubtfulFrame:
     ----------
     object_id, plane : int
         Where.
-    reason : {"low IoU", "not found", "area jump", "moved far", "may have divided", "unusable image"}
-        What is most likely wrong.
+    reason : str
+        What is most likely wrong: "low IoU", "hardly visible" (a low presence score), "not found", "area jump",
+        "moved far", "several pieces", "may have divided" or "unusable image"; "before a doubt" and "after a doubt" for
+        masks next to such a one, or tracked from it.
     severity : float
-        The higher the worse; 1 at the threshold.
+        The higher the worse; 1 at the threshold, and less before or after a doubt.
     """
 
     object_id: int
@@ -137,24 +183,99 @@ def doubtful_frames(session: Session, rule: ReviewRule | None = None) -> list[Do
     Returns
     -------
     list of DoubtfulFrame
-        One per object and plane: a predicted IoU that is low for the object; an object that is absent between two
-        planes that show it, or from full size on; an area that is more than twice, or less than half, those of both
-        neighbours; a centroid further from that of a neighbour than the object is long. A plane that is blank,
-        saturated or unreadable appears once, under the first object that was tracked across it.
+        One per object and plane: a predicted IoU or presence score that is low for the object; an object that is absent
+        between two planes that show it, or from full size on; a mask that differs suddenly from the one before it, or
+        has several pieces. A mask that was tracked from such a one is as doubtful, up to the next prompted or locked
+        mask. A plane that is blank, saturated or unreadable appears once, under the first object that was tracked
+        across it.
     """
-    used = ReviewRule() if rule is None else rule
-    found = _unusable_planes(session.store)
-    for object_id, item in session.store.objects.items():
-        track = _Track.of(session.store, object_id)
-        for plane in track.planes:
-            mask = session.store.masks[object_id, plane]
-            if plane in item.locked or mask.kind in ("prompted", "painted") or not _is_usable(session.store, plane):
+    queue = ReviewQueue(session, rule)
+    queue.update()
+    return queue.frames
+
+
+class ReviewQueue:
+    """The masks of a session to check; of objects whose masks have not changed, those found before are kept.
+
+    Parameters
+    ----------
+    session : Session
+        The session to review.
+    rule : ReviewRule, optional
+        Default: ``ReviewRule()``.
+    """
+
+    def __init__(self, session: Session, rule: ReviewRule | None = None) -> None:
+        self._session = session
+        self._rule = ReviewRule() if rule is None else rule
+        self._found: dict[int, tuple[list[object], list[DoubtfulFrame]]] = {}
+
+    @property
+    def frames(self) -> list[DoubtfulFrame]:
+        """Those of the latest ``update``, the worst first."""
+        store = self._session.store
+        found = _unusable_planes(store)
+        for object_id, (_, doubts) in self._found.items():
+            if object_id in store.objects:
+                found += doubts
+        return sorted(found, key=lambda doubt: (-doubt.severity, doubt.object_id, doubt.plane))
+
+    def update(self, seconds: float = math.inf) -> bool:
+        """Find out again about objects that have changed.
+
+        Parameters
+        ----------
+        seconds : float
+            Begin no further object after that time.
+
+        Returns
+        -------
+        bool
+            Whether all are up to date; otherwise another call goes on.
+        """
+        store, end = self._session.store, time.monotonic() + seconds
+        self._found = {i: known for i, known in self._found.items() if i in store.objects}
+        for object_id, item in store.objects.items():
+            # masks and conditions are immutable, so that another one is another object
+            state: list[object] = [item.locked, *store.conditions.items()]
+            state += [(plane, store.masks[object_id, plane]) for plane in store.planes_of(object_id)]
+            known = self._found.get(object_id)
+            if known is not None and known[0] == state:
                 continue
-            doubts = _doubts(session.store, track, plane, mask, used)
-            if doubts:
-                severity, reason = max(doubts)
-                found.append(DoubtfulFrame(object_id, plane, reason, severity))
-    return sorted(found, key=lambda doubt: (-doubt.severity, doubt.object_id, doubt.plane))
+            if time.monotonic() > end:
+                return False
+            doubts = [
+                DoubtfulFrame(object_id, plane, reason, severity)
+                for walk in _walks(store, object_id)
+                for plane, (severity, reason) in _doubts(walk, self._rule).items()
+            ]
+            self._found[object_id] = state, doubts
+        return True
+
+
+def objects_not_found(session: Session) -> list[int]:
+    """Objects that are absent between two planes that show them, or next to one that shows them at full size.
+
+    Parameters
+    ----------
+    session : Session
+        The session to review.
+
+    Returns
+    -------
+    list of int
+        In the order of creation.
+    """
+    rule, store = ReviewRule(), session.store
+    return [
+        object_id
+        for object_id in store.objects
+        if any(
+            not mask.area and _absence(walk, at, rule)
+            for walk in _walks(store, object_id)
+            for at, mask in enumerate(walk.masks)
+        )
+    ]
 
 
 def _is_usable(store: SessionStore, plane: int) -> bool:
@@ -176,53 +297,193 @@ def _unusable_planes(store: SessionStore) -> list[DoubtfulFrame]:
 
 
 @dataclass(frozen=True)
-class _Track:
-    """What masks of an object are compared with.
+class _Walk:
+    """Masks from a known one outwards in one direction, up to half-way to the next known one.
 
-    ``sure_iou`` is the mean predicted IoU of its prompted masks; that of its best mask where none was predicted.
+    Attributes
+    ----------
+    root : ObjectMask
+        The known mask; the largest one where none is known.
+    planes, masks : tuple
+        Those tracked from it, nearest first; the masks of one object, without unusable planes.
+    shifts : tuple of (int, int)
+        Movement of the stage since the mask before, in the direction of the walk: down and to the right.
+    beyond : ObjectMask or None
+        The mask behind the last one.
+    largest : int
+        Area of the largest mask of the object.
     """
 
-    object_id: int
+    root: ObjectMask
     planes: tuple[int, ...]
-    sure_iou: float
+    masks: tuple[ObjectMask, ...]
+    shifts: tuple[tuple[int, int], ...]
+    beyond: ObjectMask | None
     largest: int
 
-    @classmethod
-    def of(cls, store: SessionStore, object_id: int) -> _Track:
-        planes = tuple(store.planes_of(object_id))
+
+def _walks(store: SessionStore, object_id: int) -> list[_Walk]:
+    """All masks of an object that are to be judged, each in one walk."""
+    locked, all_planes = store.objects[object_id].locked, store.planes_of(object_id)
+    largest = max((store.masks[object_id, plane].area for plane in all_planes), default=0)
+    clips: dict[int, list[int]] = {}
+    for plane in all_planes:
+        if _is_usable(store, plane):
+            clips.setdefault(store.geometry.clip_range(plane).start, []).append(plane)
+    walks = []
+    for planes in clips.values():
         masks = [store.masks[object_id, plane] for plane in planes]
-        known = [mask for mask in masks if mask.area and not np.isnan(mask.iou)]
-        prompted = [mask.iou for mask in known if mask.kind == "prompted"]
-        sure = float(np.mean(prompted)) if prompted else max((mask.iou for mask in known), default=1.0)
-        return cls(object_id, planes, sure, max((mask.area for mask in masks), default=0))
+        known = [
+            at for at, mask in enumerate(masks) if mask.kind in ("prompted", "painted") or planes[at] in locked
+        ] or [max(range(len(masks)), key=lambda at: masks[at].area)]
+        for at, step, end in _stretches(known, len(planes)):
+            places = range(at, end, step)
+            is_more = 0 <= end < len(planes)
+            walks.append(
+                _Walk(
+                    masks[at],
+                    tuple(planes[i] for i in places[1:]),
+                    tuple(masks[i] for i in places[1:]),
+                    tuple(_stage_shift(store, planes[i - step], planes[i]) for i in places[1:]),
+                    masks[end] if is_more else None,
+                    largest,
+                )
+            )
+    return [walk for walk in walks if walk.planes]
 
 
-def _doubts(
-    store: SessionStore, track: _Track, plane: int, mask: ObjectMask, rule: ReviewRule
-) -> list[tuple[float, Doubt]]:
-    clip = store.geometry.clip_range(plane)
-    around = [store.masks.get((track.object_id, p)) for p in (plane - 1, plane + 1) if p in clip]
-    shown = [neighbour for neighbour in around if neighbour is not None and neighbour.area]
-    if not mask.area:
-        is_gap = len(shown) == 2
-        vanishes = any(neighbour.area > rule.full_size * track.largest for neighbour in shown)
-        return [(2.0 if is_gap else 1.5, "not found")] if is_gap or vanishes else []
-    doubts: list[tuple[float, Doubt]] = []
-    limit = max(min(rule.low_iou, rule.share_of_prompted * track.sure_iou), rule.very_low_iou)
-    if mask.iou < limit:
-        doubts.append((1 + (limit - mask.iou) / limit, "low IoU"))
+def _stretches(known: list[int], count: int) -> Iterator[tuple[int, int, int]]:
+    """Begin, step and end (exclusive) of the walks from each known place."""
+    for at, place in enumerate(known):
+        before = known[at - 1] if at else None
+        behind = known[at + 1] if at + 1 < len(known) else None
+        yield place, -1, -1 if before is None else (before + place) // 2
+        yield place, 1, count if behind is None else (place + behind) // 2 + 1
+
+
+def _stage_shift(store: SessionStore, begin: int, end: int) -> tuple[int, int]:
+    """Movement of the stage from one plane to another, down and to the right."""
+    sign = 1 if end > begin else -1
+    moved = [
+        store.conditions[p].shift_yx for p in range(min(begin, end) + 1, max(begin, end) + 1) if p in store.conditions
+    ]
+    return sign * sum(y for y, _ in moved), sign * sum(x for _, x in moved)
+
+
+def _doubts(walk: _Walk, rule: ReviewRule) -> dict[int, tuple[float, Doubt]]:
+    """Plane -> severity and reason."""
+    found: dict[int, tuple[float, Doubt]] = {}
+    overlaps = [
+        _overlap(mask, before, shift)
+        for mask, before, shift in zip(walk.masks, (walk.root, *walk.masks), walk.shifts, strict=False)
+    ]
+    limits = _Limits.of(walk, overlaps, rule)
+    fades = _fades(walk, rule)
+    is_doubtful, num_absent = False, 0
+    for at, (plane, mask) in enumerate(zip(walk.planes, walk.masks, strict=True)):
+        if not mask.area:
+            num_absent += 1
+            severity = _absence(walk, at, rule)
+            if severity:
+                found[plane] = severity, "not found"
+            elif is_doubtful and num_absent <= rule.num_after:
+                found[plane] = _LESS, "not found"
+            continue
+        num_absent = 0
+        before = walk.masks[at - 1] if at else walk.root
+        own = [] if fades[at] else limits.broken(mask, before, overlaps[at])
+        if own and not is_doubtful:
+            is_doubtful = True
+            for near in range(max(0, at - rule.num_before), at):
+                if walk.masks[near].area:
+                    found.setdefault(walk.planes[near], (_LESS, "before a doubt"))
+        if not own and mask.iou < rule.very_low_iou and mask.area > rule.smallest * walk.largest:
+            own = [(_excess(mask.iou, rule.very_low_iou), "low IoU")]
+        if own:
+            found[plane] = max(own)
+        elif is_doubtful:
+            found[plane] = _LESS, "after a doubt"
+    return found
+
+
+def _absence(walk: _Walk, at: int, rule: ReviewRule) -> float:
+    """How doubtful it is that an object is absent on the plane of an empty mask; 0 if it is not."""
+    behind = walk.masks[at + 1] if at + 1 < len(walk.masks) else walk.beyond
+    shown = [each for each in (walk.masks[at - 1] if at else walk.root, behind) if each is not None and each.area]
     if len(shown) == 2:
-        jump = max(min(mask.area / each.area for each in shown), min(each.area / mask.area for each in shown))
-        if jump > rule.jump:
-            doubts.append((jump / rule.jump, "area jump"))
-    here = np.array(mask.centroid_yx)
-    shift = max((float(np.hypot(*(here - np.array(each.centroid_yx)))) for each in shown), default=0.0)
-    if shift > _extent(mask):
-        doubts.append((shift / _extent(mask), "moved far"))
-    return doubts
+        return 2.0
+    return 1.5 if any(each.area > rule.full_size * walk.largest for each in shown) else 0.0
 
 
-def _extent(mask: ObjectMask) -> float:
-    """Longer side of the box, in pixels."""
-    y0, x0, y1, x1 = mask.box
-    return float(max(y1 - y0, x1 - x0))
+def _fades(walk: _Walk, rule: ReviewRule) -> list[bool]:
+    """Whether each mask belongs to an end at which the object has shrunk and does not grow again."""
+    areas = np.array([mask.area for mask in walk.masks])
+    smallest = np.maximum(np.minimum.accumulate(areas), 1)
+    largest_after = np.maximum.accumulate(areas[::-1])[::-1]
+    has_shrunk = areas < rule.faded * max(walk.root.area, 1)
+    return [bool(each) for each in has_shrunk & (largest_after <= rule.regrown * smallest)]
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """What the masks of a walk are compared with."""
+
+    iou: float
+    score: float
+    overlap: float
+    largest_piece: float
+
+    @classmethod
+    def of(cls, walk: _Walk, overlaps: list[float], rule: ReviewRule) -> _Limits:
+        nearby = [walk.root, *(mask for mask in walk.masks if mask.area)][: rule.num_nearby]
+        known = [value for value in overlaps if not np.isnan(value)]
+        usual = float(np.median(known)) if known else 1.0
+        whole = walk.root.largest_piece >= rule.largest_piece
+        return cls(
+            max(rule.share_of_nearby * _median([mask.iou for mask in nearby]), rule.very_low_iou),
+            min(rule.low_score, rule.share_of_nearby * _median([mask.object_score for mask in nearby[1:]])),
+            min(rule.min_overlap, rule.share_of_overlap * usual),
+            rule.largest_piece if whole else 0.0,
+        )
+
+    def broken(self, mask: ObjectMask, before: ObjectMask, overlap: float) -> list[tuple[float, Doubt]]:
+        """Severity and reason of each limit that a mask is below; ``before`` is the one towards the root."""
+        doubts: list[tuple[float, Doubt]] = []
+        if mask.iou < self.iou:
+            doubts.append((_excess(mask.iou, self.iou), "low IoU"))
+        if mask.object_score < self.score:
+            doubts.append((_excess(mask.object_score, self.score), "hardly visible"))
+        if overlap < self.overlap:
+            ratio = max(mask.area / before.area, before.area / mask.area)
+            doubts.append((_excess(overlap, self.overlap), "area jump" if ratio * self.overlap > 1 else "moved far"))
+        if mask.largest_piece < self.largest_piece:
+            doubts.append((_excess(mask.largest_piece, self.largest_piece), "several pieces"))
+        return doubts
+
+
+def _median(values: list[float]) -> float:
+    """Of those that are known; 0 if none is."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.median(known)) if known else 0.0
+
+
+def _excess(value: float, limit: float) -> float:
+    return 1.0 + (limit - value) / max(abs(limit), 1e-6)
+
+
+def _overlap(mask: ObjectMask, before: ObjectMask, shift_yx: tuple[int, int]) -> float:
+    """IoU of two masks after a movement of the stage; NaN if either is empty."""
+    if not mask.area or not before.area:
+        return float("nan")
+    (dy, dx), (y0, x0, y1, x1) = shift_yx, before.box
+    theirs = (y0 + dy, x0 + dx, y1 + dy, x1 + dx)
+    top, left = max(mask.box[0], theirs[0]), max(mask.box[1], theirs[1])
+    bottom, right = min(mask.box[2], theirs[2]), min(mask.box[3], theirs[3])
+    if top >= bottom or left >= right:
+        return 0.0
+    parts = [
+        each.pixels()[top - box[0] : bottom - box[0], left - box[1] : right - box[1]]
+        for each, box in ((mask, mask.box), (before, theirs))
+    ]
+    common = int(np.count_nonzero(parts[0] & parts[1]))
+    return common / (mask.area + before.area - common)

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from scipy import ndimage
 
 from napari_sam2._packed_mask import PackedImage, PackedMask
 from napari_sam2._types import Prompt
@@ -158,6 +159,14 @@ class ObjectMask:
             return float("nan"), float("nan")
         rows, columns = np.nonzero(self.pixels())
         return self.box[0] + float(rows.mean()), self.box[1] + float(columns.mean())
+
+    @cached_property
+    def largest_piece(self) -> float:
+        """Share of the area that belongs to the largest connected piece, 0 to 1; 1 of an empty mask."""
+        if not self.area:
+            return 1.0
+        numbered, count = ndimage.label(self.pixels())
+        return 1.0 if count < 2 else int(np.bincount(numbered.ravel())[1:].max()) / self.area
 
     def pixels(self) -> NDArray[np.bool_]:
         """(h, w) bool, the pixels of the bounding box."""

@@ -131,3 +131,14 @@ time.sleep(600)
         other.kill()
     with Journal(tmp_path, IDENTITY, restart=True) as journal:
         assert journal.is_new
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device that is always full is one of Linux")
+def test_a_full_disk_is_one_error_and_leaves_the_folder_free(tmp_path):
+    with pytest.raises(OutputError, match="space"), Journal(tmp_path, IDENTITY) as journal:
+        journal.add(PieceRecord("a.tif", DONE, "x", Outcome(1, 1)))
+        journal._file.close()
+        journal._file = Path("/dev/full").open("a", encoding="utf-8")  # noqa: SIM115 - the journal closes it
+        journal.add(PieceRecord("b.tif", DONE, "x", Outcome(1, 1)))
+    with Journal(tmp_path, IDENTITY) as journal:
+        assert set(journal.records) == {"a.tif"}

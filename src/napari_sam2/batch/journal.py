@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -127,10 +128,13 @@ class Journal:
 
     def close(self) -> None:
         """Close the file and let other processes use the folder."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        self._lock.release()
+        file, self._file = self._file, None
+        try:
+            if file is not None:
+                with suppress(OSError):  # of a record that a full disk refused, which `add` has reported
+                    file.close()
+        finally:
+            self._lock.release()
 
     def __enter__(self) -> Self:
         return self

@@ -280,6 +280,16 @@ def test_out_is_written_frame_by_frame(model):
     assert out.any()
 
 
+@pytest.mark.parametrize(
+    "labels", [[[0, 1]], np.zeros((48, 64), np.int32), np.zeros((8, 48, 64))], ids=["list", "2d", "float"]
+)
+def test_labels_that_do_not_fit_are_refused_before_tracking(model, labels):
+    segmenter = make_segmenter(model)
+    segmenter.add_clicks(0, [(15, 20)])
+    with pytest.raises(PromptError, match=r"give an array|has the shape|use int32"):
+        segmenter.track_into(labels)
+
+
 def test_objects_kept_apart_do_not_share_pixels_in_memory(model):
     """The option changes what is remembered, so tracked frames differ from those of free objects."""
     free, apart = make_segmenter(model), make_segmenter(model, keep_apart=True)

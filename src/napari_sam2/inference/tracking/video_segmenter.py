@@ -458,9 +458,10 @@ class SAM2VideoSegmenter:
     ) -> Iterator[FrameResult]:
         """As ``track_frames``; each frame is written into labels of the shape of the stack before it is yielded.
 
-        Whoever stops iterating stops tracking; the frames until then are written.
+        Whoever stops iterating stops tracking; the frames until then are written. Raises as `track_objects`.
         """
         plan = self.plan(object_ids=object_ids, start=start, stop=stop)
+        check_out(labels, self.shape, max(t.object_id for t in self._chosen(object_ids)))
         results = self._follow_plan(plan, lost_after)
         smallest = self.settings.component_filter.min_component
 

@@ -4,8 +4,10 @@ python benchmarks/scaling.py [--pieces 24] [--seconds 1.0] [--many 100000] [--si
 
 ``files`` are pieces that use the processor for a given time; ``tiles`` are those of a large image, segmented by
 ``sam2_micro``; ``many`` are pieces of one millisecond, for the memory of this process, which holds client and
-scheduler, and the time that each piece costs beside its own work. Times run from the first piece that is begun to the
-last that is done, so that the start of processes does not count.
+scheduler, and the time that each piece costs beside its own work, all of it and that of the processor of this process.
+Times run from the first piece that is begun to the last that is done, so that the start of processes does not count.
+``resume`` is the same batch of ``many`` again, in which nothing is missing: reading the journal and looking up all
+inputs and results.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -23,6 +25,7 @@ import numpy as np
 import psutil
 
 from napari_sam2.batch.jobs import AutoJob
+from napari_sam2.batch.journal import JOURNAL_NAME
 from napari_sam2.batch.pieces import DONE, RUNNING, Outcome, Piece, PieceRecord, Source
 from napari_sam2.batch.running import checked_place, run_pieces
 from napari_sam2.batch.tiles import segment_tiles
@@ -36,10 +39,9 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True)
 class BusyJob:
-    """Uses the processor for some seconds, and writes an empty file where the pieces are not simulated."""
+    """Uses the processor for some seconds, and writes an empty file."""
 
     seconds: float
-    writes: bool = True
     command: ClassVar[str] = "busy"
 
     def check(self, sources: Sequence[Source]) -> None:
@@ -51,8 +53,7 @@ class BusyJob:
         end = time.process_time() + self.seconds
         while time.process_time() < end:
             pass
-        if self.writes:
-            output.touch()
+        output.touch()
         return Outcome(1, 1)
 
 
@@ -72,6 +73,10 @@ class Measured:
         Of a worker, per piece, beside the piece's own work.
     memory_mb : float
         By which this process, with client and scheduler, grew at most.
+    processor_ms : float
+        Processor time of this process per piece.
+    journal_mb : float
+        Size of the journal.
     """
 
     kind: str
@@ -80,6 +85,8 @@ class Measured:
     seconds: float
     overhead_ms: float
     memory_mb: float
+    processor_ms: float = 0.0
+    journal_mb: float = 0.0
 
 
 class Watch:
@@ -87,6 +94,8 @@ class Watch:
 
     def __init__(self) -> None:
         self.begin = self.end = 0.0
+        self.used = 0.0  # s, processor time from the first piece that was begun
+        self._used_before = 0.0
         self._process = psutil.Process()
         self._before = self._process.memory_info().rss
         self.most = 0
@@ -94,9 +103,9 @@ class Watch:
     def on_piece(self, record: PieceRecord) -> None:
         """A piece is begun or done."""
         if record.state == RUNNING and not self.begin:
-            self.begin = time.perf_counter()
+            self.begin, self._used_before = time.perf_counter(), time.process_time()
         if record.state == DONE:
-            self.end = time.perf_counter()
+            self.end, self.used = time.perf_counter(), time.process_time() - self._used_before
 
     def on_progress(self, _progress: object) -> None:
         """Look at the memory; and, where pieces are not reported, at the time."""
@@ -113,19 +122,26 @@ class Watch:
 
 
 def run_busy(kind: str, job: BusyJob, count: int, workers: int, folder: Path) -> Measured:
-    """Pieces that use the processor."""
+    """Pieces that use the processor; those that an earlier call has done are not done again."""
     source = folder / "source.tif"
-    source.touch()
-    out = folder / f"{kind}_{workers}"
-    out.mkdir()
+    if not source.exists():
+        source.touch()
+    out = folder / f"busy_{job.seconds:g}_{workers}"
+    out.mkdir(exist_ok=True)
+    watch, begin, used = Watch(), time.perf_counter(), time.process_time()
     pieces = [Piece(f"{at:07}", Source(source), out / f"{at:07}") for at in range(count)]
     place = checked_place(workers, None, None, device="cpu", dtype="float32", retries=0)
-    watch = Watch()
     report = run_pieces(
         job, pieces, out, place, model="sam2_micro", device="cpu", dtype="float32", retries=0, restart=False,
         on_progress=watch.on_progress, on_piece=watch.on_piece, should_stop=None,
     )  # fmt: skip
-    return watch.measured(kind, workers, report)
+    journal = (out / JOURNAL_NAME).stat().st_size / MEGABYTE
+    if report.num_before == count:
+        seconds = time.perf_counter() - begin
+        used = 1000 * (time.process_time() - used) / count
+        return Measured(kind, 0, count, seconds, 1000 * seconds / count, watch.most / MEGABYTE, used, journal)
+    used = 1000 * watch.used / count
+    return replace(watch.measured(kind, workers, report), processor_ms=used, journal_mb=journal)
 
 
 def run_tiles(side: int, workers: int, folder: Path) -> tuple[Measured, Path]:
@@ -156,11 +172,12 @@ def run_tiles(side: int, workers: int, folder: Path) -> tuple[Measured, Path]:
 def main() -> None:
     """Parse the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = ["files", "tiles", "many", "resume"]
     parser.add_argument("--pieces", type=int, default=24)
     parser.add_argument("--seconds", type=float, default=1.0, help="processor time of each")
     parser.add_argument("--many", type=int, default=100_000, help="pieces of one millisecond")
     parser.add_argument("--side", type=int, default=2048, help="of the image that is cut into tiles, in pixels")
-    parser.add_argument("--kinds", nargs="+", default=["files", "tiles", "many"], choices=["files", "tiles", "many"])
+    parser.add_argument("--kinds", nargs="+", default=kinds, choices=kinds)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     found: list[Measured] = []
@@ -169,19 +186,23 @@ def main() -> None:
         runs: dict[str, Callable[[int], Measured]] = {
             "files": lambda workers: run_busy("files", BusyJob(args.seconds), args.pieces, workers, folder),
             "tiles": lambda workers: run_tiles(args.side, workers, folder)[0],
-            "many": lambda workers: run_busy("many", BusyJob(0.001, writes=False), args.many, workers, folder),
+            "many": lambda workers: run_busy("many", BusyJob(0.001), args.many, workers, folder),
+            "resume": lambda workers: run_busy("resume", BusyJob(0.001), args.many, workers, folder),
         }
-        print(f"{'':8} workers  pieces   time (s)  overhead (ms)  memory (MB)  speed-up", flush=True)
+        print(
+            f"{'':8} workers  pieces   time (s)  overhead (ms)  memory (MB)  processor (ms)  journal (MB)  speed-up",
+            flush=True,
+        )
         for kind in args.kinds:
             first = 0.0
-            for workers in (1, 2) if kind != "many" else (2,):
+            for workers in (1, 2) if kind in ("files", "tiles") else (2,):
                 each = runs[kind](workers)
                 found.append(each)
                 first = first or each.seconds
-                speed_up = f"{first / each.seconds:8.2f}" if workers > 1 and kind != "many" else ""
+                speed_up = f"{first / each.seconds:8.2f}" if kind in ("files", "tiles") and workers > 1 else ""
                 print(
                     f"{kind:8} {workers:7} {each.pieces:7} {each.seconds:10.1f} {each.overhead_ms:14.1f} "
-                    f"{each.memory_mb:12.1f}  {speed_up}",
+                    f"{each.memory_mb:12.1f} {each.processor_ms:15.2f} {each.journal_mb:13.2f}  {speed_up}",
                     flush=True,
                 )
     if args.json is not None:

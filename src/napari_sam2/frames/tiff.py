@@ -18,6 +18,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_sam2._errors import FrameError, warn_caller
+from napari_sam2.frames.coded_sizes import coded_size
 from napari_sam2.frames.pictures import picture_size, warn_of_orientation
 from napari_sam2.frames.spacing import Spacing, convert, read_distance, unit_name
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
@@ -39,6 +40,11 @@ _PICTURES = (  # compressions whose strips and tiles are whole pictures with a h
     tifffile.COMPRESSION.JPEG2000,
     tifffile.COMPRESSION.WEBP,
     tifffile.COMPRESSION.PNG,
+    tifffile.COMPRESSION.JPEGXL,
+    tifffile.COMPRESSION.JPEGXL_DNG,
+    tifffile.COMPRESSION.JPEGXR,
+    tifffile.COMPRESSION.JPEGXR_NDPI,
+    tifffile.COMPRESSION.LERC,
 )
 _COLOURS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR, tifffile.PHOTOMETRIC.PALETTE)
 
@@ -405,7 +411,8 @@ def _check_pictures(page: tifffile.TiffPage | tifffile.TiffFrame, segments: Sequ
     allowed = 4 * math.prod(keyframe.chunks[:2])  # padded to whole blocks
     for segment in segments:
         handle.seek(page.dataoffsets[segment])
-        size = picture_size(handle.read(min(page.databytecounts[segment], _HEADER_BYTES)))
+        start = handle.read(min(page.databytecounts[segment], _HEADER_BYTES))
+        size = coded_size(start) or picture_size(start)
         if size is not None and math.prod(size) > max(allowed, _HEADER_BYTES):
             raise FrameError(
                 f"{handle.path} holds a picture of {size[0]:,} x {size[1]:,} pixels in a strip or tile of "

@@ -105,7 +105,7 @@ def test_layers_that_go_together_are_told_of_together(alone, qtbot):
         "cells shapes",
         "cells points",
     ]
-    assert not widget.show_layers_button.isHidden()
+    assert not widget.sessions.show_layers_button.isHidden()
 
 
 def test_image_and_axis_can_both_be_read_in_a_narrow_dock(alone, qtbot):

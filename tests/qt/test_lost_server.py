@@ -87,19 +87,19 @@ def test_a_window_goes_on_when_its_server_is_back(make_napari_viewer, qtbot, ser
     widget.propagate_both()
     qtbot.waitUntil(lambda: session.handle is not None and session.handle.num_done >= 3, timeout=WAIT)
     server.kill()
-    qtbot.waitUntil(lambda: "trying again" in widget.message.text(), timeout=WAIT)
-    assert "finished frames are kept" in widget.message.text()
+    qtbot.waitUntil(lambda: "trying again" in widget.status.text, timeout=WAIT)
+    assert "finished frames are kept" in widget.status.text
     assert session.handle.is_running
     kept = np.asarray(session.labels).copy()
     binding.go_to(5)  # the window answers meanwhile, and the message stays
     qtbot.wait(500)
-    assert "trying again" in widget.message.text()
+    assert "trying again" in widget.status.text
 
     server.start()
     qtbot.waitUntil(lambda: not session.is_busy, timeout=WAIT)
     assert session.handle.error is None
     assert session.handle.num_done == session.handle.num_steps == NUM_FRAMES - 1
-    assert "trying again" not in widget.message.text()
+    assert "trying again" not in widget.status.text
     assert len([text for text in said if "trying again" in text]) == 1
     assert len(notification_manager.records) == notified
     found = np.asarray(session.labels)

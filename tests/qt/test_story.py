@@ -131,9 +131,9 @@ def test_the_whole_story(open_widget, qtbot, tmp_path):
     for layer in binding.layers:
         viewer.layers.remove(layer)
     _, again = open_widget(viewer=viewer)
-    assert again.offer.isVisibleTo(again)
-    assert "21 objects" in again.offer.text.text()
-    again.offer.restore_button.click()
+    assert again.sessions.offer.isVisibleTo(again)
+    assert "21 objects" in again.sessions.offer.text.text()
+    again.sessions.offer.restore_button.click()
     answered(qtbot, again)
     np.testing.assert_array_equal(again.binding.session.labels, before)
     assert len(again.binding.points.data) == 21
@@ -153,7 +153,7 @@ def test_no_image_is_said_in_words_and_an_image_added_later_is_taken(make_napari
     widget = SAM2Widget(viewer)
     widget.model.choose(str(weights))
     viewer.window.add_dock_widget(widget)
-    assert "Open an image" in widget.message.text()
+    assert "Open an image" in widget.status.text
     viewer.add_image(make_movie(), name="late")
     qtbot.waitUntil(lambda: widget.binding is not None, timeout=WAIT)
     assert widget.binding.images[0].name == "late"
@@ -165,7 +165,7 @@ def test_keys_are_bound_while_the_widget_is_open_and_released_after(open_widget)
     bound = dict(viewer.keymap)
     widget.shut_down()
     assert len(bound) - len(viewer.keymap) == len(SHORTCUTS)
-    for layer in widget._kept or viewer.layers:
+    for layer in widget.sessions.kept or viewer.layers:
         assert "SAM 2" not in str([getattr(f, "__doc__", "") for f in layer.keymap.values()])
 
 
@@ -341,7 +341,7 @@ def test_removed_image_ends_its_session_and_the_next_image_is_taken(open_widget,
     viewer.layers.clear()
     assert widget.binding is None
     assert not session.handle.is_running
-    assert "saved" in widget.message.text()
+    assert "saved" in widget.status.text
     viewer.add_image(make_movie(8), name="others")
     qtbot.waitUntil(lambda: widget.binding is not None, timeout=WAIT)
     assert widget.binding.images[0].name == "others"
@@ -359,14 +359,14 @@ def test_another_image_is_offered_when_it_is_selected(open_widget, qtbot):
     first = widget.binding
     other = viewer.add_image(make_movie(8), name="others", translate=(20, 0, 0))
     viewer.dims.set_point(0, 2)
-    assert not widget.switch_button.isHidden()
-    assert "others" in widget.switch_button.text()
+    assert not widget.sessions.switch_button.isHidden()
+    assert "others" in widget.sessions.switch_button.text()
     viewer.layers.selection.active = first.images[0]
-    assert widget.switch_button.isHidden()
+    assert widget.sessions.switch_button.isHidden()
     viewer.layers.selection.active = other
-    widget.switch_button.click()
+    widget.sessions.switch_button.click()
     assert widget.binding.images == [other]
-    assert widget.switch_button.isHidden()
+    assert widget.sessions.switch_button.isHidden()
     assert viewer.dims.point[0] == 20
 
 
@@ -381,8 +381,8 @@ def test_restoring_goes_on_with_the_last_object_and_is_offered_once(open_widget,
     for layer in widget.binding.layers if widget.binding else list(viewer.layers)[1:]:
         viewer.layers.remove(layer)
     _, again = open_widget(viewer=viewer)
-    again.offer.restore_button.click()
-    assert again.offer.isHidden()
+    again.sessions.offer.restore_button.click()
+    assert again.sessions.offer.isHidden()
     assert again.binding.current == 2
     assert again.binding.current_plane == 5
     assert len(viewer.layers) == 4
@@ -438,5 +438,5 @@ def test_closing_and_opening_the_dock_gives_back_the_same_layers(open_widget, qt
     qtbot.waitUntil(lambda: again.binding is not None and len(again.binding.session.objects) == 1, timeout=WAIT)
     answered(qtbot, again)
     assert sorted(layer.name for layer in viewer.layers) == names
-    assert again.offer.isHidden()
+    assert again.sessions.offer.isHidden()
     np.testing.assert_array_equal(again.binding.labels.data[0] == 1, mask)

@@ -6,11 +6,9 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.settings import get_settings
-from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QApplication,
@@ -25,12 +23,11 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.advanced_section import AdvancedSection
 from napari_sam2._qt.automatic_widget import AutomaticWidget
-from napari_sam2._qt.dispatch import QtDelivery
 from napari_sam2._qt.fine_tune_widget import FineTuneWidget
 from napari_sam2._qt.icons import IconButton
+from napari_sam2._qt.image_sessions import ImageSessions, SessionChoices
 from napari_sam2._qt.keys import KeyBindings
 from napari_sam2._qt.layout import button, column, fit_tabs, keep_keys_on_canvas, line, order_tabs, row, shrinking_combo
 from napari_sam2._qt.lineage_view import LineageView
@@ -40,17 +37,15 @@ from napari_sam2._qt.measurements_table import MeasurementsTable
 from napari_sam2._qt.model_section import ModelSection
 from napari_sam2._qt.objects_section import ObjectsSection
 from napari_sam2._qt.propagate_section import PropagateSection
-from napari_sam2._qt.restore_offer import RestoreOffer
 from napari_sam2._qt.review_section import ReviewSection
 from napari_sam2._qt.save_section import SaveSection
+from napari_sam2._qt.status_line import StatusLine
 from napari_sam2._viewer.binding import ViewerBinding
-from napari_sam2._viewer.image_source import matching_channels
 from napari_sam2._viewer.layer_frames import is_time_axis
 from napari_sam2._viewer.preferences import Preferences, read_preferences
 from napari_sam2.frames.geometry import StackGeometry
-from napari_sam2.session.files.autosave_folder import default_autosave_path
 from napari_sam2.session.session import Session
-from napari_sam2.session.state.settings import SessionSettings, threads_beside_a_window
+from napari_sam2.session.state.settings import threads_beside_a_window
 
 if TYPE_CHECKING:
     import napari
@@ -62,7 +57,6 @@ _FIRST_CLICK = "Click on an object: its mask appears. W begins the next object."
 _LAYER_KEYS = ("Control-Z", "Control-Shift-Z")
 _RUN_KEYS = ("Escape",)
 _WIDTH = 290  # pixels, to begin with
-_NOTIFY_AFTER_MS = 250  # messages that follow each other at once become one notification
 _CLICK_RADIUS = 3.0  # pixels of the canvas: a longer way of the mouse is a drag
 _SAMPLES = (
     ("nuclei", "Nuclei (z-stack)", "A z-stack of nuclei, as in the tutorial"),
@@ -70,7 +64,6 @@ _SAMPLES = (
     ("c2c12", "Cells (movie)", "C2C12 cells: a real phase-contrast movie"),
     ("tissue_nuclei", "Tissue (image)", "A real fluorescence image"),
 )
-_SAVED_IN = "napari_sam2_saved_in"  # in the metadata of the layers of a session: the file it is saved in
 _TABS = ("Click", "Everything", "Many files", "Train")
 
 _VOLUME_AXES = {"Y": "rows of the volume (Y)", "X": "columns of the volume (X)", "ZYX": "Z, Y and X, fused by vote"}
@@ -90,52 +83,41 @@ class SAM2Widget(QWidget):
         self._is_docked = False
         super().__init__(parent)
         self.viewer = viewer
-        self.binding: ViewerBinding | None = None
-        self._kept: list[ViewerBinding] = []
-        self._refused: list[Any] = []  # images on which no session could be started; not tried again automatically
-        self._delivery = QtDelivery()
         self._keys = KeyBindings(self)
         self._layer_keys = KeyBindings(self)
         self._run_keys = KeyBindings(self)  # of the layers, whose own Esc would otherwise come first
         self._is_closed = False
-        self._has_preferences = False
         self._main_window: QMainWindow | None = None
         self._is_window_closing = False
-        self._pending: list[tuple[str, bool]] = []
-        self._message_state: tuple[Any, int] | None = None
-        self._waits_for = ""  # what the model says while a server is lost or busy
-        self._notifying = QTimer(self)
-        self._notifying.setSingleShot(True)
-        self._notifying.setInterval(_NOTIFY_AFTER_MS)
-        self._notifying.timeout.connect(self._notify)
         self._build()
         self._keys.bind(viewer)
-        events = viewer.layers.events
-        self._viewer_connections = [
-            (events.inserted, self._on_layers),
-            (events.removed, self._on_layers),
-            (events.reordered, self._on_layers),
-            (events.renamed, self._on_renamed),
-            (viewer.layers.selection.events.active, self._on_active),
-            (viewer.dims.events.current_step, self._on_step),
-        ]
-        for event, slot in self._viewer_connections:
-            event.connect(slot)
+        viewer.dims.events.current_step.connect(self._on_step)
         self._font_size = get_settings().appearance.events.font_size
         self._font_size.connect(self._follow_font)
         self._follow_font()
         viewer.mouse_drag_callbacks.append(self._on_mouse)
         self._ahead = LookingAhead(viewer, lambda: self.binding, self)
         self._fill_images()
+        self._show_parts(None)
         application = QApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self.shut_down)
         # after the window is drawn: the first session imports and reads
-        QTimer.singleShot(0, self._start_on_active)
+        QTimer.singleShot(0, self._begin)
+
+    @property
+    def binding(self) -> ViewerBinding | None:
+        """The session that prompts go to, bound to its layers."""
+        return self.sessions.binding
+
+    def _begin(self) -> None:
+        if not self._is_closed:
+            self._watch_window()
+            self._apply_preferences()
+            self.sessions.start_on_active()
 
     def _apply_preferences(self) -> None:
         """Begin with the model and device of napari's Preferences page, unless they were chosen here already."""
-        self._has_preferences = True
         if self.model.chosen_model != Preferences.model:
             return
         preferences = read_preferences()
@@ -146,6 +128,7 @@ class SAM2Widget(QWidget):
 
     # ------------------------------------------------------------------ parts
     def _build(self) -> None:
+        self.sessions = ImageSessions(self.viewer, self._session_choices)
         self.model = ModelSection()
         self.objects = ObjectsSection(lambda: self.model.chosen_model)
         self.propagation = PropagateSection()
@@ -162,23 +145,7 @@ class SAM2Widget(QWidget):
             "gear", "sam2_settings", "Image, axis, model, device and contrast", checkable=True
         )
         self.settings_button.toggled.connect(self._show_settings)
-        self.offer = RestoreOffer()
-        self.offer.accepted.connect(self._restore)
-        self.switch_button = button(
-            "",
-            "sam2_switch",
-            "Continue with the selected image; the session of the other one is kept",
-            self._switch,
-        )
-        self.switch_button.hide()
-        self.show_layers_button = button(
-            "Show the layers again",
-            "sam2_show_layers",
-            "Bring back the points, shapes or labels that were removed",
-            self._show_layers,
-        )
-        self.show_layers_button.hide()
-        self.message = line("sam2_message", "Latest message.", _NO_IMAGE)
+        self.status = StatusLine(self._state, _NO_IMAGE)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.setUsesScrollButtons(False)
@@ -198,18 +165,25 @@ class SAM2Widget(QWidget):
         facts = row(self.facts, self.settings_button)
         facts.setStretch(0, 1)
         outer.addLayout(facts)
-        for widget in (self.offer, self.switch_button, self.show_layers_button):
-            outer.addWidget(widget)
+        outer.addWidget(self.sessions)
         outer.addWidget(self.pages, 1)
-        outer.addWidget(self.message)
-        self._show_parts(None)
-        self.objects.notice.connect(lambda text: self._say(text, True))
-        self.propagation.notice.connect(lambda text: self._say(text, True))
+        outer.addWidget(self.status)
+        for signal, slot in (
+            (self.sessions.followed, self._on_followed),
+            (self.sessions.left, self._on_left),
+            (self.sessions.started, self._on_started),
+            (self.sessions.removed, self._on_removed),
+            (self.sessions.images_changed, self._fill_images),
+            (self.sessions.notice, self.status.say),
+        ):
+            signal.connect(slot)
+        self.objects.notice.connect(lambda text: self.status.say(text, True))
+        self.propagation.notice.connect(lambda text: self.status.say(text, True))
         self.review.doubts_changed.connect(self.objects.show_checks)
-        self.saving.session_opened.connect(self.open_session)
+        self.saving.session_opened.connect(self.sessions.open_session)
         self.saving.measurements_asked.connect(self.show_measurements)
         self.saving.lineage_asked.connect(self.show_lineage)
-        self.advanced.channels_changed.connect(self._restart)
+        self.advanced.channels_changed.connect(self.sessions.restart)
         keep_keys_on_canvas(self)
         order_tabs(self)
 
@@ -249,7 +223,7 @@ class SAM2Widget(QWidget):
         of_stack: tuple[QWidget, ...] = self._stack_parts
         for part in of_stack:
             part.setVisible(binding is not None and binding.geometry.num_frames > 1)
-        self.samples.setVisible(binding is None and not self._images())
+        self.samples.setVisible(binding is None and not self.sessions.images)
 
     def _make_settings_page(self) -> QWidget:
         page = QWidget()
@@ -370,217 +344,34 @@ class SAM2Widget(QWidget):
         self._fit_tabs()
 
     # ------------------------------------------------------------------ images
-    def _images(self) -> list[Any]:
-        return [layer for layer in self.viewer.layers if _is_image(layer)]
-
-    def _on_layers(self, _event: Any = None) -> None:
-        layers = self.viewer.layers
-        self._refused = [image for image in self._refused if image in layers]
-        for kept in [kept for kept in self._kept if kept.images[0] not in layers]:
-            self._kept.remove(kept)
-            _end(kept)
-        if self.binding is not None and self.binding.images[0] not in layers:
-            self._leave_image()
-        self._fill_images()
-        binding = self.binding
-        self.show_layers_button.setVisible(binding is not None and any(layer not in layers for layer in binding.layers))
-        if binding is None:
-            QTimer.singleShot(0, self._start_on_active)
-
-    def _leave_image(self) -> None:
-        """The image is gone: its session ends, to be restored when the image is opened again."""
-        assert self.binding is not None
-        name, has_objects = self.binding.images[0].name, bool(self.binding.session.objects)
-        self._let_go()
-        self.offer.hide()
-        self._pending.clear()  # about layers of that session
-        if has_objects:
-            self._say(f"{name} was removed; its session is saved, and offered when the image is opened again")
-        else:
-            self._show_message(_NO_IMAGE)
-
-    def _on_active(self, _event: Any = None) -> None:
-        """Another image was selected: offer to continue with it."""
-        active = self.viewer.layers.selection.active
-        is_other = self.binding is not None and _is_image(active) and active not in self.binding.images
-        if is_other and self.binding is not None:
-            self.switch_button.setText(f"Prompts go to {self.binding.images[0].name}: use {active.name}")
-        self.switch_button.setVisible(is_other)
-
-    def _switch(self) -> None:
-        active = self.viewer.layers.selection.active
-        self.switch_button.hide()
-        if _is_image(active):
-            self._start_on_choice(active)
-
-    def _start_on_choice(self, image: Any) -> None:
-        """Start on an image that the user chose, and show one of its planes where the viewer is beyond them."""
-        self.start(image)
-        if self.binding is not None and self.binding.images[0] == image:
-            self.binding.go_to(self.binding.current_plane)
-
-    def _on_renamed(self, _event: Any = None) -> None:
-        self._fill_images()
-
     def _fill_images(self) -> None:
-        names = [layer.name for layer in self._images()]
+        names = [layer.name for layer in self.sessions.images]
         shown = None if self.binding is None else self.binding.images[0].name
         self.image_choice.clear()
         self.image_choice.addItems(names)
         if shown in names:
             self.image_choice.setCurrentText(shown)
 
-    def _start_on_active(self) -> None:
-        """Start a session on the active image, or else the last one, unless it failed there before."""
-        if self.binding is not None or self._is_closed:
-            return
-        self._watch_window()
-        if not self._has_preferences:
-            self._apply_preferences()
-        images = [image for image in self._images() if image not in self._refused]
-        active = self.viewer.layers.selection.active
-        chosen = next((layer for layer in images if layer == active), images[-1] if images else None)
-        if chosen is not None:
-            self.start(chosen)
-
-    def _show_layers(self) -> None:
-        if self.binding is not None:
-            self.binding.show_again()
-
     def _on_image_chosen(self, index: int) -> None:
-        images = self._images()
-        if self.binding is not None and 0 <= index < len(images) and images[index] == self.binding.images[0]:
-            if not self.binding.fits_image():  # its data was replaced by data of another shape
-                self._restart()
-            return
-        if 0 <= index < len(images) and (self.binding is None or images[index] != self.binding.images[0]):
-            self._start_on_choice(images[index])
+        images = self.sessions.images
+        if 0 <= index < len(images):
+            self.sessions.choose(images[index])
 
     def _on_axis_chosen(self, index: int) -> None:
         axis = self.axis_choice.itemData(index)
         self.propagation.axes = axis if isinstance(axis, str) else ""
-        if isinstance(axis, str):
-            return
-        if self.binding is not None and axis != self.binding.geometry.frame_axis:
-            has_prompts = bool(self.binding.session.store.prompts)
-            self._let_go()
-            self.start(self._images()[self.image_choice.currentIndex()], frame_axis=axis)
-            if has_prompts:
-                self._say("a new session propagates along this axis; the labels made so far stay in their layer")
+        if not isinstance(axis, str):
+            self.sessions.choose_axis(axis)
 
-    def _restart(self) -> None:
-        """Start a new session on the same image, for example with other channels."""
-        if self.binding is not None:
-            image, axis = self.binding.images[0], self.binding.geometry.frame_axis
-            self._let_go()
-            self.start(image, frame_axis=axis)
-
-    def start(
-        self,
-        image: Any,
-        *,
-        frame_axis: int | None = None,
-        session: Session | None = None,
-        autosave_path: str | None = None,
-    ) -> None:
-        """Start a session on an image, or go on with the one that was started on it before.
-
-        Parameters
-        ----------
-        image : napari.layers.Image
-            A layer of the viewer.
-        frame_axis : int, optional
-            The axis to propagate along.
-        session : Session, optional
-            One that exists already, such as a restored one.
-        autosave_path : str, optional
-            Where that session is saved automatically. Default: a new file, after an offer to restore an earlier one.
-        """
-        is_plain = session is None and frame_axis is None
-        kept = next((b for b in self._kept if b.images[0] == image and is_plain), None)
-        if self.binding is not None:
-            self._set_aside()
-        if kept is not None:
-            self._kept.remove(kept)
-            self._follow(kept)
-            return
-        images = matching_channels(image, list(self.viewer.layers)) if self.advanced.mixes_channels else [image]
-        # until it has worked: the layers that a start adds and takes back would have it tried again
-        self._refused.append(image)
-        try:
-            binding = ViewerBinding(
-                self.viewer,
-                images,
-                model=self.model.chosen_model,
-                frame_axis=frame_axis,
-                settings=self._settings(),
-                deliver=self._delivery,
-                session=session,
-            )
-        except NapariSAM2Error as error:
-            self._say(str(error), True)
-            return
-        self._refused = [other for other in self._refused if other != image]
-        binding.session.binding = binding
-        self._keep_safe(binding, autosave_path, is_offered=is_plain)
-        self._follow(binding)
-        self.objects.use_tool("point")
-        # images on top of each other are channels only where they are blended
-        others = [
-            each for each in matching_channels(image, list(self.viewer.layers))[1:] if each.blending == "additive"
-        ]
-        if others and not self.advanced.mixes_channels:
-            names = ", ".join(other.name for other in others)
-            self._say(f"the model sees {image.name} only, and not {names}; Mix visible channels (gear) shows it all")
-        binding.session.prepare(binding.current_plane)
-        self._ahead.begin()
-
-    def _settings(self) -> SessionSettings:
+    def _session_choices(self) -> SessionChoices:
         given = self.advanced.settings()
-        return given if given.threads is not None else replace(given, threads=threads_beside_a_window())
+        settings = given if given.threads is not None else replace(given, threads=threads_beside_a_window())
+        return SessionChoices(self.model.chosen_model, settings, self.advanced.mixes_channels)
 
-    def _keep_safe(self, binding: ViewerBinding, path: str | None, *, is_offered: bool) -> None:
-        """Save automatically, and offer what an earlier session on this image left behind."""
-        self.offer.hide()
-        try:
-            if path is not None:
-                binding.session.autosave_path = path
-            elif binding.session.autosave_path is None:
-                if is_offered:
-                    self.offer.look_for(binding)
-                binding.session.autosave_path = default_autosave_path(binding.images[0].name)
-                if is_offered and self.offer.path is not None and self._layers_of(self.offer.path):
-                    QTimer.singleShot(0, partial(self._restore, self.offer.path))  # the dock was closed in between
-            for layer in binding.layers:
-                layer.metadata[_SAVED_IN] = str(binding.session.autosave_path)
-        except NapariSAM2Error as error:
-            self._say(str(error), True)
-
-    def _restore(self, path: str) -> None:
-        """Open a session again, in place of the layers that it left in this viewer."""
-        if self._is_closed:
-            return
-        self.offer.hide()
-        left = [(layer, layer.name) for layer in self._layers_of(path)]
-        for layer, name in left:
-            layer.name = f"{name} (before)"  # the new ones have these names
-        self.open_session(path, autosave_path=path)
-        is_open = self.binding is not None and str(self.binding.session.autosave_path) == path
-        for layer, name in left:
-            if is_open:
-                self.viewer.layers.remove(layer)
-            else:
-                layer.name = name
-
-    def _layers_of(self, path: str) -> list[Any]:
-        """Layers of a session that has ended, which are still in the viewer."""
-        own = () if self.binding is None else self.binding.layers
-        return [each for each in self.viewer.layers if each.metadata.get(_SAVED_IN) == path and each not in own]
-
-    def _follow(self, binding: ViewerBinding) -> None:
-        self.binding = binding
-        binding.notice.connect(self._say)
-        binding.session.failed.connect(self._on_failed)
+    def _on_followed(self, binding: ViewerBinding) -> None:
+        self._watch_window()
+        binding.notice.connect(self.status.say)
+        binding.session.failed.connect(self.status.say_error)
         binding.session.changed.connect(self._on_session_changed)
         binding.session.model_changed.connect(self._on_model)
         binding.session.propagation_changed.connect(self._on_propagation)
@@ -595,21 +386,20 @@ class SAM2Widget(QWidget):
             self._layer_keys.bind(layer, _LAYER_KEYS)
         self._fill_images()
         self._describe()
-        self._on_active()
-        self._message_state = None
-        self._show_message(_FIRST_CLICK if not binding.session.objects else "")
+        self.status.show_text(_FIRST_CLICK if not binding.session.objects else "")
 
-    def _set_aside(self) -> None:
-        """Keep the session of the image that was worked on; its layers stay in the viewer."""
-        if self.binding is not None:
-            binding = self.binding
-            self._unfollow()
-            self._kept.append(binding)
+    def _on_started(self) -> None:
+        self.objects.use_tool("point")
+        self._ahead.begin()
 
-    def _unfollow(self) -> None:
-        assert self.binding is not None
-        binding, self.binding = self.binding, None
-        binding.session.cancel()
+    def _on_removed(self, name: str, has_objects: bool) -> None:
+        self.status.forget_pending()  # about layers of that session
+        if has_objects:
+            self.status.say(f"{name} was removed; its session is saved, and offered when the image is opened again")
+        else:
+            self.status.show_text(_NO_IMAGE)
+
+    def _on_left(self, binding: ViewerBinding) -> None:
         self._layer_keys.release()
         self._run_keys.release()
         if self._measurements is not None:
@@ -620,8 +410,8 @@ class SAM2Widget(QWidget):
             section.set_binding(None)
         session = binding.session
         for signal, slot in (
-            (binding.notice, self._say),
-            (session.failed, self._on_failed),
+            (binding.notice, self.status.say),
+            (session.failed, self.status.say_error),
             (session.changed, self._on_session_changed),
             (session.model_changed, self._on_model),
             (session.propagation_changed, self._on_propagation),
@@ -630,13 +420,6 @@ class SAM2Widget(QWidget):
                 signal.disconnect(slot)
         self.facts.setText("")
         self._show_parts(None)
-
-    def _let_go(self) -> None:
-        """End the session of the image; labels and prompts stay as layers."""
-        if self.binding is not None:
-            binding = self.binding
-            self._unfollow()
-            _end(binding)
 
     def _describe(self) -> None:
         """The line of facts, and the choices behind the gear."""
@@ -678,20 +461,17 @@ class SAM2Widget(QWidget):
         self._describe()
         state = self.binding.session.model_state
         waits = state.message if state.stage == "loading" else ""
-        if waits or self.message.text() == self._waits_for:
-            self._show_message(waits)  # in the status line only, until it is over: nothing is to be done about it
-            self._message_state = None
-        self._waits_for = waits
+        self.status.show_model(waits)
 
     def _on_step(self, _event: Any = None) -> None:
         self.objects.follow_step()
         self.review.follow_step()
-        self._drop_old_message()
+        self.status.drop_old()
 
     def _on_session_changed(self, _delta: Any = None) -> None:
-        self._drop_old_message()
-        if self.message.text() == _FIRST_CLICK:
-            self._show_message("")
+        self.status.drop_old()
+        if self.status.text == _FIRST_CLICK:
+            self.status.show_text("")
 
     def _on_propagation(self, handle: Any) -> None:
         """Esc stops a run whatever layer is active, also one with an Esc of its own."""
@@ -726,70 +506,9 @@ class SAM2Widget(QWidget):
         if found is not None and self.binding is binding:
             binding.select(found)
 
-    # ------------------------------------------------------------------ messages
     def _state(self) -> tuple[Any, int] | None:
         """What a message may be about: the latest change and the plane."""
         return None if self.binding is None else (self.binding.session.history.top, self.binding.current_plane)
-
-    def _say(self, text: str, is_error: bool = False) -> None:
-        """Show a message in the status line; messages that come together become one notification."""
-        self._show_message(text)
-        self._message_state = self._state()
-        self._pending.append((text, is_error))
-        self._notifying.start()  # again: until no more messages come
-
-    def _show_message(self, text: str) -> None:
-        self.message.setText(text)
-        self.message.setVisible(bool(text))
-
-    def _drop_old_message(self) -> None:
-        """A message goes when something else was done or another slice is shown."""
-        state = self._state()
-        if (
-            state is None
-            or self._message_state is None
-            or (state[0] is self._message_state[0] and state[1] == self._message_state[1])
-        ):
-            return
-        self._message_state = None
-        self._show_message("")
-
-    def _notify(self) -> None:
-        pending, self._pending = self._pending, []
-        for is_error, tell in ((True, show_warning), (False, show_info)):
-            texts = dict.fromkeys(text for text, is_bad in pending if is_bad == is_error)
-            if texts:
-                tell("\n".join(texts))
-
-    def _on_failed(self, error: Exception) -> None:
-        text = str(error) if isinstance(error, NapariSAM2Error) else f"{type(error).__name__}: {error}"
-        self._say(text, True)
-
-    def open_session(self, path: str, *, autosave_path: str | None = None, image: Any = None) -> None:
-        """Open a saved session on an image layer; by default on the one that is chosen."""
-        if image is None and self._images():
-            image = self._images()[self.image_choice.currentIndex()]
-        if image is None:
-            self._say("open the image of the session first, then the session", True)
-            return
-        from napari_sam2._viewer.image_source import open_layers
-
-        try:
-            planes, _ = open_layers([image])
-            session = Session.load(path, planes, deliver=self._delivery)
-        except NapariSAM2Error as error:
-            self._say(str(error), True)
-            return
-        if self.binding is not None and not self.binding.session.store.prompts:
-            empty = self.binding.layers
-            self._let_go()
-            for layer in empty:
-                if layer in self.viewer.layers:
-                    self.viewer.layers.remove(layer)
-        self.start(image, session=session, autosave_path=autosave_path)
-        if self.binding is not None:
-            count = len(session.objects)
-            self._say(f"{count} object{'s' * (count != 1)} opened from {Path(path).name}")
 
     # ------------------------------------------------------------------ what keys call
     def new_object(self) -> None:
@@ -900,12 +619,12 @@ class SAM2Widget(QWidget):
     def undo(self) -> None:
         """Undo the latest change."""
         if self.binding is not None and not self.binding.session.undo():
-            self._say("nothing to undo")
+            self.status.say("nothing to undo")
 
     def redo(self) -> None:
         """Redo what was undone."""
         if self.binding is not None and not self.binding.session.redo():
-            self._say("nothing to redo")
+            self.status.say("nothing to redo")
 
     # ------------------------------------------------------------------ end
     def shut_down(self) -> None:
@@ -913,13 +632,12 @@ class SAM2Widget(QWidget):
         if self._is_closed:
             return
         self._is_closed = True
-        self._notifying.stop()  # closing, napari removes all layers one by one
+        self.status.stop()  # closing, napari removes all layers one by one
         if self._main_window is not None:
             self._main_window.removeEventFilter(self)
             self._main_window = None
-        for event, slot in self._viewer_connections:
-            with contextlib.suppress(ValueError, RuntimeError):
-                event.disconnect(slot)
+        with contextlib.suppress(ValueError, RuntimeError):
+            self.viewer.dims.events.current_step.disconnect(self._on_step)
         if self._on_mouse in self.viewer.mouse_drag_callbacks:
             self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
         with contextlib.suppress(ValueError, RuntimeError):
@@ -935,11 +653,7 @@ class SAM2Widget(QWidget):
         if self._lineage is not None:
             self._lineage.close()
             self._lineage = None
-        self._let_go()
-        for binding in self._kept:
-            _end(binding)
-        self._kept.clear()
-        self._delivery.close()
+        self.sessions.shut_down()
         application = QApplication.instance()
         if application is not None:
             application.aboutToQuit.disconnect(self.shut_down)
@@ -977,17 +691,6 @@ class SAM2Widget(QWidget):
                 self._watch_window()
             elif self._is_docked:
                 self.shut_down()
-
-
-def _end(binding: ViewerBinding) -> None:
-    """Close a session; its automatically saved file stays for the next day if there is anything in it."""
-    binding.close()
-    binding.session.close(keep_autosave=bool(binding.session.objects))
-
-
-def _is_image(layer: Any) -> bool:
-    # through napari's proxy `type(layer)` is the proxy's, while `__class__` is the layer's
-    return layer is not None and bool(layer.__class__.__name__ == "Image")
 
 
 class _Page(QScrollArea):

@@ -57,4 +57,4 @@ def _open_in_dock(viewer: Viewer, path: str) -> None:
     from napari_sam2._qt.commands import open_sam2
 
     images: list[Any] = [layer for layer in viewer.layers if layer.metadata.get(SESSION_KEY) == path]
-    open_sam2(viewer).open_session(path, image=images[0] if images else None)
+    open_sam2(viewer).sessions.open_session(path, image=images[0] if images else None)

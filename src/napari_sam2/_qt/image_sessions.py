@@ -1,0 +1,394 @@
+"""The image that prompts go to and its session: following the viewer, switching, restoring, opening files."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import QWidget
+
+from napari_sam2._errors import NapariSAM2Error
+from napari_sam2._qt.dispatch import QtDelivery
+from napari_sam2._qt.layout import button, column
+from napari_sam2._qt.restore_offer import RestoreOffer
+from napari_sam2._viewer.binding import ViewerBinding
+from napari_sam2._viewer.image_source import matching_channels
+from napari_sam2.session.files.autosave_folder import default_autosave_path
+from napari_sam2.session.session import Session
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_sam2.session.state.settings import SessionSettings
+
+__all__ = ["ImageSessions", "SessionChoices"]
+
+_SAVED_IN = "napari_sam2_saved_in"  # in the metadata of the layers of a session: the file it is saved in
+
+
+@dataclass(frozen=True)
+class SessionChoices:
+    """What new sessions start with.
+
+    Attributes
+    ----------
+    model : str
+        Name of a model, or path of weights.
+    settings : SessionSettings
+        Of the session.
+    mixes_channels : bool
+        Whether the model sees all visible images of the same shape.
+    """
+
+    model: str
+    settings: SessionSettings
+    mixes_channels: bool
+
+
+class ImageSessions(QWidget):
+    """Owns the sessions of the images of a viewer, and the offers to switch between them or restore earlier ones.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose images are followed, until ``shut_down``.
+    choices : callable
+        Returns what a new session starts with.
+
+    Attributes
+    ----------
+    binding : ViewerBinding or None
+        The session that prompts go to, bound to its layers.
+    followed : Signal
+        Emitted with a binding when prompts go to it from now on.
+    left : Signal
+        Emitted with a binding when they no longer do.
+    started : Signal
+        Emitted after ``followed``, for new sessions only.
+    removed : Signal
+        Emitted with the name of an image that was removed, and whether its session had objects.
+    images_changed : Signal
+        Emitted when images were added, removed, moved or renamed.
+    notice : Signal
+        Emitted with a message, and whether it is about a problem.
+    """
+
+    followed = Signal(object)
+    left = Signal(object)
+    started = Signal()
+    removed = Signal(str, bool)
+    images_changed = Signal()
+    notice = Signal(str, bool)
+
+    def __init__(
+        self, viewer: napari.viewer.Viewer, choices: Callable[[], SessionChoices], parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.binding: ViewerBinding | None = None
+        self._choices = choices
+        self._kept: list[ViewerBinding] = []
+        self._refused: list[Any] = []  # images on which no session could be started; not tried again automatically
+        self._delivery = QtDelivery()
+        self._is_closed = False
+        self.offer = RestoreOffer()
+        self.offer.accepted.connect(self._restore)
+        self.switch_button = button(
+            "",
+            "sam2_switch",
+            "Continue with the selected image; the session of the other one is kept",
+            self._switch,
+        )
+        self.show_layers_button = button(
+            "Show the layers again",
+            "sam2_show_layers",
+            "Bring back the points, shapes or labels that were removed",
+            self._show_layers,
+        )
+        layout = column(self)
+        for widget in (self.offer, self.switch_button, self.show_layers_button):
+            widget.hide()
+            layout.addWidget(widget)
+        events = viewer.layers.events
+        self._connections = [
+            (events.inserted, self._on_layers),
+            (events.removed, self._on_layers),
+            (events.reordered, self._on_layers),
+            (events.renamed, self._on_renamed),
+            (viewer.layers.selection.events.active, self._on_active),
+        ]
+        for event, slot in self._connections:
+            event.connect(slot)
+
+    @property
+    def images(self) -> list[Any]:
+        """The Image layers of the viewer."""
+        return [layer for layer in self.viewer.layers if _is_image(layer)]
+
+    @property
+    def kept(self) -> tuple[ViewerBinding, ...]:
+        """Sessions of images that were worked on before, to be continued."""
+        return tuple(self._kept)
+
+    # ------------------------------------------------------------------ following the viewer
+    def _on_layers(self, _event: Any = None) -> None:
+        layers = self.viewer.layers
+        self._refused = [image for image in self._refused if image in layers]
+        for kept in [kept for kept in self._kept if kept.images[0] not in layers]:
+            self._kept.remove(kept)
+            _end(kept)
+        if self.binding is not None and self.binding.images[0] not in layers:
+            self._leave_image()
+        self.images_changed.emit()
+        binding = self.binding
+        self.show_layers_button.setVisible(binding is not None and any(layer not in layers for layer in binding.layers))
+        if binding is None:
+            QTimer.singleShot(0, self.start_on_active)
+
+    def _leave_image(self) -> None:
+        """The image is gone: its session ends, to be restored when the image is opened again."""
+        assert self.binding is not None
+        name, has_objects = self.binding.images[0].name, bool(self.binding.session.objects)
+        self._let_go()
+        self.offer.hide()
+        self.removed.emit(name, has_objects)
+
+    def _on_active(self, _event: Any = None) -> None:
+        """Another image was selected: offer to continue with it."""
+        active = self.viewer.layers.selection.active
+        is_other = self.binding is not None and _is_image(active) and active not in self.binding.images
+        if is_other and self.binding is not None:
+            self.switch_button.setText(f"Prompts go to {self.binding.images[0].name}: use {active.name}")
+        self.switch_button.setVisible(is_other)
+
+    def _on_renamed(self, _event: Any = None) -> None:
+        self.images_changed.emit()
+
+    def _switch(self) -> None:
+        active = self.viewer.layers.selection.active
+        self.switch_button.hide()
+        if _is_image(active):
+            self.choose(active)
+
+    def _show_layers(self) -> None:
+        if self.binding is not None:
+            self.binding.show_again()
+
+    # ------------------------------------------------------------------ choosing
+    def start_on_active(self) -> None:
+        """Start a session on the active image, or else the last one, unless it failed there before."""
+        if self.binding is not None or self._is_closed:
+            return
+        images = [image for image in self.images if image not in self._refused]
+        active = self.viewer.layers.selection.active
+        chosen = next((layer for layer in images if layer == active), images[-1] if images else None)
+        if chosen is not None:
+            self.start(chosen)
+
+    def choose(self, image: Any) -> None:
+        """Continue with an image that the user chose, and show one of its planes where the viewer is beyond them."""
+        if self.binding is not None and image == self.binding.images[0]:
+            if not self.binding.fits_image():  # its data was replaced by data of another shape
+                self.restart()
+            return
+        self.start(image)
+        if self.binding is not None and self.binding.images[0] == image:
+            self.binding.go_to(self.binding.current_plane)
+
+    def choose_axis(self, axis: int) -> None:
+        """Start a session that propagates along another axis of the same image; labels made so far stay."""
+        if self.binding is None or axis == self.binding.geometry.frame_axis:
+            return
+        image, has_prompts = self.binding.images[0], bool(self.binding.session.store.prompts)
+        self._let_go()
+        self.start(image, frame_axis=axis)
+        if has_prompts:
+            self.notice.emit(
+                "a new session propagates along this axis; the labels made so far stay in their layer", False
+            )
+
+    def restart(self) -> None:
+        """Start a new session on the same image, for example with other channels."""
+        if self.binding is not None:
+            image, axis = self.binding.images[0], self.binding.geometry.frame_axis
+            self._let_go()
+            self.start(image, frame_axis=axis)
+
+    def start(
+        self,
+        image: Any,
+        *,
+        frame_axis: int | None = None,
+        session: Session | None = None,
+        autosave_path: str | None = None,
+    ) -> None:
+        """Start a session on an image, or go on with the one that was started on it before.
+
+        Parameters
+        ----------
+        image : napari.layers.Image
+            A layer of the viewer.
+        frame_axis : int, optional
+            The axis to propagate along.
+        session : Session, optional
+            One that exists already, such as a restored one.
+        autosave_path : str, optional
+            Where that session is saved automatically. Default: a new file, after an offer to restore an earlier one.
+        """
+        is_plain = session is None and frame_axis is None
+        kept = next((b for b in self._kept if b.images[0] == image and is_plain), None)
+        if self.binding is not None:
+            self._set_aside()
+        if kept is not None:
+            self._kept.remove(kept)
+            self._follow(kept)
+            return
+        choices = self._choices()
+        images = matching_channels(image, list(self.viewer.layers)) if choices.mixes_channels else [image]
+        # until it has worked: the layers that a start adds and takes back would have it tried again
+        self._refused.append(image)
+        try:
+            binding = ViewerBinding(
+                self.viewer,
+                images,
+                model=choices.model,
+                frame_axis=frame_axis,
+                settings=choices.settings,
+                deliver=self._delivery,
+                session=session,
+            )
+        except NapariSAM2Error as error:
+            self.notice.emit(str(error), True)
+            return
+        self._refused = [other for other in self._refused if other != image]
+        binding.session.binding = binding
+        self._keep_safe(binding, autosave_path, is_offered=is_plain)
+        self._follow(binding)
+        self.started.emit()
+        # images on top of each other are channels only where they are blended
+        others = [
+            each for each in matching_channels(image, list(self.viewer.layers))[1:] if each.blending == "additive"
+        ]
+        if others and not choices.mixes_channels:
+            names = ", ".join(other.name for other in others)
+            text = f"the model sees {image.name} only, and not {names}; Mix visible channels (gear) shows it all"
+            self.notice.emit(text, False)
+        binding.session.prepare(binding.current_plane)
+
+    def open_session(self, path: str, *, autosave_path: str | None = None, image: Any = None) -> None:
+        """Open a saved session on an image layer; by default on the one that prompts go to, or else the last one."""
+        if image is None:
+            image = self.binding.images[0] if self.binding is not None else next(reversed(self.images), None)
+        if image is None:
+            self.notice.emit("open the image of the session first, then the session", True)
+            return
+        from napari_sam2._viewer.image_source import open_layers
+
+        try:
+            planes, _ = open_layers([image])
+            session = Session.load(path, planes, deliver=self._delivery)
+        except NapariSAM2Error as error:
+            self.notice.emit(str(error), True)
+            return
+        if self.binding is not None and not self.binding.session.store.prompts:
+            empty = self.binding.layers
+            self._let_go()
+            for layer in empty:
+                if layer in self.viewer.layers:
+                    self.viewer.layers.remove(layer)
+        self.start(image, session=session, autosave_path=autosave_path)
+        if self.binding is not None:
+            count = len(session.objects)
+            self.notice.emit(f"{count} object{'s' * (count != 1)} opened from {Path(path).name}", False)
+
+    # ------------------------------------------------------------------ restoring
+    def _keep_safe(self, binding: ViewerBinding, path: str | None, *, is_offered: bool) -> None:
+        """Save automatically, and offer what an earlier session on this image left behind."""
+        self.offer.hide()
+        try:
+            if path is not None:
+                binding.session.autosave_path = path
+            elif binding.session.autosave_path is None:
+                if is_offered:
+                    self.offer.look_for(binding)
+                binding.session.autosave_path = default_autosave_path(binding.images[0].name)
+                if is_offered and self.offer.path is not None and self._layers_of(self.offer.path):
+                    QTimer.singleShot(0, partial(self._restore, self.offer.path))  # the dock was closed in between
+            for layer in binding.layers:
+                layer.metadata[_SAVED_IN] = str(binding.session.autosave_path)
+        except NapariSAM2Error as error:
+            self.notice.emit(str(error), True)
+
+    def _restore(self, path: str) -> None:
+        """Open a session again, in place of the layers that it left in this viewer."""
+        if self._is_closed:
+            return
+        self.offer.hide()
+        left = [(layer, layer.name) for layer in self._layers_of(path)]
+        for layer, name in left:
+            layer.name = f"{name} (before)"  # the new ones have these names
+        self.open_session(path, autosave_path=path)
+        is_open = self.binding is not None and str(self.binding.session.autosave_path) == path
+        for layer, name in left:
+            if is_open:
+                self.viewer.layers.remove(layer)
+            else:
+                layer.name = name
+
+    def _layers_of(self, path: str) -> list[Any]:
+        """Layers of a session that has ended, which are still in the viewer."""
+        own = () if self.binding is None else self.binding.layers
+        return [each for each in self.viewer.layers if each.metadata.get(_SAVED_IN) == path and each not in own]
+
+    # ------------------------------------------------------------------ beginning and ending
+    def _follow(self, binding: ViewerBinding) -> None:
+        self.binding = binding
+        self.followed.emit(binding)
+        self._on_active()
+
+    def _set_aside(self) -> None:
+        """Keep the session of the image that was worked on; its layers stay in the viewer."""
+        if self.binding is not None:
+            self._kept.append(self._unfollow())
+
+    def _unfollow(self) -> ViewerBinding:
+        assert self.binding is not None
+        binding, self.binding = self.binding, None
+        binding.session.cancel()
+        self.left.emit(binding)
+        return binding
+
+    def _let_go(self) -> None:
+        """End the session of the image; labels and prompts stay as layers."""
+        if self.binding is not None:
+            _end(self._unfollow())
+
+    def shut_down(self) -> None:
+        """Follow the viewer no more and end all sessions; layers stay."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for event, slot in self._connections:
+            with contextlib.suppress(ValueError, RuntimeError):
+                event.disconnect(slot)
+        self._let_go()
+        for binding in self._kept:
+            _end(binding)
+        self._kept.clear()
+        self._delivery.close()
+
+
+def _end(binding: ViewerBinding) -> None:
+    """Close a session; its automatically saved file stays for the next day if there is anything in it."""
+    binding.close()
+    binding.session.close(keep_autosave=bool(binding.session.objects))
+
+
+def _is_image(layer: Any) -> bool:
+    # through napari's proxy `type(layer)` is the proxy's, while `__class__` is the layer's
+    return layer is not None and bool(layer.__class__.__name__ == "Image")

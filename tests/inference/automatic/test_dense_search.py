@@ -11,7 +11,7 @@ import torch
 from napari_sam2._errors import PromptError
 from napari_sam2.inference.automatic.dense_search import search_densely
 from napari_sam2.inference.automatic.dense_settings import DenseSettings
-from napari_sam2.inference.automatic.options import MICRO_OPTIONS
+from napari_sam2.inference.automatic.options import DENSE_OPTIONS
 from napari_sam2.inference.automatic.proposals import filter_proposals
 from napari_sam2.inference.views.click_search import ViewCandidates
 from napari_sam2.labels.compose import masks_to_labels
@@ -90,8 +90,8 @@ SETTINGS = DenseSettings()
 )
 def test_all_objects_are_found_whole(hw, side, gap):
     labels = squares(hw, side, gap)
-    proposals = search_densely(TruthPredictor(labels), hw, SETTINGS, MICRO_OPTIONS, size=SIZE)
-    found = masks_to_labels(filter_proposals(proposals, MICRO_OPTIONS), hw)
+    proposals = search_densely(TruthPredictor(labels), hw, SETTINGS, DENSE_OPTIONS, size=SIZE)
+    found = masks_to_labels(filter_proposals(proposals, DENSE_OPTIONS), hw)
     ious = iou_of_each(labels, found)
     assert min(ious) > 0.6
     assert len(np.unique(found)) - 1 == labels.max()
@@ -99,17 +99,17 @@ def test_all_objects_are_found_whole(hw, side, gap):
 
 def test_an_empty_image_gives_no_proposals():
     proposals = search_densely(
-        TruthPredictor(np.zeros((70, 90), np.int32)), (70, 90), SETTINGS, MICRO_OPTIONS, size=SIZE
+        TruthPredictor(np.zeros((70, 90), np.int32)), (70, 90), SETTINGS, DENSE_OPTIONS, size=SIZE
     )
     assert len(proposals) == 0
-    assert filter_proposals(proposals, MICRO_OPTIONS) == []
+    assert filter_proposals(proposals, DENSE_OPTIONS) == []
 
 
 def test_background_is_not_described_at_higher_zooms():
     labels = np.zeros((256, 256), np.int32)
     labels[10:20, 10:20] = 1
     predictor = TruthPredictor(labels)
-    search_densely(predictor, labels.shape, SETTINGS, MICRO_OPTIONS, size=SIZE)
+    search_densely(predictor, labels.shape, SETTINGS, DENSE_OPTIONS, size=SIZE)
     closer = [view for view in predictor.views if view.width == SIZE // 2]
     assert closer
     assert all(view.x < 20 and view.y < 20 for view in closer)
@@ -118,7 +118,7 @@ def test_background_is_not_described_at_higher_zooms():
 def test_presence_lowers_the_score():
     labels = squares((64, 64), 24, 6)
     sure, unsure = (
-        search_densely(TruthPredictor(labels, presence), labels.shape, SETTINGS, MICRO_OPTIONS, size=SIZE)
+        search_densely(TruthPredictor(labels, presence), labels.shape, SETTINGS, DENSE_OPTIONS, size=SIZE)
         for presence in (1.0, 0.25)
     )
     np.testing.assert_allclose(unsure.predicted_iou, sure.predicted_iou / 4, rtol=1e-5)
@@ -128,7 +128,7 @@ def test_progress_reaches_the_end():
     labels = squares((96, 96), 20, 8)
     steps: list[tuple[int, int]] = []
     search_densely(
-        TruthPredictor(labels), labels.shape, SETTINGS, MICRO_OPTIONS, size=SIZE, progress=lambda *at: steps.append(at)
+        TruthPredictor(labels), labels.shape, SETTINGS, DENSE_OPTIONS, size=SIZE, progress=lambda *at: steps.append(at)
     )
     done = [step[0] for step in steps]
     assert done == sorted(done)
@@ -145,13 +145,13 @@ def test_an_exception_of_the_progress_callback_ends_the_search():
 
     with pytest.raises(StopError):
         search_densely(
-            TruthPredictor(squares((64, 64), 20, 8)), (64, 64), SETTINGS, MICRO_OPTIONS, size=SIZE, progress=stop
+            TruthPredictor(squares((64, 64), 20, 8)), (64, 64), SETTINGS, DENSE_OPTIONS, size=SIZE, progress=stop
         )
 
 
 def test_run_lengths_are_those_of_the_whole_image():
     labels = squares((90, 70), 20, 9)
-    options = replace(MICRO_OPTIONS, output_mode="binary_mask")
+    options = replace(DENSE_OPTIONS, output_mode="binary_mask")
     proposals = search_densely(TruthPredictor(labels), labels.shape, SETTINGS, options, size=SIZE)
     for record in filter_proposals(proposals, options):
         mask = record["segmentation"]
@@ -181,5 +181,5 @@ def test_settings_that_are_not_allowed_are_refused(changes, message):
 def test_only_the_first_zoom_is_needed():
     labels = squares((96, 130), 24, 8)
     settings = DenseSettings(zooms=(1.0,))
-    proposals = search_densely(TruthPredictor(labels), labels.shape, settings, MICRO_OPTIONS, size=SIZE)
+    proposals = search_densely(TruthPredictor(labels), labels.shape, settings, DENSE_OPTIONS, size=SIZE)
     assert len(proposals) == labels.max()

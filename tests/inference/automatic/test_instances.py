@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_sam2.inference.automatic.instances import InstanceSettings, find_instances
-from napari_sam2.network.dense_head import DENSE_CHANNELS
+from napari_sam2.inference.automatic.instances import InstanceSettings, cores, find_instances, possible_instances
+from napari_sam2.network.dense_head import DENSE_CHANNELS, DenseChannel
 from oracle import dense_maps_of
 
 
@@ -47,10 +47,34 @@ def test_small_objects_are_dropped_and_numbers_have_no_gaps():
     assert found.areas.tolist() == [49]
 
 
+def faint_pair():
+    """Two objects with a foreground of 0.6, between which it falls to 0.4."""
+    maps = np.zeros((DENSE_CHANNELS, 20, 41), np.float32)
+    maps[DenseChannel.FOREGROUND, 3:17, 3:38] = 0.6
+    maps[DenseChannel.FOREGROUND, 3:17, 18:23] = 0.4
+    return maps
+
+
+def test_faint_objects_are_divided_where_the_interior_falls():
+    assert find_instances(faint_pair(), InstanceSettings()).boxes.tolist() == [[3, 3, 17, 21], [3, 20, 17, 38]]
+    assert len(find_instances(faint_pair(), InstanceSettings(saddle=0.5))) == 1
+
+
+def test_cores_leave_out_what_is_only_just_foreground():
+    found = cores(faint_pair(), InstanceSettings())
+    assert len(found) == 2
+    assert not found.labels[:, 20].any()
+
+
+def test_objects_are_divided_in_two_ways():
+    ways = possible_instances(faint_pair(), InstanceSettings())
+    assert [len(way) for way in ways] == [2, 2]
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (7, 9)])
 def test_empty_maps_hold_nothing(shape):
-    found = find_instances(np.zeros((DENSE_CHANNELS, *shape), np.float32), InstanceSettings())
-    assert len(found) == 0
-    assert found.labels.shape == shape
-    assert found.boxes.shape == (0, 4)
-    assert found.middles_yx.shape == (0, 2)
+    for found in possible_instances(np.zeros((DENSE_CHANNELS, *shape), np.float32), InstanceSettings()):
+        assert len(found) == 0
+        assert found.labels.shape == shape
+        assert found.boxes.shape == (0, 4)
+        assert found.middles_yx.shape == (0, 2)

@@ -15,7 +15,7 @@ from scipy import ndimage
 from napari_sam2._types import Prompt
 from napari_sam2.inference.automatic.dense_maps import DenseMaps, MapCanvas
 from napari_sam2.inference.automatic.dense_settings import DenseSettings, ScoreFeatures
-from napari_sam2.inference.automatic.instances import Instances, find_instances
+from napari_sam2.inference.automatic.instances import Instances, find_instances, possible_instances
 from napari_sam2.inference.automatic.point_grids import Crop
 from napari_sam2.inference.automatic.proposals import Proposals
 from napari_sam2.inference.masks.boxes import mask_to_box, nms, stability_score, threshold_logits
@@ -54,7 +54,7 @@ class DenseDecoder(Protocol):
 
 
 class _Outcome(NamedTuple):
-    """The chosen mask of one object: run lengths and box in the image, its scores, and the click."""
+    """The chosen mask of one object: run lengths and box in the image, its scores, and a point inside."""
 
     runs: NDArray[np.int32]
     box_xyxy: NDArray[np.int64]
@@ -105,6 +105,11 @@ def search_densely(
             levels.append(_describe(canvas, canvas.tiles, settings, steps))
         elif below := next((level for level in levels if level.maps.zoom == zooms[number - 1]), None):
             levels += _describe_closer(canvas, below, settings, steps)
+    levels = [
+        _Level(level.maps, found)
+        for level in levels
+        for found in possible_instances(level.maps.maps, settings.instances)
+    ]
     outcomes: list[_Outcome] = []
     for level, chosen in zip(levels, _best_seen(levels, settings, size), strict=True):
         steps.expect(len(chosen))
@@ -113,7 +118,7 @@ def search_densely(
 
 
 def _best_seen(levels: Sequence[_Level], settings: DenseSettings, size: int) -> list[NDArray[np.intp]]:
-    """Indices of the objects of each level that are decoded there: of those found at several zooms, one."""
+    """Indices of the objects of each level that are decoded there: of those found more than once, one."""
     zooms = [level.maps.zoom for level in levels]
     visible = [
         level.visible(settings, size, is_lowest=zoom == min(zooms), is_highest=zoom == max(zooms))
@@ -148,7 +153,7 @@ class _Steps:
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """Maps of one zoom and the objects in them."""
+    """Maps of one zoom and the objects that they are divided into."""
 
     maps: DenseMaps
     found: Instances
@@ -227,7 +232,7 @@ def _decode(
     options: MaskGeneratorOptions,
     step: Callable[[int], None],
 ) -> list[_Outcome]:
-    """Masks of some of the objects of one zoom, each prompted by its box, and by a click, in a view around it."""
+    """Masks of some of the objects of one zoom, each prompted by its box, in a view around it."""
     if not len(chosen):
         return []
     maps, found = level.maps, level.found
@@ -239,10 +244,9 @@ def _decode(
     for start in range(0, len(chosen), _BATCH):
         rows = order[start : start + _BATCH]
         views = [view_of[row] for row in rows]
-        by_box = predictor.answer_in([_box_prompt(boxes_px[row], maps.hw) for row in rows], views)
-        by_click = predictor.answer_in([_click(level, int(chosen[row])) for row in rows], views)
-        for row, *both in zip(rows, by_box, by_click, strict=True):
-            outcome = _outcome(both, level, int(chosen[row]), settings, options)
+        answers = predictor.answer_in([_box_prompt(boxes_px[row], maps.hw) for row in rows], views)
+        for row, candidates in zip(rows, answers, strict=True):
+            outcome = _outcome(candidates, level, int(chosen[row]), settings, options)
             if outcome is not None:
                 outcomes.append(outcome)
         step(len(rows))
@@ -254,27 +258,27 @@ def _box_prompt(box_px: NDArray[np.intp], hw: tuple[int, int]) -> Prompt:
     return Prompt(box=np.array([x0, y0, min(x1, hw[1]), min(y1, hw[0])], np.float32))
 
 
-def _click(level: _Level, index: int) -> Prompt:
-    """A click at the deepest cell of an object."""
+def _middle(level: _Level, index: int) -> NDArray[np.float32]:
+    """(x, y) of the deepest cell of an object, in image pixels."""
     (h, w), cell = level.maps.hw, level.maps.cell
     point_xy = (level.found.middles_yx[index][::-1] + 0.5) * cell - 0.5
-    return Prompt(points=np.minimum(point_xy, [w - 1, h - 1])[None].astype(np.float32))
+    inside: NDArray[np.float32] = np.minimum(point_xy, [w - 1, h - 1]).astype(np.float32)
+    return inside
 
 
 def _outcome(
-    found: Sequence[ViewCandidates], level: _Level, index: int, settings: DenseSettings, options: MaskGeneratorOptions
+    candidates: ViewCandidates, level: _Level, index: int, settings: DenseSettings, options: MaskGeneratorOptions
 ) -> _Outcome | None:
     """The best candidate of the decoder for one object, in the image; None if there is none."""
     scored = [
-        (settings.score.of(features) * candidates.presence, candidates.view, candidates.logits[0, number].float())
-        for candidates in found
+        (settings.score.of(features) * candidates.presence, candidates.logits[0, number].float())
         for number in range(candidates.logits.shape[1])
         if (features := _features(candidates, number, level, index, options)) is not None
     ]
     if not scored:
         return None
-    score, view, low = max(scored, key=lambda each: each[0])
-    (y, x), mask, stability = _in_image(low, view, level.maps, options)
+    score, low = max(scored, key=lambda each: each[0])
+    (y, x), mask, stability = _in_image(low, candidates.view, level.maps, options)
     if not mask.any():
         return None
     return _Outcome(
@@ -282,7 +286,7 @@ def _outcome(
         mask_to_box(mask) + np.array([x, y, x, y]),
         score,
         stability,
-        _click(level, index).points[0],
+        _middle(level, index),
     )
 
 

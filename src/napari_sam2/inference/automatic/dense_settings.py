@@ -21,18 +21,27 @@ class InstanceSettings:
     ----------
     foreground : float
         Cells with a higher foreground may belong to an object.
-    seed : float
-        Connected cells with a higher product of foreground and absence of a border are the seed of one object.
     smoothing : float
-        Standard deviation in cells of the Gaussian that this product is smoothed with.
+        Standard deviation in cells of the Gaussian that smooths the interior, the product of foreground and absence of
+        a border.
     min_cells : int
         Objects of fewer cells are dropped.
+    saddle, lowest_peak : float
+        Two peaks of the interior are two objects if the interior falls below ``saddle`` times the lower peak between
+        them. Peaks below ``lowest_peak`` do not count.
+    core, core_foreground, core_margin : float
+        In the second way to divide the foreground, connected cells with an interior above ``core`` are one object. It
+        is expanded by ``core_margin`` cells, but not where the foreground is below ``core_foreground``.
     """
 
     foreground: float = 0.26
-    seed: float = 0.7
-    smoothing: float = 0.5
+    smoothing: float = 0.7
     min_cells: int = 3
+    saddle: float = 0.85
+    lowest_peak: float = 0.15
+    core: float = 0.5
+    core_foreground: float = 0.2
+    core_margin: float = 1.5
 
 
 class ScoreFeatures(NamedTuple):
@@ -71,17 +80,17 @@ border_inside, depth, affinity : float
         Score where all features are 0.
     """
 
-    predicted_iou: float = 0.22
-    stability: float = 0.17
-    foreground: float = 0.26
-    agreement: float = 0.06
-    foreground_inside: float = 0.07
-    foreground_around: float = -0.14
-    border_at_rim: float = 0.59
-    border_inside: float = -0.51
-    depth: float = 0.26
-    affinity: float = 0.29
-    bias: float = -0.66
+    predicted_iou: float = 0.18
+    stability: float = 0.19
+    foreground: float = 0.14
+    agreement: float = 0.02
+    foreground_inside: float = -0.09
+    foreground_around: float = -0.24
+    border_at_rim: float = 0.56
+    border_inside: float = -0.37
+    depth: float = 0.5
+    affinity: float = 0.2
+    bias: float = -0.47
 
     def of(self, features: ScoreFeatures) -> float:
         """Score of a mask, 0 to 1."""
@@ -107,8 +116,8 @@ class DenseSettings:
         Objects with a smaller width, in model pixels, or a box with a longer side, as a fraction of a tile, are left to
         the next higher or lower zoom, if there is one.
     same_box, best_side : float
-        Objects of several zooms whose boxes have a higher IoU count as one, and are decoded where the longer side of
-        the box is nearest to this fraction of a tile.
+        Objects of several zooms and divisions whose boxes have a higher IoU count as one, and are decoded where the
+        longer side of the box is nearest to this fraction of a tile.
     margin : float
         Objects are decoded in a view in which this fraction of the longer side of their box is free on all sides.
     active : float
@@ -134,7 +143,7 @@ class DenseSettings:
     narrow: float = 16.0
     min_width: float = 8.0
     max_side: float = 0.6
-    same_box: float = 0.6
+    same_box: float = 0.8
     best_side: float = 0.24
     margin: float = 0.15
     active: float = 0.3

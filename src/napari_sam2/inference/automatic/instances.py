@@ -1,4 +1,4 @@
-"""Objects from dense maps: seeds in the middle of objects, grown to their borders by a watershed."""
+"""Objects from dense maps, divided in several ways: what touches may be one object or more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
-from skimage.segmentation import watershed
+from skimage.morphology import local_maxima, reconstruction
+from skimage.segmentation import expand_labels, watershed
 
 from napari_sam2.inference.automatic.dense_settings import InstanceSettings
 from napari_sam2.labels.distances import distance_to_outline
@@ -16,12 +17,15 @@ from napari_sam2.network.dense_head import DenseChannel
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Instances", "find_instances"]
+__all__ = ["Instances", "cores", "find_instances", "possible_instances"]
+
+
+_LEAST_INTERIOR = 0.02  # below this all is background
 
 
 @dataclass(frozen=True, eq=False)
 class Instances:
-    """Objects of one zoom.
+    """Objects of one zoom and division.
 
     Attributes
     ----------
@@ -50,8 +54,8 @@ class Instances:
         return len(self.areas)
 
 
-def find_instances(maps: NDArray[np.float32], settings: InstanceSettings) -> Instances:
-    """Divide the foreground into objects.
+def possible_instances(maps: NDArray[np.float32], settings: InstanceSettings) -> tuple[Instances, ...]:
+    """Divide the foreground into objects in two ways; many objects are the same in both.
 
     Parameters
     ----------
@@ -62,23 +66,59 @@ def find_instances(maps: NDArray[np.float32], settings: InstanceSettings) -> Ins
 
     Returns
     -------
-    Instances
-        In the order of their seeds.
+    tuple of Instances
+        The objects of `find_instances` and of `cores`.
     """
-    foreground = maps[DenseChannel.FOREGROUND]
-    interior = ndimage.gaussian_filter(foreground * (1 - maps[DenseChannel.BORDER]), settings.smoothing)
-    is_object = foreground > settings.foreground
-    seeds, count = ndimage.label(interior > settings.seed)
+    return find_instances(maps, settings), cores(maps, settings)
+
+
+def find_instances(maps: NDArray[np.float32], settings: InstanceSettings) -> Instances:
+    """Objects around the peaks of the interior, divided where it falls between them, up to their borders.
+
+    Parameters and the result are those of `possible_instances`.
+    """
+    interior = _interior(maps, settings)
+    height = np.log(np.maximum(interior, _LEAST_INTERIOR))
+    # flat where peaks are not parted by a saddle that is low enough
+    filled = reconstruction(height + np.log(settings.saddle), height, method="dilation")
+    seeds, count = ndimage.label(local_maxima(filled) & (interior > settings.lowest_peak), np.ones((3, 3), bool))
     # objects too thin for an inside are one piece of foreground without a seed
+    is_object = maps[DenseChannel.FOREGROUND] > settings.foreground
     pieces, num_pieces = ndimage.label(is_object)
     seeded = np.zeros(num_pieces + 1, bool)
     seeded[pieces[seeds > 0]] = True
     alone = ~seeded[pieces] & is_object
     seeds[alone] = count + pieces[alone]
     labels = watershed(-interior, seeds, mask=is_object | (seeds > 0))
+    return _measured(maps, interior, labels, settings.min_cells)
+
+
+def cores(maps: NDArray[np.float32], settings: InstanceSettings) -> Instances:
+    """Connected cells with an interior above a threshold, a little expanded.
+
+    Parameters and the result are those of `possible_instances`.
+    """
+    interior = _interior(maps, settings)
+    labels = expand_labels(ndimage.label(interior > settings.core)[0], settings.core_margin)
+    labels[maps[DenseChannel.FOREGROUND] < settings.core_foreground] = 0
+    return _measured(maps, interior, labels, settings.min_cells)
+
+
+def _interior(maps: NDArray[np.float32], settings: InstanceSettings) -> NDArray[np.float32]:
+    """Foreground that is no border, smoothed."""
+    interior: NDArray[np.float32] = ndimage.gaussian_filter(
+        maps[DenseChannel.FOREGROUND] * (1 - maps[DenseChannel.BORDER]), settings.smoothing
+    )
+    return interior
+
+
+def _measured(
+    maps: NDArray[np.float32], interior: NDArray[np.float32], labels: NDArray[np.int32], min_cells: int
+) -> Instances:
+    """Objects that are large enough, renumbered, with their measures."""
     areas = np.bincount(labels.ravel())
     areas[0] = 0
-    kept = np.flatnonzero(areas >= settings.min_cells)
+    kept = np.flatnonzero(areas >= min_cells)
     number = np.zeros(len(areas), np.int32)
     number[kept] = np.arange(1, len(kept) + 1)
     labels = number[labels]
@@ -88,6 +128,6 @@ def find_instances(maps: NDArray[np.float32], settings: InstanceSettings) -> Ins
         return Instances(labels, none.reshape(0, 2), none.reshape(0, 4), none, np.zeros(0), np.zeros(0, np.float32))
     boxes = np.array([[r.start, c.start, r.stop, c.stop] for r, c in ndimage.find_objects(labels)], np.intp)
     middles = np.array(ndimage.maximum_position(interior, labels, index), np.intp).reshape(-1, 2)
-    scores = np.asarray(ndimage.mean(foreground, labels, index), np.float32)
+    scores = np.asarray(ndimage.mean(maps[DenseChannel.FOREGROUND], labels, index), np.float32)
     widths = np.asarray(ndimage.maximum(distance_to_outline(labels), labels, index))
     return Instances(labels, middles, boxes, areas[kept], 2 * widths, scores)

@@ -57,6 +57,9 @@ class GeneratorTuning:
     area_exponent : float
         Exponent of the area in the score that decides which of two overlapping masks is kept, in favour of whole
         objects over their parts: 0.1 means 7 % more for twice the area.
+    chooses_together : bool
+        Of masks that overlap by more than ``max_overlap``, those are kept of which the predicted IoU exceeds its
+        threshold by most in sum, instead of one after the other by that score.
     refine_min_iou, refine_min_stability : float
         Predicted IoU and stability of the candidates to refine; lower thresholds in the options take precedence.
     refine_box_nms, refine_max_overlap : float
@@ -74,6 +77,7 @@ class GeneratorTuning:
     same_object_iou: float = 0.5
     edge_margin: float = 1 / 16
     area_exponent: float = 0.1
+    chooses_together: bool = False
     refine_min_iou: float = 0.35
     refine_min_stability: float = 0.5
     refine_box_nms: float = 0.8
@@ -94,9 +98,9 @@ class MaskGeneratorOptions:
     point_grids : sequence of (N, 2) arrays or None
         Points (x, y) between 0 and 1, one grid for the whole image and one for each crop layer.
     dense : DenseSettings or None
-        Instead of points: describe the whole image by its foreground and borders in one pass, divide it into objects,
-        and give each of them to the mask decoder as a box and as a click. Much faster than a grid of points. Only for
-        models with a dense head, such as sam2_micro; without crops.
+        Instead of points: describe the whole image by its foreground and borders in one pass, divide it into objects
+        in several ways, and give each of them to the mask decoder as a box. Much faster than a grid of points. Only
+        for models with a dense head, such as sam2_micro; without crops.
     points_per_batch : int
         Maximum number of points decoded together.
     multimask_output : bool
@@ -333,5 +337,6 @@ DENSE_OPTIONS = MaskGeneratorOptions(
     box_nms_thresh=0.9,
     max_overlap=0.3,
     min_region_area_px=12,
+    tuning=GeneratorTuning(chooses_together=True),
 )
 """For models with a dense head."""

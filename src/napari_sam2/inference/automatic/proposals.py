@@ -11,6 +11,7 @@ import torch
 from napari_sam2._types import MaskRecord
 from napari_sam2.inference.automatic.options import MaskGeneratorOptions, OutputMode
 from napari_sam2.inference.automatic.point_grids import Crop
+from napari_sam2.inference.automatic.selection import conflicting, most_worth
 from napari_sam2.inference.masks.boxes import box_area, mask_to_box, nms
 from napari_sam2.inference.masks.components import clean_small_regions
 from napari_sam2.labels.rle import RLE, compress_rle, decode_rle, rle_area, run_lengths
@@ -124,11 +125,14 @@ def choose_proposals(proposals: Proposals, options: MaskGeneratorOptions) -> Cho
         chosen, runs, boxes_xyxy = _clean(runs, boxes_xyxy, proposals.hw, options)
         survivors = survivors[chosen]
     if options.max_overlap < 1:
-        sizes = np.array([rle_area(run) for run in runs], np.float32)
-        quality = (
-            proposals.predicted_iou[survivors] * proposals.stability[survivors] * sizes**options.tuning.area_exponent
-        )
-        visible = _not_covered(runs, quality, proposals.hw, options.max_overlap)
+        if options.tuning.chooses_together:
+            worth = proposals.predicted_iou[survivors] - np.float32(options.pred_iou_thresh)
+            visible = most_worth(worth, conflicting(runs, boxes_xyxy, options.max_overlap))
+        else:
+            sizes = np.array([rle_area(run) for run in runs], np.float32)
+            exponent = options.tuning.area_exponent
+            quality = proposals.predicted_iou[survivors] * proposals.stability[survivors] * sizes**exponent
+            visible = _not_covered(runs, quality, proposals.hw, options.max_overlap)
         survivors, runs, boxes_xyxy = survivors[visible], [runs[i] for i in visible], boxes_xyxy[visible]
     return ChosenProposals(survivors, runs, boxes_xyxy)
 

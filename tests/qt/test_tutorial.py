@@ -20,7 +20,7 @@ from places import ROOT
 WAIT = 600_000  # ms
 WINDOW = (1250, 850)  # pixels
 MOVE = 15  # ms: vispy ignores moves that follow each other faster
-NEEDS_CORRECTION = 0.85  # IoU
+NEEDS_CORRECTION = 0.9  # IoU
 NUCLEI = (22, 33, 14)  # of the sample's truth, in the order in which they are clicked
 PAGE = (ROOT / "docs" / "tutorials" / "first_stack.md").read_text(encoding="utf-8")
 
@@ -149,14 +149,14 @@ def test_the_tutorial_is_true(player):
     for number in (1, 2, 3):
         player.expect(number, SLICES, str(slices))
 
-    assert "its mask misses a fifth of it" in PAGE
+    assert "its mask misses a tenth of it" in PAGE
     binding.go_to(later)
     ious = [_iou(session.labels[later] == n, truth[later] == nucleus) for n, nucleus in enumerate(NUCLEI, start=1)]
     wrong = 1 + int(np.argmin(ious))
     assert wrong == 1
     assert ious[0] < NEEDS_CORRECTION
     missed = (truth[later] == NUCLEI[0]) & (session.labels[later] != 1)
-    assert 0.15 < missed.sum() / (truth[later] == NUCLEI[0]).sum() < 0.25
+    assert 0.07 < missed.sum() / (truth[later] == NUCLEI[0]).sum() < 0.15
     assert min(ious[1:]) > 0.95
 
     binding.select(wrong)

@@ -234,7 +234,8 @@ def load_sources(
         erosion = _EROSION if is_isotropic else 0.0
         sources.append(StackSource(path.stem, stacks, max_step=8 if is_isotropic else 3, erosion=erosion))
     if with_synthetic:
-        sources += [SyntheticSource(), WorldSource(), picture_regions(stacks_of(sources))]
+        colonies = WorldSource("colonies", ("colony", "packed_rods"))
+        sources += [SyntheticSource(), WorldSource(), colonies, picture_regions(stacks_of(sources))]
     return sources
 
 

@@ -292,7 +292,7 @@ class SAM2Widget(QWidget):
         made = self._measurements = MeasurementsTable(self.viewer)
         self._follow_font()
         self._keep_height_of_side_docks()
-        self.viewer.window.add_dock_widget(made, name="SAM 2 measurements", area="bottom")
+        self._dock_below(made, "SAM 2 measurements")
         made.set_binding(self.binding)
         return made
 
@@ -305,9 +305,19 @@ class SAM2Widget(QWidget):
         made = self._lineage = LineageView()
         self._follow_font()
         self._keep_height_of_side_docks()
-        self.viewer.window.add_dock_widget(made, name="SAM 2 lineage", area="bottom")
+        self._dock_below(made, "SAM 2 lineage")
         made.set_binding(self.binding)
         return made
+
+    def _dock_below(self, made: QWidget, name: str) -> None:
+        """Show a widget below the canvas; beside a viewer model without a window, in a window of its own."""
+        window = getattr(self.viewer, "window", None)
+        if window is not None:
+            window.add_dock_widget(made, name=name, area="bottom")
+            return
+        made.setParent(self, Qt.WindowType.Window)
+        made.setWindowTitle(name)
+        made.show()
 
     def _keep_height_of_side_docks(self) -> None:
         """A dock below the canvas takes height from the canvas, not from the docks beside it."""

@@ -525,7 +525,7 @@ def test_masks_resized_a_few_at_a_time_equal_all_at_once(native_window, area, re
     image = make_image()[:48, :64]
     whole = SAM2AutomaticMaskGenerator(WholePredictor(predictor), **options).propose(image)
     found = SAM2AutomaticMaskGenerator(predictor, **options)
-    assert len(whole) >= 4
+    assert len(whole) >= 3
     assert all(np.array_equal(a, b) for a, b in zip(found.propose(image).runs, whole.runs, strict=True))
     assert as_bytes(found.generate_masks(image)) == as_bytes(found.filter(whole))
 

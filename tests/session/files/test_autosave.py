@@ -145,7 +145,7 @@ for number in range(3):
     if {reads}:
         try:
             Session.load(path, stack).close()
-        except OSError:
+        except (OSError, ValueError):
             pass
     time.sleep(0.2)
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))

@@ -58,6 +58,13 @@ def test_the_choice_is_near_the_best_of_all():
         assert worth[chosen].sum() >= 0.9 * best
 
 
+def test_an_empty_mask_conflicts_with_none():
+    masks, runs, boxes = squares((2, 2, 9, 9), (3, 3, 9, 9))
+    runs.insert(1, run_lengths(np.zeros_like(masks[0])))
+    found = conflicting(runs, np.insert(boxes, 1, 0, axis=0), 0.3)
+    assert [others.tolist() for others in found] == [[2], [], [0]]
+
+
 def test_no_masks():
     assert conflicting([], np.zeros((0, 4), np.int64), 0.3) == []
     assert most_worth(np.zeros(0, np.float32), []).tolist() == []

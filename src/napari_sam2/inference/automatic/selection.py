@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["conflicting", "most_worth"]
+
+_LEAST_GAIN = 1e-6  # of an exchange, so that rounding cannot repeat it for ever
+
+
+class _Part(NamedTuple):
+    """Runs of a mask: first pixels, lengths, and the pixels of the mask up to the end of each, all (R,) int64."""
+
+    firsts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    covered: NDArray[np.int64]
 
 
 def conflicting(
@@ -34,11 +44,13 @@ def conflicting(
         Indices, ascending.
     """
     parts = [_foreground(run) for run in runs]
-    areas = np.array([covered[-1] for _, _, covered in parts], np.int64)
+    areas = np.array([part.lengths.sum() for part in parts], np.int64)
     order = np.argsort(boxes_xyxy[:, 0], kind="stable")
+    order = order[areas[order] > 0]
+    lefts = boxes_xyxy[order, 0]
     found: list[list[int]] = [[] for _ in runs]
     for position, first in enumerate(order.tolist()):
-        end = int(np.searchsorted(boxes_xyxy[order, 0], boxes_xyxy[first, 2], "right"))
+        end = int(np.searchsorted(lefts, boxes_xyxy[first, 2], "right"))
         later = order[position + 1 : end]
         meets = (boxes_xyxy[later, 1] <= boxes_xyxy[first, 3]) & (boxes_xyxy[later, 3] >= boxes_xyxy[first, 1])
         for second in later[meets].tolist():
@@ -48,23 +60,18 @@ def conflicting(
     return [np.array(sorted(others), np.intp) for others in found]
 
 
-_Part = tuple["NDArray[np.int64]", "NDArray[np.int64]", "NDArray[np.int64]"]
-"""First pixels and lengths of the runs of a mask, and the pixels up to the end of each."""
-
-
 def _foreground(run: NDArray[np.int32]) -> _Part:
     ends = np.cumsum(run, dtype=np.int64)
     firsts, lasts = ends[0::2][: len(ends) // 2], ends[1::2]
     lengths = lasts - firsts
-    return firsts, lengths, np.cumsum(lengths)
+    return _Part(firsts, lengths, np.cumsum(lengths))
 
 
 def _shared(one: _Part, other: _Part) -> int:
     """Number of pixels of both masks."""
-    if len(one[0]) > len(other[0]):
+    if len(one.firsts) > len(other.firsts):
         one, other = other, one
-    firsts, lengths, _ = one
-    return int((_below(other, firsts + lengths) - _below(other, firsts)).sum())
+    return int((_below(other, one.firsts + one.lengths) - _below(other, one.firsts)).sum())
 
 
 def _below(part: _Part, pixels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -111,9 +118,6 @@ def most_worth(worth: NDArray[np.float32], conflicts: Sequence[NDArray[np.intp]]
                 chosen[into] = True
                 has_changed = True
     return np.flatnonzero(chosen)
-
-
-_LEAST_GAIN = 1e-6  # of an exchange, so that rounding does not repeat it for ever
 
 
 def _exchange(

@@ -286,7 +286,7 @@ class SAM2Widget(QWidget):
     def show_measurements(self) -> MeasurementsTable:
         """Open the table of measurements below the canvas, or measure again in the one that is open."""
         shown = self._measurements
-        if shown is not None and shown.parent() is not None:
+        if shown is not None and (shown.parent() is not None or shown.isVisible()):
             shown.measure()
             return shown
         made = self._measurements = MeasurementsTable(self.viewer)
@@ -299,7 +299,7 @@ class SAM2Widget(QWidget):
     def show_lineage(self) -> LineageView:
         """Open the lineage below the canvas, or show the one that is open."""
         shown = self._lineage
-        if shown is not None and shown.parent() is not None:
+        if shown is not None and (shown.parent() is not None or shown.isVisible()):
             shown.refresh()
             return shown
         made = self._lineage = LineageView()
@@ -315,7 +315,6 @@ class SAM2Widget(QWidget):
         if window is not None:
             window.add_dock_widget(made, name=name, area="bottom")
             return
-        made.setParent(self, Qt.WindowType.Window)
         made.setWindowTitle(name)
         made.show()
 

@@ -27,7 +27,7 @@ import psutil
 from napari_sam2.batch.jobs import AutoJob
 from napari_sam2.batch.journal import JOURNAL_NAME
 from napari_sam2.batch.pieces import DONE, RUNNING, Outcome, Piece, PieceRecord, Source
-from napari_sam2.batch.running import checked_place, run_pieces
+from napari_sam2.batch.running import Stage, checked_execution, run_stages
 from napari_sam2.batch.tiles import segment_tiles
 
 if TYPE_CHECKING:
@@ -130,11 +130,11 @@ def run_busy(kind: str, job: BusyJob, count: int, workers: int, folder: Path) ->
     out.mkdir(exist_ok=True)
     watch, begin, used = Watch(), time.perf_counter(), time.process_time()
     pieces = [Piece(f"{at:07}", Source(source), out / f"{at:07}") for at in range(count)]
-    place = checked_place(workers, None, None, device="cpu", dtype="float32", retries=0)
-    report = run_pieces(
-        job, pieces, out, place, model="sam2_micro", device="cpu", dtype="float32", retries=0, restart=False,
-        on_progress=watch.on_progress, on_piece=watch.on_piece, should_stop=None,
+    execution = checked_execution(
+        model="sam2_micro", device="cpu", dtype="float32", workers=workers, scheduler=None, cluster=None, retries=0,
+        restart=False, on_progress=watch.on_progress, on_piece=watch.on_piece, should_stop=None,
     )  # fmt: skip
+    report = run_stages(job, [Stage(job, lambda: pieces)], out, execution)
     journal = (out / JOURNAL_NAME).stat().st_size / MEGABYTE
     if report.num_before == count:
         seconds = time.perf_counter() - begin

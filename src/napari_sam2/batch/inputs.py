@@ -17,7 +17,7 @@ from napari_sam2.frames.bioio_files import PLUGINS
 from napari_sam2.frames.files import IMAGE_SUFFIXES, natural_order, without_label_files
 from napari_sam2.frames.zarr_files import is_zarr_folder, plate_fields
 
-__all__ = ["find_sources", "plan_pieces", "with_labels"]
+__all__ = ["find_sources", "input_path", "plan_pieces", "with_labels"]
 
 _LIST_SUFFIXES = (".csv", ".toml")
 _PROMPTS = ("object", "point", "negative", "box", "mask")
@@ -48,7 +48,7 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None =
     """
     found: dict[Path, Source] = {}
     for given in inputs:
-        path = _absolute(Path(given))
+        path = input_path(Path(given))
         if path.suffix.lower() in _LIST_SUFFIXES and path.is_file():
             sources = list(_listed(path))
         else:
@@ -123,7 +123,7 @@ def with_labels(sources: Sequence[Source], template: str) -> list[Source]:
             "'{folder}/{stem}_cp_masks.tif'"
         )
     by_stem: dict[str, list[Path]] = {}
-    for path in sorted(_absolute(folder).iterdir()):
+    for path in sorted(input_path(folder).iterdir()):
         if not path.name.startswith("."):
             by_stem.setdefault(_stem(path), []).append(path)
     given = []
@@ -145,12 +145,13 @@ def _filled(template: str, source: Source) -> Path:
         name = template.format(stem=_stem(source.path), folder=source.path.parent)
     except (KeyError, IndexError, ValueError, AttributeError):
         raise FrameError(f"labels {template} were given; allowed in braces are {{stem}} and {{folder}}") from None
-    return _absolute(Path(name))
+    return input_path(Path(name))
 
 
-def _absolute(path: Path) -> Path:
+def input_path(path: str | os.PathLike[str]) -> Path:
+    """From the root, as workers need it; raises FrameError if it is no path."""
     try:
-        return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - links stay as the user named them
+        return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - links stay as the user named them
     except (RuntimeError, ValueError) as error:
         raise FrameError(f"{path} is no name of a file ({error}); give the path of a file or folder") from error
 
@@ -285,10 +286,10 @@ def _source(values: Mapping[str, object], path: Path, where: str) -> Source:
         raise FrameError(f"{where} names no file; the column file is needed")
     labels = values.get("labels")
     return Source(
-        path=_absolute(path.parent / str(values["file"])),
+        path=input_path(path.parent / str(values["file"])),
         axes=str(values["axes"]) if "axes" in values else None,
         channels=_integers(values["channels"], "channels", where) if "channels" in values else None,
-        labels=None if labels is None else _absolute(path.parent / str(labels)),
+        labels=None if labels is None else input_path(path.parent / str(labels)),
         frames=_integers(values["frame"], "frame", where) if "frame" in values else (),
         prompts=tuple(_prompts(values, path)),
     )
@@ -311,7 +312,7 @@ def _mask(value: str, path: Path) -> str:
     """``FILE`` or ``FRAME:FILE`` with an absolute name."""
     index, colon, name = value.partition(":")
     has_frame = bool(colon) and index.isdecimal()
-    place = _absolute(path.parent / (name if has_frame else value))
+    place = input_path(path.parent / (name if has_frame else value))
     return f"{index}:{place}" if has_frame else str(place)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_sam2.labels.protocols import LabelStack
 
-__all__ = ["PlaneFile", "write_planes"]
+__all__ = ["PlaneFile", "unreadable", "write_planes"]
 
 _NOTE = "note"
 
@@ -55,6 +55,11 @@ def write_planes(path: Path, labels: LabelStack | None, frames: Iterable[int], n
             file.writestr(_NOTE, note)
 
     write_whole(path, write)
+
+
+def unreadable(path: Path, error: Exception) -> OutputError:
+    """The error of a part that cannot be read."""
+    return OutputError(f"the part {path} cannot be read ({error}); remove it and run the same command again")
 
 
 class PlaneFile:
@@ -121,6 +126,4 @@ class _Readable:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)):
-            raise OutputError(
-                f"the part {self._path} cannot be read ({error}); remove it and run the same command again"
-            ) from error
+            raise unreadable(self._path, error) from error

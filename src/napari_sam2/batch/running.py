@@ -30,7 +30,16 @@ if TYPE_CHECKING:
 
     from napari_sam2.batch.workers import WorkerModel
 
-__all__ = ["BatchProgress", "Stage", "checked_place", "make_folder", "run_batch", "run_pieces", "run_stages"]
+__all__ = [
+    "BatchProgress",
+    "Execution",
+    "Stage",
+    "checked_execution",
+    "make_folder",
+    "new_target",
+    "run_batch",
+    "run_stages",
+]
 
 _POLL_S = 0.2
 _COUNT_WORKERS_S = 1.0
@@ -141,7 +150,19 @@ def run_batch(
     DeviceError
         If Dask is not installed, or workers cannot be started or reached.
     """
-    place = checked_place(workers, scheduler, cluster, device=device, dtype=dtype, retries=retries)
+    execution = checked_execution(
+        model=model,
+        device=device,
+        dtype=dtype,
+        workers=workers,
+        scheduler=scheduler,
+        cluster=cluster,
+        retries=retries,
+        restart=restart,
+        on_progress=on_progress,
+        on_piece=on_piece,
+        should_stop=should_stop,
+    )
     given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     sources = find_sources(given, pattern)
     if labels is not None:
@@ -149,32 +170,39 @@ def run_batch(
     job.check(sources)
     folder = make_folder(output)
     pieces = plan_pieces(sources, folder, suffix)
-    return run_pieces(
-        job,
-        pieces,
-        folder,
-        place,
-        model=model,
-        device=device,
-        dtype=dtype,
-        retries=retries,
-        restart=restart,
-        on_progress=on_progress,
-        on_piece=on_piece,
-        should_stop=should_stop,
-    )
+    return run_stages(job, [Stage(job, lambda: pieces)], folder, execution)
 
 
-def checked_place(
+@dataclass(frozen=True)
+class Execution:
+    """With which model and on which workers pieces are computed, and who is told; attributes as for `run_batch`."""
+
+    place: Place
+    model: str | os.PathLike[str]
+    device: str
+    dtype: str
+    retries: int
+    restart: bool
+    on_progress: Callable[[BatchProgress], object] | None
+    on_piece: Callable[[PieceRecord], object] | None
+    should_stop: Callable[[], bool] | None
+
+
+def checked_execution(
+    *,
+    model: str | os.PathLike[str],
+    device: str,
+    dtype: str,
     workers: int | None,
     scheduler: str | None,
     cluster: str | os.PathLike[str] | None,
-    *,
-    device: str,
-    dtype: str,
     retries: int,
-) -> Place:
-    """Where pieces are computed; raises DeviceError or FrameError if that, or what else was given, is not possible."""
+    restart: bool,
+    on_progress: Callable[[BatchProgress], object] | None,
+    should_stop: Callable[[], bool] | None,
+    on_piece: Callable[[PieceRecord], object] | None = None,
+) -> Execution:
+    """How pieces are computed; raises DeviceError or FrameError if that is not possible."""
     require_dask("a batch")
     place = Place(workers, scheduler, None if cluster is None else Path(cluster))
     place.check()
@@ -183,39 +211,7 @@ def checked_place(
             raise DeviceError(f"{name}={value!r} was given; expected its name, such as 'auto'")
     if retries < 0:
         raise FrameError(f"retries={retries} was given; allowed are integers from 0")
-    return place
-
-
-def run_pieces(
-    job: Job,
-    pieces: Sequence[Piece],
-    folder: Path,
-    place: Place,
-    *,
-    model: str | os.PathLike[str],
-    device: str,
-    dtype: str,
-    retries: int,
-    restart: bool,
-    on_progress: Callable[[BatchProgress], object] | None,
-    on_piece: Callable[[PieceRecord], object] | None = None,
-    should_stop: Callable[[], bool] | None,
-) -> BatchReport:
-    """Compute the pieces that are missing; arguments, result and errors as for `run_batch`, which plans files."""
-    return run_stages(
-        job,
-        [Stage(job, lambda: pieces)],
-        folder,
-        place,
-        model=model,
-        device=device,
-        dtype=dtype,
-        retries=retries,
-        restart=restart,
-        on_progress=on_progress,
-        on_piece=on_piece,
-        should_stop=should_stop,
-    )
+    return Execution(place, model, device, dtype, retries, restart, on_progress, on_piece, should_stop)
 
 
 @dataclass(frozen=True)
@@ -234,43 +230,33 @@ class Stage:
     plan: Callable[[], Sequence[Piece]]
 
 
-def run_stages(
-    job: Job,
-    stages: Sequence[Stage],
-    folder: Path,
-    place: Place,
-    *,
-    model: str | os.PathLike[str],
-    device: str,
-    dtype: str,
-    retries: int,
-    restart: bool,
-    on_progress: Callable[[BatchProgress], object] | None,
-    on_piece: Callable[[PieceRecord], object] | None = None,
-    should_stop: Callable[[], bool] | None,
-) -> BatchReport:
+def run_stages(job: Job, stages: Sequence[Stage], folder: Path, execution: Execution) -> BatchReport:
     """Compute one stage after the other on the same workers, until one cannot be completed.
 
-    ``job`` stands in the journal: its settings must be equal for a run to be resumed. Other arguments, result and
-    errors as for `run_batch`; names of pieces are unique in all stages.
+    ``job`` stands in the journal: its settings must be equal for a run to be resumed. Result and errors as for
+    `run_batch`; names of pieces are unique in all stages.
     """
     begin = time.perf_counter()
-    wanted = _model(model, device, dtype)
-    settings = {**settings_of(job), "dtype": dtype}
-    identity = RunIdentity(job.command, Path(model).name, wanted.weights_hash, version("napari-sam2"), settings)
-    with Journal(folder, identity, restart=restart) as journal, ExitStack() as opened:
-        run = _Run(journal, on_progress, on_piece, should_stop)
+    wanted = _model(execution)
+    settings = {**settings_of(job), "dtype": execution.dtype}
+    identity = RunIdentity(
+        job.command, Path(execution.model).name, wanted.weights_hash, version("napari-sam2"), settings
+    )
+    with Journal(folder, identity, restart=execution.restart) as journal, ExitStack() as opened:
+        run = _Run(journal, execution)
         workers: tuple[Client, str] | None = None
         for stage in stages:
             pieces = stage.plan()
-            if journal.is_new and not restart:
+            if journal.is_new and not execution.restart:
                 _check_no_results(pieces, journal)
             missing = run.add(pieces)
             if missing and workers is None:
-                client = opened.enter_context(connected(place, _most_at_once(stages, missing), device=device))
-                workers = client, opened.enter_context(_model_on_workers(client, wanted, place))
+                client = opened.enter_context(
+                    connected(execution.place, _most_at_once(stages, missing), device=execution.device)
+                )
+                workers = client, opened.enter_context(_model_on_workers(client, wanted, execution.place))
             if missing and workers is not None:
-                run.compute(*workers, stage.job, missing, retries)
+                run.compute(*workers, stage.job, missing)
             if not run.is_complete:
                 break
         opened.close()
@@ -287,17 +273,12 @@ def _most_at_once(stages: Sequence[Stage], missing: Sequence[Piece]) -> int:
 class _Run:
     """The pieces of one run on their way through the workers."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        on_progress: Callable[[BatchProgress], object] | None,
-        on_piece: Callable[[PieceRecord], object] | None,
-        should_stop: Callable[[], bool] | None,
-    ) -> None:
+    def __init__(self, journal: Journal, execution: Execution) -> None:
         self._journal = journal
-        self._on_progress = on_progress or (lambda _: None)
-        self._tell = on_piece or (lambda _: None)
-        self._should_stop = should_stop or (lambda: False)
+        self._retries = execution.retries
+        self._on_progress = execution.on_progress or (lambda _: None)
+        self._tell = execution.on_piece or (lambda _: None)
+        self._should_stop = execution.should_stop or (lambda: False)
         self._progress = BatchProgress(0, 0, 0, 0)
         self._pieces: list[Piece] = []
         self._fingerprints: dict[str, str] = {}
@@ -343,7 +324,7 @@ class _Run:
             return self._journal.records[piece.name]
         return PieceRecord(piece.name, NOT_RUN, self._fingerprints[piece.name])
 
-    def compute(self, client: Client, plugin: str, job: Job, pieces: Sequence[Piece], retries: int) -> None:
+    def compute(self, client: Client, plugin: str, job: Job, pieces: Sequence[Piece]) -> None:
         """Compute pieces, as many at once as there are workers; a killed worker takes one piece with it."""
         from napari_sam2.batch.workers import run_piece
 
@@ -368,7 +349,7 @@ class _Run:
                     job,
                     piece,
                     key=f"{job.command}-{uuid.uuid4().hex}",
-                    retries=retries,
+                    retries=self._retries,
                     pure=False,
                 )
                 running[future] = piece
@@ -458,21 +439,33 @@ def _model_on_workers(client: Client, model: WorkerModel, place: Place) -> Itera
             client.unregister_worker_plugin(plugin.name)
 
 
-def _model(model: str | os.PathLike[str], device: str, dtype: str) -> WorkerModel:
+def _model(execution: Execution) -> WorkerModel:
     from napari_sam2.batch.workers import WorkerModel, weights_hash
     from napari_sam2.weights.downloads import BUNDLED_MODEL, RELEASES
     from napari_sam2.weights.loading import find_weights
 
-    name = os.fspath(model)
+    name = os.fspath(execution.model)
     path = find_weights(name)
     if name != BUNDLED_MODEL and name not in RELEASES:
         name = str(path.resolve())
-    return WorkerModel(name, weights_hash(path), device, dtype)
+    return WorkerModel(name, weights_hash(path), execution.device, execution.dtype)
+
+
+def _output_path(output: str | os.PathLike[str]) -> Path:
+    return Path(os.path.abspath(expand(output)))  # noqa: PTH100 - links stay as the user named them
+
+
+def new_target(output: str | os.PathLike[str]) -> Path:
+    """Where one result is written; raises OutputError if something is there."""
+    target = _output_path(output)
+    if target.exists():
+        raise OutputError(f"{output} already exists; give another name, or remove it")
+    return target
 
 
 def make_folder(output: str | os.PathLike[str]) -> Path:
     """The output folder, which is created."""
-    folder = Path(os.path.abspath(expand(output)))  # noqa: PTH100 - links stay as the user named them
+    folder = _output_path(output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:

@@ -13,18 +13,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from napari_sam2._arguments import checked
-from napari_sam2._errors import FrameError, OutputError, PlanesLeftOutWarning
-from napari_sam2._files import expand, write_whole
+from napari_sam2._errors import FrameError, PlanesLeftOutWarning
+from napari_sam2._files import write_whole
+from napari_sam2.batch.inputs import input_path
 from napari_sam2.batch.jobs import AutoJob, num_time_points
 from napari_sam2.batch.pieces import Outcome, Piece, Source
-from napari_sam2.batch.plane_files import PlaneFile, write_planes
+from napari_sam2.batch.plane_files import PlaneFile, unreadable, write_planes
 from napari_sam2.batch.report import BatchReport
-from napari_sam2.batch.running import BatchProgress, Stage, checked_place, make_folder, run_stages
+from napari_sam2.batch.running import (
+    BatchProgress,
+    Stage,
+    checked_execution,
+    make_folder,
+    new_target,
+    run_stages,
+)
 
 if TYPE_CHECKING:
     from napari_sam2.frames import Frames
     from napari_sam2.inference.stacks.key_frame_search import KeyFrameTracks
     from napari_sam2.inference.stacks.seed_tracking import SeedTrackingSettings
+    from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
     from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["JoinJob", "KeyFrameJob", "PartSource", "SpacingJob", "TimePointJob", "segment_stack_parts"]
@@ -58,29 +67,41 @@ class PartSource(Source):
 
 
 @dataclass(frozen=True)
-class SpacingJob:
-    """The distance of key frames, measured on a stack or on its first time point.
+class _PartJob:
+    """What is done with a part.
 
     Attributes
     ----------
     auto : AutoJob
-        How objects are found; the contrast is that of the whole image.
+        How objects are found; the contrast is that of the whole file.
     """
 
     auto: AutoJob
-    command: ClassVar[str] = "spacing"
 
     def check(self, sources: Sequence[Source]) -> None:
         """Do nothing: parts are planned, not given by users."""
 
-    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
-        """Detect and track the objects of one frame."""
-        from napari_sam2.inference.stacks.key_frames import measure_spacing
+    def _opened(self, source: Source, model: SAM2) -> tuple[Frames, SAM2VideoSegmenter]:
+        """The stack, and what tracks in it."""
         from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
         frames = self.auto.reading.open(source)
         segmenter = SAM2VideoSegmenter(model)
         segmenter.set_video(frames)
+        return frames, segmenter
+
+
+@dataclass(frozen=True)
+class SpacingJob(_PartJob):
+    """The distance of key frames, measured on a stack or on its first time point."""
+
+    command: ClassVar[str] = "spacing"
+
+    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
+        """Detect and track the objects of one frame."""
+        from napari_sam2.inference.stacks.key_frames import measure_spacing
+
+        frames, segmenter = self._opened(source, model)
         every = measure_spacing(
             frames,
             self.auto.finding.generator(model),
@@ -94,20 +115,10 @@ class SpacingJob:
 
 
 @dataclass(frozen=True)
-class TimePointJob:
-    """Everything in the volume of one time point, before it is linked to the others.
+class TimePointJob(_PartJob):
+    """Everything in the volume of one time point, before it is linked to the others."""
 
-    Attributes
-    ----------
-    auto : AutoJob
-        How objects are found; the contrast is that of all time points.
-    """
-
-    auto: AutoJob
     command: ClassVar[str] = "time point"
-
-    def check(self, sources: Sequence[Source]) -> None:
-        """Do nothing: parts are planned, not given by users."""
 
     def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
         """Segment one volume."""
@@ -135,32 +146,19 @@ class TimePointJob:
 
 
 @dataclass(frozen=True)
-class KeyFrameJob:
-    """The objects of one key frame, tracked to the neighbouring ones.
+class KeyFrameJob(_PartJob):
+    """The objects of one key frame, tracked to the neighbouring ones."""
 
-    Attributes
-    ----------
-    auto : AutoJob
-        How objects are found; the contrast is that of the whole image.
-    """
-
-    auto: AutoJob
     command: ClassVar[str] = "key frame"
-
-    def check(self, sources: Sequence[Source]) -> None:
-        """Do nothing: parts are planned, not given by users."""
 
     def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
         """Detect and track."""
         from napari_sam2.inference.stacks.key_frame_search import track_key_frame
         from napari_sam2.inference.stacks.key_frames import tracked_window
-        from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
         from napari_sam2.labels.overlaps import label_areas
 
         assert isinstance(source, PartSource)
-        frames = self.auto.reading.open(source)
-        segmenter = SAM2VideoSegmenter(model)
-        segmenter.set_video(frames)
+        frames, segmenter = self._opened(source, model)
         keys = source.keys(self.auto, len(frames))
         window = tracked_window(keys, source.number, len(frames))
         with track_key_frame(
@@ -179,32 +177,19 @@ class KeyFrameJob:
 
 
 @dataclass(frozen=True)
-class JoinJob:
-    """The tracks of all key frames, joined to objects that are tracked further where they go on.
+class JoinJob(_PartJob):
+    """The tracks of all key frames, joined to objects that are tracked further where they go on."""
 
-    Attributes
-    ----------
-    auto : AutoJob
-        How objects were found; the contrast is that of the whole image.
-    """
-
-    auto: AutoJob
     command: ClassVar[str] = "join"
-
-    def check(self, sources: Sequence[Source]) -> None:
-        """Do nothing: parts are planned, not given by users."""
 
     def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
         """Join the tracks and write the labels."""
         from napari_sam2.inference.stacks.key_frame_search import join_key_frames
         from napari_sam2.inference.stacks.tracklets import JoinRules
-        from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
         from napari_sam2.labels.files import LabelWriter
 
         assert isinstance(source, PartSource)
-        frames = self.auto.reading.open(source)
-        segmenter = SAM2VideoSegmenter(model)
-        segmenter.set_video(frames)
+        frames, segmenter = self._opened(source, model)
         hw = (frames.shape[1], frames.shape[2])
         with LabelWriter.for_frames(output, frames) as writer:
             report = join_key_frames(
@@ -268,32 +253,29 @@ def segment_stack_parts(
     """
     from napari_sam2.inference.stacks.key_frames import choose_key_frames
 
-    place = checked_place(workers, scheduler, cluster, device=device, dtype=dtype, retries=retries)
-    job.check([])
-    path = Path(os.path.abspath(expand(stack)))  # noqa: PTH100 - links stay as the user named them
-    frames, num_times = _open(job, path)
-    if len(frames) == 1:
-        raise FrameError(f"{stack} has one frame; use 'batch tiles' for large images")
-    choose_key_frames(len(frames), job.every, job.key_frames)  # reports mistakes
-    job.shapes.limits(frames)
-    target = Path(os.path.abspath(expand(output)))  # noqa: PTH100
-    if target.exists():
-        raise OutputError(f"{output} already exists; give another name, or remove it")
-    folder = make_folder(target.with_name(f"{target.name}.parts"))
-    parts = _Parts(job, path, frames, num_times, folder, target)
-    report = run_stages(
-        job,
-        parts.stages(),
-        folder,
-        place,
+    execution = checked_execution(
         model=model,
         device=device,
         dtype=dtype,
+        workers=workers,
+        scheduler=scheduler,
+        cluster=cluster,
         retries=retries,
         restart=restart,
         on_progress=on_progress,
         should_stop=should_stop,
     )
+    job.check([])
+    path = input_path(stack)
+    frames, num_times = _open(job, path)
+    if len(frames) == 1:
+        raise FrameError(f"{stack} has one frame; use 'batch tiles' for large images")
+    choose_key_frames(len(frames), job.every, job.key_frames)  # reports mistakes
+    job.shapes.limits(frames)
+    target = new_target(output)
+    folder = make_folder(target.with_name(f"{target.name}.parts"))
+    parts = _Parts(job, path, frames, num_times, folder, target)
+    report = run_stages(job, parts.stages(), folder, execution)
     if report.is_complete:
         if num_times > 1:
             _link(parts.time_points(), frames, num_times, target)
@@ -353,9 +335,7 @@ class _Parts:
         try:
             return int(json.loads(place.read_text(encoding="utf-8"))["every"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise OutputError(
-                f"the part {place} cannot be read ({error}); remove it and run the same command again"
-            ) from error
+            raise unreadable(place, error) from error
 
 
 def _key_frame_name(index: int) -> str:
@@ -398,9 +378,7 @@ def _tracks(path: Path, hw: tuple[int, int]) -> Iterator[KeyFrameTracks]:
         try:
             scores = FoundScores.from_text(file.note)
         except (ValueError, KeyError, TypeError) as error:
-            raise OutputError(
-                f"the part {path} cannot be read ({error}); remove it and run the same command again"
-            ) from error
+            raise unreadable(path, error) from error
         yield KeyFrameTracks(None if file.is_empty else file, scores)
 
 

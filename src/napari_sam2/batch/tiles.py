@@ -13,11 +13,19 @@ import numpy as np
 
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError, OutputError
-from napari_sam2._files import expand, write_whole
+from napari_sam2._files import write_whole
+from napari_sam2.batch.inputs import input_path
 from napari_sam2.batch.jobs import AutoJob, FindOptions, ReadOptions
 from napari_sam2.batch.pieces import Outcome, Piece, Source
 from napari_sam2.batch.report import BatchReport
-from napari_sam2.batch.running import BatchProgress, checked_place, make_folder, run_pieces
+from napari_sam2.batch.running import (
+    BatchProgress,
+    Stage,
+    checked_execution,
+    make_folder,
+    new_target,
+    run_stages,
+)
 from napari_sam2.frames.regions import FrameRegions, Tile, tile_grid
 
 if TYPE_CHECKING:
@@ -125,15 +133,24 @@ def segment_tiles(
     FrameError, PromptError, OutputError, CheckpointError, DeviceError
         As for `run_batch`; OutputError also if the output exists.
     """
-    place = checked_place(workers, scheduler, cluster, device=device, dtype=dtype, retries=retries)
+    execution = checked_execution(
+        model=model,
+        device=device,
+        dtype=dtype,
+        workers=workers,
+        scheduler=scheduler,
+        cluster=cluster,
+        retries=retries,
+        restart=restart,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
     job.check([])
-    source = Source(Path(os.path.abspath(expand(image))))  # noqa: PTH100 - links stay as the user named them
+    source = Source(input_path(image))
     frames = job.reading.open(source)
     if len(frames) != 1:
         raise FrameError(f"{image} has {len(frames)} frames; give a single image, or use 'batch auto' for stacks")
-    target = Path(os.path.abspath(expand(output)))  # noqa: PTH100
-    if target.exists():
-        raise OutputError(f"{output} already exists; give another name, or remove it")
+    target = new_target(output)
     reading = replace(job.reading, contrast=list(frames.contrast_limits))
     tiles = tile_grid(frames.shape[1:], job.tile, job.overlap)
     folder = make_folder(target.with_name(f"{target.name}.tiles"))
@@ -142,19 +159,7 @@ def segment_tiles(
         Piece(f"{number:07}.npz", TileSource(source.path, tile=number), folder / f"{number:07}.npz")
         for number in range(len(tiles))
     ]
-    report = run_pieces(
-        tile_job,
-        pieces,
-        folder,
-        place,
-        model=model,
-        device=device,
-        dtype=dtype,
-        retries=retries,
-        restart=restart,
-        on_progress=on_progress,
-        should_stop=should_stop,
-    )
+    report = run_stages(tile_job, [Stage(tile_job, lambda: pieces)], folder, execution)
     if report.is_complete:
         _stitch(frames, tiles, pieces, job, target)
         shutil.rmtree(folder)

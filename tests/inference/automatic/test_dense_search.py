@@ -43,11 +43,10 @@ class TruthPredictor:
 
     has_dense_maps = True
 
-    def answer_in(self, prompts, views):
+    def answer_boxes(self, boxes_xyxy, views):
         answers = []
-        for prompt, view in zip(prompts, views, strict=True):
-            middle = prompt.points[0] if prompt.box is None else (prompt.box[:2] + prompt.box[2:]) / 2
-            x, y = middle.round().astype(int)
+        for box, view in zip(boxes_xyxy, views, strict=True):
+            x, y = ((box[:2] + box[2:]) / 2).round().astype(int)
             seen = self._seen(view)
             number = self.labels[min(y, self.labels.shape[0] - 1), min(x, self.labels.shape[1] - 1)]
             logits = np.where((seen == number) & (number > 0), 6.0, -6.0).astype(np.float32)

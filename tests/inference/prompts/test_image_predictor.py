@@ -336,9 +336,7 @@ def test_dense_maps_and_answers_need_views():
     view = View(0, 0, 32, 32, is_native=True)
     with pytest.raises(PromptError, match="no view was given"):
         predictor.dense_maps([])
-    with pytest.raises(PromptError, match="0 prompts and 0 views"):
-        predictor.answer_in([], [])
-    with pytest.raises(PromptError, match="1 prompts and 2 views"):
-        predictor.answer_in([Prompt([(3, 3)])], [view, view])
-    with pytest.raises(PromptError, match="clicks only or boxes only"):
-        predictor.answer_in([Prompt([(3, 3)]), Prompt(box=(2, 2, 9, 9))], [view, view])
+    with pytest.raises(PromptError, match="0 boxes and 0 views"):
+        predictor.answer_boxes(np.zeros((0, 4), np.float32), [])
+    with pytest.raises(PromptError, match="1 boxes and 2 views"):
+        predictor.answer_boxes(np.array([[2, 2, 9, 9]], np.float32), [view, view])

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from napari_sam2._types import Prompt
 from napari_sam2.inference.automatic.dense_maps import DenseMaps, MapCanvas
 from napari_sam2.inference.automatic.dense_settings import DenseSettings, ScoreFeatures
 from napari_sam2.inference.automatic.instances import Instances, find_instances, possible_instances
@@ -49,12 +48,12 @@ class DenseDecoder(Protocol):
     def dense_maps(self, views: Sequence[View], /) -> NDArray[np.float32]:
         """Maps (B, C, S/4, S/4) of the image seen through each view, 0 to 1."""
 
-    def answer_in(self, prompts: Sequence[Prompt], views: Sequence[View], /) -> list[ViewCandidates]:
-        """Candidates of each prompt in its own view: three for a click, one for a box."""
+    def answer_boxes(self, boxes_xyxy: NDArray[np.float32], views: Sequence[View], /) -> list[ViewCandidates]:
+        """The mask of each box (x0, y0, x1, y1) in its own view."""
 
 
 class _Outcome(NamedTuple):
-    """The chosen mask of one object: run lengths and box in the image, its scores, and a point inside."""
+    """The mask of one object: run lengths and box in the image, its scores, and a point inside."""
 
     runs: NDArray[np.int32]
     box_xyxy: NDArray[np.int64]
@@ -244,7 +243,7 @@ def _decode(
     for start in range(0, len(chosen), _BATCH):
         rows = order[start : start + _BATCH]
         views = [view_of[row] for row in rows]
-        answers = predictor.answer_in([_box_prompt(boxes_px[row], maps.hw) for row in rows], views)
+        answers = predictor.answer_boxes(_as_xyxy(boxes_px[rows], maps.hw), views)
         for row, candidates in zip(rows, answers, strict=True):
             outcome = _outcome(candidates, level, int(chosen[row]), settings, options)
             if outcome is not None:
@@ -253,9 +252,9 @@ def _decode(
     return outcomes
 
 
-def _box_prompt(box_px: NDArray[np.intp], hw: tuple[int, int]) -> Prompt:
-    y0, x0, y1, x1 = box_px.tolist()
-    return Prompt(box=np.array([x0, y0, min(x1, hw[1]), min(y1, hw[0])], np.float32))
+def _as_xyxy(boxes_px: NDArray[np.intp], hw: tuple[int, int]) -> NDArray[np.float32]:
+    """(N, 4) x0, y0, x1, y1 of boxes in rows and columns, without what lies beyond the image."""
+    return np.minimum(boxes_px[:, [1, 0, 3, 2]], [hw[1], hw[0], hw[1], hw[0]]).astype(np.float32)
 
 
 def _middle(level: _Level, index: int) -> NDArray[np.float32]:
@@ -267,35 +266,30 @@ def _middle(level: _Level, index: int) -> NDArray[np.float32]:
 
 
 def _outcome(
-    candidates: ViewCandidates, level: _Level, index: int, settings: DenseSettings, options: MaskGeneratorOptions
+    found: ViewCandidates, level: _Level, index: int, settings: DenseSettings, options: MaskGeneratorOptions
 ) -> _Outcome | None:
-    """The best candidate of the decoder for one object, in the image; None if there is none."""
-    scored = [
-        (settings.score.of(features) * candidates.presence, candidates.logits[0, number].float())
-        for number in range(candidates.logits.shape[1])
-        if (features := _features(candidates, number, level, index, options)) is not None
-    ]
-    if not scored:
+    """The mask that the decoder gives for one object, in the image; None if it does not overlap the object."""
+    low = found.logits[0, 0].float()
+    features = _features(low, float(found.scores[0, 0]), found.view, level, index, options)
+    if features is None:
         return None
-    score, low = max(scored, key=lambda each: each[0])
-    (y, x), mask, stability = _in_image(low, candidates.view, level.maps, options)
+    (y, x), mask, stability = _in_image(low, found.view, level.maps, options)
     if not mask.any():
         return None
     return _Outcome(
         run_lengths_of_window(mask, (y, x), level.maps.hw),
         mask_to_box(mask) + np.array([x, y, x, y]),
-        score,
+        settings.score.of(features) * found.presence,
         stability,
         _middle(level, index),
     )
 
 
 def _features(
-    candidates: ViewCandidates, number: int, level: _Level, index: int, options: MaskGeneratorOptions
+    low: Tensor, predicted_iou: float, view: View, level: _Level, index: int, options: MaskGeneratorOptions
 ) -> ScoreFeatures | None:
-    """What a candidate is scored by; None if it does not touch the object that it was prompted by."""
-    maps, view = level.maps, candidates.view
-    low = candidates.logits[0, number].float()
+    """What a mask is scored by; None if it does not overlap the object that it was prompted by."""
+    maps = level.maps
     y, x = view.y // maps.cell, view.x // maps.cell
     inside = (low > options.mask_threshold).cpu().numpy()
     values = maps.maps[:, y : y + inside.shape[0], x : x + inside.shape[1]]
@@ -314,7 +308,7 @@ def _features(
         return float(values[channel][where].mean()) if where.any() else 0.0
 
     return ScoreFeatures(
-        predicted_iou=float(candidates.scores[0, number]),
+        predicted_iou=predicted_iou,
         stability=float(stability_score(low, options.mask_threshold, options.stability_score_offset)),
         foreground=float(level.found.scores[index]),
         agreement=float((inside & same).sum() / either.sum()),

@@ -408,34 +408,33 @@ class SAM2ImagePredictor:
             maps: NDArray[np.float32] = logits.float().sigmoid().cpu().numpy()
             return maps
 
-    def answer_in(self, prompts: Sequence[Prompt], views: Sequence[View]) -> list[ViewCandidates]:
-        """Candidates of each prompt in a view of its own, such as the tiles of `dense_maps`.
+    def answer_boxes(self, boxes_xyxy: NDArray[np.float32], views: Sequence[View]) -> list[ViewCandidates]:
+        """The mask of each box in a view of its own, such as the tiles of `dense_maps`.
 
         Parameters
         ----------
-        prompts : sequence of Prompt
-            In image pixels; all clicks or all boxes.
+        boxes_xyxy : numpy.ndarray
+            (N, 4) x0, y0, x1, y1 around the objects, in image pixels.
         views : sequence of View
-            One per prompt.
+            One per box.
 
         Returns
         -------
         list of ViewCandidates
-            One per prompt, with three candidates for clicks and one for boxes.
+            One per box, with one mask.
 
         Raises
         ------
         PromptError
-            If there is no prompt, not one view per prompt, or some prompts have boxes and others have not.
+            If there is no box, or not one view per box.
         """
-        if not prompts or len(prompts) != len(views) or len({prompt.box is None for prompt in prompts}) > 1:
+        if not len(boxes_xyxy) or len(boxes_xyxy) != len(views):
             raise PromptError(
-                f"{len(prompts)} prompts and {len(views)} views were given; allowed are one view per prompt, and "
-                "clicks only or boxes only"
+                f"{len(boxes_xyxy)} boxes and {len(views)} views were given; allowed is one view per box, at least one"
             )
+        prompts = [Prompt(box=box) for box in boxes_xyxy]
         with torch.inference_mode():
-            has_boxes = prompts[0].box is not None
-            return self._candidates(prompts, views, [None] * len(prompts), multimask=not has_boxes)
+            return self._candidates(prompts, views, [None] * len(prompts), multimask=False)
 
     def _points_by_view(self, points_xy: NDArray[np.float32], window: int | None) -> dict[View, list[int]]:
         """Indices of the points to decode in each view."""

@@ -94,6 +94,12 @@ def test_files_that_are_no_grid_are_refused(tmp_path: Path, names: list[str], wo
     assert words in str(raised.value)
 
 
+def test_numbers_that_are_no_grid_are_refused_at_once():
+    names = [f"t{n}_z{n}_ch{n}_pos{n}" for n in range(1000)]
+    with pytest.raises(FrameError, match="1000 of T"):
+        grid_of_names(names, "folder")
+
+
 def test_an_axis_of_names_and_files_is_refused(tmp_path: Path):
     (tmp_path / "a").mkdir()
     for c in range(2):

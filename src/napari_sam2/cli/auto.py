@@ -63,6 +63,16 @@ class StackSearch:
         ),
     ] = None
 
+    def given(self) -> dict[str, bool]:
+        """Option -> whether it was given."""
+        return {
+            "--every": self.every is not None,
+            "--key-frame": bool(self.key_frame),
+            "--min-score": self.min_score > 0,
+            "--split-stacked": self.split_stacked is True,
+            "--keep-stacked": self.split_stacked is False,
+        }
+
 
 @dataclass(frozen=True)
 class Divisions:
@@ -236,7 +246,9 @@ def _divisions_into(
                 writer.write(frame, plane)
     num_divisions = sum(len(each) > 1 for each in found.tracks.daughters().values())
     say(f"{len(found.tracks.spans())} objects, {num_divisions} divisions")
-    if tracks is not None and len(found.tracks):
+    if tracks is not None and not len(found.tracks):
+        say(f"{tracks} was not written: no objects were found", err=True)
+    elif tracks is not None:
         if tracks.suffix:
             say(f"wrote {write_tracks(tracks, found.tracks, overwrite=overwrite)}")
         else:
@@ -252,15 +264,7 @@ def _check_divisions(dividing: Divisions, search: StackSearch, table: Path | Non
         return
     if not is_movie:
         raise PromptError("--divisions is for movies; if the frames are time points, say so with --axes TYX")
-    given = {
-        "--every": search.every is not None,
-        "--key-frame": bool(search.key_frame),
-        "--min-score": search.min_score > 0,
-        "--split-stacked": search.split_stacked is True,
-        "--keep-stacked": search.split_stacked is False,
-        "--csv": table is not None,
-    }
-    for option, is_given in given.items():
+    for option, is_given in {**search.given(), "--csv": table is not None}.items():
         if is_given:
             raise PromptError(
                 f"{option} cannot be combined with --divisions, which searches every frame; leave one out"
@@ -277,15 +281,8 @@ def _check_divisions(dividing: Divisions, search: StackSearch, table: Path | Non
 
 def _check_options(search: StackSearch, tiles: Tiles, *, is_stack: bool) -> None:
     """Raise PromptError for options that have no meaning for the file, or that contradict each other."""
-    of_stacks = {
-        "--every": search.every is not None,
-        "--key-frame": bool(search.key_frame),
-        "--min-score": search.min_score > 0,
-        "--split-stacked": search.split_stacked is True,
-        "--keep-stacked": search.split_stacked is False,
-    }
     of_images = {"--tile": tiles.tile is not None, "--overlap": tiles.overlap is not None}
-    for option, is_given in (of_images if is_stack else of_stacks).items():
+    for option, is_given in (of_images if is_stack else search.given()).items():
         if is_given:
             kinds = ("single images", "a stack") if is_stack else ("stacks and movies", "a single image")
             raise PromptError(f"{option} is for {kinds[0]}, and the file is {kinds[1]}; leave it out")

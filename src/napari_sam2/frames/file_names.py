@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -87,12 +88,13 @@ def grid_of_names(names: Sequence[str], folder: str) -> FileGrid | None:
     if len(letters) == 1 and not _is_clear(names, letters[0]):
         return None
     numbers = {axis: sorted({each[axis] for each in found}) for axis in letters}
+    grid = itertools.product(*numbers.values())  # may be far larger than the number of files
     places = {tuple(each[axis] for axis in letters): index for index, each in enumerate(found)}
     if len(places) < len(names):  # other numbers tell them apart
         return None
     shape = tuple(len(numbers[axis]) for axis in letters)
     if len(places) < math.prod(shape):
-        missing = next(place for place in _product(numbers, letters) if place not in places)
+        missing = next(place for place in grid if place not in places)
         lengths = ", ".join(f"{n} of {axis}" for axis, n in zip(letters, shape, strict=True))
         where = ", ".join(f"{axis}={number}" for axis, number in zip(letters, missing, strict=True))
         raise FrameError(
@@ -100,7 +102,7 @@ def grid_of_names(names: Sequence[str], folder: str) -> FileGrid | None:
             f"of {math.prod(shape)} are missing, such as the one with {where}; add them, or move the files of one axis "
             "to a folder of their own"
         )
-    order = tuple(places[place] for place in _product(numbers, letters))
+    order = tuple(places[place] for place in grid)
     return FileGrid("".join(letters), shape, order)
 
 
@@ -121,10 +123,3 @@ def _is_clear(names: Sequence[str], axis: str) -> bool:
     """Whether the word for the only axis is clear enough; a letter such as s may stand for slices or for scenes."""
     used = {match["word"].lower() for name in names for match in _NUMBERED.finditer(name)}
     return any(_WORDS.get(word) == axis for word in used & _ALONE)
-
-
-def _product(numbers: dict[str, list[int]], letters: Sequence[str]) -> list[tuple[int, ...]]:
-    places: list[tuple[int, ...]] = [()]
-    for axis in letters:
-        places = [(*place, number) for place in places for number in numbers[axis]]
-    return places

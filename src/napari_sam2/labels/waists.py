@@ -29,8 +29,8 @@ class WaistSettings:
     smoothing_px : float
         Standard deviation of the Gaussian filter of the distances to the outline.
     largest_fill : float
-        Masks whose area is more than this share of an ellipse with the same second moments have no waist, which is
-        quickly told.
+        Masks whose area is more than this share of an ellipse with the same second moments have no waist; this is
+        tested first, as it is fast.
     largest_side : int
         Larger masks are searched at a lower resolution, in pixels.
 

@@ -41,7 +41,8 @@ DEFAULT_WEIGHTS: Mapping[str, float] = {
     "c2c12_phase_laptrack": 0.02,
     "fib25_medulla": 0.20,
     "synthetic": 0.12,
-    "worlds": 0.10,
+    "worlds": 0.08,
+    "colonies": 0.02,
     "regions": 0.02,
 }
 # stacks with light from above and below are what the model is used for most, and no pack has any

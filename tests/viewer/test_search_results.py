@@ -26,14 +26,14 @@ class Window:
 
     def plane(self, plane: int, value: int):
         labels = np.full(SHAPE[2:], value, np.int32)
-        return self.results.show_plane(self.image, self.shown, plane, labels, None, None)
+        return self.results.show_plane(self.image, self.shown, plane, labels, None)
 
     def stack(self, time: int, value: int, *, is_complete: bool = True, limits=None):
         region = None if limits is None else region_of(limits, self.shown)
         size = SHAPE[2:] if region is None else region.mask.shape
         clip = self.shown.geometry.clip_range(3 * time)
         found = Tracked(clip, np.full((3, *size), value, np.int32), "", is_search=True, is_complete=is_complete)
-        return self.results.show_stack(self.image, self.shown, found, region, limits)
+        return self.results.show_stack(self.image, self.shown, found, region)
 
 
 @pytest.fixture
@@ -83,6 +83,9 @@ def test_results_of_other_parts_stay(window):
     of_region = window.stack(0, 7, limits=shapes)
     assert len({first, second, of_region}) == 3
     assert window.stack(0, 8, limits=shapes) is of_region
+    assert set(np.unique(of_region.data)) == {0, 8}
+    shapes.data = [np.array([(10, 10), (10, 18), (18, 18), (18, 10)])]
+    assert window.stack(0, 4, limits=shapes) is not of_region
     assert set(np.unique(of_region.data)) == {0, 8}
     assert window.stack(0, 9) is first
     assert (second.data[1] == 6).all()

@@ -90,7 +90,6 @@ class AutomaticWidget(QWidget):
         self._image: Any = None
         self._shown: ShownImage | None = None
         self._results = SearchResults(viewer)
-        self._limits_layer: Any = None
         self._task = BackgroundTask(self, "napari-sam2 everything")
         self._filter_task = BackgroundTask(self, "napari-sam2 filter")
         self._filter_timer = QTimer(self)
@@ -272,7 +271,7 @@ class AutomaticWidget(QWidget):
         self.found = None
         shapes = self.region.layer
         try:
-            self._limits, self._limits_layer = None if shapes is None else region_of(shapes, shown), shapes
+            self._limits = None if shapes is None else region_of(shapes, shown)
             part = shown if self._limits is None else open_image(self._limits.crop(self._image))
         except NapariSAM2Error as error:
             show_error(self.state, error)
@@ -329,7 +328,7 @@ class AutomaticWidget(QWidget):
             self.found = result
             layer, text = self._show_labels(shown, result), _describe(result)
         elif result.is_search:
-            layer = self._results.show_stack(self._image, shown, result, self._limits, self._limits_layer)
+            layer = self._results.show_stack(self._image, shown, result, self._limits)
             text = result.text
         else:
             name = f"{self._image.name} tracked"
@@ -340,7 +339,7 @@ class AutomaticWidget(QWidget):
         self._task.tell_end(f"{self._image.name}: {text}")
 
     def _show_labels(self, shown: ShownImage, found: Found) -> Any:
-        return self._results.show_plane(self._image, shown, found.plane, found.labels, self._limits, self._limits_layer)
+        return self._results.show_plane(self._image, shown, found.plane, found.labels, self._limits)
 
     # ------------------------------------------------------------------ filters
     def _on_filter(self, _value: Any = None) -> None:

@@ -44,6 +44,14 @@ class Region:
         height, width = self.mask.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
+    def is_same_as(self, other: Region | None) -> bool:
+        """Whether both are the same part of an image."""
+        return (
+            other is not None
+            and (self.top, self.left) == (other.top, other.left)
+            and np.array_equal(self.mask, other.mask)
+        )
+
     def crop(self, image: Image) -> Image:
         """A layer with the window only, displayed in the same way; it is in no viewer.
 

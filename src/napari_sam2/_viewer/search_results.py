@@ -29,16 +29,18 @@ class _Result:
     ----------
     layer : napari.layers.Labels
         The layer.
-    image, limits : napari.layers.Layer
-        The image that was searched, and the layer of the region or None.
+    image : napari.layers.Image
+        The image that was searched.
+    region : Region or None
+        The part that was searched.
     planes : set of int
         The planes with results.
     is_stack, is_complete : bool
         Whether the numbers hold for whole stacks, and whether the search reached its end.
     """
 
-    def __init__(self, layer: Labels, image: Any, limits: Any, *, is_stack: bool) -> None:
-        self.layer, self.image, self.limits, self.is_stack = layer, image, limits, is_stack
+    def __init__(self, layer: Labels, image: Any, region: Region | None, *, is_stack: bool) -> None:
+        self.layer, self.image, self.region, self.is_stack = layer, image, region, is_stack
         self.planes: set[int] = set()
         self.is_complete = True
         self._is_edited = False
@@ -49,9 +51,10 @@ class _Result:
     def _on_edit(self, _event: object = None) -> None:
         self._is_edited = True
 
-    def is_of(self, image: Any, limits: Any) -> bool:
+    def is_of(self, image: Any, region: Region | None) -> bool:
         """Whether the same part of the same image was searched."""
-        return bool(self.image == image and self.limits == limits)
+        is_same = self.region is None if region is None else region.is_same_as(self.region)
+        return is_same and self.image is image
 
     def is_untouched_in(self, viewer: ViewerModel) -> bool:
         """Whether the user has neither removed, renamed or edited the layer, nor started objects from it."""
@@ -81,15 +84,15 @@ class SearchResults:
         self._viewer = viewer
         self._results: list[_Result] = []
 
-    def _latest(self, image: Any, limits: Any) -> list[_Result]:
+    def _latest(self, image: Any, region: Region | None) -> list[_Result]:
         """Results that a search of this part may replace, the latest first."""
         self._results = [each for each in self._results if each.layer in self._viewer.layers]
         return [
-            each for each in reversed(self._results) if each.is_of(image, limits) and each.is_untouched_in(self._viewer)
+            each for each in reversed(self._results) if each.is_of(image, region) and each.is_untouched_in(self._viewer)
         ]
 
     def show_plane(
-        self, image: Any, shown: ShownImage, plane: int, labels: NDArray[Any], region: Region | None, limits: Any
+        self, image: Any, shown: ShownImage, plane: int, labels: NDArray[Any], region: Region | None
     ) -> Labels:
         """Show what was found on one plane.
 
@@ -103,8 +106,8 @@ class SearchResults:
             The plane; labels that were found on it before are replaced, those of other planes stay.
         labels : numpy.ndarray
             (H, W), or of the window of the region.
-        region, limits : Region and napari.layers.Shapes, or None
-            The part that was searched, and the layer that it was drawn in.
+        region : Region or None
+            The part that was searched; None is all of it.
 
         Returns
         -------
@@ -112,15 +115,15 @@ class SearchResults:
             The layer.
         """
         geometry = shown.geometry
-        found = next((each for each in self._latest(image, limits) if not each.is_stack), None)
+        found = next((each for each in self._latest(image, region) if not each.is_stack), None)
         if found is None or tuple(found.layer.data.shape) != geometry.shape:
-            found = self._add(image, shown, allocate_labels(geometry.shape), limits, is_stack=False)
+            found = self._add(image, shown, allocate_labels(geometry.shape), region, is_stack=False)
         found.layer.data[geometry.index(plane)] = in_whole_plane(labels, region, geometry.hw)
         found.planes.add(plane)
         found.layer.refresh()
         return found.layer
 
-    def show_stack(self, image: Any, shown: ShownImage, result: Tracked, region: Region | None, limits: Any) -> Labels:
+    def show_stack(self, image: Any, shown: ShownImage, result: Tracked, region: Region | None) -> Labels:
         """Show what was found in a stack; a search that was stopped replaces no complete one.
 
         Parameters
@@ -131,8 +134,8 @@ class SearchResults:
             The same, opened.
         result : Tracked
             What was found.
-        region, limits : Region and napari.layers.Shapes, or None
-            The part that was searched, and the layer that it was drawn in.
+        region : Region or None
+            The part that was searched; None is all of it.
 
         Returns
         -------
@@ -140,17 +143,17 @@ class SearchResults:
             The layer.
         """
         labels, planes = in_whole_image(result, region, shown.geometry), set(result.clip)
-        for each in self._latest(image, limits):
+        for each in self._latest(image, region):
             is_partial = each.is_stack and each.is_complete and not result.is_complete
             if each.planes <= planes and not is_partial:
                 each.replace(labels, planes, is_stack=True, is_complete=result.is_complete)
                 return each.layer
-        found = self._add(image, shown, labels, limits, is_stack=True)
+        found = self._add(image, shown, labels, region, is_stack=True)
         found.replace(labels, planes, is_stack=True, is_complete=result.is_complete)
         return found.layer
 
-    def _add(self, image: Any, shown: ShownImage, labels: Any, limits: Any, *, is_stack: bool) -> _Result:
+    def _add(self, image: Any, shown: ShownImage, labels: Any, region: Region | None, *, is_stack: bool) -> _Result:
         layer = self._viewer.add_labels(labels, name=f"{image.name} {_SUFFIX}", **shown.placement.arguments())
-        found = _Result(layer, image, limits, is_stack=is_stack)
+        found = _Result(layer, image, region, is_stack=is_stack)
         self._results.append(found)
         return found

@@ -175,7 +175,7 @@ def run_batch(
 
 @dataclass(frozen=True)
 class Execution:
-    """With which model and on which workers pieces are computed, and who is told; attributes as for `run_batch`."""
+    """Model, workers and callbacks of a run; the attributes are parameters of `run_batch`."""
 
     place: Place
     model: str | os.PathLike[str]

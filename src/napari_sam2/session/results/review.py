@@ -221,17 +221,17 @@ class ReviewQueue:
         return sorted(found, key=lambda doubt: (-doubt.severity, doubt.object_id, doubt.plane))
 
     def update(self, seconds: float = math.inf) -> bool:
-        """Find out again about objects that have changed.
+        """Look again at the objects that have changed.
 
         Parameters
         ----------
         seconds : float
-            Begin no further object after that time.
+            No other object is begun after this time.
 
         Returns
         -------
         bool
-            Whether all are up to date; otherwise another call goes on.
+            Whether all objects are up to date; if not, the next call continues.
         """
         store, end = self._session.store, time.monotonic() + seconds
         self._found = {i: known for i, known in self._found.items() if i in store.objects}

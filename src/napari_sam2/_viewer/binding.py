@@ -20,6 +20,7 @@ from napari_sam2._viewer.labels_layer import label_colours, mark_as_used, object
 from napari_sam2._viewer.layer_frames import LabelSeeds
 from napari_sam2._viewer.layer_places import LayerMap, to_layer_units, to_viewer_units
 from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers, read_prompt_layer
+from napari_sam2._viewer.strokes import discard_stroke, is_drawing, match_features
 from napari_sam2._viewer.writers import LIVE_SESSION_KEY
 from napari_sam2.frames.planes import ArrayPlanes
 from napari_sam2.session.session import Session
@@ -135,6 +136,7 @@ class ViewerBinding:
         self._current: int | None = None
         self._is_positive = True
         self._is_splitting = False
+        self._is_stroke_explained = False
         self._is_coloured_by_class = False
         self._painted: set[int] = set()
         self._reported: set[str] = set()
@@ -211,6 +213,7 @@ class ViewerBinding:
         for layer in self.layers:
             self._on(layer.events.mode, self._on_tool)
         self._on(self.viewer.layers.selection.events.active, self._on_tool)
+        self.shapes.mouse_move_callbacks.append(self._on_move)
         self._on(self.labels.events.paint, self._on_paint)
         self._on(self.labels.events.labels_update, self._on_labels_update)
         self._on(self.labels.events.selected_label, self._on_selected_label)
@@ -228,6 +231,8 @@ class ViewerBinding:
         for event, slot in self._connections:
             with contextlib.suppress(ValueError, RuntimeError):
                 event.disconnect(slot)
+        if self._connections:
+            self.shapes.mouse_move_callbacks.remove(self._on_move)
         self._connections.clear()
         with contextlib.suppress(ValueError):
             self.session.changed.disconnect(self._on_session_changed)
@@ -474,11 +479,24 @@ class ViewerBinding:
         return number if number in self.session.store.objects else None
 
     def _on_tool(self, _event: Any = None) -> None:
+        if not self._is_syncing and is_drawing(self.shapes) and self.tool not in ("lasso", "scribble"):
+            with self._syncing():
+                discard_stroke(self.shapes)
         self.tool_changed.emit(self.tool)
+
+    def _on_move(self, _layer: Any, _event: Any) -> None:
+        """Explain a line that follows the mouse: a click with the lasso or the scribble has begun it."""
+        is_begun = is_drawing(self.shapes) and self.tool in ("lasso", "scribble")
+        if is_begun and not self._is_stroke_explained:
+            self.notice.emit("the line follows the mouse: click to end it, or begin again and drag", False)
+        self._is_stroke_explained = is_begun
 
     # ------------------------------------------------------------------ layers -> session
     def _on_prompts(self, event: Any) -> None:
         action = str(getattr(getattr(event, "action", None), "value", getattr(event, "action", "")))
+        if action == "added":
+            with self._syncing():
+                match_features(self.shapes)
         if self._is_syncing or action not in ("added", "removed", "changed"):
             return
         if action == "added":

@@ -13,6 +13,7 @@ from skimage.draw import polygon2mask
 
 from napari_sam2._errors import PromptError
 from napari_sam2._types import Prompt
+from napari_sam2._viewer.strokes import discard_stroke, is_drawing
 
 if TYPE_CHECKING:
     from napari.layers import Points, Shapes
@@ -52,7 +53,7 @@ class PromptLayers:
 
     # ------------------------------------------------------------------ reading
     def read(self, on_error: Callable[[PromptError], None] | None = None) -> dict[PromptKey, Prompt]:
-        """All prompts of the layers; invalid rows are passed to ``on_error`` and left out."""
+        """All prompts of the layers without a stroke that is being drawn; invalid rows are passed to ``on_error``."""
         clicks: dict[PromptKey, list[tuple[NDArray[np.float32], int]]] = defaultdict(list)
         boxes: dict[PromptKey, NDArray[np.float32]] = {}
         masks: dict[PromptKey, NDArray[np.bool_]] = {}
@@ -64,7 +65,9 @@ class PromptLayers:
                 continue
             clicks[object_id, plane].append((xy[0], int(kind != NEGATIVE)))
         outlines: dict[tuple[str, bytes], NDArray[np.bool_]] = {}
-        shapes = zip(self.shapes.data, self.shapes.shape_type, _features(self.shapes), strict=False)
+        shapes = list(zip(self.shapes.data, self.shapes.shape_type, _features(self.shapes), strict=False))
+        if is_drawing(self.shapes):
+            shapes = shapes[:-1]
         for corners, kind_of_shape, (object_id, kind) in shapes:
             try:
                 plane, xy = self._locate_shape(np.asarray(corners))
@@ -123,8 +126,10 @@ class PromptLayers:
     def write(self, key: PromptKey, prompt: Prompt | None) -> None:
         """Make the rows of one object and plane equal ``prompt``.
 
-        Shapes that already give its mask stay; a mask without a shape (painted, or from a label) is not drawn.
+        Shapes that already give its mask stay; a mask without a shape (painted, or from a label) is not drawn. A stroke
+        that is being drawn is discarded.
         """
+        discard_stroke(self.shapes)
         current = self.read(lambda _: None).get(key)
         same_mask = (
             current is not None and prompt is not None and prompt.has_mask
@@ -181,6 +186,7 @@ class PromptLayers:
 
     def remove_objects(self, object_ids: Iterable[int]) -> None:
         """Take away all rows of objects."""
+        discard_stroke(self.shapes)
         gone = set(object_ids)
         for layer in (self.points, self.shapes):
             rows = {row for row, (owner, _) in enumerate(_features(layer)) if owner in gone}

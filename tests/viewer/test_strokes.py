@@ -1,0 +1,102 @@
+"""Lassos and scribbles that a click has begun and that nobody ends."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.utils._proxies import ReadOnlyWrapper
+from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
+
+from factories import make_model, make_movie
+from napari_sam2._viewer.opening import open_session
+from napari_sam2._viewer.strokes import is_drawing
+
+PLANE = 3
+STROKE = [(12, 10), (12, 20), (12, 30), (28, 30), (28, 10)]
+
+
+@pytest.fixture
+def binding():
+    viewer = ViewerModel()
+    session = open_session(viewer, viewer.add_image(make_movie(), name="cells"), model=make_model(1, image_size=64))
+    session.binding.go_to(PLANE)
+    yield session.binding
+    session.binding.close()
+    session.close()
+
+
+def event(kind, yx, *, is_dragging=True):
+    made = SimpleNamespace(
+        type=kind,
+        is_dragging=is_dragging,
+        modifiers=[],
+        position=(PLANE, *yx),
+        pos=np.array(yx[::-1]) * 8.0,  # pixels of the canvas
+        view_direction=None,
+        up_direction=None,
+        dims_displayed=[1, 2],
+        dims_point=[PLANE, 0, 0],
+    )
+    return ReadOnlyWrapper(made, exceptions=("handled",))
+
+
+def press_and_release(layer, *places):
+    mouse_press_callbacks(layer, event("mouse_press", places[0]))
+    for place in places[1:]:
+        mouse_move_callbacks(layer, event("mouse_move", place))
+    mouse_release_callbacks(layer, event("mouse_release", places[-1]))
+
+
+@pytest.mark.parametrize("tool", ["lasso", "scribble"])
+@pytest.mark.parametrize("leave", ["another tool", "another layer", "undo"])
+def test_an_unfinished_stroke_goes_with_its_tool_and_takes_no_later_one_along(binding, tool, leave):
+    session, shapes = binding.session, binding.shapes
+    session.add_mask(np.arange(64) < np.full((48, 1), 9), frame=PLANE)
+    binding.new_object()
+    binding.use_tool(tool)
+    press_and_release(shapes, (20, 15))
+    assert is_drawing(shapes)
+    if leave == "another tool":
+        binding.use_tool("point")
+    elif leave == "another layer":
+        binding.viewer.layers.selection.active = binding.images[0]
+    else:
+        binding.points.add([[PLANE, 20, 15]])
+        session.wait_for_answers()
+        session.undo()
+        assert session.prompt(2, PLANE) is None
+    assert len(shapes.data) == len(shapes.features) == len(shapes.edge_color) == int(is_drawing(shapes))
+    binding.use_tool("point")
+    binding.use_tool(tool)
+    press_and_release(shapes, *STROKE)
+    session.wait_for_answers()
+    assert len(shapes.data) == 1
+    assert {object_id for object_id, _ in session.store.prompts} == {1, 2}
+    assert session.prompt(2, PLANE).has_mask == (tool == "lasso")
+
+
+def test_a_stroke_that_napari_drops_leaves_its_object_to_nobody(binding):
+    session, shapes = binding.session, binding.shapes
+    binding.new_object()
+    binding.use_tool("scribble")
+    for _ in range(2):  # begin, and end at the same place
+        press_and_release(shapes, (20, 15))
+    assert len(shapes.data) == len(shapes.features) == 0
+    binding.select(session.new_object())
+    press_and_release(shapes, *STROKE)
+    session.wait_for_answers()
+    assert list(session.store.prompts) == [(2, PLANE)]
+
+
+def test_a_line_that_follows_the_mouse_is_explained_once(binding):
+    said = []
+    binding.notice.connect(lambda text, _: said.append(text))
+    binding.use_tool("lasso")
+    press_and_release(binding.shapes, (20, 15))
+    for column in range(16, 20):
+        mouse_move_callbacks(binding.shapes, event("mouse_move", (20, column), is_dragging=False))
+    assert len(said) == 1
+    assert "click to end it" in said[0]

@@ -9,9 +9,12 @@ import pytest
 from napari.components import ViewerModel
 
 from factories import make_model, make_movie
+from napari_sam2 import DividingCells
 from napari_sam2._qt.automatic_widget import AutomaticWidget
 from napari_sam2._viewer.automatic_work import Searcher
 from napari_sam2._viewer.image_source import placement_of
+from napari_sam2.inference.stacks import dividing_cells
+from napari_sam2.labels.tracks import tracks_of_labels
 from napari_sam2.weights import loading as checkpoints
 
 
@@ -182,3 +185,44 @@ def test_first_step_from_automatic_is_to_the_middle(widget) -> None:
         assert spin.value() == pytest.approx(0.5)
         spin.stepUp()
         assert spin.value() == pytest.approx(0.51)
+
+
+def test_of_a_single_image_nothing_is_asked_about_slices(widget, qtbot) -> None:
+    widget.show()
+    assert widget.form.is_shown("scope")
+    assert not widget.tracking.isHidden()
+    widget.image.choose(widget.viewer.add_image(make_movie(1)[0], name="flat"))
+    for name in ("scope", "every", "split_stacked"):
+        assert not widget.form.is_shown(name)
+    assert widget.tracking.isHidden()
+
+
+def test_cells_that_divide_are_shown_with_their_lineage(widget, qtbot, monkeypatch) -> None:
+    labels = np.zeros((3, 48, 64), np.int32)
+    labels[0, 10:20, 10:30] = 1
+    labels[1:, 10:20, 10:18], labels[1:, 10:20, 22:30] = 2, 3
+    tracks = tracks_of_labels(labels, {2: 1, 3: 1})
+    asked = []
+
+    def search(frames, **options):
+        asked.append(len(frames))
+        options["on_progress"]("movie: detecting objects", 1, 3)
+        return DividingCells(labels, tracks, is_complete=not options["should_stop"]())
+
+    monkeypatch.setattr(dividing_cells, "segment_dividing_cells", search)
+    found = []
+    widget.lineage_found.connect(lambda layer, lineage: found.append((layer, lineage.parents)))
+    widget.viewer.layers["cells"].axis_labels = ("z", "y", "x")
+    widget._show_state()
+    place = widget.scope.findData("divisions")
+    assert not widget.scope.model().item(place).isEnabled()
+    widget.viewer.layers["cells"].axis_labels = ("t", "y", "x")
+    widget._show_state()
+    widget.scope.setCurrentIndex(place)
+    assert not widget.form.is_shown("every")
+    widget.segment()
+    _wait(widget, qtbot)
+    assert asked == [3]
+    assert widget.state.text() == "3 tracks, 1 division"
+    assert found == [(widget.viewer.layers["cells everything"], {2: 1, 3: 1})]
+    assert widget.viewer.layers["cells lineage"].graph == {2: [1], 3: [1]}

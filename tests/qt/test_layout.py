@@ -7,7 +7,7 @@ import pytest
 from qtpy.QtGui import QFont, QFontMetrics
 from qtpy.QtWidgets import QComboBox, QTabWidget, QWidget
 
-from napari_sam2._qt.layout import fit_tabs, make_narrow
+from napari_sam2._qt.layout import fit_tabs, keep_tabs_fitted, make_narrow
 
 NAMES = ("Click", "Everything", "Many files", "Train")
 
@@ -54,3 +54,23 @@ def test_a_narrow_combo_box_is_painted_with_an_ellipsis(qtbot):
         buffer.setsize(image.sizeInBytes())
         pictures.append(np.frombuffer(buffer, np.uint8).copy())
     assert (pictures[0] != pictures[1]).any()
+
+
+def test_names_of_tabs_are_fitted_to_the_first_width_and_never_end_in_an_ellipsis(qtbot):
+    tabs = QTabWidget()
+    qtbot.addWidget(tabs)
+    tabs.setStyleSheet("QTabBar, QTabBar::tab { font-size: 20pt; padding: 3px 6px; }")  # as napari does
+    tabs.setDocumentMode(True)
+    tabs.setUsesScrollButtons(False)
+    for name in NAMES:
+        tabs.addTab(QWidget(), name)
+    bar = tabs.tabBar()
+    keep_tabs_fitted(bar, lambda: 20)
+    tabs.resize(270, 100)
+    tabs.show()
+    qtbot.wait(20)
+    for at, name in enumerate(NAMES):
+        assert bar.fontMetrics().horizontalAdvance(name) < bar.tabRect(at).width()
+    narrow = bar.font().pointSize()
+    tabs.resize(700, 100)
+    qtbot.waitUntil(lambda: bar.font().pointSize() > narrow)

@@ -11,6 +11,7 @@ from napari_sam2._qt.lineage_view import LineageView, TreeTrack, place_tracks
 from napari_sam2._qt.objects_section import ObjectsSection
 from napari_sam2._qt.review_section import ReviewSection
 from napari_sam2._qt.save_section import SaveSection
+from napari_sam2.labels.tracks import tracks_of_labels
 
 
 @pytest.fixture
@@ -119,3 +120,24 @@ def test_tracks_layer_has_the_lineage_as_its_graph(movie, qtbot):
     section = _section(qtbot, SaveSection, movie)
     section.add_tracks()
     assert movie.viewer.layers[-1].graph == {2: [1], 3: [1]}
+
+
+def test_the_lineage_of_a_layer_is_shown_until_that_of_a_session_is_asked_for(qtbot, movie):
+    labels = np.zeros((6, 48, 64), np.int32)
+    labels[:3, 10:20, 10:30] = 1
+    labels[3:, 10:20, 10:18], labels[3:, 10:20, 22:30] = 2, 3
+    viewer = movie.viewer
+    layer = viewer.add_labels(labels, name="found", scale=movie.images[0].scale)
+    view = LineageView()
+    qtbot.addWidget(view)
+    view.resize(500, 200)
+    view.show_layer(viewer, layer, tracks_of_labels(labels, {2: 1, 3: 1}), 6)
+    view.show()
+    assert [track.parent for track in view.tree.tracks] == [None, 1, 1]
+    assert "found: 1 division" in view.message.text()
+    x, y = view.tree.position_of(3, 4)
+    qtbot.mouseClick(view.tree, Qt.MouseButton.LeftButton, pos=QPoint(round(x), round(y)))
+    assert layer.selected_label == 3
+    assert viewer.dims.current_step[0] == 4
+    view.set_binding(movie)
+    assert [track.object_id for track in view.tree.tracks] == [1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from napari.components import ViewerModel
 from qt_tools import add_disc
 from qtpy.QtWidgets import QApplication
 
@@ -80,3 +81,17 @@ def test_labels_of_another_layer_are_measured_and_a_row_goes_to_its_slice(table,
     assert layer.selected_label == 6
     assert binding.current_plane == 4
     assert binding.current != 6
+
+
+def test_of_a_single_image_no_columns_about_slices_are_shown(qtbot):
+    viewer = ViewerModel()
+    viewer.add_labels(np.eye(9, dtype=np.int32), name="found")
+    table = MeasurementsTable(viewer)
+    qtbot.addWidget(table)
+    with qtbot.waitSignal(table.measured, timeout=30_000):
+        table.measure()
+    names = list(table.data.columns)
+    shown = [name for at, name in enumerate(names) if not table.table.isColumnHidden(at)]
+    assert {"clip", "num_planes", "first_frame", "last_frame"} == set(names) - set(shown)
+    assert "volumes" not in table.message.text()
+    table.close()

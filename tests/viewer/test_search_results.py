@@ -11,6 +11,7 @@ from napari_sam2._viewer.labels_layer import mark_as_used
 from napari_sam2._viewer.layer_frames import open_image
 from napari_sam2._viewer.region import region_of
 from napari_sam2._viewer.search_results import SearchResults
+from napari_sam2.labels.tracks import tracks_of_labels
 
 SHAPE = (2, 3, 20, 24)
 
@@ -102,3 +103,31 @@ def test_a_stopped_search_replaces_no_complete_one(window):
     assert window.stack(0, 7, is_complete=False) is stopped
     assert (complete.data[0] == 5).all()
     assert window.stack(0, 8) is stopped
+
+
+def test_a_lineage_is_shown_beside_its_labels_and_goes_with_them():
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((3, 20, 24), np.uint8), name="cells", scale=(5, 0.5, 0.5))
+    shown, results = open_image(image), SearchResults(viewer)
+    region = region_of(viewer.add_shapes([[(0, 1.0), (0, 12), (10, 12), (10, 1.0)]], name="part"), shown)
+    labels = np.zeros((3, *region.mask.shape), np.int32)
+    labels[0, 4:9, 4:12] = 1
+    labels[1:, 4:9, 4:7], labels[1:, 4:9, 9:12] = 2, 3
+    tracks = tracks_of_labels(labels, {2: 1, 3: 1})
+    found = Tracked(range(3), labels, "", is_search=True, tracks=tracks)
+    for _ in range(2):  # searched again, nothing is left over
+        layer = results.show_stack(image, shown, found, region)
+        lineage = results.show_lineage(image, shown, found, layer, region)
+    assert [each.name for each in viewer.layers if type(each).__name__ == "Tracks"] == ["cells lineage"]
+    drawn = viewer.layers["cells lineage"]
+    assert drawn.graph == {2: [1], 3: [1]}
+    np.testing.assert_allclose(drawn.scale, image.scale)
+    assert lineage.parents == {2: 1, 3: 1}
+    rows = drawn.data[drawn.data[:, 0] == 2]
+    place = np.round(rows[0, 2:]).astype(int)
+    assert layer.data[1, place[0], place[1]] == 2  # in pixels of the image, not of the region
+    assert layer.features["parent"].tolist() == [0, 1, 1]
+    plain = Tracked(range(3), labels, "", is_search=True)
+    assert results.show_stack(image, shown, plain, region) is layer
+    assert drawn not in viewer.layers
+    assert (np.asarray(layer.colormap.map(5))[3]) > 0

@@ -11,8 +11,9 @@ from napari.utils._proxies import ReadOnlyWrapper
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 
 from factories import make_model, make_movie
+from napari_sam2 import Prompt, Session
+from napari_sam2._viewer.binding import ViewerBinding
 from napari_sam2._viewer.opening import open_session
-from napari_sam2._viewer.strokes import is_drawing
 
 PLANE = 3
 STROKE = [(12, 10), (12, 20), (12, 30), (28, 30), (28, 10)]
@@ -58,7 +59,7 @@ def test_an_unfinished_stroke_goes_with_its_tool_and_takes_no_later_one_along(bi
     binding.new_object()
     binding.use_tool(tool)
     press_and_release(shapes, (20, 15))
-    assert is_drawing(shapes)
+    assert binding.prompts.strokes.is_drawing
     if leave == "another tool":
         binding.use_tool("point")
     elif leave == "another layer":
@@ -68,7 +69,7 @@ def test_an_unfinished_stroke_goes_with_its_tool_and_takes_no_later_one_along(bi
         session.wait_for_answers()
         session.undo()
         assert session.prompt(2, PLANE) is None
-    assert len(shapes.data) == len(shapes.features) == len(shapes.edge_color) == int(is_drawing(shapes))
+    assert len(shapes.data) == len(shapes.features) == len(shapes.edge_color) == int(binding.prompts.strokes.is_drawing)
     binding.use_tool("point")
     binding.use_tool(tool)
     press_and_release(shapes, *STROKE)
@@ -100,3 +101,28 @@ def test_a_line_that_follows_the_mouse_is_explained_once(binding):
         mouse_move_callbacks(binding.shapes, event("mouse_move", (20, column), is_dragging=False))
     assert len(said) == 1
     assert "click to end it" in said[0]
+
+
+def test_boxes_of_a_restored_session_stay_and_a_lasso_is_drawn_beside_them(binding, tmp_path):
+    session = binding.session
+    boxes = {(number, PLANE): Prompt(box=[left, 10, left + 20, 30]) for number, left in ((1, 4), (2, 40))}
+    session.set_prompts(boxes)
+    path = session.save(tmp_path / "kept.sam2")
+    viewer = ViewerModel()
+    image = viewer.add_image(make_movie(), name="cells")
+    restored = Session.load(path, image.data, model=make_model(1, image_size=64))
+    other = ViewerBinding(viewer, [image], session=restored)
+    try:
+        assert len(other.shapes.data) == 2
+        assert not other.prompts.strokes.is_drawing
+        other.new_object()
+        other.go_to(PLANE)
+        other.use_tool("lasso")
+        press_and_release(other.shapes, *STROKE)
+        restored.wait_for_answers()
+        assert len(other.shapes.data) == 3
+        assert restored.prompt(3, PLANE).has_mask
+        assert restored.prompt(1, PLANE).box.tolist() == [4, 10, 24, 30]
+    finally:
+        other.close()
+        restored.close()

@@ -50,7 +50,7 @@ class AdvancedSection(QWidget):
         self._is_filling = False
         self._server = remembered_server()
         self._make_controls()
-        form = QFormLayout()
+        form = self._form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setSpacing(4)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -173,7 +173,15 @@ class AdvancedSection(QWidget):
             self._connections.connect(binding.notice, self._on_notice)
             self._try(binding.session.set_compute, self._server)
             self._show_settings(binding.session.settings)
+        self._show_tracking(binding is None or binding.geometry.num_frames > 1)
         self._show_contrast()
+
+    def _show_tracking(self, is_shown: bool) -> None:
+        """Show the settings of tracking, which a single image has no use for."""
+        title = self._form.labelForField(self.lost_after)
+        for each in (title, self.lost_after, self.keep_apart):
+            if each is not None:
+                each.setVisible(is_shown)
 
     # ------------------------------------------------------------------ user -> session
     def use_current_contrast(self) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtGui import QCloseEvent, QShowEvent
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QProgressBar, QSizePolicy, QWidget
 
@@ -20,6 +19,7 @@ from napari_sam2._qt.model_chooser import ModelChooser
 from napari_sam2._viewer.automatic_work import Filters, Found, Searcher, Tracked
 from napari_sam2._viewer.layer_frames import ShownImage, open_image, seed_labels
 from napari_sam2._viewer.layer_places import to_layer_units
+from napari_sam2._viewer.overall_progress import OverallProgress
 from napari_sam2._viewer.region import Region, region_of
 from napari_sam2._viewer.search_results import SearchResults
 from napari_sam2._viewer.tasks import filters_of, run_segmentation, segment_layer
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["AutomaticWidget"]
 
 _FILTER_MS = 150
+_SECOND_MS = 1000
+_STEPS = 1000  # of the progress bar
 _THRESHOLD = {"widget_type": "FloatSpinBox", "min": 0.0, "max": 1.0, "step": 0.01, "automatic": "auto", "middle": 0.5}
 _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -39,6 +41,7 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 ("this slice", "plane"),
                 ("the whole stack", "stack"),
                 ("all stacks, linked in time", "volumes"),
+                ("movie, cells that divide", "divisions"),
             ],
         },
         "every": {
@@ -77,7 +80,14 @@ class AutomaticWidget(QWidget):
     ----------
     viewer : napari.viewer.Viewer or ViewerModel
         Whose images are segmented.
+
+    Attributes
+    ----------
+    lineage_found : Signal
+        Emitted with a Labels layer of cells that divide and their ``Tracks``.
     """
+
+    lineage_found = Signal(object, object)
 
     def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -86,7 +96,8 @@ class AutomaticWidget(QWidget):
         self.found: Found | None = None
         self._limits: Region | None = None  # of what is searched or was found
         self._searcher = Searcher()
-        self._stage = ("", 0.0, 0)  # of the work: its name, when it began, and how much was finished then
+        self._stage = ""  # of the work
+        self._progress = OverallProgress()
         self._image: Any = None
         self._shown: ShownImage | None = None
         self._results = SearchResults(viewer)
@@ -95,6 +106,9 @@ class AutomaticWidget(QWidget):
         self._filter_timer = QTimer(self)
         self._filter_timer.setSingleShot(True)
         self._filter_timer.setInterval(_FILTER_MS)
+        self._clock = QTimer(self)  # the time left runs down between reports
+        self._clock.setInterval(_SECOND_MS)
+        self._clock.timeout.connect(self._show_time_left)
         self._make_controls()
         self._arrange()
         self._filter_timer.timeout.connect(self._filter_again)
@@ -174,14 +188,17 @@ class AutomaticWidget(QWidget):
         layout.addLayout(row(self.start_button, self.cancel_button))
         layout.addWidget(self.progress)
         layout.addWidget(self.state)
+        self.tracking = QWidget()  # of labels, in a stack
+        below = column(self.tracking)
         seeds = QFormLayout()
         seeds.setContentsMargins(0, 0, 0, 0)
         seeds.setSpacing(4)
         seeds.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         seeds.addRow("Labels", self.seeds)
-        layout.addLayout(seeds)
-        layout.addWidget(self.all_frames)
-        layout.addWidget(self.track_button)
+        below.addLayout(seeds)
+        below.addWidget(self.all_frames)
+        below.addWidget(self.track_button)
+        layout.addWidget(self.tracking)
         layout.addStretch(1)
         self._forms = (form, seeds)
 
@@ -211,30 +228,31 @@ class AutomaticWidget(QWidget):
         layer = self.image.layer
         is_stack = layer is not None and layer.ndim > 2
         has_stacks = layer is not None and sum(size > 1 for size in _leading(layer)) > 1
-        for name, is_there in (("stack", is_stack), ("volumes", has_stacks)):
+        for name, is_there in (("stack", is_stack), ("volumes", has_stacks), ("divisions", _may_be_movie(layer))):
             show_item(self.scope, self.scope.findData(name), is_there)
-        self.scope.setEnabled(is_stack)
+        self.form.show("scope", is_stack)
         for name in ("every", "split_stacked"):
-            self.form.show(name, self.scope.currentData() != "plane")
-        self.all_frames.setEnabled(is_stack)
+            self.form.show(name, is_stack and self.scope.currentData() in ("stack", "volumes"))
+        self.tracking.setVisible(is_stack)
         self.start_button.setEnabled(not runs and layer is not None)
         self.cancel_button.setEnabled(runs and not self._task.is_stopping)
         self.track_button.setEnabled(not runs and is_stack and self.seeds.layer is not None)
         self.progress.setVisible(runs)
 
     def _show_progress(self, report: tuple[str, int, int]) -> None:
-        stage, done, total = report
-        self.progress.setMaximum(max(1, total))
-        self.progress.setValue(done)
-        now = time.monotonic()
-        if stage != self._stage[0] or done < self._stage[2]:
-            self._stage = (stage, now, done)
-        begun_at, begun = self._stage[1:]
-        left = ""
-        if done > begun and total > done:
-            left = f", {duration((now - begun_at) / (done - begun) * (total - done))} left in this stage"
-        if not self._task.is_stopping:
-            self.state.setText(f"{stage}{left}")
+        self._stage = report[0]
+        self._progress.update(*report)
+        self.progress.setMaximum(_STEPS)
+        self.progress.setValue(round(_STEPS * self._progress.fraction))
+        self._show_time_left()
+
+    def _show_time_left(self) -> None:
+        if not self._task.is_running or self._task.is_stopping:
+            self._clock.stop()
+        elif self._stage:
+            seconds = self._progress.seconds_left
+            left = "" if seconds is None else f"; {duration(seconds)} left"
+            self.state.setText(f"{self._stage}{left}")
 
     def _show_failure(self, error: Exception) -> None:
         show_error(self.state, error)
@@ -306,7 +324,9 @@ class AutomaticWidget(QWidget):
 
     def _start(self, work: Any) -> None:
         self._filter_timer.stop()
+        self._stage, self._progress = "", OverallProgress()
         self._task.start(work)
+        self._clock.start()
         self.progress.setMaximum(0)
         self.state.setText("loading the model...")
         self._show_state()
@@ -330,6 +350,9 @@ class AutomaticWidget(QWidget):
         elif result.is_search:
             layer = self._results.show_stack(self._image, shown, result, self._limits)
             text = result.text
+            if result.tracks is not None:
+                tracks = self._results.show_lineage(self._image, shown, result, layer, self._limits)
+                self.lineage_found.emit(layer, tracks)
         else:
             name = f"{self._image.name} tracked"
             layer = self.viewer.add_labels(result.as_image(shown.geometry), name=name, **shown.placement.arguments())
@@ -372,6 +395,7 @@ class AutomaticWidget(QWidget):
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 the name is Qt's
         """End what runs, and follow the viewer no more."""
         self._filter_timer.stop()
+        self._clock.stop()
         self._task.close()
         self._filter_task.close()
         self.model.close_tasks()
@@ -387,6 +411,12 @@ def _describe(found: Found) -> str:
         return f"{count} objects"
     hint = "thresholds apply immediately" if found.is_all else "segment again to find more at low thresholds"
     return f"{count} objects of {found.num_candidates} candidates; {hint}"
+
+
+def _may_be_movie(layer: Any) -> bool:
+    """Whether a layer has one axis of several frames, the first, which is not named z."""
+    sizes = () if layer is None else _leading(layer)
+    return len(sizes) == 1 and sizes[0] > 1 and str(layer.axis_labels[0]).lower() != "z"
 
 
 def _leading(layer: Any) -> tuple[int, ...]:

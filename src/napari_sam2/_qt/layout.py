@@ -36,6 +36,7 @@ __all__ = [
     "duration",
     "fit_tabs",
     "keep_keys_on_canvas",
+    "keep_tabs_fitted",
     "line",
     "make_narrow",
     "named",
@@ -111,9 +112,30 @@ def fit_tabs(bar: QTabBar, points: int) -> None:
         needed = sum(metrics.horizontalAdvance(text) + 2 * _TAB_PADDING + _TAB_BORDERS for text in texts)
         if needed <= bar.width():
             break
-    style = f"QTabBar::tab {{ font-size: {size}pt; padding: 3px {_TAB_PADDING}px; }}"
+    # Qt measures in the font of the bar where a name ends in an ellipsis, and draws in that of its tabs
+    style = f"QTabBar {{ font-size: {size}pt; }} QTabBar::tab {{ font-size: {size}pt; padding: 3px {_TAB_PADDING}px; }}"
     if bar.styleSheet() != style:
         bar.setStyleSheet(style)
+
+
+class _FittedTabs(QObject):
+    """Filters events of a bar of tabs: their names are fitted to each new width, also to the first one."""
+
+    def __init__(self, bar: QTabBar, points: Callable[[], int]) -> None:
+        super().__init__(bar)
+        self._points = points
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 Qt's name
+        """Fit the names once the bar has its width."""
+        if event is not None and event.type() == QEvent.Type.Resize and isinstance(watched, QTabBar):
+            fit_tabs(watched, self._points())
+        return False
+
+
+def keep_tabs_fitted(bar: QTabBar, points: Callable[[], int]) -> None:
+    """Call `fit_tabs` whenever the width of a bar changes; ``points`` gives the wanted font size."""
+    bar.setDrawBase(False)  # its line shows between the tabs of napari's style
+    bar.installEventFilter(_FittedTabs(bar, points))
 
 
 def combo(name: str, tip: str) -> QComboBox:

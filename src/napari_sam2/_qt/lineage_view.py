@@ -14,9 +14,14 @@ from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QWidget
 from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.layout import column, line, named
 from napari_sam2._viewer.labels_layer import object_colour
+from napari_sam2._viewer.layer_places import show_plane
 
 if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Labels
+
     from napari_sam2._viewer.binding import ViewerBinding
+    from napari_sam2.labels.tracks import Tracks
 
 __all__ = ["LineageTree", "LineageView", "TreeTrack", "place_tracks"]
 
@@ -199,12 +204,14 @@ class LineageTree(QWidget):
 
 
 class LineageView(QWidget):
-    """The lineage of a session, to be docked."""
+    """The lineage of a session, or of a Labels layer with tracks, to be docked."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("sam2_lineage")
         self._binding: ViewerBinding | None = None
+        self._viewer: ViewerModel | None = None
+        self._layer: Labels | None = None  # whose lineage is shown instead of a session's
         self._connections = Connections(self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -229,12 +236,35 @@ class LineageView(QWidget):
         """Show another session, or none."""
         self._connections.clear()
         self._timer.stop()
-        self._binding = binding
+        self._binding, self._viewer, self._layer = binding, None, None
         if binding is not None:
             self._connections.connect(binding.session.changed, self._later)
             self._connections.connect(binding.current_changed, self._later)
             self._connections.connect(binding.viewer.dims.events.current_step, self._on_step)
         self.refresh()
+
+    def show_layer(self, viewer: ViewerModel, layer: Labels, tracks: Tracks, num_frames: int) -> None:
+        """Show the lineage of a layer, until `set_binding` is called.
+
+        Parameters
+        ----------
+        viewer : napari.viewer.Viewer or ViewerModel
+            Where the layer is.
+        layer : napari.layers.Labels
+            The objects, with frames along its first axis.
+        tracks : Tracks
+            Their lineage.
+        num_frames : int
+            Length of the axis.
+        """
+        self.set_binding(None)
+        self._viewer, self._layer = viewer, layer
+        parents = tracks.parents
+        self.tree.show_tracks(
+            [TreeTrack(each, *span, parents.get(each), f"{each}") for each, span in tracks.spans().items()], num_frames
+        )
+        count = sum(len(daughters) > 1 for daughters in tracks.daughters().values())
+        self.message.setText(f"{layer.name}: {count} division{'s' * (count != 1)}. A click goes there.")
 
     def _later(self, _change: Any = None) -> None:
         if not self._timer.isActive():
@@ -265,7 +295,11 @@ class LineageView(QWidget):
             self.tree.show_place(binding.current, binding.geometry.frame(binding.current_plane))
 
     def _on_clicked(self, object_id: int, frame: int) -> None:
-        binding = self._binding
+        binding, layer, viewer = self._binding, self._layer, self._viewer
+        if layer is not None and viewer is not None and layer in viewer.layers:
+            layer.selected_label = object_id
+            show_plane(viewer, layer, (frame,))
+            self.tree.show_place(object_id, frame)
         if binding is not None and object_id in binding.session.store.objects:
             clip = binding.geometry.clip_range(binding.current_plane)
             binding.select(object_id)

@@ -29,7 +29,17 @@ from napari_sam2._qt.fine_tune_widget import FineTuneWidget
 from napari_sam2._qt.icons import IconButton
 from napari_sam2._qt.image_sessions import ImageSessions, SessionChoices
 from napari_sam2._qt.keys import KeyBindings
-from napari_sam2._qt.layout import button, column, fit_tabs, keep_keys_on_canvas, line, order_tabs, row, shrinking_combo
+from napari_sam2._qt.layout import (
+    button,
+    column,
+    fit_tabs,
+    keep_keys_on_canvas,
+    keep_tabs_fitted,
+    line,
+    order_tabs,
+    row,
+    shrinking_combo,
+)
 from napari_sam2._qt.lineage_view import LineageView
 from napari_sam2._qt.looking_ahead import LookingAhead
 from napari_sam2._qt.many_files_widget import ManyFilesWidget
@@ -49,6 +59,9 @@ from napari_sam2.session.state.settings import threads_beside_a_window
 
 if TYPE_CHECKING:
     import napari
+    from napari.layers import Labels
+
+    from napari_sam2.labels.tracks import Tracks
 
 __all__ = ["SAM2Widget"]
 
@@ -153,6 +166,7 @@ class SAM2Widget(QWidget):
         bar = self.tabs.tabBar()
         if bar is not None:
             bar.setExpanding(True)
+            keep_tabs_fitted(bar, lambda: int(get_settings().appearance.font_size))
         self.tabs.addTab(self._make_click_page(), _TABS[0])
         for name in _TABS[1:]:
             self.tabs.addTab(_scrolling(QWidget()), name)
@@ -276,6 +290,8 @@ class SAM2Widget(QWidget):
         area = self.tabs.widget(index)
         if make is not None and name not in self._tasks and isinstance(area, QScrollArea):
             made = self._tasks[name] = make(self.viewer)
+            if isinstance(made, AutomaticWidget):
+                made.lineage_found.connect(self._show_found_lineage)
             area.setWidget(made)
             keep_keys_on_canvas(made)
             order_tabs(self)
@@ -297,10 +313,10 @@ class SAM2Widget(QWidget):
         return made
 
     def show_lineage(self) -> LineageView:
-        """Open the lineage below the canvas, or show the one that is open."""
+        """Open the lineage of the session below the canvas, or show it in the view that is open."""
         shown = self._lineage
         if shown is not None and (shown.parent() is not None or shown.isVisible()):
-            shown.refresh()
+            shown.set_binding(self.binding)
             return shown
         made = self._lineage = LineageView()
         self._follow_font()
@@ -308,6 +324,10 @@ class SAM2Widget(QWidget):
         self._dock_below(made, "SAM 2 lineage")
         made.set_binding(self.binding)
         return made
+
+    def _show_found_lineage(self, layer: Labels, tracks: Tracks) -> None:
+        """Open the lineage of cells that were found without a click."""
+        self.show_lineage().show_layer(self.viewer, layer, tracks, int(layer.data.shape[0]))
 
     def _dock_below(self, made: QWidget, name: str) -> None:
         """Show a widget below the canvas; beside a viewer model without a window, in a window of its own."""
@@ -346,11 +366,6 @@ class SAM2Widget(QWidget):
         """Wide enough for names in the table, where the window has room."""
         hint = super().sizeHint()
         return QSize(max(hint.width(), _WIDTH), hint.height())
-
-    def resizeEvent(self, event: Any) -> None:  # noqa: N802 Qt's name
-        """The names of the tabs have room at any width."""
-        super().resizeEvent(event)
-        self._fit_tabs()
 
     # ------------------------------------------------------------------ images
     def _fill_images(self) -> None:

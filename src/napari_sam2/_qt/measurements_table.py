@@ -27,6 +27,7 @@ from napari_sam2._qt.forms import Form
 from napari_sam2._qt.layer_combo import LayerCombo
 from napari_sam2._qt.layout import button, column, keep_keys_on_canvas, line, named, row, show_error
 from napari_sam2._viewer.layer_frames import is_time_axis, label_calibration
+from napari_sam2._viewer.layer_places import show_plane
 from napari_sam2._viewer.tasks import measure_layer
 from napari_sam2.labels.measurements import write_table
 
@@ -41,6 +42,10 @@ __all__ = ["MeasurementsTable"]
 _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {"by": {"label": "Rows", "choices": [("per object", "object"), ("per slice", "plane")]}}
 )
+
+
+_OF_STACKS = ("clip", "plane", "frame", "num_planes", "first_frame", "last_frame")
+"""Columns that say nothing about a single image: they are saved, and not shown."""
 
 
 class _Stopped(Exception):  # noqa: N818 it ends the work, and is no error
@@ -212,9 +217,14 @@ class MeasurementsTable(QWidget):
         for at, name in enumerate(data.columns):
             for number, value in enumerate(data[name].tolist()):
                 self.table.setItem(number, at, _item(value))
+        is_flat = self._measured is not None and self._measured.ndim == 2
+        for at, name in enumerate(data.columns):
+            is_same = name == "clip" and not data[name].any()
+            self.table.setColumnHidden(at, is_same or (is_flat and name in _OF_STACKS))
         self.table.resizeColumnsToContents()
         self.table.setSortingEnabled(True)
-        self.message.setText(f"lengths, areas and volumes in {self._unit}; bounding boxes in pixels")
+        what = "lengths and areas" if is_flat else "lengths, areas and volumes"
+        self.message.setText(f"{what} in {self._unit}; bounding boxes in pixels")
         if self._measured is not None and self.by.currentData() == "object" and data["object"].is_unique:
             # napari colours labels by their features, and other plugins read them there
             self._measured.features = data.rename(columns={"object": "index"})
@@ -254,10 +264,7 @@ class MeasurementsTable(QWidget):
         layer.selected_label = object_id
         if plane is not None and layer.ndim > 2:
             index = np.unravel_index(plane, layer.data.shape[:-2])
-            world = layer.data_to_world((*index, 0, 0))[: len(index)]
-            offset = self._viewer.dims.ndim - layer.ndim
-            for axis, value in enumerate(world):
-                self._viewer.dims.set_point(axis + offset, value)
+            show_plane(self._viewer, layer, [int(place) for place in index])
 
     # ------------------------------------------------------------------ leaving
     def copy(self) -> None:

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from napari_sam2.inference.automatic.mask_generator import Proposals, SAM2AutomaticMaskGenerator
     from napari_sam2.inference.stacks.report import TrackingReport
     from napari_sam2.labels.rle import RLE
+    from napari_sam2.labels.tracks import Tracks
     from napari_sam2.labels.volume_linking import TimelapseReport
 
 __all__ = ["Filters", "Found", "Searcher", "StackSearch", "TaskControl", "Tracked", "leave_a_core_to_the_window"]
 
 _TILED_ABOVE = 2048  # pixels along a side
 _MIN_VISIBLE = 0.2
+_STOPPED = "stopped early: finished frames are shown"
 
 
 class TaskControl(Protocol):
@@ -137,6 +139,8 @@ class Tracked:
         Whether everything was searched; otherwise given labels were tracked.
     is_complete : bool
         False if it was stopped.
+    tracks : Tracks or None
+        The lineage, of cells that divide; their frames are those of the clip.
     """
 
     clip: range
@@ -144,6 +148,7 @@ class Tracked:
     text: str
     is_search: bool
     is_complete: bool = True
+    tracks: Tracks | None = None
 
     def as_image(self, geometry: StackGeometry) -> Any:
         """Labels of the image's shape; other clips are empty."""
@@ -296,6 +301,25 @@ class Searcher:
         text = _describe(report, not_found=len(report.not_found))
         return Tracked(clip, labels, text, is_search=True, is_complete=report.is_complete)
 
+    def search_divisions(
+        self, name: str, planes: ArrayPlanes, clip: range, filters: Filters, context: TaskControl
+    ) -> Tracked:
+        """Cells that divide, in the frames of a clip; what is finished when it is stopped."""
+        from napari_sam2.inference.stacks.dividing_cells import segment_dividing_cells
+
+        found = segment_dividing_cells(
+            ClipFrames(planes, clip),
+            finder=self._finder(name, filters),
+            keep=filters.by_shape(),
+            on_progress=lambda *progress: context.report(progress),
+            should_stop=context.should_stop,
+        )
+        num_divisions = sum(len(each) > 1 for each in found.tracks.daughters().values())
+        text = f"{len(found.tracks.spans())} tracks, {num_divisions} division{'s' * (num_divisions != 1)}"
+        if not found.is_complete:
+            text = f"{text}; {_STOPPED}"
+        return Tracked(clip, found.labels, text, is_search=True, is_complete=found.is_complete, tracks=found.tracks)
+
     def search_volumes(
         self, name: str, planes: ArrayPlanes, search: StackSearch, filters: Filters, context: TaskControl
     ) -> Tracked:
@@ -354,7 +378,7 @@ def _describe(report: TrackingReport | TimelapseReport, last: str = "last frame"
     )
     parts = [f"{len(report.tracks)} objects", *(f"{count} {what}" for count, what in counted if count)]
     if not report.is_complete:
-        parts.append("stopped early: finished frames are shown")
+        parts.append(_STOPPED)
     return "; ".join(parts)
 
 

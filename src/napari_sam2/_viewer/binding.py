@@ -18,9 +18,8 @@ from napari_sam2._types import Prompt, is_same
 from napari_sam2._viewer.image_source import describe_contrast, open_layers, placement_of
 from napari_sam2._viewer.labels_layer import label_colours, mark_as_used, object_colour, painted_planes
 from napari_sam2._viewer.layer_frames import LabelSeeds
-from napari_sam2._viewer.layer_places import LayerMap, to_layer_units, to_viewer_units
+from napari_sam2._viewer.layer_places import LayerMap, show_plane, to_layer_units, to_viewer_units
 from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers, read_prompt_layer
-from napari_sam2._viewer.strokes import discard_stroke, is_drawing, match_features
 from napari_sam2._viewer.writers import LIVE_SESSION_KEY
 from napari_sam2.frames.planes import ArrayPlanes
 from napari_sam2.session.session import Session
@@ -267,13 +266,7 @@ class ViewerBinding:
 
     def go_to(self, plane: int) -> None:
         """Show a plane."""
-        index = self.geometry.index(plane)
-        corner = np.zeros(self.geometry.ndim)
-        corner[: len(index)] = index
-        world = to_viewer_units(self.viewer, self.labels, self.labels.data_to_world(corner))
-        offset = self.viewer.dims.ndim - self.geometry.ndim
-        for axis in range(len(index)):
-            self.viewer.dims.set_point(axis + offset, float(world[axis]))
+        show_plane(self.viewer, self.labels, self.geometry.index(plane))
 
     def bring_into_view(self, yx: tuple[float, float]) -> None:
         """Move the camera to a pixel of the plane shown, if it is outside the window."""
@@ -479,14 +472,14 @@ class ViewerBinding:
         return number if number in self.session.store.objects else None
 
     def _on_tool(self, _event: Any = None) -> None:
-        if not self._is_syncing and is_drawing(self.shapes) and self.tool not in ("lasso", "scribble"):
+        if not self._is_syncing and self.prompts.strokes.is_drawing and self.tool not in ("lasso", "scribble"):
             with self._syncing():
-                discard_stroke(self.shapes)
+                self.prompts.strokes.discard()
         self.tool_changed.emit(self.tool)
 
     def _on_move(self, _layer: Any, _event: Any) -> None:
         """Explain a line that follows the mouse: a click with the lasso or the scribble has begun it."""
-        is_begun = is_drawing(self.shapes) and self.tool in ("lasso", "scribble")
+        is_begun = self.prompts.strokes.is_drawing and self.tool in ("lasso", "scribble")
         if is_begun and not self._is_stroke_explained:
             self.notice.emit("the line follows the mouse: click to end it, or begin again and drag", False)
         self._is_stroke_explained = is_begun
@@ -494,9 +487,9 @@ class ViewerBinding:
     # ------------------------------------------------------------------ layers -> session
     def _on_prompts(self, event: Any) -> None:
         action = str(getattr(getattr(event, "action", None), "value", getattr(event, "action", "")))
-        if action == "added":
+        if event.source == self.shapes and action in ("added", "removed", "changed"):
             with self._syncing():
-                match_features(self.shapes)
+                self.prompts.strokes.settle()
         if self._is_syncing or action not in ("added", "removed", "changed"):
             return
         if action == "added":

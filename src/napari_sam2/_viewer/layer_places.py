@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from numpy.typing import NDArray
 
-__all__ = ["LayerMap", "resample_plane", "to_layer_units", "to_viewer_units"]
+__all__ = ["LayerMap", "resample_plane", "show_plane", "to_layer_units", "to_viewer_units"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +119,16 @@ def to_layer_units(
 def to_viewer_units(viewer: ViewerModel, layer: Any, world: Sequence[float]) -> NDArray[np.float64]:
     """What a layer's ``data_to_world`` gives in the units of a viewer, for its sliders."""
     return np.asarray(world, float) * _unit_factors(layer.units, viewer.layers.units, len(world))
+
+
+def show_plane(viewer: ViewerModel, layer: Any, index: Sequence[int]) -> None:
+    """Move the sliders of a viewer to a plane of a layer, given by its indices on the axes before Y and X."""
+    corner = np.zeros(layer.ndim)
+    corner[: len(index)] = index
+    world = to_viewer_units(viewer, layer, layer.data_to_world(corner))
+    offset = viewer.dims.ndim - layer.ndim
+    for axis in range(len(index)):
+        viewer.dims.set_point(axis + offset, float(world[axis]))
 
 
 def _unit_factors(given: Any, wanted: Any, ndim: int) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from skimage.draw import polygon2mask
 
 from napari_sam2._errors import PromptError
 from napari_sam2._types import Prompt
-from napari_sam2._viewer.strokes import discard_stroke, is_drawing
+from napari_sam2._viewer.strokes import Strokes
 
 if TYPE_CHECKING:
     from napari.layers import Points, Shapes
@@ -42,12 +42,18 @@ class PromptLayers:
         With the same features. Rectangles are boxes; polygons and ellipses masks; lines and paths scribbles.
     geometry : StackGeometry
         Axes of the stack, in whose pixels both layers are.
+
+    Attributes
+    ----------
+    strokes : Strokes
+        The shape that is being drawn; its owner is told when the shapes have changed.
     """
 
     def __init__(self, points: Points, shapes: Shapes, geometry: StackGeometry) -> None:
         self.points = points
         self.shapes = shapes
         self.geometry = geometry
+        self.strokes = Strokes(shapes)
         # filled shapes of the last reading: to fill them takes longer than all the rest
         self._outlines: dict[tuple[str, bytes], NDArray[np.bool_]] = {}
 
@@ -66,7 +72,7 @@ class PromptLayers:
             clicks[object_id, plane].append((xy[0], int(kind != NEGATIVE)))
         outlines: dict[tuple[str, bytes], NDArray[np.bool_]] = {}
         shapes = list(zip(self.shapes.data, self.shapes.shape_type, _features(self.shapes), strict=False))
-        if is_drawing(self.shapes):
+        if self.strokes.is_drawing:
             shapes = shapes[:-1]
         for corners, kind_of_shape, (object_id, kind) in shapes:
             try:
@@ -129,7 +135,7 @@ class PromptLayers:
         Shapes that already give its mask stay; a mask without a shape (painted, or from a label) is not drawn. A stroke
         that is being drawn is discarded.
         """
-        discard_stroke(self.shapes)
+        self.strokes.discard()
         current = self.read(lambda _: None).get(key)
         same_mask = (
             current is not None and prompt is not None and prompt.has_mask
@@ -149,6 +155,7 @@ class PromptLayers:
             before = dict(self.shapes.feature_defaults.iloc[0])
             self.shapes.feature_defaults = {"object_id": object_id, "kind": POSITIVE}
             self.shapes.add_rectangles([corners])
+            self.strokes.settle()
             self.shapes.feature_defaults = before
 
     def _add_points(self, rows: NDArray[np.float64], object_id: int, kinds: NDArray[Any]) -> None:
@@ -183,16 +190,18 @@ class PromptLayers:
         if rows:
             self.shapes.selected_data = set(rows)
             self.shapes.remove_selected()
+            self.strokes.settle()
 
     def remove_objects(self, object_ids: Iterable[int]) -> None:
         """Take away all rows of objects."""
-        discard_stroke(self.shapes)
+        self.strokes.discard()
         gone = set(object_ids)
         for layer in (self.points, self.shapes):
             rows = {row for row, (owner, _) in enumerate(_features(layer)) if owner in gone}
             if rows:
                 layer.selected_data = rows
                 layer.remove_selected()
+        self.strokes.settle()
 
 
 def read_prompt_layer(

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_sam2._viewer.labels_layer import is_used
-from napari_sam2._viewer.tasks import in_whole_image, in_whole_plane
+import numpy as np
+from napari.utils.colormaps import DirectLabelColormap, label_colormap
+
+from napari_sam2._viewer.labels_layer import is_used, object_colour
+from napari_sam2._viewer.tasks import in_whole_image, in_whole_plane, lineage_in_whole_image, parents_table
 from napari_sam2.labels.storage import allocate_labels
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels
+    from napari.layers import Tracks as TracksLayer
     from numpy.typing import NDArray
 
     from napari_sam2._viewer.automatic_work import Tracked
     from napari_sam2._viewer.layer_frames import ShownImage
     from napari_sam2._viewer.region import Region
+    from napari_sam2.labels.tracks import Tracks
 
 __all__ = ["SearchResults"]
 
 _SUFFIX = "everything"
+_UNKNOWN = (0.7, 0.7, 0.7, 1.0)  # colour of labels that are no track
 
 
 class _Result:
@@ -83,6 +89,7 @@ class SearchResults:
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._results: list[_Result] = []
+        self._lineages: list[tuple[TracksLayer, Labels]] = []  # Tracks layers, and the Labels layers that they are of
 
     def _latest(self, image: Any, region: Region | None) -> list[_Result]:
         """Results that a search of this part may replace, the latest first."""
@@ -146,11 +153,63 @@ class SearchResults:
         for each in self._latest(image, region):
             is_partial = each.is_stack and each.is_complete and not result.is_complete
             if each.planes <= planes and not is_partial:
+                self._forget_lineage(each.layer)
                 each.replace(labels, planes, is_stack=True, is_complete=result.is_complete)
                 return each.layer
         found = self._add(image, shown, labels, region, is_stack=True)
         found.replace(labels, planes, is_stack=True, is_complete=result.is_complete)
         return found.layer
+
+    def show_lineage(
+        self, image: Any, shown: ShownImage, result: Tracked, layer: Labels, region: Region | None
+    ) -> Tracks:
+        """Show the lineage of a result in its Labels layer, and as a Tracks layer.
+
+        Parameters
+        ----------
+        image : napari.layers.Image
+            The image that was searched.
+        shown : ShownImage
+            The same, opened.
+        result : Tracked
+            With tracks.
+        layer : napari.layers.Labels
+            The layer of the result. Its colours become those of the objects in the lineage, and its features have the
+            parents.
+        region : Region or None
+            The part that was searched; None is all of it.
+
+        Returns
+        -------
+        Tracks
+            In pixels of the image; their frames are those of the result.
+        """
+        geometry = shown.geometry
+        tracks = lineage_in_whole_image(result, region, geometry, layer.data)
+        self._forget_lineage(layer)
+        colours: dict[int | None, Any] = {None: np.array(_UNKNOWN), 0: np.zeros(4)}
+        layer.colormap = DirectLabelColormap(
+            color_dict=colours | {object_id: object_colour(object_id) for object_id in tracks.spans()}
+        )
+        layer.features = parents_table(tracks)
+        if len(tracks):
+            planes = np.array([geometry.index(result.clip[frame]) for frame in tracks.frames])
+            table = np.column_stack((tracks.ids, planes, tracks.centres))
+            name = f"{image.name} lineage"
+            added = self._viewer.add_tracks(table, graph=tracks.graph(), name=name, **shown.placement.arguments())
+            self._lineages.append((added, layer))
+        return tracks
+
+    def _forget_lineage(self, layer: Labels) -> None:
+        """Remove the Tracks layer of a result, and give its labels napari's colours again."""
+        tracks = [of_lineage for of_lineage, of_labels in self._lineages if of_labels is layer]
+        self._lineages = [each for each in self._lineages if each[1] is not layer]
+        for each in tracks:
+            if each in self._viewer.layers:
+                self._viewer.layers.remove(each)
+        if tracks:
+            layer.colormap = label_colormap()
+            layer.features = None
 
     def _add(self, image: Any, shown: ShownImage, labels: Any, region: Region | None, *, is_stack: bool) -> _Result:
         layer = self._viewer.add_labels(labels, name=f"{image.name} {_SUFFIX}", **shown.placement.arguments())

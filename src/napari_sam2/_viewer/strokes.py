@@ -1,4 +1,4 @@
-"""Lassos and scribbles of a Shapes layer that are still being drawn: a click begins one, and the next click ends it."""
+"""Shapes of a layer that are still being drawn: a click with the lasso or the scribble begins one, another ends it."""
 
 from __future__ import annotations
 
@@ -7,40 +7,52 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari.layers import Shapes
 
-__all__ = ["discard_stroke", "is_drawing", "match_features"]
+__all__ = ["Strokes"]
 
 
-def is_drawing(shapes: Shapes) -> bool:
-    """Whether the last shape of a layer is still being drawn.
+class Strokes:
+    """Knows whether the last shape of a layer is still being drawn, and can discard it.
 
-    napari has no public attribute for it, and calls listeners of a finished shape before it says that it is finished.
-    """
-    return bool(shapes._is_creating) and shapes._moving_value[0] is not None
-
-
-def discard_stroke(shapes: Shapes) -> None:
-    """Remove the shape that is being drawn, if there is one.
-
-    napari raises an IndexError where other shapes are removed while one is being drawn, and takes the first click with
-    another tool for the end of the stroke.
+    napari adds a shape when its drawing begins, and emits an event when it ends; until then there is one shape more
+    than after the event before.
 
     Parameters
     ----------
     shapes : napari.layers.Shapes
-        Its mode stays as it is.
+        The layer.
     """
-    if not is_drawing(shapes):
-        return
-    mode = shapes.mode
-    shapes.mode = "pan_zoom"  # napari ends the stroke, and keeps its shape
-    shapes.selected_data = {len(shapes.data) - 1}
-    shapes.remove_selected()
-    match_features(shapes)
-    shapes.mode = mode
 
+    def __init__(self, shapes: Shapes) -> None:
+        self._shapes = shapes
+        self._count = len(shapes.data)
 
-def match_features(shapes: Shapes) -> None:
-    """Remove the features of a shape that napari took away as too short; they would count for the next shape."""
-    count = len(shapes.data)
-    if len(shapes.features) > count:
-        shapes.features = shapes.features.iloc[:count]
+    @property
+    def is_drawing(self) -> bool:
+        """Whether the last shape is still being drawn."""
+        return len(self._shapes.data) > self._count
+
+    def settle(self) -> None:
+        """Take all shapes as finished; to be called when the layer says that they have changed.
+
+        napari keeps the features of a shape that it drops as too short, and the next shape would have them.
+        """
+        self._count = len(self._shapes.data)
+        if len(self._shapes.features) > self._count:
+            self._shapes.features = self._shapes.features.iloc[: self._count]
+
+    def discard(self) -> None:
+        """Remove the shape that is being drawn, if there is one; the mode of the layer stays.
+
+        napari raises an IndexError where other shapes are removed while one is being drawn, and takes the first click
+        with another tool for its end.
+        """
+        if not self.is_drawing:
+            return
+        shapes, finished = self._shapes, self._count
+        mode = shapes.mode
+        shapes.mode = "pan_zoom"  # napari ends the stroke, and keeps its shape
+        if len(shapes.data) > finished:
+            shapes.selected_data = {len(shapes.data) - 1}
+            shapes.remove_selected()
+        self.settle()
+        shapes.mode = mode

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_sam2._viewer.layer_frames import ShownImage
     from napari_sam2._viewer.region import Region
     from napari_sam2.frames.geometry import StackGeometry
+    from napari_sam2.labels.tracks import Tracks
     from napari_sam2.training.finetune import FineTuneResult
     from napari_sam2.training.tuning_settings import FineTuneReport
 
@@ -31,13 +32,15 @@ __all__ = [
     "fine_tune_layers",
     "in_whole_image",
     "in_whole_plane",
+    "lineage_in_whole_image",
     "measure_layer",
+    "parents_table",
     "run_segmentation",
     "segment_layer",
     "track_layer",
 ]
 
-Scope = Literal["plane", "stack", "volumes"]
+Scope = Literal["plane", "stack", "volumes", "divisions"]
 Split = Literal["automatic", "split", "keep"]
 
 
@@ -82,9 +85,9 @@ def segment_layer(
         The image to segment, as displayed.
     model : str, default "sam2_micro"
         Name of a model, or path of weights.
-    scope : {"plane", "stack", "volumes"}
-        One slice; the whole stack, with objects tracked through it; or the stack of each time point, with objects
-        linked in time.
+    scope : {"plane", "stack", "volumes", "divisions"}
+        One slice; the whole stack, with objects tracked through it; the stack of each time point, with objects linked
+        in time; or a movie of cells that divide, each frame searched by itself and cells linked with their lineage.
     plane : int, default 0
         The slice, and of several stacks the one that holds it; counted over all axes before height and width.
     every : int, optional
@@ -113,14 +116,16 @@ def segment_layer(
     Returns
     -------
     napari.layers.Labels
-        Lies exactly on the image; not yet in a viewer.
+        Lies exactly on the image; not yet in a viewer. Of cells that divide, its ``features`` have the parents of the
+        objects (0: none).
 
     Raises
     ------
     FrameError
-        If the layer holds no image, or has no such plane, or the region encloses nothing of it.
+        If the layer holds no image, or has no such plane, or the region encloses nothing of it; or if cells that divide
+        were asked for, and the library that links them is missing.
     """
-    from napari_sam2._viewer.automatic_work import Found, Searcher
+    from napari_sam2._viewer.automatic_work import Found, Searcher, Tracked
     from napari_sam2._viewer.layer_frames import open_image
     from napari_sam2._viewer.region import region_of
 
@@ -149,7 +154,10 @@ def segment_layer(
         labels = allocate_labels(shown.geometry.shape)
     else:
         labels = in_whole_image(result, limits, shown.geometry)
-    return _labels_on(image, shown, labels, "everything")
+    layer = _labels_on(image, shown, labels, "everything")
+    if isinstance(result, Tracked) and result.tracks is not None:
+        layer.features = parents_table(lineage_in_whole_image(result, limits, shown.geometry, labels))
+    return layer
 
 
 def in_whole_plane(labels: NDArray[Any], region: Region | None, hw: tuple[int, int]) -> NDArray[Any]:
@@ -170,6 +178,46 @@ def in_whole_image(found: Tracked, region: Region | None, geometry: StackGeometr
         labels = found.labels[geometry.index(plane)] if found.labels.ndim == geometry.ndim else found.labels[frame]
         image[geometry.index(plane)] = in_whole_plane(np.asarray(labels), region, geometry.hw)
     return image
+
+
+def lineage_in_whole_image(found: Tracked, region: Region | None, geometry: StackGeometry, labels: Any) -> Tracks:
+    """Tracks in pixels of the image, from those of the window of a region.
+
+    Parameters
+    ----------
+    found : Tracked
+        With tracks.
+    region : Region or None
+        The part that was searched; what lies outside it was removed from the labels.
+    geometry : StackGeometry
+        Of the image.
+    labels : array
+        Of the image's shape, from `in_whole_image`.
+
+    Returns
+    -------
+    Tracks
+        Their frames are those of the clip.
+    """
+    from napari_sam2.labels.tracks import tracks_of_labels
+
+    assert found.tracks is not None
+    if region is None:
+        return found.tracks
+    planes = [np.asarray(labels[geometry.index(plane)]) for plane in found.clip]
+    alone = tracks_of_labels(planes).spans()
+    parents = {
+        daughter: parent for daughter, parent in found.tracks.parents.items() if daughter in alone and parent in alone
+    }
+    return tracks_of_labels(planes, parents)
+
+
+def parents_table(tracks: Tracks) -> pd.DataFrame:
+    """Features of a Labels layer: the parent of each object, 0 where it has none."""
+    import pandas as pd
+
+    ids = sorted(tracks.spans())
+    return pd.DataFrame({"index": ids, "parent": [tracks.parents.get(each, 0) for each in ids]})
 
 
 def run_segmentation(
@@ -195,6 +243,8 @@ def run_segmentation(
     filters = filters_of(shown, min_iou, min_stability, min_area, max_area, exclude_border)
     if scope == "plane" or shown.geometry.ndim == 2:
         return searcher.search_plane(model, shown.planes, plane, filters, control)
+    if scope == "divisions":
+        return searcher.search_divisions(model, shown.planes, shown.geometry.clip_range(plane), filters, control)
     splits = {"automatic": False if shown.frames_are_times else None, "split": True, "keep": False}[split_stacked]
     search: StackSearch = StackSearch(every, splits)
     if scope == "volumes":

@@ -1,0 +1,75 @@
+"""The time left of a search counts down over all its stages."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_sam2._viewer.overall_progress import OverallProgress, StageShares
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def stack_stages(num_keys: int):
+    """Stages of a stack, the steps of each, and how long a step takes."""
+    yield "measuring object depth: detecting objects", 10, 0.75
+    yield "measuring object depth: tracking", 10, 0.75
+    for index in range(num_keys):
+        name = f"key frame {3 * index} ({index + 1} of {num_keys})"
+        yield f"{name}: detecting objects", 10, 0.5
+        yield f"{name}: tracking", 10, 0.5
+    for index in range(num_keys):
+        yield f"beyond key frame {3 * index}: tracking", 5, 0.6
+    yield "stacked objects: measuring contrast", 10, 0.05 * num_keys
+    yield "stacked objects: trimming", 10, 0.05 * num_keys
+
+
+def run(stages, clock: Clock, progress: OverallProgress) -> list[tuple[float, float, float | None]]:
+    """Report all steps; (seconds, fraction, seconds left) after each."""
+    seen = []
+    for stage, steps, seconds in stages:
+        for step in range(steps):
+            progress.update(stage, step, steps)
+            seen.append((clock.seconds, progress.fraction, progress.seconds_left))
+            clock.seconds += seconds
+    return seen
+
+
+@pytest.mark.parametrize("num_keys", [4, 9])
+def test_time_left_of_a_stack_spans_all_stages(num_keys):
+    clock = Clock()
+    seen = run(stack_stages(num_keys), clock, OverallProgress(now=clock))
+    fractions = [fraction for _, fraction, _ in seen]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] > 0.97
+    known = [(at, left) for at, fraction, left in seen if left is not None and fraction > 0.4]
+    assert all(abs(left - (clock.seconds - at)) < 0.25 * clock.seconds for at, left in known)
+    assert seen[0][2] is None
+
+
+def test_volumes_over_time_are_one_work_of_which_each_time_point_is_a_part():
+    clock, stages = Clock(), list(stack_stages(3))
+    later = [(f"time {time} of 4, {stage}", *rest) for time in range(1, 5) for stage, *rest in stages[2:]]
+    seen = run(later, clock, OverallProgress(StageShares(depth=0.0), now=clock))
+    quarter = [fraction for at, fraction, _ in seen if at <= clock.seconds / 4][-1]
+    assert quarter == pytest.approx(0.25, abs=0.05)
+    assert seen[-1][1] > 0.95
+
+
+def test_time_left_runs_down_between_reports_and_ends_at_0():
+    clock = Clock()
+    progress = OverallProgress(now=clock)
+    clock.seconds = 10.0
+    progress.update("movie: detecting objects", 1, 4)
+    assert progress.seconds_left == pytest.approx(30.0)
+    clock.seconds = 25.0
+    assert progress.seconds_left == pytest.approx(15.0)
+    clock.seconds = 99.0
+    assert progress.seconds_left == 0.0

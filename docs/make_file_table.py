@@ -58,6 +58,9 @@ varies, its word has to be clear (`t`, `ch`, `pos`); other names are planes in n
 Pictures and TIFFs that are marked as rotated (EXIF) are read as they are stored, with a warning, as napari and ImageJ
 show them. Of a TIFF with a thumbnail the image itself opens.
 
+Any file of an OME-TIFF in several files, their folder, and its `.companion.ome` open as the whole image. Slides of
+scanners that are TIFF inside (SVS, SCN, QPTIFF) open as their finest level; `level=` (`--level`) chooses another.
+
 Of a plate, a well or a `labels` group the first image opens, with a line that says how to choose another:
 `plate.zarr/B/3/0`.
 

@@ -147,3 +147,104 @@ def test_what_tifffile_logs_about_odd_tags_is_no_line_of_a_command(tmp_path, cap
         main(["segment", str(tmp_path / "a.tif"), "--point", "900,900", "-o", str(tmp_path / "b.tif")])
     assert ended.value.code == 3
     assert len(capfd.readouterr().err.strip().splitlines()) == 1
+
+
+OME = '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{uuid}">{content}</OME>'
+PLANE = '<TiffData IFD="0" FirstZ="{z}" PlaneCount="1"><UUID FileName="m{z}.ome.tif">urn:uuid:{z}</UUID></TiffData>'
+PIXELS = (
+    '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="30" SizeY="20" SizeZ="4" '
+    'SizeC="1" SizeT="1" PhysicalSizeX="0.2"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>'
+    + "".join(PLANE.format(z=z) for z in range(4))
+    + "</Pixels></Image>"
+)
+
+
+def write_planes(folder, content: str) -> None:
+    """One OME-TIFF for each plane of the volume."""
+    for z, plane in enumerate(VOLUME):
+        text = OME.format(uuid=z, content=content)
+        tifffile.imwrite(folder / f"m{z}.ome.tif", plane, description=text, metadata=None, photometric="minisblack")
+
+
+class TestOneImageInSeveralFiles:
+    @pytest.mark.parametrize("opened", ["m0.ome.tif", "m2.ome.tif", ""])
+    def test_each_file_and_the_folder_open_as_the_whole_image(self, tmp_path, opened):
+        write_planes(tmp_path, PIXELS)
+        frames = open_frames(tmp_path / opened)
+        assert np.array_equal(pixels(frames), VOLUME)
+        assert frames.frame_axis == "Z"
+
+    def test_a_folder_with_another_image_is_refused(self, tmp_path):
+        write_planes(tmp_path, PIXELS)
+        tifffile.imwrite(tmp_path / "other.tif", VOLUME[0])
+        with pytest.raises(FrameError, match=r"m0\.ome\.tif .* one of 4 files .* other\.tif does not belong"):
+            open_frames(tmp_path)
+
+    @pytest.mark.parametrize("opened", ["m1.ome.tif", "cells.companion.ome", ""])
+    def test_a_companion_file_says_what_belongs_together(self, tmp_path, opened):
+        write_planes(tmp_path, '<BinaryOnly MetadataFile="cells.companion.ome" UUID="urn:uuid:9"/>')
+        (tmp_path / "cells.companion.ome").write_text(OME.format(uuid=9, content=PIXELS))
+        frames = open_frames(tmp_path / opened)
+        assert np.array_equal(pixels(frames), VOLUME)
+        assert frames.voxel_size["X"] == (0.2, "micrometer")
+
+    def test_a_missing_companion_file_is_named(self, tmp_path):
+        write_planes(tmp_path, '<BinaryOnly MetadataFile="cells.companion.ome" UUID="urn:uuid:9"/>')
+        with pytest.warns(UserWarning, match=r"cells\.companion\.ome describes, which is not beside it"):
+            frames = open_frames(tmp_path / "m1.ome.tif")
+        assert np.array_equal(pixels(frames), VOLUME[1:2])
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            pytest.param(OME.format(uuid=9, content=PIXELS), "none of its 4 files is there, such as m0", id="alone"),
+            pytest.param(OME.format(uuid=9, content=""), "none of its 0 files is there", id="no-image"),
+            pytest.param("<OME", "cannot be read", id="cut"),
+        ],
+    )
+    def test_a_companion_file_without_its_images_is_refused(self, tmp_path, text, words):
+        (tmp_path / "cells.companion.ome").write_text(text)
+        with pytest.raises(FrameError, match=words):
+            open_frames(tmp_path / "cells.companion.ome")
+
+    def test_a_companion_file_elsewhere_is_refused(self, tmp_path):
+        write_planes(tmp_path, '<BinaryOnly MetadataFile="../../etc/passwd" UUID="urn:uuid:9"/>')
+        with pytest.raises(FrameError, match="allowed are files in the same folder"):
+            open_frames(tmp_path / "m1.ome.tif")
+
+
+def test_a_folder_with_an_image_in_two_formats_is_refused(tmp_path):
+    for suffix in (".tif", ".tiff"):
+        tifffile.imwrite(tmp_path / f"a0{suffix}", VOLUME[0])
+    with pytest.raises(FrameError, match=r"a0\.tif and a0\.tiff, which differ in their ending only"):
+        open_frames(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".svs", ".scn", ".qptiff"])
+def test_pyramids_of_slide_scanners_are_tiff(tmp_path, suffix):
+    image = np.tile(VOLUME[0], (4, 3))
+    path = tmp_path / f"slide{suffix}"
+    with tifffile.TiffWriter(path) as file:
+        file.write(image, subifds=1, tile=(16, 16))
+        file.write(image[::2, ::2], subfiletype=1, tile=(16, 16))
+    assert np.array_equal(open_frames(path).raw(0)[0], image)
+    assert np.array_equal(open_frames(path, level=1).raw(0)[0], image[::2, ::2])
+
+
+def test_values_that_are_no_intensities_are_read_with_a_warning(tmp_path):
+    colours = (VOLUME[:, :, :4] % 256).astype(np.uint8)[0]
+    tifffile.imwrite(tmp_path / "inks.tif", np.stack([colours] * 4, -1), photometric="separated")
+    with pytest.warns(UserWarning, match="CMYK inks, which are read as channels"):
+        open_frames(tmp_path / "inks.tif", channels=0)
+    palette = np.random.default_rng(0).integers(0, 65536, (3, 256)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "palette.tif", colours, photometric="palette", colormap=palette)
+    with pytest.warns(UserWarning, match="palette whose colours are no scale of intensities"):
+        assert np.array_equal(open_frames(tmp_path / "palette.tif").raw(0)[0], colours)
+
+
+def test_a_palette_that_is_a_scale_of_intensities_needs_no_warning(tmp_path, recwarn):
+    scale = np.stack([np.arange(256) * 257, np.arange(256) ** 2, np.zeros(256)]).astype(np.uint16)
+    values = (VOLUME[0] % 256).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "fire.tif", values, photometric="palette", colormap=scale)
+    assert np.array_equal(open_frames(tmp_path / "fire.tif").raw(0)[0], values)
+    assert not recwarn.list

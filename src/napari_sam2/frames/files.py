@@ -17,7 +17,7 @@ from napari_sam2.frames.bioio_files import PLUGINS, open_bioio
 from napari_sam2.frames.file_names import grid_of_names
 from napari_sam2.frames.pictures import PICTURE_SUFFIXES, describe_picture, read_picture
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
-from napari_sam2.frames.tiff import TIFF_SUFFIXES, open_tiff
+from napari_sam2.frames.tiff import TIFF_SUFFIXES, ome_members, open_companion, open_tiff
 from napari_sam2.frames.zarr_files import is_zarr_folder, open_zarr
 
 __all__ = ["IMAGE_SUFFIXES", "check_array_header", "existing_path", "natural_order", "open_path", "without_label_files"]
@@ -54,7 +54,7 @@ def open_path(path: Path, level: int | None = None) -> RawStack:
         stack = _open_folder(path)
     else:
         stack = _open_file(path, level or 0)
-    if level and path.suffix.lower() not in TIFF_SUFFIXES:
+    if level and path.suffix.lower() not in (*TIFF_SUFFIXES, ".ome"):
         raise FrameError(f"level {level} of {path} was requested; it has one level, 0")
     return replace(stack, path=path)
 
@@ -95,7 +95,7 @@ def _open_file(path: Path, level: int = 0) -> RawStack:
     elif suffix in PLUGINS:
         stack = open_bioio(path)
     elif suffix == ".ome":
-        raise FrameError(f"{path} describes an OME-TIFF and holds no pixels; open one of the TIFF files it belongs to")
+        stack = open_companion(path, level)
     else:
         raise FrameError(
             f"{path} is of an unknown kind ({suffix or 'no suffix'}); allowed are {' '.join(IMAGE_SUFFIXES)} .npy, "
@@ -131,7 +131,10 @@ def _open_folder(path: Path) -> RawStack:
     files = without_label_files(path, files)
     if not files:
         raise FrameError(f"the folder {path} holds no image; allowed are {' '.join(IMAGE_SUFFIXES)}, and zarr folders")
+    _check_names(path, files)
     first = _open_file(files[0])
+    if _is_one_image(path, files):
+        return first
     inner = _inner_axes(first)
     grid = grid_of_names([file.stem.removesuffix(".ome") for file in files], str(path))
     if grid is None:
@@ -154,6 +157,32 @@ def _open_folder(path: Path) -> RawStack:
     voxel_size = {axis: spacing for axis, spacing in first.voxel_size.items() if axis in inner}
     array = FolderOfImages(files, lengths, *kind)
     return RawStack(array, str(path), f"folder:{path.resolve()}:{stamp}", outer + inner, voxel_size, first.is_rgb)
+
+
+def _is_one_image(path: Path, files: list[Path]) -> bool:
+    """Whether the files of a folder are those of one OME-TIFF, each of which opens as the whole image."""
+    members = ome_members(files[0]) if files[0].suffix.lower() in TIFF_SUFFIXES else frozenset()
+    if len(members) < 2:
+        return False
+    others = [file.name for file in files if file.name not in members]
+    if others:
+        raise FrameError(
+            f"{files[0].name} in {path} is one of {len(members)} files of an OME-TIFF, to which {others[0]} does not "
+            f"belong; open {files[0]} itself"
+        )
+    return True
+
+
+def _check_names(path: Path, files: list[Path]) -> None:
+    """Refuse a folder that holds one image in two formats, which would be two planes."""
+    seen: dict[str, Path] = {}
+    for file in files:
+        twin = seen.setdefault(file.stem.lower(), file)
+        if twin is not file:
+            raise FrameError(
+                f"{path} holds {twin.name} and {file.name}, which differ in their ending only; move the images of one "
+                "format to a folder of their own"
+            )
 
 
 def without_label_files(path: Path, files: list[Path]) -> list[Path]:

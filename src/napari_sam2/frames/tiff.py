@@ -23,11 +23,13 @@ from napari_sam2.frames.pictures import picture_size, warn_of_orientation
 from napari_sam2.frames.spacing import Spacing, convert, read_distance, unit_name
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 
-__all__ = ["TIFF_SUFFIXES", "TiffLimits", "open_tiff"]
+__all__ = ["TIFF_SUFFIXES", "TiffLimits", "ome_members", "open_companion", "open_tiff"]
 
-TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk")
+TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk", ".svs", ".scn", ".qptiff")
 _PRINTER_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 250, 300, 360, 400, 600, 720, 800, 1200, 1440, 2400)
 _MICROMANAGER = 51123  # tag with JSON
+_MIXED_PALETTE = 0.2  # of the steps of a palette that get darker; few do in the colour scales of microscopes
+_MAX_COMPANION_BYTES = 2**27
 _HEADER_BYTES = 2**16  # of a strip or tile, in which the header of its picture lies
 _PICTURES = (  # compressions whose strips and tiles are whole pictures with a header of their own
     tifffile.COMPRESSION.OJPEG,
@@ -46,6 +48,12 @@ _PICTURES = (  # compressions whose strips and tiles are whole pictures with a h
     tifffile.COMPRESSION.JPEGXR_NDPI,
     tifffile.COMPRESSION.LERC,
 )
+_INKS: dict[int, str] = {
+    tifffile.PHOTOMETRIC.SEPARATED: "CMYK inks",
+    tifffile.PHOTOMETRIC.CIELAB: "CIE L*a*b*",
+    tifffile.PHOTOMETRIC.ICCLAB: "CIE L*a*b*",
+    tifffile.PHOTOMETRIC.ITULAB: "CIE L*a*b*",
+}
 _COLOURS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR, tifffile.PHOTOMETRIC.PALETTE)
 
 
@@ -95,7 +103,7 @@ def open_tiff(path: Path, level: int = 0, limits: TiffLimits | None = None) -> R
     """
     limits = limits or TiffLimits()
     try:
-        with tifffile.TiffFile(path) as tif:
+        with tifffile.TiffFile(path, omexml=_companion_xml(path)) as tif:
             pixels = _ome_pixels(tif, path, limits)
             return _describe(tif, path, level, pixels, limits)
     except FrameError:
@@ -106,17 +114,94 @@ def open_tiff(path: Path, level: int = 0, limits: TiffLimits | None = None) -> R
         ) from error
 
 
-def _ome_pixels(tif: tifffile.TiffFile, path: Path, limits: TiffLimits) -> ET.Element | None:
-    """The first image's Pixels element; checked before tifffile allocates what it announces."""
-    if not (tif.is_ome and tif.ome_metadata):
-        return None
+def open_companion(path: Path, level: int = 0) -> RawStack:
+    """Describe the OME-TIFF that a ``.companion.ome`` file lists, without reading its pixels; raises as `open_tiff`."""
     try:
-        root = ET.fromstring(tif.ome_metadata)
+        files = [path.parent / name for name in _file_names(_parsed(_read_companion(path), path))]
+    except READ_ERRORS as error:
+        raise FrameError(f"{path} cannot be read as OME-XML ({one_line(error)}); copy it again") from error
+    there = [file for file in files if file.is_file()]
+    if not there:
+        names = f", such as {files[0].name}; copy them beside it" if files else ""
+        raise FrameError(f"{path} describes an OME-TIFF, and none of its {len(files)} files is there{names}")
+    return open_tiff(there[0], level)
+
+
+def ome_members(path: Path) -> frozenset[str]:
+    """Names of the files over which the planes of the first image of an OME-TIFF are spread; raises as `open_tiff`."""
+    try:
+        with tifffile.TiffFile(path, omexml=_companion_xml(path)) as tif:
+            pixels = _ome_pixels(tif, path, TiffLimits())
+    except READ_ERRORS as error:
+        raise FrameError(
+            f"{path} cannot be read as a TIFF ({one_line(error)}); check or export the file again"
+        ) from error
+    return frozenset() if pixels is None else frozenset(_file_names(pixels))
+
+
+def _companion_xml(path: Path) -> str | None:
+    """The OME-XML in the file that a part of an OME-TIFF refers to; None for files that describe themselves."""
+    with tifffile.TiffFile(path) as tif:
+        text = tif.ome_metadata if tif.is_ome else None
+    if not text or "BinaryOnly" not in text:
+        return None
+    named = [element.get("MetadataFile") for element in _parsed(text, path).iter() if _tag(element) == "BinaryOnly"]
+    if not named or not named[0]:
+        return None
+    companion = path.resolve().parent / named[0]
+    _check_beside(path, named[0])
+    if not companion.is_file():
+        warn_caller(
+            f"{path} is one file of the image that {named[0]} describes, which is not beside it; only the planes of "
+            "this file are read"
+        )
+        return None
+    return _read_companion(companion)
+
+
+def _read_companion(path: Path) -> str:
+    """The OME-XML of a text file or of an OME-TIFF."""
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        with tifffile.TiffFile(path) as tif:
+            return tif.ome_metadata or ""
+    if path.stat().st_size > _MAX_COMPANION_BYTES:
+        raise FrameError(f"{path} has {path.stat().st_size:,} bytes, more than the text of an OME-TIFF takes")
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _parsed(text: str, path: Path) -> ET.Element:
+    try:
+        return ET.fromstring(text)
     except ET.ParseError as error:
         raise FrameError(
             f"the OME-XML of {path} cannot be read ({one_line(error)}); export the file again, or save it as plain TIFF"
         ) from error
-    found = [element for element in root.iter() if element.tag.rpartition("}")[2] == "Pixels"]
+
+
+def _tag(element: ET.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _file_names(root: ET.Element) -> list[str]:
+    """The files that the UUID elements of OME-XML name, each once, in their order."""
+    names = (element.get("FileName") for element in root.iter() if _tag(element) == "UUID")
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def _check_beside(path: Path, name: str) -> None:
+    """Refuse OME-XML that names files elsewhere."""
+    folder = path.resolve().parent
+    companion = (folder / name).resolve()
+    if folder not in companion.parents or (companion.exists() and not companion.is_file()):
+        raise FrameError(f"the OME-XML of {path} names {name!r}; allowed are files in the same folder")
+
+
+def _ome_pixels(tif: tifffile.TiffFile, path: Path, limits: TiffLimits) -> ET.Element | None:
+    """The first image's Pixels element; checked before tifffile allocates what it announces."""
+    if not (tif.is_ome and tif.ome_metadata):
+        return None
+    root = _parsed(tif.ome_metadata, path)
+    found = [element for element in root.iter() if _tag(element) == "Pixels"]
     for pixels in found:
         announced = math.prod(int(pixels.get(f"Size{axis}", 1)) for axis in "ZCT")
         if announced > limits.max_planes:
@@ -124,14 +209,8 @@ def _ome_pixels(tif: tifffile.TiffFile, path: Path, limits: TiffLimits) -> ET.El
                 f"the OME-XML of {path} announces {announced:,} planes, more than the {limits.max_planes:,} that are "
                 "allowed; the file is damaged"
             )
-    folder = path.resolve().parent
-    for element in root.iter():
-        name = element.get("FileName") if element.tag.rpartition("}")[2] == "UUID" else None
-        if name is None:
-            continue
-        companion = (folder / name).resolve()
-        if folder not in companion.parents or (companion.exists() and not companion.is_file()):
-            raise FrameError(f"the OME-XML of {path} names {name!r}; allowed are files in the same folder")
+    for name in _file_names(root):
+        _check_beside(path, name)
     return found[0] if found else None
 
 
@@ -150,6 +229,7 @@ def _describe(
         warn_caller(f"{path} holds {len(shown)} images; the first is read")
     tags = series.keyframe.tags
     warn_of_orientation(path, tags["Orientation"].value if "Orientation" in tags else 1)
+    _warn_of_colours(path, series.keyframe)
     if not 0 <= level < len(series.levels):
         raise FrameError(f"level {level} of {path} was requested; it has {len(series.levels)}, 0 is the finest")
     full, series = series, series.levels[level]
@@ -186,6 +266,20 @@ def _describe(
     return RawStack(
         array, str(path), f"tiff:{level}", axes, voxel_size, is_rgb, translation=translation, full_shape=full_shape
     )
+
+
+def _warn_of_colours(path: Path, page: tifffile.TiffPage) -> None:
+    """Warn of values that are no intensities."""
+    if page.photometric in _INKS and page.samplesperpixel > 1:
+        warn_caller(f"{path} holds {_INKS[page.photometric]}, which are read as channels; save it as RGB")
+    elif page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
+        used = 256 if page.bitspersample == 8 else 2**page.bitspersample
+        steps = np.diff(np.asarray(page.colormap, np.int64)[:, :used].sum(0))
+        if (steps < 0).sum() > _MIXED_PALETTE * (steps != 0).sum():
+            warn_caller(
+                f"{path} has a palette whose colours are no scale of intensities; the indices of the colours are read "
+                "as intensities (save it as RGB to read the colours)"
+            )
 
 
 def _is_cut(tif: tifffile.TiffFile) -> bool:
@@ -499,7 +593,7 @@ def _positions(
     """Position of the first pixel of the full resolution along Z, Y and X, in the units of the distances, if not 0."""
     found: dict[str, float] = {}
     if pixels is not None:
-        plane = next((each for each in pixels if each.tag.rpartition("}")[2] == "Plane"), None)
+        plane = next((each for each in pixels if _tag(each) == "Plane"), None)
         if plane is None:
             return {}
         for axis in "ZYX":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from qtpy.QtGui import QFont, QFontMetrics
-from qtpy.QtWidgets import QComboBox, QTabWidget, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QTabWidget, QWidget
 
-from napari_sam2._qt.layout import fit_tabs, keep_tabs_fitted, make_narrow
+from napari_sam2._qt.forms import Form
+from napari_sam2._qt.layout import column, fit_tabs, keep_tabs_fitted, make_narrow, wrap_check_boxes
 
 NAMES = ("Click", "Everything", "Many files", "Train")
 
@@ -74,3 +75,44 @@ def test_names_of_tabs_are_fitted_to_the_first_width_and_never_end_in_an_ellipsi
     narrow = bar.font().pointSize()
     tabs.resize(700, 100)
     qtbot.waitUntil(lambda: bar.font().pointSize() > narrow)
+
+
+def test_texts_of_check_boxes_continue_on_the_next_line_where_there_is_no_room(qtbot):
+    page = QWidget()
+    qtbot.addWidget(page)
+    layout = column(page)
+    box = QCheckBox("Exclude objects at the border")
+    layout.addWidget(box)
+    wrap_check_boxes(page)
+    page.resize(500, 80)
+    page.show()
+    assert box.text() == "Exclude objects at the border"
+    assert page.minimumSizeHint().width() < box.fontMetrics().horizontalAdvance(box.text())
+    height = box.sizeHint().height()
+    page.resize(page.minimumSizeHint().width() + 20, 80)
+    qtbot.waitUntil(lambda: "\n" in box.text())
+    assert box.text().split() == ["Exclude", "objects", "at", "the", "border"]
+    widest = max(box.fontMetrics().horizontalAdvance(line) for line in box.text().split("\n"))
+    assert widest < box.width()
+    assert box.sizeHint().height() > height
+    page.resize(500, 80)
+    qtbot.waitUntil(lambda: "\n" not in box.text())
+
+
+def test_labels_of_a_form_are_aligned_again_in_another_font(qtbot):
+    def call(short: int = 1, much_longer: int = 2) -> None:
+        """Do nothing."""
+
+    form = Form(call, "test", {"short": {}, "much_longer": {}})
+    qtbot.addWidget(form.gui.native)
+    form.gui.native.show()
+    form.keep_aligned()
+    labels = form.gui.native.findChildren(QLabel)
+    widths = []
+    for points in (20, 9):
+        form.gui.native.setStyleSheet(f"QLabel {{ font-size: {points}pt; }}")
+        qtbot.wait(50)
+        assert labels[0].minimumWidth() == labels[1].minimumWidth()
+        assert labels[1].minimumWidth() >= labels[1].fontMetrics().horizontalAdvance(labels[1].text())
+        widths.append(labels[1].minimumWidth())
+    assert widths[0] > 1.5 * widths[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -11,6 +13,7 @@ from napari_sam2._viewer.labels_layer import mark_as_used
 from napari_sam2._viewer.layer_frames import open_image
 from napari_sam2._viewer.region import region_of
 from napari_sam2._viewer.search_results import SearchResults
+from napari_sam2._viewer.tasks import run_segmentation
 from napari_sam2.labels.tracks import tracks_of_labels
 
 SHAPE = (2, 3, 20, 24)
@@ -114,15 +117,20 @@ def test_a_lineage_is_shown_beside_its_labels_and_goes_with_them():
     labels[0, 4:9, 4:12] = 1
     labels[1:, 4:9, 4:7], labels[1:, 4:9, 9:12] = 2, 3
     tracks = tracks_of_labels(labels, {2: 1, 3: 1})
-    found = Tracked(range(3), labels, "", is_search=True, tracks=tracks)
+    searcher = SimpleNamespace(search_divisions=lambda *_: Tracked(range(3), labels, "", is_search=True, tracks=tracks))
+    options = dict.fromkeys(("every", "min_iou", "min_stability", "max_area"))
+    found = run_segmentation(
+        searcher, open_image(region.crop(image)), None, model="", scope="divisions", plane=0, split_stacked="automatic",
+        min_area=0.0, exclude_border=False, region=region, **options,
+    )  # fmt: skip
     for _ in range(2):  # searched again, nothing is left over
         layer = results.show_stack(image, shown, found, region)
-        lineage = results.show_lineage(image, shown, found, layer, region)
+        results.show_lineage(image, shown, found, found.tracks, layer)
     assert [each.name for each in viewer.layers if type(each).__name__ == "Tracks"] == ["cells lineage"]
     drawn = viewer.layers["cells lineage"]
     assert drawn.graph == {2: [1], 3: [1]}
     np.testing.assert_allclose(drawn.scale, image.scale)
-    assert lineage.parents == {2: 1, 3: 1}
+    assert found.tracks.parents == {2: 1, 3: 1}
     rows = drawn.data[drawn.data[:, 0] == 2]
     place = np.round(rows[0, 2:]).astype(int)
     assert layer.data[1, place[0], place[1]] == 2  # in pixels of the image, not of the region

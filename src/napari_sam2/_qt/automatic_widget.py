@@ -289,14 +289,14 @@ class AutomaticWidget(QWidget):
         self.found = None
         shapes = self.region.layer
         try:
-            self._limits = None if shapes is None else region_of(shapes, shown)
+            limits = self._limits = None if shapes is None else region_of(shapes, shown)
             part = shown if self._limits is None else open_image(self._limits.crop(self._image))
         except NapariSAM2Error as error:
             show_error(self.state, error)
             return
 
         def work(context: TaskContext) -> Any:
-            return run_segmentation(searcher, part, context, model=name, plane=plane, **values)
+            return run_segmentation(searcher, part, context, model=name, plane=plane, region=limits, **values)
 
         self._start(work)
 
@@ -351,8 +351,8 @@ class AutomaticWidget(QWidget):
             layer = self._results.show_stack(self._image, shown, result, self._limits)
             text = result.text
             if result.tracks is not None:
-                tracks = self._results.show_lineage(self._image, shown, result, layer, self._limits)
-                self.lineage_found.emit(layer, tracks)
+                self._results.show_lineage(self._image, shown, result, result.tracks, layer)
+                self.lineage_found.emit(layer, result.tracks)
         else:
             name = f"{self._image.name} tracked"
             layer = self.viewer.add_labels(result.as_image(shown.geometry), name=name, **shown.placement.arguments())
@@ -390,7 +390,7 @@ class AutomaticWidget(QWidget):
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 the name is Qt's
         """Align the form in the font of the window."""
         super().showEvent(event)
-        self.form.align(*self._forms)
+        self.form.keep_aligned(*self._forms)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 the name is Qt's
         """End what runs, and follow the viewer no more."""

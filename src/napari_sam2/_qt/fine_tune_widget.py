@@ -370,7 +370,7 @@ class FineTuneWidget(QWidget):
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 the name is Qt's
         """Align the form in the font of the window."""
         super().showEvent(event)
-        self.form.align(self._form)
+        self.form.keep_aligned(self._form)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 the name is Qt's
         """Stop; what was best so far stays on disk."""

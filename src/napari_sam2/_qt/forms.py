@@ -10,6 +10,7 @@ from typing import Any
 
 from magicgui import magic_factory
 from magicgui.widgets import FileEdit
+from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QLabel, QSizePolicy, QWidget
 
 from napari_sam2._qt.layout import make_narrow, named
@@ -19,6 +20,7 @@ __all__ = ["Form"]
 _OWN = ("automatic", "suffix", "middle")  # options that are not magicgui's
 _SPACING = 4
 _PATH_WIDTH = 60  # pixels
+_BESIDE_LABEL = 4  # pixels
 
 
 class Form:
@@ -44,6 +46,7 @@ class Form:
 
     def __init__(self, function: Callable[..., Any], prefix: str, options: Mapping[str, Mapping[str, Any]]) -> None:
         self._automatic: dict[str, float] = {}
+        self._aligned: _Aligned | None = None
         self._names = tuple(options)
         given: dict[str, dict[str, Any]] = {}
         for name, of_one in options.items():
@@ -94,6 +97,13 @@ class Form:
         """The Qt control of a parameter."""
         return self.gui[name].native
 
+    def keep_aligned(self, *forms: QFormLayout) -> None:
+        """Call `align` now, and whenever the font changes."""
+        self.align(*forms)
+        if self._aligned is None:
+            self._aligned = _Aligned(self, forms)
+            self.gui.native.installEventFilter(self._aligned)
+
     def align(self, *forms: QFormLayout) -> None:
         """Make all labels, also those of further forms, as wide as the widest, in the font that they have now."""
         labels = self.gui.native.findChildren(QLabel)
@@ -101,9 +111,10 @@ class Form:
             items = [form.itemAt(row, QFormLayout.ItemRole.LabelRole) for row in range(form.rowCount())]
             found = [None if item is None else item.widget() for item in items]
             labels += [label for label in found if isinstance(label, QLabel)]
-        widest = max((label.sizeHint().width() for label in labels), default=0)
+        # not their size hints, of which the present minimum is a part
+        widest = max((label.fontMetrics().horizontalAdvance(label.text()) for label in labels), default=0)
         for label in labels:
-            label.setMinimumWidth(widest)
+            label.setMinimumWidth(widest + _BESIDE_LABEL)
 
     def values(self) -> dict[str, Any]:
         """The arguments, by parameter; None where a number is automatic."""
@@ -127,6 +138,26 @@ class Form:
     def is_shown(self, name: str) -> bool:
         """Whether a parameter is shown, in a window that is."""
         return not self.native(name).isHidden()
+
+
+class _Aligned(QObject):
+    """Filters events of a form: its labels are aligned again in another font."""
+
+    def __init__(self, form: Form, forms: tuple[QFormLayout, ...]) -> None:
+        super().__init__(form.gui.native)
+        self._form, self._forms = form, forms
+        self._timer = QTimer(self)  # the labels hear of a font after the form that they are in
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._align)
+
+    def eventFilter(self, _watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 Qt's name
+        """Align once all labels have their font."""
+        if event is not None and event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._timer.start()
+        return False
+
+    def _align(self) -> None:
+        self._form.align(*self._forms)
 
 
 def _with_parameters(function: Callable[..., Any], options: Mapping[str, Mapping[str, Any]]) -> Callable[..., Any]:

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
     QAbstractSpinBox,
+    QCheckBox,
     QComboBox,
     QHBoxLayout,
     QLabel,
@@ -45,11 +46,13 @@ __all__ = [
     "show_error",
     "show_item",
     "shrinking_combo",
+    "wrap_check_boxes",
 ]
 
 _SHRUNK = 85  # pixels: six letters and the arrow
 _NARROW = 6  # letters of a combo box that must fit
 _SMALLEST_POINTS = 7
+_BESIDE_TEXT = 12  # pixels: between the square of a check box and its text, and around both
 _TAB_PADDING = 4  # pixels at either side of a name
 _TAB_BORDERS = 4  # pixels between two tabs
 
@@ -136,6 +139,45 @@ def keep_tabs_fitted(bar: QTabBar, points: Callable[[], int]) -> None:
     """Call `fit_tabs` whenever the width of a bar changes; ``points`` gives the wanted font size."""
     bar.setDrawBase(False)  # its line shows between the tabs of napari's style
     bar.installEventFilter(_FittedTabs(bar, points))
+
+
+class _WrappedText(QObject):
+    """Filters events of check boxes: a text without room continues on the next line."""
+
+    def __init__(self, box: QCheckBox) -> None:
+        super().__init__(box)
+        self._words = box.text().split()
+        self._fit(box)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 Qt's name
+        """Break the text anew in another width or font."""
+        changes = (QEvent.Type.Resize, QEvent.Type.FontChange, QEvent.Type.StyleChange)
+        if event is not None and event.type() in changes and isinstance(watched, QCheckBox):
+            self._fit(watched)
+        return False
+
+    def _fit(self, box: QCheckBox) -> None:
+        metrics, style = box.fontMetrics(), box.style()
+        beside = _BESIDE_TEXT
+        if style is not None:
+            beside += style.pixelMetric(QStyle.PixelMetric.PM_IndicatorWidth, None, box)
+        box.setMinimumWidth(beside + max((metrics.horizontalAdvance(word) for word in self._words), default=0))
+        lines = [""]
+        for word in self._words:
+            longer = f"{lines[-1]} {word}".strip()
+            if lines[-1] and metrics.horizontalAdvance(longer) > box.width() - beside:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+        if box.text() != "\n".join(lines):
+            box.setText("\n".join(lines))
+
+
+def wrap_check_boxes(root: QWidget) -> None:
+    """Let the check boxes in ``root`` be as narrow as their longest word: their texts continue on the next line."""
+    for box in root.findChildren(QCheckBox):
+        if box.text() and not any(isinstance(each, _WrappedText) for each in box.children()):
+            box.installEventFilter(_WrappedText(box))
 
 
 def combo(name: str, tip: str) -> QComboBox:

@@ -39,6 +39,7 @@ from napari_sam2._qt.layout import (
     order_tabs,
     row,
     shrinking_combo,
+    wrap_check_boxes,
 )
 from napari_sam2._qt.lineage_view import LineageView
 from napari_sam2._qt.looking_ahead import LookingAhead
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SAM2Widget"]
 
-_NO_IMAGE = "Open an image: drag it onto the window, or try a sample. A click on an object then segments it."
+_NO_IMAGE = "Open an image, or try a sample. A click on an object then segments it."
 _FIRST_CLICK = "Click on an object: its mask appears. W begins the next object."
 _LAYER_KEYS = ("Control-Z", "Control-Shift-Z")
 _RUN_KEYS = ("Escape",)
@@ -199,6 +200,7 @@ class SAM2Widget(QWidget):
         self.saving.lineage_asked.connect(self.show_lineage)
         self.advanced.channels_changed.connect(self.sessions.restart)
         keep_keys_on_canvas(self)
+        wrap_check_boxes(self)
         order_tabs(self)
 
     def _make_click_page(self) -> QWidget:
@@ -294,6 +296,7 @@ class SAM2Widget(QWidget):
                 made.lineage_found.connect(self._show_found_lineage)
             area.setWidget(made)
             keep_keys_on_canvas(made)
+            wrap_check_boxes(made)
             order_tabs(self)
 
     def _session(self) -> Session | None:
@@ -727,12 +730,16 @@ class _Page(QScrollArea):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the Tab key is for the controls in it
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setWidget(page)
+        bar = self.verticalScrollBar()
+        if bar is not None:
+            bar.rangeChanged.connect(lambda *_: self.updateGeometry())
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 Qt's name
-        """As wide as the page at least, and of any height."""
-        page = self.widget()
+        """As wide as the page and its scroll bar at least, and of any height."""
+        page, bar = self.widget(), self.verticalScrollBar()
         hint = super().minimumSizeHint()
-        return hint if page is None else QSize(page.minimumSizeHint().width(), hint.height())
+        beside = bar.sizeHint().width() if bar is not None and bar.maximum() > 0 else 0
+        return hint if page is None else QSize(page.minimumSizeHint().width() + beside, hint.height())
 
 
 def _scrolling(page: QWidget) -> QScrollArea:

@@ -359,7 +359,7 @@ class ManyFilesWidget(QWidget):
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 the name is Qt's
         """Align the form in the font of the window."""
         super().showEvent(event)
-        self.form.align(self._rows)
+        self.form.keep_aligned(self._rows)
         self._show_state()
 
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 the name is Qt's

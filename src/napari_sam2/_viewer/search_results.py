@@ -8,7 +8,7 @@ import numpy as np
 from napari.utils.colormaps import DirectLabelColormap, label_colormap
 
 from napari_sam2._viewer.labels_layer import is_used, object_colour
-from napari_sam2._viewer.tasks import in_whole_image, in_whole_plane, lineage_in_whole_image, parents_table
+from napari_sam2._viewer.tasks import in_whole_image, in_whole_plane, parents_table
 from napari_sam2.labels.storage import allocate_labels
 
 if TYPE_CHECKING:
@@ -160,9 +160,7 @@ class SearchResults:
         found.replace(labels, planes, is_stack=True, is_complete=result.is_complete)
         return found.layer
 
-    def show_lineage(
-        self, image: Any, shown: ShownImage, result: Tracked, layer: Labels, region: Region | None
-    ) -> Tracks:
+    def show_lineage(self, image: Any, shown: ShownImage, result: Tracked, tracks: Tracks, layer: Labels) -> None:
         """Show the lineage of a result in its Labels layer, and as a Tracks layer.
 
         Parameters
@@ -172,20 +170,14 @@ class SearchResults:
         shown : ShownImage
             The same, opened.
         result : Tracked
-            With tracks.
+            The result.
+        tracks : Tracks
+            In pixels of the image; their frames are those of the result.
         layer : napari.layers.Labels
             The layer of the result. Its colours become those of the objects in the lineage, and its features have the
             parents.
-        region : Region or None
-            The part that was searched; None is all of it.
-
-        Returns
-        -------
-        Tracks
-            In pixels of the image; their frames are those of the result.
         """
         geometry = shown.geometry
-        tracks = lineage_in_whole_image(result, region, geometry, layer.data)
         self._forget_lineage(layer)
         colours: dict[int | None, Any] = {None: np.array(_UNKNOWN), 0: np.zeros(4)}
         layer.colormap = DirectLabelColormap(
@@ -198,7 +190,6 @@ class SearchResults:
             name = f"{image.name} lineage"
             added = self._viewer.add_tracks(table, graph=tracks.graph(), name=name, **shown.placement.arguments())
             self._lineages.append((added, layer))
-        return tracks
 
     def _forget_lineage(self, layer: Labels) -> None:
         """Remove the Tracks layer of a result, and give its labels napari's colours again."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -32,7 +32,6 @@ __all__ = [
     "fine_tune_layers",
     "in_whole_image",
     "in_whole_plane",
-    "lineage_in_whole_image",
     "measure_layer",
     "parents_table",
     "run_segmentation",
@@ -146,6 +145,7 @@ def segment_layer(
         min_area=min_area,
         max_area=max_area,
         exclude_border=exclude_border,
+        region=limits,
     )
     if isinstance(result, Found):
         labels = allocate_labels(shown.geometry.shape)
@@ -156,7 +156,7 @@ def segment_layer(
         labels = in_whole_image(result, limits, shown.geometry)
     layer = _labels_on(image, shown, labels, "everything")
     if isinstance(result, Tracked) and result.tracks is not None:
-        layer.features = parents_table(lineage_in_whole_image(result, limits, shown.geometry, labels))
+        layer.features = parents_table(result.tracks)
     return layer
 
 
@@ -180,36 +180,16 @@ def in_whole_image(found: Tracked, region: Region | None, geometry: StackGeometr
     return image
 
 
-def lineage_in_whole_image(found: Tracked, region: Region | None, geometry: StackGeometry, labels: Any) -> Tracks:
-    """Tracks in pixels of the image, from those of the window of a region.
-
-    Parameters
-    ----------
-    found : Tracked
-        With tracks.
-    region : Region or None
-        The part that was searched; what lies outside it was removed from the labels.
-    geometry : StackGeometry
-        Of the image.
-    labels : array
-        Of the image's shape, from `in_whole_image`.
-
-    Returns
-    -------
-    Tracks
-        Their frames are those of the clip.
-    """
+def _inside_region(found: Tracked, region: Region) -> Tracks:
+    """Tracks in pixels of the image, from those of the window of a region, without what lies outside the region."""
     from napari_sam2.labels.tracks import tracks_of_labels
 
     assert found.tracks is not None
-    if region is None:
-        return found.tracks
-    planes = [np.asarray(labels[geometry.index(plane)]) for plane in found.clip]
+    planes = [region.inside(np.asarray(plane)) for plane in found.labels]
     alone = tracks_of_labels(planes).spans()
-    parents = {
-        daughter: parent for daughter, parent in found.tracks.parents.items() if daughter in alone and parent in alone
-    }
-    return tracks_of_labels(planes, parents)
+    both = {each: of for each, of in found.tracks.parents.items() if each in alone and of in alone}
+    tracks = tracks_of_labels(planes, both)
+    return replace(tracks, centres=tracks.centres + np.array([region.top, region.left]))
 
 
 def parents_table(tracks: Tracks) -> pd.DataFrame:
@@ -235,8 +215,12 @@ def run_segmentation(
     min_area: float,
     max_area: float | None,
     exclude_border: bool,
+    region: Region | None = None,
 ) -> Found | Tracked | None:
-    """As ``segment_layer``, of an open image and with a searcher that keeps its model; None if it was stopped."""
+    """As ``segment_layer``, of an open image and with a searcher that keeps its model; None if it was stopped.
+
+    With ``region``, the image is the window of the region; labels are of this window, and tracks of the whole image.
+    """
     from napari_sam2._viewer.automatic_work import StackSearch
 
     plane = shown.geometry.check_plane(plane)
@@ -244,7 +228,8 @@ def run_segmentation(
     if scope == "plane" or shown.geometry.ndim == 2:
         return searcher.search_plane(model, shown.planes, plane, filters, control)
     if scope == "divisions":
-        return searcher.search_divisions(model, shown.planes, shown.geometry.clip_range(plane), filters, control)
+        found = searcher.search_divisions(model, shown.planes, shown.geometry.clip_range(plane), filters, control)
+        return found if region is None else replace(found, tracks=_inside_region(found, region))
     splits = {"automatic": False if shown.frames_are_times else None, "split": True, "keep": False}[split_stacked]
     search: StackSearch = StackSearch(every, splits)
     if scope == "volumes":

@@ -182,7 +182,7 @@ class Window:
             for each in self.widget.findChildren(kind):
                 wraps = isinstance(each, QLabel) and each.wordWrap()
                 text = each.text()
-                is_cut = each.width() < each.fontMetrics().horizontalAdvance(text)
+                is_cut = any(each.width() < each.fontMetrics().horizontalAdvance(line) for line in text.split("\n"))
                 if each.isVisible() and text and not wraps and is_cut and type(each).__name__ != "QElidingLabel":
                     found.append(f"{each.objectName() or type(each).__name__} {text!r}")
         for area in self.widget.findChildren(QScrollArea):

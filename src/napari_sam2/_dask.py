@@ -16,6 +16,13 @@ WORKER_CONFIG = MappingProxyType(
         "distributed.deploy.lost-worker-timeout": "1 hour",
         # Dask has workers return freed memory to the system at once: torch would get it back page by page.
         "distributed.nanny.pre-spawn-environ": {},
+        # What feeds plots of the dashboard many times a second takes processor time from the work.
+        "distributed.worker.profile.enabled": False,
+        "distributed.worker.memory.monitor-interval": "500ms",
+        "distributed.admin.system-monitor.interval": "5s",
+        "distributed.admin.system-monitor.disk": False,
+        "distributed.admin.system-monitor.gil.enabled": False,
+        "distributed.admin.tick.interval": "500ms",
     }
 )
 

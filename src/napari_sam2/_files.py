@@ -23,6 +23,7 @@ __all__ = [
     "expand",
     "partial_path",
     "put_in_place",
+    "remove_folder",
     "remove_partial",
     "reserved",
     "write_error",
@@ -149,6 +150,14 @@ def remove_partial(part: Path) -> None:
     """Remove a partial file or folder, and files whose names begin with its name, such as SQLite's journals."""
     for leftover in part.parent.glob(f"{_as_pattern(part.name)}*"):
         _remove(leftover)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder that is no longer needed; what is left after an interruption later writes beside it remove."""
+    with suppress(OSError):
+        part = partial_path(folder)
+        folder.rename(part)
+        _remove(part)
 
 
 @contextmanager

@@ -21,9 +21,10 @@ from batch_tools import SumJob, attempts
 from cli_tools import save_random_model
 from napari_sam2 import CheckpointError, DeviceError, FrameError, OutputError
 from napari_sam2.batch.clusters import LOCAL_CONFIG
+from napari_sam2.batch.dispatch import DispatchSettings
 from napari_sam2.batch.journal import JOURNAL_NAME
-from napari_sam2.batch.report import REPORT_NAME, BatchReport
-from napari_sam2.batch.running import BatchProgress, run_batch
+from napari_sam2.batch.report import REPORT_NAME, BatchProgress, BatchReport
+from napari_sam2.batch.running import run_batch
 
 distributed = pytest.importorskip("distributed")
 
@@ -248,6 +249,7 @@ def test_jobs_of_slurm_are_workers(setup: Setup, tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_workers_killed_at_random_lose_and_repeat_nothing_that_is_journaled(setup: Setup):
     setup.add(*(f"i{number:02}" for number in range(30)))
     rng = np.random.default_rng(0)
@@ -278,7 +280,17 @@ def test_workers_killed_at_random_lose_and_repeat_nothing_that_is_journaled(setu
 
 
 @pytest.mark.slow
-def test_lost_scheduler_ends_the_run_and_another_one_goes_on(setup: Setup):
+@pytest.mark.timeout(3600)
+def test_a_file_that_kills_its_workers_takes_no_short_ones_with_it(setup: Setup):
+    setup.add(*(f"i{number:02}" for number in range(40)), "slays", *(f"j{number:02}" for number in range(20)))
+    report = setup.run(retries=0)
+    assert list(report.failed) == [setup.inputs / "slays.tif"]
+    assert "6 workers were killed while they computed it" in report.failed[setup.inputs / "slays.tif"]
+    assert len(setup.results()) == 60
+
+
+@pytest.mark.slow
+def test_lost_scheduler_ends_the_run_and_another_one_goes_on(setup: Setup, monkeypatch: pytest.MonkeyPatch):
     setup.add(*(f"i{number:02}" for number in range(6)))
     job = replace(setup.job, seconds=0.5)
     cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0")
@@ -288,6 +300,9 @@ def test_lost_scheduler_ends_the_run_and_another_one_goes_on(setup: Setup):
         if progress.done >= 2 and not closing.ident:
             closing.start()
 
+    settings = DispatchSettings(patience_s=0.5)
+    monkeypatch.setattr("napari_sam2.batch.running.DispatchSettings", lambda: settings)
+    monkeypatch.setattr("napari_sam2.batch.clusters._CONNECT_TIMEOUT_S", 0.5)  # s
     with pytest.raises(DeviceError, match="run the same command again"):
         setup.run(job=job, scheduler=cluster.scheduler_address, on_progress=close_after_two)
     closing.join()

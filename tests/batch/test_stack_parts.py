@@ -102,7 +102,8 @@ def test_time_points_are_linked_as_in_one_process(name: str, every: int | None, 
     image = write_image(tmp_path / "embryo.ome.tif", volumes(), "TZYX")
     report = run(image, tmp_path / name, job=dataclasses.replace(JOB, every=every))
     assert report.is_complete
-    assert report.num_done == 4 + (every is None)
+    assert report.num_done == 4 + (every is None) + 1  # and the linked volumes
+    assert report.records[-1].outcome.objects == 3
     expected = segment_timelapse_volumes(
         image, finder=OracleFinder(), segmenter=SeeingTracker(), every=every, contrast="dtype", split_stacked=False
     )

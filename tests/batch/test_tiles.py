@@ -10,8 +10,8 @@ import dask
 import numpy as np
 import pytest
 import tifffile
-from skimage import measure
 
+from batch_tools import BrightParts
 from cli_tools import save_random_model
 from napari_sam2 import FrameError, OutputError, segment_tiled
 from napari_sam2.batch.clusters import LOCAL_CONFIG
@@ -25,26 +25,6 @@ pytestmark = pytest.mark.timeout(600)
 
 READING = ReadOptions(contrast="dtype")
 JOB = AutoJob(FindOptions(), KeepOptions(min_area="30"), READING, tile=64, overlap=20)
-
-
-class BrightParts:
-    """Finds connected bright pixels, in place of a network: what belongs together is known."""
-
-    def generate_masks(self, image: np.ndarray, *, progress: object = None) -> list[dict[str, object]]:
-        parts = measure.label(image[..., 0] > 90)
-        records = []
-        for part in measure.regionprops(parts):
-            y0, x0, y1, x1 = part.bbox
-            score = {"predicted_iou": 1.0, "stability_score": 1.0}
-            records.append(
-                {
-                    "segmentation": parts == part.label,
-                    "area": int(part.area),
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    **score,
-                }
-            )
-        return records
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -97,7 +77,8 @@ def test_labels_are_those_of_one_process(name, picture, weights, scheduler, expe
     assert expected.max() == 7  # six discs and the bar, some in four tiles
     report = run(picture, tmp_path / name, weights, scheduler)
     assert report.is_complete
-    assert report.num_done == 9
+    assert report.num_done == 9 + 1  # and the stitched image
+    assert report.records[-1].outcome.objects == 7
     found = read_label_file(tmp_path / name).labels
     assert np.array_equal(found.reshape(expected.shape), expected)
     assert sorted(set(np.unique(found))) == list(range(int(expected.max()) + 1))

@@ -18,8 +18,7 @@ from napari_sam2._viewer import many_files
 from napari_sam2._viewer.many_files import segment_files
 from napari_sam2.batch.inputs import find_sources, plan_pieces
 from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, RUNNING, PieceRecord
-from napari_sam2.batch.report import BatchReport
-from napari_sam2.batch.running import BatchProgress
+from napari_sam2.batch.report import BatchProgress, BatchReport
 from napari_sam2.batch.session_prompts import PROMPTS_NAME, usable_prompts
 from napari_sam2.labels.reading import read_labels
 from napari_sam2.session.session import Session

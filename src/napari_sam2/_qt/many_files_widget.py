@@ -30,7 +30,7 @@ from napari_sam2._qt.model_chooser import ModelChooser
 from napari_sam2._viewer.many_files import picture_of, result_layers, segment_files
 from napari_sam2.batch.inputs import find_sources, plan_pieces
 from napari_sam2.batch.pieces import DONE, FAILED, RUNNING, PieceRecord
-from napari_sam2.batch.running import BatchProgress
+from napari_sam2.batch.report import BatchProgress
 from napari_sam2.batch.session_prompts import Prompts, usable_prompts
 
 if TYPE_CHECKING:

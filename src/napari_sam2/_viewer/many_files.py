@@ -13,7 +13,8 @@ from napari_sam2._arguments import checked
 from napari_sam2._errors import PlanesLeftOutWarning, PromptError
 from napari_sam2._files import expand
 from napari_sam2.batch.jobs import AutoJob, KeepOptions, TrackJob
-from napari_sam2.batch.running import BatchProgress, run_batch
+from napari_sam2.batch.report import BatchProgress
+from napari_sam2.batch.running import run_batch
 from napari_sam2.batch.session_prompts import Prompts, list_with_prompts
 
 if TYPE_CHECKING:

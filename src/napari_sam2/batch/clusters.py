@@ -90,9 +90,14 @@ def connected(place: Place, num_pieces: int, *, device: str) -> Iterator[Client]
         try:
             client = Client(place.scheduler, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
         except (OSError, ValueError) as error:
+            certificates = (
+                ", and the certificates that Dask's configuration names (distributed.comm.tls)"
+                if place.scheduler.startswith("tls://")
+                else ""
+            )
             raise DeviceError(
-                f"no Dask scheduler answers at {place.scheduler} ({_first_line(error)}); check the address, and that "
-                "'dask scheduler' runs there"
+                f"no Dask scheduler answers at {place.scheduler} ({_first_line(error)}); check the address, that "
+                f"'dask scheduler' runs there{certificates}"
             ) from error
         with client:
             yield client

@@ -1,7 +1,7 @@
 """The journal of a batch: which pieces are done, with which model, settings and version.
 
 A text file of one JSON object per line beside the results. The first line describes the run; each further line is a
-piece that ended. Every line is on disk before the next piece is counted. A last line that was cut off is removed.
+piece that ended. Every line is on disk before its piece is counted. A last line that was cut off is removed.
 """
 
 from __future__ import annotations
@@ -115,16 +115,21 @@ class Journal:
         """The last record of each piece, by its name."""
         return self._records
 
-    def add(self, record: PieceRecord) -> None:
-        """Write a record to disk; raises OutputError, such as on a full disk."""
+    def is_done(self, name: str) -> bool:
+        """Whether the last record of a piece says that it is done, whatever its input was then."""
+        record = self._records.get(name)
+        return record is not None and record.state == DONE
+
+    def add(self, *records: PieceRecord) -> None:
+        """Write records to disk; raises OutputError, such as on a full disk."""
         assert self._file is not None, "the journal is closed"
         try:
-            self._file.write(json.dumps(_as_line(record)) + "\n")
+            self._file.write("".join(json.dumps(_as_line(record)) + "\n" for record in records))
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
             raise write_error(self.path, error) from error
-        self._records[record.name] = record
+        self._records |= {record.name: record for record in records}
 
     def close(self) -> None:
         """Close the file and let other processes use the folder."""

@@ -1,4 +1,4 @@
-"""What became of the pieces of a batch, and the table of it."""
+"""How far a batch is, what became of its pieces, and the table of it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,37 @@ from pathlib import Path
 from napari_sam2._files import write_whole
 from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, Piece, PieceRecord
 
-__all__ = ["REPORT_NAME", "BatchReport", "write_report"]
+__all__ = ["REPORT_NAME", "BatchProgress", "BatchReport", "write_report"]
 
 REPORT_NAME = "report.csv"
 _COLUMNS = ("file", "result", "state", "objects", "frames", "seconds", "reason", "warnings")
+
+
+@dataclass(frozen=True)
+class BatchProgress:
+    """How far a batch is.
+
+    Attributes
+    ----------
+    done, failed, total : int
+        Pieces; those that an earlier run has done count as done.
+    before : int
+        Pieces that an earlier run has done.
+    workers : int
+        Worker processes that are connected; 0 while they start or a cluster has none.
+    dashboard : str
+        Address of Dask's dashboard; empty before the connection.
+    notice : str
+        A sentence for the user while the scheduler cannot be reached; else empty.
+    """
+
+    done: int
+    failed: int
+    total: int
+    before: int
+    workers: int = 0
+    dashboard: str = ""
+    notice: str = ""
 
 
 @dataclass(frozen=True)

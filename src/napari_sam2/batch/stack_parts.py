@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,15 +18,8 @@ from napari_sam2.batch.inputs import input_path
 from napari_sam2.batch.jobs import AutoJob, num_time_points
 from napari_sam2.batch.pieces import Outcome, Piece, Source
 from napari_sam2.batch.plane_files import PlaneFile, unreadable, write_planes
-from napari_sam2.batch.report import BatchReport
-from napari_sam2.batch.running import (
-    BatchProgress,
-    Stage,
-    checked_execution,
-    make_folder,
-    new_target,
-    run_stages,
-)
+from napari_sam2.batch.report import BatchProgress, BatchReport
+from napari_sam2.batch.running import Stage, checked_execution, output_path, run_divided
 
 if TYPE_CHECKING:
     from napari_sam2.frames import Frames
@@ -36,7 +28,7 @@ if TYPE_CHECKING:
     from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
     from napari_sam2.network.sam2 import SAM2
 
-__all__ = ["JoinJob", "KeyFrameJob", "PartSource", "SpacingJob", "TimePointJob", "segment_stack_parts"]
+__all__ = ["JoinJob", "KeyFrameJob", "LinkJob", "PartSource", "SpacingJob", "TimePointJob", "segment_stack_parts"]
 
 _SPACING_NAME = "spacing.json"
 
@@ -191,11 +183,11 @@ class JoinJob(_PartJob):
         assert isinstance(source, PartSource)
         frames, segmenter = self._opened(source, model)
         hw = (frames.shape[1], frames.shape[2])
-        with LabelWriter.for_frames(output, frames) as writer:
+        with LabelWriter.for_frames(output, frames, overwrite=True) as writer:
             report = join_key_frames(
                 frames,
                 source.keys(self.auto, len(frames)),
-                lambda index: _tracks(source.folder / _key_frame_name(index), hw),
+                lambda index: _tracks(source.folder / _part_name(index), hw),
                 writer,
                 segmenter=segmenter,
                 rules=JoinRules(),
@@ -203,6 +195,35 @@ class JoinJob(_PartJob):
                 split_stacked=self.auto.split_stacked,
             )
         return Outcome(len(report.tracks), len(frames))
+
+
+@dataclass(frozen=True)
+class LinkJob(_PartJob):
+    """All time points in one file, objects with one number at all of them."""
+
+    command: ClassVar[str] = "link"
+
+    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:  # noqa: ARG002 - as all jobs
+        """Read one time point after the other, and write the labels."""
+        from napari_sam2.labels.files import LabelWriter
+        from napari_sam2.labels.protocols import stack_as_volumes
+        from napari_sam2.labels.volume_linking import VolumeLinker
+
+        assert isinstance(source, PartSource)
+        frames, num_times = _open(self.auto, source.path)
+        hw = (frames.shape[1], frames.shape[2])
+        with LabelWriter.for_frames(output, frames, num_times=num_times, overwrite=True) as writer:
+            volumes = stack_as_volumes(writer, writer.shape, len(frames))
+            linker = VolumeLinker()
+            for time in range(num_times):
+                with PlaneFile(source.folder / _part_name(time), hw) as part:
+                    for z in range(len(frames)):
+                        plane = part[z]
+                        if plane.any():
+                            volumes[time, z] = plane
+                linker.link(volumes, time, len(frames))
+        tracks = linker.report(num_times, is_complete=True).tracks
+        return Outcome(len(tracks), num_times * len(frames))
 
 
 @checked(FrameError)
@@ -224,11 +245,11 @@ def segment_stack_parts(
 ) -> BatchReport:
     """Segment one stack or movie, or volumes over time, on the cores of this computer or a Dask cluster.
 
-    The labels are those of `segment_stack`, or of `segment_timelapse_volumes`. Workers segment time points, which are
-    then linked; or they detect and track the objects of one key frame each, and a last piece joins the tracks, tracks
-    objects that go on beyond their key frames, and writes the labels. Parts are kept in a folder beside the output,
-    ``NAME.parts``, until all of them are done; the same call again goes on there. In scripts the call must be inside
-    ``if __name__ == "__main__":``, as worker processes import the script.
+    The labels are those of `segment_stack`, or of `segment_timelapse_volumes`. Workers segment time points, which a
+    last piece links; or they detect and track the objects of one key frame each, and a last piece joins the tracks,
+    tracks objects that go on beyond their key frames, and writes the labels. Parts are kept in a folder beside the
+    output, ``NAME.parts``, until the labels are written; the same call again resumes there. In scripts the call must be
+    inside ``if __name__ == "__main__":``, as worker processes import the script.
 
     Parameters
     ----------
@@ -244,7 +265,7 @@ def segment_stack_parts(
     Returns
     -------
     BatchReport
-        State of all parts. If one failed, or it was stopped, no labels are written.
+        State of all parts, and last of the labels. If a part failed, or it was stopped, no labels are written.
 
     Raises
     ------
@@ -272,15 +293,10 @@ def segment_stack_parts(
         raise FrameError(f"{stack} has one frame; use 'batch tiles' for large images")
     choose_key_frames(len(frames), job.every, job.key_frames)  # reports mistakes
     job.shapes.limits(frames)
-    target = new_target(output)
-    folder = make_folder(target.with_name(f"{target.name}.parts"))
+    target = output_path(output)
+    folder = target.with_name(f"{target.name}.parts")
     parts = _Parts(job, path, frames, num_times, folder, target)
-    report = run_stages(job, parts.stages(), folder, execution)
-    if report.is_complete:
-        if num_times > 1:
-            _link(parts.time_points(), frames, num_times, target)
-        shutil.rmtree(folder)
-    return report
+    return run_divided(job, parts.stages(), folder, target, execution)
 
 
 class _Parts:
@@ -297,20 +313,22 @@ class _Parts:
         if self._is_measured:
             stages.append(Stage(SpacingJob(self._first()), lambda: [self._piece(_SPACING_NAME)]))
         if self._num_times > 1:
-            return [*stages, Stage(TimePointJob(self._job), self.time_points)]
-        return [*stages, Stage(KeyFrameJob(self._job), self._key_frames), Stage(JoinJob(self._job), self._joined)]
+            last = Stage(LinkJob(self._job), self._whole)
+            return [*stages, Stage(TimePointJob(self._job), self._time_points), last]
+        last = Stage(JoinJob(self._job), self._whole)
+        return [*stages, Stage(KeyFrameJob(self._job), self._key_frames), last]
 
-    def time_points(self) -> list[Piece]:
+    def _time_points(self) -> list[Piece]:
         """One piece for each."""
         every = self._every()
-        return [self._piece(f"{time:07}.zip", number=time, every=every) for time in range(self._num_times)]
+        return [self._piece(_part_name(time), number=time, every=every) for time in range(self._num_times)]
 
     def _key_frames(self) -> list[Piece]:
         every = self._every()
         keys = PartSource(self._path, every=every).keys(self._job, self._num_frames)
-        return [self._piece(_key_frame_name(index), number=index, every=every) for index in range(len(keys))]
+        return [self._piece(_part_name(index), number=index, every=every) for index in range(len(keys))]
 
-    def _joined(self) -> list[Piece]:
+    def _whole(self) -> list[Piece]:
         source = PartSource(self._path, every=self._every(), folder=self._folder)
         return [Piece(self._target.name, source, self._target)]
 
@@ -338,8 +356,8 @@ class _Parts:
             raise unreadable(place, error) from error
 
 
-def _key_frame_name(index: int) -> str:
-    return f"{index:07}.zip"
+def _part_name(number: int) -> str:
+    return f"{number:07}.zip"
 
 
 def _open(job: AutoJob, path: Path) -> tuple[Frames, int]:
@@ -380,22 +398,3 @@ def _tracks(path: Path, hw: tuple[int, int]) -> Iterator[KeyFrameTracks]:
         except (ValueError, KeyError, TypeError) as error:
             raise unreadable(path, error) from error
         yield KeyFrameTracks(None if file.is_empty else file, scores)
-
-
-def _link(pieces: Sequence[Piece], frames: Frames, num_times: int, target: Path) -> None:
-    """Write the time points into one file, objects with one number at all of them."""
-    from napari_sam2.labels.files import LabelWriter
-    from napari_sam2.labels.protocols import stack_as_volumes
-    from napari_sam2.labels.volume_linking import VolumeLinker
-
-    hw = (frames.shape[1], frames.shape[2])
-    with LabelWriter.for_frames(target, frames, num_times=num_times) as writer:
-        volumes = stack_as_volumes(writer, writer.shape, len(frames))
-        linker = VolumeLinker()
-        for time, piece in enumerate(pieces):
-            with PlaneFile(piece.output, hw) as part:
-                for z in range(len(frames)):
-                    plane = part[z]
-                    if plane.any():
-                        volumes[time, z] = plane
-            linker.link(volumes, time, len(frames))

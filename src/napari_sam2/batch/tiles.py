@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,37 +16,36 @@ from napari_sam2._files import write_whole
 from napari_sam2.batch.inputs import input_path
 from napari_sam2.batch.jobs import AutoJob, FindOptions, ReadOptions
 from napari_sam2.batch.pieces import Outcome, Piece, Source
-from napari_sam2.batch.report import BatchReport
-from napari_sam2.batch.running import (
-    BatchProgress,
-    Stage,
-    checked_execution,
-    make_folder,
-    new_target,
-    run_stages,
-)
+from napari_sam2.batch.report import BatchProgress, BatchReport
+from napari_sam2.batch.running import Stage, checked_execution, output_path, run_divided
 from napari_sam2.frames.regions import FrameRegions, Tile, tile_grid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_sam2.frames import Frames
     from napari_sam2.network.sam2 import SAM2
 
-__all__ = ["TileJob", "TileSource", "segment_tiles"]
+__all__ = ["StitchJob", "TileJob", "TileSource", "segment_tiles"]
 
 
 @dataclass(frozen=True)
 class TileSource(Source):
-    """A tile of an image.
+    """A tile of an image, or all of them.
 
     Attributes
     ----------
     tile : int
         Its number, row by row.
+    folder : Path
+        Where the labels of tiles are.
     """
 
     tile: int = 0
+    folder: Path = Path()
+
+    def labels_path(self, tile: int) -> Path:
+        """The labels of a tile."""
+        return self.folder / f"{tile:07}.npz"
 
 
 @dataclass(frozen=True)
@@ -89,6 +87,45 @@ class TileJob:
         return Outcome(int(found.max(initial=0)), 1)
 
 
+@dataclass(frozen=True)
+class StitchJob:
+    """All tiles in one label image, objects across seams with one number.
+
+    Attributes
+    ----------
+    auto : AutoJob
+        How the tiles were segmented, and which objects are kept.
+    """
+
+    auto: AutoJob
+    command: ClassVar[str] = "stitch"
+
+    def check(self, sources: Sequence[Source]) -> None:
+        """Do nothing: it is planned, not given by users."""
+
+    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:  # noqa: ARG002 - as all jobs
+        """Read one tile after the other, and write the labels."""
+        from napari_sam2.inference.automatic.tiling import TileSeams
+        from napari_sam2.labels.files import LabelWriter
+
+        assert isinstance(source, TileSource)
+        frames = self.auto.reading.open(source)
+        hw = frames.shape[1:]
+        tiles = tile_grid(hw, self.auto.tile, self.auto.overlap)
+        limits = self.auto.shapes.limits(frames)
+        with LabelWriter.for_frames(output, frames, overwrite=True) as writer:
+            parts = writer.parts()
+            whole = np.zeros(hw if parts is None else (0, 0), np.int32)
+            seams = TileSeams(whole if parts is None else parts, hw)
+            for number, part in enumerate(tiles):
+                seams.add(part, _read(source.labels_path(number), part))
+            seams.renumber(tiles, (limits.min_area, limits.max_area), exclude_border=limits.exclude_border)
+            if parts is not None:
+                return Outcome(int(parts.finish()), 1)
+            writer.write(0, whole)
+            return Outcome(int(whole.max(initial=0)), 1)
+
+
 @checked(FrameError)
 def segment_tiles(
     job: AutoJob,
@@ -108,9 +145,9 @@ def segment_tiles(
 ) -> BatchReport:
     """Segment one large image in tiles, on the cores of this computer or a Dask cluster.
 
-    The labels are those of `segment_tiled`. Tiles are kept in a folder beside the output, ``NAME.tiles``, until all of
-    them are done; the same call again goes on there. Stitching reads one tile after the other. In scripts the call must
-    be inside ``if __name__ == "__main__":``, as worker processes import the script.
+    The labels are those of `segment_tiled`. Tiles are kept in a folder beside the output, ``NAME.tiles``, until the
+    labels are written; the same call again resumes there. A last piece stitches them, one tile after the other. In
+    scripts the call must be inside ``if __name__ == "__main__":``, as worker processes import the script.
 
     Parameters
     ----------
@@ -126,7 +163,7 @@ def segment_tiles(
     Returns
     -------
     BatchReport
-        State of all tiles. If one failed, or it was stopped, no labels are written.
+        State of all tiles, and last of the labels. If a tile failed, or it was stopped, no labels are written.
 
     Raises
     ------
@@ -150,40 +187,19 @@ def segment_tiles(
     frames = job.reading.open(source)
     if len(frames) != 1:
         raise FrameError(f"{image} has {len(frames)} frames; give a single image, or use 'batch auto' for stacks")
-    target = new_target(output)
-    reading = replace(job.reading, contrast=list(frames.contrast_limits))
-    tiles = tile_grid(frames.shape[1:], job.tile, job.overlap)
-    folder = make_folder(target.with_name(f"{target.name}.tiles"))
-    tile_job = TileJob(job.finding, reading, job.tile, job.overlap)
-    pieces = [
-        Piece(f"{number:07}.npz", TileSource(source.path, tile=number), folder / f"{number:07}.npz")
-        for number in range(len(tiles))
+    target = output_path(output)
+    auto = replace(job, reading=replace(job.reading, contrast=list(frames.contrast_limits)))
+    job.shapes.limits(frames)  # reports mistakes
+    folder = target.with_name(f"{target.name}.tiles")
+    whole = TileSource(source.path, folder=folder)
+    numbers = range(len(tile_grid(frames.shape[1:], job.tile, job.overlap)))
+    tiles = [
+        Piece(path.name, replace(whole, tile=number), path)
+        for number, path in zip(numbers, map(whole.labels_path, numbers), strict=True)
     ]
-    report = run_stages(tile_job, [Stage(tile_job, lambda: pieces)], folder, execution)
-    if report.is_complete:
-        _stitch(frames, tiles, pieces, job, target)
-        shutil.rmtree(folder)
-    return report
-
-
-def _stitch(frames: Frames, tiles: list[Tile], pieces: Sequence[Piece], job: AutoJob, target: Path) -> None:
-    """Write the tiles into one label image, objects across seams with one number."""
-    from napari_sam2.inference.automatic.tiling import TileSeams
-    from napari_sam2.labels.files import LabelWriter
-
-    hw = frames.shape[1:]
-    limits = job.shapes.limits(frames)
-    with LabelWriter.for_frames(target, frames) as writer:
-        parts = writer.parts()
-        whole = np.zeros(hw if parts is None else (0, 0), np.int32)
-        seams = TileSeams(whole if parts is None else parts, hw)
-        for part, piece in zip(tiles, pieces, strict=True):
-            seams.add(part, _read(piece.output, part))
-        seams.renumber(tiles, (limits.min_area, limits.max_area), exclude_border=limits.exclude_border)
-        if parts is not None:
-            parts.finish()
-        else:
-            writer.write(0, whole)
+    tile_job = TileJob(job.finding, auto.reading, job.tile, job.overlap)
+    stages = [Stage(tile_job, lambda: tiles), Stage(StitchJob(auto), lambda: [Piece(target.name, whole, target)])]
+    return run_divided(job, stages, folder, target, execution)
 
 
 def _read(path: Path, part: Tile) -> NDArray[np.int32]:

@@ -126,7 +126,7 @@ def weights_hash(path: Path) -> str:
     return model_hash(path / "model.safetensors" if path.is_dir() else path)
 
 
-def run_piece(plugin: str, job: Job, piece: Piece) -> Outcome:
+def run_piece(piece: Piece, *, job: Job, plugin: str) -> Outcome:
     """Do a piece in the worker process that calls this."""
     worker = get_worker()
     found = worker.plugins[plugin]

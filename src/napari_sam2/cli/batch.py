@@ -25,8 +25,7 @@ from napari_sam2.cli.generate import Search
 
 if TYPE_CHECKING:
     from napari_sam2.batch.jobs import AutoJob, Job
-    from napari_sam2.batch.report import BatchReport
-    from napari_sam2.batch.running import BatchProgress
+    from napari_sam2.batch.report import BatchProgress, BatchReport
 
 __all__ = ["SUBCOMMANDS", "Files", "Work", "batch", "run_job"]
 
@@ -238,8 +237,8 @@ def _tiles(
 ) -> None:
     """Segment everything in one large image, in tiles on many workers.
 
-    The labels are those of 'napari-sam2 auto'. Tiles are kept in OUTPUT.tiles until all are done; run the same command
-    again to resume.
+    The labels are those of 'napari-sam2 auto'. Tiles are kept in OUTPUT.tiles until the labels are written; run the
+    same command again to resume.
 
     \b
     Examples:
@@ -249,7 +248,7 @@ def _tiles(
     from napari_sam2.batch.tiles import segment_tiles
 
     job = auto_job(StackSearch(), finding, shapes, tiles, reading)
-    _run_divided(segment_tiles, job, image, output, network, work, unit="tile")
+    _run_divided(segment_tiles, job, image, output, network, work)
 
 
 @with_option_groups
@@ -269,7 +268,8 @@ def _stack(
     """Segment everything in one long stack, or in volumes over time, on many workers.
 
     Workers segment the time points of TZYX files, or the key frames of stacks. The labels are those of
-    'napari-sam2 auto'. Parts are kept in OUTPUT.parts until all are done; run the same command again to resume.
+    'napari-sam2 auto'. Parts are kept in OUTPUT.parts until the labels are written; run the same command again to
+    resume.
 
     \b
     Examples:
@@ -279,7 +279,7 @@ def _stack(
     from napari_sam2.batch.stack_parts import segment_stack_parts
 
     job = auto_job(search, finding, shapes, Tiles(), reading)
-    _run_divided(segment_stack_parts, job, stack, output, network, work, unit="part")
+    _run_divided(segment_stack_parts, job, stack, output, network, work)
 
 
 SUBCOMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
@@ -320,7 +320,7 @@ def run_job(
             on_progress=bar,
             should_stop=stop.is_set,
         )
-    _print(report, "files")
+    _print(report, "files", sum(record.outcome.objects for record in report.records if record.outcome is not None))
     say(f"wrote {output / 'report.csv'}")
     _exit(report)
 
@@ -332,12 +332,10 @@ def _run_divided(
     output: Path,
     network: ModelOptions,
     work: Work,
-    *,
-    unit: str,
 ) -> None:
     """Segment one file in parts, with a progress bar, and exit with a code that says how it ended."""
     _silence_dask()
-    with StopRequest(unit) as stop, _Bar(unit, show=not work.quiet) as bar:
+    with StopRequest("part") as stop, _Bar("part", show=not work.quiet) as bar:
         report = segment(
             job,
             image,
@@ -353,7 +351,8 @@ def _run_divided(
             on_progress=bar,
             should_stop=stop.is_set,
         )
-    _print(report, f"{unit}s")
+    last = report.records[-1].outcome if report.records and report.is_complete else None  # of the labels themselves
+    _print(report, "parts", None if last is None else last.objects)
     if report.is_complete:
         say(f"wrote {output}")
     _exit(report)
@@ -376,14 +375,14 @@ def _exit(report: BatchReport) -> None:
 
 
 class _Bar:
-    """A progress bar over files, tiles or parts, with the time left; the address of the dashboard once."""
+    """A progress bar over files or parts, with the time left; the address of the dashboard once."""
 
     def __init__(self, unit: str = "file", *, show: bool) -> None:
         from tqdm import tqdm
 
         self._bar = tqdm(unit=unit, desc=f"{unit}s", disable=None if show else True)
         self._show = show
-        self._dashboard = ""
+        self._dashboard = self._notice = ""
         self._shown_at = 0.0
 
     def __call__(self, progress: BatchProgress) -> None:
@@ -391,6 +390,10 @@ class _Bar:
             self._dashboard = progress.dashboard
             if self._show:
                 say(f"dashboard: {progress.dashboard}", err=True)
+        if progress.notice != self._notice:
+            self._notice = progress.notice
+            if self._notice:
+                say(f"\n{self._notice}", err=True)
         self._bar.total, self._bar.initial = progress.total, progress.before
         self._bar.n = progress.done + progress.failed
         waiting = "waiting for workers" if progress.dashboard and not progress.workers else ""
@@ -409,10 +412,16 @@ class _Bar:
         self._bar.close()
 
 
-def _print(report: BatchReport, unit: str) -> None:
-    objects = sum(record.outcome.objects for record in report.records if record.outcome is not None)
+def _print(report: BatchReport, unit: str, objects: int | None) -> None:
     now = report.num_done - report.num_before
-    counts = (len(report.pieces), report.num_before, now, report.num_failed, report.num_not_run, objects)
+    counts = (
+        len(report.pieces),
+        report.num_before,
+        now,
+        report.num_failed,
+        report.num_not_run,
+        "-" if objects is None else objects,
+    )
     print_table(
         (unit, "done before", "done now", "failed", "not run", "objects", "time (s)"),
         [(*map(str, counts), f"{report.seconds:.1f}")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -26,9 +27,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give slow tests a limit of their own."""
+    """Give slow tests a limit of their own, and mark those that open a window."""
     for item in items:
+        if not _OPENS_A_VIEWER.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("window")
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_SLOW_TIMEOUT))
 
@@ -37,6 +41,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # Ctrl-C does is part of what is tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def _imports_are_no_garbage() -> None:
+    """Keep what a window imports out of garbage collections, of which each window ends with several of 0.4 s."""
+    import napari._qt.qt_main_window  # noqa: F401
+
+    import napari_sam2._qt.main_widget  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _windows_end_quickly(request: pytest.FixtureRequest) -> None:
+    if not _OPENS_A_VIEWER.isdisjoint(request.fixturenames):
+        request.getfixturevalue("_imports_are_no_garbage")
 
 
 @pytest.fixture(autouse=True)

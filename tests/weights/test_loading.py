@@ -523,6 +523,7 @@ print(min(pages[4:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="page faults are counted where glibc allocates")
 def test_an_encoding_on_the_cpu_reuses_its_pages():
     run = subprocess.run([sys.executable, "-c", COUNT_FAULTS], capture_output=True, text=True, check=True)

@@ -200,7 +200,6 @@ class SAM2Widget(QWidget):
         self.saving.lineage_asked.connect(self.show_lineage)
         self.advanced.channels_changed.connect(self.sessions.restart)
         keep_keys_on_canvas(self)
-        wrap_check_boxes(self)
         order_tabs(self)
 
     def _make_click_page(self) -> QWidget:

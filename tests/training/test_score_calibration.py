@@ -60,8 +60,8 @@ def test_scores_come_to_the_truth_in_the_same_order_and_tracked_ones_stay():
     true = (before + 0.2).clamp(max=0.95)
     fit_scores(
         model,
-        ScoreRows(tokens, before, true, torch.ones(64)),
-        ScoreRows(tracked, kept, torch.full_like(kept, torch.nan), torch.ones(64)),
+        ScoreRows(tokens, before, true, torch.ones(64), torch.arange(64) // 4),
+        ScoreRows(tracked, kept, torch.full_like(kept, torch.nan), torch.ones(64), torch.arange(64)),
         ScoreSettings(steps=120, batch=64, learning_rate=3e-3),
     )
     with torch.no_grad():

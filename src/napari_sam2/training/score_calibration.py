@@ -47,9 +47,10 @@ class ScoreSettings:
         Steps of the fit, and rows of each.
     learning_rate : float
         Of AdamW; it falls to zero.
-    order_weight : float
-        How strongly the differences between the candidates of one look are kept. They decide which mask is shown, and
-        those learned with the masks hold for more kinds of images than those of this fit.
+    order_weight, looks_weight : float
+        How strongly the differences between the candidates of one decoder call, and between the calls for one prompt,
+        are kept. They decide which mask is shown, and those learned with the masks hold for more kinds of images than
+        those of this fit.
     tracked_weight : float
         How strongly the scores of tracked frames are kept.
 
@@ -68,13 +69,14 @@ class ScoreSettings:
     batch: int = 512
     learning_rate: float = 3e-4
     order_weight: float = 0.25
+    looks_weight: float = 0.5
     tracked_weight: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("crop", "crops_per_kind", "objects_per_crop", "tracked_per_crop", "steps", "batch"):
             check_count(name, getattr(self, name), 1)
         check_count("frames_per_crop", self.frames_per_crop, 2)
-        for name in ("learning_rate", "order_weight", "tracked_weight"):
+        for name in ("learning_rate", "order_weight", "looks_weight", "tracked_weight"):
             check_number(name, getattr(self, name), 0)
 
 
@@ -91,12 +93,15 @@ class ScoreRows(NamedTuple):
         (N, 4) IoU with the object that was meant; NaN where it is unknown or does not matter.
     weights : Tensor
         (N,) weights of the rows, 1 on average.
+    prompts : Tensor
+        (N,) int64; rows of the same prompt have the same number and follow each other.
     """
 
     tokens: Tensor
     scores: Tensor
     true: Tensor
     weights: Tensor
+    prompts: Tensor
 
 
 def calibrate_scores(
@@ -149,7 +154,9 @@ def fit_scores(model: SAM2, prompted: ScoreRows, tracked: ScoreRows | None, sett
     optimizer = torch.optim.AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=0.0)
     is_known = ~prompted.true.isnan()
     true = prompted.true.nan_to_num(0)
-    order = _differences(prompted.scores)
+    order, levels = _differences(prompted.scores), _logits(prompted.scores).mean(1)
+    _, counts = prompted.prompts.unique_consecutive(return_counts=True)
+    firsts, counts = (each.repeat_interleave(counts) for each in (counts.cumsum(0) - counts, counts))
     with torch.enable_grad():
         for step in range(settings.steps):
             for group in optimizer.param_groups:
@@ -159,6 +166,10 @@ def fit_scores(model: SAM2, prompted: ScoreRows, tracked: ScoreRows | None, sett
             weights = prompted.weights[rows, None]
             loss = (weights * is_known[rows] * (scores - true[rows]).square()).mean()
             loss = loss + settings.order_weight * (weights * (_differences(scores) - order[rows]).square()).mean()
+            others = firsts[rows] + (torch.rand(len(rows)) * counts[rows]).long()
+            apart = (_logits(scores) - _logits(head(prompted.tokens[others]))).mean(1)
+            kept = prompted.weights[rows] * (apart - levels[rows] + levels[others]).square()
+            loss = loss + settings.looks_weight * kept.mean()
             if tracked is not None:
                 rows = torch.randint(0, len(tracked.tokens), (settings.batch,))
                 kept = (head(tracked.tokens[rows]) - tracked.scores[rows]).square().mean()
@@ -171,9 +182,13 @@ def fit_scores(model: SAM2, prompted: ScoreRows, tracked: ScoreRows | None, sett
         parameter.grad = None
 
 
+def _logits(scores: Tensor) -> Tensor:
+    return torch.logit(scores.clamp(1e-4, 1 - 1e-4))
+
+
 def _differences(scores: Tensor) -> Tensor:
-    """(N, 3) logits of the three candidates of a look, less their mean."""
-    logits = torch.logit(scores[:, 1:].clamp(1e-4, 1 - 1e-4))
+    """(N, 3) logits of the three candidates of a call, less their mean."""
+    logits = _logits(scores[:, 1:])
     return logits - logits.mean(1, keepdim=True)
 
 
@@ -225,6 +240,7 @@ def prompted_rows(
         torch.stack([look.scores for look in looks]),
         torch.stack([look.true for look in looks]),
         torch.from_numpy(weights / weights.mean()).float(),
+        torch.tensor([look.prompt for look in looks]),
     )
 
 
@@ -258,15 +274,17 @@ def tracked_rows(
     if not heard_all:
         return None
     tokens, scores = (torch.cat(each) for each in zip(*heard_all, strict=True))
-    return ScoreRows(tokens, scores, torch.full_like(scores, torch.nan), torch.ones(len(scores)))
+    unknown = torch.full_like(scores, torch.nan)
+    return ScoreRows(tokens, scores, unknown, torch.ones(len(scores)), torch.arange(len(scores)))
 
 
 class _Look(NamedTuple):
-    """One decoder call: what the IoU head was given and gave, and the true IoU of the masks that were returned."""
+    """One decoder call: input and output of the IoU head, the true IoU of its masks, and the number of the prompt."""
 
     token: Tensor
     scores: Tensor
     true: Tensor
+    prompt: int
 
 
 @contextmanager
@@ -291,10 +309,12 @@ class _Recorder(SAM2ImagePredictor):
         super().__init__(model)
         self._heard = heard
         self._found: list[tuple[ViewCandidates, Tensor, Tensor]] = []
+        self._num_prompts = 0
 
     def looks(self, prompt: Prompt, truth: NDArray[np.bool_], *, multimask: bool) -> list[_Look]:
         """All decoder calls that a prompt needs; ``truth`` is the object, (H, W)."""
         self._found.clear()
+        self._num_prompts += 1
         shown = self.predict(prompt, multimask_output=multimask)
         best = int(shown.scores.argmax())
         looks = []
@@ -308,7 +328,7 @@ class _Recorder(SAM2ImagePredictor):
             for row, column in enumerate(columns):
                 mask = shown.masks[best] if is_shown and row == best else in_image[row].cpu().numpy()
                 true[column] = float((mask & truth).sum() / (mask | truth).sum())
-            looks.append(_Look(token, scores, true))
+            looks.append(_Look(token, scores, true, self._num_prompts))
         return looks
 
     def _candidates(

@@ -69,7 +69,7 @@ class ScoreFeatures(NamedTuple):
 class ScoreWeights:
     """A linear estimate of the IoU of a mask with an object.
 
-    Fitted by least squares to the masks of 20 crops of training images of 12 kinds, each kind with the same weight.
+    Fitted by least squares to the masks of 44 crops of training images of 20 kinds, each kind with the same weight.
 
     Attributes
     ----------
@@ -80,17 +80,17 @@ border_inside, depth, affinity : float
         Score where all features are 0.
     """
 
-    predicted_iou: float = 0.18
-    stability: float = 0.19
-    foreground: float = 0.14
-    agreement: float = 0.02
-    foreground_inside: float = -0.09
-    foreground_around: float = -0.24
-    border_at_rim: float = 0.56
-    border_inside: float = -0.37
-    depth: float = 0.5
-    affinity: float = 0.2
-    bias: float = -0.47
+    predicted_iou: float = 0.33
+    stability: float = 0.21
+    foreground: float = 0.06
+    agreement: float = -0.05
+    foreground_inside: float = 0.2
+    foreground_around: float = -0.32
+    border_at_rim: float = 0.53
+    border_inside: float = -0.25
+    depth: float = 0.38
+    affinity: float = 0.18
+    bias: float = -0.63
 
     def of(self, features: ScoreFeatures) -> float:
         """Score of a mask, 0 to 1."""

@@ -8,6 +8,7 @@ from factories import make_model
 from napari_sam2 import Prompt, PromptError, SAM2ImagePredictor, TrainingError
 from napari_sam2.training.packs import LabelledStack
 from napari_sam2.training.score_calibration import (
+    HeadCalls,
     ScoreRows,
     ScoreSettings,
     calibrate_scores,
@@ -32,7 +33,8 @@ def test_rows_hold_what_the_head_was_given_and_the_iou_of_the_masks():
     model = make_model(native_window=32)
     rows = prompted_rows(model, [discs()], np.random.default_rng(0), FEW)
     with torch.no_grad():
-        np.testing.assert_allclose(model.sam_mask_decoder.iou_prediction_head(rows.tokens), rows.scores, atol=1e-5)
+        scores = model.sam_mask_decoder.iou_prediction_head(rows.calls.tokens)
+    np.testing.assert_allclose(scores, rows.calls.scores, atol=1e-5)
     known = rows.true[~rows.true.isnan()]
     assert known.min() >= 0
     assert known.max() <= 1
@@ -41,11 +43,11 @@ def test_rows_hold_what_the_head_was_given_and_the_iou_of_the_masks():
     assert rows.weights.mean() == pytest.approx(1)
 
 
-def test_rows_of_tracked_frames_have_no_true_iou():
+def test_tracked_frames_are_recorded_in_sequences_only():
     rows = tracked_rows(make_model(native_window=32), [discs(4), discs()], np.random.default_rng(0), FEW)
     assert rows is not None
     assert len(rows.tokens) >= 4
-    assert rows.true.isnan().all()
+    assert rows.scores.shape == (len(rows.tokens), 4)
     assert tracked_rows(make_model(), [discs()], np.random.default_rng(0), FEW) is None
 
 
@@ -60,8 +62,8 @@ def test_scores_come_to_the_truth_in_the_same_order_and_tracked_ones_stay():
     true = (before + 0.2).clamp(max=0.95)
     fit_scores(
         model,
-        ScoreRows(tokens, before, true, torch.ones(64), torch.arange(64) // 4),
-        ScoreRows(tracked, kept, torch.full_like(kept, torch.nan), torch.ones(64), torch.arange(64)),
+        ScoreRows(HeadCalls(tokens, before), true, torch.ones(64), torch.arange(64) // 4),
+        HeadCalls(tracked, kept),
         ScoreSettings(steps=120, batch=64, learning_rate=3e-3),
     )
     with torch.no_grad():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from napari_sam2._viewer.overall_progress import OverallProgress, StageShares
+from napari_sam2.inference.stacks.key_frame_search import segment_stack
+from oracle import OracleFinder, OracleTracker, paint
 
 
 class Clock:
@@ -73,3 +76,30 @@ def test_time_left_runs_down_between_reports_and_ends_at_0():
     assert progress.seconds_left == pytest.approx(15.0)
     clock.seconds = 99.0
     assert progress.seconds_left == 0.0
+
+
+def test_the_stages_that_a_search_reports_are_known():
+    truth = np.zeros((20, 30, 40), np.int32)
+    truth[:, 3:12, 3:12], truth[:, 15:25, 20:30] = 1, 2
+    keys = [0, 4, 8, 12, 16]
+
+    class BlindToTheSecond(OracleFinder):
+        def generate_masks(self, image, *, progress=None):
+            records = super().generate_masks(image, progress=progress)
+            return records if len(self.shapes) == 3 else records[:1]
+
+    progress, seen = OverallProgress(), {}
+
+    def report(stage: str, done: int, total: int) -> None:
+        progress.update(stage, done, total)
+        seen.setdefault(stage.split(":")[0], progress.fraction)
+
+    segment_stack(
+        paint(truth), key_frames=keys, finder=BlindToTheSecond(), segmenter=OracleTracker(truth), split_stacked=True,
+        on_progress=report,
+    )  # fmt: skip
+    # a stage whose name is not known would count as all of the work
+    begins = list(seen.values())
+    assert {stage.split()[0] for stage in seen} == {"key", "beyond", "stacked"}
+    assert begins == sorted(set(begins))
+    assert begins[-1] < 1

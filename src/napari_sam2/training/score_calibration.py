@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_sam2.network.sam2 import SAM2
     from napari_sam2.training.packs import LabelledStack
 
-__all__ = ["ScoreRows", "ScoreSettings", "calibrate_scores", "fit_scores", "prompted_rows", "tracked_rows"]
+__all__ = ["HeadCalls", "ScoreRows", "ScoreSettings", "calibrate_scores", "fit_scores", "prompted_rows", "tracked_rows"]
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,28 @@ class ScoreSettings:
             check_number(name, getattr(self, name), 0)
 
 
-class ScoreRows(NamedTuple):
-    """What the IoU head was given and should have answered, for N decoded prompts.
+class HeadCalls(NamedTuple):
+    """What the IoU head was given and answered, N times.
 
     Attributes
     ----------
     tokens : Tensor
-        (N, C) inputs of the head.
+        (N, C) inputs.
     scores : Tensor
-        (N, 4) its answers, one per mask.
+        (N, 4) predicted IoUs, one per mask.
+    """
+
+    tokens: Tensor
+    scores: Tensor
+
+
+class ScoreRows(NamedTuple):
+    """What the IoU head should have answered for N decoded prompts.
+
+    Attributes
+    ----------
+    calls : HeadCalls
+        What it was given and answered.
     true : Tensor
         (N, 4) IoU with the object that was meant; NaN where it is unknown or does not matter.
     weights : Tensor
@@ -97,8 +110,7 @@ class ScoreRows(NamedTuple):
         (N,) int64; rows of the same prompt have the same number and follow each other.
     """
 
-    tokens: Tensor
-    scores: Tensor
+    calls: HeadCalls
     true: Tensor
     weights: Tensor
     prompts: Tensor
@@ -134,7 +146,7 @@ def calibrate_scores(
     fit_scores(model, prompted, tracked_rows(model, stacks, rng, settings), settings)
 
 
-def fit_scores(model: SAM2, prompted: ScoreRows, tracked: ScoreRows | None, settings: ScoreSettings) -> None:
+def fit_scores(model: SAM2, prompted: ScoreRows, tracked: HeadCalls | None, settings: ScoreSettings) -> None:
     """Fit the IoU head of a model, in place.
 
     Parameters
@@ -143,8 +155,8 @@ def fit_scores(model: SAM2, prompted: ScoreRows, tracked: ScoreRows | None, sett
         The model that the rows were made with.
     prompted : ScoreRows
         Rows whose scores should become the true IoU.
-    tracked : ScoreRows or None
-        Rows whose scores should stay.
+    tracked : HeadCalls or None
+        Calls whose scores should stay.
     settings : ScoreSettings
         Steps, rate and weights.
     """
@@ -154,7 +166,8 @@ def fit_scores(model: SAM2, prompted: ScoreRows, tracked: ScoreRows | None, sett
     optimizer = torch.optim.AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=0.0)
     is_known = ~prompted.true.isnan()
     true = prompted.true.nan_to_num(0)
-    order, levels = _differences(prompted.scores), _logits(prompted.scores).mean(1)
+    tokens, before = prompted.calls
+    order, levels = _differences(before), _logits(before).mean(1)
     _, counts = prompted.prompts.unique_consecutive(return_counts=True)
     firsts, counts = (each.repeat_interleave(counts) for each in (counts.cumsum(0) - counts, counts))
     with torch.enable_grad():
@@ -162,12 +175,12 @@ def fit_scores(model: SAM2, prompted: ScoreRows, tracked: ScoreRows | None, sett
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * (1 - step / settings.steps)
             rows = torch.randint(0, len(true), (settings.batch,))
-            scores = head(prompted.tokens[rows])
+            scores = head(tokens[rows])
             weights = prompted.weights[rows, None]
             loss = (weights * is_known[rows] * (scores - true[rows]).square()).mean()
             loss = loss + settings.order_weight * (weights * (_differences(scores) - order[rows]).square()).mean()
             others = firsts[rows] + (torch.rand(len(rows)) * counts[rows]).long()
-            apart = (_logits(scores) - _logits(head(prompted.tokens[others]))).mean(1)
+            apart = (_logits(scores) - _logits(head(tokens[others]))).mean(1)
             kept = prompted.weights[rows] * (apart - levels[rows] + levels[others]).square()
             loss = loss + settings.looks_weight * kept.mean()
             if tracked is not None:
@@ -236,8 +249,7 @@ def prompted_rows(
     looks = [look for group in found.values() for look in group]
     weights = np.concatenate([np.full(len(group), 1 / len(group)) for group in found.values()])
     return ScoreRows(
-        torch.stack([look.token for look in looks]),
-        torch.stack([look.scores for look in looks]),
+        HeadCalls(torch.stack([look.token for look in looks]), torch.stack([look.scores for look in looks])),
         torch.stack([look.true for look in looks]),
         torch.from_numpy(weights / weights.mean()).float(),
         torch.tensor([look.prompt for look in looks]),
@@ -246,17 +258,17 @@ def prompted_rows(
 
 def tracked_rows(
     model: SAM2, stacks: Sequence[LabelledStack], rng: np.random.Generator, settings: ScoreSettings
-) -> ScoreRows | None:
-    """All decoder calls for tracked frames of labelled movies and volumes, without a true IoU.
+) -> HeadCalls | None:
+    """All decoder calls for tracked frames of labelled movies and volumes.
 
     Parameters are those of `prompted_rows`.
 
     Returns
     -------
-    ScoreRows or None
+    HeadCalls or None
         None if there is no sequence with an object.
     """
-    heard_all: list[tuple[Tensor, Tensor]] = []
+    heard_all: list[HeadCalls] = []
     sequences = [stack for stack in stacks if stack.is_sequence and len(stack) > 1]
     with _recorded_head(model) as heard:
         for _, images, labels in _crops(sequences, rng, settings, num_frames=settings.frames_per_crop):
@@ -273,9 +285,11 @@ def tracked_rows(
             heard_all += heard
     if not heard_all:
         return None
-    tokens, scores = (torch.cat(each) for each in zip(*heard_all, strict=True))
-    unknown = torch.full_like(scores, torch.nan)
-    return ScoreRows(tokens, scores, unknown, torch.ones(len(scores)), torch.arange(len(scores)))
+    return _joined(heard_all)
+
+
+def _joined(calls: Sequence[HeadCalls]) -> HeadCalls:
+    return HeadCalls(*(torch.cat(each) for each in zip(*calls, strict=True)))
 
 
 class _Look(NamedTuple):
@@ -288,12 +302,12 @@ class _Look(NamedTuple):
 
 
 @contextmanager
-def _recorded_head(model: SAM2) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Inputs and outputs (B, C) and (B, 4) of the IoU head, one pair per call."""
-    heard: list[tuple[Tensor, Tensor]] = []
+def _recorded_head(model: SAM2) -> Iterator[list[HeadCalls]]:
+    """What the IoU head is given and answers within the context, batch after batch."""
+    heard: list[HeadCalls] = []
 
     def record(_module: torch.nn.Module, given: tuple[Tensor, ...], answer: Tensor) -> None:
-        heard.append((given[0].detach().float().cpu().clone(), answer.detach().float().cpu().clone()))
+        heard.append(HeadCalls(given[0].detach().float().cpu().clone(), answer.detach().float().cpu().clone()))
 
     handle = model.sam_mask_decoder.iou_prediction_head.register_forward_hook(record)
     try:
@@ -305,7 +319,7 @@ def _recorded_head(model: SAM2) -> Iterator[list[tuple[Tensor, Tensor]]]:
 class _Recorder(SAM2ImagePredictor):
     """An image predictor that keeps what each decoder call gave."""
 
-    def __init__(self, model: SAM2, heard: list[tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, model: SAM2, heard: list[HeadCalls]) -> None:
         super().__init__(model)
         self._heard = heard
         self._found: list[tuple[ViewCandidates, Tensor, Tensor]] = []
@@ -341,8 +355,7 @@ class _Recorder(SAM2ImagePredictor):
     ) -> list[ViewCandidates]:
         self._heard.clear()
         found = super()._candidates(prompts, views, mask_inputs, multimask=multimask)
-        tokens, scores = (torch.cat(each) for each in zip(*self._heard, strict=True))
-        self._found += zip(found, tokens, scores, strict=True)
+        self._found += zip(found, *_joined(self._heard), strict=True)
         return found
 
 

@@ -264,7 +264,7 @@ class LineageView(QWidget):
             [TreeTrack(each, *span, parents.get(each), f"{each}") for each, span in tracks.spans().items()], num_frames
         )
         count = sum(len(daughters) > 1 for daughters in tracks.daughters().values())
-        self.message.setText(f"{layer.name}: {count} division{'s' * (count != 1)}. A click goes there.")
+        self.message.setText(f"{layer.name}: {count} division{'s' * (count != 1)}. Click on a track to go there.")
 
     def _later(self, _change: Any = None) -> None:
         if not self._timer.isActive():

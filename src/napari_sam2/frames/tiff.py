@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,16 @@ from numpy.typing import NDArray
 
 from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2.frames.coded_sizes import coded_size
+from napari_sam2.frames.ome_xml import check_beside, companion_xml, named_files, parse_ome_xml, read_ome_xml, tag_of
 from napari_sam2.frames.pictures import picture_size, warn_of_orientation
-from napari_sam2.frames.spacing import Spacing, convert, read_distance, unit_name
+from napari_sam2.frames.spacing import Spacing
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
+from napari_sam2.frames.tiff_scale import read_positions, read_voxel_size
 
 __all__ = ["TIFF_SUFFIXES", "TiffLimits", "ome_members", "open_companion", "open_tiff"]
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk", ".svs", ".scn", ".qptiff")
-_PRINTER_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 250, 300, 360, 400, 600, 720, 800, 1200, 1440, 2400)
-_MICROMANAGER = 51123  # tag with JSON
 _MIXED_PALETTE = 0.2  # of the steps of a palette that get darker; few do in the colour scales of microscopes
-_MAX_COMPANION_BYTES = 2**27
 _HEADER_BYTES = 2**16  # of a strip or tile, in which the header of its picture lies
 _PICTURES = (  # compressions whose strips and tiles are whole pictures with a header of their own
     tifffile.COMPRESSION.OJPEG,
@@ -103,7 +101,7 @@ def open_tiff(path: Path, level: int = 0, limits: TiffLimits | None = None) -> R
     """
     limits = limits or TiffLimits()
     try:
-        with tifffile.TiffFile(path, omexml=_companion_xml(path)) as tif:
+        with tifffile.TiffFile(path, omexml=companion_xml(path)) as tif:
             pixels = _ome_pixels(tif, path, limits)
             return _describe(tif, path, level, pixels, limits)
     except FrameError:
@@ -117,7 +115,7 @@ def open_tiff(path: Path, level: int = 0, limits: TiffLimits | None = None) -> R
 def open_companion(path: Path, level: int = 0) -> RawStack:
     """Describe the OME-TIFF that a ``.companion.ome`` file lists, without reading its pixels; raises as `open_tiff`."""
     try:
-        files = [path.parent / name for name in _file_names(_parsed(_read_companion(path), path))]
+        files = [path.parent / name for name in named_files(parse_ome_xml(read_ome_xml(path), path))]
     except READ_ERRORS as error:
         raise FrameError(f"{path} cannot be read as OME-XML ({one_line(error)}); copy it again") from error
     there = [file for file in files if file.is_file()]
@@ -130,78 +128,21 @@ def open_companion(path: Path, level: int = 0) -> RawStack:
 def ome_members(path: Path) -> frozenset[str]:
     """Names of the files over which the planes of the first image of an OME-TIFF are spread; raises as `open_tiff`."""
     try:
-        with tifffile.TiffFile(path, omexml=_companion_xml(path)) as tif:
+        with tifffile.TiffFile(path, omexml=companion_xml(path)) as tif:
             pixels = _ome_pixels(tif, path, TiffLimits())
     except READ_ERRORS as error:
         raise FrameError(
             f"{path} cannot be read as a TIFF ({one_line(error)}); check or export the file again"
         ) from error
-    return frozenset() if pixels is None else frozenset(_file_names(pixels))
-
-
-def _companion_xml(path: Path) -> str | None:
-    """The OME-XML in the file that a part of an OME-TIFF refers to; None for files that describe themselves."""
-    with tifffile.TiffFile(path) as tif:
-        text = tif.ome_metadata if tif.is_ome else None
-    if not text or "BinaryOnly" not in text:
-        return None
-    named = [element.get("MetadataFile") for element in _parsed(text, path).iter() if _tag(element) == "BinaryOnly"]
-    if not named or not named[0]:
-        return None
-    companion = path.resolve().parent / named[0]
-    _check_beside(path, named[0])
-    if not companion.is_file():
-        warn_caller(
-            f"{path} is one file of the image that {named[0]} describes, which is not beside it; only the planes of "
-            "this file are read"
-        )
-        return None
-    return _read_companion(companion)
-
-
-def _read_companion(path: Path) -> str:
-    """The OME-XML of a text file or of an OME-TIFF."""
-    if path.suffix.lower() in TIFF_SUFFIXES:
-        with tifffile.TiffFile(path) as tif:
-            return tif.ome_metadata or ""
-    if path.stat().st_size > _MAX_COMPANION_BYTES:
-        raise FrameError(f"{path} has {path.stat().st_size:,} bytes, more than the text of an OME-TIFF takes")
-    return path.read_text(encoding="utf-8", errors="replace")
-
-
-def _parsed(text: str, path: Path) -> ET.Element:
-    try:
-        return ET.fromstring(text)
-    except ET.ParseError as error:
-        raise FrameError(
-            f"the OME-XML of {path} cannot be read ({one_line(error)}); export the file again, or save it as plain TIFF"
-        ) from error
-
-
-def _tag(element: ET.Element) -> str:
-    return element.tag.rpartition("}")[2]
-
-
-def _file_names(root: ET.Element) -> list[str]:
-    """The files that the UUID elements of OME-XML name, each once, in their order."""
-    names = (element.get("FileName") for element in root.iter() if _tag(element) == "UUID")
-    return list(dict.fromkeys(name for name in names if name))
-
-
-def _check_beside(path: Path, name: str) -> None:
-    """Refuse OME-XML that names files elsewhere."""
-    folder = path.resolve().parent
-    companion = (folder / name).resolve()
-    if folder not in companion.parents or (companion.exists() and not companion.is_file()):
-        raise FrameError(f"the OME-XML of {path} names {name!r}; allowed are files in the same folder")
+    return frozenset() if pixels is None else frozenset(named_files(pixels))
 
 
 def _ome_pixels(tif: tifffile.TiffFile, path: Path, limits: TiffLimits) -> ET.Element | None:
     """The first image's Pixels element; checked before tifffile allocates what it announces."""
     if not (tif.is_ome and tif.ome_metadata):
         return None
-    root = _parsed(tif.ome_metadata, path)
-    found = [element for element in root.iter() if _tag(element) == "Pixels"]
+    root = parse_ome_xml(tif.ome_metadata, path)
+    found = [element for element in root.iter() if tag_of(element) == "Pixels"]
     for pixels in found:
         announced = math.prod(int(pixels.get(f"Size{axis}", 1)) for axis in "ZCT")
         if announced > limits.max_planes:
@@ -209,8 +150,8 @@ def _ome_pixels(tif: tifffile.TiffFile, path: Path, limits: TiffLimits) -> ET.El
                 f"the OME-XML of {path} announces {announced:,} planes, more than the {limits.max_planes:,} that are "
                 "allowed; the file is damaged"
             )
-    for name in _file_names(root):
-        _check_beside(path, name)
+    for name in named_files(root):
+        check_beside(path, name)
     return found[0] if found else None
 
 
@@ -252,13 +193,13 @@ def _describe(
         array = PagedPlanes(pages, axes, shape, np.dtype(series.dtype), limits)
     voxel_size = {
         axis: Spacing(spacing.value * _zoom(axis, full, series), spacing.unit)
-        for axis, spacing in _voxel_size(tif, path, pixels).items()
+        for axis, spacing in read_voxel_size(tif, path, pixels).items()
         if axis in axes or axis in "YX"
     }
     is_rgb = "S" in axes and series.keyframe.photometric in _COLOURS
     # the first pixel of a coarser level is the middle of the pixels that it stands for
     zooms = {axis: _zoom(axis, full, series) for axis in voxel_size if axis in "YX"}
-    translation = {a: p for a, p in _positions(tif, pixels, voxel_size).items() if a in axes}
+    translation = {a: p for a, p in read_positions(tif, pixels, voxel_size).items() if a in axes}
     for axis, zoom in zooms.items():
         if zoom != 1:
             translation[axis] = translation.get(axis, 0.0) + (zoom - 1) / 2 * voxel_size[axis].value / zoom
@@ -332,7 +273,7 @@ def _truncated_imagej(
     dtype = np.dtype(page.dtype).newbyteorder(tif.byteorder)
     array = ContiguousPlanes(path, page.dataoffsets[0], shape, dtype, num_leading=len(kept))
     array.warn_if_truncated()
-    voxel_size = {a: s for a, s in _imagej_voxel_size(tif, path).items() if a in axes}
+    voxel_size = {a: s for a, s in read_voxel_size(tif, path, None).items() if a in axes}
     return RawStack(array, str(path), "tiff:0", axes, voxel_size, "S" in axes and page.photometric in _COLOURS)
 
 
@@ -545,133 +486,3 @@ def _gather(
 
 def _ravel(at: tuple[int, ...], sizes: tuple[int, ...]) -> int:
     return int(np.ravel_multi_index(at, sizes)) if sizes else 0
-
-
-def _voxel_size(tif: tifffile.TiffFile, path: Path, pixels: ET.Element | None) -> dict[str, Spacing]:
-    if pixels is not None:
-        return _ome_voxel_size(pixels, path)
-    if tif.is_imagej and tif.imagej_metadata:
-        return _imagej_voxel_size(tif, path)
-    shaped = _shaped_voxel_size(tif.shaped_metadata[0], path) if tif.is_shaped and tif.shaped_metadata else {}
-    return shaped or _micromanager_voxel_size(tif, path) or _tag_voxel_size(tif)
-
-
-def _ome_voxel_size(pixels: ET.Element, path: Path) -> dict[str, Spacing]:
-    found = {}
-    for axis, name, default in (
-        ("X", "PhysicalSizeX", "µm"),
-        ("Y", "PhysicalSizeY", "µm"),
-        ("Z", "PhysicalSizeZ", "µm"),
-        ("T", "TimeIncrement", "s"),
-    ):
-        value = read_distance(pixels.get(name), axis, path)
-        if value is not None:
-            found[axis] = Spacing(value, unit_name(pixels.get(f"{name}Unit", default)))
-    return found
-
-
-def _imagej_voxel_size(tif: tifffile.TiffFile, path: Path) -> dict[str, Spacing]:
-    metadata = tif.imagej_metadata or {}
-    unit = unit_name(str(metadata.get("unit", "")))
-    units = {axis: unit_name(str(metadata.get(f"{axis.lower()}unit", ""))) or unit for axis in "YZ"} | {"X": unit}
-    found = {}
-    if unit:  # without a unit the resolution tags are dots per inch for printers
-        for axis, pixels in _resolution(tif).items():
-            found[axis] = Spacing(1 / pixels, units[axis])
-        distance = read_distance(metadata.get("spacing"), "Z", path, may_be_negative=True)
-        if distance is not None:
-            found["Z"] = Spacing(distance, units["Z"])
-    interval = read_distance(metadata.get("finterval"), "T", path)
-    if interval is not None:
-        found["T"] = Spacing(interval, unit_name(str(metadata.get("tunit", "s"))))
-    return found
-
-
-def _positions(
-    tif: tifffile.TiffFile, pixels: ET.Element | None, voxel_size: Mapping[str, Spacing]
-) -> dict[str, float]:
-    """Position of the first pixel of the full resolution along Z, Y and X, in the units of the distances, if not 0."""
-    found: dict[str, float] = {}
-    if pixels is not None:
-        plane = next((each for each in pixels if _tag(each) == "Plane"), None)
-        if plane is None:
-            return {}
-        for axis in "ZYX":
-            own = unit_name(plane.get(f"Position{axis}Unit", "reference frame"))
-            unit = voxel_size[axis].unit if axis in voxel_size else own
-            position = convert((_number(plane.get(f"Position{axis}")), own), unit)
-            found[axis] = math.nan if position is None else position
-    elif tif.is_imagej and tif.imagej_metadata:
-        for axis in "ZYX":  # the pixel that lies at 0
-            origin = _number(tif.imagej_metadata.get(f"{axis.lower()}origin"))
-            found[axis] = -origin * voxel_size[axis].value if axis in voxel_size else math.nan
-    elif tif.is_shaped and tif.shaped_metadata:
-        given = tif.shaped_metadata[0].get("translation")
-        found = {str(axis): _number(value) for axis, value in given.items()} if isinstance(given, dict) else {}
-    return {axis: position for axis, position in found.items() if math.isfinite(position) and position}
-
-
-def _number(value: object) -> float:
-    try:
-        return float(str(value))
-    except ValueError:
-        return math.nan
-
-
-def _micromanager_voxel_size(tif: tifffile.TiffFile, path: Path) -> dict[str, Spacing]:
-    """What Micro-Manager notes in a tag of each plane, where it writes no OME-XML."""
-    tag = tif.pages.first.tags.get(_MICROMANAGER)
-    noted = tag.value if tag is not None else None
-    if isinstance(noted, (str, bytes)):
-        try:
-            noted = json.loads(noted)
-        except ValueError:
-            noted = None
-    if not isinstance(noted, dict):
-        return {}
-    found = {}
-    for axis, name in (("X", "PixelSizeUm"), ("Y", "PixelSizeUm"), ("Z", "ZStepUm")):
-        value = read_distance(noted.get(name), axis, path)
-        if value is not None:
-            found[axis] = Spacing(value, "micrometer")
-    return found
-
-
-def _tag_voxel_size(tif: tifffile.TiffFile) -> dict[str, Spacing]:
-    """Pixel size from the resolution tags of a plain TIFF, in cm or inch; not where a printer's dots are meant."""
-    tags = tif.pages.first.tags
-    unit = int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 2
-    micrometers = {2: 25_400.0, 3: 10_000.0}.get(unit)
-    if micrometers is None:
-        return {}
-    found = {}
-    for axis, pixels in _resolution(tif).items():
-        dpi = pixels * 25_400 / micrometers
-        if dpi > 25.4 and all(abs(dpi - printer) > 0.005 * printer for printer in _PRINTER_DPI):
-            found[axis] = Spacing(micrometers / pixels, "micrometer")
-    return found
-
-
-def _resolution(tif: tifffile.TiffFile) -> dict[str, float]:
-    """Pixels per unit of the resolution tags along X and Y, where they are finite numbers above 0."""
-    tags = tif.pages.first.tags
-    found = {}
-    for axis in "XY":
-        value = tags[f"{axis}Resolution"].value if f"{axis}Resolution" in tags else (0, 1)
-        pixels, units = value if isinstance(value, tuple) else (float(value), 1)
-        if pixels > 0 and units > 0 and math.isfinite(pixels / units):
-            found[axis] = pixels / units
-    return found
-
-
-def _shaped_voxel_size(metadata: Mapping[str, object], path: Path) -> dict[str, Spacing]:
-    """What this package's own int32 label files say: ``{"spacing": {"Z": [0.5, "micrometer"], ...}}``."""
-    spacing = metadata.get("spacing")
-    if not isinstance(spacing, dict):
-        return {}
-    found = {}
-    for axis, pair in spacing.items():
-        value = read_distance(pair[0], str(axis), path) if isinstance(pair, list) and len(pair) == 2 else None
-        if value is not None:
-            found[str(axis)] = Spacing(value, unit_name(str(pair[1])))
-    return found

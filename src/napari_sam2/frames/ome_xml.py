@@ -1,0 +1,78 @@
+"""OME-XML in TIFF files and beside them: the files that an image is spread over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import tifffile
+
+from napari_sam2._errors import FrameError, warn_caller
+from napari_sam2.frames.stack import one_line
+
+__all__ = ["check_beside", "companion_xml", "named_files", "parse_ome_xml", "read_ome_xml", "tag_of"]
+
+_MAX_COMPANION_BYTES = 2**27
+
+
+def companion_xml(path: Path) -> str | None:
+    """The OME-XML in the file that a part of an OME-TIFF refers to; None for files that describe themselves."""
+    with tifffile.TiffFile(path) as tif:
+        text = tif.ome_metadata if tif.is_ome else None
+    if not text or "BinaryOnly" not in text:
+        return None
+    named = [
+        element.get("MetadataFile") for element in parse_ome_xml(text, path).iter() if tag_of(element) == "BinaryOnly"
+    ]
+    if not named or not named[0]:
+        return None
+    companion = path.resolve().parent / named[0]
+    check_beside(path, named[0])
+    if not companion.is_file():
+        warn_caller(
+            f"{path} is one file of the image that {named[0]} describes, which is not beside it; only the planes of "
+            "this file are read"
+        )
+        return None
+    return read_ome_xml(companion)
+
+
+def read_ome_xml(path: Path) -> str:
+    """The OME-XML of a text file or of an OME-TIFF."""
+    with path.open("rb") as file:
+        is_tiff = file.read(2) in (b"II", b"MM")
+    if is_tiff:
+        with tifffile.TiffFile(path) as tif:
+            return tif.ome_metadata or ""
+    if path.stat().st_size > _MAX_COMPANION_BYTES:
+        raise FrameError(f"{path} has {path.stat().st_size:,} bytes, more than the text of an OME-TIFF takes")
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def parse_ome_xml(text: str, path: Path) -> ET.Element:
+    """The root of the OME-XML of a file; raises FrameError."""
+    try:
+        return ET.fromstring(text)
+    except ET.ParseError as error:
+        raise FrameError(
+            f"the OME-XML of {path} cannot be read ({one_line(error)}); export the file again, or save it as plain TIFF"
+        ) from error
+
+
+def tag_of(element: ET.Element) -> str:
+    """The name of an element without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def named_files(root: ET.Element) -> list[str]:
+    """The files that the UUID elements of OME-XML name, each once, in their order."""
+    names = (element.get("FileName") for element in root.iter() if tag_of(element) == "UUID")
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def check_beside(path: Path, name: str) -> None:
+    """Refuse OME-XML that names files elsewhere."""
+    folder = path.resolve().parent
+    companion = (folder / name).resolve()
+    if folder not in companion.parents or (companion.exists() and not companion.is_file()):
+        raise FrameError(f"the OME-XML of {path} names {name!r}; allowed are files in the same folder")

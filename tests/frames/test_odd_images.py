@@ -207,6 +207,11 @@ class TestOneImageInSeveralFiles:
         with pytest.raises(FrameError, match=words):
             open_frames(tmp_path / "cells.companion.ome")
 
+    def test_a_damaged_companion_file_is_told_once(self, tmp_path):
+        (tmp_path / "cells.companion.ome").write_text("abc")
+        with pytest.raises(FrameError, match=r"^the OME-XML of .* cannot be read \(syntax error[^()]*\); export"):
+            open_frames(tmp_path / "cells.companion.ome")
+
     def test_a_companion_file_elsewhere_is_refused(self, tmp_path):
         write_planes(tmp_path, '<BinaryOnly MetadataFile="../../etc/passwd" UUID="urn:uuid:9"/>')
         with pytest.raises(FrameError, match="allowed are files in the same folder"):

@@ -7,6 +7,7 @@ import math
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,22 +101,17 @@ def open_tiff(path: Path, level: int = 0, limits: TiffLimits | None = None) -> R
         If the file is not a TIFF, holds no image, is damaged, claims more than it can hold, or has no such level.
     """
     limits = limits or TiffLimits()
-    try:
-        with tifffile.TiffFile(path, omexml=companion_xml(path)) as tif:
-            pixels = _ome_pixels(tif, path, limits)
-            return _describe(tif, path, level, pixels, limits)
-    except FrameError:
-        raise
-    except READ_ERRORS as error:
-        raise FrameError(
-            f"{path} cannot be read as a TIFF ({one_line(error)}); check or export the file again"
-        ) from error
+    with _opened(path) as tif:
+        pixels = _ome_pixels(tif, path, limits)
+        return _describe(tif, path, level, pixels, limits)
 
 
 def open_companion(path: Path, level: int = 0) -> RawStack:
     """Describe the OME-TIFF that a ``.companion.ome`` file lists, without reading its pixels; raises as `open_tiff`."""
     try:
         files = [path.parent / name for name in named_files(parse_ome_xml(read_ome_xml(path), path))]
+    except FrameError:
+        raise
     except READ_ERRORS as error:
         raise FrameError(f"{path} cannot be read as OME-XML ({one_line(error)}); copy it again") from error
     there = [file for file in files if file.is_file()]
@@ -127,14 +123,23 @@ def open_companion(path: Path, level: int = 0) -> RawStack:
 
 def ome_members(path: Path) -> frozenset[str]:
     """Names of the files over which the planes of the first image of an OME-TIFF are spread; raises as `open_tiff`."""
+    with _opened(path) as tif:
+        pixels = _ome_pixels(tif, path, TiffLimits())
+    return frozenset() if pixels is None else frozenset(named_files(pixels))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
+    """A file that is open within the context, with the OME-XML of its companion; errors are FrameErrors."""
     try:
         with tifffile.TiffFile(path, omexml=companion_xml(path)) as tif:
-            pixels = _ome_pixels(tif, path, TiffLimits())
+            yield tif
+    except FrameError:
+        raise
     except READ_ERRORS as error:
         raise FrameError(
             f"{path} cannot be read as a TIFF ({one_line(error)}); check or export the file again"
         ) from error
-    return frozenset() if pixels is None else frozenset(named_files(pixels))
 
 
 def _ome_pixels(tif: tifffile.TiffFile, path: Path, limits: TiffLimits) -> ET.Element | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,6 +145,16 @@ def test_folders_of_the_challenge_have_a_round_trip(tmp_path, tracks, is_truth):
     assert is_same(found.tracks, tracks)
 
 
+@pytest.mark.parametrize("num_planes", [1, 3, 4])
+def test_planes_of_volumes_are_no_colours(tmp_path, num_planes):
+    labels = np.repeat(dividing_labels()[:, None], num_planes, 1)
+    folder = write_ctc(tmp_path / "01", labels, tracks_of_labels(labels))
+    with tifffile.TiffFile(folder / "mask000.tif") as file:
+        assert {page.photometric for page in file.pages} == {tifffile.PHOTOMETRIC.MINISBLACK}
+        assert len(file.pages) == num_planes
+    assert np.array_equal(read_ctc(folder).labels.reshape(labels.shape)[0], labels[0])
+
+
 def test_large_numbers_fit_into_sixteen_bits(tmp_path):
     labels = np.zeros((2, 8, 8), np.int32)
     labels[:, :3, :3], labels[:, 5:, 5:] = 70_000, 65_535
@@ -149,21 +162,69 @@ def test_large_numbers_fit_into_sixteen_bits(tmp_path):
     assert set(np.unique(tifffile.imread(folder / "mask000.tif"))) == {0, 1, 65_535}
 
 
-def test_the_library_of_geff_reads_all_formats(tmp_path, tracks):
-    read_to_memory = pytest.importorskip("geff.core_io").read_to_memory
+Spot = tuple[float, ...]
+"""Track, frame and position."""
+
+
+def spots_and_links(tracks: Tracks) -> tuple[set[Spot], set[tuple[Spot, Spot]]]:
+    spots = [tuple(row) for row in tracks.table().tolist()]
+    return set(spots), {(spots[a], spots[b]) for a, b in tracks.edges().tolist()}
+
+
+def spots_and_links_of_geff(path: Path, names: Sequence[str]) -> tuple[set[Spot], set[tuple[Spot, Spot]]]:
+    graph = pytest.importorskip("geff.core_io").read_to_memory(path)
+    columns = [np.asarray(graph["node_props"][name]["values"]).astype(float).tolist() for name in names]
+    spots = dict(zip(graph["node_ids"].tolist(), zip(*columns, strict=True), strict=True))
+    return set(spots.values()), {(spots[a], spots[b]) for a, b in graph["edge_ids"].tolist()}
+
+
+@pytest.mark.parametrize("is_volume", [False, True])
+@pytest.mark.filterwarnings("ignore:No image path found")
+def test_the_library_of_geff_reads_all_formats(tmp_path, is_volume):
     convert = pytest.importorskip("geff.convert")
     labels = dividing_labels()
-    found = {"ours": write_tracks(tmp_path / "a.geff", tracks)}
+    labels[labels == 9] = 0  # which has a gap: in folders of the challenge it becomes two tracks
+    if is_volume:
+        labels = np.stack((labels, labels, np.where(labels == 2, 2, 0), np.zeros_like(labels)), axis=1)
+    tracks = tracks_of_labels(labels, PARENTS)
     write_ctc(tmp_path / "01", labels, tracks)
     convert.from_ctc_to_geff(tmp_path / "01", tmp_path / "ctc.geff")
     convert.from_trackmate_xml_to_geff(write_tracks(tmp_path / "a.xml", tracks), tmp_path / "trackmate.geff")
-    found |= {"ctc": tmp_path / "ctc.geff", "trackmate": tmp_path / "trackmate.geff"}
-    for name, path in found.items():
-        graph = read_to_memory(path)
-        edges = len(tracks.edges())
-        assert len(graph["node_ids"]) == len(tracks), name
-        assert len(graph["edge_ids"]) == edges, name
-        assert len(np.unique(np.asarray(graph["edge_ids"])[:, 1])) == edges, name
+    space = "zyx" if is_volume else "yx"
+    expected = spots_and_links(tracks)
+    trackmate = ["name", "FRAME", *(f"POSITION_{axis}" for axis in space.upper())]
+    for path, names in (
+        (write_tracks(tmp_path / "a.geff", tracks), ["track_id", "t", *space]),
+        (tmp_path / "ctc.geff", ["tracklet_id", "t", *space]),
+        (tmp_path / "trackmate.geff", trackmate),
+    ):
+        assert spots_and_links_of_geff(path, names) == expected, path.name
+
+
+def test_the_reader_of_the_challenge_finds_a_valid_result(tmp_path, tracks):
+    files = pytest.importorskip("ctc_metrics.utils.filesystem")
+    from ctc_metrics.metrics.validation.valid import valid
+
+    labels = dividing_labels()
+    folder = str(write_ctc(tmp_path / "01_RES", labels, tracks))
+    table = files.read_tracking_file(str(tmp_path / "01_RES" / "res_track.txt"))
+    masks = [tifffile.imread(path) for path in files.parse_masks(folder)]
+    assert valid(masks, table, [np.unique(mask[mask > 0]).tolist() for mask in masks]) == 1
+    again = np.stack(masks)
+    again[again == 10] = 9  # the second part of a track with a gap
+    assert np.array_equal(again, labels)
+
+
+@pytest.mark.parametrize("is_volume", [False, True])
+def test_tables_of_tracks_are_plain_csv(tmp_path, is_volume):
+    labels = dividing_labels()
+    tracks = tracks_of_labels(labels[:, None] if is_volume else labels, PARENTS)
+    with write_tracks(tmp_path / "a.csv", tracks).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = ["track", "frame", *("zyx" if is_volume else "yx")]
+    assert {tuple(float(row[name]) for name in names) for row in rows} == spots_and_links(tracks)[0]
+    assert {int(row["track"]): int(row["parent"]) for row in rows if row["parent"] != "0"} == PARENTS
+    assert sum(int(row["area"]) for row in rows) == np.count_nonzero(labels)
 
 
 def test_without_the_library_the_error_says_what_to_install(tmp_path, tracks, monkeypatch):

@@ -389,7 +389,10 @@ def write_ctc(
         part.mkdir()
         for frame, image in enumerate(frames):
             tifffile.imwrite(
-                part / f"{mask}{frame:0{digits}d}.tif", relabelled(image, pieces, frame), compression="zlib"
+                part / f"{mask}{frame:0{digits}d}.tif",
+                relabelled(image, pieces, frame),
+                photometric="minisblack",  # three or four planes are no colours
+                compression="zlib",
             )
         lines = [f"{p.number} {p.begin} {p.end} {p.parent}\n" for p in pieces]
         (part / table).write_text("".join(lines), encoding="ascii")

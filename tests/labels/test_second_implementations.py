@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import ngff_zarr
 import numpy as np
 import pytest
 import roifile
+import shapely
+import shapely.geometry
 import tifffile
 from napari_builtins.io import napari_get_reader
 from ngff_tools import make_image
+from pycocotools.coco import COCO
+from read_roi import read_roi_zip
 from skimage.measure import grid_points_in_poly
 
 from napari_sam2.labels.files import LabelWriter
@@ -134,3 +140,140 @@ def test_axes_and_distances_of_tiffs(tmp_path, axes, suffix, largest):
             assert tif.shaped_metadata[0]["spacing"]["X"] == [0.25, "micrometer"]
     ((found, *_),) = napari_get_reader(str(path))(str(path))
     assert np.array_equal(np.asarray(found).squeeze(), labels.squeeze())
+
+
+# ---------------------------------------------------------------------- five axes
+LENGTHS = {"T": 2, "C": 1, "Z": 3, "Y": 40, "X": 50}
+SIZES = {"T": (5.0, "second"), "Z": (2.0, "micrometer"), "Y": (0.5, "micrometer"), "X": (0.25, "micrometer")}
+START = {"T": 15.0, "Z": -6.0, "Y": 70.0, "X": 12.5}
+MOVIES = pytest.mark.parametrize("axes", ["TZYX", "TCZYX"])
+
+
+def movie_labels(axes: str, largest: int = 70_000) -> np.ndarray:
+    """Objects with holes and in pieces, at other places and with other ids on each plane."""
+    labels = np.zeros(tuple(LENGTHS[axis] for axis in axes), np.int32)
+    for number, plane in enumerate(labels.reshape(-1, 40, 50)):
+        plane[4:20, 5 + number : 25], plane[8:12, 12:16] = 3, 0
+        plane[22:30, 30:40], plane[30:34, 40:44], plane[24:26, 33:35] = 12, 12, 0  # the pieces touch at a corner
+        plane[35:, :4], plane[39, : 5 + number] = largest, largest
+        plane[number, 49] = 100 + number
+    return labels
+
+
+def write_movie(path: Path, axes: str, labels: np.ndarray) -> None:
+    sizes = {axis: SIZES[axis] for axis in axes if axis in SIZES}
+    with LabelWriter(path, labels.shape, axes=axes, voxel_size=sizes, translation=START) as writer:
+        for frame, plane in enumerate(labels.reshape(-1, 40, 50)):
+            writer.write(frame, plane)
+
+
+def check_movie(multiscales: ngff_zarr.Multiscales, axes: str, labels: np.ndarray, start: dict[str, float]) -> None:
+    image = multiscales.images[0]
+    assert "".join(image.dims) == axes.lower()
+    assert image.scale == {axis.lower(): SIZES.get(axis, (1.0, ""))[0] for axis in axes}
+    assert image.translation == {axis.lower(): start.get(axis, 0.0) for axis in axes}
+    units = {axis: unit for axis, unit in (image.axes_units or {}).items() if unit}
+    assert units == {axis.lower(): SIZES[axis][1] for axis in axes if axis in SIZES}
+    assert np.array_equal(np.asarray(image.data), labels)
+
+
+@MOVIES
+def test_movies_of_labels_are_read_and_validated_by_ngff_zarr(tmp_path, axes):
+    write_movie(tmp_path / "a.ome.zarr", axes, movie_labels(axes))
+    found = ngff_zarr.from_ngff_zarr(str(tmp_path / "a.ome.zarr"), validate=True)
+    check_movie(found, axes, movie_labels(axes), START)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
+def test_movies_of_labels_in_an_image_are_read_and_validated_by_ngff_zarr(tmp_path, version):
+    image = make_image(tmp_path / "a.ome.zarr", version, "tczyx", (2, 2, 3, 40, 50))
+    labels = movie_labels("TZYX")
+    write_movie(image / "labels" / "cells", "TZYX", labels)
+    found = ngff_zarr.from_ngff_zarr(str(image / "labels" / "cells"), validate=True).images[0]
+    of_image = ngff_zarr.from_ngff_zarr(str(image), validate=True).images[0]
+    assert "".join(found.dims) == "tzyx"
+    for name in ("scale", "translation", "axes_units"):
+        assert getattr(found, name) == {axis: getattr(of_image, name)[axis] for axis in "tzyx"}
+    assert np.array_equal(np.asarray(found.data), labels)
+
+
+@MOVIES
+@pytest.mark.parametrize(("name", "largest"), [("a.ome.tif", 70_000), ("a.tif", 900), ("a.tif", 70_000)])
+def test_tiffs_say_where_their_first_pixel_lies(tmp_path, axes, name, largest):
+    labels = movie_labels(axes, largest)
+    write_movie(tmp_path / name, axes, labels)
+    with tifffile.TiffFile(tmp_path / name) as tif:
+        assert np.array_equal(tif.asarray().reshape(labels.shape), labels)
+        if tif.ome_metadata:
+            check_ome_planes(tif, labels.reshape(2, 3, 40, 50))
+        elif tif.is_imagej:
+            found = tif.imagej_metadata
+            assert (found["xorigin"], found["yorigin"], found["zorigin"]) == (-50, -140, 3)
+            assert (found["unit"], found["finterval"], found["slices"], found["frames"]) == ("um", 5, 3, 2)
+        else:
+            assert tif.shaped_metadata[0]["translation"] == {axis: START[axis] for axis in axes if axis in START}
+            assert {axis: tuple(size) for axis, size in tif.shaped_metadata[0]["spacing"].items()} == SIZES
+
+
+def check_ome_planes(tif: tifffile.TiffFile, labels: np.ndarray) -> None:
+    """The OME-XML, read as plain XML, gives place and position of each page."""
+    root = ET.fromstring(tif.ome_metadata)
+    space = {"ome": root.tag.partition("}")[0].strip("{")}
+    (pixels,) = root.findall("ome:Image/ome:Pixels", space)
+    assert [int(pixels.attrib[f"Size{axis}"]) for axis in "TCZYX"] == [2, 1, 3, 40, 50]
+    order = pixels.attrib["DimensionOrder"]
+    assert (order[:2], pixels.attrib["Type"]) == ("XY", "int32")
+    fastest = [axis for axis in order[2:] if axis != "C"]
+    for page in range(6):
+        first = page % LENGTHS[fastest[0]]
+        at = dict(zip(fastest, (first, page // LENGTHS[fastest[0]]), strict=True))
+        assert np.array_equal(tif.pages[page].asarray(), labels[at["T"], at["Z"]])
+    planes = {(int(p.attrib["TheT"]), int(p.attrib["TheZ"])): p.attrib for p in pixels.findall("ome:Plane", space)}
+    assert len(planes) == 6
+    for (_, z), plane in planes.items():
+        assert [float(plane[f"Position{axis}"]) for axis in "XYZ"] == [12.5, 70, -6 + 2 * z]
+        assert {plane[f"Position{axis}Unit"] for axis in "XYZ"} == {"µm"}
+
+
+@MOVIES
+def test_read_roi_finds_the_pixels_on_their_planes(tmp_path, axes):
+    labels = movie_labels(axes)
+    write_movie(tmp_path / "a.zip", axes, labels)
+    found = np.zeros((2, 3, 40, 50), np.int32)
+    for name, roi in read_roi_zip(str(tmp_path / "a.zip")).items():
+        rings = [np.array(ring) for ring in roi["paths"]] if "paths" in roi else [np.transpose((roi["x"], roi["y"]))]
+        assert roi["position"]["channel"] == 1
+        plane = found[roi["position"]["frame"] - 1, roi["position"]["slice"] - 1]
+        plane[filled(rings, (40, 50))] = int(name.split("-")[1])
+    assert np.array_equal(found.reshape(labels.shape), labels)
+
+
+@MOVIES
+def test_polygons_of_geojson_are_valid_and_are_the_pixels_on_their_planes(tmp_path, axes):
+    """By GEOS, a port of the library that QuPath reads GeoJSON with."""
+    labels = movie_labels(axes)
+    write_movie(tmp_path / "a.geojson", axes, labels)
+    found = np.zeros((2, 3, 40, 50), np.int32)
+    y, x = np.mgrid[:40, :50] + 0.5
+    for feature in json.loads((tmp_path / "a.geojson").read_text())["features"]:
+        geometry, plane = shapely.geometry.shape(feature["geometry"]), feature["geometry"]["plane"]
+        assert shapely.is_valid(geometry), shapely.is_valid_reason(geometry)
+        assert plane["c"] == (0 if "C" in axes else -1)
+        inside = shapely.contains_xy(geometry, x.ravel(), y.ravel()).reshape(40, 50)
+        assert inside.sum() == geometry.area
+        found[plane["t"], plane["z"]][inside] = feature["properties"]["label"]
+    assert np.array_equal(found.reshape(labels.shape), labels)
+
+
+@MOVIES
+def test_pycocotools_finds_the_pixels_on_their_planes(tmp_path, axes):
+    labels = movie_labels(axes)
+    write_movie(tmp_path / "a.json", axes, labels)
+    coco = COCO(tmp_path / "a.json")
+    images = {image["id"]: image for image in coco.loadImgs(coco.getImgIds())}
+    assert len(images) == math.prod(labels.shape[:-2])
+    found = np.zeros_like(labels)
+    for entry in coco.loadAnns(coco.getAnnIds()):
+        place = tuple(images[entry["image_id"]][axis] for axis in axes[:-2].lower())
+        found[place][coco.annToMask(entry).astype(bool)] = entry["track_id"]
+    assert np.array_equal(found, labels)

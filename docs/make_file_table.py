@@ -22,6 +22,7 @@ from PIL import Image
 
 from napari_sam2 import open_frames
 from napari_sam2.frames.files import open_path
+from napari_sam2.labels.files import LabelWriter
 
 PAGE = Path(__file__).parent / "reference" / "files.md"
 HEAD = """# Files that open
@@ -38,7 +39,7 @@ HEAD = """# Files that open
 
 """
 TAIL = """
-Further compressions of TIFF (packbits, LERC, JPEG XL, JPEG XR, fax) open as those in the table. `https://`, `s3://` and
+Further compressions of TIFF (fax and others) open as those in the table. `https://`, `s3://` and
 `gs://` addresses of OME-Zarr images open with `pip install 'napari-sam2[remote]'`.
 
 Nikon ND2, DeltaVision and videos (MP4, AVI, MOV, MKV) open with `pip install 'napari-sam2[formats]'`, Zeiss CZI with
@@ -128,7 +129,7 @@ def ngff(version: str, axes: str) -> Callable[[Path], Path]:
         if version == "0.6":
             scale.update(input={"path": "0"}, output={"name": "physical"})
             image = {"coordinateSystems": [{"name": "physical", "axes": described}], "datasets": [dataset]}
-        if version in ("0.1", "0.3"):
+        if version in ("0.1", "0.2", "0.3"):
             image = {"datasets": [{"path": "0"}], **({"axes": list(axes)} if version == "0.3" else {})}
         if version >= "0.5":
             group.attrs["ome"] = {"version": version, "multiscales": [image]}
@@ -139,13 +140,50 @@ def ngff(version: str, axes: str) -> Callable[[Path], Path]:
     return write
 
 
-def plain_zarr(names: list[str] | None) -> Callable[[Path], Path]:
+def plain_zarr(names: list[str] | None, **options: object) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
-        array = noise(4, 40, 50)
-        zarr.create_array(folder / "a.zarr", shape=array.shape, dtype=array.dtype, dimension_names=names)[:] = array
-        return folder / "a.zarr"
+        array, place = noise(4, 40, 50), folder / "a.zarr"
+        zarr.create_array(place, shape=array.shape, dtype=array.dtype, dimension_names=names, **options)[:] = array
+        return place
 
     return write
+
+
+def plate(folder: Path) -> Path:
+    """A plate of one well with one field."""
+    field = ngff("0.4", "zyx")(folder)
+    (folder / "plate.zarr" / "A" / "1").mkdir(parents=True)
+    field.rename(folder / "plate.zarr" / "A" / "1" / "0")
+    wells = {"rows": [{"name": "A"}], "columns": [{"name": "1"}], "wells": [{"path": "A/1"}], "version": "0.4"}
+    zarr.open_group(folder / "plate.zarr", mode="a", zarr_format=2).attrs["plate"] = wells
+    zarr.open_group(folder / "plate.zarr" / "A" / "1", mode="a", zarr_format=2).attrs["well"] = {
+        "images": [{"path": "0"}]
+    }
+    return folder / "plate.zarr"
+
+
+def labels_in_an_image(folder: Path) -> Path:
+    """The labels of an OME-Zarr image."""
+    image = ngff("0.5", "zyx")(folder)
+    with LabelWriter(image / "labels" / "cells", (4, 40, 50)) as writer:
+        writer.write(0, noise(40, 50))
+    return image / "labels" / "cells"
+
+
+def several_files(folder: Path) -> Path:
+    """An OME-TIFF whose time points are in files of their own."""
+    stack = noise(2, 40, 50)
+    pixels = '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="50" SizeY="40" SizeZ="1" SizeC="1" '
+    xml = f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">{pixels}SizeT="2" '
+    xml += 'PhysicalSizeX="0.5" PhysicalSizeY="0.5"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>'
+    for t in range(2):
+        file = f'<UUID FileName="t{t}.ome.tif">urn:uuid:{t}</UUID>'
+        xml += f'<TiffData FirstT="{t}" IFD="0" PlaneCount="1">{file}</TiffData>'
+    xml += "</Pixels></Image></OME>"
+    for t in range(2):
+        own = xml.replace("<OME ", f'<OME UUID="urn:uuid:{t}" ')
+        tifffile.imwrite(folder / f"t{t}.ome.tif", stack[t], description=own, metadata=None, ome=False)
+    return folder / "t0.ome.tif"
 
 
 def folder_of(suffix: str, array: np.ndarray, **options: object) -> Callable[[Path], Path]:
@@ -172,16 +210,25 @@ KINDS = (
     Kind("TIFF, deflate with predictor", tiff("a.tif", noise(4, 40, 50), compression="zlib", predictor=True)),
     Kind("TIFF, zstd, float", tiff("a.tif", noise(4, 40, 50, dtype="float32"), compression="zstd")),
     Kind("TIFF, JPEG 2000", tiff("a.tif", noise(4, 40, 50), compression="jpeg2000")),
+    Kind("TIFF, PackBits", tiff("a.tif", noise(4, 40, 50, dtype="uint8"), compression="packbits")),
+    Kind("TIFF, LERC", tiff("a.tif", noise(4, 40, 50), compression="lerc")),
+    Kind("TIFF, JPEG XL", tiff("a.tif", noise(4, 40, 50, dtype="uint8"), compression="jpegxl")),
+    Kind("TIFF, JPEG XR", tiff("a.tif", noise(4, 40, 50), compression="jpegxr")),
     Kind("TIFF, JPEG, colours", tiff("a.tif", noise(48, 64, 3, dtype="uint8"), photometric="rgb", compression="jpeg")),
     Kind("TIFF, tiles", tiff("a.tif", noise(64, 64), tile=(32, 32), compression="zlib")),
     Kind("ImageJ TIFF", tiff("a.tif", noise(3, 4, 40, 50), **IMAGEJ)),
     Kind("OME-TIFF", tiff("a.ome.tif", noise(3, 2, 40, 50), metadata=OME)),
-    Kind("OME-Zarr 0.1, 0.2", ngff("0.1", "tczyx")),
+    Kind("OME-TIFF in several files", several_files),
+    Kind("OME-Zarr 0.1", ngff("0.1", "tczyx")),
+    Kind("OME-Zarr 0.2", ngff("0.2", "tczyx")),
     Kind("OME-Zarr 0.3", ngff("0.3", "zyx")),
     Kind("OME-Zarr 0.4 (zarr 2)", ngff("0.4", "tczyx")),
     Kind("OME-Zarr 0.5 (zarr 3)", ngff("0.5", "czyx")),
     Kind("OME-Zarr 0.6", ngff("0.6", "tyx")),
+    Kind("OME-Zarr, plate (first field)", plate),
+    Kind("OME-Zarr, labels of an image", labels_in_an_image),
     Kind("zarr array", plain_zarr(None)),
+    Kind("zarr array, sharded", plain_zarr(None, chunks=(1, 20, 25), shards=(1, 40, 50))),
     Kind("zarr array, dimension names in words", plain_zarr(["time", "row", "column"])),
     Kind("PNG, 8 bit", picture("a.png", "L")),
     Kind("PNG, 16 bit", picture("a.png", "I;16")),

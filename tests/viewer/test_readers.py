@@ -7,6 +7,7 @@ from pathlib import Path
 
 import napari
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 import zarr
@@ -20,6 +21,7 @@ from factories import make_model, make_movie
 from napari_sam2 import FrameError, Session
 from napari_sam2._viewer.readers import (
     SESSION_KEY,
+    get_measurements_reader,
     get_ome_reader,
     get_session_reader,
     get_shapes_reader,
@@ -27,9 +29,10 @@ from napari_sam2._viewer.readers import (
 )
 from napari_sam2.labels.colours import object_colour
 from napari_sam2.labels.files import LabelWriter
+from napari_sam2.labels.measurements import measure_stack, write_table
 from napari_sam2.labels.reading import read_labels
 from napari_sam2.labels.track_files import write_tracks
-from napari_sam2.labels.tracks import Tracks
+from napari_sam2.labels.tracks import Tracks, tracks_of_labels
 from napari_sam2.session.results.export import export_labels
 
 
@@ -173,8 +176,127 @@ def test_tracks_come_back_with_their_lineage(tmp_path, suffix):
     assert layer.graph == {2: [1], 3: [1]}
 
 
+PLACED = {"scale": (0.9, 0.3, 0.3), "translate": (5, 10, 20), "units": ("um",) * 3, "axis_labels": ("z", "y", "x")}
+
+
+def boxes(num_planes: int = 4) -> np.ndarray:
+    """Objects 3 and 12, the second of which begins on the second plane."""
+    labels = np.zeros((num_planes, 48, 64), np.int32)
+    labels[:, 4:14, 6:20] = 3
+    labels[1:, 20:30, 30:42] = 12
+    return labels
+
+
+def measured(path: Path, labels: np.ndarray, **options) -> pd.DataFrame:
+    table = measure_stack(range(len(labels)), labels.__getitem__, **options)
+    write_table(table, path)
+    return table
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize("with_image", [False, True])
+def test_measurements_open_as_points_at_the_centroids(tmp_path, monkeypatch, with_image):
+    labels = boxes()
+    table = measured(tmp_path / "cells.csv", labels, scale=(0.9, 0.3, 0.3))
+    viewer = ViewerModel()
+    if with_image:
+        viewer.add_image(labels.astype(np.uint16), **PLACED)
+        monkeypatch.setattr(napari, "current_viewer", lambda: viewer)
+    (layer,) = viewer.open(str(tmp_path / "cells.csv"), plugin="napari-sam2")
+    assert (type(layer).__name__, layer.name) == ("Points", "cells")
+    np.testing.assert_allclose(layer.scale, (0.9, 0.3, 0.3))
+    centroids = table[["centroid_z", "centroid_y", "centroid_x"]].to_numpy()
+    origin = PLACED["translate"] if with_image else (0, 0, 0)
+    np.testing.assert_allclose([layer.data_to_world(point) for point in layer.data], centroids + origin)
+    np.testing.assert_allclose(layer.data, [[1.5, 8.5, 12.5], [2, 24.5, 35.5]])
+    np.testing.assert_allclose(layer.size * 0.3, table["equivalent_diameter"])
+    pd.testing.assert_frame_equal(layer.features, table)
+    if with_image:
+        assert (layer.units, layer.axis_labels) == (viewer.layers[0].units, viewer.layers[0].axis_labels)
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize("unit", [0.3, 1.0])  # the second: measured in pixels, opened over an image with distances
+def test_measurements_of_each_plane_open_on_their_planes(tmp_path, monkeypatch, unit):
+    labels = boxes()
+    measured(tmp_path / "cells.csv", labels, by="plane", scale=(1.0, unit, 2 * unit))
+    viewer = ViewerModel()
+    viewer.add_image(labels.astype(np.uint16), scale=(1, 0.3, 0.6))
+    monkeypatch.setattr(napari, "current_viewer", lambda: viewer)
+    (layer,) = viewer.open(str(tmp_path / "cells.csv"), plugin="napari-sam2")
+    assert layer.data.shape == (7, 3)
+    for point, object_id in zip(np.rint(layer.data).astype(int), layer.features["object"], strict=True):
+        assert labels[tuple(point)] == object_id
+    np.testing.assert_allclose(layer.data[0], (0, 8.5, 12.5))
+
+
+@pytest.mark.usefixtures("plugin")
+def test_objects_of_a_movie_are_points_on_all_of_its_frames(tmp_path):
+    table = measured(tmp_path / "cells.csv", boxes(), is_volume=False)
+    ((points, options, kind),) = io_utils.read([str(tmp_path / "cells.csv")], stack=False, plugin_name="napari-sam2")
+    layer = Layer.create(points, options, kind)
+    np.testing.assert_allclose(layer.data, [[8.5, 12.5], [24.5, 35.5]])
+    np.testing.assert_allclose(np.pi * (layer.size / 2) ** 2, table["area_mean"])
+
+
+@pytest.mark.usefixtures("plugin")
+def test_measurements_of_several_stacks_open_in_their_stack(tmp_path):
+    labels = np.concatenate((boxes(), boxes()))
+    measured(tmp_path / "cells.csv", labels, scale=(2.0, 1.0, 1.0), planes_per_clip=4)
+    (layer,) = ViewerModel().open(str(tmp_path / "cells.csv"), plugin="napari-sam2")
+    np.testing.assert_allclose(layer.data[layer.features["object"] == 3], [[0, 1.5, 8.5, 12.5], [1, 1.5, 8.5, 12.5]])
+    np.testing.assert_allclose(layer.scale, (1, 2, 1, 1))
+
+
+def test_tables_of_nothing(tmp_path):
+    """Points may be none; napari cannot show a Tracks layer without rows."""
+    measured(tmp_path / "m.csv", np.zeros((2, 8, 8), np.int32), by="plane")
+    (layer,) = layers_of(get_measurements_reader, tmp_path / "m.csv")
+    assert layer.data.shape == (0, 3)
+    path = write_tracks(tmp_path / "t.csv", tracks_of_labels(np.zeros((2, 8, 8), np.int32)))
+    with pytest.raises(FrameError, match="holds no tracks"):
+        layers_of(get_tracks_reader, path)
+
+
+@pytest.mark.parametrize("change", [("8.5", "left"), ("8.5", "")])
+def test_damaged_measurements_are_refused(tmp_path, change):
+    measured(tmp_path / "m.csv", boxes())
+    text = (tmp_path / "m.csv").read_text()
+    (tmp_path / "m.csv").write_text(text.replace(*change))
+    with pytest.raises(FrameError, match="measure again"):
+        layers_of(get_measurements_reader, tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize("suffix", [".geff", ".xml", ".csv"])
+def test_tracks_in_pixels_open_on_the_selected_image(tmp_path, suffix, monkeypatch):
+    viewer = ViewerModel()
+    image = viewer.add_image(boxes(), **PLACED)
+    monkeypatch.setattr(napari, "current_viewer", lambda: viewer)
+    path = write_tracks(tmp_path / f"cells{suffix}", tracks_of_labels(boxes()))
+    (layer,) = layers_of(get_tracks_reader, path)
+    np.testing.assert_allclose(layer.data[0], (3, 0, 8.5, 12.5))
+    np.testing.assert_allclose((layer.scale, layer.translate), (image.scale, image.translate))
+    if suffix == ".xml":  # as other programs write them: positions are not in pixels
+        path.write_text(path.read_text().replace('spatialunits="pixel"', 'spatialunits="µm"'), encoding="utf-8")
+        (layer,) = layers_of(get_tracks_reader, path)
+        np.testing.assert_allclose(layer.scale, 1)
+
+
+def test_tables_that_a_spreadsheet_has_saved_open(tmp_path):
+    path = write_tracks(tmp_path / "cells.csv", tracks_of_labels(boxes()))
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    (layer,) = layers_of(get_tracks_reader, path)
+    assert len(layer.data) == 7
+    measured(tmp_path / "m.csv", boxes())
+    (tmp_path / "m.csv").write_text((tmp_path / "m.csv").read_text(), encoding="utf-8-sig")
+    (layer,) = layers_of(get_measurements_reader, tmp_path / "m.csv")
+    assert len(layer.data) == 2
+
+
 def test_other_tables_are_left_to_other_plugins(tmp_path):
     (tmp_path / "a.csv").write_text("axis-0,axis-1\n1,2\n")
+    assert get_measurements_reader(str(tmp_path / "a.csv")) is None
+    assert get_measurements_reader(str(tmp_path / "missing.csv")) is None
     (tmp_path / "b.xml").write_text("<note/>")
     assert get_tracks_reader(str(tmp_path / "a.csv")) is None
     assert get_tracks_reader(str(tmp_path / "b.xml")) is None

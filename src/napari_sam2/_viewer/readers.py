@@ -1,4 +1,4 @@
-"""Readers for napari: session files, and OME images and labels with the size, unit and name of their axes."""
+"""Readers for napari: session files, OME images and labels in their place, objects as outlines, tracks and tables."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam2._errors import FrameError
+from napari_sam2._viewer.measured_points import MEASURED_COLUMNS, measured_points
 from napari_sam2.frames.files import open_path
 from napari_sam2.frames.ngff import label_names
 from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.shape_files import SHAPE_SUFFIXES
 
 if TYPE_CHECKING:
+    from napari.layers import Image
+
     from napari_sam2.frames.stack import RawStack
 
 __all__ = [
     "SESSION_KEY",
     "LayerData",
+    "get_measurements_reader",
     "get_ome_reader",
     "get_session_reader",
     "get_shapes_reader",
@@ -34,6 +39,8 @@ SESSION_KEY = "napari_sam2_session"
 """In the metadata of a layer that was read from a session file: the path of the file."""
 
 _PLACEMENT_KEYS = ("scale", "units", "axis_labels", "translate")
+_TRACK_COLUMNS = frozenset({"track", "frame", "y", "x"})
+_LONGEST_HEADER = 4096  # bytes
 _OME_ENDINGS = (".ome.tif", ".ome.tiff", ".ome.zarr")
 _SHORT_UNITS = {"micrometer": "um", "nanometer": "nm", "millimeter": "mm", "second": "s", "minute": "min"}
 
@@ -51,6 +58,11 @@ def get_ome_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]],
 def get_tracks_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
     """Reader of tracks with lineage: GEFF, TrackMate XML, and tables with the columns that ``export_tracks`` writes."""
     return _read_tracks if all(_holds_tracks(Path(each)) for each in _paths(path)) else None
+
+
+def get_measurements_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
+    """Reader of tables of measurements: points at the centroids, on the image that is selected."""
+    return _read_measurements if all(_columns(Path(each)) >= MEASURED_COLUMNS for each in _paths(path)) else None
 
 
 def get_shapes_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
@@ -76,55 +88,89 @@ def _holds_shapes(path: Path) -> bool:
 
 
 def _read_shapes(path: str | Sequence[str]) -> list[LayerData]:
-    from napari import current_viewer
-    from napari.layers import Image
-
     from napari_sam2.labels.reading import read_labels
 
-    viewer = current_viewer()
-    images = [] if viewer is None else [layer for layer in viewer.layers if isinstance(layer, Image)]
-    chosen = [layer for layer in images if viewer is not None and layer in viewer.layers.selection] or images
-    image = chosen[-1] if chosen else None
+    image = _chosen_image()
     layers: list[LayerData] = []
     for each in _paths(path):
         shape = None if image is None else _planes_shape(image)
         labels = read_labels(each, shape=shape)
         options: dict[str, Any] = {"name": _stem(Path(each))}
         if image is not None:
-            options |= {key: tuple(getattr(image, key))[-labels.ndim :] for key in _PLACEMENT_KEYS}
+            options |= _placed_on(image, labels.ndim)
         layers.append((labels, options, "labels"))
     return layers
 
 
-def _planes_shape(image: Any) -> tuple[int, ...]:
+def _chosen_image() -> Image | None:
+    """The image that is selected in the viewer, else the topmost one; None without viewer or images."""
+    from napari import current_viewer
+    from napari.layers import Image
+
+    viewer = current_viewer()
+    if viewer is None:
+        return None
+    images = [layer for layer in viewer.layers if isinstance(layer, Image)]
+    chosen = [layer for layer in images if layer in viewer.layers.selection] or images
+    return chosen[-1] if chosen else None
+
+
+def _placed_on(image: Image, ndim: int) -> dict[str, Any]:
+    """Options of a layer whose axes are the last ones of an image; nothing if the image has fewer."""
+    if image.ndim < ndim:
+        return {}
+    return {key: tuple(getattr(image, key))[-ndim:] for key in _PLACEMENT_KEYS}
+
+
+def _planes_shape(image: Image) -> tuple[int, ...]:
     """(T, H, W) or (H, W) of an image layer."""
     shape = tuple(int(n) for n in (image.data[0] if image.multiscale else image.data).shape)
     return (shape[:-1] if image.rgb else shape)[-3:]
 
 
+def _columns(path: Path) -> frozenset[str]:
+    """Names of the columns of a CSV file; empty for any other file."""
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return frozenset()
+    with path.open("rb") as file:
+        line = file.read(_LONGEST_HEADER).partition(b"\n")[0].decode("utf-8-sig", errors="replace")
+    return frozenset(name.strip().strip('"') for name in line.split(","))
+
+
 def _holds_tracks(path: Path) -> bool:
     suffix = path.suffix.lower()
-    if suffix == ".geff":
-        return True
-    if suffix not in (".csv", ".xml") or not path.is_file():
-        return False
+    if suffix != ".xml" or not path.is_file():
+        return suffix == ".geff" or _columns(path) >= _TRACK_COLUMNS
     with path.open("rb") as file:
-        start = file.read(4096)
-    if suffix == ".xml":
-        return b"<TrackMate" in start
-    return {b"track", b"frame", b"y", b"x"} <= {name.strip() for name in start.partition(b"\n")[0].split(b",")}
+        return b"<TrackMate" in file.read(_LONGEST_HEADER)
 
 
 def _read_tracks(path: str | Sequence[str]) -> list[LayerData]:
-    from napari_sam2.labels.track_files import read_tracks
+    from napari_sam2.labels.track_files import are_in_pixels, read_tracks
 
+    image = _chosen_image()
     layers: list[LayerData] = []
     for each in _paths(path):
         tracks = read_tracks(each)
+        if not len(tracks):
+            raise FrameError(f"{each} holds no tracks; a Tracks layer has one at least")
         rows = np.column_stack((tracks.ids, tracks.frames, tracks.centres))
         graph = {daughter: [parent] for daughter, parent in tracks.parents.items()}
         options = {"name": _stem(Path(each)), "graph": graph, "features": {"area": tracks.areas}}
+        if image is not None and are_in_pixels(each):
+            options |= _placed_on(image, rows.shape[1] - 1)
         layers.append((rows, options, "tracks"))
+    return layers
+
+
+def _read_measurements(path: str | Sequence[str]) -> list[LayerData]:
+    image = _chosen_image()
+    layers: list[LayerData] = []
+    for each in _paths(path):
+        points, options = measured_points(Path(each), () if image is None else tuple(image.scale))
+        if image is not None:
+            options |= _placed_on(image, points.shape[1])
+        layers.append((points, {"name": _stem(Path(each)), **options}, "points"))
     return layers
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "TRACK_SUFFIXES",
     "CTCTrack",
     "LabelledTracks",
+    "are_in_pixels",
     "read_ctc",
     "read_tracks",
     "relabelled",
@@ -123,6 +124,20 @@ def read_tracks(path: str | Path) -> Tracks:
         raise FrameError(f"{path} holds no tracks that can be read ({error}); export them again") from error
 
 
+def are_in_pixels(path: str | Path) -> bool:
+    """Whether the positions of a file that `read_tracks` has read are in pixels, as `write_tracks` writes them."""
+    place = Path(path).expanduser()
+    if place.suffix.lower() == ".geff":
+        from geff_spec import GeffMetadata
+
+        axes = GeffMetadata.read(place).axes or []
+        return all(axis.unit in (None, "pixel") for axis in axes if axis.type == "space")
+    if place.suffix.lower() == ".xml":
+        model = ET.parse(place).getroot().find("Model")
+        return model is not None and model.get("spatialunits") in (None, "", "pixel", "pixels")
+    return True
+
+
 # ---------------------------------------------------------------------- CSV
 def _columns(tracks: Tracks) -> list[str]:
     return ["track", "parent", "frame", *"zyx"[-tracks.centres.shape[1] :], "area"]
@@ -139,7 +154,7 @@ def _write_csv(path: Path, tracks: Tracks) -> None:
 
 
 def _read_csv(path: Path) -> Tracks:
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:  # with the mark that spreadsheets put in front
         reader = csv.DictReader(file)
         names = reader.fieldnames or []
         missing = {"track", "frame", "y", "x"} - set(names)

@@ -85,8 +85,22 @@ def test_surface_of_a_ball_is_that_of_a_sphere():
     assert surface_area(np.zeros((2, 3, 3), bool)) == 0
 
 
-def test_nothing_labelled_gives_an_empty_table_with_columns():
-    table = measure_planes([MeasuredPlane(0, 0, 0, np.zeros((5, 5), np.int32))])
+@pytest.mark.parametrize("is_volume", [False, True])
+@pytest.mark.parametrize("by", ["object", "plane"])
+def test_nothing_labelled_gives_an_empty_table_with_columns(by, is_volume):
+    empty, full = np.zeros((2, 5, 5), np.int32), np.ones((2, 5, 5), np.int32)
+    table, expected = (
+        measure_stack(range(2), labels.__getitem__, by=by, is_volume=is_volume) for labels in (empty, full)
+    )
     assert len(table) == 0
-    assert {"object", "plane", "area", "centroid_y"} <= set(table.columns)
-    assert len(summarize_objects(table)) == 0
+    assert table.columns.tolist() == expected.columns.tolist()
+
+
+@pytest.mark.parametrize("largest", [2**31 - 1, 2**32 - 1])
+def test_large_ids_take_no_memory_and_stay_as_they_are(largest):
+    labels = np.zeros((2, 8, 9), np.uint32)
+    labels[0, 2:4, 3:6], labels[1, :2, :2], labels[1, 5:, 5:] = largest, 7, largest
+    table = measure_stack(range(2), labels.__getitem__)
+    assert table["object"].tolist() == [7, largest]
+    assert table["num_pixels"].tolist() == [4, 18]
+    assert (table["surface"] > 0).all()

@@ -155,6 +155,31 @@ def test_planes_of_volumes_are_no_colours(tmp_path, num_planes):
     assert np.array_equal(read_ctc(folder).labels.reshape(labels.shape)[0], labels[0])
 
 
+def test_only_a_folder_of_tracks_is_replaced(tmp_path, tracks):
+    pytest.importorskip("geff")
+    labels = dividing_labels()
+    for name in ("01_RES", "a.geff"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="holds something else and is not replaced"):
+        write_ctc(tmp_path / "01_RES", labels, tracks, overwrite=True)
+    with pytest.raises(OutputError, match="holds something else and is not replaced"):
+        write_tracks(tmp_path / "a.geff", tracks, overwrite=True)
+    assert all((tmp_path / name / "notes.txt").read_text() == "mine" for name in ("01_RES", "a.geff"))
+    (tmp_path / "01_RES" / "notes.txt").unlink()  # an empty folder holds nothing that is lost
+    write_ctc(tmp_path / "01_RES", labels, tracks, overwrite=True)
+    write_ctc(tmp_path / "01_RES", labels[:3], tracks_of_labels(labels[:3]), overwrite=True)
+    assert len(list((tmp_path / "01_RES").glob("mask*.tif"))) == 3
+
+
+@pytest.mark.parametrize("plane", [0, 2])
+def test_volumes_whose_objects_lie_on_one_plane_stay_volumes(tmp_path, plane):
+    labels = np.zeros((3, 4, 40, 60), np.int32)
+    labels[:, plane] = dividing_labels()[:3]
+    tracks = tracks_of_labels(labels, {2: 1, 3: 1})
+    assert is_same(read_tracks(write_tracks(tmp_path / "a.xml", tracks)), tracks)
+
+
 def test_large_numbers_fit_into_sixteen_bits(tmp_path):
     labels = np.zeros((2, 8, 8), np.int32)
     labels[:, :3, :3], labels[:, 5:, 5:] = 70_000, 65_535

@@ -109,8 +109,9 @@ def _measure_plane(each: MeasuredPlane, spacing: tuple[float, float]) -> pd.Data
     import pandas as pd
     from skimage.measure import regionprops_table
 
-    labels = np.asarray(each.labels).astype(np.int32, copy=False)
+    ids, labels = _numbered(np.asarray(each.labels))
     table = pd.DataFrame(regionprops_table(labels, properties=_SHAPE, spacing=spacing)).rename(columns=_NAMES)
+    table["object"] = ids[table["object"].to_numpy(np.intp)]
     for name, value in (("frame", each.frame), ("clip", each.clip), ("plane", each.plane)):
         table.insert(1, name, np.full(len(table), value))
     for number, channel in enumerate(each.channels):
@@ -120,6 +121,17 @@ def _measure_plane(each: MeasuredPlane, spacing: tuple[float, float]) -> pd.Data
             table[name.removeprefix("intensity_") + ending] = values[name]
         table["sum" + ending] = table["mean" + ending] * table["num_pixels"]
     return table
+
+
+def _numbered(labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Labels without large numbers, for which regionprops would list all below, and the object of each number."""
+    highest = int(labels.max(initial=0))
+    if highest <= labels.size:
+        return np.arange(highest + 1), labels.astype(np.int32, copy=False)
+    ids, places = np.unique(labels, return_inverse=True)
+    if ids[0] != 0:  # 0 is the background
+        ids, places = np.concatenate(([0], ids)), places + 1
+    return ids.astype(np.int64), places.reshape(labels.shape).astype(np.int32)
 
 
 def summarize_objects(planes: pd.DataFrame, *, plane_distance: float | None = None) -> pd.DataFrame:
@@ -145,6 +157,9 @@ def summarize_objects(planes: pd.DataFrame, *, plane_distance: float | None = No
         _summarize(group, int(object_id), int(clip), plane_distance)
         for (object_id, clip), group in planes.groupby(["object", "clip"], sort=True)
     ]
+    if not rows:
+        one = pd.DataFrame({name: [1] for name in planes.columns})
+        return pd.DataFrame(columns=list(_summarize(one, 1, 0, plane_distance)))
     return pd.DataFrame(rows)
 
 
@@ -233,7 +248,7 @@ def measure_stack(
     if by == "plane":
         return rows
     table = summarize_objects(rows, plane_distance=scale[0] if is_volume else None)
-    if is_volume and len(table):
+    if is_volume:
         areas = _surfaces(read_labels, rows, scale)
         table["surface"] = [areas[key] for key in zip(table["object"], table["clip"], strict=True)]
     return table

@@ -16,6 +16,7 @@ import numpy as np
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError, NapariSAM2Error, OutputError
 from napari_sam2._files import expand, write_whole
+from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.tracks import Tracks, tracks_of_graph, tracks_of_labels
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
 
 TRACK_SUFFIXES = (".geff", ".xml", ".csv")
 _LARGEST_CTC = 65535  # masks of the challenge have 16 bits
+_CTC_NAME = re.compile(r"(mask|man_track)\d+\.tif|(res|man)_track\.txt")
 _NEEDS_GEFF = "GEFF files need the library geff: pip install 'napari-sam2[tracks]', or use .csv or .xml"
 
 
@@ -65,7 +67,7 @@ def write_tracks(path: str | Path, tracks: Tracks, *, overwrite: bool = False) -
     tracks : Tracks
         To be written; positions are in pixels.
     overwrite : bool, default False
-        Replace an existing file.
+        Replace an existing file, or a folder that is a zarr.
 
     Returns
     -------
@@ -83,6 +85,7 @@ def write_tracks(path: str | Path, tracks: Tracks, *, overwrite: bool = False) -
         raise OutputError(f"tracks cannot be written to {path}; allowed suffixes are {', '.join(TRACK_SUFFIXES)}")
     if suffix == ".geff":
         _import_geff(OutputError)
+        _check_folder(place, is_zarr_folder(place))
     write = {".geff": _write_geff, ".xml": _write_trackmate, ".csv": _write_csv}[suffix]
     return write_whole(place, lambda part: write(part, tracks), overwrite=overwrite)
 
@@ -293,10 +296,10 @@ def _write_trackmate(path: Path, tracks: Tracks) -> None:
     for number in shown:
         ET.SubElement(kept, "TrackID", TRACK_ID=str(number))
     settings = ET.SubElement(root, "Settings")
-    extent = tracks.centres.max(0) if len(tracks) else np.zeros(2)
+    extent = tracks.centres.max(0) if len(tracks) else np.zeros(tracks.centres.shape[1])
     ET.SubElement(
         settings, "ImageData", filename="", folder="", width=str(int(extent[-1]) + 1), height=str(int(extent[-2]) + 1),
-        nslices=str(int(extent[0]) + 1 if tracks.centres.shape[1] == 3 else 1),
+        nslices=str(max(int(extent[0]) + 1, 2) if tracks.centres.shape[1] == 3 else 1),
         nframes=str(int(tracks.frames.max(initial=0)) + 1), pixelwidth="1.0", pixelheight="1.0", voxeldepth="1.0",
         timeinterval="1.0",
     )  # fmt: skip
@@ -340,7 +343,9 @@ def _read_trackmate(path: Path) -> Tracks:
     ]
     place = np.array([[float(spot.attrib[f"POSITION_{axis}"]) for axis in "ZYX"] for spot in spots], np.float64)
     place = place.reshape(-1, 3)
-    is_flat = not len(place) or np.ptp(place[:, 0]) == 0
+    image = root.find("Settings/ImageData")
+    num_slices = int(image.get("nslices", "1")) if image is not None else 1
+    is_flat = num_slices < 2 and (not len(place) or np.ptp(place[:, 0]) == 0)
     names = [spot.attrib.get("name", "") for spot in spots]
     return tracks_of_graph(
         np.array([int(float(spot.attrib["FRAME"])) for spot in spots], np.int64),
@@ -377,7 +382,7 @@ def write_ctc(
     is_truth : bool, default False
         Write the names of ground truth: ``man_track000.tif``, ... and ``man_track.txt``.
     overwrite : bool, default False
-        Replace an existing folder.
+        Replace an existing folder, if it holds nothing but such files.
 
     Returns
     -------
@@ -387,12 +392,14 @@ def write_ctc(
     Raises
     ------
     OutputError
-        If there are more than 65,535 tracks, or the folder exists or cannot be written.
+        If there are more than 65,535 tracks, or the folder exists, holds something else or cannot be written.
 
     References
     ----------
     .. [1] Ulman et al., An objective comparison of cell-tracking algorithms, Nature Methods 14, 2017.
     """
+    place = expand(folder)
+    _check_folder(place, place.is_dir() and all(_CTC_NAME.fullmatch(each.name) for each in place.iterdir()))
     pieces = without_gaps(tracks)
     mask, table = ("man_track", "man_track.txt") if is_truth else ("mask", "res_track.txt")
     frames = list(labels)
@@ -413,6 +420,12 @@ def write_ctc(
         (part / table).write_text("".join(lines), encoding="ascii")
 
     return write_whole(folder, write, overwrite=overwrite)
+
+
+def _check_folder(place: Path, holds_tracks: bool) -> None:
+    """Raise OutputError if something else than tracks would be replaced."""
+    if place.is_dir() and not holds_tracks and any(place.iterdir()):
+        raise OutputError(f"{place} is a folder that holds something else and is not replaced; choose another name")
 
 
 def relabelled(image: ArrayLike, tracks: Iterable[CTCTrack], frame: int) -> NDArray[np.uint16]:

@@ -70,7 +70,30 @@ def test_link_numbers_objects_and_writes_their_parents(movie, tmp_path, capsys, 
     tracks = read_tracks(path) if path.suffix else read_ctc(path).tracks
     assert sorted(tracks.spans().values()) == [(0, 2), (0, 5), (3, 5), (3, 5)]
     assert [len(each) for each in tracks.daughters().values()] == [2]
-    assert run("link", tmp_path / "masks.tif", "-o", tmp_path / "again.tif", "--tracks", tmp_path / name) == 6
+    again = ["link", tmp_path / "masks.tif", "-o", tmp_path / "again.tif", "--tracks", tmp_path / name]
+    assert run(*again) == 6
+    assert run(*again, "--overwrite") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("notes.geff", "holds something else and is not replaced"),
+        ("notes", "holds something else and is not replaced"),
+        ("notes.csv", "is a folder; give the name of a file"),
+        ("a.txt", "allowed are .geff, .xml, .csv, or a folder without suffix"),
+    ],
+)
+def test_link_refuses_wrong_places_of_tracks_before_it_works(movie, tmp_path, capsys, name, words):
+    tifffile.imwrite(tmp_path / "masks.tif", movie.astype(np.uint16), imagej=True, metadata={"axes": "TYX"})
+    if name != "a.txt":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text("mine")
+    tracks = ["--tracks", tmp_path / name, "--overwrite"]
+    assert run("link", tmp_path / "masks.tif", "-o", tmp_path / "linked.tif", *tracks) == 6
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "linked.tif").exists()
+    assert name == "a.txt" or (tmp_path / name / "notes.txt").read_text() == "mine"
 
 
 def test_link_refuses_a_single_image(movie, tmp_path, capsys):

@@ -18,7 +18,7 @@ from npe2 import io_utils
 
 import napari_sam2
 from factories import make_model, make_movie
-from napari_sam2 import FrameError, Session
+from napari_sam2 import FrameError, OutputError, Session
 from napari_sam2._viewer.readers import (
     SESSION_KEY,
     get_measurements_reader,
@@ -143,6 +143,19 @@ def test_napari_saves_labels_through_the_plugin_and_opens_them_where_they_were(t
         np.testing.assert_allclose((again.scale, again.translate), (layer.scale, layer.translate))
         assert again.units == layer.units
         np.testing.assert_allclose(again.colormap.color_dict[7][:3], np.array(object_colour(7)) / 255, atol=1e-3)
+
+
+@pytest.mark.usefixtures("plugin")
+def test_napari_replaces_labels_but_no_image(tmp_path):
+    drawn = np.zeros((3, 20, 30), np.int32)
+    image = make_image(tmp_path / "cells.ome.zarr", "0.5", "zyx", drawn.shape)
+    pixels = zarr.open_group(image)["0"][:]
+    layer = Labels(drawn).as_layer_data_tuple()
+    with pytest.raises(OutputError, match=r"is an OME-Zarr image and is not replaced.*cells.ome.zarr/labels/NAME"):
+        io_utils.write(str(image), [layer], plugin_name="napari-sam2")
+    np.testing.assert_array_equal(zarr.open_group(image)["0"][:], pixels)
+    for _ in range(2):
+        io_utils.write(str(tmp_path / "labels.zarr"), [layer], plugin_name="napari-sam2")
 
 
 def test_an_ome_zarr_image_opens_with_its_labels_over_it(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from napari_sam2._errors import OutputError
 from napari_sam2.frames.spacing import unit_name
 from napari_sam2.labels.files import LabelWriter
+from napari_sam2.labels.ngff import holds_image
 
 __all__ = ["LIVE_SESSION_KEY", "write_labels", "write_session"]
 
@@ -22,7 +24,7 @@ _NO_UNITS = ("pixel", "dimensionless", "")
 
 
 def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
-    """Write a Labels layer; an existing file is replaced, as napari has asked the user.
+    """Write a Labels layer; existing labels are replaced, as napari has asked the user.
 
     Parameters
     ----------
@@ -41,8 +43,13 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     Raises
     ------
     OutputError
-        If the axes or ids cannot be written.
+        If the axes or ids cannot be written, or ``path`` is an OME-Zarr image.
     """
+    if holds_image(Path(path).expanduser()):  # which is a folder: napari asks about files only
+        raise OutputError(
+            f"{path} is an OME-Zarr image and is not replaced by labels; choose another name, or "
+            f"{Path(path).name}/labels/NAME to write them into it"
+        )
     array = data[0] if isinstance(data, Sequence) else data
     ndim = len(array.shape)
     letters = "".join(str(label).upper() for label in meta.get("axis_labels") or ())

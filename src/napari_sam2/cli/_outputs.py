@@ -34,6 +34,7 @@ __all__ = [
     "save_picture",
     "save_table",
     "say_refined",
+    "tracks_outputs",
 ]
 
 
@@ -91,6 +92,7 @@ def check_outputs(
     """
     from napari_sam2.labels.files import LABEL_SUFFIXES
     from napari_sam2.labels.ngff import image_of_labels
+    from napari_sam2.labels.track_files import check_tracks_folder
 
     wanted = [(path, suffix) for path, suffix in others if path is not None]
     places = [_resolve(path) for path in (labels, *(path for path, _ in wanted))]
@@ -115,9 +117,32 @@ def check_outputs(
             raise OutputError(f"{path} was given; its name must end in {suffix}")
         if not place.parent.is_dir():
             raise OutputError(f"the folder {place.parent} does not exist; create it first, or write elsewhere")
-        if place.is_dir() or (place.exists() and not overwrite):
+        if place.exists() and not overwrite:
             raise OutputError(f"{path} already exists; choose another name, or give --overwrite")
+        if place.is_dir() and suffix not in ("", ".geff"):
+            raise OutputError(f"{path} is a folder; give the name of a file")
+        check_tracks_folder(place)
         check_not_in_use(place)
+
+
+def tracks_outputs(tracks: Path | None) -> list[tuple[Path | None, str]]:
+    """What ``--tracks`` adds to the outputs of `check_outputs`.
+
+    Raises
+    ------
+    OutputError
+        If tracks cannot be written to a file of that suffix.
+    """
+    from napari_sam2.labels.track_files import TRACK_SUFFIXES
+
+    if tracks is None:
+        return []
+    suffix = tracks.suffix.lower()
+    if suffix and suffix not in TRACK_SUFFIXES:
+        raise OutputError(
+            f"--tracks {tracks} was given; allowed are {', '.join(TRACK_SUFFIXES)}, or a folder without suffix"
+        )
+    return [(tracks, suffix)]
 
 
 def open_labels(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_sam2._errors import OutputError, PlanesLeftOutWarning, PromptError
+from napari_sam2._errors import PlanesLeftOutWarning, PromptError
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._objects import (
     FinderOptions,
@@ -24,7 +24,7 @@ from napari_sam2.cli._objects import (
 )
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import LabelsOption, OverwriteOption, QuietOption
-from napari_sam2.cli._outputs import check_outputs, choose_labels, finished_frames_kept
+from napari_sam2.cli._outputs import check_outputs, choose_labels, finished_frames_kept, tracks_outputs
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import say
 
@@ -182,7 +182,7 @@ def auto(
     if table is not None and len(frames) == 1:
         raise PromptError("--csv describes objects of a stack; for a single image use 'napari-sam2 generate --csv'")
     labels_path = choose_labels(output, frames.path)
-    others = [(table, ".csv"), (dividing.tracks, "" if dividing.tracks is None else dividing.tracks.suffix.lower())]
+    others = [(table, ".csv"), *tracks_outputs(dividing.tracks)]
     check_outputs([stack], labels_path, others, image=frames.path, overwrite=overwrite)
     _check_numbers(frames, search, job)
 
@@ -270,12 +270,7 @@ def _check_divisions(dividing: Divisions, search: StackSearch, table: Path | Non
                 f"{option} cannot be combined with --divisions, which searches every frame; leave one out"
             )
     from napari_sam2.labels.time_linking import check_time_linking
-    from napari_sam2.labels.track_files import TRACK_SUFFIXES
 
-    if dividing.tracks is not None and dividing.tracks.suffix and dividing.tracks.suffix.lower() not in TRACK_SUFFIXES:
-        raise OutputError(
-            f"--tracks {dividing.tracks} was given; allowed are {', '.join(TRACK_SUFFIXES)}, or a folder without suffix"
-        )
     check_time_linking()
 
 

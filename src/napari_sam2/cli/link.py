@@ -10,7 +10,7 @@ import typer
 from napari_sam2._errors import FrameError
 from napari_sam2._files import reserved
 from napari_sam2.cli._options import OverwriteOption, RequiredLabelsOption
-from napari_sam2.cli._outputs import check_outputs
+from napari_sam2.cli._outputs import check_outputs, tracks_outputs
 from napari_sam2.cli._terminal import say
 
 __all__ = ["link"]
@@ -44,8 +44,7 @@ def link(
     Cells of Cellpose, linked and written for TrackMate:
       napari-sam2 link cells_masks.tif -o linked.tif --tracks linked.xml
     """
-    others = [] if tracks is None else [(tracks, tracks.suffix.lower())]
-    check_outputs([labels], output, others, overwrite=overwrite)
+    check_outputs([labels], output, tracks_outputs(tracks), overwrite=overwrite)
     from napari_sam2.labels.files import LabelWriter
     from napari_sam2.labels.reading import read_labels
     from napari_sam2.labels.time_linking import TimeLinkingSettings, link_frames

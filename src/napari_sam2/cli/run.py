@@ -15,7 +15,7 @@ from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._on_files import OtherFiles
 from napari_sam2.cli._option_groups import ComputeOptions, with_option_groups
 from napari_sam2.cli._options import DeviceOption, DtypeOption, LabelsOption, OverwriteOption, QuietOption
-from napari_sam2.cli._outputs import check_outputs, choose_labels
+from napari_sam2.cli._outputs import check_outputs, choose_labels, tracks_outputs
 from napari_sam2.cli._server_notices import notices_shown
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import print_table, say
@@ -82,7 +82,7 @@ def run(
         return
     on_files.check_left_out()
     inputs = [session] if stack is None else [session, stack]
-    others = [(scores, ".csv"), *([] if tracks is None else [(tracks, tracks.suffix.lower())])]
+    others = [(scores, ".csv"), *tracks_outputs(tracks)]
     if output is not None:  # mistakes that can be found without opening the session are reported first
         check_outputs([session], output, others, overwrite=overwrite)
     from napari_sam2.labels.files import reserved_labels

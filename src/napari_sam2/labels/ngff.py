@@ -23,6 +23,7 @@ __all__ = [
     "NgffLabels",
     "default_labels_path",
     "downsampled_levels",
+    "holds_image",
     "image_of_labels",
     "label_metadata",
     "nearest_pixels",
@@ -217,6 +218,15 @@ def image_of_labels(path: Path) -> Path | None:
     image = path.parent.parent
     is_inside = path.parent.name == "labels" and bool(path.name) and is_zarr_folder(image)
     return image if is_inside and _open_group(image) is not None else None
+
+
+def holds_image(path: Path) -> bool:
+    """Whether a folder is an OME-Zarr image, and not labels; raises OutputError if it cannot be read."""
+    group = _open_group(path) if is_zarr_folder(path) else None
+    if group is None:
+        return False
+    attributes: Json = group.attrs.asdict()
+    return "image-label" not in attributes.get("ome", attributes)
 
 
 def default_labels_path(image: Path) -> Path | None:

@@ -27,6 +27,7 @@ __all__ = [
     "CTCTrack",
     "LabelledTracks",
     "are_in_pixels",
+    "check_tracks_folder",
     "read_ctc",
     "read_tracks",
     "relabelled",
@@ -85,7 +86,7 @@ def write_tracks(path: str | Path, tracks: Tracks, *, overwrite: bool = False) -
         raise OutputError(f"tracks cannot be written to {path}; allowed suffixes are {', '.join(TRACK_SUFFIXES)}")
     if suffix == ".geff":
         _import_geff(OutputError)
-        _check_folder(place, is_zarr_folder(place))
+        check_tracks_folder(place)
     write = {".geff": _write_geff, ".xml": _write_trackmate, ".csv": _write_csv}[suffix]
     return write_whole(place, lambda part: write(part, tracks), overwrite=overwrite)
 
@@ -125,6 +126,22 @@ def read_tracks(path: str | Path) -> Tracks:
         raise
     except (OSError, ValueError, KeyError, TypeError, LookupError, ET.ParseError) as error:
         raise FrameError(f"{path} holds no tracks that can be read ({error}); export them again") from error
+
+
+def check_tracks_folder(place: Path) -> None:
+    """Raise OutputError if a folder would be replaced that holds something else than what is written to its name.
+
+    Parameters
+    ----------
+    place : Path
+        GEFF with the suffix ``.geff``, else a folder of the Cell Tracking Challenge; nothing need be there.
+    """
+    if not place.is_dir() or not any(place.iterdir()):
+        return
+    is_geff = place.suffix.lower() == ".geff"
+    if is_zarr_folder(place) if is_geff else all(_CTC_NAME.fullmatch(each.name) for each in place.iterdir()):
+        return
+    raise OutputError(f"{place} is a folder that holds something else and is not replaced; choose another name")
 
 
 def are_in_pixels(path: str | Path) -> bool:
@@ -399,7 +416,7 @@ def write_ctc(
     .. [1] Ulman et al., An objective comparison of cell-tracking algorithms, Nature Methods 14, 2017.
     """
     place = expand(folder)
-    _check_folder(place, place.is_dir() and all(_CTC_NAME.fullmatch(each.name) for each in place.iterdir()))
+    check_tracks_folder(place)
     pieces = without_gaps(tracks)
     mask, table = ("man_track", "man_track.txt") if is_truth else ("mask", "res_track.txt")
     frames = list(labels)
@@ -420,12 +437,6 @@ def write_ctc(
         (part / table).write_text("".join(lines), encoding="ascii")
 
     return write_whole(folder, write, overwrite=overwrite)
-
-
-def _check_folder(place: Path, holds_tracks: bool) -> None:
-    """Raise OutputError if something else than tracks would be replaced."""
-    if place.is_dir() and not holds_tracks and any(place.iterdir()):
-        raise OutputError(f"{place} is a folder that holds something else and is not replaced; choose another name")
 
 
 def relabelled(image: ArrayLike, tracks: Iterable[CTCTrack], frame: int) -> NDArray[np.uint16]:

@@ -46,6 +46,9 @@ class SumJob:
     def check(self, sources: Sequence[Source]) -> None:
         assert sources
 
+    def try_on(self, source: Source) -> None:
+        pass
+
     def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
         attempts = self._enter(source)
         stem = source.path.stem

@@ -85,6 +85,17 @@ def test_other_settings_are_refused_and_named(tmp_path: Path, changed: RunIdenti
         assert not journal.records
 
 
+def test_other_settings_are_taken_where_nothing_is_done(tmp_path: Path):
+    with Journal(tmp_path, IDENTITY) as journal:
+        journal.add(SECOND)
+    other = replace(IDENTITY, settings={"every": 4})
+    with Journal(tmp_path, other) as journal:
+        assert journal.is_new
+        assert not journal.records
+    with Journal(tmp_path, other) as journal:
+        assert not journal.is_new
+
+
 def test_same_weights_under_another_name_are_the_same_model(tmp_path: Path):
     written(tmp_path)
     with Journal(tmp_path, replace(IDENTITY, model="copy.safetensors")) as journal:

@@ -19,9 +19,10 @@ import tifffile
 
 from batch_tools import SumJob, attempts
 from cli_tools import save_random_model
-from napari_sam2 import CheckpointError, DeviceError, FrameError, OutputError
+from napari_sam2 import CheckpointError, DeviceError, FrameError, NapariSAM2Error, OutputError
 from napari_sam2.batch.clusters import LOCAL_CONFIG
 from napari_sam2.batch.dispatch import DispatchSettings
+from napari_sam2.batch.jobs import AutoJob, FindOptions, GenerateJob, KeepOptions, ReadOptions
 from napari_sam2.batch.journal import JOURNAL_NAME
 from napari_sam2.batch.report import REPORT_NAME, BatchProgress, BatchReport
 from napari_sam2.batch.running import run_batch
@@ -309,3 +310,39 @@ def test_lost_scheduler_ends_the_run_and_another_one_goes_on(setup: Setup, monke
     report = setup.run(job=job)
     assert report.is_complete
     assert report.num_before >= 2
+
+
+READING = ReadOptions(axes="YX")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "float8"}, "dtype='float8' was given; allowed are auto"),
+        ({"device": "nope"}, "device='nope' was given"),
+        ({"model": "text.pt"}, "text.pt"),
+        ({"job": GenerateJob(reading=ReadOptions(axes="q"))}, "none of the 2 files .* axes 'q' were given"),
+        ({"job": GenerateJob(reading=replace(READING, gamma=-1.0))}, "gamma=-1.0 was given"),
+        ({"job": GenerateJob(reading=replace(READING, fixed=(("Q", 1),)))}, "Q=1 was given"),
+        ({"job": GenerateJob(shapes=KeepOptions(min_area="5kg"))}, "--min-area 5kg was given"),
+        ({"job": GenerateJob(frame=3)}, "frame 3 was given"),
+        ({"job": AutoJob(shapes=KeepOptions(max_area="5um2"))}, "5um2"),
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_work_are_refused_before_anything_is_written(
+    setup, tmp_path, monkeypatch, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    Path("text.pt").write_text("no weights")
+    setup.add("a", "b")
+    with pytest.raises(NapariSAM2Error, match=message):
+        setup.run(**options)
+    assert not setup.output.exists()
+
+
+def test_one_file_that_can_be_read_is_enough_to_start(setup):
+    setup.add("a", "b", "c")
+    (setup.inputs / "a.tif").write_text("text")
+    report = setup.run(job=GenerateJob(FindOptions(point_spacing_px=2), KeepOptions(min_area="5")))
+    assert (report.num_done, report.num_failed) == (2, 1)

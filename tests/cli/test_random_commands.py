@@ -15,6 +15,8 @@ from cli_tools import make_disks, run, save_random_model, save_stack
 from napari_sam2 import Session
 
 CODES = {0, 2, 3, 4, 5, 6}
+SOME_FAILED = 7  # of a batch
+NUM_FAST = 40  # command lines of the default run
 SEED = int(os.environ.get("NAPARI_SAM2_FUZZ_SEED", "0"))  # the fixed series has 0
 NUMBERS = ["0", "1", "3", "16", "-1", "0.5", "1e9", "nan", "inf", "", "x", "²", "99999999999999999999"]
 COORDINATES = [
@@ -81,6 +83,26 @@ PROMPTS = {
     "--mask": ["seeds.tif", "1:seeds.tif", "text.tif", "9:seeds.tif"],
     "--object": ["1", "7", "0", "-1", "x", "²"],
 }
+ELSEWHERE: dict[str, list[str] | None] = {
+    "--compute": ["nonsense", "tcp://127.0.0.1:1", "tls://127.0.0.1:1", ""],
+    "--certificates": ["folder", "missing", ""],
+    "--insecure": None,
+}
+FOLLOWING: dict[str, list[str] | None] = {
+    "--keep-apart": None,
+    "--full-resolution": None,
+    "--zoom": ["off", "auto", "x", ""],
+    "--overwrite": None,
+    **ELSEWHERE,
+}
+BATCH: dict[str, list[str] | None] = {
+    "--pattern": ["*.png", "**/*.tif", "[", "", "*.none"],
+    "--format": [".tif", ".ome.tif", ".zarr", ".geojson", ".zip", ".json", "png", ""],
+    "--scheduler": ["nonsense", ""],
+    "--cluster": ["missing.yaml", "text.tif", ""],
+    "--retries": NUMBERS,
+    "--restart": None,
+}
 FINDING = {
     "--iou": ["0", "0.5", "2", "nan"],
     "--stability": ["0", "0.5", "-1"],
@@ -89,8 +111,25 @@ FINDING = {
     "--exclude-border": None,
 }
 COMMANDS: dict[str, dict[str, list[str] | None]] = {
-    "segment": {**PROMPTS, "--frame": NUMBERS, "--candidates": None, "--preview": PICTURES, **SHARED},
-    "track": {**PROMPTS, "--range": ["0,1", "1,0", "0,99", "x"], "--scores": TABLES, "--preview": PICTURES, **SHARED},
+    "segment": {
+        **PROMPTS,
+        "--frame": NUMBERS,
+        "--candidates": None,
+        "--preview": PICTURES,
+        **SHARED,
+        **ELSEWHERE,
+        "--full-resolution": None,
+    },
+    "track": {
+        **PROMPTS,
+        **FOLLOWING,
+        "--along": ["Y", "ZY", "ZYX", "T", "q", ""],
+        "--axes-vote": None,
+        "--range": ["0,1", "1,0", "0,99", "x"],
+        "--scores": TABLES,
+        "--preview": PICTURES,
+        **SHARED,
+    },
     "generate": {
         **FINDING,
         "--frame": NUMBERS,
@@ -118,8 +157,33 @@ COMMANDS: dict[str, dict[str, list[str] | None]] = {
         "--min-score": NUMBERS,
         "--give-up": NUMBERS,
         "--csv": TABLES,
+        **FOLLOWING,
         **SHARED,
     },
+    "train": {
+        "--steps": NUMBERS,
+        "--minutes": ["0", "0.01", "-1", "nan", "x"],
+        "--patience": NUMBERS,
+        "--part": ["decoder", "all", "x", ""],
+        "--validation-share": ["0", "0.5", "1", "-1", "nan", "x"],
+        "--learning-rate": ["1e-4", "0", "-1", "nan", "inf", "x"],
+        "--batch-size": NUMBERS,
+        "--image-size": NUMBERS,
+        "--unlinked": None,
+        "--all-labelled": None,
+        "--precision": ["float32", "float8", ""],
+        "--devices": NUMBERS,
+        "--seed": NUMBERS,
+        "--resume": None,
+        "--overwrite": None,
+        "--config": ["text.tif", "missing.json", ""],
+        "--data": ["folder", "missing", ""],
+        "--hold-out": ["x", ""],
+        "--device": SHARED["--device"],
+    },
+    "batch generate": {**BATCH, **FINDING, **SHARED},
+    "batch track": {**BATCH, **SHARED},
+    "batch tiles": {**FINDING, "--tile": NUMBERS, "--overlap": NUMBERS, "--retries": NUMBERS, **SHARED},
     "link": {
         "--tracks": ["t.xml", "t.csv", "t.geff", "ctc", "t.txt", "missing/t.csv", "o.tif", "stack.ome.tif"],
         "--max-distance": NUMBERS,
@@ -139,6 +203,10 @@ COMMANDS: dict[str, dict[str, list[str] | None]] = {
     },
     "run": {
         "--stack": INPUTS,
+        "--on": ["folder", "images", "image.png", "missing", ""],
+        "--rule": ["same", "automatic", "x", ""],
+        "--tracks": TABLES,
+        "--restart": None,
         "--scores": TABLES,
         **{name: SHARED[name] for name in ("--device", "--dtype", "--model")},
     },
@@ -152,6 +220,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stack, labels = make_disks()
     save_stack(folder / "stack.ome.tif", stack)
     tifffile.imwrite(folder / "seeds.tif", labels[1].astype(np.uint16))
+    (folder / "images").mkdir()
+    (folder / "masks").mkdir()
+    for number in range(2):
+        tifffile.imwrite(folder / "images" / f"{number}.tif", stack[number])
+        tifffile.imwrite(folder / "masks" / f"{number}.tif", labels[number].astype(np.uint16))
     tifffile.imwrite(folder / "labels.tif", labels.astype(np.uint16), photometric="minisblack")
     weights = save_random_model(folder / "weights.safetensors")
     from PIL import Image
@@ -166,20 +239,35 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-RIGHT = {"run": ["a.sam2"], "link": ["labels.tif"], "evaluate": ["labels.tif", "labels.tif"],
-         "measure": ["stack.ome.tif", "labels.tif"]}  # fmt: skip
-RIGHT_OUTPUT = {"evaluate": "o.csv", "measure": "o.csv"}
-WITHOUT_MODEL = {"link", "evaluate", "measure"}
+RIGHT = {
+    "run": ["a.sam2"],
+    "train": ["images", "masks"],
+    "batch generate": ["images"],
+    "batch track": ["images"],
+    "link": ["labels.tif"],
+    "evaluate": ["labels.tif", "labels.tif"],
+    "measure": ["stack.ome.tif", "labels.tif"],
+}
+RIGHT_OUTPUT = {
+    "evaluate": "o.csv",
+    "measure": "o.csv",
+    "train": "o.safetensors",
+    "batch generate": "results",
+    "batch track": "results",
+    "batch tiles": "o.zarr",
+}
+WITHOUT_MODEL = {"link", "evaluate", "measure", "train"}
 
 
 def random_command(seed: int) -> list[str]:
     """A command line that is right in most parts, so that the wrong ones are reached."""
     rng = random.Random(f"{SEED} {seed}" if SEED else seed)
-    command = rng.choice(sorted(COMMANDS))
+    # a batch starts processes, which takes seconds
+    command = rng.choice(sorted(name for name in COMMANDS if seed >= NUM_FAST or not name.startswith("batch")))
     options = COMMANDS[command]
     inputs = [name if rng.random() < 0.7 else rng.choice(INPUTS) for name in RIGHT.get(command, ["stack.ome.tif"])]
     right_output = RIGHT_OUTPUT.get(command, "o.tif")
-    words = [command, *inputs, "-o", right_output if rng.random() < 0.6 else rng.choice(OUTPUTS)]
+    words = [*command.split(), *inputs, "-o", right_output if rng.random() < 0.6 else rng.choice(OUTPUTS)]
     if command not in WITHOUT_MODEL:
         words += ["--model", "weights.safetensors"]
     needed = {
@@ -188,6 +276,10 @@ def random_command(seed: int) -> list[str]:
         "propagate": ["--labels", "seeds.tif", "--frame", "1"],
         "generate": ["--frame", "1", "--spacing", "24"],
         "auto": ["--spacing", "24"],
+        "train": ["--from", "weights.safetensors", "--steps", "1", "--image-size", "64"],
+        "batch generate": ["--workers", "1", "--spacing", "24"],
+        "batch track": ["--workers", "1"],
+        "batch tiles": ["--workers", "1", "--spacing", "24", "--frame", "1"],
     }
     if rng.random() < 0.8:
         words += needed.get(command, [])
@@ -206,7 +298,8 @@ def check(seed: int, inputs: Path, folder: Path, capsys: pytest.CaptureFixture[s
     words = random_command(seed)
     code = run(*words) if words[0] in WITHOUT_PROGRESS else run(*words, "-q")
     said = capsys.readouterr()
-    assert code in CODES, (words, said.err)
+    is_batch = words[0] == "batch"
+    assert code in CODES | ({SOME_FAILED} if is_batch else set()), (words, said.err)
     assert "unexpected" not in said.err, words
     assert "Traceback" not in said.err, words
     if code == 0:
@@ -216,12 +309,14 @@ def check(seed: int, inputs: Path, folder: Path, capsys: pytest.CaptureFixture[s
     else:
         assert said.err.strip(), words
     changed = {path for path, time in before.items() if not path.exists() or path.stat().st_mtime_ns != time}
-    assert not changed or code == 0, words
-    assert [path.name for path in folder.rglob(".*")] == [], words
+    assert not changed or code == 0 or is_batch, words
+    # a batch keeps its lock, which the next run takes; .geff is a Zarr group
+    left = [path for path in folder.rglob(".*") if path.name != ".batch.lock" and ".geff" not in str(path)]
+    assert left == [], words
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(NUM_FAST))
 def test_a_random_command_ends_as_documented(
     seed: int, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,8 +325,8 @@ def test_a_random_command_ends_as_documented(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize("seed", range(40, 300))
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("seed", range(NUM_FAST, 300))
 def test_many_random_commands_end_as_documented(
     seed: int, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -586,3 +586,22 @@ def test_session_taken_up_again_goes_on_with_the_object_that_was_prompted_last(o
 )
 def test_frames_run_along_z_or_time_and_not_along_channels(shape, labels, axis):
     assert default_frame_axis(shape, labels) == axis
+
+
+@pytest.mark.parametrize(
+    ("labels", "word"), [(("t", "y", "x"), "frame"), (("z", "y", "x"), "slice"), (None, "slice")], ids=str
+)
+def test_a_plane_is_a_frame_of_a_movie_and_a_slice_of_a_stack(opened, labels, word):
+    assert opened(axis_labels=labels)[2].plane_word == word
+
+
+def test_points_have_a_lower_limit_of_size_only_where_there_are_some(opened):
+    viewer, _, binding = opened()
+    viewer.dims.set_current_step(0, 0)
+    assert binding.points.canvas_size_limits[0] == 0, "napari draws a point of size 0 where there is none"
+    click(binding, (0, 20, 15))
+    assert binding.points.canvas_size_limits[0] > 0
+    viewer.dims.set_current_step(0, 2)
+    assert binding.points.canvas_size_limits[0] == 0
+    viewer.dims.ndisplay = 3
+    assert binding.points.canvas_size_limits[0] > 0

@@ -479,7 +479,7 @@ class SAM2Widget(QWidget):
         return name if name and not name.lstrip("-").isdigit() else f"axis {axis}"
 
     def _frames(self, axis: int) -> str:
-        return "slices" if self._axis_name(axis).lower() == "z" else "frames"
+        return "frames" if is_time_axis(self._axis_name(axis)) else "slices"
 
     def _on_model(self, _state: Any = None) -> None:
         if self.binding is None:

@@ -369,12 +369,18 @@ class ObjectsSection(QWidget):
             binding.current_changed.connect(self._on_current)
             binding.tool_changed.connect(self._show_tool)
             binding.session.changed.connect(self._later)
+        self.table.horizontalHeaderItem(_DONE).setText(f"{self._word.capitalize()}s")
         self._checks = {}
         self.by_class.setChecked(binding is not None and binding.is_coloured_by_class)
         self.outline_button.setChecked(binding is not None and binding.shows_outlines)
         self._show_tool()
         self._on_current()
         self.refresh()
+
+    @property
+    def _word(self) -> str:
+        """What a plane is called."""
+        return "slice" if self._binding is None else self._binding.plane_word
 
     def _later(self, *_: Any) -> None:
         if not self._timer.isActive():
@@ -691,9 +697,9 @@ class ObjectsSection(QWidget):
         state = "lock_open" if not locked else ("lock" if locked >= with_mask else "lock_half")
         items[_LOCK].setIcon(self._icon(state))
         items[_LOCK].setToolTip(
-            f"{locked} of {with_mask} slices are locked and do not change; a click unlocks them"
+            f"{locked} of {with_mask} {self._word}s are locked and do not change; a click unlocks them"
             if locked
-            else "Not locked; a click locks all slices with a mask"
+            else f"Not locked; a click locks all {self._word}s with a mask"
         )
         items[_DONE].setToolTip(
             f"{with_mask} with a mask, {stats.num_empty} where the object was not found; prompts: {stats.num_prompts}"
@@ -701,7 +707,7 @@ class ObjectsSection(QWidget):
         items[_CLASS].setIcon(_coloured(colour) if colour else QIcon())
         items[_CLASS].setToolTip(each.class_name)
         items[_SCORE].setIcon(self._icon("warning") if num_checks else QIcon())
-        items[_SCORE].setToolTip(f"{num_checks} slices to check (keys 8 and 9 go to them)" if num_checks else "")
+        items[_SCORE].setToolTip(f"{num_checks} {self._word}s to check (keys 8 and 9 go to them)" if num_checks else "")
         self._shown[row : row + 1] = [shown]
 
     def _icon(self, name: str) -> QIcon:

@@ -142,7 +142,7 @@ class PropagateSection(QWidget):
             self.notice.emit(str(error))
             return
         if not handle.num_steps:
-            self._say("nothing to do: every slice in this range is up to date")
+            self._say(f"nothing to do: every {self._word} in this range is up to date")
 
     @property
     def axes(self) -> str:
@@ -199,7 +199,7 @@ class PropagateSection(QWidget):
     def _on_range(self, _text: str) -> None:
         choice = self.range_choice.currentIndex()
         self.limit.setVisible(choice > 0)
-        self.limit.setToolTip("How many slices" if choice == 2 else "The last slice")
+        self.limit.setToolTip(f"How many {self._word}s" if choice == 2 else f"The last {self._word}")
 
     def _say(self, text: str) -> None:
         self.state.setText(text)
@@ -259,20 +259,24 @@ class PropagateSection(QWidget):
         if handle is not None and handle.is_running and not handle.is_paused:
             self._say(self._words(handle))
 
+    @property
+    def _word(self) -> str:
+        return "slice" if self._binding is None else self._binding.plane_word
+
     def _words(self, handle: PropagationHandle) -> str:
         if handle.error is not None:
-            return f"failed after {handle.num_done} slices: {handle.error}"
+            return f"failed after {handle.num_done} {self._word}s: {handle.error}"
         if not handle.is_running:
             if handle.num_done < handle.num_steps:
-                return f"stopped: {handle.num_done} of {handle.num_steps} slices are finished and stay"
-            return f"done: {handle.num_done} slices{self._lost()}{self._conditions()}"
+                return f"stopped: {handle.num_done} of {handle.num_steps} {self._word}s are finished and stay"
+            return f"done: {handle.num_done} {self._word}s{self._lost()}{self._conditions()}"
         if handle.is_paused:
-            return f"paused at slice {handle.num_done} of {handle.num_steps}"
+            return f"paused at {self._word} {handle.num_done} of {handle.num_steps}"
         time_left = ""
         if self._left is not None:
             seconds, at = self._left
             time_left = f", {duration(max(1.0, seconds - (time.monotonic() - at)))} left"
-        return f"slice {handle.num_done} of {handle.num_steps}{time_left}"
+        return f"{self._word} {handle.num_done} of {handle.num_steps}{time_left}"
 
     def _lost(self) -> str:
         """The objects that were there at full size and then not found; those that shrink to nothing have ended."""
@@ -282,7 +286,7 @@ class PropagateSection(QWidget):
         lost = [objects[i].name for i in objects_not_found(self._binding.session)]
         if not lost:
             return ""
-        return f"; not found on some slices: {_listed(lost)}"
+        return f"; not found on some {self._word}s: {_listed(lost)}"
 
     def _conditions(self) -> str:
         """Slices that could not be used, and those to which the stage has moved."""

@@ -251,7 +251,7 @@ class ReviewSection(QWidget):
         high = np.nanmax(values) if np.isfinite(values).any() else 1.0
         low = 0.0 if name != "object_score" or not np.isfinite(values).any() else min(0.0, float(np.nanmin(values)))
         self.plot.show_curves(
-            (Curve(np.arange(len(values), dtype=float), values, "slice"),),
+            (Curve(np.arange(len(values), dtype=float), values, binding.plane_word),),
             marks=(
                 Marks(np.asarray(locked, float), "lock"),
                 Marks(np.asarray(prompted, float), "prompt"),
@@ -274,9 +274,11 @@ class ReviewSection(QWidget):
         objects = self._binding.session.store.objects
         name = objects[worst.object_id].name if worst.object_id in objects else f"object {worst.object_id}"
         frame = self._binding.geometry.frame(worst.plane)
-        slices = "slice" if count == 1 else "slices"
+        word = self._binding.plane_word
         key = " (Shift-D)" if worst.reason == "may have divided" else ""
-        self.queue.setText(f"{count} {slices} to check; first {name}, slice {frame}: {worst.reason}{key}")
+        self.queue.setText(
+            f"{count} {word}{'s' * (count != 1)} to check; first {name}, {word} {frame}: {worst.reason}{key}"
+        )
 
     def _show_buttons(self) -> None:
         self.previous_button.setEnabled(bool(self._doubts))
@@ -326,7 +328,8 @@ class ReviewSection(QWidget):
         binding.go_to(doubt.plane)
         name = binding.session.store.objects[doubt.object_id].name
         then = "; Shift-D divides it, Q keeps it as one" if doubt.reason == "may have divided" else ""
-        binding.notice.emit(f"{name}, slice {binding.geometry.frame(doubt.plane)}: {doubt.reason}{then}", False)
+        where = f"{binding.plane_word} {binding.geometry.frame(doubt.plane)}"
+        binding.notice.emit(f"{name}, {where}: {doubt.reason}{then}", False)
 
     def accept(self) -> None:
         """Lock the current object on the frame shown, and go to the next frame to check."""
@@ -334,7 +337,9 @@ class ReviewSection(QWidget):
         if binding is None:
             return
         if place is None:
-            binding.notice.emit("the current object has no mask on this slice; there is nothing to accept", True)
+            binding.notice.emit(
+                f"the current object has no mask on this {binding.plane_word}; there is nothing to accept", True
+            )
             return
         try:
             binding.session.lock(place[0], [place[1]])

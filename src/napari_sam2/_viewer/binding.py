@@ -17,8 +17,9 @@ from napari_sam2._errors import FrameError, NapariSAM2Error, PromptError
 from napari_sam2._types import Prompt, is_same
 from napari_sam2._viewer.image_source import describe_contrast, open_layers, placement_of
 from napari_sam2._viewer.labels_layer import label_colours, mark_as_used, object_colour, painted_planes
-from napari_sam2._viewer.layer_frames import LabelSeeds
+from napari_sam2._viewer.layer_frames import LabelSeeds, is_time_axis
 from napari_sam2._viewer.layer_places import LayerMap, show_plane, to_layer_units, to_viewer_units
+from napari_sam2._viewer.point_sizes import limit_sizes
 from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers, read_prompt_layer
 from napari_sam2._viewer.writers import LIVE_SESSION_KEY
 from napari_sam2.frames.planes import ArrayPlanes
@@ -38,7 +39,6 @@ __all__ = ["LayerLabels", "Tool", "ViewerBinding"]
 Tool = Literal["point", "box", "lasso", "scribble", "paint"]
 _SHAPE_MODES: dict[Tool, str] = {"box": "add_rectangle", "lasso": "add_polygon_lasso", "scribble": "add_path"}
 _PAINT_MODES = ("paint", "erase", "fill", "polygon")
-_POINT_SIZES = (8, 16)  # pixels of the screen, at any zoom
 _OUTLINE_PX = 2
 _COVERED = 0.5  # share of a box or lasso from which on it lies on another object
 
@@ -176,11 +176,15 @@ class ViewerBinding:
         self.points = self.viewer.add_points(
             np.zeros((0, ndim)), ndim=ndim, name=f"{image.name} points", size=6, border_color="white", **common
         )
-        self.points.canvas_size_limits = _POINT_SIZES
         self.prompts = PromptLayers(self.points, self.shapes, self.geometry)
         with self._syncing():
             for key, entry in self.session.store.prompts.items():
                 self.prompts.write(key, entry.prompt)
+        self._limit_sizes()
+
+    def _limit_sizes(self, _event: Any = None) -> None:
+        position = self.points.world_to_data(self._in_layer_units(self.viewer.dims.point))
+        limit_sizes(self.viewer, self.points, position)
 
     def _select_latest(self) -> None:
         """Of a session that has objects already: go on with the one that was prompted last, where it was prompted."""
@@ -212,6 +216,9 @@ class ViewerBinding:
         for layer in self.layers:
             self._on(layer.events.mode, self._on_tool)
         self._on(self.viewer.layers.selection.events.active, self._on_tool)
+        dims = self.viewer.dims.events
+        for event in (dims.current_step, dims.ndisplay, dims.order, self.points.events.data):
+            self._on(event, self._limit_sizes)
         self.shapes.mouse_move_callbacks.append(self._on_move)
         self._on(self.labels.events.paint, self._on_paint)
         self._on(self.labels.events.labels_update, self._on_labels_update)
@@ -251,6 +258,13 @@ class ViewerBinding:
             self._depth.value -= 1
 
     # ------------------------------------------------------------------ where the user is
+    @property
+    def plane_word(self) -> Literal["frame", "slice"]:
+        """What users call a plane: a frame of a movie, a slice of anything else."""
+        axis = self.geometry.frame_axis
+        labels = self.images[0].axis_labels
+        return "frame" if axis is not None and axis < len(labels) and is_time_axis(str(labels[axis])) else "slice"
+
     @property
     def current_plane(self) -> int:
         """The plane on screen; the nearest one where the viewer has moved beyond the image."""

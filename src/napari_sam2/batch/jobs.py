@@ -20,6 +20,7 @@ from napari_sam2.frames import Contrast, Frames, open_frames
 if TYPE_CHECKING:
     from napari_sam2._types import MaskRecord
     from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
+    from napari_sam2.inference.prompts.prompt_text import ObjectPrompt
     from napari_sam2.inference.stacks.report import TrackingReport
     from napari_sam2.labels.files import LabelWriter
     from napari_sam2.labels.volume_linking import TimelapseReport
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AutoJob",
     "AutoResult",
+    "FileJob",
     "FindOptions",
     "GenerateJob",
     "Job",
@@ -57,6 +59,13 @@ class Job(Protocol):
 
     def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
         """Read the file, compute, and write the labels, whole or not at all."""
+
+
+class FileJob(Job, Protocol):
+    """What is done with each file of a batch, whose settings can be tried on a file beforehand."""
+
+    def try_on(self, source: Source) -> None:
+        """Open a file as `run` does; raises NapariSAM2Error if it cannot be read, or the settings do not fit it."""
 
 
 def settings_of(job: Job) -> dict[str, object]:
@@ -191,11 +200,13 @@ class GenerateJob:
             if len(source.frames) > 1:
                 raise FrameError(f"{source.path} was given with {len(source.frames)} frames; generate reads one")
 
-    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
-        """Segment one image."""
-        from napari_sam2.labels.compose import masks_to_labels
-        from napari_sam2.labels.files import LabelWriter
+    def try_on(self, source: Source) -> None:
+        """Open a file, choose its frame, and convert the areas; raises FrameError."""
+        frames, _ = self._open(source)
+        self.shapes.limits(frames)
 
+    def _open(self, source: Source) -> tuple[Frames, int]:
+        """The frames of a file, and which of them is segmented."""
         frames = self.reading.open(source)
         frame = source.frames[0] if source.frames else self.frame
         if frame is None and len(frames) > 1:
@@ -203,6 +214,14 @@ class GenerateJob:
         frame = frame or 0
         if not 0 <= frame < len(frames):
             raise FrameError(f"frame {frame} was given; {source.path} has the frames 0 to {len(frames) - 1}")
+        return frames, frame
+
+    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
+        """Segment one image."""
+        from napari_sam2.labels.compose import masks_to_labels
+        from napari_sam2.labels.files import LabelWriter
+
+        frames, frame = self._open(source)
         keep = self.shapes.limits(frames).keep
         with LabelWriter.for_frames(output, frames, frame=frame, overwrite=True) as writer:
             records = keep(self.finding.generator(model).generate_masks(frames[frame]))
@@ -262,16 +281,24 @@ class AutoJob:
         if self.every is not None and self.every < 1:
             raise PromptError(f"--every {self.every} was given; allowed are integers from 1")
 
-    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
-        """Segment one file."""
-        from napari_sam2.labels.files import LabelWriter
+    def try_on(self, source: Source) -> None:
+        """Open a file, and convert the areas; raises FrameError."""
+        self.shapes.limits(self._open(source)[0])
 
+    def _open(self, source: Source) -> tuple[Frames, int]:
+        """The frames of a file, or of its first time point, and the number of time points."""
         is_free = self.reading.frame_axis is None and not self.reading.fixed
         with warnings.catch_warnings():
             if is_free:  # all planes are read
                 warnings.simplefilter("ignore", PlanesLeftOutWarning)
             frames = self.reading.open(source)
-        num_times = num_time_points(frames) if is_free else 1
+        return frames, num_time_points(frames) if is_free else 1
+
+    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
+        """Segment one file."""
+        from napari_sam2.labels.files import LabelWriter
+
+        frames, num_times = self._open(source)
 
         def at_time(time: int) -> Frames:
             return replace(self.reading, frame_axis="Z", fixed=(("T", time),)).open(source)
@@ -414,6 +441,10 @@ class PropagateJob:
             if source.labels is None:
                 raise FrameError(f"{source.path} has no labels; give --labels, or a list with the column labels")
 
+    def try_on(self, source: Source) -> None:
+        """Open a file; raises FrameError."""
+        self.reading.open(source)
+
     def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
         """Track the labels of one file."""
         from napari_sam2.inference.stacks.label_seeds import segment_seeds
@@ -458,15 +489,23 @@ class TrackJob:
             if not source.prompts:
                 raise PromptError(f"{source.path} has no prompts; give a list (.csv, .toml) with prompts of each file")
 
-    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
-        """Track the objects of one file."""
+    def try_on(self, source: Source) -> None:
+        """Open a file, and find the frames of its prompts; raises FrameError or PromptError."""
+        self._open(source)
+
+    def _open(self, source: Source) -> tuple[Frames, list[ObjectPrompt]]:
         from napari_sam2.inference.prompts.prompt_text import resolve_prompts
-        from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
-        from napari_sam2.labels.files import LabelWriter
 
         frames = self.reading.open(source)
         axes = f"{frames.frame_axis or 'Z'}YX" if len(frames) > 1 else "YX"
-        prompts = resolve_prompts(source.prompts, frames.shape, axes)
+        return frames, resolve_prompts(source.prompts, frames.shape, axes)
+
+    def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
+        """Track the objects of one file."""
+        from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+        from napari_sam2.labels.files import LabelWriter
+
+        frames, prompts = self._open(source)
         segmenter = SAM2VideoSegmenter(model)
         with LabelWriter.for_frames(output, frames, overwrite=True) as writer:
             segmenter.set_video(frames)

@@ -152,9 +152,7 @@ class Journal:
     def _open(self, identity: RunIdentity, *, restart: bool) -> None:
         try:
             if restart or not self.path.exists() or not self.path.stat().st_size:
-                self.is_new = True
-                header = {"napari-sam2 batch": _FORMAT, **asdict(identity)}
-                write_whole(self.path, lambda part: part.write_text(json.dumps(header) + "\n", encoding="utf-8"))
+                self._begin(identity)
             else:
                 self._read(identity)
             self._file = self.path.open("a", encoding="utf-8", newline="\n")
@@ -162,6 +160,11 @@ class Journal:
             raise
         except OSError as error:
             raise write_error(self.path, error) from error
+
+    def _begin(self, identity: RunIdentity) -> None:
+        self.is_new = True
+        header = {"napari-sam2 batch": _FORMAT, **asdict(identity)}
+        write_whole(self.path, lambda part: part.write_text(json.dumps(header) + "\n", encoding="utf-8"))
 
     def _read(self, identity: RunIdentity) -> None:
         content = self.path.read_bytes()
@@ -171,6 +174,9 @@ class Journal:
         lines = whole.decode("utf-8", "replace").splitlines()
         before = self._header(lines[0] if lines else "")
         differing = identity.differences(before)
+        if differing and not any(record is not None and record.state == DONE for record in map(_as_record, lines[1:])):
+            self._begin(identity)  # nothing was done with the other settings
+            return
         if differing:
             raise OutputError(
                 f"{self.path.parent} holds results of other settings: {'; '.join(differing)}. Give the same settings, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,14 +14,14 @@ from typing import TYPE_CHECKING
 
 from napari_sam2._arguments import checked
 from napari_sam2._dask import num_cores, require_dask
-from napari_sam2._errors import DeviceError, FrameError, OutputError
+from napari_sam2._errors import DeviceError, FrameError, NapariSAM2Error, OutputError
 from napari_sam2._files import expand, remove_folder, write_error
 from napari_sam2.batch.clusters import Place
 from napari_sam2.batch.dispatch import Dispatch, DispatchSettings, Execution, Workers
 from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels
-from napari_sam2.batch.jobs import Job, settings_of
+from napari_sam2.batch.jobs import FileJob, Job, settings_of
 from napari_sam2.batch.journal import JOURNAL_NAME, Journal, RunIdentity
-from napari_sam2.batch.pieces import Piece, PieceRecord
+from napari_sam2.batch.pieces import Piece, PieceRecord, Source
 from napari_sam2.batch.report import REPORT_NAME, BatchProgress, BatchReport, write_report
 
 if TYPE_CHECKING:
@@ -36,9 +37,12 @@ __all__ = [
 ]
 
 
+_MAX_TRIED = 8  # files on which the settings are tried
+
+
 @checked(FrameError)
 def run_batch(
-    job: Job,
+    job: FileJob,
     inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
@@ -101,21 +105,23 @@ def run_batch(
     Returns
     -------
     BatchReport
-        State of all files; failed ones are in it and raise nothing.
+        State of all files; failed ones are in it and raise nothing, unless none of those that are tried first can be
+        read.
 
     Raises
     ------
     FrameError
-        If there are no inputs, a list cannot be read, or settings are not possible.
+        If there are no inputs, a list cannot be read, or settings are not possible. Settings are tried on a few files
+        before anything is written.
     PromptError
         If files lack prompts, or settings are not possible.
     OutputError
         If the folder holds results of other settings, files of other origin, is in use by another run, or cannot be
         written.
     CheckpointError, DownloadError
-        If the model cannot be found.
+        If the model cannot be found or read.
     DeviceError
-        If Dask is not installed, or workers cannot be started or reached.
+        If Dask is not installed, the device or precision is unknown, or workers cannot be started or reached.
     """
     execution = checked_execution(
         model=model,
@@ -135,10 +141,32 @@ def run_batch(
     if labels is not None:
         sources = with_labels(sources, labels)
     job.check(sources)
+    _try_on_some(job, sources)
     folder = output_path(output)
     _make_folder(folder)
     pieces = plan_pieces(sources, folder, suffix)
     return run_stages(job, [Stage(job, lambda: pieces)], folder, execution)
+
+
+def _try_on_some(job: FileJob, sources: Sequence[Source]) -> None:
+    """Try the settings on files spread over all; raises the error of the first one if none of them can be read."""
+    step = max(1, len(sources) // _MAX_TRIED)
+    tried = sources[::step][:_MAX_TRIED]
+    first: NapariSAM2Error | None = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the pieces report them
+        for source in tried:
+            try:
+                job.try_on(source)
+            except NapariSAM2Error as error:
+                first = first or error
+            else:
+                return
+    if first is None:
+        return
+    if len(tried) == 1:
+        raise first
+    raise type(first)(f"none of the {len(tried)} files that were tried can be processed; the first: {first}") from first
 
 
 def checked_execution(
@@ -159,12 +187,30 @@ def checked_execution(
     require_dask("a batch")
     place = Place(workers, scheduler, None if cluster is None else Path(cluster))
     place.check()
-    for name, value in (("device", device), ("dtype", dtype)):  # whether it is available, each worker says
+    for name, value in (("device", device), ("dtype", dtype)):
         if not isinstance(value, str):
             raise DeviceError(f"{name}={value!r} was given; expected its name, such as 'auto'")
+    _check_model(model, device, dtype, is_local=place.is_local)
     if retries < 0:
         raise FrameError(f"retries={retries} was given; allowed are integers from 0")
     return Execution(place, model, device, dtype, retries, restart, on_progress, on_piece, should_stop)
+
+
+def _check_model(model: str | os.PathLike[str], device: str, dtype: str, *, is_local: bool) -> None:
+    """Raise what each worker would: of weights that cannot be read, and of devices and precisions that do not exist."""
+    from napari_sam2.weights.architecture import build_network
+    from napari_sam2.weights.devices import check_device_name, resolve_device, resolve_dtype
+    from napari_sam2.weights.files import read_weights
+    from napari_sam2.weights.loading import find_weights
+
+    path = find_weights(model if isinstance(model, str) else Path(model))
+    build_network(read_weights(path), str(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # each worker says how it computes
+        if is_local:
+            resolve_dtype(dtype, resolve_device(device))
+        else:  # whether it is available, each worker says
+            resolve_dtype(dtype, check_device_name(device))
 
 
 @dataclass(frozen=True)

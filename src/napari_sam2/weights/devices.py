@@ -9,7 +9,7 @@ import torch
 
 from napari_sam2._errors import DeviceError, warn_caller
 
-__all__ = ["cpu_computes", "resolve_device", "resolve_dtype", "reuse_freed_memory"]
+__all__ = ["check_device_name", "cpu_computes", "resolve_device", "resolve_dtype", "reuse_freed_memory"]
 
 _LARGEST_REUSED = 2**25 - 2**16  # bytes; glibc reuses nothing of 32 MiB and more
 
@@ -35,10 +35,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     """
     if device == "auto":
         return torch.device("cuda" if _num_cuda() else "mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise DeviceError(f"device={device!r} was given; available are {_available()}") from error
+    chosen = check_device_name(device)
     if chosen.type == "cuda":
         is_there = (chosen.index or 0) < _num_cuda()
     elif chosen.type == "mps":
@@ -51,6 +48,20 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
             f"(torch {torch.__version__})"
         )
     return chosen
+
+
+def check_device_name(device: str | torch.device) -> torch.device:
+    """The device of a name, available on this computer or not; "auto" is the CPU.
+
+    Raises
+    ------
+    DeviceError
+        If there is no such device.
+    """
+    try:
+        return torch.device("cpu" if device == "auto" else device)
+    except (RuntimeError, TypeError) as error:
+        raise DeviceError(f"device={device!r} was given; available are {_available()}") from error
 
 
 def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:

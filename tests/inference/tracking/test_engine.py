@@ -65,7 +65,11 @@ def test_a_growing_prompt_refines_the_mask_before_it(engine):
 
 
 def test_candidates_are_three_different_shapes_and_a_fourth_is_refused(engine):
-    shapes = [ask(engine, candidate=n).mask for n in range(3)]
+    results = [ask(engine, candidate=n) for n in range(3)]
+    shapes = [result.mask for result in results]
+    scores = [result.answer.iou for result in results]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[-1] < 1, "that of a mask that the user drew"
     assert len({mask.tobytes() for mask in shapes}) > 1
     with pytest.raises(PromptError, match="candidate 3 does not exist; choose 0 to 2"):
         ask(engine, candidate=3)

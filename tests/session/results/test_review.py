@@ -62,7 +62,7 @@ def test_timeline_has_area_and_shift(session):
 def test_doubtful_frames_come_worst_first(session):
     found = [(d.plane, d.reason) for d in doubtful_frames(session)]
     own = [(3, "not found"), (6, "moved far"), (2, "low IoU"), (5, "area jump")]
-    assert found == [*own, (1, "before a doubt"), (4, "after a doubt")]
+    assert found == [*own, (1, "next to a doubtful mask"), (4, "tracked from a doubtful mask")]
     severities = [d.severity for d in doubtful_frames(session)]
     assert severities == sorted(severities, reverse=True)
     session.lock(1, [5, 6])
@@ -95,7 +95,7 @@ def test_masks_tracked_from_a_doubtful_one_are_doubtful_up_to_the_next_known_mas
     after = {p: tracked(mask.to_image(GOOD.shape)) for p in (6, 7)}
     found = track({**good, 4: tracked(GOOD), 5: mask, **after})
     assert found[5] == reason
-    assert found[4] == "before a doubt"
+    assert found[4] == "next to a doubtful mask"
     assert set(found) == {4, 5, 6, 7}
     # a mask that the user painted stands for those next to it
     painted = ObjectMask.pack(mask.to_image(GOOD.shape), "painted")

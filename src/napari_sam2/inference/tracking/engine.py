@@ -181,9 +181,11 @@ class Engine:
         foreseen = self._answer_foreseen(request)
         if foreseen is not None:
             return foreseen
+        score: float | None = None
         with torch.inference_mode():
             if request.candidate is not None:
-                prompt = Prompt(mask=self._candidate(request, request.candidate))
+                mask, score = self._candidate(request, request.candidate)
+                prompt = Prompt(mask=mask)
             tracked = self._remember(request.object_id, request.others if request.base is not None else {})
             if request.smaller is not None:
                 self._add(tracked, frame, request.smaller)
@@ -196,10 +198,13 @@ class Engine:
             result = self._frames.prompt(tracked, frame, prompt)
             memory = tracked.bank.at(frame)
         assert memory is not None
-        return PredictResult(request.object_id, frame, result.masks[0], _answer(memory))
+        answer = _answer(memory)
+        if score is not None:  # the mask is the model's, so its predicted IoU is, too
+            answer = replace(answer, iou=score)
+        return PredictResult(request.object_id, frame, result.masks[0], answer)
 
-    def _candidate(self, request: PredictRequest, number: int) -> NDArray[np.bool_]:
-        """(H, W) mask of the candidate with rank ``number`` by score."""
+    def _candidate(self, request: PredictRequest, number: int) -> tuple[NDArray[np.bool_], float]:
+        """(H, W) mask of the candidate with rank ``number`` by score, and its score."""
         self._predictor.set_frame(self.frames, request.frame)
         found = self._predictor.predict(request.prompt, multimask_output=True)
         order = np.argsort(-found.scores, kind="stable")
@@ -208,7 +213,7 @@ class Engine:
         mask = np.asarray(found.masks[order[number]], bool)
         if not mask.any():
             raise PromptError(f"candidate {number} of this click is empty; choose another one or add a click")
-        return mask
+        return mask, float(found.scores[order[number]])
 
     def _low_resolution(self, mask: NDArray[np.bool_], view: View) -> NDArray[np.bool_]:
         side = self.model.image_size // 4

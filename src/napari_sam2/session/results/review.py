@@ -32,8 +32,8 @@ Doubt = Literal[
     "area jump",
     "moved far",
     "several pieces",
-    "before a doubt",
-    "after a doubt",
+    "next to a doubtful mask",
+    "tracked from a doubtful mask",
     "may have divided",
     "unusable image",
 ]
@@ -103,10 +103,10 @@ class DoubtfulFrame:
         Where.
     reason : str
         What is most likely wrong: "low IoU", "hardly visible" (a low presence score), "not found", "area jump",
-        "moved far", "several pieces", "may have divided" or "unusable image"; "before a doubt" and "after a doubt" for
-        masks next to such a one, or tracked from it.
+        "moved far", "several pieces", "may have divided" or "unusable image"; near such a mask, "next to a
+        doubtful mask" or "tracked from a doubtful mask".
     severity : float
-        The higher the worse; 1 at the threshold, and less before or after a doubt.
+        The higher the worse; 1 at the threshold, and less near a doubtful mask.
     """
 
     object_id: int
@@ -396,13 +396,13 @@ def _doubts(walk: _Walk, rule: ReviewRule) -> dict[int, tuple[float, Doubt]]:
             is_doubtful = True
             for near in range(max(0, at - rule.num_before), at):
                 if walk.masks[near].area:
-                    found.setdefault(walk.planes[near], (_LESS, "before a doubt"))
+                    found.setdefault(walk.planes[near], (_LESS, "next to a doubtful mask"))
         if not own and mask.iou < rule.very_low_iou and mask.area > rule.smallest * walk.largest:
             own = [(_excess(mask.iou, rule.very_low_iou), "low IoU")]
         if own:
             found[plane] = max(own)
         elif is_doubtful:
-            found[plane] = _LESS, "after a doubt"
+            found[plane] = _LESS, "tracked from a doubtful mask"
     return found
 
 

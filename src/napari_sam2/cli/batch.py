@@ -24,7 +24,7 @@ from napari_sam2.cli.auto import StackSearch, Tiles, auto_job
 from napari_sam2.cli.generate import Search
 
 if TYPE_CHECKING:
-    from napari_sam2.batch.jobs import AutoJob, Job
+    from napari_sam2.batch.jobs import AutoJob, FileJob
     from napari_sam2.batch.report import BatchProgress, BatchReport
 
 __all__ = ["SUBCOMMANDS", "Files", "Work", "batch", "run_job"]
@@ -288,7 +288,7 @@ SUBCOMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
 
 
 def run_job(
-    job: Job,
+    job: FileJob,
     inputs: Sequence[str | Path],
     output: Path,
     network: ModelOptions,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -64,7 +65,13 @@ class SumJob:
         if stem.startswith("odd"):
             raise FrameError(f"{source.path} is odd")
         total = int(np.asarray(frames[0], np.int64).sum()) * self.factor
-        write_whole(output, lambda part: part.write_text(str(total)))
+
+        def write(part: Path) -> None:
+            part.write_text(str(total))
+            if stem.startswith("fills") and attempts == 1:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        write_whole(output, write)
         return Outcome(total, len(frames))
 
     def _enter(self, source: Source) -> int:

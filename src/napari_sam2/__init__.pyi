@@ -1,6 +1,7 @@
 from ._errors import (
     CheckpointError,
     DeviceError,
+    DiskFullError,
     DownloadError,
     FrameError,
     NapariSAM2Error,
@@ -64,6 +65,7 @@ __all__ = [
     "CheckpointError",
     "ComputeAddress",
     "DeviceError",
+    "DiskFullError",
     "DividingCells",
     "DivisionProposal",
     "DivisionSettings",

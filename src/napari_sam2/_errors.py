@@ -9,6 +9,7 @@ from pathlib import Path
 __all__ = [
     "CheckpointError",
     "DeviceError",
+    "DiskFullError",
     "DownloadError",
     "FrameError",
     "NapariSAM2Error",
@@ -43,6 +44,10 @@ class FrameError(NapariSAM2Error, ValueError):
 
 class OutputError(NapariSAM2Error, OSError):
     """A result could not be written; no incomplete file is left under its name."""
+
+
+class DiskFullError(OutputError):
+    """A result could not be written as the disk, or the user's quota, is full."""
 
 
 class PlanesLeftOutWarning(UserWarning):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from napari_sam2._errors import OutputError
+from napari_sam2._errors import DiskFullError, OutputError
 
 __all__ = [
     "check_not_in_use",
@@ -35,6 +35,7 @@ _TAG = re.compile(
 )
 _LONGEST_NAME = 180  # bytes of the final name that go into the temporary one; file systems allow 255 in all
 _FOREIGN_AGE_S = 7 * 24 * 3600.0  # age at which a partial file of another machine is taken for abandoned
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # the file system has no such operation
 
 
@@ -94,13 +95,14 @@ def check_replaceable(path: Path) -> None:
 
 
 def write_error(path: Path, error: BaseException) -> OutputError:
-    """The OutputError for a failed write to ``path``."""
+    """The OutputError for a failed write to ``path``; a DiskFullError if that is the reason."""
     reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())[:160]
     try:
         kept = " The previous file is unchanged." if path.exists() else ""
     except OSError:  # the name itself is what is wrong
         kept = ""
-    return OutputError(f"{path} cannot be written ({reason}); free space, or write elsewhere.{kept}")
+    kind = DiskFullError if isinstance(error, OSError) and error.errno in _FULL else OutputError
+    return kind(f"{path} cannot be written ({reason}); free space, or write elsewhere.{kept}")
 
 
 def expand(path: str | os.PathLike[str]) -> Path:

@@ -125,6 +125,25 @@ def test_files_that_fail_are_reported_and_the_others_go_on(setup: Setup):
     assert attempts(setup.log)["odd.tif"] == 4
 
 
+def test_a_full_disk_ends_the_run_in_one_line_and_the_next_call_goes_on(setup: Setup):
+    setup.add("a", "b", "fills", *(f"i{number}" for number in range(8)))
+    with pytest.raises(
+        OutputError, match=r"fills\.tif cannot be written \(No space left .*same command again"
+    ) as caught:
+        setup.run(retries=2)
+    assert "\n" not in str(caught.value)
+    begun = attempts(setup.log)
+    assert begun["fills.tif"] == 1
+    assert len(begun) < 11  # others are not computed in vain
+    assert set(setup.results()) == set(begun) - {"fills.tif"}
+    assert not list(setup.output.glob(".*.partial"))
+
+    again = setup.run(retries=0)
+    assert again.is_complete
+    assert again.num_before == len(begun) - 1
+    assert attempts(setup.log) == {name: 1 + (name == "fills.tif") for name in setup.results()}
+
+
 def test_killed_worker_is_replaced_and_its_piece_done_again(setup: Setup):
     setup.add("a", "kills-1", "b", "kills-2", "c")
     report = setup.run(retries=0)

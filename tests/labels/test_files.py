@@ -223,6 +223,17 @@ class TestInterruption:
         assert f"a{suffix}" in str(caught.value)
         assert names_in(tmp_path) == []
 
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device that is always full is one of Linux")
+    def test_a_disk_that_fills_up_while_frames_are_kept_leaves_nothing(self, tmp_path, suffix):
+        writer = LabelWriter(tmp_path / f"a{suffix}", (4, 20, 30))
+        if suffix == ".zarr":
+            pytest.skip("zarr keeps no frames aside")
+        writer._target._scratch._file.close()
+        writer._target._scratch._file = Path("/dev/full").open("wb+")  # noqa: SIM115 - the writer closes it
+        with pytest.raises(OutputError, match=r"No space left on device.*free space"):
+            writer.write(0, ONES)
+        assert names_in(tmp_path) == []
+
     def test_second_ctrl_c_while_finishing_leaves_nothing(self, tmp_path, suffix, monkeypatch):
         def interrupt(*_args):
             raise KeyboardInterrupt

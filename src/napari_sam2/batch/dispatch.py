@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from napari_sam2._errors import DeviceError, NapariSAM2Error
+from napari_sam2._errors import DeviceError, DiskFullError, NapariSAM2Error
 from napari_sam2.batch.clusters import Place, connected
 from napari_sam2.batch.jobs import Job
 from napari_sam2.batch.journal import Journal
@@ -171,6 +171,7 @@ class Dispatch:
         self._fingerprints: dict[str, str] = {}
         self._ended: set[str] = set()  # pieces that are done, or failed in this run
         self._is_stopping = False
+        self._disk_full: DiskFullError | None = None
 
     def add(self, pieces: Sequence[Piece]) -> list[Piece]:
         """Take pieces into the run; returns those that are missing."""
@@ -221,6 +222,8 @@ class Dispatch:
     def compute(self, workers: Workers, job: Job, pieces: Sequence[Piece]) -> None:
         """Compute pieces; raises DeviceError if the scheduler is lost and does not come back.
 
+        If the disk is full, no more pieces are begun, and those under way are finished before DiskFullError is raised.
+
         As many are under way as there are workers, so that a worker that is killed takes one with it; more where pieces
         are so short that workers would wait for the next one.
         """
@@ -233,6 +236,11 @@ class Dispatch:
                 self._wait_for_scheduler(workers, lost)
             missing = [] if self._is_stopping else [piece for piece in missing if piece.name not in self._ended]
         self._on_progress(self._progress)
+        if self._disk_full is not None:
+            done, total = self._progress.done, self._progress.total
+            raise DiskFullError(
+                f"{self._disk_full} What is finished is kept ({done} of {total}): run the same command again to resume"
+            ) from self._disk_full
 
     def _wait_for_scheduler(self, workers: Workers, lost: _SchedulerLostError) -> None:
         if not workers.may_come_back:
@@ -263,7 +271,7 @@ class Dispatch:
 
     def is_stopping(self) -> bool:
         """Whether no more pieces are begun."""
-        self._is_stopping = self._is_stopping or bool(self._should_stop())
+        self._is_stopping = self._is_stopping or self._disk_full is not None or bool(self._should_stop())
         return self._is_stopping
 
     def begin(self, pieces: Sequence[Piece]) -> None:
@@ -272,16 +280,22 @@ class Dispatch:
             self._tell(PieceRecord(piece.name, RUNNING, self._fingerprints[piece.name]))
 
     def end(self, ended: Sequence[tuple[Piece, Outcome | Exception]]) -> None:
-        """Enter pieces that are done, or failed, in the journal."""
+        """Enter pieces that are done, or failed, in the journal; for a full disk no piece is to blame."""
         records = []
         for piece, found in ended:
             fingerprint = self._fingerprints[piece.name]
-            if isinstance(found, Outcome):
+            if isinstance(found, DiskFullError):
+                self._disk_full = self._disk_full or found
+            elif isinstance(found, Outcome):
                 records.append(PieceRecord(piece.name, DONE, fingerprint, found))
             else:
                 kind = type(found).__name__
                 records.append(PieceRecord(piece.name, FAILED, fingerprint, None, _reason(found), kind))
-        self._journal.add(*records)
+        try:
+            self._journal.add(*records)
+        except DiskFullError as error:
+            self._disk_full = self._disk_full or error
+            return
         num_done = sum(record.state == DONE for record in records)
         progress = self._progress
         self._progress = replace(
@@ -392,7 +406,7 @@ class _Pass:
 def _results(client: Client, futures: Sequence[Future]) -> list[Outcome | Exception]:
     """What pieces gave, or why they failed; raises _SchedulerLostError."""
     finished = [future for future in futures if future.status == "finished"]
-    gathered: dict[Future, Outcome] = {}
+    gathered: dict[Future, Outcome | DiskFullError] = {}
     if len(finished) > 1:
         with suppress(Exception):  # each by itself tells what is wrong
             gathered = dict(zip(finished, client.gather(finished), strict=True))
@@ -410,7 +424,7 @@ def _result(future: Future) -> Outcome | Exception:
         if future.status != "error":  # it was computed, and cannot be fetched
             raise _SchedulerLostError from error
         return error  # whatever a file can cause is reported with the file
-    assert isinstance(found, Outcome)
+    assert isinstance(found, Outcome | DiskFullError)
     return found
 
 

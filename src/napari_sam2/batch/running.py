@@ -118,6 +118,8 @@ def run_batch(
     OutputError
         If the folder holds results of other settings, files of other origin, is in use by another run, or cannot be
         written.
+    DiskFullError
+        If results cannot be written as the disk is full; the same call resumes when there is space.
     CheckpointError, DownloadError
         If the model cannot be found or read.
     DeviceError

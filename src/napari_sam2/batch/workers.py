@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from distributed import Worker, WorkerPlugin, get_worker
 
-from napari_sam2._errors import CheckpointError, DeviceError
+from napari_sam2._errors import CheckpointError, DeviceError, DiskFullError
+from napari_sam2._files import write_error
 from napari_sam2.batch.jobs import Job
 from napari_sam2.batch.pieces import Outcome, Piece
 
@@ -92,7 +93,10 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # types of distributed a
             torch.set_num_threads(worker.state.nthreads)
             if self._loaded is None:
                 self._loaded = self._load(worker)
-            piece.output.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                piece.output.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise write_error(piece.output.parent, error) from error
             outcome = job.run(piece.source, piece.output, self._loaded)
         messages = tuple(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
         return replace(outcome, seconds=time.perf_counter() - begin, worker=worker.address, warnings=messages)
@@ -126,9 +130,12 @@ def weights_hash(path: Path) -> str:
     return model_hash(path / "model.safetensors" if path.is_dir() else path)
 
 
-def run_piece(piece: Piece, *, job: Job, plugin: str) -> Outcome:
-    """Do a piece in the worker process that calls this."""
+def run_piece(piece: Piece, *, job: Job, plugin: str) -> Outcome | DiskFullError:
+    """Do a piece in the worker process that calls this; a full disk is returned, as Dask would try again at once."""
     worker = get_worker()
     found = worker.plugins[plugin]
     assert isinstance(found, ModelPlugin)
-    return found.run(job, piece, worker)
+    try:
+        return found.run(job, piece, worker)
+    except DiskFullError as error:
+        return error

@@ -6,6 +6,7 @@ import math
 import os
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -232,8 +233,9 @@ class FrameScratch:
         return np.frombuffer(zlib.decompress(self._file.read(length)), np.int32).reshape(self._hw)
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, whose content is no longer needed."""
+        with suppress(OSError):  # what a full disk refused is written once more, and `write` has reported it
+            self._file.close()
 
 
 class TiffTarget:

@@ -10,8 +10,9 @@ import dask
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
-from batch_tools import BrightParts
+from batch_tools import BrightParts, FindBrightParts
 from cli_tools import save_random_model
 from napari_sam2 import FrameError, OutputError, segment_tiled
 from napari_sam2.batch.clusters import LOCAL_CONFIG
@@ -121,3 +122,47 @@ def test_other_settings_and_stacks_are_refused(picture, weights, scheduler, tmp_
     )
     with pytest.raises(FrameError, match="has 3 frames"):
         run(stack, tmp_path / "b.zarr", weights, scheduler)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_large_zarr_on_two_processes_gives_the_labels_of_one(weights, tmp_path):
+    side, tile, overlap = 6000, 768, 128
+    rng = np.random.default_rng(3)
+    values = rng.integers(0, 40, (side, side), np.uint8)
+    disc = np.hypot(*np.mgrid[-30:31, -30:31]) < 30
+    seams = np.arange(tile - overlap // 2, side, tile - overlap)
+    places = np.concatenate(
+        [
+            rng.integers(40, side - 40, (300, 2)),
+            np.stack([rng.choice(seams, 100), rng.integers(40, side - 40, 100)], 1),  # cut by a seam
+            np.stack([rng.choice(seams, 40), rng.choice(seams, 40)], 1),  # in a corner of four tiles
+        ]
+    )
+    for y, x in places:
+        values[y - 30 : y + 31, x - 30 : x + 31][disc] = 180
+    values[2990:3010, 20 : side - 20] = 180  # through a row of tiles
+    values[20 : side - 20, 1500:1512] = 180  # through a column
+    image = zarr.open_array(tmp_path / "image.zarr", mode="w", shape=values.shape, chunks=(1024, 1024), dtype="u1")
+    image[:] = values
+    reading = ReadOptions(contrast="dtype")
+    job = AutoJob(FindBrightParts(), KeepOptions(min_area="30"), reading, tile=tile, overlap=overlap)
+
+    report = segment_tiles(
+        job, tmp_path / "image.zarr", tmp_path / "labels.zarr", model=weights, device="cpu", workers=2
+    )
+    assert report.is_complete, report.failed
+    workers = {record.outcome.worker for record in report.records}
+    assert len(workers) == 2
+    found = read_label_file(tmp_path / "labels.zarr").labels.reshape(values.shape)
+    expected = segment_tiled(
+        tmp_path / "image.zarr", finder=BrightParts(), tile=tile, overlap=overlap, min_area_px=30, contrast="dtype"
+    )
+    num_objects = int(expected.max())
+    assert num_objects > 100
+    assert np.array_equal(found > 0, expected > 0)
+    assert np.array_equal(np.unique(found), np.arange(num_objects + 1))  # unique, without gaps
+    pairs = np.unique(np.stack([found[expected > 0], expected[expected > 0]]), axis=1)
+    assert pairs.shape[1] == num_objects  # equal up to renumbering
+    cut = np.unique(expected[seams]).size
+    assert cut > 50

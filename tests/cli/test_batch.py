@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
 from cli_tools import make_disks, run, save_random_model, save_stack
 from napari_sam2.batch import running
@@ -138,3 +141,43 @@ def test_list_of_prompts_is_tracked_on_workers_of_this_computer(tmp_path: Path, 
     assert set(read_labels(tmp_path / "out" / "a.tif").ravel()) <= {0, 3}
     assert run(*command, "--device", "cpu", "--retries", 0, "-q") == 7
     assert capsys.readouterr().out.splitlines()[1].split()[:4] == ["3", "2", "0", "1"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_two_broken_files_of_thirty_are_reported_and_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    images, output, broken = tmp_path / "in", tmp_path / "out", {"f07.tif", "f19.tif"}
+    images.mkdir()
+    rng = np.random.default_rng(1)
+    for number in range(30):
+        tifffile.imwrite(images / f"f{number:02}.tif", rng.integers(0, 255, (64, 64), np.uint8))
+    (images / "f07.tif").write_bytes(b"II*\0 no more")
+    half = (images / "f19.tif").read_bytes()
+    (images / "f19.tif").write_bytes(half[: len(half) // 2])
+    options = ("--model", save_random_model(tmp_path / "random.safetensors"), "--device", "cpu", "-q")
+    options += ("--spacing", 24, "--iou", 0, "--stability", 0)
+    command = ("batch", "generate", images, "-o", output, *options, "--workers", 2)
+
+    assert run(*command) == 7
+    told = capsys.readouterr()
+    assert told.out.splitlines()[1].split()[:5] == ["30", "0", "28", "2", "0"]
+    assert [line for line in told.err.splitlines() if not line.startswith("failed: ")] == []
+    assert {name for name in broken if f"{images / name}" in told.err} == broken
+    with (output / "report.csv").open(newline="") as file:
+        rows = {row["result"]: row for row in csv.DictReader(file)}
+    assert {name for name, row in rows.items() if row["state"] == "failed" and row["reason"]} == broken
+    assert {name for name, row in rows.items() if row["state"] == "done"} == {*rows} - broken
+    assert len(rows) == 30
+    finished = {path.name: path.stat().st_mtime_ns for path in output.glob("*.tif")}
+    assert set(finished) == {*rows} - broken
+    objects = 0
+    for name in finished:
+        assert run("generate", images / name, "-o", tmp_path / name, *options) == 0
+        np.testing.assert_array_equal(read_labels(output / name), read_labels(tmp_path / name), name)
+        objects += int(read_labels(output / name).max())
+    assert objects
+
+    capsys.readouterr()
+    assert run(*command) == 7
+    assert capsys.readouterr().out.splitlines()[1].split()[:5] == ["30", "28", "0", "2", "0"]
+    assert {path.name: path.stat().st_mtime_ns for path in output.glob("*.tif")} == finished

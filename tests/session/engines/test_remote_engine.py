@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,8 @@ from cli_tools import save_random_model
 from factories import make_movie
 from napari_sam2 import DeviceError
 from napari_sam2.frames import open_frames
-from napari_sam2.session.engines.remote_engine import RemoteEngine
+from napari_sam2.session.engines.connection import Connection
+from napari_sam2.session.engines.remote_engine import RemoteEngine, RemoteSettings
 from napari_sam2.session.session import Session
 from napari_sam2.session.state.settings import ModelState
 from napari_sam2.session.worker.propagation_handle import PropagationHandle
@@ -217,6 +219,47 @@ def test_cancelling_ends_the_work_on_the_server(opened):
     begin = time.monotonic()
     session.add_points([[5, 20, 25]])
     assert time.monotonic() - begin < 30
+
+
+def test_frames_and_masks_travel_many_at_a_time(weights, monkeypatch):
+    """However slow the connection is, it is not waited for at each frame."""
+    num_steps, num_waiting = 23, 6
+    movie = make_movie(num_steps + 1)
+    calls: Counter[str] = Counter()
+    given: list[list[int]] = []
+    plain = Connection.call
+
+    with serving(weights) as cluster, Session(movie, model=weights, compute=cluster.scheduler_address) as session:
+
+        def is_ahead() -> bool:
+            """Whether masks wait at the server, or all are done; without being asked for."""
+            actors = [actor for worker in cluster.workers.values() for actor in worker.state.actors.values()]
+            works = [work for actor in actors for work in actor._works.values()]
+            return any(len(work.results) >= num_waiting or work.is_done for work in works)
+
+        def counted(connection: Connection, method: str, *arguments: object, **options: object) -> object:
+            calls[method] += 1
+            if method == "give":
+                given.append(list(arguments[0]))
+            if method == "fetch":
+                wait_for(is_ahead)
+            return plain(connection, method, *arguments, **options)
+
+        session.add_points([[0, 20, 15]])
+        monkeypatch.setattr(Connection, "call", counted)
+        session.propagate()
+        monkeypatch.undo()
+        found = np.asarray(session.labels).copy()
+    with Session(movie, model=weights) as session:
+        session.add_points([[0, 20, 15]])
+        session.propagate()
+        assert np.array_equal(found, session.labels)
+    assert calls["ask"] == 1
+    assert calls["fetch"] <= num_steps // num_waiting + 1
+    assert given[0] == list(range(1, 1 + RemoteSettings.frames_ahead))
+    sent = [frame for frames in given for frame in frames]
+    assert len(set(sent)) == len(sent)
+    assert set(calls) == {"ask", "fetch", "give"}
 
 
 @pytest.mark.parametrize("harm", ["worker", "server"])

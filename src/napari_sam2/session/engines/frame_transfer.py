@@ -247,7 +247,7 @@ class ReceivedFrames:
                 self._packed[frame] = packed
                 self._packed.move_to_end(frame)
                 self._bytes += len(packed.data)
-            while self._bytes > self._limit and len(self._packed) > max(1, len(frames)):
+            while self._bytes > self._limit and len(self._packed) > 1:
                 _, dropped = self._packed.popitem(last=False)
                 self._bytes -= len(dropped.data)
             self._arrived.notify_all()

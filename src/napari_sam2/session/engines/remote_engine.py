@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -61,13 +61,16 @@ class RemoteSettings:
         Pause between two tries.
     frames_ahead : int
         Frames that are sent before the server needs them.
+    message_bytes : int
+        Frames are sent together up to this size, so that a slow connection is not waited for at each of them.
     connection : ConnectionSettings
         Time limits of one connection.
     """
 
     patience_s: float = 600.0
     retry_s: float = 1.0
-    frames_ahead: int = 8
+    frames_ahead: int = 16
+    message_bytes: int = 4 << 20
     connection: ConnectionSettings = field(default_factory=ConnectionSettings)
 
 
@@ -340,7 +343,7 @@ class RemoteEngine:
             needed = self._needed(request.request.frame) if isinstance(request, Prediction) else {}
             packed = pack(request)
             self.traffic.sent += len(packed)
-            sender = _FrameSender(self, connection, [] if self.has_file else frames, self._remote.frames_ahead)
+            sender = _FrameSender(self, connection, [] if self.has_file else frames, self._remote)
             with sender:
                 asked_at = time.monotonic()
                 reply: Reply = connection.call("ask", packed, needed, should_stop=should_stop)
@@ -438,15 +441,17 @@ class _FrameSender:
         Where they are sent.
     frames : sequence of int
         In the order in which they are needed.
-    ahead : int
-        How many are sent before the result of the first of them has come.
+    settings : RemoteSettings
+        How many are sent before the result of the first of them has come, and how many together.
     """
 
-    def __init__(self, engine: RemoteEngine, connection: Connection, frames: Sequence[int], ahead: int) -> None:
+    def __init__(
+        self, engine: RemoteEngine, connection: Connection, frames: Sequence[int], settings: RemoteSettings
+    ) -> None:
         self._engine = engine
         self._connection = connection
         self._frames = frames
-        self._ahead = ahead
+        self._settings = settings
         self._may_send = threading.Condition()
         self._num_done = 0
         self._is_over = False
@@ -476,26 +481,38 @@ class _FrameSender:
         return self._arrival.get(frame, -math.inf) >= since
 
     def _run(self) -> None:
-        for number, frame in enumerate(self._frames):
+        number = 0
+        while number < len(self._frames):
             with self._may_send:
-                while number >= self._num_done + self._ahead and not self._is_over:
+                while number >= self._num_done + self._settings.frames_ahead and not self._is_over:
                     self._may_send.wait()
                 if self._is_over:
                     return
-            if self._engine.is_known(frame):
-                continue
-            self._arrival[frame] = math.inf
+                stop = self._num_done + self._settings.frames_ahead
+            together: dict[int, PackedFrame] = {}
             try:
-                self._connection.call("give", self._engine.packed_frames([frame]), should_stop=lambda: self._is_over)
+                while number < min(stop, len(self._frames)) and self._size(together) < self._settings.message_bytes:
+                    frame = self._frames[number]
+                    number += 1
+                    if not self._engine.is_known(frame):
+                        self._arrival[frame] = math.inf
+                        together |= self._engine.packed_frames([frame])
+                if together:
+                    self._connection.call("give", together, should_stop=lambda: self._is_over)
             except (
                 ConnectionLostError,
                 StoppedError,
                 FrameError,
             ) as problem:  # whoever fetches the results meets it too
                 logger.debug("frame %d was not sent: %s", frame, problem)
-                del self._arrival[frame]
+                for each in (*together, frame):
+                    self._arrival.pop(each, None)
                 return
-            self._arrival[frame] = time.monotonic()
+            self._arrival |= dict.fromkeys(together, time.monotonic())
+
+    @staticmethod
+    def _size(frames: Mapping[int, PackedFrame]) -> int:
+        return sum(len(frame.data) for frame in frames.values())
 
 
 def _setup(model: SAM2 | str | Path, settings: SessionSettings) -> EngineSetup:

@@ -140,6 +140,8 @@ class Window:
         session = self.open(self.image, axis_labels=("z", "y", "x"), scale=(2, 1, 1))
         self.fill(session)
         yield "stack"
+        self.widget.review.next_doubtful()
+        yield "review"
         for tab in ("Everything", "Many files", "Train"):
             self.widget.show_tab(tab)
             yield f"stack_{tab.lower().replace(' ', '_')}"

@@ -87,7 +87,7 @@ class AlikeOffer(QWidget):
 
     # ------------------------------------------------------------------ what keys call
     def find_next(self) -> None:
-        """Search objects like the current one on this slice; or refuse the one that is offered."""
+        """Search for objects like the current one on this slice; or refuse the one that is offered."""
         binding = self._binding
         if binding is None or self._task.is_running:
             return
@@ -128,7 +128,9 @@ class AlikeOffer(QWidget):
         plane, current = binding.current_plane, binding.current
         mask = None if current is None else binding.session.store.masks.get((current, plane))
         if current is None or mask is None or not mask.area:
-            self.notice.emit("select an object that has a mask on this slice; objects like it are then searched")
+            self.notice.emit(
+                f"select an object that has a mask on this {binding.plane_word}, then search for objects like it"
+            )
             return
         self.end()
         self._example, self._plane = current, plane
@@ -140,7 +142,7 @@ class AlikeOffer(QWidget):
             return rank_alike(image, example, searcher.candidates(name, image, example, context))
 
         self._task.start(work)
-        self.text.setText(f"searching objects like {binding.session.store.objects[current].name}...")
+        self.text.setText(f"searching for objects like {binding.session.store.objects[current].name}...")
         self._show_buttons()
         self.show()
 
@@ -168,7 +170,7 @@ class AlikeOffer(QWidget):
         if self._offered is None:
             count = len(self._accepted)
             self.end()
-            self.notice.emit(f"no more objects like this on this slice; {count} accepted")
+            self.notice.emit(f"no more objects like this on this {binding.plane_word}; {count} accepted")
             return
         objects = binding.session.store.objects
         name = objects[self._example].name if self._example in objects else "this"

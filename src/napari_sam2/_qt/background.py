@@ -12,6 +12,8 @@ from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_sam2._threads import start_thread
+
 __all__ = ["TELL_AFTER", "BackgroundTask", "TaskContext"]
 
 TELL_AFTER = 20.0  # s: the end of longer work is announced by a notification
@@ -126,8 +128,7 @@ class BackgroundTask(QObject):
         context = self._context = TaskContext()
         self._began = time.monotonic()
         self._running.context = context
-        self._thread = threading.Thread(target=_run, args=(work, context), name=self._name, daemon=True)
-        self._thread.start()
+        self._thread = start_thread(lambda: _run(work, context), context.ask_to_stop, name=self._name)
         self._timer.start()
         return True
 

@@ -93,10 +93,13 @@ def test_a_lost_object_is_not_tracked_further():
     assert [len(r.object_ids) for r in engine.track(TrackRequest(request.prompts, request.steps))] == [1] * 5
 
 
-def test_should_stop_is_asked_between_frames(engine):
-    asked = iter([False, False, True])
+def test_should_stop_is_asked_before_each_object_and_between_frames(engine):
+    asked = iter([False, False, False, True])
     found = list(engine.track(TrackRequest({1: known(engine)}, forwards((1,))), lambda: next(asked)))
     assert [r.frame for r in found] == [1, 2]
+    asked = iter([False, True])
+    prompts = {n: known(engine) for n in (1, 2, 3)}
+    assert list(engine.track(TrackRequest(prompts, forwards((1, 2, 3))), lambda: next(asked))) == []
 
 
 def test_too_little_memory_means_fewer_objects_at_once_then_words(engine, monkeypatch):

@@ -246,7 +246,11 @@ class Engine:
             If the device runs out of memory even with a single object per batch.
         """
         self._frames.settings = replace(self._frames.settings, keep_apart=request.keep_apart)
-        known = {i: self._remember(i, prompts) for i, prompts in request.prompts.items()}
+        known = {}
+        for object_id, prompts in request.prompts.items():
+            if should_stop():
+                return
+            known[object_id] = self._remember(object_id, prompts)
         steps = follow_steps(self._frames, known, request.steps, lost_after=request.lost_after, should_stop=should_stop)
         for step, result in steps:
             yield _only(result, set(step.reported_ids))

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
+from napari_sam2._threads import start_thread
+
 __all__ = ["ComputeThread", "Job", "Steps"]
 
 logger = logging.getLogger(__name__)
@@ -134,22 +136,24 @@ class ComputeThread:
 
     def close(self, timeout: float | None = 10.0) -> bool:
         """Finish what runs, drop what waits, end the thread; whether it has ended within ``timeout`` seconds."""
-        with self._wake:
-            self._is_closed = True
-            for steps in self._steps:
-                steps.is_stopped = True
-            thread = self._thread
-            self._wake.notify()
+        self._ask_to_end()
+        thread = self._thread
         if thread is None:
             return True
         if thread is not threading.current_thread():
             thread.join(timeout)
         return not thread.is_alive()
 
+    def _ask_to_end(self) -> None:
+        with self._wake:
+            self._is_closed = True
+            for steps in self._steps:
+                steps.is_stopped = True
+            self._wake.notify()
+
     def _start(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+            self._thread = start_thread(self._run, self._ask_to_end, name=self._name)
 
     def _run(self) -> None:
         while self._wait_for_work():

@@ -69,7 +69,7 @@ class ScoreSettings:
     batch: int = 512
     learning_rate: float = 3e-4
     order_weight: float = 0.25
-    looks_weight: float = 0.5
+    looks_weight: float = 1.0
     tracked_weight: float = 1.0
 
     def __post_init__(self) -> None:

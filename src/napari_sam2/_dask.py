@@ -5,10 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from napari_sam2._errors import DeviceError
 
-__all__ = ["WORKER_CONFIG", "num_cores", "require_dask"]
+if TYPE_CHECKING:
+    from distributed import Security
+
+__all__ = ["WORKER_CONFIG", "check_scheduler_address", "num_cores", "require_dask"]
 
 WORKER_CONFIG = MappingProxyType(
     {
@@ -46,6 +50,47 @@ def require_dask(what: str) -> None:
         raise DeviceError(
             f"{what} needs the extra 'cluster'; install it with: pip install 'napari-sam2[cluster]'"
         ) from error
+
+
+def check_scheduler_address(address: str, remedy: str, security: Security | None = None) -> None:
+    """Check an address before a client of Dask is made, which would wait and print a traceback where it is wrong.
+
+    Parameters
+    ----------
+    address : str
+        Of a scheduler.
+    remedy : str
+        How certificates are given, for the message.
+    security : Security, optional
+        The certificates. Default: those that Dask's configuration names.
+
+    Raises
+    ------
+    DeviceError
+        If it has no port, the protocol is unknown, or it is encrypted and there are no certificates.
+    """
+    from distributed import Security
+    from distributed.comm.addressing import parse_address, parse_host_port
+    from distributed.comm.registry import get_backend
+
+    try:
+        protocol, location = parse_address(address)
+        get_backend(protocol)
+        if protocol in ("tcp", "tls"):
+            parse_host_port(location)
+    except ValueError as error:
+        raise DeviceError(
+            f"{address!r} was given as the address of a Dask scheduler ({error}); expected tcp://HOST:PORT or "
+            "tls://HOST:PORT"
+        ) from error
+    if protocol != "tls":
+        return
+    try:
+        context = (security or Security()).get_connection_args("client").get("ssl_context")
+    except (OSError, ValueError) as error:
+        raise DeviceError(f"the certificates for {address} cannot be read ({error}); {remedy}") from error
+    if context is None:
+        raise DeviceError(f"{address} is encrypted and needs certificates; {remedy}")
 
 
 def num_cores() -> int:

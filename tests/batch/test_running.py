@@ -195,7 +195,10 @@ def test_files_of_other_origin_are_not_overwritten(setup: Setup):
     ("options", "error", "message"),
     [
         pytest.param({"scheduler": "tcp://127.0.0.1:9"}, DeviceError, "no Dask scheduler answers", id="no-scheduler"),
-        pytest.param({"scheduler": "nonsense"}, DeviceError, "no Dask scheduler answers", id="no-address"),
+        pytest.param({"scheduler": "nonsense"}, DeviceError, "expected tcp://HOST:PORT", id="no-address"),
+        pytest.param({"scheduler": "127.0.0.1"}, DeviceError, "missing port number", id="no-port"),
+        pytest.param({"scheduler": "http://box:80"}, DeviceError, "expected tcp://HOST:PORT", id="protocol"),
+        pytest.param({"scheduler": "tls://127.0.0.1:9"}, DeviceError, "needs certificates", id="no-certificates"),
         pytest.param({"workers": 2}, DeviceError, "give one of workers, scheduler", id="two-places"),
         pytest.param({"scheduler": None, "workers": 0}, DeviceError, "integers from 1", id="no-workers"),
         pytest.param({"dtype": 16}, DeviceError, "dtype=16 was given", id="dtype"),

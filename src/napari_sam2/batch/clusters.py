@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from napari_sam2._dask import WORKER_CONFIG, num_cores
+from napari_sam2._dask import WORKER_CONFIG, check_scheduler_address, num_cores
 from napari_sam2._errors import DeviceError
 
 if TYPE_CHECKING:
@@ -58,12 +58,16 @@ class Place:
         return self.scheduler is None and self.cluster is None
 
     def check(self) -> None:
-        """Raise DeviceError if more than one is given, or a number of workers that is not possible."""
+        """Raise DeviceError if more than one is given, or a number of workers or an address that is not possible."""
         given = [name for name in ("workers", "scheduler", "cluster") if getattr(self, name) is not None]
         if len(given) > 1:
             raise DeviceError(f"{' and '.join(given)} were given; give one of workers, scheduler and cluster")
         if self.workers is not None and self.workers < 1:
             raise DeviceError(f"workers={self.workers} was given; allowed are integers from 1")
+        if self.scheduler is not None:
+            check_scheduler_address(
+                self.scheduler, "name them in Dask's configuration (distributed.comm.tls, see 'On a cluster')"
+            )
 
 
 @contextmanager

@@ -27,7 +27,9 @@ def test_protocol_and_port_are_filled_in(given, expected):
     assert ComputeAddress(address.address) == address
 
 
-@pytest.mark.parametrize("given", ["", "tls://", "http://box", "tcp://box:99999", "a b", "tls://box/x", "tls://box:x"])
+@pytest.mark.parametrize(
+    "given", ["", "tls://", "http://box", "tcp://box:99999", "a b", "tls://box/x", "tls://box:x", "8786"]
+)
 def test_other_texts_are_refused(given):
     with pytest.raises(DeviceError, match="expected tls://HOST:PORT"):
         ComputeAddress(given)

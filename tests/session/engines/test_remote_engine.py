@@ -312,6 +312,12 @@ def test_an_address_without_a_server_is_one_clear_error(weights):
         assert session.model_state.stage == "failed"
 
 
+def test_a_server_of_another_version_is_refused(opened, monkeypatch):
+    monkeypatch.setattr("napari_sam2.session.engines.remote_engine.version", lambda _name: "9.9.9")
+    with pytest.raises(DeviceError, match=r"server has napari-sam2 .*, this computer has 9\.9\.9; install the same"):
+        opened().add_points([[2, 20, 19]])
+
+
 def test_an_ordinary_scheduler_is_told_apart(weights):
     options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
     with (

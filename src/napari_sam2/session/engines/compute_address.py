@@ -114,7 +114,13 @@ def _parse(address: str) -> tuple[str, str, int]:
     except ValueError:
         host, port, parts = "", 0, urlsplit("")
     protocol = parts.scheme or ("tcp" if is_loopback(host) else "tls")
-    if not host or protocol not in _PROTOCOLS or parts.path.strip("/") or any(c.isspace() for c in host):
+    if (
+        not host
+        or protocol not in _PROTOCOLS
+        or parts.path.strip("/")
+        or any(c.isspace() for c in host)
+        or host.isdecimal()
+    ):
         raise DeviceError(
             f"the address {address!r} was given; expected tls://HOST:PORT of a server started with 'napari-sam2 serve'"
         )

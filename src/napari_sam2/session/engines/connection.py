@@ -124,7 +124,13 @@ class Connection:
                 direct_to_workers=False,  # so that one port is enough
             )
         except (OSError, TimeoutError, ValueError) as error:
-            raise ConnectionLostError(f"no server answers at {self._address.address} ({_first_line(error)})") from error
+            where = self._address.address
+            if self._address.is_encrypted:
+                raise ConnectionLostError(f"no server answers at {where} ({_first_line(error)})") from error
+            encrypted = where.replace("tcp://", "tls://")
+            raise ConnectionLostError(
+                f"no server answers at {where} without encryption; one with certificates is reached by {encrypted}"
+            ) from error
 
     def _acquire(self, should_stop: Callable[[], bool], notify: Callable[[str], None]) -> str:
         """The address of a worker that no other session uses; waits for one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from napari_sam2._dask import WORKER_CONFIG, num_cores, require_dask
+from napari_sam2._dask import WORKER_CONFIG, check_scheduler_address, num_cores, require_dask
 from napari_sam2._errors import DeviceError
 from napari_sam2.session.engines.certificates import server_security
 from napari_sam2.session.engines.compute_address import DEFAULT_PORT, is_loopback
@@ -120,9 +121,10 @@ def _started(place: ServerPlace, security: Security | None, settings: ServerSett
                 silence_logs=logging.CRITICAL,
             )
         except (OSError, RuntimeError, ValueError) as error:
+            is_in_use = getattr(_root_cause(error), "errno", None) == errno.EADDRINUSE
+            remedy = "is one running already? Choose another --port, or end it" if is_in_use else "check --host, --port"
             raise DeviceError(
-                f"no server can be started at {place.host}:{place.port} ({_root_cause(error)}); is one running "
-                "already? Choose another --port, or end it"
+                f"no server can be started at {place.host}:{place.port} ({_reason(error)}); {remedy}"
             ) from error
         with cluster:
             address: str = cluster.scheduler_address
@@ -137,6 +139,7 @@ def _started(place: ServerPlace, security: Security | None, settings: ServerSett
 def _joined(place: ServerPlace, security: Security | None, settings: ServerSettings) -> Iterator[str]:
     """Workers of a scheduler that runs already, in processes of Dask's own command."""
     assert place.join is not None
+    check_scheduler_address(place.join, "give --certificates FOLDER", security)
     workers = place.workers or _default_workers()
     command = [
         *(sys.executable, "-m", "distributed.cli.dask_worker", place.join, "--no-dashboard", "--memory-limit", "0"),
@@ -166,7 +169,7 @@ def _connected(address: str, security: Security | None) -> Iterator[Client]:
         client = Client(address, security=security, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise DeviceError(
-            f"no Dask scheduler answers at {address} ({_root_cause(error)}); check the address and the certificates"
+            f"no Dask scheduler answers at {address} ({_reason(error)}); check the address and the certificates"
         ) from error
     with client:
         yield client
@@ -191,7 +194,12 @@ def _default_workers() -> int:
     return max(1, torch.cuda.device_count())
 
 
-def _root_cause(error: BaseException) -> str:
+def _root_cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
+    return error
+
+
+def _reason(error: BaseException) -> str:
+    error = _root_cause(error)
     return (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]

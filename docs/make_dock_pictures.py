@@ -70,13 +70,14 @@ def draw_stack() -> tuple[np.ndarray, np.ndarray]:
 class Window:
     """A viewer with the dock, in states that users meet."""
 
-    def __init__(self) -> None:
+    def __init__(self, font: int) -> None:
         import napari
         from napari.settings import get_settings
         from qtpy.QtWidgets import QApplication
 
         self.settings = get_settings()
         self.settings.application.gui_notification_level = "error"
+        self.settings.appearance.font_size = font
         self.viewer = napari.Viewer(show=True)
         self.app = QApplication.instance()
         self.dock, self.widget = self.viewer.window.add_plugin_dock_widget("napari-sam2", "SAM 2")
@@ -102,8 +103,6 @@ class Window:
         """Give the window its looks."""
         from qtpy.QtCore import Qt
 
-        if self.settings.appearance.font_size != look.font:
-            self.settings.appearance.font_size = look.font
         if self.viewer.theme != look.theme:
             self.viewer.theme = look.theme
         self.viewer.window.resize(*look.window)
@@ -207,16 +206,20 @@ def take(folder: Path, looks: list[Look]) -> int:
     """Take all pictures; how many faults there are."""
     from PIL import Image
 
-    window, num_faults = Window(), 0
-    for state in window.states():
-        for look in looks:
-            window.show(look)
-            faults = window.faults(look)
-            num_faults += len(faults)
-            Image.fromarray(window.picture()).save(folder / f"{state}_{look}.png")
-            for fault in faults:
-                print(f"{state}, {look}: {fault}", flush=True)
-    window.close()
+    num_faults = 0
+    for font in sorted({look.font for look in looks}):  # docks stay as wide as a larger font made them
+        window = Window(font)
+        for state in window.states():
+            for look in looks:
+                if look.font != font:
+                    continue
+                window.show(look)
+                faults = window.faults(look)
+                num_faults += len(faults)
+                Image.fromarray(window.picture()).save(folder / f"{state}_{look}.png")
+                for fault in faults:
+                    print(f"{state}, {look}: {fault}", flush=True)
+        window.close()
     return num_faults
 
 

@@ -59,6 +59,12 @@ def test_labels_keep_their_numbers(session):
     assert session.new_object() == 8
 
 
+def test_objects_are_listed_by_number(session):
+    session.add_points([[1, 20, 17]], object_id=5)
+    session.add_points([[1, 4, 4]], object_id=2)
+    assert [each.object_id for each in session.objects] == [2, 5]
+
+
 def test_candidates_go_round(session):
     session.add_points([[1, 20, 17]])
     seen = [session.next_candidate(1, 1, block=True) for _ in range(3)]

@@ -177,8 +177,8 @@ class SessionBase:
 
     @property
     def objects(self) -> list[SessionObject]:
-        """The objects in the order of their creation."""
-        return list(self.store.objects.values())
+        """The objects by number, as the table of the dock lists them."""
+        return [self.store.objects[number] for number in sorted(self.store.objects)]
 
     @property
     def conditions(self) -> dict[int, PlaneCondition]:

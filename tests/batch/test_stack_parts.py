@@ -158,7 +158,13 @@ def test_an_interrupted_call_goes_on_with_the_missing_parts(run: Run, tmp_path: 
 
 def test_other_settings_single_images_and_outputs_that_exist_are_refused(run: Run, tmp_path: Path):
     image = write_image(tmp_path / "stack.ome.tif", moving_squares(), "ZYX")
-    run(image, tmp_path / "a.tif", should_stop=lambda: True)
+    done = [0]
+    run(
+        image,
+        tmp_path / "a.tif",
+        on_progress=lambda progress: done.append(progress.done),
+        should_stop=lambda: done[-1] >= 1,
+    )
     with pytest.raises(OutputError, match=r"min_score: 0\.0 there, 0\.5 now"):
         run(image, tmp_path / "a.tif", job=dataclasses.replace(JOB, min_score=0.5))
     with pytest.raises(OutputError, match="already exists"):

@@ -110,7 +110,15 @@ def test_an_interrupted_call_goes_on_with_the_missing_tiles(picture, weights, sc
 
 
 def test_other_settings_and_stacks_are_refused(picture, weights, scheduler, tmp_path):
-    run(picture, tmp_path / "a.zarr", weights, scheduler, should_stop=lambda: True)
+    done = [0]
+    run(
+        picture,
+        tmp_path / "a.zarr",
+        weights,
+        scheduler,
+        on_progress=lambda progress: done.append(progress.done),
+        should_stop=lambda: done[-1] >= 1,
+    )
     with pytest.raises(OutputError, match="overlap: 20 there, 16 now"):
         run(picture, tmp_path / "a.zarr", weights, scheduler, job=replace(JOB, overlap=16))
     stack = tmp_path / "stack.tif"

@@ -298,7 +298,7 @@ def check(seed: int, inputs: Path, folder: Path, capsys: pytest.CaptureFixture[s
     words = random_command(seed)
     code = run(*words) if words[0] in WITHOUT_PROGRESS else run(*words, "-q")
     said = capsys.readouterr()
-    is_batch = words[0] == "batch"
+    is_batch = words[0] == "batch" or "--on" in words
     assert code in CODES | ({SOME_FAILED} if is_batch else set()), (words, said.err)
     assert "unexpected" not in said.err, words
     assert "Traceback" not in said.err, words

@@ -47,7 +47,7 @@ _HANDED_OUT = {
     "Tracks",
     "ModelInfo",
 }
-_CALLED_BY_RUN_BATCH = {"check", "run", "open", "generator", "limits", "segment"}  # of jobs and their options
+_CALLED_BY_RUN_BATCH = {"check", "try_on", "run", "open", "generator", "limits", "segment"}  # of jobs and their options
 _OPTION = 0.25  # of the optional parameters are given
 
 

@@ -19,6 +19,7 @@ import tifffile
 
 import batch_client
 from cli_tools import save_random_model
+from napari_sam2 import OutputError
 from napari_sam2.batch.journal import JOURNAL_NAME
 from napari_sam2.batch.plane_files import PlaneFile
 from napari_sam2.labels.reading import read_label_file
@@ -86,7 +87,7 @@ class Batch:
             with suppress(FileNotFoundError), np.load(path) as file:  # removed at the end
                 assert file["labels"].dtype == np.int32
         for path in self.parts.glob("*.zip"):
-            with suppress(FileNotFoundError), PlaneFile(path, (64, 64)) as file:
+            with _unless_removed(path), PlaneFile(path, (64, 64)) as file:
                 for frame in range(NUM_FRAMES):
                     assert file[frame].shape == (64, 64)
         for name in done:
@@ -109,6 +110,16 @@ class Batch:
     def labels(self) -> np.ndarray:
         """The result."""
         return read_label_file(self.output).labels
+
+
+@contextmanager
+def _unless_removed(path: Path) -> Iterator[None]:
+    """Parts are removed when the labels are written, also while one is being read here."""
+    try:
+        yield
+    except OutputError:
+        if path.exists():
+            raise
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:

@@ -52,7 +52,7 @@ from napari_sam2._qt.review_section import ReviewSection
 from napari_sam2._qt.save_section import SaveSection
 from napari_sam2._qt.status_line import StatusLine
 from napari_sam2._viewer.binding import ViewerBinding
-from napari_sam2._viewer.layer_frames import is_time_axis
+from napari_sam2._viewer.layer_frames import is_time_axis, plane_word
 from napari_sam2._viewer.preferences import Preferences, read_preferences
 from napari_sam2.frames.geometry import StackGeometry
 from napari_sam2.session.session import Session
@@ -454,7 +454,8 @@ class SAM2Widget(QWidget):
         image = self.binding.images[0]
         self.axis_choice.clear()
         for axis in range(geometry.ndim - 2):
-            self.axis_choice.addItem(f"{self._axis_name(axis)}, {geometry.shape[axis]} {self._frames(axis)}", axis)
+            name = self._axis_name(axis)
+            self.axis_choice.addItem(f"{name}, {geometry.shape[axis]} {plane_word(name)}s", axis)
         if geometry.frame_axis is not None:
             if geometry.num_frames > 1 and not is_time_axis(self._axis_name(geometry.frame_axis)):
                 for axes, text in _VOLUME_AXES.items():
@@ -477,9 +478,6 @@ class SAM2Widget(QWidget):
         labels = [str(label) for label in self.binding.images[0].axis_labels]
         name = labels[axis] if axis < len(labels) else ""
         return name if name and not name.lstrip("-").isdigit() else f"axis {axis}"
-
-    def _frames(self, axis: int) -> str:
-        return "frames" if is_time_axis(self._axis_name(axis)) else "slices"
 
     def _on_model(self, _state: Any = None) -> None:
         if self.binding is None:

@@ -17,7 +17,7 @@ from napari_sam2._errors import FrameError, NapariSAM2Error, PromptError
 from napari_sam2._types import Prompt, is_same
 from napari_sam2._viewer.image_source import describe_contrast, open_layers, placement_of
 from napari_sam2._viewer.labels_layer import label_colours, mark_as_used, object_colour, painted_planes
-from napari_sam2._viewer.layer_frames import LabelSeeds, is_time_axis
+from napari_sam2._viewer.layer_frames import LabelSeeds, plane_word
 from napari_sam2._viewer.layer_places import LayerMap, show_plane, to_layer_units, to_viewer_units
 from napari_sam2._viewer.point_sizes import limit_sizes
 from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers, read_prompt_layer
@@ -260,10 +260,9 @@ class ViewerBinding:
     # ------------------------------------------------------------------ where the user is
     @property
     def plane_word(self) -> Literal["frame", "slice"]:
-        """What users call a plane: a frame of a movie, a slice of anything else."""
-        axis = self.geometry.frame_axis
-        labels = self.images[0].axis_labels
-        return "frame" if axis is not None and axis < len(labels) and is_time_axis(str(labels[axis])) else "slice"
+        """What users call a plane: see `plane_word`."""
+        axis, labels = self.geometry.frame_axis, self.images[0].axis_labels
+        return plane_word(str(labels[axis]) if axis is not None and axis < len(labels) else "")
 
     @property
     def current_plane(self) -> int:

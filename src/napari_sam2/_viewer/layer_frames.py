@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -31,6 +31,7 @@ __all__ = [
     "is_time_axis",
     "label_calibration",
     "open_image",
+    "plane_word",
     "seed_labels",
     "training_frames",
 ]
@@ -97,6 +98,11 @@ class ShownImage:
 def is_time_axis(label: str) -> bool:
     """Whether an axis is labelled as time: t or time."""
     return label.strip().lower() in _TIME_LABELS
+
+
+def plane_word(label: str) -> Literal["frame", "slice"]:
+    """What users call the planes along an axis: frames of a movie, slices of anything else."""
+    return "frame" if is_time_axis(label) else "slice"
 
 
 def open_image(layer: Image) -> ShownImage:

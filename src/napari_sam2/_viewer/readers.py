@@ -153,7 +153,7 @@ def _read_tracks(path: str | Sequence[str]) -> list[LayerData]:
     for each in _paths(path):
         tracks = read_tracks(each)
         if not len(tracks):
-            raise FrameError(f"{each} holds no tracks; a Tracks layer has one at least")
+            raise FrameError(f"{each} holds no tracks; a Tracks layer needs at least one")
         rows = np.column_stack((tracks.ids, tracks.frames, tracks.centres))
         graph = {daughter: [parent] for daughter, parent in tracks.parents.items()}
         options = {"name": _stem(Path(each)), "graph": graph, "features": {"area": tracks.areas}}

@@ -105,14 +105,13 @@ def run_batch(
     Returns
     -------
     BatchReport
-        State of all files; failed ones are in it and raise nothing, unless none of those that are tried first can be
-        read.
+        State of all files; failed ones are in it and raise nothing.
 
     Raises
     ------
     FrameError
-        If there are no inputs, a list cannot be read, or settings are not possible. Settings are tried on a few files
-        before anything is written.
+        If there are no inputs, a list cannot be read, or settings are not possible: they are tried on up to eight files
+        before anything is written, and at least one of these must be readable.
     PromptError
         If files lack prompts, or settings are not possible.
     OutputError
@@ -205,7 +204,7 @@ def _check_model(model: str | os.PathLike[str], device: str, dtype: str, *, is_l
     from napari_sam2.weights.files import read_weights
     from napari_sam2.weights.loading import find_weights
 
-    path = find_weights(model if isinstance(model, str) else Path(model))
+    path = find_weights(os.fspath(model))
     build_network(read_weights(path), str(path))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # each worker says how it computes

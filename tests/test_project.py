@@ -72,7 +72,12 @@ def test_declared_dependencies_are_the_imported_ones():
     assert imported - declared == set()
     # by bioio and tifffile; by distributed, and as users name it in a file
     found_by_others = {"bioio-dv", "bioio-imageio", "bioio-nd2", "imagecodecs", "bokeh", "dask-jobqueue"}
-    assert declared - imported - found_by_others <= {"magicgui"}  # the docks are being moved to it
+    assert declared - imported - found_by_others == set()
+
+
+def test_docs_describe_every_extra():
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/index.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted(PROJECT["optional-dependencies"])
 
 
 def test_tests_mirror_the_rooms_of_the_package():

@@ -14,6 +14,7 @@ from napari_sam2 import Prompt
 from napari_sam2._qt.keys import SHORTCUTS
 from napari_sam2._qt.main_widget import SAM2Widget
 from napari_sam2.session.worker.compute_thread import Job
+from qt_tools import place_on_canvas
 
 WAIT = 60_000  # ms: shared machines are slow
 
@@ -407,6 +408,43 @@ def test_click_with_the_arrow_selects_the_object_under_it(open_widget, qtbot):
     click_on_canvas(viewer, qtbot, widget, 20, 50)
     assert binding.current == 2
     assert len(binding.points.data) == 0
+
+
+def drag_on_canvas(viewer, qtbot, binding, *places):
+    """Draw with the left button along pixels of the plane shown."""
+    native = viewer.window._qt_viewer.canvas.native
+    spots = [place_on_canvas(viewer, binding, *place) for place in places]
+    qtbot.mouseMove(native, spots[0])
+    qtbot.mousePress(native, Qt.MouseButton.LeftButton, pos=spots[0])
+    for spot in spots[1:]:
+        qtbot.mouseMove(native, spot)
+        qtbot.wait(5)
+    qtbot.mouseRelease(native, Qt.MouseButton.LeftButton, pos=spots[-1])
+
+
+def test_a_line_drawn_with_the_mouse_splits_the_object_and_leaves_nothing_half_drawn(open_widget, qtbot):
+    viewer, widget = open_widget()
+    binding = widget.binding
+    mask = np.zeros(binding.geometry.hw, bool)
+    mask[14:26, 10:30] = True
+    binding.session.add_mask(mask, frame=binding.current_plane)
+    binding.select(1)
+    widget.objects.split_object()
+    drag_on_canvas(viewer, qtbot, binding, (9, 20), (13, 20), (20, 20), (27, 20), (31, 20))
+    assert len(binding.session.objects) == 2
+    assert len(binding.shapes.data) == 0
+    assert binding.tool == "scribble"
+
+    # a line beside the image is taken away, and the next one is a prompt again
+    drag_on_canvas(viewer, qtbot, binding, (-12, 2), (-9, 10), (-6, 20), (-3, 30))
+    assert len(binding.shapes.data) == 0
+    widget.new_object()
+    drag_on_canvas(viewer, qtbot, binding, (40, 40), (40, 46), (40, 52), (40, 58))
+    answered(qtbot, widget)
+    assert len(binding.shapes.data) == 1
+    binding.session.remove_object(binding.current)
+    assert len(binding.shapes.data) == 0
+    assert len(binding.session.objects) == 2
 
 
 def test_ctrl_click_selects_the_object_under_it_whatever_the_tool(open_widget, qtbot):

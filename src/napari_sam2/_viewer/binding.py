@@ -383,8 +383,7 @@ class ViewerBinding:
         h, w = self.geometry.hw
         line[:, -2:] = np.clip(line[:, -2:], -0.5, (h - 0.501, w - 0.501))
         with self._syncing():
-            self.shapes.selected_data = {row}
-            self.shapes.remove_selected()
+            self.prompts.remove_rows(self.shapes, {row})
         self._known_prompts = self.prompts.read(lambda _: None)
         if self._current is None:
             return
@@ -525,8 +524,7 @@ class ViewerBinding:
         """Take away what was drawn in the 3D display, where a click has no slice."""
         layer = self.points if event.source == self.points else self.shapes
         with self._syncing():
-            layer.selected_data = {int(row) % len(layer.data) for row in event.data_indices}
-            layer.remove_selected()
+            self.prompts.remove_rows(layer, {int(row) % len(layer.data) for row in event.data_indices})
         self.notice.emit("prompts are placed on slices: go back to the 2D display (Ctrl-Y) and click there", True)
 
     def _drop_rows_outside(self, event: Any) -> bool:
@@ -541,8 +539,7 @@ class ViewerBinding:
         if not wrong:
             return False
         with self._syncing():
-            layer.selected_data = set(wrong)
-            layer.remove_selected()
+            self.prompts.remove_rows(layer, wrong)
         self.notice.emit(str(next(iter(wrong.values()))), True)
         if len(wrong) < len(event.data_indices):
             self._take_prompts()
@@ -559,8 +556,7 @@ class ViewerBinding:
         }
         if rows:
             with self._syncing():
-                self.shapes.selected_data = rows
-                self.shapes.remove_selected()
+                self.prompts.remove_rows(self.shapes, rows)
             self.notice.emit("that box was smaller than 2 pixels and is ignored; drag to draw one", False)
 
     def _take_prompts(self) -> None:

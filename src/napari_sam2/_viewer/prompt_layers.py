@@ -179,29 +179,30 @@ class PromptLayers:
         return rows
 
     def _remove_points(self, key: PromptKey) -> None:
-        rows = self._rows(self.points, key)
-        if rows:
-            self.points.selected_data = set(rows)
-            self.points.remove_selected()
+        self.remove_rows(self.points, self._rows(self.points, key))
 
     def _remove_shapes(self, key: PromptKey, *, keep_masks: bool) -> None:
         keeps = ("polygon", "ellipse") if keep_masks else ()
         rows = [row for row in self._rows(self.shapes, key) if self.shapes.shape_type[row] not in keeps]
         if rows:
-            self.shapes.selected_data = set(rows)
-            self.shapes.remove_selected()
-            self.strokes.settle()
+            self.remove_rows(self.shapes, rows)
 
     def remove_objects(self, object_ids: Iterable[int]) -> None:
         """Take away all rows of objects."""
         self.strokes.discard()
         gone = set(object_ids)
         for layer in (self.points, self.shapes):
-            rows = {row for row, (owner, _) in enumerate(_features(layer)) if owner in gone}
-            if rows:
-                layer.selected_data = rows
-                layer.remove_selected()
-        self.strokes.settle()
+            self.remove_rows(layer, {row for row, (owner, _) in enumerate(_features(layer)) if owner in gone})
+
+    def remove_rows(self, layer: Points | Shapes, rows: Iterable[int]) -> None:
+        """Take away rows of one of the two layers."""
+        if layer is self.shapes:
+            self.strokes.remove(rows)
+            return
+        gone = set(rows)
+        if gone:
+            layer.selected_data = gone
+            layer.remove_selected()
 
 
 def read_prompt_layer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,8 +52,25 @@ class Strokes:
         shapes, finished = self._shapes, self._count
         mode = shapes.mode
         shapes.mode = "pan_zoom"  # napari ends the stroke, and keeps its shape
-        if len(shapes.data) > finished:
-            shapes.selected_data = {len(shapes.data) - 1}
-            shapes.remove_selected()
-        self.settle()
+        self.remove([len(shapes.data) - 1] if len(shapes.data) > finished else [])
         shapes.mode = mode
+
+    def remove(self, rows: Iterable[int]) -> None:
+        """Remove finished shapes; the mode of the layer stays.
+
+        napari emits the event of a shape before its drawing has ended, ends a drawing once more where shapes are
+        removed, and raises a TypeError if that is the same one. Another mode ends it in time.
+
+        Parameters
+        ----------
+        rows : iterable of int
+            Their places in the layer.
+        """
+        shapes, gone = self._shapes, set(rows)
+        if gone:
+            mode = shapes.mode
+            shapes.mode = "pan_zoom"
+            shapes.selected_data = gone
+            shapes.remove_selected()
+            shapes.mode = mode
+        self.settle()

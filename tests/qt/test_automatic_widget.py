@@ -160,7 +160,7 @@ def test_problems_are_told_before_anything_is_computed(widget, qtbot) -> None:
     layer = widget.viewer.add_labels(np.zeros((3, 48, 64), np.int32), name="empty")
     widget.seeds.choose(layer)
     widget.track()
-    assert "no label on the frame shown" in widget.state.text()
+    assert "no label on the slice shown" in widget.state.text()
     widget.viewer.layers.clear()
     assert not widget.start_button.isEnabled()
     widget.segment()

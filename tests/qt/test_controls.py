@@ -12,9 +12,20 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLabel, QLineEdit, QWidget
+from qtpy.QtGui import QAction
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSpinBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QLabel,
+    QLineEdit,
+    QSpinBox,
+    QWidget,
+)
 
 from factories import make_model, make_movie
+from napari_sam2 import PromptError
 from napari_sam2._qt.keys import SHORTCUTS
 from napari_sam2._qt.main_widget import SAM2Widget
 from places import ROOT
@@ -90,6 +101,41 @@ def test_the_tab_key_goes_from_top_to_bottom(widget, qtbot, name):
         is_right = abs(after.y() - before.y()) >= ROW or after.x() > before.x()
         assert is_below and is_right, (one.objectName(), other.objectName())  # noqa: PT018 one statement about two
     assert len(order) > 4
+
+
+def _texts(widget: SAM2Widget) -> set[str]:
+    """All that the dock, its menus and its table of measurements say."""
+    widgets = [each for root in (widget, widget.show_measurements()) for each in (root, *root.findChildren(QWidget))]
+    found = [text for each in widgets for text in (each.toolTip(), each.accessibleName())]
+    found += [each.text() for each in widgets if isinstance(each, (QAbstractButton, QLabel))]
+    found += [box.itemText(n) for box in widgets if isinstance(box, QComboBox) for n in range(box.count())]
+    found += [each.suffix() for each in widgets if isinstance(each, (QSpinBox, QDoubleSpinBox))]
+    for menu in (widget.objects.menu, widget.saving.menu):
+        menu.aboutToShow.emit()
+    found += [text for each in widget.findChildren(QAction) for text in (each.text(), each.toolTip())]
+    headers = [widget.objects.table.horizontalHeaderItem(n) for n in range(widget.objects.table.columnCount())]
+    return {*found, *(text for each in headers for text in (each.text(), each.toolTip()))}
+
+
+@pytest.mark.parametrize(("axis", "other"), [("t", "slice"), ("z", "frame")])
+def test_planes_are_frames_of_a_movie_and_slices_of_anything_else(widget, qtbot, axis, other):
+    for name in ("Everything", "Many files", "Train", "Click"):
+        widget.show_tab(name)
+    for each in (axis, "z", axis):
+        widget.viewer.layers.clear()
+        widget.viewer.add_image(make_movie(6), name="cells", axis_labels=(each, "y", "x"))
+        qtbot.waitUntil(lambda: widget.binding is not None, timeout=60_000)
+    widget.viewer.add_labels(np.ones((6, 48, 64), np.uint8), name="mine", axis_labels=(axis, "y", "x"))
+    assert [text for text in _texts(widget) if re.search(rf"\b{other}s?\b", text, re.IGNORECASE)] == []
+
+
+def test_errors_of_a_session_say_frames_or_slices_and_names_stay(widget, qtbot):
+    widget.viewer.layers.clear()
+    widget.viewer.add_image(make_movie(6), name="frame 7", axis_labels=("z", "y", "x"))
+    qtbot.waitUntil(lambda: widget.binding is not None, timeout=60_000)
+    error = PromptError("frame 7 objects: object 1 is locked on frame 5; Frames 2 and 3 are not, key frame 4 is")
+    said = "frame 7 objects: object 1 is locked on slice 5; Slices 2 and 3 are not, key frame 4 is"
+    assert widget.binding.in_words(error) == said
 
 
 def _act(widget: SAM2Widget, rng: random.Random, images: list[int]) -> str:

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from qt_tools import place_on_canvas
 from qtpy.QtCore import QPoint, Qt, QTimer
 
 from factories import make_model, make_movie
@@ -14,7 +15,6 @@ from napari_sam2 import Prompt
 from napari_sam2._qt.keys import SHORTCUTS
 from napari_sam2._qt.main_widget import SAM2Widget
 from napari_sam2.session.worker.compute_thread import Job
-from qt_tools import place_on_canvas
 
 WAIT = 60_000  # ms: shared machines are slow
 

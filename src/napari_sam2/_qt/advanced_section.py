@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLineEdit, QSpinBo
 
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.connections import Connections
-from napari_sam2._qt.layout import button, column, combo, line, named, row, show_error
+from napari_sam2._qt.layout import button, column, combo, line, name_planes, named, row, show_error
 from napari_sam2.session.engines.compute_address import ComputeAddress
 from napari_sam2.session.engines.configuration import remember_server, remembered_server
 from napari_sam2.session.state.settings import OverlapRule, SessionSettings, threads_beside_a_window
@@ -119,7 +119,6 @@ class AdvancedSection(QWidget):
         )
         self.lost_after.setRange(0, 9999)
         self.lost_after.setSpecialValueText("never")
-        self.lost_after.setSuffix(" frames")
         self.keep_apart = named(
             QCheckBox("Keep objects apart"),
             "sam2_keep_apart",
@@ -173,6 +172,9 @@ class AdvancedSection(QWidget):
             self._connections.connect(binding.notice, self._on_notice)
             self._try(binding.session.set_compute, self._server)
             self._show_settings(binding.session.settings)
+        word = "slice" if binding is None else binding.plane_word
+        name_planes(self, word)
+        self.lost_after.setSuffix(f" {word}s")
         self._show_tracking(binding is None or binding.geometry.num_frames > 1)
         self._show_contrast()
 

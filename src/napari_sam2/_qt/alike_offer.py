@@ -109,7 +109,7 @@ class AlikeOffer(QWidget):
             if example is not None and example.class_name:
                 session.set_class(made, example.class_name)
         except NapariSAM2Error as error:
-            self.notice.emit(str(error))
+            self.notice.emit(binding.in_words(error))
             return
         self._accepted.append(offered)
         binding.select(self._example if self._example in session.store.objects else made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtGui import QCloseEvent, QShowEvent
@@ -14,10 +14,21 @@ from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.forms import Form
 from napari_sam2._qt.layer_combo import LayerCombo
-from napari_sam2._qt.layout import button, column, duration, line, named, row, show_error, show_item
+from napari_sam2._qt.layout import (
+    button,
+    column,
+    duration,
+    line,
+    name_planes,
+    named,
+    row,
+    set_check_text,
+    show_error,
+    show_item,
+)
 from napari_sam2._qt.model_chooser import ModelChooser
 from napari_sam2._viewer.automatic_work import Filters, Found, Searcher, Tracked
-from napari_sam2._viewer.layer_frames import ShownImage, open_image, seed_labels
+from napari_sam2._viewer.layer_frames import ShownImage, in_plane_words, layer_plane_word, open_image, seed_labels
 from napari_sam2._viewer.layer_places import to_layer_units
 from napari_sam2._viewer.overall_progress import OverallProgress
 from napari_sam2._viewer.region import Region, region_of
@@ -218,7 +229,23 @@ class AutomaticWidget(QWidget):
                 show_error(self.state, error)
         for spin in (self.min_area, self.max_area):
             spin.setSuffix(f" {unit}²")
+        self._name_planes()
         self._show_state()
+
+    @property
+    def _word(self) -> Literal["frame", "slice"]:
+        """What a plane of the chosen image is called."""
+        return "slice" if self.image.layer is None else layer_plane_word(self.image.layer)
+
+    def _name_planes(self) -> None:
+        """Say slices of a stack or frames of a movie, as the axis is called."""
+        word = self._word
+        name_planes(self, word)
+        whole = "the whole movie" if word == "frame" else "the whole stack"
+        for scope, text in (("plane", f"this {word}"), ("stack", whole)):
+            self.scope.setItemText(self.scope.findData(scope), text)
+        self.every.setSuffix(f" {word}s")
+        set_check_text(self.all_frames, f"On all {word}s with labels")
 
     def _on_region(self) -> None:
         self.found = None  # thresholds choose among the candidates of one region
@@ -255,7 +282,9 @@ class AutomaticWidget(QWidget):
             self.state.setText(f"{self._stage}{left}")
 
     def _show_failure(self, error: Exception) -> None:
-        show_error(self.state, error)
+        word = self._word if self._shown is None else self._shown.plane_word
+        text = in_plane_words(str(error), word, [layer.name for layer in self.viewer.layers])
+        show_error(self.state, text or type(error).__name__)
 
     # ------------------------------------------------------------------ running
     def _filters(self, shown: ShownImage) -> Filters:
@@ -317,7 +346,7 @@ class AutomaticWidget(QWidget):
                 whole_clip=self.all_frames.isChecked(),
             )
         except NapariSAM2Error as error:
-            show_error(self.state, error)
+            self._show_failure(error)
             return
         name, clip, searcher = self.model.chosen, shown.geometry.clip_range(plane), self._searcher
         self._start(lambda context: searcher.track(name, shown.planes, clip, labels, context))
@@ -358,6 +387,7 @@ class AutomaticWidget(QWidget):
             layer = self.viewer.add_labels(result.as_image(shown.geometry), name=name, **shown.placement.arguments())
             text = result.text
         self.seeds.choose(layer)
+        text = in_plane_words(text, shown.plane_word)
         self.state.setText(text)
         self._task.tell_end(f"{self._image.name}: {text}")
 

@@ -25,11 +25,12 @@ from napari_sam2._errors import TrainingError
 from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.forms import Form
 from napari_sam2._qt.layer_combo import LayerCombo
-from napari_sam2._qt.layout import button, column, combo, line, named, row, show_error
+from napari_sam2._qt.layout import button, column, combo, line, name_planes, named, row, set_check_text, show_error
 from napari_sam2._qt.line_plot import Curve, LinePlot
 from napari_sam2._qt.model_chooser import ModelChooser
 from napari_sam2._qt.model_section import ModelSection
 from napari_sam2._viewer.automatic_work import leave_a_core_to_the_window
+from napari_sam2._viewer.layer_frames import layer_plane_word
 from napari_sam2._viewer.tasks import fine_tune_layers
 
 if TYPE_CHECKING:
@@ -98,9 +99,17 @@ class FineTuneWidget(QWidget):
         self._task.failed.connect(self._show_failure)
         self._task.ended.connect(self._show_state)
         self._clock.timeout.connect(self._show_time)
+        self.image.layer_changed.connect(self._name_planes)
+        self._name_planes(self.image.layer)
         self._show_source()
         self._show_state()
         self._show_curves()
+
+    def _name_planes(self, layer: Any) -> None:
+        """Say slices of a stack or frames of a movie, as the axis of the image is called."""
+        word = "slice" if layer is None else layer_plane_word(layer)
+        name_planes(self, word)
+        set_check_text(self.linked, f"Same numbers on all {word}s")
 
     # ------------------------------------------------------------------ parts
     def _make_controls(self) -> None:

@@ -87,8 +87,9 @@ class GradualStart:
         say_started(binding, found.object_ids, self._name)
 
     def _fail(self, error: Exception) -> None:
+        binding = self._binding
         self.stop()
-        self._notify(str(error))
+        self._notify(str(error) if binding is None else binding.in_words(error))
 
 
 def say_started(binding: ViewerBinding, ids: Sequence[int], name: str) -> None:

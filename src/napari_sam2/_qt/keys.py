@@ -42,9 +42,9 @@ SHORTCUTS: Sequence[Shortcut] = (
     Shortcut("Alt-G", "propagate backwards", "propagate_backward"),
     Shortcut("0", "pause or resume", "pause_or_resume"),
     Shortcut("Escape", "stop the propagation, or offers of objects", "cancel"),
-    Shortcut("Q", "accept: lock the object on this frame, go to the next frame to check", "accept"),
-    Shortcut("9", "next frame to check", "next_doubtful"),
-    Shortcut("8", "previous frame to check", "previous_doubtful"),
+    Shortcut("Q", "accept: lock the object on this slice or frame, go to the next to check", "accept"),
+    Shortcut("9", "next slice or frame to check", "next_doubtful"),
+    Shortcut("8", "previous slice or frame to check", "previous_doubtful"),
     Shortcut("Control-Z", "undo", "undo"),
     Shortcut("Control-Shift-Z", "redo", "redo"),
 )

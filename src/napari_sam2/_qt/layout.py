@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QFont, QFontMetrics, QKeyEvent, QStandardItemModel
@@ -30,6 +30,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam2._viewer.layer_frames import in_plane_words
+
 __all__ = [
     "button",
     "column",
@@ -40,9 +42,11 @@ __all__ = [
     "keep_tabs_fitted",
     "line",
     "make_narrow",
+    "name_planes",
     "named",
     "order_tabs",
     "row",
+    "set_check_text",
     "show_error",
     "show_item",
     "shrinking_combo",
@@ -65,6 +69,13 @@ def named(widget: AnyWidget, name: str, tip: str) -> AnyWidget:
     widget.setToolTip(tip)
     widget.setAccessibleName(tip.split(".")[0])
     return widget
+
+
+def name_planes(root: QWidget, word: Literal["frame", "slice"]) -> None:
+    """Let the tooltips in ``root`` call planes what users call them: frames of a movie, slices of anything else."""
+    for widget in (root, *root.findChildren(QWidget)):
+        widget.setToolTip(in_plane_words(widget.toolTip(), word))
+        widget.setAccessibleName(in_plane_words(widget.accessibleName(), word))
 
 
 def button(text: str, name: str, tip: str, on_click: Callable[[], Any]) -> QPushButton:
@@ -146,7 +157,12 @@ class _WrappedText(QObject):
 
     def __init__(self, box: QCheckBox) -> None:
         super().__init__(box)
-        self._words = box.text().split()
+        self._words: list[str] = []
+        self.write(box, box.text())
+
+    def write(self, box: QCheckBox, text: str) -> None:
+        """Show another text."""
+        self._words = text.split()
         self._fit(box)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 Qt's name
@@ -178,6 +194,15 @@ def wrap_check_boxes(root: QWidget) -> None:
     for box in root.findChildren(QCheckBox):
         if box.text() and not any(isinstance(each, _WrappedText) for each in box.children()):
             box.installEventFilter(_WrappedText(box))
+
+
+def set_check_text(box: QCheckBox, text: str) -> None:
+    """Change the text of a check box, whether it wraps or not."""
+    wrapped = next((each for each in box.children() if isinstance(each, _WrappedText)), None)
+    if wrapped is None:
+        box.setText(text)
+    else:
+        wrapped.write(box, text)
 
 
 def combo(name: str, tip: str) -> QComboBox:

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
+from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.advanced_section import AdvancedSection
 from napari_sam2._qt.automatic_widget import AutomaticWidget
 from napari_sam2._qt.fine_tune_widget import FineTuneWidget
@@ -397,7 +398,7 @@ class SAM2Widget(QWidget):
     def _on_followed(self, binding: ViewerBinding) -> None:
         self._watch_window()
         binding.notice.connect(self.status.say)
-        binding.session.failed.connect(self.status.say_error)
+        binding.session.failed.connect(self._say_failure)
         binding.session.changed.connect(self._on_session_changed)
         binding.session.model_changed.connect(self._on_model)
         binding.session.propagation_changed.connect(self._on_propagation)
@@ -437,7 +438,7 @@ class SAM2Widget(QWidget):
         session = binding.session
         for signal, slot in (
             (binding.notice, self.status.say),
-            (session.failed, self.status.say_error),
+            (session.failed, self._say_failure),
             (session.changed, self._on_session_changed),
             (session.model_changed, self._on_model),
             (session.propagation_changed, self._on_propagation),
@@ -506,6 +507,13 @@ class SAM2Widget(QWidget):
         elif not self._run_keys.is_bound:
             for layer in self.binding.layers:
                 self._run_keys.bind(layer, _RUN_KEYS)
+
+    def _say_failure(self, error: Exception) -> None:
+        """Show what went wrong in the session."""
+        if isinstance(error, NapariSAM2Error) and self.binding is not None:
+            self.status.say(self.binding.in_words(error), True)
+        else:
+            self.status.say_error(error)
 
     def _on_mouse(self, viewer: Any, event: Any) -> Any:
         """A click with the arrow tool, or a Ctrl-click with any tool, selects the object under it."""

@@ -25,8 +25,8 @@ from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.forms import Form
 from napari_sam2._qt.layer_combo import LayerCombo
-from napari_sam2._qt.layout import button, column, keep_keys_on_canvas, line, named, row, show_error
-from napari_sam2._viewer.layer_frames import is_time_axis, label_calibration
+from napari_sam2._qt.layout import button, column, keep_keys_on_canvas, line, name_planes, named, row, show_error
+from napari_sam2._viewer.layer_frames import is_time_axis, label_calibration, layer_plane_word
 from napari_sam2._viewer.layer_places import show_plane
 from napari_sam2._viewer.tasks import measure_layer
 from napari_sam2.labels.measurements import write_table
@@ -109,6 +109,7 @@ class MeasurementsTable(QWidget):
         layout.addWidget(self.message)
         layout.addWidget(self.table, 1)
         keep_keys_on_canvas(self)
+        self._name_planes()
 
     # ------------------------------------------------------------------ following
     def set_binding(self, binding: ViewerBinding | None) -> None:
@@ -130,7 +131,18 @@ class MeasurementsTable(QWidget):
         self._task.stop()
         self.data = None
         self.table.setRowCount(0)
+        self._name_planes()
         self.message.setText("press Measure")
+
+    def _name_planes(self) -> None:
+        """Say slices or frames, as the axis of the labels is called."""
+        self.by.setItemText(self.by.findData("plane"), f"per {self._word}")
+        name_planes(self, self._word)
+
+    @property
+    def _word(self) -> Literal["frame", "slice"]:
+        """What a plane of the labels is called."""
+        return "slice" if self.labels.layer is None else layer_plane_word(self.labels.layer)
 
     @property
     def _is_session(self) -> bool:
@@ -206,7 +218,7 @@ class MeasurementsTable(QWidget):
         self._task.start(run)
 
     def _show_progress(self, progress: tuple[int, int]) -> None:
-        self.message.setText(f"slice {progress[0]} of {progress[1]}")
+        self.message.setText(f"{self._word} {progress[0]} of {progress[1]}")
 
     def _take(self, data: pd.DataFrame) -> None:
         self.data = data

@@ -6,11 +6,11 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from qtpy.QtCore import QEvent, QSignalBlocker, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QIcon, QKeyEvent, QPalette, QPixmap, QResizeEvent
+from qtpy.QtGui import QAction, QColor, QIcon, QKeyEvent, QPalette, QPixmap, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -32,6 +32,7 @@ from napari_sam2._qt.alike_offer import AlikeOffer
 from napari_sam2._qt.gradual_start import GradualStart, say_started
 from napari_sam2._qt.icons import IconButton, draw_icon
 from napari_sam2._viewer.labels_layer import class_colours, object_colour
+from napari_sam2._viewer.layer_frames import in_plane_words
 from napari_sam2.session.results.divisions import propose_divisions
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ _HEADER_TIPS = (
     "Number of the object: its value in the labels",
     "Name (F2 or a double click changes it)",
     "Class (the menu above the table changes it)",
-    "Slices or frames with a mask; in brackets those that are outdated because a prompt changed",
+    "Slices with a mask; in brackets those that are outdated because a prompt changed",
     "Mean predicted IoU of its masks, 0 to 1; marked where slices are to be checked",
 )
 _SHOW, _LOCK, _ID, _NAME, _CLASS, _DONE, _SCORE = range(7)
@@ -180,6 +181,7 @@ class ObjectsSection(QWidget):
 
     def _make_menu(self) -> QMenu:
         menu = QMenu(self)
+        self._actions: dict[str, QAction] = {}
         for text, key, call in (
             ("Rename", "F2", self.rename_object),
             ("Another mask for a single click", "K", self.next_candidate),
@@ -197,6 +199,7 @@ class ObjectsSection(QWidget):
             action = menu.addAction(f"{text}\t{key}")
             assert action is not None
             action.triggered.connect(lambda _checked=False, call=call: call())
+            self._actions[text] = action
         self.class_menu = QMenu("Class", menu)
         self.other_menus = {name: QMenu(name, menu) for name in _WITH_ANOTHER}
         self.merge_menu = self.other_menus["Merge with"]
@@ -263,7 +266,7 @@ class ObjectsSection(QWidget):
         layers = [] if self._binding is None else self._binding.other_layers()
         for layer in layers:
             is_labels = hasattr(layer, "selected_label")
-            entries = [(f"{layer.name}: all{' labels on this slice' if is_labels else ''}", False)]
+            entries = [(f"{layer.name}: all{f' labels on this {self._word}' if is_labels else ''}", False)]
             if is_labels:
                 entries.append((f"{layer.name}: label {layer.selected_label} only", True))
             for text, only_selected in entries:
@@ -369,7 +372,7 @@ class ObjectsSection(QWidget):
             binding.current_changed.connect(self._on_current)
             binding.tool_changed.connect(self._show_tool)
             binding.session.changed.connect(self._later)
-        self.table.horizontalHeaderItem(_DONE).setText(f"{self._word.capitalize()}s")
+        self._name_planes()
         self._checks = {}
         self.by_class.setChecked(binding is not None and binding.is_coloured_by_class)
         self.outline_button.setChecked(binding is not None and binding.shows_outlines)
@@ -377,8 +380,16 @@ class ObjectsSection(QWidget):
         self._on_current()
         self.refresh()
 
+    def _name_planes(self) -> None:
+        """Say slices or frames, as the axis is called."""
+        parts.name_planes(self, self._word)
+        self.table.horizontalHeaderItem(_DONE).setText(f"{self._word.capitalize()}s")
+        for at, tip in enumerate(_HEADER_TIPS):
+            self.table.horizontalHeaderItem(at).setToolTip(in_plane_words(tip, self._word))
+        self._actions["Lock all slices"].setText(f"Lock all {self._word}s")
+
     @property
-    def _word(self) -> str:
+    def _word(self) -> Literal["frame", "slice"]:
         """What a plane is called."""
         return "slice" if self._binding is None else self._binding.plane_word
 
@@ -459,7 +470,7 @@ class ObjectsSection(QWidget):
                 return
             ids = binding.start_from(layer, label=label)
         except NapariSAM2Error as error:
-            self.notice.emit(str(error))
+            self.notice.emit(self._in_words(error))
             return
         say_started(binding, ids, layer.name)
 
@@ -493,7 +504,7 @@ class ObjectsSection(QWidget):
         try:
             call()
         except NapariSAM2Error as error:
-            self.notice.emit(str(error))
+            self.notice.emit(self._in_words(error))
             return False
         return True
 
@@ -526,7 +537,7 @@ class ObjectsSection(QWidget):
         found: list[int] = []
         if self._try(lambda: found.append(binding.session.cut(current, binding.current_plane))):
             binding.select(found[0])
-            binding.notice.emit(f"from this frame on it is object {found[0]}", False)
+            binding.notice.emit(f"from this {self._word} on it is object {found[0]}", False)
 
     def show_only_current(self) -> None:
         """Hide the other objects; show all if they are hidden already."""
@@ -543,6 +554,9 @@ class ObjectsSection(QWidget):
             self._binding.split_next()
         self._show_tool()
 
+    def _in_words(self, error: NapariSAM2Error) -> str:
+        return str(error) if self._binding is None else self._binding.in_words(error)
+
     def close_tasks(self) -> None:
         """End what runs in the background."""
         self.alike.close()
@@ -553,7 +567,7 @@ class ObjectsSection(QWidget):
             try:
                 self._binding.session.set_class(self._current, name)
             except NapariSAM2Error as error:
-                self.notice.emit(str(error))
+                self.notice.emit(self._in_words(error))
 
     def ask_for_class(self) -> None:
         """Let the user name a new class for the current object."""
@@ -611,7 +625,7 @@ class ObjectsSection(QWidget):
             else:
                 session.unlock(object_id)
         except NapariSAM2Error as error:
-            self.notice.emit(str(error))
+            self.notice.emit(self._in_words(error))
 
     def rename_object(self) -> None:
         """Edit the current object's name in the table."""
@@ -628,7 +642,7 @@ class ObjectsSection(QWidget):
         try:
             number = binding.session.next_candidate(binding.current, binding.current_plane, block=False)
         except NapariSAM2Error as error:
-            self.notice.emit(str(error))
+            self.notice.emit(self._in_words(error))
             return
         self._show_candidate(number)
 

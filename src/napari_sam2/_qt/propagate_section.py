@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari.utils import progress
 from qtpy.QtCore import QTimer, Signal
@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QProgressBar, QSizePolicy, QSpinBox, QWidg
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.background import TELL_AFTER
 from napari_sam2._qt.icons import IconButton
-from napari_sam2._qt.layout import button, column, duration, line, named, row, shrinking_combo
+from napari_sam2._qt.layout import button, column, duration, line, name_planes, named, row, shrinking_combo
 from napari_sam2.session.results.review import objects_not_found
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class PropagateSection(QWidget):
         self._wanted = None
         self._axes = ""
         self.setEnabled(binding is not None)
+        name_planes(self, self._word)
         if binding is None:
             return
         binding.session.propagation_changed.connect(self._on_progress)
@@ -139,7 +140,7 @@ class PropagateSection(QWidget):
         try:
             handle = binding.session.propagate(direction, start=start, stop=stop, object_ids=ids, block=False)
         except NapariSAM2Error as error:
-            self.notice.emit(str(error))
+            self.notice.emit(binding.in_words(error))
             return
         if not handle.num_steps:
             self._say(f"nothing to do: every {self._word} in this range is up to date")
@@ -165,7 +166,7 @@ class PropagateSection(QWidget):
         try:
             binding.session.track_along(self._axes, voxel_size=sizes, object_ids=object_ids, block=False)
         except NapariSAM2Error as error:
-            self.notice.emit(str(error))
+            self.notice.emit(binding.in_words(error))
 
     def _limits(self, clip: range, plane: int, direction: Direction) -> tuple[int, int]:
         choice = self.range_choice.currentIndex()
@@ -260,7 +261,7 @@ class PropagateSection(QWidget):
             self._say(self._words(handle))
 
     @property
-    def _word(self) -> str:
+    def _word(self) -> Literal["frame", "slice"]:
         return "slice" if self._binding is None else self._binding.plane_word
 
     def _words(self, handle: PropagationHandle) -> str:

@@ -15,7 +15,7 @@ from superqt import QElidingLabel
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.icons import IconButton
-from napari_sam2._qt.layout import column, line, named, row, shrinking_combo
+from napari_sam2._qt.layout import column, line, name_planes, named, row, shrinking_combo
 from napari_sam2._qt.line_plot import Curve, LinePlot, Marks
 from napari_sam2._viewer.layer_frames import is_time_axis
 from napari_sam2.session.results.divisions import (
@@ -138,6 +138,7 @@ class ReviewSection(QWidget):
             self._connections.connect(binding.session.propagation_changed, self._on_propagation)
             self._connections.connect(binding.current_changed, self._on_current_changed)
             self._connections.connect(binding.viewer.dims.events.current_step, self.follow_step)
+            name_planes(self, binding.plane_word)
         self.refresh()
 
     def _on_session_changed(self, delta: StoreDelta) -> None:
@@ -344,7 +345,7 @@ class ReviewSection(QWidget):
         try:
             binding.session.lock(place[0], [place[1]])
         except NapariSAM2Error as error:
-            binding.notice.emit(str(error), True)
+            binding.notice.emit(binding.in_words(error), True)
             return
         self._timer.stop()
         self.refresh()

@@ -17,7 +17,7 @@ from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.icons import IconButton
 from napari_sam2._qt.layout import button, column, line, row, show_error
-from napari_sam2._viewer.layer_frames import label_calibration
+from napari_sam2._viewer.layer_frames import in_plane_words, label_calibration
 from napari_sam2.session.results.export import (
     export_labels,
     export_objects_csv,
@@ -176,6 +176,8 @@ class SaveSection(QWidget):
         self.message.hide()
         if binding is not None:
             self._connections.connect(binding.session.changed, self._on_session_changed)
+            for export in EXPORTS:
+                self.actions_by_name[export.name].setToolTip(in_plane_words(export.tip, binding.plane_word))
         self._show_state()
 
     def _on_session_changed(self, _delta: StoreDelta) -> None:

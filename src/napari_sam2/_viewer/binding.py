@@ -17,7 +17,7 @@ from napari_sam2._errors import FrameError, NapariSAM2Error, PromptError
 from napari_sam2._types import Prompt, is_same
 from napari_sam2._viewer.image_source import describe_contrast, open_layers, placement_of
 from napari_sam2._viewer.labels_layer import label_colours, mark_as_used, object_colour, painted_planes
-from napari_sam2._viewer.layer_frames import LabelSeeds, plane_word
+from napari_sam2._viewer.layer_frames import LabelSeeds, in_plane_words, plane_word
 from napari_sam2._viewer.layer_places import LayerMap, show_plane, to_layer_units, to_viewer_units
 from napari_sam2._viewer.point_sizes import limit_sizes
 from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers, read_prompt_layer
@@ -264,6 +264,11 @@ class ViewerBinding:
         axis, labels = self.geometry.frame_axis, self.images[0].axis_labels
         return plane_word(str(labels[axis]) if axis is not None and axis < len(labels) else "")
 
+    def in_words(self, error: Exception) -> str:
+        """An error of the session, in which planes are called what users call them."""
+        names = [layer.name for layer in self.viewer.layers] + [each.name for each in self.session.objects]
+        return in_plane_words(str(error), self.plane_word, names)
+
     @property
     def current_plane(self) -> int:
         """The plane on screen; the nearest one where the viewer has moved beyond the image."""
@@ -391,7 +396,7 @@ class ViewerBinding:
         try:
             made = self.session.split_along(self._current, line)
         except NapariSAM2Error as error:
-            self.notice.emit(str(error), True)
+            self.notice.emit(self.in_words(error), True)
             return
         then = "; G tracks both parts through the stack" if self.geometry.num_frames > 1 else ""
         self.notice.emit(f"{name} was split: the smaller part is object {made}{then}", False)
@@ -525,7 +530,8 @@ class ViewerBinding:
         layer = self.points if event.source == self.points else self.shapes
         with self._syncing():
             self.prompts.remove_rows(layer, {int(row) % len(layer.data) for row in event.data_indices})
-        self.notice.emit("prompts are placed on slices: go back to the 2D display (Ctrl-Y) and click there", True)
+        word = self.plane_word
+        self.notice.emit(f"prompts are placed on {word}s: go back to the 2D display (Ctrl-Y) and click there", True)
 
     def _drop_rows_outside(self, event: Any) -> bool:
         """Take away what was drawn outside the image, or on a slice that it does not have; whether anything was."""
@@ -540,7 +546,7 @@ class ViewerBinding:
             return False
         with self._syncing():
             self.prompts.remove_rows(layer, wrong)
-        self.notice.emit(str(next(iter(wrong.values()))), True)
+        self.notice.emit(self.in_words(next(iter(wrong.values()))), True)
         if len(wrong) < len(event.data_indices):
             self._take_prompts()
         return True
@@ -564,7 +570,7 @@ class ViewerBinding:
         problems: list[PromptError] = []
         now = self.prompts.read(problems.append)
         # an invalid row may stay in its layer: it is reported once, and not with every later prompt
-        reported, self._reported = self._reported, {str(problem) for problem in problems}
+        reported, self._reported = self._reported, {self.in_words(problem) for problem in problems}
         for text in sorted(self._reported - reported)[:1]:
             self.notice.emit(text, True)
         before, self._known_prompts = self._known_prompts, now
@@ -592,7 +598,7 @@ class ViewerBinding:
                         False,
                     )
         except NapariSAM2Error as error:
-            self.notice.emit(str(error), True)
+            self.notice.emit(self.in_words(error), True)
             with self._syncing():
                 self.prompts.write(key, old)
             self._known_prompts = self.prompts.read(lambda _: None)
@@ -638,7 +644,7 @@ class ViewerBinding:
         except NapariSAM2Error as error:
             # forgotten, or each later update of the layer would report it again
             self._painted.clear()
-            self.notice.emit(str(error), True)
+            self.notice.emit(self.in_words(error), True)
             return
         if touched:
             self._painted.clear()
@@ -664,7 +670,7 @@ class ViewerBinding:
             self.session.cancel()
             self.session.set_frames(planes)
         except NapariSAM2Error as error:
-            self.notice.emit(str(error), True)
+            self.notice.emit(self.in_words(error), True)
             return False
         self.level = level
         self.contrast = describe_contrast(planes)

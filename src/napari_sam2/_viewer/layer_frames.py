@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from napari_sam2._checks import LARGEST_ID
 from napari_sam2._errors import FrameError, PromptError
-from napari_sam2._viewer.image_source import LayerPlacement, open_layers, placement_of
+from napari_sam2._viewer.image_source import LayerPlacement, default_frame_axis, open_layers, placement_of
 from napari_sam2._viewer.layer_places import LayerMap, resample_plane
 from napari_sam2.labels.conversion import convert_labels
 
@@ -28,8 +29,10 @@ __all__ = [
     "LabelSeeds",
     "PixelSize",
     "ShownImage",
+    "in_plane_words",
     "is_time_axis",
     "label_calibration",
+    "layer_plane_word",
     "open_image",
     "plane_word",
     "seed_labels",
@@ -37,6 +40,7 @@ __all__ = [
 ]
 
 _TIME_LABELS = ("t", "time")
+_PLANES = re.compile(r"(?<!key )\b(frame|slice)(s?)\b", re.IGNORECASE)
 _NO_UNITS = ("pixel", "dimensionless", "")
 
 
@@ -78,6 +82,11 @@ class ShownImage:
         axis, labels = self.geometry.frame_axis, self.placement.axis_labels
         return axis is not None and is_time_axis(str(labels[axis]))
 
+    @property
+    def plane_word(self) -> Literal["frame", "slice"]:
+        """What users call a plane: see `plane_word`."""
+        return "frame" if self.frames_are_times else "slice"
+
     def pixels_layer(self) -> Layer:
         """A layer whose data coordinates are the pixels of the level in use; it is in no viewer."""
         from napari.layers import Labels
@@ -103,6 +112,40 @@ def is_time_axis(label: str) -> bool:
 def plane_word(label: str) -> Literal["frame", "slice"]:
     """What users call the planes along an axis: frames of a movie, slices of anything else."""
     return "frame" if is_time_axis(label) else "slice"
+
+
+def layer_plane_word(layer: Image | Labels) -> Literal["frame", "slice"]:
+    """What users call the planes of a layer, along the axis that objects are followed along: see `plane_word`."""
+    data = layer.data[0] if layer.multiscale else layer.data
+    labels = [str(label) for label in layer.axis_labels]
+    axis = default_frame_axis(tuple(data.shape[: layer.ndim]), labels)
+    return plane_word("" if axis is None else labels[axis])
+
+
+def in_plane_words(text: str, word: Literal["frame", "slice"], names: Sequence[str] = ()) -> str:
+    """A text in which planes are called frames, or slices.
+
+    Parameters
+    ----------
+    text : str
+        With either word; "key frame" stays.
+    word : {"frame", "slice"}
+        What users call a plane: see `plane_word`.
+    names : sequence of str
+        Names of layers and objects, which stay as they are.
+
+    Returns
+    -------
+    str
+        The text.
+    """
+
+    def as_word(found: re.Match[str]) -> str:
+        return (word.capitalize() if found[1][0].isupper() else word) + found[2]
+
+    kept = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if name)
+    parts = re.split(f"({kept})", text) if kept else [text]
+    return "".join(part if at % 2 else _PLANES.sub(as_word, part) for at, part in enumerate(parts))
 
 
 def open_image(layer: Image) -> ShownImage:

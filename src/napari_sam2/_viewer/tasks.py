@@ -86,7 +86,7 @@ def segment_layer(
         Name of a model, or path of weights.
     scope : {"plane", "stack", "volumes", "divisions"}
         One slice; the whole stack, with objects tracked through it; the stack of each time point, with objects linked
-        in time; or a movie of cells that divide, each frame searched by itself and cells linked with their lineage.
+        in time; or a movie of cells that divide, each image searched by itself and cells linked with their lineage.
     plane : int, default 0
         The slice, and of several stacks the one that holds it; counted over all axes before height and width.
     every : int, optional

@@ -36,6 +36,22 @@ def _wait(widget: AutomaticWidget, qtbot) -> None:
     qtbot.waitUntil(lambda: not widget.is_running, timeout=60_000)
 
 
+def test_whole_image_is_segmented_beside_a_shapes_layer_unless_it_is_the_region(widget, qtbot) -> None:
+    corners = np.array([(4, 2), (4, 30), (26, 30), (26, 2)]) * 0.5 + widget.viewer.layers["cells"].translate[-2:]
+    region = widget.viewer.add_shapes([corners], name="part", units=("um", "um"))
+    for chosen in (None, region):
+        widget.region.choose(chosen)
+        widget.segment()
+        _wait(widget, qtbot)
+        assert "objects of" in widget.state.text()
+    whole, part = (widget.viewer.layers[name].data[1] > 0 for name in ("cells everything", "cells everything [1]"))
+    outside = np.ones((48, 64), bool)
+    outside[3:28, 1:32] = False
+    assert whole[outside].any()
+    assert part.any()
+    assert not part[outside].any()
+
+
 def test_frame_shown_becomes_a_labels_layer_on_its_image_and_thresholds_choose_again(widget, qtbot) -> None:
     searches = []
     search = Searcher.search_plane

@@ -30,3 +30,16 @@ def test_choice_follows_layers_that_come_go_and_are_renamed(qtbot):
     combo.let_go()
     viewer.layers.clear()
     assert combo.count() == 1
+
+
+def test_no_layer_can_be_chosen_beside_layers(qtbot):
+    viewer = ViewerModel()
+    combo = LayerCombo(viewer, "Shapes", "sam2_test", "A region.", none_text="whole image")
+    qtbot.addWidget(combo)
+    region = viewer.add_shapes([[[1, 1], [9, 9]]], name="region")
+    box = combo.findChild(QComboBox)
+    assert [box.itemText(n) for n in range(box.count())] == ["whole image", "region"]
+    assert combo.layer is None
+    for at, layer in ((1, region), (0, None)):
+        box.setCurrentIndex(at)
+        assert combo.layer is layer

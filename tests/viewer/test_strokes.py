@@ -85,11 +85,14 @@ def test_a_stroke_that_napari_drops_leaves_its_object_to_nobody(binding):
     binding.use_tool("scribble")
     for _ in range(2):  # begin, and end at the same place
         press_and_release(shapes, (20, 15))
-    assert len(shapes.data) == len(shapes.features) == 0
+    assert len(shapes.data) == len(shapes.features) == len(shapes.edge_color) == len(shapes.face_color) == 0
     binding.select(session.new_object())
     press_and_release(shapes, *STROKE)
     session.wait_for_answers()
     assert list(session.store.prompts) == [(2, PLANE)]
+    for ndisplay in (3, 2):
+        binding.viewer.dims.ndisplay = ndisplay
+        assert len(shapes.data) == len(shapes.edge_color) == 1
 
 
 def test_a_line_that_follows_the_mouse_is_explained_once(binding):

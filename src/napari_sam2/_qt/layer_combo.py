@@ -56,7 +56,10 @@ class LayerCombo(QWidget):
         # the viewer is named, and not looked up among the parents: a ViewerModel has no window
         self._choice: Any = create_widget(
             annotation=f"napari.layers.{kind}",
-            options={"choices": lambda choice: [*first, *_of_type(viewer, choice.annotation)]},
+            # pairs all of them: magicgui takes a pair among other things as one of the things to choose
+            options={
+                "choices": lambda choice: [*first, *((each.name, each) for each in _of_type(viewer, choice.annotation))]
+            },
         )
         box: QComboBox = named(self._choice.native, name, tip)
         make_narrow(box)

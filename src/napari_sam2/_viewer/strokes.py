@@ -35,11 +35,17 @@ class Strokes:
     def settle(self) -> None:
         """Take all shapes as finished; to be called when the layer says that they have changed.
 
-        napari keeps the features of a shape that it drops as too short, and the next shape would have them.
+        napari keeps the features and the colours of a shape that it drops as too short: the next shape would have the
+        features, and in the 3D display napari would lose all shapes.
         """
-        self._count = len(self._shapes.data)
-        if len(self._shapes.features) > self._count:
-            self._shapes.features = self._shapes.features.iloc[: self._count]
+        shapes, count = self._shapes, len(self._shapes.data)
+        self._count = count
+        if len(shapes.features) > count:
+            shapes.features = shapes.features.iloc[:count]
+        if len(shapes.edge_color) > count:
+            # napari has no public way to take a colour away without its shape, and its proxy shows nothing else
+            view = getattr(shapes, "__wrapped__", shapes)._data_view  # noqa: SLF001
+            view._edge_color, view._face_color = view._edge_color[:count], view._face_color[:count]  # noqa: SLF001
 
     def discard(self) -> None:
         """Remove the shape that is being drawn, if there is one; the mode of the layer stays.

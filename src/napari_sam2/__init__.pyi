@@ -31,11 +31,12 @@ from .inference.stacks.volumes import segment_timelapse_volumes
 from .inference.tracking.video_segmenter import SAM2VideoSegmenter
 from .inference.views.embedding_cache import EmbeddingCache
 from .labels.compose import masks_to_labels
+from .labels.ctc_files import read_ctc, write_ctc
 from .labels.evaluation import LabelAgreement, average_precision
 from .labels.mask_text import mask_from_text, mask_to_text
 from .labels.time_linking import TimeLinkingSettings, link_frames
 from .labels.track_evaluation import TrackAgreement, evaluate_tracks
-from .labels.track_files import LabelledTracks, read_ctc, read_tracks, write_ctc, write_tracks
+from .labels.track_files import LabelledTracks, read_tracks, write_tracks
 from .labels.tracks import Tracks, tracks_of_labels
 from .labels.volume_linking import LinkedVolumes, TimelapseReport, link_volumes
 from .session.engines.compute_address import ComputeAddress

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from cli_tools import run
-from napari_sam2 import read_ctc, read_tracks, tracks_of_labels, write_ctc
+from napari_sam2 import read_ctc, read_tracks, tracks_of_labels, write_ctc, write_tracks
 from napari_sam2.labels.reading import read_labels
 
 
@@ -100,3 +100,20 @@ def test_link_refuses_a_single_image(movie, tmp_path, capsys):
     tifffile.imwrite(tmp_path / "one.tif", movie[0])
     assert run("link", tmp_path / "one.tif", "-o", tmp_path / "linked.tif") == 3
     assert "expected several time points" in capsys.readouterr().err
+
+
+def test_evaluate_refuses_tracks_of_other_labels(movie, tmp_path, capsys):
+    pytest.importorskip("ctc_metrics")
+    tifffile.imwrite(tmp_path / "a.tif", movie)
+    renamed = np.array([0, 2, 3, 1, 0, 0, 0, 0, 0, 9])[movie]
+    write_tracks(tmp_path / "other.csv", tracks_of_labels(renamed))
+    moved = np.roll(movie, 25, axis=2)
+    write_tracks(tmp_path / "moved.csv", tracks_of_labels(moved, {2: 1, 3: 1}))
+    write_tracks(tmp_path / "right.csv", tracks_of_labels(movie, {2: 1, 3: 1}))
+    both = ["evaluate", tmp_path / "a.tif", tmp_path / "a.tif", "--truth-tracks", tmp_path / "right.csv", "--tracks"]
+    assert run(*both, tmp_path / "other.csv") == 3
+    assert "object 1 is on frame 0 in the labels only" in capsys.readouterr().err
+    assert run(*both, tmp_path / "moved.csv") == 3
+    assert "object 1 is at" in capsys.readouterr().err
+    assert run(*both, tmp_path / "right.csv") == 0
+    assert ["division", "F1", "1.000"] in [line.split() for line in capsys.readouterr().out.splitlines()]

@@ -103,6 +103,13 @@ def test_gaps_are_closed_and_divisions_can_be_left_out():
     assert not dividing.tracks.parents
 
 
+def test_linking_takes_no_memory_for_large_numbers():
+    pytest.importorskip("laptrack")
+    truth = movie(division=None)
+    large = np.where(truth.labels > 0, truth.labels.astype(np.uint64) + 2**40, 0)
+    assert link_frames(large).tracks.spans() == link_frames(truth.labels).tracks.spans()
+
+
 def test_nothing_and_other_shapes():
     pytest.importorskip("laptrack")
     assert not len(link_frames(np.zeros((3, 8, 8), int)).tracks)

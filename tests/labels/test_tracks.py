@@ -6,6 +6,7 @@ import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -124,6 +125,56 @@ def test_round_trip(tmp_path, suffix, is_volume):
     with pytest.raises(OutputError, match="exists"):
         write_tracks(path, tracks)
     write_tracks(path, tracks, overwrite=True)
+
+
+LINEAGES = {
+    "one-daughter": ([(1, 0), (1, 1), (2, 2), (7, 0)], {2: 1}),
+    "one-daughter-after-a-gap": ([(1, 0), (1, 2), (2, 5)], {2: 1}),
+    "three-daughters": ([(1, 0), (2, 1), (3, 1), (4, 1)], {2: 1, 3: 1, 4: 1}),
+    "one-frame-tracks": ([(1, 0), (2, 1), (2**31 + 7, 5)], {2: 1}),
+    "daughters-begin-late": ([(70_000, 0), (70_001, 2), (70_002, 4)], {70_001: 70_000, 70_002: 70_000}),
+    "gap-before-a-division": ([(1, 0), (1, 2), (2, 3), (3, 4)], {2: 1, 3: 1}),
+}
+
+
+@pytest.mark.parametrize("suffix", [".geff", ".xml", ".csv"])
+@pytest.mark.parametrize("name", LINEAGES)
+def test_odd_lineages_have_a_round_trip(tmp_path, suffix, name):
+    if suffix == ".geff":
+        pytest.importorskip("geff")
+    rows, parents = LINEAGES[name]
+    ids, frames = np.array(rows).T
+    tracks = Tracks(ids, frames, np.arange(2.0 * len(ids)).reshape(-1, 2), np.ones(len(ids), int), parents)
+    assert is_same(read_tracks(write_tracks(tmp_path / f"Zellen ü 細胞{suffix}", tracks)), tracks)
+
+
+@pytest.mark.parametrize("name", [each for each in LINEAGES if each != "one-daughter-after-a-gap"])
+def test_odd_lineages_have_a_round_trip_as_labels(tmp_path, name):
+    rows, parents = LINEAGES[name]
+    labels = np.zeros((6, 20, 40), np.int64)
+    for object_id, frame in rows:
+        at = 5 * sorted({i for i, _ in rows}).index(object_id)
+        labels[frame, 2:5, at : at + 3] = object_id
+    found = read_ctc(write_ctc(tmp_path / "Zellen ü 細胞", labels, tracks_of_labels(labels, parents)))
+    assert np.array_equal(found.labels > 0, labels > 0)
+    if labels.max() < 2**16:
+        assert is_same(found.tracks, tracks_of_labels(labels, parents))
+    assert len(found.tracks.parents) == len(parents)
+
+
+def test_tracklets_of_geff_are_what_geff_calls_so(tmp_path):
+    geff = pytest.importorskip("geff.core_io")
+    from geff.validate.tracks import validate_tracklets
+
+    for rows, parents in (LINEAGES[name] for name in ("one-daughter", "gap-before-a-division")):
+        ids, frames = np.array(rows).T
+        tracks = Tracks(ids, frames, np.zeros((len(ids), 2)), np.ones(len(ids), int), parents)
+        found = geff.read_to_memory(write_tracks(tmp_path / "a.geff", tracks, overwrite=True))
+        marks = found["metadata"].track_node_props or {}
+        if "tracklet" in marks:
+            names = found["node_props"][marks["tracklet"]]["values"]
+            assert validate_tracklets(found["node_ids"], found["edge_ids"], names) == (True, [])
+        assert ("tracklet" in marks) == (1 not in [len(each) for each in tracks.daughters().values()])
 
 
 @pytest.mark.parametrize("suffix", [".geff", ".xml", ".csv"])
@@ -267,8 +318,18 @@ def test_without_the_library_the_error_says_what_to_install(tmp_path, tracks, mo
         pytest.param("a.xml", "<Other/>", "no file of TrackMate", id="other-xml"),
         pytest.param("a.xml", "<TrackMate", "can be read", id="cut-off"),
         pytest.param("a.txt", "", "allowed suffixes", id="suffix"),
+        pytest.param("a.csv", "track,frame,y,x,track\n1,0,1,1,2\n", "each once", id="column-twice"),
+        pytest.param("a.csv", "track,frame,y,x\n1,0.5,1,1\n", "can be read", id="half-a-frame"),
+        pytest.param("a.csv", "track,frame,y,x\n1,0,inf,1\n", "finite positions", id="nowhere"),
+        pytest.param("a.csv", "track,frame,y,x\n" + "9" * 25 + ",0,1,1\n", "can be read", id="huge-number"),
+        pytest.param("a.csv", "track,frame,y,x\n1,0,1," + "1" * 200_000, "can be read", id="long-cell"),
+        pytest.param(
+            "a.csv", "track,parent,frame,y,x\n1,0,0,1,1\n2,0,0,9,9\n3,1,1,1,1\n3,2,2,1,1\n",
+            "the parents 1 and, in line 5, 2", id="two-parents",
+        ),
+        pytest.param("a.xml", "<Tracks/>", "Save button", id="exported-tracks-of-trackmate"),
     ],
-)
+)  # fmt: skip
 def test_other_files_are_refused(tmp_path, name, content, words):
     (tmp_path / name).write_text(content)
     with pytest.raises(FrameError, match=words):
@@ -287,3 +348,217 @@ def test_incomplete_folders_are_refused(tmp_path, tracks):
         read_ctc(tmp_path / "02")
     with pytest.raises(FrameError, match="neither man_track"):
         read_ctc(tmp_path)
+
+
+# ---------------------------------------------------------------------- files of other programs
+SPOT = '<Spot ID="{id}" name="ID{id}" QUALITY="7.3" POSITION_T="{t}" RADIUS="2.5" FRAME="{frame}" POSITION_X="{x}" \
+POSITION_Y="20.0" POSITION_Z="0.0" VISIBILITY="{visible}" {area}/>'
+TRACKMATE = """<?xml version="1.0" encoding="UTF-8"?>
+<TrackMate version="7.11.1">
+  <Log>TrackMate v7.11.1 started on: Fri</Log>
+  <Model spatialunits="micron" timeunits="sec">
+    <AllSpots nspots="7">{spots}</AllSpots>
+    <AllTracks>
+      <Track name="Track_0" TRACK_ID="0">
+        <Edge SPOT_SOURCE_ID="12" SPOT_TARGET_ID="14" LINK_COST="1.0" />
+        <Edge SPOT_SOURCE_ID="13" SPOT_TARGET_ID="12" LINK_COST="1.0" />
+        <Edge SPOT_SOURCE_ID="10" SPOT_TARGET_ID="12" LINK_COST="1.0" />
+      </Track>
+      <Track name="Track_1" TRACK_ID="1"><Edge SPOT_SOURCE_ID="15" SPOT_TARGET_ID="16" LINK_COST="1.0" /></Track>
+    </AllTracks>
+    <FilteredTracks><TrackID TRACK_ID="0" /></FilteredTracks>
+  </Model>
+  <Settings><ImageData width="512" height="512" nslices="1" nframes="3" pixelwidth="0.5" pixelheight="0.5"/></Settings>
+</TrackMate>"""
+SPOTS = [  # ID, frame, x, visible, area in square micrometres
+    (10, 0, 10, 1, 'AREA="16.0"'), (11, 0, 50, 0, 'AREA="NaN"'), (12, 1, 11, 1, 'AREA="16.0"'),
+    (13, 2, 9, 1, 'AREA="8.0"'), (14, 2, 15, 1, 'AREA="NaN"'), (15, 1, 90, 1, ""), (16, 2, 91, 1, ""),
+]  # fmt: skip
+
+
+def trackmate(spots: Sequence[tuple[int, int, int, int, str]] = SPOTS) -> str:
+    lines = [SPOT.format(id=i, t=30.0 * f, frame=f, x=x, visible=v, area=area) for i, f, x, v, area in spots]
+    return TRACKMATE.format(spots="".join(f"<SpotsInFrame>{line}</SpotsInFrame>" for line in lines))
+
+
+def test_trackmate_shows_what_passed_its_filters(tmp_path):
+    (tmp_path / "a.xml").write_text(trackmate())
+    found = read_tracks(tmp_path / "a.xml")
+    assert found.table()[:, [0, 1, 3]].tolist() == [[1, 0, 10], [1, 1, 11], [2, 2, 9], [3, 2, 15]]
+    assert found.parents == {2: 1, 3: 1}
+    assert found.areas.tolist() == [64, 64, 32, 1]  # in pixels; without an area: 1
+    everything = trackmate().replace('<FilteredTracks><TrackID TRACK_ID="0" /></FilteredTracks>', "")
+    (tmp_path / "a.xml").write_text(everything)  # of programs that know no filters
+    assert len(read_tracks(tmp_path / "a.xml")) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (('SOURCE_ID="10"', 'SOURCE_ID="99"'), "links to the spot 99"),
+        (('<Spot ID="11"', '<Spot ID="10"'), "several spots of one ID"),
+        (('FRAME="1"', 'FRAME="0.5"'), "can be read"),
+        (('POSITION_X="9"', 'POSITION_X="NaN"'), "finite positions"),
+    ],
+)
+def test_damaged_files_of_trackmate_are_refused(tmp_path, change, words):
+    (tmp_path / "a.xml").write_text(trackmate().replace(*change).replace('VISIBILITY="0"', 'VISIBILITY="1"'))
+    with pytest.raises(FrameError, match=words):
+        read_tracks(tmp_path / "a.xml")
+
+
+def test_trackmate_finds_what_its_reader_needs(tmp_path, tracks):
+    """``TmXmlReader.readSettings`` fails without the filters, and complains without the rest."""
+    root = ET.parse(write_tracks(tmp_path / "a.xml", tracks)).getroot()
+    settings = root.find("Settings")
+    names = [each.tag for each in settings]
+    for name in ("ImageData", "DetectorSettings", "InitialSpotFilter", "SpotFilterCollection", "TrackerSettings",
+                 "TrackFilterCollection", "AnalyzerCollection"):  # fmt: skip
+        assert name in names
+    assert settings.find("InitialSpotFilter").attrib.keys() == {"feature", "value", "isabove"}
+    declared = {each.get("feature") for each in root.iter("Feature")}
+    assert {key for spot in root.iter("Spot") for key in spot.attrib} <= declared | {"ID", "name"}
+
+
+def test_links_that_trackmate_has_changed_keep_the_other_numbers(tmp_path):
+    labels = np.zeros((4, 20, 60), int)
+    for object_id, at in ((4, 2), (6, 22), (9, 42)):
+        labels[:, 2:8, at : at + 6] = object_id
+    path = write_tracks(tmp_path / "a.xml", tracks_of_labels(labels))
+    root = ET.parse(path)
+    spots = {(spot.get("name"), spot.get("FRAME")): spot.get("ID") for spot in root.iter("Spot")}
+    for tree in root.iter("Track"):
+        for edge in list(tree):
+            if edge.get("SPOT_TARGET_ID") == spots["6", "2"]:
+                tree.remove(edge)
+    root.write(path)
+    found = read_tracks(path)
+    assert found.spans() == {4: (0, 3), 6: (0, 1), 9: (0, 3), 10: (2, 3)}
+
+
+@pytest.mark.parametrize(
+    "names", [("FRAME", "POSITION_X", "POSITION_Y"), ("t", "x", "y"), ("time", "cx", "cy", "cz"), ("t", "y", "x")]
+)
+def test_axes_of_geff_may_be_in_any_order(tmp_path, names):
+    pytest.importorskip("geff")
+    values = {name: np.array([0, 1]) if at == 0 else ord(name[-1].lower()) + np.array([0.0, 1])
+              for at, name in enumerate(names)}  # fmt: skip
+    expected = [[ord(axis), ord(axis) + 1] for axis in "zyx" if any(name[-1].lower() == axis for name in names)]
+    found = read_tracks(write_geff(tmp_path / "a.geff", values))
+    assert found.centres.T.tolist() == expected
+    assert found.spans() == {1: (0, 1)}
+
+
+def write_geff(path: Path, values: dict[str, np.ndarray], **more: object) -> Path:
+    """Two linked nodes whose first property is the time, the others their place."""
+    from geff.core_io import write_arrays
+    from geff_spec import Axis, GeffMetadata
+
+    axes = [Axis(name=name, type="space" if at else "time") for at, name in enumerate(values)]
+    props = {name: {"values": each, "missing": None} for name, each in values.items()}
+    write_arrays(
+        path, node_ids=np.arange(2, dtype=np.uint64), node_props={**props, **more},
+        edge_ids=np.array([[0, 1]], np.uint64), edge_props={},
+        metadata=GeffMetadata(directed=True, axes=axes, node_props_metadata={}, edge_props_metadata={}),
+    )  # fmt: skip
+    return path
+
+
+def test_values_that_geff_marks_as_missing_are_left_out(tmp_path):
+    pytest.importorskip("geff")
+    values = {"t": np.array([0, 1]), "y": np.array([1.0, 2]), "x": np.array([3.0, 4])}
+    area = {"values": np.array([9, 77]), "missing": np.array([False, True])}
+    assert read_tracks(write_geff(tmp_path / "a.geff", values, area=area)).areas.tolist() == [9, 1]
+    with pytest.raises(FrameError, match=r"the times \[0.5\]; expected whole numbers"):
+        read_tracks(write_geff(tmp_path / "b.geff", {**values, "t": np.array([0, 0.5])}))
+
+
+def test_tables_of_pandas_are_read(tmp_path):
+    """With a missing parent, whole numbers become floats; other programs write -1."""
+    (tmp_path / "a.csv").write_text("track,parent,frame,y,x,area\n1,,0,1,1,4.0\n2,1.0,1.0,1,1,nan\n3,-1,0,9,9,2.6\n")
+    found = read_tracks(tmp_path / "a.csv")
+    assert found.parents == {2: 1}
+    assert found.areas.tolist() == [4, 1, 3]
+
+
+# ---------------------------------------------------------------------- tables that do not fit masks
+def folder_of(place: Path, labels: np.ndarray, table: str, *, first: int = 0) -> Path:
+    place.mkdir()
+    for frame, plane in enumerate(labels):
+        tifffile.imwrite(place / f"mask{frame + first:03d}.tif", plane, photometric="minisblack")
+    (place / "res_track.txt").write_text(table)
+    return place
+
+
+TWO = np.zeros((4, 8, 20), np.uint16)
+TWO[:, 1:3, 1:3] = 1
+TWO[2:, 5:7, 5:7] = 2
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("1 0 2 0\n2 2 3 0\n", "track 1 is on frames 0 to 2, and in the masks on frames 0 to 3"),
+        ("1 0 3 0\n", "track 2 is not in it"),
+        ("1 0 3 0\n2 2 3 0\n7 0 3 0\n", "track 7 is on frames 0 to 3, and in the masks nowhere"),
+        ("1 0 3 0\n2 2 3 1\n", "a parent ends before its daughters begin"),
+        ("1 0 3 2\n2 2 3 1\n", "a parent ends before its daughters begin"),
+        ("1 0 3 0\n2 2 3 9\n", "no track 9"),
+        ("1 0 3 0\n1 0 3 0\n2 2 3 0\n", "each track once"),
+        ("1 3 0 0\n2 2 3 0\n", "each track once"),
+        ("1 0 3 \u00b2\n2 2 3 0\n", "expected track, first frame"),
+    ],
+)
+def test_tables_that_do_not_fit_their_masks_are_refused(tmp_path, table, words):
+    with pytest.raises(FrameError, match=words):
+        read_ctc(folder_of(tmp_path / "01", TWO, table))
+
+
+def test_frames_are_counted_as_the_names_of_masks_do(tmp_path):
+    found = read_ctc(folder_of(tmp_path / "01", TWO, "1 5 8 0\n2 7 8 0\n", first=5))
+    assert found.tracks.spans() == {1: (0, 3), 2: (2, 3)}
+    with pytest.raises(FrameError, match="on frames 0 to 3, and in the masks on frames 1 to 4"):
+        read_ctc(folder_of(tmp_path / "02", TWO, "1 0 3 0\n2 2 3 0\n", first=1))
+
+
+def test_only_the_masks_of_the_table_are_read(tmp_path):
+    folder = folder_of(tmp_path / "01", TWO, "1 0 3 0\n2 2 3 0\n")
+    for name in ("t000.tif", "man_track000.tif", "t001.tif"):
+        tifffile.imwrite(folder / name, np.full((8, 20), 77, np.uint16))
+    assert np.array_equal(read_ctc(folder).labels, TWO)
+
+
+def test_numbers_beyond_32_bits_are_refused(tmp_path):
+    large = np.where(TWO == 2, 2**31 + 7, TWO.astype(np.uint32))
+    with pytest.raises(FrameError, match="holds labels from 0 to 2147483655"):
+        read_ctc(folder_of(tmp_path / "01", large, f"1 0 3 0\n{2**31 + 7} 2 3 0\n"))
+
+
+def test_tracks_that_are_not_those_of_the_labels_are_refused(tmp_path):
+    labels = TWO.astype(int)
+    for given, tracks, words in (
+        (labels, tracks_of_labels(labels[:3]), "object 1 is in the labels, but not in the tracks of frame 3"),
+        (np.where(labels == 2, 0, labels), tracks_of_labels(labels), "object 2 is in no label, but in the tracks"),
+        (labels[:3], tracks_of_labels(labels), "labels of 3 frames"),
+        (labels.astype(float), tracks_of_labels(labels), "expected integers"),
+        ([labels[0], labels[1][:, :9]], tracks_of_labels(labels[:2]), "the same on all frames"),
+    ):
+        with pytest.raises(FrameError, match=words):
+            write_ctc(tmp_path / "01", given, tracks)
+    assert not (tmp_path / "01").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"ids": [1.5, 1]}, {"centres": [[0, np.nan], [1, 1]]}, {"frames": ["a", "b"]}, {"areas": [[1], [1]]}],
+)
+def test_rows_that_are_no_tracks_are_refused(change):
+    given = {"ids": [1, 1], "frames": [0, 1], "centres": [[0, 0], [1, 1]], "areas": [4, 4]}
+    assert Tracks(**given).spans() == {1: (0, 1)}
+    with pytest.raises(FrameError, match="expected"):
+        Tracks(**{**given, **change})
+
+
+def test_planes_and_volumes_are_not_mixed():
+    with pytest.raises(FrameError, match="the same on all frames"):
+        tracks_of_labels([np.ones((3, 3), int), np.ones((2, 3, 3), int)])

@@ -237,7 +237,8 @@ def _divisions_into(
 ) -> bool:
     """Segment a movie of cells that divide, and write labels and tracks; whether it was not stopped."""
     from napari_sam2.inference.stacks.dividing_cells import segment_dividing_cells
-    from napari_sam2.labels.track_files import write_ctc, write_tracks
+    from napari_sam2.labels.ctc_files import write_ctc
+    from napari_sam2.labels.track_files import write_tracks
 
     with StopRequest() as stop, StageBar(show=not quiet) as bar, finished_frames_kept(writer):
         found = segment_dividing_cells(frames, finder=finder, keep=keep, on_progress=bar, should_stop=stop.is_set)

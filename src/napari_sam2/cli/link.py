@@ -45,10 +45,11 @@ def link(
       napari-sam2 link cells_masks.tif -o linked.tif --tracks linked.xml
     """
     check_outputs([labels], output, tracks_outputs(tracks), overwrite=overwrite)
+    from napari_sam2.labels.ctc_files import write_ctc
     from napari_sam2.labels.files import LabelWriter
     from napari_sam2.labels.reading import read_labels
     from napari_sam2.labels.time_linking import TimeLinkingSettings, link_frames
-    from napari_sam2.labels.track_files import write_ctc, write_tracks
+    from napari_sam2.labels.track_files import write_tracks
 
     image = read_labels(labels)
     if image.ndim not in (3, 4):

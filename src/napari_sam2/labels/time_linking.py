@@ -99,9 +99,9 @@ def link_frames(labels: ArrayLike, settings: TimeLinkingSettings | None = None) 
     ids, parents = ids_of_graph(np.repeat(np.arange(len(image)), counts), edges)
     linked = np.zeros(image.shape, np.int32)
     for frame, each in enumerate(separate):
-        lookup = np.zeros(int(image[frame].max(initial=0)) + 1, np.int32)
-        lookup[each.ids] = ids[starts[frame] : starts[frame + 1]]
-        linked[frame] = lookup[np.maximum(image[frame], 0)]
+        shown = image[frame] > 0
+        row = np.searchsorted(each.ids, image[frame][shown].astype(np.int64))
+        linked[frame][shown] = ids[starts[frame] : starts[frame + 1]][row]
     return LabelledTracks(linked, tracks_of_labels(linked, parents))
 
 

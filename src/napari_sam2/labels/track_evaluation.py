@@ -10,7 +10,8 @@ import numpy as np
 
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError
-from napari_sam2.labels.track_files import LabelledTracks, relabelled, without_gaps
+from napari_sam2.labels.ctc_files import relabelled, without_gaps
+from napari_sam2.labels.track_files import LabelledTracks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,12 +1,12 @@
-"""Tracks with their lineage as files: GEFF, TrackMate XML, CSV, and folders of the Cell Tracking Challenge."""
+"""Tracks with their lineage as files: GEFF, TrackMate XML and CSV."""
 
 from __future__ import annotations
 
 import csv
-import os
+import itertools
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree as ET
@@ -16,29 +16,25 @@ import numpy as np
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError, NapariSAM2Error, OutputError
 from napari_sam2._files import expand, write_whole
+from napari_sam2.frames.stack import READ_ERRORS, one_line
 from napari_sam2.frames.zarr_files import is_zarr_folder
-from napari_sam2.labels.tracks import Tracks, tracks_of_graph, tracks_of_labels
+from napari_sam2.labels.tracks import Tracks, tracks_of_graph
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
 __all__ = [
     "TRACK_SUFFIXES",
-    "CTCTrack",
     "LabelledTracks",
     "are_in_pixels",
     "check_tracks_folder",
-    "read_ctc",
     "read_tracks",
-    "relabelled",
-    "without_gaps",
-    "write_ctc",
     "write_tracks",
 ]
 
 TRACK_SUFFIXES = (".geff", ".xml", ".csv")
-_LARGEST_CTC = 65535  # masks of the challenge have 16 bits
 _CTC_NAME = re.compile(r"(mask|man_track)\d+\.tif|(res|man)_track\.txt")
+_OBJECTS = "napari_sam2_objects"  # in GEFF, the property that holds the object of each node
 _NEEDS_GEFF = "GEFF files need the library geff: pip install 'napari-sam2[tracks]', or use .csv or .xml"
 
 
@@ -99,7 +95,8 @@ def read_tracks(path: str | Path) -> Tracks:
     ----------
     path : str or Path
         GEFF folder (``.geff``), TrackMate file (``.xml``) or table (``.csv``) as `write_tracks` writes them; also those
-        of other programs, whose spots are numbered by unbranched tracks. Positions are as in the file.
+        of other programs, whose spots are numbered by unbranched tracks. Positions are as in the file. Spots and tracks
+        that TrackMate does not show are left out. In a table, a parent of 0, -1 or nothing is none.
 
     Returns
     -------
@@ -109,7 +106,7 @@ def read_tracks(path: str | Path) -> Tracks:
     Raises
     ------
     FrameError
-        If the file is missing, damaged or something else, or tracks merge.
+        If the file is missing, damaged or something else, its times are no frames, or tracks merge.
     """
     place = Path(path).expanduser()
     suffix = place.suffix.lower()
@@ -124,8 +121,8 @@ def read_tracks(path: str | Path) -> Tracks:
         return read(place)
     except FrameError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, LookupError, ET.ParseError) as error:
-        raise FrameError(f"{path} holds no tracks that can be read ({error}); export them again") from error
+    except (*READ_ERRORS, ET.ParseError, csv.Error) as error:
+        raise FrameError(f"{path} holds no tracks that can be read ({one_line(error)}); export them again") from error
 
 
 def check_tracks_folder(place: Path) -> None:
@@ -178,21 +175,41 @@ def _read_csv(path: Path) -> Tracks:
         reader = csv.DictReader(file)
         names = reader.fieldnames or []
         missing = {"track", "frame", "y", "x"} - set(names)
-        if missing:
+        if missing or len(set(names)) < len(names):
             raise FrameError(
                 f"{path} has the columns {', '.join(names)}; tracks need track, frame, y and x, and may have parent, z "
-                "and area"
+                "and area, each once, separated by commas"
             )
-        rows = list(reader)
+        rows = [(reader.line_num, row) for row in reader]
     axes = [axis for axis in "zyx" if axis in names]
-    parents = {int(row["track"]): int(row["parent"]) for row in rows if int(row.get("parent") or 0)}
+    parents: dict[int, int] = {}
+    for line, row in rows:
+        track, parent = _whole(row["track"]), _whole(row.get("parent"), 0)
+        if parent not in (0, -1) and parents.setdefault(track, parent) != parent:
+            raise FrameError(
+                f"{path} gives track {track} the parents {parents[track]} and, in line {line}, {parent}; one is allowed"
+            )
     return Tracks(
-        np.array([int(row["track"]) for row in rows], np.int64),
-        np.array([int(row["frame"]) for row in rows], np.int64),
-        np.array([[float(row[axis]) for axis in axes] for row in rows], np.float64).reshape(-1, len(axes)),
-        np.array([int(row.get("area") or 1) for row in rows], np.int64),
+        np.array([_whole(row["track"]) for _, row in rows], np.int64),
+        np.array([_whole(row["frame"]) for _, row in rows], np.int64),
+        np.array([[float(row[axis]) for axis in axes] for _, row in rows], np.float64).reshape(-1, len(axes)),
+        np.round(np.nan_to_num([float(row.get("area") or 1) for _, row in rows], nan=1)).astype(np.int64),
         parents,
     )
+
+
+def _whole(text: str | None, default: int | None = None) -> int:
+    """A whole number, as other programs write it; the default for an empty cell and NaN."""
+    plain = (text or "").strip()
+    if default is not None and plain.lower() in ("", "nan"):
+        return default
+    try:
+        return int(plain)
+    except ValueError:
+        value = float(plain)
+        if not value.is_integer():
+            raise
+        return int(value)
 
 
 # ---------------------------------------------------------------------- GEFF
@@ -210,12 +227,14 @@ def _write_geff(path: Path, tracks: Tracks) -> None:
 
     names = "zyx"[-tracks.centres.shape[1] :]
     axes = [Axis(name="t", type="time"), *(Axis(name=name, type="space") for name in names)]
+    is_maximal = all(len(each) > 1 for each in tracks.daughters().values())  # as GEFF defines tracklets
     metadata = GeffMetadata(
         directed=True,
         axes=axes,
         node_props_metadata={},
         edge_props_metadata={},
-        track_node_props={"tracklet": "track_id"},
+        track_node_props={"tracklet": "track_id"} if is_maximal else None,
+        extra={_OBJECTS: "track_id"},
     )
     props: dict[str, NDArray[Any]] = {"t": tracks.frames, "track_id": tracks.ids, "area": tracks.areas}
     props |= {name: tracks.centres[:, at] for at, name in enumerate(names)}
@@ -237,24 +256,47 @@ def _read_geff(path: Path) -> Tracks:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = read_to_memory(path)
-    props = {name: np.asarray(prop["values"]) for name, prop in found["node_props"].items()}
-    axes = found["metadata"].axes or []
-    time = next((axis.name for axis in axes if axis.type == "time"), "t")
-    space = [axis.name for axis in axes if axis.type == "space"] or [name for name in "zyx" if name in props]
-    if time not in props or len(space) not in (2, 3):
+    metadata = found["metadata"]
+    props = {name: prop for name, prop in found["node_props"].items() if np.ndim(prop["values"]) == 1}
+    time, space = _axes_of_geff(metadata, props)
+    if time not in props or len(space) not in (2, 3) or not props.keys() >= set(space):
         raise FrameError(f"{path} has the properties {', '.join(props)}; expected time and two or three axes of space")
+    times = np.asarray(props[time]["values"])
+    if not np.array_equal(times, np.round(times)):
+        odd = times[times != np.round(times)][:3].tolist()
+        raise FrameError(f"{path} has the times {odd}; expected whole numbers of frames")
     nodes = np.asarray(found["node_ids"])
     rows = {int(node): row for row, node in enumerate(nodes.tolist())}
-    edges = [(rows[int(a)], rows[int(b)]) for a, b in np.asarray(found["edge_ids"]).tolist()]
-    marks = found["metadata"].track_node_props or {}
-    name = marks.get("tracklet", "track_id")
+    name = (metadata.extra or {}).get(_OBJECTS)
+    tracklet = (metadata.track_node_props or {}).get("tracklet", "track_id") if name is None else name
+    area = next((each for each in ("area", "AREA") if each in props), None)
     return tracks_of_graph(
-        props[time].astype(np.int64),
-        np.stack([props[axis] for axis in space], axis=1).astype(np.float64).reshape(len(nodes), len(space)),
-        props["area"].astype(np.int64) if "area" in props else np.ones(len(nodes), np.int64),
-        edges,
-        props[name].astype(int).tolist() if name in props else None,
+        times.astype(np.int64),
+        np.stack([_filled(props[axis], np.nan) for axis in space], axis=1).reshape(len(nodes), len(space)),
+        np.ones(len(nodes), np.int64) if area is None else np.round(_filled(props[area], 1)).astype(np.int64),
+        [(rows[int(a)], rows[int(b)]) for a, b in np.asarray(found["edge_ids"]).tolist()],
+        np.nan_to_num(_filled(props[tracklet], 0)).astype(np.int64).tolist() if tracklet in props else None,
+        are_objects=name is not None,
     )
+
+
+def _axes_of_geff(metadata: Any, props: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The properties that hold the frame, and (z,) y and x: files of others have their axes in any order."""
+    axes, hints = metadata.axes or [], metadata.display_hints
+    space = [axis.name for axis in axes if axis.type == "space"] or [name for name in "zyx" if name in props]
+    if hints is not None:
+        space = [each for each in (hints.display_depth, hints.display_vertical, hints.display_horizontal) if each]
+    elif len({name[-1:].lower() for name in space} & set("zyx")) == len(space):
+        space.sort(key=lambda name: "zyx".index(name[-1].lower()))
+    if "FRAME" in props:  # of TrackMate, whose time is in seconds or the like
+        return "FRAME", space
+    return next((axis.name for axis in axes if axis.type == "time"), "t"), space
+
+
+def _filled(prop: Mapping[str, Any], default: float) -> NDArray[Any]:
+    """The values of a property, and the default where it has none."""
+    values, missing = np.asarray(prop["values"]), prop.get("missing")
+    return values if missing is None or not np.any(missing) else np.where(missing, default, values)
 
 
 # ---------------------------------------------------------------------- TrackMate
@@ -268,6 +310,7 @@ _SPOT_FEATURES = (
     ("RADIUS", "Radius", "LENGTH", False),
     ("VISIBILITY", "Visibility", "NONE", True),
     ("AREA", "Area", "AREA", False),
+    ("OBJECT", "Object", "NONE", True),
 )
 _EDGE_FEATURES = (
     ("SPOT_SOURCE_ID", "Source spot ID", "NONE", True),
@@ -275,6 +318,15 @@ _EDGE_FEATURES = (
     ("LINK_COST", "Edge cost", "COST", False),
 )
 _TRACK_FEATURES = (("TRACK_ID", "Track ID", "NONE", True), ("NUMBER_SPOTS", "Number of spots in track", "NONE", True))
+
+# Without the filters its reader fails; the others keep it from complaining.
+_SETTINGS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("DetectorSettings", {"DETECTOR_NAME": "MANUAL_DETECTOR", "RADIUS": "5.0"}),
+    ("InitialSpotFilter", {"feature": "QUALITY", "value": "0.0", "isabove": "true"}),
+    ("SpotFilterCollection", {}),
+    ("TrackerSettings", {"TRACKER_NAME": "MANUAL_TRACKER"}),
+    ("TrackFilterCollection", {}),
+)
 
 
 def _write_trackmate(path: Path, tracks: Tracks) -> None:
@@ -302,15 +354,16 @@ def _write_trackmate(path: Path, tracks: Tracks) -> None:
             ET.SubElement(group, "Spot", _spot(tracks, row))
     trees, numbers = ET.SubElement(model, "AllTracks"), _trees(tracks)
     edges = tracks.edges()
-    shown = sorted({numbers[int(tracks.ids[a])] for a in edges[:, 0]})
-    for number in shown:
-        inside = [(a, b) for a, b in edges.tolist() if numbers[int(tracks.ids[a])] == number]
+    links: dict[int, list[tuple[int, int]]] = {}
+    for a, b in edges.tolist():
+        links.setdefault(numbers[int(tracks.ids[a])], []).append((a, b))
+    for number, inside in sorted(links.items()):
         count = len({spot for edge in inside for spot in edge})
         tree = ET.SubElement(trees, "Track", name=f"Track_{number}", TRACK_ID=str(number), NUMBER_SPOTS=str(count))
         for a, b in inside:
             ET.SubElement(tree, "Edge", SPOT_SOURCE_ID=str(a), SPOT_TARGET_ID=str(b), LINK_COST="0.0")
     kept = ET.SubElement(model, "FilteredTracks")
-    for number in shown:
+    for number in sorted(links):
         ET.SubElement(kept, "TrackID", TRACK_ID=str(number))
     settings = ET.SubElement(root, "Settings")
     extent = tracks.centres.max(0) if len(tracks) else np.zeros(tracks.centres.shape[1])
@@ -320,6 +373,12 @@ def _write_trackmate(path: Path, tracks: Tracks) -> None:
         nframes=str(int(tracks.frames.max(initial=0)) + 1), pixelwidth="1.0", pixelheight="1.0", voxeldepth="1.0",
         timeinterval="1.0",
     )  # fmt: skip
+    for name, attributes in _SETTINGS:
+        ET.SubElement(settings, name, attributes)
+    analyzers = ET.SubElement(settings, "AnalyzerCollection")
+    for name in ("SpotAnalyzers", "EdgeAnalyzers", "TrackAnalyzers"):
+        ET.SubElement(analyzers, name)
+    ET.SubElement(root, "GUIState", state="ConfigureViews")
     ET.indent(root)
     ET.ElementTree(root).write(path, encoding="UTF-8", xml_declaration=True)
 
@@ -333,236 +392,60 @@ def _spot(tracks: Tracks, row: int) -> dict[str, str]:
         "ID": str(row), "name": str(int(tracks.ids[row])), "QUALITY": "1.0", "POSITION_X": repr(centre[-1]),
         "POSITION_Y": repr(centre[-2]), "POSITION_Z": repr(z), "POSITION_T": repr(float(frame)), "FRAME": str(frame),
         "RADIUS": repr(float(radius)), "VISIBILITY": "1", "AREA": repr(float(area)),
+        "OBJECT": str(int(tracks.ids[row])),
     }  # fmt: skip
 
 
 def _trees(tracks: Tracks) -> dict[int, int]:
     """Object -> the number of its lineage tree, from 0."""
     numbers: dict[int, int] = {}
+    free = itertools.count()
     for object_id, _ in sorted(tracks.spans().items(), key=lambda item: (item[1][0], item[0])):
         parent = tracks.parents.get(object_id)
-        numbers[object_id] = len(set(numbers.values())) if parent is None else numbers[parent]
+        numbers[object_id] = next(free) if parent is None else numbers[parent]
     return numbers
 
 
 def _read_trackmate(path: Path) -> Tracks:
     root = ET.parse(path).getroot()
     if root.tag != "TrackMate":
-        raise FrameError(f"{path} is no file of TrackMate: it begins with <{root.tag}>")
-    spots = list(root.iter("Spot"))
+        raise FrameError(
+            f"{path} is no file of TrackMate: it begins with <{root.tag}>; save it with TrackMate's Save button"
+        )
+    shown = {each.attrib["TRACK_ID"] for each in root.iter("TrackID")}
+    links: dict[bool, list[tuple[str, str]]] = {True: [], False: []}  # of tracks that are shown, and that are not
+    for tree in root.iter("Track"):
+        is_shown = root.find("Model/FilteredTracks") is None or tree.attrib["TRACK_ID"] in shown
+        links[is_shown].extend((e.attrib["SPOT_SOURCE_ID"], e.attrib["SPOT_TARGET_ID"]) for e in tree.iter("Edge"))
+    linked, hidden = ({spot for link in links[kind] for spot in link} for kind in (True, False))
+    spots = [s for s in root.iter("Spot") if _is_shown(s, linked, hidden)]
     rows = {spot.attrib["ID"]: row for row, spot in enumerate(spots)}
-    kept = {each.attrib["TRACK_ID"] for each in root.iter("TrackID")}
-    edges = [
-        (rows[edge.attrib["SPOT_SOURCE_ID"]], rows[edge.attrib["SPOT_TARGET_ID"]])
-        for tree in root.iter("Track")
-        if tree.attrib["TRACK_ID"] in kept
-        for edge in tree.iter("Edge")
-    ]
+    if len(rows) < len(spots):
+        raise FrameError(f"{path} has several spots of one ID; export it again")
+    unknown = linked - rows.keys()
+    if unknown:
+        raise FrameError(f"{path} has links to the spot {min(unknown)}, which is not in the file; export it again")
     place = np.array([[float(spot.attrib[f"POSITION_{axis}"]) for axis in "ZYX"] for spot in spots], np.float64)
     place = place.reshape(-1, 3)
     image = root.find("Settings/ImageData")
     num_slices = int(image.get("nslices", "1")) if image is not None else 1
     is_flat = num_slices < 2 and (not len(place) or np.ptp(place[:, 0]) == 0)
+    pixel = 1.0 if image is None else float(image.get("pixelwidth", "1")) * float(image.get("pixelheight", "1"))
+    areas = np.nan_to_num([float(spot.attrib.get("AREA", "nan")) / pixel for spot in spots], nan=1)
+    objects = [_whole(spot.get("OBJECT"), 0) for spot in spots]
     names = [spot.attrib.get("name", "") for spot in spots]
+    others = [int(name) for name in names] if all(name.isdecimal() for name in names) else None
     return tracks_of_graph(
-        np.array([int(float(spot.attrib["FRAME"])) for spot in spots], np.int64),
+        np.array([_whole(spot.attrib["FRAME"]) for spot in spots], np.int64),
         place[:, 1:] if is_flat else place,
-        np.array([round(float(spot.attrib.get("AREA", 1))) for spot in spots], np.int64),
-        edges,
-        [int(name) for name in names] if all(name.isdigit() for name in names) else None,
+        np.round(areas).astype(np.int64),
+        [(rows[a], rows[b]) for a, b in links[True]],
+        objects if any(objects) else others,
+        are_objects=any(objects),
     )
 
 
-# ---------------------------------------------------------------------- Cell Tracking Challenge
-@checked(OutputError)
-def write_ctc(
-    folder: str | Path,
-    labels: Iterable[ArrayLike],
-    tracks: Tracks,
-    *,
-    is_truth: bool = False,
-    overwrite: bool = False,
-) -> Path:
-    """Write labels and lineage as the Cell Tracking Challenge has them, whole or not at all.
-
-    Objects that are missing on some frames in between are written as several tracks, each the parent of the next: the
-    challenge allows no gaps. Numbers above 65,535 are replaced by free ones.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Created: ``mask000.tif``, ... and ``res_track.txt``.
-    labels : iterable of (H, W) or (Z, H, W) integer array-like
-        Labels of each time point.
-    tracks : Tracks
-        Of these labels, as `tracks_of_labels` measures them.
-    is_truth : bool, default False
-        Write the names of ground truth: ``man_track000.tif``, ... and ``man_track.txt``.
-    overwrite : bool, default False
-        Replace an existing folder, if it holds nothing but such files.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    OutputError
-        If there are more than 65,535 tracks, or the folder exists, holds something else or cannot be written.
-
-    References
-    ----------
-    .. [1] Ulman et al., An objective comparison of cell-tracking algorithms, Nature Methods 14, 2017.
-    """
-    place = expand(folder)
-    check_tracks_folder(place)
-    pieces = without_gaps(tracks)
-    mask, table = ("man_track", "man_track.txt") if is_truth else ("mask", "res_track.txt")
-    frames = list(labels)
-    digits = max(3, len(str(len(frames) - 1)))
-
-    def write(part: Path) -> None:
-        import tifffile
-
-        part.mkdir()
-        for frame, image in enumerate(frames):
-            tifffile.imwrite(
-                part / f"{mask}{frame:0{digits}d}.tif",
-                relabelled(image, pieces, frame),
-                photometric="minisblack",  # three or four planes are no colours
-                compression="zlib",
-            )
-        lines = [f"{p.number} {p.begin} {p.end} {p.parent}\n" for p in pieces]
-        (part / table).write_text("".join(lines), encoding="ascii")
-
-    return write_whole(folder, write, overwrite=overwrite)
-
-
-def relabelled(image: ArrayLike, tracks: Iterable[CTCTrack], frame: int) -> NDArray[np.uint16]:
-    """The labels of a frame with the numbers of the challenge; objects that are in no track become background."""
-    source = np.asarray(image)
-    present = {p.object_id: p.number for p in tracks if p.begin <= frame <= p.end}
-    ids = np.array(sorted(present), np.int64)
-    numbers = np.array([present[i] for i in ids.tolist()], np.uint16)
-    if not len(ids):
-        return np.zeros(source.shape, np.uint16)
-    at = np.minimum(np.searchsorted(ids, source), len(ids) - 1)
-    return np.where(ids[at] == source, numbers[at], 0).astype(np.uint16)
-
-
-class CTCTrack(NamedTuple):
-    """A track without gaps: its number in the file, the object, first and last frame, and number of the parent."""
-
-    number: int
-    object_id: int
-    begin: int
-    end: int
-    parent: int
-
-
-def without_gaps(tracks: Tracks) -> list[CTCTrack]:
-    """The tracks of a file, ascending; raises OutputError if there are too many."""
-    found: dict[int, list[tuple[int, int]]] = {}
-    for object_id in tracks.spans():
-        frames = tracks.frames[tracks.ids == object_id]
-        runs = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
-        found[object_id] = [(int(run[0]), int(run[-1])) for run in runs]
-    taken = {i for i in found if i <= _LARGEST_CTC}
-    highest = max(taken, default=0)
-    free = (i for i in (*range(highest + 1, _LARGEST_CTC + 1), *range(1, highest)) if i not in taken)
-    wanted = [(object_id, at) for object_id, spans in found.items() for at in range(len(spans))]
-    if len(wanted) > _LARGEST_CTC:
-        raise OutputError(f"{len(wanted)} tracks were given; masks of the challenge hold {_LARGEST_CTC} at most")
-    numbers = {(i, at): i if at == 0 and i in taken else next(free) for i, at in wanted}
-    pieces = []
-    for object_id, spans in found.items():
-        for at, (begin, end) in enumerate(spans):
-            above = tracks.parents.get(object_id)
-            parent = 0
-            if at:
-                parent = numbers[object_id, at - 1]
-            elif above is not None:
-                parent = numbers[above, len(found[above]) - 1]
-            pieces.append(CTCTrack(numbers[object_id, at], object_id, begin, end, parent))
-    return sorted(pieces)
-
-
-@checked(FrameError)
-def read_ctc(folder: str | Path) -> LabelledTracks:
-    """Read labels and lineage of the Cell Tracking Challenge.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Holds ``man_track.txt`` or ``res_track.txt`` and the masks; or a folder with the folder ``TRA`` in it.
-
-    Returns
-    -------
-    LabelledTracks
-        A track that is the only daughter of another one, and begins after a gap, is read as the same object.
-
-    Raises
-    ------
-    FrameError
-        If files are missing or damaged, or the table does not fit the masks.
-    """
-    place = Path(folder).expanduser()
-    if not place.is_dir():
-        raise FrameError(f"{folder} is no folder; give one with man_track.txt or res_track.txt and masks")
-    if (place / "TRA" / "man_track.txt").is_file():
-        place /= "TRA"
-    table = next((place / name for name in ("man_track.txt", "res_track.txt") if (place / name).is_file()), None)
-    if table is None:
-        raise FrameError(f"{folder} holds neither man_track.txt nor res_track.txt; give the folder of the masks")
-    masks = {int(m[1]): p for p in sorted(place.iterdir()) if (m := re.fullmatch(r"\D*?(\d+)\.tiff?", p.name))}
-    if not masks or sorted(masks) != list(range(min(masks), max(masks) + 1)):
-        raise FrameError(f"{place} holds the masks of frames {sorted(masks)[:5]}...; expected one for each frame")
-    labels = _read_masks([masks[frame] for frame in sorted(masks)])
-    parents, same = _read_table(table)
-    for number, first in same.items():
-        labels[labels == number] = first
-    try:
-        return LabelledTracks(labels, tracks_of_labels(labels, parents))
-    except FrameError as error:
-        raise FrameError(f"{table} does not fit its masks: {error}") from error
-
-
-def _read_masks(paths: list[Path]) -> NDArray[np.int32]:
-    import tifffile
-
-    planes = []
-    for path in paths:
-        try:
-            planes.append(np.asarray(tifffile.imread(path)))
-        except (OSError, ValueError, tifffile.TiffFileError) as error:
-            raise FrameError(f"{path} cannot be read ({error}); copy the file again") from error
-    if len({plane.shape for plane in planes}) > 1 or planes[0].dtype.kind not in "iu":
-        raise FrameError(f"the masks beside {os.fspath(paths[0])} differ in shape, or are not integers")
-    return np.stack(planes).astype(np.int32)
-
-
-def _read_table(path: Path) -> tuple[dict[int, int], dict[int, int]]:
-    """Daughter -> parent, and (for tracks cut by gaps) track -> the first track of the same object."""
-    rows: dict[int, tuple[int, int, int]] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        words = line.split()
-        if not words:
-            continue
-        if len(words) != 4 or not all(word.isdigit() for word in words):
-            raise FrameError(f"{path} has the line {line[:40]!r}; expected track, first frame, last frame and parent")
-        number, begin, end, parent = (int(word) for word in words)
-        rows[number] = (begin, end, parent)
-    above = {number: parent for number, (_, _, parent) in rows.items() if parent}
-    lone = {number: p for number, p in above.items() if list(above.values()).count(p) == 1}
-    gaps = {number: p for number, p in lone.items() if p in rows and rows[number][0] > rows[p][1] + 1}
-
-    def first(number: int) -> int:
-        seen = set()
-        while number in gaps and number not in seen:
-            seen.add(number)
-            number = gaps[number]
-        return number
-
-    parents = {number: first(parent) for number, parent in above.items() if number not in gaps}
-    return parents, {number: first(number) for number in gaps}
+def _is_shown(spot: ET.Element, linked: set[str], hidden: set[str]) -> bool:
+    """Whether TrackMate shows a spot: it and its track passed the filters."""
+    number = spot.attrib["ID"]
+    return number in linked or (number not in hidden and float(spot.get("VISIBILITY", "1")) != 0)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam2._arguments import checked
+from napari_sam2._arguments import checked, checked_calls
 from napari_sam2._errors import FrameError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Tracks", "ids_of_graph", "tracks_of_graph", "tracks_of_labels"]
 
 
+@checked_calls(FrameError)
 @dataclass(frozen=True, eq=False)
 class Tracks:
     """Tracks as rows, one for each object and frame, sorted by object and frame.
@@ -38,8 +40,8 @@ class Tracks:
     Raises
     ------
     FrameError
-        If the arrays do not fit each other, an object has two rows on a frame, a parent is not among the objects, or
-        is still there when its daughter begins.
+        If the arrays do not fit each other or hold other numbers, an object has two rows on a frame, a parent is not
+        among the objects, or is still there when its daughter begins.
     """
 
     ids: NDArray[np.int64]
@@ -49,6 +51,9 @@ class Tracks:
     parents: Mapping[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("ids", "frames", "areas"):
+            object.__setattr__(self, name, _whole_numbers(name, getattr(self, name)))
+        object.__setattr__(self, "centres", self.centres.astype(np.float64))
         count = len(self.ids)
         if self.centres.shape not in ((count, 2), (count, 3)) or not len(self.frames) == len(self.areas) == count:
             raise FrameError(
@@ -58,6 +63,12 @@ class Tracks:
         if count and (self.ids.min() < 1 or self.frames.min() < 0):
             raise FrameError(
                 "an object below 1 or a frame below 0 was given; allowed are objects from 1, frames from 0"
+            )
+        if not np.isfinite(self.centres).all():
+            row = int(np.flatnonzero(~np.isfinite(self.centres).all(axis=1))[0])
+            raise FrameError(
+                f"object {self.ids[row]} is at {self.centres[row].tolist()} on frame {self.frames[row]}; expected "
+                "finite positions"
             )
         order = np.lexsort((self.frames, self.ids))
         for name in ("ids", "frames", "centres", "areas"):
@@ -139,13 +150,13 @@ def tracks_of_labels(labels: Iterable[ArrayLike], parents: Mapping[int, int] | N
         If the labels are not integers of two or three axes, or the parents do not fit them.
     """
     rows: list[tuple[NDArray[np.int64], int, NDArray[np.float64], NDArray[np.int64]]] = []
-    num_axes = 2
+    num_axes = 0
     for frame, plane in enumerate(labels):
         image = np.asarray(plane)
-        if image.ndim not in (2, 3) or image.dtype.kind not in "iub":
+        if image.ndim not in (2, 3) or image.dtype.kind not in "iub" or num_axes not in (0, image.ndim):
             raise FrameError(
                 f"labels of shape {image.shape} and type {image.dtype} were given for frame {frame}; expected "
-                "integers, (H, W) or (Z, H, W)"
+                "integers, (H, W) or (Z, H, W), the same on all frames"
             )
         num_axes = image.ndim
         places = np.nonzero(image > 0)
@@ -155,7 +166,7 @@ def tracks_of_labels(labels: Iterable[ArrayLike], parents: Mapping[int, int] | N
         centres = np.stack([np.bincount(inverse, axis) / areas for axis in places], axis=1)
         rows.append((ids.astype(np.int64), frame, centres, areas.astype(np.int64)))
     if not rows:
-        return Tracks(*_empty(num_axes), parents or {})
+        return Tracks(*_empty(num_axes or 2), parents or {})
     return Tracks(
         np.concatenate([ids for ids, *_ in rows]),
         np.concatenate([np.full(len(ids), frame, np.int64) for ids, frame, *_ in rows]),
@@ -163,6 +174,18 @@ def tracks_of_labels(labels: Iterable[ArrayLike], parents: Mapping[int, int] | N
         np.concatenate([areas for *_, areas in rows]),
         parents or {},
     )
+
+
+def _whole_numbers(name: str, values: NDArray[Any]) -> NDArray[np.int64]:
+    """Whole numbers of one axis as int64; raises FrameError for others."""
+    array = np.asarray(values)
+    is_whole = array.dtype.kind in "iub" or bool((np.isfinite(array) & (array == np.round(array))).all())
+    if array.ndim != 1 or not is_whole or (array.size and abs(array).max() > np.iinfo(np.int64).max):
+        raise FrameError(
+            f"{name} of shape {array.shape} and type {array.dtype} were given; expected whole numbers of 64 bits, one "
+            "per object and frame"
+        )
+    return array.astype(np.int64)
 
 
 def _empty(num_axes: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
@@ -176,6 +199,8 @@ def tracks_of_graph(
     areas: NDArray[np.int64],
     edges: Sequence[tuple[int, int]],
     names: Sequence[int] | None = None,
+    *,
+    are_objects: bool = False,
 ) -> Tracks:
     """Build tracks from spots and the links between them, as other programs keep them.
 
@@ -188,6 +213,9 @@ def tracks_of_graph(
     names : sequence of int, optional
         Object of each spot, used if every unbranched run of spots has one of its own. Default: 1, 2 and so on in the
         order of their first spots.
+    are_objects : bool, default False
+        The names are those of `write_tracks`: a link between two names goes from parent to daughter, 0 is a spot
+        without a name, and runs whose name is taken or missing get numbers above all others.
 
     Returns
     -------
@@ -199,12 +227,16 @@ def tracks_of_graph(
     FrameError
         If a link joins spots of one frame, or a spot is linked to several earlier ones: merges are not supported.
     """
-    ids, parents = ids_of_graph(frames, edges, names)
+    ids, parents = ids_of_graph(frames, edges, names, are_objects=are_objects)
     return Tracks(ids, frames.astype(np.int64), centres.astype(np.float64), areas.astype(np.int64), parents)
 
 
 def ids_of_graph(
-    frames: NDArray[np.int64], edges: Sequence[tuple[int, int]], names: Sequence[int] | None = None
+    frames: NDArray[np.int64],
+    edges: Sequence[tuple[int, int]],
+    names: Sequence[int] | None = None,
+    *,
+    are_objects: bool = False,
 ) -> tuple[NDArray[np.int64], dict[int, int]]:
     """The object of each spot, and daughter -> parent; arguments and errors as for `tracks_of_graph`."""
     later: dict[int, list[int]] = defaultdict(list)
@@ -213,6 +245,8 @@ def ids_of_graph(
         source, target = (a, b) if frames[a] < frames[b] else (b, a)
         if frames[source] == frames[target]:
             raise FrameError(f"two spots on frame {frames[source]} are linked; links go from frame to frame")
+        if earlier.get(target) == source:  # the same link again
+            continue
         if target in earlier:
             raise FrameError(
                 f"a spot on frame {frames[target]} is linked to two earlier ones; tracks that merge cannot be read: "
@@ -220,19 +254,35 @@ def ids_of_graph(
             )
         earlier[target] = source
         later[source].append(target)
+    objects = names if are_objects else None
     runs: list[list[int]] = []
     run_of: dict[int, int] = {}
+    name_of: list[int] = []  # of each run, 0: none of its spots has one yet
     for spot in np.lexsort((np.arange(len(frames)), frames)).tolist():
-        before = earlier.get(spot)
-        if before is not None and len(later[before]) == 1:
-            run_of[spot] = run_of[before]
-            runs[run_of[spot]].append(spot)
+        before, name = earlier.get(spot), objects[spot] if objects is not None else 0
+        run = run_of[before] if before is not None and len(later[before]) == 1 else None
+        if run is not None and (not name or name_of[run] in (0, name)):
+            run_of[spot] = run
+            runs[run].append(spot)
+            name_of[run] = name_of[run] or name
         else:
             run_of[spot] = len(runs)
             runs.append([spot])
-    found = _run_names(runs, names) or list(range(1, len(runs) + 1))
+            name_of.append(name)
+    found = _free_names(name_of) if are_objects else _run_names(runs, names) or list(range(1, len(runs) + 1))
     parents = {found[number]: found[run_of[earlier[run[0]]]] for number, run in enumerate(runs) if run[0] in earlier}
     return np.array([found[run_of[spot]] for spot in range(len(frames))], np.int64), parents
+
+
+def _free_names(names: Sequence[int]) -> list[int]:
+    """The names of runs; those without one, and the later ones of equal names, get numbers above all others."""
+    taken: set[int] = set()
+    free = itertools.count(max(names, default=0) + 1)
+    found = []
+    for name in names:
+        found.append(name if name > 0 and name not in taken else next(free))
+        taken.add(found[-1])
+    return found
 
 
 def _run_names(runs: Sequence[Sequence[int]], names: Sequence[int] | None) -> list[int] | None:

@@ -217,7 +217,8 @@ def export_tracks(session: Session, path: str | Path, *, overwrite: bool = False
     OutputError
         If the format cannot be written, the file exists or is the image, or a library is missing.
     """
-    from napari_sam2.labels.track_files import write_ctc, write_tracks
+    from napari_sam2.labels.ctc_files import write_ctc
+    from napari_sam2.labels.track_files import write_tracks
 
     _check_not_image(session, path)
     tracks = session_tracks(session)

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from napari_sam2 import FrameError, LabelledTracks, tracks_of_labels
+from napari_sam2 import FrameError, LabelledTracks, read_ctc, tracks_of_labels, write_ctc
 from napari_sam2._errors import PromptError
 from napari_sam2.labels.time_linking import TimeLinkingSettings, link_frames
 from napari_sam2.labels.track_evaluation import evaluate_tracks
@@ -68,6 +68,51 @@ def test_other_shapes_and_a_missing_library_are_refused(monkeypatch):
     pytest.importorskip("ctc_metrics")
     with pytest.raises(FrameError, match="a truth of shape"):
         evaluate_tracks(movie(), movie(7))
+
+
+@pytest.mark.parametrize("num_frames", [1, 3])
+def test_a_truth_without_links_has_no_score_of_links(num_frames):
+    pytest.importorskip("ctc_metrics")
+    labels = np.zeros((num_frames, 20, 30), np.int32)
+    labels[0, 2:8, 2:8], labels[0, 2:8, 12:18] = 1, 2
+    found = np.where(labels == 2, 0, labels)
+    scores = evaluate_tracks(*(LabelledTracks(each, tracks_of_labels(each)) for each in (labels, found)))
+    assert (scores.seg, scores.det, scores.tra) == (0.5, 0.5, 0.5)
+    assert scores.idf1 == pytest.approx(2 / 3)
+    assert np.isnan(scores.lnk)
+    assert np.isnan(scores.division_f1)
+
+
+def test_a_frame_without_truth_costs_what_is_found_there():
+    pytest.importorskip("ctc_metrics")
+    found = np.zeros((4, 20, 30), np.int32)
+    found[:, 2:8, 2:8] = 1
+    truth = found.copy()
+    truth[1] = 0
+    scores = evaluate_tracks(*(LabelledTracks(each, tracks_of_labels(each)) for each in (truth, found)))
+    assert scores.det == pytest.approx(1 - 1 / 30)
+    assert scores.idf1 == pytest.approx(6 / 7)
+
+
+def test_scores_are_those_of_the_challenges_own_files(tmp_path):
+    """Random errors, compared with ``ctc_evaluate`` on the folders."""
+    evaluate = pytest.importorskip("ctc_metrics.scripts.evaluate")
+    rng = np.random.default_rng(7)
+    truth, parents = movie().labels * 70, {each * 70: p * 70 for each, p in movie().tracks.parents.items()}
+    found = truth.copy()
+    for frame in found:
+        for i in np.unique(frame[frame > 0]):
+            frame[frame == i] = 0 if rng.random() < 0.15 else i
+        frame[30:34, 50:54] = 600 * (rng.random() < 0.5)
+    kept = {a: b for a, b in parents.items() if {a, b} <= set(np.unique(found).tolist())}
+    (tmp_path / "01_GT").mkdir()
+    write_ctc(tmp_path / "01_GT" / "TRA", truth, tracks_of_labels(truth, parents), is_truth=True)
+    write_ctc(tmp_path / "01_RES", found, tracks_of_labels(found, kept))
+    names = ["DET", "TRA", "LNK", "IDF1"]  # SEG has a folder of its own
+    theirs = evaluate.evaluate_sequence(str(tmp_path / "01_RES"), str(tmp_path / "01_GT"), names, threads=1)
+    ours = evaluate_tracks(read_ctc(tmp_path / "01_GT"), read_ctc(tmp_path / "01_RES"))
+    assert [ours.det, ours.tra, ours.lnk, ours.idf1] == pytest.approx([theirs[name] for name in names])
+    assert ours.tra < 1
 
 
 # ---------------------------------------------------------------------- linking

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam2._arguments import checked
-from napari_sam2._errors import FrameError
+from napari_sam2._errors import FrameError, OutputError
 from napari_sam2.labels.ctc_files import relabelled, without_gaps
 from napari_sam2.labels.track_files import LabelledTracks
 
@@ -30,7 +30,7 @@ class TrackAgreement:
     det : float
         Objects found on each frame, whatever track they are in.
     lnk : float
-        Links from frame to frame and from parents to daughters.
+        Links from frame to frame and from parents to daughters; NaN if the truth has none.
     tra : float
         Objects and links together.
     idf1 : float
@@ -72,13 +72,13 @@ def evaluate_tracks(truth: LabelledTracks, found: LabelledTracks, *, tolerance: 
     Raises
     ------
     FrameError
-        If the shapes differ, the truth is empty, or the library is missing.
+        If the shapes differ, the truth is empty, there are more than 65,535 tracks, or the library is missing.
 
     References
     ----------
     .. [1] Maska et al., The Cell Tracking Challenge: 10 years of objective benchmarking, Nature Methods 20, 2023.
     """
-    calculate = _import_metrics()
+    calculate, identity = _import_metrics()
     if truth.labels.shape != found.labels.shape:
         raise FrameError(f"labels of shape {found.labels.shape} were given for a truth of shape {truth.labels.shape}")
     if not len(truth.tracks):
@@ -87,41 +87,63 @@ def evaluate_tracks(truth: LabelledTracks, found: LabelledTracks, *, tolerance: 
         raise FrameError(f"tolerance={tolerance} was given; expected 0 or more frames")
     if not len(found.tracks):
         num = sum(len(daughters) > 1 for daughters in truth.tracks.daughters().values())
-        return TrackAgreement(0, 0, 0, 0, 0, num, 0.0 if num else float("nan"), tolerance)
+        lnk = 0.0 if len(truth.tracks.edges()) else float("nan")
+        return TrackAgreement(0, 0, lnk, 0, 0, num, 0.0 if num else float("nan"), tolerance)
     tables, images = zip(*(_numbered(each) for each in (truth, found)), strict=True)
     matches = [_match(a, b) for a, b in zip(*images, strict=True)]
     names = ("labels_ref", "labels_comp", "mapped_ref", "mapped_comp", "ious")
+    if len(matches) == 1:  # the library needs a second frame
+        matches.append([np.zeros(0, each.dtype) for each in matches[0]])
     matched = {name: [match[at].tolist() for match in matches] for at, name in enumerate(names)}
+    links = ["LNK"] if len(truth.tracks.edges()) else []
     scores = calculate(
         tables[1], tables[0], dict(matched), dict(matched),
-        ["DET", "SEG", "TRA", "LNK", "BC", f"BC({tolerance})", "IDF1"], True,
+        ["DET", "SEG", "TRA", *links, "BC", f"BC({tolerance})"], True,
     )  # fmt: skip
     counts = [int(scores[f"{kind}_div({tolerance})"]) for kind in ("tp", "fp", "fn")]
     return TrackAgreement(
         seg=float(scores["SEG"]),
         det=float(scores["DET"]),
-        lnk=float(scores["LNK"]),
+        lnk=float(scores["LNK"]) if links else float("nan"),
         tra=float(scores["TRA"]),
-        idf1=float(scores["IDF1"]),
+        idf1=identity(tables, matches),
         num_divisions=counts[0] + counts[2],
         division_f1=2 * counts[0] / (2 * counts[0] + counts[1] + counts[2]) if any(counts) else float("nan"),
         tolerance=tolerance,
     )
 
 
-def _import_metrics() -> Callable[..., dict[str, Any]]:
+def _import_metrics() -> tuple[Callable[..., dict[str, Any]], Callable[..., float]]:
+    """The scores of the library, and IDF1: its own way to that fails where a frame of the truth is empty."""
     try:
+        from ctc_metrics.metrics import idf1
         from ctc_metrics.scripts.evaluate import calculate_metrics
+        from ctc_metrics.utils.representations import merge_tracks
     except ImportError as error:
         raise FrameError(
             "scores of tracks need the library py-ctcmetrics: pip install 'napari-sam2[metrics]'"
         ) from error
-    return calculate_metrics  # type: ignore[no-any-return]
+
+    def identity(tables: Sequence[NDArray[np.int64]], matches: Sequence[Sequence[NDArray[Any]]]) -> float:
+        sides = [
+            merge_tracks(table, [match[at] for match in matches], [match[at + 2] for match in matches])
+            for at, table in enumerate(tables)
+        ]
+        whole = [[[np.array(ids, np.int64) for ids in frames] for frames in side[1:]] for side in sides]
+        (truth, of_truth), (found, of_found) = whole
+        return float(idf1(truth, found, of_truth, of_found)["IDF1"])
+
+    return calculate_metrics, identity
 
 
 def _numbered(given: LabelledTracks) -> tuple[NDArray[np.int64], list[NDArray[np.uint16]]]:
-    """Rows (number, first frame, last frame, parent), and the labels of each frame with these numbers."""
-    tracks = without_gaps(given.tracks)
+    """Rows (number from 1, first frame, last frame, parent), and the labels of each frame with these numbers."""
+    try:
+        found = without_gaps(given.tracks)
+    except OutputError as error:
+        raise FrameError(str(error)) from error
+    numbers = {p.number: at for at, p in enumerate(found, 1)}  # large ones would take as large tables
+    tracks = [p._replace(number=numbers[p.number], parent=numbers.get(p.parent, 0)) for p in found]
     table = np.array([(p.number, p.begin, p.end, p.parent) for p in tracks], np.int64)
     return table, [relabelled(image, tracks, frame) for frame, image in enumerate(given.labels)]
 

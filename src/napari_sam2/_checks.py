@@ -53,7 +53,7 @@ def as_numbers(values: ArrayLike, name: str) -> NDArray[np.float64]:
 
 
 def as_mask(values: ArrayLike, name: str) -> NDArray[np.bool_]:
-    """(H, W) bool array of what was given as ``name``: True where it is not zero.
+    """(H, W) bool array of what was given as ``name``: True where it is not zero; one of bool is not copied.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def as_mask(values: ArrayLike, name: str) -> NDArray[np.bool_]:
     if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and np.isnan(array).any()):
         what = "NaN" if array.dtype.kind == "f" else f"{array.dtype}"
         raise PromptError(f"{name} that holds {what} was given; expected truth values, or numbers with 0 for outside")
-    marked: NDArray[np.bool_] = array != 0
+    marked: NDArray[np.bool_] = array if array.dtype == bool else array != 0  # large ones take long to copy
     return marked
 
 

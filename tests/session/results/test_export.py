@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from session_tools import square
+from session_tools import square, state
 
 from factories import make_model, make_movie
-from napari_sam2 import OutputError, open_frames, read_ctc, read_tracks
+from napari_sam2 import OutputError, PromptError, open_frames, read_ctc, read_tracks
 from napari_sam2._packed_mask import PackedMask
 from napari_sam2.labels.reading import read_labels
 from napari_sam2.session.results.export import (
@@ -228,3 +228,18 @@ def test_tracks_come_back_in_another_session(dividing, model, tmp_path, name):
 def test_labels_of_another_shape_are_not_imported(dividing):
     with pytest.raises(OutputError, match="expected integers of the image's shape"):
         import_tracks(dividing, np.zeros((2, 3), int))
+
+
+@pytest.mark.parametrize("parents", [{2: 1}, {2: 77}, {2: 1, 3: 2}], ids=["at-the-same-time", "unknown", "the-second"])
+def test_a_refused_import_changes_nothing(parents):
+    labels = np.zeros((5, 48, 64), np.int32)
+    labels[:, 2:5, 2:5], labels[3:, 10:15, 10:15], labels[:3, 20:25, 20:25] = 1, 2, 3
+    with Session(make_movie(labels.shape[0]), model=make_model()) as session:
+        session.paint(0, {9: square(30, 30)})
+        before = state(session)
+        with pytest.raises(PromptError):
+            import_tracks(session, labels, parents)
+        assert state(session) == before
+        assert not session.redo()
+        with pytest.raises(OutputError, match="allowed are numbers up to 2147483647"):
+            import_tracks(session, labels.astype(np.int64) * 2**31, parents)

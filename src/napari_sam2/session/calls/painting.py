@@ -10,6 +10,7 @@ import numpy as np
 from napari_sam2._arguments import checked_calls
 from napari_sam2._checks import as_mask, check_object_id
 from napari_sam2._errors import PromptError
+from napari_sam2._packed_mask import PackedImage
 from napari_sam2.session.calls.base import SessionBase
 from napari_sam2.session.state.history import Edit
 from napari_sam2.session.state.prompt_edits import painting_edits
@@ -50,12 +51,10 @@ class PaintingCalls(SessionBase):
             ids = {int(i) for i in np.unique(np.concatenate((painted[differs], known[differs]))) if i > 0}
             with self._changing():
                 edits: list[Edit] = []
-                for i in sorted(ids):
-                    edits += painting_edits(self.store, i, plane, painted == i, stamp=self._state.next_stamp())
-                arguments: dict[str, object] = {
-                    "frame": plane,
-                    "masks": {i: painted == i for i in sorted(ids)},
-                }
+                masks = {i: PackedImage.pack(painted == i) for i in sorted(ids)}
+                for i, mask in masks.items():
+                    edits += painting_edits(self.store, i, plane, mask, stamp=self._state.next_stamp())
+                arguments: dict[str, object] = {"frame": plane, "masks": masks}
                 self._state.push("paint", "paint", arguments, edits)
             touched += sorted(ids)
         return touched

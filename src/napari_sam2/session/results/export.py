@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sam2._arguments import checked
-from napari_sam2._checks import check_not_input
-from napari_sam2._errors import FrameError, OutputError
+from napari_sam2._checks import LARGEST_ID, check_not_input
+from napari_sam2._errors import FrameError, OutputError, PromptError
 from napari_sam2._files import expand, write_whole
 from napari_sam2.session.state.tables import object_table, score_table
 
@@ -37,6 +37,7 @@ __all__ = [
 
 
 _WRITTEN = "TCZYX"  # the order of axes in label files
+_PAINTED_AT_ONCE = 32  # objects of a plane whose masks are held in memory together
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -248,9 +249,9 @@ def import_tracks(session: Session, labels: ArrayLike, parents: Mapping[int, int
     Raises
     ------
     OutputError
-        If the labels have another shape or are not integers.
+        If the labels have another shape, are not integers, or are above 2**31 - 1.
     PromptError
-        If parents and daughters are seen at the same time.
+        If a parent is not there, or is seen when its daughter is; the session is left as it was.
     """
     image = np.asarray(labels)
     geometry = session.geometry
@@ -259,16 +260,25 @@ def import_tracks(session: Session, labels: ArrayLike, parents: Mapping[int, int
             f"labels of shape {image.shape} and type {image.dtype} were given; expected integers of the image's shape "
             f"{geometry.shape}"
         )
+    if image.size and int(image.max()) > LARGEST_ID:
+        raise OutputError(f"labels up to {image.max()} were given; allowed are numbers up to {LARGEST_ID}")
     found: set[int] = set()
-    with session.as_one_step():
-        for plane in range(geometry.num_planes):
-            part = image[geometry.index(plane)]
-            ids = [int(i) for i in np.unique(part) if i > 0]
-            found.update(ids)
-            if ids:
-                session.paint(plane, {i: part == i for i in ids})
-        for daughter, parent in sorted((parents or {}).items()):
-            session.set_parent(daughter, parent)
+    length = len(session.history.done)
+    try:
+        with session.as_one_step():
+            for plane in range(geometry.num_planes):
+                part = image[geometry.index(plane)]
+                ids = [int(i) for i in np.unique(part) if i > 0]
+                found.update(ids)
+                for at in range(0, len(ids), _PAINTED_AT_ONCE):
+                    session.paint(plane, {i: part == i for i in ids[at : at + _PAINTED_AT_ONCE]})
+            for daughter, parent in sorted((parents or {}).items()):
+                session.set_parent(daughter, parent)
+    except PromptError:
+        if len(session.history.done) > length:  # all or nothing
+            session.undo()
+            session.history.forget_undone()
+        raise
     return sorted(found)
 
 

@@ -128,6 +128,10 @@ class History:
         self._done.append(change)
         self._undone.clear()
 
+    def forget_undone(self) -> None:
+        """What was undone can no longer be redone."""
+        self._undone.clear()
+
     def undo(self) -> list[Edit]:
         """The edits that undo the latest step, in order."""
         changes = _take_step(self._done, self._undone)

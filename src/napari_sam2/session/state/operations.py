@@ -160,6 +160,8 @@ def _prompt(value: Any) -> Prompt | None:
 
 
 def _mask(value: Any) -> PackedImage:
+    if isinstance(value, PackedImage):
+        return value
     if not isinstance(value, np.ndarray) or value.ndim != 2:
         raise PromptError(f"{_short(value)} was given; expected a mask of two axes")
     return PackedImage.pack(value != 0)

@@ -76,19 +76,20 @@ def removal_edits(store: SessionStore, object_id: int, plane: int) -> list[Edit]
 
 
 def painting_edits(
-    store: SessionStore, object_id: int, plane: int, mask: NDArray[np.bool_], *, stamp: int
+    store: SessionStore, object_id: int, plane: int, mask: NDArray[np.bool_] | PackedImage, *, stamp: int
 ) -> list[Edit]:
     """Set the pixels (H, W) of an object on a plane; the object is created if there is none of that number."""
+    packed = mask if isinstance(mask, PackedImage) else PackedImage.pack(mask)
     key = (object_id, plane)
     edits: list[Edit] = []
     if object_id not in store.objects:
         edits.append(Edit("objects", object_id, None, store.make_object(None, object_id)))
     old_mask, old = store.masks.get(key), store.prompts.get(key)
     base = old.base if old is not None else None
-    entry = PromptEntry(Prompt(mask=mask), stamp, base) if mask.any() else None
+    entry = PromptEntry(Prompt(mask=packed), stamp, base) if packed.mask.area else None
     if old is not None or entry is not None:
         edits.append(Edit("prompts", key, old, entry))
-    edits.append(Edit("masks", key, old_mask, ObjectMask.pack(mask, "painted")))
+    edits.append(Edit("masks", key, old_mask, ObjectMask(packed.mask, "painted")))
     return edits + _stale_edits(store, object_id, plane)
 
 

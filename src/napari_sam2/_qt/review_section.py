@@ -22,6 +22,7 @@ from napari_sam2.session.results.divisions import (
     DivisionProposal,
     divisions_beside,
     first_of_each,
+    lost_daughter_of,
     parting_of,
 )
 from napari_sam2.session.results.review import DoubtfulFrame, ReviewQueue, timeline
@@ -200,7 +201,7 @@ class ReviewSection(QWidget):
             self.doubts_changed.emit(dict(Counter(doubt.object_id for doubt in self._doubts)))
 
     def _divisions(self, binding: ViewerBinding) -> list[DoubtfulFrame]:
-        """Where masks part into two over time, or objects begin beside one; Shift-D accepts, Q keeps it as one."""
+        """Where masks part, lose a half, or others begin beside them; Shift-D accepts, Q keeps it as one."""
         axis = binding.geometry.frame_axis
         if axis is None or not is_time_axis(str(binding.labels.axis_labels[axis])):
             return []
@@ -212,7 +213,10 @@ class ReviewSection(QWidget):
                 break
             object_id = self._unchecked.pop()
             self._partings.pop(object_id, None)
-            if object_id in session.store.objects and (found := parting_of(session, object_id)) is not None:
+            if object_id not in session.store.objects:
+                continue
+            found = parting_of(session, object_id) or lost_daughter_of(session, object_id)
+            if found is not None:
                 self._partings[object_id] = found
         partings = [each for object_id, each in self._partings.items() if object_id in session.store.objects]
         return [

@@ -164,6 +164,52 @@ def test_one_click_tracks_a_cell_whose_division_is_proposed_accepted_and_tracked
         assert state(session) == before
 
 
+def one_daughter(model, *, is_drawn: bool = True, mask: np.ndarray | None = None) -> Session:
+    """The drawn cell and, from frame 3 on, daughter 2 only, or what is left of the cell, as object 1."""
+    movie, truth = drawn_division()
+    if not is_drawn:
+        movie[truth == 3] = 25
+    session = Session(movie, model=model)
+    for frame, labels in enumerate(truth):
+        left = labels == 1 if frame < 3 else labels == 2 if mask is None else mask
+        session.paint(frame, {1: left})
+    return session
+
+
+def test_a_daughter_that_tracking_has_lost_is_found_in_the_image(model):
+    with one_daughter(model) as session:
+        (found,) = propose_divisions(session)
+        assert (found.object_id, found.frame, found.daughters, found.num_frames) == (1, 3, (), 4)
+        assert found.share == pytest.approx(0.5, abs=0.1)
+        y, x = found.lost_yx
+        assert drawn_division()[1][3][int(y), int(x)] == 3
+        first, second = session.divide(found.object_id, found.frame)
+        session.add_points([[found.frame, y, x]], object_id=second)
+        assert session.store.prompts.keys() >= {(first, 3), (second, 3)}
+        assert propose_divisions(session) == []
+
+
+def test_nothing_is_lost_where_the_image_shows_nothing_or_another_object_has_it(model):
+    with one_daughter(model, is_drawn=False) as session:
+        assert propose_divisions(session) == []
+    with one_daughter(model) as session:
+        session.paint(
+            0, {9: square(60, 60, hw=(72, 72))}
+        )  # goes on as the daughter, and does not begin beside the cell
+        for frame in range(3, 7):
+            session.paint(frame, {9: drawn_division()[1][frame] == 3})
+        assert propose_divisions(session) == []
+
+
+def test_a_mask_that_has_lost_a_part_of_its_object_has_not_divided(model):
+    movie, truth = drawn_division(divides=9)
+    half = (truth[0] == 1) & (np.arange(72)[:, None] < 38)
+    with Session(movie, model=model) as session:
+        for frame in range(7):
+            session.paint(frame, {1: half if frame > 2 else truth[frame] == 1})
+        assert propose_divisions(session) == []
+
+
 def test_a_division_on_the_last_frame_is_proposed(model):
     with painted(model, [ONE, ONE, ONE, ONE, TWO]) as session:
         assert [each.frame for each in propose_divisions(session)] == [4]
@@ -179,6 +225,8 @@ def test_impossible_settings_are_refused():
         {"largest_change": 0.5},
         {"max_distance": 0},
         {"largest_daughter": 0},
+        {"min_overlap": 0},
+        {"min_contrast": 0},
     ):
         with pytest.raises(PromptError, match="allowed are a share"):
             DivisionSettings(**change)

@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 from napari_sam2._arguments import checked, checked_calls
-from napari_sam2._errors import PromptError
+from napari_sam2._errors import FrameError, PromptError
 from napari_sam2.labels.components import find_pieces
 from napari_sam2.labels.waists import split_at_waist
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_sam2._types import FrameSource
     from napari_sam2.session.session import Session
     from napari_sam2.session.state.records import ObjectMask
     from napari_sam2.session.state.store import SessionStore
@@ -25,6 +29,7 @@ __all__ = [
     "DivisionSettings",
     "divisions_beside",
     "first_of_each",
+    "lost_daughter_of",
     "parting_of",
     "propose_divisions",
 ]
@@ -48,6 +53,10 @@ class DivisionSettings:
     largest_daughter : float
         Largest area of an object that begins, or of what is left of the object that it comes from, as a fraction of
         that object on the frame before.
+    min_overlap : float
+        Share of a daughter without a mask that lies where the object was on the frame before, above 0 and up to 1.
+    min_contrast : float
+        How much such a daughter differs from what is around it, in standard deviations of that.
     """
 
     smallest_share: float = 0.25
@@ -55,6 +64,8 @@ class DivisionSettings:
     largest_change: float = 1.8
     max_distance: float = 1.2
     largest_daughter: float = 0.8
+    min_overlap: float = 0.4
+    min_contrast: float = 3.0
 
     def __post_init__(self) -> None:
         if (
@@ -63,10 +74,12 @@ class DivisionSettings:
             or not self.largest_change >= 1
             or not self.max_distance > 0
             or not self.largest_daughter > 0
+            or not 0 < self.min_overlap <= 1
+            or not self.min_contrast > 0
         ):
             raise PromptError(
                 f"{self} was given; allowed are a share above 0 and up to 0.5, at least one frame, a change from 1, a "
-                "distance and a size above 0"
+                "distance, a size and a contrast above 0, and an overlap above 0 and up to 1"
             )
 
 
@@ -86,7 +99,10 @@ class DivisionProposal:
         On how many planes the mask stays in two pieces, or the daughters are seen.
     daughters : tuple of int
         Objects that begin on this plane beside ``object_id``: one if it goes on as the other daughter, two if it ends;
-        none if its own mask parts.
+        none if its own mask parts, or tracking has lost one of them.
+    lost_yx : (float, float) or None
+        Where to click for a daughter that tracking has lost, with the number of the second object that ``divide``
+        returns; None if both have masks.
     """
 
     object_id: int
@@ -94,6 +110,7 @@ class DivisionProposal:
     share: float
     num_frames: int
     daughters: tuple[int, ...] = ()
+    lost_yx: tuple[float, float] | None = None
 
 
 class _Beginning(NamedTuple):
@@ -111,7 +128,8 @@ def propose_divisions(
     """Find divisions in the masks of a session.
 
     An object seems to divide where its mask parts into two pieces, or gets a waist as two cells that still touch have,
-    and stays so; where it shrinks as another object begins beside it; and where it ends as two others begin.
+    and stays so; where it shrinks as another object begins beside it; where it ends as two others begin; and where it
+    shrinks while the image shows something like it, without a mask, where it was: the daughter that tracking has lost.
 
     Parameters
     ----------
@@ -131,7 +149,8 @@ def propose_divisions(
     ids = [i for i in store.objects if object_ids is None or i in object_ids]
     partings = [each for i in ids if (each := parting_of(session, i, chosen)) is not None]
     beside = [each for each in divisions_beside(session, chosen) if each.object_id in ids]
-    return first_of_each([*partings, *beside])
+    lost = [each for i in ids if (each := lost_daughter_of(session, i, chosen)) is not None]
+    return first_of_each([*partings, *beside, *lost])
 
 
 def first_of_each(proposals: Sequence[DivisionProposal]) -> list[DivisionProposal]:
@@ -268,3 +287,93 @@ def _are_daughters(before: int, areas: tuple[int, int], settings: DivisionSettin
     change = max(both, before) / min(both, before)
     is_alike = min(areas) >= settings.smallest_share * both
     return change <= settings.largest_change and is_alike and max(areas) <= settings.largest_daughter * before
+
+
+def lost_daughter_of(
+    session: Session, object_id: int, settings: DivisionSettings = DivisionSettings()
+) -> DivisionProposal | None:
+    """The first plane on which an object seems to have become one of its daughters, the other one having no mask.
+
+    Reads the image only where the object shrinks at once.
+    """
+    store, geometry = session.store, session.geometry
+    if store.daughters(object_id):
+        return None
+    shown = [p for p in store.planes_of(object_id) if store.masks[object_id, p].area]
+    areas = [store.masks[object_id, p].area for p in shown]
+    for at in range(1, len(shown)):
+        before, plane = shown[at - 1], shown[at]
+        clip = geometry.clip_range(plane)
+        if before != plane - 1 or before not in clip or plane in store.objects[object_id].locked:
+            continue
+        later = [areas[n] for n in range(at, len(shown)) if shown[n] in clip][: settings.num_frames]
+        if (
+            max(later) > settings.largest_daughter * areas[at - 1]
+            or min(later) < settings.smallest_share * areas[at - 1]
+        ):
+            continue
+        found = _lost_daughter(session, object_id, plane, settings)
+        if found is not None:
+            area, centre = found
+            share = min(area, areas[at]) / (area + areas[at])
+            return DivisionProposal(object_id, plane, share, len(shown) - at, lost_yx=centre)
+    return None
+
+
+def _lost_daughter(
+    session: Session, object_id: int, plane: int, settings: DivisionSettings
+) -> tuple[int, tuple[float, float]] | None:
+    """Area and a pixel of what looks like an object on a plane, has no mask, and lies where it was before."""
+    store, hw = session.store, session.geometry.hw
+    was, now = store.masks[object_id, plane - 1], store.masks[object_id, plane]
+    window = _around(was.box, now.box, math.ceil(math.sqrt(was.area / math.pi)), hw)
+    grey = _grey(session.frames, plane, window)
+    if grey is None:
+        return None
+    old, new = was.to_image(hw)[window], now.to_image(hw)[window]
+    others = np.zeros_like(old)
+    for number, mask in store.masks_on(plane).items():
+        if number != object_id and mask.area:
+            others |= mask.to_image(hw)[window]
+    around = ~(ndimage.binary_dilation(old | new, iterations=2) | others)
+    if around.sum() < old.sum() / 4:
+        return None
+    own, background, noise = np.median(grey[new]), np.median(grey[around]), grey[around].std()
+    if abs(own - background) < settings.min_contrast * noise:
+        return None
+    alike = abs(grey - own) < abs(grey - background)
+    pieces = find_pieces(alike & ~others & ~ndimage.binary_dilation(new))
+    inside = np.bincount(pieces.numbers[old], minlength=len(pieces.areas))
+    inside[0] = 0
+    number = int(inside.argmax())
+    area = int(pieces.areas[number])
+    if not inside[number] or inside[number] < settings.min_overlap * area:
+        return None
+    if not _are_daughters(was.area, (now.area, area), settings):
+        return None
+    joined = new | (pieces.numbers == number) | (alike & ndimage.binary_dilation(new))
+    if len(find_pieces(joined).areas) == 2 and len(split_at_waist(joined)) == 1:
+        return None  # a part of the object itself
+    depth = ndimage.distance_transform_edt(np.pad(pieces.numbers == number, 1))[1:-1, 1:-1]
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    return area, (float(window[0].start + y), float(window[1].start + x))
+
+
+def _around(first: Sequence[int], second: Sequence[int], margin: int, hw: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of two boxes and a margin around them, inside the image."""
+    (top, left), (bottom, right) = np.minimum(first[:2], second[:2]), np.maximum(first[2:], second[2:])
+    return (
+        slice(max(int(top) - margin, 0), min(int(bottom) + margin, hw[0])),
+        slice(max(int(left) - margin, 0), min(int(right) + margin, hw[1])),
+    )
+
+
+def _grey(frames: FrameSource, plane: int, window: tuple[slice, slice]) -> NDArray[np.float32] | None:
+    """A smoothed part of a frame, 0 to 255; None if it cannot be read."""
+    region = getattr(frames, "region", None)
+    try:
+        rgb = region(plane, *window) if region is not None else frames[plane][window]
+    except FrameError:  # tracking reports it
+        return None
+    grey: NDArray[np.float32] = ndimage.gaussian_filter(rgb.mean(-1, dtype=np.float32), 1)
+    return grey

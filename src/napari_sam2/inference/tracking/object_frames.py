@@ -199,6 +199,8 @@ class ObjectFrames:
             return decode(views, logits[0])
 
         window, settings = self.model.config.native_window, self.settings.click_search
+        if self.settings.reference_behaviour:
+            settings = replace(settings, corrections=None)
         (answer,) = answer_prompts(decode_rows, [prompt], [view], [feedback], self.hw, window, settings)
         best = int(answer.scores[0].argmax())
         return answer.view, found[answer.view]._replace(logits=answer.logits[:, best : best + 1])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -17,8 +17,9 @@ from torch import Tensor
 
 from napari_sam2._types import Prompt
 from napari_sam2.inference.masks.components import keep_components
+from napari_sam2.inference.views.corrections import CorrectionSettings, honour_clicks, keep_far_from_clicks
 from napari_sam2.inference.views.transforms import resample_logits
-from napari_sam2.inference.views.view import TARGET_EXTENT, View, choose_view, view_for_extent
+from napari_sam2.inference.views.view import TARGET_EXTENT, View, choose_view, contains_prompt, view_for_extent
 from napari_sam2.inference.views.view_tracking import extent_in_image
 from napari_sam2.network.sam2 import LAST_MASK_LIMIT
 
@@ -67,6 +68,8 @@ class ClickSearchSettings:
         Side of the second, wider view of an object relative to the view scaled to it.
     dropped_logit : float
         Upper limit of the logits of mask components without a positive click.
+    corrections : CorrectionSettings or None
+        What a further click changes; None takes the decoder's mask as it is.
 
     Notes
     -----
@@ -86,6 +89,7 @@ class ClickSearchSettings:
     settled_score: float = 0.5
     wider_scale: float = 1.4
     dropped_logit: float = -2.0
+    corrections: CorrectionSettings | None = field(default_factory=CorrectionSettings)
 
 
 class ViewCandidates(NamedTuple):
@@ -145,7 +149,8 @@ def answer_prompts(
     -------
     list of ViewCandidates
         One per prompt. Clicks alone are decoded by `search_click`. A box is decoded in a wider view too, and the masks
-        are averaged. All other prompts are decoded once, in their view.
+        are averaged. Clicks that correct earlier logits change the mask around them (`corrections`). All other prompts
+        are decoded once, in their view. With a native window, no mask contradicts a click.
     """
     found: dict[int, ViewCandidates] = {}
     for i, (prompt, given) in enumerate(zip(prompts, logits, strict=True)):
@@ -172,7 +177,43 @@ def answer_prompts(
         found |= dict(zip(rest, decoded[: len(rest)], strict=True))
         for i, other in zip(wider, decoded[len(rest) :], strict=True):
             found[i] = average_best(found[i], [other])
+    corrections = settings.corrections
+    if native_window is None or corrections is None:
+        return [found[i] for i in range(len(prompts))]
+    for i, (prompt, given) in enumerate(zip(prompts, logits, strict=True)):
+        if prompt is None or not len(prompt.points):
+            continue
+        if given is not None:
+
+            def decode_again(view: View, low: Tensor, row: int = i) -> ViewCandidates:
+                return decode([row], [view], [low])[0]
+
+            found[i] = _corrected(decode_again, found[i], given, prompt, hw, corrections)
+        found[i] = found[i]._replace(logits=honour_clicks(found[i].logits, found[i].view, prompt, corrections))
     return [found[i] for i in range(len(prompts))]
+
+
+def _corrected(
+    decode: Callable[[View, Tensor], ViewCandidates],
+    found: ViewCandidates,
+    earlier: Tensor,
+    prompt: Prompt,
+    hw: tuple[int, int],
+    settings: CorrectionSettings,
+) -> ViewCandidates:
+    """A corrected mask, close to the earlier one far from the clicks, in a smaller view if it became small for its own.
+
+    The first click on an object in a clump often gives the clump, in a view of which the object is a small part.
+    """
+    kept = keep_far_from_clicks(found.logits, earlier, found.view, prompt, settings)
+    found = found._replace(logits=kept)
+    best = int(found.scores[0].argmax())
+    view = _scaled_to(found.logits[0, best], found.view, prompt, hw)
+    if view.width >= settings.shrunken * found.view.width or not contains_prompt(view, prompt):
+        return found
+    shown = found._replace(logits=found.logits[:, best : best + 1], scores=found.scores[:, best : best + 1])
+    low = resample_logits(shown.logits, found.view, view).clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT)
+    return average_best(decode(view, low), [shown])
 
 
 def needs_click_search(prompt: Prompt | None, native_window: int | None, *, has_logits: bool) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from qt_tools import make_binding
 from qtpy.QtCore import QPoint, Qt
 
+from factories import make_model
 from napari_sam2._qt.lineage_view import LineageView, TreeTrack, place_tracks
 from napari_sam2._qt.objects_section import ObjectsSection
 from napari_sam2._qt.review_section import ReviewSection
 from napari_sam2._qt.save_section import SaveSection
+from napari_sam2._viewer.binding import ViewerBinding
 from napari_sam2.labels.tracks import tracks_of_labels
 
 
@@ -91,6 +94,34 @@ def test_review_proposes_the_division_and_shift_d_accepts_it(movie, qtbot):
     objects.divide_here()
     review.refresh()
     assert "may have divided" not in {doubt.reason for doubt in review.doubts}
+
+
+def test_review_proposes_a_division_whose_second_daughter_was_lost(qtbot):
+    """The image shows two discs where one was; the mask goes on as the upper one."""
+    y, x = np.mgrid[:48, :64]
+    upper, lower = ((y - at) ** 2 + (x - 20) ** 2 < 36 for at in (12, 28))
+    whole = (y - 20) ** 2 + (x - 20) ** 2 < 64
+    movie = np.random.default_rng(0).normal(30, 3, (6, 48, 64))
+    movie[:3, whole] += 100
+    movie[3:, upper | lower] += 100
+    viewer = ViewerModel()
+    image = viewer.add_image(movie.astype(np.uint8), name="cells", axis_labels=("t", "y", "x"))
+    binding = ViewerBinding(viewer, [image], model=make_model())
+    binding.session.new_object("cell")
+    for frame in range(6):
+        binding.session.add_mask(whole if frame < 3 else upper, frame=frame, object_id=1)
+    binding.select(1)
+    review, objects = _section(qtbot, ReviewSection, binding), _section(qtbot, ObjectsSection, binding)
+    found = [doubt for doubt in review.doubts if doubt.reason == "may have divided"]
+    assert [(each.object_id, each.plane) for each in found] == [(1, 3)]
+    binding.go_to(3)
+    told: list[str] = []
+    binding.notice.connect(lambda text, _: told.append(text))
+    objects.divide_here()
+    assert "click on object 3" in told[0]
+    assert binding.current == 3
+    binding.close()
+    binding.session.close()
 
 
 def test_a_stack_in_z_has_no_divisions(qtbot, movie):

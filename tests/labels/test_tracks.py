@@ -275,6 +275,9 @@ def test_the_library_of_geff_reads_all_formats(tmp_path, is_volume):
         (tmp_path / "trackmate.geff", trackmate),
     ):
         assert spots_and_links_of_geff(path, names) == expected, path.name
+        found = read_tracks(path)
+        assert (found.ids.tolist(), found.parents) == (tracks.ids.tolist(), tracks.parents), path.name
+        assert np.allclose(found.centres[:, -2:], tracks.centres[:, -2:])
 
 
 def test_the_reader_of_the_challenge_finds_a_valid_result(tmp_path, tracks):

@@ -267,7 +267,7 @@ def _read_geff(path: Path) -> Tracks:
         raise FrameError(f"{path} has the times {odd}; expected whole numbers of frames")
     nodes = np.asarray(found["node_ids"])
     rows = {int(node): row for row, node in enumerate(nodes.tolist())}
-    name = (metadata.extra or {}).get(_OBJECTS)
+    name = (metadata.extra or {}).get(_OBJECTS, "OBJECT" if "OBJECT" in props else None)  # the latter by TrackMate
     tracklet = (metadata.track_node_props or {}).get("tracklet", "track_id") if name is None else name
     area = next((each for each in ("area", "AREA") if each in props), None)
     return tracks_of_graph(

@@ -94,6 +94,19 @@ def test_clicked_cells_that_drift_are_found_again_after_blank_frames(micro):
     assert overlaps(found[5:], labels[5:], ids=(1, 2, 3, 4)).min() > 0.85
 
 
+def test_cells_that_moved_by_a_radius_meanwhile_are_found_on_the_first_frame_that_shows_them(micro):
+    """In opposite directions, so that the stage has not moved."""
+    rng, (y, x) = np.random.default_rng(5), np.mgrid[:112, :128]
+    image, labels = np.zeros((7, 112, 128)), np.zeros((7, 112, 128), int)
+    for t in range(7):
+        for i, (cy, cx, dy, dx) in enumerate(((40, 40, -1.9, -0.6), (72, 84, 0.6, 1.9)), 1):
+            labels[t][((y - cy - dy * t) / 9) ** 2 + ((x - cx - dx * t) / 10) ** 2 < 1] = i
+        image[t] = ndimage.gaussian_filter(30.0 + 100 * (labels[t] > 0), 1) + rng.normal(0, 8, y.shape)
+    image[2:6] = 0
+    found = track(micro, image.clip(0, 255).astype(np.float32), labels)
+    assert overlaps(found[6:], labels[6:]).min() > 0.85
+
+
 def test_cells_are_found_again_after_frames_that_show_only_noise(micro):
     image, labels = make_cells()
     image[SEAM : SEAM + 4] = np.random.default_rng(0).normal(30, 6, (4, 112, 128))

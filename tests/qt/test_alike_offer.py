@@ -77,6 +77,18 @@ def test_offers_are_accepted_as_new_objects_or_refused(offer, binding, qtbot):
     assert offer.isHidden()
 
 
+def test_an_offer_is_accepted_where_it_is_seen(offer, binding, qtbot):
+    offer.find_next()
+    qtbot.waitUntil(lambda: not offer.is_searching, timeout=30_000)
+    binding.go_to(3)
+    with qtbot.waitSignal(offer.notice):
+        offer.accept()
+    assert binding.current_plane == 0
+    assert len(binding.session.objects) == 1
+    offer.accept()
+    assert len(binding.session.objects) == 2
+
+
 def test_ending_takes_the_outline_away(offer, binding, qtbot):
     offer.find_next()
     qtbot.waitUntil(lambda: not offer.is_searching, timeout=30_000)

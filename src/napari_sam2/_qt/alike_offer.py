@@ -102,6 +102,10 @@ class AlikeOffer(QWidget):
         if binding is None or offered is None:
             self.notice.emit("nothing is offered; select an object and press the full stop key")
             return
+        if binding.current_plane != self._plane:
+            binding.go_to(self._plane)
+            self.notice.emit(f"this is the {binding.plane_word} of the object that is offered; accept it again")
+            return
         session = binding.session
         try:
             made = session.add_mask(offered.in_image(binding.geometry.hw), frame=self._plane, block=False)

@@ -135,8 +135,8 @@ def fit_tabs(bar: QTabBar, points: int) -> None:
 class _FittedTabs(QObject):
     """Filters events of a bar of tabs: their names are fitted to each new width, also to the first one."""
 
-    def __init__(self, bar: QTabBar, points: Callable[[], int]) -> None:
-        super().__init__(bar)
+    def __init__(self, tabs: QTabWidget, points: Callable[[], int]) -> None:
+        super().__init__(tabs)  # and not the bar, which Qt has made: PyQt forgets what Python objects such parents have
         self._points = points
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 Qt's name
@@ -146,10 +146,12 @@ class _FittedTabs(QObject):
         return False
 
 
-def keep_tabs_fitted(bar: QTabBar, points: Callable[[], int]) -> None:
-    """Call `fit_tabs` whenever the width of a bar changes; ``points`` gives the wanted font size."""
-    bar.setDrawBase(False)  # its line shows between the tabs of napari's style
-    bar.installEventFilter(_FittedTabs(bar, points))
+def keep_tabs_fitted(tabs: QTabWidget, points: Callable[[], int]) -> None:
+    """Call `fit_tabs` whenever the width of the bar changes; ``points`` gives the wanted font size."""
+    bar = tabs.tabBar()
+    if bar is not None:
+        bar.setDrawBase(False)  # its line shows between the tabs of napari's style
+        bar.installEventFilter(_FittedTabs(tabs, points))
 
 
 class _WrappedText(QObject):

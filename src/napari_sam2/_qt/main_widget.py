@@ -168,7 +168,7 @@ class SAM2Widget(QWidget):
         bar = self.tabs.tabBar()
         if bar is not None:
             bar.setExpanding(True)
-            keep_tabs_fitted(bar, lambda: int(get_settings().appearance.font_size))
+        keep_tabs_fitted(self.tabs, lambda: int(get_settings().appearance.font_size))
         self.tabs.addTab(self._make_click_page(), _TABS[0])
         for name in _TABS[1:]:
             self.tabs.addTab(_scrolling(QWidget()), name)

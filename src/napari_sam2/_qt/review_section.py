@@ -282,7 +282,7 @@ class ReviewSection(QWidget):
         word = self._binding.plane_word
         key = " (Shift-D)" if worst.reason == "may have divided" else ""
         self.queue.setText(
-            f"{count} {word}{'s' * (count != 1)} to check; first {name}, {word} {frame}: {worst.reason}{key}"
+            f"{count} {word}{'s' * (count != 1)} to check; worst: {name}, {word} {frame}, {worst.reason}{key}"
         )
 
     def _show_buttons(self) -> None:

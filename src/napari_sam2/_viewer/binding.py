@@ -780,8 +780,13 @@ class ViewerBinding:
             self._restyle_rows()
 
     def _restyle_rows(self) -> None:
+        """Colours and symbols of the prompts; those of hidden objects are hidden."""
+        hidden = {each.object_id for each in self.session.objects if not each.is_visible}
         if len(self.points.data):
             features = self.points.features
+            is_shown = ~features["object_id"].isin(hidden).to_numpy(bool)
+            if not np.array_equal(self.points.shown, is_shown):
+                self.points.shown = is_shown
             faces = np.stack([object_colour(int(i)) for i in features["object_id"]])
             symbols = ["disc" if k == POSITIVE else "cross" for k in features["kind"]]
             if not _is_equal(self.points.face_color, faces):
@@ -789,7 +794,9 @@ class ViewerBinding:
             if [str(s) for s in self.points.symbol] != symbols:
                 self.points.symbol = symbols
         if len(self.shapes.data):
-            edges = np.stack([object_colour(int(i)) for i in self.shapes.features["object_id"]])
+            ids = self.shapes.features["object_id"]
+            edges = np.stack([object_colour(int(i)) for i in ids])
+            edges[ids.isin(hidden).to_numpy(bool), -1] = 0
             if not _is_equal(self.shapes.edge_color, edges):
                 self.shapes.edge_color = edges
 

@@ -100,8 +100,10 @@ def test_whole_stack_is_segmented_and_can_be_stopped(widget, qtbot) -> None:
     widget.segment()
     widget.cancel()
     _wait(widget, qtbot)
-    assert "stopped early" in widget.state.text()
+    assert widget.state.text() == "stopped before any object was found"
+    assert len(widget.viewer.layers) == 1
     widget.segment()
+    assert widget.state.text() == "searching..."
     _wait(widget, qtbot)
     assert "stopped" not in widget.state.text()
     assert widget.viewer.layers["cells everything"].data[1].any()

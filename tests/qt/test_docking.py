@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from napari.components import LayerList
 from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from factories import make_movie
 from napari_sam2._errors import FrameError
@@ -28,6 +29,34 @@ def alone(make_napari_viewer, qtbot):
     qtbot.waitUntil(lambda: widget.binding is not None)
     yield viewer, widget
     widget.shut_down()
+
+
+def test_the_dock_takes_all_the_height_whatever_docks_were_opened_before(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=False)
+    for name in ("one", "two"):
+        other = QWidget()
+        QVBoxLayout(other).addWidget(QLabel(name))
+        viewer.window.add_dock_widget(other, name=name, area="right")
+    widget = SAM2Widget(viewer)
+    viewer.window.add_dock_widget(widget, name="SAM 2", area="right")
+    widget.resize(290, 700)
+    widget.layout().activate()
+    assert widget.pages.height() > 600
+    widget.shut_down()
+
+
+def test_messages_stay_in_the_tab_that_they_are_about(alone):
+    _, widget = alone
+    assert "Click on an object" in widget.status.text
+    widget.show_tab("Everything")
+    assert widget.status.text == ""
+    widget.show_tab("Click")
+    assert "Click on an object" in widget.status.text
+    widget.cut_here()
+    widget.undo()
+    assert widget.status.text == "nothing to undo"
+    widget.show_tab("Train")
+    assert widget.status.text == ""
 
 
 def test_closing_the_dock_ends_the_widget(make_napari_viewer, qtbot):

@@ -136,6 +136,12 @@ def test_missing_layers_and_folders_are_told_at_once(widget: FineTuneWidget) -> 
     widget.start()
     assert "two folders" in widget.state.text()
     assert not widget.is_running
+    widget.image_folder.setText("images")
+    assert widget.state.text() == ""
+    widget.label_folder.setText("labels")
+    widget.output.setText(" ")
+    widget.start()
+    assert "'Save as'" in widget.state.text()
 
 
 def test_closing_ends_the_training(widget: FineTuneWidget, qtbot, monkeypatch) -> None:

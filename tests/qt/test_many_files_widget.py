@@ -109,6 +109,8 @@ def test_without_folders_it_says_what_is_missing(widget):
     widget.start()
     assert "a folder for the results" in widget.state.text()
     assert not widget.is_running
+    widget.form.gui["output"].value = "results"
+    assert widget.state.text() == ""
 
 
 def test_prompts_of_the_session_are_used_on_each_file_at_the_same_places(widget, qtbot, session, folder):

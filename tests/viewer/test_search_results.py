@@ -108,6 +108,13 @@ def test_a_stopped_search_replaces_no_complete_one(window):
     assert window.stack(0, 8) is stopped
 
 
+def test_a_stopped_search_of_a_stack_leaves_the_result_of_a_plane(window):
+    plane = window.plane(0, 5)
+    before = plane.data.copy()
+    assert window.stack(0, 6, is_complete=False) is not plane
+    np.testing.assert_array_equal(plane.data, before)
+
+
 def test_a_lineage_is_shown_beside_its_labels_and_goes_with_them():
     viewer = ViewerModel()
     image = viewer.add_image(np.zeros((3, 20, 24), np.uint8), name="cells", scale=(5, 0.5, 0.5))

@@ -357,7 +357,7 @@ class AutomaticWidget(QWidget):
         self._task.start(work)
         self._clock.start()
         self.progress.setMaximum(0)
-        self.state.setText("loading the model...")
+        self.state.setText("searching..." if self._searcher.has_loaded(self.model.chosen) else "loading the model...")
         self._show_state()
 
     def cancel(self) -> None:
@@ -372,6 +372,9 @@ class AutomaticWidget(QWidget):
         shown = self._shown
         if result is None or shown is None:
             self.state.setText("cancelled")
+            return
+        if isinstance(result, Tracked) and not result.is_complete and result.num_objects == 0:
+            self.state.setText("stopped before any object was found")
             return
         if isinstance(result, Found):
             self.found = result

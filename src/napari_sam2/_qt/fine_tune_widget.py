@@ -99,11 +99,21 @@ class FineTuneWidget(QWidget):
         self._task.failed.connect(self._show_failure)
         self._task.ended.connect(self._show_state)
         self._clock.timeout.connect(self._show_time)
+        self._is_refused = False  # whether the state tells of values that were refused
+        for path in (self.output, self.image_folder, self.label_folder):
+            path.textChanged.connect(self._forget_refusal)
+        self.source.currentIndexChanged.connect(self._forget_refusal)
         self.image.layer_changed.connect(self._name_planes)
         self._name_planes(self.image.layer)
         self._show_source()
         self._show_state()
         self._show_curves()
+
+    def _forget_refusal(self, _value: Any = None) -> None:
+        """Values that were refused are no longer those in the form."""
+        if self._is_refused:
+            self._is_refused = False
+            self.state.setText("")
 
     def _name_planes(self, layer: Any) -> None:
         """Say slices of a stack or frames of a movie, as the axis of the image is called."""
@@ -229,6 +239,7 @@ class FineTuneWidget(QWidget):
             source = self._source()
         except TrainingError as error:
             show_error(self.state, error)
+            self._is_refused = True
             return
         values = self.form.values()
         output, start_from = self.output.text().strip(), self.start_from.chosen
@@ -251,6 +262,7 @@ class FineTuneWidget(QWidget):
 
         if not self._task.start(work):
             return
+        self._is_refused = False
         self.reports, self.losses, self.result = [], [], None
         self._started = time.monotonic()
         self.state.setText("reading the labels and loading the model...")
@@ -259,7 +271,9 @@ class FineTuneWidget(QWidget):
         self._show_curves()
 
     def _source(self) -> Callable[[], tuple[Any, Any]]:
-        """What is learned from, as a function that reads it in the background."""
+        """What is learned from, as a function that reads it in the background; raises if something is missing."""
+        if not self.output.text().strip():
+            raise TrainingError("no file was given for the new weights; choose one at 'Save as'")
         if self.source.currentData() == "folders":
             folders = self.image_folder.text().strip(), self.label_folder.text().strip()
             if not all(folders):

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QMainWindow,
     QScrollArea,
+    QSizePolicy,
     QStackedWidget,
     QTabWidget,
     QVBoxLayout,
@@ -173,11 +174,14 @@ class SAM2Widget(QWidget):
         for name in _TABS[1:]:
             self.tabs.addTab(_scrolling(QWidget()), name)
         self.tabs.currentChanged.connect(self._make_tab)
+        self.tabs.currentChanged.connect(self._show_first_click)
         self.pages = QStackedWidget()
         self.pages.addWidget(self.tabs)
         self.pages.addWidget(self._make_settings_page())
         outer = column(self)
         outer.setContentsMargins(4, 2, 4, 2)
+        # else napari puts an empty space below, which takes more of the height with each dock that was opened before
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         facts = row(self.facts, self.settings_button)
         facts.setStretch(0, 1)
         outer.addLayout(facts)
@@ -299,6 +303,13 @@ class SAM2Widget(QWidget):
             wrap_check_boxes(made)
             order_tabs(self)
 
+    def _show_first_click(self, _index: int = 0) -> None:
+        """Messages are of one tab: in another one they go, and the advice for the first click is of the first tab."""
+        if self.binding is None:
+            return
+        is_first = self.tabs.currentIndex() == 0 and not self.binding.session.objects
+        self.status.show_text(self.status.model_text or (_FIRST_CLICK if is_first else ""))
+
     def _session(self) -> Session | None:
         return None if self.binding is None else self.binding.session
 
@@ -413,7 +424,8 @@ class SAM2Widget(QWidget):
             self._layer_keys.bind(layer, _LAYER_KEYS)
         self._fill_images()
         self._describe()
-        self.status.show_text(_FIRST_CLICK if not binding.session.objects else "")
+        self.status.show_text("")
+        self._show_first_click()
 
     def _on_started(self) -> None:
         self.objects.use_tool("point")

@@ -150,7 +150,9 @@ class ManyFilesWidget(QWidget):
 
     # ------------------------------------------------------------------ parts
     def _make_controls(self) -> None:
+        self._is_refused = False  # whether the state tells of values that were refused
         self.form = Form(segment_files, "sam2_files", _OPTIONS)
+        self.form.gui.changed.connect(lambda _value: self._forget_refusal())
         self.model = ModelChooser()
         self.model.combo.setObjectName("sam2_files_model")
         self.what = self.form.native("what")
@@ -224,6 +226,17 @@ class ManyFilesWidget(QWidget):
     def _show_failure(self, error: Exception) -> None:
         show_error(self.state, error)
 
+    def _refuse(self, error: Exception | str) -> None:
+        """Say what is wrong with the form, until it is changed."""
+        self._is_refused = True
+        show_error(self.state, error)
+
+    def _forget_refusal(self) -> None:
+        """Values that were refused are no longer those in the form."""
+        if self._is_refused:
+            self._is_refused = False
+            self._say("")
+
     # ------------------------------------------------------------------ running
     @property
     def is_running(self) -> bool:
@@ -237,7 +250,7 @@ class ManyFilesWidget(QWidget):
         values = self.form.values()
         inputs, output = values.pop("inputs"), values.pop("output")
         if str(inputs) in ("", ".") or str(output) in ("", "."):
-            show_error(self.state, "choose the folder of the images, and a folder for the results")
+            self._refuse("choose the folder of the images, and a folder for the results")
             return
         try:
             sources = find_sources([inputs], values["pattern"] or None)
@@ -247,8 +260,9 @@ class ManyFilesWidget(QWidget):
             if values["what"] == "session":
                 prompts = None if session is None else _prompts_of(session)
         except NapariSAM2Error as error:
-            show_error(self.state, error)
+            self._refuse(error)
             return
+        self._is_refused = False
         self._list(pieces)
         work = partial(segment_files, inputs, output, prompts=prompts, model=self.model.chosen, **values)
 

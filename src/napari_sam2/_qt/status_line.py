@@ -49,6 +49,11 @@ class StatusLine(QWidget):
         """The message that is shown."""
         return self.label.text()
 
+    @property
+    def model_text(self) -> str:
+        """What the model waits for; empty if for nothing."""
+        return self._model_text
+
     def say(self, text: str, is_error: bool = False) -> None:
         """Show a message; messages that come together become one notification."""
         self.show_text(text)

@@ -141,6 +141,8 @@ class Tracked:
         False if it was stopped.
     tracks : Tracks or None
         The lineage, of cells that divide; their frames are those of the clip.
+    num_objects : int or None
+        How many were found in a search.
     """
 
     clip: range
@@ -149,6 +151,7 @@ class Tracked:
     is_search: bool
     is_complete: bool = True
     tracks: Tracks | None = None
+    num_objects: int | None = None
 
     def as_image(self, geometry: StackGeometry) -> Any:
         """Labels of the image's shape; other clips are empty."""
@@ -171,6 +174,10 @@ class Searcher:
         self._name: str | None = None
         self._model: Any = None
         self._generator: SAM2AutomaticMaskGenerator | None = None
+
+    def has_loaded(self, name: str) -> bool:
+        """Whether this model is loaded already."""
+        return self._model is not None and self._name == name
 
     def _load(self, name: str) -> Any:
         leave_a_core_to_the_window()
@@ -298,8 +305,8 @@ class Searcher:
             on_progress=lambda *progress: context.report(progress),
             should_stop=context.should_stop,
         )
-        text = _describe(report, not_found=len(report.not_found))
-        return Tracked(clip, labels, text, is_search=True, is_complete=report.is_complete)
+        text, count = _describe(report, not_found=len(report.not_found)), len(report.tracks)
+        return Tracked(clip, labels, text, is_search=True, is_complete=report.is_complete, num_objects=count)
 
     def search_divisions(
         self, name: str, planes: ArrayPlanes, clip: range, filters: Filters, context: TaskControl
@@ -314,11 +321,20 @@ class Searcher:
             on_progress=lambda *progress: context.report(progress),
             should_stop=context.should_stop,
         )
+        count = len(found.tracks.spans())
         num_divisions = sum(len(each) > 1 for each in found.tracks.daughters().values())
-        text = f"{len(found.tracks.spans())} tracks, {num_divisions} division{'s' * (num_divisions != 1)}"
+        text = f"{count} tracks, {num_divisions} division{'s' * (num_divisions != 1)}"
         if not found.is_complete:
             text = f"{text}; {_STOPPED}"
-        return Tracked(clip, found.labels, text, is_search=True, is_complete=found.is_complete, tracks=found.tracks)
+        return Tracked(
+            clip,
+            found.labels,
+            text,
+            is_search=True,
+            is_complete=found.is_complete,
+            tracks=found.tracks,
+            num_objects=count,
+        )
 
     def search_volumes(
         self, name: str, planes: ArrayPlanes, search: StackSearch, filters: Filters, context: TaskControl
@@ -342,8 +358,8 @@ class Searcher:
             on_progress=lambda *progress: context.report(progress),
             should_stop=context.should_stop,
         )
-        text = _describe(report, "last time point")
-        return Tracked(range(geometry.num_planes), labels, text, is_search=True, is_complete=report.is_complete)
+        text, count, clip = _describe(report, "last time point"), len(report.tracks), range(geometry.num_planes)
+        return Tracked(clip, labels, text, is_search=True, is_complete=report.is_complete, num_objects=count)
 
     def track(
         self,

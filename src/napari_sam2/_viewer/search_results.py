@@ -151,7 +151,7 @@ class SearchResults:
         """
         labels, planes = in_whole_image(result, region, shown.geometry), set(result.clip)
         for each in self._latest(image, region):
-            is_partial = each.is_stack and each.is_complete and not result.is_complete
+            is_partial = each.is_complete and not result.is_complete
             if each.planes <= planes and not is_partial:
                 self._forget_lineage(each.layer)
                 each.replace(labels, planes, is_stack=True, is_complete=result.is_complete)

@@ -187,6 +187,26 @@ def test_prompts_of_hidden_objects_are_hidden_too(binding, section):
     assert binding.shapes.edge_color[0, -1] == 1
 
 
+def test_many_objects_are_hidden_in_one_step(binding, section):
+    for _ in range(5):
+        binding.session.new_object()
+    binding.select(3)
+    changes = []
+    binding.session.changed.connect(changes.append)
+    for is_shown in (False, True):
+        section.show_only_current()
+        assert [o.is_visible or is_shown for o in binding.session.objects] == [
+            o.object_id == 3 or is_shown for o in binding.session.objects
+        ]
+    assert len(changes) == 2
+    binding.session.undo()
+    assert [o.object_id for o in binding.session.objects if o.is_visible] == [3]
+    binding.session.undo()
+    assert all(o.is_visible for o in binding.session.objects)
+    binding.session.redo()
+    assert "session.show_only(object_id=3)" in binding.session.to_python()
+
+
 def test_classes_have_a_column_and_colours(binding, section):
     first, second = add_disc(binding), add_disc(binding, frame=1)
     section.refresh()

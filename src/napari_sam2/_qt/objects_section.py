@@ -592,19 +592,13 @@ class ObjectsSection(QWidget):
 
     def hide_others(self) -> None:
         """Show the current object alone."""
-        self._set_visible(lambda object_id: object_id == self._current)
+        if self._binding is not None and self._current is not None:
+            self._binding.session.show_only(self._current)
 
     def show_all(self) -> None:
         """Show every object."""
-        self._set_visible(lambda _object_id: True)
-
-    def _set_visible(self, is_shown: Callable[[int], bool]) -> None:
-        if self._binding is None or self._current is None:
-            return
-        session = self._binding.session
-        for each in session.objects:
-            if each.is_visible != is_shown(each.object_id):
-                session.set_visible(each.object_id, is_shown(each.object_id))
+        if self._binding is not None:
+            self._binding.session.show_only(None)
 
     @property
     def _current(self) -> int | None:

@@ -60,6 +60,7 @@ _CALLS = {
     "rename": lambda s, b: s.rename(b, "x"),
     "rename-to": lambda s, b: s.rename(1, b),
     "visible": lambda s, b: s.set_visible(b, True),
+    "show-only": lambda s, b: s.show_only(b),
     "class": lambda s, b: s.set_class(1, b),
     "split-line": lambda s, b: s.split_along(1, b),
     "split-object": lambda s, b: s.split_along(b, [[1, 1, 1], [1, 2, 2]]),

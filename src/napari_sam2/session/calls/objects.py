@@ -86,6 +86,24 @@ class ObjectCalls(SessionBase):
             raise PromptError(f"is_visible={is_visible!r} was given; expected True or False")
         self._change_object(object_id, "set_visible", {"is_visible": bool(is_visible)}, is_visible=bool(is_visible))
 
+    def show_only(self, object_id: int | None) -> None:
+        """Hide all objects but one in viewers, as one step that can be undone; labels are kept.
+
+        Parameters
+        ----------
+        object_id : int or None
+            The object that is shown; None shows all.
+        """
+        with self._state.lock:
+            name = "all objects" if object_id is None else f"only {self.store.object(object_id).name}"
+            changes = [
+                (each, replace(each, is_visible=object_id in (None, each.object_id)))
+                for each in self.store.objects.values()
+            ]
+            edits = [Edit("objects", before.object_id, before, after) for before, after in changes if before != after]
+            if edits:
+                self._state.push(f"show {name}", "show_only", {"object_id": object_id}, edits)
+
     def lock(self, object_id: int, frames: int | Iterable[int] | None = None) -> None:
         """Lock an object on some planes, as verified: nothing changes there until ``unlock``.
 

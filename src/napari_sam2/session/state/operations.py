@@ -211,6 +211,7 @@ _RULES: Mapping[str, _Rule] = MappingProxyType(
         "set_overlap": _rule(overlap=_one_of(get_args(OverlapRule))),
         "set_prompt": _rule({"candidate": _whole(0, 2)}, frame=_plane, prompt=_prompt, object_id=check_object_id),
         "set_visible": _rule(object_id=check_object_id, is_visible=_flag),
+        "show_only": _rule(object_id=_or_none(check_object_id)),
         "split": _rule(object_id=check_object_id, frame=_plane, mask=_mask),
         "swap": _rule(first=check_object_id, second=check_object_id, frame=_plane),
         "track_along": _rule(

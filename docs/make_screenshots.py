@@ -177,7 +177,7 @@ class Story:
         """Write a picture of the whole window."""
         from PIL import Image
 
-        self.pump()
+        self.pump(1.5)  # the review follows a change after a while
         picture = Image.fromarray(self._window())
         path = self.folder / f"{name}.png"
         picture.resize(SIZE).quantize(256, kmeans=1, dither=Image.Dither.NONE).save(path, optimize=True)

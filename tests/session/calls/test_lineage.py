@@ -274,3 +274,9 @@ def test_files_of_the_format_before_parents_open(dividing, model, tmp_path):
         saved = again.save(path)
     with Session.load(saved, make_movie(5), model=model) as later:
         assert later.daughters(1) == [2, 3]
+
+
+def test_a_track_of_one_frame_cannot_be_cut_and_the_error_says_why(session):
+    session.add_mask(square(4, 4), frame=2)
+    with pytest.raises(PromptError, match="it is seen on frame 2 only"):
+        session.cut(1, 2)

@@ -241,10 +241,12 @@ class LineageCalls(SessionBase):
             item = self.store.object(object_id)
             seen = self._seen(object_id, plane)
             if not seen or not seen[0] < plane <= seen[-1]:
-                raise PromptError(
-                    f"{item.name} cannot be cut at frame {plane}: it is seen "
-                    + (f"on frames {seen[0]} to {seen[-1]}; give one after the first" if seen else "nowhere")
-                )
+                where = "nowhere"
+                if len(seen) == 1:
+                    where = f"on frame {seen[0]} only"
+                elif seen:
+                    where = f"on frames {seen[0]} to {seen[-1]}; give one after the first"
+                raise PromptError(f"{item.name} cannot be cut at frame {plane}: it is seen {where}")
             draft = Draft(self.store)
             made = draft.new_object().object_id
             after = range(plane, self.geometry.clip_range(plane).stop)

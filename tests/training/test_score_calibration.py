@@ -64,7 +64,7 @@ def test_scores_come_to_the_truth_in_the_same_order_and_tracked_ones_stay():
         model,
         ScoreRows(HeadCalls(tokens, before), true, torch.ones(64), torch.arange(64) // 4),
         HeadCalls(tracked, kept),
-        ScoreSettings(steps=120, batch=64, learning_rate=3e-3),
+        ScoreSettings(steps=120, batch=64, learning_rate=1e-3),
     )
     with torch.no_grad():
         after, still = head(tokens), head(tracked)

@@ -10,7 +10,10 @@ import torch
 from napari_sam2._types import Prompt
 from napari_sam2.network.config import CONFIGS, SAM2Config
 from napari_sam2.network.sam2 import SAM2
+from napari_sam2.training.growth import deepen
 from napari_sam2.training.initialise import initialise
+
+_ENCODER = replace(CONFIGS["sam2_micro"].trunk, stages=(1, 3, 12, 1), global_blocks=(5, 7, 9, 11, 13, 15))
 
 
 def make_config(**over) -> SAM2Config:
@@ -19,9 +22,19 @@ def make_config(**over) -> SAM2Config:
 
 
 def make_model(seed: int = 0, **over) -> SAM2:
-    """A small network with random weights whose objects count as present."""
+    """A small network with random weights whose objects count as present.
+
+    It has the blocks of the bundled model, so that it can be saved as one, but computes what the first twelve of the
+    third stage make: its masks stay the same when the bundled model is made deeper.
+    """
     model = SAM2(make_config(**over))
-    initialise(model, seed)
+    if model.config.trunk == CONFIGS["sam2_micro"].trunk:
+        shallow = SAM2(replace(model.config, trunk=_ENCODER))
+        initialise(shallow, seed)
+        initialise(model, seed)
+        model.load_state_dict(deepen(model, shallow.state_dict()))
+    else:
+        initialise(model, seed)
     with torch.no_grad():
         model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(5.0)
     return model.eval()

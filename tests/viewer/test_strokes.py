@@ -110,6 +110,7 @@ def test_boxes_of_a_restored_session_stay_and_a_lasso_is_drawn_beside_them(bindi
     session = binding.session
     boxes = {(number, PLANE): Prompt(box=[left, 10, left + 20, 30]) for number, left in ((1, 4), (2, 40))}
     session.set_prompts(boxes)
+    session.wait_for_answers()
     path = session.save(tmp_path / "kept.sam2")
     viewer = ViewerModel()
     image = viewer.add_image(make_movie(), name="cells")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
@@ -275,6 +275,27 @@ def _rows(connection: sqlite3.Connection, table: str, order: str) -> sqlite3.Cur
     return connection.execute(f"SELECT * FROM {table} ORDER BY {order}")
 
 
+class _Reader(sqlite3.Connection):
+    """A connection that ends its queries when it is closed.
+
+    From Python 3.12 on, a query that an error has left half read keeps the file locked as long as the traceback lives.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._cursors: list[sqlite3.Cursor] = []
+
+    def execute(self, *args: Any) -> sqlite3.Cursor:
+        cursor = super().execute(*args)
+        self._cursors.append(cursor)
+        return cursor
+
+    def close(self) -> None:
+        for cursor in self._cursors:
+            cursor.close()
+        super().close()
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection for reading; every failure becomes a SessionFileError."""
@@ -334,7 +355,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _tested(uri: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, timeout=30)
+    connection = sqlite3.connect(uri, uri=True, timeout=30, factory=_Reader)
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error:

@@ -104,7 +104,7 @@ class AlikeOffer(QWidget):
             return
         if binding.current_plane != self._plane:
             binding.go_to(self._plane)
-            self.notice.emit(f"this is the {binding.plane_word} of the object that is offered; accept it again")
+            self.notice.emit(f"moved to the {binding.plane_word} of the object that is offered; accept it again")
             return
         session = binding.session
         try:

@@ -53,6 +53,13 @@ def test_a_click_changes_the_mask_as_far_as_its_outline():
     assert int(((far > 0) != (before > 0)).sum()) <= np.pi * (CorrectionSettings().max_radius + 0.5) ** 2
 
 
+def test_clicks_of_both_kinds_side_by_side_are_all_honoured():
+    before = disc(32, 32, 10)
+    prompt = click((32, 33, 1), (32, 31, 0), (34, 32, 0), (45, 32, 1), (44, 34, 0))
+    after = honour_clicks(before, VIEW, prompt)[0, 0] > 0
+    assert [bool(after[y, x]) for x, y in ((32, 33), (32, 31), (34, 32), (45, 32), (44, 34))] == [1, 0, 0, 1, 0]
+
+
 def test_each_candidate_is_judged_by_itself():
     both = torch.cat((disc(32, 32, 10), disc(32, 44, 10)), 1)
     after = honour_clicks(both, VIEW, click((44, 32, 1)))

@@ -29,10 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give slow tests a limit of their own, and mark those that open a window."""
+    """Give slow tests a limit of their own."""
     for item in items:
-        if not _OPENS_A_VIEWER.isdisjoint(getattr(item, "fixturenames", ())):
-            item.add_marker("window")
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_SLOW_TIMEOUT))
 

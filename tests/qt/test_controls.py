@@ -133,8 +133,10 @@ def test_errors_of_a_session_say_frames_or_slices_and_names_stay(widget, qtbot):
     widget.viewer.layers.clear()
     widget.viewer.add_image(make_movie(6), name="frame 7", axis_labels=("z", "y", "x"))
     qtbot.waitUntil(lambda: widget.binding is not None, timeout=60_000)
-    error = PromptError("frame 7 objects: object 1 is locked on frame 5; Frames 2 and 3 are not, key frame 4 is")
-    said = "frame 7 objects: object 1 is locked on slice 5; Slices 2 and 3 are not, key frame 4 is"
+    error = PromptError(
+        "frame 7 objects: object 1 is locked on frame 5; Frames 2 and 3 are not, key frame 4 is; see frame/frame.tif"
+    )
+    said = "frame 7 objects: object 1 is locked on slice 5; Slices 2 and 3 are not, key frame 4 is; see frame/frame.tif"
     assert widget.binding.in_words(error) == said
 
 

@@ -25,7 +25,19 @@ from napari_sam2._errors import TrainingError
 from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.forms import Form
 from napari_sam2._qt.layer_combo import LayerCombo
-from napari_sam2._qt.layout import button, column, combo, line, name_planes, named, row, set_check_text, show_error
+from napari_sam2._qt.layout import (
+    button,
+    column,
+    combo,
+    forget_refusal,
+    line,
+    name_planes,
+    named,
+    row,
+    set_check_text,
+    show_error,
+    show_refusal,
+)
 from napari_sam2._qt.line_plot import Curve, LinePlot
 from napari_sam2._qt.model_chooser import ModelChooser
 from napari_sam2._qt.model_section import ModelSection
@@ -99,21 +111,14 @@ class FineTuneWidget(QWidget):
         self._task.failed.connect(self._show_failure)
         self._task.ended.connect(self._show_state)
         self._clock.timeout.connect(self._show_time)
-        self._is_refused = False  # whether the state tells of values that were refused
         for path in (self.output, self.image_folder, self.label_folder):
-            path.textChanged.connect(self._forget_refusal)
-        self.source.currentIndexChanged.connect(self._forget_refusal)
+            path.textChanged.connect(lambda _text: forget_refusal(self.state))
+        self.source.currentIndexChanged.connect(lambda _index: forget_refusal(self.state))
         self.image.layer_changed.connect(self._name_planes)
         self._name_planes(self.image.layer)
         self._show_source()
         self._show_state()
         self._show_curves()
-
-    def _forget_refusal(self, _value: Any = None) -> None:
-        """Values that were refused are no longer those in the form."""
-        if self._is_refused:
-            self._is_refused = False
-            self.state.setText("")
 
     def _name_planes(self, layer: Any) -> None:
         """Say slices of a stack or frames of a movie, as the axis of the image is called."""
@@ -238,8 +243,7 @@ class FineTuneWidget(QWidget):
         try:
             source = self._source()
         except TrainingError as error:
-            show_error(self.state, error)
-            self._is_refused = True
+            show_refusal(self.state, error)
             return
         values = self.form.values()
         output, start_from = self.output.text().strip(), self.start_from.chosen
@@ -262,7 +266,6 @@ class FineTuneWidget(QWidget):
 
         if not self._task.start(work):
             return
-        self._is_refused = False
         self.reports, self.losses, self.result = [], [], None
         self._started = time.monotonic()
         self.state.setText("reading the labels and loading the model...")

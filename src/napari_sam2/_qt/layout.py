@@ -38,6 +38,7 @@ __all__ = [
     "combo",
     "duration",
     "fit_tabs",
+    "forget_refusal",
     "keep_keys_on_canvas",
     "keep_tabs_fitted",
     "line",
@@ -49,6 +50,7 @@ __all__ = [
     "set_check_text",
     "show_error",
     "show_item",
+    "show_refusal",
     "shrinking_combo",
     "wrap_check_boxes",
 ]
@@ -59,6 +61,7 @@ _SMALLEST_POINTS = 7
 _BESIDE_TEXT = 12  # pixels: between the square of a check box and its text, and around both
 _TAB_PADDING = 4  # pixels at either side of a name
 _TAB_BORDERS = 4  # pixels between two tabs
+_REFUSAL = "sam2_refusal"  # property of a label
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
 
@@ -352,3 +355,15 @@ def show_error(label: QLabel, error: Exception | str) -> None:
     label.setText(text)
     label.setVisible(True)
     notify(text)
+
+
+def show_refusal(label: QLabel, error: Exception | str) -> None:
+    """Show what is wrong with the values of a form; `forget_refusal` takes it away when they are changed."""
+    show_error(label, error)
+    label.setProperty(_REFUSAL, label.text())
+
+
+def forget_refusal(label: QLabel) -> None:
+    """Empty a label that still shows a refusal."""
+    if label.text() == label.property(_REFUSAL):
+        label.setText("")

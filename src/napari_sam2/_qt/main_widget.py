@@ -424,7 +424,6 @@ class SAM2Widget(QWidget):
             self._layer_keys.bind(layer, _LAYER_KEYS)
         self._fill_images()
         self._describe()
-        self.status.show_text("")
         self._show_first_click()
 
     def _on_started(self) -> None:

@@ -25,7 +25,17 @@ from qtpy.QtWidgets import (
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.forms import Form
-from napari_sam2._qt.layout import button, column, duration, line, named, row, show_error
+from napari_sam2._qt.layout import (
+    button,
+    column,
+    duration,
+    forget_refusal,
+    line,
+    named,
+    row,
+    show_error,
+    show_refusal,
+)
 from napari_sam2._qt.model_chooser import ModelChooser
 from napari_sam2._viewer.many_files import picture_of, result_layers, segment_files
 from napari_sam2.batch.inputs import find_sources, plan_pieces
@@ -150,9 +160,7 @@ class ManyFilesWidget(QWidget):
 
     # ------------------------------------------------------------------ parts
     def _make_controls(self) -> None:
-        self._is_refused = False  # whether the state tells of values that were refused
         self.form = Form(segment_files, "sam2_files", _OPTIONS)
-        self.form.gui.changed.connect(lambda _value: self._forget_refusal())
         self.model = ModelChooser()
         self.model.combo.setObjectName("sam2_files_model")
         self.what = self.form.native("what")
@@ -166,6 +174,7 @@ class ManyFilesWidget(QWidget):
         self.progress = named(QProgressBar(), "sam2_files_progress", "Files that are finished.")
         self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.state = line("sam2_files_state", "Progress and result.")
+        self.form.gui.changed.connect(lambda _value: forget_refusal(self.state))
         self.table: Any = QTableWidget(0, len(_COLUMNS))
         named(self.table, "sam2_files_table", "Files. A row shows a picture of its result")
         self.table.setHorizontalHeaderLabels(list(_COLUMNS))
@@ -226,17 +235,6 @@ class ManyFilesWidget(QWidget):
     def _show_failure(self, error: Exception) -> None:
         show_error(self.state, error)
 
-    def _refuse(self, error: Exception | str) -> None:
-        """Say what is wrong with the form, until it is changed."""
-        self._is_refused = True
-        show_error(self.state, error)
-
-    def _forget_refusal(self) -> None:
-        """Values that were refused are no longer those in the form."""
-        if self._is_refused:
-            self._is_refused = False
-            self._say("")
-
     # ------------------------------------------------------------------ running
     @property
     def is_running(self) -> bool:
@@ -250,7 +248,7 @@ class ManyFilesWidget(QWidget):
         values = self.form.values()
         inputs, output = values.pop("inputs"), values.pop("output")
         if str(inputs) in ("", ".") or str(output) in ("", "."):
-            self._refuse("choose the folder of the images, and a folder for the results")
+            show_refusal(self.state, "choose the folder of the images, and a folder for the results")
             return
         try:
             sources = find_sources([inputs], values["pattern"] or None)
@@ -260,9 +258,8 @@ class ManyFilesWidget(QWidget):
             if values["what"] == "session":
                 prompts = None if session is None else _prompts_of(session)
         except NapariSAM2Error as error:
-            self._refuse(error)
+            show_refusal(self.state, error)
             return
-        self._is_refused = False
         self._list(pieces)
         work = partial(segment_files, inputs, output, prompts=prompts, model=self.model.chosen, **values)
 

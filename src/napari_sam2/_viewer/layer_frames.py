@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 _TIME_LABELS = ("t", "time")
-_PLANES = re.compile(r"(?<!key )\b(frame|slice)(s?)\b", re.IGNORECASE)
+_PLANES = re.compile(r"(?<!key )(?<![\w/\\.-])(frame|slice)(s?)(?![\w/\\-]|\.\w)", re.IGNORECASE)  # not in paths
 _NO_UNITS = ("pixel", "dimensionless", "")
 
 
@@ -128,7 +128,7 @@ def in_plane_words(text: str, word: Literal["frame", "slice"], names: Sequence[s
     Parameters
     ----------
     text : str
-        With either word; "key frame" stays.
+        With either word; "key frame" stays, and so do paths.
     word : {"frame", "slice"}
         What users call a plane: see `plane_word`.
     names : sequence of str

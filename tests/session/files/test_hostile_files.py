@@ -19,6 +19,7 @@ from session_tools import square
 
 from factories import make_movie
 from napari_sam2 import NapariSAM2Error, SessionFileError
+from napari_sam2.session.files import database
 from napari_sam2.session.files.autosave_folder import autosave_folder, recoverable_sessions
 from napari_sam2.session.files.database import read_content, read_header
 from napari_sam2.session.files.row_encoding import with_checksum
@@ -169,6 +170,25 @@ def test_small_data_does_not_become_large(written, tmp_path, model, statement):
     path = changed(written, tmp_path, lambda c: c.execute(statement, (_BLOB,)), statement.split()[1])
     with pytest.raises(SessionFileError, match="is damaged"):
         Session.load(path, make_movie(5), model=model)
+
+
+def test_a_value_far_larger_than_any_mask_is_refused_before_it_is_read(written, tmp_path, model):
+    geometry = Session(make_movie(5), model=model).geometry
+    path = changed(written, tmp_path, sql(f"UPDATE operations SET call = zeroblob({2**27 + 1})"))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(SessionFileError, match=r"is damaged \(string or blob too big\)"):
+        _content(path, geometry)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 2**10
+    path.unlink()
+
+
+def test_a_file_larger_than_the_memory_says_so(written, monkeypatch):
+    def fail(row: object) -> object:
+        raise MemoryError
+
+    monkeypatch.setattr(database, "checked", fail)
+    with pytest.raises(SessionFileError, match="does not fit into memory"):
+        read_header(written)
 
 
 def test_overlapping_masks_are_refused(written, tmp_path, model):

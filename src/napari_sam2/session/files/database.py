@@ -57,6 +57,7 @@ __all__ = [
 FORMAT = 4
 _READABLE: Mapping[int, Mapping[str, str]] = MappingProxyType({2: TABLES_2, 3: TABLES_3, FORMAT: TABLES})
 _APPLICATION = 0x53414D32  # "SAM2", shown by file(1)
+_LARGEST_VALUE = 2**27  # bytes of one value; masks are compressed, so that those of huge planes are far smaller
 _DAMAGED = (
     sqlite3.Error,
     ValueError,
@@ -308,6 +309,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         raise SessionFileError(f"{path} cannot be read ({error}); check the file and its permissions") from error
     try:
         _limit_work(connection, path.stat().st_size)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_VALUE)
         connection.execute("BEGIN")  # one state, even if a session continues to write
         _check_tables(connection, _READABLE[_check_format(connection, path)])
         yield connection
@@ -315,6 +317,11 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         raise
     except _DAMAGED as error:
         raise SessionFileError(f"{path} is damaged ({error}); take an older copy or an autosave") from error
+    except MemoryError as error:
+        raise SessionFileError(
+            f"{path} does not fit into memory ({path.stat().st_size / 2**20:,.0f} MiB in the file); close other "
+            "programs, or take an older copy or an autosave if it is damaged"
+        ) from error
     finally:
         connection.close()
 

@@ -91,6 +91,14 @@ def test_csv_gives_each_file_its_prompts_axes_and_channels(data: Path):
     assert second.prompts == (("--object", "4"), ("--point", "5.5"))
 
 
+@pytest.mark.parametrize("separator", [", ", ";", "; ", "\t"])
+def test_csv_of_spreadsheets_has_other_separators(data: Path, separator: str):
+    rows = (("file", "object", "point"), ("img2.tif", "1", '"10,84,120"'))
+    (data / "list.csv").write_text("".join(separator.join(row) + "\r\n" for row in rows), encoding="utf-8-sig")
+    (found,) = find_sources([data / "list.csv"])
+    assert found == Source(data / "img2.tif", prompts=(("--object", "1"), ("--point", "10,84,120")))
+
+
 def test_toml_gives_each_file_its_objects_and_labels(data: Path):
     table = data / "list.toml"
     table.write_text(
@@ -129,6 +137,8 @@ frame = [2, 4]
         ("a.csv", "file,channels\nx.tif,red\n", "expected integers"),
         ("a.csv", "file,axes\nx.tif,ZYX\nx.tif,TYX\n", "other axes"),
         ("a.csv", "file,point\n,1\n", "names no file"),
+        ("a.csv", "file,point\n", "holds no file"),
+        ("a.csv", "", "no column file"),
         ("a.csv", b"file\n\xff\xfe\n", "cannot be read"),
         ("a.toml", "files = 3", r"\[\[files\]\]"),
         ("a.toml", "[[files]", "cannot be read"),
@@ -152,6 +162,11 @@ def test_results_are_named_after_their_inputs(tmp_path: Path):
 
 def test_inputs_that_differ_in_their_suffix_keep_it(tmp_path: Path):
     assert plan(tmp_path, "a.png", "a.tif", "b.tif") == ["a_png.tif", "a_tif.tif", "b.tif"]
+
+
+def test_inputs_that_differ_in_capitals_only_are_named(tmp_path: Path):
+    with pytest.raises(OutputError, match=r"A\.tif and .*a\.tif would have the same result, a_tif\.tif"):
+        plan(tmp_path, "A.tif", "a.tif")
 
 
 def test_result_never_overwrites_an_input(tmp_path: Path):
@@ -189,6 +204,19 @@ def test_fingerprint_changes_with_content_prompts_and_labels(tmp_path: Path):
     assert Source(moved).fingerprint() == first
     os.utime(moved, ns=(0, 0))
     assert Source(moved).fingerprint() != first
+
+
+def test_fingerprint_changes_with_a_chunk_but_not_with_labels_in_the_image(tmp_path: Path):
+    image = zarr.open_group(tmp_path / "image.zarr", mode="w")
+    pixels = image.create_array("0", shape=(4, 8, 8), chunks=(1, 8, 8), dtype="u1")
+    pixels[:] = 1
+    before = Source(tmp_path / "image.zarr").fingerprint()
+    assert Source(tmp_path / "image.zarr").fingerprint() == before
+    image.create_group("labels").create_array("cells", shape=(8, 8), dtype="u1")[:] = 1
+    assert Source(tmp_path / "image.zarr").fingerprint() == before
+    pixels[2] = 7
+    os.utime(tmp_path / "image.zarr" / "0" / "c" / "2" / "0" / "0", ns=(0, 0))  # however coarse the clock
+    assert Source(tmp_path / "image.zarr").fingerprint() != before
 
 
 def test_a_plate_gives_all_its_fields(tmp_path: Path):

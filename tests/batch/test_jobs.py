@@ -97,6 +97,23 @@ def test_propagate_equals_segment_seeds(stack: Path, model: SAM2, tmp_path: Path
     assert outcome.objects == 2
 
 
+@pytest.mark.parametrize(
+    ("frames", "min_area", "message"),
+    [
+        ((), 1, "give the index of its frame"),
+        ((9,), 1, "for frame 9; the stack has frames 0 to 3"),
+        ((1,), 10_000, "no label"),
+    ],
+)
+def test_labels_that_do_not_fit_are_found_when_settings_are_tried(
+    frames, min_area, message, stack: Path, tmp_path: Path
+):
+    tifffile.imwrite(tmp_path / "seeds.tif", make_disks()[1][1].astype(np.uint16))
+    job = PropagateJob(frames=frames, min_area_px=min_area)
+    with pytest.raises(PromptError, match=message):
+        job.try_on(Source(stack, labels=tmp_path / "seeds.tif"))
+
+
 def test_track_equals_the_segmenter(stack: Path, model: SAM2, tmp_path: Path):
     prompts = (("--object", "5"), ("--point", "1,14,15"), ("--negative", "1,40,40"))
     outcome = TrackJob().run(Source(stack, prompts=prompts), tmp_path / "out.tif", model)

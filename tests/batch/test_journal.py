@@ -117,6 +117,13 @@ def test_damaged_line_is_refused_with_its_number(tmp_path: Path, line: str, mess
         Journal(tmp_path, IDENTITY)
 
 
+def test_empty_lines_are_skipped(tmp_path: Path):
+    with written(tmp_path).open("a") as file:
+        file.write("\n  \n")
+    with Journal(tmp_path, IDENTITY) as journal:
+        assert len(journal.records) == 2
+
+
 @pytest.mark.parametrize("content", ["no journal\n", "[]\n", json.dumps({"napari-sam2 batch": 99}) + "\n"])
 def test_other_file_of_that_name_is_refused(tmp_path: Path, content: str):
     (tmp_path / JOURNAL_NAME).write_text(content)

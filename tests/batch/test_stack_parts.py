@@ -169,6 +169,8 @@ def test_other_settings_single_images_and_outputs_that_exist_are_refused(run: Ru
         run(image, tmp_path / "a.tif", job=dataclasses.replace(JOB, min_score=0.5))
     with pytest.raises(OutputError, match="already exists"):
         run(image, image)
+    with pytest.raises(OutputError, match="allowed suffixes are"):
+        run(image, tmp_path / "labels.bmp")
     with pytest.raises(FrameError, match="use 'batch tiles'"):
         run(write_image(tmp_path / "image.ome.tif", moving_squares()[0], "YX"), tmp_path / "b.tif")
 

@@ -132,6 +132,28 @@ def test_other_settings_and_stacks_are_refused(picture, weights, scheduler, tmp_
         run(stack, tmp_path / "b.zarr", weights, scheduler)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("labels.bmp", "allowed suffixes are"),
+        ("image.zarr/other.zarr", "is inside the input"),
+        ("other.zarr/labels/cells", "do not fit"),
+    ],
+)
+def test_labels_that_could_not_be_written_are_refused_before_tiles_are_computed(name, message, weights, tmp_path):
+    for folder, side in (("image.zarr", 64), ("other.zarr", 32)):
+        image = zarr.open_group(tmp_path / folder, mode="w")
+        axes = [{"name": axis, "type": "space"} for axis in "yx"]
+        scale = [{"type": "scale", "scale": [1.0, 1.0]}]
+        dataset = {"path": "0", "coordinateTransformations": scale}
+        image.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [dataset]}]}
+        image.create_array("0", data=np.tile(np.arange(side, dtype=np.uint8), (side, 1)))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(OutputError, match=message):
+        run(tmp_path / "image.zarr", tmp_path / name, weights, "tcp://127.0.0.1:9")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_large_zarr_on_two_processes_gives_the_labels_of_one(weights, tmp_path):

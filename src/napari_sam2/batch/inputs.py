@@ -54,8 +54,10 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None =
         else:
             sources = [Source(file) for file in _files(path, pattern)]
         if not sources:
+            is_list = path.suffix.lower() in _LIST_SUFFIXES
+            missing = "file" if is_list else f"file that matches {pattern}" if pattern else "image"
             raise FrameError(
-                f"{given} holds no {'file that matches ' + pattern if pattern else 'image'}; allowed are folders, "
+                f"{given} holds no {missing}; allowed are folders, "
                 "image files, patterns in quotes such as 'data/*.tif', and lists (.csv, .toml)"
             )
         for source in sources:
@@ -84,6 +86,7 @@ def plan_pieces(sources: Sequence[Source], folder: Path, suffix: str) -> list[Pi
     stems = [(source.path.relative_to(root).parent / _stem(source.path)).as_posix() for source in sources]
     often = Counter(stem.casefold() for stem in stems)
     pieces, inputs = [], {source.path for source in sources}
+    named: dict[str, Path] = {}
     for source, stem in zip(sources, stems, strict=True):
         name = stem
         if often[stem.casefold()] > 1:
@@ -91,10 +94,12 @@ def plan_pieces(sources: Sequence[Source], folder: Path, suffix: str) -> list[Pi
         output = folder / (name + suffix)
         if output in inputs or any(parent in inputs for parent in output.parents):
             raise OutputError(f"the result {output} would overwrite an input; choose another output folder")
+        other = named.setdefault(name.casefold(), source.path)
+        if other != source.path:
+            raise OutputError(
+                f"{other} and {source.path} would have the same result, {name + suffix}; rename one of them"
+            )
         pieces.append(Piece(name + suffix, source, output))
-    twice = [name for name, count in Counter(piece.name.casefold() for piece in pieces).items() if count > 1]
-    if twice:
-        raise OutputError(f"two inputs would have the result {twice[0]}; rename one of them")
     return pieces
 
 
@@ -220,7 +225,9 @@ def _listed(path: Path) -> Iterator[Source]:
     try:
         if path.suffix.lower() == ".csv":
             with path.open(newline="", encoding="utf-8-sig") as file:
-                yield from _from_csv(csv.DictReader(file), path)
+                delimiter = _delimiter(file.readline())
+                file.seek(0)
+                yield from _from_csv(csv.DictReader(file, delimiter=delimiter, skipinitialspace=True), path)
         else:
             with path.open("rb") as stream:
                 yield from _from_toml(tomllib.load(stream), path)
@@ -228,9 +235,15 @@ def _listed(path: Path) -> Iterator[Source]:
         raise FrameError(f"the list {path} cannot be read ({error}); expected CSV or TOML in UTF-8") from error
 
 
+def _delimiter(header: str) -> str:
+    """Of a table: where the comma divides decimals, programs write semicolons; copied cells have tabs."""
+    return max(",;\t", key=header.count)
+
+
 def _from_csv(rows: csv.DictReader[str], path: Path) -> Iterator[Source]:
     """Rows of one file belong together; each row is a prompt, or describes the file."""
-    _check_columns(rows.fieldnames or (), path)
+    rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+    _check_columns(rows.fieldnames, path)
     sources: dict[Path, Source] = {}
     for row in rows:
         values = {name: value.strip() for name, value in row.items() if isinstance(value, str) and value.strip()}

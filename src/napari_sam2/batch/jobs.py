@@ -18,6 +18,9 @@ from napari_sam2.batch.pieces import Outcome, Source
 from napari_sam2.frames import Contrast, Frames, open_frames
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_sam2._types import MaskRecord
     from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
     from napari_sam2.inference.prompts.prompt_text import ObjectPrompt
@@ -442,24 +445,35 @@ class PropagateJob:
                 raise FrameError(f"{source.path} has no labels; give --labels, or a list with the column labels")
 
     def try_on(self, source: Source) -> None:
-        """Open a file; raises FrameError."""
-        self.reading.open(source)
+        """Open a file, and find the objects of its labels; raises FrameError or PromptError."""
+        from napari_sam2.inference.stacks.seed_planes import read_seeds
+
+        frames, labels = self._open(source)
+        read_seeds(labels, self._labelled(source), frames.shape, min_area_px=self.min_area_px)
+
+    def _open(self, source: Source) -> tuple[Frames, NDArray[np.int32]]:
+        """The frames of a file, and its labels."""
+        from napari_sam2.labels.reading import read_labels, without_single_planes
+
+        assert source.labels is not None, "checked before"
+        frames = self.reading.open(source)
+        return frames, without_single_planes(read_labels(source.labels, shape=frames.shape), len(frames))
+
+    def _labelled(self, source: Source) -> list[int] | None:
+        """The frames of the labels, if they were given."""
+        return list(source.frames or self.frames) or None
 
     def run(self, source: Source, output: Path, model: SAM2) -> Outcome:
         """Track the labels of one file."""
         from napari_sam2.inference.stacks.label_seeds import segment_seeds
         from napari_sam2.labels.files import LabelWriter
-        from napari_sam2.labels.reading import read_labels, without_single_planes
 
-        assert source.labels is not None, "checked before"
-        frames = self.reading.open(source)
-        labels = without_single_planes(read_labels(source.labels, shape=frames.shape), len(frames))
-        at = source.frames or self.frames
+        frames, labels = self._open(source)
         with LabelWriter.for_frames(output, frames, overwrite=True) as writer:
             found = segment_seeds(
                 frames,
                 labels,
-                list(at) or None,
+                self._labelled(source),
                 model=model,
                 min_area_px=self.min_area_px,
                 min_score=self.min_score,

@@ -183,6 +183,8 @@ class Journal:
                 "choose another folder, or start over with --restart (restart=True)"
             )
         for number, line in enumerate(lines[1:], start=2):
+            if not line.strip():  # left by an editor
+                continue
             record = _as_record(line)
             if record is None:
                 raise OutputError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_sam2._errors import FrameError
+from napari_sam2.frames.zarr_files import is_zarr_folder
 
 __all__ = ["DONE", "FAILED", "NOT_RUN", "RUNNING", "InputStates", "Outcome", "Piece", "PieceRecord", "Source"]
 
@@ -23,7 +24,10 @@ class InputStates:
         self._known: dict[Path, str] = {}
 
     def of(self, path: Path) -> str:
-        """Digest of the size and time of a file, or of those of the entries of a folder; empty if there is nothing."""
+        """Digest of the size and time of a file, or of the files in a folder; empty if there is nothing.
+
+        Of a zarr folder these are all files but labels, as chunks lie in folders of their own.
+        """
         if path not in self._known:
             found = _state(path)
             self._known[path] = _digest(found) if found else ""
@@ -171,13 +175,25 @@ def _state(path: Path) -> Sequence[object]:
         if not path.is_dir():
             found = path.stat()
             return [found.st_size, found.st_mtime_ns]
+        if is_zarr_folder(path):
+            files = hashlib.sha256()
+            _add_files(path, files)
+            return [files.hexdigest()]
         with os.scandir(path) as entries:
-            return sorted(
-                [entry.name, entry.stat().st_size, entry.stat().st_mtime_ns]
-                for entry in entries
-                if entry.name != "labels"  # of an OME-Zarr image: results may be written there
-            )
+            return sorted([entry.name, entry.stat().st_size, entry.stat().st_mtime_ns] for entry in entries)
     except FileNotFoundError:
         return []
     except OSError as error:
         raise FrameError(f"{path} cannot be read ({error.strerror or error}); check the file and its folder") from error
+
+
+def _add_files(folder: Path | str, found: hashlib._Hash) -> None:
+    """Add all files below a folder; one at a time, as there may be millions of chunks."""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if not entry.is_dir():
+                state = entry.stat()
+                found.update(f"{entry.name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode(errors="surrogateescape"))
+            elif entry.name != "labels":  # of an OME-Zarr image: results may be written there
+                found.update(f"{entry.name}/\n".encode(errors="surrogateescape"))
+                _add_files(entry.path, found)

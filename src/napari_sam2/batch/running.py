@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam2._arguments import checked
+from napari_sam2._checks import check_not_input
 from napari_sam2._dask import num_cores, require_dask
 from napari_sam2._errors import DeviceError, FrameError, NapariSAM2Error, OutputError
 from napari_sam2._files import expand, remove_folder, write_error
@@ -26,8 +27,10 @@ from napari_sam2.batch.report import REPORT_NAME, BatchProgress, BatchReport, wr
 
 if TYPE_CHECKING:
     from napari_sam2.batch.workers import WorkerModel
+    from napari_sam2.frames import Frames
 
 __all__ = [
+    "LabelTarget",
     "Stage",
     "checked_execution",
     "output_path",
@@ -230,16 +233,51 @@ class Stage:
     plan: Callable[[], Sequence[Piece]]
 
 
-def run_divided(job: Job, stages: Sequence[Stage], folder: Path, target: Path, execution: Execution) -> BatchReport:
+@dataclass(frozen=True)
+class LabelTarget:
+    """Labels that the last piece of a divided job writes.
+
+    Attributes
+    ----------
+    path : Path
+        Where.
+    source : Path
+        The image.
+    frames : Frames
+        Of the image, or of its first time point.
+    num_times : int
+        Time points of volumes over time.
+    """
+
+    path: Path
+    source: Path
+    frames: Frames
+    num_times: int = 1
+
+    def check(self) -> None:
+        """Begin to write, and leave nothing behind; raises OutputError, before the parts have been computed."""
+        from napari_sam2.labels.files import LabelWriter
+        from napari_sam2.labels.ngff import image_of_labels
+
+        check_not_input(self.path, self.source)
+        if image_of_labels(self.path) is None:  # in which the writer makes the folder
+            _make_folder(self.path.parent)
+        LabelWriter.for_frames(self.path, self.frames, num_times=self.num_times, overwrite=True).discard()
+
+
+def run_divided(
+    job: Job, stages: Sequence[Stage], folder: Path, target: LabelTarget, execution: Execution
+) -> BatchReport:
     """Compute the parts of one result, of which the last piece, with its name, writes the result itself.
 
     The folder of the parts is removed when the result is there. Other parameters, result and errors as for
-    `run_stages`; OutputError also if the result exists and is not of this job.
+    `run_stages`; OutputError also if the result exists and is not of this job, or could not be written at the end.
     """
-    if target.exists() and not (folder / JOURNAL_NAME).exists():
-        raise OutputError(f"{target} already exists; give another name, or remove it")
+    if target.path.exists() and not (folder / JOURNAL_NAME).exists():
+        raise OutputError(f"{target.path} already exists; give another name, or remove it")
+    target.check()
     _make_folder(folder)
-    report = run_stages(job, stages, folder, execution, result=target)
+    report = run_stages(job, stages, folder, execution, result=target.path)
     if report.is_complete:
         remove_folder(folder)
     return report

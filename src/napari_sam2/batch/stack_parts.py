@@ -19,7 +19,7 @@ from napari_sam2.batch.jobs import AutoJob, num_time_points
 from napari_sam2.batch.pieces import Outcome, Piece, Source
 from napari_sam2.batch.plane_files import PlaneFile, unreadable, write_planes
 from napari_sam2.batch.report import BatchProgress, BatchReport
-from napari_sam2.batch.running import Stage, checked_execution, output_path, run_divided
+from napari_sam2.batch.running import LabelTarget, Stage, checked_execution, output_path, run_divided
 
 if TYPE_CHECKING:
     from napari_sam2.frames import Frames
@@ -296,7 +296,7 @@ def segment_stack_parts(
     target = output_path(output)
     folder = target.with_name(f"{target.name}.parts")
     parts = _Parts(job, path, frames, num_times, folder, target)
-    return run_divided(job, parts.stages(), folder, target, execution)
+    return run_divided(job, parts.stages(), folder, LabelTarget(target, path, frames, num_times), execution)
 
 
 class _Parts:

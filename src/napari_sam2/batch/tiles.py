@@ -17,7 +17,7 @@ from napari_sam2.batch.inputs import input_path
 from napari_sam2.batch.jobs import AutoJob, FindOptions, ReadOptions
 from napari_sam2.batch.pieces import Outcome, Piece, Source
 from napari_sam2.batch.report import BatchProgress, BatchReport
-from napari_sam2.batch.running import Stage, checked_execution, output_path, run_divided
+from napari_sam2.batch.running import LabelTarget, Stage, checked_execution, output_path, run_divided
 from napari_sam2.frames.regions import FrameRegions, Tile, tile_grid
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def segment_tiles(
     ]
     tile_job = TileJob(job.finding, auto.reading, job.tile, job.overlap)
     stages = [Stage(tile_job, lambda: tiles), Stage(StitchJob(auto), lambda: [Piece(target.name, whole, target)])]
-    return run_divided(job, stages, folder, target, execution)
+    return run_divided(job, stages, folder, LabelTarget(target, source.path, frames), execution)
 
 
 def _read(path: Path, part: Tile) -> NDArray[np.int32]:

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from napari_sam2.frames import image_to_rgb, open_frames
-from napari_sam2.frames.display import open_stack
+from napari_sam2.frames.display import displays_of, open_stack, show_planes, with_displays
 from napari_sam2.frames.regions import ArrayRegions
 from places import SHARED
 
@@ -75,6 +75,45 @@ def test_one_damaged_frame_does_not_change_the_contrast(num, damage, first):
     sampled = np.linspace(0, num - 1, min(num, 8)).round().astype(int)
     stack[sampled[0 if first else 1]] = damage(stack[0])
     assert np.abs(limits_of(stack) - expected).max() < 40
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda frame: frame * 1.7, id="1.7-times-as-bright"),
+        pytest.param(lambda frame: frame * 6.0, id="six-times-as-bright"),
+        pytest.param(lambda frame: frame + 5000.0, id="lamp"),
+    ],
+)
+def test_a_frame_that_is_brighter_as_a_whole_shows_its_objects_like_the_others_however_it_is_opened(damage):
+    stack = discs().astype(np.float32)
+    stack[4] = damage(stack[4])
+    frames, (planes, _) = open_frames(stack, axes="TYX"), open_stack(stack, None, None)
+    usual, odd = frames[3].astype(int), frames[4].astype(int)
+    assert abs((odd > 128).mean() - (usual > 128).mean()) < 0.002  # the disc has its size
+    again = open_frames(stack, axes="TYX", contrast=frames.contrast)
+    copied = with_displays(planes, displays_of(planes))
+    for t in range(len(stack)):
+        for other in (planes, again, copied, show_planes(stack)):
+            np.testing.assert_array_equal(frames[t], other[t])
+    rows, columns = slice(20, 50), slice(10, 90)
+    for parts in (frames, planes, show_planes(stack), again):
+        np.testing.assert_array_equal(parts.region(4, rows, columns), frames[4][rows, columns])
+
+
+def test_only_frames_that_are_brighter_as_a_whole_have_limits_of_their_own():
+    stack = discs(12, "float32")
+    stack[4, 20:30, 60:80] = 9000  # a bright object
+    stack[5] = 60000  # white
+    stack[6] *= 1.2
+    stack[7] *= 0.3
+    frames = open_frames(stack, axes="TYX")
+    given = open_frames(stack * np.float32(1), axes="TYX", contrast=frames.contrast_limits)
+    for t in range(len(stack)):
+        np.testing.assert_array_equal(frames[t], given[t])
+    stack[5], stack[8] = stack[6], 4 * stack[8]  # one such frame of twelve
+    odd = open_frames(stack, axes="TYX")
+    assert not np.array_equal(odd[8], open_frames(stack, axes="TYX", contrast=odd.contrast_limits)[8])
 
 
 @pytest.mark.parametrize("share", [0.0005, 0.002, 0.004])

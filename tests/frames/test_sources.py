@@ -11,6 +11,7 @@ import zarr
 from napari_sam2._errors import FrameError
 from napari_sam2._types import FrameSource
 from napari_sam2.frames import guess_axes, open_frames
+from napari_sam2.frames.contrast import StackContrast
 
 SIZES = {"T": 4, "C": 2, "Z": 5, "Y": 6, "X": 7}
 AXES = ["YX", "YXC", "CYX", "ZYX", "TYX", "ZCYX", "CZYX", "TCYX", "TZYX", "ZTYX", "TZCYX", "TCZYX", "ZYXC", "XYZ"]
@@ -329,7 +330,7 @@ def test_another_time_point_has_the_same_contrast() -> None:
     assert later.contrast_limits == frames.contrast_limits
     assert later.key != frames.key
     np.testing.assert_array_equal(later[2][..., 0], volumes[1, 2])
-    assert frames.at_time(1, [(0.0, 510.0)])[0].max() < later[0].max()
+    assert frames.at_time(1, StackContrast(((0.0, 510.0),)))[0].max() < later[0].max()
     with pytest.raises(FrameError, match="there are 2, 0 to 1"):
         frames.at_time(2)
     with pytest.raises(FrameError, match="have no other"):

@@ -303,7 +303,7 @@ class _Parts:
     """Which parts there are, planned one stage after the other."""
 
     def __init__(self, job: AutoJob, path: Path, frames: Frames, num_times: int, folder: Path, target: Path) -> None:
-        self._job = replace(job, reading=replace(job.reading, contrast=list(frames.contrast_limits)))
+        self._job = replace(job, reading=replace(job.reading, contrast=frames.contrast))
         self._path, self._num_frames, self._num_times = path, len(frames), num_times
         self._folder, self._target = folder, target
 

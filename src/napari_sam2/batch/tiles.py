@@ -188,7 +188,7 @@ def segment_tiles(
     if len(frames) != 1:
         raise FrameError(f"{image} has {len(frames)} frames; give a single image, or use 'batch auto' for stacks")
     target = output_path(output)
-    auto = replace(job, reading=replace(job.reading, contrast=list(frames.contrast_limits)))
+    auto = replace(job, reading=replace(job.reading, contrast=frames.contrast))
     job.shapes.limits(frames)  # reports mistakes
     folder = target.with_name(f"{target.name}.tiles")
     whole = TileSource(source.path, folder=folder)

@@ -40,12 +40,15 @@ class ChannelDisplay:
         RGB of the full value, 0 to 1.
     is_rgb : bool
         Whether the channel holds colours itself.
+    usual : float or None
+        Upper quartile of a usual plane, where planes that are far brighter as a whole are shown by their own limits.
     """
 
     limits: tuple[float, float]
     gamma: float = 1.0
     colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
     is_rgb: bool = False
+    usual: float | None = None
 
 
 def displays_of(frames: FrameSource) -> tuple[ChannelDisplay, ...] | None:
@@ -54,7 +57,11 @@ def displays_of(frames: FrameSource) -> tuple[ChannelDisplay, ...] | None:
         return None
     return tuple(
         ChannelDisplay(
-            _pair(c.limits), float(c.gamma), (float(c.colour[0]), float(c.colour[1]), float(c.colour[2])), c.is_rgb
+            _pair(c.limits),
+            float(c.gamma),
+            (float(c.colour[0]), float(c.colour[1]), float(c.colour[2])),
+            c.is_rgb,
+            c.usual,
         )
         for c in frames.channels
     )
@@ -66,6 +73,7 @@ def make_displays(
     colours: Sequence[Sequence[float]] | None = None,
     *,
     is_rgb: bool = False,
+    usual: Sequence[float | None] | None = None,
 ) -> list[ChannelDisplay]:
     """Displays of the channels from columns of values.
 
@@ -77,14 +85,22 @@ def make_displays(
     count = len(limits)
     gamma = [1.0] * count if gamma is None else gamma
     colours = [(1.0, 1.0, 1.0)] * count if colours is None else colours
-    if {len(gamma), len(colours)} != {count} or any(len(p) != 2 for p in limits) or any(len(c) != 3 for c in colours):
+    usual = [None] * count if usual is None else usual
+    has_wrong_count = {len(gamma), len(colours), len(usual)} != {count}
+    if has_wrong_count or any(len(p) != 2 for p in limits) or any(len(c) != 3 for c in colours):
         raise FrameError(
-            f"limits {limits}, gamma {gamma} and colours {colours} were given; "
-            "allowed is for each channel a pair, a number and three numbers"
+            f"limits {limits}, gamma {gamma}, colours {colours} and usual {usual} were given; "
+            "allowed is for each channel a pair, a number, three numbers and a number"
         )
     return [
-        ChannelDisplay(_pair(pair), float(exponent), (float(colour[0]), float(colour[1]), float(colour[2])), is_rgb)
-        for pair, exponent, colour in zip(limits, gamma, colours, strict=True)
+        ChannelDisplay(
+            _pair(pair),
+            float(exponent),
+            (float(colour[0]), float(colour[1]), float(colour[2])),
+            is_rgb,
+            None if value is None else float(value),
+        )
+        for pair, exponent, colour, value in zip(limits, gamma, colours, usual, strict=True)
     ]
 
 
@@ -95,6 +111,8 @@ def contrast_arguments(displays: Sequence[ChannelDisplay]) -> dict[str, object]:
         arguments["gamma"] = [display.gamma for display in displays]
     if any(display.colour != (1, 1, 1) for display in displays):
         arguments["colours"] = [list(display.colour) for display in displays]
+    if any(display.usual is not None for display in displays):
+        arguments["usual"] = [display.usual for display in displays]
     return arguments
 
 
@@ -110,7 +128,7 @@ def with_displays(frames: ArrayPlanes, displays: Sequence[ChannelDisplay]) -> Ar
         raise FrameError(f"contrast for {len(displays)} channels was given; the stack has {len(frames.channels)}")
     return ArrayPlanes(
         [
-            Channel(channel.array, display.limits, display.gamma, display.colour, channel.is_rgb)
+            Channel(channel.array, display.limits, display.gamma, display.colour, channel.is_rgb, display.usual)
             for channel, display in zip(frames.channels, displays, strict=True)
         ],
         frames.geometry,
@@ -125,6 +143,7 @@ def show_planes(
     limits: Sequence[Sequence[float]] | None = None,
     gamma: Sequence[float] | None = None,
     colours: Sequence[Sequence[float]] | None = None,
+    usual: Sequence[float | None] | None = None,
     is_rgb: bool = False,
 ) -> ArrayPlanes:
     """A stack with a contrast of one's own, to be given to ``Session``.
@@ -141,6 +160,9 @@ def show_planes(
         For each channel the exponent between the limits; default 1.
     colours : sequence of (float, float, float), optional
         For each channel the RGB of the full value, 0 to 1; default white.
+    usual : sequence of float or None, optional
+        For each channel the upper quartile of a usual plane, as automatic contrast measures it: planes that are far
+        brighter as a whole are shown by their own percentiles. Default: with limits, all planes are shown by them.
     is_rgb : bool, default False
         Whether the last axis holds colours.
 
@@ -159,10 +181,12 @@ def show_planes(
     geometry = StackGeometry.choose(shape[:-1] if is_rgb else shape, frame_axis)
     automatic = ArrayPlanes([Channel(a, (0.0, 1.0), is_rgb=is_rgb) for a in arrays], geometry)
     if limits is None:
-        chosen = [automatic_channel(c.array, geometry, is_rgb=is_rgb).limits for c in automatic.channels]
+        measured = [automatic_channel(c.array, geometry, is_rgb=is_rgb) for c in automatic.channels]
+        chosen = [channel.limits for channel in measured]
+        usual = [channel.usual for channel in measured] if usual is None else usual
     else:
         chosen = [_pair(pair) for pair in limits]
-    return with_displays(automatic, make_displays(chosen, gamma, colours, is_rgb=is_rgb))
+    return with_displays(automatic, make_displays(chosen, gamma, colours, is_rgb=is_rgb, usual=usual))
 
 
 def open_array(path: str | Path) -> Any:

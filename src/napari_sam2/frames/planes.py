@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam2._errors import FrameError
-from napari_sam2.frames.contrast import automatic_limits, check_dtype, sample_pixels
+from napari_sam2.frames.contrast import ContrastRule, automatic_contrast, check_dtype, limits_on_frame, sample_pixels
 from napari_sam2.frames.intensity import to_rgb_uint8
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ class Channel:
         RGB of the full value, 0 to 1.
     is_rgb : bool
         Whether the last axis holds colours.
+    usual : float or None
+        Upper quartile of a usual plane: one that is far brighter as a whole is shown by its own limits. None: all are
+        shown by ``limits``.
     """
 
     array: LazyArray
@@ -47,6 +51,7 @@ class Channel:
     gamma: float = 1.0
     colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
     is_rgb: bool = False
+    usual: float | None = None
 
 
 class ArrayPlanes:
@@ -72,6 +77,7 @@ class ArrayPlanes:
             check_dtype(np.dtype(channel.array.dtype))
         self.channels = tuple(channels)
         self.geometry = geometry
+        self._limits_of_plane: dict[tuple[int, int], tuple[float, float]] = {}
         self._key = f"planes:{next(_counter)}"
 
     @property
@@ -95,19 +101,41 @@ class ArrayPlanes:
         FrameError
             If it cannot be read.
         """
-        return self._mixed(self.geometry.index(plane), plane)
+        parts = self.raw(plane)
+        return self._mixed(parts, [self._limits(n, plane, part) for n, part in enumerate(parts)])
 
     def region(self, plane: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
-        """(h, w, 3) uint8 RGB of a part of a plane; only that part is read. Raises as ``planes[plane]``."""
-        return self._mixed((*self.geometry.index(plane), rows, columns), plane)
+        """(h, w, 3) uint8 RGB of a part of a plane, as ``planes[plane][rows, columns]`` shows it; raises as that.
 
-    def _mixed(self, index: tuple[int | slice, ...], plane: int) -> NDArray[np.uint8]:
-        shown = [_show(_read(channel, index, plane), channel) for channel in self.channels]
+        Only that part is read; the whole plane once where `Channel.usual` asks for it, if it has up to 16 million
+        pixels.
+        """
+        index: tuple[int | slice, ...] = (*self.geometry.index(plane), rows, columns)
+        parts = [_read(channel, index, plane) for channel in self.channels]
+        return self._mixed(parts, [self._limits(n, plane) for n in range(len(parts))])
+
+    def _mixed(self, parts: list[NDArray[Any]], limits: list[tuple[float, float]]) -> NDArray[np.uint8]:
+        shown = [
+            _show(part, replace(channel, limits=pair))
+            for part, channel, pair in zip(parts, self.channels, limits, strict=True)
+        ]
         if len(shown) == 1:
             return shown[0]
         total = np.sum([image.astype(np.uint16) for image in shown], axis=0)
         mixed: NDArray[np.uint8] = np.minimum(total, 255).astype(np.uint8)
         return mixed
+
+    def _limits(self, number: int, plane: int, whole: NDArray[Any] | None = None) -> tuple[float, float]:
+        """Limits of a channel on a plane, from all its values, which are read if they are not given."""
+        channel = self.channels[number]
+        if channel.usual is None or math.prod(self.shape[1:]) > ContrastRule.max_plane_pixels:
+            return channel.limits
+        found = self._limits_of_plane.get((number, plane))
+        if found is None:
+            whole = _read(channel, self.geometry.index(plane), plane) if whole is None else whole
+            found = limits_on_frame(whole, channel.limits, channel.usual)
+            self._limits_of_plane[number, plane] = found
+        return found
 
     def raw(self, plane: int) -> list[NDArray[Any]]:
         """(H, W) or (H, W, 3 or 4) values of each channel on one plane; raises as ``planes[plane]``."""
@@ -146,8 +174,8 @@ def automatic_channel(array: LazyArray, geometry: StackGeometry, *, is_rgb: bool
     probe = Channel(array, (0.0, 255.0), is_rgb=is_rgb)
     if is_rgb and np.dtype(array.dtype) == np.uint8:
         return probe
-    limits = automatic_limits(sample_pixels(_ChannelPlanes(probe, geometry)), is_rgb=is_rgb)
-    return replace(probe, limits=limits[0])
+    found = automatic_contrast(sample_pixels(_ChannelPlanes(probe, geometry)), is_rgb=is_rgb)
+    return replace(probe, limits=found.limits[0], usual=found.usual[0] if found.usual else None)
 
 
 @dataclass(frozen=True, eq=False)

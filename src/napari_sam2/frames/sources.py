@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,11 +22,14 @@ from napari_sam2._types import FrameSource
 from napari_sam2.frames.axes import FrameAxis, Selection, guess_axes, name_unnamed, parse_axes, select
 from napari_sam2.frames.contrast import (
     Contrast,
+    ContrastRule,
     ContrastSample,
     Limits,
-    automatic_limits,
+    StackContrast,
+    automatic_contrast,
     check_dtype,
     content_hash,
+    limits_on_frame,
     parse_contrast,
     sample_pixels,
 )
@@ -59,7 +63,7 @@ class ReopenOptions:
     fixed: tuple[tuple[str, int], ...]
     channels: tuple[int, ...]
     colours: tuple[tuple[float, ...], ...] | None
-    contrast: tuple[Limits, ...]
+    contrast: StackContrast
     gamma: float
 
 
@@ -91,7 +95,8 @@ class Frames:
     channel_names : tuple of str
         Names of the channels shown; empty where the file has none.
     contrast_limits : tuple of (float, float)
-        Value shown as black and value shown in full, per channel.
+        Value shown as black and value shown in full, per channel. With automatic contrast, a frame that is far
+        brighter as a whole than the others is shown by its own.
     dtype : numpy.dtype
         Type of the source's values.
     path : Path or None
@@ -104,7 +109,7 @@ class Frames:
         self,
         stack: RawStack,
         selection: Selection,
-        limits: tuple[Limits, ...],
+        contrast: StackContrast,
         colours: NDArray[np.float32],
         *,
         gamma: float = 1.0,
@@ -115,13 +120,15 @@ class Frames:
         self._colours = colours
         self._gamma = gamma
         self._content_key = content_key
+        self._contrast = contrast
+        self._limits_of_frame: dict[int, tuple[Limits, ...]] = {}
         self._warned_of_nan = False
         self.axes = selection.axes
         self.frame_axis: FrameAxis | None = selection.frame_axis
         self.source_shape = selection.shape
         self.fixed = dict(selection.fixed)
         self.channels = selection.channels
-        self.contrast_limits = limits
+        self.contrast_limits = contrast.limits
         self.dtype = stack.dtype
         self.path = stack.path
         full = stack.full_shape or selection.shape
@@ -130,7 +137,7 @@ class Frames:
         self.translation = dict(stack.translation)
         names = stack.channel_names
         self.channel_names = tuple(names[c] for c in selection.channels) if len(names) == selection.size("C") else ()
-        view = (stack.key, content_key, selection, str(stack.dtype), limits, gamma, colours.tolist())
+        view = (stack.key, content_key, selection, str(stack.dtype), contrast, gamma, colours.tolist())
         self._key = hashlib.sha256(repr(view).encode()).hexdigest()
 
     @property
@@ -165,19 +172,39 @@ class Frames:
         if planes.dtype.kind == "f" and not self._warned_of_nan and np.isnan(planes).all():
             self._warned_of_nan = True
             warn_caller(f"frame {frame} of {self._stack.name} holds only NaN and is shown black")
-        return to_rgb_uint8(planes, self.contrast_limits, self._gamma, self._colours)
+        return to_rgb_uint8(planes, self._limits_on(frame, planes), self._gamma, self._colours)
 
     def region(self, frame: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 RGB of a part of a frame, as ``frames[frame][rows, columns]`` shows it.
 
-        Only that part is read from zarr and dask arrays; of a TIFF the whole plane, for a moment. Raises as
-        ``frames[frame]``.
+        Only that part is read from zarr and dask arrays; of a TIFF the whole plane, for a moment. Of a stack with
+        automatic contrast, a plane of up to 16 million pixels is read whole once, to see whether it is far brighter
+        than the others. Raises as ``frames[frame]``.
         """
         planes = self._stack.read_planes(self._selection, self._position(frame), rows, columns)
-        return to_rgb_uint8(planes, self.contrast_limits, self._gamma, self._colours)
+        return to_rgb_uint8(planes, self._limits_on(frame), self._gamma, self._colours)
 
-    def at_time(self, time: int, contrast_limits: Sequence[Limits] | None = None) -> Frames:
-        """The stack of another time point of the same source, shown by the same contrast or by the limits given.
+    def _limits_on(self, frame: int, planes: NDArray[np.generic] | None = None) -> tuple[Limits, ...]:
+        """Limits of a frame, from its whole planes, which are read if they are not given."""
+        usual = self._contrast.usual
+        if not usual or math.prod(self.shape[1:]) > ContrastRule.max_plane_pixels:
+            return self.contrast_limits
+        position = self._position(frame)
+        if position not in self._limits_of_frame:
+            planes = self.raw(frame) if planes is None else planes
+            self._limits_of_frame[position] = tuple(
+                limits_on_frame(plane, pair, value)
+                for plane, pair, value in zip(planes, self.contrast_limits, usual, strict=True)
+            )
+        return self._limits_of_frame[position]
+
+    @property
+    def contrast(self) -> StackContrast:
+        """The contrast that opens a part of the stack alike."""
+        return self._contrast
+
+    def at_time(self, time: int, contrast: StackContrast | None = None) -> Frames:
+        """The stack of another time point of the same source, shown by the same contrast or by the one given.
 
         Raises
         ------
@@ -190,11 +217,10 @@ class Frames:
         if not 0 <= time < num_times:
             raise FrameError(f"time point {time} was requested; there are {num_times}, 0 to {num_times - 1}")
         fixed = tuple((axis, time if axis == "T" else index) for axis, index in self._selection.fixed)
-        limits = self.contrast_limits if contrast_limits is None else tuple(contrast_limits)
         return Frames(
             self._stack,
             replace(self._selection, fixed=fixed),
-            limits,
+            contrast or self._contrast,
             self._colours,
             gamma=self._gamma,
             content_key=self._content_key,
@@ -214,7 +240,7 @@ class Frames:
             fixed=tuple(selection.fixed),
             channels=self.channels,
             colours=None if selection.is_rgb else colours,
-            contrast=self.contrast_limits,
+            contrast=self._contrast,
             gamma=self._gamma,
         )
 
@@ -233,7 +259,7 @@ class Frames:
         if len(shape) != len(self.axes):
             raise FrameError(f"{self.path} has {len(shape)} axes at full resolution; expected {self.axes}")
         selection = replace(self._selection, shape=shape)
-        return Frames(stack, selection, self.contrast_limits, self._colours, gamma=self._gamma)
+        return Frames(stack, selection, self._contrast, self._colours, gamma=self._gamma)
 
     def raw(self, frame: int) -> NDArray[np.generic]:
         """(C, H, W) of one frame's selected channels in the source's own type; raises as ``frames[frame]``."""
@@ -308,7 +334,8 @@ def open_frames(
     contrast : "auto", "dtype", (low, high) or one pair per channel, default "auto"
         One rule for the whole stack. ``"auto"``: uint8 RGB is left as it is; else the 0.1 and 99.9 percentiles of the
         finite values in up to 8 frames spread over the stack and a million pixels, per channel (colours share theirs).
-        Flashes, dead frames and hot pixels do not count.
+        Flashes, dead frames and hot pixels do not count; a frame that is far brighter as a whole than the others is
+        shown by its own percentiles.
         ``"dtype"``: whole range of the integer type, 0 to 1 for floats.
     gamma : float, default 1.0
         Exponent of the value between the limits.
@@ -348,13 +375,17 @@ def open_frames(
     if limits is None and selection.is_rgb and stack.dtype == np.uint8:
         limits = ((0.0, 255.0),) * 3
     sample: ContrastSample | None = None
-    if limits is None:
+    if isinstance(contrast, StackContrast):
+        shown = contrast
+    elif limits is not None:
+        shown = StackContrast(limits)
+    else:
         sample = sample_pixels(_SelectedPlanes(stack, selection))
-        limits = automatic_limits(sample, is_rgb=selection.is_rgb)
+        shown = automatic_contrast(sample, is_rgb=selection.is_rgb)
     content_key = ""
     if not stack.key.startswith(_FILE_KEYS):
         content_key = content_hash(sample or sample_pixels(_SelectedPlanes(stack, selection)))
-    return Frames(stack, selection, limits, rgb, gamma=check_gamma(gamma), content_key=content_key)
+    return Frames(stack, selection, shown, rgb, gamma=check_gamma(gamma), content_key=content_key)
 
 
 def _letters(stack: RawStack, axes: str | None) -> str:

@@ -57,6 +57,17 @@ def test_a_server_opens_the_same_file_the_same_way(stack):
     assert all(np.array_equal(again[t], frames[t]) for t in range(5))
 
 
+def test_a_frame_that_is_far_brighter_is_shown_alike_by_a_server(tmp_path):
+    values = RNG.integers(100, 200, (6, 12, 16), np.uint16)
+    values[1] *= 5
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
+    frames = open_frames(tmp_path / "a.tif")
+    again = reopen(offer_frames(frames))
+    assert again is not None
+    assert frames[1].std() > 50
+    assert all(np.array_equal(again[t], frames[t]) for t in range(6))
+
+
 def test_a_file_with_other_pixels_is_not_taken_for_the_same(stack):
     offer = offer_frames(open_frames(stack))
     values = tifffile.imread(stack)

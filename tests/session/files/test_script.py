@@ -96,6 +96,25 @@ def test_script_names_contrast_and_settings_that_were_chosen(model):
         again.close()
 
 
+def test_a_frame_that_is_far_brighter_is_shown_alike_by_session_file_and_script(model, tmp_path):
+    movie = make_movie(6).astype(np.uint16) + 20
+    movie[2] *= 5
+    with Session(movie, model=model) as session:
+        session.add_points([[0, 20, 15]])
+        shown = [session.frames[t] for t in range(6)]
+        assert shown[2].std() > 10
+        session.save(tmp_path / "a.sam2")
+        with Session.load(tmp_path / "a.sam2", movie) as again:
+            assert all(np.array_equal(again.frames[t], shown[t]) for t in range(6))
+        automatic = session.frames
+        session.set_contrast([(0, 150)])
+        session.add_points([[3, 30, 47]])
+        session.set_frames(automatic)
+        script = session.to_python()
+        with run_script(script, stack=movie, model=model) as again:
+            assert all(np.array_equal(again.frames[t], shown[t]) for t in range(6))
+
+
 def test_undone_calls_are_not_in_the_script(model):
     with Session(make_movie(6), model=model) as session:
         session.add_points([[0, 20, 15]])

@@ -13,6 +13,7 @@ from napari_sam2._checks import check_out
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2._types import FrameSource
 from napari_sam2.frames import Contrast, Frames, open_frames
+from napari_sam2.frames.contrast import StackContrast
 from napari_sam2.frames.stack import LazyArray
 from napari_sam2.inference.automatic.automatic_labels import KeepRecords, MaskFinder
 from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
@@ -231,8 +232,11 @@ def open_time_points(first: Frames, open_at: Callable[[int], Frames] | None = No
     num_times = first.source_shape[first.axes.index("T")]
     others = [open_at(time) for time in sorted({num_times // 2, num_times - 1} - {0})]
     seen = np.array([frames.contrast_limits for frames in (first, *others)])  # (N, C, 2)
-    limits = [(float(low), float(high)) for low, high in zip(seen[..., 0].min(0), seen[..., 1].max(0), strict=True)]
-    return lambda time: first.at_time(time, limits)
+    lowest, highest = seen[..., 0].min(0), seen[..., 1].max(0)
+    limits = tuple((float(low), float(high)) for low, high in zip(lowest, highest, strict=True))
+    usual = [frames.contrast.usual for frames in (first, *others)]  # the brightest time point is a usual one too
+    contrast = StackContrast(limits, tuple(max(values) for values in zip(*usual, strict=True)) if all(usual) else ())
+    return lambda time: first.at_time(time, contrast)
 
 
 def _prefixed(on_progress: ProgressCallback, prefix: str) -> ProgressCallback:

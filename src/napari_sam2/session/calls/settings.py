@@ -202,6 +202,7 @@ class SettingCalls(SessionBase):
         *,
         gamma: Sequence[float] | None = None,
         colours: Sequence[Sequence[float]] | None = None,
+        usual: Sequence[float | None] | None = None,
     ) -> None:
         """Show the stack to the model with another contrast from now on; existing masks are kept.
 
@@ -213,6 +214,9 @@ class SettingCalls(SessionBase):
             For each channel the exponent between the limits; default 1.
         colours : sequence of (float, float, float), optional
             For each channel the RGB of the full value, 0 to 1; default white.
+        usual : sequence of float or None, optional
+            For each channel the upper quartile of a usual plane: see ``show_planes``. Default: all planes are shown by
+            the limits.
 
         Raises
         ------
@@ -225,8 +229,13 @@ class SettingCalls(SessionBase):
             _rows(limits, "limits", 2),
             None if gamma is None else [row[0] for row in _rows(gamma, "gamma", 1)],
             None if colours is None else _rows(colours, "colours", 3),
+            usual=None if usual is None else [_number_or_none(value) for value in usual],
         )
         self.set_frames(with_displays(self.frames, displays))
+
+
+def _number_or_none(value: float | None) -> float | None:
+    return None if value is None else _rows([value], "usual", 1)[0][0]
 
 
 def _rows(values: ArrayLike, name: str, width: int) -> list[list[float]]:

@@ -14,6 +14,7 @@ import imagecodecs
 import numpy as np
 
 from napari_sam2._errors import FrameError, NapariSAM2Error
+from napari_sam2.frames.contrast import StackContrast
 from napari_sam2.frames.sources import Frames, open_frames
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class FileRecipe:
     fixed: tuple[tuple[str, int], ...]
     channels: tuple[int, ...]
     colours: tuple[tuple[float, ...], ...] | None
-    contrast: tuple[tuple[float, float], ...]
+    contrast: StackContrast
     gamma: float
 
 

@@ -265,6 +265,7 @@ def _shown(stack: Any, image: ImageReference, options: Mapping[str, Any]) -> Any
         limits=[look.limits for look in image.looks],
         gamma=[look.gamma for look in image.looks],
         colours=[look.colour for look in image.looks],
+        usual=[look.usual for look in image.looks],
     )
 
 

@@ -194,7 +194,14 @@ def _look(raw: _Fields) -> ChannelDisplay:
     low, high = _numbers(raw.take("limits", list), 2)
     red, green, blue = _numbers(raw.take("colour", list), 3)
     (gamma,) = _numbers([raw.take("gamma", float, int)], 1)
-    return ChannelDisplay((low, high), gamma, (red, green, blue), raw.take("is_rgb", bool))
+    usual = _Fields({"usual": None, **raw.items()}).take("usual", float, int, type(None))  # older files have none
+    return ChannelDisplay(
+        (low, high),
+        gamma,
+        (red, green, blue),
+        raw.take("is_rgb", bool),
+        None if usual is None else _numbers([usual], 1)[0],
+    )
 
 
 def _numbers(values: list[object], count: int) -> list[float]:

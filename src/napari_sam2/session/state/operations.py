@@ -202,7 +202,12 @@ _RULES: Mapping[str, _Rule] = MappingProxyType(
         "rename": _rule(object_id=check_object_id, name=check_name),
         "set_class": _rule(object_id=check_object_id, class_name=check_name),
         "set_contrast": _rule(
-            {"gamma": _list_of(_number), "colours": _list_of(_list_of(_number))}, limits=_list_of(_list_of(_number))
+            {
+                "gamma": _list_of(_number),
+                "colours": _list_of(_list_of(_number)),
+                "usual": _list_of(_or_none(_number)),
+            },
+            limits=_list_of(_list_of(_number)),
         ),
         "set_keep_apart": _rule(keep_apart=_flag),
         "set_lost_after": _rule(num_frames=_or_none(_whole(1))),

@@ -55,3 +55,20 @@ def test_a_damaged_file_is_one_line(tmp_path):
     with pytest.raises(FrameError, match=r"a\.mp4") as caught:
         open_frames(tmp_path / "a.mp4")
     assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_file_does_not_advise_to_install_what_is_there(tmp_path, caplog):
+    pytest.importorskip("bioio_nd2")
+    (tmp_path / "a.nd2").write_bytes(b"0" * 100)
+    with pytest.raises(FrameError, match=r"a\.nd2 cannot be read by bioio-nd2 \(.+\); check or copy"):
+        open_frames(tmp_path / "a.nd2")
+    assert not caplog.records  # bioio logs each plugin that it tries
+
+
+def test_a_video_that_bioio_does_not_know_by_its_suffix(tmp_path):
+    pytest.importorskip("bioio_imageio")
+    imageio = pytest.importorskip("imageio")
+    with imageio.get_writer(tmp_path / "a.mkv", fps=5) as writer:
+        for t in range(3):
+            writer.append_data(np.full((64, 96, 3), 50 * t, np.uint8))
+    assert open_frames(tmp_path / "a.mkv").shape == (3, 64, 96)

@@ -349,3 +349,42 @@ class TestPositions:
         stack = np.zeros((3, 20, 30), np.uint8)
         tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata=metadata, resolution=(2, 2))
         assert open_frames(tmp_path / "a.tif", contrast=(0, 9)).translation == pytest.approx({"X": 2, "Z": -3})
+
+
+def test_pages_of_one_size_are_a_stack_however_each_is_stored(tmp_path):
+    stack = np.random.default_rng(0).integers(0, 4000, (5, 20, 30), np.uint16)
+    stored = [{}, {"compression": "zlib"}, {"rowsperstrip": 3}, {"tile": (16, 16)}, {"compression": "zlib"}]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for plane, options in zip(stack, stored, strict=True):
+            tif.write(plane, metadata=None, **options)
+    frames = open_frames(tmp_path / "a.tif")
+    assert frames.axes == "ZYX"
+    np.testing.assert_array_equal([frames.raw(z)[0] for z in range(5)], stack)
+    np.testing.assert_array_equal(frames.region(3, slice(2, 9), slice(1, 5)), frames[3][2:9, 1:5])
+
+
+def test_pages_that_differ_in_more_than_how_they_are_stored_are_several_images(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        tif.write(np.ones((20, 30), np.uint16), metadata=None)
+        tif.write(np.ones((20, 30), np.uint8), metadata=None)
+    with pytest.warns(UserWarning, match="holds 2 images; the first is read"):
+        assert len(open_frames(tmp_path / "a.tif")) == 1
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_alpha_beside_grey_is_left_out(tmp_path, compression):
+    pixels = np.random.default_rng(0).integers(0, 4000, (20, 30, 2), np.uint16)
+    alpha = {"extrasamples": ["unassalpha"], "planarconfig": "contig", "compression": compression}
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", **alpha)
+    frames = open_frames(tmp_path / "a.tif")
+    assert frames.axes == "YX"
+    np.testing.assert_array_equal(frames.raw(0)[0], pixels[..., 0])
+    assert frames.region(0, slice(2, 9), slice(1, 5)).shape == (7, 4, 3)
+
+
+def test_an_array_with_axes_of_one_that_were_saved_without_names(tmp_path):
+    stack = np.random.default_rng(0).integers(0, 4000, (1, 1, 1, 3, 20, 30), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack")
+    frames = open_frames(tmp_path / "a.tif")
+    assert frames.frame_axis == "Z"
+    np.testing.assert_array_equal([frames.raw(z)[0] for z in range(3)], stack[0, 0, 0])

@@ -189,6 +189,17 @@ class TestGroups:
             frames = open_frames(tmp_path / "a.zarr")
         np.testing.assert_array_equal(frames.raw(0)[0], noise(3, 20, 30)[0])
 
+    def test_a_converted_file_that_lists_its_images(self, tmp_path):
+        group = open_group(tmp_path / "a.zarr")
+        group.attrs["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
+        for n, name in enumerate(("0", "1", "overview")):
+            write_image(group.create_group(name), noise(3, 20, 30) + n, "0.5")
+        group.create_group("OME").attrs["ome"] = {"version": "0.5", "series": ["overview", "1", "0"]}
+        with pytest.warns(PlanesLeftOutWarning, match="a file of 3 images; overview is read"):
+            frames = open_frames(tmp_path / "a.zarr")
+        np.testing.assert_array_equal(frames.raw(0)[0], noise(3, 20, 30)[0] + 2)
+        assert [path.name for path in plate_fields(tmp_path / "a.zarr")] == ["overview", "1", "0"]
+
     def test_wells_and_fields_that_are_not_there_are_passed_over(self, tmp_path):
         plate = open_group(tmp_path / "p.zarr")
         plate.attrs["ome"] = {"version": "0.5", "plate": {"wells": [{"path": "A/1"}, {"path": "A/2"}]}}
@@ -368,3 +379,28 @@ def test_a_scale_of_too_few_numbers_is_an_unknown_distance(tmp_path):
     group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": described("zyx"), "datasets": datasets}]}
     with pytest.warns(UserWarning, match="not one number for each of the axes ZYX"):
         assert open_frames(tmp_path / "a.zarr").voxel_size is None
+
+
+@pytest.mark.parametrize(("word", "letter"), [("tau", "P"), ("condition", "P"), ("lambda", "E"), ("replicate", "R")])
+def test_an_axis_with_an_unknown_name_is_no_time_and_no_channel(tmp_path, word, letter):
+    group = open_group(tmp_path / "a.zarr")
+    write_image(group, noise(3, 20, 30), "0.5")
+    ome = group.attrs["ome"]
+    ome["multiscales"][0]["axes"][0] = {"name": word}
+    group.attrs["ome"] = ome
+    with pytest.warns(PlanesLeftOutWarning, match=rf"several [a-z ]+; {letter}=0 is read"):
+        frames = open_frames(tmp_path / "a.zarr")
+    assert (frames.axes, len(frames)) == (f"{letter}YX", 1)
+
+
+@pytest.mark.parametrize("missing", [1, 4, 500])
+def test_a_chunk_of_blosc_that_was_cut_is_no_image(tmp_path, missing):
+    group = open_group(tmp_path / "a.zarr")
+    write_image(group, np.arange(6000, dtype=np.uint16).reshape(3, 40, 50), "0.5")
+    group.create_array("0", data=noise(3, 40, 50), chunks=(1, 40, 50), compressors=BloscCodec(), overwrite=True)
+    chunk = tmp_path / "a.zarr" / "0" / "c" / "1" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:-missing])
+    frames = open_frames(tmp_path / "a.zarr", contrast="dtype")
+    np.testing.assert_array_equal(frames.raw(0)[0], noise(3, 40, 50)[0])
+    with pytest.raises(FrameError, match=r"0/c/1/0/0 is truncated: it holds [\d,]+ of [\d,]+ bytes"):
+        frames[1]

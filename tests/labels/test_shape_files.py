@@ -166,8 +166,40 @@ def test_coco_polygons_and_plain_run_lengths(tmp_path):
 def test_points_and_lines_beside_areas_are_left_out_with_a_warning(tmp_path):
     square = roifile.ImagejRoi(roitype=roifile.ROI_TYPE.RECT, left=5, top=8, right=9, bottom=12)
     roifile.roiwrite(tmp_path / "a.zip", [square, roifile.ImagejRoi(roitype=roifile.ROI_TYPE.LINE, x2=5, y2=5)])
-    with pytest.warns(UserWarning, match="holds 1 points, lines or empty shapes"):
+    with pytest.warns(UserWarning, match="holds 1 points, lines, texts or empty shapes"):
         assert (read_labels(tmp_path / "a.zip", shape=(40, 50)) == 1).sum() == 16
+
+
+@pytest.mark.parametrize("subtype", [roifile.ROI_SUBTYPE.TEXT, roifile.ROI_SUBTYPE.IMAGE])
+def test_the_frame_of_a_text_or_picture_is_no_object(tmp_path, subtype, caplog):
+    square = roifile.ImagejRoi(roitype=roifile.ROI_TYPE.RECT, left=5, top=8, right=9, bottom=12)
+    note = roifile.ImagejRoi(roitype=roifile.ROI_TYPE.RECT, subtype=subtype, left=20, top=8, right=40, bottom=12)
+    roifile.roiwrite(tmp_path / "a.zip", [note, square])
+    with pytest.warns(UserWarning, match="holds 1 points, lines, texts or empty shapes"):
+        assert (read_labels(tmp_path / "a.zip", shape=(40, 50)) > 0).sum() == 16
+
+
+def test_a_roi_set_that_was_packed_again_on_a_mac(tmp_path):
+    square = roifile.ImagejRoi(roitype=roifile.ROI_TYPE.RECT, left=5, top=8, right=9, bottom=12)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("RoiSet/a.roi", square.tobytes())
+        archive.writestr("__MACOSX/RoiSet/._a.roi", b"\0\5\x16\7 attributes")
+    assert (read_labels(tmp_path / "a.zip", shape=(40, 50)) == 1).sum() == 16
+
+
+def test_json_with_a_byte_order_mark(tmp_path):
+    polygon = {"type": "Polygon", "coordinates": [[[1, 1], [5, 1], [5, 4], [1, 4], [1, 1]]]}
+    (tmp_path / "a.geojson").write_text(json.dumps(polygon), "utf-8-sig")
+    assert (read_labels(tmp_path / "a.geojson", shape=(20, 30)) == 1).sum() == 12
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_an_annotation_of_an_image_that_is_not_listed_is_refused(tmp_path, images):
+    listed = [{"id": n, "height": 6, "width": 8} for n in range(1, images + 1)]
+    annotation = {"segmentation": [[1, 1, 5, 1, 5, 4, 1, 4]], "image_id": 7}
+    (tmp_path / "a.json").write_text(json.dumps({"images": listed, "annotations": [annotation]}))
+    with pytest.raises(FrameError, match=r"belongs to image 7, which .*a\.json does not list"):
+        read_labels(tmp_path / "a.json")
 
 
 def test_geojson_of_collections_and_without_geometry(tmp_path):
@@ -214,7 +246,7 @@ def test_damaged_files_are_refused(tmp_path, name, content):
 def test_an_archive_of_something_else_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("notes.txt", "nothing")
-    with pytest.raises(FrameError):
+    with pytest.raises(FrameError, match=r"holds no file that ends in \.roi"):
         read_labels(tmp_path / "a.zip", shape=(4, 4))
 
 

@@ -12,7 +12,16 @@ from numpy.typing import DTypeLike
 
 from napari_sam2._errors import FrameError, PlanesLeftOutWarning, warn_caller
 
-__all__ = ["FrameAxis", "Selection", "axis_of_word", "guess_axes", "name_unnamed", "parse_axes", "select"]
+__all__ = [
+    "FrameAxis",
+    "Selection",
+    "axis_of_word",
+    "guess_axes",
+    "letter_of_unknown_word",
+    "name_unnamed",
+    "parse_axes",
+    "select",
+]
 
 FrameAxis = Literal["Z", "T"]
 _LETTERS = "TCZYX"
@@ -69,6 +78,12 @@ _WORDS = {
     "view": "V",
     "angle": "A",
     "round": "R",
+    "wavelength": "E",
+    "lambda": "E",
+    "emission": "E",
+    "excitation": "E",
+    "lifetime": "H",
+    "exposure": "L",
 }
 _MAX_CHANNELS = 3
 _ALL = slice(None)
@@ -191,6 +206,14 @@ def axis_of_word(word: str) -> str | None:
     return _WORDS.get(low) or _WORDS.get(low.removesuffix("s"))
 
 
+def letter_of_unknown_word(word: str, taken: str) -> str:
+    """A letter for an axis whose name says nothing, of which one index is read: never one of T, C, Z, Y and X."""
+    letters = [letter for letter in _OTHERS if letter not in _UNNAMED and letter not in taken]
+    if len(word) == 1 or not letters:
+        return word[0].upper()
+    return word[0].upper() if word[0].upper() in letters else letters[0]
+
+
 def name_unnamed(axes: str, shape: Sequence[int]) -> str:
     """Axis letters of a file in this package's letters.
 
@@ -211,7 +234,12 @@ def name_unnamed(axes: str, shape: Sequence[int]) -> str:
     if sum(shape[i] > 1 for i in unnamed) > 1:
         raise FrameError(f"the file's axes {axes} of shape {tuple(shape)} have no usual name; give axes=: {_ALLOWED}")
     if unnamed and free:
-        names[max(unnamed, key=lambda i: int(shape[i]))] = free[0]
+        named = max(unnamed, key=lambda i: int(shape[i]))
+        names[named] = free[0]
+        spare = [letter for letter in _OTHERS if letter not in names]
+        for i in unnamed:  # of length 1: any letters will do
+            if i != named and names.count(names[i]) > 1 and spare:
+                names[i] = spare.pop()
     is_known = all(letter in _LETTERS or letter in _OTHERS for letter in names)
     if not is_known or len(set(names)) < len(names) or not {"Y", "X"} <= set(names):
         raise FrameError(f"the file's axes {axes} of shape {tuple(shape)} have no usual name; give axes=: {_ALLOWED}")
@@ -268,7 +296,7 @@ def select(
             or_else = f" or frame_axis='{axis}'" if axis in "TZ" else ""
             in_shell = f" or --axis {axis}" if axis in "TZ" else ""
             warn_caller(
-                f"the image has several {_PLANES[axis]} and {chosen} as its frame axis; "
+                f"the image has several {_PLANES[axis]}{f' and {chosen} as its frame axis' if chosen else ''}; "
                 f"{axis}=0 is read (give fixed={{'{axis}': index}}{or_else} to choose, "
                 f"in the shell --fix {axis}=INDEX{in_shell})",
                 PlanesLeftOutWarning,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +16,7 @@ from napari_sam2.frames.stack import LazyArray, RawStack, one_line
 
 if TYPE_CHECKING:
     from bioio import BioImage
+    from bioio_base.reader import Reader
 
 __all__ = ["PLUGINS", "open_bioio"]
 
@@ -62,17 +67,41 @@ def open_bioio(path: Path) -> RawStack:
         from bioio_base.exceptions import UnsupportedFileFormatError
     except ImportError as error:
         raise FrameError(advice) from error
+    reader = _reader(plugin)
     try:
-        return _describe(BioImage(path), path)
-    except UnsupportedFileFormatError as error:
-        raise FrameError(advice) from error
+        with _unlogged("bioio"):  # it logs each plugin that fails, which the error says too
+            image = BioImage(path, reader=reader)
+        return _describe(image, path)
     except FrameError:
         raise
     # each plugin fails in the ways of the library behind it
     except Exception as error:
+        if reader is None and isinstance(error, UnsupportedFileFormatError):
+            raise FrameError(advice) from error
         raise FrameError(
             f"{path} cannot be read by {plugin} ({one_line(error)}); check or copy the file again"
         ) from error
+
+
+def _reader(plugin: str) -> type[Reader] | None:
+    """The reader of a plugin, which bioio itself would choose by suffix only; None if it is not installed."""
+    try:
+        reader: type[Reader] = importlib.import_module(plugin.replace("-", "_")).Reader
+    except ImportError:  # another plugin may read the file
+        return None
+    return reader
+
+
+@contextlib.contextmanager
+def _unlogged(name: str) -> Iterator[None]:
+    """No warnings of a library's loggers within the block."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _describe(image: BioImage, path: Path) -> RawStack:

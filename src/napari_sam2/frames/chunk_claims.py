@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["decoded_size"]
+__all__ = ["blosc_length", "decoded_size"]
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_BLOCK = 2**17  # bytes: no block decodes to more
@@ -58,6 +58,11 @@ def decoded_size(data: bytes | memoryview, limit: int, *, is_lz4: bool = False) 
     if head.startswith(_GZIP_MAGIC) or (head[:1] == b"\x78" and len(head) > 1 and not int.from_bytes(head[:2]) % 31):
         return _deflate_size(data, limit)
     return _blosc_size(data)
+
+
+def blosc_length(data: bytes | memoryview) -> int:
+    """Bytes that a chunk of blosc 1 has by its header; 0 if it is too short for one."""
+    return int(struct.unpack_from("<I", data, 12)[0]) if len(data) >= 16 else 0
 
 
 def _blosc_size(data: bytes | memoryview) -> int:

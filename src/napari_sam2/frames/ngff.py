@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from napari_sam2._errors import FrameError, warn_caller
-from napari_sam2.frames.axes import axis_of_word
+from napari_sam2.frames.axes import axis_of_word, letter_of_unknown_word
 from napari_sam2.frames.spacing import Spacing, read_distance, unit_name
 
-__all__ = ["NgffImage", "NgffLevel", "field_paths", "label_names", "read_image", "well_paths"]
+__all__ = ["NgffImage", "NgffLevel", "field_paths", "label_names", "read_image", "series_paths", "well_paths"]
 
 _VERSION = re.compile(r"0\.[1-6]([.+-].*|(dev|rc|a|b).*)?")
 _COLOUR = re.compile(r"[0-9a-f]{6}([0-9a-f]{2})?")
@@ -126,6 +126,11 @@ def field_paths(attributes: Mapping[str, object]) -> tuple[str, ...]:
     return _paths(_dict(_ome(attributes).get("well")).get("images"))
 
 
+def series_paths(attributes: Mapping[str, object]) -> tuple[str, ...]:
+    """Paths of the images of a converted file, in their order, from its group ``OME``; empty if it names none."""
+    return tuple(str(path) for path in _list(_ome(attributes).get("series")))
+
+
 def _ome(attributes: Mapping[str, object]) -> dict[str, object]:
     return _dict(attributes.get("ome", attributes))  # nested since version 0.5
 
@@ -148,7 +153,11 @@ def _axes(image: Mapping[str, object]) -> tuple[str | None, list[str]]:
         word = str(entry.get("name", ""))
         if not word:
             raise FrameError("the OME-Zarr metadata has an axis without a name; export the image again")
-        letters += _LETTER_OF_TYPE.get(str(entry.get("type", ""))) or axis_of_word(word) or word[0].upper()
+        letters += (
+            _LETTER_OF_TYPE.get(str(entry.get("type", "")))
+            or axis_of_word(word)
+            or letter_of_unknown_word(word, letters)
+        )
         units.append(unit_name(str(entry.get("unit") or "")))
     return letters, units
 

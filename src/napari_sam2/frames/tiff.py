@@ -22,7 +22,7 @@ from napari_sam2.frames.coded_sizes import coded_size
 from napari_sam2.frames.ome_xml import check_beside, companion_xml, named_files, parse_ome_xml, read_ome_xml, tag_of
 from napari_sam2.frames.pictures import picture_size, warn_of_orientation
 from napari_sam2.frames.spacing import Spacing
-from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
+from napari_sam2.frames.stack import READ_ERRORS, LazyArray, RawStack, one_line
 from napari_sam2.frames.tiff_scale import read_positions, read_voxel_size
 
 __all__ = ["TIFF_SUFFIXES", "TiffLimits", "ome_members", "open_companion", "open_tiff"]
@@ -167,6 +167,9 @@ def _describe(
         raise FrameError(f"{path} holds no image")
     shown = [series for series in tif.series if not series.keyframe.is_reduced]  # a thumbnail may come first
     series = (shown or tif.series)[0]
+    stacked = _pages_of_one_size(shown)
+    if stacked and level == 0:
+        shown = shown[:1]
     _check_ome_planes(tif, path, series, pixels)
     truncated = _truncated_imagej(tif, path, series, limits)
     if truncated is not None and level == 0:
@@ -180,18 +183,20 @@ def _describe(
         raise FrameError(f"level {level} of {path} was requested; it has {len(series.levels)}, 0 is the finest")
     full, series = series, series.levels[level]
     axes, shape = series.axes, tuple(series.shape)
-    array: ContiguousPlanes | PagedPlanes
-    offset = None if getattr(full, "is_multifile", False) else series.dataoffset
+    if stacked and level == 0:
+        axes, shape = "I" + series.keyframe.axes, (len(stacked), *series.keyframe.shape)
+    array: LazyArray
+    offset = None if getattr(full, "is_multifile", False) or stacked else series.dataoffset
     if offset is not None:
         dtype = np.dtype(series.dtype).newbyteorder(tif.byteorder)
-        array = ContiguousPlanes(path, offset, shape, dtype, num_leading=_first_of(axes, "YX"))
-        array.warn_if_truncated()
+        array = contiguous = ContiguousPlanes(path, offset, shape, dtype, num_leading=_first_of(axes, "YX"))
+        contiguous.warn_if_truncated()
         if _is_cut(tif) and math.prod(shape[: _first_of(axes, "YX")]) == 1:
             raise FrameError(f"{path} is truncated: 1 frame can be read, and more follow; copy it again")
     elif _is_cut(tif):
         raise FrameError(f"{path} is truncated: {len(tif.pages)} frames can be read, and more follow; copy it again")
     else:
-        pages = list(series.pages)
+        pages: list[tifffile.TiffPage | tifffile.TiffFrame | None] = [*(stacked or series.pages)]
         missing = sum(page is None for page in pages)  # OME-XML may announce planes that were never written
         if missing:
             warn_caller(f"{missing} of {len(pages)} planes of {path} are missing and are read as zeros")
@@ -209,9 +214,40 @@ def _describe(
         if zoom != 1:
             translation[axis] = translation.get(axis, 0.0) + (zoom - 1) / 2 * voxel_size[axis].value / zoom
     full_shape = tuple(full.shape) if level and full.axes == axes else None
+    if axes.endswith("S") and _has_alpha_only(series.keyframe):
+        axes, array = axes[:-1], _WithoutAlpha(array)
     return RawStack(
         array, str(path), f"tiff:{level}", axes, voxel_size, is_rgb, translation=translation, full_shape=full_shape
     )
+
+
+def _pages_of_one_size(series: Sequence[tifffile.TiffPageSeries]) -> list[tifffile.TiffPage | tifffile.TiffFrame]:
+    """All pages of a plain TIFF that differ in nothing but how they are stored; empty if they are no one stack."""
+    if len(series) < 2 or any(each.kind.lower() != "generic" or len(each.levels) > 1 for each in series):
+        return []
+    pages = [page for each in series for page in each.pages if page is not None]
+    kinds = {(each.keyframe.shape, each.keyframe.axes, str(each.dtype), each.keyframe.photometric) for each in series}
+    if len(kinds) > 1 or any(each.keyframe.is_mask for each in series):
+        return []
+    return sorted(pages, key=lambda page: int(page.index))
+
+
+def _has_alpha_only(page: tifffile.TiffPage) -> bool:
+    """Whether the pixels of a page are one grey value and its opacity."""
+    kinds = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
+    is_grey = page.photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
+    return is_grey and page.samplesperpixel == 2 and bool(page.extrasamples) and page.extrasamples[0] in kinds
+
+
+class _WithoutAlpha:
+    """The first of two samples that lie side by side."""
+
+    def __init__(self, array: LazyArray) -> None:
+        self._array = array
+        self.shape, self.dtype = array.shape[:-1], array.dtype
+
+    def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[np.generic]:
+        return np.asarray(self._array[(*index, 0)])
 
 
 def _warn_of_colours(path: Path, page: tifffile.TiffPage) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam2._errors import FrameError, PlanesLeftOutWarning, warn_caller
 from napari_sam2.frames.axes import axis_of_word
-from napari_sam2.frames.ngff import field_paths, label_names, read_image, well_paths
+from napari_sam2.frames.ngff import field_paths, label_names, read_image, series_paths, well_paths
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 
 if TYPE_CHECKING:
@@ -220,12 +220,16 @@ def _open_inside(group: zarr.Group, level: int, name: str) -> RawStack:
 
 
 def _converted(group: zarr.Group) -> tuple[str, ...]:
-    """Numbers of the images that bioformats2raw writes as groups."""
+    """Paths of the images that bioformats2raw writes: those that the group OME lists, or all numbers."""
+    import zarr
+
     attributes = group.attrs.asdict()
     ome = attributes.get("ome")
     if "bioformats2raw.layout" not in {**attributes, **(ome if isinstance(ome, dict) else {})}:
         return ()
-    return tuple(sorted((key for key, _ in group.groups() if key.isdecimal()), key=int))
+    listing = group.get("OME")
+    named = series_paths(listing.attrs.asdict()) if isinstance(listing, zarr.Group) else ()
+    return named or tuple(sorted((key for key, _ in group.groups() if key.isdecimal()), key=int))
 
 
 def _content(group: zarr.Group) -> str:

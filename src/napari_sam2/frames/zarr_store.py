@@ -12,7 +12,7 @@ import numpy as np
 from zarr.storage import LocalStore
 
 from napari_sam2._errors import FrameError
-from napari_sam2.frames.chunk_claims import decoded_size
+from napari_sam2.frames.chunk_claims import blosc_length, decoded_size
 
 if TYPE_CHECKING:
     import zarr
@@ -40,11 +40,14 @@ class ChunkClaims:
         Chunks that lie in one file; 0 where each has its own.
     is_lz4 : bool
         They are compressed with LZ4, which does not show in the file.
+    is_blosc : bool
+        They are compressed with Blosc, which decodes what lies behind the end of a chunk that was cut.
     """
 
     max_bytes: int
     chunks_per_shard: int = 0
     is_lz4: bool = False
+    is_blosc: bool = False
 
 
 def chunk_claims(array: zarr.Array[Any]) -> ChunkClaims:
@@ -65,7 +68,7 @@ def chunk_claims(array: zarr.Array[Any]) -> ChunkClaims:
     per_shard = math.prod(array.shards) // math.prod(array.chunks) if array.shards else 0
     values = math.prod(array.shards or array.chunks)
     largest = values * array.dtype.itemsize * 9 // 8 + 32 * (per_shard or 1) + 4096
-    return ChunkClaims(largest, per_shard, compressed == ["lz4"])
+    return ChunkClaims(largest, per_shard, compressed == ["lz4"], compressed == ["blosc"])
 
 
 def _codec_name(codec: Any) -> str:
@@ -116,6 +119,11 @@ class GuardedStore(LocalStore):
             return content
         stored = memoryview(np.ascontiguousarray(content.as_numpy_array()).data)
         for part in self._inside_shard(stored, claims.chunks_per_shard) or [stored]:
+            if claims.is_blosc and len(part) < blosc_length(part):
+                raise FrameError(
+                    f"{self.root / key} is truncated: it holds {len(part):,} of {blosc_length(part):,} bytes of a "
+                    "chunk; copy the image again"
+                )
             allowed = min(claims.max_bytes, max(_MAX_PLAIN_BYTES, _MAX_RATIO * len(part)))
             size = decoded_size(part, allowed, is_lz4=claims.is_lz4)
             if size > allowed:

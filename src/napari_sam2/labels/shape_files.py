@@ -298,7 +298,10 @@ def _json(path: Path) -> Any:
             f"{path} has {num_bytes:,} bytes; JSON of up to {_LIMITS.max_text_bytes:,} is read: save the objects in "
             "several files, or as a label image"
         )
-    return json.loads(path.read_text("utf-8"))
+    content = json.loads(path.read_text("utf-8-sig"))
+    if not isinstance(content, (dict, list)):
+        raise FrameError(f"{path} is neither GeoJSON nor COCO: it holds {json.dumps(content):.40}")
+    return content
 
 
 def _check_roi_set(path: Path) -> None:
@@ -360,12 +363,13 @@ def _plane(path: Path, shape: _Shape, full: tuple[int, ...]) -> int | None:
 def _rois(path: Path) -> list[_Shape]:
     import roifile
 
-    found = roifile.ImagejRoi.fromfile(path)
-    rois = found if isinstance(found, list) else [found]
+    rois = [roifile.ImagejRoi.frombytes(data) for data in _roi_data(path)]
     shapes = []
     for roi in rois:
         if roi.roitype in (roifile.ROI_TYPE.LINE, roifile.ROI_TYPE.FREELINE, roifile.ROI_TYPE.POLYLINE,
                            roifile.ROI_TYPE.NOROI, roifile.ROI_TYPE.ANGLE, roifile.ROI_TYPE.POINT):  # fmt: skip
+            continue
+        if roi.subtype in (roifile.ROI_SUBTYPE.TEXT, roifile.ROI_SUBTYPE.IMAGE):  # their frame is no object
             continue
         rings = [np.asarray(ring, np.float64) for ring in roi.coordinates(multi=True)]
         place: _Place
@@ -379,9 +383,22 @@ def _rois(path: Path) -> list[_Shape]:
     return shapes
 
 
+def _roi_data(path: Path) -> list[bytes]:
+    """Content of a ROI file, or of those of an archive; what a Mac adds to an archive (``._NAME``) is left out."""
+    if path.suffix.lower() != ".zip":
+        return [path.read_bytes()]
+    with zipfile.ZipFile(path) as archive:
+        names = [n for n in archive.namelist() if n.lower().endswith(".roi") and not n.split("/")[-1].startswith("._")]
+        if not names:
+            raise FrameError(
+                f"{path} is no ROI set: it holds no file that ends in .roi; save it in ImageJ's ROI Manager"
+            )
+        return [archive.read(name) for name in names]
+
+
 def _warn_of_others(path: Path, num_others: int, num_areas: int) -> None:
     if num_others and num_areas:
-        warn_caller(f"{path} holds {num_others} points, lines or empty shapes besides areas; they are left out")
+        warn_caller(f"{path} holds {num_others} points, lines, texts or empty shapes besides areas; they are left out")
 
 
 def _filler(polygons: list[Polygon]) -> Callable[[tuple[int, int]], PackedMask]:
@@ -475,7 +492,10 @@ def _coco(
             raise FrameError(
                 "an annotation has no 'segmentation'; expected polygons or run lengths, boxes are no areas"
             )
-        frame = frame_of[int(entry["image_id"])] if is_stack else None
+        image_id = int(entry["image_id"])
+        if image_id not in frame_of:
+            raise FrameError(f"an annotation belongs to image {image_id}, which {path} does not list; export it again")
+        frame = frame_of[image_id] if is_stack else None
         number = entry.get("track_id")
         draw = _coco_mask(entry["segmentation"], hw)
         shapes.append(_Shape(None if number is None else int(number), (frame, None), draw))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 
 import numpy as np
 import pytest
 from napari.components import LayerList
 from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from factories import make_movie
@@ -99,6 +101,49 @@ def test_closing_the_viewer_while_it_tracks_ends_threads_and_keeps_what_was_said
     assert place.exists()
     place.unlink()
     assert len(notification_manager.records) == told
+
+
+def test_the_window_does_not_wait_for_the_frame_that_is_computed(alone, qtbot, monkeypatch):
+    _, widget = alone
+    begun, may_end = threading.Event(), threading.Event()
+
+    def track(*_):
+        begun.set()
+        may_end.wait(60)
+        yield from ()
+
+    monkeypatch.setattr("napari_sam2.session.engines.local_engine.LocalEngine.track", track)
+    binding = widget.binding
+    binding.points.add([[2, 20, 20]])
+    qtbot.waitUntil(lambda: not binding.session.is_answering, timeout=60_000)
+    widget.propagation.propagate("both")
+    qtbot.waitUntil(begun.is_set, timeout=60_000)
+    engine = weakref.ref(binding.session._engine_keeper._engine)
+
+    began = time.monotonic()
+    widget.shut_down()
+    assert time.monotonic() - began < 5  # not the 10 s that a script waits
+    working = {t.name for t in threading.enumerate() if t.name.startswith("napari-sam2")}
+    assert working == {"napari-sam2"}  # the file is written, and free
+    may_end.set()
+    qtbot.waitUntil(lambda: not [t for t in threading.enumerate() if t.name.startswith("napari-sam2")], timeout=60_000)
+    qtbot.waitUntil(lambda: engine() is None)
+
+
+def test_the_end_of_a_run_has_no_events_handled_in_the_middle(alone, qtbot):
+    _, widget = alone
+    binding = widget.binding
+    binding.points.add([[2, 20, 20]])
+    qtbot.waitUntil(lambda: not binding.session.is_answering, timeout=60_000)
+    widget.propagation.propagate("both")
+    binding.session.handle.pause()
+    widget.propagation._open_bar()
+    bar, handled = widget.propagation._bar, []
+    QTimer.singleShot(0, lambda: handled.append(True))
+    binding.session.cancel()
+    assert handled == []
+    assert bar.disable
+    qtbot.waitUntil(lambda: handled == [True])
 
 
 def test_points_are_drawn_first_and_the_buttons_say_so(alone):

@@ -384,9 +384,12 @@ class ImageSessions(QWidget):
 
 
 def _end(binding: ViewerBinding) -> None:
-    """Close a session; its automatically saved file stays for the next day if there is anything in it."""
+    """Close a session; its automatically saved file stays for the next day if there is anything in it.
+
+    The window does not wait for the frame that is being computed: with a large model it takes many seconds.
+    """
     binding.close()
-    binding.session.close(keep_autosave=bool(binding.session.objects))
+    binding.session.close(keep_autosave=bool(binding.session.objects), timeout=0)
 
 
 def _is_image(layer: Any) -> bool:

@@ -46,6 +46,9 @@ class PropagateSection(QWidget):
         self._starting.setSingleShot(True)
         self._starting.setInterval(_BAR_AFTER_MS)
         self._starting.timeout.connect(self._open_bar)
+        self._moving = QTimer(self)
+        self._moving.setSingleShot(True)
+        self._moving.timeout.connect(self._move_bar)
         self._left: tuple[float, float] | None = None  # seconds left, and when that was estimated
         self._started = 0.0
         self._counting = QTimer(self)
@@ -300,13 +303,18 @@ class PropagateSection(QWidget):
         return text + (f"; the stage moved (y, x) before {_listed(moved)}" if moved else "")
 
     def _follow_bar(self, handle: PropagationHandle) -> None:
-        """napari's activity dock, from the next turn of the event loop on: it has all of the window painted at once."""
-        if handle.is_running and self._bar is None and handle.num_steps:
+        """napari's activity dock, from the next turn of the event loop on: setting its value runs the event loop."""
+        if not handle.is_running:
+            self._close_bar()
+        elif self._bar is not None:
+            self._moving.start()
+        elif handle.num_steps:
             self._starting.start()
-        if self._bar is not None:
+
+    def _move_bar(self) -> None:
+        handle = None if self._binding is None else self._binding.session.handle
+        if handle is not None and self._bar is not None:
             self._bar.update(handle.num_done - self._bar.n)
-            if not handle.is_running:
-                self._close_bar()
 
     def _open_bar(self) -> None:
         handle = None if self._binding is None else self._binding.session.handle

@@ -13,6 +13,7 @@ from factories import make_movie
 from napari_sam2 import FrameError, Prompt, PromptError
 from napari_sam2.session.session import Session
 from napari_sam2.session.worker.compute_thread import Job
+from napari_sam2.session.worker.delivery import wait_until
 
 
 # ---------------------------------------------------------------------- prompts
@@ -221,6 +222,25 @@ def test_a_closed_session_is_read_and_saved_but_not_changed(model, tmp_path):
     session.wait_for_answers()
     assert np.array_equal(session.labels, labels)
     assert session.save(tmp_path / "kept.sam2").exists()
+
+
+def test_closing_without_waiting_frees_the_model_once_the_step_under_way_ends(model):
+    session = Session(make_movie(3), model=model)
+    session.add_points([[1, 20, 17]])
+    keeper, release = session._engine_keeper, threading.Event()
+    session._compute.submit(Job(lambda: release.wait(60), lambda _: None))
+    session.close(timeout=0)
+    assert keeper._engine is not None
+    release.set()
+    wait_until(lambda: keeper._engine is None, 60, None)
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "1"])
+def test_a_timeout_that_is_no_time_is_refused(model, timeout):
+    session = Session(make_movie(3), model=model)
+    with pytest.raises(PromptError, match="timeout"):
+        session.close(timeout=timeout)
+    session.close()
 
 
 def test_closing_ends_a_wait_for_answers(model):

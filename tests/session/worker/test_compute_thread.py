@@ -109,3 +109,22 @@ def test_the_thread_keeps_nothing_that_has_ended(thread):
     thread.submit(Job(lambda: None, lambda _: ended.set()))
     assert ended.wait(10)
     wait_until(lambda: gone() is None, 10, None)
+
+
+def test_what_is_called_at_the_end_waits_for_the_work_under_way_but_the_caller_does_not(thread):
+    begun, may_end, called = threading.Event(), threading.Event(), []
+    thread.submit(Job(lambda: begun.set() or may_end.wait(10), lambda _: called.append("done")))
+    assert begun.wait(10)
+    assert not thread.close(0, lambda: called.append(threading.current_thread().name))
+    assert called == []
+    may_end.set()
+    assert thread.close(10)
+    assert called == ["done", "tested"]
+    thread.close(0, lambda: called.append("at once"))
+    assert called[2:] == ["at once"]
+
+
+def test_what_is_called_at_the_end_of_a_thread_without_work_is_called_at_once(thread):
+    called = []
+    assert thread.close(0, lambda: called.append(1))
+    assert called == [1]

@@ -13,6 +13,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_sam2._arguments import checked_calls
+from napari_sam2._checks import check_number
 from napari_sam2._errors import PromptError
 from napari_sam2._files import expand
 from napari_sam2.frames.display import open_stack
@@ -55,11 +56,13 @@ class _Threads:
     ----------
     interrupt : callable
         Ends the compute thread's waiting for others.
+    forget : callable
+        Frees what the compute thread has used; called once it works no more.
     """
 
-    def __init__(self, interrupt: Callable[[], None]) -> None:
+    def __init__(self, interrupt: Callable[[], None], forget: Callable[[], None]) -> None:
         self.compute = ComputeThread()
-        self._interrupt = interrupt
+        self._interrupt, self._forget = interrupt, forget
         self.autosave: Autosave | None = None
         self._process = os.getpid()
 
@@ -68,7 +71,7 @@ class _Threads:
         if os.getpid() != self._process:  # a fork: the threads belong to the other process
             return True
         self._interrupt()
-        has_ended = self.compute.close(timeout)
+        has_ended = self.compute.close(timeout, self._forget)
         autosave, self.autosave = self.autosave, None
         if autosave is not None:
             autosave.close(keep=keep_autosave)
@@ -118,7 +121,7 @@ class SessionBase:
         self.model_state = ModelState("waiting")
         self.binding: object | None = None
         self._engine_keeper = EngineKeeper(_weak(self._follow_model), as_compute_address(compute))
-        self._threads = _Threads(self._engine_keeper.interrupt)
+        self._threads = _Threads(self._engine_keeper.interrupt, self._engine_keeper.forget_engine)
         self._delivery = Delivery(deliver)
         self._compute = self._threads.compute
         origin = SessionOrigin(
@@ -404,7 +407,7 @@ class SessionBase:
         autosave = self._threads.autosave
         return autosave is not None and autosave.flush(timeout)
 
-    def close(self, *, keep_autosave: bool = True) -> None:
+    def close(self, *, keep_autosave: bool = True, timeout: float = 10.0) -> None:
         """End the session's threads and free the model's memory; the session can still be read and saved.
 
         Sessions are also closed when the program ends and when they are garbage-collected.
@@ -413,11 +416,20 @@ class SessionBase:
         ----------
         keep_autosave : bool, default True
             False removes the file of the autosave.
+        timeout : float, default 10
+            Seconds to wait for the frame that is being computed. If it takes longer, its thread ends and the memory is
+            freed after it; its masks are dropped.
+
+        Raises
+        ------
+        PromptError
+            If ``timeout`` is no number of seconds.
         """
+        seconds = check_number("timeout", timeout, 0, threading.TIMEOUT_MAX)
         self._propagator.stop()
-        if self._threads.close(10.0, keep_autosave=keep_autosave):
-            self._ending.detach()
-        self._engine_keeper.forget_engine()
+        self._threads.close(seconds, keep_autosave=keep_autosave)
+        # a thread that has not ended yet was asked to, and the end of the program waits for it
+        self._ending.detach()
 
     def __enter__(self) -> Self:
         return self

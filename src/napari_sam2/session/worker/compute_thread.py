@@ -83,6 +83,8 @@ class ComputeThread:
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_closed = False
+        self._has_ended = False
+        self._at_end: list[Callable[[None], object]] = []
         self._running: Job | None = None
 
     @property
@@ -134,10 +136,30 @@ class ComputeThread:
         with self._wake:
             self._wake.notify()
 
-    def close(self, timeout: float | None = 10.0) -> bool:
-        """Finish what runs, drop what waits, end the thread; whether it has ended within ``timeout`` seconds."""
+    def close(self, timeout: float | None = 10.0, at_end: Callable[[], object] | None = None) -> bool:
+        """Finish what runs, drop what waits, end the thread.
+
+        Parameters
+        ----------
+        timeout : float or None, default 10
+            How long to wait for the end, in seconds; None waits as long as it takes.
+        at_end : callable, optional
+            Called once the thread does no more work: on the thread, or here if there is none.
+
+        Returns
+        -------
+        bool
+            Whether the thread has ended within ``timeout``.
+        """
         self._ask_to_end()
         thread = self._thread
+        if at_end is not None:
+            with self._wake:
+                is_working = thread is not None and not self._has_ended
+                if is_working:
+                    self._at_end.append(lambda _: at_end())
+            if not is_working:
+                at_end()
         if thread is None:
             return True
         if thread is not threading.current_thread():
@@ -165,6 +187,11 @@ class ComputeThread:
             self._idle = None
         for steps in ended:
             self._call(steps.on_end, None)
+        with self._wake:
+            self._has_ended = True
+            at_end, self._at_end = self._at_end, []
+        for function in at_end:
+            self._call(function, None)
 
     def _wait_for_work(self) -> bool:
         """Block until there is work; False once the thread is to end."""

@@ -250,7 +250,7 @@ class ComputeThread:
         self._call(steps.on_end, failure)
         return True
 
-    def _call(self, function: Callable[[Any], None], value: Any) -> None:
+    def _call(self, function: Callable[[Any], object], value: Any) -> None:
         """Pass a result on. An error there, such as of a user's callback, does not end the thread."""
         try:
             function(value)

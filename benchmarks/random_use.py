@@ -2,7 +2,7 @@
 
 Run under a display (``xvfb-run -a python benchmarks/random_use.py --kind movie --seed 1 --seconds 360``). Mouse and key
 events go through Qt to the canvas, buttons, tables, menus and combo boxes of the dock; dialogs and menus that open are
-closed again. Faults are uncaught exceptions, errors that napari reports, a session on an image that is gone, a current
+closed again. Faults are uncaught exceptions, a session on an image that is gone, a current
 object that does not exist, prompts of unknown objects, and widgets, threads or memory that grow without end.
 """
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 KINDS = ("stack", "movie", "rgb", "tzyx", "channels", "image")
 NOT_PRESSED = ("sam2_download", "sam2_files", "sam2_tune", "sam2_sample")  # they take long, or add large images
 NAPARI_KEYS = ("Left", "Right", "Up", "Delete", "Ctrl+Y", "Ctrl+E", "1", "2", "3", "4", "B", "V")
-MORE_WIDGETS, MORE_THREADS, MORE_MIB = 40, 6, 1500
-SETTLED_S = 60.0  # what is compared with the end is counted then
+MORE_WIDGETS, MORE_THREADS, MORE_MIB = 10, 3, 1500
+SETTLED_S = 8.0  # before widgets, threads and memory are counted
 
 
 def open_kind(viewer: napari.Viewer, kind: str, seed: int = 0) -> None:
@@ -297,7 +297,7 @@ def main() -> int:
     os.environ["NAPARI_SAM2_SESSIONS"] = tempfile.mkdtemp(prefix="random_use_")
 
     import napari
-    from napari.utils.notifications import NotificationSeverity, notification_manager
+    from napari.utils.notifications import notification_manager
     from qtpy.QtCore import QTimer
     from qtpy.QtWidgets import QApplication, QWidget
 
@@ -320,8 +320,9 @@ def main() -> int:
     assert application is not None
 
     def on_notification(notification: Any) -> None:
-        if notification.severity is NotificationSeverity.ERROR:
-            faults.append(f"napari reports: {notification.message}\n{getattr(notification, 'as_text', lambda: '')()}")
+        error = getattr(notification, "exception", None)  # refusals have none
+        if error is not None:
+            on_exception(type(error), error, error.__traceback__)
         told.add(str(notification.message))
 
     notification_manager.notification_ready.connect(on_notification)
@@ -337,41 +338,43 @@ def main() -> int:
     closing.timeout.connect(close_what_opens)
     closing.start(150)
     user = RandomUser(viewer, widget, given.kind, given.seed)
-    began, settled = time.monotonic(), None
-    process = psutil.Process()
-    num_steps = 0
 
     def size() -> tuple[int, int, float]:
         gc.collect()
-        return len(widget.findChildren(QWidget)), threading.active_count(), process.memory_info().rss / 2**20
+        return len(widget.findChildren(QWidget)), threading.active_count(), psutil.Process().memory_info().rss / 2**20
 
+    def run(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            application.processEvents()
+            time.sleep(0.005)
+
+    run(SETTLED_S)
+    settled = size()
+    began, num_steps = time.monotonic(), 0
     while time.monotonic() - began < given.seconds and not faults:
         try:
             user.act()
         except Exception as error:  # noqa: BLE001 any is a fault
             on_exception(type(error), error, error.__traceback__)
-        for _ in range(user.rng.choice((1, 2, 10))):
-            application.processEvents()
-            time.sleep(0.005)
+        run(user.rng.choice((0.005, 0.02, 0.1)))
         num_steps += 1
         found = wrong(widget)
         if found:
             faults.append(found)
-        if settled is None and time.monotonic() - began > SETTLED_S:
-            settled = size()
-    last = size()
-    settled = settled or last
+    took = time.monotonic() - began
+    print(f"{given.kind}, seed {given.seed}: {num_steps} things in {took:.0f} s: {dict(user.counts)}")
     if given.picture:
         viewer.window.screenshot(given.picture, canvas_only=False, flash=False)
+    viewer.layers.clear()  # sessions end, and rows of tables go
+    run(SETTLED_S)
+    last = size()
     for name, before, after, more in zip(
         ("widgets", "threads", "MiB"), settled, last, (MORE_WIDGETS, MORE_THREADS, MORE_MIB), strict=True
     ):
-        print(f"{name}: {before:.0f} after a minute, {after:.0f} at the end")
+        print(f"{name}: {before:.0f} at the beginning, {after:.0f} at the end")
         if after > before + more:
             faults.append(f"{name} grew from {before:.0f} to {after:.0f}")
-    print(
-        f"{given.kind}, seed {given.seed}: {num_steps} things in {time.monotonic() - began:.0f} s: {dict(user.counts)}"
-    )
     print("told:", *sorted(told), sep="\n  ")
     if faults:
         print("LAST:", *user.done[-25:], sep="\n  ")

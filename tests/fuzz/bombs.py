@@ -505,7 +505,10 @@ IMAGES: dict[str, Build] = {
     "OME-XML of a plane of 10^12 pixels": tiff_ome(OME.format(before="", more="", x=10**6, y=10**6, z=1)),
     "OME-XML, entities within entities": tiff_ome(OME.format(before=LAUGHS, more="&a11;", x=16, y=16, z=1)),
     "OME-XML, elements within elements": tiff_ome(OME.format(before="", more=DEEP, x=16, y=16, z=1)),
+    "OME-XML, millions of elements within elements": tiff_ome(OME.format(before="", more=15 * DEEP, x=16, y=16, z=1)),
     "zarr, chunks of 10 x 10": zarr_claims([100_000, 100_000], [10, 10]),
+    "zarr, chunks of 64 x 30": zarr_claims([30_000, 30_000], [64, 30]),
+    "zarr, a million million frames": zarr_claims([2**40, 64, 64], [1, 64, 64]),
     "zarr, a cube of a million": zarr_claims([10**6] * 3, [1, 1024, 1024]),
     "zarr, one chunk of 400 MB": zarr_large_chunk,
     "zarr 3, gzip of 1 GB": zarr3_chunk(
@@ -548,6 +551,7 @@ IMAGES: dict[str, Build] = {
         "a.png", lambda: png(13_000, 13_000, 16, 2, zlib_of_zeros(61 * 2**24))
     ),
     "PNG with a text of 1 GB": picture("a.png", png_text),
+    "PGM with a comment of 10 MB": picture("a.pgm", lambda: b"P2 #" + bytes(10**7) + b"\n3 3 255\n" + b"1 " * 9),
     "PGM of 100,000 x 100,000": picture("a.pgm", lambda: b"P5 100000 100000 255\n" + bytes(1000)),
     "numpy array that is cut": npy_claims,
     "numpy array on no disk": npy_sparse,

@@ -152,3 +152,26 @@ def test_unknown_versions_are_refused(tmp_path):
     group.attrs["ome"] = {**group.attrs["ome"], "version": "0.9"}
     with pytest.raises(OutputError, match=r"version 0\.9 on zarr 3"):
         LabelWriter(image / "labels" / "cells", (4, 32, 40))
+
+
+@pytest.mark.parametrize("names", [("time", "row", "col"), ("frame", "height", "width")], ids=str)
+def test_axes_that_are_named_in_words_are_those_of_the_labels(tmp_path, names):
+    image = make_image(tmp_path / "a.zarr", "0.4", "zyx", (4, 32, 40))
+    group = zarr.open_group(image)
+    multiscales = group.attrs["multiscales"]
+    multiscales[0]["axes"] = [{"name": name} for name in names]
+    group.attrs["multiscales"] = multiscales
+    frames = open_frames(image)
+    with LabelWriter.for_frames(image / "labels" / "cells", frames) as writer:
+        for t, plane in enumerate(make_labels()):
+            writer.write(t, plane)
+    assert frames.axes == "TYX"
+    assert np.array_equal(read_labels(image / "labels" / "cells"), make_labels())
+
+
+@pytest.mark.parametrize("name", [".zattrs", ".hidden", "__store", "zarr.json"])
+def test_names_that_zarr_keeps_for_itself_are_refused(tmp_path, name):
+    image = make_image(tmp_path / "a.zarr", "0.4", "zyx", (4, 32, 40))
+    with pytest.raises(OutputError, match="zarr keeps for itself; choose another"):
+        write(image / "labels" / name, make_labels(), axes="ZYX")
+    assert not (image / "labels").exists()

@@ -86,6 +86,7 @@ _WORDS = {
     "exposure": "L",
 }
 _MAX_CHANNELS = 3
+_MAX_FRAMES = 2**24  # along which lists are kept
 _ALL = slice(None)
 _ALLOWED = (
     "allowed is one letter per dimension out of T, C, Z, Y, X, each at most once, with Y and X, "
@@ -290,6 +291,11 @@ def select(
         raise FrameError(f"the image claims the shape {shape}, more than this machine can count; check the file")
     fixed = _check_fixed(axes, shape, fixed or {})
     chosen = _choose_frame_axis(axes, shape, frame_axis, fixed)
+    if chosen is not None and shape[axes.index(chosen)] > _MAX_FRAMES:
+        raise FrameError(
+            f"the image claims {shape[axes.index(chosen)]:,} frames along {chosen}; up to {_MAX_FRAMES:,} are read: "
+            "check the file, or give a part of it"
+        )
     rest = tuple(axis for axis in (*"TZ", *_OTHERS) if axis in axes and axis != chosen)
     for axis in rest:
         if axis not in fixed and shape[axes.index(axis)] > 1:

@@ -18,7 +18,16 @@ from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2.frames.axes import axis_of_word, letter_of_unknown_word
 from napari_sam2.frames.spacing import Spacing, read_distance, unit_name
 
-__all__ = ["NgffImage", "NgffLevel", "field_paths", "label_names", "read_image", "series_paths", "well_paths"]
+__all__ = [
+    "NgffImage",
+    "NgffLevel",
+    "axis_letters",
+    "field_paths",
+    "label_names",
+    "read_image",
+    "series_paths",
+    "well_paths",
+]
 
 _VERSION = re.compile(r"0\.[1-6]([.+-].*|(dev|rc|a|b).*)?")
 _COLOUR = re.compile(r"[0-9a-f]{6}([0-9a-f]{2})?")
@@ -147,19 +156,20 @@ def _axes(image: Mapping[str, object]) -> tuple[str | None, list[str]]:
         axes = _list(_system(image, systems).get("axes")) if systems else []
     if not axes:
         return None, []
-    letters, units = "", []
-    for axis in axes:
-        entry = {"name": axis} if isinstance(axis, str) else _dict(axis)
+    entries = [{"name": axis} if isinstance(axis, str) else _dict(axis) for axis in axes]
+    return axis_letters(entries), [unit_name(str(entry.get("unit") or "")) for entry in entries]
+
+
+def axis_letters(entries: Sequence[Mapping[str, object]]) -> str:
+    """One letter per axis by its type and name; raises FrameError for one without a name."""
+    letters = ""
+    for entry in entries:
         word = str(entry.get("name", ""))
         if not word:
             raise FrameError("the OME-Zarr metadata has an axis without a name; export the image again")
-        letters += (
-            _LETTER_OF_TYPE.get(str(entry.get("type", "")))
-            or axis_of_word(word)
-            or letter_of_unknown_word(word, letters)
-        )
-        units.append(unit_name(str(entry.get("unit") or "")))
-    return letters, units
+        known = _LETTER_OF_TYPE.get(str(entry.get("type", ""))) or axis_of_word(word)
+        letters += known or letter_of_unknown_word(word, letters)
+    return letters
 
 
 def _system(image: Mapping[str, object], systems: Sequence[dict[str, object]]) -> dict[str, object]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from xml.etree import ElementTree as ET
+from xml.parsers import expat
 
 import tifffile
 
@@ -13,6 +15,8 @@ from napari_sam2.frames.stack import one_line
 __all__ = ["check_beside", "companion_xml", "named_files", "parse_ome_xml", "read_ome_xml", "tag_of"]
 
 _MAX_COMPANION_BYTES = 2**27
+_LONG_TEXT = 2**20  # of which the depth is looked at first
+_MAX_DEPTH = 1000
 
 
 def companion_xml(path: Path) -> str | None:
@@ -52,11 +56,35 @@ def read_ome_xml(path: Path) -> str:
 def parse_ome_xml(text: str, path: Path) -> ET.Element:
     """The root of the OME-XML of a file; raises FrameError."""
     try:
+        if len(text) > _LONG_TEXT:
+            _check_depth(text, path)
         return ET.fromstring(text)
     except ET.ParseError as error:
         raise FrameError(
             f"the OME-XML of {path} cannot be read ({one_line(error)}); export the file again, or save it as plain TIFF"
         ) from error
+
+
+def _check_depth(text: str, path: Path) -> None:
+    """Refuse elements within elements without end, before they are kept."""
+    depth = 0
+
+    def begin(_name: str, _attributes: object) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise FrameError(
+                f"the OME-XML of {path} has elements within elements, more than {_MAX_DEPTH} deep; the file is damaged"
+            )
+
+    def end(_name: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = begin, end
+    with contextlib.suppress(expat.ExpatError):  # whoever reads it says what is wrong
+        parser.Parse(text, True)
 
 
 def tag_of(element: ET.Element) -> str:

@@ -33,6 +33,9 @@ _ORIENTATION = 274  # tag of EXIF and TIFF; 1 is upright
 _MAX_BYTES = 2**28  # of a decoded picture; a larger one must hold a part of that in its file
 _MAX_RATIO = 200
 _PNG_GREY_ALPHA, _PNG_RGB, _PNG_RGBA = 4, 2, 6  # colour types
+_NETPBM_SUFFIXES = (".pgm", ".ppm", ".pnm")
+_NETPBM_KINDS = (b"P2", b"P3", b"P5", b"P6")
+_MAX_NETPBM_HEADER = 2**16  # bytes, comments included
 _NETPBM = re.compile(rb"P[2356](?:\s+|#[^\n]*\n)*\d+(?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+(\d+)")
 
 
@@ -95,6 +98,8 @@ def picture_size(data: bytes) -> tuple[int, int] | None:
 @contextlib.contextmanager
 def opened_picture(path: Path) -> Iterator[Image.Image]:
     """The picture of a file; errors of reading it, also within the block, become FrameError."""
+    if path.suffix.lower() in _NETPBM_SUFFIXES:
+        _check_netpbm(path)
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN]  # some are optional parts of Pillow
     try:
@@ -107,6 +112,14 @@ def opened_picture(path: Path) -> Iterator[Image.Image]:
         raise FrameError(
             f"{path} cannot be read as an image ({one_line(error)}); check or copy the file again"
         ) from error
+
+
+def _check_netpbm(path: Path) -> None:
+    """Refuse a PGM or PPM whose header has no end, which is read byte by byte."""
+    with path.open("rb") as file:
+        start = file.read(_MAX_NETPBM_HEADER + 1)
+    if len(start) > _MAX_NETPBM_HEADER and start[:2] in _NETPBM_KINDS and not _NETPBM.match(start):
+        raise FrameError(f"{path} cannot be read as an image (its header is damaged or too long); copy the file again")
 
 
 def _check_claims(path: Path, image: Image.Image) -> None:

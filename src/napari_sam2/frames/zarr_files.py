@@ -21,7 +21,7 @@ _METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
 _MAX_CHUNK_BYTES = 2**29
 _MAX_PLANE_PIXELS = 2**36
 _MAX_SMALL_CHUNKS = 100_000  # of one plane, if they are smaller than the next
-_SMALL_CHUNK_PIXELS = 32 * 32
+_SMALL_CHUNK_PIXELS = 64 * 64
 _SHOWN = 8  # names in a message
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2._errors import OutputError
+from napari_sam2.frames.ngff import axis_letters
 from napari_sam2.frames.stack import READ_ERRORS, one_line
 from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.colours import object_colour
@@ -39,7 +40,6 @@ _LARGEST_COARSE = 2048  # pixels: coarser levels are added until the longer side
 _LARGEST_BLOCK = 2**24  # pixels of a level that are held at once
 _MAX_COLOURED = 10_000  # objects whose colours are listed in the metadata
 _TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
-_LETTERS = {"time": "T", "channel": "C"}
 _NESTED = ("0.5", "0.6")  # versions on zarr 3, whose metadata lies under "ome"
 _FLAT = ("0.1", "0.2", "0.3", "0.4")
 
@@ -280,6 +280,8 @@ def plan_for_image(
     OutputError
         If the image cannot be read, has an unknown version, or the labels do not fit it.
     """
+    if name.startswith((".", "__")) or name == "zarr.json":
+        raise OutputError(f"{name!r} was given as the name of labels, which zarr keeps for itself; choose another")
     group = _open_group(image)
     if group is None:
         raise OutputError(f"{image} is not an OME-Zarr image; write the labels to a file of their own")
@@ -290,7 +292,7 @@ def plan_for_image(
     version = _version(image, ome, multiscale, zarr_format)
     arrays = [(str(entry["path"]), group[str(entry["path"])]) for entry in multiscale["datasets"]]
     entries = _entries(multiscale, arrays[0][1].ndim)
-    letters = "".join(_LETTERS.get(str(e.get("type", "")), str(e["name"])[:1].upper()) for e in entries)
+    letters = axis_letters(entries)
     kept = [i for i, letter in enumerate(letters) if letter != "C" or "C" in axes]
     label_axes = "".join(letters[i] for i in kept)
     if not label_axes.endswith("YX") or set(axes) - set(label_axes):

@@ -383,17 +383,19 @@ def _rois(path: Path) -> list[_Shape]:
     return shapes
 
 
-def _roi_data(path: Path) -> list[bytes]:
+def _roi_data(path: Path) -> Iterator[bytes]:
     """Content of a ROI file, or of those of an archive; what a Mac adds to an archive (``._NAME``) is left out."""
     if path.suffix.lower() != ".zip":
-        return [path.read_bytes()]
+        yield path.read_bytes()
+        return
     with zipfile.ZipFile(path) as archive:
         names = [n for n in archive.namelist() if n.lower().endswith(".roi") and not n.split("/")[-1].startswith("._")]
         if not names:
             raise FrameError(
                 f"{path} is no ROI set: it holds no file that ends in .roi; save it in ImageJ's ROI Manager"
             )
-        return [archive.read(name) for name in names]
+        for name in names:
+            yield archive.read(name)
 
 
 def _warn_of_others(path: Path, num_others: int, num_areas: int) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ServerPlace", "serving"]
 
 _CONNECT_TIMEOUT_S = 15.0
+_START_TIMEOUT_S = 600.0
 _END_TIMEOUT_S = 10.0
 _CONFIG = MappingProxyType({**WORKER_CONFIG, "distributed.scheduler.allowed-failures": 0})
 
@@ -91,10 +92,16 @@ def serving(place: ServerPlace, settings: ServerSettings) -> Iterator[str]:
     require_dask("a server")
     place.check()
     security = None if place.certificates is None else server_security(place.certificates.expanduser())
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    _silence_dask()
     start = _started if place.join is None else _joined
     with start(place, security, settings) as address:
         yield address
+
+
+def _silence_dask() -> None:
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    # A session that lost its server may hold on to its place for a moment when the next one has started.
+    logging.getLogger("distributed.semaphore").setLevel(logging.CRITICAL + 1)
 
 
 @contextmanager
@@ -131,7 +138,13 @@ def _started(place: ServerPlace, security: Security | None, settings: ServerSett
             _register(address, security, settings, is_local=True)
             cluster.scale(workers)
             with _connected(address, security) as client:
-                client.wait_for_workers(workers)
+                try:
+                    client.wait_for_workers(workers, timeout=_START_TIMEOUT_S)
+                except TimeoutError as error:
+                    raise DeviceError(
+                        f"{workers} worker processes were not ready after {_START_TIMEOUT_S:g} s ({_reason(error)}); "
+                        "the computer may be busy or lack memory: give fewer --workers"
+                    ) from error
             yield address
 
 

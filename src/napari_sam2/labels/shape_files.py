@@ -276,7 +276,6 @@ def read_shapes(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.
     suffix = path.suffix.lower()
     try:
         if suffix in (".zip", ".roi"):
-            _check_roi_set(path)
             shapes, size = _rois(path), None
         else:
             content = _json(path)
@@ -304,12 +303,9 @@ def _json(path: Path) -> Any:
     return content
 
 
-def _check_roi_set(path: Path) -> None:
+def _check_roi_set(path: Path, archive: zipfile.ZipFile) -> None:
     """Refuse an archive whose members become far larger than the file."""
-    if path.suffix.lower() != ".zip":
-        return
-    with zipfile.ZipFile(path) as archive:
-        claimed = sum(member.file_size for member in archive.infolist())
+    claimed = sum(member.file_size for member in archive.infolist())
     held = path.stat().st_size
     if claimed > _LIMITS.max_roi_bytes and claimed > _LIMITS.max_ratio * held:
         raise FrameError(f"{path} claims ROIs of {claimed:,} bytes in a file of {held:,}; export the ROI set again")
@@ -389,6 +385,7 @@ def _roi_data(path: Path) -> Iterator[bytes]:
         yield path.read_bytes()
         return
     with zipfile.ZipFile(path) as archive:
+        _check_roi_set(path, archive)
         names = [n for n in archive.namelist() if n.lower().endswith(".roi") and not n.split("/")[-1].startswith("._")]
         if not names:
             raise FrameError(

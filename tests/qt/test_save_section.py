@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import tifffile
 from napari.components import ViewerModel
 from qt_tools import add_disc, make_binding
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from factories import make_model, make_movie
 from napari_sam2._qt.save_section import EXPORTS, SaveSection
 from napari_sam2._viewer.binding import ViewerBinding
 from napari_sam2.frames.files import open_path
 from napari_sam2.session.session import Session
+from places import ROOT
 
 
 @pytest.fixture
@@ -35,6 +38,23 @@ def test_buttons_can_be_pressed_only_when_they_can_do_something(section: SaveSec
     assert [button.isEnabled() for button in buttons] == [False, True, False, False]
     section.redo_button.click()
     assert len(binding.session.objects) == 1
+
+
+def test_dialogs_that_were_closed_are_gone(section: SaveSection, binding, qtbot) -> None:
+    add_disc(binding)
+    before = len(section.findChildren(QWidget))
+    for _ in range(2):
+        section.ask_to_open()
+        section.findChild(QFileDialog).reject()
+        qtbot.waitUntil(lambda: section.findChild(QFileDialog) is None)
+    assert len(section.findChildren(QWidget)) == before
+
+
+def test_no_dialog_is_kept_when_it_is_closed() -> None:
+    for path in (ROOT / "src" / "napari_sam2" / "_qt").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        made = len(re.findall(r"= Q(?:File|Input)Dialog\(", text))
+        assert text.count("open_dialog(dialog)") == made, path.name
 
 
 def test_saved_session_can_be_loaded(section: SaveSection, binding, qtbot, tmp_path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import zarr
 from napari.components import ViewerModel
+from napari.layers import Labels
 from napari_builtins.io import csv_to_layer_data, napari_write_points
 
 from factories import make_model, make_movie
@@ -259,6 +260,30 @@ def test_a_point_outside_the_image_is_refused_in_words_and_changes_nothing(opene
     assert session.objects == []
     assert said[0][1]
     assert "outside the image" in said[0][0]
+
+
+def test_a_point_beyond_the_last_frame_is_refused_in_the_words_of_the_sliders(opened):
+    _, session, binding = opened()
+    said = []
+    binding.notice.connect(lambda text, is_error: said.append((text, is_error)))
+    binding.points.add([[30, 20, 20]])
+    assert session.objects == []
+    assert len(binding.points.data) == 0
+    name, last = binding.images[0].name, binding.geometry.num_frames - 1
+    word = binding.plane_word
+    assert said == [(f"{name} has {word} 0 to {last}, and 30 is shown; move the slider there first", True)]
+
+
+def test_labels_are_not_drawn_twice_when_a_session_starts(opened, monkeypatch):
+    changes, colormap = [], Labels.colormap
+    monkeypatch.setattr(
+        Labels, "colormap", property(colormap.fget, lambda *given: changes.append(given) or colormap.fset(*given))
+    )
+    _, _, binding = opened()
+    assert changes == []
+    click(binding, (3, 20, 21))
+    assert changes
+    assert 1 in binding.labels.colormap.color_dict
 
 
 def test_a_point_outside_the_image_leaves_its_layer_again(opened):

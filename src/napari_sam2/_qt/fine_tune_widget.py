@@ -33,6 +33,7 @@ from napari_sam2._qt.layout import (
     line,
     name_planes,
     named,
+    open_dialog,
     row,
     set_check_text,
     show_error,
@@ -95,7 +96,6 @@ class FineTuneWidget(QWidget):
         self.reports: list[FineTuneReport] = []
         self.losses: list[tuple[int, float]] = []
         self.result: FineTuneResult | None = None
-        self._dialog: QFileDialog | None = None
         self._started = 0.0
         self._task = BackgroundTask(self, "napari-sam2 fine-tune")
         self._clock = QTimer(self)
@@ -219,18 +219,18 @@ class FineTuneWidget(QWidget):
 
     # ------------------------------------------------------------------ dialogs
     def _ask_for_folder(self, target: QLineEdit) -> None:
-        self._dialog = QFileDialog(self, "Choose a folder", target.text() or str(Path.home()))
-        self._dialog.setFileMode(QFileDialog.FileMode.Directory)
-        self._dialog.fileSelected.connect(target.setText)
-        self._dialog.open()
+        dialog = QFileDialog(self, "Choose a folder", target.text() or str(Path.home()))
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.fileSelected.connect(target.setText)
+        open_dialog(dialog)
 
     def ask_for_output(self) -> None:
         """Let the user choose where the weights go."""
-        self._dialog = QFileDialog(self, "Save the weights as", self.output.text(), "Weights (*.safetensors)")
-        self._dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        self._dialog.setDefaultSuffix("safetensors")
-        self._dialog.fileSelected.connect(self.output.setText)
-        self._dialog.open()
+        dialog = QFileDialog(self, "Save the weights as", self.output.text(), "Weights (*.safetensors)")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setDefaultSuffix("safetensors")
+        dialog.fileSelected.connect(self.output.setText)
+        open_dialog(dialog)
 
     # ------------------------------------------------------------------ running
     @property

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QCheckBox,
     QComboBox,
+    QDialog,
     QHBoxLayout,
     QLabel,
     QLayout,
@@ -45,6 +46,7 @@ __all__ = [
     "make_narrow",
     "name_planes",
     "named",
+    "open_dialog",
     "order_tabs",
     "row",
     "set_check_text",
@@ -337,6 +339,12 @@ def _in_layout(layout: QLayout | None) -> Iterator[QWidget]:
             yield from _in_order(widget)
         else:
             yield from _in_layout(item.layout())
+
+
+def open_dialog(dialog: QDialog) -> None:
+    """Show a dialog, which goes once it is closed; Qt keeps it as long as the widget that it belongs to."""
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    dialog.open()
 
 
 def duration(seconds: float) -> str:

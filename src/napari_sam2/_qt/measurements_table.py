@@ -25,7 +25,17 @@ from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.forms import Form
 from napari_sam2._qt.layer_combo import LayerCombo
-from napari_sam2._qt.layout import button, column, keep_keys_on_canvas, line, name_planes, named, row, show_error
+from napari_sam2._qt.layout import (
+    button,
+    column,
+    keep_keys_on_canvas,
+    line,
+    name_planes,
+    named,
+    open_dialog,
+    row,
+    show_error,
+)
 from napari_sam2._viewer.layer_frames import is_time_axis, label_calibration, layer_plane_word
 from napari_sam2._viewer.layer_places import show_plane
 from napari_sam2._viewer.tasks import measure_layer
@@ -74,7 +84,6 @@ class MeasurementsTable(QWidget):
         self._viewer = viewer
         self._binding: ViewerBinding | None = None
         self._connections = Connections(self)
-        self._dialog: QFileDialog | None = None
         self.data: pd.DataFrame | None = None
         self._measured: Any = None  # the layer of the table
         self._unit = "pixels"
@@ -289,10 +298,10 @@ class MeasurementsTable(QWidget):
     def ask_to_save(self) -> None:
         """Let the user choose a file."""
         start = str(Path.home() / "measurements.csv")
-        self._dialog = QFileDialog(self, "Save measurements", start, "CSV (*.csv);;Parquet (*.parquet)")
-        self._dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        self._dialog.fileSelected.connect(self.save)
-        self._dialog.open()
+        dialog = QFileDialog(self, "Save measurements", start, "CSV (*.csv);;Parquet (*.parquet)")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.fileSelected.connect(self.save)
+        open_dialog(dialog)
 
     def save(self, path: str) -> None:
         """Write the table, as Parquet if the name ends in .parquet and else as CSV; an existing file is replaced."""

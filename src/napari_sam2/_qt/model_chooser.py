@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QProgressBar, QSizePolicy, QWidget
 
 from napari_sam2._errors import DownloadError
 from napari_sam2._qt.background import BackgroundTask, TaskContext
-from napari_sam2._qt.layout import button, column, combo, line, named, row, show_error
+from napari_sam2._qt.layout import button, column, combo, line, named, open_dialog, row, show_error
 from napari_sam2.weights.downloads import BUNDLED_MODEL, ModelInfo, download_model, list_models
 
 __all__ = ["ModelChooser", "describe_model"]
@@ -40,7 +40,6 @@ class ModelChooser(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._chosen = BUNDLED_MODEL
-        self._dialog: QFileDialog | None = None
         self._infos: dict[str, ModelInfo] = {}
         self.combo = combo(
             "sam2_model",
@@ -145,10 +144,10 @@ class ModelChooser(QWidget):
     # ------------------------------------------------------------------ a file of one's own
     def ask_for_file(self) -> None:
         """Let the user point at a checkpoint; the window stays usable meanwhile."""
-        self._dialog = QFileDialog(self, "Open a checkpoint file", str(Path.home()), _FILTER)
-        self._dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        self._dialog.fileSelected.connect(self.open_checkpoint)
-        self._dialog.open()
+        dialog = QFileDialog(self, "Open a checkpoint file", str(Path.home()), _FILTER)
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.fileSelected.connect(self.open_checkpoint)
+        open_dialog(dialog)
 
     def open_checkpoint(self, path: str) -> None:
         """Use the weights of a file."""

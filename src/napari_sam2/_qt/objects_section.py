@@ -109,7 +109,6 @@ class ObjectsSection(QWidget):
         self._icons: dict[tuple[str, str], QIcon] = {}
         self._checks: dict[int, int] = {}  # object -> slices to check
         self._class_colours: dict[str, NDArray[np.float32]] = {}
-        self._dialog: QInputDialog | None = None
         self._starting = GradualStart(self, self.notice.emit)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -571,11 +570,11 @@ class ObjectsSection(QWidget):
 
     def ask_for_class(self) -> None:
         """Let the user name a new class for the current object."""
-        self._dialog = QInputDialog(self)
-        self._dialog.setWindowTitle("New class")
-        self._dialog.setLabelText("Class of the current object, such as cell or debris")
-        self._dialog.textValueSelected.connect(self.set_class)
-        self._dialog.open()
+        dialog = QInputDialog(self)
+        dialog.setWindowTitle("New class")
+        dialog.setLabelText("Class of the current object, such as cell or debris")
+        dialog.textValueSelected.connect(self.set_class)
+        parts.open_dialog(dialog)
 
     def _on_by_class(self, is_on: bool) -> None:
         if self._binding is not None:

@@ -16,7 +16,7 @@ from napari_sam2._errors import NapariSAM2Error, OutputError
 from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.icons import IconButton
-from napari_sam2._qt.layout import button, column, line, row, show_error
+from napari_sam2._qt.layout import button, column, line, open_dialog, row, show_error
 from napari_sam2._viewer.layer_frames import in_plane_words, label_calibration
 from napari_sam2.session.results.export import (
     export_labels,
@@ -82,7 +82,6 @@ class SaveSection(QWidget):
         self.setObjectName("sam2_save_section")
         self._binding: ViewerBinding | None = None
         self._connections = Connections(self)
-        self._dialog: QFileDialog | None = None
         self._saved_as: Path | None = None
         self._task = BackgroundTask(self, "napari-sam2 export")
         self._task.succeeded.connect(self._show_written)
@@ -239,10 +238,10 @@ class SaveSection(QWidget):
 
     def ask_to_open(self) -> None:
         """Let the user choose a session."""
-        self._dialog = QFileDialog(self, "Open session", str(self._folder()), _SESSION_FILTER + ";;All files (*)")
-        self._dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        self._dialog.fileSelected.connect(self.open)
-        self._dialog.open()
+        dialog = QFileDialog(self, "Open session", str(self._folder()), _SESSION_FILTER + ";;All files (*)")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.fileSelected.connect(self.open)
+        open_dialog(dialog)
 
     def open(self, path: str) -> None:
         """Ask for a session to be opened."""
@@ -328,11 +327,11 @@ class SaveSection(QWidget):
     # ------------------------------------------------------------------ writing
     def _ask_where(self, title: str, suffix: str, filters: str, then: Callable[[str], None]) -> None:
         name = "session" if self._binding is None else self._binding.images[0].name
-        self._dialog = QFileDialog(self, title, str(self._folder() / f"{name}{suffix}"), filters)
-        self._dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        self._dialog.setFileMode(QFileDialog.FileMode.AnyFile)
-        self._dialog.fileSelected.connect(then)
-        self._dialog.open()
+        dialog = QFileDialog(self, title, str(self._folder() / f"{name}{suffix}"), filters)
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setFileMode(QFileDialog.FileMode.AnyFile)
+        dialog.fileSelected.connect(then)
+        open_dialog(dialog)
 
     def _folder(self) -> Path:
         if self._saved_as is not None:

@@ -162,10 +162,13 @@ class ViewerBinding:
         placement = placement_of(image, self.level).arguments()
         placement["metadata"] = {LIVE_SESSION_KEY: weakref.ref(self.session)}
         ndim = self.geometry.ndim
+        self._colours = self._colours_shown()
         self.labels: Labels = self.viewer.add_labels(
             self.session.labels,
             name=f"{image.name} objects",
             opacity=0.8,
+            # not later: another colormap has napari read the plane again, which takes long where that is large
+            colormap=label_colours(self.session.objects, self._current, by_class=False),
             **placement,
         )
         features = {"object_id": np.zeros(0, int), "kind": np.zeros(0, object)}
@@ -544,12 +547,28 @@ class ViewerBinding:
                 wrong[row] = error
         if not wrong:
             return False
+        first = next(iter(wrong))
+        beyond = self._axis_beyond(layer.data[first])
         with self._syncing():
             self.prompts.remove_rows(layer, wrong)
-        self.notice.emit(self.in_words(next(iter(wrong.values()))), True)
+        self.notice.emit(beyond or self.in_words(wrong[first]), True)
         if len(wrong) < len(event.data_indices):
             self._take_prompts()
         return True
+
+    def _axis_beyond(self, points: NDArray[np.float64]) -> str:
+        """Where a prompt lies beyond the slices of the image, in words; empty if it does not."""
+        for axis, place in enumerate(np.rint(np.atleast_2d(points)[0][: self.geometry.ndim - 2]).astype(int)):
+            last = self.geometry.shape[axis] - 1
+            if not 0 <= place <= last:
+                name = str(self.images[0].axis_labels[axis])
+                name = f"axis {axis}" if name.lstrip("-").isdigit() else name
+                if axis == self.geometry.frame_axis:
+                    name = self.plane_word
+                return (
+                    f"{self.images[0].name} has {name} 0 to {last}, and {place} is shown; move the slider there first"
+                )
+        return ""
 
     def _drop_slips(self, event: Any) -> None:
         """Take away rectangles that are too small to be meant as boxes."""
@@ -758,8 +777,7 @@ class ViewerBinding:
         """
         target = self._current or 1
         kind = POSITIVE if self._is_positive else NEGATIVE
-        shown = tuple((o.object_id, o.is_visible, o.class_name) for o in self.session.objects)
-        colours = (self._current, self._is_coloured_by_class, shown)
+        colours = self._colours_shown()
         with self._syncing():
             if colours != self._colours:
                 self._colours = colours
@@ -778,6 +796,11 @@ class ViewerBinding:
                 self.points.current_symbol = "disc" if self._is_positive else "cross"
                 self.shapes.current_edge_color = object_colour(target)
             self._restyle_rows()
+
+    def _colours_shown(self) -> tuple[object, ...]:
+        """What the colours of the labels depend on."""
+        shown = tuple((o.object_id, o.is_visible, o.class_name) for o in self.session.objects)
+        return self._current, self._is_coloured_by_class, shown
 
     def _restyle_rows(self) -> None:
         """Colours and symbols of the prompts; those of hidden objects are hidden."""

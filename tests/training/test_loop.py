@@ -17,9 +17,10 @@ from napari_sam2.network.config import CONFIGS
 from napari_sam2.network.features import DecodedMasks
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.batches import BatchPlan, BatchStream, make_batch
-from napari_sam2.training.dataset import ClipSampler, SyntheticSource
-from napari_sam2.training.loop import Phase, TrainConfig, Trainer, load_train_config
+from napari_sam2.training.dataset import ClipSampler, StackSource, SyntheticSource
+from napari_sam2.training.loop import Phase, TrainConfig, Trainer, _sampler, load_train_config
 from napari_sam2.training.losses import LossWeights, mask_losses, prompt_loss
+from napari_sam2.training.packs import LabelledStack
 from napari_sam2.training.steps import StepLog, _moved_masks, still_step
 
 SMALL = BatchPlan(crop=64, stills=2, objects_per_still=2, clips=1, objects_per_clip=2, num_frames=3, clip_share=0.5)
@@ -275,3 +276,18 @@ def test_moved_masks_lie_near_their_objects_and_are_no_copies():
     overlaps = (shown & truths).flatten(1).sum(1) / (shown | truths).flatten(1).sum(1)
     assert 0.5 < overlaps.median() < 0.95
     assert overlaps.std() > 0.03
+
+
+def test_plans_may_show_objects_larger():
+    labels = np.zeros((1, 256, 256), np.int32)
+    labels[0, 118:138, 118:138] = 1
+    source = StackSource("square", [LabelledStack(labels.astype(np.uint8) * 200, labels, "square")])
+
+    def typical_side(plan: BatchPlan) -> float:
+        sampler = _sampler([source], Phase(steps=1, plan=plan))
+        batch = make_batch(sampler, plan, np.random.default_rng(3))
+        return float(np.median([float(truth.sum()) ** 0.5 for truth in batch.truths]))
+
+    usual = BatchPlan(crop=160, stills=20, clip_share=0.0)
+    assert 20 < typical_side(usual) < 70
+    assert 70 < typical_side(replace(usual, extents=(80.0, 130.0))) < 130

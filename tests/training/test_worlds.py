@@ -105,3 +105,15 @@ def test_labels_of_pictures_teach_the_dense_head_nothing():
     sampler = ClipSampler([picture_regions()], size=96, crop=SHOWN)
     plan = BatchPlan(crop=96, stills=1, objects_per_still=2, clip_share=0.0)
     assert (make_batch(sampler, plan, np.random.default_rng(0)).labels == -1).all()
+
+
+def test_plain_worlds_show_whole_objects_only():
+    plain, rich = (WorldSource("colonies", ("colony",), plain_share=share) for share in (1.0, 0.0))
+    cuts = [
+        [each.sample(np.random.default_rng(seed), 1, 96, CropConfig()) for seed in range(12)] for each in (plain, rich)
+    ]
+    assert not any(cut.levels for cut in cuts[0])
+    assert any(cut.levels for cut in cuts[1])
+    assert all(cut.labels.any() for cut in cuts[0])
+    assert all(cut.frames.ndim == 3 for cut in cuts[0])  # contrast methods give no colours
+    assert any(cut.frames.ndim == 4 for cut in cuts[1])

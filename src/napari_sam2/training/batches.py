@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from napari_sam2.training.click_simulation import PromptMix, SimulatedPrompt, first_prompt
+from napari_sam2.training.crops import CropConfig
 from napari_sam2.training.dataset import Clip, ClipSampler
 from napari_sam2.training.dense import dense_distances
 
@@ -60,6 +61,8 @@ class BatchPlan:
         Names of the sources whose labels are no objects: the dense head learns nothing from them.
     wrong_windows : float
         Share of stills whose window is too wide or too narrow for the object, see ``CropConfig.wrong_share``.
+    extents : tuple of float
+        Range of the longer side of most objects in stills, in pixels of the crop, see ``CropConfig.extent_core``.
     """
 
     crop: int = 160
@@ -76,6 +79,7 @@ class BatchPlan:
     incomplete_sources: tuple[str, ...] = ()
     unlabelled_sources: tuple[str, ...] = ("regions",)
     wrong_windows: float = 0.0
+    extents: tuple[float, float] = CropConfig.extent_core
 
 
 @dataclass(frozen=True)

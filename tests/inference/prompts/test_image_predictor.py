@@ -229,12 +229,12 @@ def test_a_click_is_decoded_in_several_views_and_a_scaled_one(native_model):
     assert predictor._last_views[0].is_native
 
 
-def test_a_box_is_decoded_in_two_views_and_alone_equals_in_a_batch(native_model):
+def test_a_box_is_decoded_in_three_views_and_alone_equals_in_a_batch(native_model):
     cache = EmbeddingCache()
     predictor = make_predictor(native_model, cache=cache)
     box = Prompt(box=(26, 16, 38, 28))
     alone = predictor.predict(box, multimask_output=False)
-    assert cache.misses == 2
+    assert cache.misses == 3
     together = predictor.predict([Prompt(box=(2, 2, 12, 12)), box, Prompt([(15, 20)])], multimask_output=False)
     np.testing.assert_allclose(together.logits[1], alone.logits, atol=1e-4)
 

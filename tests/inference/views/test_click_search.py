@@ -9,12 +9,13 @@ import torch
 from napari_sam2._types import Prompt
 from napari_sam2.inference.views.click_search import (
     ViewCandidates,
+    answer_prompts,
     average_best,
     nearby_views,
     needs_click_search,
+    other_views,
     search_click,
     search_views,
-    wider_view,
 )
 from napari_sam2.inference.views.view import View
 
@@ -71,15 +72,34 @@ def test_the_widest_window_is_left_out_where_the_others_are_sure_of_the_same_mas
     assert max(view.width for view in seen) < 384
 
 
-def test_a_box_is_answered_in_a_wider_window_too_if_nothing_else_shapes_the_mask():
+def test_a_box_is_answered_in_a_wider_and_a_narrower_window_too_if_nothing_else_shapes_the_mask():
     view = View(100, 100, 80, 80, is_native=True)
     box = Prompt(box=(110, 110, 130, 130))
-    wide = wider_view(box, view, HW, has_logits=False)
+    wide, near = other_views(box, view, HW, has_logits=False)
     assert (wide.x, wide.y, wide.width) == (84, 84, 112)
-    assert wider_view(box, view, HW, has_logits=True) is None
-    assert wider_view(CLICK, view, HW, has_logits=False) is None
-    assert wider_view(box, View(0, 0, 400, 400, is_native=False), HW, has_logits=False) is None
-    assert wider_view(box, View(0, 0, 400, 400, is_native=True), HW, has_logits=False) is None
+    assert (near.x, near.y, near.width) == (100, 100, 40)  # around the box, not in the middle of the view
+    assert other_views(box, view, HW, has_logits=True) == []
+    assert other_views(CLICK, view, HW, has_logits=False) == []
+    assert other_views(box, View(0, 0, 400, 400, is_native=False), HW, has_logits=False) == []
+    large = Prompt(box=(2, 2, 390, 390))
+    assert other_views(large, View(0, 0, 400, 400, is_native=True), HW, has_logits=False) == []
+
+
+def test_the_mask_of_a_box_is_on_the_grid_of_the_narrowest_view_with_the_score_of_its_own():
+    view = View(160, 160, 80, 80, is_native=True)
+    seen = []
+
+    def decode(rows, views, logits):
+        seen.extend(views)
+        scores = {80: 0.7, 112: 0.8, 40: 0.9}
+        return [ViewCandidates(v, disc_logits(v, 8)[None, None], torch.full((1, 1), scores[v.width])) for v in views]
+
+    (found,) = answer_prompts(decode, [Prompt(box=(192, 192, 208, 208))], [view], [None], HW, 128)
+    assert [v.width for v in seen] == [80, 112, 40]
+    assert found.view.width == 40
+    assert float(found.scores) == pytest.approx(0.7)
+    expected = disc_logits(found.view, 8) > 0
+    assert ((found.logits[0, 0] > 0) == expected).float().mean() > 0.97
 
 
 def test_masks_of_several_views_are_averaged_in_image_coordinates():

@@ -36,10 +36,10 @@ __all__ = [
     "keep_clicked_components",
     "nearby_views",
     "needs_click_search",
+    "other_views",
     "refining_views",
     "search_click",
     "search_views",
-    "wider_view",
 ]
 
 
@@ -66,6 +66,8 @@ class ClickSearchSettings:
         Product of score and agreement from which further search views are skipped.
     wider_scale : float
         Side of the second, wider view of an object relative to the view scaled to it.
+    narrower_scale : float
+        Side of the third, narrower view of a box relative to the view scaled to it; 1 leaves it out, as in stacks.
     dropped_logit : float
         Upper limit of the logits of mask components without a positive click.
     corrections : CorrectionSettings or None
@@ -88,6 +90,7 @@ class ClickSearchSettings:
     cut_off_weight: float = 1.0
     settled_score: float = 0.5
     wider_scale: float = 1.4
+    narrower_scale: float = 0.5
     dropped_logit: float = -2.0
     corrections: CorrectionSettings | None = field(default_factory=CorrectionSettings)
 
@@ -148,9 +151,10 @@ def answer_prompts(
     Returns
     -------
     list of ViewCandidates
-        One per prompt. Clicks alone are decoded by `search_click`. A box is decoded in a wider view too, and the masks
-        are averaged. Clicks that correct earlier logits change the mask around them (`corrections`). All other prompts
-        are decoded once, in their view. With a native window, no mask contradicts a click.
+        One per prompt. Clicks alone are decoded by `search_click`. A box is decoded in a wider and in a narrower view
+        too, and the masks are averaged. Clicks that correct earlier logits change the mask around them
+        (`corrections`). All other prompts are decoded once, in their view. With a native window, no mask contradicts a
+        click.
     """
     found: dict[int, ViewCandidates] = {}
     for i, (prompt, given) in enumerate(zip(prompts, logits, strict=True)):
@@ -163,20 +167,21 @@ def answer_prompts(
 
             found[i] = search_click(decode_one, prompt, hw, native_window, settings)
     rest = [i for i in range(len(prompts)) if i not in found]
-    wider = {
-        i: wide
+    others = [
+        (i, view)
         for i in rest
-        if (wide := wider_view(prompts[i], views[i], hw, has_logits=logits[i] is not None, settings=settings))
-    }
+        for view in other_views(prompts[i], views[i], hw, has_logits=logits[i] is not None, settings=settings)
+    ]
     if rest:
         decoded = decode(
-            [*rest, *wider],
-            [*(views[i] for i in rest), *wider.values()],
-            [*(logits[i] for i in rest), *[None] * len(wider)],
+            [*rest, *(i for i, _ in others)],
+            [*(views[i] for i in rest), *(view for _, view in others)],
+            [*(logits[i] for i in rest), *[None] * len(others)],
         )
         found |= dict(zip(rest, decoded[: len(rest)], strict=True))
-        for i, other in zip(wider, decoded[len(rest) :], strict=True):
-            found[i] = average_best(found[i], [other])
+        for i in dict.fromkeys(i for i, _ in others):
+            again = [each for (j, _), each in zip(others, decoded[len(rest) :], strict=True) if j == i]
+            found[i] = _average_of_box(found[i], again)
     corrections = settings.corrections
     if native_window is None or corrections is None:
         return [found[i] for i in range(len(prompts))]
@@ -368,28 +373,41 @@ def _on_grid(view: View, hw: tuple[int, int], steps_per_view: int) -> View:
     return view._replace(x=moved(view.x, hw[1]), y=moved(view.y, hw[0]))
 
 
-def wider_view(
+def other_views(
     prompt: Prompt | None,
     view: View,
     hw: tuple[int, int],
     *,
     has_logits: bool,
     settings: ClickSearchSettings = ClickSearchSettings(),
-) -> View | None:
-    """The second, wider view of a box without logits to refine, no larger than the image; None for other prompts.
+) -> list[View]:
+    """The other views of a box without logits to refine: a wider and a narrower one; none for other prompts.
 
-    A box defines the object's scale, and two views have a lower error than one.
+    A box defines the object's scale, and several views have a lower error than one.
     """
     if prompt is None or prompt.box is None or prompt.has_mask or has_logits or not view.is_native:
-        return None
-    wide = _widened(view, hw, settings)
-    return None if wide == view else wide
+        return []
+    x0, y0, x1, y1 = (float(v) for v in prompt.box)
+    middle = ((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2)
+    near = view_for_extent(middle, view.width * settings.narrower_scale, hw)
+    views = dict.fromkeys((_widened(view, hw, settings), near))
+    return [other for other in views if other != view and contains_prompt(other, prompt)]
 
 
 def _widened(view: View, hw: tuple[int, int], settings: ClickSearchSettings) -> View:
     """A wider view with the same centre, no larger than the image."""
     centre = view.x + view.width / 2 - 0.5, view.y + view.height / 2 - 0.5
     return view_for_extent(centre, view.width * settings.wider_scale, hw)
+
+
+def _average_of_box(found: ViewCandidates, others: Sequence[ViewCandidates]) -> ViewCandidates:
+    """The mean of several views of a box, on the grid of the narrowest one, which shows thin objects best.
+
+    A single mask keeps the predicted IoU of its own view, for which predicted IoUs are calibrated.
+    """
+    narrowest, *rest = sorted([found, *others], key=lambda each: each.view.width)
+    mean = average_best(narrowest, rest)
+    return mean._replace(scores=found.scores, presence=found.presence) if found.scores.shape[1] == 1 else mean
 
 
 def average_best(found: ViewCandidates, others: Sequence[ViewCandidates]) -> ViewCandidates:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     Image = NDArray[np.float32]
     Labels = NDArray[np.int32]
 
-__all__ = ["render"]
+__all__ = ["FORMED_SHARE", "render"]
 
 _CUES = ("brightness", "border", "texture")
 _CUE_CHANCES = (0.75, 0.5, 0.45)
-_FORMED_SHARE = 0.45  # of worlds, by a contrast method from the thickness of the objects
+FORMED_SHARE = 0.45  # of worlds, by a contrast method from the thickness of the objects
 _COLOUR_SHARE = 0.3  # of the others
 _NOISE_SHARE = 0.35  # more noise comes with the augmentation
 _ATTEMPTS = 3  # until the objects are visible; the last has all cues
@@ -79,7 +79,13 @@ class _Texture:
         return np.asarray(clouds * np.float32(self.strength), np.float32)
 
 
-def render(rng: np.random.Generator, objects: Labels, parts: Sequence[Labels], hosts: Labels | None) -> Image:
+def render(
+    rng: np.random.Generator,
+    objects: Labels,
+    parts: Sequence[Labels],
+    hosts: Labels | None,
+    formed_share: float = FORMED_SHARE,
+) -> Image:
     """An image of a scene.
 
     Parameters
@@ -92,13 +98,15 @@ def render(rng: np.random.Generator, objects: Labels, parts: Sequence[Labels], h
         The same of parts inside objects, drawn one over the other.
     hosts : numpy.ndarray or None
         The same of bodies under the objects.
+    formed_share : float
+        Probability of a contrast method, see `form_image`, in place of random textures.
 
     Returns
     -------
     numpy.ndarray
         (S, S) or (S, S, 3) float32, 0 to 255.
     """
-    if rng.random() < _FORMED_SHARE:
+    if rng.random() < formed_share:
         formed, half_width = form_image(rng, objects, parts, hosts, _depth)
         return _stretched(rng, _optics(rng, formed, objects > 0, 0.3, half_width))
     for attempt in range(_ATTEMPTS):

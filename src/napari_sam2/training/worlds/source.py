@@ -11,8 +11,8 @@ from scipy import ndimage
 from napari_sam2.training.crops import CropConfig, Cut, StackSource, draw_view, hidden_areas
 from napari_sam2.training.packs import LabelledStack
 from napari_sam2.training.warp import outside, sample_labels, view_grid
-from napari_sam2.training.worlds.looks import render
-from napari_sam2.training.worlds.scenes import draw_scene
+from napari_sam2.training.worlds.looks import FORMED_SHARE, render
+from napari_sam2.training.worlds.scenes import Scene, draw_scene
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,17 +34,24 @@ class WorldSource:
         Name for weights.
     arrangements : tuple of str
         Of ``scenes.ARRANGEMENTS``; empty for all.
+    plain_share : float
+        Share of crops with whole objects only, without parts or clumps, as a microscope forms an image of them.
     """
 
     name: str = "worlds"
     arrangements: tuple[str, ...] = ()
+    plain_share: float = 0.0
 
     def sample(self, rng: np.random.Generator, num_frames: int, size: int, crop: CropConfig) -> Cut:
         """One crop of a new world; see ``ClipSource``."""
         names = self.arrangements
         scene = draw_scene(rng, names[int(rng.integers(len(names)))] if names else None)
+        is_plain = rng.random() < self.plain_share
+        if is_plain:
+            scene = Scene(scene.objects if scene.hosts is None else scene.hosts)
+        formed_share = 1.0 if is_plain else FORMED_SHARE
         if num_frames > 1:
-            image = render(rng, scene.objects, scene.parts, scene.hosts)
+            image = render(rng, scene.objects, scene.parts, scene.hosts, formed_share)
             frames = np.rint(image)[None].astype(np.uint8)
             return StackSource(self.name, [_stack(frames, scene.objects)]).sample(rng, num_frames, size, crop)
         clumps = () if scene.clumps is None else (scene.clumps,)
@@ -59,7 +66,7 @@ class WorldSource:
         hidden = tuple(_hidden(whole, part, view.zoom) for whole, part in zip(levels, cut, strict=True))
         black = outside(ys, xs, (shown.shape[0], shown.shape[1]))
         last = len(cut) - len(hosts)
-        image = render(rng, cut[0], cut[1 : 1 + len(scene.parts)], cut[last] if hosts else None)
+        image = render(rng, cut[0], cut[1 : 1 + len(scene.parts)], cut[last] if hosts else None, formed_share)
         if black.any():
             image[black] = 0
         return Cut(

@@ -1,4 +1,4 @@
-"""Answer prompts in suitable views: clicks at several scales, boxes in two views, everything else in one.
+"""Answer prompts in suitable views: clicks at several scales, boxes in two or three views, everything else in one.
 
 A click carries no scale. It is decoded in views of several sizes, and then in one scaled to the best mask.
 """

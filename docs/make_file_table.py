@@ -35,8 +35,8 @@ HEAD = """# Files that open
   `fixed={"P": 2}`, `--fix P=2`.
 - **Pixel size** is read where the column says yes. A number that makes no sense is an unknown distance, with a warning.
 - **Read at a time** is what is held in memory: a *part* is only the rows, tiles or chunks that are needed.
-- **Colours** are shown as they are; anything else is shown with one contrast for the whole stack, but for a frame
-  that is far brighter as a whole than the others.
+- **Colours** are shown as they are; anything else is shown with one contrast for the whole stack, except a
+  frame that is far brighter as a whole than the others.
 
 """
 TAIL = """

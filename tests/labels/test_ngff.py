@@ -172,6 +172,6 @@ def test_axes_that_are_named_in_words_are_those_of_the_labels(tmp_path, names):
 @pytest.mark.parametrize("name", [".zattrs", ".hidden", "__store", "zarr.json"])
 def test_names_that_zarr_keeps_for_itself_are_refused(tmp_path, name):
     image = make_image(tmp_path / "a.zarr", "0.4", "zyx", (4, 32, 40))
-    with pytest.raises(OutputError, match="zarr keeps for itself; choose another"):
+    with pytest.raises(OutputError, match="reserved by zarr; choose another"):
         write(image / "labels" / name, make_labels(), axes="ZYX")
     assert not (image / "labels").exists()

@@ -281,7 +281,7 @@ def plan_for_image(
         If the image cannot be read, has an unknown version, or the labels do not fit it.
     """
     if name.startswith((".", "__")) or name == "zarr.json":
-        raise OutputError(f"{name!r} was given as the name of labels, which zarr keeps for itself; choose another")
+        raise OutputError(f"{name!r} was given as the name of labels, which is reserved by zarr; choose another")
     group = _open_group(image)
     if group is None:
         raise OutputError(f"{image} is not an OME-Zarr image; write the labels to a file of their own")

@@ -3,8 +3,9 @@
 python benchmarks/scaling.py [--pieces 24] [--seconds 1.0] [--many 100000] [--side 2048] [--kinds files tiles many]
 
 ``files`` are pieces that use the processor for a given time; ``tiles`` are those of a large image, segmented by
-``sam2_micro``; ``many`` are pieces of one millisecond, for the memory of this process, which holds client and
-scheduler, and the time that each piece costs beside its own work, all of it and that of the processor of this process.
+``sam2_micro``, with one core for each worker; ``many`` are pieces of one millisecond, for the memory of this process,
+which holds client and scheduler, and the time that each piece costs beside its own work, all of it and that of the
+processor of this process.
 Times run from the first piece that is begun to the last that is done, so that the start of processes does not count.
 ``resume`` is the same batch of ``many`` again, in which nothing is missing: reading the journal and looking up all
 inputs and results.
@@ -14,9 +15,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -144,6 +147,20 @@ def run_busy(kind: str, job: BusyJob, count: int, workers: int, folder: Path) ->
     return replace(watch.measured(kind, workers, report), processor_ms=used, journal_mb=journal)
 
 
+@contextmanager
+def one_core_each(workers: int) -> Iterator[None]:
+    """Leave as many cores as workers to this process and those that it starts: one worker would take all for itself."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(cores)[:workers])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 def run_tiles(side: int, workers: int, folder: Path) -> tuple[Measured, Path]:
     """Tiles of a picture of discs, stitched."""
     import zarr
@@ -165,7 +182,8 @@ def run_tiles(side: int, workers: int, folder: Path) -> tuple[Measured, Path]:
         if done:
             watch.end = now
 
-    report = segment_tiles(AutoJob(), source, target, workers=workers, device="cpu", on_progress=on_progress)
+    with one_core_each(workers):
+        report = segment_tiles(AutoJob(), source, target, workers=workers, device="cpu", on_progress=on_progress)
     return watch.measured("tiles", workers, report), target
 
 

@@ -351,8 +351,8 @@ def test_removed_image_ends_its_session_and_the_next_image_is_taken(open_widget,
     widget.binding.points.add([[0, 20, 15]])
     answered(qtbot, widget)
     assert len(widget.binding.session.objects) == 1
-    widget.shut_down()
-    assert "napari-sam2" not in [thread.name for thread in threading.enumerate()]
+    widget.shut_down()  # does not wait for the frame that is being computed
+    qtbot.waitUntil(lambda: "napari-sam2" not in [thread.name for thread in threading.enumerate()], timeout=WAIT)
 
 
 def test_another_image_is_offered_when_it_is_selected(open_widget, qtbot):

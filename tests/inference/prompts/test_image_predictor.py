@@ -239,6 +239,16 @@ def test_a_box_is_decoded_in_three_views_and_alone_equals_in_a_batch(native_mode
     np.testing.assert_allclose(together.logits[1], alone.logits, atol=1e-4)
 
 
+def test_a_box_on_a_frame_of_a_stack_is_decoded_in_two_views_as_in_a_session(native_model):
+    misses = []
+    for movie in (make_movie(3), make_movie(1)):
+        predictor = make_predictor(native_model, cache=EmbeddingCache())
+        predictor.set_frame(open_frames(movie), 0)
+        predictor.predict(Prompt(box=(26, 16, 38, 28)), multimask_output=False)
+        misses.append(predictor.cache.misses)
+    assert misses == [2, 3]
+
+
 def test_zoomed_predictions_have_one_component(native_model):
     points = np.array([(15, 20), (50, 30)], np.float32)
     boxes = np.array([(5, 10, 25, 30), (44, 24, 56, 36)], np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -118,6 +119,7 @@ class SAM2ImagePredictor:
         self._rgb: NDArray[np.uint8] | None = None
         self._key: tuple[str, int] = ("", 0)
         self._last_views: list[View] = []
+        self._is_of_stack = False
 
     # ------------------------------------------------------------------ image
     @property
@@ -143,9 +145,12 @@ class SAM2ImagePredictor:
         rgb = image_to_rgb(image)
         digest = hashlib.blake2b(rgb.tobytes(), digest_size=16).hexdigest()
         self._set(rgb, (f"image:{rgb.shape}:{digest}", 0))
+        self._is_of_stack = False
 
     def set_frame(self, frames: FrameSource, frame: int) -> None:
         """Set one frame of a stack as the image; encoded views are shared with a video segmenter using the same cache.
+
+        Prompts are answered as in a session of the stack: a box without the narrower view of single images.
 
         Raises
         ------
@@ -160,6 +165,7 @@ class SAM2ImagePredictor:
             )
         frame = check_frame(frame, len(frames))
         self._set(frames[frame], (frames.key, frame))
+        self._is_of_stack = len(frames) > 1
 
     def _set(self, rgb: NDArray[np.uint8], key: tuple[str, int]) -> None:
         self._rgb = rgb
@@ -503,9 +509,8 @@ class SAM2ImagePredictor:
             low = [None if each is None else each[0, 0].float().cpu().numpy() for each in given]
             return self._candidates([prompts[i] for i in rows], several, low, multimask=multimask)
 
-        found = answer_prompts(
-            decode, prompts, views, logits, self.image_hw, self.model.config.native_window, self.click_search
-        )
+        settings = replace(self.click_search, narrower_scale=1.0) if self._is_of_stack else self.click_search
+        found = answer_prompts(decode, prompts, views, logits, self.image_hw, self.model.config.native_window, settings)
         return (
             torch.cat([each.logits for each in found]),
             torch.cat([each.scores for each in found]),

@@ -271,7 +271,7 @@ def test_a_point_beyond_the_last_frame_is_refused_in_the_words_of_the_sliders(op
     assert len(binding.points.data) == 0
     name, last = binding.images[0].name, binding.geometry.num_frames - 1
     word = binding.plane_word
-    assert said == [(f"{name} has {word} 0 to {last}, and 30 is shown; move the slider there first", True)]
+    assert said == [(f"{name} has {word} 0 to {last}, but 30 is shown; move the slider into this range first", True)]
 
 
 def test_labels_are_not_drawn_twice_when_a_session_starts(opened, monkeypatch):

@@ -342,7 +342,7 @@ def _in_layout(layout: QLayout | None) -> Iterator[QWidget]:
 
 
 def open_dialog(dialog: QDialog) -> None:
-    """Show a dialog, which goes once it is closed; Qt keeps it as long as the widget that it belongs to."""
+    """Show a dialog and delete it when it is closed; otherwise Qt keeps it as long as its parent."""
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     dialog.open()
 

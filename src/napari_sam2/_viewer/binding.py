@@ -565,9 +565,8 @@ class ViewerBinding:
                 name = f"axis {axis}" if name.lstrip("-").isdigit() else name
                 if axis == self.geometry.frame_axis:
                     name = self.plane_word
-                return (
-                    f"{self.images[0].name} has {name} 0 to {last}, and {place} is shown; move the slider there first"
-                )
+                allowed = f"{self.images[0].name} has {name} 0 to {last}"
+                return f"{allowed}, but {place} is shown; move the slider into this range first"
         return ""
 
     def _drop_slips(self, event: Any) -> None:

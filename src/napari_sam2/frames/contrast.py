@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -17,6 +17,7 @@ __all__ = [
     "Contrast",
     "ContrastRule",
     "ContrastSample",
+    "FrameLimits",
     "Limits",
     "PixelSource",
     "PlaneSample",
@@ -227,7 +228,7 @@ def limits_on_frame(plane: NDArray[Any], limits: Limits, usual: float, rule: Con
     Parameters
     ----------
     plane : numpy.ndarray
-        (H, W) values of the whole frame. One larger than ``rule.max_plane_pixels`` is never out of line.
+        (H, W) values of the whole frame.
     limits : (float, float)
         Of the stack.
     usual : float
@@ -236,8 +237,6 @@ def limits_on_frame(plane: NDArray[Any], limits: Limits, usual: float, rule: Con
         What counts as out of line.
     """
     rule = rule or ContrastRule()
-    if plane.size > rule.max_plane_pixels:
-        return limits
     step = max(1, math.ceil(math.sqrt(plane.size / rule.max_frame_sample)))
     values = plane[::step, ::step].astype(np.float64).ravel()
     values = values[np.isfinite(values)]
@@ -258,6 +257,37 @@ def content_hash(sample: ContrastSample) -> str:
     for plane in sample:
         digest.update(np.ascontiguousarray(plane.values).tobytes())
     return digest.hexdigest()
+
+
+class FrameLimits:
+    """The limits by which each frame of a stack is shown; `limits_on_frame` is asked once for each frame.
+
+    Parameters
+    ----------
+    limits : sequence of (float, float)
+        Of the stack, per channel.
+    usual : sequence of (float or None)
+        Upper quartile of a usual frame, per channel; None where all frames are shown by the limits of the stack.
+    hw : (int, int)
+        Height and width of the frames. Those larger than `ContrastRule.max_plane_pixels` have no limits of their own.
+    """
+
+    def __init__(self, limits: Sequence[Limits], usual: Sequence[float | None], hw: tuple[int, int]) -> None:
+        is_small = math.prod(hw) <= ContrastRule.max_plane_pixels
+        self._limits = tuple(limits)
+        self._usual = tuple(usual) if is_small else (None,) * len(self._limits)
+        self._found: dict[int, tuple[Limits, ...]] = {}
+
+    def of(self, frame: int, read: Callable[[], Iterable[NDArray[Any]]]) -> tuple[Limits, ...]:
+        """Limits per channel; ``read`` gives the whole planes of the frame, and is called only if they are needed."""
+        if all(value is None for value in self._usual):
+            return self._limits
+        if frame not in self._found:
+            self._found[frame] = tuple(
+                pair if value is None else limits_on_frame(plane, pair, value)
+                for plane, pair, value in zip(read(), self._limits, self._usual, strict=True)
+            )
+        return self._found[frame]
 
 
 def percentile_limits(array: ArrayLike, percentiles: tuple[float, float] = (0.1, 99.9)) -> Limits:

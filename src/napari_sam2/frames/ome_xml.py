@@ -66,7 +66,7 @@ def parse_ome_xml(text: str, path: Path) -> ET.Element:
 
 
 def _check_depth(text: str, path: Path) -> None:
-    """Refuse elements within elements without end, before they are kept."""
+    """Refuse elements that are nested without end, before they are kept."""
     depth = 0
 
     def begin(_name: str, _attributes: object) -> None:
@@ -74,7 +74,7 @@ def _check_depth(text: str, path: Path) -> None:
         depth += 1
         if depth > _MAX_DEPTH:
             raise FrameError(
-                f"the OME-XML of {path} has elements within elements, more than {_MAX_DEPTH} deep; the file is damaged"
+                f"the OME-XML of {path} has elements nested more than {_MAX_DEPTH} deep; the file is damaged"
             )
 
     def end(_name: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam2._errors import FrameError
-from napari_sam2.frames.contrast import ContrastRule, automatic_contrast, check_dtype, limits_on_frame, sample_pixels
+from napari_sam2.frames.contrast import FrameLimits, automatic_contrast, check_dtype, sample_pixels
 from napari_sam2.frames.intensity import to_rgb_uint8
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class ArrayPlanes:
             check_dtype(np.dtype(channel.array.dtype))
         self.channels = tuple(channels)
         self.geometry = geometry
-        self._limits_of_plane: dict[tuple[int, int], tuple[float, float]] = {}
+        self._limits = FrameLimits([c.limits for c in channels], [c.usual for c in channels], self.geometry.hw)
         self._key = f"planes:{next(_counter)}"
 
     @property
@@ -102,7 +101,7 @@ class ArrayPlanes:
             If it cannot be read.
         """
         parts = self.raw(plane)
-        return self._mixed(parts, [self._limits(n, plane, part) for n, part in enumerate(parts)])
+        return self._mixed(parts, self._limits.of(plane, lambda: parts))
 
     def region(self, plane: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 RGB of a part of a plane, as ``planes[plane][rows, columns]`` shows it; raises as that.
@@ -112,9 +111,9 @@ class ArrayPlanes:
         """
         index: tuple[int | slice, ...] = (*self.geometry.index(plane), rows, columns)
         parts = [_read(channel, index, plane) for channel in self.channels]
-        return self._mixed(parts, [self._limits(n, plane) for n in range(len(parts))])
+        return self._mixed(parts, self._limits.of(plane, lambda: self.raw(plane)))
 
-    def _mixed(self, parts: list[NDArray[Any]], limits: list[tuple[float, float]]) -> NDArray[np.uint8]:
+    def _mixed(self, parts: list[NDArray[Any]], limits: Sequence[tuple[float, float]]) -> NDArray[np.uint8]:
         shown = [
             _show(part, replace(channel, limits=pair))
             for part, channel, pair in zip(parts, self.channels, limits, strict=True)
@@ -124,18 +123,6 @@ class ArrayPlanes:
         total = np.sum([image.astype(np.uint16) for image in shown], axis=0)
         mixed: NDArray[np.uint8] = np.minimum(total, 255).astype(np.uint8)
         return mixed
-
-    def _limits(self, number: int, plane: int, whole: NDArray[Any] | None = None) -> tuple[float, float]:
-        """Limits of a channel on a plane, from all its values, which are read if they are not given."""
-        channel = self.channels[number]
-        if channel.usual is None or math.prod(self.shape[1:]) > ContrastRule.max_plane_pixels:
-            return channel.limits
-        found = self._limits_of_plane.get((number, plane))
-        if found is None:
-            whole = _read(channel, self.geometry.index(plane), plane) if whole is None else whole
-            found = limits_on_frame(whole, channel.limits, channel.usual)
-            self._limits_of_plane[number, plane] = found
-        return found
 
     def raw(self, plane: int) -> list[NDArray[Any]]:
         """(H, W) or (H, W, 3 or 4) values of each channel on one plane; raises as ``planes[plane]``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,14 +21,12 @@ from napari_sam2._types import FrameSource
 from napari_sam2.frames.axes import FrameAxis, Selection, guess_axes, name_unnamed, parse_axes, select
 from napari_sam2.frames.contrast import (
     Contrast,
-    ContrastRule,
     ContrastSample,
-    Limits,
+    FrameLimits,
     StackContrast,
     automatic_contrast,
     check_dtype,
     content_hash,
-    limits_on_frame,
     parse_contrast,
     sample_pixels,
 )
@@ -121,7 +118,8 @@ class Frames:
         self._gamma = gamma
         self._content_key = content_key
         self._contrast = contrast
-        self._limits_of_frame: dict[int, tuple[Limits, ...]] = {}
+        usual = contrast.usual or (None,) * len(contrast.limits)
+        self._limits = FrameLimits(contrast.limits, usual, selection.frames_shape[1:])
         self._warned_of_nan = False
         self.axes = selection.axes
         self.frame_axis: FrameAxis | None = selection.frame_axis
@@ -172,7 +170,7 @@ class Frames:
         if planes.dtype.kind == "f" and not self._warned_of_nan and np.isnan(planes).all():
             self._warned_of_nan = True
             warn_caller(f"frame {frame} of {self._stack.name} holds only NaN and is shown black")
-        return to_rgb_uint8(planes, self._limits_on(frame, planes), self._gamma, self._colours)
+        return to_rgb_uint8(planes, self._limits.of(self._position(frame), lambda: planes), self._gamma, self._colours)
 
     def region(self, frame: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 RGB of a part of a frame, as ``frames[frame][rows, columns]`` shows it.
@@ -182,21 +180,8 @@ class Frames:
         than the others. Raises as ``frames[frame]``.
         """
         planes = self._stack.read_planes(self._selection, self._position(frame), rows, columns)
-        return to_rgb_uint8(planes, self._limits_on(frame), self._gamma, self._colours)
-
-    def _limits_on(self, frame: int, planes: NDArray[np.generic] | None = None) -> tuple[Limits, ...]:
-        """Limits of a frame, from its whole planes, which are read if they are not given."""
-        usual = self._contrast.usual
-        if not usual or math.prod(self.shape[1:]) > ContrastRule.max_plane_pixels:
-            return self.contrast_limits
-        position = self._position(frame)
-        if position not in self._limits_of_frame:
-            planes = self.raw(frame) if planes is None else planes
-            self._limits_of_frame[position] = tuple(
-                limits_on_frame(plane, pair, value)
-                for plane, pair, value in zip(planes, self.contrast_limits, usual, strict=True)
-            )
-        return self._limits_of_frame[position]
+        limits = self._limits.of(self._position(frame), lambda: self.raw(frame))
+        return to_rgb_uint8(planes, limits, self._gamma, self._colours)
 
     @property
     def contrast(self) -> StackContrast:

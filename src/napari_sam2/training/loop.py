@@ -161,7 +161,7 @@ def _sampler(sources: Sequence[ClipSource], phase: Phase) -> ClipSampler:
     shown = CropConfig(
         reference_size=side,
         extent_low=10.0,
-        extent_high=max(min(150.0, 0.8 * side), min(phase.plan.extents[1], 0.9 * side)),
+        extent_high=max(min(150.0, 0.8 * side), phase.plan.extents[1]),
         extent_core=phase.plan.extents,
         zoom_low=0.2,
         zoom_high=10.0,

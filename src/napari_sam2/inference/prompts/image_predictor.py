@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -119,7 +118,7 @@ class SAM2ImagePredictor:
         self._rgb: NDArray[np.uint8] | None = None
         self._key: tuple[str, int] = ("", 0)
         self._last_views: list[View] = []
-        self._is_of_stack = False
+        self._num_frames = 1
 
     # ------------------------------------------------------------------ image
     @property
@@ -145,7 +144,7 @@ class SAM2ImagePredictor:
         rgb = image_to_rgb(image)
         digest = hashlib.blake2b(rgb.tobytes(), digest_size=16).hexdigest()
         self._set(rgb, (f"image:{rgb.shape}:{digest}", 0))
-        self._is_of_stack = False
+        self._num_frames = 1
 
     def set_frame(self, frames: FrameSource, frame: int) -> None:
         """Set one frame of a stack as the image; encoded views are shared with a video segmenter using the same cache.
@@ -165,7 +164,7 @@ class SAM2ImagePredictor:
             )
         frame = check_frame(frame, len(frames))
         self._set(frames[frame], (frames.key, frame))
-        self._is_of_stack = len(frames) > 1
+        self._num_frames = len(frames)
 
     def _set(self, rgb: NDArray[np.uint8], key: tuple[str, int]) -> None:
         self._rgb = rgb
@@ -509,7 +508,7 @@ class SAM2ImagePredictor:
             low = [None if each is None else each[0, 0].float().cpu().numpy() for each in given]
             return self._candidates([prompts[i] for i in rows], several, low, multimask=multimask)
 
-        settings = replace(self.click_search, narrower_scale=1.0) if self._is_of_stack else self.click_search
+        settings = self.click_search.for_frames(self._num_frames)
         found = answer_prompts(decode, prompts, views, logits, self.image_hw, self.model.config.native_window, settings)
         return (
             torch.cat([each.logits for each in found]),

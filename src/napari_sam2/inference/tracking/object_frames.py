@@ -198,11 +198,9 @@ class ObjectFrames:
         ) -> Sequence[ViewCandidates]:
             return decode(views, logits[0])
 
-        window, settings = self.model.config.native_window, self.settings.click_search
+        window, settings = self.model.config.native_window, self.settings.click_search.for_frames(self.num_frames)
         if self.settings.reference_behaviour:
             settings = replace(settings, corrections=None)
-        if self.num_frames > 1:  # tracked frames are seen in views of the usual width: memories of others mislead them
-            settings = replace(settings, narrower_scale=1.0)
         (answer,) = answer_prompts(decode_rows, [prompt], [view], [feedback], self.hw, window, settings)
         best = int(answer.scores[0].argmax())
         return answer.view, found[answer.view]._replace(logits=answer.logits[:, best : best + 1])

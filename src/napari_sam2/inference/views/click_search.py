@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -66,8 +66,8 @@ class ClickSearchSettings:
         Product of score and agreement from which further search views are skipped.
     wider_scale : float
         Side of the second, wider view of an object relative to the view scaled to it.
-    narrower_scale : float
-        Side of the third, narrower view of a box relative to the view scaled to it; 1 leaves it out, as in stacks.
+    narrower_scale : float or None
+        Side of the third, narrower view of a box relative to the view scaled to it; None leaves it out.
     dropped_logit : float
         Upper limit of the logits of mask components without a positive click.
     corrections : CorrectionSettings or None
@@ -90,9 +90,16 @@ class ClickSearchSettings:
     cut_off_weight: float = 1.0
     settled_score: float = 0.5
     wider_scale: float = 1.4
-    narrower_scale: float = 0.5
+    narrower_scale: float | None = 0.5
     dropped_logit: float = -2.0
     corrections: CorrectionSettings | None = field(default_factory=CorrectionSettings)
+
+    def for_frames(self, num_frames: int) -> ClickSearchSettings:
+        """These settings for one image, and for a stack those without the narrower view.
+
+        Objects of a stack are tracked in views of the usual width, and a memory of another one misleads them.
+        """
+        return self if num_frames == 1 else replace(self, narrower_scale=None)
 
 
 class ViewCandidates(NamedTuple):
@@ -387,11 +394,12 @@ def other_views(
     """
     if prompt is None or prompt.box is None or prompt.has_mask or has_logits or not view.is_native:
         return []
-    x0, y0, x1, y1 = (float(v) for v in prompt.box)
-    middle = ((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2)
-    near = view_for_extent(middle, view.width * settings.narrower_scale, hw)
-    views = dict.fromkeys((_widened(view, hw, settings), near))
-    return [other for other in views if other != view and contains_prompt(other, prompt)]
+    views = [_widened(view, hw, settings)]
+    if settings.narrower_scale is not None:
+        x0, y0, x1, y1 = (float(v) for v in prompt.box)
+        middle = ((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2)
+        views.append(view_for_extent(middle, view.width * settings.narrower_scale, hw))
+    return [other for other in dict.fromkeys(views) if other != view and contains_prompt(other, prompt)]
 
 
 def _widened(view: View, hw: tuple[int, int], settings: ClickSearchSettings) -> View:

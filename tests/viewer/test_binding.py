@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -52,6 +54,29 @@ def test_a_point_added_by_code_becomes_a_mask_in_the_labels_layer(opened):
     assert session.prompt(1, 3).points.tolist() == [[21, 20]]
     assert (session.labels[3] == 1).any()
     assert not session.labels[[0, 1, 2, 4, 5, 6, 7]].any()
+
+
+@pytest.mark.parametrize("is_of_the_same_object", [False, True])
+def test_a_click_is_kept_where_an_answer_comes_between_it_and_its_event(opened, monkeypatch, is_of_the_same_object):
+    _, session, binding = opened()
+    keeper, release = session._engine_keeper, threading.Event()
+    answer = keeper.answer
+    monkeypatch.setattr(keeper, "answer", lambda *args: (release.wait(60), answer(*args))[1])
+    session.set_prompt(0, Prompt(points=[[15, 20]]), block=False)
+    if not is_of_the_same_object:
+        binding.select(session.new_object())
+
+    def let_the_answer_come(event):
+        if str(event.action) == "added":
+            release.set()
+            session.wait_for_answers(60)
+
+    binding.points.events.data.connect(let_the_answer_come, position="first")
+    binding.points.add([[0, 30, 50]])
+    binding.points.events.data.disconnect(let_the_answer_come)
+    prompts = session.store.prompts
+    assert sum(len(entry.prompt.points) for entry in prompts.values()) == 2
+    assert len(prompts) == (1 if is_of_the_same_object else 2)
 
 
 def test_points_are_object_or_background_by_their_kind(opened):

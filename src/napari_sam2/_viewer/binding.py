@@ -736,7 +736,10 @@ class ViewerBinding:
     def _on_session_changed(self, delta: StoreDelta) -> None:
         colours = self._colours
         if not self._is_syncing:
-            keys = {e.key for e in delta.edits if e.table == "prompts"}
+            # Not where an answer came: without a window that is the compute thread, and the layers may hold a click
+            # whose event has not been handled yet.
+            edits = [e for e in delta.edits if e.table == "prompts"]
+            keys = {e.key for e in edits if _prompt_of(e.before) is not _prompt_of(e.after)}
             self._show_prompts(keys)  # type: ignore[arg-type]
         if any(e.table == "objects" for e in delta.edits):
             self._follow_objects()
@@ -821,6 +824,10 @@ class ViewerBinding:
             edges[ids.isin(hidden).to_numpy(bool), -1] = 0
             if not _is_equal(self.shapes.edge_color, edges):
                 self.shapes.edge_color = edges
+
+
+def _prompt_of(entry: object) -> object:
+    return getattr(entry, "prompt", None)
 
 
 def _is_equal(shown: Any, wanted: Any) -> bool:

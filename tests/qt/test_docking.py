@@ -182,6 +182,22 @@ def test_layers_that_go_together_are_told_of_together(alone, qtbot):
     assert not widget.sessions.show_layers_button.isHidden()
 
 
+def test_series_of_volumes_can_be_propagated_through_both_axes(alone, qtbot):
+    viewer, widget = alone
+    image = np.zeros((3, 4, 40, 60), np.uint8)
+    layer = viewer.add_image(image, name="embryo", axis_labels=("t", "z", "y", "x"))
+    widget.sessions.choose(layer)
+    qtbot.waitUntil(lambda: widget.binding is not None and widget.binding.images[0] is layer)
+    index = widget.axis_choice.findText("z, then t: every volume")
+    widget.axis_choice.setCurrentIndex(index)
+    widget.axis_choice.activated.emit(index)
+    assert widget.propagation.is_through_time
+    widget._describe()
+    assert widget.axis_choice.currentIndex() == index
+    widget.axis_choice.activated.emit(1)
+    assert not widget.propagation.is_through_time
+
+
 def test_image_and_axis_can_both_be_read_in_a_narrow_dock(alone, qtbot):
     _, widget = alone
     widget.settings_button.click()

@@ -7,6 +7,7 @@ from napari.qt import get_stylesheet
 
 from napari_sam2._qt.propagate_section import PropagateSection
 from napari_sam2._types import StageShift
+from napari_sam2.session.worker.propagation_handle import PropagationHandle
 
 
 @pytest.mark.parametrize("choice", ["all", "from here to", "next"])
@@ -33,6 +34,24 @@ def test_other_axes_of_the_volume_are_tracked_along_with_its_voxel_size(qtbot, b
     made.propagate()
     assert calls == [("ZYX", {"voxel_size": [1.0, 1.0, 1.0], "object_ids": None, "block": False})]
     made.axes = ""
+    assert made.forward.isEnabled()
+
+
+def test_volumes_over_time_are_propagated_through_both_axes(qtbot, binding, monkeypatch) -> None:
+    calls = []
+    monkeypatch.setattr(
+        binding.session,
+        "propagate_through_time",
+        lambda **given: calls.append(given) or PropagationHandle(3, (1,)),
+    )
+    made = PropagateSection()
+    qtbot.addWidget(made)
+    made.set_binding(binding)
+    made.is_through_time = True
+    assert not made.forward.isEnabled()
+    made.propagate()
+    assert calls == [{"object_ids": None, "block": False}]
+    made.is_through_time = False
     assert made.forward.isEnabled()
 
 

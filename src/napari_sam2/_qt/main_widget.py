@@ -84,6 +84,8 @@ _TABS = ("Click", "Everything", "Many files", "Train")
 
 _VOLUME_AXES = {"Y": "rows of the volume (Y)", "X": "columns of the volume (X)", "ZYX": "Z, Y and X, fused by vote"}
 """Beside the axes that sessions run along: ``Session.track_along``."""
+_THROUGH_TIME = "TIME"
+"""Likewise, for a series of volumes: ``Session.propagate_through_time``."""
 
 
 class SAM2Widget(QWidget):
@@ -397,7 +399,8 @@ class SAM2Widget(QWidget):
 
     def _on_axis_chosen(self, index: int) -> None:
         axis = self.axis_choice.itemData(index)
-        self.propagation.axes = axis if isinstance(axis, str) else ""
+        self.propagation.is_through_time = axis == _THROUGH_TIME
+        self.propagation.axes = axis if isinstance(axis, str) and axis != _THROUGH_TIME else ""
         if not isinstance(axis, str):
             self.sessions.choose_axis(axis)
 
@@ -472,7 +475,11 @@ class SAM2Widget(QWidget):
             if geometry.num_frames > 1 and not is_time_axis(self._axis_name(geometry.frame_axis)):
                 for axes, text in _VOLUME_AXES.items():
                     self.axis_choice.addItem(text, axes)
-            self.axis_choice.setCurrentIndex(self.axis_choice.findData(self.propagation.axes or geometry.frame_axis))
+                if len(others := [a for a in geometry.fixed_axes if geometry.shape[a] > 1]) == 1:
+                    names = self._axis_name(geometry.frame_axis), self._axis_name(others[0])
+                    self.axis_choice.addItem("{}, then {}: every volume".format(*names), _THROUGH_TIME)
+            chosen = _THROUGH_TIME if self.propagation.is_through_time else self.propagation.axes
+            self.axis_choice.setCurrentIndex(self.axis_choice.findData(chosen or geometry.frame_axis))
         for widget in (self.axis_title, self.axis_choice):
             widget.setVisible(geometry.ndim > 2)
         size = " x ".join(str(n) for n in geometry.shape)

@@ -41,6 +41,7 @@ class PropagateSection(QWidget):
         self._bar: Any = None
         self._wanted: Direction | None = None
         self._axes = ""
+        self._is_through_time = False
         self._shown_at = 0.0
         self._starting = QTimer(self)
         self._starting.setSingleShot(True)
@@ -109,7 +110,7 @@ class PropagateSection(QWidget):
         self._close_bar()
         self._binding = binding
         self._wanted = None
-        self._axes = ""
+        self._axes, self._is_through_time = "", False
         self.setEnabled(binding is not None)
         name_planes(self, self._word)
         if binding is None:
@@ -141,7 +142,10 @@ class PropagateSection(QWidget):
             self._track_along(binding, ids)
             return
         try:
-            handle = binding.session.propagate(direction, start=start, stop=stop, object_ids=ids, block=False)
+            if self._is_through_time:
+                handle = binding.session.propagate_through_time(object_ids=ids, block=False)
+            else:
+                handle = binding.session.propagate(direction, start=start, stop=stop, object_ids=ids, block=False)
         except NapariSAM2Error as error:
             self.notice.emit(binding.in_words(error))
             return
@@ -156,9 +160,23 @@ class PropagateSection(QWidget):
     @axes.setter
     def axes(self, axes: str) -> None:
         self._axes = axes
+        self._enable_directions()
+
+    @property
+    def is_through_time(self) -> bool:
+        """Whether objects are propagated through each volume and from one time point to the next."""
+        return self._is_through_time
+
+    @is_through_time.setter
+    def is_through_time(self, is_through_time: bool) -> None:
+        self._is_through_time = is_through_time
+        self._enable_directions()
+
+    def _enable_directions(self) -> None:
+        """Directions and ranges are those of the session's frame axis alone."""
         count = 0 if self._binding is None else self._binding.geometry.num_frames
         for widget in (self.backward, self.forward, self.range_choice):
-            widget.setEnabled(count > 1 and not axes)
+            widget.setEnabled(count > 1 and not self._axes and not self._is_through_time)
 
     def _track_along(self, binding: ViewerBinding, object_ids: list[int] | None) -> None:
         """Track along other axes than the session's; voxels are as large as the layer says."""
@@ -268,19 +286,22 @@ class PropagateSection(QWidget):
         return "slice" if self._binding is None else self._binding.plane_word
 
     def _words(self, handle: PropagationHandle) -> str:
+        unit = "step" if self._axes or self._is_through_time else self._word
         if handle.error is not None:
-            return f"failed after {handle.num_done} {self._word}s: {handle.error}"
+            return f"failed after {handle.num_done} {unit}s: {handle.error}"
         if not handle.is_running:
             if handle.num_done < handle.num_steps:
-                return f"stopped: {handle.num_done} of {handle.num_steps} {self._word}s are finished and stay"
-            return f"done: {handle.num_done} {self._word}s{self._lost()}{self._conditions()}"
+                if self._axes:  # their masks come together, at the end
+                    return "stopped: nothing was changed"
+                return f"stopped: {handle.num_done} of {handle.num_steps} {unit}s are finished and stay"
+            return f"done: {handle.num_done} {unit}s{self._lost()}{self._conditions()}"
         if handle.is_paused:
-            return f"paused at {self._word} {handle.num_done} of {handle.num_steps}"
+            return f"paused at {unit} {handle.num_done} of {handle.num_steps}"
         time_left = ""
         if self._left is not None:
             seconds, at = self._left
             time_left = f", {duration(max(1.0, seconds - (time.monotonic() - at)))} left"
-        return f"{self._word} {handle.num_done} of {handle.num_steps}{time_left}"
+        return f"{unit} {handle.num_done} of {handle.num_steps}{time_left}"
 
     def _lost(self) -> str:
         """The objects that were there at full size and then not found; those that shrink to nothing have ended."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam2._packed_mask import PackedImage
 from napari_sam2._types import Prompt
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ __all__ = [
     "AxesRequest",
     "PredictRequest",
     "PredictResult",
+    "TimeRequest",
     "TrackRequest",
     "TrackStep",
 ]
@@ -154,3 +156,34 @@ class AxesRequest:
     axes: tuple[str, ...]
     voxel_size: tuple[float, float, float]
     wanted: Mapping[int, frozenset[int]]
+
+
+@dataclass(frozen=True, eq=False)
+class TimeRequest:
+    """Track objects through volumes, and from each volume to the next.
+
+    Attributes
+    ----------
+    num_slices : int
+        Planes of a volume; those of volume v are v * num_slices and the following.
+    prompted : TrackRequest
+        The passes through the volumes that hold prompts; they may have no steps.
+    steps : sequence of TrackStep
+        From volume to volume, in order; ``frame`` is the number of a volume.
+    masks : mapping
+        Object -> plane -> its mask, of the volumes to start from; of prompted planes at least.
+    max_frames : int or None
+        End after so many planes.
+    """
+
+    num_slices: int
+    prompted: TrackRequest
+    steps: Sequence[TrackStep]
+    masks: Mapping[int, Mapping[int, PackedImage]]
+    max_frames: int | None = None
+
+    @property
+    def num_steps(self) -> int:
+        """Planes to track; a volume after the first ones counts twice, as it is passed in both directions."""
+        total = len(self.prompted.steps) + len(self.steps) * 2 * self.num_slices
+        return total if self.max_frames is None else min(total, self.max_frames)

@@ -138,6 +138,49 @@ class PropagationCalls(SessionBase):
             handle.wait()
         return handle
 
+    def propagate_through_time(
+        self, *, object_ids: Sequence[int] | None = None, max_frames: int | None = None, block: bool = True
+    ) -> PropagationHandle:
+        """Track objects of a series of volumes, such as TZYX, through z and from each time point to the next.
+
+        The volumes that hold prompts are filled as by ``propagate``. From there, forwards and backwards in time, each
+        object is found on the plane through its middle and tracked through z again. Between two time points with
+        prompts each half comes from the nearer one. Prompted and locked planes are kept; after a correction at any time
+        and plane, a further call tracks the object again up to the next time point that holds a prompt.
+
+        Parameters
+        ----------
+        object_ids : sequence of int, optional
+            Default: all that have a prompt.
+        max_frames : int, optional
+            Stop after so many planes, as ``cancel`` does.
+        block : bool, default True
+            Wait for the end. Otherwise the handle reports progress, and can cancel and wait.
+
+        Returns
+        -------
+        PropagationHandle
+            Has ended, unless ``block`` is False.
+
+        Raises
+        ------
+        PromptError
+            If the image has no series of volumes, there is no prompt, or an object does not exist.
+        DeviceError
+            If a server computes for the session.
+        """
+        if max_frames is not None:
+            max_frames = check_count("max_frames", max_frames, 0)
+        self._check_open()
+        chosen = None if object_ids is None else check_ids(object_ids)
+        self.wait_for_answers()
+        given = {"object_ids": chosen, "max_frames": max_frames}
+        arguments: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+        handle = self._propagator.start_through_time(object_ids=chosen, max_frames=max_frames, arguments=arguments)
+        if block:
+            handle.wait()
+        return handle
+
     def cancel(self) -> None:
         """Stop the running propagation; finished frames are kept."""
         self._propagator.stop()

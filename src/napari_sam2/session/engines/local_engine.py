@@ -6,10 +6,11 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam2.inference.requests import AxesRequest, PredictRequest, PredictResult, TrackRequest
+from napari_sam2.inference.requests import AxesRequest, PredictRequest, PredictResult, TimeRequest, TrackRequest
 from napari_sam2.inference.tracking.engine import Engine
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.session.engines.axes_tracking import track_axes
+from napari_sam2.session.engines.time_tracking import track_through_time
 from napari_sam2.session.engines.tracked_planes import PlanePacker, TrackedPlane
 from napari_sam2.session.state.settings import ModelState, SessionSettings
 from napari_sam2.weights.loading import load_model
@@ -100,6 +101,10 @@ class LocalEngine:
         for plane in track_axes(self._engine.model, self.frames, request, should_stop):
             yield plane
             self._engine.use_threads(self._threads)
+
+    def track_through_time(self, request: TimeRequest, should_stop: Callable[[], bool]) -> Iterator[TrackedPlane]:
+        """Track objects through volumes, and from each volume to the next."""
+        return track_through_time(self._engine, self.track, request, should_stop)
 
     def close(self) -> None:
         """Do nothing: the network and its embeddings are freed with the engine."""

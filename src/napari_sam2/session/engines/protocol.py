@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from napari_sam2._types import FrameSource
-    from napari_sam2.inference.requests import AxesRequest, PredictRequest, PredictResult, TrackRequest
+    from napari_sam2.inference.requests import AxesRequest, PredictRequest, PredictResult, TimeRequest, TrackRequest
     from napari_sam2.session.engines.tracked_planes import TrackedPlane
     from napari_sam2.session.state.settings import ModelState
 
@@ -45,6 +45,9 @@ class SessionEngine(Protocol):
 
     def track_axes(self, request: AxesRequest, should_stop: Callable[[], bool]) -> Iterator[TrackedPlane]:
         """Track objects of a volume along some of its axes; yields an empty plane per frame, then the masks."""
+
+    def track_through_time(self, request: TimeRequest, should_stop: Callable[[], bool]) -> Iterator[TrackedPlane]:
+        """Track objects through volumes, and from each volume to the next."""
 
     def close(self) -> None:
         """Free what the engine holds elsewhere."""

@@ -36,7 +36,7 @@ from napari_sam2.session.engines.messages import (
 
 if TYPE_CHECKING:
     from napari_sam2._types import FrameSource
-    from napari_sam2.inference.requests import AxesRequest, PredictRequest, PredictResult, TrackRequest
+    from napari_sam2.inference.requests import AxesRequest, PredictRequest, PredictResult, TimeRequest, TrackRequest
     from napari_sam2.network.sam2 import SAM2
     from napari_sam2.session.engines.compute_address import ComputeAddress
     from napari_sam2.session.engines.tracked_planes import TrackedPlane
@@ -244,6 +244,11 @@ class RemoteEngine:
         raise DeviceError(
             f"objects are tracked along {', '.join(request.axes)} on this computer only; call set_compute(None) first"
         )
+
+    def track_through_time(self, request: TimeRequest, should_stop: Callable[[], bool]) -> Iterator[TrackedPlane]:
+        """Refuse: planes of several volumes are compared, which the server does not do."""
+        del request, should_stop
+        raise DeviceError("objects are tracked through time on this computer only; call set_compute(None) first")
 
     def close(self) -> None:
         """Give the worker back."""

@@ -27,12 +27,14 @@ class TrackedPlane:
     """Masks of one step, packed; they do not overlap each other.
 
     ``is_usable`` and ``stage_shift`` are those of the ``FrameResult``; None where they are not known.
+    ``num_done`` steps of the request are done with it; None: one more.
     """
 
     step: TrackStep
     masks: dict[int, ObjectMask]
     is_usable: bool | None = None
     stage_shift: StageShift | None = None
+    num_done: int | None = None
 
 
 class PlanePacker:

@@ -198,6 +198,7 @@ _RULES: Mapping[str, _Rule] = MappingProxyType(
             },
             direction=_one_of(get_args(Direction)),
         ),
+        "propagate_through_time": _rule({"object_ids": _list_of(check_object_id), "max_frames": _whole(0)}),
         "remove_object": _rule(object_id=check_object_id),
         "rename": _rule(object_id=check_object_id, name=check_name),
         "set_class": _rule(object_id=check_object_id, class_name=check_name),

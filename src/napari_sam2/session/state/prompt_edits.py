@@ -94,15 +94,19 @@ def painting_edits(
 
 
 def _stale_edits(store: SessionStore, object_id: int, plane: int) -> list[Edit]:
-    """Mark tracked masks up to the next anchors as outdated."""
+    """Mark tracked masks up to the next anchors as outdated, on the planes of the clip and in other clips."""
     clip = store.geometry.clip_range(plane)
     found = store.objects.get(object_id)
     locked = found.locked if found is not None else frozenset()
     anchors = [a for a in anchor_planes(store.prompts_of(object_id, clip), locked, clip) if a != plane]
     reach = affected_planes(plane, anchors, clip)
+    count = store.geometry.num_frames
+    elsewhere = {p // count for p in (*store.prompts_of(object_id), *locked)} - {plane // count}
+    clips = affected_planes(plane // count, elsewhere, range(store.geometry.num_clips))
     edits = []
     for p in store.planes_of(object_id):
         mask = store.masks[object_id, p]
-        if p in reach and p != plane and mask.kind in ("tracked", "lost") and not mask.is_stale:
+        is_affected = p != plane if p in reach else p not in clip and p // count in clips
+        if is_affected and mask.kind in ("tracked", "lost") and not mask.is_stale:
             edits.append(Edit("masks", (object_id, p), mask, replace(mask, is_stale=True)))
     return edits

@@ -16,6 +16,7 @@ from napari_sam2.session.worker.compute_thread import ComputeThread, Steps
 from napari_sam2.session.worker.delivery import Delivery
 from napari_sam2.session.worker.engine_keeper import EngineKeeper
 from napari_sam2.session.worker.propagation_handle import PropagationHandle
+from napari_sam2.session.worker.time_scope import time_request
 from napari_sam2.session.worker.tracking_scope import known_prompts, objects_to_track, steps_to_track
 
 if TYPE_CHECKING:
@@ -180,6 +181,39 @@ class Propagator:
         self._notify(handle)
         return handle
 
+    def start_through_time(
+        self, *, object_ids: Sequence[int] | None, max_frames: int | None, arguments: dict[str, object]
+    ) -> PropagationHandle:
+        """Start tracking through volumes and from each to the next; a propagation that runs is ended first.
+
+        Parameters
+        ----------
+        object_ids, max_frames
+            As for ``Session.propagate_through_time``.
+        arguments : dict of str to object
+            Of the call, for scripts.
+
+        Returns
+        -------
+        PropagationHandle
+            Already ended if no mask is missing or out of date.
+        """
+        self.stop()
+        state = self._state
+        with state.lock:
+            chosen = objects_to_track(state.store, object_ids)
+            request = time_request(state.store, chosen, state.settings, max_frames)
+            handle = PropagationHandle(request.num_steps, tuple(chosen))
+            handle.on_request, handle.wait_for = self._follow, self._delivery.wait
+            self.handle = handle
+            if request.num_steps:
+                self._change = state.push("propagate through time", "propagate_through_time", arguments, [])
+                self._run(handle, lambda engine: engine.track_through_time(request, lambda: handle.is_cancelled))
+            else:
+                handle.finish()
+        self._notify(handle)
+        return handle
+
     def stop(self) -> None:
         """End the running propagation; finished frames are kept."""
         handle, steps = self.handle, self._steps
@@ -238,7 +272,7 @@ class Propagator:
                 for i, m in tracked.masks.items()
                 if i in store.objects and plane not in store.objects[i].locked and (i, plane) not in store.prompts
             }
-            handle.num_done += 1
+            handle.num_done = handle.num_done + 1 if tracked.num_done is None else tracked.num_done
             handle.plane = plane
             edits = store.mask_edits(plane, new, state.settings.overlap)
             if tracked.is_usable is not None:

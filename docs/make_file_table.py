@@ -60,14 +60,23 @@ varies, its word has to be clear (`t`, `ch`, `pos`); other names are planes in n
 Pictures and TIFFs that are marked as rotated (EXIF) are read as they are stored, with a warning, as napari and ImageJ
 show them. Of a TIFF with a thumbnail the image itself opens.
 
-Any file of an OME-TIFF in several files, their folder, and its `.companion.ome` open as the whole image. Slides of
-scanners that are TIFF inside (SVS, SCN, QPTIFF) open as their finest level; `level=` (`--level`) chooses another.
+Any file of an OME-TIFF in several files, their folder, and its `.companion.ome` open as the whole image. Images of one
+size in an OME-TIFF are positions (P); pages of a plain TIFF that differ in size or type are left out, with their
+numbers. Three or four planes that a TIFF calls red, green and blue open as colours, with a warning how to read them as
+slices. Slides of scanners that are TIFF inside (SVS, SCN, QPTIFF) open as their finest level; `level=` (`--level`)
+chooses another.
 
 Of a plate, a well or a `labels` group the first image opens, with a line that says how to choose another:
 `plate.zarr/B/3/0`.
 
+Of OME-Zarr, level 0 is the finest, also where the file lists the coarsest first. Transformations that order the axes
+(`mapAxis`, `byDimension`, an `affine` or `rotation` that only exchanges axes) give the axes and distances; any other
+is named in a warning, and the image is read as it is stored. Consolidated metadata are not used, as they may be out of
+date.
+
 Refused, with the reason: OME-Zarr versions after 0.6, truncated files (with the number of frames that are left), and
-files that claim more than they hold.
+files that claim more than they hold. Of HDF5, NIfTI, MRC, NRRD, DICOM, N5, zarr in zip files and others the message
+says what they are and what to do.
 """
 
 

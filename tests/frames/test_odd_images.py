@@ -253,3 +253,36 @@ def test_a_palette_that_is_a_scale_of_intensities_needs_no_warning(tmp_path, rec
     tifffile.imwrite(tmp_path / "fire.tif", values, photometric="palette", colormap=scale)
     assert np.array_equal(open_frames(tmp_path / "fire.tif").raw(0)[0], values)
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a.h5", "is an HDF5 file, which is not read; export it as OME-TIFF or OME-Zarr, or pass a dataset"),
+        ("a.NII.GZ", "is a NIfTI file"),
+        ("a.tif.gz", "is an archive, which is not read; unpack it"),
+        ("a.npz", "save one array as .npy"),
+        ("a.zarr.zip", "is a zarr in a zip file, which is not read; unpack it, and open the folder"),
+        ("a.ozx", "unpack it, and open the folder"),
+        ("a.dcm", "is a DICOM file"),
+        ("a.svg", "is a drawing"),
+        ("a.geojson", "where labels are asked for"),
+        ("a.xyz", r"is of an unknown kind \(.xyz\); allowed are"),
+    ],
+)
+def test_files_of_other_kinds_are_named(tmp_path, name, words):
+    (tmp_path / name).write_bytes(b"?")
+    with pytest.raises(FrameError, match=words):
+        open_frames(tmp_path / name)
+
+
+def test_folders_of_other_kinds_are_named(tmp_path):
+    (tmp_path / "a.n5").mkdir()
+    with pytest.raises(FrameError, match="is N5, which is not read"):
+        open_frames(tmp_path / "a.n5")
+    for name in ("b10.zarr", "b2.zarr"):
+        zarr.save_array(tmp_path / name, VOLUME)
+    with pytest.raises(FrameError, match=r"holds no image but the zarr folders b2\.zarr, b10\.zarr; open one of these"):
+        open_frames(tmp_path)
+    with pytest.raises(FrameError, match=r"is a file within a zarr; give its folder, .*b2\.zarr$"):
+        open_frames(tmp_path / "b2.zarr" / "zarr.json")

@@ -371,6 +371,75 @@ def test_pages_that_differ_in_more_than_how_they_are_stored_are_several_images(t
         assert len(open_frames(tmp_path / "a.tif")) == 1
 
 
+def test_pages_among_others_are_named(tmp_path):
+    stack = noise(4, 20, 30)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for number, plane in enumerate(stack):
+            tif.write(plane[:10] if number == 2 else plane, metadata=None, contiguous=False)
+    with pytest.warns(UserWarning, match=r"the frames are pages 0, 1, 3 of 4; the others differ in size or type"):
+        frames = open_frames(tmp_path / "a.tif")
+    assert np.array_equal(frames.raw(2)[0], stack[3])
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_images_of_one_size_in_an_ome_tiff_are_positions(tmp_path, compression, levels):
+    images = noise(3, 4, 64, 80)
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tif:
+        for number, image in enumerate(images):
+            metadata = {"axes": "ZYX", "Plane": {"PositionX": [number] * 4, "PositionXUnit": ["µm"] * 4}}
+            options = {"metadata": metadata, "compression": compression, "photometric": "minisblack"}
+            tif.write(image, subifds=levels - 1, **options)
+            if levels > 1:
+                tif.write(image[:, ::2, ::2], subfiletype=1, compression=compression, photometric="minisblack")
+    frames = open_frames(tmp_path / "a.ome.tif", fixed={"P": 2}, level=levels - 1)
+    assert frames.axes == "PZYX"
+    assert np.array_equal(frames.raw(1)[0], images[2, 1, ::levels, ::levels])
+    assert frames.full_hw == (64, 80)
+    assert set(frames.translation) <= {"Y", "X"}
+    assert "X" not in frames.translation or levels > 1
+
+
+def test_positions_in_files_that_name_each_other(tmp_path):
+    images, files = noise(2, 4, 20, 30), ("a_Pos0.ome.tif", "a_Pos1.ome.tif")
+    described = "".join(
+        f'<Image ID="Image:{i}"><Pixels ID="Pixels:{i}" DimensionOrder="XYZCT" Type="uint16" SizeX="30" SizeY="20" '
+        f'SizeZ="4" SizeC="1" SizeT="1"><Channel ID="Channel:{i}"/>'
+        + "".join(
+            f'<TiffData FirstZ="{z}" IFD="{z}" PlaneCount="1"><UUID FileName="{name}">'
+            f"urn:uuid:{i:036d}</UUID></TiffData>"
+            for z in range(4)
+        )
+        + "</Pixels></Image>"
+        for i, name in enumerate(files)
+    )
+    for i, name in enumerate(files):
+        begin = '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+        text = f'{begin}UUID="urn:uuid:{i:036d}">{described}</OME>'
+        tifffile.imwrite(tmp_path / name, images[i], description=text, metadata=None, photometric="minisblack")
+    for path in (tmp_path, tmp_path / files[0], tmp_path / files[1]):
+        frames = open_frames(path, fixed={"P": 1})
+        assert frames.axes == "PZYX"
+        assert np.array_equal(frames.raw(3)[0], images[1, 3])
+
+
+@pytest.mark.filterwarnings("ignore:.*are stored as RGB")
+def test_planes_that_a_file_calls_colours_are_told(tmp_path):
+    stack = noise(4, 20, 30)
+    tifffile.imwrite(tmp_path / "a.tif", stack)
+    with pytest.warns(UserWarning, match="its 4 planes are the colours .* give axes='ZYX'"):
+        open_frames(tmp_path / "a.tif")
+    frames = open_frames(tmp_path / "a.tif", axes="ZYX")
+    assert np.array_equal(frames.raw(3)[0], stack[3])
+
+
+def test_pixel_size_of_a_slide(tmp_path):
+    description = "Aperio Image Library v11\n64x64 [0,0 64x64] |AppMag = 20|MPP = 0.4990"
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "a.svs", pixels, tile=(64, 64), description=description, metadata=None)
+    assert open_frames(tmp_path / "a.svs").voxel_size == dict.fromkeys("XY", (0.499, "micrometer"))
+
+
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_alpha_beside_grey_is_left_out(tmp_path, compression):
     pixels = np.random.default_rng(0).integers(0, 4000, (20, 30, 2), np.uint16)

@@ -16,9 +16,10 @@ import pytest
 import zarr
 from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
-from napari_sam2._errors import FrameError, PlanesLeftOutWarning
+from napari_sam2._errors import FrameError, OutputError, PlanesLeftOutWarning
 from napari_sam2.frames import open_frames
 from napari_sam2.frames.zarr_files import plate_fields
+from napari_sam2.labels.ngff import plan_for_image
 
 UNITS = {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"}
 TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
@@ -119,7 +120,11 @@ class TestTransformations:
     @pytest.mark.parametrize(
         "step",
         [
-            {"type": "rotation", "rotation": [[1, 0, 0], [0, 0, 1], [0, -1, 0]]},
+            {"type": "rotation", "rotation": [[1, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]]},
+            {"type": "coordinates", "path": "field"},
+            {"type": "mapAxis", "mapAxis": [0, 1, 1]},
+            {"type": "mapAxis", "mapAxis": {"z": "x", "y": "y", "x": "z"}},
+            {"type": "byDimension", "transformations": [{"inputAxes": [0], "outputAxes": [0]}]},
             {"type": "affine", "affine": [[2, 0, 0, 5], [0, 0.5, 0.1, 0], [0, 0, 0.25, 1]]},
             {"type": "affine", "affine": "matrix"},
             {"type": "scale", "path": "scales/0"},
@@ -128,8 +133,48 @@ class TestTransformations:
         ],
     )
     def test_more_than_a_scale_is_an_unknown_distance(self, tmp_path, step):
-        with pytest.warns(UserWarning, match="distances of .* are not known"):
+        with pytest.warns(UserWarning, match="distances.* are not known"):
             assert self.opened(tmp_path / "a.zarr", {**step, "output": "physical"}).voxel_size is None
+
+    @pytest.mark.parametrize(
+        ("steps", "axes", "scale"),
+        [
+            ([{"type": "mapAxis", "mapAxis": [2, 1, 0]}], "XYZ", (1, 1, 1)),
+            ([{"type": "mapAxis", "mapAxis": [1, 2, 0]}, {"type": "scale", "scale": [5, 6, 7]}], "XZY", (5, 6, 7)),
+            ([{"type": "affine", "affine": [[2, 0, 0, 5], [0, 0, 3, 0], [0, 4, 0, 0]]}], "ZXY", (2, 3, 4)),
+            ([{"type": "rotation", "rotation": [[0, 1, 0], [1, 0, 0], [0, 0, 1]]}], "YZX", (1, 1, 1)),
+            (
+                [
+                    {
+                        "type": "byDimension",
+                        "transformations": [
+                            {"inputAxes": [0], "outputAxes": [0], "transformation": {"type": "scale", "scale": [9]}},
+                            {
+                                "inputAxes": [2, 1],
+                                "outputAxes": [1, 2],
+                                "transformation": {"type": "scale", "scale": [2, 3]},
+                            },
+                        ],
+                    }
+                ],
+                "ZXY",
+                (9, 2, 3),
+            ),
+        ],
+        ids=["mapAxis", "mapAxis and scale", "affine", "rotation", "byDimension"],
+    )
+    def test_an_order_of_axes(self, tmp_path, steps, axes, scale):
+        step = {"type": "sequence", "transformations": steps, "output": "physical"}
+        frames = self.opened(tmp_path / "a.zarr", step)
+        stored = noise(3, 20, 30).transpose([axes.index(axis) for axis in "ZYX"])
+        assert frames.axes == axes
+        assert np.array_equal(np.stack([frames.raw(z)[0] for z in range(len(frames))]), stored)
+        assert tuple(frames.voxel_size[axis].value for axis in "ZYX") == scale
+
+    def test_labels_are_not_written_over_axes_in_another_order(self, tmp_path):
+        self.opened(tmp_path / "a.zarr", {"type": "mapAxis", "mapAxis": [2, 1, 0], "output": "physical"})
+        with pytest.raises(OutputError, match="stores its axes in the order XYZ"):
+            plan_for_image(tmp_path / "a.zarr", "cells", "ZYX", (3, 20, 30))
 
     @pytest.mark.parametrize("value", ["inf", "nan", -1])
     def test_an_odd_number_is_an_unknown_distance(self, tmp_path, value):
@@ -404,3 +449,50 @@ def test_a_chunk_of_blosc_that_was_cut_is_no_image(tmp_path, missing):
     np.testing.assert_array_equal(frames.raw(0)[0], noise(3, 40, 50)[0])
     with pytest.raises(FrameError, match=r"0/c/1/0/0 is truncated: it holds [\d,]+ of [\d,]+ bytes"):
         frames[1]
+
+
+def test_a_pyramid_that_begins_with_its_coarsest_level(tmp_path):
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    pixels, datasets = noise(3, 20, 30), []
+    for path, factor in (("small", 2), ("large", 1)):
+        part = pixels[:, ::factor, ::factor]
+        group.create_array(path, shape=part.shape, dtype=part.dtype)[...] = part
+        scale = {"type": "scale", "scale": [1, factor, factor]}
+        datasets.append({"path": path, "coordinateTransformations": [scale]})
+    axes = [{"name": name, "type": "space"} for name in "zyx"]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+    assert np.array_equal(open_frames(tmp_path / "a.zarr").raw(1)[0], pixels[1])
+    assert np.array_equal(open_frames(tmp_path / "a.zarr", level=1).raw(1)[0], pixels[1, ::2, ::2])
+    plan = plan_for_image(tmp_path / "a.zarr", "cells", "ZYX", (3, 20, 30))
+    assert [level.path for level in plan.levels] == ["large", "small"]
+
+
+def test_chunks_in_folders_that_the_metadata_does_not_name(tmp_path):
+    array = zarr.create_array(tmp_path / "a.zarr", shape=(3, 20, 30), chunks=(1, 16, 16), dtype="uint16",
+                              zarr_format=2, chunk_key_encoding={"name": "v2", "separator": "/"})  # fmt: skip
+    array[...] = noise(3, 20, 30)
+    metadata = tmp_path / "a.zarr" / ".zarray"
+    stated = json.loads(metadata.read_text())
+    del stated["dimension_separator"]
+    metadata.write_text(json.dumps(stated))
+    assert np.array_equal(open_frames(tmp_path / "a.zarr").raw(2)[0], noise(3, 20, 30)[2])
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_an_image_of_which_no_chunk_was_copied_is_told(tmp_path, zarr_format):
+    zarr.create_array(tmp_path / "a.zarr", shape=(3, 20, 30), dtype="uint16", zarr_format=zarr_format, fill_value=5)
+    with pytest.warns(UserWarning, match="holds no chunk, so that all its pixels are the fill value 5"):
+        assert (open_frames(tmp_path / "a.zarr").raw(0) == 5).all()
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.filterwarnings("ignore:.*onsolidated metadata")
+def test_consolidated_metadata_may_be_out_of_date(tmp_path, zarr_format):
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=zarr_format)
+    group.create_array("other", shape=(2, 2), dtype="uint8")
+    zarr.consolidate_metadata(tmp_path / "a.zarr")
+    group = zarr.open_group(tmp_path / "a.zarr", mode="r+", use_consolidated=False)
+    group.create_array("0", shape=(3, 20, 30), dtype="uint16")[...] = noise(3, 20, 30)
+    multiscale = {"axes": [{"name": name} for name in "zyx"], "datasets": [{"path": "0"}]}
+    group.attrs["multiscales"] = [{**multiscale, "version": "0.4"}]
+    assert np.array_equal(open_frames(tmp_path / "a.zarr").raw(1)[0], noise(3, 20, 30)[1])

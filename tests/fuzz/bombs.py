@@ -147,6 +147,22 @@ def tiff_many_strips(folder: Path) -> Path:
     return write(folder / "a.tif", tiff(tags, bytes(100)))
 
 
+def tiff_many_levels(folder: Path) -> Path:
+    """A million coarser levels, which are all the page itself."""
+    return write(
+        folder / "a.tif", tiff(page(16, 16, 1, 256, (330, 4, 10**6, struct.pack("<I", 8) * 10**6)), bytes(256))
+    )
+
+
+def companion(folder: Path) -> Path:
+    """OME-XML that lists half a million files."""
+    begin, end = OME.format(before="", more="", x=16, y=16, z=1).split("<TiffData/>")
+    listed = (
+        f'<TiffData IFD="0"><UUID FileName="t{i}.tif">urn:uuid:{i:036d}</UUID></TiffData>' for i in range(500_000)
+    )
+    return write(folder / "a.companion.ome", (begin + "".join(listed) + end).encode())
+
+
 def tiff_ome(xml: str) -> Build:
     def build(folder: Path) -> Path:
         text = xml.encode() + b"\0"
@@ -268,6 +284,24 @@ def zarr_many_levels(folder: Path) -> Path:
         "multiscales": [{"axes": axes, "datasets": [{"path": "0"} for _ in range(10**6)]}],
     }
     return path
+
+
+def zarr_consolidated(folder: Path) -> Path:
+    """An array whose group lists the metadata of forty thousand others."""
+    group = zarr.open_group(folder / "a.zarr", mode="w", zarr_format=3)
+    group.create_array("0", data=np.ones((8, 8), np.uint8))
+    array = json.loads((folder / "a.zarr" / "0" / "zarr.json").read_text())
+    place = folder / "a.zarr" / "zarr.json"
+    metadata = {"0": array, **{f"g{i}": array for i in range(40_000)}}
+    consolidated = {"kind": "inline", "must_understand": False, "metadata": metadata}
+    place.write_text(json.dumps({**json.loads(place.read_text()), "consolidated_metadata": consolidated}))
+    return folder / "a.zarr"
+
+
+def zarr_many_wells(folder: Path) -> Path:
+    group = zarr.open_group(folder / "a.zarr", mode="w", zarr_format=2)
+    group.attrs["plate"] = {"wells": [{"path": f"A/{i}"} for i in range(300_000)]}
+    return folder / "a.zarr"
 
 
 def zarr_labels(folder: Path) -> Path:
@@ -501,6 +535,8 @@ IMAGES: dict[str, Build] = {
     "TIFF, a directory in a circle": tiff_many_pages,
     "TIFF, ImageJ of a thousand million planes": tiff_imagej,
     "TIFF, a thousand million strips": tiff_many_strips,
+    "TIFF, a million levels": tiff_many_levels,
+    "OME-XML that lists half a million files": companion,
     "OME-XML of a hundred million planes": tiff_ome(OME.format(before="", more="", x=16, y=16, z=10**8)),
     "OME-XML of a plane of 10^12 pixels": tiff_ome(OME.format(before="", more="", x=10**6, y=10**6, z=1)),
     "OME-XML, entities within entities": tiff_ome(OME.format(before=LAUGHS, more="&a11;", x=16, y=16, z=1)),
@@ -541,6 +577,8 @@ IMAGES: dict[str, Build] = {
     "zarr, metadata within metadata": zarr_deep,
     "zarr, metadata of 4 GB": zarr_huge_metadata,
     "zarr, a million levels": zarr_many_levels,
+    "zarr, consolidated metadata of 40,000 arrays": zarr_consolidated,
+    "zarr, a plate of 300,000 wells that are not there": zarr_many_wells,
     "zarr, a chunk that is /dev/zero": inner(small_zarr, "c/0/0", link("x", "/dev/zero")),
     "zarr, a chunk that is a pipe": inner(small_zarr, "c/0/0", fifo("x")),
     "zarr, metadata that are /dev/zero": inner(small_zarr, "zarr.json", link("x", "/dev/zero")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -83,6 +84,21 @@ def test_jpeg_does_not_keep_labels(tmp_path):
         read_labels(tmp_path / "a.jpg")
 
 
+def test_other_lossy_files_do_not_keep_labels_either(tmp_path):
+    labels = np.zeros((32, 32), np.uint8)
+    labels[4:20, 6:9] = 3
+    Image.fromarray(labels).convert("RGB").save(tmp_path / "a.webp")
+    tifffile.imwrite(tmp_path / "a.tif", labels, compression="jpeg")
+    (tmp_path / "a.jp2").write_bytes(imagecodecs.jpeg2k_encode(labels, level=30, reversible=False))
+    for name, kind in (("a.webp", "WebP"), ("a.tif", "TIFF compressed as JPEG"), ("a.jp2", "JPEG 2000")):
+        with pytest.raises(FrameError, match=f"{kind}, which does not keep the values of labels"):
+            read_labels(tmp_path / name)
+    Image.fromarray(labels).convert("RGB").save(tmp_path / "b.webp", lossless=True)
+    (tmp_path / "b.jp2").write_bytes(imagecodecs.jpeg2k_encode(labels, level=0, reversible=True))
+    for name in ("b.webp", "b.jp2"):
+        assert np.array_equal(read_labels(tmp_path / name), labels)
+
+
 def test_colour_pictures_are_refused(tmp_path):
     Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(FrameError, match="colour picture"):
@@ -135,6 +151,11 @@ def test_binary_masks_are_split_into_components(tmp_path):
         back = read_labels(tmp_path / "a.png")
     assert back[2, 2] == back[6, 6] == 1
     assert back[12, 12] == 2
+
+
+def test_a_binary_mask_of_16_bits_is_split_too():
+    mask = np.array([[65535, 0, 65535]], np.uint16)
+    assert convert_labels(mask).labels.tolist() == [[1, 0, 2]]
 
 
 def test_one_object_numbered_255_in_a_label_image_of_several_is_kept():

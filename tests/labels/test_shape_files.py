@@ -280,3 +280,36 @@ def test_an_object_on_another_plane_than_the_only_one_is_refused(tmp_path):
     (tmp_path / "a.geojson").write_text(json.dumps({"type": "Feature", "geometry": shape}))
     with pytest.raises(FrameError, match="an object on plane 3; the image has one plane"):
         read_labels(tmp_path / "a.geojson", shape=(6, 8))
+
+
+@pytest.mark.parametrize("key", ["name", "label"])
+def test_objects_of_one_name_stay_objects(tmp_path, key):
+    rings = [[[x, 1], [x + 4, 1], [x + 4, 5], [x, 5], [x, 1]] for x in (1, 7, 13)]
+    features = [
+        {"geometry": {"type": "Polygon", "coordinates": [ring], "plane": {"z": z}}, "properties": {key: number}}
+        for ring, z, number in zip([*rings, rings[0]], (0, 0, 0, 1), ("2", "2", "9", "2"), strict=True)
+    ]
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    with pytest.warns(UserWarning, match="several objects of the number 2 on one plane"):
+        labels = read_labels(tmp_path / "a.geojson", shape=(2, 10, 20))
+    assert labels[:, 2, [2, 8, 14]].tolist() == [[2, 10, 9], [2, 0, 0]]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_of_one_name_are_all_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for x in (1, 7):
+            points = np.array([[x, 1], [x + 4, 1], [x + 4, 5], [x, 5]])
+            archive.writestr("cell.roi", roifile.ImagejRoi.frompoints(points).tobytes())
+    labels = read_labels(tmp_path / "a.zip", shape=(10, 20))
+    assert labels[2, [2, 8]].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("images", [{"image": {"image_id": 5}}, {"images": [{"id": "a"}]}], ids=["SA-1B", "named"])
+def test_masks_of_one_image_need_no_number_of_it(tmp_path, images):
+    for listed in images.values():
+        for image in listed if isinstance(listed, list) else [listed]:
+            image.update(height=6, width=8)
+    masks = [{"segmentation": {"size": [6, 8], "counts": [40, 6, 2]}}]
+    (tmp_path / "a.json").write_text(json.dumps({**images, "annotations": masks}))
+    assert read_labels(tmp_path / "a.json").sum() == 6

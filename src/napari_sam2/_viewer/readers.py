@@ -242,7 +242,7 @@ def _labels_inside(image: Path) -> list[LayerData]:
         return []
     import zarr
 
-    names = label_names(zarr.open_group(folder, mode="r").attrs.asdict())
+    names = label_names(zarr.open_group(folder, mode="r", use_consolidated=False).attrs.asdict())
     return [layer for name in names if is_zarr_folder(folder / name) for layer in read_image(folder / name)]
 
 
@@ -301,7 +301,7 @@ def _holds_labels(path: Path, stack: RawStack) -> bool:
         import zarr
 
         try:
-            attributes = dict(zarr.open_group(path, mode="r").attrs)
+            attributes = dict(zarr.open_group(path, mode="r", use_consolidated=False).attrs)
         except (OSError, ValueError, KeyError):
             return False
         ome = attributes.get("ome")
@@ -317,7 +317,7 @@ def _colours(path: Path) -> dict[str, Any]:
 
     from napari_sam2.labels.colours import object_colour
 
-    attributes = zarr.open_group(path, mode="r").attrs.asdict()
+    attributes = zarr.open_group(path, mode="r", use_consolidated=False).attrs.asdict()
     ome = attributes.get("ome", attributes)
     label = ome.get("image-label") if isinstance(ome, dict) else None
     listed = label.get("colors") if isinstance(label, dict) else None

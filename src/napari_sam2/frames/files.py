@@ -24,6 +24,37 @@ __all__ = ["IMAGE_SUFFIXES", "check_array_header", "existing_path", "natural_ord
 
 IMAGE_SUFFIXES = TIFF_SUFFIXES + PICTURE_SUFFIXES
 _MAX_HEADER_BYTES = 2**16  # of a numpy file
+_SHOWN = 8  # names in a message
+_ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+_EXPORT = "export it as OME-TIFF or OME-Zarr"
+_UNPACK = "unpack it, and open what it holds"
+_HDF5 = ("an HDF5 file", f"{_EXPORT}, or pass a dataset of it: open_frames(h5py.File(...)[NAME])")
+_VOLUME = f"{_EXPORT}, or pass the array that a library for this format reads"
+_OTHERS = {
+    **dict.fromkeys((".h5", ".hdf5", ".hdf", ".ilp"), _HDF5),
+    ".npz": ("an archive of numpy arrays", "save one array as .npy, or pass it: open_frames(numpy.load(...)[NAME])"),
+    ".zarr.zip": ("a zarr in a zip file", "unpack it, and open the folder"),
+    ".ozx": ("an OME-Zarr in a zip file", "unpack it, and open the folder"),
+    ".zip": ("an archive", f"{_UNPACK} (a set of ImageJ ROIs goes where labels are asked for)"),
+    **dict.fromkeys((".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar"), ("an archive", _UNPACK)),
+    **dict.fromkeys((".nii", ".nii.gz"), ("a NIfTI file", _VOLUME)),
+    **dict.fromkeys((".mrc", ".rec", ".map", ".st", ".ali"), ("an MRC file", _VOLUME)),
+    **dict.fromkeys((".nrrd", ".nhdr"), ("an NRRD file", _VOLUME)),
+    **dict.fromkeys((".mhd", ".mha"), ("a MetaImage file", _VOLUME)),
+    **dict.fromkeys((".dcm", ".dicom"), ("a DICOM file", _VOLUME)),
+    ".spe": ("an SPE file", _VOLUME),
+    **dict.fromkeys((".dm3", ".dm4", ".ser", ".emd"), ("a file of an electron microscope", _VOLUME)),
+    ".fits": ("a FITS file", _VOLUME),
+    ".mat": ("a MATLAB file", _VOLUME),
+    ".klb": ("a KLB file", _VOLUME),
+    ".raw": ("raw data without a size", f"{_VOLUME} (numpy.memmap)"),
+    **dict.fromkeys((".oif", ".zvi", ".flex", ".sld", ".lof", ".xlef"), ("a file of a microscope", _EXPORT)),
+    **dict.fromkeys((".ndpi", ".mrxs", ".bif", ".vms"), ("a file of a slide scanner", _EXPORT)),
+    **dict.fromkeys((".heic", ".avif", ".jxl", ".apng", ".exr", ".psd"), ("a picture", "save it as PNG or TIFF")),
+    **dict.fromkeys((".pdf", ".svg", ".eps"), ("a drawing", "save the image itself as PNG or TIFF")),
+    **dict.fromkeys((".geojson", ".roi"), ("a file of objects", "give it where labels are asked for")),
+}
+"""Endings of files that are not read: what they are, and what to do."""
 _LABEL_FILE = re.compile(r"(?P<image>.+?)[_-](cp_masks|cp_output|masks?|seg|labels?)", re.IGNORECASE)
 
 
@@ -97,12 +128,24 @@ def _open_file(path: Path, level: int = 0) -> RawStack:
     elif suffix == ".ome":
         stack = open_companion(path, level)
     else:
-        raise FrameError(
-            f"{path} is of an unknown kind ({suffix or 'no suffix'}); allowed are {' '.join(IMAGE_SUFFIXES)} .npy, "
-            "folders of images, and zarr folders"
-        )
+        raise FrameError(_other_file(path))
     key = f"{stack.key}:{path.resolve()}:{stat.st_mtime_ns}:{stat.st_size}"
     return replace(stack, key=key)
+
+
+def _other_file(path: Path) -> str:
+    """What is said of a file of no kind that is read: what it is, where that is known, and what to do."""
+    name = path.name.lower()
+    ending = next((ending for ending in sorted(_OTHERS, key=len, reverse=True) if name.endswith(ending)), "")
+    if ending:
+        kind, advice = _OTHERS[ending]
+        return f"{path} is {kind}, which is not read; {advice}"
+    if name in _ZARR_METADATA or is_zarr_folder(path.parent):
+        return f"{path} is a file within a zarr; give its folder, {path.parent}"
+    return (
+        f"{path} is of an unknown kind ({path.suffix or 'no suffix'}); allowed are {' '.join(IMAGE_SUFFIXES)} .npy, "
+        "folders of images, and zarr folders"
+    )
 
 
 def _read_array(path: Path) -> NDArray[np.generic]:
@@ -130,7 +173,7 @@ def _open_folder(path: Path) -> RawStack:
     files = sorted((p for p in files if p.suffix.lower() in IMAGE_SUFFIXES), key=lambda p: natural_order(p.name))
     files = without_label_files(path, files)
     if not files:
-        raise FrameError(f"the folder {path} holds no image; allowed are {' '.join(IMAGE_SUFFIXES)}, and zarr folders")
+        raise FrameError(_without_images(path))
     _check_names(path, files)
     first = _open_file(files[0])
     if _is_one_image(path, files):
@@ -157,6 +200,19 @@ def _open_folder(path: Path) -> RawStack:
     voxel_size = {axis: spacing for axis, spacing in first.voxel_size.items() if axis in inner}
     array = FolderOfImages(files, lengths, *kind)
     return RawStack(array, str(path), f"folder:{path.resolve()}:{stamp}", outer + inner, voxel_size, first.is_rgb)
+
+
+def _without_images(path: Path) -> str:
+    """What is said of a folder without images."""
+    if path.suffix.lower() == ".n5" or (path / "attributes.json").is_file():
+        return f"{path} is N5, which is not read; {_EXPORT}"
+    inside = sorted((p.name for p in path.iterdir() if p.is_dir() and is_zarr_folder(p)), key=natural_order)
+    if inside:
+        shown = ", ".join(inside[:_SHOWN]) + ", ..." * (len(inside) > _SHOWN)
+        return f"the folder {path} holds no image but the zarr folders {shown}; open one of these"
+    others = sorted({p.suffix.lower() for p in path.iterdir() if p.is_file() and p.suffix.lower() in _OTHERS})
+    held = f" but files ending in {' '.join(others)}" if others else ""
+    return f"the folder {path} holds no image{held}; allowed are {' '.join(IMAGE_SUFFIXES)}, and zarr folders"
 
 
 def _is_one_image(path: Path, files: list[Path]) -> bool:

@@ -12,10 +12,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
 
 from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2.frames.axes import axis_of_word, letter_of_unknown_word
+from napari_sam2.frames.ngff_transforms import AxisMapping, is_list, kinds_of, map_axes
 from napari_sam2.frames.spacing import Spacing, read_distance, unit_name
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "NgffLevel",
     "axis_letters",
     "field_paths",
+    "finest_first",
     "label_names",
     "read_image",
     "series_paths",
@@ -106,18 +107,38 @@ def read_image(attributes: Mapping[str, object], name: str) -> NgffImage | None:
     datasets = _list(image.get("datasets"))
     if len(datasets) > _MAX_LEVELS:
         raise FrameError(f"the OME-Zarr metadata of {name} lists {len(datasets):,} levels; export the image again")
-    levels = tuple(_level(_dict(dataset), image, axes, units, name) for dataset in datasets)
+    entries = finest_first([_dict(dataset) for dataset in datasets])
+    levels = tuple(_level(entry, image, axes, units, name) for entry in entries)
     omero = _dict(ome.get("omero"))
     channels = [_dict(channel) for channel in _list(omero.get("channels"))]
     labels = tuple(str(channel.get("label") or "") for channel in channels)
     colours = tuple(str(channel.get("color", "")).lstrip("#").lower() for channel in channels)
     has_colours = all(_COLOUR.fullmatch(colour) for colour in colours)
     return NgffImage(
-        axes,
+        None if axes is None else _stored_axes(entries, image, axes, name),
         levels,
         labels if any(labels) else (),
         tuple(f"#{colour[:6]}" for colour in colours) if has_colours else (),
     )
+
+
+def finest_first(datasets: Sequence[Mapping[str, object]]) -> list[Mapping[str, object]]:
+    """The levels of an image by the size of their pixels, as few programs write the coarsest first.
+
+    Parameters
+    ----------
+    datasets : sequence of mapping
+        Entries of ``datasets``, which keep their order where the size of one is not known.
+    """
+    sizes = []
+    for dataset in datasets:
+        steps = _list(dataset.get("coordinateTransformations"))
+        ndim = max((len(_list(_dict(step).get("scale"))) for step in steps), default=0)
+        mapping = map_axes(steps, ndim) if ndim else None
+        sizes.append(math.nan if mapping is None else math.prod(mapping.scale))
+    if not all(math.isfinite(size) and size > 0 for size in sizes):
+        return list(datasets)
+    return [datasets[i] for i in sorted(range(len(sizes)), key=sizes.__getitem__)]
 
 
 def label_names(attributes: Mapping[str, object]) -> tuple[str, ...]:
@@ -184,74 +205,58 @@ def _system(image: Mapping[str, object], systems: Sequence[dict[str, object]]) -
     return systems[0]
 
 
+def _steps(dataset: Mapping[str, object], image: Mapping[str, object]) -> list[object]:
+    """The transformations of a level, one after the other."""
+    steps = _list(dataset.get("coordinateTransformations"))
+    if not image.get("coordinateSystems"):  # since 0.6 those of the image lead to further coordinate systems
+        steps = steps + _list(image.get("coordinateTransformations"))
+    return steps
+
+
+def _mapping(steps: Sequence[object], axes: str, name: str) -> AxisMapping | None:
+    """What transformations make of the axes; None, with a warning, where that cannot be said."""
+    lengths = {len(_list(_dict(step).get(kind))) for step in steps for kind in ("scale", "translation")} - {0}
+    if lengths - {len(axes)}:
+        warn_caller(f"the distances of {name} are not known: its scale has not one number for each of the axes {axes}")
+        return None
+    mapping = map_axes(steps, len(axes))
+    if mapping is None:
+        warn_caller(
+            f"{name} has a transformation that is more than distances and an order of axes "
+            f"({', '.join(kinds_of(steps))}); it is read as it is stored, and its distances are not known"
+        )
+    return mapping
+
+
+def _stored_axes(entries: Sequence[Mapping[str, object]], image: Mapping[str, object], axes: str, name: str) -> str:
+    """Letters in the order of the arrays' axes, which transformations may map to others of the coordinate system."""
+    orders = set()
+    for entry in entries:
+        mapping = map_axes(_steps(entry, image), len(axes))
+        orders.add(tuple(range(len(axes))) if mapping is None else mapping.axes)
+    if len(orders) > 1:
+        raise FrameError(f"the levels of {name} have their axes in different orders; export the image again")
+    return "".join(axes[i] for order in orders for i in order) or axes
+
+
 def _level(
-    dataset: dict[str, object], image: Mapping[str, object], axes: str | None, units: Sequence[str], name: str
+    dataset: Mapping[str, object], image: Mapping[str, object], axes: str | None, units: Sequence[str], name: str
 ) -> NgffLevel:
     path = str(dataset.get("path", ""))
     if not path:
         raise FrameError(f"the OME-Zarr metadata of {name} has a level without a path; export the image again")
-    steps = _list(dataset.get("coordinateTransformations"))
-    if not image.get("coordinateSystems"):  # since 0.6 those of the image lead to further coordinate systems
-        steps = steps + _list(image.get("coordinateTransformations"))
-    if axes is None or not steps:
-        return NgffLevel(path, {}, {})
-    lengths = {len(_list(_dict(step).get(kind))) for step in steps for kind in ("scale", "translation")} - {0}
-    if lengths - {len(axes)}:
-        warn_caller(f"the distances of {name} are not known: its scale has not one number for each of the axes {axes}")
-        return NgffLevel(path, {}, {})
-    mapping = _compose(steps, len(axes))
-    if mapping is None:
-        warn_caller(f"the distances of {name} are not known: its transformation is not a scale")
+    steps = _steps(dataset, image)
+    mapping = None if axes is None or not steps else _mapping(steps, axes, name)
+    if axes is None or mapping is None:
         return NgffLevel(path, {}, {})
     voxel_size, translation = {}, {}
-    for axis, factor, shift, unit in zip(axes, *mapping, units, strict=True):
+    for axis, factor, shift, unit in zip(axes, mapping.scale, mapping.shift, units, strict=True):
         value = read_distance(factor, axis, name) if axis != "C" and (unit or factor != 1) else None
         if value is not None:
             voxel_size[axis] = Spacing(value, unit)
         if axis != "C" and shift and math.isfinite(shift):
             translation[axis] = shift
     return NgffLevel(path, voxel_size, translation)
-
-
-def _compose(steps: Sequence[object], ndim: int) -> tuple[list[float], list[float]] | None:
-    """Scale and translation of transformations one after the other; None where they are more than that."""
-    scale, shift = [1.0] * ndim, [0.0] * ndim
-    for entry in steps:
-        step = _dict(entry)
-        kind = str(step.get("type", ""))
-        if kind == "sequence":
-            inner = _compose(_list(step.get("transformations")), ndim)
-            if inner is None:
-                return None
-            factors, shifts = inner
-        elif kind == "affine":
-            rows = [_list(row) for row in _list(step.get("affine"))]
-            if len(rows) < ndim or any(len(row) != ndim + 1 for row in rows[:ndim]):
-                return None
-            matrix = [[_number(value) for value in row] for row in rows[:ndim]]
-            if any(matrix[i][j] for i in range(ndim) for j in range(ndim) if i != j):
-                return None
-            factors, shifts = [matrix[i][i] for i in range(ndim)], [matrix[i][ndim] for i in range(ndim)]
-        elif kind in ("scale", "translation"):
-            numbers = [_number(value) for value in _list(step.get(kind))]
-            if len(numbers) != ndim:  # one number, or the path of an array
-                return None
-            factors = numbers if kind == "scale" else [1.0] * ndim
-            shifts = numbers if kind == "translation" else [0.0] * ndim
-        elif kind == "identity":
-            continue
-        else:
-            return None
-        shift = [b * s + t for b, s, t in zip(shift, factors, shifts, strict=True)]
-        scale = [a * s for a, s in zip(scale, factors, strict=True)]
-    return scale, shift
-
-
-def _number(value: object) -> float:
-    try:
-        return float(str(value))
-    except ValueError:
-        return math.nan
 
 
 def _dict(value: object) -> dict[str, object]:
@@ -263,8 +268,4 @@ def _dict(value: object) -> dict[str, object]:
 
 
 def _list(value: object) -> list[object]:
-    return list(value) if _is_list(value) else []
-
-
-def _is_list(value: object) -> TypeGuard[list[object] | tuple[object, ...]]:
-    return isinstance(value, (list, tuple))
+    return list(value) if is_list(value) else []

@@ -14,7 +14,7 @@ from napari_sam2.frames.stack import one_line
 
 __all__ = ["check_beside", "companion_xml", "named_files", "parse_ome_xml", "read_ome_xml", "tag_of"]
 
-_MAX_COMPANION_BYTES = 2**27
+_MAX_COMPANION_BYTES = 2**25
 _LONG_TEXT = 2**20  # of which the depth is looked at first
 _MAX_DEPTH = 1000
 

@@ -345,8 +345,14 @@ def open_frames(
         return source
     stack = _open_source(source, level)
     check_dtype(stack.dtype)
+    letters = _letters(stack, axes)
+    if axes is None and stack.is_rgb and letters == "CYX":
+        warn_caller(
+            f"{stack.name} says that its {stack.array.shape[0]} planes are the colours red, green and blue; if they "
+            "are slices or time points, give axes='ZYX' or 'TYX' (in the shell --axes)"
+        )
     selection = select(
-        _letters(stack, axes),
+        letters,
         tuple(stack.array.shape),
         frame_axis=frame_axis,
         fixed=fixed,

@@ -25,9 +25,11 @@ from napari_sam2.frames.spacing import Spacing
 from napari_sam2.frames.stack import READ_ERRORS, LazyArray, RawStack, one_line
 from napari_sam2.frames.tiff_scale import read_positions, read_voxel_size
 
-__all__ = ["TIFF_SUFFIXES", "TiffLimits", "ome_members", "open_companion", "open_tiff"]
+__all__ = ["TIFF_SUFFIXES", "TiffLimits", "is_lossy_tiff", "ome_members", "open_companion", "open_tiff"]
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk", ".svs", ".scn", ".qptiff")
+_Pages = list[tifffile.TiffPage | tifffile.TiffFrame | None]
+_SHOWN = 8  # numbers of pages in a message
 _MIXED_PALETTE = 0.2  # of the steps of a palette that get darker; few do in the colour scales of microscopes
 _HEADER_BYTES = 2**16  # of a strip or tile, in which the header of its picture lies
 _PICTURES = (  # compressions whose strips and tiles are whole pictures with a header of their own
@@ -70,12 +72,15 @@ class TiffLimits:
         Above that size: how many times larger than in the file it may become.
     max_whole_bytes : int
         Decoded size of a plane that is decoded as a whole where only a part is asked for.
+    max_levels : int
+        Coarser levels of a page.
     """
 
     max_planes: int = 2**20
     max_segment_bytes: int = 2**28
     max_ratio: int = 200
     max_whole_bytes: int = 2**25
+    max_levels: int = 100
 
 
 def open_tiff(path: Path, level: int = 0, limits: TiffLimits | None = None) -> RawStack:
@@ -122,10 +127,19 @@ def open_companion(path: Path, level: int = 0) -> RawStack:
 
 
 def ome_members(path: Path) -> frozenset[str]:
-    """Names of the files over which the planes of the first image of an OME-TIFF are spread; raises as `open_tiff`."""
+    """Names of the files over which the planes of an OME-TIFF are spread; raises as `open_tiff`."""
     with _opened(path) as tif:
-        pixels = _ome_pixels(tif, path, TiffLimits())
-    return frozenset() if pixels is None else frozenset(named_files(pixels))
+        if _ome_pixels(tif, path, TiffLimits()) is None:
+            return frozenset()
+        return frozenset(named_files(parse_ome_xml(tif.ome_metadata or "", path)))
+
+
+def is_lossy_tiff(path: Path) -> bool:
+    """Whether the first page of a TIFF is a JPEG of 8 bits, which changes values; raises as `open_tiff`."""
+    with _opened(path) as tif:
+        page = tif.pages.first
+        kinds = (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG)
+        return page.compression in kinds and page.bitspersample == 8
 
 
 @contextmanager
@@ -163,19 +177,25 @@ def _ome_pixels(tif: tifffile.TiffFile, path: Path, limits: TiffLimits) -> ET.El
 def _describe(
     tif: tifffile.TiffFile, path: Path, level: int, pixels: ET.Element | None, limits: TiffLimits
 ) -> RawStack:
+    coarser = tif.pages.first.tags.get("SubIFDs")
+    if coarser is not None and coarser.count > limits.max_levels:
+        raise FrameError(f"{path} claims {coarser.count:,} levels; {limits.max_levels} are allowed: copy it again")
     if not tif.series:
         raise FrameError(f"{path} holds no image")
     shown = [series for series in tif.series if not series.keyframe.is_reduced]  # a thumbnail may come first
     series = (shown or tif.series)[0]
-    stacked = _pages_of_one_size(shown)
+    stacked: _Pages = _pages_of_one_size(shown)
     if stacked and level == 0:
         shown = shown[:1]
+    positions = _positions(shown)
+    if positions:
+        shown, series = positions[:1], positions[0]
     _check_ome_planes(tif, path, series, pixels)
     truncated = _truncated_imagej(tif, path, series, limits)
     if truncated is not None and level == 0:
         return truncated
     if len(shown) > 1:
-        warn_caller(f"{path} holds {len(shown)} images; the first is read")
+        warn_caller(f"{path} holds {len(shown)} images; the first is read{_pages_of(series, len(tif.pages))}")
     tags = series.keyframe.tags
     warn_of_orientation(path, tags["Orientation"].value if "Orientation" in tags else 1)
     _warn_of_colours(path, series.keyframe)
@@ -185,6 +205,9 @@ def _describe(
     axes, shape = series.axes, tuple(series.shape)
     if stacked and level == 0:
         axes, shape = "I" + series.keyframe.axes, (len(stacked), *series.keyframe.shape)
+    elif positions:
+        stacked = [page for each in positions for page in each.levels[level].pages]
+        axes, shape = "P" + axes, (len(positions), *shape)
     array: LazyArray
     offset = None if getattr(full, "is_multifile", False) or stacked else series.dataoffset
     if offset is not None:
@@ -196,7 +219,7 @@ def _describe(
     elif _is_cut(tif):
         raise FrameError(f"{path} is truncated: {len(tif.pages)} frames can be read, and more follow; copy it again")
     else:
-        pages: list[tifffile.TiffPage | tifffile.TiffFrame | None] = [*(stacked or series.pages)]
+        pages = stacked or [*series.pages]
         missing = sum(page is None for page in pages)  # OME-XML may announce planes that were never written
         if missing:
             warn_caller(f"{missing} of {len(pages)} planes of {path} are missing and are read as zeros")
@@ -209,11 +232,13 @@ def _describe(
     is_rgb = "S" in axes and series.keyframe.photometric in _COLOURS
     # the first pixel of a coarser level is the middle of the pixels that it stands for
     zooms = {axis: _zoom(axis, full, series) for axis in voxel_size if axis in "YX"}
-    translation = {a: p for a, p in read_positions(tif, pixels, voxel_size).items() if a in axes}
+    placed = {} if positions else read_positions(tif, pixels, voxel_size)  # each position lies at a place of its own
+    translation = {a: p for a, p in placed.items() if a in axes}
     for axis, zoom in zooms.items():
         if zoom != 1:
             translation[axis] = translation.get(axis, 0.0) + (zoom - 1) / 2 * voxel_size[axis].value / zoom
-    full_shape = tuple(full.shape) if level and full.axes == axes else None
+    full_axes = "P" * bool(positions) + full.axes
+    full_shape = (*([len(positions)] if positions else []), *full.shape) if level and full_axes == axes else None
     if axes.endswith("S") and _has_alpha_only(series.keyframe):
         axes, array = axes[:-1], _WithoutAlpha(array)
     return RawStack(
@@ -221,7 +246,29 @@ def _describe(
     )
 
 
-def _pages_of_one_size(series: Sequence[tifffile.TiffPageSeries]) -> list[tifffile.TiffPage | tifffile.TiffFrame]:
+def _positions(series: Sequence[tifffile.TiffPageSeries]) -> list[tifffile.TiffPageSeries]:
+    """The images of an OME-TIFF that are alike, as positions of a stage are; empty if there are several kinds."""
+    there = [each for each in series if any(page is not None for page in each.pages)]
+    if len(there) < 2 or any(each.kind.lower() != "ome" or "P" in each.axes for each in there):
+        return []
+    alike = {(tuple(each.shape), each.axes, str(each.dtype), each.keyframe.photometric) for each in there}
+    levels = [tuple((tuple(level.shape), len(level.pages)) for level in each.levels) for each in there]
+    in_pages = all(
+        math.prod(n) == pages for n, pages in ((n[: len(n) - there[0].keyframe.ndim], p) for n, p in levels[0])
+    )
+    return there if len(alike) == 1 and len(set(levels)) == 1 and in_pages else []
+
+
+def _pages_of(series: tifffile.TiffPageSeries, num_pages: int) -> str:
+    """Which pages of a plain TIFF an image consists of, where these are some among others."""
+    numbers = [page.index for page in series.pages if page is not None]
+    if series.kind.lower() != "generic" or len(numbers) < 2:
+        return ""
+    shown = ", ".join(str(number) for number in numbers[:_SHOWN]) + ", ..." * (len(numbers) > _SHOWN)
+    return f", of which the frames are pages {shown} of {num_pages}; the others differ in size or type and are left out"
+
+
+def _pages_of_one_size(series: Sequence[tifffile.TiffPageSeries]) -> _Pages:
     """All pages of a plain TIFF that differ in nothing but how they are stored; empty if they are no one stack."""
     if len(series) < 2 or any(each.kind.lower() != "generic" or len(each.levels) > 1 for each in series):
         return []
@@ -229,7 +276,8 @@ def _pages_of_one_size(series: Sequence[tifffile.TiffPageSeries]) -> list[tifffi
     kinds = {(each.keyframe.shape, each.keyframe.axes, str(each.dtype), each.keyframe.photometric) for each in series}
     if len(kinds) > 1 or any(each.keyframe.is_mask for each in series):
         return []
-    return sorted(pages, key=lambda page: int(page.index))
+    pages.sort(key=lambda page: int(page.index))
+    return [*pages]
 
 
 def _has_alpha_only(page: tifffile.TiffPage) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -26,7 +27,7 @@ def read_voxel_size(tif: tifffile.TiffFile, path: Path, pixels: ET.Element | Non
     if tif.is_imagej and tif.imagej_metadata:
         return _imagej_voxel_size(tif, path)
     shaped = _shaped_voxel_size(tif.shaped_metadata[0], path) if tif.is_shaped and tif.shaped_metadata else {}
-    return shaped or _micromanager_voxel_size(tif, path) or _tag_voxel_size(tif)
+    return shaped or _micromanager_voxel_size(tif, path) or _slide_voxel_size(tif, path) or _tag_voxel_size(tif)
 
 
 def _ome_voxel_size(pixels: ET.Element, path: Path) -> dict[str, Spacing]:
@@ -108,6 +109,13 @@ def _micromanager_voxel_size(tif: tifffile.TiffFile, path: Path) -> dict[str, Sp
         if value is not None:
             found[axis] = Spacing(value, "micrometer")
     return found
+
+
+def _slide_voxel_size(tif: tifffile.TiffFile, path: Path) -> dict[str, Spacing]:
+    """What slide scanners of Aperio note: micrometers per pixel."""
+    noted = re.search(r"\|\s*MPP\s*=\s*([^|\s]+)", tif.pages.first.description) if tif.is_svs else None
+    value = None if noted is None else read_distance(noted[1], "X", path)
+    return {} if value is None else dict.fromkeys("XY", Spacing(value, "micrometer"))
 
 
 def _tag_voxel_size(tif: tifffile.TiffFile) -> dict[str, Spacing]:

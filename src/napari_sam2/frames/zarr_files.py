@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ _MAX_PLANE_PIXELS = 2**36
 _MAX_SMALL_CHUNKS = 100_000  # of one plane, if they are smaller than the next
 _SMALL_CHUNK_PIXELS = 64 * 64
 _SHOWN = 8  # names in a message
+_MAX_LISTED = 1000  # files of a folder that are looked at
+_MAX_TRIED = 1000  # wells, fields or images of which the first that is there is looked for
 
 
 def is_zarr_folder(path: Path) -> bool:
@@ -56,11 +59,12 @@ def open_zarr(path: Path, level: int = 0) -> RawStack:
     from napari_sam2.frames.zarr_store import GuardedStore, chunk_claims
 
     try:
-        node = zarr.open(GuardedStore(path), mode="r")
+        node = zarr.open(GuardedStore(path), mode="r", use_consolidated=False)
         stack = open_zarr_node(node, level, str(path))
         if isinstance(stack.array, zarr.Array):
             store = GuardedStore(path, claims=chunk_claims(stack.array))
-            stack = replace(stack, array=zarr.open_array(store=store, path=stack.array.path, mode="r"))
+            array = zarr.open_array(store=store, path=stack.array.path, mode="r")
+            stack = replace(stack, array=_with_its_chunks(array, path / array.path))
     except FrameError:
         raise
     except READ_ERRORS as error:
@@ -71,6 +75,25 @@ def open_zarr(path: Path, level: int = 0) -> RawStack:
     stamp = ",".join(f"{s.st_mtime_ns}-{s.st_size}" for s in (*stats, path.stat()))
     key = f"zarr:{path.resolve()}:{stamp}:{level}:{stack.name}"
     return replace(stack, key=key, path=path / Path(stack.name).relative_to(path))
+
+
+def _with_its_chunks(array: zarr.Array[Any], folder: Path) -> zarr.Array[Any]:
+    """The array, read from nested folders where its chunks lie in such without being said to; warns if it has none."""
+    from zarr.core.metadata import ArrayV2Metadata
+
+    names = [entry.name for entry in itertools.islice(folder.iterdir(), _MAX_LISTED)]
+    names = [name for name in names if name not in _METADATA_FILES]
+    metadata = array.metadata
+    if not names and array.ndim > 1 and folder.parent.parent.name != "labels":  # labels may be empty
+        warn_caller(
+            f"{folder} holds no chunk, so that all its pixels are the fill value {array.fill_value}; if the image is "
+            "not empty, copy it again"
+        )
+    is_nested = bool(names) and array.ndim > 1 and all(name.isdecimal() for name in names)
+    if not is_nested or not isinstance(metadata, ArrayV2Metadata) or metadata.dimension_separator != ".":
+        return array
+    nested = replace(metadata, dimension_separator="/")
+    return type(array)(type(array.async_array)(metadata=nested, store_path=array.store_path))
 
 
 def plate_fields(path: Path) -> tuple[Path, ...]:
@@ -97,7 +120,7 @@ def plate_fields(path: Path) -> tuple[Path, ...]:
     from napari_sam2.frames.zarr_store import GuardedStore
 
     try:
-        node = zarr.open(GuardedStore(path), mode="r")
+        node = zarr.open(GuardedStore(path), mode="r", use_consolidated=False)
         if not isinstance(node, zarr.Group):
             return ()
         attributes = node.attrs.asdict()
@@ -200,7 +223,7 @@ def _open_inside(group: zarr.Group, level: int, name: str) -> RawStack:
     ):
         if not inside:
             continue
-        nodes = ((path, group.get(path)) for path in inside)
+        nodes = ((path, group.get(path)) for path in inside[:_MAX_TRIED])
         found = next(((path, node) for path, node in nodes if isinstance(node, (zarr.Group, zarr.Array))), None)
         if found is None:
             raise FrameError(f"{name} names {inside[0]!r}, which is not there; it holds {_content(group)}")

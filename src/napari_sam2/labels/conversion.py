@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["ConvertedLabels", "convert_labels"]
 
 _MAX_ID = 2**31 - 1
-_MASK_VALUE = 255  # what image editors and ImageJ write inside a binary mask
+_MASK_VALUES = (255, 65535)  # what image editors and ImageJ write inside a binary mask of 8 or 16 bits
 _SHOWN = 5
 
 
@@ -31,7 +31,7 @@ class ConvertedLabels:
     renumbered : dict of int to int
         Objects whose ids were above 2**31 - 1, and their new ids; empty where all were kept.
     num_components : int or None
-        Of a binary mask with the values 0 and 255: the number of components it was split into.
+        Of a binary mask with the values 0 and 255 (or 65535): the number of components it was split into.
     """
 
     labels: NDArray[np.int32]
@@ -41,9 +41,7 @@ class ConvertedLabels:
     def warn(self, name: str) -> None:
         """Warn of what was changed, if anything was."""
         if self.num_components is not None:
-            warn_caller(
-                f"{name} is a binary mask (0 and 255); it was split into {self.num_components} connected components"
-            )
+            warn_caller(f"{name} is a binary mask; it was split into {self.num_components} connected components")
         if self.renumbered:
             shown = ", ".join(f"{old} is now {new}" for old, new in list(self.renumbered.items())[:_SHOWN])
             more = f", and {len(self.renumbered) - _SHOWN} more" if len(self.renumbered) > _SHOWN else ""
@@ -63,8 +61,8 @@ def convert_labels(values: ArrayLike, name: str = "the labels") -> ConvertedLabe
     Returns
     -------
     ConvertedLabels
-        Ids up to 2**31 - 1 are kept and larger ones get the lowest free numbers. A mask of 0 and 255 is split into its
-        connected components.
+        Ids up to 2**31 - 1 are kept and larger ones get the lowest free numbers. A mask of 0 and 255 (or 65535) is
+        split into its connected components.
 
     Raises
     ------
@@ -81,7 +79,7 @@ def convert_labels(values: ArrayLike, name: str = "the labels") -> ConvertedLabe
     low, high = int(array.min()), int(array.max())
     if low < 0:
         raise FrameError(f"{name} holds values from {low} to {high}; labels are 0 (background) and above")
-    if high == _MASK_VALUE and bool(np.isin(array, (0, _MASK_VALUE)).all()):
+    if high in _MASK_VALUES and bool(np.isin(array, (0, high)).all()):
         components, count = ndimage.label(array, np.ones((3,) * array.ndim))
         return ConvertedLabels(components.astype(np.int32, copy=False), num_components=int(count))
     if high <= _MAX_ID:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2._errors import OutputError
-from napari_sam2.frames.ngff import axis_letters
+from napari_sam2.frames.ngff import axis_letters, finest_first, read_image
 from napari_sam2.frames.stack import READ_ERRORS, one_line
 from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.colours import object_colour
@@ -290,9 +290,11 @@ def plan_for_image(
     multiscale = dict(ome["multiscales"][0])
     zarr_format = group.metadata.zarr_format
     version = _version(image, ome, multiscale, zarr_format)
-    arrays = [(str(entry["path"]), group[str(entry["path"])]) for entry in multiscale["datasets"]]
+    datasets: list[Json] = [dict(entry) for entry in finest_first(multiscale["datasets"])]
+    arrays = [(str(entry["path"]), group[str(entry["path"])]) for entry in datasets]
     entries = _entries(multiscale, arrays[0][1].ndim)
     letters = axis_letters(entries)
+    _check_order(image, attributes, letters)
     kept = [i for i, letter in enumerate(letters) if letter != "C" or "C" in axes]
     label_axes = "".join(letters[i] for i in kept)
     if not label_axes.endswith("YX") or set(axes) - set(label_axes):
@@ -304,7 +306,7 @@ def plan_for_image(
             tuple(min(int(array.chunks[i]), int(array.shape[i])) for i in kept),
             tuple(_kept_transforms(entry.get("coordinateTransformations", ()), kept, len(letters), image)),
         )
-        for (path, array), entry in zip(arrays, multiscale["datasets"], strict=True)
+        for (path, array), entry in zip(arrays, datasets, strict=True)
     )
     main = _matching_level(image, levels, label_axes, axes, shape)
     return NgffLabels(
@@ -321,6 +323,18 @@ def plan_for_image(
         image=_image_keys(multiscale, entries, kept, len(letters), image),
         source="../../",
     )
+
+
+def _check_order(image: Path, attributes: Json, letters: str) -> None:
+    """Refuse an image whose axes are stored in another order than that of its coordinate system."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what was said when the image was opened
+        read = read_image(attributes, str(image))
+    if read is not None and read.axes is not None and read.axes != letters:
+        raise OutputError(
+            f"{image} stores its axes in the order {read.axes}, and its coordinate system has {letters}; write the "
+            "labels to a file of their own"
+        )
 
 
 def register_labels(image: Path, name: str) -> None:

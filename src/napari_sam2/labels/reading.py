@@ -13,6 +13,7 @@ from napari_sam2._errors import FrameError
 from napari_sam2.frames.files import IMAGE_SUFFIXES, existing_path, natural_order, open_path
 from napari_sam2.frames.pictures import opened_picture
 from napari_sam2.frames.stack import READ_ERRORS, check_fits_memory, one_line
+from napari_sam2.frames.tiff import TIFF_SUFFIXES, is_lossy_tiff
 from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.conversion import ConvertedLabels, convert_labels
 from napari_sam2.labels.seg_npy import read_npy
@@ -25,6 +26,7 @@ __all__ = ["read_label_file", "read_labels", "without_single_planes"]
 
 _PALETTE_SUFFIXES = (".png", ".gif", ".bmp", ".tga")
 _LOSSY_SUFFIXES = (".jpg", ".jpeg")
+_HEADER_BYTES = 4096
 
 
 def read_labels(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None = None) -> NDArray[np.int32]:
@@ -79,8 +81,9 @@ def _pixels(path: Path) -> NDArray[Any]:
         indices = _palette_indices(path)
         if indices is not None:
             return indices
-    if path.is_file() and path.suffix.lower() in _LOSSY_SUFFIXES:
-        raise FrameError(f"{path} is a JPEG, which does not keep the values of labels; save the labels as PNG or TIFF")
+    lossy = _lossy_kind(path) if path.is_file() else ""
+    if lossy:
+        raise FrameError(f"{path} is {lossy}, which does not keep the values of labels; save the labels as PNG or TIFF")
     stack = open_path(_inside(path))
     axes = stack.axes or ""
     if stack.is_rgb and axes[:1] in ("C", "S") and len(axes) == 3:
@@ -103,6 +106,23 @@ def _pixels(path: Path) -> NDArray[Any]:
     if array.ndim == 4 and array.shape[1] == 1:  # a movie of volumes of one plane
         array = array[:, 0]
     return array
+
+
+def _lossy_kind(path: Path) -> str:
+    """What a picture is whose compression changes values; empty for all others."""
+    suffix = path.suffix.lower()
+    if suffix in _LOSSY_SUFFIXES:
+        return "a JPEG"
+    if suffix in TIFF_SUFFIXES:
+        return "a TIFF compressed as JPEG" if is_lossy_tiff(path) else ""
+    with path.open("rb") as file:
+        head = file.read(_HEADER_BYTES)
+    if suffix == ".webp" and b"VP8 " in head:
+        return "a lossy WebP"
+    coding = head.find(b"\xff\x52")  # of JPEG 2000: how it was coded, at the end whether it can be reversed
+    if suffix == ".jp2" and coding >= 0 and head[coding + 13 : coding + 14] == b"\0":
+        return "a lossy JPEG 2000"
+    return ""
 
 
 def _grey(colours: NDArray[Any]) -> NDArray[Any] | None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_sam2._errors import FrameError, PromptError, warn_caller
 from napari_sam2._packed_mask import PackedMask
+from napari_sam2.frames.files import natural_order
 from napari_sam2.frames.stack import READ_ERRORS, check_fits_memory, one_line
 from napari_sam2.labels.colours import object_colour
 from napari_sam2.labels.formats import FrameScratch, LabelLayout
@@ -327,7 +328,7 @@ def _paint(
     label_shape = (full[0], *hw) if is_stack and len(full) > 2 else (1, *hw)
     check_fits_memory(path, label_shape, np.dtype(np.int32))
     labels = np.zeros(label_shape, np.int32)
-    known = [each.object_id for each in shapes]
+    known = _own_numbers(path, shapes, planes)
     has_ids = all(i is not None and 0 < i < 2**31 for i in known)
     masks = [each.draw(hw) for each in shapes]
     num_outside = sum(not mask.area for mask in masks)
@@ -340,6 +341,30 @@ def _paint(
         target = labels if plane is None else labels[plane]
         target[(..., *mask.window)][..., mask.pixels()] = (known[index] or 0) if has_ids else index + 1
     return labels if is_stack and len(full) > 2 else labels[0]
+
+
+def _own_numbers(path: Path, shapes: Sequence[_Shape], planes: Sequence[int | None]) -> list[int | None]:
+    """The numbers of objects, of which those that are found again on one plane get new ones, with a warning.
+
+    Several objects of a class may have its name or number; what is written here is one shape per object and plane.
+    """
+    numbers = [each.object_id for each in shapes]
+    following = max((number for number in numbers if number is not None), default=0) + 1
+    seen: set[tuple[int | None, int]] = set()
+    repeated: list[int] = []
+    for index, (plane, number) in enumerate(zip(planes, numbers, strict=True)):
+        if number is None:
+            continue
+        if (plane, number) in seen:
+            repeated.append(number)
+            numbers[index], following = following, following + 1
+        seen.add((plane, number))
+    if repeated and all(number is not None for number in numbers):
+        warn_caller(
+            f"{path} has several objects of the number {repeated[0]} on one plane; the first keeps it, and the others "
+            "get numbers of their own"
+        )
+    return numbers
 
 
 def _plane(path: Path, shape: _Shape, full: tuple[int, ...]) -> int | None:
@@ -386,13 +411,17 @@ def _roi_data(path: Path) -> Iterator[bytes]:
         return
     with zipfile.ZipFile(path) as archive:
         _check_roi_set(path, archive)
-        names = [n for n in archive.namelist() if n.lower().endswith(".roi") and not n.split("/")[-1].startswith("._")]
-        if not names:
+        members = [each for each in archive.infolist() if _is_roi(each.filename)]  # several may have one name
+        if not members:
             raise FrameError(
                 f"{path} is no ROI set: it holds no file that ends in .roi; save it in ImageJ's ROI Manager"
             )
-        for name in names:
-            yield archive.read(name)
+        for member in members:
+            yield archive.read(member)
+
+
+def _is_roi(name: str) -> bool:
+    return name.lower().endswith(".roi") and not name.split("/")[-1].startswith("._")
 
 
 def _warn_of_others(path: Path, num_others: int, num_areas: int) -> None:
@@ -471,11 +500,14 @@ def _coco(
     content: Mapping[str, Any], path: Path, shape: tuple[int, ...] | None
 ) -> tuple[list[_Shape], tuple[int, ...]]:
     given = content.get("images") or [content["image"]]
-    images = sorted(given, key=lambda image: int(image.get("id", image.get("image_id", 0))))
+    images = sorted(given, key=lambda image: natural_order(_image_id(image)))
     sizes = {(int(image["height"]), int(image["width"])) for image in images}
     if len(sizes) != 1:
-        raise FrameError(f"the images have the sizes {sorted(sizes)}; expected planes of one size")
-    frame_of = {int(image.get("id", image.get("image_id", 0))): frame for frame, image in enumerate(images)}
+        raise FrameError(
+            f"{path} holds images of the sizes {sorted(sizes)}; expected planes of one size: split it by image"
+        )
+    keys = [_image_id(image) for image in images]
+    frame_of = {key: frame for frame, key in enumerate(keys)}
     hw = sizes.pop()
     if shape is not None and hw != tuple(shape[-2:]):
         raise FrameError(f"{path} belongs to an image of {hw}; the image has {tuple(shape[-2:])}")
@@ -491,14 +523,20 @@ def _coco(
             raise FrameError(
                 "an annotation has no 'segmentation'; expected polygons or run lengths, boxes are no areas"
             )
-        image_id = int(entry["image_id"])
-        if image_id not in frame_of:
+        image_id = entry.get("image_id")
+        if image_id is None and not is_stack:  # files of one image need not say so
+            image_id = keys[0]
+        if str(image_id) not in frame_of:
             raise FrameError(f"an annotation belongs to image {image_id}, which {path} does not list; export it again")
-        frame = frame_of[image_id] if is_stack else None
+        frame = frame_of[str(image_id)] if is_stack else None
         number = entry.get("track_id")
         draw = _coco_mask(entry["segmentation"], hw)
         shapes.append(_Shape(None if number is None else int(number), (frame, None), draw))
     return shapes, ((len(images), *hw) if is_stack else hw)
+
+
+def _image_id(image: Mapping[str, Any]) -> str:
+    return str(image.get("id", image.get("image_id", 0)))
 
 
 def _packed(rle: RLE) -> PackedMask:

@@ -313,3 +313,21 @@ def test_masks_of_one_image_need_no_number_of_it(tmp_path, images):
     masks = [{"segmentation": {"size": [6, 8], "counts": [40, 6, 2]}}]
     (tmp_path / "a.json").write_text(json.dumps({**images, "annotations": masks}))
     assert read_labels(tmp_path / "a.json").sum() == 6
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".geojson", ".json"])
+def test_volumes_over_time_come_back_where_their_shape_is_given(tmp_path, suffix):
+    labels = np.zeros((2, 3, 20, 30), np.int32)
+    for t, z in np.ndindex(2, 3):
+        labels[t, z, 2 + z : 8 + z, 3 + t : 9] = 1 + t
+    write(tmp_path / f"a{suffix}", labels, "TZYX")
+    assert np.array_equal(read_labels(tmp_path / f"a{suffix}", shape=labels.shape), labels)
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".geojson", ".json"])
+def test_planes_of_a_stack_of_channels_come_back(tmp_path, suffix):
+    labels = np.zeros((3, 20, 30), np.int32)
+    for c in range(3):
+        labels[c, 2 + c : 8 + c, 3:9] = 1
+    write(tmp_path / f"a{suffix}", labels, "CYX")
+    assert np.array_equal(read_labels(tmp_path / f"a{suffix}", shape=labels.shape), labels)

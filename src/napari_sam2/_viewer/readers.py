@@ -123,9 +123,9 @@ def _placed_on(image: Image, ndim: int) -> dict[str, Any]:
 
 
 def _planes_shape(image: Image) -> tuple[int, ...]:
-    """(T, H, W) or (H, W) of an image layer."""
+    """(T, Z, H, W), (T, H, W) or (H, W) of an image layer."""
     shape = tuple(int(n) for n in (image.data[0] if image.multiscale else image.data).shape)
-    return (shape[:-1] if image.rgb else shape)[-3:]
+    return (shape[:-1] if image.rgb else shape)[-4:]
 
 
 def _columns(path: Path) -> frozenset[str]:

@@ -261,13 +261,13 @@ def read_shapes(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.
     path : Path
         ImageJ ``.roi`` or ``.zip``, GeoJSON, or COCO with polygons or run lengths.
     shape : tuple of int, optional
-        (T, H, W) or (H, W) of the image; COCO files say it themselves.
+        (T, H, W), (H, W) or (T, Z, H, W) of the image; COCO files say height and width themselves.
 
     Returns
     -------
     numpy.ndarray
-        int32, (H, W) if no object says on which plane it lies, else (T, H, W). Numbers are those that this package
-        wrote, else 1, 2, ... in the order of the file. Where objects overlap, the smaller one is on top.
+        int32, (H, W) if no object says on which plane it lies, else (T, H, W) or (T, Z, H, W). Numbers are those that
+        this package wrote, else 1, 2, ... in the order of the file. Where objects overlap, the smaller one is on top.
 
     Raises
     ------
@@ -325,7 +325,8 @@ def _paint(
     hw = (int(full[-2]), int(full[-1]))
     planes = [_plane(path, each, full) for each in shapes]
     is_stack = any(plane is not None for plane in planes)
-    label_shape = (full[0], *hw) if is_stack and len(full) > 2 else (1, *hw)
+    num_planes = math.prod(full[:-2]) if is_stack else 1
+    label_shape = (num_planes, *hw)
     check_fits_memory(path, label_shape, np.dtype(np.int32))
     labels = np.zeros(label_shape, np.int32)
     known = _own_numbers(path, shapes, planes)
@@ -340,7 +341,11 @@ def _paint(
         plane, mask = planes[index], masks[index]
         target = labels if plane is None else labels[plane]
         target[(..., *mask.window)][..., mask.pixels()] = (known[index] or 0) if has_ids else index + 1
-    return labels if is_stack and len(full) > 2 else labels[0]
+    if not is_stack or len(full) < 3:
+        return labels[0]
+    if shape is not None and math.prod(shape) == labels.size:
+        labels = labels.reshape(shape)
+    return labels
 
 
 def _own_numbers(path: Path, shapes: Sequence[_Shape], planes: Sequence[int | None]) -> list[int | None]:
@@ -374,8 +379,19 @@ def _plane(path: Path, shape: _Shape, full: tuple[int, ...]) -> int | None:
         raise FrameError(f"{path} holds an object on plane {z or t}; the image has one plane, 0")
     if len(full) < 3 or all(i is None for i in shape.place):
         return None
+    if len(full) > 3:
+        num_times, num_planes = full[-4], full[-3]
+        if not (0 <= t < num_times and 0 <= z < num_planes):
+            raise FrameError(
+                f"{path} holds an object on plane {z} of time point {t}; the image has {num_planes} planes and "
+                f"{num_times} time points"
+            )
+        return t * num_planes + z
     if z and t:
-        raise FrameError(f"{path} holds objects at several z and time points; give the shapes of one stack")
+        raise FrameError(
+            f"{path} holds objects at several z and time points; give the shapes of one stack, or the shape (T, Z, H, "
+            "W) of the image"
+        )
     if not 0 <= z + t < full[0]:
         raise FrameError(f"{path} holds an object on plane {z + t}; the image has 0 to {full[0] - 1}")
     return z + t
@@ -447,6 +463,7 @@ def _geojson(content: Any, path: Path) -> list[_Shape]:
     if isinstance(content, Mapping):
         content = content.get("features", [content])
     shapes = []
+    is_own = all("label" in (feature.get("properties") or {}) for feature in content)
     for feature in content:
         geometry = feature.get("geometry", feature) or {}
         polygons = [[_corners(ring) for ring in rings] for rings in _polygons_of(geometry)]
@@ -455,6 +472,11 @@ def _geojson(content: Any, path: Path) -> list[_Shape]:
         properties = feature.get("properties") or {}
         plane = geometry.get("plane") or feature.get("plane")
         place: _Place = (None, None) if plane is None else (int(plane.get("z", 0)), int(plane.get("t", 0)))
+        channel = 0 if plane is None or not is_own else max(int(plane.get("c", -1)), 0)
+        if channel and place != (0, 0):
+            raise FrameError(f"{path} holds objects on several channels and planes; give those of one channel")
+        if channel:  # the image is a stack of channels
+            place = (channel, 0)
         name = str(properties.get("label", properties.get("name", "")))
         object_id = int(name) if name.isdecimal() and len(name) < 11 else None
         shapes.append(_Shape(object_id, place, _filler(polygons)))

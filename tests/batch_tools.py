@@ -118,3 +118,10 @@ class FindBrightParts(FindOptions):
 
     def generator(self, model: SAM2) -> BrightParts:
         return BrightParts(self.seconds)
+
+
+class FailingCluster:
+    """As a class of another package, with errors of its own."""
+
+    def __init__(self) -> None:
+        raise LookupError("no such queue")

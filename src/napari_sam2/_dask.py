@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from napari_sam2._errors import DeviceError
 
 if TYPE_CHECKING:
-    from distributed import Security
+    from distributed import Security, Worker
 
-__all__ = ["WORKER_CONFIG", "check_scheduler_address", "num_cores", "require_dask"]
+__all__ = ["WORKER_CONFIG", "check_scheduler_address", "num_cores", "pause_never", "require_dask"]
 
 WORKER_CONFIG = MappingProxyType(
     {
@@ -91,6 +91,31 @@ def check_scheduler_address(address: str, remedy: str, security: Security | None
         raise DeviceError(f"the certificates for {address} cannot be read ({error}); {remedy}") from error
     if context is None:
         raise DeviceError(f"{address} is encrypted and needs certificates; {remedy}")
+
+
+def pause_never(worker: Worker) -> float | None:
+    """Have a worker take work also when little of its memory is left.
+
+    What the model needs is no data of Dask, which could be written to disk: a worker that pauses would never go on, and
+    nobody be told. If it needs too much, it is killed and replaced, and its work reported.
+
+    Parameters
+    ----------
+    worker : Worker
+        In its own process.
+
+    Returns
+    -------
+    float or None
+        The part of its memory at which it paused so far; None if it did not.
+    """
+    from distributed import Status
+
+    before: float | bool = worker.memory_manager.memory_pause_fraction
+    worker.memory_manager.memory_pause_fraction = False
+    if worker.status == Status.paused:
+        worker.status = Status.running
+    return before or None
 
 
 def num_cores() -> int:

@@ -21,11 +21,14 @@ __all__ = [
     "check_replaceable",
     "check_writable",
     "expand",
+    "is_there",
+    "make_folder",
     "partial_path",
     "put_in_place",
     "remove_folder",
     "remove_partial",
     "reserved",
+    "spreadsheet_text",
     "write_error",
     "write_whole",
 ]
@@ -36,6 +39,7 @@ _TAG = re.compile(
 _LONGEST_NAME = 180  # bytes of the final name that go into the temporary one; file systems allow 255 in all
 _FOREIGN_AGE_S = 7 * 24 * 3600.0  # age at which a partial file of another machine is taken for abandoned
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # the file system has no such operation
 
 
@@ -127,6 +131,24 @@ def expand(path: str | os.PathLike[str]) -> Path:
     return place
 
 
+def is_there(path: Path) -> bool:
+    """Whether something is at a path; False for names that no file can have, on which writing then fails."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of results, with those above it, unless it is there; raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(f"{folder} is a file; give the name of a folder") from error
+    except OSError as error:
+        raise write_error(folder, error) from error
+
+
 def partial_path(path: Path) -> Path:
     """A temporary name beside ``path``, at which nothing exists, that tells which process is writing.
 
@@ -215,6 +237,11 @@ def check_not_in_use(path: Path) -> None:
             raise OutputError(
                 f"{path} is being written by another process ({tag['process']}); wait for it, or choose another name"
             )
+
+
+def spreadsheet_text(text: str) -> str:
+    """A text that spreadsheets show instead of computing it: an apostrophe precedes what begins like a formula."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def _prefix(name: str) -> str:

@@ -137,11 +137,14 @@ frame = [2, 4]
         ("a.csv", "file,channels\nx.tif,red\n", "expected integers"),
         ("a.csv", "file,axes\nx.tif,ZYX\nx.tif,TYX\n", "other axes"),
         ("a.csv", "file,point\n,1\n", "names no file"),
+        ("a.csv", "file,point,point\nx.tif,1,2\n", "column 'point' twice"),
+        ("a.csv", "file\nx\0.tif\n", "null character"),
         ("a.csv", "file,point\n", "holds no file"),
         ("a.csv", "", "no column file"),
         ("a.csv", b"file\n\xff\xfe\n", "cannot be read"),
         ("a.toml", "files = 3", r"\[\[files\]\]"),
         ("a.toml", "[[files]", "cannot be read"),
+        pytest.param("a.toml", f"x = {'[' * 5000}", "cannot be read", id="depth"),
         ("a.toml", '[[files]]\nfile="x.tif"\nobjects=[{dot=[1,2]}]', "allowed in"),
     ],
 )
@@ -149,6 +152,22 @@ def test_mistakes_in_lists_are_named(tmp_path: Path, name: str, text: str | byte
     (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(FrameError, match=message):
         find_sources([tmp_path / name])
+
+
+def test_folders_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(self: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(FrameError, match=f"{tmp_path.name} cannot be searched .*Permission denied"):
+        find_sources([tmp_path])
+    with pytest.raises(FrameError, match=r"labels .* were given .Permission denied.; expected a folder"):
+        with_labels([Source(tmp_path / "a.tif")], str(tmp_path))
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(FrameError, match=r"absent\.csv does not exist"):
+        find_sources([tmp_path / "absent.csv"])
+    with pytest.raises(FrameError, match=r"cannot be searched .*too long"):
+        find_sources([tmp_path / ("x" * 300 + ".csv")])
 
 
 def plan(root: Path, *given: str, suffix: str = ".tif") -> list[str]:
@@ -216,6 +235,35 @@ def test_fingerprint_changes_with_a_chunk_but_not_with_labels_in_the_image(tmp_p
     assert Source(tmp_path / "image.zarr").fingerprint() == before
     pixels[2] = 7
     os.utime(tmp_path / "image.zarr" / "0" / "c" / "2" / "0" / "0", ns=(0, 0))  # however coarse the clock
+    assert Source(tmp_path / "image.zarr").fingerprint() != before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights")
+def test_what_cannot_be_looked_up_is_left_to_who_reads_it(tmp_path: Path):
+    loop, folder = tmp_path / "loop.tif", tmp_path / "folder"
+    loop.symlink_to(loop.name)
+    assert Source(loop).fingerprint() == Source(loop).fingerprint()
+    folder.mkdir()
+    (folder / "loop.tif").symlink_to("loop.tif")
+    (folder / "nothing.tif").symlink_to("absent")
+    (folder / "a.tif").write_bytes(b"a")
+    before = Source(folder).fingerprint()
+    os.utime(folder / "a.tif", ns=(0, 0))
+    assert Source(folder).fingerprint() != before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights")
+def test_links_in_a_zarr_folder_are_followed_but_not_in_circles(tmp_path: Path):
+    image = zarr.open_group(tmp_path / "image.zarr", mode="w")
+    image.create_array("0", shape=(4, 8, 8), chunks=(1, 8, 8), dtype="u1")[:] = 1
+    (tmp_path / "image.zarr" / "0" / "c").rename(tmp_path / "elsewhere")
+    (tmp_path / "image.zarr" / "0" / "c").symlink_to(tmp_path / "elsewhere")
+    for name in ("one", "two", "three"):  # each of them opens all: more ways than could ever be gone
+        (tmp_path / "image.zarr" / name).symlink_to(tmp_path / "image.zarr")
+    (tmp_path / "image.zarr" / "itself").symlink_to("itself")
+    (tmp_path / "image.zarr" / "nothing").symlink_to("absent")
+    before = Source(tmp_path / "image.zarr").fingerprint()
+    os.utime(tmp_path / "elsewhere" / "2" / "0" / "0", ns=(0, 0))
     assert Source(tmp_path / "image.zarr").fingerprint() != before
 
 

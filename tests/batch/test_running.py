@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -226,6 +227,10 @@ def test_mistakes_are_refused(
         ("class: dask_jobqueue.NoCluster\n", "is not installed"),
         ("class: builtins.dict\n", "is not a cluster of Dask"),
         ("class: distributed.LocalCluster\noptions: [1]\n", "are tables"),
+        ("class: distributed.LocalCluster\nworkers: 0\n", "workers is 0; allowed are integers from 1"),
+        ("class: batch_tools.FailingCluster\n", "cannot be started .no such queue"),
+        ("date: 2026-13-45\n", "cannot be read"),
+        pytest.param("class: " + "[" * 5000, "cannot be read", id="depth"),
         ("class: distributed.LocalCluster\noptions: {processes: maybe, n_workers: x}\n", "cannot be started"),
     ],
 )
@@ -361,6 +366,51 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_written(
     with pytest.raises(NapariSAM2Error, match=message):
         setup.run(**options)
     assert not setup.output.exists()
+
+
+def test_results_in_the_folder_of_the_images_are_not_taken_for_images(setup: Setup):
+    setup.add("a", "b")
+    setup.output = setup.inputs / "results"
+    for pattern, num_before in ("**/*.tif", 0), ("**/*.tif", 2), ("*/a.tif", None):
+        if num_before is None:
+            with pytest.raises(FrameError, match="the inputs are results of an earlier batch"):
+                setup.run(pattern=pattern)
+            continue
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            report = setup.run(pattern=pattern)
+        assert (len(report.pieces), report.num_before) == (2, num_before)
+        assert ["2 of the inputs are results of an earlier batch" in str(w.message) for w in caught] == [True] * (
+            num_before > 0
+        )
+    assert sorted(setup.results()) == ["a.tif", "b.tif"]
+
+
+def test_a_result_whose_name_is_too_long_fails_alone(setup: Setup):
+    setup.add("a", "x" * 250)
+    report = setup.run(suffix=".ome.zarr")
+    assert (report.num_done, report.num_failed) == (1, 1)
+    assert "too long" in next(iter(report.failed.values()))
+
+
+def test_a_worker_with_little_memory_left_does_not_wait_for_more(setup: Setup):
+    setup.add("a")
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": ":0"}
+    with (
+        dask.config.set({"distributed.worker.memory.pause": 0.8}),
+        distributed.LocalCluster(**options, memory_limit="1MiB") as cluster,
+    ):
+        worker = cluster.workers[0]
+
+        def pauses() -> bool:
+            end = time.monotonic() + 30
+            while worker.status != distributed.Status.paused and time.monotonic() < end:
+                time.sleep(0.05)
+            return worker.status == distributed.Status.paused
+
+        assert pauses()
+        assert setup.run(scheduler=cluster.scheduler_address).is_complete
+        assert pauses()  # as before, for the work of others
 
 
 def test_one_file_that_can_be_read_is_enough_to_start(setup):

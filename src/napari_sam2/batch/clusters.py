@@ -158,7 +158,7 @@ def _from_file(path: Path) -> AbstractContextManager[Cluster]:
 
     try:
         described = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RuntimeError, yaml.YAMLError) as error:  # also dates that do not exist, and depth
         raise DeviceError(f"{path} cannot be read ({_first_line(error)}); expected YAML") from error
     if (
         not isinstance(described, dict)
@@ -172,6 +172,8 @@ def _from_file(path: Path) -> AbstractContextManager[Cluster]:
     options, workers, adapt = described.get("options") or {}, described.get("workers"), described.get("adapt")
     if not isinstance(options, dict) or not isinstance(adapt, dict | None) or not isinstance(workers, int | None):
         raise DeviceError(f"{path}: options and adapt are tables, workers is an integer")
+    if workers is not None and workers < 1:
+        raise DeviceError(f"{path}: workers is {workers}; allowed are integers from 1")
     module, _, name = described["class"].rpartition(".")
     try:
         make = getattr(importlib.import_module(module), name)
@@ -182,7 +184,7 @@ def _from_file(path: Path) -> AbstractContextManager[Cluster]:
         ) from error
     try:
         cluster = make(**options)
-    except (TypeError, ValueError, OSError, RuntimeError, NotImplementedError) as error:
+    except Exception as error:  # whatever the class, which may be of any package, raises
         raise DeviceError(f"the cluster of {path} cannot be started ({_first_line(error)})") from error
     if not isinstance(cluster, Cluster):
         raise DeviceError(
@@ -193,7 +195,7 @@ def _from_file(path: Path) -> AbstractContextManager[Cluster]:
             cluster.adapt(**adapt)
         elif workers is not None:
             cluster.scale(workers)
-    except (TypeError, ValueError, OSError, RuntimeError, NotImplementedError) as error:
+    except Exception as error:  # as above
         cluster.close()
         raise DeviceError(f"the cluster of {path} cannot be scaled ({_first_line(error)})") from error
     started: AbstractContextManager[Cluster] = cluster

@@ -450,8 +450,11 @@ def _model_on_workers(client: Client, model: WorkerModel, place: Place) -> Itera
     plugin = ModelPlugin(f"napari-sam2-{uuid.uuid4().hex}", model, is_local=place.is_local)
     try:
         client.register_plugin(plugin)
-    except ModuleNotFoundError as error:
-        raise DeviceError(f"workers lack a package ({error}); install the same version of napari-sam2 there") from error
+    except (ImportError, AttributeError, TypeError) as error:  # the plugin cannot be unpacked there
+        raise DeviceError(
+            f"workers lack a package, or have another version of it ({error}); install the same version of napari-sam2 "
+            "there"
+        ) from error
     except (OSError, TimeoutError) as error:
         raise DeviceError(f"the Dask scheduler no longer answers ({error}); check that it runs") from error
     try:

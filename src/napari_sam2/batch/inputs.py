@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_sam2._errors import FrameError, OutputError
-from napari_sam2._files import expand
 from napari_sam2.batch.pieces import Piece, Source
 from napari_sam2.frames.bioio_files import PLUGINS
 from napari_sam2.frames.files import IMAGE_SUFFIXES, natural_order, without_label_files
@@ -49,7 +48,7 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None =
     found: dict[Path, Source] = {}
     for given in inputs:
         path = input_path(Path(given))
-        if path.suffix.lower() in _LIST_SUFFIXES and path.is_file():
+        if path.suffix.lower() in _LIST_SUFFIXES and _is_file(path):
             sources = list(_listed(path))
         else:
             sources = [Source(file) for file in _files(path, pattern)]
@@ -119,16 +118,18 @@ def with_labels(sources: Sequence[Source], template: str) -> list[Source]:
     FrameError
         If there are none, or several, for an input.
     """
-    folder = expand(template)
     if "{" in template:
         return [s if s.labels else replace(s, labels=_filled(template, s)) for s in sources]
-    if not folder.is_dir():
+    folder = input_path(template)
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
         raise FrameError(
-            f"labels {template} were given; expected a folder, or a name with {{stem}} such as "
-            "'{folder}/{stem}_cp_masks.tif'"
-        )
+            f"labels {template} were given ({error.strerror or error}); expected a folder, or a name with {{stem}} "
+            "such as '{folder}/{stem}_cp_masks.tif'"
+        ) from error
     by_stem: dict[str, list[Path]] = {}
-    for path in sorted(input_path(folder).iterdir()):
+    for path in entries:
         if not path.name.startswith("."):
             by_stem.setdefault(_stem(path), []).append(path)
     given = []
@@ -155,10 +156,19 @@ def _filled(template: str, source: Source) -> Path:
 
 def input_path(path: str | os.PathLike[str]) -> Path:
     """From the root, as workers need it; raises FrameError if it is no path."""
+    if "\0" in str(path):
+        raise FrameError(f"{str(path)!r} is no name of a file; a name cannot hold a null character")
     try:
         return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - links stay as the user named them
     except (RuntimeError, ValueError) as error:
         raise FrameError(f"{path} is no name of a file ({error}); give the path of a file or folder") from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # what is wrong is told where it is searched
+        return False
 
 
 def _files(path: Path, pattern: str | None) -> list[Path]:
@@ -218,7 +228,10 @@ def _stem(path: Path) -> str:
 
 
 def _common_folder(paths: Sequence[Path]) -> Path:
-    return Path(os.path.commonpath([path.parent for path in paths]))
+    try:
+        return Path(os.path.commonpath([path.parent for path in paths]))
+    except ValueError as error:  # of Windows
+        raise FrameError("the inputs lie on several drives; run a batch for each drive") from error
 
 
 def _listed(path: Path) -> Iterator[Source]:
@@ -231,7 +244,7 @@ def _listed(path: Path) -> Iterator[Source]:
         else:
             with path.open("rb") as stream:
                 yield from _from_toml(tomllib.load(stream), path)
-    except (OSError, UnicodeDecodeError, csv.Error, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, tomllib.TOMLDecodeError, RecursionError) as error:
         raise FrameError(f"the list {path} cannot be read ({error}); expected CSV or TOML in UTF-8") from error
 
 
@@ -243,6 +256,11 @@ def _delimiter(header: str) -> str:
 def _from_csv(rows: csv.DictReader[str], path: Path) -> Iterator[Source]:
     """Rows of one file belong together; each row is a prompt, or describes the file."""
     rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+    twice = [name for name, count in Counter(rows.fieldnames).items() if count > 1]
+    if twice:
+        raise FrameError(
+            f"{path} has the column {twice[0]!r} twice; give further prompts of a file in lines of their own"
+        )
     _check_columns(rows.fieldnames, path)
     sources: dict[Path, Source] = {}
     for row in rows:

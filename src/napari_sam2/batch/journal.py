@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO, cast
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
-from napari_sam2._errors import OutputError
+from napari_sam2._errors import FrameError, OutputError, warn_caller
 from napari_sam2._files import write_error, write_whole
-from napari_sam2.batch.pieces import DONE, FAILED, Outcome, PieceRecord
+from napari_sam2.batch.pieces import DONE, FAILED, Outcome, PieceRecord, Source
 
-__all__ = ["JOURNAL_NAME", "Journal", "RunIdentity"]
+__all__ = ["JOURNAL_NAME", "PROMPT_MASKS", "Journal", "RunIdentity", "reserved_folder", "without_results"]
 
 JOURNAL_NAME = "batch.jsonl"
+PROMPT_MASKS = "prompt_masks"
+"""Folder of label images beside the results, of prompts that are masks."""
+
 _LOCK_NAME = ".batch.lock"
 _FORMAT = 1
 
@@ -92,18 +95,10 @@ class Journal:
 
     def __init__(self, folder: Path, identity: RunIdentity, *, restart: bool = False) -> None:
         self.path = folder / JOURNAL_NAME
-        self._lock = FileLock(folder / _LOCK_NAME)
         self._file: TextIO | None = None
         self._records: dict[str, PieceRecord] = {}
         self.is_new = restart
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise OutputError(
-                f"another batch is writing to {folder}; wait until it has ended, or choose another folder"
-            ) from None
-        except OSError as error:
-            raise write_error(self.path, error) from error
+        self._lock = _acquired(folder)
         try:
             self._open(identity, restart=restart)
         except BaseException:
@@ -204,6 +199,80 @@ class Journal:
             str(found.get(name, "")) for name in ("command", "model", "model_hash", "version")
         )
         return RunIdentity(command, model, model_hash, version, cast("dict[str, object]", found["settings"]))
+
+
+def without_results(sources: Sequence[Source], folder: Path) -> list[Source]:
+    """The inputs that are not results of an earlier batch into the same folder, with a warning if there are such.
+
+    A folder of results may lie in that of the images, where a pattern such as ``**/*.tif`` finds them.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        The inputs.
+    folder : Path
+        Of the results; absolute.
+
+    Returns
+    -------
+    list of Source
+        In the same order.
+
+    Raises
+    ------
+    FrameError
+        If all are results.
+    """
+    if not any(folder in source.path.parents for source in sources):
+        return list(sources)
+    results = {folder / name for name in _finished(folder / JOURNAL_NAME)}
+    found = [source for source in sources if source.path in results or folder / PROMPT_MASKS in source.path.parents]
+    if not found:
+        return list(sources)
+    if len(found) == len(sources):
+        raise FrameError(
+            f"the inputs are results of an earlier batch in {folder}, such as {found[0].path}; give images, or choose "
+            "another output folder"
+        )
+    warn_caller(
+        f"{len(found)} of the inputs are results of an earlier batch in {folder} and are left out, such as "
+        f"{found[0].path.name}"
+    )
+    left_out = {source.path for source in found}
+    return [source for source in sources if source.path not in left_out]
+
+
+def _finished(journal: Path) -> set[str]:
+    """Names of the pieces that a journal says are done; what cannot be read is left to `Journal`."""
+    try:
+        lines = journal.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return set()
+    records = (_as_record(line) for line in lines)
+    return {record.name for record in records if record is not None and record.state == DONE}
+
+
+@contextmanager
+def reserved_folder(folder: Path) -> Iterator[None]:
+    """Within it, no batch writes to the folder, which exists; raises OutputError if one does."""
+    lock = _acquired(folder)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquired(folder: Path) -> BaseFileLock:
+    lock = FileLock(folder / _LOCK_NAME)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise OutputError(
+            f"another batch is writing to {folder}; wait until it has ended, or choose another folder"
+        ) from None
+    except OSError as error:
+        raise write_error(folder, error) from error
+    return lock
 
 
 def _as_line(record: PieceRecord) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_sam2._errors import FrameError
 from napari_sam2.frames.zarr_files import is_zarr_folder
 
 __all__ = ["DONE", "FAILED", "NOT_RUN", "RUNNING", "InputStates", "Outcome", "Piece", "PieceRecord", "Source"]
@@ -26,7 +26,8 @@ class InputStates:
     def of(self, path: Path) -> str:
         """Digest of the size and time of a file, or of the files in a folder; empty if there is nothing.
 
-        Of a zarr folder these are all files but labels, as chunks lie in folders of their own.
+        Of a zarr folder these are all files but labels, as chunks lie in folders of their own. What cannot be looked
+        up counts as that: whoever reads the input says what is wrong with it.
         """
         if path not in self._known:
             found = _state(path)
@@ -75,11 +76,6 @@ class Source:
         -------
         str
             32 hexadecimal digits.
-
-        Raises
-        ------
-        FrameError
-            If a file cannot be looked up.
         """
         states = states or InputStates()
         masks = [value.rpartition(":")[2] for option, value in self.prompts if option == "--mask"]
@@ -173,27 +169,61 @@ def _digest(value: object) -> str:
 def _state(path: Path) -> Sequence[object]:
     try:
         if not path.is_dir():
-            found = path.stat()
-            return [found.st_size, found.st_mtime_ns]
+            return _size_and_time(path)
         if is_zarr_folder(path):
             files = hashlib.sha256()
-            _add_files(path, files)
+            _add_files(path, files, ())
             return [files.hexdigest()]
         with os.scandir(path) as entries:
-            return sorted([entry.name, entry.stat().st_size, entry.stat().st_mtime_ns] for entry in entries)
+            return sorted([entry.name, *_size_and_time(entry)] for entry in entries)
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise FrameError(f"{path} cannot be read ({error.strerror or error}); check the file and its folder") from error
+        return [_why(error)]
 
 
-def _add_files(folder: Path | str, found: hashlib._Hash) -> None:
-    """Add all files below a folder; one at a time, as there may be millions of chunks."""
+def _size_and_time(path: Path | os.DirEntry[str]) -> list[object]:
+    """Of a file, or why they cannot be looked up, such as of a link to itself; raises FileNotFoundError for a path."""
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        if isinstance(path, Path):
+            raise
+        return [_why(error)]  # an entry of a folder: a link to nothing
+    except OSError as error:
+        return [_why(error)]
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _add_files(folder: Path | str, found: hashlib._Hash, above: tuple[tuple[int, int], ...]) -> None:
+    """Add all files below a folder; one at a time, as there may be millions of chunks.
+
+    ``above`` are device and number of the folders in which it lies: a link back to one of them is not followed.
+    """
+    status = os.stat(folder)  # noqa: PTH116 - of an entry
+    own = status.st_dev, status.st_ino
+    if own in above:
+        return
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
-            if not entry.is_dir():
-                state = entry.stat()
-                found.update(f"{entry.name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode(errors="surrogateescape"))
+            if not _is_folder(entry):
+                state = "\0".join(map(str, _size_and_time(entry)))
+                found.update(f"{entry.name}\0{state}\n".encode(errors="surrogateescape"))
             elif entry.name != "labels":  # of an OME-Zarr image: results may be written there
                 found.update(f"{entry.name}/\n".encode(errors="surrogateescape"))
-                _add_files(entry.path, found)
+                try:
+                    _add_files(entry.path, found, (*above, own))
+                except OSError as error:
+                    found.update(f"{_why(error)}\n".encode(errors="surrogateescape"))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _why(error: OSError) -> str:
+    """In the same words in every process."""
+    return errno.errorcode.get(error.errno or 0, "unknown")

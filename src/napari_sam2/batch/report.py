@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_sam2._files import write_whole
+from napari_sam2._files import spreadsheet_text, write_whole
 from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, Piece, PieceRecord
 
 __all__ = ["REPORT_NAME", "BatchProgress", "BatchReport", "write_report"]
@@ -95,16 +95,22 @@ class BatchReport:
 
 
 def write_report(path: Path, report: BatchReport) -> None:
-    """Write a CSV table with one line per piece, whole or not at all; raises OutputError."""
+    """Write a CSV table with one line per piece, whole or not at all; raises OutputError.
+
+    Bytes of file names that are no text are written as escape sequences.
+    """
 
     def write(part: Path) -> None:
-        with part.open("w", newline="", encoding="utf-8") as file:
+        with part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             rows = csv.writer(file)
             rows.writerow(_COLUMNS)
             for piece, record in zip(report.pieces, report.records, strict=True):
                 found = record.outcome
                 counts = ("", "", "") if found is None else (found.objects, found.frames, f"{found.seconds:.2f}")
                 warned = "" if found is None else " | ".join(found.warnings)
-                rows.writerow((piece.source.path, piece.name, record.state, *counts, record.reason, warned))
+                names = spreadsheet_text(str(piece.source.path)), spreadsheet_text(piece.name)
+                rows.writerow(
+                    (*names, record.state, *counts, spreadsheet_text(record.reason), spreadsheet_text(warned))
+                )
 
     write_whole(path, write)

@@ -16,12 +16,12 @@ from napari_sam2._arguments import checked
 from napari_sam2._checks import check_not_input
 from napari_sam2._dask import num_cores, require_dask
 from napari_sam2._errors import DeviceError, FrameError, NapariSAM2Error, OutputError
-from napari_sam2._files import expand, remove_folder, write_error
+from napari_sam2._files import expand, is_there, make_folder, remove_folder
 from napari_sam2.batch.clusters import Place
 from napari_sam2.batch.dispatch import Dispatch, DispatchSettings, Execution, Workers
 from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels
 from napari_sam2.batch.jobs import FileJob, Job, settings_of
-from napari_sam2.batch.journal import JOURNAL_NAME, Journal, RunIdentity
+from napari_sam2.batch.journal import JOURNAL_NAME, Journal, RunIdentity, without_results
 from napari_sam2.batch.pieces import Piece, PieceRecord, Source
 from napari_sam2.batch.report import REPORT_NAME, BatchProgress, BatchReport, write_report
 
@@ -77,7 +77,7 @@ def run_batch(
         What is done with each file.
     inputs : path-like, or sequence of path-like
         Folders, image files, patterns (``"data/*.tif"``), lists (``.csv``, ``.toml``) with axes, channels, labels
-        and prompts of each file.
+        and prompts of each file. Results of an earlier batch in ``output`` are left out.
     output : path-like
         Folder of the results, created if it does not exist; also of ``batch.jsonl`` (the journal) and ``report.csv``.
     model, device, dtype
@@ -141,14 +141,14 @@ def run_batch(
         should_stop=should_stop,
     )
     given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
-    sources = find_sources(given, pattern)
+    folder = output_path(output)
+    sources = without_results(find_sources(given, pattern), folder)
     if labels is not None:
         sources = with_labels(sources, labels)
     job.check(sources)
     _try_on_some(job, sources)
-    folder = output_path(output)
-    _make_folder(folder)
     pieces = plan_pieces(sources, folder, suffix)
+    make_folder(folder)
     return run_stages(job, [Stage(job, lambda: pieces)], folder, execution)
 
 
@@ -261,7 +261,7 @@ class LabelTarget:
 
         check_not_input(self.path, self.source)
         if image_of_labels(self.path) is None:  # in which the writer makes the folder
-            _make_folder(self.path.parent)
+            make_folder(self.path.parent)
         LabelWriter.for_frames(self.path, self.frames, num_times=self.num_times, overwrite=True).discard()
 
 
@@ -276,7 +276,7 @@ def run_divided(
     if target.path.exists() and not (folder / JOURNAL_NAME).exists():
         raise OutputError(f"{target.path} already exists; give another name, or remove it")
     target.check()
-    _make_folder(folder)
+    make_folder(folder)
     report = run_stages(job, stages, folder, execution, result=target.path)
     if report.is_complete:
         remove_folder(folder)
@@ -344,18 +344,9 @@ def output_path(output: str | os.PathLike[str]) -> Path:
     return Path(os.path.abspath(expand(output)))  # noqa: PTH100 - links stay as the user named them
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise OutputError(f"{folder} is a file; give the name of a folder") from error
-    except OSError as error:
-        raise write_error(folder, error) from error
-
-
 def _check_no_results(pieces: Sequence[Piece], journal: Journal) -> None:
     """Raise OutputError if a new batch would overwrite files that it has not written; the new journal is removed."""
-    there = [piece.output for piece in pieces if piece.output.exists()]
+    there = [piece.output for piece in pieces if is_there(piece.output)]
     if there:
         journal.path.unlink(missing_ok=True)
         raise OutputError(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam2._errors import NapariSAM2Error, PlanesLeftOutWarning, PromptError
-from napari_sam2._files import write_whole
+from napari_sam2._errors import FrameError, NapariSAM2Error, PlanesLeftOutWarning, PromptError
+from napari_sam2._files import make_folder, write_whole
 from napari_sam2.batch.inputs import find_sources
+from napari_sam2.batch.journal import PROMPT_MASKS, reserved_folder, without_results
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +27,6 @@ __all__ = ["PROMPTS_NAME", "Prompts", "list_with_prompts", "usable_prompts"]
 PROMPTS_NAME = "prompts.toml"
 """The list of files with the prompts of a session, in the folder of the results."""
 
-_MASKS = "prompt_masks"
 _IS_IMAGE = 2  # axes
 
 Prompts = Mapping[tuple[int, int], "Prompt"]
@@ -63,7 +65,7 @@ def list_with_prompts(prompts: Prompts, inputs: Sequence[str | Path], pattern: s
     prompts : mapping of (int, int) to Prompt
         By object and frame, as of ``usable_prompts``.
     inputs : sequence of str or Path
-        Folders, files and patterns.
+        Folders, files and patterns; results of an earlier batch in ``folder`` are left out.
     pattern : str or None
         As for ``find_sources``.
     folder : Path
@@ -73,28 +75,46 @@ def list_with_prompts(prompts: Prompts, inputs: Sequence[str | Path], pattern: s
     -------
     Path
         The list, for ``run_batch`` with a ``TrackJob``.
+
+    Raises
+    ------
+    FrameError
+        If there are no files, or one has a name that is not UTF-8, which a list cannot hold.
+    OutputError
+        If the list cannot be written, or another batch is writing to the folder.
     """
-    files = [source.path for source in find_sources(inputs, pattern)]
-    folder.mkdir(parents=True, exist_ok=True)
-    masks = _write_masks(prompts, folder / _MASKS)
+    files = [source.path for source in without_results(find_sources(inputs, pattern), folder)]
+    make_folder(folder)
+    with reserved_folder(folder):  # a batch that is running reads the masks of its own list
+        masks = _write_masks(prompts, folder / PROMPT_MASKS)
+        return write_whole(folder / PROMPTS_NAME, partial(_write_list, files, prompts, masks))
+
+
+def _write_list(files: Sequence[Path], prompts: Prompts, masks: Sequence[str], part: Path) -> None:
     lines: list[str] = []
     for path in files:
-        lines += ["[[files]]", f"file = {json.dumps(str(path))}"]
+        lines += ["[[files]]", f"file = {_toml_text(str(path))}"]
         if masks:
-            lines.append(f"mask = {json.dumps(masks)}")
+            lines.append(f"mask = [{', '.join(map(_toml_text, masks))}]")
         for object_id in sorted({number for number, _ in prompts}):
             texts = _texts({frame: prompt for (number, frame), prompt in prompts.items() if number == object_id}, path)
             if texts:
                 lines += ["[[files.objects]]", f"object = {object_id}"]
                 lines += [f"{name} = {json.dumps(values)}" for name, values in texts.items()]
         lines.append("")
-    place = folder / PROMPTS_NAME
+    part.write_text("\n".join(lines), encoding="utf-8")
 
-    def write(part: Path) -> None:
-        part.write_text("\n".join(lines), encoding="utf-8")
 
-    write_whole(place, write)
-    return place
+def _toml_text(text: str) -> str:
+    """A string of TOML; raises FrameError if the text cannot be one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise FrameError(
+            f"the name {text!r} is not UTF-8 and cannot stand in a list of files; rename the file, or leave it out "
+            "with --pattern"
+        ) from None
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _texts(of_frames: Mapping[int, Prompt], path: Path) -> dict[str, list[str]]:
@@ -123,7 +143,10 @@ def _num_frames(path: Path) -> int:
 
 
 def _write_masks(prompts: Prompts, folder: Path) -> list[str]:
-    """Mask prompts as label images, one for each frame: ``FRAME:FILE``."""
+    """Mask prompts as label images, one for each frame: ``FRAME:FILE``.
+
+    A file that is equal already is kept as it is: results made from it need not be computed again.
+    """
     import tifffile
 
     frames: dict[int, NDArray[np.int32]] = {}
@@ -132,10 +155,21 @@ def _write_masks(prompts: Prompts, folder: Path) -> list[str]:
             image = frames.setdefault(frame, np.zeros(prompt.mask.shape, np.int32))
             image[np.asarray(prompt.mask, bool)] = object_id
     if frames:
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
     texts = []
     for frame, image in sorted(frames.items()):
         place = folder / f"frame_{frame}.tif"
-        tifffile.imwrite(place, image, compression="zlib")
+        content = io.BytesIO()
+        tifffile.imwrite(content, image, compression="zlib")
+        _write_if_other(place, content.getvalue())
         texts.append(f"{frame}:{place}")
     return texts
+
+
+def _write_if_other(path: Path, content: bytes) -> None:
+    try:
+        is_same = path.read_bytes() == content
+    except OSError:
+        is_same = False
+    if not is_same:
+        write_whole(path, lambda part: part.write_bytes(content))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from distributed import Worker, WorkerPlugin, get_worker
 
+from napari_sam2._dask import pause_never
 from napari_sam2._errors import CheckpointError, DeviceError, DiskFullError
 from napari_sam2._files import write_error
 from napari_sam2.batch.jobs import Job
@@ -66,6 +67,7 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # types of distributed a
         self._version = version("napari-sam2")
         self._loaded: SAM2 | None = None
         self._turn: threading.Lock | None = None
+        self._pause_at: float | None = None
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_loaded": None, "_turn": None}
@@ -81,6 +83,12 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # types of distributed a
         if self._is_local and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._turn = threading.Lock()
+        self._pause_at = pause_never(worker)
+
+    async def teardown(self, worker: Worker) -> None:
+        """Leave the worker to others as it was."""
+        if self._pause_at is not None:
+            worker.memory_manager.memory_pause_fraction = self._pause_at
 
     def run(self, job: Job, piece: Piece, worker: Worker) -> Outcome:
         """Do a piece; raises NapariSAM2Error and what else can go wrong."""

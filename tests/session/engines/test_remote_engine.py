@@ -153,7 +153,7 @@ def test_a_session_waits_for_its_place_and_says_so(opened, expected):
     second = opened()
     second.model_changed.connect(states.append)
     second.add_points([[2, 20, 19]], block=False)
-    wait_for(lambda: any("in use by other sessions" in state.message for state in states))
+    wait_for(lambda: any("the only place on tcp://" in state.message for state in states))
     assert second.is_answering
     assert len([state for state in states if state.message]) == 1
     first.close()

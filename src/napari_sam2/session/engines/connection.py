@@ -16,9 +16,10 @@ from napari_sam2._errors import DeviceError, NapariSAM2Error
 from napari_sam2.session.engines.compute_address import ComputeAddress
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, Semaphore
+    from distributed import Client, Future
     from distributed.actor import Actor, BaseActorFuture
 
+    from napari_sam2.session.engines.lease import Lease
     from napari_sam2.session.engines.messages import EngineSetup
 
 __all__ = ["Connection", "ConnectionLostError", "ConnectionSettings", "StoppedError"]
@@ -99,7 +100,7 @@ class Connection:
     ) -> None:
         self._address = address
         self._settings = settings
-        self._lease: Semaphore | None = None
+        self._lease: Lease | None = None
         self._future: Future | None = None
         self._actor: Actor | None = None
         self._client = self._connect()
@@ -113,6 +114,9 @@ class Connection:
     def _connect(self) -> Client:
         from distributed import Client
 
+        from napari_sam2.session.engines.lease import quieten_reconnection
+
+        quieten_reconnection()
         security = self._address.security()
         _check_reachable(self._address, security, self._settings.connect_s)
         try:
@@ -142,20 +146,24 @@ class Connection:
                     return worker
             if not is_told:
                 is_told = True
-                notify(
-                    f"all {len(workers)} places on {self._address.address} are in use by other sessions; "
-                    "waiting for one"
-                    if workers
-                    else f"{self._address.address} has no worker at the moment; waiting for one"
-                )
+                notify(self._why_waiting(len(workers)))
             self._pause(should_stop)
+
+    def _why_waiting(self, num_workers: int) -> str:
+        where = self._address.address
+        if num_workers == 0:
+            return f"{where} has no worker at the moment; waiting for one"
+        if num_workers == 1:
+            return f"the only place on {where} is in use by another session; waiting for it"
+        return f"all {num_workers} places on {where} are in use by other sessions; waiting for one"
 
     def _try_lease(self, worker: str) -> bool:
         import dask
-        from distributed import Semaphore
+
+        from napari_sam2.session.engines.lease import Lease
 
         with dask.config.set({"distributed.scheduler.locks.lease-timeout": f"{self._settings.lease_s}s"}):
-            lease = Semaphore(
+            lease = Lease(
                 max_leases=1,
                 name=f"napari-sam2 {worker}",
                 scheduler_rpc=self._client.scheduler,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import Worker, WorkerPlugin, get_worker
 
+from napari_sam2._dask import pause_never
 from napari_sam2._errors import CheckpointError, DeviceError, NapariSAM2Error
 from napari_sam2.session.engines.frame_transfer import FrameOffer, PackedFrame, ReceivedFrames, reopen
 from napari_sam2.session.engines.messages import (
@@ -95,6 +96,7 @@ class ServerPlugin(WorkerPlugin):  # type: ignore[misc]  # types of distributed 
         self.settings = settings
         self._is_local = is_local
         self._executor: ThreadPoolExecutor | None = None
+        self._pause_at: float | None = None
         self._loaded: tuple[tuple[str, str, int | None, str], SAM2] | None = None
 
     def __getstate__(self) -> dict[str, object]:
@@ -110,11 +112,14 @@ class ServerPlugin(WorkerPlugin):  # type: ignore[misc]  # types of distributed 
         """Start the thread and load the model on it; a coroutine, as these run where signals can be set."""
         if self._is_local and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._pause_at = pause_never(worker)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="sam2-worker")
         self._executor.submit(self._load_first, worker)
 
-    async def teardown(self, worker: Worker) -> None:  # noqa: ARG002 Dask's signature
-        """End the thread when the worker ends."""
+    async def teardown(self, worker: Worker) -> None:
+        """End the thread when the worker ends, or serves sessions no more."""
+        if self._pause_at is not None:
+            worker.memory_manager.memory_pause_fraction = self._pause_at
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
 

@@ -195,9 +195,10 @@ def _register(address: str, security: Security | None, settings: ServerSettings,
     with _connected(address, security) as client:
         try:
             client.register_plugin(ServerPlugin(settings, is_local=is_local))
-        except ModuleNotFoundError as error:
+        except (ImportError, AttributeError, TypeError) as error:  # the plugin cannot be unpacked there
             raise DeviceError(
-                f"workers of {address} lack a package ({error}); install the same version of napari-sam2 there"
+                f"workers of {address} lack a package, or have another version of it ({error}); install the same "
+                "version of napari-sam2 there"
             ) from error
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from napari_sam2._arguments import checked
 from napari_sam2._checks import LARGEST_ID, check_not_input
 from napari_sam2._errors import FrameError, OutputError, PromptError
-from napari_sam2._files import expand, write_whole
+from napari_sam2._files import expand, spreadsheet_text, write_whole
 from napari_sam2.session.state.tables import object_table, score_table
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ __all__ = [
 
 _WRITTEN = "TCZYX"  # the order of axes in label files
 _PAINTED_AT_ONCE = 32  # objects of a plane whose masks are held in memory together
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 # ---------------------------------------------------------------------- tables
@@ -99,15 +98,10 @@ def export_objects_csv(session: Session, path: str | Path, *, overwrite: bool = 
 
 
 def _write_csv(table: pd.DataFrame, path: str | Path, *, overwrite: bool) -> Path:
-    safe = table.assign(name=[_as_text(str(name)) for name in table["name"]])
+    safe = table.assign(name=[spreadsheet_text(str(name)) for name in table["name"]])
     return write_whole(
         path, lambda part: safe.to_csv(part, index=False, encoding="utf-8", errors="replace"), overwrite=overwrite
     )
-
-
-def _as_text(name: str) -> str:
-    """A name that spreadsheets show instead of computing it: an apostrophe precedes what begins like a formula."""
-    return f"'{name}" if name.startswith(_FORMULA_STARTS) else name
 
 
 # ---------------------------------------------------------------------- tracks

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from napari_sam2._errors import FrameError
-from napari_sam2.frames import image_to_rgb, open_frames, percentile_limits, to_rgb_uint8
+from napari_sam2.frames import image_to_rgb, intensity, open_frames, percentile_limits, to_rgb_uint8
 from napari_sam2.frames.intensity import parse_colours
 
 INT_TYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
@@ -159,6 +159,23 @@ def test_sum_of_colours_is_clipped():
 def test_planes_and_limits_must_fit(planes, limits):
     with pytest.raises(FrameError, match="allowed is"):
         to_rgb_uint8(planes, limits)
+
+
+@pytest.mark.parametrize("num_channels", [1, 2, 3])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_a_large_image_is_shown_block_by_block(monkeypatch, dtype, num_channels):
+    """As a whole, 20,000 x 20,000 pixels kept all other threads waiting for seconds."""
+    planes = np.random.default_rng(0).integers(0, 256, (num_channels, 300, 310)).astype(dtype)
+    limits = [(10, 200)] * num_channels
+    whole = to_rgb_uint8(planes, limits, 1.3)
+    monkeypatch.setattr(intensity, "_BLOCK", 310 * 256)
+    sizes = []
+    part_of = intensity._between
+    monkeypatch.setattr(
+        intensity, "_between", lambda values, *rest: sizes.append(np.size(values)) or part_of(values, *rest)
+    )
+    assert np.array_equal(to_rgb_uint8(planes, limits, 1.3), whole)
+    assert max(sizes) <= 310 * 256
 
 
 class TestImageToRGB:

@@ -14,6 +14,7 @@ from napari_builtins.io import csv_to_layer_data, napari_write_points
 
 from factories import make_model, make_movie
 from napari_sam2 import Prompt, PromptError, Session
+from napari_sam2._viewer import labels_layer
 from napari_sam2._viewer.binding import ViewerBinding
 from napari_sam2._viewer.image_source import default_frame_axis
 from napari_sam2._viewer.opening import open_session
@@ -655,3 +656,101 @@ def test_points_have_a_lower_limit_of_size_only_where_there_are_some(opened):
     assert binding.points.canvas_size_limits[0] == 0
     viewer.dims.ndisplay = 3
     assert binding.points.canvas_size_limits[0] > 0
+
+
+@pytest.fixture
+def small_limit(monkeypatch):
+    """Planes of more than 1,000 pixels count as large."""
+    monkeypatch.setattr(labels_layer, "LARGEST_PAINTED", 1000)
+    monkeypatch.setattr(labels_layer, "_LARGEST_COARSE", 16)
+
+
+def test_labels_of_a_large_plane_are_a_pyramid_of_views_of_the_same_array(opened, small_limit):
+    viewer, session, binding = opened()
+    click(binding, (3, 20, 21))
+    assert binding.labels.multiscale
+    finest, *coarser = binding.labels.data
+    assert finest is session.labels
+    assert all(np.shares_memory(level, session.labels) for level in coarser)
+    assert [level.shape for level in coarser] == [
+        tuple(np.array(session.labels[:, n // 2 :: n, n // 2 :: n].shape)) for n in (2, 4)[: len(coarser)]
+    ]
+    viewer.dims.set_current_step(0, 3)
+    shown = binding.labels._slice.image.raw
+    assert (shown == 1).any()
+
+
+def test_a_large_plane_is_not_coloured_pixel_by_pixel(opened, small_limit, monkeypatch):
+    """A picture of 20,000 x 20,000 took minutes to start, and as long with each click."""
+    large = np.zeros((600, 600), np.uint8)
+    large[300:330, 300:330] = 200
+    sizes = []
+    whole = Labels._raw_to_displayed
+
+    def counted(layer, raw, *args, **kwargs):
+        sizes.append(np.size(raw))
+        return whole(layer, raw, *args, **kwargs)
+
+    monkeypatch.setattr(Labels, "_raw_to_displayed", counted)
+    _, session, binding = opened(large)
+    click(binding, (315, 315))
+    assert (session.labels == 1).any()
+    assert max(sizes) < large.size / 16
+
+
+def test_a_click_has_the_labels_coloured_once(opened, monkeypatch):
+    _, _, binding = opened()
+    click(binding, (3, 20, 21))
+    colours = []
+    binding.labels.events.colormap.connect(lambda _: colours.append(1))
+    binding.select(binding.session.new_object())
+    colours.clear()
+    binding.new_object()
+    binding.points.feature_defaults = {"object_id": 7, "kind": "positive"}
+    binding.points.add([[3, 40, 40]])
+    assert len(colours) == 1
+
+
+def test_the_brush_of_a_large_plane_is_refused_with_its_size(opened, small_limit):
+    _, _, binding = opened()
+    told = []
+    binding.notice.connect(lambda text, is_error: told.append((text, is_error)))
+    binding.use_tool("point")
+    binding.use_tool("paint")
+    assert binding.tool == "point"
+    ((text, is_error),) = told
+    assert is_error
+    assert "lasso" in text
+    assert "pixels" in text
+
+
+def test_coarse_levels_of_labels_on_disk_follow_them(tmp_path, small_limit):
+    labels = zarr.create_array(str(tmp_path / "l.zarr"), shape=(3, 75, 90), dtype="int32", chunks=(1, 32, 32))
+    levels = labels_layer.label_levels(labels)
+    assert len(levels) > 2
+    labels[1, 20:50, 30:70] = 4
+    for step, level in zip((2, 4, 8, 16), levels[1:], strict=False):
+        whole = labels[:, step // 2 :: step, step // 2 :: step]
+        assert level.shape == whole.shape
+        assert level.dtype == np.int32
+        np.testing.assert_array_equal(np.asarray(level), whole)
+        np.testing.assert_array_equal(level[1, 2:5], whole[1, 2:5])
+        np.testing.assert_array_equal(level[1, :, 1:-1], whole[1, :, 1:-1])
+
+
+@pytest.mark.parametrize("kind", ["point", "box", "lasso"])
+def test_a_prompt_on_another_object_is_told(opened, kind):
+    """It took the pixels of the current object's mask without a word."""
+    _, session, binding = opened()
+    y, x = np.mgrid[:48, :64]
+    session.add_mask((x - 21) ** 2 + (y - 20) ** 2 < 64, frame=3)
+    binding.new_object()
+    told = []
+    binding.notice.connect(lambda text, _: told.append(text))
+    corners = [[3, 13, 14], [3, 13, 28], [3, 27, 28], [3, 27, 14]]
+    if kind == "point":
+        binding.points.add([[3, 20, 21]])
+    else:
+        binding.shapes.add(corners, shape_type="rectangle" if kind == "box" else "polygon")
+    session.wait_for_answers()
+    assert [text for text in told if "lies on object 1 and was added to object 2" in text]

@@ -375,6 +375,7 @@ class ObjectsSection(QWidget):
         self._checks = {}
         self.by_class.setChecked(binding is not None and binding.is_coloured_by_class)
         self.outline_button.setChecked(binding is not None and binding.shows_outlines)
+        self.tools["paint"].setVisible(binding is None or binding.can_paint)
         self._show_tool()
         self._on_current()
         self.refresh()
@@ -438,7 +439,7 @@ class ObjectsSection(QWidget):
 
     def next_tool(self) -> None:
         """Go through the tools."""
-        names = [tool for tool, _ in _TOOLS]
+        names = [tool for tool, _ in _TOOLS if not self.tools[tool].isHidden()]
         chosen = next((i for i, name in enumerate(names) if self.tools[name].isChecked()), -1)
         self.use_tool(names[(chosen + 1) % len(names)])
 

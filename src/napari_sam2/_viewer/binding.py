@@ -16,7 +16,14 @@ from psygnal import Signal
 from napari_sam2._errors import FrameError, NapariSAM2Error, PromptError
 from napari_sam2._types import Prompt, is_same
 from napari_sam2._viewer.image_source import describe_contrast, open_layers, placement_of
-from napari_sam2._viewer.labels_layer import label_colours, mark_as_used, object_colour, painted_planes
+from napari_sam2._viewer.labels_layer import (
+    LARGEST_PAINTED,
+    label_colours,
+    label_levels,
+    mark_as_used,
+    object_colour,
+    painted_planes,
+)
 from napari_sam2._viewer.layer_frames import LabelSeeds, in_plane_words, plane_word
 from napari_sam2._viewer.layer_places import LayerMap, show_plane, to_layer_units, to_viewer_units
 from napari_sam2._viewer.point_sizes import limit_sizes
@@ -141,6 +148,7 @@ class ViewerBinding:
         self._reported: set[str] = set()
         self._colours: object = None
         self._next_style: object = None
+        self._is_restyling_later = False
         self._connections: list[tuple[Any, Callable[..., Any]]] = []
         before = list(viewer.layers)
         try:
@@ -163,8 +171,11 @@ class ViewerBinding:
         placement["metadata"] = {LIVE_SESSION_KEY: weakref.ref(self.session)}
         ndim = self.geometry.ndim
         self._colours = self._colours_shown()
+        levels = label_levels(self.session.labels)
+        self._pyramid = levels if len(levels) > 1 else None
         self.labels: Labels = self.viewer.add_labels(
-            self.session.labels,
+            levels[0] if self._pyramid is None else levels,
+            multiscale=self._pyramid is not None,
             name=f"{image.name} objects",
             opacity=0.8,
             # not later: another colormap has napari read the plane again, which takes long where that is large
@@ -291,7 +302,8 @@ class ViewerBinding:
 
     def bring_into_view(self, yx: tuple[float, float]) -> None:
         """Move the camera to a pixel of the plane shown, if it is outside the window."""
-        corners = np.asarray(self.labels.corner_pixels, float)[:, -2:]
+        level = self.labels.downsample_factors[self.labels.data_level][-2:]  # which the corners are pixels of
+        corners = np.asarray(self.labels.corner_pixels, float)[:, -2:] * level
         if np.ptp(corners, axis=0).all() and ((corners[0] <= yx) & (yx <= corners[1])).all():
             return
         index = self.geometry.index(self.current_plane)
@@ -466,11 +478,24 @@ class ViewerBinding:
             return "paint" if mode in _PAINT_MODES else None
         return next((tool for tool, of_tool in _SHAPE_MODES.items() if of_tool == mode), None)
 
+    @property
+    def can_paint(self) -> bool:
+        """Whether masks can be painted: napari paints on no pyramid, which large labels are shown as."""
+        return self._pyramid is None
+
     def use_tool(self, tool: Tool) -> None:
         """Activate the layer and mode that a kind of prompt is drawn with; a layer that was removed comes back."""
         layer, mode = {"point": (self.points, "add"), "paint": (self.labels, "paint")}.get(
             tool, (self.shapes, _SHAPE_MODES.get(tool))
         )
+        if tool == "paint" and not self.can_paint:
+            h, w = self.geometry.hw
+            self.notice.emit(
+                f"{self.images[0].name} has {w} x {h} pixels; the brush paints on images of at most "
+                f"{LARGEST_PAINTED / 1e6:.0f} megapixels. Use the lasso, which adds and removes",
+                True,
+            )
+            return
         self._is_splitting = False
         if layer not in self.viewer.layers:
             self.show_again()
@@ -604,10 +629,11 @@ class ViewerBinding:
         other = None if new is None else self._object_under(key, old, new)
         try:
             if new is not None or (object_id, plane) in self.session.store.prompts:
-                with self._syncing():
-                    self.session.set_prompt(plane, new, object_id=object_id, block=False)
-                if new is not None:
-                    self.select(object_id)
+                with self._restyling_once():
+                    with self._syncing():
+                        self.session.set_prompt(plane, new, object_id=object_id, block=False)
+                    if new is not None:
+                        self.select(object_id)
                 if other is not None:
                     names = [self.session.store.objects[i].name for i in (other, object_id)]
                     self.notice.emit(
@@ -771,12 +797,17 @@ class ViewerBinding:
 
     def _refresh(self) -> None:
         with self._syncing():
-            self.labels.refresh()
+            if self._pyramid is not None and not isinstance(self._pyramid[-1], np.ndarray):
+                self.labels.data = self._pyramid  # else napari shows the copy that it keeps of the coarsest level
+            else:
+                self.labels.refresh()
 
     def _restyle(self) -> None:
         """Colours of objects and prompts, and the label of the next click; only what differs is set, as each change has
         napari draw the layer again.
         """
+        if self._is_restyling_later:
+            return
         target = self._current or 1
         kind = POSITIVE if self._is_positive else NEGATIVE
         colours = self._colours_shown()
@@ -798,6 +829,16 @@ class ViewerBinding:
                 self.points.current_symbol = "disc" if self._is_positive else "cross"
                 self.shapes.current_edge_color = object_colour(target)
             self._restyle_rows()
+
+    @contextlib.contextmanager
+    def _restyling_once(self) -> Iterator[None]:
+        """Several changes with one `_restyle` at the end: each has napari colour all labels of the plane again."""
+        self._is_restyling_later = True
+        try:
+            yield
+        finally:
+            self._is_restyling_later = False
+            self._restyle()
 
     def _colours_shown(self) -> tuple[object, ...]:
         """What the colours of the labels depend on."""

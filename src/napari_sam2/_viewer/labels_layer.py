@@ -6,6 +6,7 @@ import colorsys
 import itertools
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,20 @@ if TYPE_CHECKING:
     from napari_sam2.frames.geometry import StackGeometry
     from napari_sam2.session.state.records import SessionObject
 
-__all__ = ["class_colours", "is_used", "label_colours", "mark_as_used", "object_colour", "painted_planes"]
+__all__ = [
+    "class_colours",
+    "is_used",
+    "label_colours",
+    "label_levels",
+    "mark_as_used",
+    "object_colour",
+    "painted_planes",
+]
+
+LARGEST_PAINTED = 2**24
+"""Pixels of a plane: napari looks each one up with each change of a colour, which takes 10 ms per million."""
+
+_LARGEST_COARSE = 2048  # pixels: longest side of the coarsest level
 
 QUIET = 0.55  # opacity of objects that are not the current one
 _NUM_CLASS_COLOURS = 16  # more classes share them
@@ -34,6 +48,78 @@ def mark_as_used(layer: Labels) -> None:
 def is_used(layer: Labels) -> bool:
     """Whether objects were started from a layer."""
     return bool(layer.metadata.get(_USED))
+
+
+@dataclass(frozen=True, eq=False)
+class _EveryNth:
+    """Every n-th pixel of labels on disk, read where it is shown.
+
+    Attributes
+    ----------
+    labels : array
+        Integers, ending in Y and X.
+    step : int
+        In pixels.
+    """
+
+    labels: Any
+    step: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what is left."""
+        *leading, height, width = self.labels.shape
+        return (*leading, *(len(range(self.step // 2, n, self.step)) for n in (height, width)))
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the labels."""
+        dtype: np.dtype[Any] = np.dtype(self.labels.dtype)
+        return dtype
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Read a part."""
+        given = index if isinstance(index, tuple) else (index,)
+        full = [*given, *(slice(None),) * (self.ndim - len(given))]
+        for axis in (-2, -1):
+            places = range(self.step // 2, int(self.labels.shape[axis]), self.step)[full[axis]]
+            full[axis] = places if isinstance(places, int) else slice(places.start, places.stop, places.step)
+        return np.asarray(self.labels[tuple(full)])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All of it."""
+        return np.asarray(self[:], dtype)
+
+
+def label_levels(labels: Any) -> list[Any]:
+    """The levels that a Labels layer shows labels in: one, or of planes above ``LARGEST_PAINTED`` pixels a pyramid.
+
+    The coarser levels are every second, fourth, ... pixel of the labels and follow them: nothing is copied. napari
+    draws only what is on screen of a pyramid, but does not paint on it.
+
+    Parameters
+    ----------
+    labels : array
+        Integers, ending in Y and X.
+
+    Returns
+    -------
+    list of array
+        The finest first, which is ``labels``.
+    """
+    height, width = (int(n) for n in labels.shape[-2:])
+    levels = [labels]
+    step = 2
+    while height * width > LARGEST_PAINTED and max(height, width) * 2 > _LARGEST_COARSE * step:
+        part = (..., slice(step // 2, None, step), slice(step // 2, None, step))
+        levels.append(labels[part] if isinstance(labels, np.ndarray) else _EveryNth(labels, step))
+        step *= 2
+    return levels
 
 
 def object_colour(object_id: int) -> NDArray[np.float32]:

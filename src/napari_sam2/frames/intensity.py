@@ -31,6 +31,7 @@ _COLOURS: dict[str, tuple[float, float, float]] = {
 }
 _DEFAULT_COLOURS = {1: ("grey",), 2: ("magenta", "green"), 3: ("red", "green", "blue")}
 _IDENTITY = np.eye(3, dtype=np.float32)
+_BLOCK = 2**20  # pixels shown at once, which takes 10 ms
 
 
 def to_rgb_uint8(
@@ -67,6 +68,13 @@ def to_rgb_uint8(
     rgb = parse_colours(None, len(stack)) if colours is None else np.asarray(colours, np.float32)
     if rgb.shape != (len(stack), 3):
         raise FrameError(f"colours of shape {rgb.shape} were given for {len(stack)} channels; allowed is (C, 3)")
+    height, width = stack.shape[1:]
+    rows = max(1, _BLOCK // max(width, 1))
+    if height > rows:  # block by block: other threads, as that of a window, can go on in between
+        shown = np.empty((height, width, 3), np.uint8)
+        for top in range(0, height, rows):
+            shown[top : top + rows] = to_rgb_uint8(stack[:, top : top + rows], limits, gamma, rgb)
+        return shown
     if len(stack) == 1 and (rgb == 1).all():
         grey = _bytes_between(stack[0], limits[0], gamma)
         return np.repeat(grey[..., None], 3, axis=-1)

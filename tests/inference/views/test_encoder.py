@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -9,6 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from factories import make_model, make_movie
 from napari_sam2 import SAM2VideoSegmenter
 from napari_sam2.frames import open_frames
+from napari_sam2.frames.geometry import StackGeometry
+from napari_sam2.frames.planes import ArrayPlanes, Channel
 from napari_sam2.inference.views import encoder as frame_encoder
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
 from napari_sam2.inference.views.encoder import FrameEncoder
@@ -81,3 +84,35 @@ def test_another_object_costs_few_operations_where_many_fit_together(monkeypatch
     monkeypatch.setattr(frame_encoder, "_BATCH_ON_CPU", 32)
     each = (_operations_per_frame(13) - _operations_per_frame(3)) / 10
     assert each < 150  # one encoding alone takes about 400
+
+
+class _CountedArray:
+    """An array that counts the pixels that are read."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.shape, self.dtype, self.read = array, array.shape, array.dtype, 0
+
+    def __getitem__(self, index):
+        part = self.array[index]
+        self.read += part.size
+        return part
+
+
+@pytest.mark.parametrize("num_views", [1, 8], ids=["few views", "most of the frame"])
+def test_of_a_large_plane_only_the_views_are_read(monkeypatch, num_views) -> None:
+    """Of a picture of 20,000 x 20,000 all was read and shown in colours before the first mask."""
+    movie = make_movie(3)
+    counted = _CountedArray(movie)
+    geometry = StackGeometry.choose(movie.shape, 0)
+    planes = ArrayPlanes([Channel(counted, (0, 255))], geometry)
+    views = [View(6 * i, 4, 16, 16) for i in range(num_views)]
+    model = make_model(native_window=32, image_size=64)
+    whole = FrameEncoder(model, planes, EmbeddingCache(), pil_bicubic=False)
+    with torch.inference_mode():
+        expected = whole.embed_all(1, views)
+        monkeypatch.setattr(frame_encoder, "_LARGE", 1000)
+        counted.read = 0
+        found = FrameEncoder(model, planes, EmbeddingCache(), pil_bicubic=False).embed_all(1, views)
+    assert counted.read == (16 * 16 if num_views == 1 else movie[1].size)
+    for view in views:
+        assert torch.equal(found[view].embed, expected[view].embed)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from napari_sam2._types import FrameSource
+from napari_sam2.frames.planes import ArrayPlanes
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
-from napari_sam2.inference.views.transforms import image_to_model
+from napari_sam2.inference.views.transforms import Pixels, image_to_model
 from napari_sam2.inference.views.view import View
 from napari_sam2.network.features import ImageEmbedding
 from napari_sam2.network.sam2 import SAM2
@@ -19,6 +21,25 @@ __all__ = ["FrameEncoder", "encode_views", "one_row_per_view"]
 
 _BATCH = 32  # fills a GPU; the encoder of the bundled model needs 20 MB per view
 _BATCH_ON_CPU = 4  # 10 % faster than single views; with 16, activations no longer fit in the processor's cache
+_LARGE = 2**24  # pixels of a frame: of a larger one only the views are read, if they are less than a part of it
+_SMALL_PART = 1 / 4
+
+
+@dataclass(frozen=True, eq=False)
+class _LargePlane:
+    """A plane of which only parts are read."""
+
+    planes: ArrayPlanes
+    plane: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W, 3)."""
+        return (*self.planes.shape[1:], 3)
+
+    def __getitem__(self, part: tuple[slice, slice], /) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB."""
+        return self.planes.region(self.plane, *part)
 
 
 class FrameEncoder:
@@ -49,6 +70,16 @@ class FrameEncoder:
             self._read = (frame, self.frames[frame])
         return self._read[1]
 
+    def _pixels(self, frame: int, views: Sequence[View]) -> Pixels:
+        """What the views are cropped from."""
+        height, width = self.frames.shape[1:]
+        is_read = self._read is not None and self._read[0] == frame
+        area = sum(view.width * view.height for view in views)
+        is_small = height * width > _LARGE and area < _SMALL_PART * height * width
+        if is_small and not is_read and isinstance(self.frames, ArrayPlanes):
+            return _LargePlane(self.frames, frame)
+        return self.read(frame)
+
     def embed(self, frame: int, view: View) -> ImageEmbedding:
         """One view of one frame."""
         return self.embed_all(frame, [view])[view]
@@ -60,17 +91,16 @@ class FrameEncoder:
         keys = [(self.frames.key, frame, view, self.model.image_size, id(self.model), resize) for view in each]
         found = self.cache.get_or_encode_all(
             keys,
-            lambda missing: encode_views(
-                self.model, self.read(frame), [each[i] for i in missing], pil_bicubic=self.pil_bicubic
-            ),
+            lambda missing: self._encode(frame, [each[i] for i in missing]),
         )
         return dict(zip(each, found, strict=True))
 
+    def _encode(self, frame: int, views: Sequence[View]) -> list[ImageEmbedding]:
+        return encode_views(self.model, self._pixels(frame, views), views, pil_bicubic=self.pil_bicubic)
 
-def encode_views(
-    model: SAM2, rgb: NDArray[np.uint8], views: Sequence[View], *, pil_bicubic: bool = False
-) -> list[ImageEmbedding]:
-    """Encode views of an image (H, W, 3) in batches: on a GPU a batch takes as long as a single view."""
+
+def encode_views(model: SAM2, rgb: Pixels, views: Sequence[View], *, pil_bicubic: bool = False) -> list[ImageEmbedding]:
+    """Encode views of an (H, W, 3) image in batches: on a GPU a batch takes as long as a single view."""
     together = _BATCH_ON_CPU if model.device.type == "cpu" else _BATCH
     embeddings: list[ImageEmbedding] = []
     for start in range(0, len(views), together):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -22,20 +22,29 @@ if TYPE_CHECKING:
 
     from napari_sam2._types import Prompt
 
-__all__ = ["image_to_model", "logits_in_view", "masks_to_image", "prompts_to_model", "resample_logits"]
+__all__ = ["Pixels", "image_to_model", "logits_in_view", "masks_to_image", "prompts_to_model", "resample_logits"]
 
 _MEAN = (0.485, 0.456, 0.406)  # ImageNet statistics, used in training
 _STD = (0.229, 0.224, 0.225)
 
 
-def image_to_model(
-    rgb: NDArray[np.uint8], view: View, size: int, *, device: torch.device, pil_bicubic: bool = False
-) -> Tensor:
+class Pixels(Protocol):
+    """What views are cropped from: an (H, W, 3) uint8 array, or what reads parts of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W, 3)."""
+
+    def __getitem__(self, part: tuple[slice, slice], /) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB."""
+
+
+def image_to_model(rgb: Pixels, view: View, size: int, *, device: torch.device, pil_bicubic: bool = False) -> Tensor:
     """Crop a view, resize and normalise it.
 
     Parameters
     ----------
-    rgb : numpy.ndarray
+    rgb : numpy.ndarray or Pixels
         (H, W, 3) uint8.
     view : View
         The rectangle to crop; black where it exceeds the image.

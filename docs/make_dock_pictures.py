@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 WINDOWS = ((1066, 651), (1600, 1000))
-WIDTHS = (250, 400)  # pixels of the dock
+WIDTHS = (250, 280, 400)  # pixels of the dock
 FONTS = (9, 16)  # points
 THEMES = ("dark", "light")
 NUM_OBJECTS = 40
@@ -75,6 +75,8 @@ class Window:
         from napari.settings import get_settings
         from qtpy.QtWidgets import QApplication
 
+        # a folder for each window, or one offers to restore what the one before left
+        os.environ["NAPARI_SAM2_SESSIONS"] = tempfile.mkdtemp(dir=Path(os.environ["NAPARI_CONFIG"]).parent)
         self.settings = get_settings()
         self.settings.application.gui_notification_level = "error"
         self.settings.appearance.font_size = font
@@ -139,6 +141,8 @@ class Window:
         session = self.open(self.image, axis_labels=("z", "y", "x"), scale=(2, 1, 1))
         self.fill(session)
         yield "stack"
+        self.track_to_the_end(session)
+        self.until(lambda: bool(self.widget.review.doubts))
         self.widget.review.next_doubtful()
         yield "review"
         for tab in ("Everything", "Many files", "Train"):
@@ -170,6 +174,19 @@ class Window:
         import_tracks(session, labels)
         self.widget.binding.select(1)
         self.widget.binding.go_to(8)
+
+    def track_to_the_end(self, session: Any) -> None:
+        """Track an object that is blanked out from one slice to the next, which the review has to show."""
+        row, column = np.argwhere(self.labels[8] == 3).mean(0).astype(int)
+        frames = self.widget.binding.images[0].data
+        frames[10:, row - 20 : row + 20, column - 20 : column + 20] = 20
+        session.remove_object(3)
+        made = session.add_points([(8, row, column)])
+        session.rename(made, "mitotic")
+        session.set_class(made, "dividing")
+        handle = session.propagate("forward", object_ids=[made], max_frames=6, block=False)
+        self.until(lambda: not handle.is_running)
+        self.widget.binding.select(made)
 
     # ------------------------------------------------------------------ what is wrong
     def faults(self, look: Look) -> list[str]:
@@ -240,7 +257,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         # neither the settings nor the sessions of whoever runs this
         os.environ["NAPARI_CONFIG"] = str(Path(scratch) / "settings.yaml")
-        os.environ["NAPARI_SAM2_SESSIONS"] = str(Path(scratch) / "sessions")
         num_faults = take(given.folder, looks)
     print(f"{given.folder}: {num_faults} faults")
 

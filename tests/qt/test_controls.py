@@ -15,6 +15,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QAbstractButton,
+    QAbstractItemView,
     QAbstractSpinBox,
     QComboBox,
     QDoubleSpinBox,
@@ -101,6 +102,19 @@ def test_the_tab_key_goes_from_top_to_bottom(widget, qtbot, name):
         is_right = abs(after.y() - before.y()) >= ROW or after.x() > before.x()
         assert is_below and is_right, (one.objectName(), other.objectName())  # noqa: PT018 one statement about two
     assert len(order) > 4
+
+
+def test_a_click_on_a_control_leaves_the_keys_to_the_canvas(widget):
+    """A button that was hidden after the click handed the focus to the next combo box, and keys chose in that."""
+    for name in ("Everything", "Many files", "Train", "Click"):
+        widget.show_tab(name)
+    takes_focus = [
+        each.objectName() or type(each).__name__
+        for each in _controls(widget)
+        if isinstance(each, (QAbstractButton, QComboBox, QAbstractItemView))
+        and each.focusPolicy() & Qt.FocusPolicy.ClickFocus
+    ]
+    assert takes_focus == []
 
 
 def _texts(widget: SAM2Widget) -> set[str]:

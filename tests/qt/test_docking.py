@@ -8,6 +8,7 @@ import time
 import weakref
 
 import numpy as np
+import psutil
 import pytest
 from napari.components import LayerList
 from napari.utils.notifications import notification_manager
@@ -264,7 +265,10 @@ def test_a_refused_image_is_reported_once_and_may_be_chosen_again(make_napari_vi
     widget.shut_down()
 
 
-def test_closing_a_viewer_that_was_never_shown_frees_threads_and_widgets(make_napari_viewer, qtbot):
+def test_closing_a_viewer_that_was_never_shown_frees_threads_widgets_and_files(
+    make_napari_viewer, qtbot, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("NAPARI_SAM2_SESSIONS", str(tmp_path))
     widgets = []
     for _ in range(2):
         viewer = make_napari_viewer(show=False)
@@ -284,6 +288,18 @@ def test_closing_a_viewer_that_was_never_shown_frees_threads_and_widgets(make_na
         return [each() for each in (session, *widgets)] == [None] * 3
 
     qtbot.waitUntil(are_gone, timeout=20_000)
+    held = [each.path for each in psutil.Process().open_files() if each.path.startswith(str(tmp_path))]
+    assert held == []
+    assert list(tmp_path.rglob("*.sam2*")) == []  # nothing was clicked: nothing is kept
+
+
+def test_channels_that_the_model_does_not_see_are_named(alone, qtbot):
+    viewer, widget = alone
+    viewer.layers.clear()
+    for name in ("green", "red"):
+        viewer.add_image(make_movie(), name=name, blending="additive", colormap=name)
+    qtbot.waitUntil(lambda: widget.binding is not None)
+    assert "the model sees red only, and not green; Mix visible channels" in widget.status.text
 
 
 def test_nothing_is_scrolled_in_the_dock_of_a_small_window(alone, qtbot):

@@ -6,6 +6,7 @@ import gc
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QPoint
 from qtpy.QtGui import QFont, QFontMetrics
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QTabWidget, QWidget
 
@@ -103,11 +104,12 @@ def test_texts_of_check_boxes_continue_on_the_next_line_where_there_is_no_room(q
 
 
 def test_labels_of_a_form_are_aligned_again_in_another_font(qtbot):
-    def call(short: int = 1, much_longer: int = 2) -> None:
+    def call(short: int = 1, much_longer: int = 2, text: str = "a") -> None:
         """Do nothing."""
 
-    form = Form(call, "test", {"short": {}, "much_longer": {}})
+    form = Form(call, "test", {"short": {}, "much_longer": {}, "text": {"choices": ["a", "a very long choice"]}})
     qtbot.addWidget(form.gui.native)
+    form.gui.native.resize(400, 200)
     form.gui.native.show()
     form.keep_aligned()
     labels = form.gui.native.findChildren(QLabel)
@@ -115,7 +117,9 @@ def test_labels_of_a_form_are_aligned_again_in_another_font(qtbot):
     for points in (20, 9):
         form.gui.native.setStyleSheet(f"QLabel {{ font-size: {points}pt; }}")
         qtbot.wait(50)
-        assert labels[0].minimumWidth() == labels[1].minimumWidth()
+        assert labels[0].width() == labels[1].width()
         assert labels[1].minimumWidth() >= labels[1].fontMetrics().horizontalAdvance(labels[1].text())
+        starts = {form.native(name).mapTo(form.gui.native, QPoint()).x() for name in ("short", "much_longer", "text")}
+        assert len(starts) == 1  # controls of all kinds begin below each other
         widths.append(labels[1].minimumWidth())
     assert widths[0] > 1.5 * widths[1]

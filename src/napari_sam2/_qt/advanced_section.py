@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLineEdit, QSpinBox, QToolButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QLineEdit, QSpinBox, QToolButton, QWidget
 
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.connections import Connections
-from napari_sam2._qt.layout import button, column, combo, line, name_planes, named, row, show_error
+from napari_sam2._qt.layout import button, column, combo, labels_of, line, name_planes, named, row, show_error
 from napari_sam2.session.engines.compute_address import ComputeAddress
 from napari_sam2.session.engines.configuration import remember_server, remembered_server
 from napari_sam2.session.state.settings import OverlapRule, SessionSettings, threads_beside_a_window
@@ -141,6 +141,11 @@ class AdvancedSection(QWidget):
         self.keep_apart.toggled.connect(self._on_keep_apart)
 
     # ------------------------------------------------------------------ values
+    @property
+    def labels(self) -> list[QLabel]:
+        """In front of the controls."""
+        return labels_of(self._form)
+
     @property
     def mixes_channels(self) -> bool:
         """Whether visible channels are shown to the model together."""

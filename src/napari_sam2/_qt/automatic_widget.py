@@ -229,6 +229,8 @@ class AutomaticWidget(QWidget):
                 show_error(self.state, error)
         for spin in (self.min_area, self.max_area):
             spin.setSuffix(f" {unit}²")
+            spin.setDecimals(0 if unit == "px" else 2)
+            spin.setSingleStep(1.0 if unit == "px" else 0.01)
         self._name_planes()
         self._show_state()
 

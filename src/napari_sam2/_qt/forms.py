@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,14 +14,13 @@ from magicgui.widgets import FileEdit
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QLabel, QSizePolicy, QWidget
 
-from napari_sam2._qt.layout import make_narrow, named
+from napari_sam2._qt.layout import align_labels, labels_of, make_narrow, named
 
 __all__ = ["Form"]
 
 _OWN = ("automatic", "suffix", "middle")  # options that are not magicgui's
 _SPACING = 4
 _PATH_WIDTH = 60  # pixels
-_BESIDE_LABEL = 4  # pixels
 
 
 class Form:
@@ -107,14 +107,7 @@ class Form:
     def align(self, *forms: QFormLayout) -> None:
         """Make all labels, also those of further forms, as wide as the widest, in the font that they have now."""
         labels = self.gui.native.findChildren(QLabel)
-        for form in forms:
-            items = [form.itemAt(row, QFormLayout.ItemRole.LabelRole) for row in range(form.rowCount())]
-            found = [None if item is None else item.widget() for item in items]
-            labels += [label for label in found if isinstance(label, QLabel)]
-        # not their size hints, of which the present minimum is a part
-        widest = max((label.fontMetrics().horizontalAdvance(label.text()) for label in labels), default=0)
-        for label in labels:
-            label.setMinimumWidth(widest + _BESIDE_LABEL)
+        align_labels([*labels, *itertools.chain.from_iterable(map(labels_of, forms))])
 
     def values(self) -> dict[str, Any]:
         """The arguments, by parameter; None where a number is automatic."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDialog,
+    QFormLayout,
     QHBoxLayout,
     QLabel,
     QLayout,
@@ -34,6 +35,7 @@ from qtpy.QtWidgets import (
 from napari_sam2._viewer.layer_frames import in_plane_words
 
 __all__ = [
+    "align_labels",
     "button",
     "column",
     "combo",
@@ -42,6 +44,7 @@ __all__ = [
     "forget_refusal",
     "keep_keys_on_canvas",
     "keep_tabs_fitted",
+    "labels_of",
     "line",
     "make_narrow",
     "name_planes",
@@ -61,6 +64,8 @@ _SHRUNK = 85  # pixels: six letters and the arrow
 _NARROW = 6  # letters of a combo box that must fit
 _SMALLEST_POINTS = 7
 _BESIDE_TEXT = 12  # pixels: between the square of a check box and its text, and around both
+_BESIDE_LABEL = 4  # pixels: between a label and its control
+_ANY_WIDTH = 2**24 - 1  # pixels: Qt's QWIDGETSIZE_MAX
 _TAB_PADDING = 4  # pixels at either side of a name
 _TAB_BORDERS = 4  # pixels between two tabs
 _REFUSAL = "sam2_refusal"  # property of a label
@@ -246,6 +251,26 @@ def line(name: str, tip: str, text: str = "") -> QLabel:
     made.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
     return made
+
+
+def align_labels(labels: Iterable[QLabel]) -> None:
+    """Make labels in front of controls as wide as the widest, in the font that they have now."""
+    each = list(labels)
+    for label in each:
+        label.setMinimumWidth(0)
+        label.setMaximumWidth(_ANY_WIDTH)
+        label.ensurePolished()
+        label.setIndent(label.indent())  # has the label forget its size hint, of which the width before was a part
+    widest = max((label.sizeHint().width() for label in each), default=0)
+    for label in each:
+        label.setFixedWidth(widest + _BESIDE_LABEL)  # with a minimum, each row may make its label a bit wider
+
+
+def labels_of(form: QFormLayout) -> list[QLabel]:
+    """The labels in front of the controls of a form."""
+    items = [form.itemAt(row, QFormLayout.ItemRole.LabelRole) for row in range(form.rowCount())]
+    found = [None if item is None else item.widget() for item in items]
+    return [label for label in found if isinstance(label, QLabel)]
 
 
 def row(*widgets: QWidget) -> QHBoxLayout:

@@ -32,6 +32,7 @@ from napari_sam2._qt.icons import IconButton
 from napari_sam2._qt.image_sessions import ImageSessions, SessionChoices
 from napari_sam2._qt.keys import KeyBindings
 from napari_sam2._qt.layout import (
+    align_labels,
     button,
     column,
     fit_tabs,
@@ -268,8 +269,8 @@ class SAM2Widget(QWidget):
             "axis_choice", "The axis that objects are propagated along. The other axes stay where the sliders are"
         )
         self.axis_choice.activated.connect(self._on_axis_chosen)
-        self.axis_title = QLabel("Axis")
-        for title, box in ((QLabel("Image"), self.image_choice), (self.axis_title, self.axis_choice)):
+        self.image_title, self.axis_title = QLabel("Image"), QLabel("Axis")
+        for title, box in ((self.image_title, self.image_choice), (self.axis_title, self.axis_choice)):
             line_of_box = row(title, box)
             line_of_box.setStretch(1, 1)
             rows.addLayout(line_of_box)
@@ -278,6 +279,7 @@ class SAM2Widget(QWidget):
         return rows
 
     def _show_settings(self, is_shown: bool) -> None:
+        align_labels((self.image_title, self.axis_title, *self.advanced.labels))  # the style gives them their margins
         self.pages.setCurrentIndex(int(is_shown))
 
     def show_tab(self, name: str) -> QWidget:
@@ -372,6 +374,7 @@ class SAM2Widget(QWidget):
                 font.setPointSize(get_settings().appearance.font_size)
                 each.setFont(font)
         self._fit_tabs()
+        align_labels((self.image_title, self.axis_title, *self.advanced.labels))
 
     def _fit_tabs(self) -> None:
         bar = self.tabs.tabBar()

@@ -234,7 +234,7 @@ class ReviewSection(QWidget):
         if object_id is None or object_id not in session.store.objects:
             self._hide_timeline()
             return
-        self._title.setText(f"Review {session.store.objects[object_id].name}")
+        self._title.setText(session.store.objects[object_id].name)  # whole in a narrow dock and a large font
         table = timeline(session, object_id)
         table = table[table["plane"].isin(self._clip)]
         name = str(self.curve.currentData())

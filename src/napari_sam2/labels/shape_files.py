@@ -342,8 +342,8 @@ def _paint(
         target = labels if plane is None else labels[plane]
         target[(..., *mask.window)][..., mask.pixels()] = (known[index] or 0) if has_ids else index + 1
     if not is_stack or len(full) < 3:
-        return labels[0]
-    if shape is not None and math.prod(shape) == labels.size:
+        labels = labels[0]
+    elif shape is not None and math.prod(shape) == labels.size:
         labels = labels.reshape(shape)
     return labels
 

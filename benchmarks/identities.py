@@ -29,7 +29,7 @@ from napari_sam2 import (
     tracks_of_labels,
 )
 from napari_sam2._types import Prompt
-from napari_sam2.inference.tracking.claims import ClaimSettings
+from napari_sam2.inference.tracking.claims import ClaimSettings, DistractorSettings
 from napari_sam2.inference.tracking.motion import MotionSettings
 from napari_sam2.network.sam2 import SAM2
 
@@ -69,11 +69,13 @@ class Way:
     motion: MotionSettings = MotionSettings()
     claims: ClaimSettings = ClaimSettings()
     keep_apart: bool = False
+    distractors: DistractorSettings = DistractorSettings()
 
 
 WAYS = {
     "nothing": Way(),
     "memory": Way(keep_apart=True),
+    "distractors": Way(distractors=DistractorSettings(are_remembered=True)),
     "motion": Way(MotionSettings(is_predicted=True)),
     "motion, claims": Way(MotionSettings(is_predicted=True), ClaimSettings(are_settled=True)),
     "motion, memory": Way(MotionSettings(is_predicted=True), keep_apart=True),
@@ -117,7 +119,13 @@ def load_crop(path: Path, options: argparse.Namespace) -> tuple[NDArray, NDArray
 def measure(name: str, image: NDArray, labels: NDArray, model: SAM2, way: str) -> Identities:
     """Track the cells of the first frame and compare identities."""
     chosen = WAYS[way]
-    segmenter = SAM2VideoSegmenter(model, keep_apart=chosen.keep_apart, motion=chosen.motion, claims=chosen.claims)
+    segmenter = SAM2VideoSegmenter(
+        model,
+        keep_apart=chosen.keep_apart,
+        motion=chosen.motion,
+        claims=chosen.claims,
+        distractors=chosen.distractors,
+    )
     segmenter.set_video(open_frames(image, axes="TYX"))
     ids = [int(i) for i in np.unique(labels[0]) if i and (labels[0] == i).sum() >= 20]
     for i in ids:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_sam2.inference.tracking.claims import Claim, ClaimSettings, motion_likelihood, settle_claims
+from napari_sam2.inference.tracking.claims import (
+    Claim,
+    ClaimSettings,
+    DistractorSettings,
+    find_distracted,
+    motion_likelihood,
+    settle_claims,
+)
 from napari_sam2.inference.tracking.motion import Prediction
 
 SETTINGS = ClaimSettings(are_settled=True)
@@ -51,3 +58,11 @@ def test_a_likely_mask_is_near_and_of_the_same_size():
     assert same == pytest.approx(1)
     assert motion_likelihood((58.0, 20.0), 100, expected, 100, SETTINGS) == pytest.approx(np.exp(-2))
     assert motion_likelihood((50.0, 20.0), 200, expected, 100, SETTINGS) < 0.3
+
+
+def test_an_object_is_distracted_where_another_candidate_is_the_mask_of_another_object():
+    masks = {1: square(0, 0.9), 2: square(20, 0.9), 3: square(40, 0.9)}
+    candidates = {1: [square(1, 0.5), square(21, 0.5)], 2: [square(60, 0.5)], 3: []}
+    assert find_distracted(masks, candidates, DistractorSettings()) == {1}
+    both = {1: square(0, 0.9), 2: square(1, 0.9)}  # already the same pixels: the candidate shows nothing new
+    assert find_distracted(both, {1: [square(0, 0.5)]}, DistractorSettings()) == set()

@@ -183,3 +183,24 @@ def test_memories_before_a_long_gap_are_kept():
     recall = bank.recall(60, reverse=False, num_frames=100)
     assert slots(recall) == [(0, 6), (1, 2), (2, 1), (3, 0)]
     assert distances(recall)[0] == (0, 4)
+
+
+def test_frames_with_distractors_are_recalled_beyond_the_recent_ones_and_the_oldest_is_dropped():
+    bank = MemoryBank(7, 16, max_distractors=2)
+    bank.add(make_memory(0, is_conditioning=True))
+    for frame in range(1, 40):
+        bank.add(make_memory(frame, shows_distractor=frame in (3, 4, 12, 20)))
+    recalled = [memory.frame for memory, _ in bank.recall(40, reverse=False, num_frames=50).spatial]
+    assert recalled == [0, 12, 20, 34, 35, 36, 37, 38, 39]  # 4 is near 3, which made room for 20
+    assert [memory.frame for memory, _ in bank.recall(5, reverse=True, num_frames=50).spatial] == [0]
+    before = bank.nbytes
+    bank.forget_tracked()
+    assert not bank.distractors
+    assert bank.nbytes < before
+
+
+def test_no_frame_with_a_distractor_is_kept_unless_asked_for():
+    bank = make_bank()
+    for frame in range(1, 20):
+        bank.add(make_memory(frame, shows_distractor=True))
+    assert not bank.distractors

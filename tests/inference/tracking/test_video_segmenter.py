@@ -12,6 +12,7 @@ import torch
 from factories import make_model, make_movie
 from napari_sam2._errors import DeviceError, PromptError
 from napari_sam2._types import Prompt
+from napari_sam2.inference.tracking.claims import DistractorSettings
 from napari_sam2.inference.tracking.object_frames import ObjectFrames
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
@@ -300,6 +301,19 @@ def test_objects_kept_apart_do_not_share_pixels_in_memory(model):
     b = [r.logits for r in apart.propagate_masklets(return_logits=True)]
     assert np.array_equal(a[1], b[1])  # memory only tells from the second tracked frame on
     assert not np.array_equal(a[3], b[3])
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_frames_on_which_another_object_is_a_candidate_stay_in_memory(model, native_model, monkeypatch, native):
+    settings = DistractorSettings(are_remembered=True, max_frames=2)
+    segmenter = make_segmenter(native_model if native else model, make_movie(20), distractors=settings)
+    monkeypatch.setattr("napari_sam2.inference.tracking.object_frames.find_distracted", lambda *_: {1})
+    for object_id, column in ((1, 17), (2, 48)):
+        segmenter.add_clicks(0, [(column, 20)], object_id=object_id)
+    for _ in segmenter.track_frames():
+        pass
+    assert len(segmenter._objects[1].bank.distractors) == 2
+    assert not segmenter._objects[2].bank.distractors
 
 
 def test_the_last_mask_prompts_the_next_frame_of_models_that_follow_it():

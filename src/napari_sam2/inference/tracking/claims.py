@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_sam2.inference.tracking.motion import Prediction
 
-__all__ = ["Claim", "ClaimSettings", "motion_likelihood", "settle_claims"]
+__all__ = ["Claim", "ClaimSettings", "DistractorSettings", "find_distracted", "motion_likelihood", "settle_claims"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,26 @@ class ClaimSettings:
     same: float = 0.5
     absent: float = 0.25
     expected_area: float = 0.4
+
+
+@dataclass(frozen=True)
+class DistractorSettings:
+    """Which frames with objects alike are remembered.
+
+    Attributes
+    ----------
+    are_remembered : bool
+        Whether such frames are kept in memory at all.
+    max_frames : int
+        Number of frames that are kept for each object; the oldest is dropped.
+    same : float
+        A candidate with at least this IoU with the mask of another object, and less with the object's own, shows that
+        the two were taken for each other.
+    """
+
+    are_remembered: bool = False
+    max_frames: int = 3
+    same: float = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +151,28 @@ def settle_claims(claims: Mapping[int, Sequence[Claim]], settings: ClaimSettings
     rows, columns = linear_sum_assignment(-np.log(scores))
     chosen = {rivals[row]: offers.get((rivals[row], int(column))) for row, column in zip(rows, columns, strict=True)}
     return {i: rank for i, rank in chosen.items() if rank != 0}
+
+
+def find_distracted(
+    masks: Mapping[int, Claim], candidates: Mapping[int, Sequence[Claim]], settings: DistractorSettings
+) -> set[int]:
+    """Objects of which another candidate is the mask of another object.
+
+    Parameters
+    ----------
+    masks : mapping of int to Claim
+        Object -> its mask; visible objects only.
+    candidates : mapping of int to sequence of Claim
+        Object -> other masks that it could have.
+    settings : DistractorSettings
+        What counts as the same pixels.
+    """
+    found = set()
+    for i, own in masks.items():
+        others = [each for each in candidates.get(i, ()) if _iou(each, own) < settings.same]
+        if any(_iou(each, mask) >= settings.same for each in others for k, mask in masks.items() if k != i):
+            found.add(i)
+    return found
 
 
 def _rivals(first: Mapping[int, Claim], same: float) -> list[int]:

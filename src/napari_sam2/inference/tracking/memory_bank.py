@@ -48,6 +48,8 @@ class FrameMemory:
         it for a short time.
     is_unusable : bool
         The frame itself is unusable; the object was not searched for.
+    shows_distractor : bool
+        Another object on the frame was among the candidates for this one.
     """
 
     frame: int
@@ -61,6 +63,7 @@ class FrameMemory:
     features: Tensor | None = None
     is_left_out: bool = False
     is_unusable: bool = False
+    shows_distractor: bool = False
 
 
 class Recall(NamedTuple):
@@ -88,10 +91,18 @@ class MemoryBank:
         Number of frames to keep beyond those that attention can read.
     any_direction : bool, default False
         Also read memories from tracking in the other direction, as the reference does.
+    max_distractors : int, default 0
+        Number of tracked frames with another object like this one that are read however far they are behind.
     """
 
     def __init__(
-        self, num_memories: int, max_pointers: int, *, extra_frames: int = 0, any_direction: bool = False
+        self,
+        num_memories: int,
+        max_pointers: int,
+        *,
+        extra_frames: int = 0,
+        any_direction: bool = False,
+        max_distractors: int = 0,
     ) -> None:
         self.num_recent = num_memories - 1
         self.max_pointers = max_pointers
@@ -99,13 +110,16 @@ class MemoryBank:
         self.any_direction = any_direction
         self.prompted: dict[int, FrameMemory] = {}
         self.tracked: dict[int, FrameMemory] = {}
+        self.max_distractors = max_distractors
+        self.distractors: dict[int, FrameMemory] = {}
         self._left_out: set[int] = set()
 
     @property
     def nbytes(self) -> int:
         """Size of spatial memories, logits and pointers in bytes."""
         total = 0
-        for memory in (*self.prompted.values(), *self.tracked.values()):
+        memories = {id(m): m for part in (self.prompted, self.tracked, self.distractors) for m in part.values()}
+        for memory in memories.values():
             for tensor in (memory.features, memory.logits, memory.pointer):
                 total += 0 if tensor is None else tensor.numel() * tensor.element_size()
         return total
@@ -121,7 +135,18 @@ class MemoryBank:
             self.prompted[memory.frame] = memory
             return
         self.tracked[memory.frame] = memory
+        if memory.shows_distractor and self.max_distractors:
+            self._keep_distractor(memory)
         self._forget_out_of_reach(memory.frame, reverse=memory.reverse)
+
+    def _keep_distractor(self, memory: FrameMemory) -> None:
+        """Keep a frame, unless one nearby is kept already; beyond the number allowed the first one is dropped."""
+        self.distractors.pop(memory.frame, None)
+        kept = [m for m in self.distractors.values() if m.reverse == memory.reverse]
+        if all(abs(m.frame - memory.frame) > self.num_recent for m in kept):
+            self.distractors[memory.frame] = memory
+        while len(self.distractors) > self.max_distractors:
+            del self.distractors[next(iter(self.distractors))]
 
     def at(self, frame: int) -> FrameMemory | None:
         """The memory of one frame, or None."""
@@ -145,11 +170,13 @@ class MemoryBank:
         """Remove one frame."""
         self.prompted.pop(frame, None)
         self.tracked.pop(frame, None)
+        self.distractors.pop(frame, None)
         self._left_out.discard(frame)
 
     def forget_tracked(self) -> None:
         """Remove all frames without a prompt."""
         self.tracked.clear()
+        self.distractors.clear()
         self._left_out.clear()
 
     def behind(self, frame: int, *, reverse: bool) -> list[FrameMemory]:
@@ -176,8 +203,8 @@ class MemoryBank:
         Returns
         -------
         Recall
-            Spatial memories: prompted frames, then recent frames, oldest first. Pointers: past prompted frames, then
-            recent frames, nearest first.
+            Spatial memories: prompted frames, those with distractors, then recent frames, oldest first. Pointers:
+            past prompted frames, then recent frames, nearest first.
 
         Raises
         ------
@@ -187,6 +214,7 @@ class MemoryBank:
         References
         ----------
         .. [1] Ravi et al., SAM 2, 2024, section 4, "Memory bank". arXiv:2408.00714
+        .. [2] Videnovic et al., A distractor-aware memory for visual object tracking with SAM2, 2024. arXiv:2411.17576
         """
         if not self.prompted:
             raise PromptError("the object has no prompt; give it a point, a box or a mask first")
@@ -194,6 +222,10 @@ class MemoryBank:
         prompted = {t: memory for t, memory in self.prompted.items() if t not in leave_out}
         recent = self._recent(frame, reverse=reverse)
         spatial = [(memory, last_slot) for memory in prompted.values() if memory.features is not None]
+        for t, distracted in self.distractors.items():
+            is_behind = (t > frame) == reverse and t != frame and distracted.reverse == reverse
+            if is_behind and self._age(t, frame, reverse=reverse) > self.num_recent:
+                spatial.append((distracted, last_slot))
         for distance in range(self.num_recent, 0, -1):
             memory = recent.get(distance)
             if memory is not None and memory.features is not None:

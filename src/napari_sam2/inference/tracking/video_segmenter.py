@@ -22,7 +22,7 @@ from napari_sam2._checks import (
 from napari_sam2._errors import PromptError
 from napari_sam2._types import FrameResult, FrameSource, Prompt
 from napari_sam2.frames import open_frames
-from napari_sam2.inference.tracking.claims import ClaimSettings
+from napari_sam2.inference.tracking.claims import ClaimSettings, DistractorSettings
 from napari_sam2.inference.tracking.component_filter import ComponentFilterSettings
 from napari_sam2.inference.tracking.follow import follow_steps
 from napari_sam2.inference.tracking.frame_survey import ShiftSettings
@@ -92,6 +92,8 @@ class SAM2VideoSegmenter:
         How the movement of objects is predicted, for the same models.
     claims : ClaimSettings, optional
         How objects that claim the same pixels are told apart, for the same models.
+    distractors : DistractorSettings, optional
+        Which frames with objects alike are remembered, however far behind they are; not with ``reference_behaviour``.
 
     Raises
     ------
@@ -128,6 +130,7 @@ class SAM2VideoSegmenter:
         shifts: ShiftSettings = ShiftSettings(),
         motion: MotionSettings = MotionSettings(),
         claims: ClaimSettings = ClaimSettings(),
+        distractors: DistractorSettings = DistractorSettings(),
     ) -> None:
         check_number("fill_hole_area", fill_hole_area, 0)
         if batch_bytes is not None:
@@ -149,6 +152,7 @@ class SAM2VideoSegmenter:
             shifts=shifts,
             motion=motion,
             claims=claims,
+            distractors=distractors,
         )
         self.cache = EmbeddingCache(32 * 2**20) if cache is None else cache
         self._source: FrameSource | None = None
@@ -280,12 +284,13 @@ class SAM2VideoSegmenter:
         config = self.model.config
         tracked = self._objects.get(object_id)
         if tracked is None:
-            reference = self.settings.reference_behaviour
+            reference, distractors = self.settings.reference_behaviour, self.settings.distractors
             bank = MemoryBank(
                 config.num_memories,
                 config.max_pointers,
                 extra_frames=config.max_pointers if reference else 0,
                 any_direction=reference,
+                max_distractors=distractors.max_frames if distractors.are_remembered and not reference else 0,
             )
             tracked = TrackedObject(object_id, bank, self.num_frames)
         with torch.inference_mode():

@@ -457,3 +457,29 @@ def test_an_array_with_axes_of_one_that_were_saved_without_names(tmp_path):
     frames = open_frames(tmp_path / "a.tif")
     assert frames.frame_axis == "Z"
     np.testing.assert_array_equal([frames.raw(z)[0] for z in range(3)], stack[0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "frames"),
+    [
+        ("ImageJ=1.53t\nimages=4\nchannels=2\nslices=4\nhyperstack=true\n", "announces 8 images .* and holds 4", 4),
+        ('SizeX="15" SizeY="20" SizeZ="4"', "does not fit its pages, which are read as one stack", 4),
+        ('SizeX="30" SizeY="20" SizeZ="2"', "holds 4 pages, of which its OME-XML describes 2", 2),
+    ],
+    ids=["ImageJ", "size", "planes"],
+)
+def test_metadata_that_do_not_fit_the_pages_are_told(tmp_path, text, words, frames):
+    if text.startswith("Size"):
+        text = (
+            '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+            f'<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" {text} SizeC="1" SizeT="1">'
+            '<Channel ID="c"/><TiffData/></Pixels></Image></OME>'
+        )
+    stack = noise(4, 20, 30)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for number, plane in enumerate(stack):
+            options = {"metadata": None, "contiguous": False, "software": None, "photometric": "minisblack"}
+            tif.write(plane, description=None if number else text, **options)
+    with pytest.warns(UserWarning, match=words):
+        found = open_frames(tmp_path / "a.tif")
+    assert np.array_equal(np.stack([found.raw(z)[0] for z in range(len(found))]), stack[:frames])

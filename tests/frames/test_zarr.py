@@ -467,6 +467,20 @@ def test_a_pyramid_that_begins_with_its_coarsest_level(tmp_path):
     assert [level.path for level in plan.levels] == ["large", "small"]
 
 
+def test_a_pyramid_whose_distances_are_the_wrong_way_round_keeps_its_order(tmp_path):
+    group = open_group(tmp_path / "a.zarr", "0.4")
+    write_image(group, noise(3, 20, 30), "0.4", "zyx")
+    group.create_array("half", data=noise(3, 20, 30)[:, ::2, ::2])
+    multiscale = dict(group.attrs["multiscales"][0])
+    scales = [{"type": "scale", "scale": [1, factor, factor]} for factor in (2, 1)]
+    paths = [str(multiscale["datasets"][0]["path"]), "half"]
+    multiscale["datasets"] = [
+        {"path": path, "coordinateTransformations": [scale]} for path, scale in zip(paths, scales, strict=True)
+    ]
+    group.attrs["multiscales"] = [multiscale]
+    assert np.array_equal(open_frames(tmp_path / "a.zarr").raw(1)[0], noise(3, 20, 30)[1])
+
+
 def test_chunks_in_folders_that_the_metadata_does_not_name(tmp_path):
     array = zarr.create_array(tmp_path / "a.zarr", shape=(3, 20, 30), chunks=(1, 16, 16), dtype="uint16",
                               zarr_format=2, chunk_key_encoding={"name": "v2", "separator": "/"})  # fmt: skip

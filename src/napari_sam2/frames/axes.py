@@ -86,6 +86,7 @@ _WORDS = {
     "exposure": "L",
 }
 _MAX_CHANNELS = 3
+_SMALLEST_SIDE = 16  # of an image whose last axis of length 3 or 4 is no side
 _MAX_FRAMES = 2**24  # along which lists are kept
 _ALL = slice(None)
 _ALLOWED = (
@@ -174,7 +175,8 @@ def guess_axes(shape: Sequence[int], dtype: DTypeLike) -> str:
     """Axis letters of an array that carries none.
 
     Two dimensions are YX. A last dimension of 3 or 4 in uint8 is a colour picture: YXC, or ZYXC in four dimensions.
-    Three other dimensions are ZYX. Anything else is ambiguous (TZYX? ZCYX? TCYX?) and is an error.
+    Three other dimensions are ZYX. Anything else is ambiguous (TZYX? ZCYX? TCYX?) and is an error, and so is a last
+    dimension of 3 or 4 in another type.
 
     Parameters
     ----------
@@ -196,6 +198,8 @@ def guess_axes(shape: Sequence[int], dtype: DTypeLike) -> str:
     is_colour = len(shape) >= 3 and shape[-1] in (3, 4) and np.dtype(dtype) == np.uint8
     guesses = {2: "YX", 3: "YXC" if is_colour else "ZYX", 4: "ZYXC" if is_colour else ""}
     guess = guesses.get(len(shape), "")
+    if len(shape) >= 3 and not is_colour and shape[-1] in (3, 4) and min(shape[-3:-1]) >= _SMALLEST_SIDE:
+        guess = ""  # colours or channels rather than planes of so few columns
     if not guess:
         raise FrameError(f"the axes of an image of shape {tuple(shape)} cannot be guessed; give axes=: {_ALLOWED}")
     return guess

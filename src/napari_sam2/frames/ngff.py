@@ -23,7 +23,6 @@ __all__ = [
     "NgffLevel",
     "axis_letters",
     "field_paths",
-    "finest_first",
     "label_names",
     "read_image",
     "series_paths",
@@ -64,7 +63,7 @@ class NgffImage:
     axes : str or None
         One letter per axis; None before version 0.3, where it was TCZYX or the last of these.
     levels : tuple of NgffLevel
-        Finest first.
+        In the order of the metadata, which should be finest first.
     channel_names : tuple of str
         Empty where the file names none.
     channel_colours : tuple of str
@@ -107,7 +106,7 @@ def read_image(attributes: Mapping[str, object], name: str) -> NgffImage | None:
     datasets = _list(image.get("datasets"))
     if len(datasets) > _MAX_LEVELS:
         raise FrameError(f"the OME-Zarr metadata of {name} lists {len(datasets):,} levels; export the image again")
-    entries = finest_first([_dict(dataset) for dataset in datasets])
+    entries = [_dict(dataset) for dataset in datasets]
     levels = tuple(_level(entry, image, axes, units, name) for entry in entries)
     omero = _dict(ome.get("omero"))
     channels = [_dict(channel) for channel in _list(omero.get("channels"))]
@@ -120,25 +119,6 @@ def read_image(attributes: Mapping[str, object], name: str) -> NgffImage | None:
         labels if any(labels) else (),
         tuple(f"#{colour[:6]}" for colour in colours) if has_colours else (),
     )
-
-
-def finest_first(datasets: Sequence[Mapping[str, object]]) -> list[Mapping[str, object]]:
-    """The levels of an image by the size of their pixels, as few programs write the coarsest first.
-
-    Parameters
-    ----------
-    datasets : sequence of mapping
-        Entries of ``datasets``, which keep their order where the size of one is not known.
-    """
-    sizes = []
-    for dataset in datasets:
-        steps = _list(dataset.get("coordinateTransformations"))
-        ndim = max((len(_list(_dict(step).get("scale"))) for step in steps), default=0)
-        mapping = map_axes(steps, ndim) if ndim else None
-        sizes.append(math.nan if mapping is None else math.prod(mapping.scale))
-    if not all(math.isfinite(size) and size > 0 for size in sizes):
-        return list(datasets)
-    return [datasets[i] for i in sorted(range(len(sizes)), key=sizes.__getitem__)]
 
 
 def label_names(attributes: Mapping[str, object]) -> tuple[str, ...]:

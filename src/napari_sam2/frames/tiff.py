@@ -29,6 +29,7 @@ __all__ = ["TIFF_SUFFIXES", "TiffLimits", "is_lossy_tiff", "ome_members", "open_
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk", ".svs", ".scn", ".qptiff")
 _Pages = list[tifffile.TiffPage | tifffile.TiffFrame | None]
+_IMAGEJ_SIZES = ("frames", "slices", "channels")
 _SHOWN = 8  # numbers of pages in a message
 _MIXED_PALETTE = 0.2  # of the steps of a palette that get darker; few do in the colour scales of microscopes
 _HEADER_BYTES = 2**16  # of a strip or tile, in which the header of its picture lies
@@ -325,13 +326,18 @@ def _is_cut(tif: tifffile.TiffFile) -> bool:
 def _check_ome_planes(
     tif: tifffile.TiffFile, path: Path, series: tifffile.TiffPageSeries, pixels: ET.Element | None
 ) -> None:
-    """Refuse a file that ends before the planes that its OME-XML announces, which tifffile reads as a single page."""
-    if pixels is None or series.kind.lower() == "ome":
+    """Refuse a file that ends before the planes that its OME-XML announces, and warn of other pages than announced."""
+    held, kind = len(tif.pages), series.kind.lower()
+    if kind == "ome":
+        described = sum(page is not None for each in tif.series for page in each.pages)
+        if described < held and all(len(each.pages) > 1 for each in tif.series):
+            warn_caller(f"{path} holds {held} pages, of which its OME-XML describes {described}; others are left out")
+    if pixels is None or kind == "ome":
         return
     announced = math.prod(int(pixels.get(f"Size{axis}", 1)) for axis in "ZCT")
-    held = len(tif.pages)
     if held * tif.pages.first.samplesperpixel < announced:
         raise FrameError(f"{path} is truncated: {held} of {announced} frames can be read; copy it again")
+    warn_caller(f"the OME-XML of {path} does not fit its pages, which are read as one stack (give axes= to name them)")
 
 
 def _truncated_imagej(
@@ -341,7 +347,7 @@ def _truncated_imagej(
     if not tif.is_imagej or series.kind.lower() == "imagej":
         return None
     metadata = tif.imagej_metadata or {}
-    sizes = tuple(int(metadata.get(name, 1)) for name in ("frames", "slices", "channels"))
+    sizes = tuple(int(metadata.get(name, 1)) for name in _IMAGEJ_SIZES)
     num_images = int(metadata.get("images", 1))
     if max(num_images, math.prod(sizes)) > limits.max_planes:
         raise FrameError(
@@ -353,6 +359,11 @@ def _truncated_imagej(
     page = tif.pages.first
     num_pages = len(tif.pages)
     if num_images <= num_pages:
+        if (announced := math.prod(int(metadata.get(name, 1)) for name in _IMAGEJ_SIZES)) != num_images:
+            warn_caller(
+                f"{path} announces {announced} images of frames, slices and channels to ImageJ, and holds {num_pages}; "
+                "they are read as one stack (give axes= if that is wrong)"
+            )
         return None
     if not page.is_final or num_pages > 1:
         raise FrameError(f"{path} is truncated: {num_pages} of {num_images} frames can be read; copy it again")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam2._errors import FrameError, PlanesLeftOutWarning, warn_caller
 from napari_sam2.frames.axes import axis_of_word
-from napari_sam2.frames.ngff import field_paths, label_names, read_image, series_paths, well_paths
+from napari_sam2.frames.ngff import NgffLevel, field_paths, label_names, read_image, series_paths, well_paths
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def open_zarr_node(node: zarr.Group | zarr.Array[Any], level: int = 0, name: str
         raise FrameError(f"the OME-Zarr metadata of {name} lists no levels; export the image again")
     if not 0 <= level < len(image.levels):
         raise FrameError(f"level {level} of {name} was requested; it has {len(image.levels)} level(s), 0 is the finest")
-    chosen = image.levels[level]
+    chosen = _finest_first(node, image.levels)[level]
     array = _array(node, chosen.path)
     axes = "TCZYX"[-array.ndim :] if image.axes is None else image.axes
     if len(axes) != array.ndim:
@@ -240,6 +240,14 @@ def _open_inside(group: zarr.Group, level: int, name: str) -> RawStack:
     if not content:
         raise FrameError(f"{name} is a zarr group that holds nothing; open one that holds an image")
     raise FrameError(f"{name} is a zarr group without OME-Zarr metadata, holding {content}; open one of these")
+
+
+def _finest_first(group: zarr.Group, levels: tuple[NgffLevel, ...]) -> list[NgffLevel]:
+    """The levels by the number of their pixels, which is looked at where their distances are not in that order."""
+    sizes = [math.prod(spacing.value for spacing in level.voxel_size.values()) for level in levels]
+    if sizes == sorted(sizes):
+        return list(levels)
+    return sorted(levels, key=lambda level: -math.prod(_array(group, level.path).shape))
 
 
 def _converted(group: zarr.Group) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._files import expand, write_error
-from napari_sam2.frames.ngff import finest_first
 from napari_sam2.frames.stack import READ_ERRORS, one_line
 from napari_sam2.labels.colours import object_colour
 from napari_sam2.labels.ngff import resample_labels
@@ -55,8 +54,9 @@ class LabelEditor:
             self._group = zarr.open_group(str(self.path), mode="r+", use_consolidated=False)
             attributes: dict[str, Any] = dict(self._group.attrs.asdict())
             ome: dict[str, Any] = attributes.get("ome", attributes)
-            paths = [str(level["path"]) for level in finest_first(ome["multiscales"][0]["datasets"])]
-            self._levels: list[Any] = [self._group[name] for name in paths]
+            paths = [str(level["path"]) for level in ome["multiscales"][0]["datasets"]]
+            levels: list[Any] = [self._group[name] for name in paths]
+            self._levels = sorted(levels, key=lambda level: -math.prod(level.shape))  # finest first
             is_label = "image-label" in ome and all(level.dtype.kind in "iu" for level in self._levels)
         except READ_ERRORS as error:
             raise OutputError(f"{path} cannot be opened as an OME-Zarr label image ({one_line(error)})") from error

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2._errors import OutputError
-from napari_sam2.frames.ngff import axis_letters, finest_first, read_image
+from napari_sam2.frames.ngff import axis_letters, read_image
 from napari_sam2.frames.stack import READ_ERRORS, one_line
 from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.colours import object_colour
@@ -290,7 +290,7 @@ def plan_for_image(
     multiscale = dict(ome["multiscales"][0])
     zarr_format = group.metadata.zarr_format
     version = _version(image, ome, multiscale, zarr_format)
-    datasets: list[Json] = [dict(entry) for entry in finest_first(multiscale["datasets"])]
+    datasets: list[Json] = sorted(multiscale["datasets"], key=lambda each: -math.prod(group[str(each["path"])].shape))
     arrays = [(str(entry["path"]), group[str(entry["path"])]) for entry in datasets]
     entries = _entries(multiscale, arrays[0][1].ndim)
     letters = axis_letters(entries)

@@ -12,7 +12,14 @@ from napari_sam2._errors import DeviceError
 if TYPE_CHECKING:
     from distributed import Security, Worker
 
-__all__ = ["WORKER_CONFIG", "check_scheduler_address", "num_cores", "pause_never", "require_dask"]
+__all__ = [
+    "WORKER_CONFIG",
+    "check_local_workers",
+    "check_scheduler_address",
+    "num_cores",
+    "pause_never",
+    "require_dask",
+]
 
 WORKER_CONFIG = MappingProxyType(
     {
@@ -29,6 +36,8 @@ WORKER_CONFIG = MappingProxyType(
         "distributed.admin.tick.interval": "500ms",
     }
 )
+
+_LEAST_MEMORY = 190 * 2**20  # bytes of its own, of a worker process with the bundled model; measured on Linux
 
 
 def require_dask(what: str) -> None:
@@ -50,6 +59,32 @@ def require_dask(what: str) -> None:
         raise DeviceError(
             f"{what} needs the extra 'cluster'; install it with: pip install 'napari-sam2[cluster]'"
         ) from error
+
+
+def check_local_workers(workers: int) -> None:
+    """Check how many worker processes are wanted on this computer.
+
+    Parameters
+    ----------
+    workers : int
+        Their number.
+
+    Raises
+    ------
+    DeviceError
+        If it is below 1, or even idle ones with the smallest model would not fit in memory.
+    """
+    import psutil
+
+    if workers < 1:
+        raise DeviceError(f"workers={workers} was given; allowed are integers from 1")
+    total: int = psutil.virtual_memory().total
+    most = max(1, total // _LEAST_MEMORY)
+    if workers > most:
+        raise DeviceError(
+            f"{workers} worker processes need at least {workers * _LEAST_MEMORY / 2**30:,.0f} GiB of memory, and this "
+            f"computer has {total / 2**30:,.0f} GiB; give a number up to {most}, or none"
+        )
 
 
 def check_scheduler_address(address: str, remedy: str, security: Security | None = None) -> None:

@@ -202,6 +202,7 @@ def test_files_of_other_origin_are_not_overwritten(setup: Setup):
         pytest.param({"scheduler": "tls://127.0.0.1:9"}, DeviceError, "needs certificates", id="no-certificates"),
         pytest.param({"workers": 2}, DeviceError, "give one of workers, scheduler", id="two-places"),
         pytest.param({"scheduler": None, "workers": 0}, DeviceError, "integers from 1", id="no-workers"),
+        pytest.param({"scheduler": None, "workers": 10**6}, DeviceError, "give a number up to", id="many-workers"),
         pytest.param({"dtype": 16}, DeviceError, "dtype=16 was given", id="dtype"),
         pytest.param({"retries": -1}, FrameError, "integers from 0", id="retries"),
         pytest.param({"suffix": ".png"}, OutputError, "allowed are .ome.tif", id="format"),
@@ -239,6 +240,24 @@ def test_mistakes_in_cluster_files_are_named(setup: Setup, tmp_path: Path, text:
     (tmp_path / "cluster.yaml").write_text(text)
     with pytest.raises(DeviceError, match=message):
         setup.run(scheduler=None, cluster=tmp_path / "cluster.yaml")
+
+
+@pytest.mark.parametrize(("workers", "started"), [(None, 1), (2, 2), (50, 3)])
+def test_no_more_workers_are_started_than_there_are_files(
+    setup: Setup, workers: int | None, started: int, monkeypatch: pytest.MonkeyPatch
+):
+    setup.add("a", "b", "c")
+    asked = []
+
+    def refuse(**options: object) -> None:
+        asked.append(options["n_workers"])
+        raise RuntimeError("not now")
+
+    monkeypatch.setattr("napari_sam2.batch.clusters._default_workers", lambda *_: 1)
+    monkeypatch.setattr(distributed, "LocalCluster", refuse)
+    with pytest.raises(DeviceError, match=r"cannot be started \(not now\)"):
+        setup.run(scheduler=None, workers=workers)
+    assert asked == [started]
 
 
 @pytest.mark.slow

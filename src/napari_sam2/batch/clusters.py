@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from napari_sam2._dask import WORKER_CONFIG, check_scheduler_address, num_cores
+from napari_sam2._dask import WORKER_CONFIG, check_local_workers, check_scheduler_address, num_cores
 from napari_sam2._errors import DeviceError
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ class Place:
         given = [name for name in ("workers", "scheduler", "cluster") if getattr(self, name) is not None]
         if len(given) > 1:
             raise DeviceError(f"{' and '.join(given)} were given; give one of workers, scheduler and cluster")
-        if self.workers is not None and self.workers < 1:
-            raise DeviceError(f"workers={self.workers} was given; allowed are integers from 1")
+        if self.workers is not None:
+            check_local_workers(self.workers)
         if self.scheduler is not None:
             check_scheduler_address(
                 self.scheduler, "name them in Dask's configuration (distributed.comm.tls, see 'On a cluster')"
@@ -119,8 +119,7 @@ def _local(workers: int | None, num_pieces: int, device: str) -> Iterator[Cluste
     from distributed import LocalCluster
 
     cores = num_cores()
-    if workers is None:
-        workers = min(_default_workers(cores, device), max(1, num_pieces))
+    workers = min(_default_workers(cores, device) if workers is None else workers, max(1, num_pieces))
     with dask.config.set(LOCAL_CONFIG):
         try:
             cluster = LocalCluster(

@@ -75,8 +75,10 @@ def test_mask_of_one_frame_is_placed_by_its_index(tmp_path: Path):
     assert set(found) == {(1, 12)}
     with pytest.raises(PromptError, match=r"\(1, 100, 120\).*\(24, 100, 120\)"):
         resolve("--mask", str(tmp_path / "one.tif"))
-    with pytest.raises(PromptError, match=r"24:"):
+    with pytest.raises(PromptError, match="is for frame 24; allowed are 0 to 23"):
         resolve("--mask", f"24:{tmp_path / 'one.tif'}")
+    with pytest.raises(PromptError, match="is for frame 3; allowed are 0, or the name of the file alone"):
+        resolve("--mask", f"3:{tmp_path / 'one.tif'}", shape=(1, *SHAPE[1:]), axes="YX")
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,10 @@ def _read_mask(value: str, stack: _Stack) -> list[tuple[int, int, NDArray[np.boo
     labels = labels[None] if labels.ndim == 2 else labels
     frames = [int(index)] if has_frame else list(range(stack.shape[0]))
     expected = (len(frames), *stack.shape[1:])
-    if labels.shape != expected or frames[-1] >= stack.shape[0]:
+    if frames[-1] >= stack.shape[0]:
+        allowed = f"0 to {stack.shape[0] - 1}" if stack.has_frames else "0, or the name of the file alone"
+        raise PromptError(f"--mask {value} is for frame {frames[-1]}; allowed are {allowed}")
+    if labels.shape != expected:
         one = f", or {stack.axes[0]}:FILE for one frame" if stack.has_frames else ""
         raise PromptError(f"--mask {value} has the shape {labels.shape}; the stack has {stack.shape}{one}")
     parts = []

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from napari_sam2._dask import WORKER_CONFIG, check_scheduler_address, num_cores, require_dask
+from napari_sam2._dask import WORKER_CONFIG, check_local_workers, check_scheduler_address, num_cores, require_dask
 from napari_sam2._errors import DeviceError
 from napari_sam2.session.engines.certificates import server_security
 from napari_sam2.session.engines.compute_address import DEFAULT_PORT, is_loopback
@@ -61,8 +61,8 @@ class ServerPlace:
 
     def check(self) -> None:
         """Raise DeviceError if other computers could connect without certificates, or a number is not possible."""
-        if self.workers is not None and self.workers < 1:
-            raise DeviceError(f"{self.workers} workers were requested; allowed are integers from 1")
+        if self.workers is not None:
+            check_local_workers(self.workers)
         if not 0 <= self.port < 2**16:
             raise DeviceError(f"port {self.port} was given; allowed are 0 to {2**16 - 1}")
         if self.certificates is None and not self.is_insecure and not is_loopback(self.host) and self.join is None:

@@ -98,6 +98,24 @@ def test_ome_tiff_knows_the_size_of_its_pixels(qtbot, tmp_path) -> None:
     binding.session.close()
 
 
+@pytest.mark.parametrize(
+    ("placed", "is_told"),
+    [({"scale": (1, -1, 1)}, True), ({"rotate": 20}, True), ({"scale": (1, 2, 2)}, False)],
+    ids=str,
+)
+def test_a_layer_that_files_cannot_place_is_told(qtbot, tmp_path, placed, is_told) -> None:
+    binding = make_binding(3, **placed)
+    section = SaveSection()
+    qtbot.addWidget(section)
+    section.set_binding(binding)
+    add_disc(binding)
+    section.export("ome_tiff", str(tmp_path / "out"))
+    qtbot.waitUntil(lambda: "was written to" in section.message.text(), timeout=10_000)
+    assert ("is mirrored, rotated, sheared" in section.message.text()) == is_told
+    binding.close()
+    binding.session.close()
+
+
 @pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".ome.zarr"])
 def test_labels_of_five_axes_keep_where_the_image_lies(qtbot, tmp_path, suffix) -> None:
     viewer = ViewerModel()

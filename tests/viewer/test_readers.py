@@ -347,3 +347,22 @@ def test_other_archives_and_json_are_left_to_other_plugins(tmp_path):
     for name in ("a.zip", "b.json", "c.zip", "e.geojson"):
         assert get_shapes_reader(str(tmp_path / name)) is None
     assert get_tracks_reader(str(tmp_path / "d.csv")) is None
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"scale": (1, -2)},
+        {"rotate": [[0, -1], [1, 0]]},
+        {"rotate": 30.0},
+        {"shear": [0.5]},
+        {"shear": [[1, 0.5], [0, 1]]},
+        {"affine": np.diag([2, 1, 1])},
+    ],
+    ids=str,
+)
+def test_labels_of_a_turned_layer_say_that_files_do_not_hold_that(tmp_path, meta):
+    from napari_sam2._viewer.writers import write_labels
+
+    with pytest.warns(UserWarning, match="which is not part of the file"):
+        write_labels(str(tmp_path / "a.tif"), np.ones((8, 9), np.int32), meta)

@@ -18,6 +18,7 @@ from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.icons import IconButton
 from napari_sam2._qt.layout import button, column, line, open_dialog, row, show_error
 from napari_sam2._viewer.layer_frames import in_plane_words, label_calibration
+from napari_sam2._viewer.writers import TURNED, is_turned
 from napari_sam2.session.results.export import (
     export_labels,
     export_objects_csv,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["EXPORTS", "Export", "SaveSection"]
 
 _INTERVAL_MS = 200
+_PLACED = (".tif", ".ome.tif", ".ome.zarr")  # files that hold distances and a position
 _TRACKS = "Centroids of each object, joined over time, with its daughters."
 _SESSION_FILTER = "SAM 2 session (*.sam2)"
 
@@ -83,6 +85,7 @@ class SaveSection(QWidget):
         self._binding: ViewerBinding | None = None
         self._connections = Connections(self)
         self._saved_as: Path | None = None
+        self._note = ""  # about the file that is being written
         self._task = BackgroundTask(self, "napari-sam2 export")
         self._task.succeeded.connect(self._show_written)
         self._task.failed.connect(self._show_failure)
@@ -261,7 +264,10 @@ class SaveSection(QWidget):
         export = next(each for each in EXPORTS if each.name == name)
         session, place = self._binding.session, _with_suffix(path, export.suffix)
         if export.is_labels:
-            size, full_hw = label_calibration(self._binding.labels), self._binding.full_hw
+            layer = self._binding.labels
+            size, full_hw = label_calibration(layer), self._binding.full_hw
+            is_placed = export.suffix in _PLACED and is_turned(layer.scale, layer.rotate, layer.shear, layer.affine)
+            self._note = f"; {TURNED}" if is_placed else ""
             self._write(
                 lambda: export_labels(
                     session,
@@ -361,7 +367,8 @@ class SaveSection(QWidget):
         self.message.show()
 
     def _show_written(self, path: Path) -> None:
-        self._say(f"{path.name} was written to {path.parent}")
+        self._say(f"{path.name} was written to {path.parent}{self._note}")
+        self._note = ""
 
     def _show_failure(self, error: Exception) -> None:
         show_error(self.message, error)

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from napari_sam2._errors import OutputError
+from napari_sam2._errors import OutputError, warn_caller
 from napari_sam2.frames.spacing import unit_name
 from napari_sam2.labels.files import LabelWriter
 from napari_sam2.labels.ngff import holds_image
 
-__all__ = ["LIVE_SESSION_KEY", "write_labels", "write_session"]
+__all__ = ["LIVE_SESSION_KEY", "TURNED", "is_turned", "write_labels", "write_session"]
+
+TURNED = "the layer is mirrored, rotated, sheared or under an affine transformation, which is not part of the file"
 
 LIVE_SESSION_KEY = "napari_sam2_live_session"
 """In the metadata of the layers of a session: a weak reference to it."""
@@ -64,12 +66,31 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     voxel_size = {a: (s, n) for a, s, n in zip(letters, scale, names, strict=True)} if is_calibrated else None
     translation = dict(zip(letters, map(float, meta.get("translate", (0.0,) * ndim)), strict=True))
     shape = tuple(int(n) for n in array.shape)
+    if is_turned(*(meta.get(key) for key in ("scale", "rotate", "shear", "affine"))):
+        warn_caller(f"{path}: {TURNED}")
     with LabelWriter(
         path, shape, axes=letters, voxel_size=voxel_size, translation=translation, overwrite=True
     ) as writer:
         for frame, index in enumerate(np.ndindex(shape[:-2])):
             writer.write(frame, np.asarray(array[index]))
     return [str(writer.path)]
+
+
+def is_turned(scale: object, rotate: object, shear: object, affine: object) -> bool:
+    """Whether a layer is shown otherwise than files say, which hold distances and a position.
+
+    Parameters
+    ----------
+    scale, rotate, shear, affine : array-like or None
+        Of a layer of napari: rotation as an angle or matrix, shear as numbers or matrix.
+    """
+
+    def is_other(value: object) -> bool:
+        matrix = np.asarray(0.0 if value is None else value, np.float64)
+        return bool((np.abs(matrix - np.eye(*matrix.shape) if matrix.ndim == 2 else matrix) > 1e-9).any())
+
+    is_mirrored = scale is not None and bool((np.asarray(scale, np.float64) < 0).any())
+    return is_mirrored or any(is_other(value) for value in (rotate, shear, affine))
 
 
 def write_session(path: str, layers: list[tuple[Any, dict[str, Any], str]]) -> list[str]:

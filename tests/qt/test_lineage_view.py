@@ -9,7 +9,7 @@ from qt_tools import make_binding
 from qtpy.QtCore import QPoint, Qt
 
 from factories import make_model
-from napari_sam2._qt.lineage_view import LineageView, TreeTrack, place_tracks
+from napari_sam2._qt.lineage_view import LineageTree, LineageView, TreeTrack, place_tracks
 from napari_sam2._qt.objects_section import ObjectsSection
 from napari_sam2._qt.review_section import ReviewSection
 from napari_sam2._qt.save_section import SaveSection
@@ -144,6 +144,21 @@ def test_a_click_on_the_tree_goes_to_the_object_and_frame(movie, qtbot):
     before = movie.current
     qtbot.mouseClick(view.tree, Qt.MouseButton.LeftButton, pos=QPoint(2, view.tree.height() - 1))
     assert movie.current == before
+
+
+@pytest.mark.parametrize("points", [9, 16])
+def test_names_in_the_tree_are_whole_and_rows_apart(qtbot, points):
+    """All objects from 10 on were called "object..."."""
+    tree = LineageTree()
+    qtbot.addWidget(tree)
+    font = tree.font()
+    font.setPointSize(points)
+    tree.setFont(font)
+    tree.resize(700, 200)
+    tree.show_tracks([TreeTrack(number, 0, 23, name=f"object {number}") for number in (40, 41)], 24)
+    (end, one), (_, other) = (tree.position_of(number, 23) for number in (40, 41))
+    assert end + 6 + tree.fontMetrics().horizontalAdvance("object 40") <= 700
+    assert other - one >= tree.fontMetrics().height()
 
 
 def test_tracks_layer_has_the_lineage_as_its_graph(movie, qtbot):

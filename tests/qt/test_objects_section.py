@@ -228,6 +228,9 @@ def test_classes_have_a_column_and_colours(binding, section):
 
 
 def test_in_a_narrow_table_names_are_hidden_until_an_object_is_given_one(binding, section, qtbot):
+    font = section.font()
+    font.setPointSize(20)
+    section.setFont(font)
     section.resize(250, 400)
     section.show()
     first = add_disc(binding)
@@ -242,6 +245,48 @@ def test_in_a_narrow_table_names_are_hidden_until_an_object_is_given_one(binding
     qtbot.waitUntil(lambda: binding.session.store.objects[first].name == "nucleus", timeout=60_000)
     qtbot.wait(300)
     assert not section.table.isColumnHidden(NAME)
+
+
+@pytest.mark.parametrize(("width", "points"), [(250, 9), (280, 9), (400, 9), (365, 16)])
+def test_names_and_scores_can_be_read_beside_classes(binding, section, width, points):
+    """Names were cut to a letter, or scores lay outside."""
+    font = section.font()
+    font.setPointSize(points)
+    section.setFont(font)
+    section.resize(width, 400)
+    section.show()
+    for _ in range(12):
+        number = binding.session.new_object()
+    add_disc(binding, object_id=number)
+    binding.session.rename(number, "mitotic")
+    binding.session.set_class(number, "dividing")
+    section._checks = {number: 2}
+    section.refresh()
+    section.table.item(section.table.rowCount() - 1, objects_section._SCORE).setText("0.95")
+    hidden = []
+    for _ in range(3):
+        section._fit_columns()
+        hidden.append(section.table.isColumnHidden(SLICES))
+    assert len(set(hidden)) == 1
+    table, header = section.table, section.table.horizontalHeader()
+    assert not table.isColumnHidden(NAME)
+    least = section.fontMetrics().horizontalAdvance("mitotic")
+    assert header.sectionSize(NAME) >= least
+    last = objects_section._SCORE
+    assert header.sectionViewportPosition(last) + header.sectionSize(last) <= table.viewport().width() + 1
+
+
+def test_the_current_row_stays_in_sight_in_a_lower_table(binding, section):
+    section.resize(280, 500)
+    section.show()
+    for _ in range(12):
+        number = binding.session.new_object()
+    binding.select(number)
+    section.refresh()
+    section.resize(280, 260)
+    table = section.table
+    last = table.visualItemRect(table.item(table.rowCount() - 1, NAME if not table.isColumnHidden(NAME) else 2))
+    assert last.bottom() <= table.viewport().height()
 
 
 def test_a_table_of_a_single_image_has_no_column_of_slices(qtbot):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QPointF, QRectF, QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QCloseEvent, QColor, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QWidget
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LineageTree", "LineageView", "TreeTrack", "place_tracks"]
 
-_ROW = 18  # pixels
-_LEFT, _RIGHT, _TOP = 10, 60, 6
+_ROW = 18  # pixels, at least
+_LEFT, _RIGHT, _TOP = 10, 60, 6  # names have more room to the right where they need it
+_MOST_FOR_NAMES = 1 / 3  # of the width
 _NEAR = 9  # pixels: a click further away means no track
 _INTERVAL_MS = 300
 _ADVICE = "Shift-D on the first frame of two daughters says that the current object has divided."
@@ -110,6 +111,7 @@ class LineageTree(QWidget):
         self._tracks: dict[int, TreeTrack] = {}
         self._rows: dict[int, float] = {}
         self._num_frames = 1
+        self._name_width = 0  # of the longest
         self._current: int | None = None
         self._frame = 0
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.MinimumExpanding)
@@ -124,8 +126,28 @@ class LineageTree(QWidget):
         self._tracks = {track.object_id: track for track in tracks}
         self._rows = place_tracks(tracks)
         self._num_frames = max(1, num_frames)
-        self.setMinimumHeight(2 * _TOP + _ROW * round(max(self._rows.values(), default=0) + 1))
+        self._fit()
+
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 the name is Qt's
+        """Rows are as high, and names have as much room, as the font needs."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.FontChange:
+            self._fit()
+
+    def _fit(self) -> None:
+        metrics = self.fontMetrics()
+        self._name_width = max((metrics.horizontalAdvance(each.name) for each in self._tracks.values()), default=0)
+        self.setMinimumHeight(2 * _TOP + self._row_height * round(max(self._rows.values(), default=0) + 1))
         self.update()
+
+    @property
+    def _row_height(self) -> int:
+        return max(_ROW, int(self.fontMetrics().height()))
+
+    @property
+    def _right(self) -> int:
+        """Room for names, in pixels."""
+        return max(_RIGHT, min(self._name_width + 10, int(self.width() * _MOST_FOR_NAMES)))
 
     def show_place(self, object_id: int | None, frame: int) -> None:
         """Mark the current object and frame."""
@@ -135,9 +157,9 @@ class LineageTree(QWidget):
 
     def position_of(self, object_id: int, frame: float) -> tuple[float, float]:
         """Where a frame of a track is drawn, in pixels."""
-        room = max(1, self.width() - _LEFT - _RIGHT)
+        room = max(1, self.width() - _LEFT - self._right)
         x = _LEFT + room * frame / max(1, self._num_frames - 1)
-        return x, _TOP + _ROW * (self._rows[object_id] + 0.5)
+        return x, _TOP + self._row_height * (self._rows[object_id] + 0.5)
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 the name is Qt's
         """Emit the object and frame under the mouse."""
@@ -149,7 +171,7 @@ class LineageTree(QWidget):
         )
         if abs(self.position_of(nearest, 0)[1] - at.y()) + self._beyond(nearest, at) > _NEAR:
             return
-        room = max(1, self.width() - _LEFT - _RIGHT)
+        room = max(1, self.width() - _LEFT - self._right)
         frame = round((at.x() - _LEFT) / room * max(1, self._num_frames - 1))
         track = self._tracks[nearest]
         self.clicked.emit(nearest, int(np.clip(frame, track.first, track.last)))
@@ -158,7 +180,7 @@ class LineageTree(QWidget):
         """How far a place is outside the length of a track."""
         track = self._tracks[object_id]
         left, right = (self.position_of(object_id, frame)[0] for frame in (track.first, track.last))
-        right += _RIGHT if object_id in self._rows else 0  # its name
+        right += self._right if object_id in self._rows else 0  # its name
         return max(0.0, left - at.x(), at.x() - right)
 
     def paintEvent(self, _event: QPaintEvent | None) -> None:  # noqa: N802 the name is Qt's
@@ -192,10 +214,10 @@ class LineageTree(QWidget):
             painter.drawPoint(begin)
         painter.setPen(text if is_current else quiet)
         flags = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
-        place = QRectF(end.x() + 6, end.y() - _ROW / 2, _RIGHT - 8, _ROW)
+        place = QRectF(end.x() + 6, end.y() - self._row_height / 2, self._right - 8, self._row_height)
         is_mother = any(each.parent == track.object_id for each in self._tracks.values())
         if not is_mother:
-            name = painter.fontMetrics().elidedText(track.name, Qt.TextElideMode.ElideRight, _RIGHT - 8)
+            name = painter.fontMetrics().elidedText(track.name, Qt.TextElideMode.ElideMiddle, self._right - 8)
             painter.drawText(place, int(flags.value if hasattr(flags, "value") else flags), name)
 
     def sizeHint(self) -> QSize:  # noqa: N802 the name is Qt's

@@ -60,7 +60,7 @@ _ICON_WIDTH = 24  # pixels
 _ROW_HEIGHT = 24
 _FONT_POINTS = 9  # of the font that widths are given for
 _WIDE_FROM = 330  # pixels: in narrower tables a class is its colour
-_NAMES_FROM = 262  # pixels: narrower tables show names only where objects were given some
+_SHORTEST_NAME = "object 9"  # must fit, or names that nobody gave are hidden
 _MARGIN = 8
 _REFRESH_MS = 150
 _REFRESH_S = 0.03  # of one update of the table
@@ -80,7 +80,20 @@ _WITH_ANOTHER: Mapping[str, str] = MappingProxyType(
 
 
 class _ObjectTable(QTableWidget):
-    """A table whose column of names may be hidden, until the edit key is pressed."""
+    """A table whose column of names may be hidden, until the edit key is pressed.
+
+    Attributes
+    ----------
+    resized : Signal
+        Emitted when the table has its new size.
+    """
+
+    resized = Signal()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 the name is Qt's
+        """Tell of it."""
+        super().resizeEvent(event)
+        self.resized.emit()
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802 the name is Qt's
         """Show what is to be edited."""
@@ -313,12 +326,14 @@ class ObjectsSection(QWidget):
         table.itemSelectionChanged.connect(self._on_row_selected)
         table.itemChanged.connect(self._on_item_changed)
         table.cellClicked.connect(self._on_cell_clicked)
+        table.resized.connect(self._on_resized)
         return table
 
-    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 the name is Qt's
-        """Show the names of classes where there is room for them, else their colours only."""
-        super().resizeEvent(event)
+    def _on_resized(self) -> None:
+        """Columns fit into the new width, and the current object stays in sight in a lower table."""
         self._fit_columns()
+        if self.table.currentItem() is not None:
+            self.table.scrollToItem(self.table.currentItem())
 
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 the name is Qt's
         """Rows are as high as the font, and icons have the colour of the theme's text."""
@@ -337,21 +352,35 @@ class ObjectsSection(QWidget):
         self.table.verticalHeader().setDefaultSectionSize(height)
 
     def _fit_columns(self) -> None:
-        """Hide columns that say nothing: slices of a single image, and in a narrow table names that nobody gave."""
+        """Hide what says nothing or has no room: slices of a single image; where names that somebody gave would be cut
+        to a letter, slices; and names that nobody gave, where they would be.
+        """
         binding = self._binding
-        self.table.setColumnHidden(_DONE, binding is not None and binding.geometry.num_frames == 1)
+        has_slices = binding is None or binding.geometry.num_frames > 1
         has_names = binding is not None and any(
             each.name != f"object {each.object_id}" for each in binding.session.objects
         )
         is_edited = self.table.state() == QAbstractItemView.State.EditingState
-        has_room = self.table.width() >= _NAMES_FROM * self.font().pointSizeF() / _FONT_POINTS
+        needed = self.fontMetrics().horizontalAdvance(_SHORTEST_NAME) + _MARGIN
+        self.table.setColumnHidden(_DONE, not has_slices)  # the title of a hidden column has no size
+        self._fit_class_column(self._room_for_names(has_slices=has_slices) >= needed)
+        has_room = self._room_for_names(has_slices=has_slices) >= needed
         is_named = has_names or is_edited or has_room
         self.table.setColumnHidden(_NAME, not is_named)
+        self.table.setColumnHidden(_DONE, not has_slices or (is_named and not has_room))
         self.table.horizontalHeader().setStretchLastSection(not is_named)
-        self._fit_class_column()
 
-    def _fit_class_column(self) -> None:
-        is_wide = self.table.width() >= _WIDE_FROM
+    def _room_for_names(self, *, has_slices: bool) -> int:
+        """What the other columns leave, in pixels."""
+        header = self.table.horizontalHeader()
+        fixed = [header.sectionSize(at) for at in (_SHOW, _LOCK, _CLASS) if not self.table.isColumnHidden(at)]
+        fitted = [_ID, _SCORE, *([_DONE] if has_slices else [])]
+        sizes = [max(header.sectionSizeHint(at), self.table.sizeHintForColumn(at)) for at in fitted]
+        return int(self.table.viewport().width() - sum(fixed) - sum(sizes))
+
+    def _fit_class_column(self, has_room: bool) -> None:
+        """The names of classes, or where there is no room for them their colours only."""
+        is_wide = has_room and self.table.width() >= _WIDE_FROM * self.font().pointSizeF() / _FONT_POINTS
         self.table.horizontalHeaderItem(_CLASS).setText(_COLUMNS[_CLASS] if is_wide else "")
         wanted = self.table.sizeHintForColumn(_CLASS) + _MARGIN if is_wide else _ICON_WIDTH
         self.table.horizontalHeader().resizeSection(_CLASS, min(max(wanted, _ICON_WIDTH), self.table.width() // 3))
@@ -712,6 +741,7 @@ class ObjectsSection(QWidget):
         items[_DONE].setToolTip(
             f"{with_mask} with a mask, {stats.num_empty} where the object was not found; prompts: {stats.num_prompts}"
         )
+        items[_NAME].setToolTip(f"{each.name}: {with_mask} {self._word}s")
         items[_CLASS].setIcon(_coloured(colour) if colour else QIcon())
         items[_CLASS].setToolTip(each.class_name)
         items[_SCORE].setIcon(self._icon("warning") if num_checks else QIcon())

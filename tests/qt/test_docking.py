@@ -193,8 +193,8 @@ def test_series_of_volumes_can_be_propagated_through_both_axes(alone, qtbot):
     widget.axis_choice.setCurrentIndex(index)
     widget.axis_choice.activated.emit(index)
     assert widget.propagation.is_through_time
-    widget._describe()
     assert widget.axis_choice.currentIndex() == index
+    assert "z, then t" in widget.facts.text()
     widget.axis_choice.activated.emit(1)
     assert not widget.propagation.is_through_time
 

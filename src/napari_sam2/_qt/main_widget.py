@@ -404,7 +404,9 @@ class SAM2Widget(QWidget):
         axis = self.axis_choice.itemData(index)
         self.propagation.is_through_time = axis == _THROUGH_TIME
         self.propagation.axes = axis if isinstance(axis, str) and axis != _THROUGH_TIME else ""
-        if not isinstance(axis, str):
+        if isinstance(axis, str):
+            self._describe()
+        else:
             self.sessions.choose_axis(axis)
 
     def _session_choices(self) -> SessionChoices:

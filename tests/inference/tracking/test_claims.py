@@ -60,9 +60,10 @@ def test_a_likely_mask_is_near_and_of_the_same_size():
     assert motion_likelihood((50.0, 20.0), 200, expected, 100, SETTINGS) < 0.3
 
 
-def test_an_object_is_distracted_where_another_candidate_is_the_mask_of_another_object():
-    masks = {1: square(0, 0.9), 2: square(20, 0.9), 3: square(40, 0.9)}
-    candidates = {1: [square(1, 0.5), square(21, 0.5)], 2: [square(60, 0.5)], 3: []}
+def test_an_object_is_distracted_where_another_candidate_holds_another_object():
+    masks = {1: square(0, 0.9), 2: square(10, 0.9), 3: square(40, 0.9)}
+    clump = Claim(5, 0, np.ones((10, 20), bool), 0.5)
+    candidates = {1: [square(1, 0.5), clump], 2: [square(60, 0.5)], 3: []}
     assert find_distracted(masks, candidates, DistractorSettings()) == {1}
     both = {1: square(0, 0.9), 2: square(1, 0.9)}  # already the same pixels: the candidate shows nothing new
     assert find_distracted(both, {1: [square(0, 0.5)]}, DistractorSettings()) == set()

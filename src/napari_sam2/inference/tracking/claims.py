@@ -51,8 +51,8 @@ class DistractorSettings:
     max_frames : int
         Number of frames that are kept for each object; the oldest is dropped.
     same : float
-        A candidate with at least this IoU with the mask of another object, and less with the object's own, shows that
-        the two were taken for each other.
+        A candidate that holds at least this share of the mask of another object, of which the object's own mask holds
+        less, shows that the two could be taken for each other.
     """
 
     are_remembered: bool = False
@@ -156,7 +156,7 @@ def settle_claims(claims: Mapping[int, Sequence[Claim]], settings: ClaimSettings
 def find_distracted(
     masks: Mapping[int, Claim], candidates: Mapping[int, Sequence[Claim]], settings: DistractorSettings
 ) -> set[int]:
-    """Objects of which another candidate is the mask of another object.
+    """Objects of which another candidate holds the mask of another object.
 
     Parameters
     ----------
@@ -169,8 +169,8 @@ def find_distracted(
     """
     found = set()
     for i, own in masks.items():
-        others = [each for each in candidates.get(i, ()) if _iou(each, own) < settings.same]
-        if any(_iou(each, mask) >= settings.same for each in others for k, mask in masks.items() if k != i):
+        rivals = [mask for k, mask in masks.items() if k != i and _share(own, mask) < settings.same]
+        if any(_share(each, mask) >= settings.same for each in candidates.get(i, ()) for mask in rivals):
             found.add(i)
     return found
 
@@ -195,13 +195,22 @@ def _box(claim: Claim) -> tuple[int, int, int, int]:
 
 
 def _iou(one: Claim, other: Claim) -> float:
+    both = _num_common(one, other)
+    return both / max(one.area + other.area - both, 1)
+
+
+def _share(one: Claim, other: Claim) -> float:
+    """How much of the other mask one holds."""
+    return _num_common(one, other) / max(other.area, 1)
+
+
+def _num_common(one: Claim, other: Claim) -> int:
     top, left, bottom, right = (
         limit(pair) for limit, pair in zip((max, max, min, min), zip(_box(one), _box(other), strict=True), strict=True)
     )
     if top >= bottom or left >= right:
-        return 0.0
+        return 0
     first, second = (
         each.mask[top - each.top : bottom - each.top, left - each.left : right - each.left] for each in (one, other)
     )
-    both = int((first & second).sum())
-    return both / max(one.area + other.area - both, 1)
+    return int((first & second).sum())

@@ -96,11 +96,12 @@ def evaluate_tracks(truth: LabelledTracks, found: LabelledTracks, *, tolerance: 
         matches.append([np.zeros(0, each.dtype) for each in matches[0]])
     matched = {name: [match[at].tolist() for match in matches] for at, name in enumerate(names)}
     links = ["LNK"] if len(truth.tracks.edges()) else []
+    most = min(tolerance, len(matches))  # more makes no difference, and the library takes every number up to it
     scores = calculate(
         tables[1], tables[0], dict(matched), dict(matched),
-        ["DET", "SEG", "TRA", *links, "BC", f"BC({tolerance})"], True,
+        ["DET", "SEG", "TRA", *links, "BC", f"BC({most})"], True,
     )  # fmt: skip
-    counts = [int(scores[f"{kind}_div({tolerance})"]) for kind in ("tp", "fp", "fn")]
+    counts = [int(scores[f"{kind}_div({most})"]) for kind in ("tp", "fp", "fn")]
     return TrackAgreement(
         seg=float(scores["SEG"]),
         det=float(scores["DET"]),

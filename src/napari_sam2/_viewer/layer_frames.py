@@ -12,6 +12,7 @@ from napari_sam2._checks import LARGEST_ID
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2._viewer.image_source import LayerPlacement, default_frame_axis, open_layers, placement_of
 from napari_sam2._viewer.layer_places import LayerMap, resample_plane
+from napari_sam2.frames.spacing import unit_name, unit_symbol
 from napari_sam2.labels.conversion import convert_labels
 
 if TYPE_CHECKING:
@@ -171,7 +172,8 @@ def _pixel_size(placement: LayerPlacement) -> PixelSize:
         width = float((width * units[1]).to(units[0]).magnitude)
     except ValueError:  # pint: units of different kinds
         return PixelSize(height, width, "units")
-    return PixelSize(height, width, f"{units[0]:~P}")
+    symbol = unit_symbol(unit_name(str(units[0])))  # some versions of pint write the Greek mu for the micro sign
+    return PixelSize(height, width, f"{units[0]:~P}" if symbol == "pixel" else symbol)
 
 
 def seed_labels(

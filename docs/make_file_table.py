@@ -62,9 +62,9 @@ show them. Of a TIFF with a thumbnail the image itself opens.
 
 Any file of an OME-TIFF in several files, their folder, and its `.companion.ome` open as the whole image. Images of one
 size in an OME-TIFF are positions (P); pages of a plain TIFF that differ in size or type are left out, with their
-numbers. Three or four planes that a TIFF calls red, green and blue open as colours, with a warning how to read them as
-slices. Slides of scanners that are TIFF inside (SVS, SCN, QPTIFF) open as their finest level; `level=` (`--level`)
-chooses another.
+numbers. Three or four planes that a TIFF calls red, green and blue open as colours, with a warning that says how to
+read them as slices. Slides of scanners that are TIFF inside (SVS, SCN, QPTIFF) open as their finest level; `level=`
+(`--level`) chooses another.
 
 Of a plate, a well or a `labels` group the first image opens, with a line that says how to choose another:
 `plate.zarr/B/3/0`.
@@ -75,8 +75,8 @@ is named in a warning, and the image is read as it is stored. Consolidated metad
 date.
 
 Refused, with the reason: OME-Zarr versions after 0.6, truncated files (with the number of frames that are left), and
-files that claim more than they hold. Of HDF5, NIfTI, MRC, NRRD, DICOM, N5, zarr in zip files and others the message
-says what they are and what to do.
+files that claim more than they hold. HDF5, NIfTI, MRC, NRRD, DICOM, N5, zarr in zip files and others are refused
+with a message that names the format and says what to do.
 """
 
 

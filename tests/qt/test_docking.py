@@ -19,6 +19,7 @@ from factories import make_movie
 from napari_sam2._errors import FrameError
 from napari_sam2._qt.keys import SHORTCUTS
 from napari_sam2._qt.main_widget import SAM2Widget
+from napari_sam2._qt.propagate_section import THROUGH_TIME
 from napari_sam2._viewer import binding as binding_module
 
 
@@ -189,14 +190,14 @@ def test_series_of_volumes_can_be_propagated_through_both_axes(alone, qtbot):
     layer = viewer.add_image(image, name="embryo", axis_labels=("t", "z", "y", "x"))
     widget.sessions.choose(layer)
     qtbot.waitUntil(lambda: widget.binding is not None and widget.binding.images[0] is layer)
-    index = widget.axis_choice.findText("z, then t: every volume")
+    index = widget.axis_choice.findText("z and t, all volumes")
     widget.axis_choice.setCurrentIndex(index)
     widget.axis_choice.activated.emit(index)
-    assert widget.propagation.is_through_time
+    assert widget.propagation.axes == THROUGH_TIME
     assert widget.axis_choice.currentIndex() == index
-    assert "z, then t" in widget.facts.text()
+    assert "z and t" in widget.facts.text()
     widget.axis_choice.activated.emit(1)
-    assert not widget.propagation.is_through_time
+    assert not widget.propagation.axes
 
 
 def test_image_and_axis_can_both_be_read_in_a_narrow_dock(alone, qtbot):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from napari.qt import get_stylesheet
 
-from napari_sam2._qt.propagate_section import PropagateSection
+from napari_sam2._qt.propagate_section import THROUGH_TIME, PropagateSection
 from napari_sam2._types import StageShift
 from napari_sam2.session.worker.propagation_handle import PropagationHandle
 
@@ -47,11 +47,11 @@ def test_volumes_over_time_are_propagated_through_both_axes(qtbot, binding, monk
     made = PropagateSection()
     qtbot.addWidget(made)
     made.set_binding(binding)
-    made.is_through_time = True
+    made.axes = THROUGH_TIME
     assert not made.forward.isEnabled()
     made.propagate()
     assert calls == [{"object_ids": None, "block": False}]
-    made.is_through_time = False
+    made.axes = ""
     assert made.forward.isEnabled()
 
 

@@ -50,7 +50,7 @@ from napari_sam2._qt.many_files_widget import ManyFilesWidget
 from napari_sam2._qt.measurements_table import MeasurementsTable
 from napari_sam2._qt.model_section import ModelSection
 from napari_sam2._qt.objects_section import ObjectsSection
-from napari_sam2._qt.propagate_section import PropagateSection
+from napari_sam2._qt.propagate_section import THROUGH_TIME, PropagateSection
 from napari_sam2._qt.review_section import ReviewSection
 from napari_sam2._qt.save_section import SaveSection
 from napari_sam2._qt.status_line import StatusLine
@@ -85,8 +85,6 @@ _TABS = ("Click", "Everything", "Many files", "Train")
 
 _VOLUME_AXES = {"Y": "rows of the volume (Y)", "X": "columns of the volume (X)", "ZYX": "Z, Y and X, fused by vote"}
 """Beside the axes that sessions run along: ``Session.track_along``."""
-_THROUGH_TIME = "TIME"
-"""Likewise, for a series of volumes: ``Session.propagate_through_time``."""
 
 
 class SAM2Widget(QWidget):
@@ -402,8 +400,7 @@ class SAM2Widget(QWidget):
 
     def _on_axis_chosen(self, index: int) -> None:
         axis = self.axis_choice.itemData(index)
-        self.propagation.is_through_time = axis == _THROUGH_TIME
-        self.propagation.axes = axis if isinstance(axis, str) and axis != _THROUGH_TIME else ""
+        self.propagation.axes = axis if isinstance(axis, str) else ""
         if isinstance(axis, str):
             self._describe()
         else:
@@ -482,9 +479,8 @@ class SAM2Widget(QWidget):
                     self.axis_choice.addItem(text, axes)
                 if len(others := [a for a in geometry.fixed_axes if geometry.shape[a] > 1]) == 1:
                     names = self._axis_name(geometry.frame_axis), self._axis_name(others[0])
-                    self.axis_choice.addItem("{}, then {}: every volume".format(*names), _THROUGH_TIME)
-            chosen = _THROUGH_TIME if self.propagation.is_through_time else self.propagation.axes
-            self.axis_choice.setCurrentIndex(self.axis_choice.findData(chosen or geometry.frame_axis))
+                    self.axis_choice.addItem("{} and {}, all volumes".format(*names), THROUGH_TIME)
+            self.axis_choice.setCurrentIndex(self.axis_choice.findData(self.propagation.axes or geometry.frame_axis))
         for widget in (self.axis_title, self.axis_choice):
             widget.setVisible(geometry.ndim > 2)
         size = " x ".join(str(n) for n in geometry.shape)

@@ -91,7 +91,7 @@ class _ObjectTable(QTableWidget):
     resized = Signal()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 the name is Qt's
-        """Tell of it."""
+        """Emit ``resized`` after it."""
         super().resizeEvent(event)
         self.resized.emit()
 

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from napari_sam2._viewer.binding import ViewerBinding
     from napari_sam2.session.worker.propagation_handle import PropagationHandle
 
-__all__ = ["PropagateSection"]
+__all__ = ["THROUGH_TIME", "PropagateSection"]
+
+THROUGH_TIME = "TIME"
+"""In place of axes: through each volume, and from one time point to the next."""
 
 _SHOW_EVERY = 0.1  # s: each change of a text repaints the window
 _BAR_AFTER_MS = 50
@@ -41,7 +44,6 @@ class PropagateSection(QWidget):
         self._bar: Any = None
         self._wanted: Direction | None = None
         self._axes = ""
-        self._is_through_time = False
         self._shown_at = 0.0
         self._starting = QTimer(self)
         self._starting.setSingleShot(True)
@@ -110,7 +112,7 @@ class PropagateSection(QWidget):
         self._close_bar()
         self._binding = binding
         self._wanted = None
-        self._axes, self._is_through_time = "", False
+        self._axes = ""
         self.setEnabled(binding is not None)
         name_planes(self, self._word)
         if binding is None:
@@ -138,11 +140,11 @@ class PropagateSection(QWidget):
         clip = binding.geometry.clip_range(binding.current_plane)
         start, stop = self._limits(clip, binding.current_plane, direction)
         ids = [binding.current] if self.this_object.isChecked() and binding.current is not None else None
-        if self._axes:
+        if self._axes and self._axes != THROUGH_TIME:
             self._track_along(binding, ids)
             return
         try:
-            if self._is_through_time:
+            if self._axes:
                 handle = binding.session.propagate_through_time(object_ids=ids, block=False)
             else:
                 handle = binding.session.propagate(direction, start=start, stop=stop, object_ids=ids, block=False)
@@ -154,29 +156,15 @@ class PropagateSection(QWidget):
 
     @property
     def axes(self) -> str:
-        """Axes of the volume to track along, such as "Y" or "ZYX"; empty: the frame axis of the session."""
+        """Axes of the volume to track along, such as "Y" or "ZYX", or `THROUGH_TIME`; empty: that of the session."""
         return self._axes
 
     @axes.setter
     def axes(self, axes: str) -> None:
         self._axes = axes
-        self._enable_directions()
-
-    @property
-    def is_through_time(self) -> bool:
-        """Whether objects are propagated through each volume and from one time point to the next."""
-        return self._is_through_time
-
-    @is_through_time.setter
-    def is_through_time(self, is_through_time: bool) -> None:
-        self._is_through_time = is_through_time
-        self._enable_directions()
-
-    def _enable_directions(self) -> None:
-        """Directions and ranges are those of the session's frame axis alone."""
         count = 0 if self._binding is None else self._binding.geometry.num_frames
         for widget in (self.backward, self.forward, self.range_choice):
-            widget.setEnabled(count > 1 and not self._axes and not self._is_through_time)
+            widget.setEnabled(count > 1 and not axes)
 
     def _track_along(self, binding: ViewerBinding, object_ids: list[int] | None) -> None:
         """Track along other axes than the session's; voxels are as large as the layer says."""
@@ -286,12 +274,12 @@ class PropagateSection(QWidget):
         return "slice" if self._binding is None else self._binding.plane_word
 
     def _words(self, handle: PropagationHandle) -> str:
-        unit = "step" if self._axes or self._is_through_time else self._word
+        unit = "step" if self._axes else self._word
         if handle.error is not None:
             return f"failed after {handle.num_done} {unit}s: {handle.error}"
         if not handle.is_running:
             if handle.num_done < handle.num_steps:
-                if self._axes:  # their masks come together, at the end
+                if self._axes and self._axes != THROUGH_TIME:  # their masks come together, at the end
                     return "stopped: nothing was changed"
                 return f"stopped: {handle.num_done} of {handle.num_steps} {unit}s are finished and stay"
             return f"done: {handle.num_done} {unit}s{self._lost()}{self._conditions()}"

@@ -157,7 +157,7 @@ def _filled(template: str, source: Source) -> Path:
 def input_path(path: str | os.PathLike[str]) -> Path:
     """From the root, as workers need it; raises FrameError if it is no path."""
     if "\0" in str(path):
-        raise FrameError(f"{str(path)!r} is no name of a file; a name cannot hold a null character")
+        raise FrameError(f"{str(path)!r} is not a file name; a name cannot hold a null character")
     try:
         return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - links stay as the user named them
     except (RuntimeError, ValueError) as error:

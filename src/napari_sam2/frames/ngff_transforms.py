@@ -58,13 +58,16 @@ def map_axes(steps: Sequence[object], ndim: int) -> AxisMapping | None:
     )
 
 
-def kinds_of(steps: Sequence[object]) -> list[str]:
+def kinds_of(steps: Sequence[object], depth: int = 0) -> list[str]:
     """Types of transformations, those within sequences included, each once."""
     kinds: dict[str, None] = {}
     for entry in steps:
         step = entry if isinstance(entry, Mapping) else {}
         kind, inner = str(step.get("type", "unknown")), step.get("transformations")
-        kinds |= dict.fromkeys(kinds_of(inner) if kind == "sequence" and is_list(inner) else [kind])
+        if kind == "sequence" and is_list(inner) and depth < _MAX_DEPTH:
+            kinds |= dict.fromkeys(kinds_of(inner, depth + 1))
+        else:
+            kinds[kind] = None
     return list(kinds)
 
 

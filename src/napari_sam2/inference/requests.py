@@ -173,7 +173,7 @@ class TimeRequest:
     masks : mapping
         Object -> plane -> its mask, of the volumes to start from; of prompted planes at least.
     max_frames : int or None
-        End after so many planes.
+        End after so many steps.
     """
 
     num_slices: int

@@ -199,6 +199,15 @@ def test_frames_with_distractors_are_recalled_beyond_the_recent_ones_and_the_old
     assert bank.nbytes < before
 
 
+def test_a_frame_with_a_distractor_that_is_prompted_or_tracked_again_is_no_longer_one():
+    bank = make_bank(max_distractors=2)
+    for frame in (1, 10):
+        bank.add(make_memory(frame, shows_distractor=True))
+    bank.add(make_memory(1, is_conditioning=True))
+    bank.add(make_memory(10))
+    assert not bank.distractors
+
+
 def test_no_frame_with_a_distractor_is_kept_unless_asked_for():
     bank = make_bank()
     for frame in range(1, 20):

@@ -42,7 +42,7 @@ class ClaimSettings:
 
 @dataclass(frozen=True)
 class DistractorSettings:
-    """Which frames with objects alike are remembered.
+    """Which frames with look-alike objects are kept in memory.
 
     Attributes
     ----------

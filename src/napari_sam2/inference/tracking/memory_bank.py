@@ -126,6 +126,7 @@ class MemoryBank:
 
     def add(self, memory: FrameMemory) -> None:
         """Store a frame; adding a tracked frame removes those that attention can no longer reach."""
+        self.distractors.pop(memory.frame, None)
         if memory.is_left_out:
             self._left_out.add(memory.frame)
         else:
@@ -141,7 +142,6 @@ class MemoryBank:
 
     def _keep_distractor(self, memory: FrameMemory) -> None:
         """Keep a frame, unless one nearby is kept already; beyond the number allowed the first one is dropped."""
-        self.distractors.pop(memory.frame, None)
         kept = [m for m in self.distractors.values() if m.reverse == memory.reverse]
         if all(abs(m.frame - memory.frame) > self.num_recent for m in kept):
             self.distractors[memory.frame] = memory

@@ -100,7 +100,7 @@ class SegmentationSettings:
     claims : ClaimSettings
         How objects that claim the same pixels are told apart, for the same models.
     distractors : DistractorSettings
-        Which frames with objects alike are remembered.
+        Which frames with look-alike objects are kept in memory.
     """
 
     reference_behaviour: bool

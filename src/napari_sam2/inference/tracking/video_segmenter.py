@@ -93,7 +93,8 @@ class SAM2VideoSegmenter:
     claims : ClaimSettings, optional
         How objects that claim the same pixels are told apart, for the same models.
     distractors : DistractorSettings, optional
-        Which frames with objects alike are remembered, however far behind they are; not with ``reference_behaviour``.
+        Which frames with look-alike objects are kept in memory, however far behind they are; not with
+        ``reference_behaviour``.
 
     Raises
     ------

@@ -153,7 +153,7 @@ class PropagationCalls(SessionBase):
         object_ids : sequence of int, optional
             Default: all that have a prompt.
         max_frames : int, optional
-            Stop after so many planes, as ``cancel`` does.
+            Stop after so many steps of the handle, as ``cancel`` does.
         block : bool, default True
             Wait for the end. Otherwise the handle reports progress, and can cancel and wait.
 

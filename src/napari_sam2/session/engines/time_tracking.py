@@ -144,23 +144,12 @@ class _TimeTracker:
                 self._keep(tracked)
                 yield replace(tracked, num_done=num_done + 1 + number * (size - 1) // len(steps))
             num_done += size
-            self._forget(step)
 
     def _keep(self, tracked: TrackedPlane) -> None:
         plane = tracked.step.frame
         for object_id, mask in tracked.masks.items():
             if mask.area or plane in self._volumes[object_id, plane // self._request.num_slices]:
                 self._volumes[object_id, plane // self._request.num_slices][plane] = mask.packed
-
-    def _forget(self, step: TrackStep) -> None:
-        """Drop the volumes behind that are out of reach."""
-        sign = -1 if step.reverse else 1
-        reach = self._settings.max_missing
-        starts = {plane // self._request.num_slices for planes in self._request.masks.values() for plane in planes}
-        for object_id in step.object_ids:
-            gone = step.frame - sign * (reach + 1)
-            if gone not in starts:
-                self._volumes.pop((object_id, gone), None)
 
     # ------------------------------------------------------------------ from volume to volume
     def _search(self, step: TrackStep) -> dict[int, tuple[int, ObjectMask]]:

@@ -125,10 +125,7 @@ class Propagator:
             steps = steps_to_track(state.store, chosen, direction, limits)
             if max_frames is not None:
                 steps = steps[:max_frames]
-            handle = PropagationHandle(len(steps), tuple(chosen))
-            handle.on_request = self._follow
-            handle.wait_for = self._delivery.wait
-            self.handle = handle
+            handle = self._new_handle(len(steps), chosen)
             if steps:
                 self._change = state.push("propagate", "propagate", arguments, [])
                 self._request = TrackRequest(
@@ -168,9 +165,7 @@ class Propagator:
         with state.lock:
             requests = axes_requests(state.store, objects_to_track(state.store, object_ids), axes, voxel_size)
             num_steps = sum(num_axes_steps(request, state.store.geometry.hw) for request in requests)
-            handle = PropagationHandle(num_steps, tuple(sorted({i for r in requests for i in r.clicks})))
-            handle.on_request, handle.wait_for = self._follow, self._delivery.wait
-            self.handle = handle
+            handle = self._new_handle(num_steps, sorted({i for r in requests for i in r.clicks}))
             self._change = state.push(f"track along {''.join(axes)}", "track_along", arguments, [])
 
             def track(engine: SessionEngine) -> Iterator[TrackedPlane]:
@@ -203,9 +198,7 @@ class Propagator:
         with state.lock:
             chosen = objects_to_track(state.store, object_ids)
             request = time_request(state.store, chosen, state.settings, max_frames)
-            handle = PropagationHandle(request.num_steps, tuple(chosen))
-            handle.on_request, handle.wait_for = self._follow, self._delivery.wait
-            self.handle = handle
+            handle = self._new_handle(request.num_steps, chosen)
             if request.num_steps:
                 self._change = state.push("propagate through time", "propagate_through_time", arguments, [])
                 self._run(handle, lambda engine: engine.track_through_time(request, lambda: handle.is_cancelled))
@@ -227,6 +220,13 @@ class Propagator:
             handle.finish()
         self._compute.wake()
         self._notify(handle)
+
+    def _new_handle(self, num_steps: int, object_ids: Sequence[int]) -> PropagationHandle:
+        """The handle of a propagation that is about to start."""
+        handle = PropagationHandle(num_steps, tuple(object_ids))
+        handle.on_request, handle.wait_for = self._follow, self._delivery.wait
+        self.handle = handle
+        return handle
 
     def _follow(self, handle: PropagationHandle) -> None:
         """Follow a request that came through a handle: pause, resume or cancel."""

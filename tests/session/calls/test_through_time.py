@@ -102,6 +102,17 @@ def test_a_cancelled_run_keeps_what_is_finished_and_a_script_repeats_it(untraine
             assert np.array_equal(repeated.labels, session.labels)
 
 
+def test_a_run_that_was_stopped_goes_on_where_it_ended(untrained):
+    image, truth = make_volumes(4)
+    with Session(image, model=untrained) as whole, Session(image, model=untrained) as session:
+        for each in (whole, session):
+            each.add_mask(truth[0, 2] == 1, frame=2)
+        assert whole.propagate_through_time().num_steps == 34
+        assert session.propagate_through_time(max_frames=14).num_done == 14  # two of four volumes
+        assert session.propagate_through_time().num_steps == 20
+        assert np.array_equal(session.labels, whole.labels)
+
+
 def test_times_can_be_the_frames_and_slices_the_other_axis(untrained):
     image, truth = make_volumes(3)
     with Session(image, model=untrained, frame_axis=0) as session:

@@ -156,7 +156,7 @@ class _TimeTracker:
         """Object -> the plane of a volume on which it was found, and its mask there."""
         sign = -1 if step.reverse else 1
         waiting: dict[int, list[tuple[int, int, PackedMask]]] = {}
-        for object_id in step.object_ids:
+        for object_id in step.reported_ids:  # the others have their masks there
             for away in range(1, self._settings.max_missing + 2):
                 volume = self._volumes.get((object_id, step.frame - sign * away), {})
                 shown = {plane: mask for plane, mask in volume.items() if mask.area}

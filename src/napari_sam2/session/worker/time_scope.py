@@ -42,7 +42,7 @@ def time_request(
         settings.keep_apart,
     )  # fmt: skip
     plans = [_plan(store, i, count, geometry.num_clips) for i in ids]
-    steps = plan_passes(plans, range(geometry.num_clips)).steps
+    steps = [step for step in plan_passes(plans, range(geometry.num_clips)).steps if step.reported_ids]
     masks = {i: _masks(store, i) for i in ids}
     return TimeRequest(count, prompted, steps, masks, max_frames)
 

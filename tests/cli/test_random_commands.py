@@ -125,6 +125,8 @@ COMMANDS: dict[str, dict[str, list[str] | None]] = {
         **FOLLOWING,
         "--along": ["Y", "ZY", "ZYX", "T", "q", ""],
         "--axes-vote": None,
+        "--through-time": None,
+        "--session": ["s.sam2", "a.sam2", "text.tif", ""],
         "--range": ["0,1", "1,0", "0,99", "x"],
         "--scores": TABLES,
         "--preview": PICTURES,

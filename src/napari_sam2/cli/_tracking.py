@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -137,21 +137,21 @@ def draw_tracked(
     frames: FrameSource,
     writer: AnyWriter,
     prompts: Sequence[ObjectPrompt],
-    tracked: Tracked,
+    found: Collection[int],
     *,
     title: str,
-    axis: str,
+    caption: Callable[[int], str],
 ) -> NDArray[np.uint8]:
-    """Contact sheet of up to twelve frames, read back from an open writer one by one."""
+    """Contact sheet of up to twelve frames, read back from an open writer one by one; ``found``: with objects."""
     prompted: dict[int, list[ObjectPrompt]] = defaultdict(list)
     for given in prompts:
         prompted[given.frame].append(given)
-    chosen = choose_frames(len(frames), prompted=prompted, found=tracked.frames_found)
+    chosen = choose_frames(len(frames), prompted=prompted, found=found)
     tiles = [
         PreviewTile(
             image=frames[frame],
             labels=writer[frame],
-            caption=f"{axis} {frame}".strip() + ("   prompted" if prompted[frame] else ""),
+            caption=caption(frame) + ("   prompted" if prompted[frame] else ""),
             prompts=tuple((given.object_id, given.prompt) for given in prompted[frame]),
         )
         for frame in chosen

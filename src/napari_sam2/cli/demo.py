@@ -89,7 +89,7 @@ def demo(
             say("interrupted", err=True)
             raise typer.Exit(INTERRUPTED)
         title = f"napari-sam2 demo: {len(clicks)} nuclei, one click each"
-        sheet = draw_tracked(frames, writer, prompts, tracked, title=title, axis="z")
+        sheet = draw_tracked(frames, writer, prompts, tracked.frames_found, title=title, caption=lambda z: f"z {z}")
     save_picture(folder / _SHEET, sheet)
     _print_agreement(clicks, truth, read_labels(folder / _LABELS), tracked)
     where = network.device.type

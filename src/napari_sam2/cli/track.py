@@ -96,6 +96,23 @@ def track(
     axes_vote: Annotated[
         bool, typer.Option("--axes-vote", help="Track along Z, Y and X, fused by vote: the same as --along ZYX.")
     ] = False,
+    through_time: Annotated[
+        bool,
+        typer.Option(
+            "--through-time",
+            help="Track objects of volumes over time (TZYX) through z and from each time point to the next. Prompts "
+            "then begin with T: --point T,Z,Y,X, --mask T,Z:FILE.",
+        ),
+    ] = False,
+    session: Annotated[
+        Path | None,
+        typer.Option(
+            "--session",
+            metavar="SAM2",
+            help="With --through-time: keep prompts and masks in this session file. If it exists, the run continues "
+            "from it.",
+        ),
+    ] = None,
     keep_apart: KeepApartOption = False,
     full_resolution: FullResolutionOption = None,
     overwrite: OverwriteOption = False,
@@ -127,12 +144,43 @@ def track(
     \b
     A neurite of an isotropic volume, along all three axes:
       napari-sam2 track em.ome.zarr --point 20,110,87 --axes-vote -o neurite.ome.tif
+    \b
+    A cell of a TZYX file at all slices and time points, from a click at time point 3; it can be interrupted:
+      napari-sam2 track embryo.ome.tif --through-time --point 3,20,110,87 --session cell.sam2 -o cell.ome.tif
     """
     del prompting  # read in its order by ordered_prompts
     if axes_vote:
         if along.upper() not in ("Z", "ZYX"):
             raise PromptError(f"--along {along} was given with --axes-vote, which tracks along Z, Y and X; give one")
         along = "ZYX"
+    if through_time:
+        from napari_sam2.cli._through_time import check_options, track_through_time
+
+        check_options(
+            {
+                "--range": frame_range is not None,
+                f"--along {along}": along.upper() != "Z",
+                "--compute": elsewhere.compute is not None,
+                "--full-resolution": full_resolution is True,
+            }
+        )
+        elsewhere.address(network.device)
+        track_through_time(
+            stack,
+            output,
+            ordered_prompts(ctx),
+            network=network,
+            reading=reading,
+            keep_apart=keep_apart,
+            session_path=session,
+            preview=preview,
+            scores=scores,
+            overwrite=overwrite,
+            show_progress=not quiet,
+        )
+        return
+    if session is not None:
+        raise PromptError("--session belongs to --through-time, which was not given")
     frames = reading.open(stack)
     limits = _limits(frame_range, len(frames))
     prompts = resolve_prompts(ordered_prompts(ctx), frames.shape, f"{frames.frame_axis or 'Z'}YX")
@@ -184,8 +232,15 @@ def track(
                     settings=SessionSettings(keep_apart=keep_apart),
                 )
         if preview is not None and tracked.num_steps:
-            name = stack.expanduser().resolve().name
-            sheet = draw_tracked(frames, writer, prompts, tracked, title=name, axis=(frames.frame_axis or "").lower())
+            axis = (frames.frame_axis or "").lower()
+            sheet = draw_tracked(
+                frames,
+                writer,
+                prompts,
+                tracked.frames_found,
+                title=stack.expanduser().resolve().name,
+                caption=lambda frame: f"{axis} {frame}".strip(),
+            )
         written = [writer.close(complete=tracked.is_complete)]
         say_refined(writer)
     if sheet is not None and preview is not None:

@@ -14,6 +14,7 @@ from napari_sam2._errors import FrameError
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.geometry import StackGeometry
 from napari_sam2.frames.planes import ArrayPlanes, Channel, automatic_channel
+from napari_sam2.frames.volume_series import VolumeSeries
 
 __all__ = [
     "ChannelDisplay",
@@ -218,7 +219,7 @@ def open_stack(stack: Any, frame_axis: int | None, is_rgb: bool | None) -> tuple
         from napari_sam2.frames import open_frames
 
         stack = open_frames(stack)
-    if isinstance(stack, ArrayPlanes):
+    if isinstance(stack, ArrayPlanes | VolumeSeries):
         return stack, stack.geometry
     if isinstance(stack, FrameSource) and not isinstance(stack, np.ndarray):
         return stack, StackGeometry.choose(stack.shape if len(stack) > 1 else stack.shape[1:])

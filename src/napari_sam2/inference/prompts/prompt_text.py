@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,16 +30,16 @@ class ObjectPrompt(NamedTuple):
     prompt: Prompt
 
 
-def resolve_prompts(given: Sequence[tuple[str, str]], shape: tuple[int, int, int], axes: str) -> list[ObjectPrompt]:
+def resolve_prompts(given: Sequence[tuple[str, str]], shape: tuple[int, ...], axes: str) -> list[ObjectPrompt]:
     """Convert prompt options to prompts of objects.
 
     Parameters
     ----------
     given : sequence of (str, str)
         Option and value, in the order of the command line.
-    shape : (int, int, int)
-        (T, H, W) of the stack.
-    axes : {"ZYX", "TYX", "YX"}
+    shape : tuple of int
+        (T, H, W) of the stack; (T, Z, H, W) of volumes over time, whose frames are numbered with z running fastest.
+    axes : {"ZYX", "TYX", "YX", "TZYX"}
         Order of the coordinates; with "YX" the frame is 0.
 
     Returns
@@ -80,12 +81,14 @@ def resolve_prompts(given: Sequence[tuple[str, str]], shape: tuple[int, int, int
 class _Stack:
     """The allowed coordinates, and how messages describe them."""
 
-    def __init__(self, shape: tuple[int, int, int], axes: str) -> None:
+    def __init__(self, shape: tuple[int, ...], axes: str) -> None:
         self.shape, self.axes = shape, axes
-        self.has_frames = len(axes) == 3
+        self.hw: tuple[int, int] = (shape[-2], shape[-1])
+        self.has_frames = len(axes) > 2
+        self.num_frames = math.prod(shape[:-2])
         self.point = ",".join(axes)
         self.box = ",".join((*axes[:-2], "Y0", "X0", "Y1", "X1"))
-        sizes = shape if self.has_frames else shape[1:]
+        sizes = shape if self.has_frames else self.hw
         self.example = ",".join(str(size // 2) for size in sizes)
         ranges = ", ".join(f"{axis} 0 to {size - 1}" for axis, size in zip(axes, sizes, strict=True))
         self.allowed = f"allowed are {ranges} ({'x'.join(map(str, sizes))} in {self.point} order)"
@@ -101,11 +104,21 @@ class _Stack:
             raise PromptError(f"{option} {value} was given; expected numbers {form}, without spaces")
         if not self.has_frames:
             return 0, numbers
-        if numbers[0] != int(numbers[0]):
-            raise PromptError(f"{option} {value} was given; {self.axes[0]}, the first number, must be an integer")
-        if not 0 <= numbers[0] < self.shape[0]:
+        places = ("the first number", "the second number")
+        for axis, number, place in zip(self.axes[:-2], numbers, places, strict=False):
+            if number != int(number):
+                raise PromptError(f"{option} {value} was given; {axis}, {place}, must be an integer")
+        frame = self.frame([int(number) for number in numbers[: len(self.axes) - 2]])
+        if frame is None:
             raise PromptError(f"{option} {value} is outside the stack; {self.allowed}")
-        return int(numbers[0]), numbers[1:]
+        return frame, numbers[len(self.axes) - 2 :]
+
+    def frame(self, index: Sequence[int]) -> int | None:
+        """The frame at an index on the axes before Y; None if there is none."""
+        sizes = self.shape[:-2]
+        if len(index) != len(sizes) or not all(0 <= i < size for i, size in zip(index, sizes, strict=True)):
+            return None
+        return int(np.ravel_multi_index(tuple(index), sizes))
 
 
 @dataclass
@@ -144,7 +157,7 @@ def _whose(option: str, value: str, current: int | None, latest: int | None, nam
 
 def _take(prompts: dict[tuple[int, int], _FramePrompt], option: str, value: str, object_id: int, stack: _Stack) -> None:
     frame, numbers = stack.numbers(option, value)
-    _, h, w = stack.shape
+    h, w = stack.hw
     entry = prompts.setdefault((object_id, frame), _FramePrompt(f"{option} {value}"))
     if option == "--box":
         y0, x0, y1, x1 = numbers
@@ -184,18 +197,28 @@ def _read_mask(value: str, stack: _Stack) -> list[tuple[int, int, NDArray[np.boo
     from napari_sam2.labels.overlaps import label_areas
     from napari_sam2.labels.reading import read_labels
 
+    expected: tuple[int, ...] = stack.shape
     index, colon, name = value.partition(":")
-    has_frame = bool(colon) and index.isdecimal()
+    has_frame = bool(colon) and all(part.isdecimal() for part in index.split(","))
     labels = read_labels(Path(name if has_frame else value), shape=stack.shape)
-    labels = labels[None] if labels.ndim == 2 else labels
-    frames = [int(index)] if has_frame else list(range(stack.shape[0]))
-    expected = (len(frames), *stack.shape[1:])
-    if frames[-1] >= stack.shape[0]:
-        allowed = f"0 to {stack.shape[0] - 1}" if stack.has_frames else "0, or the name of the file alone"
-        raise PromptError(f"--mask {value} is for frame {frames[-1]}; allowed are {allowed}")
+    if has_frame:
+        frame = stack.frame([int(part) for part in index.split(",")])
+        if frame is None:
+            sizes = list(zip(stack.axes[:-2], stack.shape[:-2], strict=False))
+            allowed = f"0 to {stack.num_frames - 1}" if sizes else "0, or the name of the file alone"
+            if len(sizes) > 1:
+                allowed = ", ".join(f"{axis} 0 to {size - 1}" for axis, size in sizes) + ", as T,Z:FILE"
+            raise PromptError(f"--mask {value} is for frame {index}; allowed are {allowed}")
+        frames, expected = [frame], stack.hw
+        labels = labels[0] if labels.ndim == 3 and len(labels) == 1 else labels
+    else:
+        frames = list(range(stack.num_frames))
+        if labels.shape == stack.hw and stack.num_frames == 1:
+            labels = labels.reshape(expected)
     if labels.shape != expected:
-        one = f", or {stack.axes[0]}:FILE for one frame" if stack.has_frames else ""
+        one = f", or {','.join(stack.axes[:-2])}:FILE for one frame" if stack.has_frames else ""
         raise PromptError(f"--mask {value} has the shape {labels.shape}; the stack has {stack.shape}{one}")
+    labels = labels.reshape(-1, *stack.hw)
     parts = []
     for plane, frame in zip(labels, frames, strict=True):
         parts += [(number, frame, plane == number) for number in label_areas(plane)[:, 0].tolist()]

@@ -18,6 +18,7 @@ from napari_sam2.frames.display import ChannelDisplay, displays_of
 from napari_sam2.frames.geometry import StackGeometry
 from napari_sam2.frames.planes import ArrayPlanes
 from napari_sam2.frames.sources import Frames
+from napari_sam2.frames.volume_series import VolumeSeries
 from napari_sam2.session.files.model_names import hash_of, is_network, model_name
 from napari_sam2.session.state.settings import SessionSettings
 
@@ -261,7 +262,7 @@ def _sample(frames: FrameSource) -> str | None:
     digest = hashlib.sha256()
     try:
         for plane in sorted({0, len(frames) // 2, len(frames) - 1}):
-            arrays = frames.raw(plane) if isinstance(frames, (ArrayPlanes, Frames)) else [frames[plane]]
+            arrays = frames.raw(plane) if isinstance(frames, ArrayPlanes | Frames | VolumeSeries) else [frames[plane]]
             for array in arrays:
                 digest.update(f"{array.shape}{array.dtype}".encode())
                 digest.update(np.ascontiguousarray(array).tobytes())

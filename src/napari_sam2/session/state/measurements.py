@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_sam2._errors import PromptError
 from napari_sam2.frames.planes import ArrayPlanes
+from napari_sam2.frames.volume_series import VolumeSeries
 from napari_sam2.labels.measurements import measure_stack
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Measurement:
     def _channels(self, plane: int) -> list[NDArray[Any]]:
         """(H, W) values of each channel of a plane."""
         frames = self.frames
-        values = frames.raw(plane) if isinstance(frames, ArrayPlanes) else [np.asarray(frames[plane])]
+        values = frames.raw(plane) if isinstance(frames, ArrayPlanes | VolumeSeries) else [np.asarray(frames[plane])]
         channels: list[NDArray[Any]] = []
         for image in values:
             channels += [image] if image.ndim == 2 else [image[..., i] for i in range(min(image.shape[-1], 3))]

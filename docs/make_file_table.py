@@ -7,6 +7,7 @@ python docs/make_file_table.py --check    # exits 1 if the page differs
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import warnings
@@ -69,14 +70,20 @@ read them as slices. Slides of scanners that are TIFF inside (SVS, SCN, QPTIFF) 
 Of a plate, a well or a `labels` group the first image opens, with a line that says how to choose another:
 `plate.zarr/B/3/0`.
 
+An OME-Zarr or zarr in a zip file (`.ozx`, `.zarr.zip`, or a `.zip` that holds one) opens like its folder, read-only;
+`plate.ozx/B/3/0` and `image.ozx/labels/cells` name what is inside.
+
+Distances of LSM and STK are those that Zeiss and MetaMorph note in tags. Where these notes are damaged, the planes are
+read with a warning.
+
 Of OME-Zarr, level 0 is the finest, also where the file lists the coarsest first. Transformations that order the axes
 (`mapAxis`, `byDimension`, an `affine` or `rotation` that only exchanges axes) give the axes and distances; any other
 is named in a warning, and the image is read as it is stored. Consolidated metadata are not used, as they may be out of
 date.
 
 Refused, with the reason: OME-Zarr versions after 0.6, truncated files (with the number of frames that are left), and
-files that claim more than they hold. HDF5, NIfTI, MRC, NRRD, DICOM, N5, zarr in zip files and others are refused
-with a message that names the format and says what to do.
+files that claim more than they hold. HDF5, NIfTI, MRC, NRRD, DICOM, N5 and others are refused with a message
+that names the format and says what to do.
 """
 
 
@@ -159,6 +166,14 @@ def plain_zarr(names: list[str] | None, **options: object) -> Callable[[Path], P
     return write
 
 
+def zipped(make: Callable[[Path], Path]) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        packed = shutil.make_archive(str(folder / "packed"), "zip", make(folder))
+        return Path(packed).rename(folder / "a.ozx")
+
+    return write
+
+
 def plate(folder: Path) -> Path:
     """A plate of one well with one field."""
     field = ngff("0.4", "zyx")(folder)
@@ -237,6 +252,7 @@ KINDS = (
     Kind("OME-Zarr 0.6", ngff("0.6", "tyx")),
     Kind("OME-Zarr, plate (first field)", plate),
     Kind("OME-Zarr, labels of an image", labels_in_an_image),
+    Kind("OME-Zarr in a zip file (.ozx)", zipped(ngff("0.5", "czyx"))),
     Kind("zarr array", plain_zarr(None)),
     Kind("zarr array, sharded", plain_zarr(None, chunks=(1, 20, 25), shards=(1, 40, 50))),
     Kind("zarr array, dimension names in words", plain_zarr(["time", "row", "column"])),

@@ -12,8 +12,8 @@ import numpy as np
 from napari_sam2._errors import FrameError
 from napari_sam2._viewer.measured_points import MEASURED_COLUMNS, measured_points
 from napari_sam2.frames.files import open_path
-from napari_sam2.frames.ngff import label_names
-from napari_sam2.frames.zarr_files import is_zarr_folder
+from napari_sam2.frames.zarr_files import is_zarr, labels_inside, zarr_attributes
+from napari_sam2.frames.zarr_zip import ZARR_ZIP_SUFFIXES
 from napari_sam2.labels.shape_files import SHAPE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ SESSION_KEY = "napari_sam2_session"
 _PLACEMENT_KEYS = ("scale", "units", "axis_labels", "translate")
 _TRACK_COLUMNS = frozenset({"track", "frame", "y", "x"})
 _LONGEST_HEADER = 4096  # bytes
-_OME_ENDINGS = (".ome.tif", ".ome.tiff", ".ome.zarr")
+_OME_ENDINGS = (".ome.tif", ".ome.tiff", ".ome.zarr", *ZARR_ZIP_SUFFIXES)
 _SHORT_UNITS = {"micrometer": "um", "nanometer": "nm", "millimeter": "mm", "second": "s", "minute": "min"}
 
 
@@ -237,13 +237,8 @@ def _read_files(path: str | Sequence[str]) -> list[LayerData]:
 
 def _labels_inside(image: Path) -> list[LayerData]:
     """The label images of an OME-Zarr image, to be shown over it."""
-    folder = image.expanduser() / "labels"
-    if not is_zarr_folder(folder):
-        return []
-    import zarr
-
-    names = label_names(zarr.open_group(folder, mode="r", use_consolidated=False).attrs.asdict())
-    return [layer for name in names if is_zarr_folder(folder / name) for layer in read_image(folder / name)]
+    place = image.expanduser()
+    return [layer for labels in labels_inside(place) for layer in read_image(labels)] if is_zarr(place) else []
 
 
 def read_sessions(path: str | Sequence[str]) -> list[LayerData]:
@@ -279,7 +274,8 @@ def _paths(path: str | Sequence[str]) -> list[str]:
 def _stem(path: Path) -> str:
     """The name without its endings: "cells" of "cells.ome.tif"."""
     name = path.name
-    for ending in (path.suffix, ".ome"):
+    zarr_ending = ".zarr" if name.lower().endswith(ZARR_ZIP_SUFFIXES) else ""
+    for ending in (path.suffix, zarr_ending, ".ome"):
         name = name.removesuffix(ending)
     return name or path.name
 
@@ -297,13 +293,8 @@ def _lazy(array: Any) -> Any:
 
 def _holds_labels(path: Path, stack: RawStack) -> bool:
     """Whether a file holds labels: it says so (OME-Zarr), or has integers wider than any camera's."""
-    if path.is_dir():
-        import zarr
-
-        try:
-            attributes = dict(zarr.open_group(path, mode="r", use_consolidated=False).attrs)
-        except (OSError, ValueError, KeyError):
-            return False
+    if is_zarr(path):
+        attributes = zarr_attributes(path)
         ome = attributes.get("ome")
         return "image-label" in attributes or (isinstance(ome, dict) and "image-label" in ome)
     return stack.dtype.kind in "iu" and stack.dtype.itemsize >= 4
@@ -311,13 +302,11 @@ def _holds_labels(path: Path, stack: RawStack) -> bool:
 
 def _colours(path: Path) -> dict[str, Any]:
     """The colours that the metadata of OME-Zarr labels lists for objects; other objects get napari's."""
-    if not path.is_dir():
+    if not is_zarr(path):
         return {}
-    import zarr
-
     from napari_sam2.labels.colours import object_colour
 
-    attributes = zarr.open_group(path, mode="r", use_consolidated=False).attrs.asdict()
+    attributes = zarr_attributes(path)
     ome = attributes.get("ome", attributes)
     label = ome.get("image-label") if isinstance(ome, dict) else None
     listed = label.get("colors") if isinstance(label, dict) else None

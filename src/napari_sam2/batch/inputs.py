@@ -14,7 +14,8 @@ from napari_sam2._errors import FrameError, OutputError
 from napari_sam2.batch.pieces import Piece, Source
 from napari_sam2.frames.bioio_files import PLUGINS
 from napari_sam2.frames.files import IMAGE_SUFFIXES, natural_order, without_label_files
-from napari_sam2.frames.zarr_files import is_zarr_folder, plate_fields
+from napari_sam2.frames.zarr_files import is_zarr, is_zarr_folder, plate_fields
+from napari_sam2.frames.zarr_zip import ZARR_ZIP_SUFFIXES
 
 __all__ = ["find_sources", "input_path", "plan_pieces", "with_labels"]
 
@@ -194,7 +195,7 @@ def _fields(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         try:
-            fields = plate_fields(path) if path.is_dir() and is_zarr_folder(path) else ()
+            fields = plate_fields(path) if is_zarr(path) else ()
         except FrameError:  # a damaged folder fails by itself, and not the batch
             fields = ()
         found += fields or [path]
@@ -215,7 +216,7 @@ def _is_visible(path: Path, root: Path) -> bool:
 def _is_image(path: Path) -> bool:
     if path.is_dir():
         return is_zarr_folder(path)
-    return path.suffix.lower() in (*IMAGE_SUFFIXES, *PLUGINS)
+    return path.name.lower().endswith((*IMAGE_SUFFIXES, *PLUGINS, *ZARR_ZIP_SUFFIXES))
 
 
 def _has_magic(text: str) -> bool:
@@ -224,6 +225,8 @@ def _has_magic(text: str) -> bool:
 
 def _stem(path: Path) -> str:
     stem = path.stem if path.suffix else path.name
+    if path.name.lower().endswith(ZARR_ZIP_SUFFIXES):
+        stem = stem.removesuffix(".zarr")
     return stem.removesuffix(".ome") or stem
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_sam2.frames.zarr_files import is_zarr_folder
+from napari_sam2.frames.zarr_zip import zipped_zarr
 
 __all__ = ["DONE", "FAILED", "NOT_RUN", "RUNNING", "InputStates", "Outcome", "Piece", "PieceRecord", "Source"]
 
@@ -169,7 +170,8 @@ def _digest(value: object) -> str:
 def _state(path: Path) -> Sequence[object]:
     try:
         if not path.is_dir():
-            return _size_and_time(path)
+            place = zipped_zarr(path)
+            return _size_and_time(path if place is None else place.archive)
         if is_zarr_folder(path):
             files = hashlib.sha256()
             _add_files(path, files, ())

@@ -19,6 +19,7 @@ from napari_sam2.frames.pictures import PICTURE_SUFFIXES, describe_picture, read
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 from napari_sam2.frames.tiff import TIFF_SUFFIXES, ome_members, open_companion, open_tiff
 from napari_sam2.frames.zarr_files import is_zarr_folder, open_zarr
+from napari_sam2.frames.zarr_zip import zipped_zarr
 
 __all__ = ["IMAGE_SUFFIXES", "check_array_header", "existing_path", "natural_order", "open_path", "without_label_files"]
 
@@ -33,8 +34,6 @@ _VOLUME = f"{_EXPORT}, or pass the array that a library for this format reads"
 _OTHERS = {
     **dict.fromkeys((".h5", ".hdf5", ".hdf", ".ilp"), _HDF5),
     ".npz": ("an archive of numpy arrays", "save one array as .npy, or pass it: open_frames(numpy.load(...)[NAME])"),
-    ".zarr.zip": ("a zarr in a zip file", "unpack it, and open the folder"),
-    ".ozx": ("an OME-Zarr in a zip file", "unpack it, and open the folder"),
     ".zip": ("an archive", f"{_UNPACK} (a set of ImageJ ROIs goes where labels are asked for)"),
     **dict.fromkeys((".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar"), ("an archive", _UNPACK)),
     **dict.fromkeys((".nii", ".nii.gz"), ("a NIfTI file", _VOLUME)),
@@ -64,7 +63,7 @@ def open_path(path: Path, level: int | None = None) -> RawStack:
     Parameters
     ----------
     path : Path
-        TIFF, picture, zarr folder, or folder of pictures.
+        TIFF, picture, zarr folder, zarr in a zip file, or folder of pictures.
     level : int, optional
         Level of a pyramid. Default: 0, the full resolution.
 
@@ -79,12 +78,9 @@ def open_path(path: Path, level: int | None = None) -> RawStack:
         If nothing is there, it is of no known kind, or it is damaged.
     """
     path = existing_path(path)
-    if path.is_dir():
-        if is_zarr_folder(path):
-            return open_zarr(path, level or 0)
-        stack = _open_folder(path)
-    else:
-        stack = _open_file(path, level or 0)
+    if is_zarr_folder(path) or (not path.is_dir() and zipped_zarr(path) is not None):
+        return open_zarr(path, level or 0)
+    stack = _open_folder(path) if path.is_dir() else _open_file(path, level or 0)
     if level and path.suffix.lower() not in (*TIFF_SUFFIXES, ".ome"):
         raise FrameError(f"level {level} of {path} was requested; it has one level, 0")
     return replace(stack, path=path)
@@ -94,7 +90,7 @@ def existing_path(path: Path) -> Path:
     """The path of a file or folder with "~" expanded; raises FrameError if nothing is there."""
     try:
         path = path.expanduser()
-        is_there = path.exists()
+        is_there = path.exists() or zipped_zarr(path) is not None
     except (OSError, RuntimeError, ValueError) as error:  # too long a name, an unknown user, a null byte
         raise FrameError(f"{str(path)[:80]} is not a valid file name ({one_line(error)})") from error
     if not is_there:
@@ -144,7 +140,7 @@ def _other_file(path: Path) -> str:
         return f"{path} is a file within a zarr; give its folder, {path.parent}"
     return (
         f"{path} is of an unknown kind ({path.suffix or 'no suffix'}); allowed are {' '.join(IMAGE_SUFFIXES)} .npy, "
-        "folders of images, and zarr folders"
+        "folders of images, and zarr folders or zip files with one (.ozx, .zarr.zip)"
     )
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2.frames.coded_sizes import coded_size
+from napari_sam2.frames.microscope_tags import has_damaged_lsm_notes, mend_stk_notes
 from napari_sam2.frames.ome_xml import check_beside, companion_xml, named_files, parse_ome_xml, read_ome_xml, tag_of
 from napari_sam2.frames.pictures import picture_size, warn_of_orientation
 from napari_sam2.frames.spacing import Spacing
@@ -147,7 +148,8 @@ def is_lossy_tiff(path: Path) -> bool:
 def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
     """A file that is open within the context, with the OME-XML of its companion; errors are FrameErrors."""
     try:
-        with tifffile.TiffFile(path, omexml=companion_xml(path)) as tif:
+        with _open(path) as tif, np.errstate(divide="ignore", invalid="ignore"):  # of fractions in the metadata
+            mend_stk_notes(tif, path)
             yield tif
     except FrameError:
         raise
@@ -155,6 +157,15 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
         raise FrameError(
             f"{path} cannot be read as a TIFF ({one_line(error)}); check or export the file again"
         ) from error
+
+
+def _open(path: Path) -> tifffile.TiffFile:
+    tif = tifffile.TiffFile(path, omexml=companion_xml(path))
+    if not has_damaged_lsm_notes(tif):
+        return tif
+    tif.close()
+    warn_caller(f"notes of Zeiss in {path} are damaged; its pages are read as one stack without distances")
+    return tifffile.TiffFile(path, is_lsm=False)
 
 
 def _ome_pixels(tif: tifffile.TiffFile, path: Path, limits: TiffLimits) -> ET.Element | None:

@@ -1,4 +1,4 @@
-"""Voxel size and position that a TIFF file gives: in OME-XML, by ImageJ, Micro-Manager, this package or in its tags."""
+"""Voxel size and position that a TIFF file gives: in OME-XML, by ImageJ, a microscope, this package or in its tags."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 
 import tifffile
 
+from napari_sam2.frames.microscope_tags import lsm_voxel_size, stk_voxel_size
 from napari_sam2.frames.ome_xml import tag_of
 from napari_sam2.frames.spacing import Spacing, convert, read_distance, unit_name
 
@@ -26,6 +27,10 @@ def read_voxel_size(tif: tifffile.TiffFile, path: Path, pixels: ET.Element | Non
         return _ome_voxel_size(pixels, path)
     if tif.is_imagej and tif.imagej_metadata:
         return _imagej_voxel_size(tif, path)
+    if tif.is_lsm:
+        return lsm_voxel_size(tif, path)
+    if tif.is_stk:
+        return stk_voxel_size(tif, path)
     shaped = _shaped_voxel_size(tif.shaped_metadata[0], path) if tif.is_shaped and tif.shaped_metadata else {}
     return shaped or _micromanager_voxel_size(tif, path) or _slide_voxel_size(tif, path) or _tag_voxel_size(tif)
 

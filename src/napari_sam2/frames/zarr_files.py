@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +14,21 @@ from napari_sam2._errors import FrameError, PlanesLeftOutWarning, warn_caller
 from napari_sam2.frames.axes import axis_of_word
 from napari_sam2.frames.ngff import NgffLevel, field_paths, label_names, read_image, series_paths, well_paths
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
+from napari_sam2.frames.zarr_zip import zipped_zarr
 
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["is_zarr_folder", "open_zarr", "open_zarr_node", "open_zarr_url", "plate_fields"]
+__all__ = [
+    "is_zarr",
+    "is_zarr_folder",
+    "labels_inside",
+    "open_zarr",
+    "open_zarr_node",
+    "open_zarr_url",
+    "plate_fields",
+    "zarr_attributes",
+]
 
 _METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
 _MAX_CHUNK_BYTES = 2**29
@@ -33,13 +45,70 @@ def is_zarr_folder(path: Path) -> bool:
     return any((path / name).exists() for name in _METADATA_FILES[:3])
 
 
+def is_zarr(path: Path) -> bool:
+    """Whether a path is such a folder, or is or lies in a zip file that holds one."""
+    return is_zarr_folder(path) or zipped_zarr(path) is not None
+
+
+def zarr_attributes(path: Path) -> dict[str, Any]:
+    """Attributes of a group or array in a folder or zip file; raises FrameError if it cannot be read."""
+    with _told_errors(path):
+        return dict(_open_node(path).attrs.asdict())
+
+
+def labels_inside(image: Path) -> tuple[Path, ...]:
+    """The label images of an OME-Zarr image that are there, as it lists them; raises FrameError if damaged."""
+    import zarr
+
+    with _told_errors(image):
+        node = _open_node(image)
+        group = node.get("labels") if isinstance(node, zarr.Group) else None
+        if not isinstance(group, zarr.Group):
+            return ()
+        names = [name for name in label_names(group.attrs.asdict()) if group.get(name) is not None]
+    return tuple(image / "labels" / name for name in names)
+
+
+def _open_node(path: Path) -> zarr.Group | zarr.Array[Any]:
+    """The group or array at a path, of which nothing is read that is too large; errors are those of zarr."""
+    import zarr
+
+    from napari_sam2.frames.zarr_store import GuardedStore, GuardedZipStore
+
+    place = zipped_zarr(path)
+    if place is None:
+        return zarr.open(GuardedStore(path), mode="r", use_consolidated=False)
+    store, inner = GuardedZipStore(place.archive), place.node_path()
+    try:
+        return zarr.open(store, path=inner, mode="r", use_consolidated=False)
+    except FileNotFoundError as error:
+        raise FrameError(
+            f"{place.inner or 'a zarr'} is not in {place.archive}; check the path in the zip file"
+        ) from error
+
+
+@contextmanager
+def _told_errors(path: Path) -> Iterator[None]:
+    """Errors of zarr within the context are FrameErrors."""
+    try:
+        yield
+    except FrameError:
+        raise
+    except READ_ERRORS as error:
+        again = "folder" if path.is_dir() else "file"
+        raise FrameError(
+            f"{path} cannot be read as zarr ({one_line(error)}); check or copy the {again} again"
+        ) from error
+
+
 def open_zarr(path: Path, level: int = 0) -> RawStack:
     """Describe one level of an OME-Zarr image, or a plain zarr array, without reading its pixels.
 
     Parameters
     ----------
     path : Path
-        Folder of the group or array; of a plate the first field is read, with a warning.
+        Folder of the group or array, or zip file with one (``.ozx``, ``.zarr.zip``), or a path within that; of a plate
+        the first field is read, with a warning.
     level : int, default 0
         Level of a multiscale image; 0 is the full resolution.
 
@@ -56,33 +125,37 @@ def open_zarr(path: Path, level: int = 0) -> RawStack:
     """
     import zarr
 
-    from napari_sam2.frames.zarr_store import GuardedStore, chunk_claims
-
-    try:
-        node = zarr.open(GuardedStore(path), mode="r", use_consolidated=False)
-        stack = open_zarr_node(node, level, str(path))
+    with _told_errors(path):
+        stack = open_zarr_node(_open_node(path), level, str(path))
         if isinstance(stack.array, zarr.Array):
-            store = GuardedStore(path, claims=chunk_claims(stack.array))
-            array = zarr.open_array(store=store, path=stack.array.path, mode="r")
-            stack = replace(stack, array=_with_its_chunks(array, path / array.path))
-    except FrameError:
-        raise
-    except READ_ERRORS as error:
-        raise FrameError(
-            f"{path} cannot be read as zarr ({one_line(error)}); check or copy the folder again"
-        ) from error
+            stack = replace(stack, array=_with_its_chunks(stack.array))
+    place = zipped_zarr(path)
     stats = [(path / name).stat() for name in _METADATA_FILES if (path / name).is_file()]
-    stamp = ",".join(f"{s.st_mtime_ns}-{s.st_size}" for s in (*stats, path.stat()))
+    stats.append((path if place is None else place.archive).stat())
+    stamp = ",".join(f"{s.st_mtime_ns}-{s.st_size}" for s in stats)
     key = f"zarr:{path.resolve()}:{stamp}:{level}:{stack.name}"
     return replace(stack, key=key, path=path / Path(stack.name).relative_to(path))
 
 
-def _with_its_chunks(array: zarr.Array[Any], folder: Path) -> zarr.Array[Any]:
-    """The array, read from nested folders where its chunks lie in such without being said to; warns if it has none."""
+def _with_its_chunks(array: zarr.Array[Any]) -> zarr.Array[Any]:
+    """The array, whose chunks are checked when they are read, and read from nested folders where they lie in such.
+
+    Warns if it has none.
+    """
     from zarr.core.metadata import ArrayV2Metadata
 
-    names = [entry.name for entry in itertools.islice(folder.iterdir(), _MAX_LISTED)]
-    names = [name for name in names if name not in _METADATA_FILES]
+    from napari_sam2.frames.zarr_store import GuardedStore, GuardedZipStore, chunk_claims
+
+    store = array.store
+    if isinstance(store, GuardedZipStore):
+        folder, listed = store.path / array.path, store.names_in(array.path)
+    elif isinstance(store, GuardedStore):
+        folder = store.root / array.path
+        listed = (entry.name for entry in folder.iterdir())
+    else:
+        raise FrameError(f"{array.name} was opened as {store}, which does not check what it reads; report this")
+    store.claims = chunk_claims(array)
+    names = [name for name in itertools.islice(listed, _MAX_LISTED) if name not in _METADATA_FILES]
     metadata = array.metadata
     if not names and array.ndim > 1 and folder.parent.parent.name != "labels":  # labels may be empty
         warn_caller(
@@ -102,7 +175,7 @@ def plate_fields(path: Path) -> tuple[Path, ...]:
     Parameters
     ----------
     path : Path
-        Folder of the plate or well.
+        Folder of the plate or well, or zip file with one.
 
     Returns
     -------
@@ -117,10 +190,8 @@ def plate_fields(path: Path) -> tuple[Path, ...]:
     """
     import zarr
 
-    from napari_sam2.frames.zarr_store import GuardedStore
-
-    try:
-        node = zarr.open(GuardedStore(path), mode="r", use_consolidated=False)
+    with _told_errors(path):
+        node = _open_node(path)
         if not isinstance(node, zarr.Group):
             return ()
         attributes = node.attrs.asdict()
@@ -129,12 +200,6 @@ def plate_fields(path: Path) -> tuple[Path, ...]:
         if not wells:
             fields = list(field_paths(attributes) or _converted(node))
         is_there = [isinstance(node.get(path), zarr.Group) for path in fields]
-    except FrameError:
-        raise
-    except READ_ERRORS as error:
-        raise FrameError(
-            f"{path} cannot be read as zarr ({one_line(error)}); check or copy the folder again"
-        ) from error
     missing = [field for field, here in zip(fields, is_there, strict=True) if not here]
     if missing:
         warn_caller(f"{path} names wells or fields that are not there and are left out: {', '.join(missing[:_SHOWN])}")

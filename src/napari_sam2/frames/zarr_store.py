@@ -1,15 +1,17 @@
-"""A folder of zarr files of which none is read that is larger than it can be, or no regular file."""
+"""Folders and zip files of zarr of which nothing is read that is larger than it can be, or no regular file."""
 
 from __future__ import annotations
 
 import math
 import stat
+import zipfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from zarr.storage import LocalStore
+from zarr.storage import LocalStore, ZipStore
 
 from napari_sam2._errors import FrameError
 from napari_sam2.frames.chunk_claims import blosc_length, decoded_size
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
-__all__ = ["ChunkClaims", "GuardedStore", "chunk_claims"]
+__all__ = ["ChunkClaims", "GuardedStore", "GuardedZipStore", "chunk_claims"]
 
 _MAX_PLAIN_BYTES = 2**27  # a chunk of more must hold a part of that in its file
 _MAX_RATIO = 200
@@ -104,42 +106,13 @@ class GuardedStore(LocalStore):
         """Content of a file, or None where there is none; raises FrameError where it must not be read."""
         if not self._is_there(key):
             return None
-        return self._checked_content(key, await super().get(key, prototype, byte_range))
+        return _checked(await super().get(key, prototype, byte_range), self.root / key, self.claims)
 
     def get_sync(self, key: str, **options: Any) -> Buffer | None:
         """As `get`, in place."""
         if not self._is_there(key):
             return None
-        return self._checked_content(key, super().get_sync(key, **options))
-
-    def _checked_content(self, key: str, content: Buffer | None) -> Buffer | None:
-        """What was read of a file: a chunk, or one of the chunks of a shard."""
-        claims = self.claims
-        if content is None or claims is None or Path(key).name in _METADATA_NAMES:
-            return content
-        stored = memoryview(np.ascontiguousarray(content.as_numpy_array()).data)
-        for part in self._inside_shard(stored, claims.chunks_per_shard) or [stored]:
-            if claims.is_blosc and len(part) < blosc_length(part):
-                raise FrameError(
-                    f"{self.root / key} is truncated: it holds {len(part):,} of {blosc_length(part):,} bytes of a "
-                    "chunk; copy the image again"
-                )
-            allowed = min(claims.max_bytes, max(_MAX_PLAIN_BYTES, _MAX_RATIO * len(part)))
-            size = decoded_size(part, allowed, is_lz4=claims.is_lz4)
-            if size > allowed:
-                raise FrameError(
-                    f"{self.root / key} holds a chunk of {len(part):,} bytes that decodes to {size:,} bytes or more; "
-                    f"allowed are {allowed:,}: copy the image again, or write it with smaller chunks"
-                )
-        return content
-
-    def _inside_shard(self, stored: memoryview, num_chunks: int) -> list[memoryview]:
-        """The chunks of a shard by the index at its end: offset and length of each, then a checksum."""
-        begin = len(stored) - 16 * num_chunks - 4
-        if not num_chunks or begin < 0:
-            return []
-        pairs = np.frombuffer(stored[begin:-4], "<u8").reshape(-1, 2).tolist()
-        return [stored[at : at + length] for at, length in pairs if at + length <= begin]
+        return _checked(super().get_sync(key, **options), self.root / key, self.claims)
 
     def _is_there(self, key: str) -> bool:
         """Whether there is a file; raises FrameError where it must not be read."""
@@ -154,10 +127,90 @@ class GuardedStore(LocalStore):
             return True
         if not stat.S_ISREG(found.st_mode):
             raise FrameError(f"{path} is no regular file; copy the image again")
-        largest = None if self.claims is None else self.claims.max_bytes
-        limit = _MAX_METADATA_BYTES if path.name in _METADATA_NAMES else largest
-        if limit is not None and found.st_size > limit:
-            raise FrameError(
-                f"{path} has {found.st_size:,} bytes, more than the {limit:,} that it can hold; copy the image again"
-            )
+        _check_size(path, found.st_size, self.claims)
         return True
+
+
+class GuardedZipStore(ZipStore):
+    """A zip file, opened for reading, of which each file is checked before it is read; see `GuardedStore`.
+
+    Attributes
+    ----------
+    claims : ChunkClaims or None
+        Of the one array that is read; None: only metadata is checked.
+    """
+
+    claims: ChunkClaims | None = None
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """Content of a file, or None where there is none; raises FrameError where it must not be read."""
+        self._check(key)
+        try:
+            content = await super().get(key, prototype, byte_range)
+        except (zipfile.BadZipFile, EOFError) as error:
+            raise FrameError(f"{self.path / key} is damaged ({error}); copy the image again") from error
+        return _checked(content, self.path / key, self.claims)
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        """As `get`, of several files."""
+        return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+
+    def names_in(self, folder: str) -> Iterator[str]:
+        """Names directly in a folder, of an opened store; that of a folder once for each file below it."""
+        begin = f"{folder}/" if folder else ""
+        inside = (name.removeprefix(begin) for name in self._zf.namelist() if name.startswith(begin))
+        return (name.partition("/")[0] for name in inside if name)
+
+    def _check(self, key: str) -> None:
+        try:
+            entry = self._zf.getinfo(key)
+        except KeyError:
+            return
+        _check_size(self.path / key, entry.file_size, self.claims)
+        if entry.file_size > max(_MAX_PLAIN_BYTES, _MAX_RATIO * entry.compress_size):
+            raise FrameError(
+                f"{self.path / key} holds {entry.compress_size:,} bytes that unpack to {entry.file_size:,}; copy the "
+                "image again, or write it with smaller chunks"
+            )
+
+
+def _check_size(path: Path, num_bytes: int, claims: ChunkClaims | None) -> None:
+    """Refuse a file that is larger than what it is can be."""
+    largest = None if claims is None else claims.max_bytes
+    limit = _MAX_METADATA_BYTES if path.name in _METADATA_NAMES else largest
+    if limit is not None and num_bytes > limit:
+        raise FrameError(
+            f"{path} has {num_bytes:,} bytes, more than the {limit:,} that it can hold; copy the image again"
+        )
+
+
+def _checked(content: Buffer | None, path: Path, claims: ChunkClaims | None) -> Buffer | None:
+    """What was read of a file, a chunk or one of the chunks of a shard; raises FrameError if it claims too much."""
+    if content is None or claims is None or path.name in _METADATA_NAMES:
+        return content
+    stored = memoryview(np.ascontiguousarray(content.as_numpy_array()).data)
+    for part in _inside_shard(stored, claims.chunks_per_shard) or [stored]:
+        if claims.is_blosc and len(part) < blosc_length(part):
+            raise FrameError(
+                f"{path} is truncated: it holds {len(part):,} of {blosc_length(part):,} bytes of a chunk; copy the "
+                "image again"
+            )
+        allowed = min(claims.max_bytes, max(_MAX_PLAIN_BYTES, _MAX_RATIO * len(part)))
+        size = decoded_size(part, allowed, is_lz4=claims.is_lz4)
+        if size > allowed:
+            raise FrameError(
+                f"{path} holds a chunk of {len(part):,} bytes that decodes to {size:,} bytes or more; allowed are "
+                f"{allowed:,}: copy the image again, or write it with smaller chunks"
+            )
+    return content
+
+
+def _inside_shard(stored: memoryview, num_chunks: int) -> list[memoryview]:
+    """The chunks of a shard by the index at its end: offset and length of each, then a checksum."""
+    begin = len(stored) - 16 * num_chunks - 4
+    if not num_chunks or begin < 0:
+        return []
+    pairs = np.frombuffer(stored[begin:-4], "<u8").reshape(-1, 2).tolist()
+    return [stored[at : at + length] for at, length in pairs if at + length <= begin]

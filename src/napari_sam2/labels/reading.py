@@ -14,7 +14,8 @@ from napari_sam2.frames.files import IMAGE_SUFFIXES, existing_path, natural_orde
 from napari_sam2.frames.pictures import opened_picture
 from napari_sam2.frames.stack import READ_ERRORS, check_fits_memory, one_line
 from napari_sam2.frames.tiff import TIFF_SUFFIXES, is_lossy_tiff
-from napari_sam2.frames.zarr_files import is_zarr_folder
+from napari_sam2.frames.zarr_files import is_zarr_folder, labels_inside
+from napari_sam2.frames.zarr_zip import zipped_zarr
 from napari_sam2.labels.conversion import ConvertedLabels, convert_labels
 from napari_sam2.labels.seg_npy import read_npy
 from napari_sam2.labels.shape_files import SHAPE_SUFFIXES, read_shapes
@@ -35,9 +36,9 @@ def read_labels(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None =
     Parameters
     ----------
     path : path-like
-        TIFF, zarr folder, PNG or other picture, folder of pictures; Cellpose's ``_seg.npy`` or any ``.npy`` of
-        integers; ImageJ ROIs (``.roi``, ``.zip``), GeoJSON (``.geojson``, ``.json``), COCO (``.json``). Pictures with
-        a palette are read as indices. JPEG is refused, as it changes the values.
+        TIFF, zarr folder or zip file with one, PNG or other picture, folder of pictures; Cellpose's ``_seg.npy`` or any
+        ``.npy`` of integers; ImageJ ROIs (``.roi``, ``.zip``), GeoJSON (``.geojson``, ``.json``), COCO (``.json``).
+        Pictures with a palette are read as indices. JPEG is refused, as it changes the values.
     shape : tuple of int, optional
         (T, H, W) or (H, W) of the image that the labels belong to; ROIs and GeoJSON need it.
 
@@ -65,6 +66,8 @@ def read_labels(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None =
 def read_label_file(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None = None) -> ConvertedLabels:
     """As `read_labels`, with the table of renumbered labels in place of a warning."""
     place = existing_path(Path(path))
+    if not place.is_dir() and zipped_zarr(place) is not None:
+        return convert_labels(_pixels(place), str(path))
     if not place.is_dir() and not place.is_file():
         raise FrameError(f"{place} is no regular file (a pipe, a device or a broken link); give a file of labels")
     if place.suffix.lower() == ".npy":
@@ -135,9 +138,12 @@ def _grey(colours: NDArray[Any]) -> NDArray[Any] | None:
 def _inside(path: Path) -> Path:
     """The label image of an OME-Zarr image that has one; any other path itself."""
     labels = path / "labels"
-    if not path.is_dir() or not is_zarr_folder(labels):
+    if not path.is_dir() and zipped_zarr(path) is not None:
+        names = sorted(place.name for place in labels_inside(path))
+    elif path.is_dir() and is_zarr_folder(labels):
+        names = sorted(p.name for p in labels.iterdir() if not p.name.startswith(".") and is_zarr_folder(p))
+    else:
         return path
-    names = sorted(p.name for p in labels.iterdir() if not p.name.startswith(".") and is_zarr_folder(p))
     if len(names) == 1:
         return labels / names[0]
     if names:

@@ -4,6 +4,10 @@ Run under a display (``xvfb-run -a python benchmarks/random_use.py --kind movie 
 events go through Qt to the canvas, buttons, tables, menus and combo boxes of the dock; dialogs and menus that open are
 closed again. Faults are uncaught exceptions, a session on an image that is gone, a current
 object that does not exist, prompts of unknown objects, and widgets, threads or memory that grow without end.
+
+The window is used in a process of its own: if a library crashes it, such as OpenGL, that is said with the last things
+that were done and what was being drawn. Seed 29 of ``stack`` has ended so in Mesa's software renderer, while it drew
+the box of napari's own text on the canvas: nine vertices in a buffer of their size.
 """
 
 from __future__ import annotations
@@ -12,12 +16,15 @@ import argparse
 import gc
 import os
 import random
+import signal
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 import traceback
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -285,6 +292,44 @@ def wrong(widget: SAM2Widget) -> str:
     return ""
 
 
+def note_drawing(path: Path) -> None:
+    """Keep in a file what is drawn last, for `watch`."""
+    from vispy.gloo.glir import GlirProgram
+    from vispy.visuals.visual import Visual
+
+    draw_visual, draw_program = Visual.draw, GlirProgram.draw
+    drawn = path.open("w", encoding="utf-8")
+    of_visual = [""]
+
+    def note_visual(self: Any) -> Any:
+        of_visual[0] = type(self).__name__
+        return draw_visual(self)
+
+    def note_program(self: Any, mode: Any, selection: Any, instances: int = 1) -> Any:
+        drawn.seek(0)
+        drawn.write(f"{of_visual[0]}: {mode}, vertices {selection}".ljust(200))
+        drawn.flush()
+        return draw_program(self, mode, selection, instances)
+
+    Visual.draw, GlirProgram.draw = note_visual, note_program
+
+
+def watch() -> int:
+    """Use the window in another process, and say so if a library has ended it; 1 if anything was wrong."""
+    with tempfile.TemporaryDirectory(prefix="random_use_") as folder:
+        command = [sys.executable, "-X", "faulthandler", __file__, *sys.argv[1:], "--notes", folder]
+        ended = subprocess.run(command, check=False).returncode
+        if ended >= 0:
+            return ended
+        name, notes = signal.Signals(-ended).name, Path(folder)
+        print(f"CRASHED with {name}: in a library, as Python has no such end (its stack is above)")
+        if (notes / "drawn.txt").exists():
+            print(f"drawn last: {(notes / 'drawn.txt').read_text(encoding='utf-8').strip()}")
+        if (notes / "done.txt").exists():
+            print("LAST:", *(notes / "done.txt").read_text(encoding="utf-8").splitlines()[-25:], sep="\n  ")
+    return 1
+
+
 def main() -> int:
     """Use the window at random; 1 if anything was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -293,8 +338,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=360)
     parser.add_argument("--size", type=int, nargs=2, default=(900, 700), help="width and height of the window")
     parser.add_argument("--picture", help="PNG of the window at the end")
+    parser.add_argument("--notes", type=Path, help="folder that tells what was done before a crash; used internally")
     given = parser.parse_args()
-    os.environ["NAPARI_SAM2_SESSIONS"] = tempfile.mkdtemp(prefix="random_use_")
+    if given.notes is None:
+        return watch()
+    os.environ["NAPARI_SAM2_SESSIONS"] = str(given.notes / "sessions")
+    note_drawing(given.notes / "drawn.txt")
 
     import napari
     from napari.utils.notifications import notification_manager
@@ -352,9 +401,12 @@ def main() -> int:
     run(SETTLED_S)
     settled = size()
     began, num_steps = time.monotonic(), 0
+    notes = (given.notes / "done.txt").open("w", encoding="utf-8")
     while time.monotonic() - began < given.seconds and not faults:
         try:
             user.act()
+            notes.write(f"{user.done[-1]}\n")
+            notes.flush()
         except Exception as error:  # noqa: BLE001 any is a fault
             on_exception(type(error), error, error.__traceback__)
         run(user.rng.choice((0.005, 0.02, 0.1)))
@@ -362,6 +414,7 @@ def main() -> int:
         found = wrong(widget)
         if found:
             faults.append(found)
+    notes.close()
     took = time.monotonic() - began
     print(f"{given.kind}, seed {given.seed}: {num_steps} things in {took:.0f} s: {dict(user.counts)}")
     if given.picture:

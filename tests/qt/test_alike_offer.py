@@ -69,9 +69,10 @@ def test_offers_are_accepted_as_new_objects_or_refused(offer, binding, qtbot):
     qtbot.waitUntil(lambda: not binding.session.is_busy, timeout=60_000)
     np.testing.assert_array_equal(binding.session.labels[0] == 2, first)
     assert binding.current == 1
-    with qtbot.waitSignal(offer.notice) as told:
-        offer.find_next()
-    assert told.args == ["no more objects like this on this slice; 1 accepted"]
+    told = []
+    binding.notice.connect(lambda text, is_error: told.append((text, is_error)))
+    offer.find_next()
+    assert told == [("no more objects like this on this slice; 1 accepted", False)]
     assert "like this?" not in binding.viewer.layers
     assert len(binding.session.objects) == 2
     assert offer.isHidden()

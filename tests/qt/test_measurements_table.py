@@ -46,6 +46,23 @@ def test_per_slice_a_row_goes_to_its_slice(table, binding, qtbot):
     assert len(table.data) == 4
     table.table.selectRow(3)
     assert (binding.current, binding.current_plane) == (2, 4)
+    binding.go_to(1)
+    binding.select(1)  # in the table of objects: its row of this slice, and no other slice
+    assert binding.current_plane == 1
+    assert [table._value(table.table.currentRow(), name) for name in ("object", "plane")] == [1, 1]
+
+
+def test_of_a_layer_with_a_scale_and_no_unit_nothing_is_said_to_be_in_pixels(binding, qtbot):
+    made = MeasurementsTable(binding.viewer)
+    qtbot.addWidget(made)
+    binding.labels.scale = (2, 0.5, 0.5)
+    add_disc(binding)
+    binding.select(1)
+    with qtbot.waitSignal(made.measured, timeout=30_000):
+        made.set_binding(binding)
+    assert made.message.text() == "lengths, areas and volumes in units of the layer's scale; bounding boxes in pixels"
+    assert made._object_in(made.table.currentRow()) == 1
+    made.close()
 
 
 def test_copied_and_written_tables_are_the_same(table, tmp_path):

@@ -150,7 +150,10 @@ def test_menu_merges_with_an_object_and_offers_those_of_this_slice_first(binding
     binding.go_to(1)
     entries = _entries(section, section.merge_menu)
     assert list(entries) == [f"{third}  object {third}", f"{second}  object {second}"]
+    told = []
+    binding.notice.connect(lambda text, is_error: told.append((text, is_error)))
     entries[f"{second}  object {second}"].trigger()
+    assert told == [("object 2 is now a part of object 1", False)]
     assert [o.object_id for o in binding.session.objects] == [first, third]
     assert binding.session.store.planes_of(first) == [0, 4]
 
@@ -158,6 +161,7 @@ def test_menu_merges_with_an_object_and_offers_those_of_this_slice_first(binding
 def test_the_next_line_drawn_splits_the_object_and_leaves_no_prompt(binding, section):
     number = add_disc(binding)
     binding.select(number)
+    binding.use_tool("point")
     section.split_object()
     assert section.tools["scribble"].isChecked()
     told = []
@@ -166,6 +170,8 @@ def test_the_next_line_drawn_splits_the_object_and_leaves_no_prompt(binding, sec
     assert len(binding.session.objects) == 2
     assert len(binding.shapes.data) == 0
     assert "was split" in told[-1][0]
+    assert binding.tool == "point"  # as before
+    binding.use_tool("scribble")
     binding.shapes.add_paths([[[0, 15, 10], [0, 15, 20]]])  # an ordinary scribble again
     assert len(binding.session.objects) == 2
     assert len(binding.shapes.data) == 1

@@ -8,6 +8,7 @@ from qt_tools import add_disc
 from qtpy.QtCore import QPoint, Qt
 
 from napari_sam2._qt.review_section import ReviewSection
+from napari_sam2.session.results.review import timeline
 
 
 @pytest.fixture
@@ -41,6 +42,17 @@ def test_plot_shows_the_current_object_and_its_marks(section: ReviewSection, bin
     section.curve.setCurrentIndex(section.curve.findData("area"))
     expected = [binding.session.store.masks[tracked, p].area for p in range(6)]
     assert section.plot.curves[0].y.tolist() == expected
+
+
+def test_where_the_object_was_not_found_its_iou_is_a_gap(section, tracked: int, monkeypatch) -> None:
+    def with_one_empty(*args):
+        table = timeline(*args)
+        table.loc[table["frame"] == 3, "area"] = 0
+        return table
+
+    monkeypatch.setattr("napari_sam2._qt.review_section.timeline", with_one_empty)
+    section.refresh()
+    assert np.flatnonzero(np.isnan(section.plot.curves[0].y[1:])).tolist() == [2]
 
 
 def test_click_on_the_plot_goes_to_the_frame(section: ReviewSection, binding, tracked: int, qtbot) -> None:

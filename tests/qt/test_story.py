@@ -433,9 +433,10 @@ def test_a_line_drawn_with_the_mouse_splits_the_object_and_leaves_nothing_half_d
     drag_on_canvas(viewer, qtbot, binding, (9, 20), (13, 20), (20, 20), (27, 20), (31, 20))
     assert len(binding.session.objects) == 2
     assert len(binding.shapes.data) == 0
-    assert binding.tool == "scribble"
+    assert binding.tool == "point"
 
     # a line beside the image is taken away, and the next one is a prompt again
+    widget.objects.use_tool("scribble")
     drag_on_canvas(viewer, qtbot, binding, (-12, 2), (-9, 10), (-6, 20), (-3, 30))
     assert len(binding.shapes.data) == 0
     widget.new_object()
@@ -445,6 +446,41 @@ def test_a_line_drawn_with_the_mouse_splits_the_object_and_leaves_nothing_half_d
     binding.session.remove_object(binding.current)
     assert len(binding.shapes.data) == 0
     assert len(binding.session.objects) == 2
+
+
+def test_a_click_cuts_the_object_where_it_is_narrowest_and_a_failed_cut_is_tried_again(open_widget, qtbot):
+    viewer, widget = open_widget()
+    binding = widget.binding
+    mask = np.zeros(binding.geometry.hw, bool)
+    mask[10:26, 5:20] = mask[10:26, 26:40] = mask[16:19, 20:26] = True  # two cells that touch
+    binding.session.add_mask(mask, frame=binding.current_plane)
+    binding.select(1)
+    widget.objects.split_object()
+    drag_on_canvas(viewer, qtbot, binding, (30, 5), (32, 12), (33, 20), (34, 30))  # beside it
+    assert "does not cut" in widget.status.text
+    assert binding.is_splitting
+    click_on_canvas(viewer, qtbot, widget, 17, 23)
+    qtbot.waitUntil(lambda: len(binding.session.objects) == 2, timeout=WAIT)
+    labels = binding.session.labels[binding.current_plane]
+    assert set(np.unique(labels[10:26, 5:20])) == {1}
+    assert set(np.unique(labels[10:26, 26:40])) == {2}
+    assert binding.tool == "point"
+    assert len(binding.shapes.data) == 0
+
+
+def test_a_line_that_napari_drops_ends_the_splitting_and_leaves_the_other_prompts(open_widget, qtbot):
+    viewer, widget = open_widget()
+    binding = widget.binding
+    binding.shapes.add_paths([[[0, 20, 18], [0, 20, 24]]])
+    answered(qtbot, widget)
+    widget.objects.split_object()
+    click_on_canvas(viewer, qtbot, widget, 44, 60)  # beside the object: begins a line
+    assert binding.prompts.strokes.is_drawing
+    qtbot.keyClick(viewer.window._qt_viewer.canvas.native, Qt.Key.Key_Escape)
+    assert not binding.is_splitting
+    assert binding.tool == "point"
+    assert "nothing is split" in widget.status.text
+    assert len(binding.shapes.data) == len(binding.shapes.features) == 1
 
 
 def test_ctrl_click_selects_the_object_under_it_whatever_the_tool(open_widget, qtbot):
@@ -478,3 +514,19 @@ def test_closing_and_opening_the_dock_gives_back_the_same_layers(open_widget, qt
     assert sorted(layer.name for layer in viewer.layers) == names
     assert again.sessions.offer.isHidden()
     np.testing.assert_array_equal(again.binding.labels.data[0] == 1, mask)
+
+
+def test_the_brush_is_put_down_beyond_the_slices_and_taken_up_again_on_them(open_widget, qtbot):
+    viewer, widget = open_widget(axis_labels=("z", "y", "x"))
+    binding = widget.binding
+    viewer.add_image(np.zeros((20, 48, 64), np.uint8), name="longer")
+    widget.objects.use_tool("paint")
+    viewer.dims.set_current_step(0, 15)
+    assert binding.tool is None
+    assert not widget.objects.tools["paint"].isChecked()
+    click_on_canvas(viewer, qtbot, widget, 20, 21)  # napari's brush raises an error here
+    widget.objects.tools["paint"].click()
+    assert "z 0 to 7" in widget.status.text
+    viewer.dims.set_current_step(0, 3)
+    assert binding.tool == "paint"
+    assert widget.objects.tools["paint"].isChecked()

@@ -174,7 +174,7 @@ class AlikeOffer(QWidget):
         if self._offered is None:
             count = len(self._accepted)
             self.end()
-            self.notice.emit(f"no more objects like this on this {binding.plane_word}; {count} accepted")
+            binding.notice.emit(f"no more objects like this on this {binding.plane_word}; {count} accepted", False)
             return
         objects = binding.session.store.objects
         name = objects[self._example].name if self._example in objects else "this"

@@ -129,7 +129,7 @@ class FineTuneWidget(QWidget):
     # ------------------------------------------------------------------ parts
     def _make_controls(self) -> None:
         self.source = combo("sam2_tune_source", "Learn from layers of this viewer, or from two folders of files.")
-        self.source.addItem("layers of this viewer", "layers")
+        self.source.addItem("open layers", "layers")  # has room in a narrow dock
         self.source.addItem("two folders", "folders")
         self.source.currentIndexChanged.connect(self._show_source)
         self.image = LayerCombo(self.viewer, "Image", "sam2_tune_image", "The image that the labels belong to.")

@@ -56,6 +56,7 @@ from napari_sam2._qt.save_section import SaveSection
 from napari_sam2._qt.status_line import StatusLine
 from napari_sam2._viewer.binding import ViewerBinding
 from napari_sam2._viewer.layer_frames import is_time_axis, plane_word
+from napari_sam2._viewer.paint_guard import PaintGuard
 from napari_sam2._viewer.preferences import Preferences, read_preferences
 from napari_sam2.frames.geometry import StackGeometry
 from napari_sam2.session.session import Session
@@ -113,6 +114,7 @@ class SAM2Widget(QWidget):
         self._font_size.connect(self._follow_font)
         self._follow_font()
         viewer.mouse_drag_callbacks.append(self._on_mouse)
+        self._paint_guard = PaintGuard(viewer, lambda text: self.status.say(text, True))
         self._ahead = LookingAhead(viewer, lambda: self.binding, self)
         self._fill_images()
         self._show_parts(None)
@@ -541,6 +543,9 @@ class SAM2Widget(QWidget):
         if binding is None or active is None or event.button != 1:
             return
         is_ctrl = "Control" in event.modifiers
+        if binding.is_splitting and active == binding.shapes and not is_ctrl and viewer.dims.ndisplay == 2:
+            yield from self._split_at_click(binding, event)
+            return
         if not is_ctrl and str(getattr(active, "mode", "")) != "pan_zoom":
             return
         mode = str(active.mode) if is_ctrl and active in binding.layers else "pan_zoom"
@@ -556,6 +561,21 @@ class SAM2Widget(QWidget):
         found = binding.object_at(event.position) if way <= _CLICK_RADIUS and viewer.dims.ndisplay == 2 else None
         if found is not None and self.binding is binding:
             binding.select(found)
+
+    def _split_at_click(self, binding: ViewerBinding, event: Any) -> Any:
+        """A click on the current object cuts it; one beside it begins a line, as with the scribble."""
+        pressed, position = tuple(event.pos), tuple(event.position)
+        yield
+        while event.type == "mouse_move":
+            yield
+        way = max(abs(a - b) for a, b in zip(event.pos, pressed, strict=True))
+        if way <= _CLICK_RADIUS and binding.object_at(position) == binding.current is not None:
+            # later: the layer, which hears of the click next, expects the line that it has begun
+            QTimer.singleShot(0, partial(self._split_at, binding, position))
+
+    def _split_at(self, binding: ViewerBinding, position: tuple[float, ...]) -> None:
+        if self.binding is binding and binding.is_splitting:
+            binding.split_at(position)
 
     def _state(self) -> tuple[Any, int] | None:
         """What a message may be about: the latest change and the plane."""
@@ -693,6 +713,7 @@ class SAM2Widget(QWidget):
             self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
         with contextlib.suppress(ValueError, RuntimeError):
             self._font_size.disconnect(self._follow_font)
+        self._paint_guard.close()
         self._ahead.stop()
         self._keys.release()
         self.objects.close_tasks()

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -164,12 +164,14 @@ class MeasurementsTable(QWidget):
 
     def _on_current(self, object_id: int | None) -> None:
         """The object that was selected elsewhere is selected here."""
-        if not self._is_session or object_id == self._object_in(self.table.currentRow()):
+        binding, table = self._binding, self.table
+        if binding is None or not self._is_session or object_id == self._object_in(table.currentRow()):
             return
-        for at in range(self.table.rowCount()):
-            if self._object_in(at) == object_id:
-                self.table.selectRow(at)
-                return
+        rows = [at for at in range(table.rowCount()) if self._object_in(at) == object_id]
+        here = [at for at in rows if self._value(at, "plane") == binding.current_plane]
+        if rows:
+            with QSignalBlocker(table):  # of several slices a row would go to its own
+                table.selectRow((here or rows)[0])
 
     # ------------------------------------------------------------------ measuring
     def measure(self, _index: int = 0) -> None:
@@ -178,8 +180,10 @@ class MeasurementsTable(QWidget):
         if layer is None or self._task.is_running:
             return
         calibration = label_calibration(layer)
-        unit = "pixels" if calibration.units is None else calibration.units[-1]
-        self._unit = unit if calibration.scale is not None or unit != "pixels" else "pixels"
+        if calibration.units is not None:
+            self._unit = calibration.units[-1]
+        else:
+            self._unit = "pixels" if calibration.scale is None else "units of the layer's scale"
         if self._is_session:
             self._measure_session()
         else:
@@ -244,6 +248,10 @@ class MeasurementsTable(QWidget):
             self.table.setColumnHidden(at, is_same or (is_flat and name in _OF_STACKS))
         self.table.resizeColumnsToContents()
         self.table.setSortingEnabled(True)
+        self.table.clearSelection()
+        self.table.setCurrentItem(None)
+        if self._binding is not None:
+            self._on_current(self._binding.current)
         what = "lengths and areas" if is_flat else "lengths, areas and volumes"
         self.message.setText(f"{what} in {self._unit}; bounding boxes in pixels")
         if self._measured is not None and self.by.currentData() == "object" and data["object"].is_unique:

@@ -77,6 +77,14 @@ _ADVICE = "Click on an object in the image: it appears here as object 1."
 _WITH_ANOTHER: Mapping[str, str] = MappingProxyType(
     {"Merge with": "merge", "Continues as": "join", "Swap from here on with": "swap", "Daughter of": "parent"}
 )
+_WHAT_WAS_DONE: Mapping[str, str] = MappingProxyType(
+    {
+        "merge": "{1} is now a part of {0}",
+        "join": "{1} is now the later part of {0}",
+        "swap": "{0} and {1} are swapped from this {word} on",
+        "parent": "{0} is now a daughter of {1}",
+    }
+)
 
 
 class _ObjectTable(QTableWidget):
@@ -202,7 +210,7 @@ class ObjectsSection(QWidget):
             ("Show this object only, or all", "Shift+H", self.show_only_current),
             ("Find objects like this", ".", self.alike.find_next),
             ("Lock all slices", "", self.lock_object),
-            ("Split along a line", "", self.split_object),
+            ("Split", "", self.split_object),
             ("Divided here", "Shift+D", self.divide_here),
             ("Cut the track here", "Shift+X", self.cut_here),
             ("Delete", "Shift+Del", self.delete_object),
@@ -526,7 +534,10 @@ class ObjectsSection(QWidget):
             "swap": lambda: session.swap(current, other_id, plane),
             "parent": lambda: session.set_parent(current, other_id),
         }
-        self._try(calls[method])
+        # before the call: the other object may be gone after it
+        names = [session.store.objects[each].name for each in (current, other_id)]
+        if self._try(calls[method]):
+            binding.notice.emit(_WHAT_WAS_DONE[method].format(*names, word=self._word), False)
 
     def _try(self, call: Callable[[], object]) -> bool:
         """Whether a call of the session worked; else its error is shown."""
@@ -578,7 +589,7 @@ class ObjectsSection(QWidget):
             self.show_all()
 
     def split_object(self) -> None:
-        """The next line that is drawn cuts the current object."""
+        """The next click on the current object, or line across it, cuts it."""
         if self._binding is not None:
             self._binding.split_next()
         self._show_tool()

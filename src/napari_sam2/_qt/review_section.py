@@ -242,10 +242,11 @@ class ReviewSection(QWidget):
             self._hide_timeline()
             return
         self._timeline.show()
-        # frames without a mask are gaps in the line
+        # frames without a mask are gaps in the line, and of the IoU those where the object was not found
         values = np.full(len(self._clip), np.nan)
         frames = table["frame"].to_numpy()
-        values[frames] = table[name].to_numpy(float)
+        is_there = table["area"].to_numpy(float) > 0 if name == "iou" else np.ones(len(table), bool)
+        values[frames[is_there]] = table[name].to_numpy(float)[is_there]
         locked = frames[table["locked"].to_numpy(bool)]
         prompts = session.store.prompts_of(object_id, self._clip)
         prompted = [binding.geometry.frame(plane) for plane in prompts]

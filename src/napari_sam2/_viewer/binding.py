@@ -26,10 +26,12 @@ from napari_sam2._viewer.labels_layer import (
 )
 from napari_sam2._viewer.layer_frames import LabelSeeds, in_plane_words, plane_word
 from napari_sam2._viewer.layer_places import LayerMap, show_plane, to_layer_units, to_viewer_units
+from napari_sam2._viewer.paint_guard import PAINT_MODES
 from napari_sam2._viewer.point_sizes import limit_sizes
 from napari_sam2._viewer.prompt_layers import NEGATIVE, POSITIVE, PromptKey, PromptLayers, read_prompt_layer
 from napari_sam2._viewer.writers import LIVE_SESSION_KEY
 from napari_sam2.frames.planes import ArrayPlanes
+from napari_sam2.labels.waists import narrowest_chord
 from napari_sam2.session.session import Session
 from napari_sam2.session.state.settings import SessionSettings
 from napari_sam2.session.state.store import StoreDelta
@@ -45,8 +47,8 @@ __all__ = ["LayerLabels", "Tool", "ViewerBinding"]
 
 Tool = Literal["point", "box", "lasso", "scribble", "paint"]
 _SHAPE_MODES: dict[Tool, str] = {"box": "add_rectangle", "lasso": "add_polygon_lasso", "scribble": "add_path"}
-_PAINT_MODES = ("paint", "erase", "fill", "polygon")
 _OUTLINE_PX = 2
+_MARGIN_IN_VIEW = 0.1  # of the part of the image that is shown, between a place that was brought into view and its edge
 _COVERED = 0.5  # share of a box or lasso from which on it lies on another object
 
 
@@ -142,6 +144,7 @@ class ViewerBinding:
         self._current: int | None = None
         self._is_positive = True
         self._is_splitting = False
+        self._before_split: tuple[Any, str] | None = None  # active layer and mode
         self._is_stroke_explained = False
         self._is_coloured_by_class = False
         self._painted: set[int] = set()
@@ -301,15 +304,22 @@ class ViewerBinding:
         show_plane(self.viewer, self.labels, self.geometry.index(plane))
 
     def bring_into_view(self, yx: tuple[float, float]) -> None:
-        """Move the camera to a pixel of the plane shown, if it is outside the window."""
+        """Move the camera to a pixel of the plane shown, if it is outside the window, and no farther than needed."""
         level = self.labels.downsample_factors[self.labels.data_level][-2:]  # which the corners are pixels of
-        corners = np.asarray(self.labels.corner_pixels, float)[:, -2:] * level
-        if np.ptp(corners, axis=0).all() and ((corners[0] <= yx) & (yx <= corners[1])).all():
+        low, high = np.asarray(self.labels.corner_pixels, float)[:, -2:] * level
+        is_drawn = bool((high > low).all())  # else nothing of the image is in the window
+        if is_drawn and (low <= yx).all() and (yx <= high).all():
             return
+        margin = _MARGIN_IN_VIEW * (high - low)
+        nearest = np.clip(yx, low + margin, high - margin)
         index = self.geometry.index(self.current_plane)
-        world = to_viewer_units(self.viewer, self.labels, self.labels.data_to_world((*index, *yx)))
         scene = getattr(self.viewer, "scene", self.viewer)  # before napari 0.9 the camera was the viewer's own
-        scene.camera.center = (*tuple(scene.camera.center)[:-2], float(world[-2]), float(world[-1]))
+        there, here = (
+            np.asarray(to_viewer_units(self.viewer, self.labels, self.labels.data_to_world((*index, *place))))[-2:]
+            for place in (yx, nearest)
+        )
+        centre = np.asarray(scene.camera.center[-2:], float) + there - here if is_drawn else there
+        scene.camera.center = (*tuple(scene.camera.center)[:-2], *(float(each) for each in centre))
 
     def look_ahead(self) -> None:
         """Have the model look at the place under the mouse, or in the middle of the window, before it is clicked."""
@@ -385,27 +395,48 @@ class ViewerBinding:
         """Show masks as outlines, or filled."""
         self.labels.contour = _OUTLINE_PX if is_on else 0
 
+    @property
+    def is_splitting(self) -> bool:
+        """Whether the next line, or click on the current object, cuts it."""
+        return self._is_splitting
+
     def split_next(self) -> None:
-        """Take the next line that is drawn as a cut through the current object."""
+        """Take the next line that is drawn, or a click, as a cut through the current object."""
         if self._current is None:
             self.notice.emit("select the object to split first", True)
             return
+        active = self.viewer.layers.selection.active
+        if not self._is_splitting:
+            self._before_split = None if active is None else (active, str(active.mode))
         self.use_tool("scribble")
         self._is_splitting = True
         name = self.session.store.objects[self._current].name
-        self.notice.emit(f"draw a line across {name}, from one side to the other", False)
+        self.notice.emit(f"click on {name} where it is to be cut, or draw a line across it", False)
+
+    def split_at(self, world: Sequence[float]) -> None:
+        """Cut the current object through a position in the world, where it is narrowest."""
+        at = np.asarray(self.labels.world_to_data(self._in_layer_units(world)), float)
+        index = self.geometry.index(self.current_plane)
+        (x0, y0), (x1, y1) = narrowest_chord(self.session.labels[index] == self._current, (at[-1], at[-2]))
+        with self._syncing():
+            self.prompts.strokes.discard()
+        self._split_along(np.array([(*index, y0, x0), (*index, y1, x1)], float))
 
     def _split(self) -> None:
         """Cut the current object along the line drawn last, which is taken away."""
-        self._is_splitting = False
         row = len(self.shapes.data) - 1
         line = np.array(self.shapes.data[row], float)
         h, w = self.geometry.hw
         line[:, -2:] = np.clip(line[:, -2:], -0.5, (h - 0.501, w - 0.501))
         with self._syncing():
             self.prompts.remove_rows(self.shapes, {row})
+        self._split_along(line)
+
+    def _split_along(self, line: NDArray[np.float64]) -> None:
+        """Cut the current object; after a line beside it another one may be drawn."""
         self._known_prompts = self.prompts.read(lambda _: None)
         if self._current is None:
+            self._end_splitting()
             return
         name = self.session.store.objects[self._current].name
         try:
@@ -413,8 +444,17 @@ class ViewerBinding:
         except NapariSAM2Error as error:
             self.notice.emit(self.in_words(error), True)
             return
+        self._end_splitting()
         then = "; G tracks both parts through the stack" if self.geometry.num_frames > 1 else ""
         self.notice.emit(f"{name} was split: the smaller part is object {made}{then}", False)
+
+    def _end_splitting(self) -> None:
+        """The tool that was active before is active again."""
+        self._is_splitting = False
+        layer, mode = self._before_split or (None, "")
+        if layer in self.layers and layer in self.viewer.layers:
+            self.viewer.layers.selection.active = layer
+            layer.mode = mode
 
     def other_layers(self) -> list[Any]:
         """Labels, Points and Shapes layers of the viewer other than the session's own: objects start from them."""
@@ -475,7 +515,7 @@ class ViewerBinding:
         if active == self.points:
             return "point" if mode == "add" else None
         if active == self.labels:
-            return "paint" if mode in _PAINT_MODES else None
+            return "paint" if mode in PAINT_MODES else None
         return next((tool for tool, of_tool in _SHAPE_MODES.items() if of_tool == mode), None)
 
     @property
@@ -532,10 +572,17 @@ class ViewerBinding:
     # ------------------------------------------------------------------ layers -> session
     def _on_prompts(self, event: Any) -> None:
         action = str(getattr(getattr(event, "action", None), "value", getattr(event, "action", "")))
+        is_dropped = False
         if event.source == self.shapes and action in ("added", "removed", "changed"):
+            is_dropped = action == "added" and not self.prompts.strokes.is_drawing
             with self._syncing():
                 self.prompts.strokes.settle()
         if self._is_syncing or action not in ("added", "removed", "changed"):
+            return
+        if is_dropped:  # napari tells of a line that was too short as if it were there: the last row is another one
+            if self._is_splitting:
+                self._end_splitting()
+                self.notice.emit("nothing was drawn, and nothing is split", False)
             return
         if action == "added":
             if self.viewer.dims.ndisplay == 3:

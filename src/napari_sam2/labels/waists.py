@@ -13,7 +13,9 @@ from skimage.segmentation import watershed
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["WaistSettings", "split_at_waist"]
+__all__ = ["WaistSettings", "narrowest_chord", "split_at_waist"]
+
+_CHORD_ANGLES = 60  # directions that are tried: every 3 degrees
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,42 @@ def split_at_waist(mask: NDArray[np.bool_], settings: WaistSettings = WaistSetti
         part[window] = parts == number
         found.append(part)
     return found
+
+
+def narrowest_chord(mask: NDArray[np.bool_], xy: tuple[float, float]) -> NDArray[np.float64]:
+    """The shortest straight line through a pixel of a mask that ends outside the mask on both sides.
+
+    Parameters
+    ----------
+    mask : (H, W) bool array
+        True inside; beyond the image is outside.
+    xy : (float, float)
+        A position, in pixels; the nearest pixel counts.
+
+    Returns
+    -------
+    (2, 2) float64 array
+        Both ends (x, y), each in the first pixel outside, or half a pixel beyond the image. Both are ``xy`` where that
+        is outside the mask.
+    """
+    h, w = mask.shape
+    centre = np.rint(np.asarray(xy, float))
+    reach = int(np.ceil(np.hypot(h, w)))
+    steps = np.arange(0, reach + 1, 0.5)
+    best, shortest = np.stack((centre, centre)), np.inf
+    padded = np.pad(mask, 1)
+    for angle in np.arange(_CHORD_ANGLES) * np.pi / _CHORD_ANGLES:
+        ends = []
+        for sign in (1, -1):
+            direction = sign * np.array((np.cos(angle), np.sin(angle)))
+            places = centre + steps[:, None] * direction
+            columns, rows = np.rint(places).astype(int).T
+            is_inside = padded[np.clip(rows + 1, 0, h + 1), np.clip(columns + 1, 0, w + 1)]
+            ends.append(places[int(np.argmin(is_inside))])
+        length = float(np.linalg.norm(ends[0] - ends[1]))
+        if length < shortest:
+            best, shortest = np.stack(ends), length
+    return np.asarray(np.clip(best, -0.5, (w - 0.501, h - 0.501)), np.float64)
 
 
 def _fill(mask: NDArray[np.bool_]) -> float:

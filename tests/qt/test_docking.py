@@ -182,6 +182,17 @@ def test_layers_that_go_together_are_told_of_together(alone, qtbot):
         "cells points",
     ]
     assert not widget.sessions.show_layers_button.isHidden()
+    widget.sessions.show_layers_button.click()
+    assert widget.status.text == "the layers are shown again"
+
+
+def test_samples_are_offered_again_when_all_images_are_removed_together(alone):
+    viewer, widget = alone
+    viewer.add_image(make_movie(), name="others")
+    assert widget.samples.isHidden()
+    viewer.layers.clear()
+    assert widget.binding is None
+    assert not widget.samples.isHidden()
 
 
 def test_series_of_volumes_can_be_propagated_through_both_axes(alone, qtbot):

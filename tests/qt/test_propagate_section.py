@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from napari.qt import get_stylesheet
+from qt_tools import add_disc
 
 from napari_sam2._qt.propagate_section import THROUGH_TIME, PropagateSection
 from napari_sam2._types import StageShift
@@ -63,3 +64,17 @@ def test_the_end_of_a_propagation_names_unusable_slices_and_movements_of_the_sta
     edits += binding.session.store.condition_edits(2, is_usable=True, shift=StageShift(2, -4, 7))
     binding.session.store.commit(edits)
     assert made._conditions() == "; unusable: 1; the stage moved (y, x) before 2 (+7, -4 px)"
+
+
+def test_what_was_done_is_said_until_it_is_undone_or_something_else_is_done(qtbot, binding) -> None:
+    made = PropagateSection()
+    qtbot.addWidget(made)
+    made.set_binding(binding)
+    add_disc(binding)
+    made.propagate()
+    binding.session.handle.wait(60)
+    qtbot.waitUntil(lambda: "done: 5" in made.state.text(), timeout=30_000)
+    made.propagate()
+    assert "nothing to do" in made.state.text()
+    binding.session.undo()
+    assert made.state.text() == ""

@@ -178,6 +178,7 @@ class ImageSessions(QWidget):
     def _show_layers(self) -> None:
         if self.binding is not None:
             self.binding.show_again()
+            self.notice.emit("the layers are shown again", False)  # instead of the message that one was removed
 
     # ------------------------------------------------------------------ choosing
     def start_on_active(self) -> None:

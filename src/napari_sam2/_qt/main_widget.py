@@ -246,7 +246,10 @@ class SAM2Widget(QWidget):
         of_stack: tuple[QWidget, ...] = self._stack_parts
         for part in of_stack:
             part.setVisible(binding is not None and binding.geometry.num_frames > 1)
-        self.samples.setVisible(binding is None and not self.sessions.images)
+        self._show_samples()
+
+    def _show_samples(self) -> None:
+        self.samples.setVisible(self.binding is None and not self.sessions.images)
 
     def _make_settings_page(self) -> QWidget:
         page = QWidget()
@@ -394,6 +397,7 @@ class SAM2Widget(QWidget):
         self.image_choice.addItems(names)
         if shown in names:
             self.image_choice.setCurrentText(shown)
+        self._show_samples()
 
     def _on_image_chosen(self, index: int) -> None:
         images = self.sessions.images

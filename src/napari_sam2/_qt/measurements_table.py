@@ -171,7 +171,9 @@ class MeasurementsTable(QWidget):
         here = [at for at in rows if self._value(at, "plane") == binding.current_plane]
         if rows:
             with QSignalBlocker(table):  # of several slices a row would go to its own
-                table.selectRow((here or rows)[0])
+                at = (here or rows)[0]
+                table.selectRow(at)
+                table.scrollToItem(table.item(at, 0))
 
     # ------------------------------------------------------------------ measuring
     def measure(self, _index: int = 0) -> None:

@@ -54,6 +54,7 @@ class PropagateSection(QWidget):
         self._moving.timeout.connect(self._move_bar)
         self._left: tuple[float, float] | None = None  # seconds left, and when that was estimated
         self._started = 0.0
+        self._said_at: object = None  # the latest change when the state was written
         self._counting = QTimer(self)
         self._counting.setInterval(_COUNT_DOWN_MS)
         self._counting.timeout.connect(self._count_down)
@@ -212,6 +213,7 @@ class PropagateSection(QWidget):
         self.limit.setToolTip(f"How many {self._word}s" if choice == 2 else f"The last {self._word}")
 
     def _say(self, text: str) -> None:
+        self._said_at = None if self._binding is None else self._binding.session.history.top
         self.state.setText(text)
         self.state.setVisible(bool(text))
 
@@ -233,6 +235,10 @@ class PropagateSection(QWidget):
             window.setFocus()
 
     def _on_session(self, _delta: Any = None) -> None:
+        binding = self._binding
+        is_idle = self._wanted is None and not self._counting.isActive()
+        if binding is not None and is_idle and binding.session.history.top is not self._said_at:
+            self._say("")  # what it said has changed since, or was undone
         # not at once: this is called during a change, before a new prompt waits or while an old one still does
         if self._wanted is not None:
             QTimer.singleShot(0, self._start_wanted)

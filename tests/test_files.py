@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from napari_sam2._errors import OutputError
+from napari_sam2._errors import DiskFullError, OutputError
 from napari_sam2._files import partial_path, put_in_place, remove_partial, reserved, write_whole
 
 
@@ -193,3 +197,33 @@ def test_a_finished_file_replaces_a_folder_and_a_folder_a_file(tmp_path: Path) -
     put_in_place(part, tmp_path / "a")
     assert (tmp_path / "a").is_dir()
     assert _names(tmp_path) == ["a"]
+
+
+def test_a_link_to_nothing_is_replaced_by_files_and_folders(tmp_path: Path) -> None:
+    for name, write in (("file", lambda part: part.write_text("new")), ("folder", Path.mkdir)):
+        (tmp_path / name).symlink_to(tmp_path / "nowhere" / name)
+        write_whole(tmp_path / name, write)
+        assert (tmp_path / name).exists()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_folder_into_which_a_thread_still_writes_is_removed(tmp_path: Path) -> None:
+    def keep_writing(part: Path) -> None:
+        for number in range(20):
+            with suppress(OSError):
+                part.mkdir(exist_ok=True)
+                (part / str(number)).write_text("late")
+            time.sleep(0.002)
+
+    def fail(part: Path) -> None:
+        thread = threading.Thread(target=keep_writing, args=(part,))
+        threads.append(thread)
+        thread.start()
+        time.sleep(0.01)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    threads: list[threading.Thread] = []
+    with pytest.raises(DiskFullError):
+        write_whole(tmp_path / "a.zarr", fail)
+    threads[0].join()
+    assert not list(tmp_path.iterdir())

@@ -38,6 +38,7 @@ _TAG = re.compile(
 )
 _LONGEST_NAME = 180  # bytes of the final name that go into the temporary one; file systems allow 255 in all
 _FOREIGN_AGE_S = 7 * 24 * 3600.0  # age at which a partial file of another machine is taken for abandoned
+_REMOVALS, _REMOVAL_S = 5, 0.05  # of a folder
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # the file system has no such operation
@@ -172,8 +173,14 @@ def put_in_place(part: Path, path: Path) -> None:
 
 def remove_partial(part: Path) -> None:
     """Remove a partial file or folder, and files whose names begin with its name, such as SQLite's journals."""
-    for leftover in part.parent.glob(f"{_as_pattern(part.name)}*"):
-        _remove(leftover)
+    for _ in range(_REMOVALS):
+        leftovers = list(part.parent.glob(f"{_as_pattern(part.name)}*"))
+        is_folder = any(leftover.is_dir() for leftover in leftovers)
+        for leftover in leftovers:
+            _remove(leftover)
+        if not is_folder:
+            break
+        time.sleep(_REMOVAL_S)  # threads of zarr that were writing when an error came go on, and make the folder again
 
 
 def remove_folder(folder: Path) -> None:
@@ -301,6 +308,8 @@ def _remove_abandoned(folder: Path) -> None:
 def _replace_folder(part: Path, path: Path) -> None:
     """Give a folder its final name; a folder cannot be replaced in one step."""
     if not path.exists():
+        if path.is_symlink():  # to nothing: replaced, as a file replaces it
+            path.unlink()
         part.rename(path)
         return
     aside = path.with_name(f".{path.name}.{_owner()}-{secrets.token_hex(4)}.replaced")

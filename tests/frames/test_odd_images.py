@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from PIL import Image
 
 from napari_sam2 import FrameError, open_frames
 from napari_sam2.cli import main
@@ -286,3 +287,39 @@ def test_folders_of_other_kinds_are_named(tmp_path):
         open_frames(tmp_path)
     with pytest.raises(FrameError, match=r"is a file within a zarr; give its folder, .*b2\.zarr$"):
         open_frames(tmp_path / "b2.zarr" / "zarr.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.tif", b"\x89PNG\r\n", r"cannot be read as a TIFF: it is a PNG; give it the ending \.png"),
+        ("a.png", b"II*\0\x08\0\0\0", r"cannot be read as an image: it is a TIFF; give it the ending \.tif"),
+        ("a.npy", b"\x89HDF\r\n\x1a\n", "cannot be read as an array: it is an HDF5 file; export it"),
+        ("a.tif", b"", "it is empty; copy or download it again"),
+        ("a.jpg", bytes(100), "it begins with zeros, as a file that was not copied whole"),
+        ("a.tif", b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer of Git LFS; fetch the file itself"),
+        ("a.tif", b"\n<!DOCTYPE HTML><html>", "it is a web page; download the file itself"),
+        ("a.tif", b"II*\0\x08\0\0\0", r"cannot be read as a TIFF \("),
+        ("a.tif", b"?", r"cannot be read as a TIFF \("),
+    ],
+    ids=["PNG", "TIFF", "HDF5", "empty", "zeros", "pointer", "web page", "damaged", "unknown"],
+)
+def test_what_a_file_with_a_wrong_ending_holds_is_named(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FrameError, match=words):
+        open_frames(tmp_path / name)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("nowhere"), os.mkfifo], ids=["link", "pipe"])
+def test_a_link_to_nothing_among_the_planes_of_a_folder_is_refused(tmp_path, make):
+    for number in range(3):
+        tifffile.imwrite(tmp_path / f"{number}.tif", VOLUME[number])
+    make(tmp_path / "3.tif")
+    with pytest.raises(FrameError, match=r"3\.tif is no regular file"):
+        open_frames(tmp_path)
+
+
+def test_bitmaps_are_pictures(tmp_path):
+    mask = VOLUME[0] > np.median(VOLUME[0])
+    Image.fromarray(mask).save(tmp_path / "a.pbm")
+    assert np.array_equal(open_frames(tmp_path / "a.pbm").raw(0)[0], mask)

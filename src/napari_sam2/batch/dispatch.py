@@ -434,7 +434,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, KilledWorker):
         return (
             f"{error.allowed_failures + 1} workers were killed while they computed it; it may need more memory than a "
-            "worker has: use fewer workers"
+            "worker has: use fewer workers, or give each of them more memory"
         )
     text = " ".join(str(error).split())[:1000]
     if isinstance(error, NapariSAM2Error):

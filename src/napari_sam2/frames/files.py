@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2.frames.axes import guess_axes, name_unnamed
 from napari_sam2.frames.bioio_files import PLUGINS, open_bioio
+from napari_sam2.frames.file_contents import content_hint
 from napari_sam2.frames.file_names import grid_of_names
 from napari_sam2.frames.pictures import PICTURE_SUFFIXES, describe_picture, read_picture
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
@@ -108,8 +109,7 @@ def natural_order(name: str) -> list[tuple[int, int, str]]:
 
 def _open_file(path: Path, level: int = 0) -> RawStack:
     suffix = path.suffix.lower()
-    if not path.is_file():
-        raise FrameError(f"{path} is no regular file (a pipe, a device or a broken link); give an image file")
+    _check_regular(path)
     stat = path.stat()
     if suffix in TIFF_SUFFIXES:
         stack = open_tiff(path, level)
@@ -127,6 +127,11 @@ def _open_file(path: Path, level: int = 0) -> RawStack:
         raise FrameError(_other_file(path))
     key = f"{stack.key}:{path.resolve()}:{stat.st_mtime_ns}:{stat.st_size}"
     return replace(stack, key=key)
+
+
+def _check_regular(path: Path) -> None:
+    if not path.is_file():
+        raise FrameError(f"{path} is no regular file (a pipe, a device or a broken link); give an image file")
 
 
 def _other_file(path: Path) -> str:
@@ -150,7 +155,8 @@ def _read_array(path: Path) -> NDArray[np.generic]:
     try:
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
     except READ_ERRORS as error:
-        raise FrameError(f"{path} cannot be read as an array ({one_line(error)}); save it as TIFF") from error
+        hint = content_hint(path, (".npy",)) or f"{one_line(error)}; save it as TIFF"
+        raise FrameError(f"{path} cannot be read as an array: {hint}") from error
     return array
 
 
@@ -165,7 +171,7 @@ def check_array_header(path: Path) -> None:
 
 
 def _open_folder(path: Path) -> RawStack:
-    files = [p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")]
+    files = [p for p in path.iterdir() if not p.is_dir() and not p.name.startswith(".")]  # also links to nothing
     files = sorted((p for p in files if p.suffix.lower() in IMAGE_SUFFIXES), key=lambda p: natural_order(p.name))
     files = without_label_files(path, files)
     if not files:
@@ -270,6 +276,7 @@ def _kind(stack: RawStack) -> _Kind:
 
 def _describe_file(path: Path) -> RawStack:
     """As `_open_file`, but pixels of a picture are not decoded."""
+    _check_regular(path)
     if path.suffix.lower() in TIFF_SUFFIXES:
         return open_tiff(path)
     shape, dtype = describe_picture(path)

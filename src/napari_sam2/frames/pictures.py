@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_sam2._errors import FrameError, warn_caller
+from napari_sam2.frames.file_contents import content_hint
 from napari_sam2.frames.intensity import pillow_to_array
 from napari_sam2.frames.stack import READ_ERRORS, one_line
 
@@ -27,15 +28,16 @@ __all__ = [
     "warn_of_orientation",
 ]
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".pnm", ".jp2", ".tga")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".tga")
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "TGA")  # not TIFF: tifffile reads it
 _ORIENTATION = 274  # tag of EXIF and TIFF; 1 is upright
 _MAX_BYTES = 2**28  # of a decoded picture; a larger one must hold a part of that in its file
 _MAX_RATIO = 200
 _PNG_GREY_ALPHA, _PNG_RGB, _PNG_RGBA = 4, 2, 6  # colour types
-_NETPBM_SUFFIXES = (".pgm", ".ppm", ".pnm")
-_NETPBM_KINDS = (b"P2", b"P3", b"P5", b"P6")
+_NETPBM_SUFFIXES = (".pbm", ".pgm", ".ppm", ".pnm")
+_NETPBM_KINDS = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")
 _MAX_NETPBM_HEADER = 2**16  # bytes, comments included
+_NETPBM_BITS = re.compile(rb"P[14](?:\s+|#[^\n]*\n)*\d+(?:\s+|#[^\n]*\n)+\d+")
 _NETPBM = re.compile(rb"P[2356](?:\s+|#[^\n]*\n)*\d+(?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+(\d+)")
 
 
@@ -109,16 +111,20 @@ def opened_picture(path: Path) -> Iterator[Image.Image]:
     except FrameError:
         raise
     except (*READ_ERRORS, SyntaxError, Image.DecompressionBombError) as error:
+        hint = content_hint(path, PICTURE_SUFFIXES)
         raise FrameError(
-            f"{path} cannot be read as an image ({one_line(error)}); check or copy the file again"
+            f"{path} cannot be read as an image: {hint}"
+            if hint
+            else f"{path} cannot be read as an image ({one_line(error)}); check or copy the file again"
         ) from error
 
 
 def _check_netpbm(path: Path) -> None:
-    """Refuse a PGM or PPM whose header has no end, which is read byte by byte."""
+    """Refuse a PBM, PGM or PPM whose header has no end, which is read byte by byte."""
     with path.open("rb") as file:
         start = file.read(_MAX_NETPBM_HEADER + 1)
-    if len(start) > _MAX_NETPBM_HEADER and start[:2] in _NETPBM_KINDS and not _NETPBM.match(start):
+    has_end = _NETPBM.match(start) or _NETPBM_BITS.match(start)
+    if len(start) > _MAX_NETPBM_HEADER and start[:2] in _NETPBM_KINDS and not has_end:
         raise FrameError(f"{path} cannot be read as an image (its header is damaged or too long); copy the file again")
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2.frames.coded_sizes import coded_size
+from napari_sam2.frames.file_contents import content_hint
 from napari_sam2.frames.microscope_tags import has_damaged_lsm_notes, mend_stk_notes
 from napari_sam2.frames.ome_xml import check_beside, companion_xml, named_files, parse_ome_xml, read_ome_xml, tag_of
 from napari_sam2.frames.pictures import picture_size, warn_of_orientation
@@ -154,8 +155,11 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
     except FrameError:
         raise
     except READ_ERRORS as error:
+        hint = content_hint(path, TIFF_SUFFIXES)
         raise FrameError(
-            f"{path} cannot be read as a TIFF ({one_line(error)}); check or export the file again"
+            f"{path} cannot be read as a TIFF: {hint}"
+            if hint
+            else f"{path} cannot be read as a TIFF ({one_line(error)}); check or export the file again"
         ) from error
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import re
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +17,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam2._errors import FrameError, PromptError, warn_caller
-from napari_sam2._packed_mask import PackedMask
 from napari_sam2.frames.files import natural_order
 from napari_sam2.frames.stack import READ_ERRORS, check_fits_memory, one_line
 from napari_sam2.labels.colours import object_colour
 from napari_sam2.labels.formats import FrameScratch, LabelLayout
 from napari_sam2.labels.ngff import nearest_pixels
 from napari_sam2.labels.outlines import Polygon, fill_polygons, label_polygons
-from napari_sam2.labels.rle import RLE, compress_rle, decode_rle_columns, rle_area, run_lengths
+from napari_sam2.labels.rle import RLE, compress_rle, rle_area, run_lengths
+from napari_sam2.labels.runs import (
+    MAX_CROSSINGS,
+    MaskRuns,
+    count_crossings,
+    join_runs,
+    runs_of_masks,
+    runs_of_polygons,
+    runs_of_rle,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -246,11 +256,15 @@ def _boxes(labels: NDArray[np.int32]) -> Iterator[tuple[int, tuple[int, int, int
 # ---------------------------------------------------------------------- reading
 @dataclass(frozen=True, eq=False)
 class _Shape:
-    """One object on one plane; ``place`` is its position along Z and T, counted from 0, None for all planes."""
+    """One object on one plane, as polygons or run lengths.
+
+    ``place`` is its position along Z and T, counted from 0, None for all planes.
+    """
 
     object_id: int | None
     place: _Place
-    draw: Callable[[tuple[int, int]], PackedMask]
+    polygons: tuple[Polygon, ...] = ()
+    rle: RLE | None = None
 
 
 def read_shapes(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.int32]:
@@ -274,21 +288,36 @@ def read_shapes(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.
     FrameError
         If the file is missing or damaged, holds no areas, or does not fit ``shape``.
     """
-    suffix = path.suffix.lower()
     try:
-        if suffix in (".zip", ".roi"):
-            shapes, size = _rois(path), None
-        else:
-            content = _json(path)
-            is_coco = isinstance(content, Mapping) and "annotations" in content
-            if isinstance(content, list) and content and "image_id" in content[0]:
-                content, is_coco = _coco_of_results(content), True
-            shapes, size = _coco(content, path, shape) if is_coco else (_geojson(content, path), None)
-        return _paint(path, shapes, size, shape)
+        with _paused_collection():
+            return _paint(path, *_shapes_of(path, shape), shape)
     except FrameError:
         raise
     except (*_DAMAGED, PromptError) as error:
         raise FrameError(f"{path} cannot be read as shapes ({one_line(error)}); the file may be damaged") from error
+
+
+def _shapes_of(path: Path, shape: tuple[int, ...] | None) -> tuple[list[_Shape], tuple[int, ...] | None]:
+    """The shapes of a file, and the size of the image where it says so."""
+    if path.suffix.lower() in (".zip", ".roi"):
+        return _rois(path), None
+    content = _json(path)
+    is_coco = isinstance(content, Mapping) and "annotations" in content
+    if isinstance(content, list) and content and "image_id" in content[0]:
+        content, is_coco = _coco_of_results(content), True
+    return _coco(content, path, shape) if is_coco else (_geojson(content, path), None)
+
+
+@contextmanager
+def _paused_collection() -> Iterator[None]:
+    """Within it, Python does not look for unreachable cycles: that takes longer than reading millions of corners."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _json(path: Path) -> Any:
@@ -331,16 +360,26 @@ def _paint(
     labels = np.zeros(label_shape, np.int32)
     known = _own_numbers(path, shapes, planes)
     has_ids = all(i is not None and 0 < i < 2**31 for i in known)
-    masks = [each.draw(hw) for each in shapes]
-    num_outside = sum(not mask.area for mask in masks)
-    if num_outside == len(masks):
+    runs = _draw(shapes, hw)
+    areas = runs.areas(len(shapes))
+    num_outside = int((areas == 0).sum())
+    if num_outside == len(shapes):
         raise FrameError(f"no object of {path} lies inside the image of {hw[0]} x {hw[1]}; they belong to another one")
     if num_outside:
-        warn_caller(f"{num_outside} of {len(masks)} objects of {path} lie outside the image and are left out")
-    for index in sorted(range(len(shapes)), key=lambda i: -masks[i].area):
-        plane, mask = planes[index], masks[index]
-        target = labels if plane is None else labels[plane]
-        target[(..., *mask.window)][..., mask.pixels()] = (known[index] or 0) if has_ids else index + 1
+        warn_caller(f"{num_outside} of {len(shapes)} objects of {path} lie outside the image and are left out")
+    numbers = np.array([(number or 0) if has_ids else index + 1 for index, number in enumerate(known)])
+    plane_of = (
+        np.array([-1 if plane is None else plane for plane in planes]) if is_stack else np.zeros(len(shapes), int)
+    )
+    flat = labels.reshape(num_planes, -1)
+    for owners, pixels in runs.pixels(np.argsort(-areas, kind="stable"), hw):
+        on_all = plane_of[owners] < 0
+        if on_all.any():  # one after the other, as they may overlap with those on one plane
+            for owner in owners[np.flatnonzero(np.diff(owners, prepend=-1))].tolist():
+                plane = slice(None) if plane_of[owner] < 0 else plane_of[owner]
+                flat[plane, pixels[owners == owner]] = numbers[owner]
+        else:
+            flat[plane_of[owners], pixels] = numbers[owners]
     if not is_stack or len(full) < 3:
         labels = labels[0]
     elif shape is not None and math.prod(shape) == labels.size:
@@ -374,10 +413,12 @@ def _own_numbers(path: Path, shapes: Sequence[_Shape], planes: Sequence[int | No
 
 def _plane(path: Path, shape: _Shape, full: tuple[int, ...]) -> int | None:
     """The plane of the stack that a shape lies on; None for all."""
+    if shape.place == (None, None):
+        return None
     z, t = (i or 0 for i in shape.place)
     if len(full) < 3 and path.suffix.lower() in _JSON_SUFFIXES and (z or t):  # of ROIs it may be a channel
         raise FrameError(f"{path} holds an object on plane {z or t}; the image has one plane, 0")
-    if len(full) < 3 or all(i is None for i in shape.place):
+    if len(full) < 3:
         return None
     if len(full) > 3:
         num_times, num_planes = full[-4], full[-3]
@@ -415,7 +456,7 @@ def _rois(path: Path) -> list[_Shape]:
         else:
             place = (roi.position - 1, 0) if roi.position else (None, None)
         named = _NAME.fullmatch(roi.name)
-        shapes.append(_Shape(None if named is None else int(named["id"]), place, _filler([rings])))
+        shapes.append(_Shape(None if named is None else int(named["id"]), place, (rings,)))
     _warn_of_others(path, len(rois) - len(shapes), len(shapes))
     return shapes
 
@@ -445,18 +486,30 @@ def _warn_of_others(path: Path, num_others: int, num_areas: int) -> None:
         warn_caller(f"{path} holds {num_others} points, lines, texts or empty shapes besides areas; they are left out")
 
 
-def _filler(polygons: list[Polygon]) -> Callable[[tuple[int, int]], PackedMask]:
-    def draw(hw: tuple[int, int]) -> PackedMask:
-        """The mask of polygons, drawn in their bounding box alone."""
-        corners = np.concatenate([ring for rings in polygons for ring in rings])
-        x0, y0 = np.floor(corners.min(0)).clip(0, (hw[1], hw[0])).astype(int).tolist()
-        x1, y1 = np.ceil(corners.max(0)).clip(0, (hw[1], hw[0])).astype(int).tolist()
-        if x1 <= x0 or y1 <= y0:
-            return PackedMask()
-        moved = [[ring - (x0, y0) for ring in rings] for rings in polygons]
-        return PackedMask.pack(fill_polygons(moved, (y1 - y0, x1 - x0)), origin_yx=(y0, x0))
+def _draw(shapes: Sequence[_Shape], hw: tuple[int, int]) -> MaskRuns:
+    """The pixels of all shapes inside an image; those without holes are drawn many at a time."""
+    coded = [(index, each.rle) for index, each in enumerate(shapes) if each.rle is not None]
+    parts = [runs_of_rle([index for index, _ in coded], [rle for _, rle in coded], hw)] if coded else []
+    drawn = [index for index, each in enumerate(shapes) if each.rle is None]
+    simple = [index for index in drawn if all(len(rings) == 1 for rings in shapes[index].polygons)]
+    rings = [[polygon[0] for polygon in shapes[index].polygons] for index in simple]
+    crossings = count_crossings(rings, hw) if rings else np.zeros(0, np.int64)
+    fitting = np.flatnonzero(crossings <= MAX_CROSSINGS).tolist()
+    small = [simple[i] for i in fitting]
+    if small:
+        parts.append(runs_of_polygons(small, [rings[i] for i in fitting], crossings[fitting], hw))
+    others = sorted(set(drawn) - set(small))
+    masks = [(index, *_filled(shapes[index].polygons, hw)) for index in others]
+    return join_runs([*parts, runs_of_masks(masks, hw)])
 
-    return draw
+
+def _filled(polygons: Sequence[Polygon], hw: tuple[int, int]) -> tuple[NDArray[np.bool_], tuple[int, int]]:
+    """The mask of polygons, drawn in their bounding box alone, and the first row and column of that."""
+    corners = np.concatenate([ring for rings in polygons for ring in rings])
+    x0, y0 = np.floor(corners.min(0)).clip(0, (hw[1], hw[0])).astype(int).tolist()
+    x1, y1 = np.ceil(corners.max(0)).clip(0, (hw[1], hw[0])).astype(int).tolist()
+    moved = [[ring - (x0, y0) for ring in rings] for rings in polygons]
+    return fill_polygons(moved, (max(y1 - y0, 0), max(x1 - x0, 0))), (y0, x0)
 
 
 def _geojson(content: Any, path: Path) -> list[_Shape]:
@@ -479,10 +532,10 @@ def _geojson(content: Any, path: Path) -> list[_Shape]:
             place = (channel, 0)
         name = str(properties.get("label", properties.get("name", "")))
         object_id = int(name) if name.isdecimal() and len(name) < 11 else None
-        shapes.append(_Shape(object_id, place, _filler(polygons)))
+        shapes.append(_Shape(object_id, place, tuple(polygons)))
     _warn_of_others(path, len(content) - len(shapes), len(shapes))
     if all(s.place in ((0, 0), (None, None)) for s in shapes):  # the first plane is also what is written for pictures
-        return [_Shape(s.object_id, (None, None), s.draw) for s in shapes]
+        return [_Shape(each.object_id, (None, None), each.polygons) for each in shapes]
     return shapes
 
 
@@ -552,8 +605,8 @@ def _coco(
             raise FrameError(f"an annotation belongs to image {image_id}, which {path} does not list; export it again")
         frame = frame_of[str(image_id)] if is_stack else None
         number = entry.get("track_id")
-        draw = _coco_mask(entry["segmentation"], hw)
-        shapes.append(_Shape(None if number is None else int(number), (frame, None), draw))
+        polygons, rle = _coco_mask(entry["segmentation"], hw)
+        shapes.append(_Shape(None if number is None else int(number), (frame, None), polygons, rle))
     return shapes, ((len(images), *hw) if is_stack else hw)
 
 
@@ -561,16 +614,11 @@ def _image_id(image: Mapping[str, Any]) -> str:
     return str(image.get("id", image.get("image_id", 0)))
 
 
-def _packed(rle: RLE) -> PackedMask:
-    mask, first_column = decode_rle_columns(rle)
-    return PackedMask.pack(mask, origin_yx=(0, first_column))
-
-
-def _coco_mask(segmentation: Any, hw: tuple[int, int]) -> Callable[[tuple[int, int]], PackedMask]:
+def _coco_mask(segmentation: Any, hw: tuple[int, int]) -> tuple[tuple[Polygon, ...], RLE | None]:
+    """Polygons, or run lengths."""
     if isinstance(segmentation, Mapping):
         size = [int(n) for n in segmentation["size"]]
         if tuple(size) != hw:
             raise FrameError(f"a mask of {size[0]:,} x {size[1]:,} was found in an image of {hw[0]:,} x {hw[1]:,}")
-        return lambda _: _packed({"size": size, "counts": segmentation["counts"]})
-    polygons = [[_corners(np.asarray(flat, np.float64).reshape(-1, 2))] for flat in segmentation]
-    return _filler(polygons)
+        return (), {"size": size, "counts": segmentation["counts"]}
+    return tuple([_corners(np.asarray(flat, np.float64).reshape(-1, 2))] for flat in segmentation), None

@@ -163,9 +163,11 @@ class StackGeometry:
             raise PromptError("a point has a coordinate that is NaN or infinite; give finite numbers")
         whole = np.rint(rows[:, :-2]).astype(int)
         if (whole != whole[0]).any():
+            first, second = sorted({tuple(int(i) for i in place) for place in whole})[:2]
+            places = [place[0] if len(place) == 1 else place for place in (first, second)]
             raise PromptError(
-                f"the points lie on several planes ({sorted({tuple(map(int, w)) for w in whole})[:3]}); "
-                "give the points of one plane at a time"
+                f"the points lie on several frames, such as {places[0]} and {places[1]}; give the points of one frame "
+                "at a time"
             )
         plane = self.plane(tuple(int(i) for i in whole[0]))
         y, x = rows[:, -2], rows[:, -1]

@@ -79,7 +79,7 @@ def test_candidates_go_round(session):
     [
         pytest.param(lambda s: s.add_points([[9, 1, 1]]), "position 9 was given on axis 0", id="no-such-frame"),
         pytest.param(lambda s: s.add_points([[0, 99, 1]]), "outside the image", id="outside"),
-        pytest.param(lambda s: s.add_points([[0, 1, 1], [1, 1, 1]]), "several planes", id="two-planes"),
+        pytest.param(lambda s: s.add_points([[0, 1, 1], [1, 1, 1]]), "frames, such as 0 and 1;", id="two-planes"),
         pytest.param(lambda s: s.add_points([[1, 1]]), "rows of 3", id="two-coordinates"),
         pytest.param(lambda s: s.add_points([[0, np.nan, 1]]), "NaN", id="nan"),
         pytest.param(lambda s: s.add_box([[0, 1, 1]]), "two or four", id="one-corner"),

@@ -331,3 +331,42 @@ def test_planes_of_a_stack_of_channels_come_back(tmp_path, suffix):
         labels[c, 2 + c : 8 + c, 3:9] = 1
     write(tmp_path / f"a{suffix}", labels, "CYX")
     assert np.array_equal(read_labels(tmp_path / f"a{suffix}", shape=labels.shape), labels)
+
+
+SQUARE = [[4, 3], [12, 3], [12, 9], [4, 9], [4, 3]]
+
+
+@pytest.mark.parametrize("coordinates", [[], [[]]], ids=["no ring", "empty ring"])
+def test_an_empty_polygon_costs_no_other_object(tmp_path, coordinates):
+    features = [
+        {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": each}, "properties": {}}
+        for each in (coordinates, [SQUARE])
+    ]
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    with pytest.warns(UserWarning, match="1 points, lines, texts or empty shapes"):
+        assert (read_labels(tmp_path / "a.geojson", shape=(30, 40)) > 0).sum() == 48
+
+
+def test_numbers_of_geojson_may_be_written_as_fractions(tmp_path):
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [SQUARE]},
+        "properties": {"label": 5.0},
+    }
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    assert read_labels(tmp_path / "a.geojson", shape=(30, 40)).max() == 5
+
+
+def test_an_empty_roi_costs_no_other_one(tmp_path):
+    whole = roifile.ImagejRoi.frompoints(np.array(SQUARE[:4]))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("empty.roi", b"Iout" + bytes(60))
+        archive.writestr("whole.roi", whole.tobytes())
+    with pytest.warns(UserWarning, match="1 points, lines, texts or empty shapes"):
+        assert (read_labels(tmp_path / "a.zip", shape=(30, 40)) > 0).sum() == 48
+
+
+def test_coco_without_images_is_told(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"annotations": [{"segmentation": [[1, 1, 5, 1, 5, 5]]}]}))
+    with pytest.raises(FrameError, match="lists no images"):
+        read_labels(tmp_path / "a.json")

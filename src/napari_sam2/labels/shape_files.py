@@ -441,6 +441,7 @@ def _plane(path: Path, shape: _Shape, full: tuple[int, ...]) -> int | None:
 def _rois(path: Path) -> list[_Shape]:
     import roifile
 
+    with_corners = (roifile.ROI_TYPE.POLYGON, roifile.ROI_TYPE.FREEHAND, roifile.ROI_TYPE.TRACED)
     rois = [roifile.ImagejRoi.frombytes(data) for data in _roi_data(path)]
     shapes = []
     for roi in rois:
@@ -449,6 +450,8 @@ def _rois(path: Path) -> list[_Shape]:
             continue
         if roi.subtype in (roifile.ROI_SUBTYPE.TEXT, roifile.ROI_SUBTYPE.IMAGE):  # their frame is no object
             continue
+        if roi.roitype in with_corners and not roi.n_coordinates:
+            continue  # an empty selection
         rings = [np.asarray(ring, np.float64) for ring in roi.coordinates(multi=True)]
         place: _Place
         if roi.z_position or roi.t_position:
@@ -519,8 +522,9 @@ def _geojson(content: Any, path: Path) -> list[_Shape]:
     is_own = all("label" in (feature.get("properties") or {}) for feature in content)
     for feature in content:
         geometry = feature.get("geometry", feature) or {}
-        polygons = [[_corners(ring) for ring in rings] for rings in _polygons_of(geometry)]
-        if not polygons:
+        polygons = [[_corners(ring) for ring in rings if len(ring)] for rings in _polygons_of(geometry)]
+        polygons = [rings for rings in polygons if rings]
+        if not polygons:  # also POLYGON EMPTY
             continue
         properties = feature.get("properties") or {}
         plane = geometry.get("plane") or feature.get("plane")
@@ -530,7 +534,8 @@ def _geojson(content: Any, path: Path) -> list[_Shape]:
             raise FrameError(f"{path} holds objects on several channels and planes; give those of one channel")
         if channel:  # the image is a stack of channels
             place = (channel, 0)
-        name = str(properties.get("label", properties.get("name", "")))
+        given = properties.get("label", properties.get("name", ""))
+        name = str(int(given) if isinstance(given, float) and given.is_integer() else given)  # as pandas writes numbers
         object_id = int(name) if name.isdecimal() and len(name) < 11 else None
         shapes.append(_Shape(object_id, place, tuple(polygons)))
     _warn_of_others(path, len(content) - len(shapes), len(shapes))
@@ -574,7 +579,9 @@ def _is_rle(annotation: Any) -> bool:
 def _coco(
     content: Mapping[str, Any], path: Path, shape: tuple[int, ...] | None
 ) -> tuple[list[_Shape], tuple[int, ...]]:
-    given = content.get("images") or [content["image"]]
+    given = content.get("images") or [each for each in [content.get("image")] if each is not None]
+    if not given:
+        raise FrameError(f"{path} is COCO that lists no images, and so no size of them; export it with its images")
     images = sorted(given, key=lambda image: natural_order(_image_id(image)))
     sizes = {(int(image["height"]), int(image["width"])) for image in images}
     if len(sizes) != 1:

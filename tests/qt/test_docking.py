@@ -13,7 +13,7 @@ import pytest
 from napari.components import LayerList
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from factories import make_movie
 from napari_sam2._errors import FrameError
@@ -184,6 +184,18 @@ def test_layers_that_go_together_are_told_of_together(alone, qtbot):
     assert not widget.sessions.show_layers_button.isHidden()
     widget.sessions.show_layers_button.click()
     assert widget.status.text == "the layers are shown again"
+
+
+def test_an_object_is_renamed_from_any_tab(alone, qtbot):
+    _, widget = alone
+    widget.binding.new_object()
+    widget.objects.refresh()
+    widget.show()
+    for _ in range(2):  # the second press finds the editor open
+        widget.show_tab("Everything")
+        widget.rename_object()
+        assert widget.tabs.currentIndex() == 0
+        assert widget.objects.table.findChild(QLineEdit) is not None
 
 
 def test_samples_are_offered_again_when_all_images_are_removed_together(alone):

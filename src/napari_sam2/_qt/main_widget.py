@@ -647,7 +647,9 @@ class SAM2Widget(QWidget):
         self.objects.cut_here()
 
     def rename_object(self) -> None:
-        """Rename the current object."""
+        """Rename the current object, in the table of the first tab."""
+        if self.binding is not None and self.binding.current is not None:
+            self.show_tab(_TABS[0])
         self.objects.rename_object()
 
     def propagate_both(self) -> None:

@@ -664,7 +664,7 @@ class ObjectsSection(QWidget):
     def rename_object(self) -> None:
         """Edit the current object's name in the table."""
         row = self._row_of(None if self._binding is None else self._binding.current)
-        if row is not None:
+        if row is not None and self.table.state() != QAbstractItemView.State.EditingState:
             self.table.setColumnHidden(_NAME, False)
             self.table.editItem(self.table.item(row, _NAME))
 

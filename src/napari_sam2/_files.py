@@ -99,15 +99,18 @@ def check_replaceable(path: Path) -> None:
         raise OutputError(f"{path} is a device or pipe and is not replaced; give the name of a file")
 
 
-def write_error(path: Path, error: BaseException) -> OutputError:
-    """The OutputError for a failed write to ``path``; a DiskFullError if that is the reason."""
+def write_error(path: Path, error: BaseException, kept: str = "The previous file is unchanged.") -> OutputError:
+    """The OutputError for a failed write to ``path``; a DiskFullError if that is the reason.
+
+    ``kept`` is what is said of what was there before, if anything was.
+    """
     reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())[:160]
     try:
-        kept = " The previous file is unchanged." if path.exists() else ""
+        said = f" {kept}" if kept and path.exists() else ""
     except OSError:  # the name itself is what is wrong
-        kept = ""
+        said = ""
     kind = DiskFullError if isinstance(error, OSError) and error.errno in _FULL else OutputError
-    return kind(f"{path} cannot be written ({reason}); free space, or write elsewhere.{kept}")
+    return kind(f"{path} cannot be written ({reason}); free space, or write elsewhere.{said}")
 
 
 def expand(path: str | os.PathLike[str]) -> Path:
@@ -147,7 +150,7 @@ def make_folder(folder: Path) -> None:
     except FileExistsError as error:
         raise OutputError(f"{folder} is a file; give the name of a folder") from error
     except OSError as error:
-        raise write_error(folder, error) from error
+        raise write_error(folder, error, kept="") from error
 
 
 def partial_path(path: Path) -> Path:

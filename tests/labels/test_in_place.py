@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import zarr
 from ngff_tools import make_image
 
-from napari_sam2._errors import OutputError
+from napari_sam2._errors import DiskFullError, OutputError
 from napari_sam2.labels.files import LabelWriter
 from napari_sam2.labels.in_place import LabelEditor
 from napari_sam2.labels.reading import read_labels
@@ -90,3 +91,17 @@ def test_what_does_not_fit_is_refused(tmp_path):
             editor[frame] = labels
     with pytest.raises(OutputError, match="cannot be opened"):
         LabelEditor(tmp_path / "b.zarr")
+
+
+def test_a_full_disk_does_not_say_that_nothing_was_changed(tmp_path, monkeypatch):
+    place = make_image(tmp_path / "a.zarr", "0.5") / "labels" / "cells"
+    with LabelWriter(place, make_labels().shape) as writer:
+        writer.write(0, make_labels()[0])
+    editor = LabelEditor(place)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(editor, "_write", fail)
+    with pytest.raises(DiskFullError, match=r"Chunks that were written before are kept\.$"):
+        editor[1] = make_labels()[1]

@@ -104,7 +104,7 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # types of distributed a
             try:
                 piece.output.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise write_error(piece.output.parent, error) from error
+                raise write_error(piece.output.parent, error, kept="") from error
             outcome = job.run(piece.source, piece.output, self._loaded)
         messages = tuple(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
         return replace(outcome, seconds=time.perf_counter() - begin, worker=worker.address, warnings=messages)

@@ -20,6 +20,8 @@ from napari_sam2.labels.overlaps import label_areas
 
 __all__ = ["LabelEditor"]
 
+_KEPT = "Chunks that were written before are kept."
+
 
 class LabelEditor:
     """An OME-Zarr label image that is corrected frame by frame; used in ``with``.
@@ -105,7 +107,7 @@ class LabelEditor:
         try:
             self._write(place, new, is_changed)
         except OSError as error:
-            raise write_error(self.path, error) from error
+            raise write_error(self.path, error, kept=_KEPT) from error
         self._new_ids.update(label_areas(np.where(is_changed, new, 0))[:, 0].tolist())
 
     def _write(self, place: tuple[int, ...], new: NDArray[Any], is_changed: NDArray[np.bool_]) -> None:
@@ -139,7 +141,7 @@ class LabelEditor:
         try:
             self._group.attrs.put({**attributes, "ome": ome} if "ome" in attributes else ome)
         except OSError as error:
-            raise write_error(self.path, error) from error
+            raise write_error(self.path, error, kept=_KEPT) from error
         self._new_ids.clear()
 
     def __enter__(self) -> Self:

@@ -510,3 +510,11 @@ def test_consolidated_metadata_may_be_out_of_date(tmp_path, zarr_format):
     multiscale = {"axes": [{"name": name} for name in "zyx"], "datasets": [{"path": "0"}]}
     group.attrs["multiscales"] = [{**multiscale, "version": "0.4"}]
     assert np.array_equal(open_frames(tmp_path / "a.zarr").raw(1)[0], noise(3, 20, 30)[1])
+
+
+@pytest.mark.parametrize("omero", ["x", {"channels": ["a", "b"]}, [1]], ids=["text", "texts", "list"])
+def test_damaged_notes_about_channels_cost_no_image(tmp_path, omero):
+    write_image(open_group(tmp_path / "a.zarr"), noise(2, 20, 30), "0.5", "cyx", omero=omero)
+    with pytest.warns(UserWarning, match=r"names and colours of the channels of .*a\.zarr are not known"):
+        frames = open_frames(tmp_path / "a.zarr", channels=0)
+    np.testing.assert_array_equal(frames.raw(0)[0], noise(2, 20, 30)[0])

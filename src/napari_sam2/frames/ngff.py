@@ -108,8 +108,7 @@ def read_image(attributes: Mapping[str, object], name: str) -> NgffImage | None:
         raise FrameError(f"the OME-Zarr metadata of {name} lists {len(datasets):,} levels; export the image again")
     entries = [_dict(dataset) for dataset in datasets]
     levels = tuple(_level(entry, image, axes, units, name) for entry in entries)
-    omero = _dict(ome.get("omero"))
-    channels = [_dict(channel) for channel in _list(omero.get("channels"))]
+    channels = _channels(ome.get("omero"), name)
     labels = tuple(str(channel.get("label") or "") for channel in channels)
     colours = tuple(str(channel.get("color", "")).lstrip("#").lower() for channel in channels)
     has_colours = all(_COLOUR.fullmatch(colour) for colour in colours)
@@ -119,6 +118,15 @@ def read_image(attributes: Mapping[str, object], name: str) -> NgffImage | None:
         labels if any(labels) else (),
         tuple(f"#{colour[:6]}" for colour in colours) if has_colours else (),
     )
+
+
+def _channels(omero: object, name: str) -> list[dict[str, object]]:
+    """What ``omero`` says of each channel; nothing, with a warning, where it is damaged: the pixels do not need it."""
+    try:
+        return [_dict(channel) for channel in _list(_dict(omero).get("channels"))]
+    except FrameError as error:
+        warn_caller(f"names and colours of the channels of {name} are not known: {error}")
+        return []
 
 
 def label_names(attributes: Mapping[str, object]) -> tuple[str, ...]:

@@ -105,3 +105,24 @@ def test_a_full_disk_does_not_say_that_nothing_was_changed(tmp_path, monkeypatch
     monkeypatch.setattr(editor, "_write", fail)
     with pytest.raises(DiskFullError, match=r"Chunks that were written before are kept\.$"):
         editor[1] = make_labels()[1]
+
+
+def test_a_correction_that_was_cut_off_is_completed_at_all_levels_when_it_is_made_again(tmp_path, monkeypatch):
+    place = make_image(tmp_path / "a.zarr", "0.5") / "labels" / "cells"
+    with LabelWriter(place, make_labels().shape) as writer:
+        for frame, plane in enumerate(make_labels()):
+            writer.write(frame, plane)
+    corrected = make_labels()
+    corrected[1, 2:20, 3:30] = 9
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("napari_sam2.labels.in_place.resample_labels", stop)
+        LabelEditor(place)[1] = corrected[1]
+    with LabelEditor(place) as editor:
+        editor[1] = corrected[1]
+    group = zarr.open_group(place, mode="r")
+    assert np.array_equal(group["0"][:], corrected)
+    assert np.array_equal(group["1"][:], corrected[:, 1::2, 1::2])

@@ -23,6 +23,22 @@ __all__ = ["LabelEditor"]
 _KEPT = "Chunks that were written before are kept."
 
 
+class _NewPlane:
+    """New labels of one plane in place of those that an array of ``shape`` stores there."""
+
+    def __init__(self, shape: tuple[int, ...], labels: NDArray[Any], by_index: bool = False) -> None:
+        self.shape = shape
+        self._labels, self._by_index = labels, by_index
+
+    @property
+    def oindex(self) -> _NewPlane:
+        """As of zarr arrays: the rows and columns of an index are chosen independently."""
+        return _NewPlane(self.shape, self._labels, by_index=True)
+
+    def __getitem__(self, index: tuple[Any, ...], /) -> NDArray[Any]:
+        return self._labels[np.ix_(*index[-2:]) if self._by_index else index[-2:]]
+
+
 class LabelEditor:
     """An OME-Zarr label image that is corrected frame by frame; used in ``with``.
 
@@ -117,11 +133,12 @@ class LabelEditor:
                 part = (slice(y, min(y + height, new.shape[0])), slice(x, min(x + width, new.shape[1])))
                 if not is_changed[part].any():
                     continue
+                window = (*(slice(i, i + 1) for i in place), *part)
+                # the full resolution last: work that is cut off between is done again, as it still differs there
+                for level in self._levels[1:]:
+                    resample_labels(_NewPlane(self._full.shape, new), level, window)
                 self._full[(*place, *part)] = new[part]
                 self.num_written += 1
-                window = (*(slice(i, i + 1) for i in place), *part)
-                for level in self._levels[1:]:
-                    resample_labels(self._full, level, window)
 
     def close(self) -> None:
         """Add new objects to the metadata; raises OutputError if it cannot be written."""

@@ -162,3 +162,10 @@ def test_frames_without_values_do_not_count(value):
     expected = limits_of(stack)
     stack[5:7] = value
     assert np.abs(limits_of(stack) - expected).max() < 40
+
+
+def test_a_movie_that_is_nan_on_most_frames_is_shown_by_the_others():
+    movie = np.full((40, 20, 20), np.nan, np.float32)
+    movie[17] = np.linspace(100, 900, 400).reshape(20, 20)
+    assert open_frames(movie).contrast_limits[0] == pytest.approx((100, 900), abs=10)
+    assert show_planes(movie).channels[0].limits == pytest.approx((100, 900), abs=10)

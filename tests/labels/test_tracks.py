@@ -91,7 +91,7 @@ def test_nothing_at_all_is_no_track():
     [
         pytest.param({2: 9}, "a parent ends before its daughters begin", id="at-the-same-time"),
         pytest.param({2: 77}, "one of them is on no frame", id="unknown"),
-        pytest.param({1: 1}, "a parent ends before", id="itself"),
+        pytest.param({1: 1}, "its own parent", id="itself"),
     ],
 )
 def test_impossible_parents_are_refused(parents, words):
@@ -312,19 +312,32 @@ def test_without_the_library_the_error_says_what_to_install(tmp_path, tracks, mo
         write_tracks(tmp_path / "a.geff", tracks)
 
 
+ONE_SPOT = (
+    '<TrackMate version="7.11.1"><Model><AllSpots nspots="1"><SpotsInFrame frame="0"><Spot ID="3" name="ID3" '
+    'POSITION_X="1.0" POSITION_Y="2.0" POSITION_Z="0.0" FRAME="0" AREA="12"/></SpotsInFrame></AllSpots></Model>'
+    '<Settings><ImageData nslices="1" pixelwidth="0.5" pixelheight="0.5"/></Settings></TrackMate>'
+)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
         pytest.param("a.csv", "x,y\n1,2\n", "tracks need track, frame, y and x", id="other-columns"),
         pytest.param("a.csv", "track,frame,y,x\n1,zero,1,1\n", "cannot|can be read", id="no-number"),
         pytest.param("a.csv", "track,frame,y,x\n1,0,1,1\n1,0,2,2\n", "two positions", id="twice"),
-        pytest.param("a.xml", "<Other/>", "no file of TrackMate", id="other-xml"),
+        pytest.param("a.xml", "<Other/>", "not a TrackMate file", id="other-xml"),
         pytest.param("a.xml", "<TrackMate", "can be read", id="cut-off"),
         pytest.param("a.txt", "", "allowed suffixes", id="suffix"),
         pytest.param("a.csv", "track,frame,y,x,track\n1,0,1,1,2\n", "each once", id="column-twice"),
-        pytest.param("a.csv", "track,frame,y,x\n1,0.5,1,1\n", "can be read", id="half-a-frame"),
+        pytest.param("a.csv", "track,frame,y,x\n1,0.5,1,1\n", "line 2: 0.5 is not a whole", id="half-a-frame"),
+        pytest.param("a.csv", "track,frame,y,x\n1,0,1,5,2,5\n", "more values than columns in line 2", id="commas"),
+        pytest.param("a.csv", "track,frame,y,x\n1,0,1\n", "fewer values than columns in line 2", id="cut-off-line"),
+        pytest.param("a.csv", "track,frame,y,x\n1_0,0,1,1\n", "line 2: 1_0 is not a whole", id="underscore"),
+        pytest.param("a.csv", "track,parent,frame,y,x\n1,1,0,1,2\n", "its own parent", id="own-parent"),
+        pytest.param("a.csv", "track,frame,y,x\n1,-1,1,1\n", r"csv cannot be read: .*frame below 0", id="before-0"),
+        pytest.param("a.xml", ONE_SPOT.replace("FRAME", "F"), "'FRAME' is missing", id="spot-without-frame"),
         pytest.param("a.csv", "track,frame,y,x\n1,0,inf,1\n", "finite positions", id="nowhere"),
-        pytest.param("a.csv", "track,frame,y,x\n" + "9" * 25 + ",0,1,1\n", "can be read", id="huge-number"),
+        pytest.param("a.csv", "track,frame,y,x\n" + "9" * 25 + ",0,1,1\n", "too large", id="huge-number"),
         pytest.param("a.csv", "track,frame,y,x\n1,0,1," + "1" * 200_000, "can be read", id="long-cell"),
         pytest.param(
             "a.csv", "track,parent,frame,y,x\n1,0,0,1,1\n2,0,0,9,9\n3,1,1,1,1\n3,2,2,1,1\n",
@@ -337,6 +350,45 @@ def test_other_files_are_refused(tmp_path, name, content, words):
     (tmp_path / name).write_text(content)
     with pytest.raises(FrameError, match=words):
         read_tracks(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "header", ["Track,Parent,Frame,Y,X,Area", " track, parent, frame, y, x, area", "TRACK,PARENT,FRAME,Y ,X ,AREA"]
+)
+def test_headers_of_tables_may_have_capitals_and_spaces(tmp_path, header):
+    (tmp_path / "a.csv").write_text(f"{header}\n1, 0, 0, 1, 2, 3\n2, 1, 1, 1, 2, 3\n")
+    assert read_tracks(tmp_path / "a.csv").parents == {2: 1}
+
+
+@pytest.mark.parametrize("area", ["-5", "1e400", "1e30", "nan", "-inf"])
+def test_impossible_areas_count_as_one_pixel(tmp_path, area):
+    (tmp_path / "a.csv").write_text(f"track,frame,y,x,area\n1,0,1,2,{area}\n2,0,1,2,7.6\n")
+    assert read_tracks(tmp_path / "a.csv").areas.tolist() == [1, 8]
+    (tmp_path / "a.xml").write_text(ONE_SPOT.replace('AREA="12"', f'AREA="{area}"'))
+    assert read_tracks(tmp_path / "a.xml").areas.tolist() == [1]
+
+
+@pytest.mark.parametrize(("pixel", "area"), [("0.5", 48), ("0", 12), ("NaN", 12), ("-1", 12)])
+def test_unknown_sizes_of_pixels_in_trackmate_are_one(tmp_path, pixel, area):
+    (tmp_path / "a.xml").write_text(ONE_SPOT.replace('pixelwidth="0.5"', f'pixelwidth="{pixel}"'))
+    assert read_tracks(tmp_path / "a.xml").areas.tolist() == [area]
+
+
+def test_names_of_spots_that_are_long_numbers_are_no_objects(tmp_path):
+    (tmp_path / "a.xml").write_text(ONE_SPOT.replace('name="ID3"', f'name="{"9" * 30}"'))
+    assert read_tracks(tmp_path / "a.xml").ids.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("track_id", ["a", "a"]), ("track_id", [np.nan, np.inf]), ("area", ["big", "small"])]
+)
+def test_properties_of_geff_that_are_no_numbers_are_ignored(tmp_path, name, values):
+    pytest.importorskip("geff")
+    axes = {"t": np.array([0, 1]), "y": np.array([1.0, 2]), "x": np.array([1.0, 2])}
+    more = {name: {"values": np.array(values), "missing": None}}
+    found = read_tracks(write_geff(tmp_path / "a.geff", axes, **more))
+    assert found.ids.tolist() == [1, 1]
+    assert found.areas.tolist() == [1, 1]
 
 
 def test_incomplete_folders_are_refused(tmp_path, tracks):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -140,7 +141,8 @@ def sample_pixels(source: PixelSource, rule: ContrastRule | None = None) -> list
     Returns
     -------
     list of PlaneSample
-        One per sampled frame, in the order of the stack.
+        One per sampled frame, in the order of the stack. Where none of these has a finite value, the first other frame
+        that has one.
 
     Raises
     ------
@@ -161,6 +163,12 @@ def sample_pixels(source: PixelSource, rule: ContrastRule | None = None) -> list
             found.append(_joined([_sample_part(source.read(t, *part), step, rule) for part in parts]))
         except FrameError as error:
             failure = failure or error
+    if found and not any(plane.used(slice(None)).size for plane in found):  # such as a movie that is mostly NaN
+        for t in sorted(set(range(num_frames)) - set(frames)):
+            with suppress(FrameError):  # raised again when the frame is read itself
+                plane = _joined([_sample_part(source.read(t, *part), step, rule) for part in parts])
+                if plane.used(slice(None)).size:
+                    return [plane]
     if not found and failure is not None:
         raise failure
     return found
@@ -320,7 +328,7 @@ def percentile_limits(array: ArrayLike, percentiles: tuple[float, float] = (0.1,
         values = values[np.isfinite(values)]
     if not values.size:
         raise FrameError(
-            "the image has no finite value (all NaN or infinite); give contrast=(low, high) "
+            "the image has no finite values (all NaN or infinite); give contrast=(low, high) "
             "(in the shell --contrast), or other data"
         )
     low, high = (float(v) for v in np.percentile(values.astype(np.float64), percentiles, overwrite_input=True))

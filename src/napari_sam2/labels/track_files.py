@@ -21,7 +21,7 @@ from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.tracks import Tracks, tracks_of_graph
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "TRACK_SUFFIXES",
@@ -34,6 +34,8 @@ __all__ = [
 
 TRACK_SUFFIXES = (".geff", ".xml", ".csv")
 _CTC_NAME = re.compile(r"(mask|man_track)\d+\.tif|(res|man)_track\.txt")
+_LARGEST = 2**62  # of numbers in files
+_FURTHER = "further values"  # of a line of a table
 _OBJECTS = "napari_sam2_objects"  # in GEFF, the property that holds the object of each node
 _NEEDS_GEFF = "GEFF files need the library geff: pip install 'napari-sam2[tracks]', or use .csv or .xml"
 
@@ -119,10 +121,13 @@ def read_tracks(path: str | Path) -> Tracks:
     read = {".geff": _read_geff, ".xml": _read_trackmate, ".csv": _read_csv}[suffix]
     try:
         return read(place)
-    except FrameError:
-        raise
+    except FrameError as error:
+        if str(path) in str(error):
+            raise
+        raise FrameError(f"{path} cannot be read: {error}") from error
     except (*READ_ERRORS, ET.ParseError, csv.Error) as error:
-        raise FrameError(f"{path} holds no tracks that can be read ({one_line(error)}); export them again") from error
+        reason = f"{one_line(error)} is missing" if isinstance(error, KeyError) else one_line(error)
+        raise FrameError(f"{path} holds no tracks that can be read ({reason}); export them again") from error
 
 
 def check_tracks_folder(place: Path) -> None:
@@ -172,8 +177,9 @@ def _write_csv(path: Path, tracks: Tracks) -> None:
 
 def _read_csv(path: Path) -> Tracks:
     with path.open(newline="", encoding="utf-8-sig") as file:  # with the mark that spreadsheets put in front
-        reader = csv.DictReader(file)
-        names = reader.fieldnames or []
+        reader = csv.DictReader(file, skipinitialspace=True, restkey=_FURTHER)
+        names = [name.strip().lower() for name in reader.fieldnames or []]
+        reader.fieldnames = names
         missing = {"track", "frame", "y", "x"} - set(names)
         if missing or len(set(names)) < len(names):
             raise FrameError(
@@ -183,17 +189,30 @@ def _read_csv(path: Path) -> Tracks:
         rows = [(reader.line_num, row) for row in reader]
     axes = [axis for axis in "zyx" if axis in names]
     parents: dict[int, int] = {}
+    ids, frames, centres, areas = [], [], [], []
     for line, row in rows:
-        track, parent = _whole(row["track"]), _whole(row.get("parent"), 0)
+        if _FURTHER in row or None in row.values():
+            raise FrameError(
+                f"{path} has {'more' if _FURTHER in row else 'fewer'} values than columns in line {line}; separate "
+                "values by commas, and write decimals with a point"
+            )
+        try:
+            track, parent = _whole(row["track"]), _whole(row.get("parent"), 0)
+            frames.append(_whole(row["frame"]))
+            centres.append([float(row[axis]) for axis in axes])
+            areas.append(float(row.get("area") or 1))
+        except ValueError as error:
+            raise FrameError(f"{path} cannot be read in line {line}: {error}; correct that line") from error
+        ids.append(track)
         if parent not in (0, -1) and parents.setdefault(track, parent) != parent:
             raise FrameError(
                 f"{path} gives track {track} the parents {parents[track]} and, in line {line}, {parent}; one is allowed"
             )
     return Tracks(
-        np.array([_whole(row["track"]) for _, row in rows], np.int64),
-        np.array([_whole(row["frame"]) for _, row in rows], np.int64),
-        np.array([[float(row[axis]) for axis in axes] for _, row in rows], np.float64).reshape(-1, len(axes)),
-        np.round(np.nan_to_num([float(row.get("area") or 1) for _, row in rows], nan=1)).astype(np.int64),
+        np.array(ids, np.int64),
+        np.array(frames, np.int64),
+        np.array(centres, np.float64).reshape(-1, len(axes)),
+        _whole_areas(areas),
         parents,
     )
 
@@ -203,13 +222,25 @@ def _whole(text: str | None, default: int | None = None) -> int:
     plain = (text or "").strip()
     if default is not None and plain.lower() in ("", "nan"):
         return default
+    if "_" in plain:  # which Python would read as a number
+        raise ValueError(f"{plain} is not a whole number")
     try:
-        return int(plain)
+        value = int(plain)
     except ValueError:
-        value = float(plain)
-        if not value.is_integer():
-            raise
-        return int(value)
+        number = float(plain)
+        if not number.is_integer():
+            raise ValueError(f"{plain} is not a whole number") from None
+        value = int(number)
+    if abs(value) > _LARGEST:
+        raise ValueError(f"{plain} is too large")
+    return value
+
+
+def _whole_areas(areas: ArrayLike) -> NDArray[np.int64]:
+    """Areas in whole pixels; 1 for what is no area."""
+    values = np.asarray(areas, np.float64)
+    is_area = (values >= 0) & (values < _LARGEST)
+    return np.round(np.where(is_area, values, 1)).astype(np.int64)
 
 
 # ---------------------------------------------------------------------- GEFF
@@ -260,7 +291,10 @@ def _read_geff(path: Path) -> Tracks:
     props = {name: prop for name, prop in found["node_props"].items() if np.ndim(prop["values"]) == 1}
     time, space = _axes_of_geff(metadata, props)
     if time not in props or len(space) not in (2, 3) or not props.keys() >= set(space):
-        raise FrameError(f"{path} has the properties {', '.join(props)}; expected time and two or three axes of space")
+        raise FrameError(
+            f"{path} has the properties {', '.join(props)}; expected time and two or three axes of space: name them as "
+            "axes in its metadata, or t, z, y and x"
+        )
     times = np.asarray(props[time]["values"])
     if not np.array_equal(times, np.round(times)):
         odd = times[times != np.round(times)][:3].tolist()
@@ -269,13 +303,17 @@ def _read_geff(path: Path) -> Tracks:
     rows = {int(node): row for row, node in enumerate(nodes.tolist())}
     name = (metadata.extra or {}).get(_OBJECTS, "OBJECT" if "OBJECT" in props else None)  # the latter by TrackMate
     tracklet = (metadata.track_node_props or {}).get("tracklet", "track_id") if name is None else name
-    area = next((each for each in ("area", "AREA") if each in props), None)
+    area = next((each for each in ("area", "AREA") if each in props and _are_numbers(props[each])), None)
+    names = None
+    if tracklet in props and _are_numbers(props[tracklet]):
+        values = np.nan_to_num(_filled(props[tracklet], 0), posinf=0, neginf=0)
+        names = np.where(abs(values) <= _LARGEST, values, 0).astype(np.int64).tolist()
     return tracks_of_graph(
         times.astype(np.int64),
         np.stack([_filled(props[axis], np.nan) for axis in space], axis=1).reshape(len(nodes), len(space)),
-        np.ones(len(nodes), np.int64) if area is None else np.round(_filled(props[area], 1)).astype(np.int64),
+        np.ones(len(nodes), np.int64) if area is None else _whole_areas(_filled(props[area], 1)),
         [(rows[int(a)], rows[int(b)]) for a, b in np.asarray(found["edge_ids"]).tolist()],
-        np.nan_to_num(_filled(props[tracklet], 0)).astype(np.int64).tolist() if tracklet in props else None,
+        names,
         are_objects=name is not None,
     )
 
@@ -291,6 +329,10 @@ def _axes_of_geff(metadata: Any, props: Mapping[str, Any]) -> tuple[str, list[st
     if "FRAME" in props:  # of TrackMate, whose time is in seconds or the like
         return "FRAME", space
     return next((axis.name for axis in axes if axis.type == "time"), "t"), space
+
+
+def _are_numbers(prop: Mapping[str, Any]) -> bool:
+    return np.asarray(prop["values"]).dtype.kind in "biuf"
 
 
 def _filled(prop: Mapping[str, Any], default: float) -> NDArray[Any]:
@@ -410,7 +452,7 @@ def _read_trackmate(path: Path) -> Tracks:
     root = ET.parse(path).getroot()
     if root.tag != "TrackMate":
         raise FrameError(
-            f"{path} is no file of TrackMate: it begins with <{root.tag}>; save it with TrackMate's Save button"
+            f"{path} is not a TrackMate file: it begins with <{root.tag}>; save it with TrackMate's Save button"
         )
     shown = {each.attrib["TRACK_ID"] for each in root.iter("TrackID")}
     links: dict[bool, list[tuple[str, str]]] = {True: [], False: []}  # of tracks that are shown, and that are not
@@ -431,14 +473,16 @@ def _read_trackmate(path: Path) -> Tracks:
     num_slices = int(image.get("nslices", "1")) if image is not None else 1
     is_flat = num_slices < 2 and (not len(place) or np.ptp(place[:, 0]) == 0)
     pixel = 1.0 if image is None else float(image.get("pixelwidth", "1")) * float(image.get("pixelheight", "1"))
-    areas = np.nan_to_num([float(spot.attrib.get("AREA", "nan")) / pixel for spot in spots], nan=1)
+    pixel = pixel if pixel > 0 else 1.0  # where TrackMate does not know it
+    areas = [float(spot.attrib.get("AREA", "nan")) / pixel for spot in spots]
     objects = [_whole(spot.get("OBJECT"), 0) for spot in spots]
     names = [spot.attrib.get("name", "") for spot in spots]
-    others = [int(name) for name in names] if all(name.isdecimal() for name in names) else None
+    are_numbers = all(name.isdecimal() and int(name) <= _LARGEST for name in names)
+    others = [int(name) for name in names] if are_numbers else None
     return tracks_of_graph(
         np.array([_whole(spot.attrib["FRAME"]) for spot in spots], np.int64),
         place[:, 1:] if is_flat else place,
-        np.round(areas).astype(np.int64),
+        _whole_areas(areas),
         [(rows[a], rows[b]) for a, b in links[True]],
         objects if any(objects) else others,
         are_objects=any(objects),

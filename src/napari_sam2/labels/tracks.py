@@ -80,6 +80,8 @@ class Tracks:
         spans = self.spans()
         object.__setattr__(self, "parents", dict(sorted(self.parents.items())))
         for daughter, parent in self.parents.items():
+            if daughter == parent:
+                raise FrameError(f"object {daughter} was given as its own parent; give another one, or none")
             if daughter not in spans or parent not in spans:
                 raise FrameError(f"object {daughter} descends from {parent}, and one of them is on no frame")
             if spans[parent][1] >= spans[daughter][0]:

@@ -31,10 +31,10 @@ HEAD = """# Files that open
 `napari_sam2.open_frames`, the commands and `Session` read the same files. This page is made by
 `docs/make_file_table.py`, which writes one file of each kind and opens it.
 
-- **Axes** are what the file says; where it says nothing, three dimensions are ZYX. `axes=` (in the shell `--axes`)
-  overrides it. Of axes that are not shown (time points, positions P, angles A, ...) one index is read:
+- **Axes** are read from the file; if it does not name them, three dimensions are ZYX. `axes=` (in the shell `--axes`)
+  overrides them. Along axes that are not shown (time points, positions P, angles A, ...) one index is read:
   `fixed={"P": 2}`, `--fix P=2`.
-- **Pixel size** is read where the column says yes. A number that makes no sense is an unknown distance, with a warning.
+- **Pixel size** is read where the column says yes. An impossible number is ignored with a warning.
 - **Read at a time** is what is held in memory: a *part* is only the rows, tiles or chunks that are needed.
 - **Colours** are shown as they are; anything else is shown with one contrast for the whole stack, except a
   frame that is far brighter as a whole than the others.
@@ -59,7 +59,7 @@ Microscopes write one file per plane. Numbers in the names after words for axes 
 varies, its word has to be clear (`t`, `ch`, `pos`); other names are planes in natural order.
 
 Pictures and TIFFs that are marked as rotated (EXIF) are read as they are stored, with a warning, as napari and ImageJ
-show them. Of a TIFF with a thumbnail the image itself opens.
+show them. If a TIFF has a thumbnail, the image itself opens.
 
 Any file of an OME-TIFF in several files, their folder, and its `.companion.ome` open as the whole image. Images of one
 size in an OME-TIFF are positions (P); pages of a plain TIFF that differ in size or type are left out, with their
@@ -67,7 +67,7 @@ numbers. Three or four planes that a TIFF calls red, green and blue open as colo
 read them as slices. Slides of scanners that are TIFF inside (SVS, SCN, QPTIFF) open as their finest level; `level=`
 (`--level`) chooses another.
 
-Of a plate, a well or a `labels` group the first image opens, with a line that says how to choose another:
+Of a plate, a well or a `labels` group, the first image opens, and a message shows how to choose another one:
 `plate.zarr/B/3/0`.
 
 An OME-Zarr or zarr in a zip file (`.ozx`, `.zarr.zip`, or a `.zip` that holds one) opens like its folder, read-only;
@@ -76,7 +76,7 @@ An OME-Zarr or zarr in a zip file (`.ozx`, `.zarr.zip`, or a `.zip` that holds o
 Distances of LSM and STK are those that Zeiss and MetaMorph note in tags. Where these notes are damaged, the planes are
 read with a warning.
 
-Of OME-Zarr, level 0 is the finest, also where the file lists the coarsest first. Transformations that order the axes
+In OME-Zarr, level 0 is the finest, even if the file lists the coarsest first. Transformations that order the axes
 (`mapAxis`, `byDimension`, an `affine` or `rotation` that only exchanges axes) give the axes and distances; any other
 is named in a warning, and the image is read as it is stored. Consolidated metadata are not used, as they may be out of
 date.

@@ -123,7 +123,9 @@ def as_array(value: object, name: str, error: type[NapariSAM2Error]) -> NDArray[
     try:
         array = np.asarray(kept)
     except (TypeError, ValueError, RuntimeError) as reason:  # such as a tensor on a GPU
-        raise error(f"{name}={shorten(value)} was given, which is no array ({reason}); give a numpy array") from reason
+        raise error(
+            f"{name}={shorten(value)} was given, which is not an array ({reason}); give a numpy array"
+        ) from reason
     if array.dtype.kind not in "biuf":
         raise error(f"{name}={shorten(array)} was given; expected {_ARRAY.allowed}")
     return array
@@ -199,7 +201,7 @@ def _path(value: Any) -> str | os.PathLike[str]:
     except UnicodeEncodeError as error:
         raise _UnsuitableError(error.reason) from None
     except RuntimeError as error:  # ~nobody
-        raise _UnsuitableError(f"{error}; write ./~ for a name that begins so") from None
+        raise _UnsuitableError(f"{error}; write ./~ if the name itself begins with ~") from None
     return value
 
 

@@ -63,12 +63,12 @@ def as_mask(values: ArrayLike, name: str) -> NDArray[np.bool_]:
     try:
         array = np.asarray(values)
     except (TypeError, ValueError) as error:
-        raise PromptError(f"{name} is no array ({error}); give rows of equal length") from error
+        raise PromptError(f"{name} is not an array ({error}); give rows of equal length") from error
     if array.ndim != 2:
         raise PromptError(f"{name} of shape {array.shape} was given; expected (H, W)")
     if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and np.isnan(array).any()):
         what = "NaN" if array.dtype.kind == "f" else f"{array.dtype}"
-        raise PromptError(f"{name} that holds {what} was given; expected truth values, or numbers with 0 for outside")
+        raise PromptError(f"{name} that holds {what} was given; expected booleans, or numbers with 0 for background")
     marked: NDArray[np.bool_] = array if array.dtype == bool else array != 0  # large ones take long to copy
     return marked
 
@@ -95,7 +95,7 @@ def check_name(name: object) -> str:
         If it is no text, or holds what no file can hold: null characters, or surrogates as in undecodable file names.
     """
     if not isinstance(name, str):
-        raise PromptError(f"the name {name!r} was given; expected a text")
+        raise PromptError(f"the name {name!r} was given; expected a string")
     try:
         name.encode()
     except UnicodeEncodeError as error:
@@ -254,7 +254,7 @@ def check_not_input(output: Path, source: Path) -> None:
         raise OutputError(f"{output} contains the input {source} and is not replaced; give the output another name")
     is_label_image = place.parent == given / "labels"  # which OME-Zarr images hold
     if given in place.parents and given.is_dir() and not is_label_image:
-        raise OutputError(f"{output} is inside the input {source}, which is not changed; write beside it")
+        raise OutputError(f"{output} is inside the input {source}, which is not changed; write next to it")
 
 
 def _whole(value: Any) -> int | None:

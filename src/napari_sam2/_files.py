@@ -210,7 +210,7 @@ def reserved(path: str | os.PathLike[str]) -> Iterator[None]:
     Raises
     ------
     OutputError
-        If another process on this machine is writing this output, or the folder cannot be written to.
+        If another process on this computer is writing this output, or the folder cannot be written to.
     """
     place = expand(path)
     try:
@@ -240,7 +240,7 @@ def check_writable(path: Path) -> None:
 
 
 def check_not_in_use(path: Path) -> None:
-    """Raise OutputError if another running process on this machine is writing ``path``."""
+    """Raise OutputError if another running process on this computer is writing ``path``."""
     for other in path.parent.glob(f"{_as_pattern(_prefix(path.name))}*.partial*"):
         tag = _TAG.search(other.name)
         if tag is not None and tag["machine"] == _machine() and int(tag["process"]) != os.getpid() and _is_alive(tag):

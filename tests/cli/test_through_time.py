@@ -120,7 +120,7 @@ def test_an_interrupted_run_keeps_what_is_finished_and_a_session_continues_it(
         stop_after(patched, NUM_SLICES)
         assert track(weights, *options) == 130
     said = capsys.readouterr().err
-    assert "interrupted: what was finished is in o.ome.tif; run the command again with --overwrite" in said
+    assert "interrupted: the finished planes are in o.ome.tif; run the command again with --overwrite" in said
     labels = read_labels("o.ome.tif")
     assert labels[1, 2].any()
     with Session.load("a.sam2", make_volumes()[0]) as session:

@@ -113,7 +113,7 @@ def test_a_server_that_is_not_there_is_one_line(stack: Path, tmp_path: Path, cap
         (("--certificates", "missing"), 5, "make certificates with --new-certificates"),
         (("--join", "127.0.0.1"), 5, "expected tcp://HOST:PORT"),
         (("--join", "tls://127.0.0.1:9"), 5, "give --certificates FOLDER"),
-        (("--host", "nowhere.invalid", "--insecure"), 5, "check --host, --port"),
+        (("--host", "nowhere.invalid", "--insecure"), 5, "check --host and --port"),
     ],
 )
 def test_a_server_that_cannot_start_says_why(

@@ -587,7 +587,7 @@ class TestBadFiles:
         os.mkfifo(tmp_path / f"pipe{suffix}")
         (tmp_path / f"zero{suffix}").symlink_to("/dev/zero")
         for name in ("pipe", "zero"):
-            with pytest.raises(FrameError, match="no regular file"):
+            with pytest.raises(FrameError, match="not a regular file"):
                 open_frames(tmp_path / f"{name}{suffix}")
         with pytest.raises(FrameError, match="no regular file"):
             open_frames(tmp_path)

@@ -244,7 +244,7 @@ def test_values_that_are_no_intensities_are_read_with_a_warning(tmp_path):
         open_frames(tmp_path / "inks.tif", channels=0)
     palette = np.random.default_rng(0).integers(0, 65536, (3, 256)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "palette.tif", colours, photometric="palette", colormap=palette)
-    with pytest.warns(UserWarning, match="palette whose colours are no scale of intensities"):
+    with pytest.warns(UserWarning, match="palette whose colours do not represent intensities"):
         assert np.array_equal(open_frames(tmp_path / "palette.tif").raw(0)[0], colours)
 
 
@@ -267,7 +267,7 @@ def test_a_palette_that_is_a_scale_of_intensities_needs_no_warning(tmp_path, rec
         ("a.zip", "is an archive, which is not read; unpack it"),
         ("a.dcm", "is a DICOM file"),
         ("a.svg", "is a drawing"),
-        ("a.geojson", "where labels are asked for"),
+        ("a.geojson", "give it as labels"),
         ("a.xyz", r"is of an unknown kind \(.xyz\); allowed are"),
     ],
 )

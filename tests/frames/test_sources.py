@@ -216,7 +216,7 @@ class TestFurtherAxes:
 
     def test_two_axes_without_a_name_are_asked_for(self, tmp_path):
         tifffile.imwrite(tmp_path / "a.tif", make_array("TZYX"), photometric="minisblack")
-        with pytest.raises(FrameError, match="have no usual name; give axes="):
+        with pytest.raises(FrameError, match="have unknown names; give axes="):
             open_frames(tmp_path / "a.tif")
         assert open_frames(tmp_path / "a.tif", axes="TZYX", fixed={"T": 1}).shape == (5, 6, 7)
 

@@ -324,7 +324,7 @@ class TestBombs:
         )
         frames = open_frames(tmp_path / "a.tif", contrast=(0, 7))
         assert (frames.region(0, slice(39_000, 39_900), slice(100, 200)) == 255).all()
-        with pytest.raises(FrameError, match="too many to read one whole"):
+        with pytest.raises(FrameError, match="too many to read at once"):
             frames[0]
 
 

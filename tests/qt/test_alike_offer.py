@@ -97,7 +97,7 @@ def test_ending_takes_the_outline_away(offer, binding, qtbot):
     assert "like this?" not in binding.viewer.layers
     with qtbot.waitSignal(offer.notice) as told:
         offer.accept()
-    assert "nothing is offered" in told.args[0]
+    assert "no object is suggested" in told.args[0]
 
 
 def test_without_a_mask_here_it_says_what_is_needed(offer, binding, qtbot):

@@ -323,7 +323,7 @@ def test_channels_that_the_model_does_not_see_are_named(alone, qtbot):
     for name in ("green", "red"):
         viewer.add_image(make_movie(), name=name, blending="additive", colormap=name)
     qtbot.waitUntil(lambda: widget.binding is not None)
-    assert "the model sees red only, and not green; Mix visible channels" in widget.status.text
+    assert "the model sees red only, not green; use Mix visible channels" in widget.status.text
 
 
 def test_nothing_is_scrolled_in_the_dock_of_a_small_window(alone, qtbot):

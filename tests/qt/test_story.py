@@ -223,7 +223,7 @@ def test_cancel_keeps_finished_frames_and_going_on_completes_them(open_widget, q
     done = session.handle.num_done
     kept = session.labels.copy()
     assert not session.handle.is_running
-    assert "finished and stay" in widget.propagation.state.text()
+    assert "finished and kept" in widget.propagation.state.text()
     qtbot.wait(200)
     np.testing.assert_array_equal(session.labels, kept)
     widget.propagate_forward()

@@ -276,7 +276,7 @@ def test_outputs_that_would_do_harm_are_refused(tmp_path, start):
         (tmp_path / "there.safetensors", "exists already"),
         (tmp_path / "a.pt", r"must end in \.safetensors"),
         (tmp_path / "no" / "a.safetensors", "does not exist"),
-        (start, "not written over"),
+        (start, "not overwritten"),
     ):
         with pytest.raises(OutputError, match=message):
             tune(output, start)

@@ -405,7 +405,7 @@ def test_labels_that_are_no_numbers_of_objects_are_refused_or_split(opened):
     binding.go_to(2)
     drawn = np.zeros((8, 48, 64), np.int64)
     drawn[2, 10:20, 10:20], drawn[2, 30:40, 40:50] = 2**33 + 1, 2**33 + 2
-    with pytest.raises(PromptError, match="numbers of objects go up to 2147483647"):
+    with pytest.raises(PromptError, match="object numbers are limited to 2147483647"):
         binding.start_from(viewer.add_labels(drawn))
     mask = viewer.add_labels(np.where(drawn, 255, 0).astype(np.uint8))
     with pytest.warns(UserWarning, match="split into 2 connected components"):

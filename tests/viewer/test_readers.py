@@ -364,5 +364,5 @@ def test_other_archives_and_json_are_left_to_other_plugins(tmp_path):
 def test_labels_of_a_turned_layer_say_that_files_do_not_hold_that(tmp_path, meta):
     from napari_sam2._viewer.writers import write_labels
 
-    with pytest.warns(UserWarning, match="which is not part of the file"):
+    with pytest.warns(UserWarning, match="which is not saved"):
         write_labels(str(tmp_path / "a.tif"), np.ones((8, 9), np.int32), meta)

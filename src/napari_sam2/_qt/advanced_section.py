@@ -78,19 +78,19 @@ class AdvancedSection(QWidget):
     def _make_controls(self) -> None:
         self.contrast = line(
             "sam2_contrast",
-            "The values shown to the model as black and white. Fixed for the session, so that moving the contrast "
-            "sliders changes no result.",
+            "Values that the model sees as black and white. They do not follow the contrast sliders during a "
+            "session, so that results do not change.",
         )
         self.contrast_button = button(
             "Use current contrast",
             "sam2_use_contrast",
-            "Show the model the image with its present contrast. Masks stay.",
+            "Use the current contrast of the layer for the model. Existing masks are kept.",
             self.use_current_contrast,
         )
         self.mix_channels = named(
             QCheckBox("Mix visible channels"),
             "sam2_mix_channels",
-            "Show the model all visible images of this shape together, in their colours. Starts a new session.",
+            "Show the model all visible images of this shape, mixed in their colours. Starts a new session.",
         )
         self.mix_channels.toggled.connect(self.channels_changed)
         self.server = named(
@@ -102,7 +102,7 @@ class AdvancedSection(QWidget):
         self.server.setPlaceholderText("this computer")
         self.server.setClearButtonEnabled(True)
         for clear in self.server.findChildren(QToolButton):
-            named(clear, "sam2_server_clear", "Compute on this computer: empty the address.")
+            named(clear, "sam2_server_clear", "Compute on this computer: clears the address.")
         self.server.editingFinished.connect(self._on_server)
         self.device = combo("sam2_device", "Where the model runs. auto: a GPU if there is one.")
         self.precision = combo("sam2_precision", "Floating-point type of the model. auto: chosen for the device.")
@@ -122,8 +122,8 @@ class AdvancedSection(QWidget):
         self.keep_apart = named(
             QCheckBox("Keep objects apart"),
             "sam2_keep_apart",
-            "While tracking, a pixel that two objects claim is remembered by the better one only. Try it where "
-            "tracks of touching objects run into each other.",
+            "While tracking, a pixel that two objects claim is stored in the memory of the better one only. Helps "
+            "if tracks of touching objects merge.",
         )
         self.threads = named(
             QSpinBox(), "sam2_threads", "CPU threads of the model. auto leaves one core to the window."

@@ -54,13 +54,13 @@ class AlikeOffer(QWidget):
         self._task = BackgroundTask(self, "napari-sam2 like this")
         self._task.succeeded.connect(self._take)
         self._task.failed.connect(self._fail)
-        self.text = named(QElidingLabel(""), "sam2_alike_text", "The object that is offered is outlined in yellow.")
+        self.text = named(QElidingLabel(""), "sam2_alike_text", "The suggested object has a yellow outline.")
         self.text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.accept_button = IconButton(
-            "check", "sam2_alike_accept", "Accept the outlined object as a new one. Key: Shift-W"
+            "check", "sam2_alike_accept", "Accept the outlined object as a new object. Key: Shift-W"
         )
-        self.next_button = IconButton("next", "sam2_alike_next", "Refuse it, and offer the next one. Key: .")
-        self.end_button = IconButton("stop", "sam2_alike_end", "Offer no more objects. Key: Esc")
+        self.next_button = IconButton("next", "sam2_alike_next", "Reject it and suggest the next one. Key: .")
+        self.end_button = IconButton("stop", "sam2_alike_end", "End the search. Key: Esc")
         self.accept_button.clicked.connect(lambda _checked=False: self.accept())
         self.next_button.clicked.connect(lambda _checked=False: self.find_next())
         self.end_button.clicked.connect(lambda _checked=False: self.end())
@@ -100,11 +100,11 @@ class AlikeOffer(QWidget):
         """Make the candidate that is offered a new object, of the class of the example."""
         binding, offered = self._binding, self._offered
         if binding is None or offered is None:
-            self.notice.emit("nothing is offered; select an object and press the full stop key")
+            self.notice.emit("no object is suggested; select an object and press the full stop key")
             return
         if binding.current_plane != self._plane:
             binding.go_to(self._plane)
-            self.notice.emit(f"moved to the {binding.plane_word} of the object that is offered; accept it again")
+            self.notice.emit(f"moved to the {binding.plane_word} of the suggested object; accept it again")
             return
         session = binding.session
         try:

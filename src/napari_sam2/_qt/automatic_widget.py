@@ -160,7 +160,7 @@ class AutomaticWidget(QWidget):
             "Segment everything", "sam2_auto_start", "Segment in the background; the window stays usable.", self.segment
         )
         self.cancel_button = button(
-            "Cancel", "sam2_auto_cancel", "Stop; of a stack, finished slices are kept.", self.cancel
+            "Cancel", "sam2_auto_cancel", "Stop. Finished slices of a stack are kept.", self.cancel
         )
         self.progress = named(QProgressBar(), "sam2_auto_progress", "Progress.")
         self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -169,7 +169,7 @@ class AutomaticWidget(QWidget):
             self.viewer,
             "Labels",
             "sam2_auto_seeds",
-            "Labels to track, such as those found here, or of Cellpose.",
+            "Labels to track, such as those found here or by Cellpose.",
         )
         self.seeds.layer_changed.connect(lambda _layer: self._show_state())
         self.all_frames = named(

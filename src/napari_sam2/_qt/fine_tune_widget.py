@@ -128,7 +128,7 @@ class FineTuneWidget(QWidget):
 
     # ------------------------------------------------------------------ parts
     def _make_controls(self) -> None:
-        self.source = combo("sam2_tune_source", "Learn from layers of this viewer, or from two folders of files.")
+        self.source = combo("sam2_tune_source", "Train on layers of this viewer, or on two folders of files.")
         self.source.addItem("open layers", "layers")  # has room in a narrow dock
         self.source.addItem("two folders", "folders")
         self.source.currentIndexChanged.connect(self._show_source)
@@ -137,7 +137,7 @@ class FineTuneWidget(QWidget):
             self.viewer,
             "Labels",
             "sam2_tune_labels",
-            "Labels to learn from; at least ten objects, better more. What is not labelled counts as unknown.",
+            "Labels to train on: at least ten objects, preferably more. Pixels without a label count as unknown.",
         )
         self.image_folder = named(QLineEdit(), "sam2_tune_image_folder", "Folder of images.")
         self.label_folder = named(
@@ -152,15 +152,15 @@ class FineTuneWidget(QWidget):
             self.form.native(name) for name in _OPTIONS
         )
         self.output = named(
-            QLineEdit(str(Path.home() / "my_model.safetensors")), "sam2_tune_output", "Where the best weights are kept."
+            QLineEdit(str(Path.home() / "my_model.safetensors")), "sam2_tune_output", "File for the best weights."
         )
         self.output_button = button(
-            "...", "sam2_tune_output_button", "Choose where the best weights are kept.", self.ask_for_output
+            "...", "sam2_tune_output_button", "Choose a file for the best weights.", self.ask_for_output
         )
         self.start_button = button(
             "Start", "sam2_tune_start", "Train in the background; the window stays usable.", self.start
         )
-        self.stop_button = button("Stop", "sam2_tune_stop", "End now; the best weights so far are kept.", self.stop)
+        self.stop_button = button("Stop", "sam2_tune_stop", "Stop now; the best weights so far are kept.", self.stop)
         self.use_button = button(
             "Use these weights",
             "sam2_tune_use",
@@ -173,7 +173,7 @@ class FineTuneWidget(QWidget):
         self.iou_plot = named(
             LinePlot(), "sam2_tune_iou", "Mean IoU on the held-out objects by training step, 1 is perfect."
         )
-        self.loss_plot = named(LinePlot(), "sam2_tune_loss", "Training loss by step; it should fall.")
+        self.loss_plot = named(LinePlot(), "sam2_tune_loss", "Training loss by step; it should decrease.")
 
     def _folder_button(self, target: QLineEdit, name: str) -> Any:
         return button("...", name, "Choose the folder.", lambda: self._ask_for_folder(target))
@@ -285,7 +285,7 @@ class FineTuneWidget(QWidget):
         image, labels = self.image.layer, self.labels.layer
         if image is None or labels is None:
             missing = "an image" if image is None else "a Labels layer"
-            raise TrainingError(f"{missing} is missing; open or draw one, at least ten labelled objects are needed")
+            raise TrainingError(f"{missing} is missing; open or draw one with at least ten labelled objects")
         from napari_sam2._viewer.layer_frames import training_frames
 
         return lambda: training_frames(image, labels)

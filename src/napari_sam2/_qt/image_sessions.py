@@ -101,13 +101,13 @@ class ImageSessions(QWidget):
         self.switch_button = button(
             "",
             "sam2_switch",
-            "Continue with the selected image; the session of the other one is kept",
+            "Switch to the selected image; the session of the other one is kept",
             self._switch,
         )
         self.show_layers_button = button(
             "Show the layers again",
             "sam2_show_layers",
-            "Bring back the points, shapes or labels that were removed",
+            "Restore the points, shapes or labels layers that were removed",
             self._show_layers,
         )
         layout = column(self)
@@ -277,7 +277,7 @@ class ImageSessions(QWidget):
         ]
         if others and not choices.mixes_channels:
             names = ", ".join(other.name for other in others)
-            text = f"the model sees {image.name} only, and not {names}; Mix visible channels (gear) shows it all"
+            text = f"the model sees {image.name} only, not {names}; use Mix visible channels (gear) to show all of them"
             self.notice.emit(text, False)
         binding.session.prepare(binding.current_plane)
 

@@ -240,10 +240,10 @@ class LineageView(QWidget):
         self._timer.setInterval(_INTERVAL_MS)
         self._timer.timeout.connect(self.refresh)
         self.tree = named(
-            LineageTree(), "sam2_lineage_tree", "Tracks over the frames. A click goes to an object and its frame."
+            LineageTree(), "sam2_lineage_tree", "Tracks over time. Click on a track to go to its object and frame."
         )
         self.tree.clicked.connect(self._on_clicked)
-        self.message = line("sam2_lineage_message", "How many objects have divided.", _ADVICE)
+        self.message = line("sam2_lineage_message", "Number of divisions.", _ADVICE)
         area = QScrollArea()
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)

@@ -70,8 +70,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SAM2Widget"]
 
-_NO_IMAGE = "Open an image, or try a sample. A click on an object then segments it."
-_FIRST_CLICK = "Click on an object: its mask appears. W begins the next object."
+_NO_IMAGE = "Open an image or a sample. Then click on an object to segment it."
+_FIRST_CLICK = "Click on an object to segment it. W starts the next object."
 _LAYER_KEYS = ("Control-Z", "Control-Shift-Z")
 _RUN_KEYS = ("Escape",)
 _WIDTH = 290  # pixels, to begin with
@@ -265,11 +265,12 @@ class SAM2Widget(QWidget):
     def _image_row(self) -> QVBoxLayout:
         rows = QVBoxLayout()
         self.image_choice = shrinking_combo(
-            "image_choice", "The image to segment. Prompts and labels get layers of their own"
+            "image_choice", "The image to segment. Prompts and labels are stored in new layers"
         )
         self.image_choice.activated.connect(self._on_image_chosen)
         self.axis_choice = shrinking_combo(
-            "axis_choice", "The axis that objects are propagated along. The other axes stay where the sliders are"
+            "axis_choice",
+            "Axis along which objects are propagated. The other axes stay at the position of their sliders",
         )
         self.axis_choice.activated.connect(self._on_axis_chosen)
         self.image_title, self.axis_title = QLabel("Image"), QLabel("Axis")

@@ -176,7 +176,7 @@ class ManyFilesWidget(QWidget):
         self.state = line("sam2_files_state", "Progress and result.")
         self.form.gui.changed.connect(lambda _value: forget_refusal(self.state))
         self.table: Any = QTableWidget(0, len(_COLUMNS))
-        named(self.table, "sam2_files_table", "Files. A row shows a picture of its result")
+        named(self.table, "sam2_files_table", "Files. Select a row to see its result")
         self.table.setHorizontalHeaderLabels(list(_COLUMNS))
         table: Any = self.table
         table.verticalHeader().setVisible(False)
@@ -318,7 +318,7 @@ class ManyFilesWidget(QWidget):
             self._show_record(record)
         parts = [f"{report.num_done} of {len(report.pieces)} files are done"]
         if report.num_failed:
-            parts.append(f"{report.num_failed} failed (the reason is the tooltip of the state)")
+            parts.append(f"{report.num_failed} failed (hover over the state to see why)")
         if report.num_not_run:
             parts.append("stopped; Start continues")
         text = f"{'; '.join(parts)}; {duration(report.seconds)}"

@@ -55,7 +55,7 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 
 _OF_STACKS = ("clip", "plane", "frame", "num_planes", "first_frame", "last_frame")
-"""Columns that say nothing about a single image: they are saved, and not shown."""
+"""Columns that are saved, but not shown for a single image."""
 
 
 class _Stopped(Exception):  # noqa: N818 it ends the work, and is no error
@@ -101,7 +101,7 @@ class MeasurementsTable(QWidget):
         self.measure_button = button("Measure", "sam2_measure", "Measure the masks as they are now.", self.measure)
         self.copy_button = button("Copy", "sam2_measure_copy", "Copy the table, to paste it elsewhere.", self.copy)
         self.save_button = button("Save...", "sam2_measure_csv", "Write the table to a file.", self.ask_to_save)
-        self.message = line("sam2_measure_message", "What is measured, in which unit.")
+        self.message = line("sam2_measure_message", "Measured quantities and their units.")
         self.table: Any = QTableWidget()
         named(self.table, "sam2_measure_table", "Measurements. A row selects its object.")
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)

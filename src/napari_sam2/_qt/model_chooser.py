@@ -22,7 +22,7 @@ _MIB = 1e6
 
 def describe_model(info: ModelInfo) -> str:
     """One line: name, size, licence and whether it is here."""
-    where = "bundled" if info.url is None else ("on this machine" if info.is_present else "not downloaded")
+    where = "bundled" if info.url is None else ("on this computer" if info.is_present else "not downloaded")
     return f"{info.name} · {info.size_mb:.0f} MB · {info.licence} · {where}"
 
 
@@ -46,10 +46,10 @@ class ModelChooser(QWidget):
             "The model. The bundled one is small and fast; larger ones are more accurate and are downloaded once.",
         )
         self.download_button = button(
-            "Download", "sam2_download", "Fetch this model once; it is kept on this machine.", self.download
+            "Download", "sam2_download", "Download this model once; it is kept on this computer.", self.download
         )
         self.cancel_button = button(
-            "Cancel", "sam2_download_cancel", "Stop the download; no partial file is left.", self.cancel_download
+            "Cancel", "sam2_download_cancel", "Cancel the download; no partial file is left.", self.cancel_download
         )
         self.progress = named(QProgressBar(), "sam2_download_progress", "Progress of the download.")
         self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -94,7 +94,7 @@ class ModelChooser(QWidget):
         info = self._infos.get(name_or_path)
         if info is not None and not info.is_present:
             used = Path(self._chosen).name
-            self.message.setText(f"{info.name} is not on this machine yet; {used} is used until it is downloaded")
+            self.message.setText(f"{info.name} is not on this computer yet; {used} is used until it is downloaded")
             self.message.show()
             return
         self._chosen = name_or_path

@@ -48,12 +48,12 @@ __all__ = ["ObjectsSection"]
 _COLUMNS = ("", "", "#", "Name", "Class", "Slices", "IoU")
 _HEADER_TIPS = (
     "Shown or hidden (click)",
-    "Locked slices do not change any more (click to lock or unlock)",
+    "Locked slices are not changed (click to lock or unlock)",
     "Number of the object: its value in the labels",
-    "Name (F2 or a double click changes it)",
-    "Class (the menu above the table changes it)",
+    "Name (F2 or double click to change it)",
+    "Class (change it in the menu above the table)",
     "Slices with a mask; in brackets those that are outdated because a prompt changed",
-    "Mean predicted IoU of its masks, 0 to 1; marked where slices are to be checked",
+    "Mean predicted IoU of its masks, 0 to 1; marked if slices should be checked",
 )
 _SHOW, _LOCK, _ID, _NAME, _CLASS, _DONE, _SCORE = range(7)
 _ICON_WIDTH = 24  # pixels
@@ -69,9 +69,9 @@ _AT_ONCE_PIXELS = 2**16  # of a plane whose labels are read in place; 300 object
 _TOOLS: tuple[tuple[Tool, str], ...] = (
     ("point", "Points: click on the object; the mask appears at once"),
     ("box", "Box: drag a rectangle around the object"),
-    ("lasso", "Lasso: draw around the object; what is inside becomes its mask"),
+    ("lasso", "Lasso: draw around the object; the area inside becomes its mask"),
     ("scribble", "Scribble: draw a line along the object; it counts as several clicks"),
-    ("paint", "Brush: paint or erase on the mask; the slice becomes a correction"),
+    ("paint", "Brush: paint on the mask or erase it; the painted slice is used as a correction"),
 )
 _ADVICE = "Click on an object in the image: it appears here as object 1."
 _WITH_ANOTHER: Mapping[str, str] = MappingProxyType(
@@ -145,7 +145,7 @@ class ObjectsSection(QWidget):
         layout.addStretch(0)
         layout.addWidget(self.alike)
         self.candidate_label = parts.named(
-            QElidingLabel(""), "sam2_candidate", "Which of three possible masks of a single click is shown."
+            QElidingLabel(""), "sam2_candidate", "Which of the three candidate masks of a single click is shown."
         )
         self.candidate_label.hide()
         layout.addWidget(self.candidate_label)
@@ -158,7 +158,7 @@ class ObjectsSection(QWidget):
         self.pan_button = IconButton(
             "select",
             "sam2_tool_select",
-            "Select: a click selects an object, dragging moves the image. With other tools: Ctrl-click. Next tool: U",
+            "Select: click to select an object, drag to move the image. With other tools: Ctrl-click. Next tool: U",
             checkable=True,
         )
         self.pan_button.clicked.connect(self._on_pan)
@@ -181,10 +181,10 @@ class ObjectsSection(QWidget):
     def _make_title_row(self) -> QHBoxLayout:
         self.title = QLabel("Objects")
         self.new_button = IconButton(
-            "plus", "sam2_new_object", "New object: the next prompts are about it. Key: W", text="new"
+            "plus", "sam2_new_object", "New object: the next prompts belong to it. Key: W", text="new"
         )
         self.new_button.clicked.connect(self.new_object)
-        self.menu_button = IconButton("menu", "sam2_object_menu", "What can be done with the current object")
+        self.menu_button = IconButton("menu", "sam2_object_menu", "Actions for the current object")
         self.menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.menu = self._make_menu()
         self.menu_button.setMenu(self.menu)
@@ -235,7 +235,8 @@ class ObjectsSection(QWidget):
         menu.addSeparator()
         self.from_menu = QMenu("Start objects from", menu)
         self.from_menu.setToolTip(
-            "Labels, points or shapes of other layers, such as those of Cellpose or of a file. Numbers are kept"
+            "Start objects from labels, points or shapes of other layers, such as those of Cellpose or of a file. "
+            "Numbers are kept"
         )
         menu.addMenu(self.from_menu)
         menu.aboutToShow.connect(self._fill_from_menu)
@@ -318,7 +319,7 @@ class ObjectsSection(QWidget):
         table.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
         table.setMinimumHeight(96)
         table.setIconSize(QSize(16, 16))
-        table.setToolTip("Objects: select one to prompt it; J and H step through them")
+        table.setToolTip("Objects: select one to prompt it; J and H select the next and the previous one")
         header = table.horizontalHeader()
         header.setMinimumSectionSize(_ICON_WIDTH)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["THROUGH_TIME", "PropagateSection"]
 
 THROUGH_TIME = "TIME"
-"""In place of axes: through each volume, and from one time point to the next."""
+"""Instead of an axis: through each volume, and from one time point to the next."""
 
 _SHOW_EVERY = 0.1  # s: each change of a text repaints the window
 _BAR_AFTER_MS = 50
@@ -75,7 +75,7 @@ class PropagateSection(QWidget):
         self.limit = named(
             QSpinBox(),
             "sam2_range_limit",
-            "The last slice, or how many slices: type a number, or use the arrow keys",
+            "The last slice or the number of slices: type a number, or use the arrow keys",
         )
         self.limit.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)  # the row has no room for them in a narrow dock
         self.limit.setStyleSheet(f"min-width: 0px; max-width: {_LIMIT_WIDTH}px;")  # napari's style has wider ones
@@ -90,7 +90,7 @@ class PropagateSection(QWidget):
         self.progress_bar.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.pause_button = IconButton("pause", "sam2_pause", "Pause after this slice, or resume. Key: 0")
         self.pause_button.clicked.connect(self.pause_or_resume)
-        self.cancel_button = IconButton("stop", "sam2_stop", "Stop. All finished slices stay. Key: Esc")
+        self.cancel_button = IconButton("stop", "sam2_stop", "Stop. All finished slices are kept. Key: Esc")
         self.cancel_button.clicked.connect(self.cancel)
         self.state = line("sam2_propagation_state", "Progress of the propagation.")
         self.state.hide()
@@ -135,7 +135,7 @@ class PropagateSection(QWidget):
             return
         if binding.session.is_answering:
             self._wanted = direction
-            self._say("starts when the last click is answered")
+            self._say("starts when the mask of the last click is ready")
             return
         self._wanted = None
         clip = binding.geometry.clip_range(binding.current_plane)
@@ -287,7 +287,7 @@ class PropagateSection(QWidget):
             if handle.num_done < handle.num_steps:
                 if self._axes and self._axes != THROUGH_TIME:  # their masks come together, at the end
                     return "stopped: nothing was changed"
-                return f"stopped: {handle.num_done} of {handle.num_steps} {unit}s are finished and stay"
+                return f"stopped: {handle.num_done} of {handle.num_steps} {unit}s are finished and kept"
             return f"done: {handle.num_done} {unit}s{self._lost()}{self._conditions()}"
         if handle.is_paused:
             return f"paused at {unit} {handle.num_done} of {handle.num_steps}"

@@ -31,9 +31,7 @@ class RestoreOffer(QWidget):
         self.text.setWordWrap(True)
         layout.addWidget(self.text)
         row = QHBoxLayout()
-        self.restore_button = button(
-            "Restore", "sam2_restore", "Bring back its objects, prompts and labels", self._accept
-        )
+        self.restore_button = button("Restore", "sam2_restore", "Restore its objects, prompts and labels", self._accept)
         self.dismiss_button = button(
             "Not now",
             "sam2_dismiss",

@@ -41,7 +41,7 @@ _DIVISIONS_S = 0.03  # of each refresh, for divisions; the other objects come wi
 _SHARE = 10  # of the time at least nine tenths belong to others
 _MANY_MASKS = 5000  # from here on doubts are looked for when a propagation has ended, not while it runs
 _CURVES = {"iou": "IoU", "object_score": "object score", "area": "area (pixels)", "shift": "shift (pixels)"}
-_NOTHING = "The score of the object on each slice. A click goes to a slice."
+_NOTHING = "The score of the object on each slice. Click to go to a slice."
 
 
 class ReviewSection(QWidget):
@@ -81,8 +81,8 @@ class ReviewSection(QWidget):
         self.plot = named(
             LinePlot(),
             "sam2_review_plot",
-            "The current object over the slices. A click goes to a slice. "
-            "Below: prompted slices; green: locked; above: to check.",
+            "The current object over the slices. Click to go to a slice. Below: prompted slices; green: locked; "
+            "above: to check.",
         )
         self.plot.clicked.connect(self._on_plot_clicked)
         self.plot.setMinimumHeight(_PLOT_HEIGHT)
@@ -90,12 +90,14 @@ class ReviewSection(QWidget):
             "sam2_review_queue",
             "Slices whose masks may be wrong: a low score, not found, a sudden change, or tracked from such a mask.",
         )
-        self.previous_button = IconButton("previous", "sam2_review_previous", "Go to the slice to check before. Key: 8")
+        self.previous_button = IconButton(
+            "previous", "sam2_review_previous", "Go to the previous slice to check. Key: 8"
+        )
         self.next_button = IconButton("next", "sam2_review_next", "Go to the next slice to check. Key: 9")
         self.accept_button = IconButton(
             "check",
             "sam2_review_accept",
-            "This mask is right: lock it, so that nothing changes it, and go to the next slice to check. Key: Q",
+            "Accept this mask: lock it against changes and go to the next slice to check. Key: Q",
         )
         for made, call in (
             (self.previous_button, self.previous_doubtful),

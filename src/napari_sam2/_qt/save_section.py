@@ -52,8 +52,8 @@ class Export:
 
 EXPORTS = (
     Export("tiff", "Labels as TIFF...", ".tif", True, "Object numbers as pixel values."),
-    Export("ome_tiff", "Labels as OME-TIFF...", ".ome.tif", True, "With the size and unit of the pixels."),
-    Export("ome_zarr", "Labels as OME-Zarr...", ".ome.zarr", True, "For large stacks; with the size of the pixels."),
+    Export("ome_tiff", "Labels as OME-TIFF...", ".ome.tif", True, "With pixel size and unit."),
+    Export("ome_zarr", "Labels as OME-Zarr...", ".ome.zarr", True, "For large stacks; with pixel size."),
     Export("rois", "Outlines as ImageJ ROIs...", ".zip", True, "A ROI for each object and slice."),
     Export("geojson", "Outlines as GeoJSON...", ".geojson", True, "For QuPath: a detection for each object and slice."),
     Export("coco", "Masks as COCO...", ".json", True, "Run lengths of each object and slice."),

@@ -685,7 +685,7 @@ class ViewerBinding:
                     names = [self.session.store.objects[i].name for i in (other, object_id)]
                     self.notice.emit(
                         f"this prompt lies on {names[0]} and was added to {names[1]}; to correct {names[0]}, undo "
-                        f"(Ctrl-Z) and select it first",
+                        "(Ctrl-Z) and select it first",
                         False,
                     )
         except NapariSAM2Error as error:

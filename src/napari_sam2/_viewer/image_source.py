@@ -183,7 +183,7 @@ def matching_channels(layer: Image, layers: Sequence[Any]) -> list[Image]:
 def describe_contrast(planes: ArrayPlanes) -> str:
     """One line for the user: the limits in use, per channel."""
     if planes.channels[0].is_rgb and np.dtype(planes.channels[0].array.dtype) == np.uint8:
-        return "RGB as it is"
+        return "RGB, unchanged"
     parts = [
         f"{c.limits[0]:g} to {c.limits[1]:g}" + (f", gamma {c.gamma:g}" if c.gamma != 1 else "")
         for c in planes.channels

@@ -273,7 +273,7 @@ def _as_objects(drawn: NDArray[Any], name: str) -> NDArray[np.int32]:
     """Labels of a layer as numbers of objects; a mask of 0 and 255 is split into components."""
     if int(drawn.max()) > LARGEST_ID:
         raise PromptError(
-            f"{name} has labels up to {int(drawn.max())}; numbers of objects go up to {LARGEST_ID}: renumber the "
+            f"{name} has labels up to {int(drawn.max())}; object numbers are limited to {LARGEST_ID}: renumber the "
             "labels, or open their file with Session.add_labels, which does"
         )
     try:

@@ -67,7 +67,7 @@ def measured_points(path: Path, image_scale: tuple[float, ...] = ()) -> tuple[ND
         points = np.column_stack(columns).astype(np.float64)
         size = _diameters(table, area) / side
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FrameError(f"{path} holds no measurements that can be read ({error}); measure again") from error
+        raise FrameError(f"{path} contains no measurements that can be read ({error}); measure again") from error
     if not (np.isfinite(points).all() and np.isfinite(size).all()):
         raise FrameError(f"{path} has rows without a centroid or an area; measure again")
     colours = [np.array(object_colour(int(i))) / 255 for i in table["object"]]

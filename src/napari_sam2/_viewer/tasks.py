@@ -408,7 +408,7 @@ def fine_tune_layers(
     image : napari.layers.Image
         The image that the labels belong to.
     labels : napari.layers.Labels
-        Labels to learn from; at least ten objects, better more. What is not labelled counts as unknown.
+        Labels to train on: at least ten objects, preferably more. Pixels without a label count as unknown.
     output : str or Path
         Where the best weights are kept; ends in ``.safetensors``.
     start_from : str, default "sam2_micro"

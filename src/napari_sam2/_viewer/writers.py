@@ -16,7 +16,7 @@ from napari_sam2.labels.ngff import holds_image
 
 __all__ = ["LIVE_SESSION_KEY", "TURNED", "is_turned", "write_labels", "write_session"]
 
-TURNED = "the layer is mirrored, rotated, sheared or under an affine transformation, which is not part of the file"
+TURNED = "the layer is mirrored, rotated, sheared or has an affine transformation, which is not saved"
 
 LIVE_SESSION_KEY = "napari_sam2_live_session"
 """In the metadata of the layers of a session: a weak reference to it."""

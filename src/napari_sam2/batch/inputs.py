@@ -162,7 +162,7 @@ def input_path(path: str | os.PathLike[str]) -> Path:
     try:
         return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - links stay as the user named them
     except (RuntimeError, ValueError) as error:
-        raise FrameError(f"{path} is no name of a file ({error}); give the path of a file or folder") from error
+        raise FrameError(f"{path} is not a valid file name ({error}); give the path of a file or folder") from error
 
 
 def _is_file(path: Path) -> bool:
@@ -283,7 +283,7 @@ def _joined(first: Source, more: Source, where: str) -> Source:
     for name in ("axes", "channels", "labels"):
         one, other = getattr(first, name), getattr(more, name)
         if one is not None and other is not None and one != other:
-            raise FrameError(f"{where} gives {first.path.name} other {name} than a line before it; give them once")
+            raise FrameError(f"{where} gives {first.path.name} other {name} than an earlier line; give them once")
     return replace(
         first,
         axes=first.axes or more.axes,

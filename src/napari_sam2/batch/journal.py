@@ -174,7 +174,8 @@ class Journal:
             return
         if differing:
             raise OutputError(
-                f"{self.path.parent} holds results of other settings: {'; '.join(differing)}. Give the same settings, "
+                f"{self.path.parent} holds results that were computed with other settings: {'; '.join(differing)}. "
+                "Give the same settings, "
                 "choose another folder, or start over with --restart (restart=True)"
             )
         for number, line in enumerate(lines[1:], start=2):

@@ -300,8 +300,8 @@ def run_stages(
     with Journal(folder, identity, restart=execution.restart) as journal, ExitStack() as opened:
         if result is not None and result.exists() and not journal.is_done(result.name):
             raise OutputError(
-                f"{result} already exists, and {journal.path} does not say that this command has written it; remove it "
-                "to have it written again, or give another name"
+                f"{result} already exists, and {journal.path} does not say that this command has written it; remove "
+                "it so that it is written again, or give another name"
             )
         run = Dispatch(journal, execution, DispatchSettings())
         workers = Workers(execution, wanted)

@@ -116,7 +116,8 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # types of distributed a
         found = weights_hash(path)
         if found != self._wanted.weights_hash:
             raise CheckpointError(
-                f"{path} on the worker {worker.address} holds other weights ({found[:12]}) than on this computer "
+                f"{path} on the worker {worker.address} holds different weights ({found[:12]}) from those on this "
+                "computer "
                 f"({self._wanted.weights_hash[:12]}); copy the same file there"
             )
         return load_model(self._wanted.name, device=self._device(worker), dtype=self._wanted.dtype)

@@ -51,7 +51,7 @@ def write_along_axes(
         If the axes are unknown, the stack is a movie, or a prompt is something else than clicks on an object.
     """
     if frames.frame_axis != "Z":
-        raise PromptError(f"--along {axes} was given for frames along {frames.frame_axis}; it needs a z-stack")
+        raise PromptError(f"--along {axes} was given for frames along {frames.frame_axis}; a z-stack is required")
     clicks: dict[int, list[list[float]]] = {}
     for given in prompts:
         prompt = given.prompt
@@ -85,6 +85,6 @@ def _voxel_size(frames: Frames) -> tuple[float, float, float]:
     z, y, x = sizes
     if z is None or y is None or x is None:
         unknown = ", ".join(axis for axis, size in zip("ZYX", sizes, strict=True) if size is None)
-        say(f"the voxel size along {unknown} is not known; voxels are taken as cubes", err=True)
+        say(f"the voxel size along {unknown} is not known; cubic voxels are assumed", err=True)
         return 1.0, 1.0, 1.0
     return z, y, x

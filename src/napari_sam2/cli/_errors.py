@@ -126,7 +126,9 @@ def _check_users(arguments: Mapping[str, object]) -> None:
             try:
                 value.expanduser()
             except RuntimeError as error:
-                raise FrameError(f"{value} was given: {error}; give a name that begins with ~ as ./{value}") from error
+                raise FrameError(
+                    f"{value} was given: {error}; if the name itself begins with ~, write ./{value}"
+                ) from error
 
 
 def _report(line: str, *, debug: bool) -> None:

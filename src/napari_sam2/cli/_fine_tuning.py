@@ -57,10 +57,10 @@ class FineTuneOptions:
         int | None, typer.Option("--image-size", metavar="N", help="Side of the model's input; smaller is faster.")
     ] = None
     unlinked: Annotated[
-        bool, typer.Option("--unlinked", help="Ids are not the same objects on different frames of a stack.")
+        bool, typer.Option("--unlinked", help="Equal labels on different frames of a stack are different objects.")
     ] = False
     all_labelled: Annotated[
-        bool, typer.Option("--all-labelled", help="Every object is labelled: learn what is background, too.")
+        bool, typer.Option("--all-labelled", help="All objects are labelled: train on the background, too.")
     ] = False
     precision: Annotated[
         str | None, typer.Option("--precision", metavar="NAME", help="auto (default), float32 or bfloat16.")
@@ -145,7 +145,7 @@ def _print_result(result: FineTuneResult) -> None:
     why = {
         "steps": "all steps done",
         "minutes": "time limit reached",
-        "patience": "no improvement for some time",
+        "patience": "stopped early: no more improvement",
         "asked": "stopped",
     }
     say(f"{why[result.stopped]}; trained on {result.num_tuning_objects} objects: {result.summary()}")

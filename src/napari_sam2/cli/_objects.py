@@ -33,7 +33,7 @@ __all__ = [
 
 MinScoreOption = Annotated[
     float,
-    typer.Option("--min-score", metavar="0..1", help="Tracked masks with a lower predicted IoU count as absent."),
+    typer.Option("--min-score", metavar="0..1", help="Treat tracked masks with a lower predicted IoU as absent."),
 ]
 TableOption = Annotated[
     Path | None, typer.Option("--csv", metavar="CSV", help="Write where each object was found, tracked and lost.")
@@ -74,7 +74,7 @@ class FinderOptions:
     """Options of the mask generator, named like its own; those not given have the values that suit the model."""
 
     point_spacing_px: Annotated[
-        float | None, typer.Option("--spacing", metavar="PIXELS", help="Distance between the points that are tried.")
+        float | None, typer.Option("--spacing", metavar="PIXELS", help="Distance between the points of the grid.")
     ] = None
     pred_iou_thresh: Annotated[
         float | None, typer.Option("--iou", metavar="0..1", help="Lowest predicted IoU of the masks that are kept.")

@@ -55,7 +55,7 @@ ZoomOption = Annotated[
     typer.Option(
         "--zoom",
         metavar="off|auto",
-        help="auto: a model that sees the whole image looks through windows around the prompts; for small objects.",
+        help="auto: crop windows around the prompts for models that otherwise see the whole image; for small objects.",
     ),
 ]
 DtypeOption = Annotated[
@@ -82,8 +82,8 @@ KeepApartOption = Annotated[
     bool,
     typer.Option(
         "--keep-apart",
-        help="Remember a pixel that several objects claim for the best of them only; try it where tracks of touching "
-        "objects run into each other.",
+        help="Where several objects claim a pixel, store it in the memory of the best one only; helps if tracks of "
+        "touching objects merge.",
     ),
 ]
 InsecureOption = Annotated[

@@ -185,7 +185,7 @@ def open_labels(
     is_coarser = is_coarser_level(frames)
     if full_resolution and not is_coarser:
         raise typer.BadParameter(
-            "the labels have the full resolution anyway; prompt on a coarser level with --level 1 or more",
+            "the labels already have the full resolution; prompt on a coarser level with --level 1 or more",
             param_hint="'--full-resolution'",
         )
     is_wanted = image_of_labels(expand(path)) is not None if full_resolution is None else full_resolution

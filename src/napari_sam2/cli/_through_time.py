@@ -224,7 +224,7 @@ def track_through_time(
         if each is not None:
             say(f"wrote {each}")
     if stop.is_set():
-        kept = f"what was finished is in {labels_path}" if written[0] else "nothing was finished or written"
+        kept = f"the finished planes are in {labels_path}" if written[0] else "nothing was finished or written"
         again = "" if session_path is None else f"; run the command again with --overwrite to continue {session_path}"
         say(f"interrupted: {kept}{again}", err=True)
         raise typer.Exit(INTERRUPTED)

@@ -225,7 +225,7 @@ def _track(
 
 @with_option_groups
 def _tiles(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A single image; best a chunked OME-Zarr.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A single image; a chunked OME-Zarr is fastest.")],
     output: RequiredLabelsOption,
     *,
     finding: FinderOptions,
@@ -254,7 +254,8 @@ def _tiles(
 @with_option_groups
 def _stack(
     stack: Annotated[
-        Path, typer.Argument(metavar="STACK", help="A stack, a movie or volumes over time; best a chunked OME-Zarr.")
+        Path,
+        typer.Argument(metavar="STACK", help="A stack, a movie or volumes over time; a chunked OME-Zarr is fastest."),
     ],
     output: RequiredLabelsOption,
     *,

@@ -40,7 +40,7 @@ def demo(
     model: ModelOption = "sam2_micro",
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Each seed gives another stack.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random stack.")] = 0,
     quiet: QuietOption = False,
 ) -> None:
     """Make a z-stack of nuclei, click once on eight of them, and track each through its slices.

@@ -28,10 +28,11 @@ def link(
         ),
     ] = None,
     max_distance: Annotated[
-        float, typer.Option("--max-distance", min=0.01, help="Furthest move between frames, in mean diameters.")
+        float,
+        typer.Option("--max-distance", min=0.01, help="Largest movement between two frames, in mean object diameters."),
     ] = 1.0,
     max_gap: Annotated[
-        int, typer.Option("--max-gap", min=0, help="Frames on which an object may be missing in between.")
+        int, typer.Option("--max-gap", min=0, help="Number of frames in a row on which an object may be missing.")
     ] = 1,
     divisions: Annotated[bool, typer.Option("--divisions/--no-divisions", help="Objects may divide.")] = True,
     overwrite: OverwriteOption = False,

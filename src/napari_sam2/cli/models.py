@@ -9,7 +9,7 @@ __all__ = ["models"]
 
 
 def models() -> None:
-    """List the models: size, licence, whether each is on this machine, and where.
+    """List the models: size, licence, whether each is on this computer, and where.
 
     A model that is not present is downloaded on first use, or with 'napari-sam2 download NAME'.
     """

@@ -50,19 +50,23 @@ def serve(
     insecure: Annotated[
         bool,
         typer.Option(
-            "--insecure", help="Allow other computers without encryption: whoever connects can run code here."
+            "--insecure", help="Allow other computers without encryption: anyone who connects can run code here."
         ),
     ] = False,
     join: Annotated[
         str | None,
-        typer.Option("--join", metavar="ADDRESS", help="Add the workers to a Dask scheduler that runs already."),
+        typer.Option("--join", metavar="ADDRESS", help="Add the workers to a Dask scheduler that is already running."),
     ] = None,
     frame_cache: Annotated[
         int, typer.Option("--frame-cache", metavar="MIB", help="Memory for the frames that a session has sent.")
     ] = 1024,
     idle: Annotated[
         float,
-        typer.Option("--idle", metavar="MINUTES", help="A session that is silent for so long gives way to others."),
+        typer.Option(
+            "--idle",
+            metavar="MINUTES",
+            help="Minutes without a request after which the place of a session is given to another one.",
+        ),
     ] = 10.0,
 ) -> None:
     """Compute for sessions of napari and of the commands on other computers, until Ctrl-C.

@@ -190,7 +190,7 @@ def track(
     compute = elsewhere.address(network.device)
     if along.upper() != "Z":
         if compute is not None:
-            raise DeviceError(f"--along {along} is computed here; leave out --compute")
+            raise DeviceError(f"--along {along} runs on this computer only; leave out --compute")
         _check_along(
             along,
             {

@@ -85,7 +85,7 @@ def train(
       napari-sam2 train --config run.json --data packs --hold-out fib25 -o run1 --threads 2
     """
     if images is None and run.config is None:
-        raise TrainingError("nothing to train on was given; give IMAGES and LABELS, or --config and --data")
+        raise TrainingError("no training data was given; give IMAGES and LABELS, or --config and --data")
     if threads is not None:
         import torch
 

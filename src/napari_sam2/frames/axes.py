@@ -237,7 +237,7 @@ def name_unnamed(axes: str, shape: Sequence[int]) -> str:
     free = [letter for letter in "ZT" if letter not in names]
     unnamed = [i for i, letter in enumerate(names) if letter in _UNNAMED]
     if sum(shape[i] > 1 for i in unnamed) > 1:
-        raise FrameError(f"the file's axes {axes} of shape {tuple(shape)} have no usual name; give axes=: {_ALLOWED}")
+        raise FrameError(f"the file's axes {axes} of shape {tuple(shape)} have unknown names; give axes=: {_ALLOWED}")
     if unnamed and free:
         named = max(unnamed, key=lambda i: int(shape[i]))
         names[named] = free[0]
@@ -247,7 +247,7 @@ def name_unnamed(axes: str, shape: Sequence[int]) -> str:
                 names[i] = spare.pop()
     is_known = all(letter in _LETTERS or letter in _OTHERS for letter in names)
     if not is_known or len(set(names)) < len(names) or not {"Y", "X"} <= set(names):
-        raise FrameError(f"the file's axes {axes} of shape {tuple(shape)} have no usual name; give axes=: {_ALLOWED}")
+        raise FrameError(f"the file's axes {axes} of shape {tuple(shape)} have unknown names; give axes=: {_ALLOWED}")
     return "".join(names)
 
 
@@ -292,7 +292,7 @@ def select(
     if 0 in shape:
         raise FrameError(f"the image is empty: its shape is {shape} (axes {axes}); give at least one pixel")
     if max(shape) > sys.maxsize:
-        raise FrameError(f"the image claims the shape {shape}, more than this machine can count; check the file")
+        raise FrameError(f"the image claims the shape {shape}, which is too large for this computer; check the file")
     fixed = _check_fixed(axes, shape, fixed or {})
     chosen = _choose_frame_axis(axes, shape, frame_axis, fixed)
     if chosen is not None and shape[axes.index(chosen)] > _MAX_FRAMES:

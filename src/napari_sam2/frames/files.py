@@ -35,7 +35,7 @@ _VOLUME = f"{_EXPORT}, or pass the array that a library for this format reads"
 _OTHERS = {
     **dict.fromkeys((".h5", ".hdf5", ".hdf", ".ilp"), _HDF5),
     ".npz": ("an archive of numpy arrays", "save one array as .npy, or pass it: open_frames(numpy.load(...)[NAME])"),
-    ".zip": ("an archive", f"{_UNPACK} (a set of ImageJ ROIs goes where labels are asked for)"),
+    ".zip": ("an archive", f"{_UNPACK} (if it is a set of ImageJ ROIs, give it as labels)"),
     **dict.fromkeys((".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar"), ("an archive", _UNPACK)),
     **dict.fromkeys((".nii", ".nii.gz"), ("a NIfTI file", _VOLUME)),
     **dict.fromkeys((".mrc", ".rec", ".map", ".st", ".ali"), ("an MRC file", _VOLUME)),
@@ -52,7 +52,7 @@ _OTHERS = {
     **dict.fromkeys((".ndpi", ".mrxs", ".bif", ".vms"), ("a file of a slide scanner", _EXPORT)),
     **dict.fromkeys((".heic", ".avif", ".jxl", ".apng", ".exr", ".psd"), ("a picture", "save it as PNG or TIFF")),
     **dict.fromkeys((".pdf", ".svg", ".eps"), ("a drawing", "save the image itself as PNG or TIFF")),
-    **dict.fromkeys((".geojson", ".roi"), ("a file of objects", "give it where labels are asked for")),
+    **dict.fromkeys((".geojson", ".roi"), ("a file of outlines", "give it as labels")),
 }
 """Endings of files that are not read: what they are, and what to do."""
 _LABEL_FILE = re.compile(r"(?P<image>.+?)[_-](cp_masks|cp_output|masks?|seg|labels?)", re.IGNORECASE)
@@ -131,7 +131,7 @@ def _open_file(path: Path, level: int = 0) -> RawStack:
 
 def _check_regular(path: Path) -> None:
     if not path.is_file():
-        raise FrameError(f"{path} is no regular file (a pipe, a device or a broken link); give an image file")
+        raise FrameError(f"{path} is not a regular file (a pipe, a device or a broken link); give an image file")
 
 
 def _other_file(path: Path) -> str:
@@ -185,7 +185,7 @@ def _open_folder(path: Path) -> RawStack:
     if grid is None:
         outer, lengths = _outer_axis(inner), [len(files)]
         if outer is None:
-            raise FrameError(f"{files[0]} already has the axes {inner}; open it by itself")
+            raise FrameError(f"{files[0]} already has the axes {inner}; open this file instead of the folder")
     else:
         outer, lengths = grid.axes, list(grid.shape)
         if set(outer) & set(inner):

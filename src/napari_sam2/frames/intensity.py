@@ -96,7 +96,7 @@ def image_to_rgb(image: ArrayLike | Image.Image, *, contrast: Contrast = "auto")
     image : array-like or PIL.Image.Image
         (H, W), (H, W, 1 to 4) or (1 to 3, H, W); a fourth sample is alpha and is ignored.
     contrast : "auto", "dtype", (low, high) or one pair per channel
-        As in `open_frames`: ``"auto"`` leaves uint8 RGB as it is and stretches everything else.
+        As in `open_frames`: ``"auto"`` leaves uint8 RGB, unchanged and stretches everything else.
 
     Returns
     -------

@@ -205,13 +205,15 @@ def _mapping(steps: Sequence[object], axes: str, name: str) -> AxisMapping | Non
     """What transformations make of the axes; None, with a warning, where that cannot be said."""
     lengths = {len(_list(_dict(step).get(kind))) for step in steps for kind in ("scale", "translation")} - {0}
     if lengths - {len(axes)}:
-        warn_caller(f"the distances of {name} are not known: its scale has not one number for each of the axes {axes}")
+        warn_caller(
+            f"the pixel size of {name} is not known: its scale does not have one number for each of the axes {axes}"
+        )
         return None
     mapping = map_axes(steps, len(axes))
     if mapping is None:
         warn_caller(
             f"{name} has a transformation that is more than distances and an order of axes "
-            f"({', '.join(kinds_of(steps))}); it is read as it is stored, and its distances are not known"
+            f"({', '.join(kinds_of(steps))}); it is read as it is stored, and its pixel size is not known"
         )
     return mapping
 
@@ -251,7 +253,9 @@ def _dict(value: object) -> dict[str, object]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise FrameError(f"the OME-Zarr metadata holds {json.dumps(value, default=str)[:80]} where an object belongs")
+        raise FrameError(
+            f"the OME-Zarr metadata holds {json.dumps(value, default=str)[:80]} where an object is expected"
+        )
     return dict(value)
 
 

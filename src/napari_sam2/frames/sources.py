@@ -430,7 +430,7 @@ def _open_source(source: str | os.PathLike[str] | LazyArray | zarr.Group, level:
         try:
             source = np.asarray(source)
         except ValueError as error:
-            raise FrameError(f"a {type(source).__name__} was given that is no array: {one_line(error)}") from None
+            raise FrameError(f"a {type(source).__name__} was given that is not an array: {one_line(error)}") from None
     if not (hasattr(source, "shape") and hasattr(source, "dtype") and hasattr(source, "__getitem__")):
         raise FrameError(
             f"a {type(source).__name__} was given; allowed are a path, an array, a zarr group or open frames"

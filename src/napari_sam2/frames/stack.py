@@ -113,8 +113,9 @@ class RawStack:
         expected = (len(selection.channels), len(range(height)[rows]), len(range(width)[columns]))
         if expected[1] * expected[2] > _MAX_FRAME_PIXELS:
             raise FrameError(
-                f"frames of {self.name} have {height:,} x {width:,} pixels, too many to read one whole; read a coarser "
-                "level (level=, in the shell --level), or a part at a time (region, segment_tiled, in the shell --tile)"
+                f"frames of {self.name} have {height:,} x {width:,} pixels, too many to read at once; read a "
+                "coarser level (level=, in the shell --level), or a part at a time (region, segment_tiled, in the "
+                "shell --tile)"
             )
         try:
             planes = self._read(selection, frame, rows, columns)
@@ -125,7 +126,7 @@ class RawStack:
                 f"frame {frame} of {self.name} cannot be read ({one_line(error)}); the file may be damaged"
             ) from error
         if planes.shape != expected:
-            raise FrameError(f"frame {frame} of {self.name} has shape {planes.shape}, not {expected} as announced")
+            raise FrameError(f"frame {frame} of {self.name} has shape {planes.shape}, not {expected} as expected")
         check_dtype(planes.dtype)
         return planes
 

@@ -323,7 +323,7 @@ def _warn_of_colours(path: Path, page: tifffile.TiffPage) -> None:
         steps = np.diff(np.asarray(page.colormap, np.int64)[:, :used].sum(0))
         if (steps < 0).sum() > _MIXED_PALETTE * (steps != 0).sum():
             warn_caller(
-                f"{path} has a palette whose colours are no scale of intensities; the indices of the colours are read "
+                f"{path} has a palette whose colours do not represent intensities; the palette indices are read "
                 "as intensities (save it as RGB to read the colours)"
             )
 

@@ -202,7 +202,7 @@ def plate_fields(path: Path) -> tuple[Path, ...]:
         is_there = [isinstance(node.get(path), zarr.Group) for path in fields]
     missing = [field for field, here in zip(fields, is_there, strict=True) if not here]
     if missing:
-        warn_caller(f"{path} names wells or fields that are not there and are left out: {', '.join(missing[:_SHOWN])}")
+        warn_caller(f"{path} lists wells or fields that do not exist; they are skipped: {', '.join(missing[:_SHOWN])}")
     return tuple(path / field for field, here in zip(fields, is_there, strict=True) if here)
 
 
@@ -240,7 +240,7 @@ def open_zarr_node(node: zarr.Group | zarr.Array[Any], level: int = 0, name: str
 
     if isinstance(node, zarr.Array):
         if level != 0:
-            raise FrameError(f"level {level} of {name} was requested; it is a single array, which has level 0 only")
+            raise FrameError(f"level {level} of {name} was requested; it is a single array and has level 0 only")
         axes = _dimension_names(node)
         _check_claims(node, axes, name)
         return RawStack(node, name, f"zarr:{name}", axes)
@@ -291,10 +291,10 @@ def _open_inside(group: zarr.Group, level: int, name: str) -> RawStack:
         nodes = ((path, group.get(path)) for path in inside[:_MAX_TRIED])
         found = next(((path, node) for path, node in nodes if isinstance(node, (zarr.Group, zarr.Array))), None)
         if found is None:
-            raise FrameError(f"{name} names {inside[0]!r}, which is not there; it holds {_content(group)}")
+            raise FrameError(f"{name} names {inside[0]!r}, which does not exist; it holds {_content(group)}")
         first, node = found
         if len(inside) > 1:
-            missing = "" if first == inside[0] else f", as {inside[0]} is not there"
+            missing = "" if first == inside[0] else f", because {inside[0]} does not exist"
             text = f"{name} is {kind.format(len(inside))}; {first} is read{missing} (open {name}/{choice} to choose)"
             warn_caller(text, PlanesLeftOutWarning)
         return open_zarr_node(node, level, f"{name}/{first}")
@@ -303,7 +303,7 @@ def _open_inside(group: zarr.Group, level: int, name: str) -> RawStack:
         return open_zarr_node(_array(group, arrays[0]), level, f"{name}/{arrays[0]}")
     content = _content(group)
     if not content:
-        raise FrameError(f"{name} is a zarr group that holds nothing; open one that holds an image")
+        raise FrameError(f"{name} is an empty zarr group; open one that contains an image")
     raise FrameError(f"{name} is a zarr group without OME-Zarr metadata, holding {content}; open one of these")
 
 
@@ -348,7 +348,8 @@ def _array(group: zarr.Group, path: str) -> zarr.Array[Any]:
     node = group.get(path)
     if not isinstance(node, zarr.Array):
         raise FrameError(
-            f"the OME-Zarr metadata names {path!r} as an image level, which is no array or not there; it holds "
+            f"the OME-Zarr metadata names {path!r} as an image level, which is not an array or does not exist; it "
+            "holds "
             f"{_content(group) or 'nothing'}: copy or export the image again"
         )
     return node

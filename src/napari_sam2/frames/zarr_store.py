@@ -126,7 +126,7 @@ class GuardedStore(LocalStore):
         if stat.S_ISDIR(found.st_mode):
             return True
         if not stat.S_ISREG(found.st_mode):
-            raise FrameError(f"{path} is no regular file; copy the image again")
+            raise FrameError(f"{path} is not a regular file; copy the image again")
         _check_size(path, found.st_size, self.claims)
         return True
 

@@ -177,7 +177,7 @@ def read_ctc(folder: str | Path) -> LabelledTracks:
     """
     place = Path(folder).expanduser()
     if not place.is_dir():
-        raise FrameError(f"{folder} is no folder; give one with man_track.txt or res_track.txt and masks")
+        raise FrameError(f"{folder} is not a folder; give one with man_track.txt or res_track.txt and masks")
     if (place / "TRA" / "man_track.txt").is_file():
         place /= "TRA"
     table = next((place / name for name in ("man_track.txt", "res_track.txt") if (place / name).is_file()), None)
@@ -272,7 +272,7 @@ def _check_table(path: Path, rows: Mapping[int, _Row], spans: Mapping[int, tuple
                 + (f"on frames {row.begin} to {row.end}" if row else "not in it")
                 + ", and in the masks "
                 + (f"on frames {shown[0]} to {shown[1]}" if shown else "nowhere")
-                + "; correct the table, or read the masks by themselves, as labels"
+                + "; correct the table, or open only the masks, as labels"
             )
         if row.parent and row.parent not in rows:
             raise FrameError(f"{path} has no track {row.parent}, from which track {number} descends")

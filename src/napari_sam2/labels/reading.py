@@ -69,7 +69,7 @@ def read_label_file(path: str | os.PathLike[str], *, shape: tuple[int, ...] | No
     if not place.is_dir() and zipped_zarr(place) is not None:
         return convert_labels(_pixels(place), str(path))
     if not place.is_dir() and not place.is_file():
-        raise FrameError(f"{place} is no regular file (a pipe, a device or a broken link); give a file of labels")
+        raise FrameError(f"{place} is not a regular file (a pipe, a device or a broken link); give a file of labels")
     if place.suffix.lower() == ".npy":
         return convert_labels(read_npy(place), str(path))
     if place.suffix.lower() in SHAPE_SUFFIXES:

@@ -603,7 +603,7 @@ def _coco(
     for entry in content["annotations"]:
         if not entry.get("segmentation"):
             raise FrameError(
-                "an annotation has no 'segmentation'; expected polygons or run lengths, boxes are no areas"
+                "an annotation has no 'segmentation'; expected polygons or run lengths; boxes are not supported"
             )
         image_id = entry.get("image_id")
         if image_id is None and not is_stack:  # files of one image need not say so

@@ -28,7 +28,7 @@ class TimeLinkingSettings:
     max_distance : float
         Furthest that a centre moves from one frame to the next.
     max_gap : int
-        Frames on which an object may be missing in between.
+        Number of frames in a row on which an object may be missing.
     max_division_distance : float
         Furthest that a daughter lies from where its parent was; 0: objects do not divide.
     """

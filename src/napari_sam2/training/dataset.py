@@ -123,7 +123,7 @@ class ClipSampler:
         augment: AugmentConfig | None = None,
     ) -> None:
         if size < 32:
-            raise TrainingError(f"crops of {size} pixels were asked for; give at least 32")
+            raise TrainingError(f"crops of {size} pixels were requested; give at least 32")
         self.sources = tuple(sources)
         self.size = size
         self._rng = np.random.default_rng(seed)
@@ -163,7 +163,7 @@ class ClipSampler:
             If the number of frames is below 1, or no promptable object turns up in many attempts.
         """
         if num_frames < 1:
-            raise TrainingError(f"{num_frames} frames were asked for; give at least 1")
+            raise TrainingError(f"{num_frames} frames were requested; give at least 1")
         rng = self._rng if rng is None else rng
         for _ in range(MAX_ATTEMPTS):
             source = self.sources[int(rng.choice(len(self.sources), p=self._chances))]

@@ -284,7 +284,9 @@ def _limits(steps: int | None, minutes: float | None, patience: int, validate_ev
 
 def _check_files(files: TuningFiles, start_from: str | Path, *, resume: bool, overwrite: bool) -> None:
     if Path(start_from).expanduser().resolve() == files.weights.resolve():
-        raise OutputError(f"{files.weights} is what the run starts from and is not written over; give another output")
+        raise OutputError(
+            f"{files.weights} is the model that the run starts from and is not overwritten; give another output"
+        )
     if resume and overwrite:
         raise TrainingError("resume and overwrite were both given; resume the unfinished run, or overwrite it")
     files.check_writable()

@@ -130,7 +130,7 @@ class TrainConfig:
             end += phase.steps
             if step < end:
                 return phase, end
-        raise TrainingError(f"step {step} was asked for; the run has {end} steps")
+        raise TrainingError(f"step {step} was requested; the run has {end} steps")
 
 
 def load_train_config(path: Path) -> TrainConfig:

@@ -147,7 +147,7 @@ def _stacks(image: NDArray[Any], mask: NDArray[Any], name: str, *, linked: bool)
     if image.dtype.kind not in "uifb":
         raise TrainingError(f"{name}: the image is {image.dtype}; it must hold real numbers")
     if image.dtype.kind == "f" and image.size and not np.isfinite(image).any():
-        raise TrainingError(f"{name}: no pixel of the image is a finite number; look whether it was saved rightly")
+        raise TrainingError(f"{name}: no pixel of the image is a finite number; check that it was saved correctly")
     if mask.ndim == 2:
         image, mask = image[None], mask[None]
         linked = False
@@ -246,8 +246,9 @@ def hold_out(
     found = count_objects(tuning), count_objects(held)
     if found[1] < MIN_HELD_OUT or found[0] < MIN_OBJECTS // 2:
         raise TrainingError(
-            f"too few labels: of {total} objects {found[0]} would be learned from and {found[1]} held out; needed are "
-            f"{MIN_OBJECTS // 2} and {MIN_HELD_OUT}; label more objects, on more images, or change the held-out share"
+            f"too few labels: of {total} objects {found[0]} would be used for training and {found[1]} held out; at "
+            f"least {MIN_OBJECTS // 2} and {MIN_HELD_OUT} are needed; label more objects, on more images, or change "
+            "the held-out share"
         )
     return tuning, held
 

@@ -104,7 +104,7 @@ class ModelInfo:
     licence : str
         SPDX identifier of the weights' licence.
     is_present : bool
-        Whether the file is on this machine.
+        Whether the file is on this computer.
     path : Path
         Where the file is, or will be after the download.
     url : str or None
@@ -220,7 +220,7 @@ def release_url(release: Release) -> str:
 def download_model(
     name: str | Release, *, progress: Progress | None = None, cancelled: Cancelled | None = None
 ) -> Path:
-    """Download a released checkpoint unless it is on this machine.
+    """Download a released checkpoint unless it is on this computer.
 
     Parameters
     ----------
@@ -258,7 +258,7 @@ def download_model(
 
 
 def find_local(release: Release) -> Path | None:
-    """Find the verified file of a release on this machine; None if it has to be downloaded.
+    """Find the verified file of a release on this computer; None if it has to be downloaded.
 
     A file in the cache folder with another hash than its name promises is deleted.
 
@@ -281,7 +281,7 @@ def find_local(release: Release) -> Path | None:
     if offline:
         why = "; ".join(rejected) or f"{release.file_name} is neither there nor in {cache_folder()}"
         raise DownloadError(
-            f"{release.name} is not on this machine, and {OFFLINE_VARIABLE}={offline} forbids downloads: {why}. "
+            f"{release.name} is not on this computer, and {OFFLINE_VARIABLE}={offline} forbids downloads: {why}. "
             f"Put the file from {release.url} into that folder, or unset {OFFLINE_VARIABLE}"
         )
     for reason in rejected:
@@ -415,7 +415,7 @@ def _fetch_into(folder: Path, url: str, release: Release, watcher: _Watcher) -> 
     except ValueError as error:
         raise DownloadError(
             f"the file from {url} is not {release.name}: {_one_line(error)} "
-            f"Try again, check for a proxy that answers in its place, or {_remedy(release)}"
+            f"Try again, check whether a proxy changes the file, or {_remedy(release)}"
         ) from error
 
 
@@ -431,8 +431,8 @@ def _at_level(log: logging.Logger, level: int) -> Iterator[None]:
 
 def _remedy(release: Release) -> str:
     return (
-        f"download {release.url} by other means and put it at {cache_folder() / release.file_name} "
-        f"(the folder follows {CACHE_VARIABLE}), or into a folder named by {OFFLINE_VARIABLE}; "
+        f"download {release.url} in another way and save it as {cache_folder() / release.file_name} "
+        f"(set {CACHE_VARIABLE} for another folder), or into a folder named by {OFFLINE_VARIABLE}; "
         f"{MIRROR_VARIABLE} may name a mirror's address"
     )
 

@@ -100,7 +100,7 @@ def read_weights(path: Path) -> Weights:
             raise CheckpointError(f"the folder {path} contains no model.safetensors; give a weights file instead")
         path = path / "model.safetensors"
     if not path.is_file():
-        raise CheckpointError(f"there is no file {path}; give the path of a weights file, or a name from list_models()")
+        raise CheckpointError(f"{path} does not exist; give the path of a weights file, or a name from list_models()")
     if path.suffix.lower() not in (".safetensors", *_TORCH_SUFFIXES):
         raise CheckpointError(
             f"{path} ends in {path.suffix or 'nothing'!r}; allowed are .safetensors, {', '.join(_TORCH_SUFFIXES)}"

@@ -84,7 +84,7 @@ def load_model(
     CheckpointError
         If the name is unknown, or the file is missing, damaged or of another architecture.
     DownloadError
-        If the checkpoint is not on this machine and cannot be downloaded.
+        If the checkpoint is not on this computer and cannot be downloaded.
     DeviceError
         If the device or precision is unknown or not available.
     """

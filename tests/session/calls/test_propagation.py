@@ -235,7 +235,7 @@ def test_what_has_no_mask_yet_is_not_tracked(model):
         release = threading.Event()
         session._compute.submit(Job(release.wait, lambda _: None))
         session.add_points([[1, 20, 17]], block=False)
-        with pytest.raises(PromptError, match="no prompt has its mask"):
+        with pytest.raises(PromptError, match="no prompt has a mask yet"):
             objects_to_track(session.store, None)
         session.add_mask(square(5, 5), frame=0, block=False)
         assert objects_to_track(session.store, None) == [2]

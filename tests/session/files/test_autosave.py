@@ -20,7 +20,7 @@ from napari_sam2.session.files.autosave import Autosave
 from napari_sam2.session.session import Session
 from places import ROOT
 
-pytestmark = pytest.mark.filterwarnings("ignore:the image has other values")
+pytestmark = pytest.mark.filterwarnings("ignore:the image differs")
 needs_posix = pytest.mark.skipif(os.name == "nt", reason="locks and signals of POSIX")
 
 _SETUP = """

@@ -75,7 +75,7 @@ def test_saving_leaves_one_file_and_replaces_only_sessions(session, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.sam2"]
     other = tmp_path / "notes.txt"
     other.write_text("mine")
-    with pytest.raises(OutputError, match="something else than a session"):
+    with pytest.raises(OutputError, match="not a session file and is not replaced"):
         session.save(other)
     with pytest.raises(OutputError, match="does not exist; create it first"):
         session.save(tmp_path / "no" / "a.sam2")
@@ -137,13 +137,13 @@ def test_image_is_asked_for_or_found(session, model, tmp_path):
     with Session.load(tmp_path / "there" / "b.sam2", model=model) as again:
         assert again.labels.any()
     (tmp_path / "there" / "movie.tif").unlink()
-    with pytest.raises(FrameError, match="is not there; give where it is now"):
+    with pytest.raises(FrameError, match="was not found; give its present location"):
         Session.load(tmp_path / "there" / "b.sam2", model=model)
 
 
 def test_other_pixels_are_warned_of(session, model, tmp_path):
     path = session.save(tmp_path / "a.sam2")
-    with pytest.warns(UserWarning, match="other values"):
+    with pytest.warns(UserWarning, match="differs from the one"):
         Session.load(path, make_movie(6, seed=1), model=model).close()
 
 
@@ -287,4 +287,4 @@ def test_a_session_on_a_file_opens_on_its_pixels_without_a_warning(tmp_path, rec
         session.save(tmp_path / "a.sam2")
     with Session.load(tmp_path / "a.sam2", make_movie(4).astype(np.uint16), model=model) as again:
         assert len(again.objects) == 1
-    assert not [w for w in recwarn if "other values" in str(w.message)]
+    assert not [w for w in recwarn if "differs from the one" in str(w.message)]

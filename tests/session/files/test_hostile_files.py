@@ -108,7 +108,7 @@ _BLOB = zlib.compress(bytes(50_000_000))
         pytest.param("UPDATE masks SET object_id = 77 WHERE object_id = 2", "masks", "no such object", id="of-none"),
         pytest.param("UPDATE masks SET object_id = 1099511627776 WHERE object_id = 2", "masks", "no such object",
                      id="huge-object"),
-        pytest.param("UPDATE masks SET iou = 'good'", "masks", "no score", id="iou"),
+        pytest.param("UPDATE masks SET iou = 'good'", "masks", "not a score", id="iou"),
         pytest.param("UPDATE masks SET is_stale = 7", "masks", "neither 0 nor 1", id="stale"),
         pytest.param("UPDATE masks SET packed = x'00'", "masks", ".", id="mask-bits"),
         # objects
@@ -125,7 +125,7 @@ _BLOB = zlib.compress(bytes(50_000_000))
         pytest.param("UPDATE objects SET parent = 1 WHERE object_id = 2", "objects", "not both", id="no-birth"),
         pytest.param("UPDATE objects SET parent = 1, born = 99 WHERE object_id = 2", "objects", "frames 0 to 4",
                      id="born-nowhere"),
-        pytest.param("UPDATE objects SET parent = 'one'", "objects", "no integer", id="parent-text"),
+        pytest.param("UPDATE objects SET parent = 'one'", "objects", "not an integer", id="parent-text"),
         # prompts
         pytest.param("UPDATE prompts SET plane = 9 WHERE object_id = 1", "prompts", "frames 0 to 4", id="prompt-plane"),
         pytest.param("UPDATE prompts SET candidate = 99", "prompts", "candidate 99", id="candidate"),

@@ -135,8 +135,8 @@ class LineageCalls(SessionBase):
             raise PromptError(f"{mother.name} is locked on frame {plane}; unlock it there to change it")
         if not any(p < plane for p in self._seen(object_id, plane)):
             raise PromptError(
-                f"{mother.name} is not seen before frame {plane}; an object divides after it was seen: give a later "
-                "frame, or propagate it backwards first"
+                f"{mother.name} has no mask before frame {plane}; an object can only divide after a frame that "
+                "shows it: give a later frame, or propagate it backwards first"
             )
         for number in daughters:
             self._check_daughter(number, object_id, plane)

@@ -445,7 +445,9 @@ class PromptCalls(SessionBase):
         """
         entry = self.store.prompts.get(self._key(object_id, frame))
         if entry is None or len(entry.prompt.points) != 1 or entry.prompt.box is not None:
-            raise PromptError("only a single click has several candidates; here is no prompt, or another one")
+            raise PromptError(
+                "only a single click has several candidates; there is no prompt here, or one of another kind"
+            )
         number = ((entry.candidate or 0) + 1) % 3
         self.set_prompt(frame, entry.prompt, object_id=object_id, candidate=number, block=block)
         return number

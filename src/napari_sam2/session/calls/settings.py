@@ -177,7 +177,7 @@ class SettingCalls(SessionBase):
     def set_frames(self, frames: FrameSource) -> None:
         """Show the model other pixels of the same stack from now on, such as after a change of contrast."""
         if not isinstance(frames, FrameSource):
-            raise FrameError(f"{type(frames).__name__} was given; expected frames as of open_frames or show_planes")
+            raise FrameError(f"{type(frames).__name__} was given; expected the result of open_frames or show_planes")
         if frames.shape != self.frames.shape:
             raise FrameError(f"frames of shape {frames.shape} were given; the stack has {self.frames.shape}")
         looks = displays_of(frames)
@@ -224,7 +224,9 @@ class SettingCalls(SessionBase):
             If the number of channels differs, or the stack chooses its contrast itself.
         """
         if not isinstance(self.frames, ArrayPlanes):
-            raise FrameError("this stack chooses its contrast itself; give the contrast when opening it")
+            raise FrameError(
+                "the contrast of this stack was set when it was opened; open it again with another contrast"
+            )
         displays = make_displays(
             _rows(limits, "limits", 2),
             None if gamma is None else [row[0] for row in _rows(gamma, "gamma", 1)],

@@ -39,5 +39,5 @@ def remember_server(address: str | None) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder} cannot be created ({error.strerror or error}); make room there") from error
+        raise OutputError(f"{folder} cannot be created ({error.strerror or error}); free space there") from error
     write_whole(folder / _FILE, lambda part: part.write_text(address or "", encoding="utf-8"))

@@ -133,7 +133,7 @@ class Connection:
                 raise ConnectionLostError(f"no server answers at {where} ({_first_line(error)})") from error
             encrypted = where.replace("tcp://", "tls://")
             raise ConnectionLostError(
-                f"no server answers at {where} without encryption; one with certificates is reached by {encrypted}"
+                f"no server answers at {where} without encryption; to connect with certificates, give {encrypted}"
             ) from error
 
     def _acquire(self, should_stop: Callable[[], bool], notify: Callable[[str], None]) -> str:
@@ -154,8 +154,8 @@ class Connection:
         if num_workers == 0:
             return f"{where} has no worker at the moment; waiting for one"
         if num_workers == 1:
-            return f"the only place on {where} is in use by another session; waiting for it"
-        return f"all {num_workers} places on {where} are in use by other sessions; waiting for one"
+            return f"{where} serves one session at a time and is busy with another one; waiting for it"
+        return f"all {num_workers} workers of {where} are busy with other sessions; waiting for one"
 
     def _try_lease(self, worker: str) -> bool:
         import dask

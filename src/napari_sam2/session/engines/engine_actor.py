@@ -143,7 +143,7 @@ class ServerPlugin(WorkerPlugin):  # type: ignore[misc]  # types of distributed 
                 found = model_hash(path / "model.safetensors" if path.is_dir() else path)
                 if found != weights_hash:
                     raise CheckpointError(
-                        f"{path} on the server holds other weights ({found[:12]}) than on this computer "
+                        f"{path} on the server holds different weights ({found[:12]}) from those on this computer "
                         f"({weights_hash[:12]}); copy the same file there"
                     )
             self._loaded = None

@@ -527,7 +527,7 @@ def _setup(model: SAM2 | str | Path, settings: SessionSettings) -> EngineSetup:
 
     if not isinstance(model, str | Path):
         raise DeviceError(
-            "a network in memory was given as the model; a server needs its name, such as model='sam2_micro', or the "
+            "the model was given as a network in memory; a server needs its name, such as model='sam2_micro', or the "
             "path of a weights file that it has too"
         )
     digest = None

@@ -67,7 +67,7 @@ class ServerPlace:
             raise DeviceError(f"port {self.port} was given; allowed are 0 to {2**16 - 1}")
         if self.certificates is None and not self.is_insecure and not is_loopback(self.host) and self.join is None:
             raise DeviceError(
-                f"other computers can connect to {self.host}, and whoever connects can run code here; make "
+                f"other computers can connect to {self.host}, and anyone who connects can run code here; make "
                 "certificates with --new-certificates FOLDER, or allow it with --insecure on a network that you trust"
             )
 
@@ -129,7 +129,9 @@ def _started(place: ServerPlace, security: Security | None, settings: ServerSett
             )
         except (OSError, RuntimeError, ValueError) as error:
             is_in_use = getattr(_root_cause(error), "errno", None) == errno.EADDRINUSE
-            remedy = "is one running already? Choose another --port, or end it" if is_in_use else "check --host, --port"
+            remedy = "check --host and --port"
+            if is_in_use:
+                remedy = "the port is in use: choose another --port, or end the program that uses it"
             raise DeviceError(
                 f"no server can be started at {place.host}:{place.port} ({_reason(error)}); {remedy}"
             ) from error

@@ -328,7 +328,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _check_kind(path: Path) -> None:
     if not path.is_file():
-        raise SessionFileError(f"{path} does not exist or is no file; give a session file (.sam2)")
+        raise SessionFileError(f"{path} does not exist or is not a file; give a session file (.sam2)")
     if not path.stat().st_size or not is_session_file(path):
         raise SessionFileError(f"{path} is not a napari-sam2 session, or damaged; give a file that Session.save wrote")
 

@@ -64,7 +64,7 @@ def write_session(path: str | Path, snapshot: SessionSnapshot) -> Path:
 
     def write(part: Path) -> None:
         if place.exists() and not is_session_file(place):
-            raise OutputError(f"{place} is something else than a session and is not replaced; choose another name")
+            raise OutputError(f"{place} is not a session file and is not replaced; choose another name")
         connection = sqlite3.connect(part)
         try:
             fill(connection, snapshot.content, describe(snapshot.setup, snapshot.content.settings))
@@ -135,9 +135,7 @@ class SessionDocument:
                 "leave it out"
             )
         if image.sample is not None and image_sample(frames) not in (None, image.sample):
-            warn_caller(
-                f"the image has other values than the one that {self.path.name} was made on; its masks may not fit"
-            )
+            warn_caller(f"the image differs from the one that {self.path.name} was made on; its masks may not fit")
 
     def origin(self, model: SAM2 | str | Path, frames: FrameSource) -> SessionOrigin:
         """What the session was first opened with.
@@ -211,7 +209,7 @@ def _find_image(session_path: Path, image: ImageReference, stack: Any) -> tuple[
     found = next((p for p in _candidates(image.path, session_path.parent) if _is_image(p)), None)
     if found is None:
         raise FrameError(
-            f"the image {image.path} of {session_path} is not there; give where it is now: "
+            f"the image {image.path} of {session_path} was not found; give its present location: "
             "Session.load(path, stack), in the shell --stack"
         )
     return str(found), str(found)

@@ -146,7 +146,7 @@ class _Fields:
 
     def __init__(self, raw: object) -> None:
         if not isinstance(raw, dict):
-            raise TypeError(f"{raw!r:.40} is no JSON object")
+            raise TypeError(f"{raw!r:.40} is not a JSON object")
         self._raw = raw
 
     def take(self, name: str, *types: type) -> Any:
@@ -166,7 +166,7 @@ class _Fields:
 
 def _count(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise TypeError(f"{value!r:.40} is no length")
+        raise TypeError(f"{value!r:.40} is not a length")
     return value
 
 

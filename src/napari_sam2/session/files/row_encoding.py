@@ -176,13 +176,13 @@ def _or_null(value: float) -> float | None:
 
 def _or_nan(value: float | None) -> float:
     if value is not None and not isinstance(value, float):
-        raise TypeError(f"{value!r:.40} is no score")
+        raise TypeError(f"{value!r:.40} is not a score")
     return float("nan") if value is None else value
 
 
 def _whole(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{value!r:.40} is no integer")
+        raise TypeError(f"{value!r:.40} is not an integer")
     return value
 
 
@@ -194,7 +194,7 @@ def _flag(value: object) -> bool:
 
 def _bytes(value: object) -> bytes:
     if not isinstance(value, bytes):
-        raise TypeError(f"{value!r:.40} is no binary data")
+        raise TypeError(f"{value!r:.40} is not binary data")
     return value
 
 

@@ -149,7 +149,7 @@ def _flag(value: Any) -> bool:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or "\0" in value:
-        raise PromptError(f"{_short(value)} was given; expected a text")
+        raise PromptError(f"{_short(value)} was given; expected a string")
     return str(value)
 
 

@@ -34,7 +34,7 @@ def objects_to_track(store: SessionStore, object_ids: Sequence[int] | None) -> l
             raise PromptError(f"{store.object(i).name} has no prompt; click on it first")
     ids = [i for i in ids if i in answered]
     if not ids and prompted:
-        raise PromptError("no prompt has its mask; wait for it, or if it failed, prompt again")
+        raise PromptError("no prompt has a mask yet; wait for it, or prompt again if it failed")
     if not ids:
         raise PromptError("nothing was prompted; click on an object, draw a box or give a mask first")
     return ids

@@ -77,7 +77,7 @@ def make_clip(
     if kind not in SCENES:
         raise TrainingError(f"the kind {kind!r} was given; allowed are {', '.join(KINDS)}")
     if size < 32 or num_frames < 1:
-        raise TrainingError(f"{num_frames} frames of {size} pixels were asked for; give at least 1 frame of 32 pixels")
+        raise TrainingError(f"{num_frames} frames of {size} pixels were requested; give at least 1 frame of 32 pixels")
     images, labels = SCENES[kind](rng, size, num_frames)
     frames = np.rint(np.stack(images)).astype(np.uint8)
     return SyntheticClip(frames, np.stack(labels).astype(np.int32, copy=False), kind)

@@ -132,6 +132,10 @@ def expand(path: str | os.PathLike[str]) -> Path:
         raise OutputError(f"{text!r} cannot be written; a name cannot hold a null character")
     if not place.name:
         raise OutputError(f"{str(path)!r} was given as an output; give the name of a file")
+    try:
+        place.exists()
+    except OSError as error:  # a name that is too long, or a folder that may not be searched
+        raise write_error(place, error) from error
     return place
 
 

@@ -422,3 +422,11 @@ def test_large_planes_get_coarser_levels(tmp_path):
     assert np.array_equal(coarse, labels[0, 2::4, 2::4])
     scale, shift = datasets[2]["coordinateTransformations"]
     assert (scale["scale"], shift["translation"]) == ([2.0, 2.0], [0.75, 0.75])
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".zarr", ".zarr/labels/x"])
+def test_a_name_that_is_too_long_is_refused(tmp_path, monkeypatch, suffix):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match="too long"):
+        LabelWriter("a" * 300 + suffix, (2, 3, 4))
+    assert list(tmp_path.iterdir()) == []

@@ -617,3 +617,21 @@ def test_rows_that_are_no_tracks_are_refused(change):
 def test_planes_and_volumes_are_not_mixed():
     with pytest.raises(FrameError, match="the same on all frames"):
         tracks_of_labels([np.ones((3, 3), int), np.ones((2, 3, 3), int)])
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "~no_such_user_here/a", "a\0b", "missing"])
+def test_names_that_cannot_be_are_refused(tmp_path, tracks, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for suffix in (".csv", ".xml", ".geff"):
+        with pytest.raises(FrameError):
+            read_tracks(name + suffix)
+    with pytest.raises(FrameError):
+        read_ctc(name)
+    if name == "missing":
+        return
+    for suffix in (".csv", ".xml", ".geff"):
+        with pytest.raises(OutputError):
+            write_tracks(name + suffix, tracks)
+    with pytest.raises(OutputError):
+        write_ctc(name, dividing_labels(), tracks)
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,8 @@ import tifffile
 from finetune_tools import make_discs, save_discs
 from PIL import Image
 
-from napari_sam2._errors import TrainingError
+from napari_sam2._errors import OutputError, TrainingError
+from napari_sam2.training.tuning_files import TuningFiles
 from napari_sam2.training.user_labels import count_objects, hold_out, labelled_items
 
 
@@ -152,3 +153,11 @@ def test_strip_of_a_single_image_is_held_out_without_objects_that_are_cut():
     shared = np.intersect1d(tuning.labels, held.labels)
     assert shared.tolist() == [0]
     assert count_objects([held]) >= 4
+
+
+def test_names_that_are_too_long_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TrainingError, match="too long"):
+        labelled_items("a" * 300, "a" * 300)
+    with pytest.raises(OutputError, match="too long"):
+        TuningFiles("a" * 300 + ".safetensors")

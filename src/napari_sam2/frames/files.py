@@ -87,15 +87,15 @@ def open_path(path: Path, level: int | None = None) -> RawStack:
     return replace(stack, path=path)
 
 
-def existing_path(path: Path) -> Path:
-    """The path of a file or folder with "~" expanded; raises FrameError if nothing is there."""
+def existing_path(path: Path, wanted: str = "an image file, a folder of images or a .zarr folder") -> Path:
+    """The path of a file or folder with "~" expanded; raises FrameError if there is none."""
     try:
         path = path.expanduser()
         is_there = path.exists() or zipped_zarr(path) is not None
     except (OSError, RuntimeError, ValueError) as error:  # too long a name, an unknown user, a null byte
         raise FrameError(f"{str(path)[:80]} is not a valid file name ({one_line(error)})") from error
     if not is_there:
-        raise FrameError(f"{path} does not exist; give an image file, a folder of images or a .zarr folder")
+        raise FrameError(f"{path} does not exist; give {wanted}")
     return path
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._files import expand, write_whole
+from napari_sam2.frames.files import existing_path
 from napari_sam2.frames.stack import READ_ERRORS, one_line
 from napari_sam2.labels.track_files import LabelledTracks, check_tracks_folder
 from napari_sam2.labels.tracks import Tracks, tracks_of_labels
@@ -175,7 +176,7 @@ def read_ctc(folder: str | Path) -> LabelledTracks:
     FrameError
         If files are missing or damaged, or the table does not fit the masks.
     """
-    place = Path(folder).expanduser()
+    place = existing_path(Path(folder), "a folder with man_track.txt or res_track.txt and masks")
     if not place.is_dir():
         raise FrameError(f"{folder} is not a folder; give one with man_track.txt or res_track.txt and masks")
     if (place / "TRA" / "man_track.txt").is_file():

@@ -15,7 +15,8 @@ import numpy as np
 
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError, NapariSAM2Error, OutputError
-from napari_sam2._files import expand, write_whole
+from napari_sam2._files import expand, write_error, write_whole
+from napari_sam2.frames.files import existing_path
 from napari_sam2.frames.stack import READ_ERRORS, one_line
 from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.tracks import Tracks, tracks_of_graph
@@ -110,12 +111,10 @@ def read_tracks(path: str | Path) -> Tracks:
     FrameError
         If the file is missing, damaged or something else, its times are no frames, or tracks merge.
     """
-    place = Path(path).expanduser()
-    suffix = place.suffix.lower()
+    suffix = Path(path).suffix.lower()
     if suffix not in TRACK_SUFFIXES:
         raise FrameError(f"tracks cannot be read from {path}; allowed suffixes are {', '.join(TRACK_SUFFIXES)}")
-    if not place.exists():
-        raise FrameError(f"{path} does not exist; check the path")
+    place = existing_path(Path(path), "a GEFF folder, or an .xml or .csv file")
     if suffix == ".geff":
         _import_geff(FrameError)
     read = {".geff": _read_geff, ".xml": _read_trackmate, ".csv": _read_csv}[suffix]
@@ -138,8 +137,11 @@ def check_tracks_folder(place: Path) -> None:
     place : Path
         GEFF with the suffix ``.geff``, else a folder of the Cell Tracking Challenge; nothing need be there.
     """
-    if not place.is_dir() or not any(place.iterdir()):
-        return
+    try:
+        if not place.is_dir() or not any(place.iterdir()):
+            return
+    except OSError as error:  # such as a name that is too long
+        raise write_error(place, error) from error
     is_geff = place.suffix.lower() == ".geff"
     if is_zarr_folder(place) if is_geff else all(_CTC_NAME.fullmatch(each.name) for each in place.iterdir()):
         return

@@ -109,7 +109,11 @@ def _listed(given: Images, what: str) -> dict[str, Path] | list[Path | NDArray[A
     """Files of a folder by their names without suffix, or the single things given."""
     if isinstance(given, str | Path):
         path = Path(given).expanduser()
-        if path.is_dir():
+        try:
+            is_folder = path.is_dir()
+        except OSError as error:  # a name that is too long
+            raise TrainingError(f"the {what} {str(path)[:80]} cannot be opened ({error.strerror or error})") from error
+        if is_folder:
             return {p.stem: p for p in sorted(path.iterdir()) if p.suffix.lower() in _SUFFIXES}
         if not path.is_file():
             raise TrainingError(f"the {what} {path} do not exist; give a folder or a file of {', '.join(_SUFFIXES)}")

@@ -6,8 +6,9 @@ closed again. Faults are uncaught exceptions, a session on an image that is gone
 object that does not exist, prompts of unknown objects, and widgets, threads or memory that grow without end.
 
 The window is used in a process of its own: if a library crashes it, such as OpenGL, that is said with the last things
-that were done and what was being drawn. Seed 29 of ``stack`` has ended so in Mesa's software renderer, while it drew
-the box of napari's own text on the canvas: nine vertices in a buffer of their size.
+that were done and what was being drawn. napari 0.9.2 on Mesa's software renderer (22.3.6) crashes in ``glDrawArrays``
+without this package too: three runs of three, within 20 rounds of adding an image, points, shapes and labels and
+removing all layers. Here what was drawn at that moment was a rectangle behind napari's own text on the empty canvas.
 """
 
 from __future__ import annotations

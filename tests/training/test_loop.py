@@ -18,7 +18,8 @@ from napari_sam2.network.features import DecodedMasks
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.batches import BatchPlan, BatchStream, make_batch
 from napari_sam2.training.dataset import ClipSampler, StackSource, SyntheticSource
-from napari_sam2.training.loop import Phase, TrainConfig, Trainer, _sampler, load_train_config
+from napari_sam2.training.initialise import initialise
+from napari_sam2.training.loop import Phase, TrainConfig, Trainer, _sampler, load_train_config, save_weights
 from napari_sam2.training.losses import LossWeights, mask_losses, prompt_loss
 from napari_sam2.training.packs import LabelledStack
 from napari_sam2.training.steps import StepLog, _moved_masks, still_step
@@ -158,6 +159,37 @@ def test_run_with_muon_and_the_dense_head_resumes_too(tmp_path, small_network):
         assert set(file.keys()) == set(whole.model.state_dict())
     lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert all(line["dense"] > 0 for line in lines)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_layers_that_the_starting_weights_lack_begin_without_effect_and_learn_at_their_own_rate(
+    tmp_path, monkeypatch, optimizer
+):
+    old = CONFIGS["sam2_micro"]
+    monkeypatch.setitem(CONFIGS, "sam2_micro", replace(old, has_fine_blocks=False))
+    model = SAM2(CONFIGS["sam2_micro"])
+    initialise(model, 0)
+    save_weights(model, tmp_path / "old.safetensors", metadata={})
+    monkeypatch.setitem(CONFIGS, "sam2_micro", old)
+    trainer = make_trainer(
+        tmp_path / "new", "sam2_micro", start_from=str(tmp_path / "old.safetensors"), optimizer=optimizer, new_rate=5.0
+    )
+    fine_blocks = trainer.model.sam_mask_decoder.fine_blocks
+    assert fine_blocks is not None
+    assert not fine_blocks.exit.weight.any()
+    names = {id(p): name for name, p in trainer.model.named_parameters()}
+    faster = {
+        names[id(p)]
+        for each in trainer.optimizers
+        for group in each.param_groups
+        for p in group["params"]
+        if group.get("factor") == 5.0
+    }
+    assert faster == {name for name in names.values() if ".fine_blocks." in name}
+    trainer.run(stop=1)
+    rates = {group["lr"] for each in trainer.optimizers for group in each.param_groups}
+    assert max(rates) == pytest.approx(5 * min(rates))
+    assert fine_blocks.exit.weight.any()
 
 
 def test_unknown_optimizer_is_refused(tmp_path, small_network):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from napari_sam2.network.attention import Attention
 from napari_sam2.network.features import DecodedMasks
+from napari_sam2.network.fine_blocks import FineBlocks
 from napari_sam2.network.layers import MLP, LayerNorm2d
 
 __all__ = ["MaskDecoder"]
@@ -70,9 +71,13 @@ class MaskDecoder(nn.Module):
     keeps_mask : bool
         Add the mask prompt to the candidates, weighted by their tokens, and to the finest features. Corrections of an
         outline are then changes of the mask prompt and are not limited by the stride-16 grid.
+    has_fine_blocks : bool
+        Let neighbouring positions of the finest features see each other, and the drawn prompt, see ``FineBlocks``.
     """
 
-    def __init__(self, dim: int, num_heads: int, mlp_dim: int, *, keeps_mask: bool = False) -> None:
+    def __init__(
+        self, dim: int, num_heads: int, mlp_dim: int, *, keeps_mask: bool = False, has_fine_blocks: bool = False
+    ) -> None:
         super().__init__()
         num_masks = _NUM_CANDIDATES + 1
         self.transformer = _TwoWayTransformer(dim, num_heads, mlp_dim)
@@ -95,6 +100,7 @@ class MaskDecoder(nn.Module):
         if keeps_mask:
             self.mask_gate = nn.Linear(dim, 1)
             self.conv_mask = nn.Conv2d(1, dim // 8, 3, padding=1)
+        self.fine_blocks = FineBlocks(dim // 8) if has_fine_blocks else None
 
     def forward_all(
         self,
@@ -104,6 +110,7 @@ class MaskDecoder(nn.Module):
         tokens: Tensor,
         dense: Tensor,
         mask: Tensor | None = None,
+        drawn: Tensor | None = None,
     ) -> DecodedMasks:
         """Decode all four masks: token 0 for unambiguous prompts, tokens 1 to 3 for ambiguous ones.
 
@@ -119,6 +126,8 @@ class MaskDecoder(nn.Module):
             The encoded prompt, (B, N, C) and (B or 1, C, h, w).
         mask : Tensor, optional
             (B, 1, 4h, 4w) logits of the mask prompt, for decoders with ``keeps_mask``.
+        drawn : Tensor, optional
+            (B, 1, 4h, 4w) clicks and boxes from ``draw_prompt``, for decoders with ``has_fine_blocks``.
         """
         fixed = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
         all_tokens = torch.cat((fixed.expand(tokens.shape[0], -1, -1), tokens), dim=1)
@@ -138,6 +147,9 @@ class MaskDecoder(nn.Module):
         if self.keeps_mask and mask is not None:
             kept = (mask.float().clamp(-_KEPT_LIMIT, _KEPT_LIMIT) / _KEPT_LIMIT).to(upscaled.dtype)
             upscaled = upscaled + self.conv_mask(kept)
+        if self.fine_blocks is not None:
+            near = None if drawn is None else (drawn / _KEPT_LIMIT).to(upscaled.dtype)
+            upscaled = self.fine_blocks(upscaled, near, kept)
         upscaled = gelu2(upscaled)
         weights = torch.stack(
             [mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1

@@ -88,8 +88,27 @@ class PromptEncoder(nn.Module):
             tokens = torch.where(labels == value, tokens + cast(Tensor, embedding.weight), tokens)
         return tokens
 
-    def forward(self, prompt: ModelPrompt, image_size: int, origin: float | None = None) -> tuple[Tensor, Tensor]:
+    def draw(self, prompt: ModelPrompt, image_size: int) -> Tensor | None:
+        """Clicks and boxes as maps (B, 1, S/4, S/4), see `draw_prompt`; None without ``draws_prompts``."""
+        if not self.draws_prompts or prompt.points is None or prompt.labels is None:
+            return None
+        return draw_prompt(prompt.points.float(), prompt.labels, image_size // 4)
+
+    def forward(
+        self, prompt: ModelPrompt, image_size: int, origin: float | None = None, drawn: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Encode a batch of prompts.
+
+        Parameters
+        ----------
+        prompt : ModelPrompt
+            B prompts.
+        image_size : int
+            Side of the model's input in model pixels.
+        origin : float, optional
+            Offset of the image in the position frame; centred by default.
+        drawn : Tensor, optional
+            From `draw`.
 
         Returns
         -------
@@ -105,12 +124,10 @@ class PromptEncoder(nn.Module):
             batch = 1 if prompt.mask is None else prompt.mask.shape[0]
             tokens = weight.new_zeros(batch, 0, weight.shape[1])
         mask = prompt.mask
-        if self.draws_prompts and prompt.points is not None and prompt.labels is not None:
-            drawn = draw_prompt(prompt.points.float(), prompt.labels, image_size // 4)
-            if mask is not None:
-                mask = mask.float().clamp(-_DRAWN_LIMIT, _DRAWN_LIMIT) + drawn
-            elif bool((prompt.labels >= 0).any()):
-                mask = drawn
+        if drawn is not None and mask is not None:
+            mask = mask.float().clamp(-_DRAWN_LIMIT, _DRAWN_LIMIT) + drawn
+        elif drawn is not None and prompt.labels is not None and bool((prompt.labels >= 0).any()):
+            mask = drawn
         if mask is not None:
             return tokens, self.mask_downscaling(mask.to(weight.dtype))
         side = image_size // 16

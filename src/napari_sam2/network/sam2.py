@@ -55,7 +55,11 @@ class SAM2(nn.Module):
             dim, position_frame=config.position_frame, draws_prompts=config.draws_prompts
         )
         self.sam_mask_decoder = MaskDecoder(
-            dim, config.decoder_heads, config.decoder_mlp_dim, keeps_mask=config.keeps_mask
+            dim,
+            config.decoder_heads,
+            config.decoder_mlp_dim,
+            keeps_mask=config.keeps_mask,
+            has_fine_blocks=config.has_fine_blocks,
         )
         self.mask_downsample = nn.Conv2d(1, 1, 4, stride=4)
         self.obj_ptr_proj = MLP(dim, dim, dim, 3)
@@ -157,12 +161,13 @@ class SAM2(nn.Module):
     ) -> DecodedMasks:
         """All four masks of each prompt, before selection."""
         image_size = 16 * features.shape[-1]
-        tokens, dense = self.sam_prompt_encoder(prompt, image_size, origin)
+        drawn = self.sam_prompt_encoder.draw(prompt, image_size)
+        tokens, dense = self.sam_prompt_encoder(prompt, image_size, origin, drawn)
         position = self.sam_prompt_encoder.dense_position(image_size, origin)
         batch = max(features.shape[0], tokens.shape[0])
         if tokens.shape[0] != batch:
             tokens = tokens.expand(batch, -1, -1)
-        return self.sam_mask_decoder.forward_all(features, high_res, position, tokens, dense, prompt.mask)
+        return self.sam_mask_decoder.forward_all(features, high_res, position, tokens, dense, prompt.mask, drawn)
 
     def segment_frame(
         self,

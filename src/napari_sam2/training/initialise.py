@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import nn
@@ -29,9 +30,11 @@ def initialise(model: SAM2, seed: int) -> None:
     correction: its branches are damped and its last normalisation keeps the scale of the features.
     """
     start = _Start(model, seed)
+    fine_blocks = model.sam_mask_decoder.fine_blocks
+    later = set() if fine_blocks is None else set(fine_blocks.modules())
     for name, part in model.named_children():
-        if name != _DENSE_HEAD:  # it comes last, so that all else begins as in a model without it
-            start.layers(part)
+        if name != _DENSE_HEAD:  # it and the fine blocks come last, so that all else begins as in a model without them
+            start.layers(part, but=later)
     start.normal("image_encoder.trunk.pos_embed", 0.02)
     start.normal("image_encoder.trunk.pos_embed_window", 0.02)
     for index in range(sum(model.config.trunk.stages)):
@@ -43,6 +46,9 @@ def initialise(model: SAM2, seed: int) -> None:
     _memory(model, start)
     if model.dense_head is not None:
         start.layers(model.dense_head)
+    if fine_blocks is not None:  # they add nothing at first
+        start.layers(fine_blocks)
+        fine_blocks.exit.weight.zero_()
 
 
 class _Start:
@@ -65,9 +71,11 @@ class _Start:
     def fill(self, name: str, value: float) -> None:
         self.state[name].fill_(value)
 
-    def layers(self, part: nn.Module) -> None:
+    def layers(self, part: nn.Module, *, but: Collection[nn.Module] = ()) -> None:
         """Every layer of a part keeps the variance of what goes through it."""
         for module in part.modules():
+            if module in but:
+                continue
             if isinstance(module, nn.Linear | nn.Conv2d):
                 self.fill_normal(module.weight, module.weight[0].numel() ** -0.5)
             elif isinstance(module, nn.ConvTranspose2d):

@@ -6,11 +6,11 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ __all__ = ["Phase", "TrainConfig", "Trainer", "load_train_config", "save_weights
 logger = logging.getLogger(__name__)
 
 _MIN_PROMPTED = 28.0  # crop pixels
+_LATER_PARTS = ("dense_head.", "sam_mask_decoder.fine_blocks.")  # of which earlier weights have none
 
 OptimizerName: TypeAlias = Literal["adamw", "muon"]
 ProductPrecision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
@@ -79,7 +80,8 @@ class TrainConfig:
         Row of ``CONFIGS``.
     start_from : str, optional
         Model name or checkpoint path whose weights the run starts from, of this model or of one with fewer blocks
-        in its image encoder (``growth.deepen``); fresh weights if not given.
+        in its image encoder (``growth.deepen``), without dense head, or without fine blocks in its mask decoder;
+        fresh weights if not given.
     phases : tuple of Phase
         One after the other.
     seed : int
@@ -89,6 +91,8 @@ class TrainConfig:
         learns more per step. See ``muon.Muon``.
     learning_rate, weight_decay : float
         Of the optimizer.
+    new_rate : float
+        Factor of the learning rate for layers that ``start_from`` does not have (but not new blocks of the encoder).
     warmup_steps : int
         Steps from zero to the full rate.
     decay_share : float
@@ -111,6 +115,7 @@ class TrainConfig:
     optimizer: OptimizerName = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
+    new_rate: float = 1.0
     warmup_steps: int = 100
     decay_share: float = 0.3
     average: float = 0.998
@@ -171,8 +176,11 @@ def _sampler(sources: Sequence[ClipSource], phase: Phase) -> ClipSampler:
     return ClipSampler(sources, size=side, crop=shown, weights=phase.source_weights)
 
 
-def _make_optimizers(config: TrainConfig, model: SAM2) -> list[torch.optim.Optimizer]:
-    """One optimizer, or two: Muon for the matrices of linear layers, AdamW for all else."""
+def _make_optimizers(config: TrainConfig, model: SAM2, new: Collection[str] = ()) -> list[torch.optim.Optimizer]:
+    """One optimizer, or two: Muon for the matrices of linear layers, AdamW for all else.
+
+    Groups of parameters whose names are in ``new`` have the ``factor`` ``config.new_rate``.
+    """
     if config.optimizer not in get_args(OptimizerName):
         raise TrainingError(
             f"optimizer {config.optimizer!r} was given; allowed are {' and '.join(get_args(OptimizerName))}"
@@ -184,10 +192,17 @@ def _make_optimizers(config: TrainConfig, model: SAM2) -> list[torch.optim.Optim
         matrices = [p for p in own if p.ndim == 2 and min(p.shape) > 8]
     taken = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in taken]
+    faster = {id(p) for name, p in model.named_parameters() if name in new}
+
+    def groups(parameters: list[nn.Parameter], **settings: float) -> list[dict[str, Any]]:
+        known = {"params": [p for p in parameters if id(p) not in faster], **settings}
+        fresh = {"params": [p for p in parameters if id(p) in faster], "factor": config.new_rate, **settings}
+        return [group for group in (known, fresh) if group["params"]]
+
     adamw = torch.optim.AdamW(
         [
-            {"params": [p for p in rest if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+            *groups([p for p in rest if p.ndim > 1], weight_decay=config.weight_decay),
+            *groups([p for p in rest if p.ndim <= 1], weight_decay=0.0),
         ],
         lr=config.learning_rate,
         betas=(0.9, 0.98),
@@ -195,7 +210,7 @@ def _make_optimizers(config: TrainConfig, model: SAM2) -> list[torch.optim.Optim
     )
     if not matrices:
         return [adamw]
-    muon = Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay)
+    muon = Muon(groups(matrices), lr=config.learning_rate, weight_decay=config.weight_decay)
     return [muon, adamw]
 
 
@@ -209,18 +224,17 @@ def _matmul_precision(products: ProductPrecision) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _starting_model(config: TrainConfig) -> SAM2:
+def _starting_model(config: TrainConfig) -> tuple[SAM2, set[str]]:
+    """The model, and the names of what its starting weights do not have."""
     model = SAM2(CONFIGS[config.model])
-    if config.start_from is None:
-        initialise(model, config.seed)
-        return model
     initialise(model, config.seed)
+    if config.start_from is None:
+        return model, set()
     tensors = dict(read_weights(find_weights(config.start_from)).tensors)
-    for name, tensor in model.state_dict().items():
-        if name.startswith("dense_head.") and name not in tensors:
-            tensors[name] = tensor.clone()
-    model.load_state_dict(deepen(model, tensors))
-    return model
+    own = model.state_dict()
+    new = {name for name in own if name.startswith(_LATER_PARTS) and name not in tensors}
+    model.load_state_dict(deepen(model, tensors | {name: own[name].clone() for name in new}))
+    return model, new
 
 
 def save_weights(model: nn.Module, path: Path, *, metadata: dict[str, str]) -> None:
@@ -266,12 +280,13 @@ class Trainer:
         if config.products not in get_args(ProductPrecision):
             allowed = ", ".join(get_args(ProductPrecision))
             raise TrainingError(f"products {config.products!r} was given; allowed are {allowed}")
-        self.model = _starting_model(config).to(device)
+        model, new = _starting_model(config)
+        self.model = model.to(device)
         if config.products == "bfloat16":
             multiply_in_bfloat16(self.model)
         self.average = SAM2(CONFIGS[config.model]).to(device)
         self.average.load_state_dict(self.model.state_dict())
-        self.optimizers = _make_optimizers(config, self.model)
+        self.optimizers = _make_optimizers(config, self.model, new)
         self.step = 0
         self.seconds = 0.0
         if (folder / "state.pt").exists():
@@ -370,7 +385,7 @@ class Trainer:
         warm = min(1.0, (self.step + 1) / self.config.warmup_steps)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * warm * decay
+                group["lr"] = self.config.learning_rate * warm * decay * group.get("factor", 1.0)
 
     def _report(self, report: dict[str, float], on_report: Callable[[int, dict[str, float]], None] | None) -> None:
         with (self.folder / "log.jsonl").open("a") as file:

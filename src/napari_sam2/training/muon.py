@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -65,8 +65,8 @@ class Muon(torch.optim.Optimizer):
 
     Parameters
     ----------
-    params : iterable of Parameter
-        Matrices.
+    params : iterable of Parameter, or of dict
+        Matrices, or groups of them.
     lr : float
         Learning rate, scaled by the shape of a matrix so that AdamW may have the same.
     weight_decay : float, default 0
@@ -83,7 +83,7 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Iterable[nn.Parameter],
+        params: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
         lr: float,
         *,
         weight_decay: float = 0.0,

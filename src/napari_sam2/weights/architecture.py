@@ -27,6 +27,7 @@ _MEMORY = re.compile(
 # Tables that some versions saved, although they can be computed from the configuration.
 _HARMLESS = re.compile(r"(\.freqs_cis|\.rope_embeddings_(cos|sin)|\.rotary_emb\.inv_freq)$")
 _DENSE_HEAD = "dense_head."
+_FINE_BLOCKS = "sam_mask_decoder.fine_blocks."
 _NAMED = 3  # of several differences, this many are named
 _MAX_MEMORIES = 64  # time slots; released models have 7
 _PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -88,8 +89,11 @@ def _recognise(tensors: Mapping[str, Tensor], named: str | None) -> SAM2Config |
         return None
     config = next((config for config in fitting if config.name == named), fitting[0])
     # weights of this model from before it had a dense head, and image models, go without one
-    has_dense_head = config.has_dense_head and any(key.startswith(_DENSE_HEAD) for key in tensors)
-    config = replace(config, has_dense_head=has_dense_head)
+    config = replace(
+        config,
+        has_dense_head=config.has_dense_head and any(key.startswith(_DENSE_HEAD) for key in tensors),
+        has_fine_blocks=config.has_fine_blocks and any(key.startswith(_FINE_BLOCKS) for key in tensors),
+    )
     if memories is None or memories.ndim == 0:
         return config
     return replace(config, num_memories=min(max(len(memories), 1), _MAX_MEMORIES))

@@ -73,8 +73,8 @@ Of a plate, a well or a `labels` group, the first image opens, and a message sho
 An OME-Zarr or zarr in a zip file (`.ozx`, `.zarr.zip`, or a `.zip` that holds one) opens like its folder, read-only;
 `plate.ozx/B/3/0` and `image.ozx/labels/cells` name what is inside.
 
-Distances of LSM and STK are those that Zeiss and MetaMorph note in tags. Where these notes are damaged, the planes are
-read with a warning.
+Pixel sizes and plane distances of LSM and STK files are read from the tags of Zeiss and MetaMorph. If these tags are
+damaged, the planes are read with a warning.
 
 In OME-Zarr, level 0 is the finest, even if the file lists the coarsest first. Transformations that order the axes
 (`mapAxis`, `byDimension`, an `affine` or `rotation` that only exchanges axes) give the axes and distances; any other

@@ -315,7 +315,7 @@ def test_a_link_to_nothing_among_the_planes_of_a_folder_is_refused(tmp_path, mak
     for number in range(3):
         tifffile.imwrite(tmp_path / f"{number}.tif", VOLUME[number])
     make(tmp_path / "3.tif")
-    with pytest.raises(FrameError, match=r"3\.tif is no regular file"):
+    with pytest.raises(FrameError, match=r"3\.tif is not a regular file"):
         open_frames(tmp_path)
 
 

@@ -68,7 +68,7 @@ def test_a_division_that_is_not_possible_is_reported(movie, qtbot):
     movie.go_to(0)
     with qtbot.waitSignal(section.notice) as told:
         section.divide_here()
-    assert "is not seen before frame 0" in told.args[0]
+    assert "has no mask before frame 0" in told.args[0]
 
 
 def test_cut_here_and_menus_with_another_object(movie, qtbot):

@@ -87,7 +87,7 @@ def test_existing_objects_become_daughters(session):
     ("call", "words"),
     [
         pytest.param(lambda s: s.divide(9, 2), "does not exist", id="no-such-object"),
-        pytest.param(lambda s: s.divide(1, 0), "not seen before frame 0", id="on-its-first-frame"),
+        pytest.param(lambda s: s.divide(1, 0), "no mask before frame 0", id="on-its-first-frame"),
         pytest.param(lambda s: s.divide(1, 2, [1]), "one or two other objects", id="itself"),
         pytest.param(lambda s: s.divide(1, 2, [5]), "seen on frame 0, before frame 2", id="daughter-too-early"),
         pytest.param(lambda s: s.divide(1, 9), "frames 0 to 4", id="no-such-frame"),

@@ -7,6 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from napari_sam2.frames import image_to_rgb, open_frames
+from napari_sam2.frames.contrast import ContrastRule, sample_pixels
 from napari_sam2.frames.display import displays_of, open_stack, show_planes, with_displays
 from napari_sam2.frames.regions import ArrayRegions
 from places import SHARED
@@ -169,3 +170,19 @@ def test_a_movie_that_is_nan_on_most_frames_is_shown_by_the_others():
     movie[17] = np.linspace(100, 900, 400).reshape(20, 20)
     assert open_frames(movie).contrast_limits[0] == pytest.approx((100, 900), abs=10)
     assert show_planes(movie).channels[0].limits == pytest.approx((100, 900), abs=10)
+
+
+def test_a_stack_without_finite_values_is_searched_on_a_limited_number_of_frames():
+    class Nothing:
+        frames_shape = (50_000, 16, 16)
+        num_channels = 1
+        num_read = 0
+
+        def read(self, t: int, rows: slice, columns: slice) -> np.ndarray:
+            self.num_read += 1
+            return np.full((1, rows.stop - rows.start, columns.stop - columns.start), np.nan, np.float32)
+
+    source, rule = Nothing(), ContrastRule()
+    sample = sample_pixels(source, rule)
+    assert len(sample) == rule.max_frames
+    assert source.num_read <= rule.max_frames + rule.max_searched

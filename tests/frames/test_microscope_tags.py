@@ -1,4 +1,4 @@
-"""LSM of Zeiss and STK of MetaMorph: distances from their notes, and planes that are read though notes are damaged."""
+"""LSM and STK files: distances in their metadata, and planes that are read even if it is damaged."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_lsm_whose_notes_are_damaged_is_read_page_by_page(tmp_path):
     expected = open_frames(path).raw(3)[0]
     content = path.read_bytes().replace(struct.pack("<I", 67127628), bytes(4))
     path.write_bytes(content)
-    with pytest.warns(UserWarning, match=r"notes of Zeiss in .* are damaged"):
+    with pytest.warns(UserWarning, match=r"the Zeiss metadata of .* is damaged"):
         frames = open_frames(path)
     assert frames.shape == (5, 30, 40)
     assert not frames.voxel_size
@@ -131,7 +131,7 @@ def test_stk_without_distances_of_planes_is_a_movie(tmp_path, distance, recwarn)
 def test_stk_whose_notes_are_damaged_is_read(tmp_path, code, changes, known):
     path = stk(tmp_path / "a.stk")
     change_tag(path, code, **changes)
-    with pytest.warns(UserWarning, match=r"notes of MetaMorph in .* are damaged"):
+    with pytest.warns(UserWarning, match=r"the MetaMorph metadata of .* is damaged"):
         frames = open_frames(path)
     assert set(frames.voxel_size) == known
     np.testing.assert_array_equal(frames.raw(3)[0], STACK[3])
@@ -139,7 +139,7 @@ def test_stk_whose_notes_are_damaged_is_read(tmp_path, code, changes, known):
 
 def test_stk_whose_calibration_is_divided_by_zero_is_read(tmp_path):
     path = stk(tmp_path / "a.stk", calibration=0)
-    with pytest.warns(UserWarning, match="notes of MetaMorph"):
+    with pytest.warns(UserWarning, match="MetaMorph metadata"):
         frames = open_frames(path)
     np.testing.assert_array_equal(frames.raw(4)[0], STACK[4])
 

@@ -17,6 +17,7 @@ from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._outputs import check_outputs, choose_labels, finished_frames_kept, save_picture, save_table
 from napari_sam2.cli._stopping import StopRequest
 from napari_sam2.cli._terminal import print_table, say
+from napari_sam2.cli._tracking import draw_tracked, follow_propagation
 from napari_sam2.frames.volume_series import VolumeSeries
 from napari_sam2.inference.prompts.prompt_text import resolve_prompts
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from napari_sam2.inference.prompts.prompt_text import ObjectPrompt
     from napari_sam2.labels.files import LabelWriter
     from napari_sam2.session.session import Session
-    from napari_sam2.session.worker.propagation_handle import PropagationHandle
 
 __all__ = ["check_options", "track_through_time"]
 
@@ -245,19 +245,7 @@ def _track(
                 _set_prompt(session, each)
                 bar.update()
             if not stop.is_set():
-                handle = session.propagate_through_time(block=False)
-                bar.reset(total=handle.num_steps)
-                bar.set_description("tracking")
-
-                def follow(running: PropagationHandle) -> None:
-                    bar.update(running.num_done - bar.n)
-                    if stop.is_set():
-                        running.cancel()
-
-                session.propagation_changed.connect(follow)
-                while not handle.wait(0.2):
-                    if stop.is_set():
-                        handle.cancel()
+                follow_propagation(session, session.propagate_through_time(block=False), bar, stop)
         finally:
             for plane in sorted({plane for _, plane in session.store.masks}):
                 writer.write(plane, session.store.plane_labels(plane))
@@ -306,8 +294,6 @@ def _is_same(first: Prompt, second: Prompt) -> bool:
 def _draw(
     series: VolumeSeries, writer: LabelWriter, prompts: Sequence[ObjectPrompt], session: Session, *, title: str
 ) -> NDArray[np.uint8]:
-    from napari_sam2.cli._tracking import draw_tracked
-
     def caption(plane: int) -> str:
         point, part = series.geometry.index(plane)
         return f"t {point}, z {part}"

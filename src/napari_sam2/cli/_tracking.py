@@ -15,14 +15,19 @@ from napari_sam2.labels.contact_sheet import PreviewTile, choose_frames, draw_co
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from tqdm import tqdm
 
     from napari_sam2._types import FrameResult, FrameSource
     from napari_sam2.cli._outputs import AnyWriter
     from napari_sam2.cli._stopping import StopRequest
     from napari_sam2.inference.prompts.prompt_text import ObjectPrompt
     from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+    from napari_sam2.session.session import Session
+    from napari_sam2.session.worker.propagation_handle import PropagationHandle
 
-__all__ = ["FrameScore", "Tracked", "draw_tracked", "print_summary", "track_into"]
+__all__ = ["FrameScore", "Tracked", "draw_tracked", "follow_propagation", "print_summary", "track_into"]
+
+_LOOK_S = 0.2  # between two looks at whether the user stopped the command
 
 
 class FrameScore(NamedTuple):
@@ -131,6 +136,22 @@ def track_into(
     tracked.is_complete = not stop.is_set()
     tracked.seconds = time.perf_counter() - begin
     return tracked
+
+
+def follow_propagation(session: Session, handle: PropagationHandle, bar: tqdm[None], stop: StopRequest) -> None:
+    """Wait for the end of a propagation of a session, show its progress, and cancel it when the command is stopped."""
+    bar.reset(total=handle.num_steps)
+    bar.set_description("tracking")
+
+    def follow(running: PropagationHandle) -> None:
+        bar.update(running.num_done - bar.n)
+        if stop.is_set():
+            running.cancel()
+
+    session.propagation_changed.connect(follow)
+    while not handle.wait(_LOOK_S):
+        if stop.is_set():
+            handle.cancel()
 
 
 def draw_tracked(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from napari_sam2._types import Prompt
 from napari_sam2.cli._server_notices import notices_shown
-from napari_sam2.cli._tracking import FrameScore, Tracked
+from napari_sam2.cli._tracking import FrameScore, Tracked, follow_propagation
 from napari_sam2.inference.prompts.prompt_text import ObjectPrompt
 from napari_sam2.inference.stacks.report import ObjectTrack, TrackingReport
 from napari_sam2.session.session import Session
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from napari_sam2.cli._stopping import StopRequest
     from napari_sam2.inference.stacks.seed_planes import Seeds
     from napari_sam2.session.engines.compute_address import ComputeAddress
-    from napari_sam2.session.worker.propagation_handle import PropagationHandle
 
 __all__ = ["propagate_elsewhere", "track_elsewhere"]
 
@@ -74,19 +73,7 @@ def track_elsewhere(
             session.set_prompt(given.frame, given.prompt, object_id=given.object_id)
             bar.update()
         if not stop.is_set():
-            handle = session.propagate(start=limits.start, stop=limits.stop, block=False)
-            bar.reset(total=handle.num_steps)
-            bar.set_description("tracking")
-
-            def follow(running: PropagationHandle) -> None:
-                bar.update(running.num_done - bar.n)
-                if stop.is_set():
-                    running.cancel()
-
-            session.propagation_changed.connect(follow)
-            while not handle.wait(0.2):
-                if stop.is_set():
-                    handle.cancel()
+            follow_propagation(session, session.propagate(start=limits.start, stop=limits.stop, block=False), bar, stop)
         for plane in sorted({plane for _, plane in session.store.masks} & set(limits)):
             writer.write(plane, session.store.plane_labels(plane))
             tracked.num_steps += 1

@@ -66,6 +66,8 @@ class ContrastRule:
         Percentiles of the sampled values that become the limits.
     max_frames : int
         Frames that are sampled, spread over the stack.
+    max_searched : int
+        Frames that are searched for one with finite values if none of those sampled has any.
     max_pixels : int
         Pixels per channel that are sampled, over all frames.
     max_plane_pixels : int
@@ -85,6 +87,7 @@ class ContrastRule:
 
     percentiles: tuple[float, float] = (0.1, 99.9)
     max_frames: int = 8
+    max_searched: int = 1000
     max_pixels: int = 1_000_000
     max_plane_pixels: int = 2**24
     max_outlier_share: float = 0.2
@@ -141,8 +144,8 @@ def sample_pixels(source: PixelSource, rule: ContrastRule | None = None) -> list
     Returns
     -------
     list of PlaneSample
-        One per sampled frame, in the order of the stack. Where none of these has a finite value, the first other frame
-        that has one.
+        One per sampled frame, in the order of the stack. Where none of these has a finite value, the first of up to
+        ``rule.max_searched`` others that has one.
 
     Raises
     ------
@@ -152,7 +155,7 @@ def sample_pixels(source: PixelSource, rule: ContrastRule | None = None) -> list
     """
     rule = rule or ContrastRule()
     num_frames, height, width = source.frames_shape
-    frames = np.unique(np.linspace(0, num_frames - 1, min(num_frames, rule.max_frames)).round().astype(int)).tolist()
+    frames = _spread(num_frames, rule.max_frames)
     parts = list(_parts(height, width, len(frames), rule))
     num_pixels = len(frames) * sum((r.stop - r.start) * (c.stop - c.start) for r, c in parts)
     step = max(1, math.ceil(math.sqrt(num_pixels / rule.max_pixels)))
@@ -164,7 +167,7 @@ def sample_pixels(source: PixelSource, rule: ContrastRule | None = None) -> list
         except FrameError as error:
             failure = failure or error
     if found and not any(plane.used(slice(None)).size for plane in found):  # such as a movie that is mostly NaN
-        for t in sorted(set(range(num_frames)) - set(frames)):
+        for t in _spread(num_frames, rule.max_searched):
             with suppress(FrameError):  # raised again when the frame is read itself
                 plane = _joined([_sample_part(source.read(t, *part), step, rule) for part in parts])
                 if plane.used(slice(None)).size:
@@ -172,6 +175,12 @@ def sample_pixels(source: PixelSource, rule: ContrastRule | None = None) -> list
     if not found and failure is not None:
         raise failure
     return found
+
+
+def _spread(num_frames: int, count: int) -> list[int]:
+    """Up to ``count`` frames at equal distances, the first and the last among them."""
+    frames: list[int] = np.unique(np.linspace(0, num_frames - 1, min(num_frames, count)).round().astype(int)).tolist()
+    return frames
 
 
 def automatic_limits(sample: ContrastSample, *, is_rgb: bool, rule: ContrastRule | None = None) -> tuple[Limits, ...]:

@@ -18,12 +18,12 @@ _STARTS = (
     (b"MM\0+", "a BigTIFF", "give it the ending .tif"),
     (b"\x93NUMPY", "a numpy array", "give it the ending .npy"),
     (b"\x89HDF", "an HDF5 file", "export it as OME-TIFF or OME-Zarr"),
-    (b"ZISRAWFILE", "a CZI of Zeiss", "give it the ending .czi"),
-    (b"\xda\xce\xbe\x0a", "an ND2 of Nikon", "give it the ending .nd2"),
+    (b"ZISRAWFILE", "a Zeiss CZI file", "give it the ending .czi"),
+    (b"\xda\xce\xbe\x0a", "a Nikon ND2 file", "give it the ending .nd2"),
     (b"PK\x03\x04", "a zip file", "unpack it, and open what it holds"),
     (b"\x1f\x8b", "compressed with gzip", "unpack it, and open what it holds"),
     (b"%PDF", "a PDF", "save the image itself as PNG or TIFF"),
-    (b"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself with 'git lfs pull'"),
+    (b"version https://git-lfs", "a Git LFS pointer", "fetch the file itself with 'git lfs pull'"),
     (b"<!doctype html", "a web page", "download the file itself"),
     (b"<html", "a web page", "download the file itself"),
 )
@@ -32,14 +32,14 @@ _LETTERS = (b"<", b"version")  # texts, in which capitals do not matter
 
 
 def content_hint(path: Path, endings: tuple[str, ...]) -> str:
-    """What a file is and what to do: "it is a PNG; give it the ending .png"; empty where nothing is known.
+    """What a file is and what to do, as in "it is a PNG; give it the ending .png"; empty if nothing is known.
 
     Parameters
     ----------
     path : Path
         A file that could not be read.
     endings : tuple of str
-        Of the files that were expected; where the content is one of these, it is damaged, and nothing is said.
+        Of the files that were expected; a file whose content is one of these is damaged, and has no hint.
     """
     try:
         with path.open("rb") as file:
@@ -49,7 +49,7 @@ def content_hint(path: Path, endings: tuple[str, ...]) -> str:
     if not start:
         return f"it is empty; {_AGAIN}"
     if not any(start):
-        return f"it begins with zeros, as a file that was not copied whole; {_AGAIN}"
+        return f"it begins with zeros, like a file that was copied incompletely; {_AGAIN}"
     text = start.lstrip().lower()
     for begin, kind, advice in _STARTS:
         if (text if begin.startswith(_LETTERS) else start).startswith(begin):

@@ -1,4 +1,4 @@
-"""What MetaMorph (STK) and Zeiss (LSM) note in tags of TIFF: distances, and what to do where the notes are damaged."""
+"""Metadata of MetaMorph (STK) and Zeiss (LSM) in TIFF tags: pixel sizes, distances, and reading of damaged files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MICROMETERS = 1e6
 
 
 def mend_stk_notes(tif: tifffile.TiffFile, path: Path) -> None:
-    """Have the planes of an opened STK file read though notes about them are damaged, with a warning."""
+    """Let the planes of an opened STK file be read even if their metadata is damaged, with a warning."""
     if not tif.is_stk and path.suffix.lower() != ".stk":
         return
     page = tif.pages.first
@@ -48,11 +48,11 @@ def mend_stk_notes(tif: tifffile.TiffFile, path: Path) -> None:
     else:  # a distance of 0 / 0 is none
         planes.value = {name: np.nan_to_num(values, posinf=0) for name, values in planes.value.items()}
     if damaged:
-        warn_caller(f"notes of MetaMorph in {path} are damaged ({', '.join(damaged)}); what they say is not known")
+        warn_caller(f"the MetaMorph metadata of {path} is damaged and ignored ({', '.join(damaged)})")
 
 
 def stk_voxel_size(tif: tifffile.TiffFile, path: Path) -> dict[str, Spacing]:
-    """Distances that MetaMorph notes: of pixels, of planes or of the times at which they were taken."""
+    """Pixel size, distance of planes and time interval in the MetaMorph metadata."""
     notes = tif.stk_metadata or {}
     found = {}
     unit = unit_name(str(notes.get("CalibrationUnits") or "")) if notes.get("SpatialCalibration") else ""
@@ -70,7 +70,7 @@ def stk_voxel_size(tif: tifffile.TiffFile, path: Path) -> dict[str, Spacing]:
 
 
 def has_damaged_lsm_notes(tif: tifffile.TiffFile) -> bool:
-    """Whether an LSM file cannot be read by what Zeiss notes in it: the size of the stack is not there."""
+    """Whether the metadata of an LSM file does not say how its pages make up a stack."""
     if not tif.is_lsm:
         return False
     notes = tif.lsm_metadata
@@ -79,7 +79,7 @@ def has_damaged_lsm_notes(tif: tifffile.TiffFile) -> bool:
 
 
 def lsm_voxel_size(tif: tifffile.TiffFile, path: Path) -> dict[str, Spacing]:
-    """Distances that Zeiss notes in LSM files; between frames the interval, or that of the time stamps."""
+    """Voxel size in the metadata of an LSM file, and its time interval or that of the time stamps."""
     notes = tif.lsm_metadata or {}
     found = {}
     for axis, name in _LSM_DISTANCES:

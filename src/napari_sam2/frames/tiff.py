@@ -168,7 +168,7 @@ def _open(path: Path) -> tifffile.TiffFile:
     if not has_damaged_lsm_notes(tif):
         return tif
     tif.close()
-    warn_caller(f"notes of Zeiss in {path} are damaged; its pages are read as one stack without distances")
+    warn_caller(f"the Zeiss metadata of {path} is damaged; its pages are read as one stack without voxel size")
     return tifffile.TiffFile(path, is_lsm=False)
 
 

@@ -113,6 +113,15 @@ def test_half_precision_file_is_computed_in_float32_on_a_cpu(state: State, tmp_p
     assert_equal(network, {key: tensor.half().float() for key, tensor in state.items()})
 
 
+@pytest.mark.parametrize("part", ["dense_head.", "sam_mask_decoder.fine_blocks."])
+def test_weights_from_before_a_part_was_added_load_without_it(state: State, tmp_path: Path, part: str) -> None:
+    older = {key: tensor for key, tensor in state.items() if not key.startswith(part)}
+    assert len(older) < len(state)
+    path = tmp_path / "weights.safetensors"
+    save_file(older, path)
+    assert_equal(load_model(path, device="cpu"), older)
+
+
 def test_safetensors_metadata_gives_model_and_image_size(state: State, tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(state, path, metadata={"model": "sam2_micro", "image_size": "512", "step": "7"})

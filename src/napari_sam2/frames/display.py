@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.geometry import StackGeometry
 from napari_sam2.frames.planes import ArrayPlanes, Channel, automatic_channel
+from napari_sam2.frames.sources import Frames
 from napari_sam2.frames.volume_series import VolumeSeries
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "displays_of",
     "make_displays",
     "open_array",
+    "plane_values",
     "show_planes",
     "with_displays",
 ]
@@ -205,6 +208,26 @@ def _as_array(part: Any) -> Any:
 
 def _pair(limits: Sequence[float]) -> tuple[float, float]:
     return float(limits[0]), float(limits[1])
+
+
+def plane_values(frames: FrameSource, plane: int) -> list[NDArray[Any]]:
+    """Values of each channel on a plane, in the type of the file or array.
+
+    Parameters
+    ----------
+    frames : FrameSource
+        From `open_stack`.
+    plane : int
+        Number of the plane.
+
+    Returns
+    -------
+    list of (H, W) or (H, W, 3 or 4) arrays
+        One (H, W, 3) uint8 array for a source that shows nothing but RGB.
+    """
+    if isinstance(frames, ArrayPlanes | Frames | VolumeSeries):
+        return list(frames.raw(plane))
+    return [np.asarray(frames[plane])]
 
 
 def open_stack(stack: Any, frame_axis: int | None, is_rgb: bool | None) -> tuple[FrameSource, StackGeometry]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 
 from factories import make_model, make_movie
-from napari_sam2 import PromptError, Session
+from napari_sam2 import PromptError, Session, open_frames, show_planes
 
 
 @pytest.fixture
@@ -47,6 +48,25 @@ def test_frames_that_are_times_have_areas_and_no_volume(session):
 def test_wrong_arguments_are_refused_in_words(session, arguments):
     with pytest.raises(PromptError, match=r"expected|choose"):
         session.measurements(**arguments)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_intensities_are_those_of_the_file_however_it_was_opened(tmp_path, channels):
+    image = np.random.default_rng(0).integers(900, 5000, (4, channels, 48, 64)).astype(np.uint16)
+    path = tmp_path / "cells.tif"
+    tifffile.imwrite(path, image, imagej=True, metadata={"axes": "ZCYX"})
+    y, x = np.mgrid[:48, :64]
+    disc = (y - 20) ** 2 + (x - 15) ** 2 < 36
+    names = ["mean"] if channels == 1 else ["mean_c0", "mean_c1"]
+    expected = image[2][:, disc].mean(1)
+    for stack in (path, open_frames(path), *([show_planes(image[:, 0])] if channels == 1 else [])):
+        made = Session(stack, model=make_model())
+        made.add_mask(disc, frame=2)
+        table = made.measurements()
+        made.close()
+        shown = [name for name in table if name.startswith("mean") and not name.startswith("mean_i")]
+        assert shown == names
+        np.testing.assert_allclose(table.loc[0, names].to_numpy(float), expected)
 
 
 def test_a_session_without_masks_gives_an_empty_table():

@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam2._errors import FrameError
-from napari_sam2.frames.display import ChannelDisplay, displays_of
+from napari_sam2.frames.display import ChannelDisplay, displays_of, plane_values
 from napari_sam2.frames.geometry import StackGeometry
 from napari_sam2.frames.planes import ArrayPlanes
-from napari_sam2.frames.sources import Frames
-from napari_sam2.frames.volume_series import VolumeSeries
 from napari_sam2.session.files.model_names import hash_of, is_network, model_name
 from napari_sam2.session.state.settings import SessionSettings
 
@@ -262,8 +260,7 @@ def _sample(frames: FrameSource) -> str | None:
     digest = hashlib.sha256()
     try:
         for plane in sorted({0, len(frames) // 2, len(frames) - 1}):
-            arrays = frames.raw(plane) if isinstance(frames, ArrayPlanes | Frames | VolumeSeries) else [frames[plane]]
-            for array in arrays:
+            for array in plane_values(frames, plane):
                 digest.update(f"{array.shape}{array.dtype}".encode())
                 digest.update(np.ascontiguousarray(array).tobytes())
     except FrameError:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_sam2._errors import PromptError
-from napari_sam2.frames.planes import ArrayPlanes
-from napari_sam2.frames.volume_series import VolumeSeries
+from napari_sam2.frames.display import plane_values
 from napari_sam2.labels.measurements import measure_stack
 
 if TYPE_CHECKING:
@@ -132,10 +131,8 @@ class Measurement:
 
     def _channels(self, plane: int) -> list[NDArray[Any]]:
         """(H, W) values of each channel of a plane."""
-        frames = self.frames
-        values = frames.raw(plane) if isinstance(frames, ArrayPlanes | VolumeSeries) else [np.asarray(frames[plane])]
         channels: list[NDArray[Any]] = []
-        for image in values:
+        for image in plane_values(self.frames, plane):
             channels += [image] if image.ndim == 2 else [image[..., i] for i in range(min(image.shape[-1], 3))]
         return channels
 

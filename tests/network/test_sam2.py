@@ -322,11 +322,11 @@ def test_a_mask_prompt_is_added_to_the_candidates_weighted_by_their_gate():
 
 def test_only_the_micro_model_keeps_masks_and_the_official_names_stay():
     assert [name for name, config in CONFIGS.items() if config.keeps_mask] == ["sam2_micro"]
-    assert [name for name, config in CONFIGS.items() if config.has_fine_blocks] == ["sam2_micro"]
+    assert [name for name, config in CONFIGS.items() if config.num_fine_blocks] == ["sam2_micro"]
 
 
 def test_fine_blocks_add_nothing_at_first_and_then_use_what_is_around():
-    blocks = make_model(has_fine_blocks=True).sam_mask_decoder.fine_blocks
+    blocks = make_model(num_fine_blocks=3).sam_mask_decoder.fine_blocks
     dim = blocks.exit.out_channels // 4
     features = torch.randn(2, dim, 16, 24, requires_grad=True)
     assert torch.equal(blocks(features, None, None), features)
@@ -341,7 +341,7 @@ def test_fine_blocks_add_nothing_at_first_and_then_use_what_is_around():
 @torch.inference_mode()
 @pytest.mark.parametrize("kind", ["click", "mask"])
 def test_fine_blocks_see_the_drawn_prompt_and_the_mask_prompt(kind: str):
-    blocks = make_model(has_fine_blocks=True).sam_mask_decoder.fine_blocks
+    blocks = make_model(num_fine_blocks=3).sam_mask_decoder.fine_blocks
     blocks.exit.weight.normal_()
     features = torch.zeros(2, blocks.exit.out_channels // 4, 16, 16)
     one = torch.zeros(1, 1, 16, 16)

@@ -166,7 +166,7 @@ def test_layers_that_the_starting_weights_lack_begin_without_effect_and_learn_at
     tmp_path, monkeypatch, optimizer
 ):
     old = CONFIGS["sam2_micro"]
-    monkeypatch.setitem(CONFIGS, "sam2_micro", replace(old, has_fine_blocks=False))
+    monkeypatch.setitem(CONFIGS, "sam2_micro", replace(old, num_fine_blocks=0))
     model = SAM2(CONFIGS["sam2_micro"])
     initialise(model, 0)
     save_weights(model, tmp_path / "old.safetensors", metadata={})
@@ -190,6 +190,30 @@ def test_layers_that_the_starting_weights_lack_begin_without_effect_and_learn_at
     rates = {group["lr"] for each in trainer.optimizers for group in each.param_groups}
     assert max(rates) == pytest.approx(5 * min(rates))
     assert fine_blocks.exit.weight.any()
+
+
+def test_further_fine_blocks_begin_without_effect_and_all_of_them_learn_at_the_rate_of_new_layers(
+    tmp_path, monkeypatch
+):
+    now = CONFIGS["sam2_micro"]
+    fewer = replace(now, num_fine_blocks=now.num_fine_blocks - 1)
+    model = SAM2(fewer)
+    initialise(model, 0)
+    assert model.sam_mask_decoder.fine_blocks is not None
+    with torch.no_grad():
+        model.sam_mask_decoder.fine_blocks.exit.weight.normal_()
+    save_weights(model, tmp_path / "fewer.safetensors", metadata={})
+    trainer = make_trainer(
+        tmp_path / "new", "sam2_micro", start_from=str(tmp_path / "fewer.safetensors"), optimizer="muon", new_rate=5.0
+    )
+    before, after = model.sam_mask_decoder.fine_blocks, trainer.model.sam_mask_decoder.fine_blocks
+    assert after is not None
+    assert len(after.blocks) == len(before.blocks) + 1
+    features = torch.randn(1, before.exit.out_channels // 4, 16, 16)
+    with torch.inference_mode():
+        assert torch.allclose(after(features, None, None), before(features, None, None), atol=0.05)
+    groups = [group for each in trainer.optimizers for group in each.param_groups if group.get("factor") == 5.0]
+    assert sum(len(group["params"]) for group in groups) == len(list(after.parameters()))
 
 
 def test_unknown_optimizer_is_refused(tmp_path, small_network):

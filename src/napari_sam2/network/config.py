@@ -84,8 +84,8 @@ class SAM2Config:
         is resized to the input, as in the reference. Small models use crops.
     has_dense_head : bool
         Predict maps of all objects of an image, in addition to the masks of prompts, see ``DenseHead``.
-    has_fine_blocks : bool
-        Convolutions on the mask decoder's finest features, see ``FineBlocks``.
+    num_fine_blocks : int
+        Convolutions on the mask decoder's finest features, see ``FineBlocks``; none if 0.
     """
 
     name: str
@@ -106,7 +106,7 @@ class SAM2Config:
     keeps_mask: bool = False
     native_window: int | None = None
     has_dense_head: bool = False
-    has_fine_blocks: bool = False
+    num_fine_blocks: int = 0
 
 
 _TINY = HieraConfig(96, 1, (1, 2, 7, 2), (5, 7, 9), (8, 4, 14, 7))
@@ -141,7 +141,7 @@ CONFIGS: dict[str, SAM2Config] = {
             keeps_mask=True,
             native_window=128,
             has_dense_head=True,
-            has_fine_blocks=True,
+            num_fine_blocks=3,
         ),
         *_SAM21,
         *(replace(c, name=c.name.replace("sam2.1", "sam2"), is_sam21=False) for c in _SAM21),

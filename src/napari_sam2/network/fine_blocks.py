@@ -12,7 +12,6 @@ __all__ = ["FineBlocks"]
 
 _FOLD = 2  # positions of a square of this side become channels: a quarter of the positions, with nothing lost
 _WIDTH = 64
-_NUM_BLOCKS = 3
 _KERNEL = 7
 _EXPANSION = 2
 
@@ -24,16 +23,18 @@ class FineBlocks(nn.Module):
     ----------
     dim : int
         Channels of the features.
+    num_blocks : int
+        Blocks, one after the other.
 
     References
     ----------
     .. [1] Liu et al., A ConvNet for the 2020s, 2022. arXiv:2201.03545
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, num_blocks: int) -> None:
         super().__init__()
         self.entry = nn.Conv2d((dim + 2) * _FOLD**2, _WIDTH, 1)
-        self.blocks = nn.ModuleList(_Block(_WIDTH) for _ in range(_NUM_BLOCKS))
+        self.blocks = nn.ModuleList(_Block(_WIDTH) for _ in range(num_blocks))
         self.exit = nn.Conv2d(_WIDTH, dim * _FOLD**2, 1)
 
     def forward(self, features: Tensor, drawn: Tensor | None, mask: Tensor | None) -> Tensor:

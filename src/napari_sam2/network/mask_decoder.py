@@ -71,12 +71,12 @@ class MaskDecoder(nn.Module):
     keeps_mask : bool
         Add the mask prompt to the candidates, weighted by their tokens, and to the finest features. Corrections of an
         outline are then changes of the mask prompt and are not limited by the stride-16 grid.
-    has_fine_blocks : bool
+    num_fine_blocks : int
         Let neighbouring positions of the finest features see each other, and the drawn prompt, see ``FineBlocks``.
     """
 
     def __init__(
-        self, dim: int, num_heads: int, mlp_dim: int, *, keeps_mask: bool = False, has_fine_blocks: bool = False
+        self, dim: int, num_heads: int, mlp_dim: int, *, keeps_mask: bool = False, num_fine_blocks: int = 0
     ) -> None:
         super().__init__()
         num_masks = _NUM_CANDIDATES + 1
@@ -100,7 +100,7 @@ class MaskDecoder(nn.Module):
         if keeps_mask:
             self.mask_gate = nn.Linear(dim, 1)
             self.conv_mask = nn.Conv2d(1, dim // 8, 3, padding=1)
-        self.fine_blocks = FineBlocks(dim // 8) if has_fine_blocks else None
+        self.fine_blocks = FineBlocks(dim // 8, num_fine_blocks) if num_fine_blocks else None
 
     def forward_all(
         self,
@@ -127,7 +127,7 @@ class MaskDecoder(nn.Module):
         mask : Tensor, optional
             (B, 1, 4h, 4w) logits of the mask prompt, for decoders with ``keeps_mask``.
         drawn : Tensor, optional
-            (B, 1, 4h, 4w) clicks and boxes from ``draw_prompt``, for decoders with ``has_fine_blocks``.
+            (B, 1, 4h, 4w) clicks and boxes from ``draw_prompt``, for decoders with fine blocks.
         """
         fixed = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
         all_tokens = torch.cat((fixed.expand(tokens.shape[0], -1, -1), tokens), dim=1)

@@ -59,7 +59,7 @@ class SAM2(nn.Module):
             config.decoder_heads,
             config.decoder_mlp_dim,
             keeps_mask=config.keeps_mask,
-            has_fine_blocks=config.has_fine_blocks,
+            num_fine_blocks=config.num_fine_blocks,
         )
         self.mask_downsample = nn.Conv2d(1, 1, 4, stride=4)
         self.obj_ptr_proj = MLP(dim, dim, dim, 3)

@@ -39,7 +39,8 @@ __all__ = ["Phase", "TrainConfig", "Trainer", "load_train_config", "save_weights
 logger = logging.getLogger(__name__)
 
 _MIN_PROMPTED = 28.0  # crop pixels
-_LATER_PARTS = ("dense_head.", "sam_mask_decoder.fine_blocks.")  # of which earlier weights have none
+_FINE_BLOCKS = "sam_mask_decoder.fine_blocks."
+_LATER_PARTS = ("dense_head.", _FINE_BLOCKS)  # of which earlier weights have none
 
 OptimizerName: TypeAlias = Literal["adamw", "muon"]
 ProductPrecision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
@@ -80,7 +81,7 @@ class TrainConfig:
         Row of ``CONFIGS``.
     start_from : str, optional
         Model name or checkpoint path whose weights the run starts from, of this model or of one with fewer blocks
-        in its image encoder (``growth.deepen``), without dense head, or without fine blocks in its mask decoder;
+        in its image encoder (``growth.deepen``), without dense head, or with fewer fine blocks in its mask decoder;
         fresh weights if not given.
     phases : tuple of Phase
         One after the other.
@@ -92,7 +93,8 @@ class TrainConfig:
     learning_rate, weight_decay : float
         Of the optimizer.
     new_rate : float
-        Factor of the learning rate for layers that ``start_from`` does not have (but not new blocks of the encoder).
+        Factor of the learning rate for layers that ``start_from`` does not have (but not new blocks of the encoder),
+        and for all fine blocks if some of them are new.
     warmup_steps : int
         Steps from zero to the full rate.
     decay_share : float
@@ -225,7 +227,7 @@ def _matmul_precision(products: ProductPrecision) -> Iterator[None]:
 
 
 def _starting_model(config: TrainConfig) -> tuple[SAM2, set[str]]:
-    """The model, and the names of what its starting weights do not have."""
+    """The model, and the names of parameters that learn at the rate of new layers."""
     model = SAM2(CONFIGS[config.model])
     initialise(model, config.seed)
     if config.start_from is None:
@@ -233,7 +235,13 @@ def _starting_model(config: TrainConfig) -> tuple[SAM2, set[str]]:
     tensors = dict(read_weights(find_weights(config.start_from)).tensors)
     own = model.state_dict()
     new = {name for name in own if name.startswith(_LATER_PARTS) and name not in tensors}
-    model.load_state_dict(deepen(model, tensors | {name: own[name].clone() for name in new}))
+    fine = {name for name in own if name.startswith(_FINE_BLOCKS)}
+    if new & fine and fine - new:  # further blocks: they change nothing at first
+        for name in new & fine:
+            if ".mlp.layers.1." in name:
+                own[name].zero_()
+        new |= fine
+    model.load_state_dict(deepen(model, {name: own[name].clone() for name in new} | tensors))
     return model, new
 
 

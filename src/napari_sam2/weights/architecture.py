@@ -27,7 +27,7 @@ _MEMORY = re.compile(
 # Tables that some versions saved, although they can be computed from the configuration.
 _HARMLESS = re.compile(r"(\.freqs_cis|\.rope_embeddings_(cos|sin)|\.rotary_emb\.inv_freq)$")
 _DENSE_HEAD = "dense_head."
-_FINE_BLOCKS = "sam_mask_decoder.fine_blocks."
+_FINE_BLOCK = re.compile(r"sam_mask_decoder\.fine_blocks\.blocks\.(\d+)\.")
 _NAMED = 3  # of several differences, this many are named
 _MAX_MEMORIES = 64  # time slots; released models have 7
 _PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -75,7 +75,7 @@ def _recognise(tensors: Mapping[str, Tensor], named: str | None) -> SAM2Config |
     embed = tensors["image_encoder.trunk.pos_embed"]
     if embed.ndim != 4:
         return None
-    measures = (embed.shape[1], tuple(embed.shape[2:]), _num_blocks(tensors), _hidden_dim(tensors))
+    measures = (embed.shape[1], tuple(embed.shape[2:]), _count(_BLOCK, tensors), _hidden_dim(tensors))
     memories = tensors.get("maskmem_tpos_enc")
     is_sam21 = "no_obj_embed_spatial" in tensors or memories is None
     fitting = [
@@ -92,15 +92,15 @@ def _recognise(tensors: Mapping[str, Tensor], named: str | None) -> SAM2Config |
     config = replace(
         config,
         has_dense_head=config.has_dense_head and any(key.startswith(_DENSE_HEAD) for key in tensors),
-        has_fine_blocks=config.has_fine_blocks and any(key.startswith(_FINE_BLOCKS) for key in tensors),
+        num_fine_blocks=min(config.num_fine_blocks, _count(_FINE_BLOCK, tensors)),
     )
     if memories is None or memories.ndim == 0:
         return config
     return replace(config, num_memories=min(max(len(memories), 1), _MAX_MEMORIES))
 
 
-def _num_blocks(tensors: Mapping[str, Tensor]) -> int:
-    return len({match.group(1) for key in tensors if (match := _BLOCK.match(key))})
+def _count(block: re.Pattern[str], tensors: Mapping[str, Tensor]) -> int:
+    return len({match.group(1) for key in tensors if (match := block.match(key))})
 
 
 def _hidden_dim(tensors: Mapping[str, Tensor]) -> int | None:

@@ -10,7 +10,8 @@ import pytest
 import tifffile
 
 from napari_sam2 import FrameError, open_frames
-from napari_sam2.frames.file_names import grid_of_names
+from napari_sam2.frames.file_names import by_numbers, grid_of_names
+from napari_sam2.labels.reading import read_labels
 
 pytestmark = pytest.mark.filterwarnings("ignore:the image has several")
 
@@ -53,8 +54,52 @@ def test_numbers_after_words_for_axes_are_axes(names: list[str], axes: str, shap
         pytest.param(["t1_t5", "t2_t6"], id="an-axis-twice"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:1_t1 and 2_t1 in folder both")
 def test_other_names_are_in_natural_order(names: list[str]):
     assert grid_of_names(names, "folder") is None
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(["a", "a9", "a10", "b"], id="numbers"),
+        pytest.param(["z-2", "z-1", "z0", "z1"], id="negative"),
+        pytest.param(["t0_z-10", "t0_z-02", "t0_z003", "t1_z-10"], id="negative-padded"),
+        pytest.param(["z-1", "z+0", "z+1"], id="plus"),
+        pytest.param(["z\N{MINUS SIGN}5", "z\N{MINUS SIGN}4", "z0"], id="minus-sign"),
+        pytest.param(["d_-1.5", "d_-0.5", "d_0.5", "d_1.5"], id="negative-decimal"),
+        pytest.param(["frame-1", "frame-2", "frame-10"], id="a-hyphen-before-all"),
+        pytest.param(["2023-12-31", "2024-01-09", "2024-01-10"], id="dates"),
+        pytest.param(["2024.01.09", "2024.01.10", "2024.1.11"], id="dates-with-points"),
+        pytest.param(["z0.05", "z0.5", "z0.75", "z1"], id="decimal"),
+        pytest.param(["z0,05", "z0,5", "z1"], id="decimal-comma"),
+        pytest.param(["z1um", "z1.5um", "z2um"], id="decimal-of-some"),
+        pytest.param(["a1.8", "a1.9", "a1.10", "a1.11"], id="counted-after-a-point"),
+        pytest.param(["img", "img (1)", "img (2)", "img (10)"], id="series-of-copies"),
+        pytest.param(["z\uff11", "z\uff12", "z\uff11\uff10"], id="full-width"),
+        pytest.param(["z\u0661", "z\u0662", "z\u0661\u0660"], id="arabic"),
+        pytest.param(["z\u00b9", "z\u00b2", "z\u00b3"], id="raised"),
+        pytest.param(["A1", "a2", "A3"], id="capitals"),
+    ],
+)
+def test_names_are_in_the_order_of_their_numbers(names: list[str]):
+    backwards = names[::-1]
+    assert [backwards[at] for at in by_numbers(backwards, "folder")] == names
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        pytest.param(["z0.25", "z0.5", "z0.75"], "read as decimal numbers, in the order 0.25, 0.5, 0.75", id="decimal"),
+        pytest.param(["a01", "a1", "a2"], "a01 and a1 in folder have the same number", id="padding"),
+        pytest.param(["a1", "a1 (1)", "a2"], "1 of 3 files of folder are named like copies", id="copies"),
+        pytest.param(["a", "a - Copy", "b"], "named like copies of others, such as a - Copy", id="copies-of-windows"),
+    ],
+)
+def test_an_order_in_doubt_is_told(names: list[str], words: str):
+    with pytest.warns(UserWarning, match=words):
+        order = by_numbers(names[::-1], "folder")
+    assert [names[::-1][at] for at in order] == names
 
 
 def write(folder: Path, names: list[str], **options: object) -> None:
@@ -77,6 +122,42 @@ def test_positions_are_chosen_and_not_taken_for_time(tmp_path: Path):
     frames = open_frames(tmp_path / "a", fixed={"P": 1}, contrast="dtype")
     assert (frames.axes, frames.frame_axis) == ("PTYX", "T")
     assert [int(frames[t][0, 0, 0]) for t in range(3)] == [30, 40, 50]
+
+
+@pytest.mark.parametrize(
+    ("names", "axes", "order"),
+    [
+        pytest.param(["t0_z-1", "t0_z0", "t1_z-1", "t1_z0"], "TZYX", (0, 10, 20, 30), id="negative"),
+        pytest.param(["t0.5_z1", "t0.5_z2", "t0_z1", "t0_z2"], "TZYX", (20, 30, 0, 10), id="decimal"),
+    ],
+)
+def test_odd_numbers_are_places_along_axes_and_labels_follow(
+    tmp_path: Path, names: list[str], axes: str, order: tuple[int, ...]
+):
+    write(tmp_path / "a", names)
+    write(tmp_path / "labels", [f"{name}_masks" for name in names])
+    for t in range(2):
+        frames = open_frames(tmp_path / "a", frame_axis="Z", fixed={"T": t}, contrast="dtype")
+        assert frames.axes == axes
+        assert tuple(int(frames[z][0, 0, 0]) for z in range(2)) == order[2 * t : 2 * t + 2]
+    labels = read_labels(tmp_path / "labels")
+    assert labels.shape == (2, 2, 8, 9)
+    assert tuple(labels[..., 0, 0].ravel().tolist()) == order
+
+
+def test_masks_are_in_the_order_of_their_images(tmp_path: Path):
+    names = ["img", "img (1)", "img (2)"]
+    write(tmp_path / "images", names)
+    write(tmp_path / "labels", [f"{name}_masks" for name in names])
+    frames = open_frames(tmp_path / "images", contrast="dtype")
+    assert [int(frames[z][0, 0, 0]) for z in range(3)] == [0, 10, 20]
+    assert read_labels(tmp_path / "labels")[:, 0, 0].tolist() == [0, 10, 20]
+
+
+def test_several_files_of_one_time_point_are_told(tmp_path: Path):
+    write(tmp_path / "a", [f"{run}_t{t}" for run in "12" for t in range(2)])
+    with pytest.warns(UserWarning, match="1_t0 and 2_t0 in .* both have T=0"):
+        assert open_frames(tmp_path / "a").axes == "ZYX"
 
 
 @pytest.mark.parametrize(

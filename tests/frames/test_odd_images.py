@@ -222,7 +222,7 @@ class TestOneImageInSeveralFiles:
 def test_a_folder_with_an_image_in_two_formats_is_refused(tmp_path):
     for suffix in (".tif", ".tiff"):
         tifffile.imwrite(tmp_path / f"a0{suffix}", VOLUME[0])
-    with pytest.raises(FrameError, match=r"a0\.tif and a0\.tiff, which differ in their ending only"):
+    with pytest.raises(FrameError, match=r"a0\.tif and a0\.tiff, which differ in their ending or in"):
         open_frames(tmp_path)
 
 

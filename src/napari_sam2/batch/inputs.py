@@ -13,7 +13,8 @@ from pathlib import Path
 from napari_sam2._errors import FrameError, OutputError
 from napari_sam2.batch.pieces import Piece, Source
 from napari_sam2.frames.bioio_files import PLUGINS
-from napari_sam2.frames.files import IMAGE_SUFFIXES, natural_order, without_label_files
+from napari_sam2.frames.file_names import by_numbers
+from napari_sam2.frames.files import IMAGE_SUFFIXES, without_label_files
 from napari_sam2.frames.zarr_files import is_zarr, is_zarr_folder, plate_fields
 from napari_sam2.frames.zarr_zip import ZARR_ZIP_SUFFIXES
 
@@ -203,7 +204,8 @@ def _fields(paths: Sequence[Path]) -> list[Path]:
 
 
 def _sorted(paths: Iterator[Path]) -> list[Path]:
-    return sorted(paths, key=lambda path: natural_order(str(path)))
+    listed = list(paths)
+    return [listed[at] for at in by_numbers([str(path) for path in listed])]
 
 
 def _is_visible(path: Path, root: Path) -> bool:

@@ -1,16 +1,25 @@
-"""Axes in the names of files, as microscopes write one file per plane: ``img_t003_z01_ch0.tif``."""
+"""Numbers in the names of files: their order, and axes as microscopes write them, ``img_t003_z01_ch0.tif``."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import NamedTuple
 
-from napari_sam2._errors import FrameError
+from napari_sam2._errors import FrameError, warn_caller
 
-__all__ = ["FileGrid", "grid_of_names"]
+__all__ = ["FileGrid", "by_numbers", "grid_of_names"]
+
+_DIGITS = re.compile(r"(\d+)")
+_MINUS = "-\N{MINUS SIGN}"
+_SIGNS = f"{_MINUS}+"
+_POINTS = (".", ",")
+_SHOWN = 3  # names in a message
 
 _WORDS = {
     "t": "T",
@@ -37,7 +46,8 @@ _ALONE = {"t", "time", "timepoint", "ch", "channel", "pos", "position", "fov", "
 _HARMONY = {"f": "P", "p": "Z", "ch": "C", "sk": "T"}  # of Opera and Operetta: r01c02f03p04-ch1sk1fk1fl1
 _IS_HARMONY = re.compile(r"r\d+c\d+f\d+p\d+-ch\d+sk\d+", re.IGNORECASE)
 _WELL = re.compile(r"r\d+c\d+", re.IGNORECASE)
-_NUMBERED = re.compile(r"(?P<word>[A-Za-z]+)[ _-]?(?P<number>\d+)")
+_LAST_WORD = re.compile(r"(?P<word>[A-Za-z]+)[ _-]?$")
+_COPY = re.compile(r"(?P<original>.*?)( \(\d+\)|\(\d+\)| - Copy( \(\d+\))?| copy( \d+)?)", re.IGNORECASE)
 _ORDER = "PMTCZ"
 
 
@@ -81,16 +91,18 @@ def grid_of_names(names: Sequence[str], folder: str) -> FileGrid | None:
     """
     if len({well[0].lower() for name in names if _IS_HARMONY.match(name) and (well := _WELL.findall(name))}) > 1:
         raise FrameError(f"the files of {folder} are of several wells; move those of each well to a folder of its own")
-    found = [_axes_of(name) for name in names]
+    numbered = _numbered(names)
+    found = [_axes_of(name, tokens) for name, tokens in zip(names, numbered, strict=True)]
     letters = [axis for axis in _ORDER if len({each.get(axis) for each in found}) > 1]
     if not letters or any(axis not in each for each in found for axis in letters):
         return None
-    if len(letters) == 1 and not _is_clear(names, letters[0]):
+    if len(letters) == 1 and not _is_clear(numbered, letters[0]):
         return None
     numbers = {axis: sorted({each[axis] for each in found}) for axis in letters}
     grid = itertools.product(*numbers.values())  # may be far larger than the number of files
     places = {tuple(each[axis] for axis in letters): index for index, each in enumerate(found)}
     if len(places) < len(names):  # other numbers tell them apart
+        _tell_shared(names, [tuple(each[axis] for axis in letters) for each in found], letters, folder)
         return None
     shape = tuple(len(numbers[axis]) for axis in letters)
     if len(places) < math.prod(shape):
@@ -106,20 +118,195 @@ def grid_of_names(names: Sequence[str], folder: str) -> FileGrid | None:
     return FileGrid("".join(letters), shape, order)
 
 
-def _axes_of(name: str) -> dict[str, int]:
+def _tell_shared(
+    names: Sequence[str], places: Sequence[tuple[Decimal, ...]], letters: Sequence[str], folder: str
+) -> None:
+    """Warn of files of the same time, position, ..., which are not laid out along these axes."""
+    first: dict[tuple[Decimal, ...], str] = {}
+    for name, place in zip(names, places, strict=True):
+        other = first.setdefault(place, name)
+        if other is not name:
+            where = ", ".join(f"{axis}={number}" for axis, number in zip(letters, place, strict=True))
+            warn_caller(
+                f"{other} and {name} in {folder} both have {where}, so that all files are read as the frames of one "
+                "stack, in the order of their names; if they belong to several images, give each a folder of its own"
+            )
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """Digits in a name, with the text before them."""
+
+    before: str
+    whole: str
+    point: str = ""  # the decimal point or comma
+    fraction: str = ""
+    sign: str = ""
+
+    @property
+    def value(self) -> Decimal:
+        number = Decimal(f"{self.whole}.{self.fraction}") if self.point else Decimal(self.whole)
+        return -number if self.sign and self.sign in _MINUS else number
+
+
+def by_numbers(names: Sequence[str], folder: str = "") -> list[int]:
+    """The order of names in which ``z-1`` is before ``z0``, ``z0.25`` before ``z0.5``, and ``z2`` before ``z10``.
+
+    A hyphen is a minus only where other names have the same number without it: ``frame-1`` and ``frame-2`` are in
+    this order. A point is a decimal point unless the digits after it count (``1.9``, ``1.10``).
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of files, without suffixes.
+    folder : str, optional
+        Where they are, for warnings. Default: there are none.
+
+    Returns
+    -------
+    list of int
+        Indices of the names.
+
+    Warns
+    -----
+    UserWarning
+        If two names have the same numbers, such as ``z1`` and ``z01``, if it is not clear whether points are decimal
+        points and the order depends on it, or if files are named like copies of others.
+    """
+    numbered = _numbered(names, folder)
+    keys = [_key(name, numbers) for name, numbers in zip(names, numbered, strict=True)]
+    order = sorted(range(len(names)), key=lambda at: (keys[at], names[at]))
+    if folder:
+        same = next((at for at in range(1, len(order)) if keys[order[at - 1]] == keys[order[at]]), None)
+        if same is not None:
+            warn_caller(
+                f"{names[order[same - 1]]} and {names[order[same]]} in {folder} have the same number, and are read as "
+                "two frames; if one of them is a copy, move it to another folder"
+            )
+        _tell_copies(names, folder)
+    return order
+
+
+def _tell_copies(names: Sequence[str], folder: str) -> None:
+    """Warn of names such as ``a (1)`` among several that are no copies; a whole series may be named like this."""
+    known = set(names)
+    copies = [name for name in names if (match := _COPY.fullmatch(name)) and match["original"] in known]
+    if copies and len(known) - len(copies) > 1:
+        warn_caller(
+            f"{len(copies)} of {len(names)} files of {folder} are named like copies of others, such as {copies[0]}, "
+            "and are read as frames; if they are copies, move them to another folder"
+        )
+
+
+_Key = list[tuple[int, Decimal, str]]
+
+
+def _key(name: str, numbers: Sequence[_Number]) -> _Key:
+    key: _Key = []
+    for number in numbers:
+        if number.before:
+            key.append((1, Decimal(0), number.before.lower()))
+        key.append((0, number.value, ""))
+    rest = _DIGITS.split(_plain(name))[-1]
+    return [*key, (1, Decimal(0), rest.lower())] if rest else key
+
+
+def _plain(name: str) -> str:
+    """A name whose digits are ASCII, also if they are written in full width, raised, or in another script."""
+    name = unicodedata.normalize("NFKC", name)
+    return "".join(str(unicodedata.decimal(letter)) if letter.isdecimal() else letter for letter in name)
+
+
+def _numbered(names: Sequence[str], folder: str = "") -> list[list[_Number]]:
+    """The numbers of all names: what a hyphen or point means follows from the names together."""
+    found = [_split(name) for name in names]
+    signs: dict[tuple[str, ...], set[str]] = {}
+    fractions: dict[tuple[str, ...], list[_Number]] = {}
+    for numbers in found:
+        for slot, number in _slots(numbers):
+            signs.setdefault(slot, set()).add(number.sign)
+            fractions.setdefault(slot, []).append(number)
+    is_signed = {slot for slot, given in signs.items() if len(given) > 1 and not given.isdisjoint(_MINUS)}
+    is_decimal = {slot for slot, given in fractions.items() if _is_decimal(given, folder)}
+    result = []
+    for numbers in found:
+        read: list[_Number] = []
+        for slot, number in _slots(numbers):
+            if slot not in is_signed:
+                number = replace(number, before=number.before + number.sign, sign="")  # noqa: PLW2901
+            if number.point and slot not in is_decimal:
+                read += [replace(number, point="", fraction=""), _Number(number.point, number.fraction)]
+            else:
+                read.append(number)
+        result.append(read)
+    return result
+
+
+def _slots(numbers: Sequence[_Number]) -> list[tuple[tuple[str, ...], _Number]]:
+    """Each number with its place: the texts up to it."""
+    texts = tuple(number.before.lower() for number in numbers)
+    return [(texts[: at + 1], number) for at, number in enumerate(numbers)]
+
+
+def _split(name: str) -> list[_Number]:
+    parts = _DIGITS.split(_plain(name))
+    numbers: list[_Number] = []
+    at = 0
+    while at + 1 < len(parts):
+        before, whole = parts[at], parts[at + 1]
+        sign = before[-1:] if before[-1:] and before[-1] in _SIGNS and (at == 0 or len(before) > 1) else ""
+        number = _Number(before.removesuffix(sign), whole, sign=sign)
+        is_chain = before in _POINTS or parts[at + 4 : at + 5] in [[point] for point in _POINTS]  # as in 2024.01.09
+        if parts[at + 2] in _POINTS and not is_chain:
+            number = replace(number, point=parts[at + 2], fraction=parts[at + 3])
+            at += 2
+        numbers.append(number)
+        at += 2
+    return numbers
+
+
+def _is_decimal(numbers: Sequence[_Number], folder: str) -> bool:
+    """Whether the points of numbers at one place of the names are decimal points."""
+    digits = {number.fraction for number in numbers if number.point}
+    if len({len(each) for each in digits}) < 2:
+        return bool(digits)  # the order is the same
+    if any(each.startswith("0") and len(each) > 1 for each in digits):  # 1.05
+        return True
+    if any(each.endswith("0") and len(each) > 1 for each in digits):  # 1.9, 1.10
+        return False
+    if folder:
+        read = sorted({number.value: f"{number.whole}{number.point}{number.fraction}" for number in numbers}.items())
+        counted = sorted(numbers, key=lambda number: (Decimal(number.whole), Decimal(number.fraction or "-1")))
+        if [number.value for number in counted] != sorted(number.value for number in numbers):
+            shown = ", ".join(text for _, text in read[:_SHOWN])
+            warn_caller(
+                f"numbers in the names of {folder} are read as decimal numbers, in the order {shown}, ...; if the "
+                "digits after the point count, give them one length (1.01, 1.02, ..., 1.11)"
+            )
+    return True
+
+
+def _axes_of(name: str, numbers: Sequence[_Number]) -> dict[str, Decimal]:
     """Axis -> number in a name; nothing for an axis that is named twice."""
     words = _HARMONY if _IS_HARMONY.match(name) else _WORDS
-    found: dict[str, int] = {}
+    found: dict[str, Decimal] = {}
     twice: set[str] = set()
-    for match in _NUMBERED.finditer(name):
-        axis = words.get(match["word"].lower())
+    for word, number in _words(numbers):
+        axis = words.get(word)
         if axis is not None:
             twice |= {axis} & found.keys()
-            found[axis] = int(match["number"])
+            found[axis] = number.value
     return {axis: number for axis, number in found.items() if axis not in twice}
 
 
-def _is_clear(names: Sequence[str], axis: str) -> bool:
+def _words(numbers: Sequence[_Number]) -> list[tuple[str, _Number]]:
+    """Numbers after words, such as ``ch`` and 2 of ``a_ch-2``."""
+    found = [(_LAST_WORD.search(number.before), number) for number in numbers]
+    return [(match["word"].lower(), number) for match, number in found if match is not None]
+
+
+def _is_clear(numbered: Sequence[Sequence[_Number]], axis: str) -> bool:
     """Whether the word for the only axis is clear enough; a letter such as s may stand for slices or for scenes."""
-    used = {match["word"].lower() for name in names for match in _NUMBERED.finditer(name)}
+    used = {word for numbers in numbered for word, _ in _words(numbers)}
     return any(_WORDS.get(word) == axis for word in used & _ALONE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,14 +15,22 @@ from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2.frames.axes import guess_axes, name_unnamed
 from napari_sam2.frames.bioio_files import PLUGINS, open_bioio
 from napari_sam2.frames.file_contents import content_hint
-from napari_sam2.frames.file_names import grid_of_names
+from napari_sam2.frames.file_names import by_numbers, grid_of_names
 from napari_sam2.frames.pictures import PICTURE_SUFFIXES, describe_picture, read_picture
 from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
 from napari_sam2.frames.tiff import TIFF_SUFFIXES, ome_members, open_companion, open_tiff
 from napari_sam2.frames.zarr_files import is_zarr_folder, open_zarr
 from napari_sam2.frames.zarr_zip import zipped_zarr
 
-__all__ = ["IMAGE_SUFFIXES", "check_array_header", "existing_path", "natural_order", "open_path", "without_label_files"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "check_array_header",
+    "existing_path",
+    "in_order",
+    "open_path",
+    "plain_stem",
+    "without_label_files",
+]
 
 IMAGE_SUFFIXES = TIFF_SUFFIXES + PICTURE_SUFFIXES
 _MAX_HEADER_BYTES = 2**16  # of a numpy file
@@ -99,12 +107,19 @@ def existing_path(path: Path, wanted: str = "an image file, a folder of images o
     return path
 
 
-def natural_order(name: str) -> list[tuple[int, int, str]]:
-    """Sort key by which ``img2.png`` comes before ``img10.png``."""
-    parts = re.split(r"([0-9]+)", name)
-    return [
-        (0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part.lower()) for part in parts if part
-    ]
+def in_order(files: Iterable[Path], folder: Path) -> list[Path]:
+    """Files of a folder by the numbers in their names, masks like their images; warns if the order is in doubt."""
+    listed = sorted(files)
+    names = []
+    for file in listed:
+        match = _LABEL_FILE.fullmatch(plain_stem(file))
+        names.append(plain_stem(file) if match is None else match["image"])
+    return [listed[at] for at in by_numbers(names, str(folder))]
+
+
+def plain_stem(file: Path) -> str:
+    """The name of a file without its ending, also where that is ``.ome.tif``."""
+    return file.stem.removesuffix(".ome")
 
 
 def _open_file(path: Path, level: int = 0) -> RawStack:
@@ -172,16 +187,16 @@ def check_array_header(path: Path) -> None:
 
 def _open_folder(path: Path) -> RawStack:
     files = [p for p in path.iterdir() if not p.is_dir() and not p.name.startswith(".")]  # also links to nothing
-    files = sorted((p for p in files if p.suffix.lower() in IMAGE_SUFFIXES), key=lambda p: natural_order(p.name))
-    files = without_label_files(path, files)
+    files = without_label_files(path, sorted(p for p in files if p.suffix.lower() in IMAGE_SUFFIXES))
     if not files:
         raise FrameError(_without_images(path))
     _check_names(path, files)
+    files = in_order(files, path)
     first = _open_file(files[0])
     if _is_one_image(path, files):
         return first
     inner = _inner_axes(first)
-    grid = grid_of_names([file.stem.removesuffix(".ome") for file in files], str(path))
+    grid = grid_of_names([plain_stem(file) for file in files], str(path))
     if grid is None:
         outer, lengths = _outer_axis(inner), [len(files)]
         if outer is None:
@@ -208,8 +223,9 @@ def _without_images(path: Path) -> str:
     """What is said of a folder without images."""
     if path.suffix.lower() == ".n5" or (path / "attributes.json").is_file():
         return f"{path} is N5, which is not read; {_EXPORT}"
-    inside = sorted((p.name for p in path.iterdir() if p.is_dir() and is_zarr_folder(p)), key=natural_order)
+    inside = sorted(p.name for p in path.iterdir() if p.is_dir() and is_zarr_folder(p))
     if inside:
+        inside = [inside[at] for at in by_numbers(inside)]
         shown = ", ".join(inside[:_SHOWN]) + ", ..." * (len(inside) > _SHOWN)
         return f"the folder {path} holds no image but the zarr folders {shown}; open one of these"
     others = sorted({p.suffix.lower() for p in path.iterdir() if p.is_file() and p.suffix.lower() in _OTHERS})
@@ -238,17 +254,17 @@ def _check_names(path: Path, files: list[Path]) -> None:
         twin = seen.setdefault(file.stem.lower(), file)
         if twin is not file:
             raise FrameError(
-                f"{path} holds {twin.name} and {file.name}, which differ in their ending only; move the images of one "
-                "format to a folder of their own"
+                f"{path} holds {twin.name} and {file.name}, which differ in their ending or in capitals only; move the "
+                "images of one kind to a folder of their own"
             )
 
 
 def without_label_files(path: Path, files: list[Path]) -> list[Path]:
     """The images of a folder, without masks that lie beside them (``a.tif`` and ``a_cp_masks.tif``), with a warning."""
-    stems = {file.stem.removesuffix(".ome") for file in files}
+    stems = {plain_stem(file) for file in files}
     images = []
     for file in files:
-        match = _LABEL_FILE.fullmatch(file.stem.removesuffix(".ome"))
+        match = _LABEL_FILE.fullmatch(plain_stem(file))
         if match is None or match["image"] not in stems:
             images.append(file)
     if len(images) < len(files):

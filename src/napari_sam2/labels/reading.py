@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam2._errors import FrameError
-from napari_sam2.frames.files import IMAGE_SUFFIXES, existing_path, natural_order, open_path
+from napari_sam2.frames.file_names import grid_of_names
+from napari_sam2.frames.files import IMAGE_SUFFIXES, existing_path, in_order, open_path, plain_stem
 from napari_sam2.frames.pictures import opened_picture
 from napari_sam2.frames.stack import READ_ERRORS, check_fits_memory, one_line
 from napari_sam2.frames.tiff import TIFF_SUFFIXES, is_lossy_tiff
@@ -174,18 +175,19 @@ def _read(path: Path, array: Any, axes: str = "") -> NDArray[Any]:
 
 
 def _folder(path: Path) -> NDArray[Any]:
-    """Pictures of a folder in natural order."""
-    files = sorted(
-        (p for p in path.iterdir() if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "."),
-        key=lambda p: natural_order(p.name),
-    )
+    """Pictures of a folder, along the axes of a folder of images with the same names."""
+    found = (p for p in path.iterdir() if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
+    files = in_order(found, path)
     if not files:
         raise FrameError(f"the folder {path} holds no label image; allowed are {' '.join(IMAGE_SUFFIXES)}")
     planes = [_pixels(file) for file in files]
     for file, plane in zip(files, planes, strict=True):
         if plane.shape != planes[0].shape or plane.ndim != 2:
             raise FrameError(f"{file} has shape {plane.shape}; the label images of a folder are planes of one size")
-    return np.stack(planes)
+    grid = grid_of_names([plain_stem(file) for file in files], str(path))
+    if grid is None or grid.axes not in ("T", "Z", "TZ"):
+        return np.stack(planes)
+    return np.stack([planes[at] for at in grid.order]).reshape(*grid.shape, *planes[0].shape)
 
 
 def _palette_indices(path: Path) -> NDArray[Any] | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam2._errors import FrameError, PromptError, warn_caller
-from napari_sam2.frames.files import natural_order
+from napari_sam2.frames.file_names import by_numbers
 from napari_sam2.frames.stack import READ_ERRORS, check_fits_memory, one_line
 from napari_sam2.labels.colours import object_colour
 from napari_sam2.labels.formats import FrameScratch, LabelLayout
@@ -582,7 +582,7 @@ def _coco(
     given = content.get("images") or [each for each in [content.get("image")] if each is not None]
     if not given:
         raise FrameError(f"{path} is COCO that lists no images, and so no size of them; export it with its images")
-    images = sorted(given, key=lambda image: natural_order(_image_id(image)))
+    images = [given[at] for at in by_numbers([_image_id(image) for image in given])]
     sizes = {(int(image["height"]), int(image["width"])) for image in images}
     if len(sizes) != 1:
         raise FrameError(

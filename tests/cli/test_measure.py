@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import zarr
+from PIL import Image
 from skimage.measure import regionprops
 
 from cli_tools import make_disks, run, save_stack
@@ -75,16 +77,51 @@ def test_labels_of_other_formats_and_time_points(files, tmp_path):
         (["a.ome.tif", "l.ome.tif", "-o", "no/t.csv"], 6, "does not exist"),
         (["a.ome.tif", "small.tif", "-o", "t.csv"], 3, "has shape"),
         (["a.ome.tif", "l.ome.tif", "-o", "t.csv", "--scale", "1,0,1"], 3, "positive distances"),
-        (["a.ome.tif", "float.tif", "-o", "t.csv"], 3, "holds integers"),
+        (["a.ome.tif", "half.tif", "-o", "t.csv"], 3, "not whole numbers, such as 0.5"),
+        (["a.ome.tif", "negative.tif", "-o", "t.csv"], 3, "holds -1 on frame 0; labels are 0 (background) and above"),
+        (["a.ome.tif", "channels.ome.tif", "-o", "t.csv"], 3, "has 2 channels; a label image has one"),
+        (["a.ome.tif", "colours.tif", "-o", "t.csv"], 3, "is a colour picture"),
     ],
 )
 def test_mistakes_are_reported_and_nothing_is_written(files, tmp_path, monkeypatch, capsys, arguments, code, words):
     monkeypatch.chdir(tmp_path)
     tifffile.imwrite("small.tif", np.zeros((4, 8, 8), np.uint16), metadata={"axes": "ZYX"})
-    tifffile.imwrite("float.tif", np.zeros((4, 48, 48), np.float32), metadata={"axes": "ZYX"})
+    tifffile.imwrite("half.tif", np.full((4, 48, 48), 0.5, np.float32), metadata={"axes": "ZYX"})
+    tifffile.imwrite("negative.tif", np.full((4, 48, 48), -1, np.int16), metadata={"axes": "ZYX"})
+    tifffile.imwrite("channels.ome.tif", np.zeros((4, 2, 48, 48), np.uint8), metadata={"axes": "ZCYX"})
+    tifffile.imwrite("colours.tif", np.tile(np.arange(3, dtype=np.uint8), (4, 48, 48, 1)), photometric="rgb")
     assert run("measure", *arguments, "-q") == code
     assert words in capsys.readouterr().err
     assert not (tmp_path / "t.csv").exists()
+
+
+def test_floats_masks_and_palettes_are_measured_as_other_commands_read_them(tmp_path):
+    mask = np.zeros((20, 30), np.uint8)
+    mask[2:6, 2:6] = mask[10:15, 10:20] = 255
+    image = save_stack(tmp_path / "a.tif", mask[None], axes="ZYX")
+    tifffile.imwrite(tmp_path / "float.tif", (mask > 0).astype(np.float32))
+    tifffile.imwrite(tmp_path / "mask.tif", mask)
+    indices = Image.fromarray(np.where(mask > 0, 3, 0).astype(np.uint8), mode="P")
+    indices.putpalette([0, 0, 0, 9, 9, 9, 20, 0, 0, 80, 90, 100])
+    indices.save(tmp_path / "palette.bmp")
+    objects = {}
+    for name in ("float.tif", "mask.tif", "palette.bmp"):
+        assert run("measure", image, tmp_path / name, "-o", tmp_path / "t.csv", "-q", "--overwrite") == 0
+        objects[name] = pd.read_csv(tmp_path / "t.csv")["object"].tolist()
+    assert objects == {"float.tif": [1], "mask.tif": [1, 2], "palette.bmp": [3]}
+
+
+def test_labels_within_an_image_are_measured_and_not_the_image(tmp_path):
+    stack, labels = make_disks()
+    image = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    inner = image.create_group("labels/cells")
+    for group, values in ((image, stack), (inner, labels)):
+        group.create_array("0", shape=values.shape, dtype=values.dtype)[:] = values
+        axes = [{"name": letter, "type": "space"} for letter in "zyx"]
+        group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
+    image["labels"].attrs["labels"] = ["cells"]
+    assert run("measure", tmp_path / "a.zarr", tmp_path / "a.zarr", "-o", tmp_path / "t.csv", "-q") == 0
+    assert pd.read_csv(tmp_path / "t.csv")["object"].tolist() == [1, 2]
 
 
 def test_parquet_where_pyarrow_is_installed(files, tmp_path, capsys):

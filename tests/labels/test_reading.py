@@ -118,8 +118,12 @@ def test_every_number_type(tmp_path, dtype):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.full((4, 5), 0.5, np.float32), "not whole numbers"),
-        (np.full((4, 5), np.nan), "not whole numbers"),
+        (np.full((4, 5), 0.5, np.float32), "not whole numbers, such as 0.5"),
+        (np.full((4, 5), np.inf), "not whole numbers, such as inf"),
+        (np.full((4, 5), np.nan), "holds NaN only"),
+        (np.array([[np.nan, 0, 1]]), "holds both NaN and 0"),
+        (np.array([[-1, 0, 1]]), "holds both -1 and 0"),
+        (np.array([[-1, -2, 1]]), "values from -2 to 1"),
         (np.full((4, 5), -3, np.int16), "from -3"),
         (np.full((4, 5), 2**25, np.float32), "cannot tell labels apart"),
         (np.full((4, 5), 1j), "complex128"),
@@ -128,6 +132,28 @@ def test_every_number_type(tmp_path, dtype):
 def test_values_that_are_no_labels_are_refused(values, message):
     with pytest.raises(FrameError, match=message):
         convert_labels(values)
+
+
+@pytest.mark.parametrize(
+    "background", [pytest.param(np.nan, id="nan"), pytest.param(-1.0, id="minus-one"), pytest.param(-1, id="integer")]
+)
+def test_another_background_is_read_where_nothing_is_zero_and_told(tmp_path, background):
+    labels = make_labels()
+    tifffile.imwrite(tmp_path / "a.tif", np.where(labels == 0, background, labels), photometric="minisblack")
+    with pytest.warns(UserWarning, match=f"has no 0 but {str(background)[:2].replace('na', 'NaN')}, which is read as"):
+        assert np.array_equal(read_labels(tmp_path / "a.tif"), labels)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        pytest.param([[True, False, True]], "one object in 2 pieces", id="bool"),
+        pytest.param(np.array([[1, 255, 2]], np.uint8), "has no background", id="background-of-255"),
+    ],
+)
+def test_what_may_not_be_meant_is_told(values, words):
+    with pytest.warns(UserWarning, match=words):
+        convert_labels(values).warn("a")
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float64])

@@ -88,7 +88,9 @@ def test_images_without_labels_are_left_out_and_named():
         pytest.param(
             np.full((40, 40), np.nan), np.ones((40, 40), int), "no pixel of the image is a finite", id="nan-image"
         ),
-        pytest.param(np.zeros((40, 40)), np.ones((40, 40)), "float64; they must be whole numbers", id="float-labels"),
+        pytest.param(np.zeros((40, 40)), np.full((40, 40), 0.5), "not whole numbers, such as 0.5", id="float-labels"),
+        pytest.param(np.zeros((40, 40)), np.arange(1600).reshape(40, 40) - 1, "both -1 and 0", id="negative-labels"),
+        pytest.param(np.zeros((40, 40)), np.ones((40, 40), complex), "they must be whole numbers", id="complex-labels"),
         pytest.param(np.zeros((40, 40), complex), np.ones((40, 40), int), "real numbers", id="complex"),
         pytest.param([np.zeros((40, 40))], [], "1 images and 0 label images", id="numbers"),
         pytest.param([], [], "no images were given", id="none"),

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["measure"]
 
 _SUFFIXES = (".csv", ".parquet")
-_READ_WHOLE = (".npy", ".png", ".roi", ".zip", ".geojson", ".json")  # label files that are not read plane by plane
 
 
 def measure(
@@ -131,18 +130,22 @@ def _sizes(frames: Frames, scale: str | None) -> tuple[tuple[float, float, float
 
 def _open_labels(path: Path, frames: Frames) -> Callable[[int], NDArray[Any]]:
     """Frame -> (H, W) labels; TIFF and zarr are read plane by plane."""
-    shape = frames.shape
-    if path.suffix.lower() in _READ_WHOLE or (path.is_dir() and not path.name.lower().rstrip("/").endswith(".zarr")):
-        from napari_sam2.labels.reading import read_labels
+    import numpy as np
 
-        whole = read_labels(path, shape=shape if len(frames) > 1 else shape[1:])
-        whole = whole[None] if whole.ndim == 2 else whole
-        _check_shape(path, tuple(whole.shape), shape)
-        return lambda frame: whole[frame]
     from napari_sam2.frames import open_frames
-    from napari_sam2.frames.files import open_path
+    from napari_sam2.frames.files import existing_path, open_path
+    from napari_sam2.frames.tiff import TIFF_SUFFIXES
+    from napari_sam2.frames.zarr_files import is_zarr_folder
+    from napari_sam2.labels.conversion import could_be_mask
+    from napari_sam2.labels.reading import is_lossy, label_image_of
 
-    letters = open_path(path).axes or ""
+    shape = frames.shape
+    path = label_image_of(existing_path(path, "a file of labels"))
+    stack = open_path(path) if path.suffix.lower() in TIFF_SUFFIXES or is_zarr_folder(path) else None
+    letters = (stack and stack.axes) or ""
+    has_channels = stack is not None and "C" in letters and stack.array.shape[letters.index("C")] > 1
+    if stack is None or stack.is_rgb or has_channels or is_lossy(path):  # which are read or refused by name
+        return _whole_labels(path, shape)
     fixed = {letter: index for letter, index in frames.fixed.items() if letter in letters and letter != "C"}
     planes = open_frames(
         path,
@@ -152,9 +155,33 @@ def _open_labels(path: Path, frames: Frames) -> Callable[[int], NDArray[Any]]:
         contrast="dtype",
     )
     if planes.dtype.kind not in "iub":
-        raise FrameError(f"{path} holds {planes.dtype}; a label image holds integers")
+        return _whole_labels(path, shape)
     _check_shape(path, planes.shape, shape)
-    return lambda frame: planes.raw(frame)[0]
+    if planes.dtype.kind == "u":
+        filled = (plane for plane in (planes.raw(frame)[0] for frame in range(len(planes))) if plane.any())
+        if could_be_mask(next(filled, np.zeros((), np.uint8))):
+            return _whole_labels(path, shape)
+
+    def read(frame: int) -> NDArray[Any]:
+        labels: NDArray[Any] = planes.raw(frame)[0]
+        if labels.dtype.kind == "i" and int(labels.min()) < 0:  # which of -1 and 0 is background, the whole image tells
+            raise FrameError(
+                f"{path} holds {int(labels.min())} on frame {frame}; labels are 0 (background) and above: replace what "
+                "is background by 0"
+            )
+        return labels
+
+    return read
+
+
+def _whole_labels(path: Path, shape: tuple[int, int, int]) -> Callable[[int], NDArray[Any]]:
+    """Frame -> (H, W) labels of a file that is read at once, with warnings of what was changed."""
+    from napari_sam2.labels.reading import read_labels
+
+    whole = read_labels(path, shape=shape if shape[0] > 1 else shape[1:])
+    whole = whole[None] if whole.ndim == 2 else whole
+    _check_shape(path, tuple(whole.shape), shape)
+    return lambda frame: whole[frame]
 
 
 def _check_shape(path: Path, found: tuple[int, ...], expected: tuple[int, int, int]) -> None:

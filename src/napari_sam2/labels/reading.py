@@ -24,7 +24,7 @@ from napari_sam2.labels.shape_files import SHAPE_SUFFIXES, read_shapes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["read_label_file", "read_labels", "without_single_planes"]
+__all__ = ["is_lossy", "label_image_of", "read_label_file", "read_labels", "without_single_planes"]
 
 _PALETTE_SUFFIXES = (".png", ".gif", ".bmp", ".tga")
 _LOSSY_SUFFIXES = (".jpg", ".jpeg")
@@ -88,7 +88,7 @@ def _pixels(path: Path) -> NDArray[Any]:
     lossy = _lossy_kind(path) if path.is_file() else ""
     if lossy:
         raise FrameError(f"{path} is {lossy}, which does not keep the values of labels; save the labels as PNG or TIFF")
-    stack = open_path(_inside(path))
+    stack = open_path(label_image_of(path))
     axes = stack.axes or ""
     if stack.is_rgb and axes[:1] in ("C", "S") and len(axes) == 3:
         return _read(path, stack.array)  # three or four planes that were saved without saying so
@@ -97,7 +97,8 @@ def _pixels(path: Path) -> NDArray[Any]:
         grey = _grey(array) if axes.endswith(("C", "S")) else None
         if grey is None:
             raise FrameError(
-                f"{path} is a colour picture; expected one number per pixel, as in a grey or indexed picture"
+                f"{path} is a colour picture; expected one number per pixel, as in a grey or indexed picture: if each "
+                "colour is an object, number the colours (numpy.unique(..., axis=0, return_inverse=True))"
             )
         array, axes = grey, axes[:-1]
     if len(axes) == array.ndim and "C" in axes:
@@ -110,6 +111,11 @@ def _pixels(path: Path) -> NDArray[Any]:
     if array.ndim == 4 and array.shape[1] == 1:  # a movie of volumes of one plane
         array = array[:, 0]
     return array
+
+
+def is_lossy(path: Path) -> bool:
+    """Whether a file is compressed in a way that changes the values of labels."""
+    return path.is_file() and bool(_lossy_kind(path))
 
 
 def _lossy_kind(path: Path) -> str:
@@ -136,7 +142,7 @@ def _grey(colours: NDArray[Any]) -> NDArray[Any] | None:
     return grey if is_grey and grey.any() else None
 
 
-def _inside(path: Path) -> Path:
+def label_image_of(path: Path) -> Path:
     """The label image of an OME-Zarr image that has one; any other path itself."""
     labels = path / "labels"
     if not path.is_dir() and zipped_zarr(path) is not None:

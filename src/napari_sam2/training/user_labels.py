@@ -14,7 +14,8 @@ import tifffile
 from skimage.io import imread
 from skimage.measure import label as label_pieces
 
-from napari_sam2._errors import TrainingError
+from napari_sam2._errors import FrameError, TrainingError
+from napari_sam2.labels.conversion import convert_labels
 from napari_sam2.training.packs import IMAGE_SUFFIXES, MIN_NATIVE_AREA, LabelledStack, stretch_to_uint8
 
 if TYPE_CHECKING:
@@ -139,6 +140,13 @@ def _array(given: Path | NDArray[Any]) -> NDArray[Any]:
 
 def _stacks(image: NDArray[Any], mask: NDArray[Any], name: str, *, linked: bool) -> list[LabelledStack]:
     """The labelled frames of one pair."""
+    if mask.dtype.kind == "f" or (mask.dtype.kind == "i" and mask.size and mask.min() < 0):
+        try:
+            found = convert_labels(mask, f"{name}: the label image")
+        except FrameError as error:
+            raise TrainingError(str(error)) from error
+        found.warn(f"{name}: the label image")
+        mask = found.labels
     if mask.dtype.kind not in "iub":
         raise TrainingError(f"{name}: its labels are {mask.dtype}; they must be whole numbers, 0 for background")
     if image.ndim == mask.ndim + 1 and image.shape[-1] in (3, 4):

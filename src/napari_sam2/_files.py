@@ -40,6 +40,13 @@ _LONGEST_NAME = 180  # bytes of the final name that go into the temporary one; f
 _FOREIGN_AGE_S = 7 * 24 * 3600.0  # age at which a partial file of another machine is taken for abandoned
 _REMOVALS, _REMOVAL_S = 5, 0.05  # of a folder
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_ALLOW = "allow writing there, or write elsewhere"
+_ADVICE = {
+    errno.EACCES: _ALLOW,
+    errno.EPERM: _ALLOW,
+    errno.EROFS: "write elsewhere",
+    errno.ENAMETOOLONG: "give a shorter name",
+}
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # the file system has no such operation
 
@@ -104,13 +111,16 @@ def write_error(path: Path, error: BaseException, kept: str = "The previous file
 
     ``kept`` is what is said of what was there before, if anything was.
     """
+    if not isinstance(error, OSError) and path.parent.is_dir() and not os.access(path.parent, os.W_OK | os.X_OK):
+        error = PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # of which SQLite says no more than a failure
     reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())[:160]
     try:
         said = f" {kept}" if kept and path.exists() else ""
     except OSError:  # the name itself is what is wrong
         said = ""
     kind = DiskFullError if isinstance(error, OSError) and error.errno in _FULL else OutputError
-    return kind(f"{path} cannot be written ({reason}); free space, or write elsewhere.{said}")
+    advice = _ADVICE.get((isinstance(error, OSError) and error.errno) or 0, "free space, or write elsewhere")
+    return kind(f"{path} cannot be written ({reason}); {advice}.{said}")
 
 
 def expand(path: str | os.PathLike[str]) -> Path:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TextIO
 import typer
 
 from napari_sam2._checks import check_not_input
-from napari_sam2._errors import DeviceError, FrameError, OutputError
-from napari_sam2._files import check_not_in_use, expand, write_error, write_whole
+from napari_sam2._errors import DeviceError, FrameError, NapariSAM2Error, OutputError
+from napari_sam2._files import check_not_in_use, check_writable, expand, write_error, write_whole
 from napari_sam2.cli._terminal import say
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ def check_outputs(
     check_not_in_use(places[0])
     if places[0].exists() and not overwrite:
         raise OutputError(f"{labels} already exists; choose another name, or give --overwrite")
+    if not is_inside:
+        check_writable(expand(labels))
     for path, suffix in wanted:
         place = expand(path)
         if place.suffix.lower() != suffix:
@@ -123,6 +125,7 @@ def check_outputs(
             raise OutputError(f"{path} is a folder; give the name of a file")
         check_tracks_folder(place)
         check_not_in_use(place)
+        check_writable(place)
 
 
 def tracks_outputs(tracks: Path | None) -> list[tuple[Path | None, str]]:
@@ -231,14 +234,16 @@ def save_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object
 
 
 @contextmanager
-def finished_frames_kept(writer: AnyWriter) -> Iterator[None]:
+def finished_frames_kept(
+    writer: AnyWriter, errors: tuple[type[NapariSAM2Error], ...] = (FrameError, DeviceError)
+) -> Iterator[None]:
     """Within it, an unreadable frame or a failing device ends the work, but the finished frames are kept, as on Ctrl-C.
 
     The error is raised again, with where they are.
     """
     try:
         yield
-    except (FrameError, DeviceError) as error:
+    except errors as error:
         written = writer.close(complete=False)
         if written is None:
             raise

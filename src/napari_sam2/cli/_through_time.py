@@ -125,7 +125,7 @@ def _is_session(path: Path | None) -> bool:
     OutputError
         If a session cannot be kept under this name.
     """
-    from napari_sam2._files import expand
+    from napari_sam2._files import check_writable, expand
     from napari_sam2.session.files.database import is_session_file
 
     if path is None:
@@ -137,6 +137,7 @@ def _is_session(path: Path | None) -> bool:
         raise OutputError(f"the folder {place.parent} does not exist; create it first, or write elsewhere")
     if place.exists() and not is_session_file(place):
         raise OutputError(f"--session {path} is not a session file; give another name")
+    check_writable(place)
     return place.exists()
 
 
@@ -209,7 +210,8 @@ def track_through_time(
             with finished_frames_kept(writer):
                 _track(session, writer, prompts, stop, show_progress=show_progress)
             if session_path is not None:
-                session.save(session_path)
+                with finished_frames_kept(writer, (OutputError,)):
+                    session.save(session_path)
         has_masks = bool(session.store.masks)
         if preview is not None and has_masks:
             sheet = _draw(series, writer, prompts, session, title=path.expanduser().resolve().name)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from napari_sam2.frames import Frames
     from napari_sam2.inference.automatic.automatic_labels import KeepRecords
     from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
+    from napari_sam2.inference.stacks.dividing_cells import DividingCells
     from napari_sam2.labels.files import LabelWriter
 
 __all__ = ["StackSearch", "Tiles", "auto", "auto_job"]
@@ -195,10 +196,11 @@ def auto(
         finder = job.finding.generator(network.load())
         if dividing.divisions:
             keep = job.shapes.limits(frames).keep
-            is_complete = _divisions_into(
-                writer, frames, finder, keep, dividing.tracks, overwrite=overwrite, quiet=quiet
-            )
-            _end(writer.close(complete=is_complete), labels_path, is_complete=is_complete)
+            lineage = _divisions_into(writer, frames, finder, keep, quiet=quiet)
+            written = writer.close(complete=lineage.is_complete)  # first: what fails below takes no labels with it
+            if dividing.tracks is not None:
+                _save_tracks(dividing.tracks, lineage, overwrite=overwrite)
+            _end(written, labels_path, is_complete=lineage.is_complete)
             return
         with StopRequest() as stop, StageBar(show=not quiet) as bar, finished_frames_kept(writer):
             found = job.segment(
@@ -210,8 +212,8 @@ def auto(
                 on_progress=bar,
                 should_stop=stop.is_set,
             )
-            _print(found, table)
         written = writer.close(complete=found.is_complete)
+        _print(found, table)
     _end(written, labels_path, is_complete=found.is_complete)
 
 
@@ -230,15 +232,11 @@ def _divisions_into(
     frames: Frames,
     finder: SAM2AutomaticMaskGenerator,
     keep: KeepRecords,
-    tracks: Path | None,
     *,
-    overwrite: bool,
     quiet: bool,
-) -> bool:
-    """Segment a movie of cells that divide, and write labels and tracks; whether it was not stopped."""
+) -> DividingCells:
+    """Segment a movie of cells that divide, and write labels."""
     from napari_sam2.inference.stacks.dividing_cells import segment_dividing_cells
-    from napari_sam2.labels.ctc_files import write_ctc
-    from napari_sam2.labels.track_files import write_tracks
 
     with StopRequest() as stop, StageBar(show=not quiet) as bar, finished_frames_kept(writer):
         found = segment_dividing_cells(frames, finder=finder, keep=keep, on_progress=bar, should_stop=stop.is_set)
@@ -247,14 +245,19 @@ def _divisions_into(
                 writer.write(frame, plane)
     num_divisions = sum(len(each) > 1 for each in found.tracks.daughters().values())
     say(f"{len(found.tracks.spans())} objects, {num_divisions} divisions")
-    if tracks is not None and not len(found.tracks):
-        say(f"{tracks} was not written: no objects were found", err=True)
-    elif tracks is not None:
-        if tracks.suffix:
-            say(f"wrote {write_tracks(tracks, found.tracks, overwrite=overwrite)}")
-        else:
-            say(f"wrote {write_ctc(tracks, found.labels, found.tracks, overwrite=overwrite)}")
-    return found.is_complete
+    return found
+
+
+def _save_tracks(path: Path, found: DividingCells, *, overwrite: bool) -> None:
+    from napari_sam2.labels.ctc_files import write_ctc
+    from napari_sam2.labels.track_files import write_tracks
+
+    if not len(found.tracks):
+        say(f"{path} was not written: no objects were found", err=True)
+    elif path.suffix:
+        say(f"wrote {write_tracks(path, found.tracks, overwrite=overwrite)}")
+    else:
+        say(f"wrote {write_ctc(path, found.labels, found.tracks, overwrite=overwrite)}")
 
 
 def _check_divisions(dividing: Divisions, search: StackSearch, table: Path | None, *, is_movie: bool) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_sam2._errors import OutputError
-from napari_sam2._files import expand, write_whole
+from napari_sam2._files import check_writable, expand, write_whole
 from napari_sam2.cli._labels_over_time import labels_over_time
 from napari_sam2.cli._options import OverwriteOption
 from napari_sam2.cli._outputs import save_table
@@ -86,6 +86,7 @@ def _check_output(output: Path | None, inputs: list[Path], *, overwrite: bool) -
         raise OutputError(f"the folder {place.parent} does not exist; create it first, or write elsewhere")
     if place.exists() and not overwrite:
         raise OutputError(f"{output} already exists; choose another name, or give --overwrite")
+    check_writable(place)
 
 
 def _precision(truth: LabelledTracks, found: LabelledTracks, *, is_volume: bool) -> dict[str, float]:

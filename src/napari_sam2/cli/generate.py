@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 import typer
 
 from napari_sam2._errors import OutputError
-from napari_sam2._files import write_whole
+from napari_sam2._files import check_writable, write_whole
 from napari_sam2.cli._objects import FinderOptions, ShapeOptions
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import LabelsOption, OverwriteOption, PreviewOption, QuietOption
@@ -106,7 +106,7 @@ def generate(
     limits = shapes.as_keep_options().limits(frames)
     labels_path = choose_labels(output, frames.path)
     check_outputs([image], labels_path, [(preview, ".png"), (table, ".csv")], image=frames.path, overwrite=overwrite)
-    _check_candidates(candidates, labels_path)
+    _check_candidates(candidates, labels_path, overwrite=overwrite)
     with open_writer(labels_path, picture, overwrite=overwrite) as writer:
         from napari_sam2.labels.compose import masks_to_labels
 
@@ -149,7 +149,7 @@ def _search(find: Callable[..., T], rgb: NDArray[np.uint8], *, show_progress: bo
         return find(rgb, progress=show)
 
 
-def _check_candidates(path: Path | None, output: Path) -> None:
+def _check_candidates(path: Path | None, output: Path, *, overwrite: bool) -> None:
     if path is None:
         return
     if path.suffix.lower() != ".npz":
@@ -158,6 +158,8 @@ def _check_candidates(path: Path | None, output: Path) -> None:
         raise OutputError(f"the folder {path.expanduser().parent} does not exist; create it first, or write elsewhere")
     if path.expanduser().resolve() == output.expanduser().resolve():
         raise OutputError("two outputs were given the same name; give each its own")
+    if overwrite or not path.expanduser().exists():
+        check_writable(path.expanduser())
 
 
 @dataclass(frozen=True)

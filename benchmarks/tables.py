@@ -36,7 +36,7 @@ def table_of(results: dict[str, Any]) -> str:
     }
     kind = results.get("kind")
     if kind not in makers:
-        raise ValueError(f"results of kind {kind!r} were given; allowed are {', '.join(makers)}")
+        raise ValueError(f"results of kind {kind!r} were given; expected {', '.join(makers)}")
     machine = Machine(**results["machine"])
     return f"{makers[kind](results, machine)}\n\n{_machine_line(machine)}\n"
 

@@ -52,7 +52,7 @@ class Film:
         first, *others = self._pictures
         first.save(path, save_all=True, append_images=others, duration=self._durations, loop=0, quality=60, method=4)
         if path.stat().st_size > MAX_FILM_BYTES:
-            raise ValueError(f"{path} has {path.stat().st_size} bytes; allowed are {MAX_FILM_BYTES}: show less in it")
+            raise ValueError(f"{path} has {path.stat().st_size} bytes; expected {MAX_FILM_BYTES}: show less in it")
 
 
 class Story:
@@ -182,7 +182,7 @@ class Story:
         path = self.folder / f"{name}.png"
         picture.resize(SIZE).quantize(256, kmeans=1, dither=Image.Dither.NONE).save(path, optimize=True)
         if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"{path} has {path.stat().st_size} bytes; allowed are {MAX_BYTES}: show less on it")
+            raise ValueError(f"{path} has {path.stat().st_size} bytes; expected {MAX_BYTES}: show less on it")
         return path
 
     def close(self) -> None:

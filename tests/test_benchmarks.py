@@ -190,7 +190,7 @@ def test_the_readme_has_a_place_for_the_tables(load):
 
 
 def test_unknown_results_are_refused(load):
-    with pytest.raises(ValueError, match="allowed are against_transformers"):
+    with pytest.raises(ValueError, match="expected against_transformers"):
         load("tables").table_of({"kind": "guess"})
 
 

@@ -194,7 +194,7 @@ def _path(value: Any) -> str | os.PathLike[str]:
     if not isinstance(text, str):
         raise _UnsuitableError
     if "\0" in text:
-        raise _UnsuitableError("a name cannot hold a null character")
+        raise _UnsuitableError("a name cannot contain a null character")
     try:
         os.fsencode(text)
         Path(text).expanduser()

@@ -82,7 +82,7 @@ def check_choice(name: str, value: object, allowed: Sequence[str]) -> str:
         If it is none of them.
     """
     if not isinstance(value, str) or value not in allowed:
-        raise PromptError(f"{name} {value!r} was given; allowed are {', '.join(map(repr, allowed))}")
+        raise PromptError(f"{name} {value!r} was given; expected {', '.join(map(repr, allowed))}")
     return value
 
 
@@ -99,9 +99,9 @@ def check_name(name: object) -> str:
     try:
         name.encode()
     except UnicodeEncodeError as error:
-        raise PromptError(f"the name {name!r} was given; it holds a character that is not valid Unicode") from error
+        raise PromptError(f"the name {name!r} was given; it contains a character that is not valid Unicode") from error
     if "\0" in name:
-        raise PromptError(f"the name {name!r} was given; it cannot hold a null character")
+        raise PromptError(f"the name {name!r} was given; it cannot contain a null character")
     return str(name)
 
 
@@ -116,7 +116,7 @@ def check_count(name: str, value: object, low: int, high: int | None = None) -> 
     number = _whole(value)
     if number is None or number < low or (high is not None and number > high):
         allowed = f"from {low}" if high is None else f"from {low} to {high}"
-        raise PromptError(f"{name}={value!r} was given; allowed are integers {allowed}")
+        raise PromptError(f"{name}={value!r} was given; expected integers {allowed}")
     return number
 
 
@@ -138,7 +138,7 @@ def check_number(name: str, value: object, low: float = -math.inf, high: float =
     limits = "finite numbers"
     if math.isfinite(low):
         limits = f"numbers from {low:g} to {high:g}" if math.isfinite(high) else f"finite numbers from {low:g}"
-    raise PromptError(f"{name}={value!r} was given; allowed are {limits}")
+    raise PromptError(f"{name}={value!r} was given; expected {limits}")
 
 
 def check_fraction(name: str, value: object) -> float:
@@ -151,7 +151,7 @@ def check_fraction(name: str, value: object) -> float:
     """
     if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool) and 0 < value <= 1:
         return float(value)
-    raise PromptError(f"{name}={value!r} was given; allowed are numbers above 0 and up to 1")
+    raise PromptError(f"{name}={value!r} was given; expected numbers above 0, up to 1")
 
 
 def check_frame(frame: object, num_frames: int) -> int:

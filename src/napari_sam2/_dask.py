@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -16,6 +20,7 @@ __all__ = [
     "WORKER_CONFIG",
     "check_local_workers",
     "check_scheduler_address",
+    "loop_without_interrupts",
     "num_cores",
     "pause_never",
     "require_dask",
@@ -77,7 +82,7 @@ def check_local_workers(workers: int) -> None:
     import psutil
 
     if workers < 1:
-        raise DeviceError(f"workers={workers} was given; allowed are integers from 1")
+        raise DeviceError(f"workers={workers} was given; expected integers from 1")
     total: int = psutil.virtual_memory().total
     most = max(1, total // _LEAST_MEMORY)
     if workers > most:
@@ -151,6 +156,36 @@ def pause_never(worker: Worker) -> float | None:
     if worker.status == Status.paused:
         worker.status = Status.running
     return before or None
+
+
+@contextmanager
+def loop_without_interrupts() -> Iterator[object]:
+    """An event loop for a cluster of this computer, whose worker processes do not receive Ctrl-C.
+
+    A terminal sends Ctrl-C to all processes of a command, and workers that are just starting would end with a
+    traceback. The process that started them ends them.
+
+    Yields
+    ------
+    object
+        A loop of tornado, for ``LocalCluster(loop=...)``; runs on a thread of its own until the end of the block.
+    """
+    from distributed.utils import LoopRunner
+
+    runner = LoopRunner()
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        resource_tracker.ensure_running()  # on its start it would unblock the signal
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            runner.start()  # the thread, and the processes that it starts, inherit what is blocked
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    else:
+        runner.start()
+    try:
+        yield runner.loop
+    finally:
+        runner.stop()
 
 
 def num_cores() -> int:

@@ -139,7 +139,7 @@ def expand(path: str | os.PathLike[str]) -> Path:
     except UnicodeEncodeError as error:
         raise OutputError(f"{text!r} cannot be written ({error.reason}); give another name") from error
     if "\0" in text:
-        raise OutputError(f"{text!r} cannot be written; a name cannot hold a null character")
+        raise OutputError(f"{text!r} cannot be written; a name cannot contain a null character")
     if not place.name:
         raise OutputError(f"{str(path)!r} was given as an output; give the name of a file")
     try:

@@ -147,7 +147,7 @@ class Prompt:
             if not (-0.5 <= x <= w - 0.5 and -0.5 <= y <= h - 0.5):
                 raise PromptError(
                     f"the point x={x:g}, y={y:g} lies outside the image of {w} x {h} pixels; "
-                    f"allowed are 0 <= x <= {w - 1} and 0 <= y <= {h - 1}"
+                    f"expected 0 <= x <= {w - 1} and 0 <= y <= {h - 1}"
                 )
         if self.box is not None:
             x0, y0, x1, y1 = self.box
@@ -175,7 +175,7 @@ def _as_points(points: ArrayLike | None) -> NDArray[np.float32]:
     if array.ndim == 1 and array.shape == (2,):
         array = array[None]
     if array.ndim != 2 or array.shape[1] != 2:
-        raise PromptError(f"points of shape {array.shape} were given; allowed is (N, 2), one (x, y) per row")
+        raise PromptError(f"points of shape {array.shape} were given; expected (N, 2), one (x, y) per row")
     if not np.isfinite(array).all():
         raise PromptError("points hold NaN or infinite coordinates; give finite (x, y) pixels")
     return array
@@ -195,7 +195,7 @@ def _as_labels(labels: ArrayLike | None, num_points: int) -> NDArray[np.int32]:
 def _as_box(box: ArrayLike) -> NDArray[np.float32]:
     array = _as_float32(box, "box").reshape(-1)
     if array.shape != (4,):
-        raise PromptError(f"a box of {array.size} numbers was given; allowed are four: x0, y0, x1, y1")
+        raise PromptError(f"a box of {array.size} numbers was given; expected four: x0, y0, x1, y1")
     if not np.isfinite(array).all():
         raise PromptError("the box holds NaN or infinite coordinates; give finite x0, y0, x1, y1")
     x0, y0, x1, y1 = array

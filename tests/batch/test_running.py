@@ -22,7 +22,7 @@ from batch_tools import SumJob, attempts
 from cli_tools import save_random_model
 from napari_sam2 import CheckpointError, DeviceError, FrameError, NapariSAM2Error, OutputError
 from napari_sam2.batch.clusters import LOCAL_CONFIG
-from napari_sam2.batch.dispatch import DispatchSettings
+from napari_sam2.batch.dispatch import DispatchSettings, Workers
 from napari_sam2.batch.jobs import AutoJob, FindOptions, GenerateJob, KeepOptions, ReadOptions
 from napari_sam2.batch.journal import JOURNAL_NAME
 from napari_sam2.batch.report import REPORT_NAME, BatchProgress, BatchReport
@@ -167,6 +167,26 @@ def test_stop_finishes_what_runs_and_the_next_call_goes_on(setup: Setup):
     assert set(attempts(setup.log).values()) == {1}
 
 
+@pytest.mark.parametrize("is_pressed_before", [True, False], ids=["before", "while-workers-start"])
+def test_a_run_that_is_stopped_before_its_workers_are_ready_is_no_error(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, is_pressed_before: bool
+) -> None:
+    setup.add("a", "b")
+    pressed = [is_pressed_before]
+
+    def end_with_the_command(*_: object) -> None:  # as SIGTERM to all processes of the command
+        assert not is_pressed_before, "no workers are needed any more"
+        pressed[0] = True
+        raise DeviceError("2 worker processes cannot be started")
+
+    monkeypatch.setattr(Workers, "open", end_with_the_command)
+    report = setup.run(should_stop=lambda: pressed[0])
+    assert (report.num_done, report.num_not_run) == (0, 2)
+    is_pressed_before = False
+    with pytest.raises(DeviceError, match="cannot be started"):
+        setup.run(should_stop=lambda: False)
+
+
 def test_two_runs_into_one_folder_at_once_are_refused(setup: Setup):
     setup.add("a")
     refused: list[str] = []
@@ -205,7 +225,7 @@ def test_files_of_other_origin_are_not_overwritten(setup: Setup):
         pytest.param({"scheduler": None, "workers": 10**6}, DeviceError, "give a number up to", id="many-workers"),
         pytest.param({"dtype": 16}, DeviceError, "dtype=16 was given", id="dtype"),
         pytest.param({"retries": -1}, FrameError, "integers from 0", id="retries"),
-        pytest.param({"suffix": ".png"}, OutputError, "allowed are .ome.tif", id="format"),
+        pytest.param({"suffix": ".png"}, OutputError, "expected .ome.tif", id="format"),
         pytest.param({"model": "sam9"}, CheckpointError, "neither a file nor", id="model"),
         pytest.param({"pattern": "*.czi"}, FrameError, "matches", id="pattern"),
     ],
@@ -228,7 +248,7 @@ def test_mistakes_are_refused(
         ("class: dask_jobqueue.NoCluster\n", "is not installed"),
         ("class: builtins.dict\n", "is not a cluster of Dask"),
         ("class: distributed.LocalCluster\noptions: [1]\n", "are tables"),
-        ("class: distributed.LocalCluster\nworkers: 0\n", "workers is 0; allowed are integers from 1"),
+        ("class: distributed.LocalCluster\nworkers: 0\n", "workers is 0; expected integers from 1"),
         ("class: batch_tools.FailingCluster\n", "cannot be started .no such queue"),
         ("date: 2026-13-45\n", "cannot be read"),
         pytest.param("class: " + "[" * 5000, "cannot be read", id="depth"),
@@ -364,7 +384,7 @@ READING = ReadOptions(axes="YX")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dtype": "float8"}, "dtype='float8' was given; allowed are auto"),
+        ({"dtype": "float8"}, "dtype='float8' was given; expected auto"),
         ({"device": "nope"}, "device='nope' was given"),
         ({"model": "text.pt"}, "text.pt"),
         ({"job": GenerateJob(reading=ReadOptions(axes="q"))}, "none of the 2 files .* axes 'q' were given"),

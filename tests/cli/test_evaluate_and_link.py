@@ -81,7 +81,7 @@ def test_link_numbers_objects_and_writes_their_parents(movie, tmp_path, capsys, 
         ("notes.geff", "holds something else and is not replaced"),
         ("notes", "holds something else and is not replaced"),
         ("notes.csv", "is a folder; give the name of a file"),
-        ("a.txt", "allowed are .geff, .xml, .csv, or a folder without suffix"),
+        ("a.txt", "expected .geff, .xml, .csv, or a folder without suffix"),
     ],
 )
 def test_link_refuses_wrong_places_of_tracks_before_it_works(movie, tmp_path, capsys, name, words):

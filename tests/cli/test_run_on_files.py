@@ -72,7 +72,7 @@ def test_automatic_segments_everything_with_the_model_of_the_session(session: Pa
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        pytest.param(("--rule", "near"), "allowed are same and automatic", id="rule"),
+        pytest.param(("--rule", "near"), "expected same or automatic", id="rule"),
         pytest.param(("--scores", "s.csv"), "with --on", id="scores"),
         pytest.param(("--compute", "127.0.0.1:9"), "cannot be combined", id="compute"),
     ],

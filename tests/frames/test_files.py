@@ -551,7 +551,7 @@ class TestBadFiles:
 
     def test_unknown_kind(self, tmp_path):
         (tmp_path / "a.docx").write_bytes(b"x")
-        with pytest.raises(FrameError, match=r"\.docx.*allowed are \.tif"):
+        with pytest.raises(FrameError, match=r"\.docx.*expected \.tif"):
             open_frames(tmp_path / "a.docx")
 
     @pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".png", ".jpg"])

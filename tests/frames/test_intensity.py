@@ -157,7 +157,7 @@ def test_sum_of_colours_is_clipped():
     ],
 )
 def test_planes_and_limits_must_fit(planes, limits):
-    with pytest.raises(FrameError, match="allowed is"):
+    with pytest.raises(FrameError, match="expected"):
         to_rgb_uint8(planes, limits)
 
 

@@ -65,7 +65,7 @@ def test_types_in_zarr_and_tiff(tmp_path, dtype):
 
 @pytest.mark.parametrize("dtype", [complex, object, "U1", "M8[s]", [("a", "u1")]], ids=str)
 def test_types_that_are_no_intensities(dtype):
-    with pytest.raises(FrameError, match="allowed are bool, integers and floats"):
+    with pytest.raises(FrameError, match="expected booleans, integers or floats"):
         open_frames(np.zeros((4, 4), dtype))
 
 
@@ -215,7 +215,7 @@ class TestOneImageInSeveralFiles:
 
     def test_a_companion_file_elsewhere_is_refused(self, tmp_path):
         write_planes(tmp_path, '<BinaryOnly MetadataFile="../../etc/passwd" UUID="urn:uuid:9"/>')
-        with pytest.raises(FrameError, match="allowed are files in the same folder"):
+        with pytest.raises(FrameError, match="expected files in the same folder"):
             open_frames(tmp_path / "m1.ome.tif")
 
 
@@ -268,7 +268,7 @@ def test_a_palette_that_is_a_scale_of_intensities_needs_no_warning(tmp_path, rec
         ("a.dcm", "is a DICOM file"),
         ("a.svg", "is a drawing"),
         ("a.geojson", "give it as labels"),
-        ("a.xyz", r"is of an unknown kind \(.xyz\); allowed are"),
+        ("a.xyz", r"is of an unknown kind \(.xyz\); expected"),
     ],
 )
 def test_files_of_other_kinds_are_named(tmp_path, name, words):

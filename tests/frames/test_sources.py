@@ -175,14 +175,14 @@ class TestFrameAxis:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            pytest.param({"frame_axis": "T"}, "allowed: Z", id="absent"),
-            pytest.param({"frame_axis": "C"}, "allowed: Z", id="channels"),
+            pytest.param({"frame_axis": "T"}, "expected Z", id="absent"),
+            pytest.param({"frame_axis": "C"}, "expected Z", id="channels"),
             pytest.param({"frame_axis": "Z", "fixed": {"Z": 0}}, "both", id="fixed-too"),
             pytest.param({"fixed": {"Z": 5}}, "0 to 4", id="fixed-too-large"),
             pytest.param({"fixed": {"Z": 1.5}}, "to an integer", id="fixed-fraction"),
-            pytest.param({"fixed": {"T": 0}}, "allowed axes are Z", id="fixed-absent"),
-            pytest.param({"fixed": {"Y": 0}}, "allowed axes are Z", id="fixed-row"),
-            pytest.param({"channels": 1}, "1 channel, allowed are 0 to 0", id="channel-absent"),
+            pytest.param({"fixed": {"T": 0}}, "expected one of Z", id="fixed-absent"),
+            pytest.param({"fixed": {"Y": 0}}, "expected one of Z", id="fixed-row"),
+            pytest.param({"channels": 1}, "1 channel, expected 0 to 0", id="channel-absent"),
             pytest.param({"level": 1}, "one level", id="level"),
         ],
     )
@@ -239,7 +239,7 @@ class TestChannels:
 
     @pytest.mark.parametrize("channels", [[0, 1, 2, 3], [], 6, -1, [0, 6], [0.5]], ids=str)
     def test_out_of_range_are_errors(self, channels):
-        with pytest.raises(FrameError, match=r"allowed are|expected an integer"):
+        with pytest.raises(FrameError, match="expected"):
             open_frames(make_array("CYX", C=6), axes="CYX", channels=channels)
 
     def test_colours_mix_by_addition(self):
@@ -285,7 +285,7 @@ class TestReading:
 
     @pytest.mark.parametrize("dtype", ["complex64", "U3", "O", "datetime64[s]"])
     def test_types_that_are_no_intensities_are_errors(self, dtype):
-        with pytest.raises(FrameError, match="bool, integers and floats"):
+        with pytest.raises(FrameError, match="booleans, integers or floats"):
             open_frames(np.zeros((4, 5), dtype))
 
     @pytest.mark.parametrize("source", [3.5, None, b"bytes", [[1], [1, 2]], []], ids=str)

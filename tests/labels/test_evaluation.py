@@ -59,7 +59,7 @@ def test_agreements_of_images_add_up():
     ("truth", "labels", "thresholds", "message"),
     [
         pytest.param(squares(), squares()[:5], [0.5], "shape", id="shapes"),
-        pytest.param(squares()[0], squares()[0], [0.5], "allowed are", id="one-dimension"),
+        pytest.param(squares()[0], squares()[0], [0.5], "expected", id="one-dimension"),
         pytest.param(squares(), squares() / 2, [0.5], "integers", id="float"),
         pytest.param(squares(), squares(), [0], "above 0", id="threshold"),
         pytest.param(squares(), squares(), [], "above 0", id="no-threshold"),

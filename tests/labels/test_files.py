@@ -311,10 +311,10 @@ def test_shape_and_axes_must_fit(tmp_path, shape, axes):
     [
         pytest.param(4, np.zeros((20, 30), int), "4 frames", id="frame-too-large"),
         pytest.param(-1, np.zeros((20, 30), int), "4 frames", id="frame-negative"),
-        pytest.param(0, np.zeros((30, 20), int), "allowed are integers", id="transposed"),
-        pytest.param(0, np.zeros((20, 30)), "allowed are integers", id="floats"),
+        pytest.param(0, np.zeros((30, 20), int), "expected integers", id="transposed"),
+        pytest.param(0, np.zeros((20, 30)), "expected integers", id="floats"),
         pytest.param(0, np.full((20, 30), -1), "from -1", id="negative-id"),
-        pytest.param(0, np.full((20, 30), 2**31), "allowed are 0 to", id="id-too-large"),
+        pytest.param(0, np.full((20, 30), 2**31), "expected 0 to", id="id-too-large"),
     ],
 )
 @pytest.mark.parametrize("suffix", ONE_OF_EACH)

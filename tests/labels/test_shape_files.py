@@ -246,7 +246,7 @@ def test_damaged_files_are_refused(tmp_path, name, content):
 def test_an_archive_of_something_else_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("notes.txt", "nothing")
-    with pytest.raises(FrameError, match=r"holds no file that ends in \.roi"):
+    with pytest.raises(FrameError, match=r"contains no \.roi file"):
         read_labels(tmp_path / "a.zip", shape=(4, 4))
 
 

@@ -479,7 +479,7 @@ def test_a_line_that_napari_drops_ends_the_splitting_and_leaves_the_other_prompt
     qtbot.keyClick(viewer.window._qt_viewer.canvas.native, Qt.Key.Key_Escape)
     assert not binding.is_splitting
     assert binding.tool == "point"
-    assert "nothing is split" in widget.status.text
+    assert "nothing was split" in widget.status.text
     assert len(binding.shapes.data) == len(binding.shapes.features) == 1
 
 

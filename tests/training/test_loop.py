@@ -217,7 +217,7 @@ def test_further_fine_blocks_begin_without_effect_and_all_of_them_learn_at_the_r
 
 
 def test_unknown_optimizer_is_refused(tmp_path, small_network):
-    with pytest.raises(TrainingError, match="allowed are adamw and muon"):
+    with pytest.raises(TrainingError, match="expected adamw or muon"):
         make_trainer(tmp_path, small_network, optimizer="sgd")
 
 

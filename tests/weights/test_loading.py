@@ -403,7 +403,7 @@ def test_file_without_sam2_weights_says_what_it_holds(tmp_path: Path, content: o
     [
         pytest.param("sam2_huge", "neither a file nor the name of a model; names are sam2_micro", id="name"),
         pytest.param("missing/weights.pt", "neither a file nor", id="missing"),
-        pytest.param("notes.txt", r"ends in '\.txt'; allowed are \.safetensors, \.pt", id="suffix"),
+        pytest.param("notes.txt", r"ends in '\.txt'; expected \.safetensors, \.pt", id="suffix"),
         pytest.param("folder", r"contains no model\.safetensors", id="folder"),
     ],
 )
@@ -460,7 +460,7 @@ def test_device_that_is_not_here_is_an_error_that_lists_those_that_are(device: s
 
 @pytest.mark.parametrize("dtype", ["float8", "int8", "half", torch.int64, torch.float8_e4m3fn, None])
 def test_unknown_precision_is_an_error_that_lists_the_known(dtype: str) -> None:
-    with pytest.raises(DeviceError, match=r"dtype=.* was given; allowed are auto, float32, bfloat16, float16"):
+    with pytest.raises(DeviceError, match=r"dtype=.* was given; expected auto, float32, bfloat16, float16"):
         load_model("any", device="cpu", dtype=dtype)
 
 

@@ -52,7 +52,7 @@ class GradualStart:
     def start(self, binding: ViewerBinding, labels: LayerLabels) -> None:
         """Start the objects of labels, unless others are being started."""
         if self.is_running:
-            self._notify("objects of another layer are being started; wait until they are there")
+            self._notify("objects of another layer are being started; wait until this has finished")
             return
         self._binding, self._name = binding, labels.seeds.name
         binding.notice.emit(f"reading the labels of '{self._name}'", False)

@@ -30,7 +30,7 @@ _LEFT, _RIGHT, _TOP = 10, 60, 6  # names have more room to the right where they 
 _MOST_FOR_NAMES = 1 / 3  # of the width
 _NEAR = 9  # pixels: a click further away means no track
 _INTERVAL_MS = 300
-_ADVICE = "Shift-D on the first frame of two daughters says that the current object has divided."
+_ADVICE = "Press Shift-D on the first frame of two daughters to mark a division of the current object."
 
 
 @dataclass(frozen=True)

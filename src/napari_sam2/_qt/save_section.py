@@ -54,7 +54,7 @@ EXPORTS = (
     Export("tiff", "Labels as TIFF...", ".tif", True, "Object numbers as pixel values."),
     Export("ome_tiff", "Labels as OME-TIFF...", ".ome.tif", True, "With pixel size and unit."),
     Export("ome_zarr", "Labels as OME-Zarr...", ".ome.zarr", True, "For large stacks; with pixel size."),
-    Export("rois", "Outlines as ImageJ ROIs...", ".zip", True, "A ROI for each object and slice."),
+    Export("rois", "Outlines as ImageJ ROIs...", ".zip", True, "An ROI for each object and slice."),
     Export("geojson", "Outlines as GeoJSON...", ".geojson", True, "For QuPath: a detection for each object and slice."),
     Export("coco", "Masks as COCO...", ".json", True, "Run lengths of each object and slice."),
     Export("scores", "Scores as CSV...", ".csv", False, "IoU, object score and area of each object and frame."),
@@ -105,11 +105,11 @@ class SaveSection(QWidget):
         self.open_button = IconButton("open", "sam2_open_session", "Open a saved session")
         self.open_button.clicked.connect(lambda _checked=False: self.ask_to_open())
         self.measure_button = IconButton(
-            "measure", "sam2_show_measurements", "Measure the objects: sizes, shapes, places and intensities"
+            "measure", "sam2_show_measurements", "Measure the objects: sizes, shapes, positions and intensities"
         )
         self.measure_button.clicked.connect(lambda _checked=False: self.measurements_asked.emit())
         self.lineage_button = IconButton(
-            "lineage", "sam2_show_lineage", "Lineage: the tracks over time, and which object descends from which"
+            "lineage", "sam2_show_lineage", "Lineage: tracks over time, with parents and daughters"
         )
         self.lineage_button.clicked.connect(lambda _checked=False: self.lineage_asked.emit())
         self.export_button = button(

@@ -582,7 +582,7 @@ class ViewerBinding:
         if is_dropped:  # napari tells of a line that was too short as if it were there: the last row is another one
             if self._is_splitting:
                 self._end_splitting()
-                self.notice.emit("nothing was drawn, and nothing is split", False)
+                self.notice.emit("no line was drawn, so nothing was split", False)
             return
         if action == "added":
             if self.viewer.dims.ndisplay == 3:

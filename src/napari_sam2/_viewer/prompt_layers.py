@@ -235,7 +235,7 @@ def read_prompt_layer(
         features["object_id"] = range(first_id, first_id + len(layer.data))
     wrong = [value for value in features["object_id"].tolist() if not _is_object_number(value)]
     if wrong:
-        raise PromptError(f"{layer.name} has the object_id {wrong[0]!r}; expected a whole number of at least 1")
+        raise PromptError(f"{layer.name} has the object_id {wrong[0]!r}; expected an integer from 1")
     problems: list[PromptError] = []
     if type(layer).__name__ == "Points":
         points = Points(to_image(layer.data), ndim=geometry.ndim, features=features)

@@ -360,7 +360,7 @@ def measure_layer(
     shown = None if image is None else open_image(image)
     if shown is not None and shown.geometry.shape != geometry.shape:
         raise FrameError(
-            f"{labels.name} has shape {geometry.shape} and the image {shown.geometry.shape}; choose labels of it"
+            f"{labels.name} has shape {geometry.shape} and the image {shown.geometry.shape}; choose labels of the image"
         )
     scale = label_calibration(labels).scale or (1.0,) * geometry.ndim
     axis = geometry.frame_axis

@@ -58,7 +58,7 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     if len(letters) != ndim or len(set(letters)) != ndim or letters != "".join(a for a in "TCZYX" if a in letters):
         letters = _DEFAULT_AXES.get(ndim, "")
     if not letters:
-        raise OutputError(f"labels of {ndim} axes were given; allowed are two to five")
+        raise OutputError(f"labels of {ndim} axes were given; expected two to five")
     scale = [abs(float(value)) for value in meta.get("scale", (1.0,) * ndim)]
     units = [unit_name(str(unit)) for unit in meta.get("units") or ("",) * ndim]
     names = ["" if unit in _NO_UNITS else unit for unit in units]

@@ -10,7 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from napari_sam2._dask import WORKER_CONFIG, check_local_workers, check_scheduler_address, num_cores
+from napari_sam2._dask import (
+    WORKER_CONFIG,
+    check_local_workers,
+    check_scheduler_address,
+    loop_without_interrupts,
+    num_cores,
+)
 from napari_sam2._errors import DeviceError
 
 if TYPE_CHECKING:
@@ -120,9 +126,10 @@ def _local(workers: int | None, num_pieces: int, device: str) -> Iterator[Cluste
 
     cores = num_cores()
     workers = min(_default_workers(cores, device) if workers is None else workers, max(1, num_pieces))
-    with dask.config.set(LOCAL_CONFIG):
+    with dask.config.set(LOCAL_CONFIG), loop_without_interrupts() as loop:
         try:
             cluster = LocalCluster(
+                loop=loop,
                 n_workers=workers,
                 threads_per_worker=max(1, cores // workers),
                 processes=True,
@@ -172,7 +179,7 @@ def _from_file(path: Path) -> AbstractContextManager[Cluster]:
     if not isinstance(options, dict) or not isinstance(adapt, dict | None) or not isinstance(workers, int | None):
         raise DeviceError(f"{path}: options and adapt are tables, workers is an integer")
     if workers is not None and workers < 1:
-        raise DeviceError(f"{path}: workers is {workers}; allowed are integers from 1")
+        raise DeviceError(f"{path}: workers is {workers}; expected integers from 1")
     module, _, name = described["class"].rpartition(".")
     try:
         make = getattr(importlib.import_module(module), name)

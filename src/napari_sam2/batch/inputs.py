@@ -58,7 +58,7 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None =
             is_list = path.suffix.lower() in _LIST_SUFFIXES
             missing = "file" if is_list else f"file that matches {pattern}" if pattern else "image"
             raise FrameError(
-                f"{given} holds no {missing}; allowed are folders, "
+                f"{given} holds no {missing}; expected folders, "
                 "image files, patterns in quotes such as 'data/*.tif', and lists (.csv, .toml)"
             )
         for source in sources:
@@ -82,7 +82,7 @@ def plan_pieces(sources: Sequence[Source], folder: Path, suffix: str) -> list[Pi
     from napari_sam2.labels.files import LABEL_SUFFIXES
 
     if suffix not in LABEL_SUFFIXES:
-        raise OutputError(f"results cannot be written as {suffix}; allowed are {', '.join(LABEL_SUFFIXES)}")
+        raise OutputError(f"results cannot be written as {suffix}; expected {', '.join(LABEL_SUFFIXES)}")
     root = _common_folder([source.path for source in sources])
     stems = [(source.path.relative_to(root).parent / _stem(source.path)).as_posix() for source in sources]
     often = Counter(stem.casefold() for stem in stems)
@@ -152,14 +152,14 @@ def _filled(template: str, source: Source) -> Path:
     try:
         name = template.format(stem=_stem(source.path), folder=source.path.parent)
     except (KeyError, IndexError, ValueError, AttributeError):
-        raise FrameError(f"labels {template} were given; allowed in braces are {{stem}} and {{folder}}") from None
+        raise FrameError(f"labels {template} were given; only {{stem}} and {{folder}} can be used in braces") from None
     return input_path(Path(name))
 
 
 def input_path(path: str | os.PathLike[str]) -> Path:
     """From the root, as workers need it; raises FrameError if it is no path."""
     if "\0" in str(path):
-        raise FrameError(f"{str(path)!r} is not a file name; a name cannot hold a null character")
+        raise FrameError(f"{str(path)!r} is not a file name; a name cannot contain a null character")
     try:
         return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - links stay as the user named them
     except (RuntimeError, ValueError) as error:
@@ -312,7 +312,7 @@ def _from_toml(document: Mapping[str, object], path: Path) -> Iterator[Source]:
         prompts = list(_prompts(own, path))
         for part in objects:
             if not part.keys() <= set(_PROMPTS):
-                raise FrameError(f"{where}: allowed in [[files.objects]] are {', '.join(_PROMPTS)}")
+                raise FrameError(f"{where}: [[files.objects]] may have {', '.join(_PROMPTS)}")
             prompts += _prompts(part, path)
         yield replace(source, prompts=tuple(prompts))
 
@@ -364,4 +364,4 @@ def _check_columns(names: Sequence[str] | Mapping[str, object], path: Path) -> N
     unknown = [name for name in names if name not in _COLUMNS]
     if unknown or "file" not in names:
         what = f"has the unknown column {unknown[0]!r}" if unknown else "has no column file"
-        raise FrameError(f"{path} {what}; allowed are {', '.join(_COLUMNS)}")
+        raise FrameError(f"{path} {what}; expected {', '.join(_COLUMNS)}")

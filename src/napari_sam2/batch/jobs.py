@@ -282,7 +282,7 @@ class AutoJob:
 
         tile_grid((2 * self.tile, 2 * self.tile), self.tile, self.overlap)
         if self.every is not None and self.every < 1:
-            raise PromptError(f"--every {self.every} was given; allowed are integers from 1")
+            raise PromptError(f"--every {self.every} was given; expected integers from 1")
 
     def try_on(self, source: Source) -> None:
         """Open a file, and convert the areas; raises FrameError."""

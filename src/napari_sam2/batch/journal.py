@@ -123,7 +123,7 @@ class Journal:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise write_error(self.path, error, kept="What it lists is kept.") from error
+            raise write_error(self.path, error, kept="Files that are already listed in it are kept.") from error
         self._records |= {record.name: record for record in records}
 
     def close(self) -> None:
@@ -154,7 +154,7 @@ class Journal:
         except OutputError:
             raise
         except OSError as error:
-            raise write_error(self.path, error, kept="What it lists is kept.") from error
+            raise write_error(self.path, error, kept="Files that are already listed in it are kept.") from error
 
     def _begin(self, identity: RunIdentity) -> None:
         self.is_new = True

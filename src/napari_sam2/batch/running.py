@@ -196,7 +196,7 @@ def checked_execution(
             raise DeviceError(f"{name}={value!r} was given; expected its name, such as 'auto'")
     _check_model(model, device, dtype, is_local=place.is_local)
     if retries < 0:
-        raise FrameError(f"retries={retries} was given; allowed are integers from 0")
+        raise FrameError(f"retries={retries} was given; expected integers from 0")
     return Execution(place, model, device, dtype, retries, restart, on_progress, on_piece, should_stop)
 
 
@@ -311,8 +311,7 @@ def run_stages(
             if journal.is_new and not execution.restart:
                 _check_no_results(pieces, journal)
             missing = run.add(pieces)
-            if missing:
-                workers.open(_most_at_once(stages, missing))
+            if missing and _open(workers, run, _most_at_once(stages, missing)):
                 run.compute(workers, stage.job, missing)
             if not run.is_complete:
                 break
@@ -320,6 +319,19 @@ def run_stages(
         report = run.report(time.perf_counter() - begin)
         write_report(folder / REPORT_NAME, report)
     return report
+
+
+def _open(workers: Workers, run: Dispatch, num_pieces: int) -> bool:
+    """Start or reach the workers; False if the run is stopped before they are ready. Raises DeviceError."""
+    if run.is_stopping():
+        return False
+    try:
+        workers.open(num_pieces)
+    except DeviceError:
+        if not run.is_stopping():  # a signal to the whole process group ends the workers too
+            raise
+        return False
+    return True
 
 
 def _most_at_once(stages: Sequence[Stage], missing: Sequence[Piece]) -> int:

@@ -111,8 +111,8 @@ def _toml_text(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise FrameError(
-            f"the name {text!r} is not UTF-8 and cannot stand in a list of files; rename the file, or leave it out "
-            "with --pattern"
+            f"the name {text!r} is not UTF-8 and cannot be written to a list of files; rename the file, or leave it "
+            "out with --pattern"
         ) from None
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 

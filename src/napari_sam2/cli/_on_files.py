@@ -76,7 +76,7 @@ class OtherFiles:
             As for ``open_document`` and ``run_batch``.
         """
         if self.rule not in (_PLACES, _EVERYTHING):
-            raise PromptError(f"--rule {self.rule} was given; allowed are {_PLACES} and {_EVERYTHING}")
+            raise PromptError(f"--rule {self.rule} was given; expected {_PLACES} or {_EVERYTHING}")
         if elsewhere.address("auto") is not None:
             raise DeviceError(
                 "--compute and --on cannot be combined; 'napari-sam2 batch track --scheduler ADDRESS' takes the list "

@@ -143,7 +143,7 @@ def tracks_outputs(tracks: Path | None) -> list[tuple[Path | None, str]]:
     suffix = tracks.suffix.lower()
     if suffix and suffix not in TRACK_SUFFIXES:
         raise OutputError(
-            f"--tracks {tracks} was given; allowed are {', '.join(TRACK_SUFFIXES)}, or a folder without suffix"
+            f"--tracks {tracks} was given; expected {', '.join(TRACK_SUFFIXES)}, or a folder without suffix"
         )
     return [(tracks, suffix)]
 

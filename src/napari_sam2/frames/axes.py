@@ -90,7 +90,7 @@ _SMALLEST_SIDE = 16  # of an image whose last axis of length 3 or 4 is no side
 _MAX_FRAMES = 2**24  # along which lists are kept
 _ALL = slice(None)
 _ALLOWED = (
-    "allowed is one letter per dimension out of T, C, Z, Y, X, each at most once, with Y and X, "
+    "expected one letter per dimension out of T, C, Z, Y, X, each at most once, with Y and X, "
     "such as YX, YXC, CYX, ZYX, TYX, ZCYX, TCYX, TZYX or TZCYX; further axes, of which one index is read, are "
     "P (positions), M, V, A, R, E, H and L"
 )
@@ -332,7 +332,7 @@ def _check_fixed(axes: str, shape: tuple[int, ...], fixed: Mapping[str, int]) ->
         axis = name.upper()
         if axis not in _PLANES or axis not in axes:
             has = ", ".join(a for a in _PLANES if a in axes) or "none: the image has only Y, X and C"
-            raise FrameError(f"{name}={index} was given as a fixed index for axes {axes}; allowed axes are {has}")
+            raise FrameError(f"{name}={index} was given as a fixed index for axes {axes}; expected one of {has}")
         size = shape[axes.index(axis)]
         if not -size <= _integer(index, size) < size:
             raise FrameError(f"{name}={index} was given as a fixed index; {axis} has {size} planes, 0 to {size - 1}")
@@ -354,7 +354,7 @@ def _choose_frame_axis(
     if frame_axis.upper() in fixed:
         raise FrameError(f"{frame_axis} was given both as the frame axis and with a fixed index; give one of the two")
     allowed = " or ".join(candidates) or "none: the image is a single frame"
-    raise FrameError(f"the frame axis {frame_axis!r} was given for axes {axes} of shape {shape}; allowed: {allowed}")
+    raise FrameError(f"the frame axis {frame_axis!r} was given for axes {axes} of shape {shape}; expected {allowed}")
 
 
 def _choose_channels(num_channels: int, channels: int | Sequence[int] | None, is_rgb: bool) -> tuple[int, ...]:
@@ -364,12 +364,12 @@ def _choose_channels(num_channels: int, channels: int | Sequence[int] | None, is
         return tuple(range(min(num_channels, _MAX_CHANNELS)))
     picked = (channels,) if isinstance(channels, (int, np.integer)) else tuple(channels)
     if not 1 <= len(picked) <= _MAX_CHANNELS:
-        raise FrameError(f"{len(picked)} channels were given; allowed are one to three")
+        raise FrameError(f"{len(picked)} channels were given; expected one to three")
     for channel in picked:
         if not 0 <= _integer(channel, num_channels) < num_channels:
             raise FrameError(
                 f"channel {channel!r} was given; the image has {num_channels} channel"
-                f"{'s' * (num_channels > 1)}, allowed are 0 to {num_channels - 1}"
+                f"{'s' * (num_channels > 1)}, expected 0 to {num_channels - 1}"
             )
     return tuple(int(channel) for channel in picked)
 

@@ -358,7 +358,7 @@ def parse_contrast(contrast: Contrast, num_channels: int, dtype: np.dtype[np.gen
     FrameError
         If a pair is not finite and increasing, or if their number is not that of the channels.
     """
-    allowed = "allowed are 'auto', 'dtype', (low, high) with low < high, or one such pair per channel"
+    allowed = "expected 'auto', 'dtype', (low, high) with low < high, or one such pair per channel"
     if isinstance(contrast, StackContrast):
         return parse_contrast(contrast.limits, num_channels, dtype)
     if isinstance(contrast, str):
@@ -390,7 +390,8 @@ def check_dtype(dtype: np.dtype[np.generic]) -> None:
     """Raise FrameError unless the type is bool, an integer or a float."""
     if dtype.kind not in "biuf":
         raise FrameError(
-            f"an image of type {dtype} was given; allowed are bool, integers and floats (take a part or abs)"
+            f"an image of type {dtype} was given; expected booleans, integers or floats (of complex numbers, the "
+            "real part or modulus)"
         )
 
 

@@ -94,7 +94,7 @@ def make_displays(
     if has_wrong_count or any(len(p) != 2 for p in limits) or any(len(c) != 3 for c in colours):
         raise FrameError(
             f"limits {limits}, gamma {gamma}, colours {colours} and usual {usual} were given; "
-            "allowed is for each channel a pair, a number, three numbers and a number"
+            "expected, for each channel, a pair, a number, three numbers and a number"
         )
     return [
         ChannelDisplay(

@@ -159,7 +159,7 @@ def _other_file(path: Path) -> str:
     if name in _ZARR_METADATA or is_zarr_folder(path.parent):
         return f"{path} is a file within a zarr; give its folder, {path.parent}"
     return (
-        f"{path} is of an unknown kind ({path.suffix or 'no suffix'}); allowed are {' '.join(IMAGE_SUFFIXES)} .npy, "
+        f"{path} is of an unknown kind ({path.suffix or 'no suffix'}); expected {' '.join(IMAGE_SUFFIXES)} .npy, "
         "folders of images, and zarr folders or zip files with one (.ozx, .zarr.zip)"
     )
 
@@ -230,7 +230,7 @@ def _without_images(path: Path) -> str:
         return f"the folder {path} holds no image but the zarr folders {shown}; open one of these"
     others = sorted({p.suffix.lower() for p in path.iterdir() if p.is_file() and p.suffix.lower() in _OTHERS})
     held = f" but files ending in {' '.join(others)}" if others else ""
-    return f"the folder {path} holds no image{held}; allowed are {' '.join(IMAGE_SUFFIXES)}, and zarr folders"
+    return f"the folder {path} holds no image{held}; expected {' '.join(IMAGE_SUFFIXES)} or zarr folders"
 
 
 def _is_one_image(path: Path, files: list[Path]) -> bool:

@@ -63,11 +63,11 @@ def to_rgb_uint8(
     stack = np.asarray(planes)
     if stack.ndim != 3 or not 1 <= len(stack) <= 3 or len(limits) != len(stack):
         raise FrameError(
-            f"planes of shape {stack.shape} and {len(limits)} limits were given; allowed is (C, H, W), C 1-3"
+            f"planes of shape {stack.shape} and {len(limits)} limits were given; expected (C, H, W), C 1-3"
         )
     rgb = parse_colours(None, len(stack)) if colours is None else np.asarray(colours, np.float32)
     if rgb.shape != (len(stack), 3):
-        raise FrameError(f"colours of shape {rgb.shape} were given for {len(stack)} channels; allowed is (C, 3)")
+        raise FrameError(f"colours of shape {rgb.shape} were given for {len(stack)} channels; expected (C, 3)")
     height, width = stack.shape[1:]
     rows = max(1, _BLOCK // max(width, 1))
     if height > rows:  # block by block: other threads, as that of a window, can go on in between
@@ -123,7 +123,7 @@ def image_to_rgb(image: ArrayLike | Image.Image, *, contrast: Contrast = "auto")
         planes = np.moveaxis(array, -1, 0)  # (H, W, C) -> (C, H, W)
     else:
         raise FrameError(
-            f"an image of shape {array.shape} was given; allowed are (H, W), (H, W, C) with C 1 to 4 and (C, H, W) "
+            f"an image of shape {array.shape} was given; expected (H, W), (H, W, C) with C 1 to 4, or (C, H, W) "
             "with C 1 to 3; choose one plane of a stack, or open it with open_frames"
         )
     limits = parse_contrast(contrast, len(planes), array.dtype)
@@ -165,7 +165,7 @@ class _Image:
 def check_gamma(gamma: float) -> float:
     """Raise FrameError unless gamma is finite and positive."""
     if not (math.isfinite(gamma) and gamma > 0):
-        raise FrameError(f"gamma={gamma!r} was given; allowed are numbers above 0, and 1 changes nothing")
+        raise FrameError(f"gamma={gamma!r} was given; expected a number above 0; 1 changes nothing")
     return float(gamma)
 
 
@@ -180,7 +180,7 @@ def pillow_to_array(image: Image.Image) -> NDArray[np.generic]:
 
 
 def _colour(colour: Colour) -> tuple[float, float, float]:
-    allowed = f"allowed are {', '.join(_COLOURS)}, '#rrggbb' and (red, green, blue) from 0 to 1"
+    allowed = f"expected {', '.join(_COLOURS)}, '#rrggbb' or (red, green, blue) from 0 to 1"
     if isinstance(colour, str):
         if colour.lower() in _COLOURS:
             return _COLOURS[colour.lower()]

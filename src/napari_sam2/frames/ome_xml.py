@@ -103,4 +103,4 @@ def check_beside(path: Path, name: str) -> None:
     folder = path.resolve().parent
     companion = (folder / name).resolve()
     if folder not in companion.parents or (companion.exists() and not companion.is_file()):
-        raise FrameError(f"the OME-XML of {path} names {name!r}; allowed are files in the same folder")
+        raise FrameError(f"the OME-XML of {path} names {name!r}; expected files in the same folder")

@@ -109,7 +109,7 @@ def tile_grid(hw: tuple[int, int], tile: int, overlap: int) -> list[Tile]:
         If a number is not allowed.
     """
     if tile < 1 or not 0 <= overlap < tile / 2:
-        raise PromptError(f"tile={tile} and overlap={overlap} were given; allowed is 0 <= overlap < tile / 2")
+        raise PromptError(f"tile={tile} and overlap={overlap} were given; expected 0 <= overlap < tile / 2")
     rows, columns = (_spans(length, tile, overlap) for length in hw)
     return [
         Tile(row, column, core_row, core_column, seen_rows, seen_columns)
@@ -169,7 +169,7 @@ class ArrayRegions:
     def __init__(self, array: LazyArray, contrast: Contrast = "auto") -> None:
         shape = tuple(int(n) for n in array.shape)
         if len(shape) not in (2, 3) or 0 in shape or (len(shape) == 3 and shape[2] > 4):
-            raise FrameError(f"an array of shape {shape} was given; allowed is a picture (H, W) or (H, W, C), C 1 to 4")
+            raise FrameError(f"an array of shape {shape} was given; expected a picture (H, W) or (H, W, C), C 1 to 4")
         self._array = array
         self._num_channels = min(shape[2], 3) if len(shape) == 3 else 1
         self.hw = (shape[0], shape[1])

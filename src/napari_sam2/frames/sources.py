@@ -432,9 +432,7 @@ def _open_source(source: str | os.PathLike[str] | LazyArray | zarr.Group, level:
         except ValueError as error:
             raise FrameError(f"a {type(source).__name__} was given that is not an array: {one_line(error)}") from None
     if not (hasattr(source, "shape") and hasattr(source, "dtype") and hasattr(source, "__getitem__")):
-        raise FrameError(
-            f"a {type(source).__name__} was given; allowed are a path, an array, a zarr group or open frames"
-        )
+        raise FrameError(f"a {type(source).__name__} was given; expected a path, an array, a zarr group or open frames")
     if hasattr(source, "dask") and hasattr(source, "name"):
         return RawStack(source, "the dask array", f"dask:{source.name}")
     return RawStack(source, "the array", f"array:{type(source).__name__}:{id(source)}")

@@ -121,7 +121,7 @@ def open_companion(path: Path, level: int = 0) -> RawStack:
     except FrameError:
         raise
     except READ_ERRORS as error:
-        raise FrameError(f"{path} cannot be read as OME-XML ({one_line(error)}); copy it again") from error
+        raise FrameError(f"{path} cannot be read as OME-XML ({one_line(error)}); copy the file again") from error
     there = [file for file in files if file.is_file()]
     if not there:
         names = f", such as {files[0].name}; copy them beside it" if files else ""
@@ -182,7 +182,7 @@ def _ome_pixels(tif: tifffile.TiffFile, path: Path, limits: TiffLimits) -> ET.El
         announced = math.prod(int(pixels.get(f"Size{axis}", 1)) for axis in "ZCT")
         if announced > limits.max_planes:
             raise FrameError(
-                f"the OME-XML of {path} announces {announced:,} planes, more than the {limits.max_planes:,} that are "
+                f"the OME-XML of {path} declares {announced:,} planes, more than the {limits.max_planes:,} that are "
                 "allowed; the file is damaged"
             )
     for name in named_files(root):
@@ -195,7 +195,9 @@ def _describe(
 ) -> RawStack:
     coarser = tif.pages.first.tags.get("SubIFDs")
     if coarser is not None and coarser.count > limits.max_levels:
-        raise FrameError(f"{path} claims {coarser.count:,} levels; {limits.max_levels} are allowed: copy it again")
+        raise FrameError(
+            f"{path} claims {coarser.count:,} levels; {limits.max_levels} are allowed: copy the file again"
+        )
     if not tif.series:
         raise FrameError(f"{path} holds no image")
     shown = [series for series in tif.series if not series.keyframe.is_reduced]  # a thumbnail may come first
@@ -231,9 +233,11 @@ def _describe(
         array = contiguous = ContiguousPlanes(path, offset, shape, dtype, num_leading=_first_of(axes, "YX"))
         contiguous.warn_if_truncated()
         if _is_cut(tif) and math.prod(shape[: _first_of(axes, "YX")]) == 1:
-            raise FrameError(f"{path} is truncated: 1 frame can be read, and more follow; copy it again")
+            raise FrameError(f"{path} is truncated: 1 frame can be read, and more follow; copy the file again")
     elif _is_cut(tif):
-        raise FrameError(f"{path} is truncated: {len(tif.pages)} frames can be read, and more follow; copy it again")
+        raise FrameError(
+            f"{path} is truncated: {len(tif.pages)} frames can be read, and more follow; copy the file again"
+        )
     else:
         pages = stacked or [*series.pages]
         missing = sum(page is None for page in pages)  # OME-XML may announce planes that were never written
@@ -351,7 +355,7 @@ def _check_ome_planes(
         return
     announced = math.prod(int(pixels.get(f"Size{axis}", 1)) for axis in "ZCT")
     if held * tif.pages.first.samplesperpixel < announced:
-        raise FrameError(f"{path} is truncated: {held} of {announced} frames can be read; copy it again")
+        raise FrameError(f"{path} is truncated: {held} of {announced} frames can be read; copy the file again")
     warn_caller(f"the OME-XML of {path} does not fit its pages, which are read as one stack (give axes= to name them)")
 
 
@@ -366,7 +370,7 @@ def _truncated_imagej(
     num_images = int(metadata.get("images", 1))
     if max(num_images, math.prod(sizes)) > limits.max_planes:
         raise FrameError(
-            f"{path} announces {max(num_images, math.prod(sizes)):,} planes to ImageJ, more than the "
+            f"the ImageJ metadata of {path} declares {max(num_images, math.prod(sizes)):,} planes, more than the "
             f"{limits.max_planes:,} that are allowed; the file is damaged"
         )
     if math.prod(sizes) != num_images:
@@ -376,12 +380,12 @@ def _truncated_imagej(
     if num_images <= num_pages:
         if (announced := math.prod(int(metadata.get(name, 1)) for name in _IMAGEJ_SIZES)) != num_images:
             warn_caller(
-                f"{path} announces {announced} images of frames, slices and channels to ImageJ, and holds {num_pages}; "
+                f"the ImageJ metadata of {path} declares {announced} images, and the file has {num_pages}; "
                 "they are read as one stack (give axes= if that is wrong)"
             )
         return None
     if not page.is_final or num_pages > 1:
-        raise FrameError(f"{path} is truncated: {num_pages} of {num_images} frames can be read; copy it again")
+        raise FrameError(f"{path} is truncated: {num_pages} of {num_images} frames can be read; copy the file again")
     kept = [(letter, size) for letter, size in zip("TZC", sizes, strict=True) if size > 1]
     axes = "".join(letter for letter, _ in kept) + page.axes
     shape = (*(size for _, size in kept), *page.shape)
@@ -438,7 +442,7 @@ class ContiguousPlanes:
         if start + len(wanted) * row_size * self.dtype.itemsize > self.path.stat().st_size:
             raise FrameError(
                 f"{self.path} is truncated: {max(self._num_whole_blocks(), 0)} of "
-                f"{math.prod(self.shape[: self._num_leading])} frames can be read; copy it again"
+                f"{math.prod(self.shape[: self._num_leading])} frames can be read; copy the file again"
             )
         block = np.fromfile(self.path, self.dtype, len(wanted) * row_size, offset=start)
         return block.reshape(len(wanted), *shape[1:]).astype(self.dtype.newbyteorder("="), copy=False)

@@ -160,7 +160,7 @@ def _with_its_chunks(array: zarr.Array[Any]) -> zarr.Array[Any]:
     if not names and array.ndim > 1 and folder.parent.parent.name != "labels":  # labels may be empty
         warn_caller(
             f"{folder} holds no chunk, so that all its pixels are the fill value {array.fill_value}; if the image is "
-            "not empty, copy it again"
+            "not empty, copy the file again"
         )
     is_nested = bool(names) and array.ndim > 1 and all(name.isdecimal() for name in names)
     if not is_nested or not isinstance(metadata, ArrayV2Metadata) or metadata.dimension_separator != ".":

@@ -201,7 +201,7 @@ def _checked(content: Buffer | None, path: Path, claims: ChunkClaims | None) -> 
         size = decoded_size(part, allowed, is_lz4=claims.is_lz4)
         if size > allowed:
             raise FrameError(
-                f"{path} holds a chunk of {len(part):,} bytes that decodes to {size:,} bytes or more; allowed are "
+                f"{path} holds a chunk of {len(part):,} bytes that decodes to {size:,} bytes or more; expected "
                 f"{allowed:,}: copy the image again, or write it with smaller chunks"
             )
     return content

@@ -99,7 +99,7 @@ def _names(archive: Path) -> list[str]:
             return [name for name in opened.namelist() if not name.startswith("__MACOSX/")]
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:160]
-        raise FrameError(f"{archive} cannot be read as a zip file ({reason}); copy it again") from error
+        raise FrameError(f"{archive} cannot be read as a zip file ({reason}); copy the file again") from error
 
 
 def _listing_bytes(archive: Path) -> int:

@@ -73,7 +73,7 @@ def compose_labels(
     array = _as_planes(masks)
     ids = _checked_ids(object_ids, len(array))
     if rule not in get_args(LabelRule):
-        raise PromptError(f"the overlap rule {rule!r} was given; allowed are {', '.join(get_args(LabelRule))}")
+        raise PromptError(f"the overlap rule {rule!r} was given; expected {', '.join(get_args(LabelRule))}")
     if rule == "highest_logit":
         if array.dtype == bool:
             raise PromptError(
@@ -121,11 +121,11 @@ def masks_to_labels(
         If the masks differ in shape, or there is neither a record nor ``hw``.
     """
     if hw is not None and not (min(hw) >= 1 and hw[0] * hw[1] <= _MAX_PIXELS):
-        raise PromptError(f"hw={hw} was given; allowed are a height and a width from 1, and up to {_MAX_PIXELS} pixels")
+        raise PromptError(f"hw={hw} was given; expected a height and a width from 1, and up to {_MAX_PIXELS} pixels")
     if rule not in get_args(RecordRule):
-        raise PromptError(f"the rule {rule!r} was given; allowed are {', '.join(get_args(RecordRule))}")
+        raise PromptError(f"the rule {rule!r} was given; expected {', '.join(get_args(RecordRule))}")
     if not 0 <= min_visible_fraction <= 1:
-        raise PromptError(f"min_visible_fraction={min_visible_fraction:g} was given; allowed is 0 to 1")
+        raise PromptError(f"min_visible_fraction={min_visible_fraction:g} was given; expected 0 to 1")
     shapes = {_record_hw(record) for record in records} | ({hw} if hw is not None else set())
     if len(shapes) != 1:
         given = ", ".join(str(shape) for shape in sorted(shapes)) or "no records and no hw"
@@ -158,7 +158,7 @@ def _as_planes(masks: NDArray[np.generic] | TensorLike) -> NDArray[np.generic]:
         copy = masks.detach().cpu()
         array = copy.float().numpy() if copy.is_floating_point() else copy.numpy()  # numpy has no bfloat16
     if array.ndim != 3:
-        raise PromptError(f"masks of shape {array.shape} were given; allowed is (objects, height, width)")
+        raise PromptError(f"masks of shape {array.shape} were given; expected (objects, height, width)")
     return array
 
 
@@ -167,7 +167,7 @@ def _checked_ids(object_ids: Sequence[int], num_objects: int) -> list[int]:
     if len(ids) != num_objects:
         raise PromptError(f"{len(ids)} object ids were given for {num_objects} masks; give one id per mask")
     if len(set(ids)) != len(ids) or any(not 0 < object_id <= np.iinfo(np.int32).max for object_id in ids):
-        raise PromptError(f"the object ids {ids} were given; allowed are different positive integers below 2^31")
+        raise PromptError(f"the object ids {ids} were given; expected different positive integers below 2^31")
     return ids
 
 
@@ -205,7 +205,7 @@ def _record_hw(record: Mapping[str, object]) -> tuple[int, int]:
     segmentation = record["segmentation"]
     shape = segmentation["size"] if isinstance(segmentation, Mapping) else np.shape(cast("ArrayLike", segmentation))
     if len(shape) != 2:
-        raise PromptError(f"a segmentation of shape {tuple(shape)} was given; allowed is (height, width)")
+        raise PromptError(f"a segmentation of shape {tuple(shape)} was given; expected (height, width)")
     return (int(shape[0]), int(shape[1]))
 
 

@@ -227,7 +227,7 @@ def _read_masks(paths: list[Path]) -> NDArray[np.int32]:
             )
         if plane.size and not 0 <= int(plane.min()) <= int(plane.max()) <= np.iinfo(np.int32).max:
             raise FrameError(
-                f"{path} holds labels from {plane.min()} to {plane.max()}; allowed are 0 to {np.iinfo(np.int32).max}"
+                f"{path} holds labels from {plane.min()} to {plane.max()}; expected 0 to {np.iinfo(np.int32).max}"
             )
         planes.append(plane.astype(np.int32))
     return np.stack(planes)

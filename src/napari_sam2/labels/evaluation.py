@@ -114,7 +114,7 @@ def average_precision(truth: ArrayLike, labels: ArrayLike, thresholds: Sequence[
     """
     levels = sorted(float(t) for t in thresholds)
     if not levels or not all(0 < t <= 1 for t in levels):
-        raise FrameError(f"thresholds {list(thresholds)} were given; allowed are numbers above 0 and up to 1")
+        raise FrameError(f"thresholds {list(thresholds)} were given; expected numbers above 0, up to 1")
     compared = _compare(truth, labels)
     pairs = compared.overlaps()
     of_truth, of_labels = (len(areas) for areas in compared.areas())
@@ -164,5 +164,5 @@ def _compare(truth: ArrayLike, labels: ArrayLike) -> PlaneOverlaps:
 def _as_planes(labels: ArrayLike) -> NDArray[np.generic]:
     array = np.asarray(labels)
     if array.ndim not in (2, 3):
-        raise FrameError(f"labels of shape {array.shape} were given; allowed are (H, W) and (Z, H, W)")
+        raise FrameError(f"labels of shape {array.shape} were given; expected (H, W) or (Z, H, W)")
     return array if array.ndim == 3 else array[None]

@@ -198,12 +198,10 @@ class LabelWriter:
         if not 0 <= frame < num_frames:
             raise OutputError(f"frame {frame} was given for a label stack of {num_frames} frames")
         if array.shape != tuple(hw) or array.dtype.kind not in "biu":
-            raise OutputError(
-                f"labels of shape {array.shape}, {array.dtype} were given; allowed are integers {tuple(hw)}"
-            )
+            raise OutputError(f"labels of shape {array.shape}, {array.dtype} were given; expected integers {tuple(hw)}")
         low, high = int(array.min()), int(array.max())
         if low < 0 or high > _MAX_ID:
-            raise OutputError(f"labels from {low} to {high} were given; allowed are 0 to {_MAX_ID}")
+            raise OutputError(f"labels from {low} to {high} were given; expected 0 to {_MAX_ID}")
         array = np.ascontiguousarray(array, np.int32)
         with _Reported(self.path, self.discard):
             self._target.write(int(frame), array)
@@ -371,7 +369,7 @@ def _check_axes(axes: str, shape: Sequence[int]) -> tuple[int, ...]:
     if axes == "YX" and len(lengths) == 3 and lengths[0] == 1:
         lengths = lengths[1:]
     if axes != "".join(axis for axis in "TCZYX" if axis in axes) or not axes.endswith("YX"):
-        raise OutputError(f"axes {axes!r} were given; allowed are letters out of TCZYX, in this order, ending in YX")
+        raise OutputError(f"axes {axes!r} were given; expected letters out of TCZYX, in this order, ending in YX")
     if len(lengths) != len(axes) or min(lengths) < 1:
         raise OutputError(f"the shape {tuple(shape)} was given for axes {axes}; give one length of at least 1 per axis")
     return lengths

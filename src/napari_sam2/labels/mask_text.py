@@ -41,7 +41,7 @@ def mask_to_text(mask: ArrayLike) -> str:
     """
     image = np.asarray(mask) != 0
     if image.ndim != 2:
-        raise PromptError(f"a mask of shape {image.shape} was given; allowed is (H, W)")
+        raise PromptError(f"a mask of shape {image.shape} was given; expected (H, W)")
     packed = PackedMask.pack(image)
     head = ",".join(str(n) for n in (*image.shape, *packed.box))
     return f"{head}:{base64.b64encode(packed.data).decode()}"

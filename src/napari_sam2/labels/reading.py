@@ -185,7 +185,7 @@ def _folder(path: Path) -> NDArray[Any]:
     found = (p for p in path.iterdir() if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
     files = in_order(found, path)
     if not files:
-        raise FrameError(f"the folder {path} holds no label image; allowed are {' '.join(IMAGE_SUFFIXES)}")
+        raise FrameError(f"the folder {path} holds no label image; expected {' '.join(IMAGE_SUFFIXES)}")
     planes = [_pixels(file) for file in files]
     for file, plane in zip(files, planes, strict=True):
         if plane.shape != planes[0].shape or plane.ndim != 2:

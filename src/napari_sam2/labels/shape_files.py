@@ -473,9 +473,7 @@ def _roi_data(path: Path) -> Iterator[bytes]:
         _check_roi_set(path, archive)
         members = [each for each in archive.infolist() if _is_roi(each.filename)]  # several may have one name
         if not members:
-            raise FrameError(
-                f"{path} is no ROI set: it holds no file that ends in .roi; save it in ImageJ's ROI Manager"
-            )
+            raise FrameError(f"{path} is not an ROI set: it contains no .roi file; save it in ImageJ's ROI Manager")
         for member in members:
             yield archive.read(member)
 
@@ -595,7 +593,7 @@ def _coco(
         raise FrameError(f"{path} belongs to an image of {hw}; the image has {tuple(shape[-2:])}")
     if shape is None and math.prod(hw) > _LIMITS.max_pixels:
         raise FrameError(
-            f"images of {hw[0]:,} x {hw[1]:,} pixels were announced, more than {_LIMITS.max_pixels:,}; give the shape "
+            f"images of {hw[0]:,} x {hw[1]:,} pixels were declared, more than {_LIMITS.max_pixels:,}; give the shape "
             "of the image if that is right"
         )
     is_stack = len(images) > 1

@@ -40,7 +40,7 @@ class TimeLinkingSettings:
     def __post_init__(self) -> None:
         if not self.max_distance > 0 or not self.max_division_distance >= 0 or self.max_gap < 0:
             raise PromptError(
-                f"{self} was given; allowed are distances above 0 (0: no divisions) and gaps of 0 frames or more"
+                f"{self} was given; expected distances above 0 (0: no divisions) and gaps of 0 frames or more"
             )
 
 

@@ -82,7 +82,7 @@ def evaluate_tracks(truth: LabelledTracks, found: LabelledTracks, *, tolerance: 
     if truth.labels.shape != found.labels.shape:
         raise FrameError(f"labels of shape {found.labels.shape} were given for a truth of shape {truth.labels.shape}")
     if not len(truth.tracks):
-        raise FrameError("a truth without any object was given; there is nothing to compare with")
+        raise FrameError("a truth without any object was given; expected at least one object to compare with")
     if tolerance < 0:
         raise FrameError(f"tolerance={tolerance} was given; expected 0 or more frames")
     if not len(found.tracks):

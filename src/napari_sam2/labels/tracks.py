@@ -61,9 +61,7 @@ class Tracks:
                 f"{self.centres.shape} were given; expected one row of each per object and frame"
             )
         if count and (self.ids.min() < 1 or self.frames.min() < 0):
-            raise FrameError(
-                "an object below 1 or a frame below 0 was given; allowed are objects from 1, frames from 0"
-            )
+            raise FrameError("an object below 1 or a frame below 0 was given; expected objects from 1, frames from 0")
         if not np.isfinite(self.centres).all():
             row = int(np.flatnonzero(~np.isfinite(self.centres).all(axis=1))[0])
             raise FrameError(

@@ -105,7 +105,7 @@ def link_volumes(labels: LabelVolumes, *, min_iou: float = 0.2, max_gap: int = 1
     linker = VolumeLinker(min_iou, max_gap)
     shape = tuple(labels.shape)
     if len(shape) != 4:
-        raise PromptError(f"labels of shape {shape} were given; allowed is (T, Z, Y, X)")
+        raise PromptError(f"labels of shape {shape} were given; expected (T, Z, Y, X)")
     num_times, num_planes = shape[:2]
     for time in range(num_times):
         linker.link(labels, time, num_planes)
@@ -117,9 +117,9 @@ class VolumeLinker:
 
     def __init__(self, min_iou: float = 0.2, max_gap: int = 1) -> None:
         if not 0 < min_iou <= 1:
-            raise PromptError(f"min_iou={min_iou!r} was given; allowed are numbers above 0 and up to 1")
+            raise PromptError(f"min_iou={min_iou!r} was given; expected numbers above 0, up to 1")
         if max_gap < 0:
-            raise PromptError(f"max_gap={max_gap!r} was given; expected a whole number of at least 0")
+            raise PromptError(f"max_gap={max_gap!r} was given; expected an integer from 0")
         self._min_iou, self._max_gap = min_iou, max_gap
         self._times: dict[int, list[int]] = {}
 

@@ -67,7 +67,7 @@ def prepare_part(model: SAM2, part: str, *, rank: int = 8, seed: int = 0) -> Non
         If the part is not known or the rank is below 1.
     """
     if part not in PARTS:
-        raise TrainingError(f"part={part!r} was given; allowed are {', '.join(PARTS)}")
+        raise TrainingError(f"part={part!r} was given; expected {', '.join(PARTS)}")
     if rank < 1:
         raise TrainingError(f"an adapter rank of {rank} was given; it must be at least 1")
     model.requires_grad_(part == "all")

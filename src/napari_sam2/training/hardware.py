@@ -156,7 +156,7 @@ def choose_hardware(
         If the precision is not known, or something is asked for that needs the extra ``train``.
     """
     if precision not in get_args(Precision):
-        raise TrainingError(f"precision={precision!r} was given; allowed are {', '.join(get_args(Precision))}")
+        raise TrainingError(f"precision={precision!r} was given; expected {', '.join(get_args(Precision))}")
     if num_devices < 1:
         raise TrainingError(f"num_devices={num_devices} was given; it must be at least 1")
     chosen = resolve_device(device)

@@ -185,7 +185,7 @@ def _make_optimizers(config: TrainConfig, model: SAM2, new: Collection[str] = ()
     """
     if config.optimizer not in get_args(OptimizerName):
         raise TrainingError(
-            f"optimizer {config.optimizer!r} was given; allowed are {' and '.join(get_args(OptimizerName))}"
+            f"optimizer {config.optimizer!r} was given; expected {' or '.join(get_args(OptimizerName))}"
         )
     matrices: list[nn.Parameter] = []
     if config.optimizer == "muon":
@@ -287,7 +287,7 @@ class Trainer:
         self.memory_matched = config.start_from is not None
         if config.products not in get_args(ProductPrecision):
             allowed = ", ".join(get_args(ProductPrecision))
-            raise TrainingError(f"products {config.products!r} was given; allowed are {allowed}")
+            raise TrainingError(f"products {config.products!r} was given; expected {allowed}")
         model, new = _starting_model(config)
         self.model = model.to(device)
         if config.products == "bfloat16":

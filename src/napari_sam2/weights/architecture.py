@@ -154,7 +154,7 @@ def _check_tensors(tensors: Mapping[str, Tensor], source: str) -> None:
     for key, tensor in tensors.items():
         if tensor.dtype not in _PRECISIONS:
             raise CheckpointError(
-                f"{key} in {source} is {tensor.dtype}; allowed are float32, float16, bfloat16 and float64: "
+                f"{key} in {source} is {tensor.dtype}; expected float32, float16, bfloat16 or float64: "
                 "use the weights before quantisation"
             )
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.numel() == 0:

@@ -93,7 +93,7 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
         return torch.bfloat16 if device.type == "cuda" and _cuda_has_bfloat16(device) else torch.float32
     chosen = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if not isinstance(chosen, torch.dtype) or not chosen.is_floating_point or chosen.itemsize < 2:
-        raise DeviceError(f"dtype={dtype!r} was given; allowed are auto, {', '.join(_DTYPES)}, or one as a torch dtype")
+        raise DeviceError(f"dtype={dtype!r} was given; expected auto, {', '.join(_DTYPES)}, or one as a torch dtype")
     if device.type == "mps" and chosen == torch.float64:
         raise DeviceError("dtype=float64 was given, which MPS cannot compute; use float32, or device='cpu'")
     if device.type == "cpu" and chosen in (torch.bfloat16, torch.float16) and not cpu_computes(chosen):

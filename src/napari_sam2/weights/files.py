@@ -103,7 +103,7 @@ def read_weights(path: Path) -> Weights:
         raise CheckpointError(f"{path} does not exist; give the path of a weights file, or a name from list_models()")
     if path.suffix.lower() not in (".safetensors", *_TORCH_SUFFIXES):
         raise CheckpointError(
-            f"{path} ends in {path.suffix or 'nothing'!r}; allowed are .safetensors, {', '.join(_TORCH_SUFFIXES)}"
+            f"{path} ends in {path.suffix or 'nothing'!r}; expected .safetensors, {', '.join(_TORCH_SUFFIXES)}"
         )
     _check_beginning(path)
     read = _read_safetensors if path.suffix.lower() == ".safetensors" else _read_torch
@@ -198,7 +198,7 @@ def _find_anchor(tensors: Mapping[str, Tensor], path: Path) -> tuple[str, str]:
                 return anchor, key.removesuffix(anchor)
     first = ", ".join(list(tensors)[:3])
     raise CheckpointError(
-        f"{path} contains no SAM 2 weights but {len(tensors)} tensors, first {first}; expected are the names of the "
+        f"{path} contains no SAM 2 weights but {len(tensors)} tensors, first {first}; expected the names of the "
         f"released checkpoints ({_ANCHORS[0]}, ...) or of transformers ({_ANCHORS[1]}, ...)"
     )
 
@@ -234,7 +234,7 @@ def _as_size(value: object, path: Path) -> int | None:
     size = int(first) if isinstance(first, str) and _DIGITS.fullmatch(first) else first
     if isinstance(size, bool) or not isinstance(size, int) or not is_image_size(size):
         text = repr(value) if len(repr(value)) <= 40 else f"{repr(value)[:37]}..."
-        raise CheckpointError(f"{path} states image_size={text}; allowed are {IMAGE_SIZES}")
+        raise CheckpointError(f"{path} states image_size={text}; expected {IMAGE_SIZES}")
     return size
 
 

@@ -162,4 +162,4 @@ def find_weights(name_or_path: str | Path) -> Path:
 def _check_image_size(image_size: object) -> None:
     is_whole = isinstance(image_size, Integral) and not isinstance(image_size, bool)
     if not is_whole or not is_image_size(int(image_size)):  # type: ignore[call-overload]
-        raise CheckpointError(f"image_size={image_size!r} was given; allowed are {IMAGE_SIZES}")
+        raise CheckpointError(f"image_size={image_size!r} was given; expected {IMAGE_SIZES}")

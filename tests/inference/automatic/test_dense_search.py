@@ -164,7 +164,7 @@ def test_run_lengths_are_those_of_the_whole_image():
     ("changes", "message"),
     [
         ({"zooms": ()}, "zooms="),
-        ({"zooms": (1.0, 3.0)}, "allowed is a tuple of different ones of 0.125"),
+        ({"zooms": (1.0, 3.0)}, "expected a tuple of different ones of 0.125"),
         ({"zooms": (1.0, 1.0)}, "zooms="),
         ({"zooms": 1.0}, "zooms="),
         ({"overlap": 1.0}, "overlap"),

@@ -75,16 +75,16 @@ def test_mask_of_one_frame_is_placed_by_its_index(tmp_path: Path):
     assert set(found) == {(1, 12)}
     with pytest.raises(PromptError, match=r"\(100, 120\).*\(24, 100, 120\)"):
         resolve("--mask", str(tmp_path / "one.tif"))
-    with pytest.raises(PromptError, match="is for frame 24; allowed are 0 to 23"):
+    with pytest.raises(PromptError, match="is for frame 24; expected 0 to 23"):
         resolve("--mask", f"24:{tmp_path / 'one.tif'}")
-    with pytest.raises(PromptError, match="is for frame 3; allowed are 0, or the name of the file alone"):
+    with pytest.raises(PromptError, match="is for frame 3; expected 0, or the name of the file alone"):
         resolve("--mask", f"3:{tmp_path / 'one.tif'}", shape=(1, *SHAPE[1:]), axes="YX")
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        pytest.param(("--point", "24,1,1"), "allowed are Z 0 to 23, Y 0 to 99, X 0 to 119", id="frame-beyond"),
+        pytest.param(("--point", "24,1,1"), "expected Z 0 to 23, Y 0 to 99, X 0 to 119", id="frame-beyond"),
         pytest.param(("--point", "-1,1,1"), "outside the stack", id="frame-negative"),
         pytest.param(("--point", "3,100,1"), "outside the stack", id="y-beyond"),
         pytest.param(("--point", "3,1,-2"), "outside the stack", id="x-before"),

@@ -89,9 +89,9 @@ def test_existing_objects_become_daughters(session):
         pytest.param(lambda s: s.divide(9, 2), "does not exist", id="no-such-object"),
         pytest.param(lambda s: s.divide(1, 0), "no mask before frame 0", id="on-its-first-frame"),
         pytest.param(lambda s: s.divide(1, 2, [1]), "one or two other objects", id="itself"),
-        pytest.param(lambda s: s.divide(1, 2, [5]), "seen on frame 0, before frame 2", id="daughter-too-early"),
+        pytest.param(lambda s: s.divide(1, 2, [5]), "has a mask on frame 0, before frame 2", id="daughter-too-early"),
         pytest.param(lambda s: s.divide(1, 9), "frames 0 to 4", id="no-such-frame"),
-        pytest.param(lambda s: s.set_parent(5, 1), "still seen on frame 0", id="at-the-same-time"),
+        pytest.param(lambda s: s.set_parent(5, 1), "still has a mask on frame 0", id="at-the-same-time"),
         pytest.param(lambda s: s.set_parent(1, 1), "descend from itself", id="own-parent"),
         pytest.param(lambda s: s.cut(1, 0), "give one after the first", id="cut-of-nothing"),
         pytest.param(lambda s: s.join(1, 5), "use merge", id="join-at-the-same-time"),
@@ -278,5 +278,5 @@ def test_files_of_the_format_before_parents_open(dividing, model, tmp_path):
 
 def test_a_track_of_one_frame_cannot_be_cut_and_the_error_says_why(session):
     session.add_mask(square(4, 4), frame=2)
-    with pytest.raises(PromptError, match="it is seen on frame 2 only"):
+    with pytest.raises(PromptError, match="it has a mask on frame 2 only"):
         session.cut(1, 2)

@@ -90,7 +90,7 @@ def test_damaged_files_and_keys_of_others_are_named(folder, tmp_path):
     make_certificates(tmp_path / "other")
     place = shutil.copytree(folder / "client", tmp_path / "client")
     shutil.copy(tmp_path / "other/client/client-key.pem", place)
-    with pytest.raises(DeviceError, match=r"a key of another one .*copy the folder 'client' again"):
+    with pytest.raises(DeviceError, match=r"belongs to another certificate .*copy the folder 'client' again"):
         client_security(place)
     place = shutil.copytree(folder / "server", tmp_path / "server")
     (place / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")

@@ -228,7 +228,7 @@ def test_impossible_settings_are_refused():
         {"min_overlap": 0},
         {"min_contrast": 0},
     ):
-        with pytest.raises(PromptError, match="allowed are a share"):
+        with pytest.raises(PromptError, match="expected a share"):
             DivisionSettings(**change)
     for change in ({"num_frames": {}}, {"largest_change": bytearray(4)}, {"smallest_share": "x"}):
         with pytest.raises(PromptError, match=f"{next(iter(change))}=.* was given; expected"):

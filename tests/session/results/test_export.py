@@ -241,5 +241,5 @@ def test_a_refused_import_changes_nothing(parents):
             import_tracks(session, labels, parents)
         assert state(session) == before
         assert not session.redo()
-        with pytest.raises(OutputError, match="allowed are numbers up to 2147483647"):
+        with pytest.raises(OutputError, match="expected numbers up to 2147483647"):
             import_tracks(session, labels.astype(np.int64) * 2**31, parents)

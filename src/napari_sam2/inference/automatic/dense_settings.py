@@ -167,4 +167,4 @@ class DenseSettings:
 def _check_zooms(zooms: object) -> None:
     if not isinstance(zooms, tuple) or not zooms or len(set(zooms)) < len(zooms) or not set(zooms) <= set(_ZOOMS):
         allowed = ", ".join(f"{zoom:g}" for zoom in _ZOOMS)
-        raise PromptError(f"zooms={zooms!r} was given; allowed is a tuple of different ones of {allowed}")
+        raise PromptError(f"zooms={zooms!r} was given; expected a tuple of different ones of {allowed}")

@@ -297,7 +297,7 @@ class SAM2AutomaticMaskGenerator:
         """
         if wrong := sorted(changes.keys() - _FILTER_OPTIONS):
             raise PromptError(
-                f"{', '.join(wrong)} cannot change after the search; allowed are {', '.join(sorted(_FILTER_OPTIONS))}"
+                f"{', '.join(wrong)} cannot change after the search; expected {', '.join(sorted(_FILTER_OPTIONS))}"
             )
         return filter_proposals(proposals, self.options.changed(**changes))
 

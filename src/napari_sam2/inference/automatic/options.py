@@ -206,7 +206,7 @@ class MaskGeneratorOptions:
             )
         if self.dense is not None:
             if not isinstance(self.dense, DenseSettings):
-                raise PromptError(f"dense={self.dense!r} was given; allowed are DenseSettings(...) or None")
+                raise PromptError(f"dense={self.dense!r} was given; expected DenseSettings(...) or None")
             if self.crop_n_layers or self.refine:
                 raise PromptError(
                     "dense was given with crop_n_layers or refine, which belong to grids of points; leave them out, or "
@@ -264,7 +264,7 @@ class MaskGeneratorOptions:
         if total > MAX_POINTS:
             h, w = crops[0].hw
             raise PromptError(
-                f"the options give {total} points on {w} x {h} pixels; allowed are up to {MAX_POINTS}: use a "
+                f"the options give {total} points on {w} x {h} pixels; expected up to {MAX_POINTS}: use a "
                 "larger point_spacing_px, fewer points_per_side or crop_n_layers, or segment_tiled for large images"
             )
 

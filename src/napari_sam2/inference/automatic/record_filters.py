@@ -70,11 +70,11 @@ def filter_records(
     if max_area != math.inf:
         max_area = check_number("max_area", max_area, 0)
     if not 0 <= min_area <= max_area:
-        raise PromptError(f"areas from {min_area:g} to {max_area:g} were given; allowed is 0 <= min_area <= max_area")
+        raise PromptError(f"areas from {min_area:g} to {max_area:g} were given; expected 0 <= min_area <= max_area")
     sizes = as_numbers(pixel_size, "pixel_size")
     sides = np.broadcast_to(sizes.ravel(), (2,)) if sizes.size in (1, 2) else np.zeros(2)
     if not (np.isfinite(sides).all() and (sides > 0).all()):
-        raise PromptError(f"pixel_size={pixel_size!r} was given; allowed is a positive number, or (height, width)")
+        raise PromptError(f"pixel_size={pixel_size!r} was given; expected a positive number, or (height, width)")
     unit = float(sides[0] * sides[1])
     return [
         record

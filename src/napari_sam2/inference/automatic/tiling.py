@@ -121,7 +121,7 @@ def segment_tiled(
         max_area_px = check_number("max_area_px", max_area_px, 0)
     if not 0 <= min_area_px <= max_area_px:
         raise PromptError(
-            f"areas from {min_area_px:g} to {max_area_px:g} were given; allowed is 0 <= min_area_px <= max_area_px"
+            f"areas from {min_area_px:g} to {max_area_px:g} were given; expected 0 <= min_area_px <= max_area_px"
         )
     tiles = tile_grid((1, 1), tile, overlap)  # checks the numbers before anything is read
     regions = _as_regions(image, contrast)

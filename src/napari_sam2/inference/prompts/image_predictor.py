@@ -363,7 +363,7 @@ class SAM2ImagePredictor:
         num_clicks = len(points_xy) if points_xy.ndim == 2 else 0
         if points_xy.shape != (num_clicks, 2) or boxes_xyxy.shape != (num_clicks, 4) or not num_clicks:
             raise PromptError(
-                f"clicks of shape {points_xy.shape} and boxes of shape {boxes_xyxy.shape} were given; allowed are "
+                f"clicks of shape {points_xy.shape} and boxes of shape {boxes_xyxy.shape} were given; expected "
                 "(N, 2) and (N, 4), one of each per object"
             )
         prompts = [Prompt(points=point[None]) for point in points_xy]
@@ -435,7 +435,7 @@ class SAM2ImagePredictor:
         """
         if not len(boxes_xyxy) or len(boxes_xyxy) != len(views):
             raise PromptError(
-                f"{len(boxes_xyxy)} boxes and {len(views)} views were given; allowed is one view per box, at least one"
+                f"{len(boxes_xyxy)} boxes and {len(views)} views were given; expected one view per box, at least one"
             )
         prompts = [Prompt(box=box) for box in boxes_xyxy]
         with torch.inference_mode():

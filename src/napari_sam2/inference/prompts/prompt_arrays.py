@@ -42,9 +42,7 @@ def prompts_from_arrays(
     points = None if point_coords is None else as_numbers(point_coords, "point_coords").astype(np.float32)
     boxes = None if box is None else as_numbers(box, "box").astype(np.float32)
     if points is not None and points.ndim not in (2, 3):
-        raise PromptError(
-            f"point_coords of shape {points.shape} were given; allowed is (N, 2), or (P, N, 2) for a batch"
-        )
+        raise PromptError(f"point_coords of shape {points.shape} were given; expected (N, 2), or (P, N, 2) for a batch")
     if points is None and point_labels is not None:
         raise PromptError("point_labels were given without point_coords; give both")
     many_points, many_boxes = points is not None and points.ndim == 3, boxes is not None and boxes.ndim == 2
@@ -55,7 +53,7 @@ def prompts_from_arrays(
         )
     labels = None if point_labels is None else as_numbers(point_labels, "point_labels")
     if labels is not None and not np.isin(labels, (0, 1)).all():
-        raise PromptError(f"point_labels {labels.tolist()} were given; allowed are 1 (object) and 0 (background)")
+        raise PromptError(f"point_labels {labels.tolist()} were given; expected 1 (object) or 0 (background)")
     if labels is not None and labels.ndim == 2 and len(labels) != count:
         raise PromptError(
             f"{len(labels)} rows of point_labels were given for {count} prompt(s); give one row per object"
@@ -119,6 +117,6 @@ def mask_inputs_of(mask_input: ArrayLike | None, count: int) -> list[NDArray[np.
     if array.ndim != 4 or array.shape[1] != 1 or len(array) != count or not array.size:
         raise PromptError(
             f"mask_input of shape {np.shape(mask_input)} was given for {count} prompt(s); "
-            "allowed is (1, h, w), or (P, 1, h, w) for a batch"
+            "expected (1, h, w), or (P, 1, h, w) for a batch"
         )
     return [a[0] for a in array]

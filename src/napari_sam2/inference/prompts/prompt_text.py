@@ -91,7 +91,7 @@ class _Stack:
         sizes = shape if self.has_frames else self.hw
         self.example = ",".join(str(size // 2) for size in sizes)
         ranges = ", ".join(f"{axis} 0 to {size - 1}" for axis, size in zip(axes, sizes, strict=True))
-        self.allowed = f"allowed are {ranges} ({'x'.join(map(str, sizes))} in {self.point} order)"
+        self.allowed = f"expected {ranges} ({'x'.join(map(str, sizes))} in {self.point} order)"
 
     def numbers(self, option: str, value: str) -> tuple[int, list[float]]:
         """Frame, and the coordinates on it."""
@@ -150,7 +150,7 @@ def _whose(option: str, value: str, current: int | None, latest: int | None, nam
         return current
     if option == "--negative":
         if latest is None:
-            raise PromptError(f"--negative {value} stands before any object; give the --point or --box first")
+            raise PromptError(f"--negative {value} comes before any object; give the --point or --box first")
         return latest
     return next(number for number in range(1, len(named) + 2) if number not in named)
 
@@ -165,7 +165,7 @@ def _take(prompts: dict[tuple[int, int], _FramePrompt], option: str, value: str,
         if x1 <= -0.5 or y1 <= -0.5 or x0 >= w or y0 >= h:
             raise PromptError(f"--box {value} is outside the stack; {stack.allowed}")
         if x0 == x1 or y0 == y1:
-            raise PromptError(f"--box {value} has no area; allowed are two different opposite corners: {stack.box}")
+            raise PromptError(f"--box {value} has no area; expected two different opposite corners: {stack.box}")
         if entry.box_xyxy is not None:
             raise PromptError(
                 f"--box {value} is the second box of object {object_id} on that frame; give one, or another --object"
@@ -208,7 +208,7 @@ def _read_mask(value: str, stack: _Stack) -> list[tuple[int, int, NDArray[np.boo
             allowed = f"0 to {stack.num_frames - 1}" if sizes else "0, or the name of the file alone"
             if len(sizes) > 1:
                 allowed = ", ".join(f"{axis} 0 to {size - 1}" for axis, size in sizes) + ", as T,Z:FILE"
-            raise PromptError(f"--mask {value} is for frame {index}; allowed are {allowed}")
+            raise PromptError(f"--mask {value} is for frame {index}; expected {allowed}")
         frames, expected = [frame], stack.hw
         labels = labels[0] if labels.ndim == 3 and len(labels) == 1 else labels
     else:

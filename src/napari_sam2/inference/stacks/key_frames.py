@@ -136,7 +136,7 @@ def choose_key_frames(num_frames: int, every: int | None, key_frames: object = N
     """
     if key_frames is not None:
         if isinstance(key_frames, str) or not isinstance(key_frames, Iterable):
-            raise PromptError(f"key_frames={key_frames!r} was given; allowed is a sequence of frames, such as [5, 15]")
+            raise PromptError(f"key_frames={key_frames!r} was given; expected a sequence of frames, such as [5, 15]")
         keys = sorted({check_frame(frame, num_frames) for frame in key_frames})
         if not keys:
             raise PromptError(f"key_frames is empty; give at least one of the frames 0 to {num_frames - 1}")

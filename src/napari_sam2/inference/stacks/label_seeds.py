@@ -124,5 +124,5 @@ def _limits(start: int, stop: int | None, num_frames: int) -> range:
     start = check_count("start", start, 0)
     end = num_frames if stop is None else check_count("stop", stop, 0)
     if not 0 <= start < end <= num_frames:
-        raise PromptError(f"start={start} and stop={end} were given; allowed is 0 <= start < stop <= {num_frames}")
+        raise PromptError(f"start={start} and stop={end} were given; expected 0 <= start < stop <= {num_frames}")
     return range(start, end)

@@ -104,10 +104,10 @@ class _Planes:
                 f"the labels of frame {frame} have shape {plane.shape}; the frames of the stack have {self._hw}"
             )
         if plane.dtype.kind not in "biu":
-            raise PromptError(f"the labels of frame {frame} are {plane.dtype}; allowed are integers")
+            raise PromptError(f"the labels of frame {frame} are {plane.dtype}; expected integers")
         if plane.size and (int(plane.min()) < 0 or int(plane.max()) > _MAX_ID):
             raise PromptError(
-                f"the labels of frame {frame} range from {plane.min()} to {plane.max()}; allowed are 0 to {_MAX_ID}"
+                f"the labels of frame {frame} range from {plane.min()} to {plane.max()}; expected 0 to {_MAX_ID}"
             )
         return plane.astype(np.int32, copy=False)
 
@@ -132,7 +132,7 @@ class _Planes:
                 )
             return {wanted[0]: None}
         if ndim != 3:
-            raise PromptError(f"labels of shape {source.shape} were given; allowed are (H, W) and (N, H, W)")
+            raise PromptError(f"labels of shape {source.shape} were given; expected (H, W) or (N, H, W)")
         num_planes = int(source.shape[0])
         if num_planes == shape[0]:
             return {frame: frame for frame in (range(num_planes) if wanted is None else wanted)}

@@ -195,7 +195,7 @@ def _time_points(
     if axes is None and not isinstance(volumes, str | Path):
         axes = {4: "TZYX", 5: "TZCYX"}.get(len(volumes.shape))
         if axes is None:
-            raise FrameError(f"an array of shape {tuple(volumes.shape)} was given; allowed is TZYX or TZCYX, or axes=")
+            raise FrameError(f"an array of shape {tuple(volumes.shape)} was given; expected TZYX or TZCYX, or axes=")
     if axes is not None and not {"T", "Z"} <= set(axes.upper()):
         raise FrameError(f"axes {axes!r} were given; volumes over time need T and Z, such as TZYX or TZCYX")
 

@@ -310,9 +310,7 @@ class SAM2VideoSegmenter:
             raise PromptError("an image was given as the frame, but a video is set; give the index of a frame")
         image = np.asarray(frame)
         if image.ndim not in (2, 3):
-            raise PromptError(
-                f"an array of shape {image.shape} was given as the frame; allowed is an index or an image"
-            )
+            raise PromptError(f"an array of shape {image.shape} was given as the frame; expected an index or an image")
         self.set_video(open_frames(image, axes="YX" if image.ndim == 2 else "YXC"))
         return 0
 

@@ -205,7 +205,7 @@ class SessionBase:
         scale: Sequence[float] | None = None,
         frames_are_times: bool = False,
     ) -> pd.DataFrame:
-        """Measure the objects: sizes, shapes, places and intensities, read one plane at a time.
+        """Measure the objects: sizes, shapes, positions and intensities, read one plane at a time.
 
         Parameters
         ----------

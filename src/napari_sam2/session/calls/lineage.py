@@ -168,8 +168,8 @@ class LineageCalls(SessionBase):
                 late = [p for p in self._seen(above, plane) if p >= plane]
                 if late:
                     raise PromptError(
-                        f"{self.store.object(above).name} is still seen on frame {late[0]}, after its daughter begins "
-                        f"on frame {plane}; use divide({above}, {plane}), or cut({above}, {plane}) first"
+                        f"{self.store.object(above).name} still has a mask on frame {late[0]}, after its daughter "
+                        f"begins on frame {plane}; use divide({above}, {plane}), or cut({above}, {plane}) first"
                     )
             if (item.parent, item.born) == (parent, plane):
                 return
@@ -194,7 +194,7 @@ class LineageCalls(SessionBase):
         early = [p for p in self._seen(object_id, plane) if p < plane]
         if early:
             raise PromptError(
-                f"{item.name} is seen on frame {early[0]}, before frame {plane}; "
+                f"{item.name} has a mask on frame {early[0]}, before frame {plane}; "
                 f"cut({object_id}, {plane}) first, or give another frame"
             )
         if item.parent not in (None, parent):
@@ -241,12 +241,12 @@ class LineageCalls(SessionBase):
             item = self.store.object(object_id)
             seen = self._seen(object_id, plane)
             if not seen or not seen[0] < plane <= seen[-1]:
-                where = "nowhere"
+                where = "it has no mask yet"
                 if len(seen) == 1:
-                    where = f"on frame {seen[0]} only"
+                    where = f"it has a mask on frame {seen[0]} only"
                 elif seen:
-                    where = f"on frames {seen[0]} to {seen[-1]}; give one after the first"
-                raise PromptError(f"{item.name} cannot be cut at frame {plane}: it is seen {where}")
+                    where = f"it has masks on frames {seen[0]} to {seen[-1]}; give one after the first"
+                raise PromptError(f"{item.name} cannot be cut at frame {plane}: {where}")
             draft = Draft(self.store)
             made = draft.new_object().object_id
             after = range(plane, self.geometry.clip_range(plane).stop)
@@ -297,7 +297,7 @@ class LineageCalls(SessionBase):
             both = self._shared(first, second)
             if method == "join" and both:
                 raise PromptError(
-                    f"{kept.name} and {gone.name} are both seen on frame {both[0]}; use merge to unite their masks"
+                    f"{kept.name} and {gone.name} both have a mask on frame {both[0]}; use merge to unite their masks"
                 )
             locked = [p for p in both if p in kept.locked or p in gone.locked]
             if locked:

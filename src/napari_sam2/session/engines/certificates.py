@@ -111,7 +111,8 @@ def _files(folder: Path, role: str) -> tuple[str, str, str]:
         context.load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, ValueError) as error:
         raise DeviceError(
-            f"{folder} holds damaged certificates, or a key of another one ({error.args[-1]}); {again}"
+            f"{folder} contains damaged certificates, or a key that belongs to another certificate "
+            f"({error.args[-1]}); {again}"
         ) from error
     _check_dates(folder, (ca, certificate))
     return ca, certificate, key

@@ -323,7 +323,7 @@ def _check_reachable(address: ComputeAddress, security: object, timeout: float) 
     except ssl.SSLError as error:
         raise _certificate_error(address, error) from error
     except socket.gaierror as error:
-        raise DeviceError(f"there is no computer {host} ({error.strerror}); check the address") from error
+        raise DeviceError(f"the host {host} was not found ({error.strerror}); check the address") from error
     except OSError as error:
         reason = "connection refused" if error.errno == errno.ECONNREFUSED else _first_line(error)
         raise ConnectionLostError(f"no server answers at {address.address} ({reason})") from error
@@ -338,7 +338,7 @@ def _check_certificates(address: ComputeAddress, security: Any, plain: socket.so
         except TimeoutError:
             return
         if not greeting:
-            raise DeviceError(f"{address.address} ended the connection; it may expect other certificates")
+            raise DeviceError(f"{address.address} closed the connection; it may expect other certificates")
 
 
 def _certificate_error(address: ComputeAddress, error: ssl.SSLError) -> DeviceError:

@@ -14,7 +14,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from napari_sam2._dask import WORKER_CONFIG, check_local_workers, check_scheduler_address, num_cores, require_dask
+from napari_sam2._dask import (
+    WORKER_CONFIG,
+    check_local_workers,
+    check_scheduler_address,
+    loop_without_interrupts,
+    num_cores,
+    require_dask,
+)
 from napari_sam2._errors import DeviceError
 from napari_sam2.session.engines.certificates import server_security
 from napari_sam2.session.engines.compute_address import DEFAULT_PORT, is_loopback
@@ -64,7 +71,7 @@ class ServerPlace:
         if self.workers is not None:
             check_local_workers(self.workers)
         if not 0 <= self.port < 2**16:
-            raise DeviceError(f"port {self.port} was given; allowed are 0 to {2**16 - 1}")
+            raise DeviceError(f"port {self.port} was given; expected 0 to {2**16 - 1}")
         if self.certificates is None and not self.is_insecure and not is_loopback(self.host) and self.join is None:
             raise DeviceError(
                 f"other computers can connect to {self.host}, and anyone who connects can run code here; make "
@@ -111,9 +118,10 @@ def _started(place: ServerPlace, security: Security | None, settings: ServerSett
     from distributed import LocalCluster
 
     workers = place.workers or _default_workers()
-    with dask.config.set(_CONFIG):
+    with dask.config.set(_CONFIG), loop_without_interrupts() as loop:
         try:
             cluster = LocalCluster(
+                loop=loop,
                 n_workers=0,  # they come when the scheduler knows what to load: a session may be waiting for them
                 threads_per_worker=max(1, num_cores() // workers),
                 processes=True,

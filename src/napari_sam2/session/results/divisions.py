@@ -78,7 +78,7 @@ class DivisionSettings:
             or not self.min_contrast > 0
         ):
             raise PromptError(
-                f"{self} was given; allowed are a share above 0 and up to 0.5, at least one frame, a change from 1, a "
+                f"{self} was given; expected a share above 0 and up to 0.5, at least one frame, a change from 1, a "
                 "distance, a size and a contrast above 0, and an overlap above 0 and up to 1"
             )
 

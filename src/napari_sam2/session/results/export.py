@@ -255,7 +255,7 @@ def import_tracks(session: Session, labels: ArrayLike, parents: Mapping[int, int
             f"{geometry.shape}"
         )
     if image.size and int(image.max()) > LARGEST_ID:
-        raise OutputError(f"labels up to {image.max()} were given; allowed are numbers up to {LARGEST_ID}")
+        raise OutputError(f"labels up to {image.max()} were given; expected numbers up to {LARGEST_ID}")
     found: set[int] = set()
     length = len(session.history.done)
     try:
@@ -280,9 +280,7 @@ def _over_time(session: Session) -> Iterator[NDArray[np.int32]]:
     """(H, W) or (Z, H, W) labels of each time point."""
     shape = session.geometry.shape
     if len(shape) > 4:
-        raise OutputError(
-            f"tracks of an image of shape {shape} cannot be exported; allowed are (T, H, W) and (T, Z, H, W)"
-        )
+        raise OutputError(f"tracks of an image of shape {shape} cannot be exported; expected (T, H, W) or (T, Z, H, W)")
     for time in range(1 if len(shape) == 2 else shape[0]):
         yield np.asarray(session.labels if len(shape) == 2 else session.labels[time])
 

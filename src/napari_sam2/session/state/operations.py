@@ -81,7 +81,7 @@ class _Arguments(Mapping[str, Any]):
 def _plain_arguments(method: object, arguments: object) -> dict[str, object]:
     rule = _RULES.get(method) if isinstance(method, str) else None
     if rule is None:
-        raise PromptError(f"the call {_short(method)} cannot be replayed; allowed are {', '.join(sorted(_RULES))}")
+        raise PromptError(f"the call {_short(method)} cannot be replayed; expected {', '.join(sorted(_RULES))}")
     names = set(arguments) if isinstance(arguments, Mapping) else set()
     if not isinstance(arguments, Mapping) or not rule.required.keys() <= names <= {*rule.required, *rule.optional}:
         raise PromptError(

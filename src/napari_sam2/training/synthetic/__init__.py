@@ -75,7 +75,7 @@ def make_clip(
     if kind is None:
         kind = KINDS[int(rng.integers(len(KINDS)))]
     if kind not in SCENES:
-        raise TrainingError(f"the kind {kind!r} was given; allowed are {', '.join(KINDS)}")
+        raise TrainingError(f"the kind {kind!r} was given; expected {', '.join(KINDS)}")
     if size < 32 or num_frames < 1:
         raise TrainingError(f"{num_frames} frames of {size} pixels were requested; give at least 1 frame of 32 pixels")
     images, labels = SCENES[kind](rng, size, num_frames)

@@ -22,7 +22,7 @@ from napari_sam2.training.initialise import initialise
 from napari_sam2.training.loop import Phase, TrainConfig, Trainer, _sampler, load_train_config, save_weights
 from napari_sam2.training.losses import LossWeights, mask_losses, prompt_loss
 from napari_sam2.training.packs import LabelledStack
-from napari_sam2.training.steps import StepLog, _moved_masks, still_step
+from napari_sam2.training.steps import StepLog, moved_masks, still_step
 
 SMALL = BatchPlan(crop=64, stills=2, objects_per_still=2, clips=1, objects_per_clip=2, num_frames=3, clip_share=0.5)
 
@@ -319,12 +319,12 @@ def test_bad_configuration_is_refused(tmp_path, text):
         load_train_config(path)
 
 
-def test_moved_masks_lie_near_their_objects_and_are_no_copies():
+def testmoved_masks_lie_near_their_objects_and_are_no_copies():
     y, x = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
     truths = torch.stack([(x - cx) ** 2 + (y - cy) ** 2 < 200 for cx, cy in ((30, 40), (60, 30), (50, 70))]).repeat(
         8, 1, 1
     )
-    prompt = _moved_masks(truths, np.random.default_rng(0))
+    prompt = moved_masks(truths, np.random.default_rng(0))
     assert prompt.mask.shape == (24, 1, 24, 24)
     assert prompt.mask.abs().max() <= 10
     assert (prompt.labels == -1).all()

@@ -205,11 +205,12 @@ class SAM2(nn.Module):
             logits[row, best][:, None],
             decoded.iou[row, best],
             score,
-            self._pointer(token, is_present),
+            self.object_pointer(token, is_present),
             candidates,
         )
 
-    def _pointer(self, token: Tensor, is_present: Tensor) -> Tensor:
+    def object_pointer(self, token: Tensor, is_present: Tensor) -> Tensor:
+        """Pointers of objects (O, C) from their mask tokens (O, C) and presence (O, 1)."""
         present = is_present.to(token.dtype)
         pointer: Tensor = self.obj_ptr_proj(token)
         return present * pointer + (1 - present) * self.no_obj_ptr

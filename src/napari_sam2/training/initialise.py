@@ -8,12 +8,25 @@ from collections.abc import Collection
 import torch
 from torch import nn
 
+from napari_sam2.network.features import ImageEmbedding
 from napari_sam2.network.layers import LayerNorm2d
 from napari_sam2.network.sam2 import SAM2
 
-__all__ = ["initialise", "match_memory_scale"]
+__all__ = ["MEMORY_PARTS", "initialise", "match_memory_scale", "restart_memory"]
+
+MEMORY_PARTS = (
+    "memory_attention.",
+    "memory_encoder.",
+    "obj_ptr_",
+    "maskmem_tpos_enc",
+    "no_obj_ptr",
+    "no_obj_embed_spatial",
+)
 
 _DENSE_HEAD = "dense_head"
+_PLACE_BIAS = 2.5  # of queries and keys of memories
+_CROSS_GAIN = 4.0  # of what memories add to features, whose scale is about 8
+_MASK_SHARE = 1.5  # of the mask in a memory, in standard deviations of the features in it
 _MASK_KEPT = 0.4  # of a mask prompt's logits, in those of the candidates
 _QUERY_KEY_GAIN = 2.5
 _FINEST_FREQUENCY = 6.0  # of the prompt encoding, relative to SAM's: the position frame is larger than the input
@@ -139,3 +152,61 @@ def match_memory_scale(model: SAM2, features: torch.Tensor) -> None:
     norm = model.memory_attention.norm
     norm.bias.copy_(features.mean((0, 2, 3)))
     norm.weight.copy_(features.std((0, 2, 3)))
+
+
+@torch.no_grad()
+def restart_memory(
+    model: SAM2, seed: int, features: torch.Tensor, masks: torch.Tensor, image_index: torch.Tensor
+) -> None:
+    """Give the memory encoder, the memory attention and the object pointers new starting values.
+
+    Parameters
+    ----------
+    model : SAM2
+        All other parts are kept.
+    seed : int
+        Of the values.
+    features : Tensor
+        (B, C, h, w) image features without memories, such as the network makes now.
+    masks : Tensor
+        (N, 1, 16h, 16w) masks of objects in them, 0 to 1.
+    image_index : Tensor
+        (N,) row of ``features`` that each object lies in.
+
+    Notes
+    -----
+    Memories have unit variance per channel, to which the features and the mask contribute about equally: if either is
+    much larger, the memory attention is saturated or does not see the mask, and learns nothing.
+    """
+    start = _Start(model, seed)
+    attention, encoder = model.memory_attention, model.memory_encoder
+    start.layers(encoder)
+    start.layers(attention)
+    start.normal("maskmem_tpos_enc", 0.3)
+    if model.config.is_sam21:
+        start.layers(model.obj_ptr_tpos_proj)
+    for index in (0, 1):
+        start.fill(f"memory_encoder.fuser.layers.{index}.gamma", 0.1)
+    for index in range(model.config.memory_layers):
+        layer = f"memory_attention.layers.{index}"
+        start.scale(f"{layer}.self_attn.out_proj.weight", 0.5)
+        start.scale(f"{layer}.linear2.weight", 0.5)
+        start.scale(f"{layer}.cross_attn_image.out_proj.weight", _CROSS_GAIN)
+        for projection in ("q_proj", "k_proj"):
+            start.scale(f"{layer}.cross_attn_image.{projection}.weight", 0.5)
+            start.fill(f"{layer}.cross_attn_image.{projection}.bias", _PLACE_BIAS)
+    match_memory_scale(model, model.without_memory(ImageEmbedding(features, (features, features))))
+    seen, logits = features[image_index], masks * 20 - 10  # as SAM 2 scales masks for its memory
+    _standardise(encoder.pix_feat_proj, encoder.pix_feat_proj(seen), 1.0)
+    last = encoder.mask_downsampler.encoder[-1]
+    assert isinstance(last, nn.Conv2d)
+    _standardise(last, encoder.mask_downsampler(logits), _MASK_SHARE)
+    _standardise(encoder.out_proj, encoder(seen, logits), 1.0)
+
+
+def _standardise(layer: nn.Conv2d, output: torch.Tensor, scale: float) -> None:
+    """Give the output (N, C, h, w) of a layer mean 0 and a standard deviation of ``scale`` in each channel."""
+    assert layer.bias is not None
+    mean, std = output.mean((0, 2, 3)), output.std((0, 2, 3)).clamp(min=1e-3)
+    layer.weight.mul_((scale / std)[:, None, None, None])
+    layer.bias.sub_(mean).mul_(scale / std)

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -29,6 +29,7 @@ from napari_sam2.training.half_products import multiply_in_bfloat16
 from napari_sam2.training.heap import heap_kept
 from napari_sam2.training.initialise import initialise, match_memory_scale
 from napari_sam2.training.losses import LossWeights
+from napari_sam2.training.memory_lessons import MemoryLessons, teach_memory
 from napari_sam2.training.muon import Muon
 from napari_sam2.training.steps import StepLog, clip_step, normalise, still_step
 from napari_sam2.weights.files import read_weights
@@ -83,6 +84,9 @@ class TrainConfig:
         Model name or checkpoint path whose weights the run starts from, of this model or of one with fewer blocks
         in its image encoder (``growth.deepen``), without dense head, or with fewer fine blocks in its mask decoder;
         fresh weights if not given.
+    memory_lessons : MemoryLessons
+        Updates before the first step in which the memory alone is taught, from new starting values, on the clips of
+        the first phase.
     phases : tuple of Phase
         One after the other.
     seed : int
@@ -94,7 +98,9 @@ class TrainConfig:
         Of the optimizer.
     new_rate : float
         Factor of the learning rate for layers that ``start_from`` does not have (but not new blocks of the encoder),
-        and for all fine blocks if some of them are new.
+        for all fine blocks if some of them are new, and for ``fast_parts``.
+    fast_parts : tuple of str
+        Names of further parameters that learn at this rate, or the beginnings of their names.
     warmup_steps : int
         Steps from zero to the full rate.
     decay_share : float
@@ -105,6 +111,8 @@ class TrainConfig:
         Largest norm of the gradient.
     correction_share : float
         Share of clip batches with a corrected frame.
+    memory_only_share : float
+        Share of clip batches whose objects are tracked from memory alone, without the last mask as a prompt.
     products : {"float32", "tf32", "bfloat16"}
         Precision in which matrices are multiplied: "tf32" is faster on GPUs with tensor cores, "bfloat16", for linear
         layers only, on CPUs with such instructions.
@@ -112,17 +120,20 @@ class TrainConfig:
 
     model: str = "sam2_micro"
     start_from: str | None = None
+    memory_lessons: MemoryLessons = field(default_factory=MemoryLessons)
     phases: tuple[Phase, ...] = (Phase(1000),)
     seed: int = 0
     optimizer: OptimizerName = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
     new_rate: float = 1.0
+    fast_parts: tuple[str, ...] = ()
     warmup_steps: int = 100
     decay_share: float = 0.3
     average: float = 0.998
     clip_norm: float = 1.0
     correction_share: float = 0.25
+    memory_only_share: float = 0.15
     products: ProductPrecision = "float32"
 
     @property
@@ -154,7 +165,8 @@ def load_train_config(path: Path) -> TrainConfig:
             Phase(**{**p, "plan": BatchPlan(**p.get("plan", {})), "weights": LossWeights(**p.get("weights", {}))})
             for p in fields.pop("phases")
         )
-        return TrainConfig(phases=phases, **fields)
+        lessons = MemoryLessons(**fields.pop("memory_lessons", {}))
+        return TrainConfig(phases=phases, memory_lessons=lessons, **fields)
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise TrainingError(
             f"{path} cannot be read as a training configuration ({error}); "
@@ -230,8 +242,9 @@ def _starting_model(config: TrainConfig) -> tuple[SAM2, set[str]]:
     """The model, and the names of parameters that learn at the rate of new layers."""
     model = SAM2(CONFIGS[config.model])
     initialise(model, config.seed)
+    fast = {name for name in model.state_dict() if name.startswith(tuple(config.fast_parts))}
     if config.start_from is None:
-        return model, set()
+        return model, fast
     tensors = dict(read_weights(find_weights(config.start_from)).tensors)
     own = model.state_dict()
     new = {name for name in own if name.startswith(_LATER_PARTS) and name not in tensors}
@@ -242,7 +255,7 @@ def _starting_model(config: TrainConfig) -> tuple[SAM2, set[str]]:
                 own[name].zero_()
         new |= fine
     model.load_state_dict(deepen(model, {name: own[name].clone() for name in new} | tensors))
-    return model, new
+    return model, new | fast
 
 
 def save_weights(model: nn.Module, path: Path, *, metadata: dict[str, str]) -> None:
@@ -309,6 +322,8 @@ class Trainer:
     ) -> None:
         """Train to step ``stop`` (default: the end), saving at every report."""
         stop = self.config.num_steps if stop is None else min(stop, self.config.num_steps)
+        if not self.step and self.config.memory_lessons.steps:
+            self._teach_memory()
         while self.step < stop:
             phase, phase_end = self.config.phase_at(self.step)
             stream = BatchStream(
@@ -347,7 +362,8 @@ class Trainer:
                 self._match_memory(batch)
                 loss = clip_step(
                     self.model, batch, weights=phase.weights, rng=rng,
-                    correction_share=self.config.correction_share, log=log,
+                    correction_share=self.config.correction_share,
+                    memory_only_share=self.config.memory_only_share, log=log,
                 )  # fmt: skip
             losses.append(self._update(loss))
             self.step += 1
@@ -360,6 +376,25 @@ class Trainer:
                 self._report(report, on_report)
                 if self.step % (4 * report_every) == 0:
                     self.save()
+
+    def _teach_memory(self) -> None:
+        """Teach the memory alone; it begins anew if the run ends before its first step is saved."""
+        phase = self.config.phases[0]
+        lessons = self.config.memory_lessons
+        plan = replace(phase.plan, clip_share=1.0)
+        stream = BatchStream(
+            _sampler(self.sources, phase), plan, seed=self.config.seed + 1, start=0, stop=lessons.steps
+        )
+        loader = DataLoader(
+            stream, batch_size=None, num_workers=self.num_workers, prefetch_factor=4 if self.num_workers else None
+        )
+        with heap_kept(), _matmul_precision(self.config.products):
+            teach_memory(
+                self.model, loader, lessons, weight_decay=self.config.weight_decay, clip_norm=self.config.clip_norm,
+                seed=self.config.seed,
+            )  # fmt: skip
+        self.memory_matched = True
+        self.average.load_state_dict(self.model.state_dict())
 
     def _match_memory(self, batch: Batch) -> None:
         """Once, before the first clip: the memory attention starts from the features as they have become."""

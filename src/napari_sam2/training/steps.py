@@ -10,18 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageEmbedding, MemoryBatch, ModelPrompt
+from napari_sam2.network.features import DecodedMasks, ImageEmbedding, MemoryBatch, ModelPrompt
 from napari_sam2.network.sam2 import LAST_MASK_LIMIT, SAM2
 from napari_sam2.training.batches import Batch
 from napari_sam2.training.click_simulation import SimulatedPrompt, correction_clicks
 from napari_sam2.training.dense import dense_loss
 from napari_sam2.training.losses import LossWeights, PromptLoss, prompt_loss
 
-__all__ = ["StepLog", "clip_step", "normalise", "still_step"]
+__all__ = ["ClipMemory", "StepLog", "clip_step", "moved_masks", "normalise", "rough_logits", "still_step"]
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
-_WITHOUT_LAST_MASK = 0.15  # of clip batches
 _MOVED_SHARE = 0.75  # of still batches: their mask prompts are those of an earlier frame, moved and misshapen
 _ABSENCE_SHARE = 0.12  # of clip batches
 
@@ -65,7 +64,7 @@ def _model_prompt(prompts: list[SimulatedPrompt], truths: Tensor) -> ModelPrompt
     kind = _kind(prompts[0])
     device = truths.device
     if kind == "mask":
-        return ModelPrompt(mask=_rough_logits(truths.float()[:, None]))
+        return ModelPrompt(mask=rough_logits(truths.float()[:, None]))
     if kind == "box":
         corners = np.stack([p.box.reshape(2, 2) for p in prompts if p.box is not None])
         labels = torch.tensor([[2, 3]], dtype=torch.int32, device=device).expand(len(prompts), -1)
@@ -76,13 +75,13 @@ def _model_prompt(prompts: list[SimulatedPrompt], truths: Tensor) -> ModelPrompt
     )
 
 
-def _rough_logits(masks: Tensor) -> Tensor:
+def rough_logits(masks: Tensor) -> Tensor:
     """(N, 1, S, S) coverage -> logits within +-10 on the grid of the decoder's masks."""
     side = masks.shape[-1] // 4
     return (2 * F.adaptive_avg_pool2d(masks, (side, side)) - 1) * 10
 
 
-def _moved_masks(truths: Tensor, rng: np.random.Generator) -> ModelPrompt:
+def moved_masks(truths: Tensor, rng: np.random.Generator) -> ModelPrompt:
     """Mask prompts as a tracked frame gets them: where the object was, at the size and shape that it had.
 
     Parameters
@@ -116,7 +115,7 @@ def _moved_masks(truths: Tensor, rng: np.random.Generator) -> ModelPrompt:
     moved = (F.avg_pool2d(moved, 7, stride=1, padding=3) + dents > 0.5).float()
     certainty = torch.from_numpy(rng.uniform(0.3, 1, (count, 1, 1, 1))).float().to(masks.device)
     no_click = torch.full((count, 1), -1, dtype=torch.int32, device=masks.device)
-    return ModelPrompt(masks.new_zeros(count, 1, 2), no_click, _rough_logits(moved) * certainty)
+    return ModelPrompt(masks.new_zeros(count, 1, 2), no_click, rough_logits(moved) * certainty)
 
 
 def _corrected(
@@ -161,7 +160,7 @@ def still_step(
         is_moved = kind == "mask" and rng.random() < _MOVED_SHARE
         first = name = "moved" if is_moved else kind
         if is_moved:
-            prompt = _moved_masks(truths[rows], rng)
+            prompt = moved_masks(truths[rows], rng)
         else:
             prompt = _model_prompt([batch.prompts[i] for i in members], truths[rows])
         present = truths[rows].flatten(1).any(1)
@@ -227,6 +226,7 @@ def clip_step(
     weights: LossWeights,
     rng: np.random.Generator,
     correction_share: float,
+    memory_only_share: float = 0.15,
     log: StepLog,
 ) -> Tensor:
     """Loss of a batch of clips: prompted on the first frame, tracked through the others.
@@ -242,9 +242,9 @@ def clip_step(
     where = batch.image_index.to(device)
     truths = batch.truths.to(device)
     corrected_frame = int(rng.integers(1, num_frames)) if rng.random() < correction_share else -1
-    follows = model.config.follows_last_mask and rng.random() >= _WITHOUT_LAST_MASK
+    follows = model.config.follows_last_mask and rng.random() >= memory_only_share
     last_mask: ModelPrompt | None = None
-    memory = _ClipMemory(model)
+    memory = ClipMemory(model)
     kind = _kind(batch.prompts[0])
     total = truths.new_zeros((), dtype=torch.float32)
     for t in range(num_frames):
@@ -256,7 +256,7 @@ def clip_step(
         ambiguous = t > 0 or kind == "click"
         found = model.segment_frame(features, embedding.high_res, prompt, multimask=ambiguous)
         loss = prompt_loss(found.candidates, truth, present, ambiguous=ambiguous, weights=weights)
-        log.add(f"clip {kind}" if t == 0 else "tracked", loss)
+        log.add(f"clip {kind}" if t == 0 else "tracked" if follows else "tracked from memory", loss)
         total = total + loss.total
         if t == corrected_frame:
             prompt = _corrected(ModelPrompt(), found.candidates, truth, ambiguous=True, rng=rng)
@@ -266,7 +266,8 @@ def clip_step(
             total = total + loss.total
         if t == 0 and kind == "mask" and prompt is not None and prompt.mask is not None:
             found = found._replace(logits=prompt.mask)  # as when tracking: the user's own mask is taken as it is
-        memory.add(embedding, found, t, is_prompted=t in (0, corrected_frame))
+        is_prompted = t in (0, corrected_frame)
+        memory.add(embedding, found.logits, found.object_score, found.pointer, t, is_prompted=is_prompted)
         if follows:
             last_mask = ModelPrompt(mask=found.logits.detach().clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT))
     return total / num_frames + _dense_term(
@@ -288,7 +289,7 @@ def _with_absences(batch: Batch, rng: np.random.Generator) -> Batch:
     return replace(batch, images=images, truths=truths, labels=labels, distances=distances)
 
 
-class _ClipMemory:
+class ClipMemory:
     """Memories of all objects of a clip batch, which share one layout in time."""
 
     def __init__(self, model: SAM2) -> None:
@@ -296,11 +297,22 @@ class _ClipMemory:
         self.prompted: dict[int, tuple[Tensor, Tensor]] = {}
         self.tracked: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def add(self, embedding: ImageEmbedding, found: FrameSegmentation, frame: int, *, is_prompted: bool) -> None:
-        features = self.model.encode_memory(embedding, found.logits, found.object_score, binarise=is_prompted)
-        (self.prompted if is_prompted else self.tracked)[frame] = (features, found.pointer)
+    def add(
+        self,
+        embedding: ImageEmbedding,
+        logits: Tensor,
+        object_score: Tensor,
+        pointer: Tensor,
+        frame: int,
+        *,
+        is_prompted: bool,
+    ) -> None:
+        """Remember the masks (N, 1, h, w), presence scores (N, 1) and pointers (N, C) of a frame."""
+        features = self.model.encode_memory(embedding, logits, object_score, binarise=is_prompted)
+        (self.prompted if is_prompted else self.tracked)[frame] = (features, pointer)
 
     def features(self, embedding: ImageEmbedding, frame: int) -> Tensor:
+        """Features (N, C, h, w) of a frame, conditioned on the memories of the frames before."""
         config = self.model.config
         spatial = [(features, config.num_memories - 1) for features, _ in self.prompted.values()]
         spatial += [

@@ -54,11 +54,12 @@ are refused by name. A folder of z-stacks is a series of time points (TZYX), a f
 
 Microscopes write one file per plane. Numbers in the names after words for axes are taken as such: `t`, `time`; `z`;
 `c`, `ch`, `channel`, `w`; `p`, `pos`, `position`, `s`, `scene`, `series`, `f`, `field`, `fov`, `xy` (positions); `m`
-(mosaic tiles), as in `img_t003_z01_ch0.tif`, and those of Opera (`r01c01f01p01-ch1sk1`). A folder `exp_z00_ch00.tif`,
-`exp_z00_ch01.tif`, ... is CZYX, and one with missing files is refused by the name of the first. If only one axis
-varies, its word has to be unambiguous (`t`, `ch`, `pos`); other names are planes in the order of their numbers:
-`z-2`, `z0`, `z0.5`, `z2`, `z10`. A hyphen is a minus only where other names have no hyphen there, and a point is a
-decimal point unless the digits after it count (`1.9`, `1.10`). A warning names files whose order is in doubt.
+(mosaic tiles), as in `img_t003_z01_ch0.tif`, and those of Opera (`r01c01f01p01-ch1sk1`) and Micro-Manager 1.4
+(`img_000000000_DAPI_000`). A folder `exp_z00_ch00.tif`, `exp_z00_ch01.tif`, ... is CZYX, and one with missing files is
+refused by the name of the first. If only one axis varies, its word has to be unambiguous (`t`, `ch`, `pos`); other
+names are planes in the order of their numbers: `z-2`, `z0`, `z0.5`, `z2`, `z10`. A hyphen is a minus only where other
+names have no hyphen there, and a point is a decimal point unless the digits after it count (`1.9`, `1.10`). A warning
+names files whose order is in doubt, and files that seem to belong to several series (`DAPI_1`, `GFP_1`).
 
 Pictures and TIFFs that are marked as rotated (EXIF) are read as they are stored, with a warning, as napari and ImageJ
 show them. If a TIFF has a thumbnail, the image itself opens.

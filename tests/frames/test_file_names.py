@@ -154,6 +154,43 @@ def test_masks_are_in_the_order_of_their_images(tmp_path: Path):
     assert read_labels(tmp_path / "labels")[:, 0, 0].tolist() == [0, 10, 20]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(["DAPI_1", "DAPI_2", "GFP_1", "GFP_2"], id="plain"),
+        pytest.param(["DAPI_t1", "DAPI_t2", "GFP_t1", "GFP_t2"], id="time"),
+    ],
+)
+def test_several_series_in_a_folder_are_told(tmp_path: Path, names: list[str]):
+    write(tmp_path / "a", names)
+    with pytest.warns(UserWarning, match="holds 2 series of files, such as DAPI_t?1 and GFP_t?1") as warned:
+        assert open_frames(tmp_path / "a").axes == "ZYX"
+    assert len(warned) == 1
+
+
+def test_names_of_micro_manager_are_time_channel_and_slice(tmp_path: Path):
+    places = product(range(2), ("DAPI", "Cy5_2"), range(3))
+    write(tmp_path / "a", [f"img_{t:09d}_{name}_{z:03d}" for t, name, z in places])
+    frames = open_frames(tmp_path / "a", frame_axis="Z", fixed={"T": 1}, channels=0, contrast="dtype")
+    assert (frames.axes, frames.shape) == ("TCZYX", (3, 8, 9))
+    assert [int(frames[z][0, 0, 0]) for z in range(3)] == [90, 100, 110]
+
+
+def test_a_dataset_whose_list_of_axes_is_not_read_is_told(tmp_path: Path):
+    write(tmp_path / "a", ["x_NDTiffStack"])
+    (tmp_path / "a" / "NDTiff.index").write_bytes(b"")
+    for path in (tmp_path / "a", tmp_path / "a" / "x_NDTiffStack.tif"):
+        with pytest.warns(UserWarning, match="NDTiff.*planes are in the order of acquisition"):
+            open_frames(path)
+
+
+def test_a_folder_of_folders_with_images_names_them(tmp_path: Path):
+    write(tmp_path / "Pos0", ["a"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FrameError, match="holds no image but folders with images, Pos0; open one of these"):
+        open_frames(tmp_path)
+
+
 def test_several_files_of_one_time_point_are_told(tmp_path: Path):
     write(tmp_path / "a", [f"{run}_t{t}" for run in "12" for t in range(2)])
     with pytest.warns(UserWarning, match="1_t0 and 2_t0 in .* both have T=0"):

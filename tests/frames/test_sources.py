@@ -125,7 +125,9 @@ def test_axes_are_guessed(shape, dtype, axes):
     assert open_frames(np.zeros(shape, dtype)).axes == axes
 
 
-@pytest.mark.parametrize("shape", [(5,), (), (4, 5, 6, 7), (2, 3, 4, 5, 6), (20, 30, 3), (20, 30, 4)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(5,), (), (4, 5, 6, 7), (2, 3, 4, 5, 6), (20, 30, 1), (20, 30, 2), (20, 30, 3), (20, 30, 4)], ids=str
+)
 def test_axes_that_cannot_be_guessed_are_asked_for(shape):
     with pytest.raises(FrameError, match="give axes="):
         open_frames(np.zeros(shape, np.uint16))

@@ -175,8 +175,8 @@ def guess_axes(shape: Sequence[int], dtype: DTypeLike) -> str:
     """Axis letters of an array that carries none.
 
     Two dimensions are YX. A last dimension of 3 or 4 in uint8 is a colour picture: YXC, or ZYXC in four dimensions.
-    Three other dimensions are ZYX. Anything else is ambiguous (TZYX? ZCYX? TCYX?) and is an error, and so is a last
-    dimension of 3 or 4 in another type.
+    Three other dimensions are ZYX. Anything else is ambiguous (TZYX? ZCYX? TCYX?) and is an error, and so is another
+    last dimension of 1 to 4, which may be channels.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def guess_axes(shape: Sequence[int], dtype: DTypeLike) -> str:
     is_colour = len(shape) >= 3 and shape[-1] in (3, 4) and np.dtype(dtype) == np.uint8
     guesses = {2: "YX", 3: "YXC" if is_colour else "ZYX", 4: "ZYXC" if is_colour else ""}
     guess = guesses.get(len(shape), "")
-    if len(shape) >= 3 and not is_colour and shape[-1] in (3, 4) and min(shape[-3:-1]) >= _SMALLEST_SIDE:
+    if len(shape) >= 3 and not is_colour and shape[-1] in (1, 2, 3, 4) and min(shape[-3:-1]) >= _SMALLEST_SIDE:
         guess = ""  # colours or channels rather than planes of so few columns
     if not guess:
         raise FrameError(f"the axes of an image of shape {tuple(shape)} cannot be guessed; give axes=: {_ALLOWED}")

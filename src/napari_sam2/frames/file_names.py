@@ -45,6 +45,7 @@ _WORDS = {
 _ALONE = {"t", "time", "timepoint", "ch", "channel", "pos", "position", "fov", "scene"}  # clear without other axes
 _HARMONY = {"f": "P", "p": "Z", "ch": "C", "sk": "T"}  # of Opera and Operetta: r01c02f03p04-ch1sk1fk1fl1
 _IS_HARMONY = re.compile(r"r\d+c\d+f\d+p\d+-ch\d+sk\d+", re.IGNORECASE)
+_MICRO_MANAGER = re.compile(r"img_(?P<T>\d{9})_(?P<C>.+)_(?P<Z>\d{3,})")  # 1.4; C is the name of the channel
 _WELL = re.compile(r"r\d+c\d+", re.IGNORECASE)
 _LAST_WORD = re.compile(r"(?P<word>[A-Za-z]+)[ _-]?$")
 _COPY = re.compile(r"(?P<original>.*?)( \(\d+\)|\(\d+\)| - Copy( \(\d+\))?| copy( \d+)?)", re.IGNORECASE)
@@ -92,17 +93,18 @@ def grid_of_names(names: Sequence[str], folder: str) -> FileGrid | None:
     if len({well[0].lower() for name in names if _IS_HARMONY.match(name) and (well := _WELL.findall(name))}) > 1:
         raise FrameError(f"the files of {folder} are of several wells; move those of each well to a folder of its own")
     numbered = _numbered(names)
-    found = [_axes_of(name, tokens) for name, tokens in zip(names, numbered, strict=True)]
+    found = _micro_manager(names) or [_axes_of(name, numbers) for name, numbers in zip(names, numbered, strict=True)]
     letters = [axis for axis in _ORDER if len({each.get(axis) for each in found}) > 1]
-    if not letters or any(axis not in each for each in found for axis in letters):
-        return None
-    if len(letters) == 1 and not _is_clear(numbered, letters[0]):
+    is_unclear = not letters or any(axis not in each for each in found for axis in letters)
+    if is_unclear or (len(letters) == 1 and not _is_clear(numbered, letters[0])):
+        _tell_series(names, numbered, folder)
         return None
     numbers = {axis: sorted({each[axis] for each in found}) for axis in letters}
     grid = itertools.product(*numbers.values())  # may be far larger than the number of files
     places = {tuple(each[axis] for axis in letters): index for index, each in enumerate(found)}
     if len(places) < len(names):  # other numbers tell them apart
-        _tell_shared(names, [tuple(each[axis] for axis in letters) for each in found], letters, folder)
+        if not _tell_series(names, numbered, folder):
+            _tell_shared(names, [tuple(each[axis] for axis in letters) for each in found], letters, folder)
         return None
     shape = tuple(len(numbers[axis]) for axis in letters)
     if len(places) < math.prod(shape):
@@ -116,6 +118,23 @@ def grid_of_names(names: Sequence[str], folder: str) -> FileGrid | None:
         )
     order = tuple(places[place] for place in grid)
     return FileGrid("".join(letters), shape, order)
+
+
+def _tell_series(names: Sequence[str], numbered: Sequence[Sequence[_Number]], folder: str) -> bool:
+    """Warn of several series of numbers under different names, such as ``DAPI_1`` and ``GFP_1``; whether there are."""
+    series: dict[tuple[str, ...], list[str]] = {}
+    for name, numbers in zip(names, numbered, strict=True):
+        if numbers and _COPY.fullmatch(name) is None:
+            texts = (*(number.before.lower() for number in numbers), _DIGITS.split(_plain(name))[-1].lower())
+            series.setdefault(texts, []).append(name)
+    if len(series) < 2 or min(len(each) for each in series.values()) < 2:
+        return False
+    shown = " and ".join(sorted(each[0] for each in series.values())[:2])
+    warn_caller(
+        f"{folder} holds {len(series)} series of files, such as {shown}, which are all read as the frames of one "
+        "stack, in the order of their names; if they are channels or several images, give each a folder of its own"
+    )
+    return True
 
 
 def _tell_shared(
@@ -285,6 +304,18 @@ def _is_decimal(numbers: Sequence[_Number], folder: str) -> bool:
                 "digits after the point count, give them one length (1.01, 1.02, ..., 1.11)"
             )
     return True
+
+
+def _micro_manager(names: Sequence[str]) -> list[dict[str, Decimal]]:
+    """Axis -> number in the names of Micro-Manager 1.4, channels in the order of their names; else an empty list."""
+    matches = [match for name in names if (match := _MICRO_MANAGER.fullmatch(name)) is not None]
+    if len(matches) < len(names):
+        return []
+    channels = sorted({match["C"] for match in matches})
+    return [
+        {"T": Decimal(match["T"]), "C": Decimal(channels.index(match["C"])), "Z": Decimal(match["Z"])}
+        for match in matches
+    ]
 
 
 def _axes_of(name: str, numbers: Sequence[_Number]) -> dict[str, Decimal]:

@@ -36,6 +36,7 @@ IMAGE_SUFFIXES = TIFF_SUFFIXES + PICTURE_SUFFIXES
 _MAX_HEADER_BYTES = 2**16  # of a numpy file
 _SHOWN = 8  # names in a message
 _ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+_NDTIFF_INDEX = "NDTiff.index"
 _EXPORT = "export it as OME-TIFF or OME-Zarr"
 _UNPACK = "unpack it, and open what it holds"
 _HDF5 = ("an HDF5 file", f"{_EXPORT}, or pass a dataset of it: open_frames(h5py.File(...)[NAME])")
@@ -90,6 +91,12 @@ def open_path(path: Path, level: int | None = None) -> RawStack:
     if is_zarr_folder(path) or (not path.is_dir() and zipped_zarr(path) is not None):
         return open_zarr(path, level or 0)
     stack = _open_folder(path) if path.is_dir() else _open_file(path, level or 0)
+    folder = path if path.is_dir() else path.parent
+    if (path.is_dir() or path.suffix.lower() in TIFF_SUFFIXES) and (folder / _NDTIFF_INDEX).is_file():
+        warn_caller(
+            f"{folder} is a dataset of Micro-Manager (NDTiff), whose list of axes is not read: planes are in the order "
+            "of acquisition; if there are several channels, slices, times or positions, export it as OME-TIFF"
+        )
     if level and path.suffix.lower() not in (*TIFF_SUFFIXES, ".ome"):
         raise FrameError(f"level {level} of {path} was requested; it has one level, 0")
     return replace(stack, path=path)
@@ -228,9 +235,20 @@ def _without_images(path: Path) -> str:
         inside = [inside[at] for at in by_numbers(inside)]
         shown = ", ".join(inside[:_SHOWN]) + ", ..." * (len(inside) > _SHOWN)
         return f"the folder {path} holds no image but the zarr folders {shown}; open one of these"
+    inside = sorted(p.name for p in path.iterdir() if p.is_dir() and _holds_images(p))
+    if inside:
+        shown = ", ".join(inside[:_SHOWN]) + ", ..." * (len(inside) > _SHOWN)
+        return f"the folder {path} holds no image but folders with images, {shown}; open one of these"
     others = sorted({p.suffix.lower() for p in path.iterdir() if p.is_file() and p.suffix.lower() in _OTHERS})
     held = f" but files ending in {' '.join(others)}" if others else ""
     return f"the folder {path} holds no image{held}; expected {' '.join(IMAGE_SUFFIXES)} or zarr folders"
+
+
+def _holds_images(folder: Path) -> bool:
+    try:
+        return any(p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") for p in folder.iterdir())
+    except OSError:  # a folder that may not be read
+        return False
 
 
 def _is_one_image(path: Path, files: list[Path]) -> bool:

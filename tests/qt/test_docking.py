@@ -63,6 +63,26 @@ def test_messages_stay_in_the_tab_that_they_are_about(alone):
     assert widget.status.text == ""
 
 
+def test_advice_to_open_an_image_is_of_the_first_tab(alone, qtbot):
+    viewer, widget = alone
+    viewer.layers.clear()
+    qtbot.waitUntil(lambda: widget.binding is None)
+    assert "Open an image" in widget.status.text
+    widget.show_tab("Many files")
+    assert widget.status.text == ""
+    widget.show_tab("Click")
+    assert "Open an image" in widget.status.text
+
+
+def test_what_is_said_of_the_3d_display_goes_with_it(alone):
+    viewer, widget = alone
+    viewer.dims.ndisplay = 3
+    widget.use_box()
+    assert "go back to the 2D display" in widget.status.text
+    viewer.dims.ndisplay = 2
+    assert widget.status.text == ""
+
+
 def test_closing_the_dock_ends_the_widget(make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=False)
     bound = {str(key) for key in viewer.keymap}
@@ -167,6 +187,34 @@ def test_points_are_drawn_first_and_the_buttons_say_so(alone):
     tools["box"].click()
     assert widget.binding.shapes in viewer.layers
     assert tools["box"].isChecked()
+
+
+def test_a_new_session_on_the_image_hides_the_layers_of_the_one_before_and_says_so(alone, tmp_path):
+    viewer, widget = alone
+    widget.binding.session.add_mask(np.eye(48, 64) > 0, frame=0)
+    before = widget.binding.layers
+    widget.sessions.restart()  # as after "Mix visible channels"
+    assert all(layer in viewer.layers and not layer.visible for layer in before)
+    assert "the 1 object made before is in the hidden layer cells objects" in widget.status.text
+    session = widget.binding.session
+    session.add_mask(np.eye(48, 64) > 0, frame=1)
+    session.save(tmp_path / "mine.sam2")
+    second = widget.binding.layers
+    widget.sessions.open_session(str(tmp_path / "mine.sam2"))
+    assert all(layer in viewer.layers and not layer.visible for layer in second)
+    assert widget.sessions.kept == ()  # it would be the one to come back to
+    assert "1 object opened from mine.sam2; the 1 object made before is in the hidden layer" in widget.status.text
+
+
+def test_keys_of_stacks_say_that_a_single_image_has_none_to_go_through(alone, qtbot):
+    viewer, widget = alone
+    viewer.layers.clear()
+    viewer.add_image(make_movie(1)[0], name="single")
+    qtbot.waitUntil(lambda: widget.binding is not None)
+    for call in ("propagate_both", "propagate_forward", "propagate_backward", "divide_here", "cut_here"):
+        widget.status.show_text("")
+        getattr(widget, call)()
+        assert widget.status.text == f"there is nothing to {call.split('_')[0]}: single is a single image"
 
 
 def test_layers_that_go_together_are_told_of_together(alone, qtbot):
@@ -320,8 +368,9 @@ def test_closing_a_viewer_that_was_never_shown_frees_threads_widgets_and_files(
 def test_channels_that_the_model_does_not_see_are_named(alone, qtbot):
     viewer, widget = alone
     viewer.layers.clear()
-    for name in ("green", "red"):
-        viewer.add_image(make_movie(), name=name, blending="additive", colormap=name)
+    # as napari splits a channel axis: the lowest image has nothing below it that it could be added to
+    for name, blending in (("green", "translucent_no_depth"), ("red", "additive")):
+        viewer.add_image(make_movie(), name=name, blending=blending, colormap=name)
     qtbot.waitUntil(lambda: widget.binding is not None)
     assert "the model sees red only, not green; use Mix visible channels" in widget.status.text
 

@@ -11,7 +11,7 @@ import pytest
 from napari.components import ViewerModel
 
 from factories import make_movie
-from napari_sam2._errors import TrainingError
+from napari_sam2._errors import OutputError, TrainingError
 from napari_sam2._qt.fine_tune_widget import FineTuneWidget
 from napari_sam2.training import finetune
 from napari_sam2.training.finetune import FineTuneReport, FineTuneResult
@@ -126,6 +126,44 @@ def test_errors_are_told_and_it_can_start_again(widget: FineTuneWidget, qtbot, m
     assert "label some more" in widget.state.text()
     assert widget.start_button.isEnabled()
     assert widget.use_button.isHidden()
+
+
+def test_a_start_that_is_refused_keeps_the_weights_of_the_run_before(widget: FineTuneWidget, qtbot, monkeypatch):
+    result = _result("cells.safetensors", [_report(0, 0.5)])
+    there = OutputError("cells.safetensors exists already; choose another name, or ask to overwrite it")
+
+    def fine_tune(*_, **options) -> FineTuneResult:
+        if widget.result is not None or widget._before[2] is not None:
+            raise there
+        options["on_report"](_report(0, 0.5))
+        return result
+
+    monkeypatch.setattr(finetune, "fine_tune", fine_tune)
+    for _ in range(2):
+        widget.start()
+        qtbot.waitUntil(lambda: not widget.is_running, timeout=10_000)
+        assert widget.result is result
+        assert not widget.use_button.isHidden()
+        assert not widget.iou_plot.isHidden()
+    assert (
+        widget.state.text()
+        == "cells.safetensors exists already; choose another name, or check Replace an existing file"
+    )
+
+
+def test_what_does_not_apply_is_hidden(widget: FineTuneWidget, qtbot, monkeypatch) -> None:
+    monkeypatch.setattr(finetune, "fine_tune", lambda *_, **__: _result("cells.safetensors", [_report(0, 0.5)]))
+    assert not widget.linked.isHidden()  # a stack
+    assert (widget.start_button.isHidden(), widget.stop_button.isHidden()) == (False, True)
+    widget.start()
+    assert (widget.start_button.isHidden(), widget.stop_button.isHidden()) == (True, False)
+    qtbot.waitUntil(lambda: not widget.is_running, timeout=10_000)
+    assert (widget.start_button.isHidden(), widget.stop_button.isHidden()) == (False, True)
+    assert widget.loss_plot.isHidden()
+    widget.image.choose(widget.viewer.add_image(np.zeros((48, 64)), name="single"))
+    assert widget.linked.isHidden()
+    widget.source.setCurrentIndex(1)  # folders, which may hold stacks
+    assert not widget.linked.isHidden()
 
 
 def test_missing_layers_and_folders_are_told_at_once(widget: FineTuneWidget) -> None:

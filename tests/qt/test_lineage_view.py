@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -15,6 +17,7 @@ from napari_sam2._qt.review_section import ReviewSection
 from napari_sam2._qt.save_section import SaveSection
 from napari_sam2._viewer.binding import ViewerBinding
 from napari_sam2.labels.tracks import tracks_of_labels
+from napari_sam2.session.results.review import DoubtfulFrame
 
 
 @pytest.fixture
@@ -94,6 +97,22 @@ def test_review_proposes_the_division_and_shift_d_accepts_it(movie, qtbot):
     objects.divide_here()
     review.refresh()
     assert "may have divided" not in {doubt.reason for doubt in review.doubts}
+
+
+def test_frames_that_are_doubtful_because_of_a_division_are_one_frame_to_check(movie, qtbot):
+    review = _section(qtbot, ReviewSection, movie)
+    doubts = ((2, "several pieces"), (3, "hardly visible"), (4, "several pieces"), (5, "low IoU"))
+    queue = [DoubtfulFrame(1, plane, reason, 3.0) for plane, reason in doubts]
+    review._queue = SimpleNamespace(update=lambda _seconds: True, frames=queue)
+    review.refresh()
+    found = [(each.plane, each.reason) for each in review.doubts]
+    assert found == [(2, "several pieces"), (3, "may have divided"), (5, "low IoU")]
+    assert "3 frames to check; worst: cell, frame 3, may have divided (Shift-D)" in review.queue.text()
+    told: list[str] = []
+    movie.notice.connect(lambda text, _: told.append(text))
+    movie.go_to(2)
+    review.next_doubtful()
+    assert told == ["cell, frame 3: may have divided; Shift-D divides it, Q keeps it as one"]
 
 
 def test_review_proposes_a_division_whose_second_daughter_was_lost(qtbot):

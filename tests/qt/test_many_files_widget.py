@@ -12,7 +12,8 @@ from napari.components import ViewerModel
 
 from cli_tools import save_random_model
 from factories import make_model, make_movie
-from napari_sam2 import FrameError, Prompt, PromptError
+from napari_sam2 import FrameError, OutputError, Prompt, PromptError
+from napari_sam2._qt import many_files_widget
 from napari_sam2._qt.many_files_widget import ManyFilesWidget
 from napari_sam2._viewer import many_files
 from napari_sam2._viewer.many_files import segment_files
@@ -92,7 +93,7 @@ def test_files_are_listed_with_their_states_and_results_are_shown_and_opened(wid
     qtbot.waitUntil(lambda: not widget.is_running, timeout=WAIT)
     assert not widget.picture.isHidden()
     widget.open_button.click()
-    assert [layer.name for layer in widget.viewer.layers] == ["cells_1", "cells_1 objects"]
+    assert [layer.name for layer in widget.viewer.layers] == ["cells_1", "cells_1 result"]
     assert widget.viewer.layers[1].data.shape == widget.viewer.layers[0].data.shape
 
 
@@ -102,6 +103,22 @@ def test_cancel_stops_after_the_running_file(widget, qtbot):
     qtbot.waitUntil(lambda: not widget.is_running, timeout=WAIT)
     assert "waiting" in _states(widget).values()
     assert "Start continues" in widget.state.text()
+
+
+def test_results_of_other_settings_are_refused_in_the_words_of_the_form(widget, qtbot, monkeypatch):
+    def refuse(*_, **__):
+        raise OutputError(
+            "out holds results that were computed with other settings: shapes.min_area: 0 there, 50 now. Give the same "
+            "settings, choose another folder, or start over with --restart (restart=True)"
+        )
+
+    monkeypatch.setattr(many_files_widget, "segment_files", refuse)
+    widget.start()
+    qtbot.waitUntil(lambda: not widget.is_running, timeout=WAIT)
+    assert widget.state.text() == (
+        "out holds results that were computed with other settings: Area from: 0 there, 50 now. Give the same settings, "
+        "choose another folder, or check Process finished files again"
+    )
 
 
 def test_without_folders_it_says_what_is_missing(widget):

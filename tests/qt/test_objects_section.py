@@ -45,6 +45,20 @@ def test_rows_follow_objects_that_come_go_and_change(binding, section):
     assert [row[2] for row in _texts(section)] == ["1", "2"]
 
 
+def test_outdated_slices_have_an_icon_and_are_counted_in_words(binding, section, qtbot):
+    number = add_disc(binding)
+    binding.session.propagate(start=0, stop=3)
+    section.refresh()
+    (row,) = _texts(section)
+    assert (row[SLICES], section.table.item(0, SLICES).icon().isNull()) == ("3", True)
+    add_disc(binding, frame=0, object_id=number, radius=6)
+    section.refresh()
+    (row,) = _texts(section)
+    assert (row[SLICES], section.table.item(0, SLICES).icon().isNull()) == ("3", False)
+    tip = section.table.item(0, SLICES).toolTip()
+    assert tip.startswith("2 slices are outdated since the last correction: G computes them again")
+
+
 def test_unchanged_rows_are_not_written_and_nothing_comes_back(binding, section, monkeypatch):
     first = add_disc(binding)
     second = add_disc(binding, frame=1)

@@ -145,7 +145,7 @@ def test_the_tutorial_is_true(player):
     widget.propagation.range_choice.setCurrentText("next")
     widget.propagation.limit.setValue(_number(r"choose \*\*next\*\* and (\d+) slices"))
     player.propagate_forward()
-    slices = _number(r"The table now says \*(\d+) \(\d+ old\)\*")
+    slices = _number(r"the \*(\d+)\* of this object now has a circular arrow")
     for number in (1, 2, 3):
         player.expect(number, SLICES, str(slices))
 
@@ -164,8 +164,11 @@ def test_the_tutorial_is_true(player):
     outline = max(find_contours(np.pad(truth[later] == NUCLEI[wrong - 1], 1).astype(float), 0.5), key=len) - 1
     player.draw(outline)
     assert _iou(session.labels[later] == wrong, truth[later] == NUCLEI[wrong - 1]) > NEEDS_CORRECTION
-    old = _number(r"The table now says \*\d+ \((\d+) old\)\*")
-    player.expect(wrong, SLICES, f"{slices} ({old} old)")
+    old = _number(r"circular arrow: (\d+) of its slices were computed without your correction")
+    player.expect(wrong, SLICES, str(slices))
+    assert (
+        f"{old} slices are outdated since the last correction" in widget.objects.table.item(wrong - 1, SLICES).toolTip()
+    )
 
     others = [np.asarray(session.labels) == number for number in (1, 2, 3) if number != wrong]
     binding.go_to(start)

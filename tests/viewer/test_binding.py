@@ -558,6 +558,18 @@ def test_tool_is_that_of_the_active_layer_and_its_mode(opened):
     assert heard[-1] == "point"
 
 
+@pytest.mark.parametrize("tool", ["point", "box", "lasso", "scribble", "paint"])
+def test_a_tool_that_is_chosen_in_the_3d_display_says_where_it_works(opened, tool):
+    viewer, _, binding = opened()
+    said = []
+    binding.notice.connect(lambda text, is_error: said.append((text, is_error)))
+    viewer.dims.ndisplay = 3
+    binding.use_tool(tool)
+    ((text, is_error),) = said
+    assert "go back to the 2D display" in text
+    assert is_error
+
+
 def test_prompt_drawn_in_the_3d_display_is_taken_away_in_words(opened):
     viewer, session, binding = opened()
     click(binding, (3, 20, 21))

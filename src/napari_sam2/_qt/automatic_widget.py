@@ -24,6 +24,7 @@ from napari_sam2._qt.layout import (
     row,
     set_check_text,
     show_error,
+    show_instead,
     show_item,
 )
 from napari_sam2._qt.model_chooser import ModelChooser
@@ -196,8 +197,7 @@ class AutomaticWidget(QWidget):
         layout.setContentsMargins(6, 4, 6, 4)
         layout.addLayout(form)
         layout.addWidget(self.form.gui.native)
-        layout.addLayout(row(self.start_button, self.cancel_button))
-        layout.addWidget(self.progress)
+        layout.addLayout(row(self.start_button, self.progress, self.cancel_button))
         layout.addWidget(self.state)
         self.tracking = QWidget()  # of labels, in a stack
         below = column(self.tracking)
@@ -265,6 +265,7 @@ class AutomaticWidget(QWidget):
         self.tracking.setVisible(is_stack)
         self.start_button.setEnabled(not runs and layer is not None)
         self.cancel_button.setEnabled(runs and not self._task.is_stopping)
+        show_instead(*(self.cancel_button, self.start_button) if runs else (self.start_button, self.cancel_button))
         self.track_button.setEnabled(not runs and is_stack and self.seeds.layer is not None)
         self.progress.setVisible(runs)
 

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam2._errors import TrainingError
+from napari_sam2._errors import NapariSAM2Error, TrainingError
 from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.forms import Form
 from napari_sam2._qt.layer_combo import LayerCombo
@@ -37,6 +37,7 @@ from napari_sam2._qt.layout import (
     row,
     set_check_text,
     show_error,
+    show_instead,
     show_refusal,
 )
 from napari_sam2._qt.line_plot import Curve, LinePlot
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FineTuneWidget"]
 
+_OVERWRITE = "Replace an existing file"
+_IN_THE_FORM = ("ask to overwrite it", f"check {_OVERWRITE}")
 _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "part": {
@@ -62,7 +65,7 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "choices": [("decoder (quick)", "decoder"), ("decoder and adapters", "adapters"), ("everything", "all")],
         },
         "minutes": {"label": "At most", "min": 1, "max": 24 * 60, "step": 1, "suffix": " min"},
-        "overwrite": {"label": "Replace an existing file"},
+        "overwrite": {"label": _OVERWRITE},
         "linked": {"label": "Same numbers on all frames"},
         "all_labelled": {"label": "Every object is labelled"},
     }
@@ -96,6 +99,7 @@ class FineTuneWidget(QWidget):
         self.reports: list[FineTuneReport] = []
         self.losses: list[tuple[int, float]] = []
         self.result: FineTuneResult | None = None
+        self._before: tuple[list[FineTuneReport], list[tuple[int, float]], FineTuneResult | None] = ([], [], None)
         self._started = 0.0
         self._task = BackgroundTask(self, "napari-sam2 fine-tune")
         self._clock = QTimer(self)
@@ -125,6 +129,13 @@ class FineTuneWidget(QWidget):
         word = "slice" if layer is None else layer_plane_word(layer)
         name_planes(self, word)
         set_check_text(self.linked, f"Same numbers on all {word}s")
+        self._show_linked()
+
+    def _show_linked(self) -> None:
+        """A single image has no slices whose numbers could agree."""
+        layer = self.image.layer
+        is_single = self.source.currentData() == "layers" and layer is not None and layer.ndim == 2
+        self.form.show("linked", not is_single)
 
     # ------------------------------------------------------------------ parts
     def _make_controls(self) -> None:
@@ -204,8 +215,7 @@ class FineTuneWidget(QWidget):
         layout.setContentsMargins(6, 4, 6, 4)
         layout.addLayout(form)
         layout.addWidget(self.form.gui.native)
-        layout.addLayout(row(self.start_button, self.stop_button))
-        layout.addWidget(self.progress)
+        layout.addLayout(row(self.start_button, self.progress, self.stop_button))
         layout.addWidget(self.state)
         layout.addWidget(self.iou_plot)
         layout.addWidget(self.loss_plot)
@@ -216,6 +226,7 @@ class FineTuneWidget(QWidget):
         kind = self.source.currentData()
         for holder, own in self._rows.items():
             self._form.setRowVisible(holder, own == kind)
+        self._show_linked()
 
     # ------------------------------------------------------------------ dialogs
     def _ask_for_folder(self, target: QLineEdit) -> None:
@@ -266,6 +277,7 @@ class FineTuneWidget(QWidget):
 
         if not self._task.start(work):
             return
+        self._before = (self.reports, self.losses, self.result)
         self.reports, self.losses, self.result = [], [], None
         self._started = time.monotonic()
         self.state.setText("reading the labels and loading the model...")
@@ -284,8 +296,11 @@ class FineTuneWidget(QWidget):
             return lambda: folders
         image, labels = self.image.layer, self.labels.layer
         if image is None or labels is None:
-            missing = "an image" if image is None else "a Labels layer"
-            raise TrainingError(f"{missing} is missing; open or draw one with at least ten labelled objects")
+            raise TrainingError(
+                "an image is missing; open the one that the labels belong to"
+                if image is None
+                else "a Labels layer is missing; open or draw one with at least ten labelled objects"
+            )
         from napari_sam2._viewer.layer_frames import training_frames
 
         return lambda: training_frames(image, labels)
@@ -320,7 +335,11 @@ class FineTuneWidget(QWidget):
         self._task.tell_end(f"Training: {result.summary()}")
 
     def _show_failure(self, error: Exception) -> None:
-        show_error(self.state, error)
+        if not self.reports:  # it has not begun: what the run before gave is still there
+            self.reports, self.losses, self.result = self._before
+        is_known = isinstance(error, NapariSAM2Error)
+        show_error(self.state, str(error).replace(*_IN_THE_FORM) if is_known else error)
+        self._show_curves()
 
     def use_weights(self) -> None:
         """Hand the new weights on: to whoever listens, to the SAM 2 widget if it is open, and to the clipboard."""
@@ -363,8 +382,8 @@ class FineTuneWidget(QWidget):
         x_range = (0.0, float(last))
         self.iou_plot.show_curves(curves, x_range=x_range, empty_text=_NO_REPORT)
         self.loss_plot.show_curves(losses, x_range=x_range, empty_text=_NO_LOSS)
-        for plot in (self.iou_plot, self.loss_plot):
-            plot.setVisible(bool(self.reports) or self._task.is_running)
+        self.iou_plot.setVisible(bool(self.reports) or self._task.is_running)
+        self.loss_plot.setVisible(self._task.is_running)
 
     def _tell_step(self, step: int, loss: float) -> None:
         """What happens between two measurements."""
@@ -382,8 +401,10 @@ class FineTuneWidget(QWidget):
             self._clock.stop()
         self.start_button.setEnabled(not runs)
         self.stop_button.setEnabled(runs and not self._task.is_stopping)
+        show_instead(*(self.stop_button, self.start_button) if runs else (self.start_button, self.stop_button))
         self.use_button.setVisible(self.result is not None)
         self.progress.setVisible(runs)
+        self.loss_plot.setVisible(runs)  # of no use once it has ended, and the page is high
         self._show_time()
 
     def _show_time(self) -> None:

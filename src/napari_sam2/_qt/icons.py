@@ -38,6 +38,7 @@ ICONS: Mapping[str, str] = MappingProxyType(
         "eye_off": _EYE + '<path d="M4 20L20 4"/>',
         "outline": '<path d="M12 4c5 0 8 3 8 8s-4 8-9 8-7-4-7-8 3-8 8-8z" stroke-width="2.6"/>',
         "warning": '<path d="M12 4L22 20H2z"/><path d="M12 10v5M12 17v1"/>',
+        "outdated": '<path d="M19 8a8 8 0 1 0 1 6M20 3v6h-6" stroke-width="2.4"/>',
         "lock": _LOCK,
         "lock_half": _LOCK.replace("{fill}", "") + '<rect x="5" y="15.5" width="14" height="4.5" {fill}/>',
         "lock_open": '<rect x="5" y="11" width="14" height="9" rx="1.5"/><path d="M8 11V7a4 4 0 0 1 7.6-1.7"/>',

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_sam2._errors import NapariSAM2Error
+from napari_sam2._errors import FrameError, NapariSAM2Error
 from napari_sam2._qt.dispatch import QtDelivery
 from napari_sam2._qt.layout import button, column
 from napari_sam2._qt.restore_offer import RestoreOffer
 from napari_sam2._viewer.binding import ViewerBinding
-from napari_sam2._viewer.image_source import matching_channels
+from napari_sam2._viewer.image_source import matching_channels, seen_through
 from napari_sam2.session.files.autosave_folder import default_autosave_path
 from napari_sam2.session.session import Session
 
@@ -205,20 +205,38 @@ class ImageSessions(QWidget):
         """Start a session that propagates along another axis of the same image; labels made so far stay."""
         if self.binding is None or axis == self.binding.geometry.frame_axis:
             return
-        image, has_prompts = self.binding.images[0], bool(self.binding.session.store.prompts)
-        self._let_go()
-        self.start(image, frame_axis=axis)
-        if has_prompts:
-            self.notice.emit(
-                "a new session propagates along this axis; the labels made so far stay in their layer", False
-            )
+        self._start_anew(axis)
 
     def restart(self) -> None:
         """Start a new session on the same image, for example with other channels."""
         if self.binding is not None:
-            image, axis = self.binding.images[0], self.binding.geometry.frame_axis
-            self._let_go()
-            self.start(image, frame_axis=axis)
+            self._start_anew(self.binding.geometry.frame_axis)
+
+    def _start_anew(self, axis: int | None) -> None:
+        """Start another session on the image; the layers of the one before are hidden, or removed if it is empty."""
+        assert self.binding is not None
+        image = self.binding.images[0]
+        told = self._retire()
+        self.start(image, frame_axis=axis)
+        if told:
+            self.notice.emit(f"a new session was started; {told}", False)
+
+    def _retire(self) -> str:
+        """End the session for another one on its image; what became of its objects, empty if it has none."""
+        assert self.binding is not None
+        layers, name = self.binding.layers, self.binding.labels.name
+        count = len(self.binding.session.objects)
+        self._let_go()
+        for layer in layers:
+            if layer in self.viewer.layers:
+                if count:
+                    layer.visible = False  # prompts that nothing hears of any more, and masks under new ones
+                else:
+                    self.viewer.layers.remove(layer)
+        if not count:
+            return ""
+        made = f"{count} objects made before are" if count != 1 else "1 object made before is"
+        return f"the {made} in the hidden layer {name}"
 
     def start(
         self,
@@ -271,10 +289,7 @@ class ImageSessions(QWidget):
         self._keep_safe(binding, autosave_path, is_offered=is_plain)
         self._follow(binding)
         self.started.emit()
-        # images on top of each other are channels only where they are blended
-        others = [
-            each for each in matching_channels(image, list(self.viewer.layers))[1:] if each.blending == "additive"
-        ]
+        others = seen_through(image, list(self.viewer.layers))
         if others and not choices.mixes_channels:
             names = ", ".join(other.name for other in others)
             text = f"the model sees {image.name} only, not {names}; use Mix visible channels (gear) to show all of them"
@@ -289,23 +304,26 @@ class ImageSessions(QWidget):
             self.notice.emit("open the image of the session first, then the session", True)
             return
         from napari_sam2._viewer.image_source import open_layers
+        from napari_sam2._viewer.readers import in_a_window
 
         try:
             planes, _ = open_layers([image])
             session = Session.load(path, planes, deliver=self._delivery)
+        except FrameError as error:
+            self.notice.emit(in_a_window(error), True)
+            return
         except NapariSAM2Error as error:
             self.notice.emit(str(error), True)
             return
-        if self.binding is not None and not self.binding.session.store.prompts:
-            empty = self.binding.layers
-            self._let_go()
-            for layer in empty:
-                if layer in self.viewer.layers:
-                    self.viewer.layers.remove(layer)
+        told = ""
+        before = self.binding
+        if before is not None and (before.images[0] == image or not before.session.objects):
+            told = self._retire()  # an image has one session: that of before would be the one to come back to
         self.start(image, session=session, autosave_path=autosave_path)
         if self.binding is not None:
             count = len(session.objects)
-            self.notice.emit(f"{count} object{'s' * (count != 1)} opened from {Path(path).name}", False)
+            text = f"{count} object{'s' * (count != 1)} opened from {Path(path).name}"
+            self.notice.emit(f"{text}; {told}" if told else text, False)
 
     # ------------------------------------------------------------------ restoring
     def _keep_safe(self, binding: ViewerBinding, path: str | None, *, is_offered: bool) -> None:

@@ -96,6 +96,15 @@ def button(text: str, name: str, tip: str, on_click: Callable[[], Any]) -> QPush
     return made
 
 
+def show_instead(shown: QWidget, hidden: QWidget) -> None:
+    """Show a control in the place of another one, which hands its focus on: a hidden one would give it to the next."""
+    had_focus = hidden.hasFocus()
+    hidden.hide()
+    shown.show()
+    if had_focus:
+        shown.setFocus()
+
+
 class _ElidedText(QObject):
     """Filters the painting of combo boxes: a text without room ends in an ellipsis, and not in half a letter."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Curve", "LinePlot", "Marks"]
 
-_HEIGHT = 96
+_HEIGHT = 72  # pixels, with a page that a window of 651 pixels shows whole
 _BLUE, _ORANGE, _GREEN = QColor(64, 144, 232), QColor(238, 138, 36), QColor(64, 170, 92)
 COLOURS = (_BLUE, _ORANGE, _GREEN)
 

@@ -110,6 +110,7 @@ class SAM2Widget(QWidget):
         self._build()
         self._keys.bind(viewer)
         viewer.dims.events.current_step.connect(self._on_step)
+        viewer.dims.events.ndisplay.connect(self._on_display)
         self._font_size = get_settings().appearance.events.font_size
         self._font_size.connect(self._follow_font)
         self._follow_font()
@@ -314,6 +315,8 @@ class SAM2Widget(QWidget):
     def _show_first_click(self, _index: int = 0) -> None:
         """Messages are of one tab: in another one they go, and the advice for the first click is of the first tab."""
         if self.binding is None:
+            if self.status.text in ("", _NO_IMAGE):
+                self.status.show_text(_NO_IMAGE if self.tabs.currentIndex() == 0 else "")
             return
         is_first = self.tabs.currentIndex() == 0 and not self.binding.session.objects
         self.status.show_text(self.status.model_text or (_FIRST_CLICK if is_first else ""))
@@ -519,6 +522,9 @@ class SAM2Widget(QWidget):
         self.review.follow_step()
         self.status.drop_old()
 
+    def _on_display(self, _event: Any = None) -> None:
+        self.status.drop_old()
+
     def _on_session_changed(self, _delta: Any = None) -> None:
         self.status.drop_old()
         if self.status.text == _FIRST_CLICK:
@@ -583,8 +589,18 @@ class SAM2Widget(QWidget):
             binding.split_at(position)
 
     def _state(self) -> tuple[Any, int] | None:
-        """What a message may be about: the latest change and the plane."""
-        return None if self.binding is None else (self.binding.session.history.top, self.binding.current_plane)
+        """What a message may be about: the latest change, and the plane or the whole volume that is shown."""
+        if self.binding is None:
+            return None
+        is_volume = self.viewer.dims.ndisplay == 3
+        return (self.binding.session.history.top, -1 if is_volume else self.binding.current_plane)
+
+    def _is_series(self, what: str) -> bool:
+        """Whether there are slices or frames; of a single image it is said that there is nothing to do."""
+        if self.binding is None or self.binding.geometry.num_frames > 1:
+            return True
+        self.status.say(f"there is nothing to {what}: {self.binding.images[0].name} is a single image")
+        return False
 
     # ------------------------------------------------------------------ what keys call
     def new_object(self) -> None:
@@ -641,11 +657,13 @@ class SAM2Widget(QWidget):
 
     def divide_here(self) -> None:
         """The current object has divided: its daughters begin on this frame."""
-        self.objects.divide_here()
+        if self._is_series("divide"):
+            self.objects.divide_here()
 
     def cut_here(self) -> None:
         """From this frame on the current object is a new one."""
-        self.objects.cut_here()
+        if self._is_series("cut"):
+            self.objects.cut_here()
 
     def rename_object(self) -> None:
         """Rename the current object, in the table of the first tab."""
@@ -655,15 +673,18 @@ class SAM2Widget(QWidget):
 
     def propagate_both(self) -> None:
         """Propagate in both directions."""
-        self.propagation.propagate("both")
+        if self._is_series("propagate"):
+            self.propagation.propagate("both")
 
     def propagate_forward(self) -> None:
         """Propagate to the frames after."""
-        self.propagation.propagate("forward")
+        if self._is_series("propagate"):
+            self.propagation.propagate("forward")
 
     def propagate_backward(self) -> None:
         """Propagate to the frames before."""
-        self.propagation.propagate("backward")
+        if self._is_series("propagate"):
+            self.propagation.propagate("backward")
 
     def pause_or_resume(self) -> None:
         """Pause or resume the propagation."""
@@ -714,8 +735,12 @@ class SAM2Widget(QWidget):
         if self._main_window is not None:
             self._main_window.removeEventFilter(self)
             self._main_window = None
-        with contextlib.suppress(ValueError, RuntimeError):
-            self.viewer.dims.events.current_step.disconnect(self._on_step)
+        for event, slot in (
+            (self.viewer.dims.events.current_step, self._on_step),
+            (self.viewer.dims.events.ndisplay, self._on_display),
+        ):
+            with contextlib.suppress(ValueError, RuntimeError):
+                event.disconnect(slot)
         if self._on_mouse in self.viewer.mouse_drag_callbacks:
             self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
         with contextlib.suppress(ValueError, RuntimeError):

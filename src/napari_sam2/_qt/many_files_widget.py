@@ -34,6 +34,7 @@ from napari_sam2._qt.layout import (
     named,
     row,
     show_error,
+    show_instead,
     show_refusal,
 )
 from napari_sam2._qt.model_chooser import ModelChooser
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ManyFilesWidget"]
 
+_RESTART = "Process finished files again"
 _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "inputs": {"label": "Images", "mode": "d"},
@@ -76,14 +78,26 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "step": 1,
             "automatic": "automatic",
         },
-        "restart": {"label": "Process finished files again"},
+        "restart": {"label": _RESTART},
     }
 )
 _OF_AUTOMATIC = ("min_area", "exclude_border")
 _COLUMNS = ("File", "State", "Objects")
 _FILE, _STATE, _COUNT = range(3)
-_TABLE_HEIGHT = 110  # pixels
-_PICTURE_HEIGHT = 60
+_TABLE_HEIGHT = 72  # pixels
+_PICTURE_HEIGHT = 48
+
+
+def _in_the_form(text: str) -> str:
+    """A refusal of results that are there already, in the words of the form."""
+    for in_code, in_form in (
+        ("start over with --restart (restart=True)", f"check {_RESTART}"),
+        ("replace them with --restart (restart=True)", f"check {_RESTART}"),
+        ("shapes.min_area", str(_OPTIONS["min_area"]["label"])),
+        ("shapes.exclude_border", str(_OPTIONS["exclude_border"]["label"])),
+    ):
+        text = text.replace(in_code, in_form)
+    return text
 
 
 class _Picture(QWidget):
@@ -208,8 +222,7 @@ class ManyFilesWidget(QWidget):
         layout.setContentsMargins(6, 4, 6, 4)
         layout.addWidget(self.form.gui.native)
         layout.addLayout(form)
-        layout.addLayout(row(self.start_button, self.cancel_button))
-        layout.addWidget(self.progress)
+        layout.addLayout(row(self.start_button, self.progress, self.cancel_button))
         layout.addWidget(self.state)
         layout.addWidget(self.table, 1)
         layout.addWidget(self.picture, 1)
@@ -222,6 +235,7 @@ class ManyFilesWidget(QWidget):
             self.form.show(name, self.what.currentData() == "automatic")
         self.start_button.setEnabled(not runs)
         self.cancel_button.setEnabled(runs and not self._task.is_stopping)
+        show_instead(*(self.cancel_button, self.start_button) if runs else (self.start_button, self.cancel_button))
         self.progress.setVisible(runs)
         self.state.setVisible(bool(self.state.text()))
         self.table.setVisible(bool(self._pieces))
@@ -233,7 +247,7 @@ class ManyFilesWidget(QWidget):
         self.state.setVisible(bool(text))
 
     def _show_failure(self, error: Exception) -> None:
-        show_error(self.state, error)
+        show_error(self.state, _in_the_form(str(error)) if isinstance(error, NapariSAM2Error) else error)
 
     # ------------------------------------------------------------------ running
     @property

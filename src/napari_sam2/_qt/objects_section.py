@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from napari_sam2._viewer.binding import Tool, ViewerBinding
     from napari_sam2.session.state.records import SessionObject
+    from napari_sam2.session.state.store import ObjectStats
 
 __all__ = ["ObjectsSection"]
 
@@ -52,12 +53,13 @@ _HEADER_TIPS = (
     "Number of the object: its value in the labels",
     "Name (F2 or double click to change it)",
     "Class (change it in the menu above the table)",
-    "Slices with a mask; in brackets those that are outdated because a prompt changed",
+    "Slices with a mask; with a circular arrow if some are outdated since the last correction",
     "Mean predicted IoU of its masks, 0 to 1; marked if slices should be checked",
 )
 _SHOW, _LOCK, _ID, _NAME, _CLASS, _DONE, _SCORE = range(7)
 _ICON_WIDTH = 24  # pixels
 _ROW_HEIGHT = 24
+_TABLE_HEIGHT = 72  # pixels: a title and a row, also in a large font
 _FONT_POINTS = 9  # of the font that widths are given for
 _WIDE_FROM = 330  # pixels: in narrower tables a class is its colour
 _SHORTEST_NAME = "object 9"  # must fit, or names that nobody gave are hidden
@@ -317,7 +319,7 @@ class ObjectsSection(QWidget):
         )
         # as high as there is room, whatever its rows ask for
         table.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
-        table.setMinimumHeight(96)
+        table.setMinimumHeight(_TABLE_HEIGHT)
         table.setIconSize(QSize(16, 16))
         table.setToolTip("Objects: select one to prompt it; J and H select the next and the previous one")
         header = table.horizontalHeader()
@@ -726,12 +728,13 @@ class ObjectsSection(QWidget):
             _ID: str(each.object_id),
             _NAME: each.name,
             _CLASS: each.class_name,
-            _DONE: f"{with_mask}" + (f" ({stats.num_stale} old)" if stats.num_stale else ""),
+            _DONE: f"{with_mask}",
             _SCORE: "" if np.isnan(stats.mean_iou) else f"{stats.mean_iou:.2f}",
         }
         num_checks = self._checks.get(each.object_id, 0)
         colour = tuple(self._class_colours.get(each.class_name, ()))
-        shown = (*texts.values(), stats.num_prompts, locked, each.is_visible, num_checks, colour)
+        counts = (stats.num_prompts, stats.num_empty, stats.num_stale, locked, num_checks)
+        shown = (*texts.values(), *counts, each.is_visible, colour)
         if row < len(self._shown) and self._shown[row] == shown:
             return
         items = [self.table.item(row, column) for column in range(len(_COLUMNS))]
@@ -750,15 +753,23 @@ class ObjectsSection(QWidget):
             if locked
             else f"Not locked; a click locks all {self._word}s with a mask"
         )
-        items[_DONE].setToolTip(
-            f"{with_mask} with a mask, {stats.num_empty} where the object was not found; prompts: {stats.num_prompts}"
-        )
+        items[_DONE].setIcon(self._icon("outdated") if stats.num_stale else QIcon())
+        items[_DONE].setToolTip(self._in_slices(stats))
         items[_NAME].setToolTip(f"{each.name}: {with_mask} {self._word}s")
         items[_CLASS].setIcon(_coloured(colour) if colour else QIcon())
         items[_CLASS].setToolTip(each.class_name)
         items[_SCORE].setIcon(self._icon("warning") if num_checks else QIcon())
         items[_SCORE].setToolTip(f"{num_checks} {self._word}s to check (keys 8 and 9 go to them)" if num_checks else "")
         self._shown[row : row + 1] = [shown]
+
+    def _in_slices(self, stats: ObjectStats) -> str:
+        """What the slices of an object are, in words."""
+        found = f"{stats.num_done - stats.num_empty} with a mask, {stats.num_empty} where the object was not found"
+        outdated = ""
+        if stats.num_stale:
+            planes = f"{stats.num_stale} {self._word}s are" if stats.num_stale != 1 else f"1 {self._word} is"
+            outdated = f"{planes} outdated since the last correction: G computes them again\n"
+        return f"{outdated}{found}; prompts: {stats.num_prompts}"
 
     def _icon(self, name: str) -> QIcon:
         colour = self.table.palette().color(QPalette.ColorRole.Text)

@@ -28,13 +28,15 @@ from napari_sam2.session.results.divisions import (
 from napari_sam2.session.results.review import DoubtfulFrame, ReviewQueue, timeline
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_sam2._viewer.binding import ViewerBinding
     from napari_sam2.session.state.store import StoreDelta
     from napari_sam2.session.worker.propagation_handle import PropagationHandle
 
 __all__ = ["ReviewSection"]
 
-_PLOT_HEIGHT = 72  # pixels
+_PLOT_HEIGHT = 56  # pixels
 _INTERVAL_MS = 200
 _DOUBTS_S = 0.03  # of each refresh, for the queue; the other objects come with the next one
 _DIVISIONS_S = 0.03  # of each refresh, for divisions; the other objects come with the next one
@@ -196,7 +198,10 @@ class ReviewSection(QWidget):
         self._is_behind = not self._queue.update(_DOUBTS_S)
         if self._is_behind:
             QTimer.singleShot(_INTERVAL_MS, self._go_on)
-        found = self._queue.frames + self._divisions(binding)
+        divisions = self._divisions(binding)
+        places = {each.object_id: each.plane for each in divisions}
+        # first: what else is wrong with a mask that parts follows from that
+        found = divisions + [each for each in self._queue.frames if not _is_of_division(each, places)]
         self._worst = found[0] if found else None
         before, self._doubts = self._doubts, sorted(found, key=lambda doubt: (doubt.object_id, doubt.plane))
         if before != self._doubts:
@@ -345,9 +350,7 @@ class ReviewSection(QWidget):
         if binding is None:
             return
         if place is None:
-            binding.notice.emit(
-                f"the current object has no mask on this {binding.plane_word}; there is nothing to accept", True
-            )
+            binding.notice.emit("the current object has no mask here; there is nothing to accept", True)
             return
         try:
             binding.session.lock(place[0], [place[1]])
@@ -363,3 +366,9 @@ class ReviewSection(QWidget):
         """Let go of the session."""
         self.set_binding(None)
         super().closeEvent(event)
+
+
+def _is_of_division(doubt: DoubtfulFrame, places: Mapping[int, int]) -> bool:
+    """Whether a mask is doubtful because its object may have divided there, or before: by object, on which plane."""
+    at = places.get(doubt.object_id)
+    return at is not None and (doubt.plane == at or (doubt.plane > at and doubt.reason == "several pieces"))

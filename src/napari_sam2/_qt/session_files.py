@@ -44,7 +44,7 @@ def _read_into(viewer: Viewer, path: str | Sequence[str]) -> list[LayerData] | l
         layers = [layer for layer in readers.read_sessions([given]) if layer[2] == "image"]
     except FrameError as error:
         if not any(isinstance(layer, Image) for layer in viewer.layers):
-            raise FrameError(f"{error}; or open the image in the viewer first, then the session") from error
+            raise FrameError(readers.in_a_window(error)) from error
         layers = []
     for _, options, _ in layers:
         options["metadata"] = {SESSION_KEY: given}

@@ -541,6 +541,8 @@ class ViewerBinding:
             self.show_again()
         self.viewer.layers.selection.active = layer
         layer.mode = mode
+        if self.viewer.dims.ndisplay == 3:  # where napari takes no shapes, and says nothing of it
+            self._refuse_in_3d()
 
     def pan(self) -> None:
         """Let dragging move the image, and a click select the object under it."""
@@ -605,6 +607,9 @@ class ViewerBinding:
         layer = self.points if event.source == self.points else self.shapes
         with self._syncing():
             self.prompts.remove_rows(layer, {int(row) % len(layer.data) for row in event.data_indices})
+        self._refuse_in_3d()
+
+    def _refuse_in_3d(self) -> None:
         word = self.plane_word
         self.notice.emit(f"prompts are placed on {word}s: go back to the 2D display (Ctrl-Y) and click there", True)
 

@@ -23,6 +23,7 @@ __all__ = [
     "matching_channels",
     "open_layers",
     "placement_of",
+    "seen_through",
 ]
 
 _CHANNEL_NAMES = ("c", "ch", "channel", "channels")
@@ -178,6 +179,13 @@ def matching_channels(layer: Image, layers: Sequence[Any]) -> list[Image]:
         and tuple(other.data.shape) == tuple(layer.data.shape)
     ]
     return [layer, *others]
+
+
+def seen_through(layer: Image, layers: Sequence[Any]) -> list[Image]:
+    """Further channels that are seen together with ``layer``: of two images, the upper one is added to the lower."""
+    at = {id(each): place for place, each in enumerate(layers)}
+    others = matching_channels(layer, layers)[1:]
+    return [other for other in others if max(layer, other, key=lambda each: at[id(each)]).blending == "additive"]
 
 
 def describe_contrast(planes: ArrayPlanes) -> str:

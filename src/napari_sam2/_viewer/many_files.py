@@ -152,4 +152,4 @@ def result_layers(source: Path, result: Path) -> list[tuple[Any, dict[str, Any],
     ndim = len(np.shape(images[0][0])) - bool(images[0][1].get("rgb"))
     if labels.ndim != ndim:  # axes of length one were dropped
         labels = labels.reshape(np.shape(images[0][0])[:ndim])
-    return [*images, (labels, {"name": f"{result.name.split('.')[0]} objects", **options}, "labels")]
+    return [*images, (labels, {"name": f"{result.name.split('.')[0]} result", **options}, "labels")]

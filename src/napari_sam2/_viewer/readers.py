@@ -29,6 +29,7 @@ __all__ = [
     "get_session_reader",
     "get_shapes_reader",
     "get_tracks_reader",
+    "in_a_window",
     "read_image",
     "read_sessions",
 ]
@@ -48,6 +49,18 @@ _SHORT_UNITS = {"micrometer": "um", "nanometer": "nm", "millimeter": "mm", "seco
 def get_session_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
     """Reader of ``.sam2`` files: the image, if it is still there, and the labels."""
     return read_sessions if all(Path(each).suffix.lower() == ".sam2" for each in _paths(path)) else None
+
+
+def in_a_window(error: FrameError) -> str:
+    """What is wrong with the image of a session file, and what to do in a viewer, where nobody calls Python."""
+    for in_python, advice in (
+        ("; give it", "open the image in the viewer first, then the session"),
+        (": give that image", "select that image in the viewer, then open the session"),
+    ):
+        fact, found, _ = str(error).partition(in_python)
+        if found:
+            return f"{fact}; {advice}"
+    return str(error)
 
 
 def get_ome_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:

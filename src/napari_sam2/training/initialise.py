@@ -12,7 +12,7 @@ from napari_sam2.network.features import ImageEmbedding
 from napari_sam2.network.layers import LayerNorm2d
 from napari_sam2.network.sam2 import SAM2
 
-__all__ = ["MEMORY_PARTS", "initialise", "match_memory_scale", "restart_memory"]
+__all__ = ["MEMORY_PARTS", "initialise", "restart_memory"]
 
 MEMORY_PARTS = (
     "memory_attention.",
@@ -143,7 +143,7 @@ def _memory(model: SAM2, start: _Start) -> None:
 
 
 @torch.no_grad()
-def match_memory_scale(model: SAM2, features: torch.Tensor) -> None:
+def _match_memory_scale(model: SAM2, features: torch.Tensor) -> None:
     """Let the memory attention hand on features as the mask decoder knows them.
 
     Its last normalisation gets the mean and spread of ``features`` (B, C, h, w) per channel, so that a tracked
@@ -195,7 +195,7 @@ def restart_memory(
         for projection in ("q_proj", "k_proj"):
             start.scale(f"{layer}.cross_attn_image.{projection}.weight", 0.5)
             start.fill(f"{layer}.cross_attn_image.{projection}.bias", _PLACE_BIAS)
-    match_memory_scale(model, model.without_memory(ImageEmbedding(features, (features, features))))
+    _match_memory_scale(model, model.without_memory(ImageEmbedding(features, (features, features))))
     seen, logits = features[image_index], masks * 20 - 10  # as SAM 2 scales masks for its memory
     _standardise(encoder.pix_feat_proj, encoder.pix_feat_proj(seen), 1.0)
     last = encoder.mask_downsampler.encoder[-1]

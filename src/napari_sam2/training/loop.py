@@ -27,11 +27,11 @@ from napari_sam2.training.dataset import ClipSampler, ClipSource, CropConfig
 from napari_sam2.training.growth import deepen
 from napari_sam2.training.half_products import multiply_in_bfloat16
 from napari_sam2.training.heap import heap_kept
-from napari_sam2.training.initialise import initialise, match_memory_scale
+from napari_sam2.training.initialise import initialise
 from napari_sam2.training.losses import LossWeights
-from napari_sam2.training.memory_lessons import MemoryLessons, teach_memory
+from napari_sam2.training.memory_lessons import MemoryLessons, start_memory_on, teach_memory
 from napari_sam2.training.muon import Muon
-from napari_sam2.training.steps import StepLog, clip_step, normalise, still_step
+from napari_sam2.training.steps import StepLog, clip_step, still_step
 from napari_sam2.weights.files import read_weights
 from napari_sam2.weights.loading import find_weights
 
@@ -397,13 +397,11 @@ class Trainer:
         self.average.load_state_dict(self.model.state_dict())
 
     def _match_memory(self, batch: Batch) -> None:
-        """Once, before the first clip: the memory attention starts from the features as they have become."""
+        """Once, before the first clip: the memory starts from the features as they have become."""
         if self.memory_matched:
             return
         for model in (self.model, self.average):
-            with torch.no_grad():
-                images = normalise(batch.images.flatten(0, 1).to(self.device))
-                match_memory_scale(model, model.without_memory(model.encode_image(images)))
+            start_memory_on(model, batch, self.config.seed)
         self.memory_matched = True
 
     def _update(self, loss: torch.Tensor) -> float:

@@ -18,7 +18,7 @@ from napari_sam2.training.initialise import MEMORY_PARTS, restart_memory
 from napari_sam2.training.muon import Muon
 from napari_sam2.training.steps import ClipMemory, moved_masks, normalise, rough_logits
 
-__all__ = ["MemoryLessons", "teach_memory"]
+__all__ = ["MemoryLessons", "start_memory_on", "teach_memory"]
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def teach_memory(
             if batch.num_frames < 2:
                 continue
             if not kept:
-                _restart(model, batch, seed)
+                start_memory_on(model, batch, seed)
             clips = _encode(model, batch)
             if len(kept) < lessons.kept_batches:
                 kept.append(clips)
@@ -134,7 +134,8 @@ def teach_memory(
             parameter.requires_grad_(requires[name])
 
 
-def _restart(model: SAM2, batch: Batch, seed: int) -> None:
+def start_memory_on(model: SAM2, batch: Batch, seed: int) -> None:
+    """Give the memory starting values that fit the features of a batch, see ``restart_memory``."""
     images = normalise(batch.images[:, 0].to(model.device))
     with torch.no_grad():
         features = model.encode_image(images).embed

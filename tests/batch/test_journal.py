@@ -61,16 +61,20 @@ def test_empty_journal_of_a_full_disk_is_begun_anew(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        pytest.param(replace(IDENTITY, settings={**IDENTITY.settings, "every": 4}), "every: 3 there, 4 now", id="one"),
+        pytest.param(replace(IDENTITY, settings={**IDENTITY.settings, "every": 4}), "every: 3 before, 4 now", id="one"),
         pytest.param(
             replace(IDENTITY, settings={"every": 3, "shapes": {}}),
-            "shapes.min_area: 5um2 there, not given now",
+            "shapes.min_area: 5um2 before, not given now",
             id="inner",
         ),
-        pytest.param(replace(IDENTITY, command="generate"), "command: auto there, generate now", id="command"),
-        pytest.param(replace(IDENTITY, version="0.2.0"), "version: 0.1.0 there, 0.2.0 now", id="version"),
         pytest.param(
-            replace(IDENTITY, model_hash="cd" * 32), r"model: sam2_micro \(abababababab\) there, .*cdcd", id="weights"
+            replace(IDENTITY, command="generate", settings={}),
+            "settings: command: auto before, generate now. Give",
+            id="command",
+        ),
+        pytest.param(replace(IDENTITY, version="0.2.0"), "version: 0.1.0 before, 0.2.0 now", id="version"),
+        pytest.param(
+            replace(IDENTITY, model_hash="cd" * 32), r"model: sam2_micro \(abababababab\) before, .*cdcd", id="weights"
         ),
     ],
 )

@@ -100,7 +100,7 @@ def test_other_settings_are_refused_and_restart_begins_anew(setup: Setup):
     setup.add("a")
     setup.run()
     other = replace(setup.job, factor=2)
-    with pytest.raises(OutputError, match="factor: 1 there, 2 now"):
+    with pytest.raises(OutputError, match="factor: 1 before, 2 now"):
         setup.run(job=other)
     assert setup.results() == {"a.tif": "48"}
     assert setup.run(job=other, restart=True).num_before == 0
@@ -210,6 +210,13 @@ def test_files_of_other_origin_are_not_overwritten(setup: Setup):
     assert setup.results() == {"a.tif": "mine"}
     assert not (setup.output / JOURNAL_NAME).exists()
     assert setup.run(restart=True).is_complete
+
+
+def test_an_image_given_as_the_folder_of_results_is_refused_as_a_file(setup: Setup):
+    setup.add("a")
+    setup.output = setup.inputs / "a.tif"
+    with pytest.raises(OutputError, match=r"a\.tif is a file; give the name of a folder"):
+        setup.run()
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def test_other_settings_single_images_and_outputs_that_exist_are_refused(run: Ru
         on_progress=lambda progress: done.append(progress.done),
         should_stop=lambda: done[-1] >= 1,
     )
-    with pytest.raises(OutputError, match=r"min_score: 0\.0 there, 0\.5 now"):
+    with pytest.raises(OutputError, match=r"min_score: 0\.0 before, 0\.5 now"):
         run(image, tmp_path / "a.tif", job=dataclasses.replace(JOB, min_score=0.5))
     with pytest.raises(OutputError, match="already exists"):
         run(image, image)

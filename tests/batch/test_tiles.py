@@ -119,7 +119,7 @@ def test_other_settings_and_stacks_are_refused(picture, weights, scheduler, tmp_
         on_progress=lambda progress: done.append(progress.done),
         should_stop=lambda: done[-1] >= 1,
     )
-    with pytest.raises(OutputError, match="overlap: 20 there, 16 now"):
+    with pytest.raises(OutputError, match="overlap: 20 before, 16 now"):
         run(picture, tmp_path / "a.zarr", weights, scheduler, job=replace(JOB, overlap=16))
     stack = tmp_path / "stack.tif"
     tifffile.imwrite(

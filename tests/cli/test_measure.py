@@ -80,6 +80,7 @@ def test_labels_of_other_formats_and_time_points(files, tmp_path):
         (["a.ome.tif", "half.tif", "-o", "t.csv"], 3, "not whole numbers, such as 0.5"),
         (["a.ome.tif", "negative.tif", "-o", "t.csv"], 3, "holds -1 on frame 0; labels are 0 (background) and above"),
         (["a.ome.tif", "channels.ome.tif", "-o", "t.csv"], 3, "has 2 channels; a label image has one"),
+        (["a.ome.tif", "a.ome.tif", "-o", "t.csv"], 3, "both as the image and as its labels"),
         (["a.ome.tif", "colours.tif", "-o", "t.csv"], 3, "is a colour picture"),
     ],
 )

@@ -57,19 +57,20 @@ class RunIdentity:
 
     def differences(self, other: RunIdentity) -> list[str]:
         """What differs from another run, with both values; the name of the model does not count, its weights do."""
+        if self.command != other.command:  # whose settings have other names
+            return [f"command: {other.command} before, {self.command} now"]
         mine, theirs = dict(self._compared()), dict(other._compared())
         differing = [
-            f"{name}: {_shown(theirs.get(name))} there, {_shown(mine.get(name))} now"
+            f"{name}: {_shown(theirs.get(name))} before, {_shown(mine.get(name))} now"
             for name in dict.fromkeys([*theirs, *mine])
             if mine.get(name) != theirs.get(name)
         ]
         if self.model_hash != other.model_hash:
-            there, now = (f"{run.model} ({run.model_hash[:12]})" for run in (other, self))
-            differing.insert(0, f"model: {there} there, {now} now")
+            before, now = (f"{run.model} ({run.model_hash[:12]})" for run in (other, self))
+            differing.insert(0, f"model: {before} before, {now} now")
         return differing
 
     def _compared(self) -> Iterator[tuple[str, object]]:
-        yield "command", self.command
         yield "version", self.version
         yield from _flat("", json.loads(json.dumps(self.settings)))
 

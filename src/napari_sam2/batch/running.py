@@ -142,6 +142,8 @@ def run_batch(
     )
     given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     folder = output_path(output)
+    if folder.is_file():
+        raise OutputError(f"{folder} is a file; give the name of a folder")
     sources = without_results(find_sources(given, pattern), folder)
     if labels is not None:
         sources = with_labels(sources, labels)

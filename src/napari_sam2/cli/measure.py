@@ -65,6 +65,7 @@ def measure(
       napari-sam2 measure cells.ome.tif labels.ome.tif --per-plane -o planes.parquet
     """
     _check_output(output, (image, labels), overwrite=overwrite)
+    _check_not_the_same(image, labels)
     frames = open_input(
         image, axes=axes, axis=axis, fix=fix, level=level, channels=channels, contrast="dtype", gamma=1.0
     )
@@ -89,6 +90,13 @@ def measure(
     written = write_table(table, expand(output), overwrite=overwrite)
     say(f"{len(table)} rows, {table['object'].nunique() if len(table) else 0} objects; lengths in {unit}")
     say(f"wrote {written}")
+
+
+def _check_not_the_same(image: Path, labels: Path) -> None:
+    """Refuse to measure each intensity of a file as an object; a folder, such as OME-Zarr, may hold its labels."""
+    first, second = expand(image), expand(labels)
+    if first.is_file() and second.exists() and first.samefile(second):
+        raise FrameError(f"{image} was given both as the image and as its labels; give the labels of the image")
 
 
 def _check_output(output: Path, sources: Sequence[Path], *, overwrite: bool) -> None:

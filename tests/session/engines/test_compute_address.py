@@ -48,7 +48,7 @@ def test_unencrypted_connections_to_other_computers_must_be_allowed():
 
 
 def test_missing_certificates_are_named(tmp_path):
-    with pytest.raises(DeviceError, match=r"holds no ca\.pem and no client\.pem and no client-key\.pem"):
+    with pytest.raises(DeviceError, match=r"does not contain ca\.pem or client\.pem or client-key\.pem"):
         ComputeAddress("tls://box", tmp_path).security()
     assert ComputeAddress("localhost").security() is None
 

@@ -102,7 +102,7 @@ def _files(folder: Path, role: str) -> tuple[str, str, str]:
             if role == _CLIENT
             else "make certificates with --new-certificates FOLDER"
         )
-        raise DeviceError(f"{folder} holds no {' and no '.join(missing)} that can be read; {hint}")
+        raise DeviceError(f"{folder} does not contain {' or '.join(missing)}, or they cannot be read; {hint}")
     ca, certificate, key = (str(folder / name) for name in names)
     again = "make new ones with --new-certificates FOLDER" if role == _SERVER else "copy the folder 'client' again"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -29,6 +29,7 @@ def loaded_after(code: str) -> set[str]:
         pytest.param("import napari_sam2; napari_sam2.Prompt", {"torch", "napari", *QT}, id="prompt"),
         pytest.param("import napari_sam2; napari_sam2.list_models()", {"torch", "napari", "pooch", *QT}, id="models"),
         pytest.param("import napari_sam2.cli as c; c.build_app()", {"torch", "napari", "skimage", *QT}, id="cli"),
+        pytest.param("import napari_sam2._qt.main_widget", {"torch", "zarr", "numcodecs"}, id="dock"),
     ],
 )
 def test_import_loads_nothing_heavy(code: str, absent: set[str]) -> None:

@@ -8,9 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from napari_sam2._errors import FrameError
 
@@ -178,6 +175,9 @@ def best_matches(
         return []
     a_ids, a = np.unique(first, return_inverse=True)
     b_ids, b = np.unique(second, return_inverse=True)
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     num = len(a_ids) + len(b_ids)
     graph = coo_array((np.ones(len(a)), (a, len(a_ids) + b)), shape=(num, num))
     _, group_of = connected_components(graph, directed=False)
@@ -192,6 +192,8 @@ def best_matches(
 
 
 def _assign(first: NDArray[np.int64], second: NDArray[np.int64], scores: NDArray[np.float64]) -> list[Match]:
+    from scipy.optimize import linear_sum_assignment  # the dock opens without it
+
     rows, row = np.unique(first, return_inverse=True)
     columns, column = np.unique(second, return_inverse=True)
     table = np.zeros((len(rows), len(columns)))

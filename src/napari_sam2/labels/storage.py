@@ -9,7 +9,6 @@ from shutil import rmtree
 from typing import Any
 
 import numpy as np
-import zarr
 
 __all__ = ["IN_MEMORY", "allocate_labels"]
 
@@ -28,6 +27,8 @@ def allocate_labels(shape: tuple[int, ...], *, in_memory: int | None = None) -> 
         in_memory = IN_MEMORY if any(n > 1 for n in shape[:-2]) else _PLANE_IN_MEMORY
     if int(np.prod(shape, dtype=np.int64)) * 4 <= in_memory:
         return np.zeros(shape, np.int32)
+    import zarr  # long to import, and the dock opens without it
+
     folder = Path(tempfile.mkdtemp(prefix="napari-sam2-labels-"))
     chunks = (*(1,) * (len(shape) - 2), min(shape[-2], _CHUNK), min(shape[-1], _CHUNK))
     labels = zarr.create_array(str(folder / "labels.zarr"), shape=shape, dtype="int32", chunks=chunks, fill_value=0)

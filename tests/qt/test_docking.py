@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 from napari.components import LayerList
+from napari.utils._proxies import PublicOnlyProxy
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QLineEdit, QVBoxLayout, QWidget
@@ -21,6 +22,7 @@ from napari_sam2._qt.keys import SHORTCUTS
 from napari_sam2._qt.main_widget import SAM2Widget
 from napari_sam2._qt.propagate_section import THROUGH_TIME
 from napari_sam2._viewer import binding as binding_module
+from napari_sam2._viewer.image_source import seen_through
 
 
 @pytest.fixture
@@ -217,6 +219,18 @@ def test_keys_of_stacks_say_that_a_single_image_has_none_to_go_through(alone, qt
         assert widget.status.text == f"there is nothing to {call.split('_')[0]}: single is a single image"
 
 
+def test_the_dock_that_is_opened_again_goes_on_with_the_image_whose_layers_are_selected(alone, qtbot):
+    viewer, widget = alone
+    viewer.add_image(make_movie(), name="other")
+    viewer.layers.selection.active = widget.binding.points
+    widget.shut_down()
+    again = SAM2Widget(viewer)
+    qtbot.addWidget(again)
+    qtbot.waitUntil(lambda: again.binding is not None)
+    assert again.binding.images[0].name == "cells"
+    again.shut_down()
+
+
 def test_layers_that_go_together_are_told_of_together(alone, qtbot):
     viewer, widget = alone
     told = len(notification_manager.records)
@@ -373,6 +387,9 @@ def test_channels_that_the_model_does_not_see_are_named(alone, qtbot):
         viewer.add_image(make_movie(), name=name, blending=blending, colormap=name)
     qtbot.waitUntil(lambda: widget.binding is not None)
     assert "the model sees red only, not green; use Mix visible channels" in widget.status.text
+    through_proxy = PublicOnlyProxy(viewer).layers  # as napari gives it to plugins
+    (seen,) = seen_through(through_proxy["red"], list(through_proxy))
+    assert seen.name == "green"
 
 
 def test_nothing_is_scrolled_in_the_dock_of_a_small_window(alone, qtbot):

@@ -108,6 +108,23 @@ def test_letter_after_a_click_on_a_row_edits_no_name(binding, section, qtbot):
     assert section.table.state() == section.table.State.EditingState
 
 
+@pytest.mark.parametrize("key", [Qt.Key.Key_Return, Qt.Key.Key_Escape])
+def test_the_keyboard_leaves_the_table_when_a_name_was_edited(binding, section, qtbot, key):
+    binding.select(add_disc(binding))
+    section.refresh()
+    section.show()
+    qtbot.waitExposed(section)
+    section.rename_object()
+    qtbot.waitUntil(lambda: section.table.findChild(QLineEdit) is not None)
+    editor = section.table.findChild(QLineEdit)
+    qtbot.keyClicks(editor, "cell")
+    qtbot.keyClick(editor, key)
+    qtbot.waitUntil(lambda: section.table.state() != section.table.State.EditingState)
+    section.table.setFocus()  # as Qt does in a window that is active
+    qtbot.wait(50)
+    assert section.focusWidget() is not section.table
+
+
 def test_menu_hides_the_others_and_shows_all(binding, section):
     first, second = add_disc(binding), add_disc(binding, frame=1)
     binding.select(second)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageSessions", "SessionChoices"]
 
+_IMAGE = "napari_sam2_image"  # in the metadata of the layers of a session: a reference to their image
 _SAVED_IN = "napari_sam2_saved_in"  # in the metadata of the layers of a session: the file it is saved in
 
 
@@ -182,12 +184,15 @@ class ImageSessions(QWidget):
 
     # ------------------------------------------------------------------ choosing
     def start_on_active(self) -> None:
-        """Start a session on the active image, or else the last one, unless it failed there before."""
+        """Start a session on the active image, the one whose layers are active, or else the last one, unless it failed
+        there before.
+        """
         if self.binding is not None or self._is_closed:
             return
         images = [image for image in self.images if image not in self._refused]
         active = self.viewer.layers.selection.active
-        chosen = next((layer for layer in images if layer == active), images[-1] if images else None)
+        meant = (active, None if active is None else active.metadata.get(_IMAGE, _nothing)())
+        chosen = next((layer for layer in images if layer in meant), images[-1] if images else None)
         if chosen is not None:
             self.start(chosen)
 
@@ -340,6 +345,7 @@ class ImageSessions(QWidget):
                     QTimer.singleShot(0, partial(self._restore, self.offer.path))  # the dock was closed in between
             for layer in binding.layers:
                 layer.metadata[_SAVED_IN] = str(binding.session.autosave_path)
+                layer.metadata[_IMAGE] = weakref.ref(getattr(binding.images[0], "__wrapped__", binding.images[0]))
         except NapariSAM2Error as error:
             self.notice.emit(str(error), True)
 
@@ -409,6 +415,10 @@ def _end(binding: ViewerBinding) -> None:
     """
     binding.close()
     binding.session.close(keep_autosave=bool(binding.session.objects), timeout=0)
+
+
+def _nothing() -> None:
+    """A reference to what is not there."""
 
 
 def _is_image(layer: Any) -> bool:

@@ -334,11 +334,19 @@ class ObjectsSection(QWidget):
         table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         delegate = table.itemDelegate()
         delegate.closeEditor.connect(self._later)  # of the name, whose column may be hidden again
+        # later: Qt gives the keyboard to the table after this, which would take letters for the beginning of names
+        delegate.closeEditor.connect(lambda *_: QTimer.singleShot(0, self._leave_table))
         table.itemSelectionChanged.connect(self._on_row_selected)
         table.itemChanged.connect(self._on_item_changed)
         table.cellClicked.connect(self._on_cell_clicked)
         table.resized.connect(self._on_resized)
         return table
+
+    def _leave_table(self) -> None:
+        """The keys are those of the canvas again after a name was edited."""
+        window = self.window()
+        if window is not None and window.focusWidget() is self.table:
+            window.setFocus()
 
     def _on_resized(self) -> None:
         """Columns fit into the new width, and the current object stays in sight in a lower table."""

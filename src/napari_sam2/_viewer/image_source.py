@@ -183,9 +183,11 @@ def matching_channels(layer: Image, layers: Sequence[Any]) -> list[Image]:
 
 def seen_through(layer: Image, layers: Sequence[Any]) -> list[Image]:
     """Further channels that are seen together with ``layer``: of two images, the upper one is added to the lower."""
-    at = {id(each): place for place, each in enumerate(layers)}
+    # compared and not looked up: through napari's proxy a layer is another Python object each time
+    place = list(layers).index(layer)
     others = matching_channels(layer, layers)[1:]
-    return [other for other in others if max(layer, other, key=lambda each: at[id(each)]).blending == "additive"]
+    upper = [other if list(layers).index(other) > place else layer for other in others]
+    return [other for other, above in zip(others, upper, strict=True) if above.blending == "additive"]
 
 
 def describe_contrast(planes: ArrayPlanes) -> str:

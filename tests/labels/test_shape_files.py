@@ -15,7 +15,7 @@ from skimage.measure import grid_points_in_poly
 from napari_sam2 import open_frames
 from napari_sam2._errors import FrameError
 from napari_sam2.labels.files import LabelWriter
-from napari_sam2.labels.outlines import fill_polygons, label_polygons, mask_polygons
+from napari_sam2.labels.outlines import fill_polygons, label_polygons, label_windows, mask_polygons
 from napari_sam2.labels.reading import read_labels
 
 
@@ -60,6 +60,19 @@ def test_ids_may_be_far_apart():
         (7, [2, 0]),
         (2**31 - 1, [1, 0]),
     ]
+    assert list(label_windows(labels)) == [
+        (7, (slice(0, 1), slice(2, 3))),
+        (2**31 - 1, (slice(0, 1), slice(1, 2))),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_outlines_have_corners_only_where_they_turn(seed):
+    mask = np.kron(np.random.default_rng(seed).random((6, 7)) < 0.6, np.ones((3, 3))) > 0
+    for ring in (ring for rings in mask_polygons(mask) for ring in rings):
+        steps = np.roll(ring, -1, 0) - ring
+        assert (steps.astype(bool).sum(1) == 1).all()
+        assert (steps.astype(bool) != np.roll(steps.astype(bool), 1, 0)).all()
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".geojson", ".json"])

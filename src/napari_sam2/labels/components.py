@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["Pieces", "find_pieces", "without_specks"]
 
 
+_NEIGHBOURS = {4: ndimage.generate_binary_structure(2, 1), 8: ndimage.generate_binary_structure(2, 2)}
+
+
 class Pieces(NamedTuple):
     """Connected components of a mask.
 
@@ -43,8 +46,7 @@ def find_pieces(mask: NDArray[np.bool_], *, connectivity: Literal[4, 8] = 8) -> 
     Pieces
         Numbers and areas.
     """
-    structure = ndimage.generate_binary_structure(2, 2 if connectivity == 8 else 1)
-    numbers, _ = ndimage.label(mask, structure)
+    numbers, _ = ndimage.label(mask, _NEIGHBOURS[connectivity])
     areas = np.bincount(numbers.reshape(-1), minlength=1)
     areas[0] = 0
     return Pieces(numbers, areas)

@@ -76,13 +76,19 @@ def run_lengths_of_window(
     (R,) int32 array
         Equal to ``run_lengths(whole)``.
     """
-    steps = np.diff(np.pad(mask.T, ((0, 0), (1, 1))).astype(np.int8), axis=1)  # (w, h + 1): +1 begins, -1 ends a run
-    first = origin_yx[1] * hw[0] + origin_yx[0]
-    starts, stops = (first + column * hw[0] + row for column, row in (np.nonzero(steps == 1), np.nonzero(steps == -1)))
-    if len(starts):  # a run continues from the last row to the first row of the next column
-        is_cut = starts[1:] != stops[:-1]
-        starts, stops = starts[np.r_[True, is_cut]], stops[np.r_[is_cut, True]]
-    changes = np.stack((starts, stops), axis=1).ravel()
+    h, w = mask.shape
+    columns = np.zeros((w, h + 1), bool)  # with a row of background, at which each run ends
+    columns[:, :h] = mask.T
+    flat = columns.ravel()
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    if flat[:1].any():
+        changes = np.concatenate(([0], changes))
+    changes += origin_yx[1] * hw[0] + origin_yx[0] + changes // (h + 1) * (hw[0] - h - 1)
+    if h == hw[0] and len(changes):  # a run continues from the last row to the first row of the next column
+        is_kept = np.ones(len(changes), bool)
+        continues = changes[2::2] == changes[1:-1:2]
+        is_kept[2::2], is_kept[1:-1:2] = ~continues, ~continues
+        changes = changes[is_kept]
     size = hw[0] * hw[1]
     if len(changes) and changes[-1] == size:
         changes = changes[:-1]

@@ -22,8 +22,8 @@ from napari_sam2.frames.stack import READ_ERRORS, check_fits_memory, one_line
 from napari_sam2.labels.colours import object_colour
 from napari_sam2.labels.formats import FrameScratch, LabelLayout
 from napari_sam2.labels.ngff import nearest_pixels
-from napari_sam2.labels.outlines import Polygon, fill_polygons, label_polygons
-from napari_sam2.labels.rle import RLE, compress_rle, rle_area, run_lengths
+from napari_sam2.labels.outlines import Polygon, fill_polygons, label_polygons, label_windows
+from napari_sam2.labels.rle import RLE, compress_rle, rle_area, run_lengths_of_window
 from napari_sam2.labels.runs import (
     MAX_CROSSINGS,
     MaskRuns,
@@ -207,11 +207,11 @@ def _save_coco(path: Path, layout: LabelLayout, scratch: FrameScratch, note: str
         for frame in range(layout.num_frames)
     ]
     for frame, _, labels in _frames(layout, scratch):
-        for object_id, box in _boxes(labels):
-            (y0, y1), (x0, x1) = np.searchsorted(rows, box[::2]).tolist(), np.searchsorted(columns, box[1::2]).tolist()
-            mask = np.zeros((height, x1 - x0), bool)
-            mask[y0:y1] = labels[np.ix_(rows[y0:y1], columns[x0:x1])] == object_id
-            counts = _shifted(run_lengths(mask), height, width, x0, x1)
+        for object_id, (high, wide) in label_windows(labels):
+            y0, y1 = np.searchsorted(rows, (high.start, high.stop)).tolist()
+            x0, x1 = np.searchsorted(columns, (wide.start, wide.stop)).tolist()
+            mask = labels[np.ix_(rows[y0:y1], columns[x0:x1])] == object_id
+            counts = run_lengths_of_window(mask, (y0, x0), (height, width)).tolist()
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -231,26 +231,6 @@ def _save_coco(path: Path, layout: LabelLayout, scratch: FrameScratch, note: str
         "annotations": annotations,
     }
     path.write_text(json.dumps(content), "utf-8")
-
-
-def _shifted(counts: NDArray[np.int32], height: int, width: int, x0: int, x1: int) -> list[int]:
-    """Run lengths of the whole image from those of its columns x0 to x1."""
-    runs = [int(n) for n in counts]
-    runs[0] += x0 * height
-    after = (width - x1) * height
-    if len(runs) % 2:  # the last run is background
-        runs[-1] += after
-    elif after:
-        runs.append(after)
-    return runs
-
-
-def _boxes(labels: NDArray[np.int32]) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
-    """Id and y0, x0, y1, x1 of each object."""
-    for object_id, polygons in label_polygons(labels):
-        corners = np.concatenate([rings[0] for rings in polygons]).astype(int)
-        (x0, y0), (x1, y1) = corners.min(0).tolist(), corners.max(0).tolist()
-        yield object_id, (y0, x0, y1, x1)
 
 
 # ---------------------------------------------------------------------- reading

@@ -117,10 +117,11 @@ def test_the_keyboard_leaves_the_table_when_a_name_was_edited(binding, section, 
     section.rename_object()
     qtbot.waitUntil(lambda: section.table.findChild(QLineEdit) is not None)
     editor = section.table.findChild(QLineEdit)
+    # as Qt does in a window that is active
+    section.table.itemDelegate().closeEditor.connect(lambda *_: section.table.setFocus())
     qtbot.keyClicks(editor, "cell")
     qtbot.keyClick(editor, key)
     qtbot.waitUntil(lambda: section.table.state() != section.table.State.EditingState)
-    section.table.setFocus()  # as Qt does in a window that is active
     qtbot.wait(50)
     assert section.focusWidget() is not section.table
 

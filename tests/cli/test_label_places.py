@@ -82,7 +82,9 @@ def test_without_a_default_place_an_output_is_required(kind, tmp_path, monkeypat
         image = make_image(tmp_path / "a.zarr", "0.4", "zyx", (3, 32, 40))
         monkeypatch.setattr("os.access", lambda _, mode: not mode & os.W_OK)
     assert run("track", image, "--point", "1,14,14") == 2
-    assert "give a file, such as -o labels.ome.tif" in " ".join(capsys.readouterr().err.split())
+    message = " ".join(capsys.readouterr().err.split())
+    assert "give a file, such as -o labels.ome.tif" in message
+    assert ("labels cannot be written into" in message) == (kind == "read_only")
 
 
 def test_a_replayed_session_writes_into_its_image_with_the_size_of_its_pixels(tmp_path, weights):

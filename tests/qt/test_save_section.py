@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +50,22 @@ def test_dialogs_that_were_closed_are_gone(section: SaveSection, binding, qtbot)
         section.findChild(QFileDialog).reject()
         qtbot.waitUntil(lambda: section.findChild(QFileDialog) is None)
     assert len(section.findChildren(QWidget)) == before
+
+
+@pytest.mark.parametrize("is_writable", [True, False])
+def test_files_are_offered_beside_the_image_where_that_can_be_written_to(
+    section: SaveSection, binding, monkeypatch, tmp_path, is_writable: bool
+) -> None:
+    image, home = tmp_path / "images" / "a.tif", tmp_path / "home"
+    image.parent.mkdir()
+    home.mkdir()
+    monkeypatch.setattr(type(binding.session), "stack_path", str(image))
+    monkeypatch.setattr(Path, "home", lambda: home)
+    monkeypatch.setattr(os, "access", lambda *_args: is_writable)
+    section.save_button.clicked.emit()
+    dialog = section.findChild(QFileDialog)
+    assert Path(dialog.directory().absolutePath()) == (image.parent if is_writable else home)
+    dialog.reject()
 
 
 def test_no_dialog_is_kept_when_it_is_closed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -344,7 +345,7 @@ class SaveSection(QWidget):
             return self._saved_as.parent
         source = None if self._binding is None else self._binding.session.stack_path
         folder = Path.home() if source is None else Path(source).parent
-        return folder if folder.is_dir() else Path.home()
+        return folder if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK) else Path.home()
 
     def _write(self, call: Callable[[], Path]) -> None:
         def work(_context: TaskContext) -> Path:

@@ -55,13 +55,16 @@ def choose_labels(output: Path | None, image: Path | None) -> Path:
     """
     if output is not None:
         return output
+    from napari_sam2.frames.zarr_files import is_zarr_folder
     from napari_sam2.labels.ngff import default_labels_path
 
     place = None if image is None else default_labels_path(image)
     if place is None:
+        reason = "only labels of an OME-Zarr image that can be written to have a default place"
+        if image is not None and is_zarr_folder(image):
+            reason = f"labels cannot be written into {image}"
         raise typer.BadParameter(
-            "no output was given, and only labels of an OME-Zarr image that can be written to have a default place; "
-            "give a file, such as -o labels.ome.tif",
+            f"no output was given, and {reason}; give a file, such as -o labels.ome.tif",
             param_hint="'-o' / '--output'",
         )
     return place

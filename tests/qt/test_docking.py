@@ -170,6 +170,20 @@ def test_the_end_of_a_run_has_no_events_handled_in_the_middle(alone, qtbot):
     qtbot.waitUntil(lambda: handled == [True])
 
 
+def test_a_switch_to_another_image_says_that_it_stops_the_run(alone, qtbot):
+    viewer, widget = alone
+    first = widget.binding
+    first.session.add_mask(np.eye(48, 64) > 0, frame=0)
+    first.session.propagate(block=False)
+    first.session.pause()
+    assert first.session.handle.is_running
+    other = viewer.add_image(make_movie(), name="other")
+    widget.sessions.choose(other)
+    assert widget.status.text == "the propagation of cells was stopped; finished slices are kept"
+    widget.sessions.choose(first.images[0])
+    assert widget.status.text == ""
+
+
 def test_points_are_drawn_first_and_the_buttons_say_so(alone):
     viewer, widget = alone
     tools = widget.objects.tools

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from qt_tools import add_disc, make_binding
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QLineEdit
 
 from napari_sam2._qt import objects_section
@@ -106,6 +107,17 @@ def test_letter_after_a_click_on_a_row_edits_no_name(binding, section, qtbot):
     assert section.table.state() != section.table.State.EditingState
     section.rename_object()
     assert section.table.state() == section.table.State.EditingState
+
+
+def test_letters_are_left_to_the_viewer_while_the_table_has_the_keyboard(binding, section):
+    binding.select(add_disc(binding))
+    section.refresh()
+    taken = {}
+    for key, text in ((Qt.Key.Key_G, "g"), (Qt.Key.Key_Period, ".")):
+        event = QKeyEvent(QEvent.Type.KeyPress, key, Qt.KeyboardModifier.NoModifier, text)
+        section.table.keyPressEvent(event)
+        taken[text] = event.isAccepted()
+    assert taken == {"g": False, ".": False}
 
 
 @pytest.mark.parametrize("key", [Qt.Key.Key_Return, Qt.Key.Key_Escape])

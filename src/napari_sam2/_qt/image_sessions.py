@@ -202,9 +202,15 @@ class ImageSessions(QWidget):
             if not self.binding.fits_image():  # its data was replaced by data of another shape
                 self.restart()
             return
+        before = self.binding
+        handle = None if before is None else before.session.handle
+        is_stopped = handle is not None and handle.is_running
         self.start(image)
         if self.binding is not None and self.binding.images[0] == image:
             self.binding.go_to(self.binding.current_plane)
+        if before is not None and is_stopped:
+            kept = f"finished {before.plane_word}s are kept"
+            self.notice.emit(f"the propagation of {before.images[0].name} was stopped; {kept}", False)
 
     def choose_axis(self, axis: int) -> None:
         """Start a session that propagates along another axis of the same image; labels made so far stay."""

@@ -106,7 +106,10 @@ class _ObjectTable(QTableWidget):
         self.resized.emit()
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802 the name is Qt's
-        """Show what is to be edited."""
+        """Show what is to be edited; letters are keys of the viewer, and not the beginning of a name to search."""
+        if event is not None and event.text().isprintable() and event.text():
+            event.ignore()
+            return
         if event is not None and event.key() == Qt.Key.Key_F2:
             self.setColumnHidden(_NAME, False)
         super().keyPressEvent(event)

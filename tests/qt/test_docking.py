@@ -184,6 +184,20 @@ def test_a_switch_to_another_image_says_that_it_stops_the_run(alone, qtbot):
     assert widget.status.text == ""
 
 
+def test_esc_stops_the_search_of_the_tab_that_is_shown(alone, qtbot):
+    _, widget = alone
+    automatic = widget.show_tab("Everything")
+    automatic._start(_until_stopped)
+    widget.cancel()
+    qtbot.waitUntil(lambda: not automatic.is_running)
+    assert automatic.state.text() == "cancelled"
+
+
+def _until_stopped(context) -> None:
+    while not context.should_stop():
+        time.sleep(0.01)
+
+
 def test_points_are_drawn_first_and_the_buttons_say_so(alone):
     viewer, widget = alone
     tools = widget.objects.tools

@@ -41,7 +41,7 @@ SHORTCUTS: Sequence[Shortcut] = (
     Shortcut("Shift-G", "propagate forwards", "propagate_forward"),
     Shortcut("Alt-G", "propagate backwards", "propagate_backward"),
     Shortcut("0", "pause or resume", "pause_or_resume"),
-    Shortcut("Escape", "stop the propagation, or the search for similar objects", "cancel"),
+    Shortcut("Escape", "stop the propagation, or a search", "cancel"),
     Shortcut("Q", "accept: lock the object on this slice or frame, and go to the next one to check", "accept"),
     Shortcut("9", "next slice or frame to check", "next_doubtful"),
     Shortcut("8", "previous slice or frame to check", "previous_doubtful"),

@@ -699,9 +699,12 @@ class SAM2Widget(QWidget):
         self.objects.alike.accept()
 
     def cancel(self) -> None:
-        """Stop the propagation, and offer no more objects."""
+        """Stop the propagation, or the search of the tab that is shown, and offer no more objects."""
         self.propagation.cancel()
         self.objects.alike.end()
+        shown = self._tasks.get(_TABS[self.tabs.currentIndex()])
+        if isinstance(shown, AutomaticWidget):
+            shown.cancel()
 
     def accept(self) -> None:
         """Lock the object on this frame and go to the next one to check."""

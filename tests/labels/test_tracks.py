@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -258,6 +259,8 @@ def spots_and_links_of_geff(path: Path, names: Sequence[str]) -> tuple[set[Spot]
 @pytest.mark.filterwarnings("ignore:No image path found")
 def test_the_library_of_geff_reads_all_formats(tmp_path, is_volume):
     convert = pytest.importorskip("geff.convert")
+    if is_volume and version("geff").startswith("1.1."):  # which pip chooses beside the newest zarr
+        pytest.skip("geff 1.1 cannot convert volumes of the Cell Tracking Challenge")
     labels = dividing_labels()
     labels[labels == 9] = 0  # which has a gap: in folders of the challenge it becomes two tracks
     if is_volume:

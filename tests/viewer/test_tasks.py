@@ -67,7 +67,7 @@ def test_measurements_of_layers_equal_scikit_image(image):
 
 
 def test_layers_that_do_not_fit_and_wrong_values_are_refused(image):
-    with pytest.raises(FrameError, match="choose labels of this image"):
+    with pytest.raises(FrameError, match="choose labels of the image"):
         measure_layer(Labels(np.ones((4, 4), int)), image)
     with pytest.raises(PromptError, match="expected"):
         segment_layer(image, scope="everything")

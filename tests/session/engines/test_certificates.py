@@ -112,7 +112,7 @@ def test_certificates_that_are_not_valid_today_are_refused(folder, days, message
 
 
 def test_missing_files_are_named(folder, tmp_path):
-    with pytest.raises(DeviceError, match=r"no server\.pem .*--new-certificates"):
+    with pytest.raises(DeviceError, match=r"does not contain server\.pem .*--new-certificates"):
         server_security(folder / "client")
     with pytest.raises(DeviceError, match="copy the folder 'client'"):
         client_security(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 __all__ = [
@@ -74,6 +75,12 @@ class ModelPrompt:
     points: Tensor | None = None
     labels: Tensor | None = None
     mask: Tensor | None = None
+
+    @classmethod
+    def without_points(cls, count: int, device: torch.device, mask: Tensor | None = None) -> ModelPrompt:
+        """A batch of ``count`` prompts that have a point of padding each, and a mask or nothing."""
+        padding = torch.full((count, 1), -1, dtype=torch.int32, device=device)
+        return cls(torch.zeros(count, 1, 2, device=device), padding, mask)
 
 
 class DecodedMasks(NamedTuple):

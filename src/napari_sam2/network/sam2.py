@@ -188,11 +188,7 @@ class SAM2(nn.Module):
         num_objects = features.shape[0]
         if prompt is None or prompt.points is None or prompt.labels is None:
             mask = None if prompt is None else prompt.mask
-            prompt = ModelPrompt(
-                torch.zeros(num_objects, 1, 2, device=features.device),
-                torch.full((num_objects, 1), -1, dtype=torch.int32, device=features.device),
-                mask,
-            )
+            prompt = ModelPrompt.without_points(num_objects, features.device, mask)
         candidates = self.decode_all(features, high_res, prompt)
         decoded = self.sam_mask_decoder.select(candidates, multimask=multimask, stability_threshold=STABILITY_THRESHOLD)
         score = decoded.object_score.clamp(min=_MIN_PRESENCE) if assume_present else decoded.object_score

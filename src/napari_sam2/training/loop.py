@@ -30,8 +30,8 @@ from napari_sam2.training.heap import heap_kept
 from napari_sam2.training.initialise import initialise
 from napari_sam2.training.losses import LossWeights
 from napari_sam2.training.memory_lessons import MemoryLessons, start_memory_on, teach_memory
-from napari_sam2.training.muon import Muon
-from napari_sam2.training.steps import StepLog, clip_step, still_step
+from napari_sam2.training.muon import Muon, linear_matrices
+from napari_sam2.training.steps import MEMORY_ONLY_SHARE, StepLog, clip_step, still_step
 from napari_sam2.weights.files import read_weights
 from napari_sam2.weights.loading import find_weights
 
@@ -133,7 +133,7 @@ class TrainConfig:
     average: float = 0.998
     clip_norm: float = 1.0
     correction_share: float = 0.25
-    memory_only_share: float = 0.15
+    memory_only_share: float = MEMORY_ONLY_SHARE
     products: ProductPrecision = "float32"
 
     @property
@@ -201,9 +201,7 @@ def _make_optimizers(config: TrainConfig, model: SAM2, new: Collection[str] = ()
         )
     matrices: list[nn.Parameter] = []
     if config.optimizer == "muon":
-        linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-        own = [p for layer in linear for p in layer.parameters(recurse=False)]
-        matrices = [p for p in own if p.ndim == 2 and min(p.shape) > 8]
+        matrices = linear_matrices(model)
     taken = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in taken]
     faster = {id(p) for name, p in model.named_parameters() if name in new}
@@ -326,19 +324,16 @@ class Trainer:
             self._teach_memory()
         while self.step < stop:
             phase, phase_end = self.config.phase_at(self.step)
-            stream = BatchStream(
-                _sampler(self.sources, phase),
-                phase.plan,
-                seed=self.config.seed,
-                start=self.step,
-                stop=min(phase_end, stop),
-            )
-            loader = DataLoader(
-                stream, batch_size=None, num_workers=self.num_workers, prefetch_factor=4 if self.num_workers else None
-            )
+            loader = self._loader(phase, phase.plan, self.config.seed, self.step, min(phase_end, stop))
             with heap_kept(), _matmul_precision(self.config.products):
                 self._run_phase(phase, loader, report_every, on_report)
         self.save()
+
+    def _loader(self, phase: Phase, plan: BatchPlan, seed: int, start: int, stop: int) -> DataLoader:  # type: ignore[type-arg]
+        """Batches from ``start`` to ``stop``, prepared ahead in the processes of the run."""
+        stream = BatchStream(_sampler(self.sources, phase), plan, seed=seed, start=start, stop=stop)
+        ahead = 4 if self.num_workers else None
+        return DataLoader(stream, batch_size=None, num_workers=self.num_workers, prefetch_factor=ahead)
 
     def _run_phase(
         self,
@@ -381,13 +376,8 @@ class Trainer:
         """Teach the memory alone; it begins anew if the run ends before its first step is saved."""
         phase = self.config.phases[0]
         lessons = self.config.memory_lessons
-        plan = replace(phase.plan, clip_share=1.0)
-        stream = BatchStream(
-            _sampler(self.sources, phase), plan, seed=self.config.seed + 1, start=0, stop=lessons.steps
-        )
-        loader = DataLoader(
-            stream, batch_size=None, num_workers=self.num_workers, prefetch_factor=4 if self.num_workers else None
-        )
+        clips = replace(phase.plan, clip_share=1.0)
+        loader = self._loader(phase, clips, self.config.seed + 1, 0, lessons.steps)
         with heap_kept(), _matmul_precision(self.config.products):
             teach_memory(
                 self.model, loader, lessons, weight_decay=self.config.weight_decay, clip_norm=self.config.clip_norm,

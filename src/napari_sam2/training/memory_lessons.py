@@ -15,7 +15,7 @@ from napari_sam2.network.features import ImageEmbedding, ModelPrompt
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.batches import Batch
 from napari_sam2.training.initialise import MEMORY_PARTS, restart_memory
-from napari_sam2.training.muon import Muon
+from napari_sam2.training.muon import Muon, linear_matrices
 from napari_sam2.training.steps import ClipMemory, moved_masks, normalise, rough_logits
 
 __all__ = ["MemoryLessons", "start_memory_on", "teach_memory"]
@@ -99,13 +99,13 @@ def teach_memory(
     stream = iter(batches)
     kept: list[_EncodedClips] = []
     done = 0
-    parts = [(name, p) for name, p in model.named_parameters() if name.startswith(MEMORY_PARTS)]
-    optimizers = _optimizers(parts, lessons, weight_decay)
+    parts = [p for name, p in model.named_parameters() if name.startswith(MEMORY_PARTS)]
+    optimizers = _optimizers(model, parts, lessons, weight_decay)
     requires = {name: p.requires_grad for name, p in model.named_parameters()}
     losses: list[float] = []
     try:
         model.requires_grad_(False)
-        for _, parameter in parts:
+        for parameter in parts:
             parameter.requires_grad_(True)
         while done < lessons.steps:
             batch = next(stream, None)
@@ -124,7 +124,7 @@ def teach_memory(
                 chosen = kept[int(rng.integers(len(kept)))] if again else clips
                 loss = _lesson(model, chosen, rng)
                 rate = lessons.learning_rate * min(1.0, (done + 1) / 30, (1 - done / lessons.steps) * 3)
-                _update(optimizers, loss, [p for _, p in parts], rate, clip_norm)
+                _update(optimizers, loss, parts, rate, clip_norm)
                 losses.append(float(loss.detach()))
                 done += 1
                 if done % _REPORT == 0:
@@ -145,11 +145,11 @@ def start_memory_on(model: SAM2, batch: Batch, seed: int) -> None:
 
 
 def _optimizers(
-    parts: list[tuple[str, nn.Parameter]], lessons: MemoryLessons, weight_decay: float
+    model: SAM2, parts: list[nn.Parameter], lessons: MemoryLessons, weight_decay: float
 ) -> list[torch.optim.Optimizer]:
-    matrices = [p for name, p in parts if p.ndim == 2 and min(p.shape) > 8 and name.endswith("weight")]
-    taken = {id(p) for p in matrices}
-    rest = [p for _, p in parts if id(p) not in taken]
+    taught = {id(p) for p in parts}
+    matrices = [p for p in linear_matrices(model) if id(p) in taught]
+    rest = [p for p in parts if id(p) not in {id(each) for each in matrices}]
     muon = Muon([{"params": matrices}], lr=lessons.learning_rate, weight_decay=weight_decay)
     return [muon, torch.optim.AdamW(rest, lr=lessons.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)]
 
@@ -218,11 +218,7 @@ def _remembered(truths: Tensor, rng: np.random.Generator, *, is_prompted: bool) 
 def _dense_prompt(model: SAM2, logits: Tensor | None, size: int) -> Tensor:
     """Encoding of a mask prompt, or of none, as it is added to the features."""
     count = 1 if logits is None else len(logits)
-    prompt = ModelPrompt(
-        torch.zeros(count, 1, 2, device=model.device),
-        torch.full((count, 1), -1, dtype=torch.int32, device=model.device),
-        logits,
-    )
+    prompt = ModelPrompt.without_points(count, model.device, logits)
     encoder = model.sam_prompt_encoder
     dense: Tensor = encoder(prompt, size, None, encoder.draw(prompt, size))[1]
     return dense

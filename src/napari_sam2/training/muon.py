@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from napari_sam2.weights.devices import cpu_computes
 
-__all__ = ["Muon", "iteration_dtype", "orthogonalised"]
+__all__ = ["Muon", "iteration_dtype", "linear_matrices", "orthogonalised"]
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic Newton-Schulz iteration, as published
 _NUM_ITERATIONS = 5
@@ -125,3 +125,10 @@ class Muon(torch.optim.Optimizer):
         updates = orthogonalised(ahead, self.dtype or iteration_dtype(ahead.device)).to(ahead.dtype)
         for parameter, update in zip(alike, updates, strict=True):
             parameter.mul_(1 - rate * weight_decay).add_(update, alpha=-rate * _RMS_OF_ADAMW * math.sqrt(max(shape)))
+
+
+def linear_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """The weights of linear layers that Muon is made for: matrices of more than eight rows and columns."""
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    own = [p for layer in linear for p in layer.parameters(recurse=False)]
+    return [p for p in own if p.ndim == 2 and min(p.shape) > 8]

@@ -17,10 +17,20 @@ from napari_sam2.training.click_simulation import SimulatedPrompt, correction_cl
 from napari_sam2.training.dense import dense_loss
 from napari_sam2.training.losses import LossWeights, PromptLoss, prompt_loss
 
-__all__ = ["ClipMemory", "StepLog", "clip_step", "moved_masks", "normalise", "rough_logits", "still_step"]
+__all__ = [
+    "MEMORY_ONLY_SHARE",
+    "ClipMemory",
+    "StepLog",
+    "clip_step",
+    "moved_masks",
+    "normalise",
+    "rough_logits",
+    "still_step",
+]
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
+MEMORY_ONLY_SHARE = 0.15  # of clip batches, unless a run asks for another
 _MOVED_SHARE = 0.75  # of still batches: their mask prompts are those of an earlier frame, moved and misshapen
 _ABSENCE_SHARE = 0.12  # of clip batches
 
@@ -114,8 +124,7 @@ def moved_masks(truths: Tensor, rng: np.random.Generator) -> ModelPrompt:
     dents = dents * torch.from_numpy(rng.uniform(0, 1, (count, 1, 1, 1))).float().to(masks.device)
     moved = (F.avg_pool2d(moved, 7, stride=1, padding=3) + dents > 0.5).float()
     certainty = torch.from_numpy(rng.uniform(0.3, 1, (count, 1, 1, 1))).float().to(masks.device)
-    no_click = torch.full((count, 1), -1, dtype=torch.int32, device=masks.device)
-    return ModelPrompt(masks.new_zeros(count, 1, 2), no_click, rough_logits(moved) * certainty)
+    return ModelPrompt.without_points(count, masks.device, rough_logits(moved) * certainty)
 
 
 def _corrected(
@@ -226,7 +235,7 @@ def clip_step(
     weights: LossWeights,
     rng: np.random.Generator,
     correction_share: float,
-    memory_only_share: float = 0.15,
+    memory_only_share: float = MEMORY_ONLY_SHARE,
     log: StepLog,
 ) -> Tensor:
     """Loss of a batch of clips: prompted on the first frame, tracked through the others.

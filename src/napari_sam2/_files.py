@@ -40,7 +40,7 @@ _LONGEST_NAME = 180  # bytes of the final name that go into the temporary one; f
 _FOREIGN_AGE_S = 7 * 24 * 3600.0  # age at which a partial file of another machine is taken for abandoned
 _REMOVALS, _REMOVAL_S = 5, 0.05  # of a folder
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_ALLOW = "allow writing there, or write elsewhere"
+_ALLOW = "change its permissions, or write elsewhere"
 _ADVICE = {
     errno.EACCES: _ALLOW,
     errno.EPERM: _ALLOW,

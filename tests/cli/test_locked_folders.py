@@ -66,7 +66,7 @@ def test_an_output_in_a_locked_folder_is_refused_before_any_work(
     assert run(*arguments.split()) == 6
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: locked/")
-    assert line.endswith("cannot be written (Permission denied); allow writing there, or write elsewhere.")
+    assert line.endswith("cannot be written (Permission denied); change its permissions, or write elsewhere.")
     assert not (locked.parent / "a.tif").exists()
 
 
@@ -105,7 +105,7 @@ def test_labels_are_kept_if_the_session_cannot_be_saved(
         pytest.param(OSError(errno.EROFS, "locked"), "(locked); write elsewhere", id="read-only-disk"),
         pytest.param(OSError(errno.ENAMETOOLONG, "long"), "(long); give a shorter name", id="long"),
         pytest.param(
-            sqlite3.OperationalError("unable to open"), "(Permission denied); allow writing there", id="database"
+            sqlite3.OperationalError("unable to open"), "(Permission denied); change its permissions", id="database"
         ),
     ],
 )

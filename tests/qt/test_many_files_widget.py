@@ -18,6 +18,7 @@ from napari_sam2._qt.many_files_widget import ManyFilesWidget
 from napari_sam2._viewer import many_files
 from napari_sam2._viewer.many_files import segment_files
 from napari_sam2.batch.inputs import find_sources, plan_pieces
+from napari_sam2.batch.journal import RESTART_OPTION
 from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, RUNNING, PieceRecord
 from napari_sam2.batch.report import BatchProgress, BatchReport
 from napari_sam2.batch.session_prompts import PROMPTS_NAME, usable_prompts
@@ -108,16 +109,16 @@ def test_cancel_stops_after_the_running_file(widget, qtbot):
 def test_results_of_other_settings_are_refused_in_the_words_of_the_form(widget, qtbot, monkeypatch):
     def refuse(*_, **__):
         raise OutputError(
-            "out holds results that were computed with other settings: shapes.min_area: 0 there, 50 now. Give the same "
-            "settings, choose another folder, or start over with --restart (restart=True)"
+            "out holds results that were computed with other settings: shapes.min_area: 0 before, 50 now. Give the "
+            f"same settings, choose another folder, or start over with {RESTART_OPTION}"
         )
 
     monkeypatch.setattr(many_files_widget, "segment_files", refuse)
     widget.start()
     qtbot.waitUntil(lambda: not widget.is_running, timeout=WAIT)
     assert widget.state.text() == (
-        "out holds results that were computed with other settings: Area from: 0 there, 50 now. Give the same settings, "
-        "choose another folder, or check Process finished files again"
+        "out holds results that were computed with other settings: Area from: 0 before, 50 now. Give the "
+        'same settings, choose another folder, or start over with "Process finished files again"'
     )
 
 

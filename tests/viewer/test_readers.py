@@ -26,6 +26,7 @@ from napari_sam2._viewer.readers import (
     get_session_reader,
     get_shapes_reader,
     get_tracks_reader,
+    in_a_window,
 )
 from napari_sam2.labels.colours import object_colour
 from napari_sam2.labels.files import LabelWriter
@@ -366,3 +367,13 @@ def test_labels_of_a_turned_layer_say_that_files_do_not_hold_that(tmp_path, meta
 
     with pytest.warns(UserWarning, match="which is not saved"):
         write_labels(str(tmp_path / "a.tif"), np.ones((8, 9), np.int32), meta)
+
+
+def test_a_session_of_an_image_of_another_shape_gets_advice_for_a_viewer(tmp_path):
+    session = Session(make_movie(4), model=make_model())
+    session.save(tmp_path / "a.sam2")
+    with pytest.raises(FrameError, match=r"in the shell --stack") as refusal:
+        Session.load(tmp_path / "a.sam2", make_movie(3), model=make_model())
+    said = in_a_window(refusal.value)
+    assert said.endswith("; select that image in the viewer, then open the session")
+    assert "Session.load" not in said

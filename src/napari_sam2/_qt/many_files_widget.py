@@ -40,6 +40,7 @@ from napari_sam2._qt.layout import (
 from napari_sam2._qt.model_chooser import ModelChooser
 from napari_sam2._viewer.many_files import picture_of, result_layers, segment_files
 from napari_sam2.batch.inputs import find_sources, plan_pieces
+from napari_sam2.batch.journal import RESTART_OPTION
 from napari_sam2.batch.pieces import DONE, FAILED, RUNNING, PieceRecord
 from napari_sam2.batch.report import BatchProgress
 from napari_sam2.batch.session_prompts import Prompts, usable_prompts
@@ -91,8 +92,7 @@ _PICTURE_HEIGHT = 48
 def _in_the_form(text: str) -> str:
     """A refusal of results that are there already, in the words of the form."""
     for in_code, in_form in (
-        ("start over with --restart (restart=True)", f"check {_RESTART}"),
-        ("replace them with --restart (restart=True)", f"check {_RESTART}"),
+        (RESTART_OPTION, f'"{_RESTART}"'),
         ("shapes.min_area", str(_OPTIONS["min_area"]["label"])),
         ("shapes.exclude_border", str(_OPTIONS["exclude_border"]["label"])),
     ):

@@ -184,10 +184,12 @@ def matching_channels(layer: Image, layers: Sequence[Any]) -> list[Image]:
 def seen_through(layer: Image, layers: Sequence[Any]) -> list[Image]:
     """Further channels that are seen together with ``layer``: of two images, the upper one is added to the lower."""
     # compared and not looked up: through napari's proxy a layer is another Python object each time
-    place = list(layers).index(layer)
-    others = matching_channels(layer, layers)[1:]
-    upper = [other if list(layers).index(other) > place else layer for other in others]
-    return [other for other, above in zip(others, upper, strict=True) if above.blending == "additive"]
+    order = list(layers)
+
+    def upper(other: Image) -> Image:
+        return max(layer, other, key=order.index)
+
+    return [other for other in matching_channels(layer, layers)[1:] if upper(other).blending == "additive"]
 
 
 def describe_contrast(planes: ArrayPlanes) -> str:

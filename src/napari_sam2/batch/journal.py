@@ -21,11 +21,22 @@ from napari_sam2._errors import FrameError, OutputError, warn_caller
 from napari_sam2._files import write_error, write_whole
 from napari_sam2.batch.pieces import DONE, FAILED, Outcome, PieceRecord, Source
 
-__all__ = ["JOURNAL_NAME", "PROMPT_MASKS", "Journal", "RunIdentity", "reserved_folder", "without_results"]
+__all__ = [
+    "JOURNAL_NAME",
+    "PROMPT_MASKS",
+    "RESTART_OPTION",
+    "Journal",
+    "RunIdentity",
+    "reserved_folder",
+    "without_results",
+]
 
 JOURNAL_NAME = "batch.jsonl"
 PROMPT_MASKS = "prompt_masks"
 """Folder of label images beside the results, of prompts that are masks."""
+
+RESTART_OPTION = "--restart (restart=True)"
+"""How messages name the option that processes finished files again; a form has its own name for it."""
 
 _LOCK_NAME = ".batch.lock"
 _FORMAT = 1
@@ -176,8 +187,7 @@ class Journal:
         if differing:
             raise OutputError(
                 f"{self.path.parent} holds results that were computed with other settings: {'; '.join(differing)}. "
-                "Give the same settings, "
-                "choose another folder, or start over with --restart (restart=True)"
+                f"Give the same settings, choose another folder, or start over with {RESTART_OPTION}"
             )
         for number, line in enumerate(lines[1:], start=2):
             if not line.strip():  # left by an editor
@@ -186,7 +196,7 @@ class Journal:
             if record is None:
                 raise OutputError(
                     f"line {number} of {self.path} is damaged; remove the line (its file is processed again), or start "
-                    "over with --restart (restart=True)"
+                    f"over with {RESTART_OPTION}"
                 )
             self._records[record.name] = record
 
@@ -195,7 +205,7 @@ class Journal:
         if found is None or found.get("napari-sam2 batch") != _FORMAT or not isinstance(found.get("settings"), dict):
             raise OutputError(
                 f"{self.path} is not a journal that this version reads; choose another folder, or start over with "
-                "--restart (restart=True)"
+                f"{RESTART_OPTION}"
             )
         command, model, model_hash, version = (
             str(found.get(name, "")) for name in ("command", "model", "model_hash", "version")

@@ -21,7 +21,7 @@ from napari_sam2.batch.clusters import Place
 from napari_sam2.batch.dispatch import Dispatch, DispatchSettings, Execution, Workers
 from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels
 from napari_sam2.batch.jobs import FileJob, Job, settings_of
-from napari_sam2.batch.journal import JOURNAL_NAME, Journal, RunIdentity, without_results
+from napari_sam2.batch.journal import JOURNAL_NAME, RESTART_OPTION, Journal, RunIdentity, without_results
 from napari_sam2.batch.pieces import Piece, PieceRecord, Source
 from napari_sam2.batch.report import REPORT_NAME, BatchProgress, BatchReport, write_report
 
@@ -365,5 +365,5 @@ def _check_no_results(pieces: Sequence[Piece], journal: Journal) -> None:
         journal.path.unlink(missing_ok=True)
         raise OutputError(
             f"{there[0]} already exists ({len(there)} such files), and the folder holds no {JOURNAL_NAME}; "
-            "choose another folder, or replace them with --restart (restart=True)"
+            f"choose another folder, or replace them with {RESTART_OPTION}"
         )

@@ -94,7 +94,7 @@ def train(
         if images is None or labels is None:
             raise TrainingError(f"the images {images} were given without labels; give IMAGES and LABELS")
         if run.data is not None or run.hold_out:
-            raise TrainingError("--data and --hold-out belong to --config; leave them out with IMAGES and LABELS")
+            raise TrainingError("--data and --hold-out belong to --config and cannot be used with IMAGES and LABELS")
         run_fine_tuning(images, labels, output, tuning, device=device, report_every=report_every, num_workers=workers)
         return
     if images is not None:

@@ -114,7 +114,7 @@ def _with_background(array: NDArray[Any], name: str) -> tuple[NDArray[Any], tupl
             f"{name} holds both {value} and 0, one of which is background; replace {value} by 0 if it is background as "
             f"well, or add 1 to all labels and then replace {value} by 0"
         )
-    return np.where(is_background, array.dtype.type(0), array), (f"has no 0 but {value}, which is read as background",)
+    return np.where(is_background, array.dtype.type(0), array), (f"contains no 0; {value} is read as background",)
 
 
 def _doubts(array: NDArray[Any], low: int, high: int) -> tuple[str, ...]:

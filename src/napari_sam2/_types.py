@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -366,7 +365,6 @@ class FrameResult:
 
 Direction = Literal["forward", "backward", "both"]
 Zoom = Literal["off", "auto"]
-Clicks = Sequence[tuple[float, float]]
 
 
 def is_same(a: Prompt, b: Prompt) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -17,7 +15,6 @@ from napari_sam2.training.dataset import (
     CropConfig,
     StackSource,
     SyntheticSource,
-    folder_source,
     load_sources,
     promptable_ids,
 )
@@ -242,21 +239,6 @@ def test_data_without_objects_is_an_error_and_not_an_endless_search() -> None:
     empty = LabelledStack(np.zeros((1, 50, 50), np.uint8), np.zeros((1, 50, 50), np.int32), "empty")
     with pytest.raises(TrainingError, match="no promptable object"):
         make_sampler(empty).sample_still(np.random.default_rng(0))
-
-
-def test_a_folder_of_files_becomes_a_source(tmp_path: Path) -> None:
-    import tifffile
-
-    for name in ("images", "labels"):
-        (tmp_path / name).mkdir()
-    tifffile.imwrite(
-        tmp_path / "images" / "a.tif", make_stack(4).frames.astype(np.uint16) * 9, photometric="minisblack"
-    )
-    tifffile.imwrite(tmp_path / "labels" / "a.tif", make_disks(4), photometric="minisblack")
-    source = folder_source("mine", tmp_path / "images", tmp_path / "labels")
-    clip = ClipSampler([source], size=64).sample_clip(np.random.default_rng(0), 3)
-    assert_valid(clip, 3, 64)
-    assert clip.source == "mine"
 
 
 @pytest.mark.skipif(not TRAIN.is_dir(), reason="the data packs are not here")

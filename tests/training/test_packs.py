@@ -1,4 +1,4 @@
-"""Data packs and folders are read as they are described, and bad ones are refused with the reason."""
+"""Data packs are read as they are described, and bad ones are refused with the reason."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
-from skimage.io import imsave
 
 from napari_sam2._errors import TrainingError
 from napari_sam2.training.packs import (
     LabelledStack,
     group_weights,
-    load_folder,
     load_pack,
     reslice,
     stretch_curve,
@@ -33,17 +30,6 @@ def write_list_pack(folder: Path) -> Path:
         items[f"labels_{k:04d}"] = np.full((40, 50), k + 1, np.uint16)
     np.savez(path, kind=np.array(["a", "a", "b"]), adjacent_to_heldout=np.array(["", "tile", ""]), axes="YX", **items)
     return path
-
-
-def write_pairs(folder: Path, image: np.ndarray, labels: np.ndarray, suffix: str = ".tif") -> tuple[Path, Path]:
-    folders = folder / "images", folder / "labels"
-    for place, array in zip(folders, (image, labels), strict=True):
-        place.mkdir()
-        if suffix == ".png":
-            imsave(place / "one.png", array, check_contrast=False)
-        else:
-            tifffile.imwrite(place / f"one{suffix}", array)
-    return folders
 
 
 def test_list_pack_drops_tiles_beside_held_out_ones(tmp_path: Path) -> None:
@@ -90,55 +76,6 @@ def test_pack_without_labels_is_refused(tmp_path: Path) -> None:
 def test_missing_pack_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="does not exist"):
         load_pack(tmp_path / "none.npz")
-
-
-@pytest.mark.parametrize(
-    ("image", "labels", "suffix", "num_stacks"),
-    [
-        pytest.param(make_image(), np.ones((40, 50), np.uint8), ".tif", 1, id="tiff"),
-        pytest.param(make_image(), np.ones((40, 50), np.uint8), ".png", 1, id="png"),
-        pytest.param(make_image((40, 50, 3)), np.ones((40, 50), np.uint16), ".png", 1, id="png-rgb"),
-        pytest.param(make_image((40, 50, 4)), np.ones((40, 50), np.uint16), ".png", 1, id="png-rgba"),
-        pytest.param(make_image((6, 40, 50)), np.ones((6, 40, 50), np.uint16), ".tiff", 1, id="stack"),
-        pytest.param(make_image().astype(np.float32), np.ones((40, 50), bool), ".tif", 1, id="float-and-bool"),
-    ],
-)
-def test_folder_pairs_are_read(
-    tmp_path: Path, image: np.ndarray, labels: np.ndarray, suffix: str, num_stacks: int
-) -> None:
-    stacks = load_folder(*write_pairs(tmp_path, image, labels, suffix))
-    assert len(stacks) == num_stacks
-    assert stacks[0].frames.dtype == np.uint8
-    assert stacks[0].frames.shape[:3] == stacks[0].labels.shape
-    assert stacks[0].is_sequence == (labels.ndim == 3)
-    assert stacks[0].frames.ndim == (4 if image.ndim > labels.ndim else 3)
-
-
-def test_stack_without_persistent_ids_becomes_stills(tmp_path: Path) -> None:
-    folders = write_pairs(tmp_path, make_image((6, 40, 50)), np.ones((6, 40, 50), np.uint16))
-    assert len(load_folder(*folders, is_sequence=False)) == 6
-
-
-@pytest.mark.parametrize(
-    ("image", "labels", "message"),
-    [
-        pytest.param(make_image(), np.ones((40, 50), np.float32), "whole numbers", id="float-labels"),
-        pytest.param(make_image(), np.ones((40, 49), np.uint8), "must agree", id="shapes"),
-        pytest.param(make_image((40, 50, 5)), np.ones((40, 50), np.uint8), "must agree", id="five-channels"),
-    ],
-)
-def test_pair_that_does_not_fit_is_refused(tmp_path: Path, image: np.ndarray, labels: np.ndarray, message: str) -> None:
-    with pytest.raises(TrainingError, match=message):
-        load_folder(*write_pairs(tmp_path, image, labels))
-
-
-def test_folders_without_pairs_are_refused(tmp_path: Path) -> None:
-    images, labels = write_pairs(tmp_path, make_image(), np.ones((40, 50), np.uint8))
-    (labels / "one.tif").rename(labels / "two.tif")
-    with pytest.raises(TrainingError, match="same name"):
-        load_folder(images, labels)
-    with pytest.raises(TrainingError, match="does not exist"):
-        load_folder(images, tmp_path / "none")
 
 
 def test_reslice_shows_the_same_voxels_along_each_axis() -> None:

@@ -187,13 +187,6 @@ class PromptLayers:
         if rows:
             self.remove_rows(self.shapes, rows)
 
-    def remove_objects(self, object_ids: Iterable[int]) -> None:
-        """Take away all rows of objects."""
-        self.strokes.discard()
-        gone = set(object_ids)
-        for layer in (self.points, self.shapes):
-            self.remove_rows(layer, {row for row, (owner, _) in enumerate(_features(layer)) if owner in gone})
-
     def remove_rows(self, layer: Points | Shapes, rows: Iterable[int]) -> None:
         """Take away rows of one of the two layers."""
         if layer is self.shapes:

@@ -10,12 +10,12 @@ import numpy as np
 
 from napari_sam2._arguments import checked, checked_calls
 from napari_sam2._errors import FrameError, PromptError
-from napari_sam2.labels.overlaps import Match, PlaneOverlaps, best_matches
+from napari_sam2.labels.overlaps import PlaneOverlaps, best_matches
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["DetectionScore", "LabelAgreement", "average_precision", "match_labels"]
+__all__ = ["DetectionScore", "LabelAgreement", "average_precision"]
 
 _THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(9))
 """0.5, 0.55, ... 0.9."""
@@ -125,30 +125,6 @@ def average_precision(truth: ArrayLike, labels: ArrayLike, thresholds: Sequence[
         num = len(best_matches(pairs.first_ids, pairs.second_ids, is_match, 1.0))
         scores.append(DetectionScore(level, num, of_truth - num, of_labels - num))
     return LabelAgreement(tuple(scores))
-
-
-def match_labels(truth: ArrayLike, labels: ArrayLike, *, min_iou: float = 0.5) -> list[Match]:
-    """Match objects of the truth to objects of the labels one to one, so that the sum of IoU is highest.
-
-    Parameters
-    ----------
-    truth, labels : (H, W) or (Z, H, W) integer array-like
-        Labels of one shape, 0 is background.
-    min_iou : float, default 0.5
-        Least IoU of a match, 0 to 1.
-
-    Returns
-    -------
-    list of Match
-        (object of the truth, object of the labels, IoU), ascending by the first.
-
-    Raises
-    ------
-    FrameError
-        If the shapes differ or the values are no labels.
-    """
-    pairs = _compare(truth, labels).overlaps()
-    return best_matches(pairs.first_ids, pairs.second_ids, pairs.iou, min_iou)
 
 
 def _compare(truth: ArrayLike, labels: ArrayLike) -> PlaneOverlaps:

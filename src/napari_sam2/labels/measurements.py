@@ -24,11 +24,8 @@ __all__ = [
     "measure_planes",
     "measure_stack",
     "summarize_objects",
-    "surface_area",
     "write_table",
 ]
-
-_SLAB = 16  # planes whose surface is computed at once
 
 _SHAPE = (
     "label",
@@ -286,33 +283,6 @@ def _joined(box: list[int], other: list[int] | None) -> list[int]:
     if other is None:
         return box
     return [min(box[0], other[0]), min(box[1], other[1]), max(box[2], other[2]), max(box[3], other[3])]
-
-
-def surface_area(
-    mask: NDArray[np.bool_] | Iterable[NDArray[np.bool_]], spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
-) -> float:
-    """Area of the surface of an object, from ``skimage.measure.marching_cubes`` of its mask.
-
-    Parameters
-    ----------
-    mask : (Z, H, W) array or iterable of (H, W) arrays
-        Bool, read once from the first plane to the last; a window around the object is enough.
-    spacing : (float, float, float)
-        Distances of planes, rows and columns, in any unit.
-    """
-    total = 0.0
-    slab: list[NDArray[np.float32]] = []
-    for plane in mask:
-        padded = np.pad(np.asarray(plane), 1).astype(np.float32)
-        if not slab:
-            slab.append(np.zeros_like(padded))
-        slab.append(padded)
-        if len(slab) > _SLAB:  # the triangles between two planes depend on these two only
-            total += _triangles(slab, spacing)
-            slab = slab[-1:]
-    if slab:
-        total += _triangles([*slab, np.zeros_like(slab[0])], spacing)
-    return total
 
 
 def _triangles(slab: list[NDArray[np.float32]], spacing: tuple[float, float, float]) -> float:

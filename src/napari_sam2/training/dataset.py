@@ -13,7 +13,7 @@ from napari_sam2._errors import TrainingError
 from napari_sam2.training import synthetic
 from napari_sam2.training.augment import AugmentConfig, augment_frames
 from napari_sam2.training.crops import REFERENCE_SIZE, CropConfig, Cut, StackSource
-from napari_sam2.training.packs import LabelledStack, load_folder, load_pack, only_named, reslice, stretch_curve
+from napari_sam2.training.packs import LabelledStack, load_pack, only_named, reslice, stretch_curve
 from napari_sam2.training.regions import picture_regions
 from napari_sam2.training.worlds.source import WorldSource
 
@@ -28,7 +28,6 @@ __all__ = [
     "Cut",
     "StackSource",
     "SyntheticSource",
-    "folder_source",
     "load_sources",
     "promptable_ids",
 ]
@@ -243,11 +242,6 @@ def load_sources(
 def stacks_of(sources: Sequence[ClipSource]) -> list[LabelledStack]:
     """All images of the packs among some sources."""
     return [stack for source in sources if isinstance(source, StackSource) for stack in source.stacks]
-
-
-def folder_source(name: str, images: Path, labels: Path, *, is_sequence: bool = True) -> StackSource:
-    """Pairs of image and label files as a source; see ``packs.load_folder`` for what the folders hold."""
-    return StackSource(name, load_folder(images, labels, is_sequence=is_sequence, group=name))
 
 
 @dataclass(frozen=True, eq=False)

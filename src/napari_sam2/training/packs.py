@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tifffile
 from scipy import ndimage
-from skimage.io import imread
 from skimage.measure import label as label_pieces
 
 from napari_sam2._errors import TrainingError
@@ -22,7 +20,6 @@ __all__ = [
     "FrameObjects",
     "LabelledStack",
     "group_weights",
-    "load_folder",
     "load_pack",
     "only_named",
     "reslice",
@@ -231,72 +228,6 @@ def reslice(stack: LabelledStack) -> list[LabelledStack]:
             )
         )
     return out
-
-
-def load_folder(
-    images: Path, labels: Path, *, is_sequence: bool = True, group: str | None = None
-) -> list[LabelledStack]:
-    """Read pairs of image and label files of the same name (without suffix) from two folders.
-
-    Parameters
-    ----------
-    images, labels : pathlib.Path
-        Folders of ``.tif``, ``.tiff`` or ``.png``. Images are YX, YXC with 3 or 4 channels, or stacks of YX or YXC;
-        labels are YX or stacks, whole numbers, 0 background.
-    is_sequence : bool, default True
-        Whether ids persist through the frames of a stack.
-    group : str, optional
-        Kind of image, the folder's name if not given.
-
-    Returns
-    -------
-    list of LabelledStack
-        One for each pair, or for each frame where ids do not persist.
-
-    Raises
-    ------
-    TrainingError
-        If a folder is missing, no pair is found, a pair does not fit together or labels are not whole numbers.
-    """
-    for folder in (images, labels):
-        if not folder.is_dir():
-            raise TrainingError(
-                f"the folder {folder} does not exist; give a folder of {', '.join(IMAGE_SUFFIXES)} files"
-            )
-    label_files = {p.stem: p for p in _image_files(labels)}
-    pairs = [(p, label_files[p.stem]) for p in _image_files(images) if p.stem in label_files]
-    if not pairs:
-        raise TrainingError(
-            f"no image in {images} has a label file of the same name in {labels}; names must agree up to the suffix, "
-            f"which is one of {', '.join(IMAGE_SUFFIXES)}"
-        )
-    stacks: list[LabelledStack] = []
-    for image_path, label_path in pairs:
-        mask = _read_image(label_path)
-        if mask.dtype.kind not in "iub":
-            raise TrainingError(f"{label_path} holds {mask.dtype}; labels must be whole numbers, 0 for background")
-        image = _read_image(image_path)
-        if image.ndim == mask.ndim + 1 and image.shape[-1] in (3, 4):
-            image = image[..., :3]
-        if mask.ndim not in (2, 3) or image.shape not in (mask.shape, (*mask.shape, 3)):
-            raise TrainingError(
-                f"{image_path} has shape {image.shape} and {label_path} {mask.shape}; they must agree, as YX, YXC or "
-                "stacks of these"
-            )
-        name = f"{group or images.name}/{image_path.stem}"
-        axes = "TYX" if is_sequence and mask.ndim == 3 else "YX"
-        stacks += _as_stacks(image, mask.astype(np.int32), name, group or images.name, axes, None)
-    return stacks
-
-
-def _image_files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def _read_image(path: Path) -> NDArray[Any]:
-    if path.suffix.lower() == ".png":
-        return np.asarray(imread(path))
-    return np.asarray(tifffile.imread(path))
 
 
 def group_weights(stacks: Sequence[LabelledStack]) -> NDArray[np.float64]:

@@ -176,11 +176,6 @@ class FullResolutionWriter:
         self._coarse = _Scratch(self.shape)
         self._is_open = True
 
-    @property
-    def frames_written(self) -> tuple[int, ...]:
-        """Frames written so far, in increasing order."""
-        return tuple(sorted(self._coarse.written))
-
     def write(self, frame: int, labels: ArrayLike) -> None:
         """Write one frame of the coarser level; parameters as ``LabelWriter.write``."""
         array = np.asarray(labels)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_sam2.training.warp import (
-    View,
+    CropView,
     mean_pool,
     outside,
     sample_labels,
@@ -26,7 +26,7 @@ def make_ramp(h: int = 50, w: int = 70) -> np.ndarray:
 
 def test_identity_view_returns_the_image() -> None:
     image = np.random.default_rng(0).integers(0, 255, (33, 33)).astype(np.uint8)
-    ys, xs = view_grid(View((16.0, 16.0), 1.0), 33)
+    ys, xs = view_grid(CropView((16.0, 16.0), 1.0), 33)
     assert np.allclose(sample_linear(image, ys, xs), image)
     assert (sample_labels(image, ys, xs) == image).all()
 
@@ -34,20 +34,20 @@ def test_identity_view_returns_the_image() -> None:
 @pytest.mark.parametrize(
     "view",
     [
-        pytest.param(View((25.0, 35.0), 2.0), id="zoom"),
-        pytest.param(View((25.0, 35.0), 2.5, angle=0.7), id="turn"),
-        pytest.param(View((25.0, 35.0), 2.0, angle=math.pi / 2, flip=True), id="quarter-flip"),
-        pytest.param(View((25.3, 34.6), 3.0, angle=-0.4, stretch=1.3), id="stretch"),
+        pytest.param(CropView((25.0, 35.0), 2.0), id="zoom"),
+        pytest.param(CropView((25.0, 35.0), 2.5, angle=0.7), id="turn"),
+        pytest.param(CropView((25.0, 35.0), 2.0, angle=math.pi / 2, flip=True), id="quarter-flip"),
+        pytest.param(CropView((25.3, 34.6), 3.0, angle=-0.4, stretch=1.3), id="stretch"),
     ],
 )
-def test_linear_sampling_is_exact_on_a_ramp(view: View) -> None:
+def test_linear_sampling_is_exact_on_a_ramp(view: CropView) -> None:
     ys, xs = view_grid(view, 40)
     assert np.allclose(sample_linear(make_ramp(), ys, xs), 2 * ys + 3 * xs, atol=1e-3)
 
 
 def test_colour_channels_are_sampled_alike() -> None:
     image = np.stack([make_ramp(), 255 - make_ramp(), make_ramp() / 2], -1)
-    ys, xs = view_grid(View((25.0, 35.0), 1.7, angle=0.3), 20)
+    ys, xs = view_grid(CropView((25.0, 35.0), 1.7, angle=0.3), 20)
     together = sample_linear(image, ys, xs)
     for channel in range(3):
         assert np.allclose(together[..., channel], sample_linear(image[..., channel], ys, xs), atol=1e-4)
@@ -55,15 +55,15 @@ def test_colour_channels_are_sampled_alike() -> None:
 
 def test_quarter_turn_and_flip_are_those_of_numpy() -> None:
     image = np.arange(25, dtype=np.uint8).reshape(5, 5)
-    ys, xs = view_grid(View((2.0, 2.0), 1.0, angle=math.pi / 2), 5)
+    ys, xs = view_grid(CropView((2.0, 2.0), 1.0, angle=math.pi / 2), 5)
     turned = sample_labels(image, ys, xs)
     assert any((turned == np.rot90(image, k)).all() for k in (1, 3))
-    ys, xs = view_grid(View((2.0, 2.0), 1.0, flip=True), 5)
+    ys, xs = view_grid(CropView((2.0, 2.0), 1.0, flip=True), 5)
     assert (sample_labels(image, ys, xs) == image[:, ::-1]).all()
 
 
 def test_reach_holds_every_pixel_of_the_crop() -> None:
-    view = View((25.0, 35.0), 1.5, angle=0.5, stretch=0.8)
+    view = CropView((25.0, 35.0), 1.5, angle=0.5, stretch=0.8)
     ys, xs = view_grid(view, 30)
     reach_y, reach_x = view.reach(30)
     assert np.abs(ys - 25).max() <= reach_y <= np.abs(ys - 25).max() + 1
@@ -73,7 +73,7 @@ def test_reach_holds_every_pixel_of_the_crop() -> None:
 @pytest.mark.parametrize("smooth", [False, True])
 def test_labels_are_zero_outside_the_image(smooth: bool) -> None:
     labels = np.full((10, 12), 7, np.uint16)
-    ys, xs = view_grid(View((5.0, 6.0), 1.0), 40)
+    ys, xs = view_grid(CropView((5.0, 6.0), 1.0), 40)
     found = sample_labels(labels, ys, xs, smooth=smooth)
     assert (found == 7).sum() == pytest.approx(120, abs=25)
     assert ((found == 0) == outside(ys, xs, (10, 12))).all()
@@ -81,14 +81,14 @@ def test_labels_are_zero_outside_the_image(smooth: bool) -> None:
 
 def test_smooth_labels_invent_no_label() -> None:
     labels = np.array([[1, 9, 1], [9, 5, 9], [1, 9, 1]], np.int32)
-    ys, xs = view_grid(View((1.0, 1.0), 8.0), 24)
+    ys, xs = view_grid(CropView((1.0, 1.0), 8.0), 24)
     assert set(np.unique(sample_labels(labels, ys, xs, smooth=True))) <= {0, 1, 5, 9}
 
 
 def test_smooth_labels_follow_a_diagonal_better_than_nearest() -> None:
     y, x = np.mgrid[:20, :20]
     labels = (x > y).astype(np.uint8)
-    ys, xs = view_grid(View((9.5, 9.5), 6.0), 96)
+    ys, xs = view_grid(CropView((9.5, 9.5), 6.0), 96)
     # the border of the coarse labels lies half a pixel right of the diagonal
     truth = xs - ys > 0.5
     errors = [(sample_labels(labels, ys, xs, smooth=s) != truth).sum() for s in (True, False)]

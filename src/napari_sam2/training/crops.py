@@ -13,7 +13,7 @@ from scipy import ndimage
 from napari_sam2._errors import TrainingError
 from napari_sam2.training.packs import LabelledStack, group_weights
 from napari_sam2.training.warp import (
-    View,
+    CropView,
     mean_pool,
     outside,
     sample_labels,
@@ -220,13 +220,13 @@ def hidden_areas(labels: NDArray[np.int32], ids: NDArray[np.int64], areas: NDArr
     return hidden
 
 
-def draw_view(rng: np.random.Generator, stack: LabelledStack, frame: int, size: int, crop: CropConfig) -> View:
+def draw_view(rng: np.random.Generator, stack: LabelledStack, frame: int, size: int, crop: CropConfig) -> CropView:
     """What a crop shows: an object at a drawn size, turned, stretched and not in the middle as a rule."""
     h, w = stack.labels.shape[1:]
     scale = size / crop.reference_size
     objects = stack.objects(frame)
     if not len(objects.ids):
-        return View((rng.uniform(0, h), rng.uniform(0, w)), scale * rng.uniform(1, 2))
+        return CropView((rng.uniform(0, h), rng.uniform(0, w)), scale * rng.uniform(1, 2))
     chances = np.where(objects.compact, 1.0, 0.15)
     row = int(rng.choice(len(objects.ids), p=chances / chances.sum()))
     y0, x0, y1, x1 = objects.boxes[row].tolist()
@@ -245,7 +245,7 @@ def draw_view(rng: np.random.Generator, stack: LabelledStack, frame: int, size: 
         # no wider than the image; a tilted crop a little more, which leaves its corners empty
         zoom = max(zoom, size / max(h, w) * max(1.0, 0.85 * (math.cos(tilt) + abs(math.sin(tilt)))))
     stretch = math.exp(float(np.clip(rng.normal(0, 0.1), -0.25, 0.25)))
-    view = View((0.0, 0.0), zoom, angle, stretch, bool(rng.random() < 0.5))
+    view = CropView((0.0, 0.0), zoom, angle, stretch, bool(rng.random() < 0.5))
     if rng.random() < crop.anywhere:
         centre = (rng.uniform(0, h), rng.uniform(0, w))
     else:
@@ -276,7 +276,7 @@ def _keep_inside(centre: float, reach: float, length: int) -> float:
     return min(max(centre, reach - 0.5), length - 0.5 - reach)
 
 
-def _drifting(rng: np.random.Generator, view: View, num_frames: int, *, still_camera: bool) -> list[View]:
+def _drifting(rng: np.random.Generator, view: CropView, num_frames: int, *, still_camera: bool) -> list[CropView]:
     """The view of each frame: for real sequences a little stage jitter, for stills a smooth motion."""
     if num_frames == 1:
         return [view]
@@ -340,7 +340,7 @@ class _Wobble:
 def _cut(
     stack: LabelledStack,
     frame: int,
-    view: View,
+    view: CropView,
     size: int,
     move: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.bool_]]:

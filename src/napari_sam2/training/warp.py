@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "View",
+    "CropView",
     "mean_pool",
     "outside",
     "sample_labels",
@@ -26,7 +26,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class View:
+class CropView:
     """Where a square crop looks at an image.
 
     Attributes
@@ -63,12 +63,12 @@ class View:
         return float(half[0]), float(half[1])
 
 
-def view_grid(view: View, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def view_grid(view: CropView, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Source coordinates of every pixel of a crop.
 
     Parameters
     ----------
-    view : View
+    view : CropView
         What the crop looks at.
     size : int
         Side of the crop in pixels.

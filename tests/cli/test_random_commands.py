@@ -266,7 +266,7 @@ def random_command(seed: int) -> list[str]:
     rng = random.Random(f"{SEED} {seed}" if SEED else seed)
     # a batch starts processes, which takes seconds
     command = rng.choice(sorted(name for name in COMMANDS if seed >= NUM_FAST or not name.startswith("batch")))
-    options = COMMANDS[command]
+    options = {name: values for name, values in COMMANDS[command].items() if seed >= NUM_FAST or name != "--on"}
     inputs = [name if rng.random() < 0.7 else rng.choice(INPUTS) for name in RIGHT.get(command, ["stack.ome.tif"])]
     right_output = RIGHT_OUTPUT.get(command, "o.tif")
     words = [*command.split(), *inputs, "-o", right_output if rng.random() < 0.6 else rng.choice(OUTPUTS)]

@@ -12,7 +12,18 @@ import pytest
 from places import ROOT
 
 SOURCE = ROOT / "src" / "napari_sam2"
-BASE = ("_types", "_arguments", "_checks", "_dask", "_errors", "_files", "_packed_mask", "_threads", "_torch_import")
+BASE = (
+    "_types",
+    "_arguments",
+    "_checks",
+    "_dask",
+    "_errors",
+    "_files",
+    "_messages",
+    "_packed_mask",
+    "_threads",
+    "_torch_import",
+)
 Arrows = set[tuple[str, str]]
 
 

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2._errors import CheckpointError, DeviceError, FrameError, NapariSAM2Error
+from napari_sam2._messages import one_line
 
 __all__ = ["as_array", "checked", "checked_calls", "shorten", "unchecked_parameters"]
 
@@ -35,6 +36,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
+_LONGEST_REASON = 120  # characters
 _LONGEST = 10_000_000  # values in a sequence: more was a slip, and would fill the memory
 _ERRORS: Mapping[str, type[NapariSAM2Error]] = {
     "model": CheckpointError, "start_from": CheckpointError, "name_or_path": CheckpointError,
@@ -158,7 +160,7 @@ def _whole(value: Any) -> int:
         return int(value)
     try:
         return operator.index(value)
-    except TypeError:
+    except (TypeError, ValueError):  # the second is of a class that refuses some of its values
         raise _UnsuitableError from None
 
 
@@ -215,23 +217,35 @@ def _array(value: Any) -> Any:
     """Numbers or truth values in an array; other arrays, such as those of dask, are kept. True alone is no array."""
     if isinstance(value, bool | np.bool_):
         raise _UnsuitableError
+    if hasattr(value, "detach"):
+        value = _of_tensor(value)
     if not isinstance(value, np.ndarray | np.generic):
         if hasattr(value, "__array__") or hasattr(value, "__array_interface__") or _is_lazy(value):
             return value
+        if isinstance(value, range) and value[_LONGEST:]:
+            raise _UnsuitableError("too long")
         try:
             value = np.asarray(value)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise _UnsuitableError(" ".join(str(error).split())[:120]) from None
+        except (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
+            raise _UnsuitableError(one_line(error, _LONGEST_REASON)) from None
     if value.dtype.kind == "O":
         if not value.ndim or any(part is None for part in value.flat):
             raise _UnsuitableError
         try:
             value = value.astype(np.float64)
         except (TypeError, ValueError, OverflowError) as error:
-            raise _UnsuitableError(" ".join(str(error).split())[:120]) from None
+            raise _UnsuitableError(one_line(error, _LONGEST_REASON)) from None
     if value.dtype.kind not in "biuf":
         raise _UnsuitableError(f"it holds {value.dtype}")
     return np.asanyarray(value)
+
+
+def _of_tensor(tensor: Any) -> Any:
+    """The values of a tensor of torch, wherever they are and whether or not they have a gradient."""
+    try:
+        return tensor.detach().cpu().numpy()
+    except (TypeError, RuntimeError, NotImplementedError) as error:  # bfloat16, sparse ones, ones without data
+        raise _UnsuitableError(one_line(error, _LONGEST_REASON)) from None
 
 
 def _numpy_array(value: Any) -> Any:
@@ -239,7 +253,7 @@ def _numpy_array(value: Any) -> Any:
     try:
         array = np.asarray(_array(value))
     except (TypeError, ValueError, RuntimeError) as error:  # such as a tensor on a GPU
-        raise _UnsuitableError(" ".join(str(error).split())[:120]) from None
+        raise _UnsuitableError(one_line(error, _LONGEST_REASON)) from None
     if array.dtype.kind not in "biuf":
         raise _UnsuitableError(f"it holds {array.dtype}")
     return array
@@ -264,8 +278,8 @@ _SOURCE = ("shape", "key", "__len__", "__getitem__")
 # Classes of the package and of torch and napari that modules name in annotations without importing them.
 _CLASSES = frozenset(
     [
-        "EmbeddingCache", "Exception", "FrameSource", "Image", "Labels", "Prompt", "Proposals", "Release", "SAM2",
-        "Session", "SessionSettings", "SessionSnapshot", "Shapes", "Tensor", "ViewerModel", "device", "dtype",
+        "EmbeddingCache", "Exception", "FrameSource", "Frames", "Image", "Labels", "Prompt", "Proposals", "Release",
+        "SAM2", "Session", "SessionSettings", "SessionSnapshot", "Shapes", "Tensor", "ViewerModel", "device", "dtype",
     ]
 )  # fmt: skip
 _BY_NAME: Mapping[str, _Kind] = {

@@ -15,8 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from napari_sam2._errors import DiskFullError, OutputError
+from napari_sam2._messages import OVERWRITE, Message
 
 __all__ = [
+    "check_folder",
+    "check_new",
     "check_not_in_use",
     "check_replaceable",
     "check_writable",
@@ -80,10 +83,7 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[Path], object], *
     """
     place = expand(path)
     try:
-        if not place.parent.is_dir():
-            raise OutputError(f"the folder {place.parent} does not exist; create it first, or write elsewhere")
-        if not overwrite and place.exists():
-            raise OutputError(f"{path} already exists; choose another name, or allow overwriting")
+        check_new(path, overwrite=overwrite)
         check_replaceable(place)
         part = partial_path(place)
         try:
@@ -97,6 +97,27 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[Path], object], *
         if isinstance(error, OutputError):
             raise
         raise write_error(place, error) from error
+    return place
+
+
+def check_folder(place: Path) -> None:
+    """Raise OutputError if the folder of an output does not exist."""
+    if not place.parent.is_dir():
+        raise OutputError(f"the folder {place.parent} does not exist; create it first, or write elsewhere")
+
+
+def check_new(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
+    """The place of an output, with "~" expanded.
+
+    Raises
+    ------
+    OutputError
+        If its folder does not exist, or something is there that may not be replaced.
+    """
+    place = expand(path)
+    check_folder(place)
+    if not overwrite and place.exists():
+        raise OutputError(Message(f"{path} already exists; choose another name, or ", OVERWRITE))
     return place
 
 
@@ -228,8 +249,7 @@ def reserved(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     place = expand(path)
     try:
-        if not place.parent.is_dir():
-            raise OutputError(f"the folder {place.parent} does not exist; create it first, or write elsewhere")
+        check_folder(place)
         part = partial_path(place)
         part.touch(exist_ok=False)
     except OSError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from napari_sam2 import OutputError
+from napari_sam2._messages import in_shell_words
 from napari_sam2.batch.journal import JOURNAL_NAME, Journal, RunIdentity
 from napari_sam2.batch.pieces import DONE, FAILED, Outcome, PieceRecord
 
@@ -82,7 +83,8 @@ def test_other_settings_are_refused_and_named(tmp_path: Path, changed: RunIdenti
     before = written(tmp_path).read_bytes()
     with pytest.raises(OutputError, match=named) as caught:
         Journal(tmp_path, changed)
-    assert "--restart" in str(caught.value)
+    assert str(caught.value).endswith("start over with restart=True")
+    assert in_shell_words(caught.value).endswith("start over with --restart")
     assert (tmp_path / JOURNAL_NAME).read_bytes() == before
     with Journal(tmp_path, changed, restart=True) as journal:
         assert journal.is_new

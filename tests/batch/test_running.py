@@ -129,7 +129,7 @@ def test_files_that_fail_are_reported_and_the_others_go_on(setup: Setup):
 def test_a_full_disk_ends_the_run_in_one_line_and_the_next_call_goes_on(setup: Setup):
     setup.add("a", "b", "fills", *(f"i{number}" for number in range(8)))
     with pytest.raises(
-        OutputError, match=r"fills\.tif cannot be written \(No space left .*same command again"
+        OutputError, match=r"fills\.tif cannot be written \(No space left .*call it again with the same arguments"
     ) as caught:
         setup.run(retries=2)
     assert "\n" not in str(caught.value)
@@ -377,7 +377,7 @@ def test_lost_scheduler_ends_the_run_and_another_one_goes_on(setup: Setup, monke
     settings = DispatchSettings(patience_s=0.5)
     monkeypatch.setattr("napari_sam2.batch.running.DispatchSettings", lambda: settings)
     monkeypatch.setattr("napari_sam2.batch.clusters._CONNECT_TIMEOUT_S", 0.5)  # s
-    with pytest.raises(DeviceError, match="run the same command again"):
+    with pytest.raises(DeviceError, match="call it again with the same arguments"):
         setup.run(job=job, scheduler=cluster.scheduler_address, on_progress=close_after_two)
     closing.join()
     report = setup.run(job=job)

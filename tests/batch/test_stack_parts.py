@@ -189,5 +189,5 @@ def test_planes_are_read_one_by_one_and_damage_is_named(tmp_path: Path):
     with PlaneFile(path, (40, 40)) as part:
         assert part.is_empty
     path.write_bytes(b"PK no zip")
-    with pytest.raises(OutputError, match="remove it and run the same command again"):
+    with pytest.raises(OutputError, match="remove it and call it again with the same arguments"):
         PlaneFile(path, (40, 40))

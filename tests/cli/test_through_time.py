@@ -141,7 +141,7 @@ def test_an_interrupted_run_keeps_what_is_finished_and_a_session_continues_it(
         ("--point 1,2,14,16 --along Y", 3, "--along Y cannot be combined with --through-time"),
         ("--point 1,2,14,16 --axes-vote", 3, "--along ZYX cannot be combined"),
         ("--point 1,2,14,16 --compute tcp://127.0.0.1:9", 3, "--compute cannot be combined"),
-        ("--point 1,2,14,16 --insecure", 5, "belong to --compute"),
+        ("--point 1,2,14,16 --insecure", 5, "require --compute"),
         ("--point 1,2,14,16 --full-resolution", 3, "--full-resolution cannot be combined"),
         ("--point 1,2,14,16 --axis T", 3, "--axis cannot be combined"),
         ("--point 1,2,14,16 --fix T=1", 3, "--fix T=... cannot be combined"),
@@ -179,7 +179,7 @@ def test_a_file_without_volumes_over_time_is_refused(
 
 def test_a_session_file_needs_through_time(place: Path, capsys: pytest.CaptureFixture[str]):
     assert run("track", "volumes.ome.tif", "--point", "1,14,16", "--session", "a.sam2", "-o", "o.tif") == 3
-    assert "belongs to --through-time" in capsys.readouterr().err
+    assert "requires --through-time" in capsys.readouterr().err
 
 
 def test_channels_and_positions_are_left_out_of_the_series(tmp_path: Path):

@@ -12,6 +12,9 @@ from napari_sam2._errors import FrameError
 from napari_sam2._types import FrameSource
 from napari_sam2.frames import guess_axes, open_frames
 from napari_sam2.frames.contrast import StackContrast
+from napari_sam2.frames.display import show_planes
+from napari_sam2.frames.sources import Frames
+from napari_sam2.frames.volume_series import VolumeSeries
 
 SIZES = {"T": 4, "C": 2, "Z": 5, "Y": 6, "X": 7}
 AXES = ["YX", "YXC", "CYX", "ZYX", "TYX", "ZCYX", "CZYX", "TCYX", "TZYX", "ZTYX", "TZCYX", "TCZYX", "ZYXC", "XYZ"]
@@ -35,6 +38,10 @@ def make_array(axes: str, dtype: str = "uint16", **sizes: int) -> np.ndarray:
     shape = tuple((SIZES | sizes)[axis] for axis in axes)
     values = np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 120, shape)
     return values.astype(dtype)
+
+
+def volume_at(time: int) -> Frames:
+    return open_frames(make_array("TZYX"), axes="TZYX", frame_axis="Z", fixed={"T": time})
 
 
 class CountingArray:
@@ -198,7 +205,7 @@ class TestFurtherAxes:
 
     def test_positions_with_time_and_z(self):
         array = make_array("PTZYX", P=2)
-        with pytest.warns(UserWarning, match=r"several positions .*P=0 is read .*--fix P=INDEX"):
+        with pytest.warns(UserWarning, match=r"several positions .*P=0 is read .*give fixed=.* to choose"):
             frames = open_frames(array, axes="PTZYX", fixed={"T": 1})
         assert np.array_equal(frames.raw(2)[0], array[0, 1, 2])
         assert frames.fixed == {"T": 1, "P": 0}
@@ -275,6 +282,27 @@ class TestReading:
 
     def test_iteration_ends(self):
         assert len(list(open_frames(make_array("ZYX"), axes="ZYX"))) == 5
+
+    @pytest.mark.parametrize(
+        "frames",
+        [
+            pytest.param(show_planes(make_array("ZYX")), id="planes"),
+            pytest.param(show_planes(make_array("TZYX")), id="planes of volumes"),
+            pytest.param(
+                VolumeSeries(volume_at, SIZES["T"]),
+                id="volumes",
+            ),
+        ],
+    )
+    def test_planes_end_and_count_from_the_end(self, frames):
+        num_planes = len(frames)
+        assert len(list(zip(frames, range(num_planes + 1), strict=False))) == num_planes
+        assert np.array_equal(frames[-1], frames[num_planes - 1])
+        assert np.array_equal(frames.region(-1, slice(2), slice(3)), frames[-1][:2, :3])
+        assert np.array_equal(frames.raw(-1)[0], frames.raw(num_planes - 1)[0])
+        for wrong in (num_planes, -num_planes - 1):
+            with pytest.raises(IndexError, match=f"there are {num_planes}, 0 to {num_planes - 1}"):
+                frames[wrong]
 
     def test_fractional_index_is_a_type_error(self):
         with pytest.raises(TypeError):

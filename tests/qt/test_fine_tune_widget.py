@@ -12,6 +12,7 @@ from napari.components import ViewerModel
 
 from factories import make_movie
 from napari_sam2._errors import OutputError, TrainingError
+from napari_sam2._messages import OVERWRITE, Message
 from napari_sam2._qt.fine_tune_widget import FineTuneWidget
 from napari_sam2.training import finetune
 from napari_sam2.training.finetune import FineTuneReport, FineTuneResult
@@ -130,7 +131,7 @@ def test_errors_are_told_and_it_can_start_again(widget: FineTuneWidget, qtbot, m
 
 def test_a_start_that_is_refused_keeps_the_weights_of_the_run_before(widget: FineTuneWidget, qtbot, monkeypatch):
     result = _result("cells.safetensors", [_report(0, 0.5)])
-    there = OutputError("cells.safetensors exists already; choose another name, or ask to overwrite it")
+    there = OutputError(Message("cells.safetensors already exists; choose another name, or ", OVERWRITE))
 
     def fine_tune(*_, **options) -> FineTuneResult:
         if widget.result is not None or widget._before[2] is not None:
@@ -147,7 +148,7 @@ def test_a_start_that_is_refused_keeps_the_weights_of_the_run_before(widget: Fin
         assert not widget.iou_plot.isHidden()
     assert (
         widget.state.text()
-        == "cells.safetensors exists already; choose another name, or check Replace an existing file"
+        == 'cells.safetensors already exists; choose another name, or check "Replace an existing file"'
     )
 
 

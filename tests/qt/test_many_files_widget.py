@@ -12,14 +12,14 @@ from napari.components import ViewerModel
 
 from cli_tools import save_random_model
 from factories import make_model, make_movie
-from napari_sam2 import FrameError, OutputError, Prompt, PromptError
+from napari_sam2 import FrameError, Prompt, PromptError
 from napari_sam2._qt import many_files_widget
 from napari_sam2._qt.many_files_widget import ManyFilesWidget
 from napari_sam2._viewer import many_files
 from napari_sam2._viewer.many_files import segment_files
 from napari_sam2.batch.inputs import find_sources, plan_pieces
-from napari_sam2.batch.journal import RESTART_OPTION
-from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, RUNNING, PieceRecord
+from napari_sam2.batch.journal import Journal, RunIdentity
+from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, RUNNING, Outcome, PieceRecord
 from napari_sam2.batch.report import BatchProgress, BatchReport
 from napari_sam2.batch.session_prompts import PROMPTS_NAME, usable_prompts
 from napari_sam2.labels.reading import read_labels
@@ -106,18 +106,20 @@ def test_cancel_stops_after_the_running_file(widget, qtbot):
     assert "Start continues" in widget.state.text()
 
 
-def test_results_of_other_settings_are_refused_in_the_words_of_the_form(widget, qtbot, monkeypatch):
+def test_results_of_other_settings_are_refused_in_the_words_of_the_form(widget, qtbot, monkeypatch, tmp_path):
     def refuse(*_, **__):
-        raise OutputError(
-            "out holds results that were computed with other settings: shapes.min_area: 0 before, 50 now. Give the "
-            f"same settings, choose another folder, or start over with {RESTART_OPTION}"
+        before, now = (
+            RunIdentity("generate", "sam2_micro", "0", "0.1.0", {"shapes": {"min_area": area}}) for area in (0, 50)
         )
+        with Journal(tmp_path, before) as journal:
+            journal.add(PieceRecord("a.tif", DONE, "x", Outcome(1, 1)))
+        Journal(tmp_path, now)
 
     monkeypatch.setattr(many_files_widget, "segment_files", refuse)
     widget.start()
     qtbot.waitUntil(lambda: not widget.is_running, timeout=WAIT)
     assert widget.state.text() == (
-        "out holds results that were computed with other settings: Area from: 0 before, 50 now. Give the "
+        f"{tmp_path} holds results that were computed with other settings: Area from: 0 before, 50 now. Give the "
         'same settings, choose another folder, or start over with "Process finished files again"'
     )
 

@@ -162,7 +162,7 @@ def test_stop_between_measurements_measures_what_was_learned_since(tmp_path, sta
 def test_state_of_another_run_is_refused_until_overwritten(tmp_path, start):
     asked = iter([False, True])
     tune(tmp_path / "a.safetensors", start, should_stop=lambda: next(asked))
-    with pytest.raises(TrainingError, match="state of another run"):
+    with pytest.raises(TrainingError, match="state of a run with other images"):
         tune(tmp_path / "a.safetensors", start, learning_rate=1e-5)
     assert tune(tmp_path / "a.safetensors", start, learning_rate=1e-5, overwrite=True).steps == 4
 
@@ -273,7 +273,7 @@ def test_settings_that_cannot_be_are_refused(tmp_path, start, over, message):
 def test_outputs_that_would_do_harm_are_refused(tmp_path, start):
     (tmp_path / "there.safetensors").touch()
     for output, message in (
-        (tmp_path / "there.safetensors", "exists already; .* ask to overwrite it"),  # the dock puts it in its own words
+        (tmp_path / "there.safetensors", "already exists; .* give overwrite=True"),
         (tmp_path / "a.pt", r"must end in \.safetensors"),
         (tmp_path / "no" / "a.safetensors", "does not exist"),
         (start, "not overwritten"),

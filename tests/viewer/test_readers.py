@@ -372,8 +372,8 @@ def test_labels_of_a_turned_layer_say_that_files_do_not_hold_that(tmp_path, meta
 def test_a_session_of_an_image_of_another_shape_gets_advice_for_a_viewer(tmp_path):
     session = Session(make_movie(4), model=make_model())
     session.save(tmp_path / "a.sam2")
-    with pytest.raises(FrameError, match=r"in the shell --stack") as refusal:
+    with pytest.raises(FrameError, match=r"give its image: Session.load") as refusal:
         Session.load(tmp_path / "a.sam2", make_movie(3), model=make_model())
     said = in_a_window(refusal.value)
-    assert said.endswith("; select that image in the viewer, then open the session")
+    assert said.endswith(": open the image and select it in the viewer, then open the session")
     assert "Session.load" not in said

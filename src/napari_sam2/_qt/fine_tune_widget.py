@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam2._errors import NapariSAM2Error, TrainingError
+from napari_sam2._errors import TrainingError
 from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.forms import Form
 from napari_sam2._qt.layer_combo import LayerCombo
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 __all__ = ["FineTuneWidget"]
 
 _OVERWRITE = "Replace an existing file"
-_IN_THE_FORM = ("ask to overwrite it", f"check {_OVERWRITE}")
+_IN_THE_FORM = {"overwrite": f'check "{_OVERWRITE}"'}
 _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "part": {
@@ -337,8 +337,7 @@ class FineTuneWidget(QWidget):
     def _show_failure(self, error: Exception) -> None:
         if not self.reports:  # it has not begun: what the run before gave is still there
             self.reports, self.losses, self.result = self._before
-        is_known = isinstance(error, NapariSAM2Error)
-        show_error(self.state, str(error).replace(*_IN_THE_FORM) if is_known else error)
+        show_error(self.state, error, _IN_THE_FORM)
         self._show_curves()
 
     def use_weights(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
@@ -32,6 +32,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam2._messages import in_form_words
 from napari_sam2._viewer.layer_frames import in_plane_words
 
 __all__ = [
@@ -389,11 +390,12 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def show_error(label: QLabel, error: Exception | str) -> None:
-    """Show an error in a label and as a notification."""
+def show_error(label: QLabel, error: Exception | str, names: Mapping[str, str] | None = None) -> None:
+    """Show an error in a label and as a notification, with options as ``names`` calls them."""
     from napari.utils.notifications import show_error as notify
 
-    text = str(error) or type(error).__name__
+    text = in_form_words(error, names or {}) if isinstance(error, Exception) else error
+    text = text or type(error).__name__
     label.setText(text)
     label.setVisible(True)
     notify(text)

@@ -40,7 +40,6 @@ from napari_sam2._qt.layout import (
 from napari_sam2._qt.model_chooser import ModelChooser
 from napari_sam2._viewer.many_files import picture_of, result_layers, segment_files
 from napari_sam2.batch.inputs import find_sources, plan_pieces
-from napari_sam2.batch.journal import RESTART_OPTION
 from napari_sam2.batch.pieces import DONE, FAILED, RUNNING, PieceRecord
 from napari_sam2.batch.report import BatchProgress
 from napari_sam2.batch.session_prompts import Prompts, usable_prompts
@@ -82,22 +81,17 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "restart": {"label": _RESTART},
     }
 )
+_IN_THE_FORM = {
+    "restart": f'"{_RESTART}"',
+    "again": "press Start",
+    "shapes.min_area": str(_OPTIONS["min_area"]["label"]),
+    "shapes.exclude_border": str(_OPTIONS["exclude_border"]["label"]),
+}
 _OF_AUTOMATIC = ("min_area", "exclude_border")
 _COLUMNS = ("File", "State", "Objects")
 _FILE, _STATE, _COUNT = range(3)
 _TABLE_HEIGHT = 72  # pixels
 _PICTURE_HEIGHT = 48
-
-
-def _in_the_form(text: str) -> str:
-    """A refusal of results that are there already, in the words of the form."""
-    for in_code, in_form in (
-        (RESTART_OPTION, f'"{_RESTART}"'),
-        ("shapes.min_area", str(_OPTIONS["min_area"]["label"])),
-        ("shapes.exclude_border", str(_OPTIONS["exclude_border"]["label"])),
-    ):
-        text = text.replace(in_code, in_form)
-    return text
 
 
 class _Picture(QWidget):
@@ -247,7 +241,7 @@ class ManyFilesWidget(QWidget):
         self.state.setVisible(bool(text))
 
     def _show_failure(self, error: Exception) -> None:
-        show_error(self.state, _in_the_form(str(error)) if isinstance(error, NapariSAM2Error) else error)
+        show_error(self.state, error, _IN_THE_FORM)
 
     # ------------------------------------------------------------------ running
     @property

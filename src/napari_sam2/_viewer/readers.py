@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam2._errors import FrameError
+from napari_sam2._messages import in_form_words
 from napari_sam2._viewer.measured_points import MEASURED_COLUMNS, measured_points
 from napari_sam2.frames.files import open_path
 from napari_sam2.frames.zarr_files import is_zarr, labels_inside, zarr_attributes
@@ -43,6 +44,7 @@ _PLACEMENT_KEYS = ("scale", "units", "axis_labels", "translate")
 _TRACK_COLUMNS = frozenset({"track", "frame", "y", "x"})
 _LONGEST_HEADER = 4096  # bytes
 _OME_ENDINGS = (".ome.tif", ".ome.tiff", ".ome.zarr", *ZARR_ZIP_SUFFIXES)
+_IN_A_WINDOW = {"stack": "open the image and select it in the viewer, then open the session"}
 _SHORT_UNITS = {"micrometer": "um", "nanometer": "nm", "millimeter": "mm", "second": "s", "minute": "min"}
 
 
@@ -53,14 +55,7 @@ def get_session_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[st
 
 def in_a_window(error: FrameError) -> str:
     """What is wrong with the image of a session file, and what to do in a viewer, where nobody calls Python."""
-    for in_python, advice in (
-        ("; give it", "open the image in the viewer first, then the session"),
-        (": give that image", "select that image in the viewer, then open the session"),
-    ):
-        fact, found, _ = str(error).partition(in_python)
-        if found:
-            return f"{fact}; {advice}"
-    return str(error)
+    return in_form_words(error, _IN_A_WINDOW)
 
 
 def get_ome_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:

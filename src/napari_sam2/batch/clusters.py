@@ -18,6 +18,7 @@ from napari_sam2._dask import (
     num_cores,
 )
 from napari_sam2._errors import DeviceError
+from napari_sam2._messages import first_line
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -106,7 +107,7 @@ def connected(place: Place, num_pieces: int, *, device: str) -> Iterator[Client]
                 else ""
             )
             raise DeviceError(
-                f"no Dask scheduler answers at {place.scheduler} ({_first_line(error)}); check the address, that "
+                f"no Dask scheduler answers at {place.scheduler} ({first_line(error)}); check the address, that "
                 f"'dask scheduler' runs there{certificates}"
             ) from error
         with client:
@@ -138,7 +139,7 @@ def _local(workers: int | None, num_pieces: int, device: str) -> Iterator[Cluste
             )
         except (OSError, RuntimeError) as error:
             raise DeviceError(
-                f"{workers} worker processes cannot be started ({_first_line(error)}); a script that does this needs "
+                f"{workers} worker processes cannot be started ({first_line(error)}); a script that does this needs "
                 "if __name__ == '__main__': around it"
             ) from error
         with cluster:
@@ -165,7 +166,7 @@ def _from_file(path: Path) -> AbstractContextManager[Cluster]:
     try:
         described = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
     except (OSError, ValueError, RuntimeError, yaml.YAMLError) as error:  # also dates that do not exist, and depth
-        raise DeviceError(f"{path} cannot be read ({_first_line(error)}); expected YAML") from error
+        raise DeviceError(f"{path} cannot be read ({first_line(error)}); expected YAML") from error
     if (
         not isinstance(described, dict)
         or not isinstance(described.get("class"), str)
@@ -185,13 +186,13 @@ def _from_file(path: Path) -> AbstractContextManager[Cluster]:
         make = getattr(importlib.import_module(module), name)
     except (ImportError, ValueError, AttributeError) as error:
         raise DeviceError(
-            f"{path}: {described['class']} is not installed ({_first_line(error)}); install its package, such as "
+            f"{path}: {described['class']} is not installed ({first_line(error)}); install its package, such as "
             "dask-jobqueue"
         ) from error
     try:
         cluster = make(**options)
     except Exception as error:  # whatever the class, which may be of any package, raises
-        raise DeviceError(f"the cluster of {path} cannot be started ({_first_line(error)})") from error
+        raise DeviceError(f"the cluster of {path} cannot be started ({first_line(error)})") from error
     if not isinstance(cluster, Cluster):
         raise DeviceError(
             f"{path}: {described['class']} is not a cluster of Dask; give one, such as dask_jobqueue.SLURMCluster"
@@ -203,10 +204,6 @@ def _from_file(path: Path) -> AbstractContextManager[Cluster]:
             cluster.scale(workers)
     except Exception as error:  # as above
         cluster.close()
-        raise DeviceError(f"the cluster of {path} cannot be scaled ({_first_line(error)})") from error
+        raise DeviceError(f"the cluster of {path} cannot be scaled ({first_line(error)})") from error
     started: AbstractContextManager[Cluster] = cluster
     return started
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_sam2._errors import DeviceError, DiskFullError, NapariSAM2Error
+from napari_sam2._messages import AGAIN, Message, in_all_words, message_of, one_line
 from napari_sam2.batch.clusters import Place, connected
 from napari_sam2.batch.jobs import Job
 from napari_sam2.batch.journal import Journal
@@ -239,13 +240,13 @@ class Dispatch:
         if self._disk_full is not None:
             done, total = self._progress.done, self._progress.total
             raise DiskFullError(
-                f"{self._disk_full} What is finished is kept ({done} of {total}): run the same command again to resume"
+                Message(f"{self._disk_full} Finished files are kept ({done} of {total}); to resume, ", AGAIN)
             ) from self._disk_full
 
     def _wait_for_scheduler(self, workers: Workers, lost: _SchedulerLostError) -> None:
         if not workers.may_come_back:
             raise DeviceError(
-                "the Dask scheduler ended unexpectedly; finished files are in the journal: run the same command again"
+                Message("the Dask scheduler ended unexpectedly; finished files are kept: to resume, ", AGAIN)
             ) from lost
         self._progress = replace(
             self._progress,
@@ -261,8 +262,12 @@ class Dispatch:
             except DeviceError as error:
                 if time.monotonic() > end:
                     raise DeviceError(
-                        f"{error}. It was tried again for {self._settings.patience_s:g} s; finished files are in the "
-                        "journal: start the scheduler and its workers, and run the same command again"
+                        Message(
+                            message_of(error),
+                            f". It was tried again for {self._settings.patience_s:g} s; finished files are kept: start "
+                            "the scheduler and its workers, and ",
+                            AGAIN,
+                        )
                     ) from error
                 time.sleep(self._settings.retry_s)
             else:
@@ -436,10 +441,10 @@ def _reason(error: BaseException) -> str:
             f"{error.allowed_failures + 1} workers were killed while they computed it; it may need more memory than a "
             "worker has: use fewer workers, or give each of them more memory"
         )
-    text = " ".join(str(error).split())[:1000]
     if isinstance(error, NapariSAM2Error):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        return " ".join(in_all_words(error).split())[:1000]
+    text = one_line(error)
+    return text if text == type(error).__name__ else f"{type(error).__name__}: {text}"
 
 
 @contextmanager

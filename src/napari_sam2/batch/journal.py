@@ -19,12 +19,12 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from napari_sam2._errors import FrameError, OutputError, warn_caller
 from napari_sam2._files import write_error, write_whole
+from napari_sam2._messages import RESTART, Message, Option
 from napari_sam2.batch.pieces import DONE, FAILED, Outcome, PieceRecord, Source
 
 __all__ = [
     "JOURNAL_NAME",
     "PROMPT_MASKS",
-    "RESTART_OPTION",
     "Journal",
     "RunIdentity",
     "reserved_folder",
@@ -34,9 +34,6 @@ __all__ = [
 JOURNAL_NAME = "batch.jsonl"
 PROMPT_MASKS = "prompt_masks"
 """Folder of label images beside the results, of prompts that are masks."""
-
-RESTART_OPTION = "--restart (restart=True)"
-"""How messages name the option that processes finished files again; a form has its own name for it."""
 
 _LOCK_NAME = ".batch.lock"
 _FORMAT = 1
@@ -66,19 +63,19 @@ class RunIdentity:
     version: str
     settings: Mapping[str, object]
 
-    def differences(self, other: RunIdentity) -> list[str]:
+    def differences(self, other: RunIdentity) -> list[Message]:
         """What differs from another run, with both values; the name of the model does not count, its weights do."""
         if self.command != other.command:  # whose settings have other names
-            return [f"command: {other.command} before, {self.command} now"]
+            return [Message(f"command: {other.command} before, {self.command} now")]
         mine, theirs = dict(self._compared()), dict(other._compared())
         differing = [
-            f"{name}: {_shown(theirs.get(name))} before, {_shown(mine.get(name))} now"
+            Message(Option(name, name, name), f": {_shown(theirs.get(name))} before, {_shown(mine.get(name))} now")
             for name in dict.fromkeys([*theirs, *mine])
             if mine.get(name) != theirs.get(name)
         ]
         if self.model_hash != other.model_hash:
             before, now = (f"{run.model} ({run.model_hash[:12]})" for run in (other, self))
-            differing.insert(0, f"model: {before} before, {now} now")
+            differing.insert(0, Message(f"model: {before} before, {now} now"))
         return differing
 
     def _compared(self) -> Iterator[tuple[str, object]]:
@@ -186,8 +183,12 @@ class Journal:
             return
         if differing:
             raise OutputError(
-                f"{self.path.parent} holds results that were computed with other settings: {'; '.join(differing)}. "
-                f"Give the same settings, choose another folder, or start over with {RESTART_OPTION}"
+                Message(
+                    f"{self.path.parent} holds results that were computed with other settings: ",
+                    *_in_a_list(differing),
+                    ". Give the same settings, choose another folder, or start over with ",
+                    RESTART,
+                )
             )
         for number, line in enumerate(lines[1:], start=2):
             if not line.strip():  # left by an editor
@@ -195,8 +196,11 @@ class Journal:
             record = _as_record(line)
             if record is None:
                 raise OutputError(
-                    f"line {number} of {self.path} is damaged; remove the line (its file is processed again), or start "
-                    f"over with {RESTART_OPTION}"
+                    Message(
+                        f"line {number} of {self.path} is damaged; remove the line (its file is processed again), or "
+                        "start over with ",
+                        RESTART,
+                    )
                 )
             self._records[record.name] = record
 
@@ -204,8 +208,10 @@ class Journal:
         found = _parsed(line)
         if found is None or found.get("napari-sam2 batch") != _FORMAT or not isinstance(found.get("settings"), dict):
             raise OutputError(
-                f"{self.path} is not a journal that this version reads; choose another folder, or start over with "
-                f"{RESTART_OPTION}"
+                Message(
+                    f"{self.path} is not a journal that this version reads; choose another folder, or start over with ",
+                    RESTART,
+                )
             )
         command, model, model_hash, version = (
             str(found.get(name, "")) for name in ("command", "model", "model_hash", "version")
@@ -322,6 +328,13 @@ def _parsed(line: str) -> dict[str, object] | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
+
+
+def _in_a_list(messages: Sequence[Message]) -> Iterator[str | Option]:
+    for number, message in enumerate(messages):
+        if number:
+            yield "; "
+        yield message
 
 
 def _flat(prefix: str, settings: Mapping[str, object]) -> Iterator[tuple[str, object]]:

@@ -14,6 +14,7 @@ from numpy.lib import format as npy
 
 from napari_sam2._errors import OutputError
 from napari_sam2._files import write_whole
+from napari_sam2._messages import AGAIN, Message
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +60,7 @@ def write_planes(path: Path, labels: LabelStack | None, frames: Iterable[int], n
 
 def unreadable(path: Path, error: Exception) -> OutputError:
     """The error of a part that cannot be read."""
-    return OutputError(f"the part {path} cannot be read ({error}); remove it and run the same command again")
+    return OutputError(Message(f"the part {path} cannot be read ({error}); remove it and ", AGAIN))
 
 
 class PlaneFile:

@@ -17,11 +17,12 @@ from napari_sam2._checks import check_not_input
 from napari_sam2._dask import num_cores, require_dask
 from napari_sam2._errors import DeviceError, FrameError, NapariSAM2Error, OutputError
 from napari_sam2._files import expand, is_there, make_folder, remove_folder
+from napari_sam2._messages import RESTART, Message
 from napari_sam2.batch.clusters import Place
 from napari_sam2.batch.dispatch import Dispatch, DispatchSettings, Execution, Workers
 from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels
 from napari_sam2.batch.jobs import FileJob, Job, settings_of
-from napari_sam2.batch.journal import JOURNAL_NAME, RESTART_OPTION, Journal, RunIdentity, without_results
+from napari_sam2.batch.journal import JOURNAL_NAME, Journal, RunIdentity, without_results
 from napari_sam2.batch.pieces import Piece, PieceRecord, Source
 from napari_sam2.batch.report import REPORT_NAME, BatchProgress, BatchReport, write_report
 
@@ -364,6 +365,9 @@ def _check_no_results(pieces: Sequence[Piece], journal: Journal) -> None:
     if there:
         journal.path.unlink(missing_ok=True)
         raise OutputError(
-            f"{there[0]} already exists ({len(there)} such files), and the folder holds no {JOURNAL_NAME}; "
-            f"choose another folder, or replace them with {RESTART_OPTION}"
+            Message(
+                f"{there[0]} already exists ({len(there)} such files), and the folder holds no {JOURNAL_NAME}; "
+                "choose another folder, or replace them with ",
+                RESTART,
+            )
         )

@@ -13,6 +13,7 @@ import numpy as np
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._files import write_whole
+from napari_sam2._messages import AGAIN, Message
 from napari_sam2.batch.inputs import input_path
 from napari_sam2.batch.jobs import AutoJob, FindOptions, ReadOptions
 from napari_sam2.batch.pieces import Outcome, Piece, Source
@@ -207,9 +208,7 @@ def _read(path: Path, part: Tile) -> NDArray[np.int32]:
         with np.load(path) as file:
             found: NDArray[np.int32] = file["labels"]
     except (OSError, ValueError, KeyError) as error:
-        raise OutputError(
-            f"the tile {path} cannot be read ({error}); remove it and run the same command again"
-        ) from error
+        raise OutputError(Message(f"the tile {path} cannot be read ({error}); remove it and ", AGAIN)) from error
     if found.shape != part.hw:
-        raise OutputError(f"the tile {path} has the shape {found.shape}, not {part.hw}; remove it and run again")
+        raise OutputError(Message(f"the tile {path} has the shape {found.shape}, not {part.hw}; remove it and ", AGAIN))
     return found

@@ -30,7 +30,7 @@ from typing import ParamSpec, TypeVar
 import typer
 
 from napari_sam2._errors import CheckpointError, DeviceError, FrameError, NapariSAM2Error, OutputError
-from napari_sam2.cli._terminal import one_line, say
+from napari_sam2.cli._terminal import error_line, say
 
 __all__ = ["INTERRUPTED", "SOME_FAILED", "UNEXPECTED", "exit_code", "one_line_warnings", "reported"]
 
@@ -77,21 +77,21 @@ def reported(command: Callable[P, R], *, debug: bool = False) -> Callable[P, R]:
             _report("interrupted", debug=debug)
             raise typer.Exit(INTERRUPTED) from None
         except NapariSAM2Error as error:
-            _report(f"error: {one_line(error)}", debug=debug)
+            _report(f"error: {error_line(error)}", debug=debug)
             raise typer.Exit(exit_code(error)) from None
         except BrokenPipeError:
             raise  # the reader of our output has gone: typer ends quietly
         except MemoryError as error:
-            _report(f"error: not enough memory ({one_line(error)}); use a smaller image, tile or region", debug=debug)
+            _report(f"error: not enough memory ({error_line(error)}); use a smaller image, tile or region", debug=debug)
             raise typer.Exit(exit_code(DeviceError())) from None
         except Exception as error:  # the last resort: anything else is reported in one line too
             if type(error).__module__.partition(".")[0] in ("click", "typer"):
                 raise  # a usage error, which typer words itself
             if isinstance(error, OSError) and error.errno in _BAD_NAMES:
-                _report(f"error: {one_line(error)}", debug=debug)
+                _report(f"error: {error_line(error)}", debug=debug)
                 raise typer.Exit(_BAD_INPUT) from None
             hint = "" if debug else "; run 'napari-sam2 --debug ...' to see where"
-            _report(f"error: unexpected {type(error).__name__}: {one_line(error)}{hint}", debug=debug)
+            _report(f"error: unexpected {type(error).__name__}: {error_line(error)}{hint}", debug=debug)
             raise typer.Exit(UNEXPECTED) from None
 
     return wrapped
@@ -109,7 +109,8 @@ def one_line_warnings() -> Iterator[None]:
         file: object = None,  # noqa: ARG001
         line: str | None = None,  # noqa: ARG001
     ) -> None:
-        say(f"warning: {' '.join(str(message).split())}", err=True)
+        text = error_line(message) if isinstance(message, Warning) else message
+        say(f"warning: {text}", err=True)
 
     before = warnings.showwarning
     warnings.showwarning = show

@@ -51,7 +51,7 @@ class OtherFiles:
         given = {"--rule": self.rule != _PLACES, "--workers": self.workers is not None, "--restart": self.restart}
         for option, is_given in given.items():
             if is_given:
-                raise PromptError(f"{option} belongs to --on FILES, which was not given")
+                raise PromptError(f"{option} requires --on FILES; give both, or leave it out")
 
     def run(
         self,

@@ -101,7 +101,7 @@ class ComputeOptions:
                 )
             return ComputeAddress(self.compute, self.certificates, self.insecure)
         if self.certificates is not None or self.insecure:
-            raise DeviceError("--certificates and --insecure belong to --compute ADDRESS, which was not given")
+            raise DeviceError("--certificates and --insecure require --compute ADDRESS; give it, or leave them out")
         return None
 
 

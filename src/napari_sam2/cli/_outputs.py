@@ -12,7 +12,16 @@ import typer
 
 from napari_sam2._checks import check_not_input
 from napari_sam2._errors import DeviceError, FrameError, NapariSAM2Error, OutputError
-from napari_sam2._files import check_not_in_use, check_writable, expand, write_error, write_whole
+from napari_sam2._files import (
+    check_folder,
+    check_new,
+    check_not_in_use,
+    check_writable,
+    expand,
+    write_error,
+    write_whole,
+)
+from napari_sam2._messages import Message, message_of
 from napari_sam2.cli._terminal import say
 
 if TYPE_CHECKING:
@@ -109,21 +118,17 @@ def check_outputs(
     is_inside = image_of_labels(places[0]) is not None
     if not labels.name.lower().endswith(LABEL_SUFFIXES) and not is_inside:
         raise OutputError(f"labels cannot be written to {labels}; allowed suffixes are {', '.join(LABEL_SUFFIXES)}")
-    if not places[0].parent.is_dir() and not is_inside:
-        raise OutputError(f"the folder {places[0].parent} does not exist; create it first, or write elsewhere")
+    if not is_inside:
+        check_folder(places[0])
     check_not_in_use(places[0])
-    if places[0].exists() and not overwrite:
-        raise OutputError(f"{labels} already exists; choose another name, or give --overwrite")
+    if not is_inside or places[0].exists():
+        check_new(labels, overwrite=overwrite)
     if not is_inside:
         check_writable(expand(labels))
     for path, suffix in wanted:
-        place = expand(path)
-        if place.suffix.lower() != suffix:
+        if path.suffix.lower() != suffix:
             raise OutputError(f"{path} was given; its name must end in {suffix}")
-        if not place.parent.is_dir():
-            raise OutputError(f"the folder {place.parent} does not exist; create it first, or write elsewhere")
-        if place.exists() and not overwrite:
-            raise OutputError(f"{path} already exists; choose another name, or give --overwrite")
+        place = check_new(path, overwrite=overwrite)
         if place.is_dir() and suffix not in ("", ".geff"):
             raise OutputError(f"{path} is a folder; give the name of a file")
         check_tracks_folder(place)
@@ -250,7 +255,7 @@ def finished_frames_kept(
         written = writer.close(complete=False)
         if written is None:
             raise
-        raise type(error)(f"{error}; the finished frames are in {written}") from error
+        raise type(error)(Message(message_of(error), f"; the finished frames are in {written}")) from error
 
 
 def _write_rows(file: TextIO, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -11,8 +11,9 @@ from contextlib import suppress
 import typer
 
 from napari_sam2._errors import OutputError
+from napari_sam2._messages import in_shell_words
 
-__all__ = ["end_output", "one_line", "print_table", "printable", "say"]
+__all__ = ["end_output", "error_line", "print_table", "printable", "say"]
 
 
 def say(text: object = "", *, err: bool = False) -> None:
@@ -46,9 +47,9 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escaped(c) for c in text)
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an error on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+def error_line(error: BaseException) -> str:
+    """The message of an error or warning on one line, in the words of the shell."""
+    return " ".join(in_shell_words(error).split()) or type(error).__name__
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

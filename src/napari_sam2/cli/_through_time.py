@@ -125,7 +125,7 @@ def _is_session(path: Path | None) -> bool:
     OutputError
         If a session cannot be kept under this name.
     """
-    from napari_sam2._files import check_writable, expand
+    from napari_sam2._files import check_folder, check_writable, expand
     from napari_sam2.session.files.database import is_session_file
 
     if path is None:
@@ -133,8 +133,7 @@ def _is_session(path: Path | None) -> bool:
     place = expand(path)
     if place.suffix.lower() != ".sam2":
         raise OutputError(f"--session {path} was given; its name must end in .sam2")
-    if not place.parent.is_dir():
-        raise OutputError(f"the folder {place.parent} does not exist; create it first, or write elsewhere")
+    check_folder(place)
     if place.exists() and not is_session_file(place):
         raise OutputError(f"--session {path} is not a session file; give another name")
     check_writable(place)

@@ -264,7 +264,7 @@ def _check_divisions(dividing: Divisions, search: StackSearch, table: Path | Non
     """Raise PromptError for options that do not fit ``--divisions``."""
     if not dividing.divisions:
         if dividing.tracks is not None:
-            raise PromptError("--tracks belongs to --divisions, which was not given")
+            raise PromptError("--tracks requires --divisions; give both, or leave it out")
         return
     if not is_movie:
         raise PromptError("--divisions is for movies; if the frames are time points, say so with --axes TYX")

@@ -52,7 +52,7 @@ class Files:
 
     pattern: Annotated[
         str | None,
-        typer.Option("--pattern", metavar="GLOB", help="Entries of folders to take, such as '**/*_ch0.tif'."),
+        typer.Option("--pattern", metavar="GLOB", help="Which files of a folder to process, such as '**/*_ch0.tif'."),
     ] = None
     suffix: Annotated[
         str,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_sam2._errors import OutputError
-from napari_sam2._files import check_writable, expand, write_whole
+from napari_sam2._files import check_new, check_writable, expand, write_whole
 from napari_sam2.cli._labels_over_time import labels_over_time
 from napari_sam2.cli._options import OverwriteOption
 from napari_sam2.cli._outputs import save_table
@@ -82,11 +82,7 @@ def _check_output(output: Path | None, inputs: list[Path], *, overwrite: bool) -
         raise OutputError(f"{output} was given; the name of the scores must end in .json or .csv")
     if place.resolve() in [expand(path).resolve() for path in inputs]:
         raise OutputError(f"{output} is an input; give another name")
-    if not place.parent.is_dir():
-        raise OutputError(f"the folder {place.parent} does not exist; create it first, or write elsewhere")
-    if place.exists() and not overwrite:
-        raise OutputError(f"{output} already exists; choose another name, or give --overwrite")
-    check_writable(place)
+    check_writable(check_new(output, overwrite=overwrite))
 
 
 def _precision(truth: LabelledTracks, found: LabelledTracks, *, is_volume: bool) -> dict[str, float]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 import typer
 
 from napari_sam2._errors import OutputError
-from napari_sam2._files import check_writable, write_whole
+from napari_sam2._files import check_folder, check_writable, write_whole
 from napari_sam2.cli._objects import FinderOptions, ShapeOptions
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import LabelsOption, OverwriteOption, PreviewOption, QuietOption
@@ -154,8 +154,7 @@ def _check_candidates(path: Path | None, output: Path, *, overwrite: bool) -> No
         return
     if path.suffix.lower() != ".npz":
         raise OutputError(f"--candidates {path} was given; its name must end in .npz")
-    if not path.expanduser().parent.is_dir():
-        raise OutputError(f"the folder {path.expanduser().parent} does not exist; create it first, or write elsewhere")
+    check_folder(path.expanduser())
     if path.expanduser().resolve() == output.expanduser().resolve():
         raise OutputError("two outputs were given the same name; give each its own")
     if overwrite or not path.expanduser().exists():

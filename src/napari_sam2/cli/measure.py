@@ -10,7 +10,7 @@ import typer
 
 from napari_sam2._checks import check_not_input, numbers_in
 from napari_sam2._errors import FrameError, OutputError
-from napari_sam2._files import check_writable, expand
+from napari_sam2._files import check_new, check_writable, expand
 from napari_sam2.cli._options import (
     AxesOption,
     AxisOption,
@@ -108,11 +108,7 @@ def _check_output(output: Path, sources: Sequence[Path], *, overwrite: bool) -> 
     if place.suffix.lower() not in _SUFFIXES:
         raise OutputError(f"{output} was given; its name must end in {' or '.join(_SUFFIXES)}")
     check_parquet(place)
-    if not place.parent.is_dir():
-        raise OutputError(f"the folder {place.parent} does not exist; create it first, or write elsewhere")
-    if place.exists() and not overwrite:
-        raise OutputError(f"{output} already exists; choose another name, or give --overwrite")
-    check_writable(place)
+    check_writable(check_new(output, overwrite=overwrite))
 
 
 def _sizes(frames: Frames, scale: str | None) -> tuple[tuple[float, float, float], str]:

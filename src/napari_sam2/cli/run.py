@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_sam2._errors import DeviceError, FrameError, OutputError
+from napari_sam2._messages import Message, message_of
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._on_files import OtherFiles
 from napari_sam2.cli._option_groups import ComputeOptions, with_option_groups
@@ -109,7 +110,7 @@ def run(
     for path in written:
         say(f"wrote {path}")
     if outcome.error is not None:
-        raise type(outcome.error)(f"{outcome.error}; the labels made so far are in {labels_path}")
+        raise type(outcome.error)(Message(message_of(outcome.error), f"; the labels made so far are in {labels_path}"))
     if outcome.is_interrupted:
         say(f"interrupted: {outcome.num_done} of {len(operations)} calls were replayed completely", err=True)
         raise typer.Exit(INTERRUPTED)

@@ -28,7 +28,9 @@ def serve(
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers", metavar="N", help="Sessions that are served at a time [default: one for each GPU, else one]."
+            "--workers",
+            metavar="N",
+            help="Sessions served at the same time [default: one for each GPU, else one].",
         ),
     ] = None,
     model: ModelOption = "sam2_micro",
@@ -65,7 +67,7 @@ def serve(
         typer.Option(
             "--idle",
             metavar="MINUTES",
-            help="Minutes without a request after which the place of a session is given to another one.",
+            help="Minutes without a request after which a session gives up its worker to one that is waiting.",
         ),
     ] = 10.0,
 ) -> None:

@@ -180,7 +180,7 @@ def track(
         )
         return
     if session is not None:
-        raise PromptError("--session belongs to --through-time, which was not given")
+        raise PromptError("--session requires --through-time; give both, or leave it out")
     frames = reading.open(stack)
     limits = _limits(frame_range, len(frames))
     prompts = resolve_prompts(ordered_prompts(ctx), frames.shape, f"{frames.frame_axis or 'Z'}YX")

@@ -94,7 +94,7 @@ def train(
         if images is None or labels is None:
             raise TrainingError(f"the images {images} were given without labels; give IMAGES and LABELS")
         if run.data is not None or run.hold_out:
-            raise TrainingError("--data and --hold-out belong to --config and cannot be used with IMAGES and LABELS")
+            raise TrainingError("--data and --hold-out require --config, and cannot be combined with IMAGES and LABELS")
         run_fine_tuning(images, labels, output, tuning, device=device, report_every=report_every, num_workers=workers)
         return
     if images is not None:
@@ -102,7 +102,9 @@ def train(
     if run.data is None:
         raise TrainingError("--config was given without --data; give the folder of data packs to train on")
     if tuning.given():
-        raise TrainingError(f"{', '.join(tuning.given())} belong to IMAGES and LABELS; with --config, set them in it")
+        raise TrainingError(
+            f"{', '.join(tuning.given())} cannot be combined with --config; set them in the configuration"
+        )
     with reserved(output):
         _run_config(
             run.config, run.data, output, tuple(run.hold_out or ()), device, workers=workers,

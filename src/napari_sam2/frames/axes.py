@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from napari_sam2._errors import FrameError, PlanesLeftOutWarning, warn_caller
+from napari_sam2._messages import AXES, Message, Option
 
 __all__ = [
     "FrameAxis",
@@ -201,7 +202,9 @@ def guess_axes(shape: Sequence[int], dtype: DTypeLike) -> str:
     if len(shape) >= 3 and not is_colour and shape[-1] in (1, 2, 3, 4) and min(shape[-3:-1]) >= _SMALLEST_SIDE:
         guess = ""  # colours or channels rather than planes of so few columns
     if not guess:
-        raise FrameError(f"the axes of an image of shape {tuple(shape)} cannot be guessed; give axes=: {_ALLOWED}")
+        raise FrameError(
+            Message(f"the axes of an image of shape {tuple(shape)} cannot be guessed; give ", AXES, f": {_ALLOWED}")
+        )
     return guess
 
 
@@ -232,12 +235,14 @@ def name_unnamed(axes: str, shape: Sequence[int]) -> str:
     """
     letters = list(axes.upper())
     if "S" in letters and "C" in letters and shape[letters.index("C")] > 1:
-        raise FrameError(f"the file's axes {axes} of shape {tuple(shape)} hold channels and colours; give axes=")
+        raise FrameError(
+            Message(f"the file's axes {axes} of shape {tuple(shape)} hold channels and colours; give ", AXES)
+        )
     names = ["C" if letter == "S" else letter for letter in letters]
     free = [letter for letter in "ZT" if letter not in names]
     unnamed = [i for i, letter in enumerate(names) if letter in _UNNAMED]
     if sum(shape[i] > 1 for i in unnamed) > 1:
-        raise FrameError(f"the file's axes {axes} of shape {tuple(shape)} have unknown names; give axes=: {_ALLOWED}")
+        raise _unknown_axes(axes, shape)
     if unnamed and free:
         named = max(unnamed, key=lambda i: int(shape[i]))
         names[named] = free[0]
@@ -247,7 +252,7 @@ def name_unnamed(axes: str, shape: Sequence[int]) -> str:
                 names[i] = spare.pop()
     is_known = all(letter in _LETTERS or letter in _OTHERS for letter in names)
     if not is_known or len(set(names)) < len(names) or not {"Y", "X"} <= set(names):
-        raise FrameError(f"the file's axes {axes} of shape {tuple(shape)} have unknown names; give axes=: {_ALLOWED}")
+        raise _unknown_axes(axes, shape)
     return "".join(names)
 
 
@@ -303,12 +308,16 @@ def select(
     rest = tuple(axis for axis in (*"TZ", *_OTHERS) if axis in axes and axis != chosen)
     for axis in rest:
         if axis not in fixed and shape[axes.index(axis)] > 1:
-            or_else = f" or frame_axis='{axis}'" if axis in "TZ" else ""
-            in_shell = f" or --axis {axis}" if axis in "TZ" else ""
+            in_python, in_shell = f"fixed={{'{axis}': index}}", f"--fix {axis}=INDEX"
+            if axis in "TZ":
+                in_python, in_shell = f"{in_python} or frame_axis='{axis}'", f"{in_shell} or --axis {axis}"
             warn_caller(
-                f"the image has several {_PLANES[axis]}{f' and {chosen} as its frame axis' if chosen else ''}; "
-                f"{axis}=0 is read (give fixed={{'{axis}': index}}{or_else} to choose, "
-                f"in the shell --fix {axis}=INDEX{in_shell})",
+                Message(
+                    f"the image has several {_PLANES[axis]}{f' and {chosen} as its frame axis' if chosen else ''}; "
+                    f"{axis}=0 is read (give ",
+                    Option("fixed", in_python, in_shell),
+                    " to choose)",
+                ),
                 PlanesLeftOutWarning,
             )
     num_channels = shape[axes.index("C")] if "C" in axes else 1
@@ -357,10 +366,21 @@ def _choose_frame_axis(
     raise FrameError(f"the frame axis {frame_axis!r} was given for axes {axes} of shape {shape}; expected {allowed}")
 
 
+def _unknown_axes(axes: str, shape: Sequence[int]) -> FrameError:
+    what = f"the file's axes {axes} of shape {tuple(shape)} have unknown names"
+    return FrameError(Message(f"{what}; give ", AXES, f": {_ALLOWED}"))
+
+
 def _choose_channels(num_channels: int, channels: int | Sequence[int] | None, is_rgb: bool) -> tuple[int, ...]:
     if channels is None:
         if num_channels > _MAX_CHANNELS and not is_rgb:
-            warn_caller(f"the image has {num_channels} channels; the first three are shown (give channels= to choose)")
+            warn_caller(
+                Message(
+                    f"the image has {num_channels} channels; the first three are shown (give ",
+                    Option("channels"),
+                    " to choose)",
+                )
+            )
         return tuple(range(min(num_channels, _MAX_CHANNELS)))
     picked = (channels,) if isinstance(channels, (int, np.integer)) else tuple(channels)
     if not 1 <= len(picked) <= _MAX_CHANNELS:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam2._errors import FrameError
+from napari_sam2._messages import one_line
 from napari_sam2.frames.spacing import Spacing, read_distance
-from napari_sam2.frames.stack import LazyArray, RawStack, one_line
+from napari_sam2.frames.stack import LazyArray, RawStack
 
 if TYPE_CHECKING:
     from bioio import BioImage

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_sam2._errors import FrameError
+from napari_sam2._messages import Message, Option
 
 __all__ = [
     "Contrast",
@@ -337,8 +338,11 @@ def percentile_limits(array: ArrayLike, percentiles: tuple[float, float] = (0.1,
         values = values[np.isfinite(values)]
     if not values.size:
         raise FrameError(
-            "the image has no finite values (all NaN or infinite); give contrast=(low, high) "
-            "(in the shell --contrast), or other data"
+            Message(
+                "the image has no finite values (all NaN or infinite); give ",
+                Option("contrast", "contrast=(low, high)", "--contrast LOW,HIGH"),
+                ", or other data",
+            )
         )
     low, high = (float(v) for v in np.percentile(values.astype(np.float64), percentiles, overwrite_input=True))
     if low >= high:

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2._errors import FrameError, warn_caller
+from napari_sam2._messages import one_line
 from napari_sam2.frames.axes import guess_axes, name_unnamed
 from napari_sam2.frames.bioio_files import PLUGINS, open_bioio
 from napari_sam2.frames.file_contents import content_hint
 from napari_sam2.frames.file_names import by_numbers, grid_of_names
 from napari_sam2.frames.pictures import PICTURE_SUFFIXES, describe_picture, read_picture
-from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
+from napari_sam2.frames.stack import READ_ERRORS, RawStack
 from napari_sam2.frames.tiff import TIFF_SUFFIXES, ome_members, open_companion, open_tiff
 from napari_sam2.frames.zarr_files import is_zarr_folder, open_zarr
 from napari_sam2.frames.zarr_zip import zipped_zarr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,21 @@ from napari_sam2._errors import PromptError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["StackGeometry"]
+__all__ = ["StackGeometry", "as_position"]
+
+
+def as_position(index: int, length: int, what: str) -> int:
+    """Index into ``length`` planes or frames, called ``what``; negative ones count from the end.
+
+    Raises
+    ------
+    IndexError
+        If there is none such; iterating over a source of frames ends by it.
+    """
+    position = operator.index(index)
+    if not -length <= position < length:
+        raise IndexError(f"{what} {position} was requested; there are {length}, 0 to {length - 1}")
+    return position % length
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from xml.parsers import expat
 import tifffile
 
 from napari_sam2._errors import FrameError, warn_caller
-from napari_sam2.frames.stack import one_line
+from napari_sam2._messages import one_line
 
 __all__ = ["check_beside", "companion_xml", "named_files", "parse_ome_xml", "read_ome_xml", "tag_of"]
 

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_sam2._errors import FrameError, warn_caller
+from napari_sam2._messages import one_line
 from napari_sam2.frames.file_contents import content_hint
 from napari_sam2.frames.intensity import pillow_to_array
-from napari_sam2.frames.stack import READ_ERRORS, one_line
+from napari_sam2.frames.stack import READ_ERRORS
 
 __all__ = [
     "PICTURE_SUFFIXES",

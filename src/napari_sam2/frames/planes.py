@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_sam2._errors import FrameError
 from napari_sam2.frames.contrast import FrameLimits, automatic_contrast, check_dtype, sample_pixels
+from napari_sam2.frames.geometry import as_position
 from napari_sam2.frames.intensity import to_rgb_uint8
 
 if TYPE_CHECKING:
@@ -97,11 +98,13 @@ class ArrayPlanes:
 
         Raises
         ------
+        IndexError
+            If there is no such plane; negative ones count from the end.
         FrameError
             If it cannot be read.
         """
         parts = self.raw(plane)
-        return self._mixed(parts, self._limits.of(plane, lambda: parts))
+        return self._mixed(parts, self._limits.of(self._position(plane), lambda: parts))
 
     def region(self, plane: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 RGB of a part of a plane, as ``planes[plane][rows, columns]`` shows it; raises as that.
@@ -109,9 +112,10 @@ class ArrayPlanes:
         Only that part is read; the whole plane once where `Channel.usual` asks for it, if it has up to 16 million
         pixels.
         """
-        index: tuple[int | slice, ...] = (*self.geometry.index(plane), rows, columns)
-        parts = [_read(channel, index, plane) for channel in self.channels]
-        return self._mixed(parts, self._limits.of(plane, lambda: self.raw(plane)))
+        position = self._position(plane)
+        index: tuple[int | slice, ...] = (*self.geometry.index(position), rows, columns)
+        parts = [_read(channel, index, position) for channel in self.channels]
+        return self._mixed(parts, self._limits.of(position, lambda: self.raw(position)))
 
     def _mixed(self, parts: list[NDArray[Any]], limits: Sequence[tuple[float, float]]) -> NDArray[np.uint8]:
         shown = [
@@ -126,7 +130,11 @@ class ArrayPlanes:
 
     def raw(self, plane: int) -> list[NDArray[Any]]:
         """(H, W) or (H, W, 3 or 4) values of each channel on one plane; raises as ``planes[plane]``."""
-        return [_read(channel, self.geometry.index(plane), plane) for channel in self.channels]
+        position = self._position(plane)
+        return [_read(channel, self.geometry.index(position), position) for channel in self.channels]
+
+    def _position(self, plane: int) -> int:
+        return as_position(plane, len(self), "plane")
 
 
 def _read(channel: Channel, index: tuple[int | slice, ...], plane: int) -> NDArray[Any]:

@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import index as as_index
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError, warn_caller
+from napari_sam2._messages import Message, Option, one_line
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.axes import FrameAxis, Selection, guess_axes, name_unnamed, parse_axes, select
 from napari_sam2.frames.contrast import (
@@ -31,9 +31,10 @@ from napari_sam2.frames.contrast import (
     sample_pixels,
 )
 from napari_sam2.frames.files import IMAGE_SUFFIXES, open_path
+from napari_sam2.frames.geometry import as_position
 from napari_sam2.frames.intensity import check_gamma, parse_colours, to_rgb_uint8
 from napari_sam2.frames.spacing import Spacing
-from napari_sam2.frames.stack import LazyArray, RawStack, one_line
+from napari_sam2.frames.stack import LazyArray, RawStack
 from napari_sam2.frames.zarr_files import open_zarr_node, open_zarr_url
 
 if TYPE_CHECKING:
@@ -251,11 +252,7 @@ class Frames:
         return self._stack.read_planes(self._selection, self._position(frame))
 
     def _position(self, frame: int) -> int:
-        position = as_index(frame)
-        num_frames = len(self)
-        if not -num_frames <= position < num_frames:
-            raise IndexError(f"frame {position} was requested; there are {num_frames}, 0 to {num_frames - 1}")
-        return position % num_frames
+        return as_position(frame, len(self), "frame")
 
     def __repr__(self) -> str:
         t, h, w = self.shape
@@ -348,8 +345,11 @@ def open_frames(
     letters = _letters(stack, axes)
     if axes is None and stack.is_rgb and letters == "CYX":
         warn_caller(
-            f"{stack.name} says that its {stack.array.shape[0]} planes are the colours red, green and blue; if they "
-            "are slices or time points, give axes='ZYX' or 'TYX' (in the shell --axes)"
+            Message(
+                f"{stack.name} says that its {stack.array.shape[0]} planes are the colours red, green and blue; if "
+                "they are slices or time points, give ",
+                Option("axes", "axes='ZYX' or 'TYX'", "--axes ZYX or TYX"),
+            )
         )
     selection = select(
         letters,

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2._errors import FrameError
+from napari_sam2._messages import Message, Option, one_line
 from napari_sam2.frames.axes import Selection
 from napari_sam2.frames.contrast import check_dtype
 from napari_sam2.frames.spacing import Spacing
 
-__all__ = ["READ_ERRORS", "LazyArray", "RawStack", "check_fits_memory", "one_line"]
+__all__ = ["READ_ERRORS", "LazyArray", "RawStack", "check_fits_memory"]
 
 _ALL = slice(None)
 _MAX_FRAME_PIXELS = 2**30
@@ -113,9 +114,13 @@ class RawStack:
         expected = (len(selection.channels), len(range(height)[rows]), len(range(width)[columns]))
         if expected[1] * expected[2] > _MAX_FRAME_PIXELS:
             raise FrameError(
-                f"frames of {self.name} have {height:,} x {width:,} pixels, too many to read at once; read a "
-                "coarser level (level=, in the shell --level), or a part at a time (region, segment_tiled, in the "
-                "shell --tile)"
+                Message(
+                    f"frames of {self.name} have {height:,} x {width:,} pixels, too many to read at once; read a "
+                    "coarser level with ",
+                    Option("level"),
+                    ", or a part at a time with ",
+                    Option("tile", "region= or segment_tiled"),
+                )
             )
         try:
             planes = self._read(selection, frame, rows, columns)
@@ -152,8 +157,3 @@ def check_fits_memory(name: object, shape: tuple[int, ...], dtype: np.dtype[np.g
             f"{name} claims the shape {' x '.join(f'{n:,}' for n in shape)} ({needed / 2**30:,.1f} GB), which is read "
             f"as a whole; {free / 2**30:,.1f} GB of memory are free: check the file, or give a part of it"
         )
-
-
-def one_line(error: BaseException) -> str:
-    """An error's text without line breaks, or its type where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__

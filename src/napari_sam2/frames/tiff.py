@@ -18,13 +18,14 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_sam2._errors import FrameError, warn_caller
+from napari_sam2._messages import AXES, Message, one_line
 from napari_sam2.frames.coded_sizes import coded_size
 from napari_sam2.frames.file_contents import content_hint
 from napari_sam2.frames.microscope_tags import has_damaged_lsm_notes, mend_stk_notes
 from napari_sam2.frames.ome_xml import check_beside, companion_xml, named_files, parse_ome_xml, read_ome_xml, tag_of
 from napari_sam2.frames.pictures import picture_size, warn_of_orientation
 from napari_sam2.frames.spacing import Spacing
-from napari_sam2.frames.stack import READ_ERRORS, LazyArray, RawStack, one_line
+from napari_sam2.frames.stack import READ_ERRORS, LazyArray, RawStack
 from napari_sam2.frames.tiff_scale import read_positions, read_voxel_size
 
 __all__ = ["TIFF_SUFFIXES", "TiffLimits", "is_lossy_tiff", "ome_members", "open_companion", "open_tiff"]
@@ -356,7 +357,11 @@ def _check_ome_planes(
     announced = math.prod(int(pixels.get(f"Size{axis}", 1)) for axis in "ZCT")
     if held * tif.pages.first.samplesperpixel < announced:
         raise FrameError(f"{path} is truncated: {held} of {announced} frames can be read; copy the file again")
-    warn_caller(f"the OME-XML of {path} does not fit its pages, which are read as one stack (give axes= to name them)")
+    warn_caller(
+        Message(
+            f"the OME-XML of {path} does not fit its pages, which are read as one stack (give ", AXES, " to name them)"
+        )
+    )
 
 
 def _truncated_imagej(
@@ -380,8 +385,12 @@ def _truncated_imagej(
     if num_images <= num_pages:
         if (announced := math.prod(int(metadata.get(name, 1)) for name in _IMAGEJ_SIZES)) != num_images:
             warn_caller(
-                f"the ImageJ metadata of {path} declares {announced} images, and the file has {num_pages}; "
-                "they are read as one stack (give axes= if that is wrong)"
+                Message(
+                    f"the ImageJ metadata of {path} declares {announced} images, and the file has {num_pages}; "
+                    "they are read as one stack (give ",
+                    AXES,
+                    " if that is wrong)",
+                )
             )
         return None
     if not page.is_final or num_pages > 1:

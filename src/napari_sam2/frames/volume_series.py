@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from napari_sam2.frames.geometry import StackGeometry
+from napari_sam2.frames.geometry import StackGeometry, as_position
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,7 @@ class VolumeSeries:
         Raises
         ------
         IndexError
-            If there is no such plane.
+            If there is no such plane; negative ones count from the end.
         FrameError
             If the file is damaged.
         """
@@ -82,9 +82,7 @@ class VolumeSeries:
 
     def _find(self, plane: int) -> tuple[Frames, int]:
         """The time point that a plane belongs to, and its frame there."""
-        if not 0 <= plane < len(self):
-            raise IndexError(f"plane {plane} was requested; there are {len(self)}, 0 to {len(self) - 1}")
-        time, frame = divmod(plane, self._num_slices)
+        time, frame = divmod(as_position(plane, len(self), "plane"), self._num_slices)
         return self._at(time), frame
 
     def _at(self, time: int) -> Frames:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam2._errors import FrameError, PlanesLeftOutWarning, warn_caller
+from napari_sam2._messages import one_line
 from napari_sam2.frames.axes import axis_of_word
 from napari_sam2.frames.ngff import NgffLevel, field_paths, label_names, read_image, series_paths, well_paths
-from napari_sam2.frames.stack import READ_ERRORS, RawStack, one_line
+from napari_sam2.frames.stack import READ_ERRORS, RawStack
 from napari_sam2.frames.zarr_zip import zipped_zarr
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
+from napari_sam2._checks import LARGEST_ID
 from napari_sam2._errors import FrameError, warn_caller
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ConvertedLabels", "convert_labels", "could_be_mask"]
 
-_MAX_ID = 2**31 - 1
 _MASK_VALUES = (255, 65535)  # what image editors and ImageJ write inside a binary mask of 8 or 16 bits
 _SHOWN = 5
 
@@ -48,7 +48,7 @@ class ConvertedLabels:
         if self.renumbered:
             shown = ", ".join(f"{old} is now {new}" for old, new in list(self.renumbered.items())[:_SHOWN])
             more = f", and {len(self.renumbered) - _SHOWN} more" if len(self.renumbered) > _SHOWN else ""
-            warn_caller(f"{name} has labels above {_MAX_ID}, which were renumbered: {shown}{more}")
+            warn_caller(f"{name} has labels above {LARGEST_ID}, which were renumbered: {shown}{more}")
         for note in self.notes:
             warn_caller(f"{name} {note}")
 
@@ -91,7 +91,7 @@ def convert_labels(values: ArrayLike, name: str = "the labels") -> ConvertedLabe
     if could_be_mask(array):
         components, count = ndimage.label(array, np.ones((3,) * array.ndim))
         return ConvertedLabels(components.astype(np.int32, copy=False), num_components=int(count))
-    if high <= _MAX_ID:
+    if high <= LARGEST_ID:
         return ConvertedLabels(array.astype(np.int32, copy=False), notes=notes)
     return replace(_renumbered(array), notes=notes)
 
@@ -140,7 +140,7 @@ def _small_numbers(ids: NDArray[Any]) -> dict[int, int]:
     known = {int(i) for i in ids}
     numbers: dict[int, int] = {}
     following = 1
-    for large in sorted(i for i in known if i > _MAX_ID):
+    for large in sorted(i for i in known if i > LARGEST_ID):
         while following in known:
             following += 1
         numbers[large] = following

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from napari_sam2._arguments import checked
+from napari_sam2._checks import LARGEST_ID
 from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._files import expand, write_whole
+from napari_sam2._messages import one_line
 from napari_sam2.frames.files import existing_path
-from napari_sam2.frames.stack import READ_ERRORS, one_line
+from napari_sam2.frames.stack import READ_ERRORS
 from napari_sam2.labels.track_files import LabelledTracks, check_tracks_folder
 from napari_sam2.labels.tracks import Tracks, tracks_of_labels
 
@@ -225,10 +227,8 @@ def _read_masks(paths: list[Path]) -> NDArray[np.int32]:
                 f"{path} has shape {plane.shape} and type {plane.dtype}; expected integers, (H, W) or (Z, H, W), "
                 "of the same shape on all frames"
             )
-        if plane.size and not 0 <= int(plane.min()) <= int(plane.max()) <= np.iinfo(np.int32).max:
-            raise FrameError(
-                f"{path} holds labels from {plane.min()} to {plane.max()}; expected 0 to {np.iinfo(np.int32).max}"
-            )
+        if plane.size and not 0 <= int(plane.min()) <= int(plane.max()) <= LARGEST_ID:
+            raise FrameError(f"{path} holds labels from {plane.min()} to {plane.max()}; expected 0 to {LARGEST_ID}")
         planes.append(plane.astype(np.int32))
     return np.stack(planes)
 

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_sam2._arguments import as_array, checked_calls
+from napari_sam2._checks import LARGEST_ID
 from napari_sam2._errors import OutputError
 from napari_sam2._files import (
+    check_new,
     check_not_in_use,
     expand,
     partial_path,
@@ -37,9 +40,9 @@ __all__ = ["LABEL_SUFFIXES", "LabelParts", "LabelWriter", "reserved_labels"]
 
 LABEL_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr", ".zip", ".geojson", ".json")
 _SHAPES = (".zip", ".geojson", ".json")
-_MAX_ID = 2**31 - 1
 
 
+@checked_calls(OutputError)
 class LabelWriter:
     """Writes a label stack frame by frame; the file appears under its name only when it is finished.
 
@@ -194,14 +197,14 @@ class LabelWriter:
         """
         self._check_open()
         num_frames, *hw = self.shape
-        array = np.asarray(labels)
+        array = as_array(labels, "labels", OutputError)
         if not 0 <= frame < num_frames:
             raise OutputError(f"frame {frame} was given for a label stack of {num_frames} frames")
         if array.shape != tuple(hw) or array.dtype.kind not in "biu":
             raise OutputError(f"labels of shape {array.shape}, {array.dtype} were given; expected integers {tuple(hw)}")
         low, high = int(array.min()), int(array.max())
-        if low < 0 or high > _MAX_ID:
-            raise OutputError(f"labels from {low} to {high} were given; expected 0 to {_MAX_ID}")
+        if low < 0 or high > LARGEST_ID:
+            raise OutputError(f"labels from {low} to {high} were given; expected 0 to {LARGEST_ID}")
         array = np.ascontiguousarray(array, np.int32)
         with _Reported(self.path, self.discard):
             self._target.write(int(frame), array)
@@ -376,14 +379,10 @@ def _check_axes(axes: str, shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _check_free(path: Path, *, is_zarr: bool, in_image: bool, overwrite: bool) -> None:
-    if not path.parent.is_dir() and not in_image:
-        raise OutputError(f"the folder {path.parent} does not exist; create it first, or write elsewhere than {path}")
-    if not path.exists():
-        return
     if path.is_dir() and not (is_zarr and is_zarr_folder(path)):
         raise OutputError(f"{path} is a folder that holds something else and is not replaced; choose another name")
-    if not overwrite:
-        raise OutputError(f"{path} already exists; choose another name, or allow overwriting")
+    if not in_image or path.exists():
+        check_new(path, overwrite=overwrite)
 
 
 def _note(complete: bool, written: set[int], num_frames: int) -> str:

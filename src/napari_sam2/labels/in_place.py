@@ -11,9 +11,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_sam2._arguments import as_array, checked_calls
 from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._files import expand, write_error
-from napari_sam2.frames.stack import READ_ERRORS, one_line
+from napari_sam2._messages import one_line
+from napari_sam2.frames.geometry import as_position
+from napari_sam2.frames.stack import READ_ERRORS
 from napari_sam2.labels.colours import object_colour
 from napari_sam2.labels.ngff import resample_labels
 from napari_sam2.labels.overlaps import label_areas
@@ -39,6 +42,7 @@ class _NewPlane:
         return self._labels[np.ix_(*index[-2:]) if self._by_index else index[-2:]]
 
 
+@checked_calls(OutputError)
 class LabelEditor:
     """An OME-Zarr label image that is corrected frame by frame; used in ``with``.
 
@@ -92,9 +96,18 @@ class LabelEditor:
         return self.shape[0]
 
     def __getitem__(self, frame: int, /) -> NDArray[np.int32]:
-        """(H, W) labels of a frame as they are stored; raises FrameError if they cannot be read."""
+        """(H, W) labels of a frame as they are stored.
+
+        Raises
+        ------
+        IndexError
+            If there is no such frame; negative ones count from the end.
+        FrameError
+            If they cannot be read.
+        """
+        position = as_position(frame, len(self), "frame")
         try:
-            return np.asarray(self._full[self._place(frame)], np.int32)
+            return np.asarray(self._full[self._place(position)], np.int32)
         except READ_ERRORS as error:
             raise FrameError(f"frame {frame} of {self.path} cannot be read ({one_line(error)})") from error
 
@@ -106,7 +119,7 @@ class LabelEditor:
         OutputError
             If frame, shape or ids do not fit, or the disk is full.
         """
-        new = np.asarray(labels)
+        new = as_array(labels, "labels", OutputError)
         if new.shape != self.shape[1:] or new.dtype.kind not in "biu":
             raise OutputError(
                 f"labels of shape {new.shape}, {new.dtype} were given; expected integers {self.shape[1:]}"

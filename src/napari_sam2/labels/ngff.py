@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2._errors import OutputError
+from napari_sam2._messages import one_line
 from napari_sam2.frames.ngff import axis_letters, read_image
-from napari_sam2.frames.stack import READ_ERRORS, one_line
+from napari_sam2.frames.stack import READ_ERRORS
 from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.colours import object_colour
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError
+from napari_sam2._messages import one_line
 from napari_sam2.frames.file_names import grid_of_names
 from napari_sam2.frames.files import IMAGE_SUFFIXES, existing_path, in_order, open_path, plain_stem
 from napari_sam2.frames.pictures import opened_picture
-from napari_sam2.frames.stack import READ_ERRORS, check_fits_memory, one_line
+from napari_sam2.frames.stack import READ_ERRORS, check_fits_memory
 from napari_sam2.frames.tiff import TIFF_SUFFIXES, is_lossy_tiff
 from napari_sam2.frames.zarr_files import is_zarr_folder, labels_inside
 from napari_sam2.frames.zarr_zip import zipped_zarr
@@ -31,6 +33,7 @@ _LOSSY_SUFFIXES = (".jpg", ".jpeg")
 _HEADER_BYTES = 4096
 
 
+@checked(FrameError)
 def read_labels(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None = None) -> NDArray[np.int32]:
     """Read a label image or stack.
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2._errors import FrameError
+from napari_sam2._messages import one_line
 from napari_sam2.frames.files import check_array_header
-from napari_sam2.frames.stack import READ_ERRORS, check_fits_memory, one_line
+from napari_sam2.frames.stack import READ_ERRORS, check_fits_memory
 
 __all__ = ["read_npy"]
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam2._errors import FrameError, PromptError, warn_caller
+from napari_sam2._messages import one_line
 from napari_sam2.frames.file_names import by_numbers
-from napari_sam2.frames.stack import READ_ERRORS, check_fits_memory, one_line
+from napari_sam2.frames.stack import READ_ERRORS, check_fits_memory
 from napari_sam2.labels.colours import object_colour
 from napari_sam2.labels.formats import FrameScratch, LabelLayout
 from napari_sam2.labels.ngff import nearest_pixels

@@ -16,8 +16,9 @@ import numpy as np
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError, NapariSAM2Error, OutputError
 from napari_sam2._files import expand, write_error, write_whole
+from napari_sam2._messages import one_line
 from napari_sam2.frames.files import existing_path
-from napari_sam2.frames.stack import READ_ERRORS, one_line
+from napari_sam2.frames.stack import READ_ERRORS
 from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.tracks import Tracks, tracks_of_graph
 

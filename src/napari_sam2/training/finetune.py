@@ -12,6 +12,7 @@ import torch
 
 from napari_sam2._arguments import checked
 from napari_sam2._errors import OutputError, TrainingError
+from napari_sam2._messages import OVERWRITE, Message
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.adapters import Part, prepare_part
 from napari_sam2.training.batches import BatchPlan
@@ -288,14 +289,14 @@ def _check_files(files: TuningFiles, start_from: str | Path, *, resume: bool, ov
             f"{files.weights} is the model that the run starts from and is not overwritten; give another output"
         )
     if resume and overwrite:
-        raise TrainingError("resume and overwrite were both given; resume the unfinished run, or overwrite it")
+        raise TrainingError("resume and overwrite were both given; give only one of them")
     files.check_writable()
     if files.state.exists() or overwrite:
         return
     if resume:
         raise TrainingError(f"there is no unfinished run to resume: {files.state} does not exist")
     if files.weights.exists():
-        raise OutputError(f"{files.weights} exists already; choose another name, or ask to overwrite it")
+        raise OutputError(Message(f"{files.weights} already exists; choose another name, or ", OVERWRITE))
 
 
 def _plan(

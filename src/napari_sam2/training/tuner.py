@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from napari_sam2._errors import TrainingError
+from napari_sam2._messages import OVERWRITE, Message
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.adapters import plain_state
 from napari_sam2.training.batches import Batch, BatchStream
@@ -258,8 +259,12 @@ class Tuner:
         state = self._files.load_state(self._hardware.device)
         if state.get("fingerprint") != self._fingerprint:
             raise TrainingError(
-                f"{self._files.state} is the state of another run: images, labels, settings or starting weights were "
-                "not the same; give the same ones to resume, or allow overwriting to start a new run"
+                Message(
+                    f"{self._files.state} is the state of a run with other images, labels, settings or starting "
+                    "weights; give the same ones to resume, or ",
+                    OVERWRITE,
+                    " to start a new run",
+                )
             )
         try:
             self._put(cast("dict[str, Tensor]", state["trained"]))

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from napari_sam2._errors import OutputError, TrainingError
-from napari_sam2._files import check_writable, expand, write_error, write_whole
+from napari_sam2._files import check_folder, check_writable, expand, write_error, write_whole
 from napari_sam2.training.packs import LabelledStack
 
 __all__ = ["TuningFiles", "fingerprint"]
@@ -38,8 +38,7 @@ class TuningFiles:
         self.weights = expand(output)
         if self.weights.suffix.lower() != ".safetensors":
             raise OutputError(f"the output {output} was given; its name must end in .safetensors")
-        if not self.weights.parent.is_dir():
-            raise OutputError(f"the folder {self.weights.parent} does not exist; create it first, or write elsewhere")
+        check_folder(self.weights)
         if self.weights.is_dir():
             raise OutputError(f"the output {output} is a folder; give the name of a file in it")
         self.state = self.weights.with_suffix(".state.pt")

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from napari_sam2._arguments import checked
 from napari_sam2._errors import CheckpointError, DownloadError
 from napari_sam2._files import partial_path, put_in_place, remove_partial
+from napari_sam2._messages import one_line
 
 __all__ = [
     "BUNDLED_FILE",
@@ -388,7 +389,7 @@ def _fetch_into(folder: Path, url: str, release: Release, watcher: _Watcher) -> 
         try:
             http(url, output_file, store)
         except RequestException as error:
-            logger.warning("an attempt to download %s failed: %s", url, _one_line(error))
+            logger.warning("an attempt to download %s failed: %s", url, _innermost(error))
             raise
         finally:
             for response in responses:  # pooch leaves the connection open when an attempt fails
@@ -409,12 +410,12 @@ def _fetch_into(folder: Path, url: str, release: Release, watcher: _Watcher) -> 
         raise DownloadError(f"the download of {release.name} was cancelled; nothing was left behind") from cancel
     except RequestException as error:
         raise DownloadError(
-            f"{url} could not be downloaded in {_ATTEMPTS} attempts: {_one_line(error)}. "
+            f"{url} could not be downloaded in {_ATTEMPTS} attempts: {_innermost(error)}. "
             f"Check the connection, or {_remedy(release)}"
         ) from error
     except ValueError as error:
         raise DownloadError(
-            f"the file from {url} is not {release.name}: {_one_line(error)} "
+            f"the file from {url} is not {release.name}: {_innermost(error)} "
             f"Try again, check whether a proxy changes the file, or {_remedy(release)}"
         ) from error
 
@@ -437,9 +438,8 @@ def _remedy(release: Release) -> str:
     )
 
 
-def _one_line(error: BaseException) -> str:
+def _innermost(error: BaseException) -> str:
     """The innermost cause: the outer layers of an HTTP error only wrap it."""
     while error.__context__ is not None:
         error = error.__context__
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:297] + "..."
+    return one_line(error, longest=300)

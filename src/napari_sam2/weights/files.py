@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from napari_sam2._errors import CheckpointError
+from napari_sam2._messages import one_line
 from napari_sam2.weights.huggingface import HUGGING_FACE_ANCHOR, from_hugging_face
 
 __all__ = ["IMAGE_SIZES", "Weights", "is_image_size", "read_weights"]
@@ -134,7 +135,7 @@ def _read_safetensors(path: Path) -> Weights:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is not a complete safetensors file ({_one_line(error)}); download it again"
+            f"{path} is not a complete safetensors file ({_reason(error)}); download it again"
         ) from error
     return Weights(tensors, metadata.get("model"), _as_size(metadata.get("image_size"), path))
 
@@ -153,10 +154,10 @@ def _read_torch(path: Path) -> Weights:
             "trust the file, load it yourself and save its weights with torch.save({'model': state_dict}, ...)"
         ) from error
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({_one_line(error)}); download it again") from error
+        raise CheckpointError(f"{path} cannot be read ({_reason(error)}); download it again") from error
     except _UNREADABLE as error:
         raise CheckpointError(
-            f"{path} is damaged or not a torch checkpoint ({_one_line(error)}); download it again"
+            f"{path} is damaged or not a torch checkpoint ({_reason(error)}); download it again"
         ) from error
     tensors, outer = _find_tensors(content, path)
     name = outer.get("model_name")
@@ -211,7 +212,7 @@ def _size_of_folder(path: Path) -> int | None:
     try:
         content: object = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{config} cannot be read ({_one_line(error)}); repair or remove it") from error
+        raise CheckpointError(f"{config} cannot be read ({_reason(error)}); repair or remove it") from error
     for keys in (("image_size",), ("prompt_encoder_config", "image_size")):
         value = content
         for key in keys:
@@ -243,6 +244,5 @@ def is_image_size(size: int) -> bool:
     return 32 <= size <= _LARGEST_SIZE and size % 32 == 0
 
 
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 160 else text[:157] + "..."
+def _reason(error: Exception) -> str:
+    return one_line(error, longest=160)

@@ -42,7 +42,7 @@ def test_other_types_are_refused(given):
 
 
 def test_unencrypted_connections_to_other_computers_must_be_allowed():
-    with pytest.raises(DeviceError, match=r"tcp is not encrypted; .*tls://box:8786.*--insecure"):
+    with pytest.raises(DeviceError, match=r"tcp is not encrypted; .*tls://box:8786.*is_insecure=True"):
         ComputeAddress("tcp://box")
     assert ComputeAddress("tcp://box", is_insecure=True).address == "tcp://box:8786"
 

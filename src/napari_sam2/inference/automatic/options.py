@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_sam2._checks import as_numbers, check_choice, check_count, check_number
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import Message, Option
 from napari_sam2.inference.automatic.dense_settings import DenseSettings
 from napari_sam2.inference.automatic.point_grids import Crop, point_grids_of_layers, points_between, points_by_spacing
 
@@ -201,8 +202,10 @@ class MaskGeneratorOptions:
         given = [name for name in _SOURCES if getattr(self, name) is not None]
         if len(given) != 1:
             raise PromptError(
-                f"{' and '.join(given) or 'no points'} were given; give exactly one of {', '.join(_SOURCES)} "
-                "(in the shell --points-per-side or --spacing)"
+                Message(
+                    f"{' and '.join(given) or 'no points'} were given; give exactly one of ",
+                    Option("points_per_side", ", ".join(_SOURCES), "--points-per-side and --spacing"),
+                )
             )
         if self.dense is not None:
             if not isinstance(self.dense, DenseSettings):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_sam2._checks import numbers_in
+from napari_sam2._checks import LARGEST_ID, numbers_in
 from napari_sam2._errors import PromptError
 from napari_sam2._types import Prompt
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["ObjectPrompt", "resolve_prompts"]
-
-_MAX_ID = 2**31 - 1
 
 
 class ObjectPrompt(NamedTuple):
@@ -180,8 +178,8 @@ def _take(prompts: dict[tuple[int, int], _FramePrompt], option: str, value: str,
 
 
 def _object_id(value: str) -> int:
-    if not value.isdecimal() or not 0 < int(value) <= _MAX_ID:
-        raise PromptError(f"--object {value} was given; expected an integer from 1 to {_MAX_ID}")
+    if not value.isdecimal() or not 0 < int(value) <= LARGEST_ID:
+        raise PromptError(f"--object {value} was given; expected an integer from 1 to {LARGEST_ID}")
     return int(value)
 
 

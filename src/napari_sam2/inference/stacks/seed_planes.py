@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from napari_sam2._checks import check_count
+from napari_sam2._checks import LARGEST_ID, check_count
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import Message, Option
 from napari_sam2.labels.overlaps import label_areas
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from napari_sam2.frames.stack import LazyArray
 
 __all__ = ["SeedPlanes", "Seeds", "read_seeds"]
-
-_MAX_ID = 2**31 - 1
 
 
 class SeedPlanes(Protocol):
@@ -105,9 +104,9 @@ class _Planes:
             )
         if plane.dtype.kind not in "biu":
             raise PromptError(f"the labels of frame {frame} are {plane.dtype}; expected integers")
-        if plane.size and (int(plane.min()) < 0 or int(plane.max()) > _MAX_ID):
+        if plane.size and (int(plane.min()) < 0 or int(plane.max()) > LARGEST_ID):
             raise PromptError(
-                f"the labels of frame {frame} range from {plane.min()} to {plane.max()}; expected 0 to {_MAX_ID}"
+                f"the labels of frame {frame} range from {plane.min()} to {plane.max()}; expected 0 to {LARGEST_ID}"
             )
         return plane.astype(np.int32, copy=False)
 
@@ -127,8 +126,10 @@ class _Planes:
                 wanted = [0]
             if wanted is None or len(wanted) != 1:
                 raise PromptError(
-                    f"one label image was given for frames={frames!r}; give the index of its frame "
-                    "(in the shell --frame)"
+                    Message(
+                        f"one label image was given for frames={frames!r}; give the index of its frame with ",
+                        Option("frames", "frames=", "--frame"),
+                    )
                 )
             return {wanted[0]: None}
         if ndim != 3:

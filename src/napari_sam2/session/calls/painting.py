@@ -41,7 +41,7 @@ class PaintingCalls(SessionBase):
         """
         touched: list[int] = []
         if not isinstance(frames, Iterable):
-            raise PromptError(f"frames={frames!r} was given; expected several frames, such as [3]")
+            raise PromptError(f"frames={frames!r} was given; expected a list of frames, such as [3]")
         for plane in [self.geometry.check_plane(frame) for frame in frames]:
             self._prompt_queue.wait_for_plane(plane)
             painted, known = self._painted(plane)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from napari_sam2._arguments import checked_calls
 from napari_sam2._errors import DeviceError
+from napari_sam2._messages import Message, Option
 from napari_sam2.session.engines.configuration import configuration_folder
 
 if TYPE_CHECKING:
@@ -53,8 +54,11 @@ class ComputeAddress:
         object.__setattr__(self, "address", f"{protocol}://{shown}:{port}")
         if protocol == "tcp" and not is_loopback(host) and not self.is_insecure:
             raise DeviceError(
-                f"{self.address} is another computer and tcp is not encrypted; start the server with certificates and "
-                f"give tls://{shown}:{port}, or allow it with --insecure (is_insecure=True) on a network that you trust"
+                Message(
+                    f"{self.address} is another computer and tcp is not encrypted; start the server with certificates "
+                    f"and give tls://{shown}:{port}, or allow it on a network that you trust with ",
+                    Option("is_insecure", "is_insecure=True", "--insecure"),
+                )
             )
 
     @property

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_sam2._errors import DeviceError, NapariSAM2Error
+from napari_sam2._messages import first_line
 from napari_sam2.session.engines.compute_address import ComputeAddress
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Connection:
         except (OSError, TimeoutError, ValueError) as error:
             where = self._address.address
             if self._address.is_encrypted:
-                raise ConnectionLostError(f"no server answers at {where} ({_first_line(error)})") from error
+                raise ConnectionLostError(f"no server answers at {where} ({first_line(error)})") from error
             encrypted = where.replace("tcp://", "tls://")
             raise ConnectionLostError(
                 f"no server answers at {where} without encryption; to connect with certificates, give {encrypted}"
@@ -258,7 +259,7 @@ class Connection:
         except Exception as error:
             # Dask raises OSError, RuntimeError, KilledWorker, FutureCancelledError, CommClosedError and others
             raise ConnectionLostError(
-                f"the connection to {self._address.address} was lost ({_first_line(error)})"
+                f"the connection to {self._address.address} was lost ({first_line(error)})"
             ) from error
 
     def close(self) -> None:
@@ -325,7 +326,7 @@ def _check_reachable(address: ComputeAddress, security: object, timeout: float) 
     except socket.gaierror as error:
         raise DeviceError(f"the host {host} was not found ({error.strerror}); check the address") from error
     except OSError as error:
-        reason = "connection refused" if error.errno == errno.ECONNREFUSED else _first_line(error)
+        reason = "connection refused" if error.errno == errno.ECONNREFUSED else first_line(error)
         raise ConnectionLostError(f"no server answers at {address.address} ({reason})") from error
 
 
@@ -346,14 +347,10 @@ def _certificate_error(address: ComputeAddress, error: ssl.SSLError) -> DeviceEr
         return DeviceError(f"the server at {address.address} does not encrypt; it was started with --insecure (tcp://)")
     if "expired" in str(error) or "not yet valid" in str(error):
         return DeviceError(
-            f"the certificates of the server at {address.address} are not valid today ({_first_line(error)}); check "
+            f"the certificates of the server at {address.address} are not valid today ({first_line(error)}); check "
             "the clocks of both computers, or make new ones there with --new-certificates FOLDER"
         )
     return DeviceError(
-        f"the certificates do not belong to the server at {address.address} ({_first_line(error)}); copy the folder "
+        f"the certificates do not belong to the server at {address.address} ({first_line(error)}); copy the folder "
         "'client' that was made together with the server's certificates"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

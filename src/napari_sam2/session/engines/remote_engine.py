@@ -376,7 +376,7 @@ class RemoteEngine:
     def _results(self, reply: Reply) -> Iterator[object]:
         """The results in a reply; then raises its error, if it has one."""
         if reply.is_lost:
-            raise ConnectionLostError(f"{self._address.address} does not know the request any more")
+            raise ConnectionLostError(f"{self._address.address} no longer knows the request")
         for result in reply.results:
             self.traffic.received += len(result)
             yield unpack(result)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_sam2._errors import OutputError
-from napari_sam2._files import expand, write_error
+from napari_sam2._files import check_folder, expand, write_error
 from napari_sam2.session.files.autosave_folder import OwnerMark, remove_session
 from napari_sam2.session.files.database import (
     write_conditions,
@@ -126,8 +126,7 @@ class Autosave:
         self.path = expand(path)
         try:
             self.path.exists()  # raises where the name is too long
-            if not self.path.parent.is_dir():
-                raise OutputError(f"the folder {self.path.parent} does not exist; create it first, or save elsewhere")
+            check_folder(self.path)
         except OSError as error:
             raise error if isinstance(error, OutputError) else write_error(self.path, error) from error
         self._mark = OwnerMark(self.path)

@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_sam2._errors import FrameError, OutputError, SessionFileError, warn_caller
 from napari_sam2._files import expand, write_error, write_whole
+from napari_sam2._messages import Message, Option
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.display import open_array, show_planes, with_displays
 from napari_sam2.frames.planes import ArrayPlanes
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["SessionDocument", "open_document", "save_session", "write_session"]
+
+_GIVE_IMAGE = Option("stack", "give its image: Session.load(path, stack)", "give its image with --stack")
 
 
 def save_session(path: Path, snapshot: SessionSnapshot) -> Path:
@@ -114,8 +117,11 @@ class SessionDocument:
         model = self.header.model
         if model.is_network:
             warn_caller(
-                f"the session was made with a network that has no file; {model.name} is used instead: "
-                "give Session.load(path, model=...) to continue with the same one"
+                Message(
+                    f"the session was made with a network that has no file; {model.name} is used instead: to continue "
+                    "with the same one, ",
+                    Option("model", "give Session.load(path, model=...)", "give --model"),
+                )
             )
         elif model.sha256 is not None and hash_of(model.name) not in (None, model.sha256):
             warn_caller(
@@ -203,14 +209,15 @@ def _find_image(session_path: Path, image: ImageReference, stack: Any) -> tuple[
         return stack, str(stack) if is_path else None
     if image.path is None:
         raise FrameError(
-            f"{session_path} was made on an array of shape {image.shape}, not on a file; "
-            "give it: Session.load(path, stack), in the shell --stack"
+            Message(f"{session_path} was made on an array of shape {image.shape}, not on a file; ", _GIVE_IMAGE)
         )
     found = next((p for p in _candidates(image.path, session_path.parent) if _is_image(p)), None)
     if found is None:
         raise FrameError(
-            f"the image {image.path} of {session_path} was not found; give its present location: "
-            "Session.load(path, stack), in the shell --stack"
+            Message(
+                f"the image {image.path} of {session_path} was not found; give its present location: ",
+                Option("stack", "Session.load(path, stack)", "--stack"),
+            )
         )
     return str(found), str(found)
 
@@ -267,9 +274,9 @@ def _shown(stack: Any, image: ImageReference, options: Mapping[str, Any]) -> Any
     )
 
 
-def _other_shape(shape: tuple[int, ...], image: ImageReference) -> str:
-    return (
-        f"an image of shape {shape} was found; the session belongs to one of shape {image.shape}"
-        f"{'' if image.path is None else f' ({image.path})'}: give that image: "
-        "Session.load(path, stack), in the shell --stack"
+def _other_shape(shape: tuple[int, ...], image: ImageReference) -> Message:
+    place = "" if image.path is None else f" ({image.path})"
+    return Message(
+        f"an image of shape {shape} was found; the session belongs to one of shape {image.shape}{place}: ",
+        _GIVE_IMAGE,
     )

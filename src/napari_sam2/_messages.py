@@ -1,0 +1,125 @@
+"""Texts of errors and warnings: the options that they name are called as Python, the shell or a form calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+__all__ = [
+    "AGAIN",
+    "AXES",
+    "OVERWRITE",
+    "RESTART",
+    "Message",
+    "Option",
+    "first_line",
+    "in_all_words",
+    "in_form_words",
+    "in_shell_words",
+    "message_of",
+    "one_line",
+]
+
+
+@dataclass(frozen=True)
+class Option:
+    """What an error or warning advises users to give, which Python, the shell and each form call by different names.
+
+    Attributes
+    ----------
+    name : str
+        The parameter in Python, by which a form finds its own words.
+    python : str
+        Words for Python, such as "restart=True"; if empty, "NAME=".
+    shell : str
+        Words for the shell; if empty, "--NAME".
+    """
+
+    name: str
+    python: str = ""
+    shell: str = ""
+
+    def __str__(self) -> str:
+        return self.python or f"{self.name}="
+
+    @property
+    def in_shell(self) -> str:
+        """Words for the shell."""
+        return self.shell or f"--{self.name.replace('_', '-')}"
+
+
+OVERWRITE = Option("overwrite", "give overwrite=True", "give --overwrite")
+RESTART = Option("restart", "restart=True")
+AXES = Option("axes")
+AGAIN = Option("again", "call it again with the same arguments", "run the same command again")
+
+
+class Message(str):
+    """The text of an error or warning that names options: those of Python, unless a front end asks for its own.
+
+    Parameters
+    ----------
+    *parts : str or Option
+        Texts, and options between them.
+    """
+
+    __slots__ = ("parts",)
+    parts: tuple[str | Option, ...]
+
+    def __new__(cls, *parts: str | Option) -> Self:
+        """Join the parts."""
+        flat = tuple(each for part in parts for each in (part.parts if isinstance(part, Message) else (part,)))
+        message = super().__new__(cls, "".join(map(str, flat)))
+        message.parts = flat
+        return message
+
+    def __getnewargs__(self) -> tuple[str | Option, ...]:  # type: ignore[override]  # for pickle
+        return self.parts
+
+
+def message_of(error: BaseException) -> Message:
+    """The text of an error or warning, with its options if it names some."""
+    found = error.args[0] if error.args else None
+    return found if isinstance(found, Message) else Message(str(error))
+
+
+def in_shell_words(error: BaseException) -> str:
+    """The text of an error or warning, with options as the shell calls them."""
+    return "".join(part.in_shell if isinstance(part, Option) else part for part in message_of(error).parts)
+
+
+def in_all_words(error: BaseException) -> str:
+    """The text of an error or warning, with options as Python and the shell call them, for files that both read."""
+    texts = []
+    for part in message_of(error).parts:
+        if isinstance(part, Option) and part.in_shell != str(part):
+            texts.append(f"{part} (in the shell: {part.in_shell})")
+        else:
+            texts.append(str(part))
+    return "".join(texts)
+
+
+def in_form_words(error: BaseException, names: Mapping[str, str]) -> str:
+    """The text of an error or warning, with options as a form calls them.
+
+    Parameters
+    ----------
+    error : BaseException
+        An error or warning.
+    names : mapping of str to str
+        Words of the form by the name of the option; others are named as in Python.
+    """
+    parts = message_of(error).parts
+    return "".join(names.get(part.name, str(part)) if isinstance(part, Option) else part for part in parts)
+
+
+def one_line(error: BaseException, longest: int = 1000) -> str:
+    """The text of an error on one line, cut off after ``longest`` characters; the name of its class if it has none."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, at most 200 characters; the name of its class if it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

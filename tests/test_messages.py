@@ -1,0 +1,88 @@
+"""Errors name options in the words of whoever shows them: Python, the shell or a form."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+
+import pytest
+
+from napari_sam2._errors import FrameError, OutputError, PlanesLeftOutWarning, warn_caller
+from napari_sam2._messages import (
+    AGAIN,
+    AXES,
+    OVERWRITE,
+    RESTART,
+    Message,
+    Option,
+    first_line,
+    in_all_words,
+    in_form_words,
+    in_shell_words,
+    message_of,
+    one_line,
+)
+from places import ROOT
+
+TEXT = Message("a.tif already exists; choose another name, or ", OVERWRITE)
+
+
+def test_an_error_is_in_the_words_of_python_and_others_ask_for_theirs():
+    error = OutputError(TEXT)
+    assert str(error) == "a.tif already exists; choose another name, or give overwrite=True"
+    assert in_shell_words(error) == "a.tif already exists; choose another name, or give --overwrite"
+    assert in_form_words(error, {"overwrite": "check Replace"}) == (
+        "a.tif already exists; choose another name, or check Replace"
+    )
+    assert in_form_words(error, {"restart": "x"}) == str(error)
+    assert in_all_words(error).endswith("or give overwrite=True (in the shell: give --overwrite)")
+
+
+@pytest.mark.parametrize("error", [OSError(2, "No such file"), ValueError("{restart} --restart"), KeyError("a")])
+def test_errors_without_options_are_as_they_are(error):
+    assert in_shell_words(error) == in_form_words(error, {"restart": "x"}) == in_all_words(error) == str(error)
+
+
+def test_options_stay_when_a_text_is_continued_and_when_an_error_comes_from_another_process():
+    longer = OutputError(Message(message_of(OutputError(TEXT)), "; finished: 3. To resume, ", AGAIN))
+    for error in (longer, pickle.loads(pickle.dumps(longer))):
+        assert str(error).endswith("give overwrite=True; finished: 3. To resume, call it again with the same arguments")
+        assert in_shell_words(error).endswith("give --overwrite; finished: 3. To resume, run the same command again")
+
+
+def test_names_follow_from_the_parameter_where_no_others_are_given():
+    option = Option("pixel_size")
+    assert (str(option), option.in_shell) == ("pixel_size=", "--pixel-size")
+    assert (str(RESTART), RESTART.in_shell) == ("restart=True", "--restart")
+
+
+def test_warnings_name_options_too():
+    with pytest.warns(PlanesLeftOutWarning, match="give axes= to choose") as told:
+        warn_caller(Message("give ", AXES, " to choose"), PlanesLeftOutWarning)
+    (warning,) = told
+    assert in_shell_words(warning.message) == "give --axes to choose"
+    with warnings.catch_warnings(), pytest.raises(UserWarning, match="axes="):
+        warnings.simplefilter("error")
+        warn_caller(Message("give ", AXES))
+
+
+def test_one_line_and_the_first_line_of_an_error():
+    assert one_line(ValueError(" a\n  b ")) == "a b"
+    assert one_line(ValueError()) == first_line(ValueError()) == "ValueError"
+    assert one_line(ValueError("x" * 50), longest=10) == "xxxxxxx..."
+    assert first_line(FrameError("a\nb")) == "a"
+
+
+def test_no_text_of_the_library_says_what_the_shell_calls_an_option():
+    """Texts that only the command prints may; others give an ``Option``."""
+    source = ROOT / "src/napari_sam2"
+    of_the_shell = {"cli", "_qt"}
+    found = [
+        f"{path.relative_to(source)}: {line.strip()}"
+        for path in source.rglob("*.py")
+        if path.relative_to(source).parts[0] not in of_the_shell
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(r"in the shell --", line)
+    ]
+    assert found == []

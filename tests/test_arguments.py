@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 import dask.array
 import numpy as np
 import pytest
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 import napari_sam2
@@ -92,7 +93,10 @@ def test_suitable_values_become_plain_ones(name, given, expected):
         *(("planes", value) for value in (None, "1", range(10**12), [1.5])),
         *(("point", value) for value in ((1,), (1, 2, 3), None, "ab", np.array(1), (1, "b"))),
         *(("prompts", value) for value in ([], {1: "x"}, {(1, 2): 3}, {("a", 2): "x"})),
-        *(("array", value) for value in ([[1], [2, 3]], ["a"], object(), [None], b"x", {1: 2}, np.array([1j]))),
+        *(
+            ("array", value)
+            for value in ([[1], [2, 3]], ["a"], object(), [None], b"x", {1: 2}, np.array([1j]), range(2**62))
+        ),
         *(("function", value) for value in (5, "print")),
         *(("store", value) for value in (5, int)),
         ("key", []),
@@ -109,6 +113,33 @@ def test_arrays_are_made_of_rows_and_kept_where_they_are_arrays_already():
     given = np.zeros((2, 3), np.float32)
     assert call(array=given)["array"] is given
     assert call(array=np.array([[1, 2.5]], object))["array"].dtype == np.float64
+
+
+class Refusing:
+    """Whose values are no index, as it says in its own way."""
+
+    def __index__(self) -> int:
+        raise ValueError("not one of mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        pytest.param("count", Refusing(), id="an index that raises"),
+        pytest.param("array", memoryview(np.array(["ab"])), id="a memory view of text"),
+        pytest.param("array", torch.zeros(2, dtype=torch.bfloat16), id="a type that numpy has not"),
+        pytest.param("array", torch.zeros(2, device="meta"), id="a tensor without data"),
+    ],
+)
+def test_values_that_raise_errors_of_their_own_are_refused_like_others(name, given):
+    with pytest.raises(PromptError, match=f"^{name}=.* was given.*; expected "):
+        call(**{name: given})
+
+
+def test_tensors_are_arrays_with_a_gradient_too():
+    arrived = call(array=torch.ones(2, 3, requires_grad=True))["array"]
+    assert isinstance(arrived, np.ndarray)
+    assert arrived.sum() == 6
 
 
 def test_a_list_of_images_does_not_become_one_stack():
@@ -189,6 +220,8 @@ _ANYTHING = {  # checked by the function itself: annotations do not say what the
     "load_model": ["device", "dtype"],
     "open_frames": ["source", "contrast"],
     "run_batch": ["device", "dtype"],
+    "segment_stack_parts": ["device", "dtype"],
+    "segment_tiles": ["device", "dtype"],
     "segment_tiled": ["contrast"],
     "segment_timelapse_volumes": ["contrast"],
     "show_planes": ["stack"],

@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from napari_sam2 import open_frames
-from napari_sam2.labels.files import LabelWriter
-from napari_sam2.labels.reading import read_labels
+from napari_sam2 import LabelWriter, open_frames, read_labels
 from napari_sam2.training.synthetic import make_demo_stack
 
 stack, truth = make_demo_stack(0)

@@ -16,6 +16,8 @@ from ._viewer.tasks import fine_tune_layers, measure_layer, segment_layer, track
 from .batch.jobs import AutoJob, FindOptions, GenerateJob, KeepOptions, PropagateJob, ReadOptions, TrackJob
 from .batch.report import BatchReport
 from .batch.running import run_batch
+from .batch.stack_parts import segment_stack_parts
+from .batch.tiles import segment_tiles
 from .frames import open_frames
 from .frames.display import show_planes
 from .inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
@@ -33,7 +35,10 @@ from .inference.views.embedding_cache import EmbeddingCache
 from .labels.compose import masks_to_labels
 from .labels.ctc_files import read_ctc, write_ctc
 from .labels.evaluation import LabelAgreement, average_precision
+from .labels.files import LabelWriter
+from .labels.in_place import LabelEditor
 from .labels.mask_text import mask_from_text, mask_to_text
+from .labels.reading import read_labels
 from .labels.time_linking import TimeLinkingSettings, link_frames
 from .labels.track_evaluation import TrackAgreement, evaluate_tracks
 from .labels.track_files import LabelledTracks, read_tracks, write_tracks
@@ -50,6 +55,7 @@ from .session.results.export import (
     session_tracks,
     tracks_graph,
     tracks_table,
+    update_labels,
 )
 from .session.session import Session
 from .session.state.settings import SessionSettings
@@ -81,6 +87,8 @@ __all__ = [
     "GenerateJob",
     "KeepOptions",
     "LabelAgreement",
+    "LabelEditor",
+    "LabelWriter",
     "LabelledTracks",
     "LinkedVolumes",
     "MaskPrediction",
@@ -133,6 +141,7 @@ __all__ = [
     "open_session",
     "propose_divisions",
     "read_ctc",
+    "read_labels",
     "read_tracks",
     "run_batch",
     "segment_along_axes",
@@ -140,7 +149,9 @@ __all__ = [
     "segment_layer",
     "segment_seeds",
     "segment_stack",
+    "segment_stack_parts",
     "segment_tiled",
+    "segment_tiles",
     "segment_timelapse_volumes",
     "session_tracks",
     "show_planes",
@@ -148,6 +159,7 @@ __all__ = [
     "tracks_graph",
     "tracks_of_labels",
     "tracks_table",
+    "update_labels",
     "write_ctc",
     "write_tracks",
 ]

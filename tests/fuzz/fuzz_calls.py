@@ -17,7 +17,7 @@ from itertools import islice
 from types import GeneratorType
 from typing import Any
 
-from fuzz_values import argument
+from fuzz_values import argument as random_argument
 from fuzz_world import World
 
 import napari_sam2
@@ -35,7 +35,8 @@ _EXTRA_MEMORY = 4 * 2**30  # bytes: what a call may take beyond what the process
 _INSTANCES = {
     "Session": "session", "SAM2ImagePredictor": "predictor", "SAM2VideoSegmenter": "segmenter", "Prompt": "prompt",
     "SAM2AutomaticMaskGenerator": "generator", "EmbeddingCache": "cache", "LabelAgreement": "agreement",
-    "PropagationHandle": "handle", "ComputeAddress": "compute_address",
+    "PropagationHandle": "handle", "ComputeAddress": "compute_address", "LabelEditor": "editor",
+    "LabelWriter": "writer",
 }  # fmt: skip
 _HANDED_OUT = {
     "FineTuneResult",
@@ -149,7 +150,9 @@ def _documented(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 # ---------------------------------------------------------------------- calls
-def random_call(rng: random.Random, target: Target, *, num_attacked: int) -> str:
+def random_call(
+    rng: random.Random, target: Target, *, num_attacked: int, argument: Callable[..., str] = random_argument
+) -> str:
     """A call as source, with so many of its arguments attacked."""
     optional = [p for p in target.parameters if p.default is not p.empty]
     given = [

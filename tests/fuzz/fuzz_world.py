@@ -128,6 +128,8 @@ class World:
             "segmenter": self._segmenter,
             "generator": lambda: SAM2AutomaticMaskGenerator(files.model, points_per_side=2, pred_iou_thresh=0.0,
                                                             stability_score_thresh=0.0),
+            "editor": self._editor,
+            "writer": lambda: napari_sam2.LabelWriter(self._new_path("w.ome.tif"), movie.shape),
             "proposals": lambda: self["generator"].propose(movie[0]),
             "records": lambda: self["generator"].filter(self["proposals"]),
             "cache": napari_sam2.EmbeddingCache,
@@ -198,6 +200,12 @@ class World:
 
         embedding = encode_views(self.files.model, self.names["rgb"], [whole_view(HW)])[0]
         return lambda *missing: [embedding] * len(missing[0]) if missing else embedding
+
+    def _editor(self) -> napari_sam2.LabelEditor:
+        path = self._new_path("e.ome.zarr")
+        with napari_sam2.LabelWriter(path, self.names["movie"].shape) as writer:
+            writer.write(1, self.names["seeds"])
+        return napari_sam2.LabelEditor(path / "labels" / "labels" if (path / "labels").exists() else path)
 
     def _viewer(self) -> Any:
         from napari.components import ViewerModel

@@ -24,6 +24,7 @@ __all__ = [
     "check_replaceable",
     "check_writable",
     "expand",
+    "file_stamp",
     "is_there",
     "make_folder",
     "partial_path",
@@ -52,6 +53,17 @@ _ADVICE = {
 }
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # the file system has no such operation
+
+
+def file_stamp(path: object) -> tuple[int, int] | None:
+    """Size and time of the last change of a file, to see that it was replaced; None for what is no path of a file."""
+    if not isinstance(path, (str, Path)):
+        return None
+    try:
+        found = Path(path).expanduser().stat()
+    except (OSError, RuntimeError, ValueError):  # none there; no such user; a name that no file has
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def write_whole(path: str | os.PathLike[str], write: Callable[[Path], object], *, overwrite: bool = True) -> Path:

@@ -442,3 +442,94 @@ def test_nothing_is_scrolled_in_the_dock_of_a_small_window(alone, qtbot):
         scrolled[tab] = (area.horizontalScrollBar().maximum(), area.verticalScrollBar().maximum())
     assert widget.width() == 280
     assert scrolled == dict.fromkeys(scrolled, (0, 0))
+
+
+def tool_of(widget):
+    """The buttons that are highlighted; "pan" is the arrow."""
+    objects = widget.objects
+    return [name for name, each in (*objects.tools.items(), ("pan", objects.pan_button)) if each.isChecked()]
+
+
+@pytest.mark.parametrize("tool", ["lasso", "pan"])
+def test_the_tool_stays_whatever_image_prompts_go_to(alone, qtbot, tool):
+    viewer, widget = alone
+    first = widget.binding
+    button = widget.objects.pan_button if tool == "pan" else widget.objects.tools[tool]
+    button.click()
+    other = viewer.add_image(make_movie(), name="other")
+    assert tool_of(widget) == []
+    widget.sessions.switch_button.click()
+    assert (widget.binding.images[0], tool_of(widget)) == (other, [tool])
+    viewer.layers.selection.active = first.images[0]
+    widget.sessions.switch_button.click()
+    assert (widget.binding, tool_of(widget)) == (first, [tool])
+    assert viewer.layers.selection.active in first.layers
+    widget.sessions.restart()
+    assert tool_of(widget) == [tool]
+    viewer.layers.remove(widget.binding.images[0])
+    qtbot.waitUntil(lambda: widget.binding is not None and widget.binding.images[0] == other)
+    assert tool_of(widget) == [tool]
+
+
+@pytest.mark.parametrize("tool", ["box", "pan"])
+def test_the_tool_comes_back_from_other_displays_and_tabs(alone, tool):
+    viewer, widget = alone
+    (widget.objects.pan_button if tool == "pan" else widget.objects.tools[tool]).click()
+    viewer.dims.ndisplay = 3
+    viewer.dims.ndisplay = 2
+    assert tool_of(widget) == [tool]
+    widget.show_tab("Everything")
+    viewer.add_labels(np.zeros(widget.binding.geometry.shape, int))  # as a search does
+    assert tool_of(widget) == []
+    widget.show_tab("Click")
+    assert tool_of(widget) == [tool]
+    for layer in widget.binding.layers:
+        viewer.layers.remove(layer)
+    widget.sessions.show_layers_button.click()
+    assert tool_of(widget) == [tool]
+
+
+def test_the_tool_is_left_alone_while_another_image_is_offered(alone):
+    viewer, widget = alone
+    other = viewer.add_image(make_movie(), name="other")
+    widget.show_tab("Everything")
+    widget.show_tab("Click")
+    assert viewer.layers.selection.active == other
+    assert not widget.sessions.switch_button.isHidden()
+
+
+def test_the_tool_stays_when_a_session_is_restored(alone, tmp_path):
+    _, widget = alone
+    widget.binding.session.add_mask(np.eye(48, 64) > 0, frame=1)
+    widget.binding.session.save(tmp_path / "mine.sam2")
+    widget.use_scribble()
+    widget.sessions.open_session(str(tmp_path / "mine.sam2"))
+    assert tool_of(widget) == ["scribble"]
+
+
+def test_a_brush_that_does_not_paint_on_large_images_gives_way_to_points(alone, monkeypatch):
+    viewer, widget = alone
+    widget.use_brush()
+    other = viewer.add_image(make_movie(), name="large")
+    monkeypatch.setattr(binding_module.ViewerBinding, "can_paint", False)
+    widget.sessions.choose(other)
+    assert tool_of(widget) == ["point"]
+
+
+@pytest.mark.parametrize(("blending", "is_raised"), [("translucent_no_depth", True), ("additive", False)])
+def test_the_image_that_is_switched_to_is_seen(alone, blending, is_raised):
+    viewer, widget = alone
+    first = widget.binding
+    other = viewer.add_image(make_movie(), name="other", blending=blending)
+    widget.sessions.choose(other)
+    second = widget.binding
+    first.images[0].visible = False
+    widget.sessions.choose(first.images[0])
+    assert first.images[0].visible
+    groups = [[*second.images, *second.layers], [*first.images, *first.layers]]
+    if is_raised:
+        assert list(viewer.layers) == groups[0] + groups[1]
+        widget.sessions.choose(other)
+        assert list(viewer.layers) == groups[1] + groups[0]
+    else:
+        assert list(viewer.layers) == groups[1] + groups[0]

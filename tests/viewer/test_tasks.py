@@ -7,10 +7,12 @@ import inspect
 import numpy as np
 import pytest
 from napari.layers import Image, Labels, Shapes
+from safetensors.torch import save_file
 from skimage.measure import regionprops
 
 from factories import make_model, make_movie
 from napari_sam2 import FrameError, PromptError, fine_tune_layers, measure_layer, segment_layer, track_layer
+from napari_sam2._viewer.automatic_work import Searcher
 from napari_sam2.training import finetune
 
 
@@ -139,3 +141,17 @@ def test_choices_have_words_also_after_the_form_was_shown(qtbot):
     scope = form.native("scope")
     assert [scope.itemText(at) for at in range(scope.count())] == [text for text, _ in _OPTIONS["scope"]["choices"]]
     assert form.values()["scope"] == "plane"
+
+
+def test_a_search_reads_weights_that_were_replaced(tmp_path):
+    path = tmp_path / "mine.safetensors"
+    loaded = []
+    for seed in (1, 2):
+        model = make_model(seed, native_window=128, image_size=256)
+        save_file(model.state_dict(), path, metadata={"model": "sam2_micro"})
+        searcher = loaded[0][0] if loaded else Searcher()
+        assert not searcher.has_loaded(str(path))
+        loaded.append((searcher, searcher._load(str(path))))
+        assert searcher.has_loaded(str(path))
+    first, second = (network.state_dict() for _, network in loaded)
+    assert any(not first[name].equal(second[name]) for name in first)

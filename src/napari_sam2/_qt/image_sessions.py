@@ -208,6 +208,7 @@ class ImageSessions(QWidget):
         self.start(image)
         if self.binding is not None and self.binding.images[0] == image:
             self.binding.go_to(self.binding.current_plane)
+            self.binding.bring_to_top()
         if before is not None and is_stopped:
             kept = f"finished {before.plane_word}s are kept"
             self.notice.emit(f"the propagation of {before.images[0].name} was stopped; {kept}", False)

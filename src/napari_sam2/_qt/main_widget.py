@@ -179,6 +179,7 @@ class SAM2Widget(QWidget):
             self.tabs.addTab(_scrolling(QWidget()), name)
         self.tabs.currentChanged.connect(self._make_tab)
         self.tabs.currentChanged.connect(self._show_first_click)
+        self.tabs.currentChanged.connect(self._take_up_tool)
         self.pages = QStackedWidget()
         self.pages.addWidget(self.tabs)
         self.pages.addWidget(self._make_settings_page())
@@ -204,6 +205,7 @@ class SAM2Widget(QWidget):
         self.objects.notice.connect(lambda text: self.status.say(text, True))
         self.propagation.notice.connect(lambda text: self.status.say(text, True))
         self.review.doubts_changed.connect(self.objects.show_checks)
+        self.sessions.show_layers_button.clicked.connect(self.objects.take_up_tool)  # after they are shown
         self.saving.session_opened.connect(self.sessions.open_session)
         self.saving.measurements_asked.connect(self.show_measurements)
         self.saving.lineage_asked.connect(self.show_lineage)
@@ -320,6 +322,12 @@ class SAM2Widget(QWidget):
             return
         is_first = self.tabs.currentIndex() == 0 and not self.binding.session.objects
         self.status.show_text(self.status.model_text or (_FIRST_CLICK if is_first else ""))
+
+    def _take_up_tool(self, index: int) -> None:
+        """Back in the first tab, clicks are prompts again, unless another image was selected in between."""
+        binding, active = self.binding, self.viewer.layers.selection.active
+        if index == 0 and binding is not None and active not in (*self.sessions.images, *binding.layers):
+            self.objects.take_up_tool()
 
     def _session(self) -> Session | None:
         return None if self.binding is None else self.binding.session
@@ -440,9 +448,9 @@ class SAM2Widget(QWidget):
         self._fill_images()
         self._describe()
         self._show_first_click()
+        self.objects.take_up_tool()
 
     def _on_started(self) -> None:
-        self.objects.use_tool("point")
         self._ahead.begin()
 
     def _on_removed(self, name: str, has_objects: bool) -> None:
@@ -523,7 +531,12 @@ class SAM2Widget(QWidget):
         self.status.drop_old()
 
     def _on_display(self, _event: Any = None) -> None:
+        """Back in 2D, the tool that napari has put down for the 3D display is taken up again."""
         self.status.drop_old()
+        binding = self.binding
+        is_flat = self.viewer.dims.ndisplay == 2
+        if binding is not None and is_flat and self.viewer.layers.selection.active in binding.layers:
+            self.objects.take_up_tool()
 
     def _on_session_changed(self, _delta: Any = None) -> None:
         self.status.drop_old()

@@ -102,7 +102,7 @@ class ModelSection(QWidget):
     def _take_model(self, name_or_path: str) -> None:
         if self._binding is not None:
             session = self._binding.session
-            if model_name(session.model) == name_or_path:
+            if model_name(session.model) == name_or_path and not session.model_is_outdated:
                 session.prepare(self._binding.current_plane)
             else:
                 session.set_model(name_or_path)

@@ -136,6 +136,7 @@ class ObjectsSection(QWidget):
         self._checks: dict[int, int] = {}  # object -> slices to check
         self._class_colours: dict[str, NDArray[np.float32]] = {}
         self._starting = GradualStart(self, self.notice.emit)
+        self._chosen: Tool | None = _TOOLS[0][0]  # the tool to go on with; None is the arrow
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REFRESH_MS)
@@ -460,13 +461,15 @@ class ObjectsSection(QWidget):
 
     def _show_tool(self, _tool: Tool | None = None) -> None:
         """Only the tool that is active in the viewer is highlighted."""
-        tool = None if self._binding is None else self._binding.tool
+        binding = self._binding
+        tool = None if binding is None else binding.tool
+        # of layers that are removed together, napari selects one after the other: nobody chose their tools
+        if tool is not None and binding is not None and all(each in binding.viewer.layers for each in binding.layers):
+            self._chosen = tool
         for name, each in self.tools.items():
             each.setChecked(name == tool)
-        active = None if self._binding is None else self._binding.viewer.layers.selection.active
-        self.pan_button.setChecked(
-            self._binding is not None and active in self._binding.layers and str(active.mode) == "pan_zoom"
-        )
+        active = None if binding is None else binding.viewer.layers.selection.active
+        self.pan_button.setChecked(binding is not None and active in binding.layers and str(active.mode) == "pan_zoom")
 
     # ------------------------------------------------------------------ actions
     def toggle_positive(self) -> None:
@@ -477,15 +480,25 @@ class ObjectsSection(QWidget):
 
     def use_tool(self, tool: Tool) -> None:
         """Draw with a tool from now on."""
+        self._chosen = tool
         if self._binding is not None:
             self._binding.use_tool(tool)
         self._show_tool()
 
+    def take_up_tool(self) -> None:
+        """Go on with the tool that was chosen last, on whatever image prompts go to now."""
+        if self._chosen is None:
+            self._on_pan()
+        elif self._binding is not None:
+            self.use_tool(_TOOLS[0][0] if self.tools[self._chosen].isHidden() else self._chosen)
+
     def _on_pan(self) -> None:
+        self._chosen = None
         if self._binding is not None:
             if self._binding.viewer.layers.selection.active not in self._binding.layers:
                 self._binding.use_tool("point")
             self._binding.pan()
+            self._chosen = None  # the tool in between was on the way only
         self._show_tool()
 
     def next_tool(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
+from napari_sam2._files import file_stamp
 from napari_sam2._viewer.alike import Candidate
 from napari_sam2.frames.planes import ClipFrames
 from napari_sam2.frames.regions import PlaneRegions
@@ -171,21 +172,22 @@ class Searcher:
     """Keeps the latest model between runs; one call at a time, but for ``filter``."""
 
     def __init__(self) -> None:
-        self._name: str | None = None
+        self._loaded: tuple[str, tuple[int, int] | None] | None = None  # name, and the file as it was
         self._model: Any = None
         self._generator: SAM2AutomaticMaskGenerator | None = None
 
     def has_loaded(self, name: str) -> bool:
-        """Whether this model is loaded already."""
-        return self._model is not None and self._name == name
+        """Whether this model is loaded already, from the file that is there now."""
+        return self._model is not None and self._loaded == (name, file_stamp(name))
 
     def _load(self, name: str) -> Any:
         leave_a_core_to_the_window()
-        if self._model is None or self._name != name:
+        if not self.has_loaded(name):
             from napari_sam2.weights.loading import load_model
 
             self._model = self._generator = None
-            self._model, self._name = load_model(name), name
+            loaded = (name, file_stamp(name))
+            self._model, self._loaded = load_model(name), loaded
         return self._model
 
     def _finder(self, name: str, filters: Filters | None = None) -> SAM2AutomaticMaskGenerator:

@@ -49,6 +49,7 @@ Tool = Literal["point", "box", "lasso", "scribble", "paint"]
 _SHAPE_MODES: dict[Tool, str] = {"box": "add_rectangle", "lasso": "add_polygon_lasso", "scribble": "add_path"}
 _OUTLINE_PX = 2
 _MARGIN_IN_VIEW = 0.1  # of the part of the image that is shown, between a place that was brought into view and its edge
+_HIDING = ("opaque", "translucent", "translucent_no_depth")  # blending of images that are drawn over others
 _COVERED = 0.5  # share of a box or lasso from which on it lies on another object
 
 
@@ -302,6 +303,19 @@ class ViewerBinding:
     def go_to(self, plane: int) -> None:
         """Show a plane."""
         show_plane(self.viewer, self.labels, self.geometry.index(plane))
+
+    def bring_to_top(self) -> None:
+        """Show the image, and its layers, above the image of another session that hides it."""
+        layers = self.viewer.layers
+        order = list(layers)
+        for image in self.images:
+            image.visible = True
+        above = order[min(order.index(image) for image in self.images) + 1 :]
+        # `__class__`: through napari's proxy `type` is the proxy's
+        others = [each for each in above if each.__class__.__name__ == "Image" and each not in self.images]
+        if any(each.visible and str(each.blending) in _HIDING for each in others):
+            for each in [each for each in order if each in (*self.images, *self.layers)]:
+                layers.move(layers.index(each), len(layers))
 
     def bring_into_view(self, yx: tuple[float, float]) -> None:
         """Move the camera to a pixel of the plane shown, if it is outside the window, and no farther than needed."""
@@ -806,8 +820,9 @@ class ViewerBinding:
     def show_again(self) -> None:
         """Bring back layers that were removed, with everything in them."""
         missing = [layer for layer in self.layers if layer not in self.viewer.layers]
-        for layer in missing:
-            self.viewer.layers.append(layer)
+        with self.tool_changed.blocked():  # napari selects each: nobody chose their tools
+            for layer in missing:
+                self.viewer.layers.append(layer)
         self._refresh()
 
     # ------------------------------------------------------------------ session -> layers

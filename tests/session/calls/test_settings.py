@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from session_tools import square
 
-from factories import make_movie
+from factories import make_model, make_movie
 from napari_sam2 import PromptError
 from napari_sam2.session.session import Session
 
@@ -59,3 +59,24 @@ def test_single_image_and_rgb(model):
         assert session.labels.shape == (48, 64)
         assert session.labels.any()
         assert session.propagate().num_steps == 0
+
+
+def save_weights(path, seed):
+    from safetensors.torch import save_file
+
+    save_file(make_model(seed, native_window=128, image_size=256).state_dict(), path, metadata={"model": "sam2_micro"})
+
+
+def test_weights_that_were_replaced_are_read_when_they_are_chosen_again(tmp_path):
+    path = tmp_path / "mine.safetensors"
+    save_weights(path, 1)
+    with Session(make_movie(2), model=str(path)) as session:
+        session.add_points([[0, 20, 15]])
+        before = session.store.prompts[1, 0].answer.logits.copy()
+        assert not session.model_is_outdated
+        save_weights(path, 2)
+        assert session.model_is_outdated
+        session.set_model(str(path))
+        made = session.add_points([[0, 20, 15]])
+        assert not session.model_is_outdated
+        assert not np.allclose(session.store.prompts[made, 0].answer.logits, before)

@@ -53,6 +53,11 @@ class SettingCalls(SessionBase):
 
         self._compute.submit(Job(compute, done, key="prepare"))
 
+    @property
+    def model_is_outdated(self) -> bool:
+        """Whether the file of the model was replaced since it was loaded; ``set_model`` loads it again."""
+        return self._engine_keeper.is_outdated(self.model)
+
     def look_ahead(self, plane: int, point_yx: tuple[float, float]) -> None:
         """Encode during idle time what a click near a point would need.
 
@@ -79,7 +84,8 @@ class SettingCalls(SessionBase):
     def set_model(self, model: SAM2 | str | Path, *, prepare: bool = True) -> None:
         """Use another model for later prompts; existing masks are kept.
 
-        Existing prompts keep their masks, which the new model encodes again for tracking.
+        Existing prompts keep their masks, which the new model encodes again for tracking. A file that was replaced
+        since it was loaded, such as by a further fine-tuning, is read again.
 
         Parameters
         ----------
@@ -88,6 +94,9 @@ class SettingCalls(SessionBase):
         prepare : bool, default True
             Load it in the background now, rather than on first use.
         """
+        if self._engine_keeper.is_outdated(model):
+            self._propagator.stop()
+            self._compute.submit(Job(self._engine_keeper.forget_engine, lambda _: None))
         with self._changing():
             edits = [Edit("settings", "model", self.model, model)]
             for key, entry in self.store.prompts.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_sam2._dask import require_dask
+from napari_sam2._files import file_stamp
 from napari_sam2._torch_import import importing_torch
 from napari_sam2._types import Prompt
 from napari_sam2.inference.requests import Answer, AnsweredPrompt, PredictRequest, PredictResult
@@ -78,6 +79,7 @@ class EngineKeeper:
         self.compute = compute
         self._engine: SessionEngine | None = None
         self._made_for: tuple[object, ComputeAddress | None] = (None, None)
+        self._stamp: tuple[int, int] | None = None
         self._computed: dict[int, tuple[object, Answer]] = {}
         self._is_closing = threading.Event()
 
@@ -88,6 +90,7 @@ class EngineKeeper:
             made_for = (model, self.compute)
             try:
                 self.forget_engine()
+                self._stamp = file_stamp(model)
                 self._engine = self._make(*made_for, frames, settings)
                 self._made_for = made_for
             except Exception as error:
@@ -138,6 +141,11 @@ class EngineKeeper:
         """The engine of a model on some frames, unless the model would have to be loaded first."""
         is_made = self._engine is not None and self._made_for == (model, self.compute)
         return self.engine(model, frames, settings) if is_made else None
+
+    def is_outdated(self, model: SAM2 | str | Path) -> bool:
+        """Whether the file of a model was replaced since it was loaded; may be called on any thread."""
+        loaded = self._stamp if self._made_for[0] == model else None
+        return loaded is not None and file_stamp(model) not in (None, loaded)
 
     def forget_engine(self) -> None:
         """Drop the engine with its embeddings; the next request creates another one, such as with other settings."""

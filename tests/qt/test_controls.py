@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QSpinBox,
+    QTableWidget,
     QWidget,
 )
 
@@ -102,6 +103,13 @@ def test_the_tab_key_goes_from_top_to_bottom(widget, qtbot, name):
         is_right = abs(after.y() - before.y()) >= ROW or after.x() > before.x()
         assert is_below and is_right, (one.objectName(), other.objectName())  # noqa: PT018 one statement about two
     assert len(order) > 4
+
+
+def test_the_tab_key_leaves_tables(widget, qtbot):
+    widget.show_tab("Many files")
+    tables = [*widget.findChildren(QTableWidget), *widget.show_measurements().findChildren(QTableWidget)]
+    assert len(tables) >= 3
+    assert [each.objectName() for each in tables if each.tabKeyNavigation()] == []
 
 
 def test_a_click_on_a_control_leaves_the_keys_to_the_canvas(widget):

@@ -533,3 +533,46 @@ def test_the_image_that_is_switched_to_is_seen(alone, blending, is_raised):
         assert list(viewer.layers) == groups[1] + groups[0]
     else:
         assert list(viewer.layers) == groups[1] + groups[0]
+
+
+def make_drawn_labels():
+    labels = np.zeros((8, 48, 64), np.uint16)
+    labels[:, 14:27, 10:24] = 3
+    return labels
+
+
+def test_labels_that_napari_opened_as_an_image_are_offered_as_labels(alone):
+    viewer, widget = alone
+    assert widget.sessions.labels_button.isHidden()
+    viewer.add_image(make_drawn_labels(), name="masks")
+    assert widget.sessions.labels_button.text() == "masks holds labels: use as labels"
+    widget.sessions.labels_button.click()
+    assert type(viewer.layers["masks"]).__name__ == "Labels"
+    assert "masks is a Labels layer now; objects can be started from it" in widget.status.text
+    assert widget.sessions.labels_button.isHidden()
+    assert widget.sessions.switch_button.isHidden()
+    assert widget.binding.other_layers() == [viewer.layers["masks"]]
+
+
+def test_labels_opened_first_leave_no_layers_of_a_session(alone, qtbot):
+    viewer, widget = alone
+    viewer.layers.clear()
+    viewer.add_image(make_drawn_labels(), name="masks")
+    qtbot.waitUntil(lambda: widget.binding is not None)
+    assert not widget.sessions.labels_button.isHidden()
+    viewer.add_image(make_movie(), name="cells")
+    widget.sessions.switch_button.click()
+    viewer.layers.selection.active = viewer.layers["masks"]
+    widget.sessions.labels_button.click()
+    names = ["cells", "cells objects", "cells points", "cells shapes", "masks"]
+    assert sorted(layer.name for layer in viewer.layers) == names
+    assert widget.binding.images[0].name == "cells"
+
+
+def test_of_an_image_and_its_labels_the_image_is_taken(alone, qtbot):
+    viewer, widget = alone
+    viewer.layers.clear()
+    viewer.add_image(make_movie(), name="cells")
+    viewer.add_image(make_drawn_labels(), name="masks")
+    qtbot.waitUntil(lambda: widget.binding is not None)
+    assert widget.binding.images[0].name == "cells"

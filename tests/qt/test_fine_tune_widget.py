@@ -73,6 +73,9 @@ def test_layers_are_learned_from_and_curves_follow(widget: FineTuneWidget, qtbot
     assert widget.loss_plot.curves[0].y[1:].tolist() == [0.04, 0.02]
     assert "better on 4 held-out objects" in widget.state.text()
     assert widget.start_button.isEnabled()
+    widget.use_button.click()
+    assert f"{output} is not there any more" in widget.state.text()
+    Path(output).touch()
     with qtbot.waitSignal(widget.weights_chosen) as told:
         widget.use_button.click()
     assert told.args == [output]

@@ -123,3 +123,18 @@ def test_labels_of_a_form_are_aligned_again_in_another_font(qtbot):
         assert len(starts) == 1  # controls of all kinds begin below each other
         widths.append(labels[1].minimumWidth())
     assert widths[0] > 1.5 * widths[1]
+
+
+def test_a_layout_hears_of_a_wrapped_text_after_it_has_placed_it(qtbot, monkeypatch):
+    page = QWidget()
+    qtbot.addWidget(page)
+    box = QCheckBox("Exclude objects at the border of the image")
+    column(page).addWidget(box)
+    wrap_check_boxes(page)
+    page.resize(700, 80)
+    page.show()
+    told = []
+    monkeypatch.setattr(box, "updateGeometry", lambda: told.append(box.text()), raising=False)
+    page.resize(page.minimumSizeHint().width() + 20, 80)
+    # Qt's own call is within the event of the resize, where the layout of a dock is at work
+    qtbot.waitUntil(lambda: bool(told) and "\n" in told[-1])

@@ -10,6 +10,7 @@ import pytest
 import zarr
 from napari.components import ViewerModel
 from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
 from napari_builtins.io import csv_to_layer_data, napari_write_points
 
 from factories import make_model, make_movie
@@ -17,7 +18,9 @@ from napari_sam2 import Prompt, PromptError, Session
 from napari_sam2._viewer import labels_layer
 from napari_sam2._viewer.binding import ViewerBinding
 from napari_sam2._viewer.image_source import default_frame_axis
+from napari_sam2._viewer.labels_layer import label_colours, object_colour
 from napari_sam2._viewer.opening import open_session
+from napari_sam2.session.state.records import SessionObject
 from napari_sam2.session.worker.delivery import wait_until
 
 
@@ -721,6 +724,27 @@ def test_a_click_has_the_labels_coloured_once(opened, monkeypatch):
     binding.points.feature_defaults = {"object_id": 7, "kind": "positive"}
     binding.points.add([[3, 40, 40]])
     assert len(colours) == 1
+
+
+def test_many_objects_are_coloured_when_it_is_asked_for(opened):
+    _, _, binding = opened()
+    before = binding.labels.colormap
+    with binding.restyling_later():
+        for number in range(3):
+            binding.session.add_mask(np.eye(48, 64, number) > 0, frame=0)
+    assert binding.labels.colormap is before
+    assert (binding.labels.data[0] == 3).any()
+    binding.restyle()
+    np.testing.assert_allclose(binding.labels.colormap.color_dict[3][:3], object_colour(3)[:3])
+
+
+def test_colours_that_napari_does_not_parse_are_drawn_alike():
+    objects = [SessionObject(number, f"object {number}", is_visible=number != 3) for number in range(1, 30)]
+    made = label_colours(objects, 2)
+    parsed = DirectLabelColormap(color_dict=dict(made.color_dict))
+    labels = np.arange(40).reshape(4, 10)
+    np.testing.assert_array_equal(made.map(labels), parsed.map(labels))
+    assert made.map(labels)[0, [1, 2, 3], 3].tolist() == pytest.approx([0.55, 1, 0], abs=0.01)
 
 
 def test_the_brush_of_a_large_plane_is_refused_with_its_size(opened, small_limit):

@@ -345,6 +345,9 @@ class FineTuneWidget(QWidget):
         if self.result is None:
             return
         path = str(self.result.weights)
+        if not Path(path).is_file():
+            show_refusal(self.state, TrainingError(f"{path} is not there any more; put it back, or press Start again"))
+            return
         clipboard = QApplication.clipboard()
         if clipboard is not None:
             clipboard.setText(path)

@@ -42,7 +42,7 @@ class GradualStart:
         self._binding: ViewerBinding | None = None
         self._name = ""
         self._found: LabelPrompts | None = None
-        self._parts: Iterator[int] = iter(())
+        self._parts: Iterator[int] | None = None
 
     @property
     def is_running(self) -> bool:
@@ -75,20 +75,27 @@ class GradualStart:
         if binding is None or found is None:
             self._timer.stop()
             return
+        if self._parts is None:  # all are there
+            self.stop()
+            binding.restyle()
+            say_started(binding, found.object_ids, self._name)
+            return
         try:
-            num_done = next(self._parts, None)
+            with binding.restyling_later():  # the last part announces all objects; napari colours them afterwards
+                num_done = next(self._parts, None)
         except NapariSAM2Error as error:
             self._fail(error)
             return
-        if num_done is not None:
+        if num_done is None:
+            self._parts = None
+        else:
             binding.select(found.object_ids[0])  # before there are many: each change of it colours all objects
-            return
-        self.stop()
-        say_started(binding, found.object_ids, self._name)
 
     def _fail(self, error: Exception) -> None:
         binding = self._binding
         self.stop()
+        if binding is not None:
+            binding.restyle()
         self._notify(str(error) if binding is None else binding.in_words(error))
 
 

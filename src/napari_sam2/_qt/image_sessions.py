@@ -19,6 +19,7 @@ from napari_sam2._qt.layout import button, column
 from napari_sam2._qt.restore_offer import RestoreOffer
 from napari_sam2._viewer.binding import ViewerBinding
 from napari_sam2._viewer.image_source import matching_channels, seen_through
+from napari_sam2._viewer.label_images import as_labels, looks_like_labels
 from napari_sam2.session.files.autosave_folder import default_autosave_path
 from napari_sam2.session.session import Session
 
@@ -106,6 +107,13 @@ class ImageSessions(QWidget):
             "Switch to the selected image; the session of the other one is kept",
             self._switch,
         )
+        self.labels_button = button(
+            "",
+            "sam2_as_labels",
+            "Turn the image into a Labels layer: objects can be started from it, and models trained on it",
+            self._use_as_labels,
+        )
+        self._label_image: Any = None
         self.show_layers_button = button(
             "Show the layers again",
             "sam2_show_layers",
@@ -113,7 +121,7 @@ class ImageSessions(QWidget):
             self._show_layers,
         )
         layout = column(self)
-        for widget in (self.offer, self.switch_button, self.show_layers_button):
+        for widget in (self.offer, self.switch_button, self.labels_button, self.show_layers_button):
             widget.hide()
             layout.addWidget(widget)
         events = viewer.layers.events
@@ -167,6 +175,36 @@ class ImageSessions(QWidget):
         if is_other and self.binding is not None:
             self.switch_button.setText(f"Prompts go to {self.binding.images[0].name}: use {active.name}")
         self.switch_button.setVisible(is_other)
+        self._offer_labels()
+
+    def _offer_labels(self) -> None:
+        """Offer to use the selected image, or the one worked on, as labels: napari opens 16-bit labels as images."""
+        active, binding = self.viewer.layers.selection.active, self.binding
+        found = active if _is_image(active) else (None if binding is None else binding.images[0])
+        self._label_image = found if found is not None and looks_like_labels(found) else None
+        if self._label_image is not None:
+            self.labels_button.setText(f"{found.name} holds labels: use as labels")
+        self.labels_button.setVisible(self._label_image is not None)
+
+    def _use_as_labels(self) -> None:
+        """Replace an image by a Labels layer of the same values."""
+        image = self._label_image
+        if image is None or image not in self.viewer.layers:
+            return
+        try:
+            labels = as_labels(image, self.viewer.layers)
+        except NapariSAM2Error as error:
+            self.notice.emit(str(error), True)
+            return
+        told = self._retire() if self.binding is not None and self.binding.images[0] == image else ""
+        empty = [b for b in self._kept if b.images[0] == image and not b.session.objects]
+        for layer in (image, *(layer for binding in empty for layer in binding.layers)):
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+        self.viewer.add_layer(labels)
+        self._on_active()
+        then = told or ("objects can be started from it (menu of the objects)" if self.images else "")
+        self.notice.emit(f"{labels.name} is a Labels layer now" + f"; {then}" * bool(then), False)
 
     def _on_renamed(self, _event: Any = None) -> None:
         self.images_changed.emit()
@@ -193,6 +231,8 @@ class ImageSessions(QWidget):
         active = self.viewer.layers.selection.active
         meant = (active, None if active is None else active.metadata.get(_IMAGE, _nothing)())
         chosen = next((layer for layer in images if layer in meant), images[-1] if images else None)
+        if chosen is not None and len(images) > 1 and looks_like_labels(chosen):  # opened together with its image
+            chosen = next((layer for layer in reversed(images) if not looks_like_labels(layer)), chosen)
         if chosen is not None:
             self.start(chosen)
 

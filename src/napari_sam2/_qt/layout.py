@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QFont, QFontMetrics, QKeyEvent, QStandardItemModel
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -209,6 +209,8 @@ class _WrappedText(QObject):
                 lines[-1] = longer
         if box.text() != "\n".join(lines):
             box.setText("\n".join(lines))
+            # again after this event: a layout that is placing the box just now does not hear of its new height
+            QTimer.singleShot(0, box.updateGeometry)
 
 
 def wrap_check_boxes(root: QWidget) -> None:

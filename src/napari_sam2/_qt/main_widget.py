@@ -257,6 +257,7 @@ class SAM2Widget(QWidget):
     def _make_settings_page(self) -> QWidget:
         page = QWidget()
         layout = column(page)
+        layout.setSpacing(3)  # at 16 points it just fits into the window that napari makes then
         layout.addLayout(self._image_row())
         layout.addWidget(_line())
         layout.addWidget(self.model)

@@ -184,6 +184,7 @@ class ManyFilesWidget(QWidget):
         self.state = line("sam2_files_state", "Progress and result.")
         self.form.gui.changed.connect(lambda _value: forget_refusal(self.state))
         self.table: Any = QTableWidget(0, len(_COLUMNS))
+        self.table.setTabKeyNavigation(False)  # the Tab key leaves the table
         named(self.table, "sam2_files_table", "Files. Select a row to see its result")
         self.table.setHorizontalHeaderLabels(list(_COLUMNS))
         table: Any = self.table

@@ -103,6 +103,7 @@ class MeasurementsTable(QWidget):
         self.save_button = button("Save...", "sam2_measure_csv", "Write the table to a file.", self.ask_to_save)
         self.message = line("sam2_measure_message", "Measured quantities and their units.")
         self.table: Any = QTableWidget()
+        self.table.setTabKeyNavigation(False)  # the Tab key leaves the table
         named(self.table, "sam2_measure_table", "Measurements. A row selects its object.")
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)

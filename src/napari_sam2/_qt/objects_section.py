@@ -315,6 +315,7 @@ class ObjectsSection(QWidget):
             table.horizontalHeaderItem(at).setToolTip(tip)
         table.verticalHeader().setVisible(False)
         table.setWordWrap(False)
+        table.setTabKeyNavigation(False)  # the Tab key leaves the table; the arrow keys go through it
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         # a letter typed after a row was chosen is a shortcut, and not the beginning of a name

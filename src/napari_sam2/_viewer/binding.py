@@ -900,12 +900,24 @@ class ViewerBinding:
     @contextlib.contextmanager
     def _restyling_once(self) -> Iterator[None]:
         """Several changes with one `_restyle` at the end: each has napari colour all labels of the plane again."""
+        try:
+            with self.restyling_later():
+                yield
+        finally:
+            self._restyle()
+
+    @contextlib.contextmanager
+    def restyling_later(self) -> Iterator[None]:
+        """Changes whose colours are shown by ``restyle``, such as with the next event of a window."""
         self._is_restyling_later = True
         try:
             yield
         finally:
             self._is_restyling_later = False
-            self._restyle()
+
+    def restyle(self) -> None:
+        """Show objects and prompts in the colours that they have by now."""
+        self._restyle()
 
     def _colours_shown(self) -> tuple[object, ...]:
         """What the colours of the labels depend on."""

@@ -183,7 +183,7 @@ class ImageSessions(QWidget):
         found = active if _is_image(active) else (None if binding is None else binding.images[0])
         self._label_image = found if found is not None and looks_like_labels(found) else None
         if self._label_image is not None:
-            self.labels_button.setText(f"{found.name} holds labels: use as labels")
+            self.labels_button.setText(f"{self._label_image.name} holds labels: use as labels")
         self.labels_button.setVisible(self._label_image is not None)
 
     def _use_as_labels(self) -> None:

@@ -1,9 +1,10 @@
-"""How often look-alikes that touch swap their identities, with and without what is to tell them apart.
+"""How often look-alikes that touch or cross swap their identities, with and without what is to tell them apart.
 
 python benchmarks/identities.py
 python benchmarks/identities.py /data/yeast_phase_movie_dev.npz --crop 200 --seeds 1 2 --json identities.json
 
-Crowds of cells that touch and push past each other are drawn from seeds; files are packs with labels (T, H, W). Every
+Crowds of cells that touch and push past each other, and pairs of cells of which one passes behind the other, are drawn
+from seeds; files are packs with labels (T, H, W). Every
 cell of the first frame is given by its mask; the truth is reduced to these cells. A cell and a label match where their
 IoU is at least 0.5. TRA and LNK need the extra ``metrics``.
 """
@@ -31,6 +32,7 @@ from napari_sam2 import (
 from napari_sam2._types import Prompt
 from napari_sam2.inference.tracking.claims import ClaimSettings, DistractorSettings
 from napari_sam2.inference.tracking.motion import MotionSettings
+from napari_sam2.inference.tracking.sharing import SharingSettings
 from napari_sam2.network.sam2 import SAM2
 
 
@@ -70,10 +72,12 @@ class Way:
     claims: ClaimSettings = ClaimSettings()
     keep_apart: bool = False
     distractors: DistractorSettings = DistractorSettings()
+    sharing: SharingSettings = SharingSettings()
 
 
 WAYS = {
-    "nothing": Way(),
+    "independent": Way(sharing=SharingSettings(are_shared=False)),
+    "sharing": Way(),
     "memory": Way(keep_apart=True),
     "distractors": Way(distractors=DistractorSettings(are_remembered=True)),
     "motion": Way(MotionSettings(is_predicted=True)),
@@ -106,6 +110,26 @@ def draw_crowd(
     return image, labels
 
 
+def draw_crossing(
+    seed: int, *, num_frames: int = 24, hw: tuple[int, int] = (128, 192), margin: int = 36
+) -> tuple[NDArray, NDArray]:
+    """Image and labels (T, H, W) of two textured cells that cross; the second passes behind the first."""
+    rng, (y, x) = np.random.default_rng(seed), np.mgrid[: hw[0], : hw[1]]
+    radii, shapes, greys = rng.uniform(11, 16, 2), rng.uniform(0.75, 1.3, 2), rng.uniform(110, 190, 2)
+    textures = [ndimage.gaussian_filter(rng.normal(size=(64, 64)), 2) * rng.uniform(1, 3) for _ in range(2)]
+    rows = hw[0] / 2 + rng.uniform(-6, 6, 2)
+    image, labels = np.zeros((num_frames, *hw), np.float32), np.zeros((num_frames, *hw), np.int32)
+    for t in range(num_frames):
+        way = t / (num_frames - 1) * (hw[1] - 2 * margin)
+        plane = np.full(hw, 30.0)
+        for i, column in ((1, hw[1] - margin - way), (0, margin + way)):
+            inside = ((y - rows[i]) / radii[i]) ** 2 + ((x - column) / (radii[i] * shapes[i])) ** 2 < 1
+            texture = textures[i][(y - rows[i] + 32).astype(int).clip(0, 63), (x - column + 32).astype(int).clip(0, 63)]
+            plane[inside], labels[t][inside] = (greys[i] * (1 + 0.25 * texture))[inside], i + 1
+        image[t] = (ndimage.gaussian_filter(plane, 1) + rng.normal(0, 5, hw)).clip(0, 255)
+    return image, labels
+
+
 def load_crop(path: Path, options: argparse.Namespace) -> tuple[NDArray, NDArray]:
     """The middle of a pack's movie, or of the first of several."""
     with np.load(path, allow_pickle=False) as pack:
@@ -125,6 +149,7 @@ def measure(name: str, image: NDArray, labels: NDArray, model: SAM2, way: str) -
         motion=chosen.motion,
         claims=chosen.claims,
         distractors=chosen.distractors,
+        sharing=chosen.sharing,
     )
     segmenter.set_video(open_frames(image, axes="TYX"))
     ids = [int(i) for i in np.unique(labels[0]) if i and (labels[0] == i).sum() >= 20]
@@ -172,11 +197,13 @@ def main() -> None:
         "--speeds", type=float, nargs="*", default=[2.0, 4.0, 6.0], help="pixels per frame, a cell has 15"
     )
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
+    parser.add_argument("--crossings", type=int, nargs="*", default=[1, 2, 3, 4], help="seeds of pairs that cross")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     movies = [(path.stem, *load_crop(path, options)) for path in options.files]
     for speed in options.speeds:
         movies += [(f"crowd {seed}, speed {speed:g}", *draw_crowd(seed, speed)) for seed in options.seeds]
+    movies += [(f"crossing {seed}", *draw_crossing(seed)) for seed in options.crossings]
     model, found = load_model(options.model), []
     print("| movie | told apart by | cells on frames | switches per 100 | IDF1 | IoU | TRA | LNK |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")

@@ -322,6 +322,9 @@ class FrameResult:
         Whether logits were asked for: the windows then hold all logits that differ from the background's -32.
     is_prompted : tuple of bool
         Whether each object was prompted on this frame, so that the result is its own and not tracked.
+    prompt_distances : tuple of int
+        Number of frames from the nearest prompt of each object, which decides where tracked masks overlap; empty if it
+        is not known.
     is_usable : bool
         False if the frame is blank, saturated or unreadable: it was skipped, and tracked objects are empty on it.
     stage_shift : StageShift or None
@@ -336,6 +339,7 @@ class FrameResult:
     object_scores: NDArray[np.float32]
     has_logits: bool = False
     is_prompted: tuple[bool, ...] = ()
+    prompt_distances: tuple[int, ...] = ()
     is_usable: bool = True
     stage_shift: StageShift | None = None
 

@@ -1,4 +1,4 @@
-"""Which object gets a pixel: prompted masks first, then the highest logit across all results of the frame."""
+"""Which object gets a pixel: prompted masks first, then the nearest prompt and the highest logit of all results."""
 
 from __future__ import annotations
 
@@ -9,11 +9,21 @@ from napari_sam2._types import FrameResult, LogitWindow
 from napari_sam2.labels.canvas import LabelCanvas
 
 
-def make_result(ids, logits, prompted=()):
+def make_result(ids, logits, prompted=(), distances=()):
     logits = np.asarray(logits, np.float32)
     scores = np.ones(len(ids), np.float32)
     windows = tuple(LogitWindow(0, 0, plane) for plane in logits)
-    return FrameResult(0, tuple(ids), logits.shape[1:], windows, scores, scores, has_logits=True, is_prompted=prompted)
+    return FrameResult(
+        0,
+        tuple(ids),
+        logits.shape[1:],
+        windows,
+        scores,
+        scores,
+        has_logits=True,
+        is_prompted=prompted,
+        prompt_distances=distances,
+    )
 
 
 def paint(results, width=4, min_component=0.0):
@@ -28,6 +38,15 @@ def paint(results, width=4, min_component=0.0):
 def test_contested_pixels_go_to_the_highest_logit_in_any_order(swapped):
     results = [make_result((1,), [[[3, 1, -1, -1]]]), make_result((2,), [[[1, 2, 2, -1]]])]
     assert paint(results[::-1] if swapped else results) == [1, 2, 2, 0]
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_contested_pixels_go_to_the_object_whose_prompt_is_nearer_in_any_order(swapped):
+    far = make_result((1,), [[[9, 9, -1, -1]]], distances=(7,))
+    near = make_result((2,), [[[-1, 1, 1, -1]]], distances=(6,))
+    assert paint([near, far] if swapped else [far, near]) == [1, 2, 2, 0]
+    together = make_result((1, 2), [[[9, 9, -1, -1]], [[-1, 1, 1, -1]]], distances=(7, 6))
+    assert paint([together]) == [1, 2, 2, 0]
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -21,14 +21,15 @@ class FrameComposer:
     """Decides which object gets each pixel of a frame, across all results of that frame.
 
     Prompted masks keep their pixels; where two of them overlap, the one that comes first does. Among tracked masks the
-    highest logit wins, and small components that are left of a mask are dropped.
+    object whose prompt is nearer in time wins, since errors add up along a track; of two that are equally far from
+    their prompts, the one with the higher logit does. Small components that are left of a mask are dropped.
 
     Parameters
     ----------
     hw : tuple of int
         (H, W).
     contested_frames : collection of int
-        Frames with more than one result; their winning logits are kept in a temporary file.
+        Frames with more than one result; how strongly each pixel is claimed is kept in a temporary file.
     min_component : float
         Smallest component of a mask that was cut by another one, as a fraction of its largest component.
     """
@@ -67,20 +68,22 @@ class FrameComposer:
         frame = result.frame
         if not result.object_ids:
             return np.asarray(labels_before(), np.int32) if frame in self._composed else np.zeros(self._hw, np.int32)
-        prompted = result.is_prompted or (False,) * len(result.object_ids)
-        rows = [
-            (i, window.cropped(), p) for i, window, p in zip(result.object_ids, result.windows, prompted, strict=True)
+        count = len(result.object_ids)
+        prompted = result.is_prompted or (False,) * count
+        distances = result.prompt_distances or (0,) * count
+        windows = [window.cropped() for window in result.windows]
+        tracked = [
+            (i, window, _strength(window, distance))
+            for i, window, distance, is_prompted in zip(result.object_ids, windows, distances, prompted, strict=True)
+            if not is_prompted
         ]
-        labels = self._tracked_labels([(i, window) for i, window, is_prompted in rows if not is_prompted])
-        own = [(i, window) for i, window, is_prompted in rows if is_prompted]
+        own = [(i, window) for i, window, p in zip(result.object_ids, windows, prompted, strict=True) if p]
+        labels, best = self._tracked_labels(tracked)
         for object_id, window in own[::-1]:
             labels[window.slices][window.mask] = object_id
+            best[window.slices][window.mask] = np.inf
         if frame not in self._slots:
             return labels
-        best = np.zeros(self._hw, np.float32)
-        for _, window, is_prompted in rows:
-            logits = np.where(window.mask, np.inf, window.logits) if is_prompted else window.logits
-            np.maximum(best[window.slices], logits, out=best[window.slices])
         if frame in self._composed:
             before, held = np.asarray(labels_before(), np.int32), self._held(frame)
             keeps = (before > 0) & ((labels == 0) | (held >= best))
@@ -90,18 +93,20 @@ class FrameComposer:
         self._keep(frame, best)
         return labels
 
-    def _tracked_labels(self, rows: Sequence[tuple[int, LogitWindow]]) -> NDArray[np.int32]:
-        """Labels of objects that compete by logit; ties go to the earlier one."""
-        labels, best = np.zeros(self._hw, np.int32), np.zeros(self._hw, np.float32)
-        for object_id, window in rows:
-            wins = window.logits > best[window.slices]
+    def _tracked_labels(
+        self, rows: Sequence[tuple[int, LogitWindow, NDArray[np.float32]]]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Labels of objects that compete, and the strength of the winner; ties go to the earlier one."""
+        labels, best = np.zeros(self._hw, np.int32), np.full(self._hw, -np.inf, np.float32)
+        for object_id, window, strength in rows:
+            wins = window.mask & (strength > best[window.slices])
             labels[window.slices][wins] = object_id
-            best[window.slices][wins] = window.logits[wins]
-        for object_id, window in rows:
+            best[window.slices][wins] = strength[wins]
+        for object_id, window, _ in rows:
             left = window.mask & (labels[window.slices] == object_id)
             if np.count_nonzero(left) < np.count_nonzero(window.mask):
                 labels[window.slices][left & ~without_specks(left, self._min_component)] = 0
-        return labels
+        return labels, best
 
     def _keep(self, frame: int, best: NDArray[np.float32]) -> None:
         assert self._file is not None
@@ -113,6 +118,11 @@ class FrameComposer:
         count = self._hw[0] * self._hw[1]
         self._file.seek(self._slots[frame] * count * 4)
         return np.frombuffer(self._file.read(count * 4), np.float32).reshape(self._hw)
+
+
+def _strength(window: LogitWindow, distance: int) -> NDArray[np.float32]:
+    """How strongly an object claims pixels: by the nearness of its prompt, then by logit; above -distance - 1."""
+    return (-distance - 1 / (1 + np.maximum(window.logits, 0))).astype(np.float32)
 
 
 class LabelCanvas:

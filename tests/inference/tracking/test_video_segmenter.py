@@ -14,6 +14,7 @@ from napari_sam2._errors import DeviceError, PromptError
 from napari_sam2._types import Prompt
 from napari_sam2.inference.tracking.claims import DistractorSettings
 from napari_sam2.inference.tracking.object_frames import ObjectFrames
+from napari_sam2.inference.tracking.sharing import SharingSettings
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
 
@@ -118,7 +119,7 @@ def test_correction_is_lost_with_the_references_default(model):
 def test_objects_together_equal_objects_alone(model, native_model, native, batch_bytes):
     network = native_model if native else model
     prompts = {1: (0, (15, 20)), 2: (0, (50, 30)), 3: (3, (40, 10))}
-    together = make_segmenter(network, batch_bytes=batch_bytes)
+    together = make_segmenter(network, batch_bytes=batch_bytes, sharing=SharingSettings(are_shared=False))
     for object_id, (frame, click) in prompts.items():
         together.add_clicks(frame, [click], object_id=object_id)
     found = {r.frame: r for r in together.propagate_masklets(0, return_logits=True)}
@@ -255,7 +256,7 @@ def test_track_objects_takes_each_half_from_the_nearer_prompt(model):
     assert [s.frame for s in plan.backwards] == [5, 4, 0]
 
 
-def test_highest_logit_wins_between_passes(model):
+def test_the_nearer_prompt_wins_between_passes(model):
     segmenter = make_segmenter(model)
     segmenter.add_clicks(0, [(15, 20)], object_id=1)
     segmenter.add_clicks(7, [(29, 20)], object_id=2)
@@ -266,7 +267,9 @@ def test_highest_logit_wins_between_passes(model):
     labels = segmenter.track_objects()
     for frame in range(8):
         both = np.stack([logits[frame, 1], logits[frame, 2]])
-        expected = np.where(both.max(0) > 0, both.argmax(0) + 1, 0)
+        nearer = 0 if frame <= 3 else 1
+        expected = np.where(both[1 - nearer] > 0, 2 - nearer, 0)
+        expected[both[nearer] > 0] = nearer + 1
         for prompted_frame, object_id in ((0, 1), (7, 2)):  # prompted masks keep their pixels
             if frame == prompted_frame:
                 expected[logits[frame, object_id] > 0] = object_id

@@ -316,4 +316,5 @@ def _only(result: FrameResult, wanted: set[int]) -> FrameResult:
         iou_scores=result.iou_scores[rows],
         object_scores=result.object_scores[rows],
         is_prompted=tuple(result.is_prompted[row] for row in rows),
+        prompt_distances=tuple(result.prompt_distances[row] for row in rows),
     )

@@ -45,6 +45,7 @@ def follow_steps(
         With logits. Objects prompted on the frame come first, in the order of their prompts. Lost objects are missing.
     """
     absent: dict[tuple[int, bool], int] = {}
+    planned = {object_id for step in steps for object_id in step.object_ids}
     for step in steps:
         if should_stop():
             return
@@ -55,8 +56,9 @@ def follow_steps(
         if lost_after is not None:
             active = [t for t in active if absent.get((t.object_id, step.reverse), 0) < lost_after]
         active.sort(key=lambda t: t.prompts[step.frame].stamp if step.frame in t.prompts else math.inf)
+        others = [tracked for object_id, tracked in objects.items() if object_id in planned]
         with torch.inference_mode():
-            result = frames.advance(active, step.frame, reverse=step.reverse, return_logits=True)
+            result = frames.advance(active, step.frame, reverse=step.reverse, return_logits=True, others=others)
         if not result.is_usable:  # says nothing about the objects
             yield step, result
             continue

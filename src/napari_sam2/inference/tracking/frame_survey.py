@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -94,6 +95,13 @@ class FrameSurvey:
             if len(self._shifts) > 2 * _KEPT:
                 self._shifts.popitem(last=False)
         return self._shifts[key]
+
+    def shift_along(self, past: int, frame: int) -> Shift:
+        """The sum of the shifts from each usable frame to the next one, from ``past`` to ``frame``."""
+        step = 1 if frame > past else -1
+        stops = [past, *(t for t in range(past + step, frame, step) if self.is_usable(t)), frame]
+        shifts = [self.shift(one, other) for one, other in itertools.pairwise(stops)]
+        return Shift(sum(shift.x for shift in shifts), sum(shift.y for shift in shifts))
 
     def _plane(self, frame: int, rgb: NDArray[np.uint8] | None = None) -> NDArray[np.float32] | None:
         """The reduced grey plane (h, w) of a frame; None if the frame is blank or, for the moment, unreadable."""

@@ -50,6 +50,8 @@ class FrameMemory:
         The frame itself is unusable; the object was not searched for.
     shows_distractor : bool
         Another object on the frame was among the candidates for this one.
+    is_contested : bool
+        Another object claimed a large part of the mask, which therefore does not say where the object is.
     """
 
     frame: int
@@ -64,6 +66,7 @@ class FrameMemory:
     is_left_out: bool = False
     is_unusable: bool = False
     shows_distractor: bool = False
+    is_contested: bool = False
 
 
 class Recall(NamedTuple):
@@ -185,6 +188,10 @@ class MemoryBank:
         found = [m for t, m in held.items() if t != frame and (t > frame) == reverse]
         found = [m for m in found if m.is_conditioning or m.reverse == reverse]
         return sorted(found, key=lambda memory: memory.frame, reverse=reverse)
+
+    def prompt_distance(self, frame: int) -> int:
+        """Number of frames from the nearest prompted frame."""
+        return min(abs(frame - prompted) for prompted in self.prompted)
 
     def recall(self, frame: int, *, reverse: bool, num_frames: int, leave_out: Collection[int] = ()) -> Recall:
         """The memories that the object attends to when one frame is segmented.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,6 +41,14 @@ from napari_sam2.inference.tracking.frame_survey import FrameSurvey, ShiftSettin
 from napari_sam2.inference.tracking.memory_bank import FrameMemory, Recall
 from napari_sam2.inference.tracking.motion import Motion, MotionSettings, predict_motion
 from napari_sam2.inference.tracking.recovery import RecoverySettings, recovery_view
+from napari_sam2.inference.tracking.sharing import (
+    Claimant,
+    SharingSettings,
+    do_share,
+    is_contested,
+    lost_pixels,
+    meeting_pairs,
+)
 from napari_sam2.inference.tracking.tracked_object import PromptedFrame, TrackedObject
 from napari_sam2.inference.views.click_search import (
     ClickSearchSettings,
@@ -101,6 +109,8 @@ class SegmentationSettings:
         How objects that claim the same pixels are told apart, for the same models.
     distractors : DistractorSettings
         Which frames with look-alike objects are kept in memory.
+    sharing : SharingSettings
+        How pixels that several objects claim are shared, for models that follow the last mask.
     """
 
     reference_behaviour: bool
@@ -117,6 +127,7 @@ class SegmentationSettings:
     motion: MotionSettings = MotionSettings()
     claims: ClaimSettings = ClaimSettings()
     distractors: DistractorSettings = DistractorSettings()
+    sharing: SharingSettings = SharingSettings()
 
 
 class ObjectFrames:
@@ -276,9 +287,17 @@ class ObjectFrames:
 
     # ------------------------------------------------------------------ tracking
     def advance(
-        self, active: Sequence[TrackedObject], frame: int, *, reverse: bool, return_logits: bool
+        self,
+        active: Sequence[TrackedObject],
+        frame: int,
+        *,
+        reverse: bool,
+        return_logits: bool,
+        others: Collection[TrackedObject] = (),
     ) -> FrameResult:
         """Segment one frame for all active objects and store the memories; nothing is stored unless all succeed.
+
+        Active objects give way to ``others`` that are prompted on the frame.
 
         If the device runs out of memory, the batch size is halved, down to one object.
 
@@ -289,7 +308,7 @@ class ObjectFrames:
         """
         moving = [tracked for tracked in active if frame not in tracked.bank.prompted]
         with reference_order(enabled=self.settings.reference_behaviour):
-            memories = self._tracked_within_memory(active, moving, frame, reverse=reverse)
+            memories = self._tracked_within_memory(active, moving, others, frame, reverse=reverse)
         masks = _as_mask(torch.cat([memory.logits for memory in memories])) if memories else ()
         for tracked, memory, mask in zip(moving, memories, masks, strict=True):
             tracked.bank.add(memory)
@@ -315,12 +334,19 @@ class ObjectFrames:
         return None
 
     def _tracked_within_memory(
-        self, active: Sequence[TrackedObject], moving: Sequence[TrackedObject], frame: int, *, reverse: bool
+        self,
+        active: Sequence[TrackedObject],
+        moving: Sequence[TrackedObject],
+        others: Collection[TrackedObject],
+        frame: int,
+        *,
+        reverse: bool,
     ) -> list[FrameMemory]:
+        present = {tracked.object_id: tracked for tracked in (*others, *active) if frame in tracked.bank.prompted}
         while True:
             try:
                 self._encode_prompted(active)
-                return self._track(moving, frame, reverse=reverse)
+                return self._track(moving, [*present.values()], frame, reverse=reverse)
             except (DeviceError, torch.OutOfMemoryError) as error:
                 self._reduce_batch(len(active), error)
             if self.model.device.type == "cuda":
@@ -337,7 +363,9 @@ class ObjectFrames:
         logger.warning("%s; continuing with batches of %d objects", error, fewer)
         self.settings = replace(self.settings, batch_bytes=fewer * bytes_per_object(self.model))
 
-    def _track(self, moving: Sequence[TrackedObject], frame: int, *, reverse: bool) -> list[FrameMemory]:
+    def _track(
+        self, moving: Sequence[TrackedObject], prompted: Sequence[TrackedObject], frame: int, *, reverse: bool
+    ) -> list[FrameMemory]:
         """New memories of objects without a prompt on this frame, in the given order."""
         if not moving:
             return []
@@ -361,6 +389,8 @@ class ObjectFrames:
             raw |= {i: memory for i, memory in found.items() if bool((memory.logits > 0).any())}
         if self.settings.claims.are_settled and self.model.config.follows_last_mask:
             raw = self._settled(raw, others, motions)
+        if self._shares(len(moving) + len(prompted)):
+            raw = self._shared(raw, [*moving, *prompted], frame, reverse=reverse)
         distracted = self._distracted(raw, others) if self.settings.distractors.are_remembered else set()
         kept = (
             self._non_overlapping(raw)
@@ -478,21 +508,51 @@ class ObjectFrames:
         return abs(memory.frame - seen.frame) <= self.settings.recovery.max_missing
 
     def _is_clear(self, memory: FrameMemory) -> bool:
-        return float(memory.iou[0]) >= self.settings.recovery.min_iou
+        return memory.is_contested or float(memory.iou[0]) >= self.settings.recovery.min_iou
 
     def _motion(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> Motion | None:
         """How an object is expected to move, for models that follow the last mask; None where nothing asks for it."""
         is_wanted = self.settings.motion.is_predicted or self.settings.claims.are_settled
         if not is_wanted or self.settings.reference_behaviour or not self.model.config.follows_last_mask:
             return None
-        behind = tracked.bank.behind(frame, reverse=reverse)
-        seen = [memory for memory in behind if bool((memory.logits > 0).any())]
+        return self._predicted(self._visible_before(tracked, frame, reverse=reverse), frame)
+
+    def _visible_before(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> list[FrameMemory]:
+        """The memories in which an object is visible, oldest first."""
+        return [m for m in tracked.bank.behind(frame, reverse=reverse) if bool((m.logits > 0).any())]
+
+    def _predicted(self, seen: Sequence[FrameMemory], frame: int) -> Motion | None:
+        """How an object is expected to move; None if it has not been visible, or its view does not follow it."""
         seen = seen[-self.settings.motion.num_frames :]
         if not seen or not seen[-1].view.is_native:
             return None
         masks = [_as_mask(memory.logits[0, 0]) for memory in seen]
-        views = [self._view_on(memory, frame) for memory in seen]
+        views = [self._view_along(memory, frame) for memory in seen]
         return predict_motion([memory.frame for memory in seen], masks, views, frame, self.settings.motion)
+
+    def _coasting(
+        self, tracked: TrackedObject, memory: FrameMemory, frame: int, *, reverse: bool
+    ) -> tuple[FrameMemory, View] | None:
+        """The last memory of an object that no other one contested, and where its view should be on a new frame.
+
+        None if the view does not follow the object.
+        """
+        visible = self._visible_before(tracked, frame, reverse=reverse)
+        clear = [each for each in visible if not each.is_contested]
+        if clear and abs(memory.frame - clear[-1].frame) <= self.settings.sharing.max_coasting:
+            visible = clear
+        motion = self._predicted(visible, frame)
+        if motion is None:
+            return None
+        x, y = motion.expected.x - motion.last_xy[0], motion.expected.y - motion.last_xy[1]
+        return visible[-1], moved_view(self._view_along(visible[-1], frame), round(x), round(y))
+
+    def _before_on(
+        self, tracked: TrackedObject, memory: FrameMemory, frame: int, motion: Motion | None, *, reverse: bool
+    ) -> tuple[FrameMemory, View]:
+        """The memory that stands for the last mask of an object, and the place of its view on a new frame."""
+        coasting = self._coasting(tracked, memory, frame, reverse=reverse) if memory.is_contested else None
+        return coasting or (memory, self._carried(memory, frame, motion))
 
     def _carried(self, memory: FrameMemory, frame: int, motion: Motion | None) -> View:
         """The view of a memory on another frame, moved along with the stage and with the object."""
@@ -517,6 +577,72 @@ class ObjectFrames:
         settled = settle_claims(claims, settings)
         chosen = {i: self._absent(raw[i]) if rank is None else options[i][rank] for i, rank in settled.items()}
         return raw | chosen
+
+    def _shares(self, num_objects: int) -> bool:
+        """Whether the objects of a frame share pixels that several of them claim."""
+        settings = self.settings
+        is_wanted = settings.sharing.are_shared and not settings.reference_behaviour
+        return is_wanted and num_objects > 1 and self.model.config.follows_last_mask
+
+    def _shared(
+        self, raw: dict[int, FrameMemory], objects: Sequence[TrackedObject], frame: int, *, reverse: bool
+    ) -> dict[int, FrameMemory]:
+        """The memories after each pixel was given to one object."""
+        there: list[tuple[TrackedObject, FrameMemory]] = []
+        boxes: list[tuple[float, float, float, float]] = []
+        for tracked in objects:
+            memory = raw.get(tracked.object_id) or tracked.bank.prompted[frame]
+            extent = extent_in_image(_as_mask(memory.logits[0, 0]), memory.view)
+            if extent is not None:
+                half = extent.side / 2 + 1
+                there.append((tracked, memory))
+                boxes.append((extent.x - half, extent.y - half, extent.x + half, extent.y + half))
+        lost: dict[int, NDArray[np.bool_]] = {}
+        contested: set[int] = set()
+        for pair in meeting_pairs(np.array(boxes, np.float64).reshape(-1, 4)):
+            for one, other in (pair, pair[::-1]):
+                own, memory = there[one]
+                if own.object_id not in raw:
+                    continue
+                both = [self._claimant(*each, memory.view, reverse=reverse) for each in (there[one], there[other])]
+                if do_share(both[0], both[1], self.settings.sharing):
+                    pixels = lost_pixels(both[0], both[1])
+                    lost[own.object_id] = lost.get(own.object_id, np.zeros_like(pixels)) | pixels
+                    if is_contested(both[0], both[1], self.settings.sharing):
+                        contested.add(own.object_id)
+        return raw | {
+            i: replace(self._without(raw[i], pixels), is_contested=i in contested) for i, pixels in lost.items()
+        }
+
+    def _claimant(self, tracked: TrackedObject, memory: FrameMemory, view: View, *, reverse: bool) -> Claimant:
+        """An object in the view of another one."""
+        frame = memory.frame
+        mask = self._seen_from(memory, memory.view, view)
+        if frame in tracked.bank.prompted:
+            return Claimant(mask, None, None, 0)
+        distance = tracked.bank.prompt_distance(frame)
+        seen = self._seen_before(tracked, frame, reverse=reverse)
+        if seen is None:
+            unknown = np.zeros_like(mask)
+            return Claimant(mask, unknown, unknown, distance)
+        coasting = self._coasting(tracked, seen, frame, reverse=reverse)
+        clear, place = coasting or (seen, self._view_on(seen, frame))
+        last = self._seen_from(clear, self._view_along(clear, frame), view)
+        return Claimant(mask, last, self._seen_from(clear, place, view), distance)
+
+    @staticmethod
+    def _seen_from(memory: FrameMemory, place: View, view: View) -> NDArray[np.bool_]:
+        """The mask of a memory that lies at ``place``, as (h, w) bool in another view."""
+        return _as_mask(resample_logits(memory.logits.float(), place, view)[0, 0])
+
+    def _without(self, memory: FrameMemory, lost: NDArray[np.bool_]) -> FrameMemory:
+        """A memory without pixels that belong to other objects."""
+        mask = _as_mask(memory.logits[0, 0])
+        left = mask & ~lost
+        if left.sum() < self.settings.sharing.min_left * mask.sum():
+            return self._absent(memory)
+        is_lost = torch.from_numpy(lost).to(memory.logits.device)
+        return replace(memory, logits=torch.where(is_lost, memory.logits.clamp(max=SUPPRESSED_LOGIT), memory.logits))
 
     def _alternatives(self, memory: FrameMemory, candidates: DecodedMasks) -> list[FrameMemory]:
         """Other masks of the decoder, as memories."""
@@ -573,17 +699,21 @@ class ObjectFrames:
             return None
         # a blank frame says nothing about the object: it was not looked for there
         num_missing = tracked.bank.num_searched(before.frame, frame)
-        if num_missing > self.settings.recovery.max_missing_for_prompt:
+        if num_missing > self.settings.recovery.max_missing_for_prompt and not before.is_contested:
             return None
+        before, place = self._before_on(tracked, before, frame, motion, reverse=reverse)
         logits = before.logits.float().clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT)
-        return resample_logits(logits, self._carried(before, frame, motion), view)
+        return resample_logits(logits, place, view)
 
     def _last_seen(
         self, tracked: TrackedObject, frame: int, view: View, motion: Motion | None, *, reverse: bool
     ) -> Tensor | None:
         """(1, 1, S/4, S/4) logits, in this view, of the last frame in memory on which the object is visible."""
         seen = self._seen_before(tracked, frame, reverse=reverse)
-        return None if seen is None else resample_logits(seen.logits.float(), self._carried(seen, frame, motion), view)
+        if seen is None:
+            return None
+        seen, place = self._before_on(tracked, seen, frame, motion, reverse=reverse)
+        return resample_logits(seen.logits.float(), place, view)
 
     def _seen_before(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> FrameMemory | None:
         """The memory of the last frame on which the object is visible, unless that was long ago.
@@ -609,7 +739,7 @@ class ObjectFrames:
             before = tracked.bank.prompted[nearest]
         if not before.view.is_native:
             return before.view
-        view = self._carried(before, frame, motion)
+        before, view = self._before_on(tracked, before, frame, motion, reverse=reverse)
         extent = extent_in_image(_as_mask(before.logits[0, 0]), view)
         following = next_view(extent, inside_image(view, self.hw), self.hw, self.settings.view_tracking)
         return recovery_view(following, extent, num_missing, self.hw, self.settings.recovery)
@@ -619,6 +749,16 @@ class ObjectFrames:
         if not memory.view.is_native or not self.model.config.follows_last_mask:
             return memory.view
         return moved_view(memory.view, *self.survey.shift(memory.frame, frame))
+
+    def _view_along(self, memory: FrameMemory, frame: int) -> View:
+        """As ``_view_on``, by the movements of the stage from each usable frame to the next.
+
+        Where few objects are in view, one that moves far over many frames would be taken for a movement of the stage.
+        """
+        if not memory.view.is_native or not self.model.config.follows_last_mask:
+            return memory.view
+        shift = self.survey.shift_along(memory.frame, frame)
+        return moved_view(memory.view, *shift)
 
     def _non_overlapping(self, memories: dict[int, FrameMemory]) -> dict[int, Tensor]:
         """Logits of each object at the model's input size; pixels assigned to another object are suppressed."""
@@ -701,6 +841,7 @@ class ObjectFrames:
             object_scores=score,
             has_logits=return_logits,
             is_prompted=tuple(frame in tracked.bank.prompted for tracked, _ in held),
+            prompt_distances=tuple(tracked.bank.prompt_distance(frame) for tracked, _ in held),
             is_usable=not any(memory.is_unusable for memory in memories),
         )
 

@@ -31,6 +31,7 @@ from napari_sam2.inference.tracking.motion import MotionSettings
 from napari_sam2.inference.tracking.object_frames import ObjectFrames, SegmentationSettings
 from napari_sam2.inference.tracking.plan import TrackingPlan, plan_tracking
 from napari_sam2.inference.tracking.recovery import RecoverySettings
+from napari_sam2.inference.tracking.sharing import SharingSettings
 from napari_sam2.inference.tracking.tracked_object import TrackedObject
 from napari_sam2.inference.views.click_search import ClickSearchSettings
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
@@ -95,6 +96,8 @@ class SAM2VideoSegmenter:
     distractors : DistractorSettings, optional
         Which frames with look-alike objects are kept in memory, however far behind they are; not with
         ``reference_behaviour``.
+    sharing : SharingSettings, optional
+        How pixels that several objects claim are shared, for models that follow the last mask.
 
     Raises
     ------
@@ -132,6 +135,7 @@ class SAM2VideoSegmenter:
         motion: MotionSettings = MotionSettings(),
         claims: ClaimSettings = ClaimSettings(),
         distractors: DistractorSettings = DistractorSettings(),
+        sharing: SharingSettings = SharingSettings(),
     ) -> None:
         check_number("fill_hole_area", fill_hole_area, 0)
         if batch_bytes is not None:
@@ -154,6 +158,7 @@ class SAM2VideoSegmenter:
             motion=motion,
             claims=claims,
             distractors=distractors,
+            sharing=sharing,
         )
         self.cache = EmbeddingCache(32 * 2**20) if cache is None else cache
         self._source: FrameSource | None = None
@@ -394,7 +399,9 @@ class SAM2VideoSegmenter:
                 return  # the stack or all objects were replaced or removed after the last frame
             active = [t for t in known if self._reaches(t, frame, reverse=reverse)]
             with torch.inference_mode():
-                result = self._object_frames().advance(active, frame, reverse=reverse, return_logits=return_logits)
+                result = self._object_frames().advance(
+                    active, frame, reverse=reverse, return_logits=return_logits, others=known
+                )
             yield result
 
     def _reaches(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> bool:
@@ -416,7 +423,8 @@ class SAM2VideoSegmenter:
         """Track all objects through the stack, in both directions from every prompted frame.
 
         Between two prompted frames each half is tracked from the nearer one. Prompted masks keep their pixels; where
-        tracked masks overlap, the highest logit wins. ``Session`` gives the same labels for the same prompts.
+        tracked masks overlap, the object whose prompt is nearer in time wins, then the highest logit. ``Session`` gives
+        the same labels for the same prompts.
 
         Parameters
         ----------

@@ -8,8 +8,10 @@ object that does not exist, prompts of unknown objects, and widgets, threads or 
 The window is used in a process of its own: if a library crashes it, such as OpenGL, that is said with the last things
 that were done and what was being drawn. napari 0.9.2 on Mesa's software renderer (22.3.6) crashes in ``glDrawArrays``
 without this package too: two runs of two, within 20 rounds of adding an image, points, shapes and labels and
-removing all layers. What is drawn at that moment seems to be the rectangle behind napari's own text on the canvas. With ``LP_NUM_THREADS=0`` in the environment, where Mesa draws
-on the calling thread, a run of 30 minutes (``--kind stack --seed 18``, 450 things) ended without it.
+removing all layers. What is drawn at that moment seems to be the rectangle behind napari's own text on the canvas.
+
+With ``LP_NUM_THREADS=0`` in the environment, where Mesa draws on the calling thread, a run of 30 minutes
+(``--kind stack --seed 18``, 450 things) ended without it.
 """
 
 from __future__ import annotations

@@ -59,7 +59,19 @@ Microscopes write one file per plane. Numbers in the names after words for axes 
 refused by the name of the first. If only one axis varies, its word has to be unambiguous (`t`, `ch`, `pos`); other
 names are planes in the order of their numbers: `z-2`, `z0`, `z0.5`, `z2`, `z10`. A hyphen is a minus only where other
 names have no hyphen there, and a point is a decimal point unless the digits after it count (`1.9`, `1.10`). A warning
-names files whose order is in doubt, and files that seem to belong to several series (`DAPI_1`, `GFP_1`).
+names files whose order is in doubt, and files that seem to belong to several series (`DAPI_1`, `GFP_1`). Dates are in
+the order of time (`2026-01-02`, `28-01-2026`, `2 Jan 2026`, `Jan 2`; also hours with am and pm); where the order
+depends on whether the day or the month comes first, the day is, and a warning says so.
+
+A folder of Micro-Manager that holds `NDTiff.index` opens as one image with the axes, positions (P) and channel names of
+this list; a list that is damaged, or names files that are not there, is refused. In folders with one file for each
+plane, channels have the names and order of `metadata.txt`.
+
+A TIFF with a palette opens as its colours or greys, unless the palette is a scale for intensities (grey, green, fire):
+then the values of the file are the intensities. As labels, the values are always read as they are.
+
+Arrays of xarray have the axes that they name. A masked array is refused if its mask hides values:
+`array.filled(value)` says what these are.
 
 Pictures and TIFFs that are marked as rotated (EXIF) are read as they are stored, with a warning, as napari and ImageJ
 show them. If a TIFF has a thumbnail, the image itself opens.

@@ -269,3 +269,19 @@ def test_arrays_of_numpy_are_made_of_what_only_resembles_them():
     assert num_axes(dask.array.zeros((3, 4))) == 2
     with pytest.raises(PromptError, match="array="):
         num_axes(object())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.ma.masked_greater(np.arange(6).reshape(2, 3), 3),
+        [np.ma.masked_greater(np.arange(3), 1), np.arange(3)],
+        dask.array.ma.masked_greater(dask.array.arange(6), 3),
+    ],
+    ids=["numpy", "list", "dask"],
+)
+def test_values_that_a_mask_hides_are_not_read_as_if_it_were_not_there(value):
+    with pytest.raises(PromptError, match=r"array=.*mask.*filled\("):
+        call(array=value)
+    with pytest.raises(PromptError, match=r"labels=.*mask.*filled\("):
+        as_array(value, "labels", PromptError)

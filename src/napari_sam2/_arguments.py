@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from napari_sam2._errors import CheckpointError, DeviceError, FrameError, NapariSAM2Error
 from napari_sam2._messages import one_line
 
-__all__ = ["as_array", "checked", "checked_calls", "shorten", "unchecked_parameters"]
+__all__ = ["as_array", "checked", "checked_calls", "masked_values", "shorten", "unchecked_parameters"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -213,12 +213,29 @@ def _callable(value: Any) -> Any:
     return value
 
 
+def masked_values(value: object) -> str:
+    """What is wrong with an array whose mask hides values, and what to do; empty for all others.
+
+    Everything here reads the values of an array, hidden or not, so that a mask would be lost without a word.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        hidden = int(np.count_nonzero(np.ma.getmaskarray(value)))
+        return f"its mask hides {hidden:,} values, which would be read; give array.filled(VALUE)" if hidden else ""
+    if isinstance(value, list | tuple) and value and isinstance(value[0], np.ndarray):
+        return next(filter(None, (masked_values(part) for part in value)), "")
+    if isinstance(getattr(value, "_meta", None), np.ma.MaskedArray):  # of dask
+        return "it has a mask, and hidden values would be read; give dask.array.ma.filled(array, VALUE)"
+    return ""
+
+
 def _array(value: Any) -> Any:
     """Numbers or truth values in an array; other arrays, such as those of dask, are kept. True alone is no array."""
     if isinstance(value, bool | np.bool_):
         raise _UnsuitableError
     if hasattr(value, "detach"):
         value = _of_tensor(value)
+    if reason := masked_values(value):
+        raise _UnsuitableError(reason)
     if not isinstance(value, np.ndarray | np.generic):
         if hasattr(value, "__array__") or hasattr(value, "__array_interface__") or _is_lazy(value):
             return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 from pathlib import Path
 
@@ -176,12 +177,24 @@ def test_names_of_micro_manager_are_time_channel_and_slice(tmp_path: Path):
     assert [int(frames[z][0, 0, 0]) for z in range(3)] == [90, 100, 110]
 
 
-def test_a_dataset_whose_list_of_axes_is_not_read_is_told(tmp_path: Path):
-    write(tmp_path / "a", ["x_NDTiffStack"])
-    (tmp_path / "a" / "NDTiff.index").write_bytes(b"")
-    for path in (tmp_path / "a", tmp_path / "a" / "x_NDTiffStack.tif"):
-        with pytest.warns(UserWarning, match="NDTiff.*planes are in the order of acquisition"):
-            open_frames(path)
+def test_channels_of_micro_manager_are_in_the_order_of_its_metadata(tmp_path: Path):
+    places = product(range(2), ("DAPI", "Cy5_2"), range(3))
+    write(tmp_path / "a", [f"img_{t:09d}_{name}_{z:03d}" for t, name, z in places])
+    (tmp_path / "a" / "metadata.txt").write_text(json.dumps({"Summary": {"ChNames": ["DAPI", "Cy5 2"]}}))
+    frames = open_frames(tmp_path / "a", frame_axis="Z", fixed={"T": 1}, channels=0, contrast="dtype")
+    assert frames.channel_names == ("DAPI",)
+    assert [int(frames[z][0, 0, 0]) for z in range(3)] == [60, 70, 80]
+
+
+def test_numbered_channels_of_micro_manager_have_their_names(tmp_path: Path):
+    places = product(range(2), range(3))
+    write(tmp_path / "a", [f"img_channel{c:03d}_position000_time000000000_z{z:03d}" for c, z in places])
+    (tmp_path / "a" / "metadata.txt").write_text(json.dumps({"Summary": {"ChNames": ["GFP", "DAPI"]}}))
+    frames = open_frames(tmp_path / "a")
+    assert (frames.axes, frames.channel_names) == ("CZYX", ("GFP", "DAPI"))
+    for damaged in ("", "{", "[]", '{"Summary": {"ChNames": 3}}', "[" * 100_000):
+        (tmp_path / "a" / "metadata.txt").write_text(damaged)
+        assert open_frames(tmp_path / "a").channel_names == ()
 
 
 def test_a_folder_of_folders_with_images_names_them(tmp_path: Path):

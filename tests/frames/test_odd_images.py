@@ -6,6 +6,8 @@ import json
 import os
 import struct
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from PIL import Image
 
 from napari_sam2 import FrameError, open_frames
 from napari_sam2.cli import main
+from napari_sam2.labels.reading import read_labels
 
 STACK = np.random.default_rng(0).integers(0, 4000, (2, 3, 4, 20, 30)).astype(np.uint16)
 """T, C, Z, Y, X."""
@@ -242,10 +245,77 @@ def test_values_that_are_no_intensities_are_read_with_a_warning(tmp_path):
     tifffile.imwrite(tmp_path / "inks.tif", np.stack([colours] * 4, -1), photometric="separated")
     with pytest.warns(UserWarning, match="CMYK inks, which are read as channels"):
         open_frames(tmp_path / "inks.tif", channels=0)
-    palette = np.random.default_rng(0).integers(0, 65536, (3, 256)).astype(np.uint16)
-    tifffile.imwrite(tmp_path / "palette.tif", colours, photometric="palette", colormap=palette)
-    with pytest.warns(UserWarning, match="palette whose colours do not represent intensities"):
-        assert np.array_equal(open_frames(tmp_path / "palette.tif").raw(0)[0], colours)
+
+
+def write_palette(path: Path, indices: np.ndarray, table: np.ndarray, **options: Any) -> None:
+    colormap = np.zeros((3, 256), np.uint16)
+    colormap[:, : len(table)] = table.T
+    tifffile.imwrite(path, indices, photometric="palette", colormap=colormap, **options)
+
+
+INDICES = (VOLUME % 256).astype(np.uint8)
+COLOURS = np.random.default_rng(0).integers(0, 256, (256, 3))
+RAMP = np.arange(256)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"compression": "zlib", "tile": (16, 16)}, {"metadata": {"axes": "TYX"}}],
+    ids=["plain", "tiles", "axes"],
+)
+@pytest.mark.parametrize("factor", [1, 257], ids=["8 bits", "16 bits"])
+def test_colours_of_a_palette_are_looked_up_and_its_indices_are_the_labels(tmp_path, recwarn, options, factor):
+    write_palette(tmp_path / "palette.tif", INDICES, COLOURS * factor, **options)
+    frames = open_frames(tmp_path / "palette.tif")
+    assert frames.axes[1:] == "YXC"
+    assert frames.shape == INDICES.shape
+    for frame in (0, 2):
+        assert np.array_equal(frames[frame], COLOURS[INDICES[frame]])
+    part = (slice(3, 9), slice(5, 20))
+    assert np.array_equal(frames.region(1, *part), COLOURS[INDICES[1]][part])
+    assert np.array_equal(read_labels(tmp_path / "palette.tif"), INDICES)
+    assert not recwarn
+
+
+def test_greys_of_a_palette_are_looked_up(tmp_path):
+    inverted = np.repeat(255 - RAMP[:, None], 3, 1)
+    write_palette(tmp_path / "grey.tif", INDICES[0], inverted * 257)
+    frames = open_frames(tmp_path / "grey.tif")
+    assert frames.axes == "YX"
+    assert np.array_equal(frames.raw(0)[0], 255 - INDICES[0])
+    assert np.array_equal(read_labels(tmp_path / "grey.tif"), INDICES[0])
+
+
+def test_pages_with_palettes_of_their_own_have_their_colours(tmp_path):
+    tables = [COLOURS, COLOURS[::-1]]
+    with tifffile.TiffWriter(tmp_path / "pages.tif") as file:
+        for indices, table in zip(INDICES[:2], tables, strict=True):
+            colormap = (table.T * 257).astype(np.uint16)
+            file.write(indices, photometric="palette", colormap=colormap, metadata=None, contiguous=False)
+    frames = open_frames(tmp_path / "pages.tif")
+    for frame in (0, 1):
+        assert np.array_equal(frames[frame], tables[frame][INDICES[frame]])
+
+
+def test_palettes_of_channels_are_told(tmp_path):
+    write_palette(tmp_path / "channels.tif", INDICES[:2], COLOURS * 257, metadata={"axes": "CYX"})
+    with pytest.warns(UserWarning, match="palettes that are not read; their indices are read as intensities"):
+        assert np.array_equal(open_frames(tmp_path / "channels.tif").raw(0), INDICES[:2])
+
+
+SCALES = {
+    "grey": np.stack([RAMP] * 3, 1),
+    "green": np.stack([0 * RAMP, RAMP, 0 * RAMP], 1),
+    "rainbow": np.stack([np.clip(383 - abs(4 * RAMP - 4 * centre), 0, 255) for centre in (192, 128, 64)], 1),
+    "HiLo": np.concatenate([[[0, 0, 255]], np.stack([RAMP] * 3, 1)[1:-1], [[255, 0, 0]]]),
+}
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_indices_of_a_palette_that_is_a_scale_are_intensities(tmp_path, recwarn, name):
+    write_palette(tmp_path / "scale.tif", INDICES[0], SCALES[name] * 257)
+    assert np.array_equal(open_frames(tmp_path / "scale.tif").raw(0)[0], INDICES[0])
+    assert not recwarn
 
 
 def test_a_palette_that_is_a_scale_of_intensities_needs_no_warning(tmp_path, recwarn):

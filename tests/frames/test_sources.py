@@ -8,6 +8,7 @@ import pytest
 import tifffile
 import zarr
 
+from napari_sam2 import Session, show_planes
 from napari_sam2._errors import FrameError
 from napari_sam2._types import FrameSource
 from napari_sam2.frames import guess_axes, open_frames
@@ -381,3 +382,76 @@ def test_a_huge_plane_is_sampled_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
     assert picture.largest <= 1_000_000
     assert low < 200
     assert high > 7800
+
+
+MASKED = np.ma.masked_greater(make_array("ZYX"), 60)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [MASKED, MASKED.astype(np.float32), da.from_array(MASKED), list(MASKED)],
+    ids=["integers", "floats", "dask", "list"],
+)
+def test_hidden_values_of_a_masked_array_are_not_read_as_pixels(array):
+    with pytest.raises(FrameError, match=r"mask.*filled"):
+        open_frames(array)
+
+
+def test_a_masked_array_that_hides_nothing_is_an_array():
+    values = make_array("ZYX")
+    assert np.array_equal(open_frames(np.ma.array(values)).raw(1)[0], values[1])
+
+
+class NamedArray:
+    """What xarray.DataArray is to `open_frames`."""
+
+    def __init__(self, data: np.ndarray, *dims: str) -> None:
+        self.data, self.dims, self.shape, self.dtype = data, dims, data.shape, data.dtype
+
+    def __getitem__(self, index: object) -> np.ndarray:
+        return self.data[index]
+
+
+@pytest.mark.parametrize(
+    ("names", "axes"),
+    [
+        (("time", "y", "x"), "TYX"),
+        (("x", "y", "z"), "XYZ"),
+        (("channel", "y", "x"), "CYX"),
+        (("dim_0", "dim_1", "dim_2"), "ZYX"),
+        (("band", "dim_1", "x"), "ZYX"),
+    ],
+)
+def test_axes_that_an_array_names_are_used(names, axes):
+    assert open_frames(NamedArray(make_array("ZYX", Z=2), *names)).axes == axes
+
+
+def test_masks_are_found_in_named_arrays():
+    with pytest.raises(FrameError, match="filled"):
+        open_frames(NamedArray(MASKED, "z", "y", "x"))
+
+
+def test_a_dask_array_of_unknown_size_is_refused_with_what_to_do():
+    array = da.from_array(make_array("ZYX"))
+    chosen = array[da.from_array(np.array([True, False, True, True, False]))]
+    with pytest.raises(FrameError, match=r"compute_chunk_sizes\(\) first"):
+        open_frames(chosen)
+    assert open_frames(chosen.compute_chunk_sizes()).shape == (3, 6, 7)
+
+
+def test_tensors_are_read_and_those_that_numpy_cannot_read_are_refused():
+    torch = pytest.importorskip("torch")
+    values = make_array("ZYX", "int32")
+    assert np.array_equal(open_frames(torch.tensor(values)).raw(2)[0], values[2])
+    for tensor in (torch.rand(6, 7, requires_grad=True), torch.rand(6, 7).bfloat16()):
+        with pytest.raises(FrameError, match=r"numpy cannot read.*give a numpy array"):
+            open_frames(tensor)
+
+
+@pytest.mark.parametrize("opened", [Session, show_planes], ids=["session", "show_planes"])
+def test_a_session_takes_no_array_whose_mask_or_order_would_be_lost(opened):
+    with pytest.raises(FrameError, match="filled"):
+        opened(MASKED)
+    if opened is Session:
+        with pytest.raises(FrameError, match=r"names its axes XYZ.*give open_frames"):
+            opened(NamedArray(make_array("ZYX"), "x", "y", "z"))

@@ -149,7 +149,9 @@ def _open_labels(path: Path, frames: Frames) -> Callable[[int], NDArray[Any]]:
     stack = open_path(path) if path.suffix.lower() in TIFF_SUFFIXES or is_zarr_folder(path) else None
     letters = (stack and stack.axes) or ""
     has_channels = stack is not None and "C" in letters and stack.array.shape[letters.index("C")] > 1
-    if stack is None or stack.is_rgb or has_channels or is_lossy(path):  # which are read or refused by name
+    if (
+        stack is None or stack.is_rgb or stack.indices or has_channels or is_lossy(path)
+    ):  # which are read or refused by name
         return _whole_labels(path, shape)
     fixed = {letter: index for letter, index in frames.fixed.items() if letter in letters and letter != "C"}
     planes = open_frames(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError
 from napari_sam2._types import FrameSource
+from napari_sam2.frames.arrays import named_axes, plain_array
 from napari_sam2.frames.geometry import StackGeometry
 from napari_sam2.frames.planes import ArrayPlanes, Channel, automatic_channel
 from napari_sam2.frames.sources import Frames
@@ -180,7 +181,7 @@ def show_planes(
     FrameError
         If a file cannot be read, or the channels do not fit each other.
     """
-    arrays = [_as_array(part) for part in (stack if isinstance(stack, (list, tuple)) else [stack])]
+    arrays = [_as_array(part, is_rgb=is_rgb) for part in (stack if isinstance(stack, (list, tuple)) else [stack])]
     shape = tuple(int(n) for n in arrays[0].shape)
     geometry = StackGeometry.choose(shape[:-1] if is_rgb else shape, frame_axis)
     automatic = ArrayPlanes([Channel(a, (0.0, 1.0), is_rgb=is_rgb) for a in arrays], geometry)
@@ -193,17 +194,18 @@ def show_planes(
     return with_displays(automatic, make_displays(chosen, gamma, colours, is_rgb=is_rgb, usual=usual))
 
 
-def open_array(path: str | Path) -> Any:
-    """The array of an image file, with all its axes, read lazily."""
+def open_array(path: str | Path, *, is_rgb: bool = False) -> Any:
+    """The array of an image file, with all its axes, read lazily; colours of a palette only where they are wanted."""
     from napari_sam2.frames.files import open_path
 
-    return open_path(Path(path)).array
+    stack = open_path(Path(path))
+    return stack.indices.array if stack.indices is not None and stack.is_rgb and not is_rgb else stack.array
 
 
-def _as_array(part: Any) -> Any:
+def _as_array(part: Any, *, is_rgb: bool) -> Any:
     if isinstance(part, str) or hasattr(part, "__fspath__"):
-        return open_array(part)
-    return part if hasattr(part, "shape") and hasattr(part, "dtype") else np.asarray(part)
+        return open_array(part, is_rgb=is_rgb)
+    return plain_array(part)
 
 
 def _pair(limits: Sequence[float]) -> tuple[float, float]:
@@ -246,12 +248,12 @@ def open_stack(stack: Any, frame_axis: int | None, is_rgb: bool | None) -> tuple
         return stack, stack.geometry
     if isinstance(stack, FrameSource) and not isinstance(stack, np.ndarray):
         return stack, StackGeometry.choose(stack.shape if len(stack) > 1 else stack.shape[1:])
-    try:
-        array = np.asarray(stack) if isinstance(stack, (list, tuple)) else stack
-    except ValueError as error:
-        raise FrameError(f"a stack was given whose planes differ in shape ({error}); give an array") from error
-    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
-        raise FrameError(f"{type(stack).__name__} was given as a stack; give an array, a path or open_frames(...)")
+    letters = named_axes(stack)
+    if letters is not None and not letters.endswith(("YX", "YXC")):
+        raise FrameError(
+            f"an array was given that names its axes {letters}; expected Y and X last: give open_frames(array)"
+        )
+    array = plain_array(stack)
     shape = tuple(int(n) for n in array.shape)
     if is_rgb is None:
         is_rgb = len(shape) >= 3 and shape[-1] in (3, 4) and np.dtype(array.dtype) == np.uint8

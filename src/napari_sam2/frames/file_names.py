@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from napari_sam2._errors import FrameError, warn_caller
+from napari_sam2.frames.name_dates import dates_in_order
 
 __all__ = ["FileGrid", "by_numbers", "grid_of_names"]
 
@@ -70,7 +71,7 @@ class FileGrid(NamedTuple):
     order: tuple[int, ...]
 
 
-def grid_of_names(names: Sequence[str], folder: str) -> FileGrid | None:
+def grid_of_names(names: Sequence[str], folder: str, channels: Sequence[str] = ()) -> FileGrid | None:
     """The axes along which files are numbered by words for axes, such as ``t``, ``z``, ``ch`` and ``pos``.
 
     Parameters
@@ -79,6 +80,8 @@ def grid_of_names(names: Sequence[str], folder: str) -> FileGrid | None:
         Names of the files, without suffixes.
     folder : str
         Where they are, for messages.
+    channels : sequence of str, optional
+        Names of the channels in their order, for files that Micro-Manager names after them. Default: alphabetical.
 
     Returns
     -------
@@ -92,18 +95,21 @@ def grid_of_names(names: Sequence[str], folder: str) -> FileGrid | None:
     """
     if len({well[0].lower() for name in names if _IS_HARMONY.match(name) and (well := _WELL.findall(name))}) > 1:
         raise FrameError(f"the files of {folder} are of several wells; move those of each well to a folder of its own")
-    numbered = _numbered(names)
-    found = _micro_manager(names) or [_axes_of(name, numbers) for name, numbers in zip(names, numbered, strict=True)]
+    texts = dates_in_order([_plain(name) for name in names])
+    numbered = _numbered(texts)
+    found = _micro_manager(names, channels) or [
+        _axes_of(name, numbers) for name, numbers in zip(names, numbered, strict=True)
+    ]
     letters = [axis for axis in _ORDER if len({each.get(axis) for each in found}) > 1]
     is_unclear = not letters or any(axis not in each for each in found for axis in letters)
     if is_unclear or (len(letters) == 1 and not _is_clear(numbered, letters[0])):
-        _tell_series(names, numbered, folder)
+        _tell_series(names, texts, numbered, folder)
         return None
     numbers = {axis: sorted({each[axis] for each in found}) for axis in letters}
     grid = itertools.product(*numbers.values())  # may be far larger than the number of files
     places = {tuple(each[axis] for axis in letters): index for index, each in enumerate(found)}
     if len(places) < len(names):  # other numbers tell them apart
-        if not _tell_series(names, numbered, folder):
+        if not _tell_series(names, texts, numbered, folder):
             _tell_shared(names, [tuple(each[axis] for axis in letters) for each in found], letters, folder)
         return None
     shape = tuple(len(numbers[axis]) for axis in letters)
@@ -120,13 +126,15 @@ def grid_of_names(names: Sequence[str], folder: str) -> FileGrid | None:
     return FileGrid("".join(letters), shape, order)
 
 
-def _tell_series(names: Sequence[str], numbered: Sequence[Sequence[_Number]], folder: str) -> bool:
+def _tell_series(
+    names: Sequence[str], texts: Sequence[str], numbered: Sequence[Sequence[_Number]], folder: str
+) -> bool:
     """Warn of several series of numbers under different names, such as ``DAPI_1`` and ``GFP_1``; whether there are."""
     series: dict[tuple[str, ...], list[str]] = {}
-    for name, numbers in zip(names, numbered, strict=True):
+    for name, text, numbers in zip(names, texts, numbered, strict=True):
         if numbers and _COPY.fullmatch(name) is None:
-            texts = (*(number.before.lower() for number in numbers), _DIGITS.split(_plain(name))[-1].lower())
-            series.setdefault(texts, []).append(name)
+            words = (*(number.before.lower() for number in numbers), _DIGITS.split(text)[-1].lower())
+            series.setdefault(words, []).append(name)
     if len(series) < 2 or min(len(each) for each in series.values()) < 2:
         return False
     shown = " and ".join(sorted(each[0] for each in series.values())[:2])
@@ -173,7 +181,8 @@ def by_numbers(names: Sequence[str], folder: str = "") -> list[int]:
     """The order of names in which ``z-1`` is before ``z0``, ``z0.25`` before ``z0.5``, and ``z2`` before ``z10``.
 
     A hyphen is a minus only where other names have the same number without it: ``frame-1`` and ``frame-2`` are in
-    this order. A point is a decimal point unless the digits after it count (``1.9``, ``1.10``).
+    this order. A point is a decimal point unless the digits after it count (``1.9``, ``1.10``). Dates are in the order
+    of time, however they are written.
 
     Parameters
     ----------
@@ -191,10 +200,12 @@ def by_numbers(names: Sequence[str], folder: str = "") -> list[int]:
     -----
     UserWarning
         If two names have the same numbers, such as ``z1`` and ``z01``, if it is not clear whether points are decimal
-        points and the order depends on it, or if files are named like copies of others.
+        points or whether days or months are first and the order depends on it, or if files are named like copies of
+        others.
     """
-    numbered = _numbered(names, folder)
-    keys = [_key(name, numbers) for name, numbers in zip(names, numbered, strict=True)]
+    texts = dates_in_order([_plain(name) for name in names], folder)
+    numbered = _numbered(texts, folder)
+    keys = [_key(text, numbers) for text, numbers in zip(texts, numbered, strict=True)]
     order = sorted(range(len(names)), key=lambda at: (keys[at], names[at]))
     if folder:
         same = next((at for at in range(1, len(order)) if keys[order[at - 1]] == keys[order[at]]), None)
@@ -306,12 +317,14 @@ def _is_decimal(numbers: Sequence[_Number], folder: str) -> bool:
     return True
 
 
-def _micro_manager(names: Sequence[str]) -> list[dict[str, Decimal]]:
-    """Axis -> number in the names of Micro-Manager 1.4, channels in the order of their names; else an empty list."""
+def _micro_manager(names: Sequence[str], listed: Sequence[str]) -> list[dict[str, Decimal]]:
+    """Axis -> number in the names of Micro-Manager 1.4, channels as listed or by their names; else an empty list."""
     matches = [match for name in names if (match := _MICRO_MANAGER.fullmatch(name)) is not None]
     if len(matches) < len(names):
         return []
-    channels = sorted({match["C"] for match in matches})
+    order = [re.sub(r"[^\w-]", "_", name) for name in listed]  # as in names of files
+    used = {match["C"] for match in matches}
+    channels = order if used <= set(order) else listed if used <= set(listed) else sorted(used)
     return [
         {"T": Decimal(match["T"]), "C": Decimal(channels.index(match["C"])), "Z": Decimal(match["Z"])}
         for match in matches

@@ -17,6 +17,7 @@ from napari_sam2.frames.axes import guess_axes, name_unnamed
 from napari_sam2.frames.bioio_files import PLUGINS, open_bioio
 from napari_sam2.frames.file_contents import content_hint
 from napari_sam2.frames.file_names import by_numbers, grid_of_names
+from napari_sam2.frames.micro_manager import INDEX_NAME, folder_channels, read_ndtiff
 from napari_sam2.frames.pictures import PICTURE_SUFFIXES, describe_picture, read_picture
 from napari_sam2.frames.stack import READ_ERRORS, RawStack
 from napari_sam2.frames.tiff import TIFF_SUFFIXES, ome_members, open_companion, open_tiff
@@ -37,7 +38,6 @@ IMAGE_SUFFIXES = TIFF_SUFFIXES + PICTURE_SUFFIXES
 _MAX_HEADER_BYTES = 2**16  # of a numpy file
 _SHOWN = 8  # names in a message
 _ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
-_NDTIFF_INDEX = "NDTiff.index"
 _EXPORT = "export it as OME-TIFF or OME-Zarr"
 _UNPACK = "unpack it, and open what it holds"
 _HDF5 = ("an HDF5 file", f"{_EXPORT}, or pass a dataset of it: open_frames(h5py.File(...)[NAME])")
@@ -91,13 +91,10 @@ def open_path(path: Path, level: int | None = None) -> RawStack:
     path = existing_path(path)
     if is_zarr_folder(path) or (not path.is_dir() and zipped_zarr(path) is not None):
         return open_zarr(path, level or 0)
-    stack = _open_folder(path) if path.is_dir() else _open_file(path, level or 0)
-    folder = path if path.is_dir() else path.parent
-    if (path.is_dir() or path.suffix.lower() in TIFF_SUFFIXES) and (folder / _NDTIFF_INDEX).is_file():
-        warn_caller(
-            f"{folder} is a dataset of Micro-Manager (NDTiff), whose list of axes is not read: planes are in the order "
-            "of acquisition; if there are several channels, slices, times or positions, export it as OME-TIFF"
-        )
+    if path.is_dir() and (path / INDEX_NAME).exists():
+        stack = _open_file(read_ndtiff(path).first)
+    else:
+        stack = _open_folder(path) if path.is_dir() else _open_file(path, level or 0)
     if level and path.suffix.lower() not in (*TIFF_SUFFIXES, ".ome"):
         raise FrameError(f"level {level} of {path} was requested; it has one level, 0")
     return replace(stack, path=path)
@@ -135,6 +132,8 @@ def _open_file(path: Path, level: int = 0) -> RawStack:
     _check_regular(path)
     stat = path.stat()
     if suffix in TIFF_SUFFIXES:
+        if (path.parent / INDEX_NAME).exists():
+            read_ndtiff(path.parent)
         stack = open_tiff(path, level)
     elif suffix in PICTURE_SUFFIXES:
         array = read_picture(path)
@@ -204,7 +203,8 @@ def _open_folder(path: Path) -> RawStack:
     if _is_one_image(path, files):
         return first
     inner = _inner_axes(first)
-    grid = grid_of_names([plain_stem(file) for file in files], str(path))
+    channels = folder_channels(path)
+    grid = grid_of_names([plain_stem(file) for file in files], str(path), channels)
     if grid is None:
         outer, lengths = _outer_axis(inner), [len(files)]
         if outer is None:
@@ -224,7 +224,9 @@ def _open_folder(path: Path) -> RawStack:
     stamp = hashlib.sha256(repr([(name, s.st_mtime_ns, s.st_size) for name, s in stats]).encode()).hexdigest()
     voxel_size = {axis: spacing for axis, spacing in first.voxel_size.items() if axis in inner}
     array = FolderOfImages(files, lengths, *kind)
-    return RawStack(array, str(path), f"folder:{path.resolve()}:{stamp}", outer + inner, voxel_size, first.is_rgb)
+    key = f"folder:{path.resolve()}:{stamp}"
+    names = channels if grid is not None and "C" in outer and len(channels) == lengths[outer.index("C")] else ()
+    return RawStack(array, str(path), key, outer + inner, voxel_size, first.is_rgb, channel_names=names)
 
 
 def _without_images(path: Path) -> str:

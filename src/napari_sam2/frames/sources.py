@@ -18,6 +18,7 @@ from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2._messages import Message, Option, one_line
 from napari_sam2._types import FrameSource
+from napari_sam2.frames.arrays import named_axes, plain_array
 from napari_sam2.frames.axes import FrameAxis, Selection, guess_axes, name_unnamed, parse_axes, select
 from napari_sam2.frames.contrast import (
     Contrast,
@@ -298,11 +299,11 @@ def open_frames(
     source : path, array or FrameSource
         TIFF, OME-TIFF, ImageJ TIFF; OME-Zarr or plain zarr folder; PNG, JPEG and other pictures; folder of images in
         natural order; numpy, dask or zarr array (anything indexed like one), zarr group. A FrameSource is returned
-        as it is.
+        as it is. Masked arrays are refused, unless nothing is masked: fill them first.
     axes : str, optional
         One letter per dimension out of ``TCZYX``, and P for positions (or M, V, A, R, E, H, L), of which one is read.
-        Default: what the file says, else YX; YXC and ZYXC where the last dimension is 3 or 4 in uint8; ZYX. The one
-        unnamed axis of a file, and the images of a folder, are Z (T where Z is taken).
+        Default: what the file or array (of xarray) says, else YX; YXC and ZYXC where the last dimension is 3 or 4 in
+        uint8; ZYX. The one unnamed axis of a file, and the images of a folder, are Z (T where Z is taken).
     frame_axis : str, optional
         ``"Z"`` or ``"T"``. Default: the one with more than one plane; if both have, Z, and a warning says so.
     fixed : mapping of str to int, optional
@@ -426,13 +427,7 @@ def _open_source(source: str | os.PathLike[str] | LazyArray | zarr.Group, level:
         return open_zarr_node(source, level or 0, f"the zarr {source.store_path}")
     if level:
         raise FrameError(f"level {level} was requested; an array has one level, 0: give the level's array itself")
-    if isinstance(source, (list, tuple)):
-        try:
-            source = np.asarray(source)
-        except ValueError as error:
-            raise FrameError(f"a {type(source).__name__} was given that is not an array: {one_line(error)}") from None
-    if not (hasattr(source, "shape") and hasattr(source, "dtype") and hasattr(source, "__getitem__")):
-        raise FrameError(f"a {type(source).__name__} was given; expected a path, an array, a zarr group or open frames")
-    if hasattr(source, "dask") and hasattr(source, "name"):
-        return RawStack(source, "the dask array", f"dask:{source.name}")
-    return RawStack(source, "the array", f"array:{type(source).__name__}:{id(source)}")
+    array, letters = plain_array(source), named_axes(source)
+    if hasattr(array, "dask") and hasattr(array, "name"):
+        return RawStack(array, "the dask array", f"dask:{array.name}", letters)
+    return RawStack(array, "the array", f"array:{type(array).__name__}:{id(array)}", letters)

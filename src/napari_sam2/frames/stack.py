@@ -80,6 +80,8 @@ class RawStack:
         File or folder that holds the image: of a plate, the folder of the field. None for arrays and addresses.
     full_shape : tuple of int or None
         Of a coarser level: the shape of the full resolution.
+    indices : RawStack or None
+        Where colours were looked up in a palette: the indices as they are in the file, which labels are.
     """
 
     array: LazyArray
@@ -93,6 +95,7 @@ class RawStack:
     channel_colours: tuple[str, ...] = ()
     path: Path | None = None
     full_shape: tuple[int, ...] | None = None
+    indices: RawStack | None = None
 
     @property
     def dtype(self) -> np.dtype[np.generic]:

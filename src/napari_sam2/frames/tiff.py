@@ -8,7 +8,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -21,8 +21,10 @@ from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2._messages import AXES, Message, one_line
 from napari_sam2.frames.coded_sizes import coded_size
 from napari_sam2.frames.file_contents import content_hint
+from napari_sam2.frames.micro_manager import positions_named, stack_channels
 from napari_sam2.frames.microscope_tags import has_damaged_lsm_notes, mend_stk_notes
 from napari_sam2.frames.ome_xml import check_beside, companion_xml, named_files, parse_ome_xml, read_ome_xml, tag_of
+from napari_sam2.frames.palettes import LookedUp, is_scale, tables_of_pages
 from napari_sam2.frames.pictures import picture_size, warn_of_orientation
 from napari_sam2.frames.spacing import Spacing
 from napari_sam2.frames.stack import READ_ERRORS, LazyArray, RawStack
@@ -34,7 +36,6 @@ TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk", ".svs"
 _Pages = list[tifffile.TiffPage | tifffile.TiffFrame | None]
 _IMAGEJ_SIZES = ("frames", "slices", "channels")
 _SHOWN = 8  # numbers of pages in a message
-_MIXED_PALETTE = 0.2  # of the steps of a palette that get darker; few do in the colour scales of microscopes
 _HEADER_BYTES = 2**16  # of a strip or tile, in which the header of its picture lies
 _PICTURES = (  # compressions whose strips and tiles are whole pictures with a header of their own
     tifffile.COMPRESSION.OJPEG,
@@ -221,7 +222,7 @@ def _describe(
     if not 0 <= level < len(series.levels):
         raise FrameError(f"level {level} of {path} was requested; it has {len(series.levels)}, 0 is the finest")
     full, series = series, series.levels[level]
-    axes, shape = series.axes, tuple(series.shape)
+    axes, shape = positions_named(series.axes, full.kind), tuple(series.shape)
     if stacked and level == 0:
         axes, shape = "I" + series.keyframe.axes, (len(stacked), *series.keyframe.shape)
     elif positions:
@@ -258,12 +259,49 @@ def _describe(
     for axis, zoom in zooms.items():
         if zoom != 1:
             translation[axis] = translation.get(axis, 0.0) + (zoom - 1) / 2 * voxel_size[axis].value / zoom
-    full_axes = "P" * bool(positions) + full.axes
+    full_axes = "P" * bool(positions) + positions_named(full.axes, full.kind)
     full_shape = (*([len(positions)] if positions else []), *full.shape) if level and full_axes == axes else None
     if axes.endswith("S") and _has_alpha_only(series.keyframe):
         axes, array = axes[:-1], _WithoutAlpha(array)
-    return RawStack(
-        array, str(path), f"tiff:{level}", axes, voxel_size, is_rgb, translation=translation, full_shape=full_shape
+    stack = RawStack(
+        array,
+        str(path),
+        f"tiff:{level}",
+        axes,
+        voxel_size,
+        is_rgb,
+        translation=translation,
+        channel_names=stack_channels(tif, full.kind, path),
+        full_shape=full_shape,
+    )
+    if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
+        return _without_palette(stack, stacked or [*series.pages])
+    return stack
+
+
+def _without_palette(stack: RawStack, pages: _Pages) -> RawStack:
+    """Colours or grey values in place of the indices of a palette, unless the indices are intensities."""
+    axes = stack.axes or ""
+    tables = tables_of_pages(pages) if axes.endswith("YX") and "C" not in axes else None
+    if tables is None:
+        warn_caller(
+            f"{stack.name} has palettes that are not read; their indices are read as intensities (save it as RGB to "
+            "read the colours)"
+        )
+        return stack
+    if len(tables) == 1 and is_scale(tables[0]):
+        return stack
+    shown = LookedUp(stack.array, tables)
+    is_grey = len(shown.shape) == len(axes)
+    full = stack.full_shape
+    return replace(
+        stack,
+        array=shown,
+        key=f"{stack.key}:palette",
+        axes=axes if is_grey else axes + "S",
+        is_rgb=not is_grey,
+        full_shape=full if full is None or is_grey else (*full, 3),
+        indices=stack,
     )
 
 
@@ -323,14 +361,6 @@ def _warn_of_colours(path: Path, page: tifffile.TiffPage) -> None:
     """Warn of values that are no intensities."""
     if page.photometric in _INKS and page.samplesperpixel > 1:
         warn_caller(f"{path} holds {_INKS[page.photometric]}, which are read as channels; save it as RGB")
-    elif page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
-        used = 256 if page.bitspersample == 8 else 2**page.bitspersample
-        steps = np.diff(np.asarray(page.colormap, np.int64)[:, :used].sum(0))
-        if (steps < 0).sum() > _MIXED_PALETTE * (steps != 0).sum():
-            warn_caller(
-                f"{path} has a palette whose colours do not represent intensities; the palette indices are read "
-                "as intensities (save it as RGB to read the colours)"
-            )
 
 
 def _is_cut(tif: tifffile.TiffFile) -> bool:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 
 import tifffile
 
+from napari_sam2.frames.micro_manager import step_in_z
 from napari_sam2.frames.microscope_tags import lsm_voxel_size, stk_voxel_size
 from napari_sam2.frames.ome_xml import tag_of
 from napari_sam2.frames.spacing import Spacing, convert, read_distance, unit_name
@@ -113,7 +114,8 @@ def _micromanager_voxel_size(tif: tifffile.TiffFile, path: Path) -> dict[str, Sp
         value = read_distance(noted.get(name), axis, path)
         if value is not None:
             found[axis] = Spacing(value, "micrometer")
-    return found
+    step = step_in_z(tif, path) if "Z" not in found else None
+    return found if step is None else {**found, "Z": step}
 
 
 def _slide_voxel_size(tif: tifffile.TiffFile, path: Path) -> dict[str, Spacing]:

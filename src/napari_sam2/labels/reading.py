@@ -92,6 +92,7 @@ def _pixels(path: Path) -> NDArray[Any]:
     if lossy:
         raise FrameError(f"{path} is {lossy}, which does not keep the values of labels; save the labels as PNG or TIFF")
     stack = open_path(label_image_of(path))
+    stack = stack.indices or stack
     axes = stack.axes or ""
     if stack.is_rgb and axes[:1] in ("C", "S") and len(axes) == 3:
         return _read(path, stack.array)  # three or four planes that were saved without saying so

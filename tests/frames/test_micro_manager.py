@@ -6,6 +6,7 @@ import json
 import struct
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from napari_sam2.frames import Spacing
 
 SHAPE = (6, 8)
 NOTES = b'{"Exposure": 10}\0'
-Images = list[tuple[dict[str, int | str], int]]
+Images = list[tuple[dict[str, Any], int]]
 
 
 def tag(code: int, kind: int, count: int, value: int) -> bytes:
@@ -102,6 +103,9 @@ def test_a_damaged_list_is_refused_with_what_to_do(tmp_path):
         "images with different axes": lambda: write_ndtiff(
             folder, {"NDTiffStack.tif": [({"z": 0}, 0), ({"time": 1}, 1)]}
         ),
+        r"the place \[0\] along the axis 'z'": lambda: write_ndtiff(
+            folder, {"NDTiffStack.tif": [({"z": [0]}, 0), ({"z": [1]}, 1)]}
+        ),
         "is not in the folder": lambda: write_ndtiff(folder, {"../a/NDTiffStack.tif": images}),
     }
     for message, damage in cases.items():
@@ -109,6 +113,13 @@ def test_a_damaged_list_is_refused_with_what_to_do(tmp_path):
         damage()
         with pytest.raises(FrameError, match=message):
             open_frames(folder)
+
+
+def test_planes_whose_list_is_lost_are_in_the_order_of_acquisition_with_a_warning(tmp_path):
+    write_ndtiff(tmp_path / "a", {"NDTiffStack.tif": grid(channel=["a", "b"], z=[0, 1])})
+    (tmp_path / "a" / "NDTiff.index").unlink()
+    with pytest.warns(UserWarning, match=r"list of axes .* is not beside it or not read.*order of acquisition"):
+        assert first_values(tmp_path / "a" / "NDTiffStack.tif") == [[0], [1], [2], [3]]
 
 
 def test_tiles_of_a_dataset_are_no_frames(tmp_path):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tifffile
 
-from napari_sam2._errors import FrameError
+from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2.frames.spacing import Spacing, read_distance
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "read_ndtiff",
     "stack_channels",
     "step_in_z",
+    "warn_of_order",
 ]
 
 INDEX_NAME = "NDTiff.index"
@@ -68,11 +70,14 @@ def read_ndtiff(folder: Path) -> NdtiffIndex:
         raise FrameError(f"{place} is not a regular file; {_EXPORT}")
     files: dict[str, None] = {}
     values: dict[str, dict[int | str, None]] = {}
-    for axes, name, *_ in tifffile.read_ndtiff_index(place):
+    entries: Iterable[tuple[Any, ...]] = tifffile.read_ndtiff_index(place)  # of a damaged list axes may be anything
+    for axes, name, *_ in entries:
         files[name] = None
         if not isinstance(axes, dict) or (values and set(axes) != set(values)):
             raise FrameError(f"{place} lists images with different axes, which are not read; {_EXPORT}")
         for axis, value in axes.items():
+            if not isinstance(value, int | str):
+                raise FrameError(f"{place} lists the place {str(value)[:20]} along the axis {axis!r}; {_EXPORT}")
             values.setdefault(axis, {})[value] = None
     if files and not _is_whole(place):
         raise FrameError(f"{place} ends in the middle of an image's entry; {_EXPORT}")
@@ -112,6 +117,16 @@ def positions_named(axes: str, kind: str) -> str:
     return axes.replace("R", "P") if kind.lower() in _KINDS and "P" not in axes else axes
 
 
+def warn_of_order(tif: tifffile.TiffFile, kind: str, path: Path) -> None:
+    """Warn of a file of Micro-Manager with several planes whose list of axes is lost or of an old version."""
+    if tif.is_micromanager and len(tif.pages) > 1 and kind.lower() not in (*_KINDS, "ome", "imagej"):
+        warn_caller(
+            f"{path} is a stack of Micro-Manager whose list of axes ({INDEX_NAME}) is not beside it or not read: its "
+            "planes are in the order of acquisition; if there are several channels, slices, times or positions, export "
+            "it as OME-TIFF"
+        )
+
+
 def stack_channels(tif: tifffile.TiffFile, kind: str, path: Path) -> tuple[str, ...]:
     """Names of all channels of a series of Micro-Manager; empty for other files.
 
@@ -141,7 +156,10 @@ def folder_channels(folder: Path) -> tuple[str, ...]:
 
 
 def _summary(tif: tifffile.TiffFile) -> dict[str, object]:
-    noted = tif.micromanager_metadata if tif.is_micromanager else None
+    try:
+        noted = tif.micromanager_metadata if tif.is_micromanager else None
+    except ValueError:  # the beginning of the file is that of another program
+        return {}
     summary = noted.get("Summary") if noted else None
     return summary if isinstance(summary, dict) else {}
 

@@ -82,10 +82,11 @@ class LookedUp:
         places = places.reshape(*places.shape, *(1,) * (found.ndim - places.ndim))
         last = self._tables.shape[1] - 1
         colours: NDArray[np.uint8] = self._tables[places, np.minimum(found, last)]
-        return colours[..., 0] if self._is_grey else colours[(..., *index[num_leading + 2 :])]
+        shown: NDArray[np.uint8] = colours[..., 0] if self._is_grey else colours[(..., *index[num_leading + 2 :])]
+        return shown
 
 
-def _table(colormap: NDArray[np.integer]) -> NDArray[np.uint8]:
+def _table(colormap: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """(3, N) of 16 bits as (N, 3) of 8; some programs write 8 bits into the 16."""
     is_narrow = int(colormap.max()) < 256
     table: NDArray[np.uint8] = (colormap if is_narrow else colormap >> 8).astype(np.uint8).T

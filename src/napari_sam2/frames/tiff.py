@@ -21,7 +21,7 @@ from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2._messages import AXES, Message, one_line
 from napari_sam2.frames.coded_sizes import coded_size
 from napari_sam2.frames.file_contents import content_hint
-from napari_sam2.frames.micro_manager import positions_named, stack_channels
+from napari_sam2.frames.micro_manager import positions_named, stack_channels, warn_of_order
 from napari_sam2.frames.microscope_tags import has_damaged_lsm_notes, mend_stk_notes
 from napari_sam2.frames.ome_xml import check_beside, companion_xml, named_files, parse_ome_xml, read_ome_xml, tag_of
 from napari_sam2.frames.palettes import LookedUp, is_scale, tables_of_pages
@@ -221,6 +221,7 @@ def _describe(
     _warn_of_colours(path, series.keyframe)
     if not 0 <= level < len(series.levels):
         raise FrameError(f"level {level} of {path} was requested; it has {len(series.levels)}, 0 is the finest")
+    warn_of_order(tif, series.kind, path)
     full, series = series, series.levels[level]
     axes, shape = positions_named(series.axes, full.kind), tuple(series.shape)
     if stacked and level == 0:

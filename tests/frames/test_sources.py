@@ -8,7 +8,7 @@ import pytest
 import tifffile
 import zarr
 
-from napari_sam2 import Session, show_planes
+from napari_sam2 import Session
 from napari_sam2._errors import FrameError
 from napari_sam2._types import FrameSource
 from napari_sam2.frames import guess_axes, open_frames

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from napari_sam2._arguments import masked_values
 from napari_sam2._errors import FrameError
+from napari_sam2._messages import one_line
 from napari_sam2.frames.axes import axis_of_word
-from napari_sam2.frames.stack import LazyArray, one_line
+from napari_sam2.frames.stack import LazyArray
 
 __all__ = ["named_axes", "plain_array"]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError, warn_caller
-from napari_sam2._messages import Message, Option, one_line
+from napari_sam2._messages import Message, Option
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.arrays import named_axes, plain_array
 from napari_sam2.frames.axes import FrameAxis, Selection, guess_axes, name_unnamed, parse_axes, select

@@ -104,7 +104,7 @@ def connected(place: Place, num_pieces: int, *, device: str) -> Iterator[Client]
             certificates = (
                 ", and the certificates that Dask's configuration names (distributed.comm.tls)"
                 if place.scheduler.startswith("tls://")
-                else ""
+                else "; the address of one that encrypts begins with tls://"
             )
             raise DeviceError(
                 f"no Dask scheduler answers at {place.scheduler} ({first_line(error)}); check the address, that "

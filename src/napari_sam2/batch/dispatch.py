@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import statistics
@@ -12,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam2._errors import DeviceError, DiskFullError, NapariSAM2Error
+from napari_sam2._errors import DeviceError, DiskFullError, FrameError, NapariSAM2Error
 from napari_sam2._messages import AGAIN, Message, in_all_words, message_of, one_line
 from napari_sam2.batch.clusters import Place, connected
 from napari_sam2.batch.jobs import Job
@@ -25,7 +27,7 @@ from napari_sam2.batch.report import BatchProgress, BatchReport
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-    from napari_sam2.batch.workers import WorkerModel
+    from napari_sam2.batch.workers import UnfitWorker, WorkerModel
 
 __all__ = ["Dispatch", "DispatchSettings", "Execution", "Workers"]
 
@@ -87,10 +89,13 @@ class Workers:
         Where they are.
     model : WorkerModel
         What they load.
+    marker : Path
+        A file that they must see; see `Journal`.
     """
 
-    def __init__(self, execution: Execution, model: WorkerModel) -> None:
-        self._place, self._device, self._model = execution.place, execution.device, model
+    def __init__(self, execution: Execution, model: WorkerModel, marker: Path) -> None:
+        self._place, self._device, self._model, self._marker = execution.place, execution.device, model, marker
+        self._unfit: dict[str, NapariSAM2Error] = {}
         self._opened = ExitStack()
         self._client: Client | None = None
         self._plugin = ""
@@ -117,7 +122,7 @@ class Workers:
             return
         with ExitStack() as opened:
             client = opened.enter_context(connected(self._place, num_pieces, device=self._device))
-            self._plugin = opened.enter_context(_model_on_workers(client, self._model, self._place))
+            self._plugin = opened.enter_context(_model_on_workers(client, self._model, self._marker, self._place))
             self._opened = opened.pop_all()
         self._client = client
 
@@ -127,20 +132,38 @@ class Workers:
         self._opened.close()
 
     def count(self) -> int:
-        """How many there are; raises _SchedulerLostError."""
+        """How many there are, but those that are left out; raises _SchedulerLostError."""
+        return len(self._fit())
+
+    def _fit(self) -> list[str]:
         try:
-            return len(self.client.nthreads())
+            return [address for address in self.client.nthreads() if address not in self._unfit]
         except (OSError, TimeoutError, AttributeError, ValueError) as error:  # whatever a client without one raises
             raise _SchedulerLostError from error
+
+    def leave_out(self, address: str, error: NapariSAM2Error) -> None:
+        """Send no more pieces to a worker."""
+        self._unfit[address] = error
+
+    def is_left_out(self, address: str) -> bool:
+        """Whether no more pieces are sent to a worker."""
+        return address in self._unfit
+
+    @property
+    def why_left_out(self) -> NapariSAM2Error | None:
+        """Why the first of the workers to which nothing is sent is left out; None if there is none."""
+        return next(iter(self._unfit.values()), None)
 
     def send(self, job: Job, pieces: Sequence[Piece], retries: int) -> list[Future]:
         """Have pieces computed; raises _SchedulerLostError."""
         from napari_sam2.batch.workers import run_piece
 
         keys = [f"{job.command}-{uuid.uuid4().hex}" for _ in pieces]
+        # to others too, where these are gone meanwhile: a piece must not wait for an address that never comes back
+        only = {"workers": self._fit(), "allow_other_workers": True} if self._unfit else {}
         try:
             futures: list[Future] = self.client.map(
-                run_piece, pieces, job=job, plugin=self._plugin, key=keys, retries=retries, pure=False
+                run_piece, pieces, job=job, plugin=self._plugin, key=keys, retries=retries, pure=False, **only
             )
         except (OSError, ValueError) as error:
             raise _SchedulerLostError from error
@@ -315,6 +338,11 @@ class Dispatch:
         self._progress = replace(self._progress, workers=num_workers)
         self._on_progress(self._progress)
 
+    def notify(self, notice: str) -> None:
+        """Tell the user a sentence, once."""
+        self._progress = replace(self._progress, notice=notice)
+        self._on_progress(self._progress)
+
     @property
     def settings(self) -> DispatchSettings:
         """How pieces are sent."""
@@ -342,6 +370,7 @@ class _Pass:
         self._arrived: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._seconds: deque[float] = deque(maxlen=self._settings.num_timed)
         self._num_workers = 0
+        self._alone_since = math.inf
 
     def run(self) -> None:
         """Compute them; raises _SchedulerLostError."""
@@ -351,9 +380,11 @@ class _Pass:
                 self._num_workers = self._workers.count()
                 counted_at = time.monotonic()
             is_stopping = self._run.is_stopping()
-            if not is_stopping:
+            if not is_stopping and self._has_workers():
                 self._send()
-            if not self._running or (is_stopping and not self._num_workers):
+            if not self._running and (is_stopping or not (self._waiting or self._suspects)):
+                return
+            if is_stopping and not self._num_workers:
                 return
             self._run.report_progress(self._num_workers)
             self._end(self._next_arrived())
@@ -395,31 +426,70 @@ class _Pass:
         """Enter pieces in the journal, but those whose worker was killed with several of them."""
         from distributed import KilledWorker
 
-        ended = []
+        from napari_sam2.batch.workers import UnfitWorker
+
+        ended: list[tuple[Piece, Outcome | Exception]] = []
+        unfit: list[UnfitWorker] = []
         for future, found in zip(futures, _results(self._workers.client, futures), strict=True):
             piece, had_company = self._running.pop(future)
             if isinstance(found, KilledWorker) and had_company:
                 self._suspects.append(piece)
-                continue
-            if isinstance(found, Outcome):
-                self._seconds.append(found.seconds)
-            ended.append((piece, found))
+            elif isinstance(found, UnfitWorker) and (found.absent is None or found.absent.exists()):
+                self._waiting.appendleft(piece)
+                unfit.append(found)
+            elif isinstance(found, UnfitWorker):
+                ended.append((piece, found.error))
+            else:
+                if isinstance(found, Outcome):
+                    self._seconds.append(found.seconds)
+                ended.append((piece, found))
         if ended:
             self._run.end(ended)
+        for worker in unfit:
+            self._leave_out(worker)
+
+    def _has_workers(self) -> bool:
+        """Whether not all workers are left out; raises why, if others do not come for a long time."""
+        error = self._workers.why_left_out
+        if error is None or self._num_workers:
+            self._alone_since = math.inf
+            return True
+        self._alone_since = min(self._alone_since, time.monotonic())
+        if time.monotonic() - self._alone_since > self._settings.patience_s:
+            raise error
+        return False
+
+    def _leave_out(self, worker: UnfitWorker) -> None:
+        """Go on without a worker; raises its error if there is no other one, and nothing was computed so far."""
+        if self._workers.is_left_out(worker.address):  # several pieces waited there
+            return
+        error = worker.error
+        if worker.absent is not None:
+            error = FrameError(
+                f"the worker {worker.address} does not see {worker.absent}; the inputs must lie on a file system that "
+                "all computers see under the same path"
+            )
+        self._workers.leave_out(worker.address, error)
+        self._num_workers = self._workers.count()
+        if not self._num_workers and not self._seconds:
+            raise error
+        self._run.notify(f"going on without the worker {worker.address}: {error}")
 
 
-def _results(client: Client, futures: Sequence[Future]) -> list[Outcome | Exception]:
+def _results(client: Client, futures: Sequence[Future]) -> list[Outcome | UnfitWorker | Exception]:
     """What pieces gave, or why they failed; raises _SchedulerLostError."""
     finished = [future for future in futures if future.status == "finished"]
-    gathered: dict[Future, Outcome | DiskFullError] = {}
+    gathered: dict[Future, Outcome | UnfitWorker | DiskFullError] = {}
     if len(finished) > 1:
         with suppress(Exception):  # each by itself tells what is wrong
             gathered = dict(zip(finished, client.gather(finished), strict=True))
     return [gathered[future] if future in gathered else _result(future) for future in futures]
 
 
-def _result(future: Future) -> Outcome | Exception:
+def _result(future: Future) -> Outcome | UnfitWorker | Exception:
     from distributed.client import FutureCancelledError
+
+    from napari_sam2.batch.workers import UnfitWorker
 
     try:
         found = future.result()
@@ -429,7 +499,7 @@ def _result(future: Future) -> Outcome | Exception:
         if future.status != "error":  # it was computed, and cannot be fetched
             raise _SchedulerLostError from error
         return error  # whatever a file can cause is reported with the file
-    assert isinstance(found, Outcome | DiskFullError)
+    assert isinstance(found, Outcome | UnfitWorker | DiskFullError)
     return found
 
 
@@ -448,13 +518,15 @@ def _reason(error: BaseException) -> str:
 
 
 @contextmanager
-def _model_on_workers(client: Client, model: WorkerModel, place: Place) -> Iterator[str]:
+def _model_on_workers(client: Client, model: WorkerModel, marker: Path, place: Place) -> Iterator[str]:
     """Within it, all workers, also those that come later, have the plugin of this name."""
     from napari_sam2.batch.workers import ModelPlugin
 
-    plugin = ModelPlugin(f"napari-sam2-{uuid.uuid4().hex}", model, is_local=place.is_local)
+    plugin = ModelPlugin(f"napari-sam2-{uuid.uuid4().hex}", model, marker, is_local=place.is_local)
     try:
         client.register_plugin(plugin)
+    except NapariSAM2Error:  # of a worker; some kinds are OSErrors too
+        raise
     except (ImportError, AttributeError, TypeError) as error:  # the plugin cannot be unpacked there
         raise DeviceError(
             f"workers lack a package, or have another version of it ({error}); install the same version of napari-sam2 "

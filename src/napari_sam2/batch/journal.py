@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -36,6 +37,7 @@ PROMPT_MASKS = "prompt_masks"
 """Folder of label images beside the results, of prompts that are masks."""
 
 _LOCK_NAME = ".batch.lock"
+_MARKERS = ".batch.*.run"
 _FORMAT = 1
 
 
@@ -95,6 +97,12 @@ class Journal:
     restart : bool, default False
         Forget what an earlier run has done.
 
+    Attributes
+    ----------
+    marker : Path
+        An empty file beside the results whose name no other run has, as long as this is open: who sees it sees the
+        folder.
+
     Raises
     ------
     OutputError
@@ -108,7 +116,9 @@ class Journal:
         self._records: dict[str, PieceRecord] = {}
         self.is_new = restart
         self._lock = _acquired(folder)
+        self.marker = folder / f".batch.{uuid.uuid4().hex}.run"
         try:
+            self._mark(folder)
             self._open(identity, restart=restart)
         except BaseException:
             self.close()
@@ -139,6 +149,8 @@ class Journal:
         """Close the file and let other processes use the folder."""
         file, self._file = self._file, None
         try:
+            with suppress(OSError):  # the next run removes it
+                self.marker.unlink(missing_ok=True)
             if file is not None:
                 with suppress(OSError):  # of a record that a full disk refused, which `add` has reported
                     file.close()
@@ -152,6 +164,15 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _mark(self, folder: Path) -> None:
+        """Make the file of this run, and remove those of runs that were killed."""
+        try:
+            for left in folder.glob(_MARKERS):
+                left.unlink(missing_ok=True)
+            self.marker.touch()
+        except OSError as error:
+            raise write_error(self.marker, error, kept="") from error
 
     def _open(self, identity: RunIdentity, *, restart: bool) -> None:
         try:

@@ -63,6 +63,16 @@ class Source:
     frames: tuple[int, ...] = ()
     prompts: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def absent(self) -> Path | None:
+        """The first of its files that is not there, as seen from this computer."""
+        return next((file for file in self._files() if not _is_there(file)), None)
+
+    def _files(self) -> list[Path]:
+        """The image, its labels, and the files of masks."""
+        masks = [Path(value.rpartition(":")[2]) for option, value in self.prompts if option == "--mask"]
+        return [self.path, *([] if self.labels is None else [self.labels]), *masks]
+
     def fingerprint(self, states: InputStates | None = None) -> str:
         """Digest of what can change the result, apart from the job: size and time of the files, prompts, axes.
 
@@ -79,10 +89,8 @@ class Source:
             32 hexadecimal digits.
         """
         states = states or InputStates()
-        masks = [value.rpartition(":")[2] for option, value in self.prompts if option == "--mask"]
-        files = [self.path, *([] if self.labels is None else [self.labels]), *map(Path, masks)]
         parts = {
-            "files": [states.of(file) for file in files],
+            "files": [states.of(file) for file in self._files()],
             "axes": self.axes,
             "channels": self.channels,
             "frames": self.frames,
@@ -165,6 +173,14 @@ class PieceRecord:
 
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        place = zipped_zarr(path)
+        return (path if place is None else place.archive).exists()
+    except OSError:  # whoever reads it says what is wrong with it
+        return True
 
 
 def _state(path: Path) -> Sequence[object]:

@@ -31,7 +31,7 @@ class BatchProgress:
     dashboard : str
         Address of Dask's dashboard; empty before the connection.
     notice : str
-        A sentence for the user while the scheduler cannot be reached; else empty.
+        A sentence for the user, such as while the scheduler cannot be reached; else empty.
     """
 
     done: int

@@ -307,7 +307,7 @@ def run_stages(
                 "it so that it is written again, or give another name"
             )
         run = Dispatch(journal, execution, DispatchSettings())
-        workers = Workers(execution, wanted)
+        workers = Workers(execution, wanted, journal.marker)
         opened.callback(workers.close)
         for stage in stages:
             pieces = stage.plan()

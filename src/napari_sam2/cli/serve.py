@@ -105,8 +105,9 @@ def serve(
 
         find_weights(model)
     settings = ServerSettings(model=model, device=device, frame_cache_bytes=frame_cache * 2**20, idle_s=idle * 60)
-    with StopRequest("session's request") as stop, serving(place, settings) as address:
-        say(f"serving at {address}; end with Ctrl-C")
+    with StopRequest("session's request") as stop, serving(place, settings) as server:
+        say(f"serving at {server.address}; end with Ctrl-C")
         while not stop.is_set():
+            server.check()
             time.sleep(_POLL_S)
     say("ended")

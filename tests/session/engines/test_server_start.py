@@ -1,4 +1,4 @@
-"""The start of a server: what it prints, and workers that do not come."""
+"""The start of a server: what it prints, workers that do not come, and workers that join another scheduler."""
 
 from __future__ import annotations
 
@@ -36,3 +36,43 @@ def test_workers_that_do_not_come_are_an_error_and_messages_of_dask_are_not_prin
         pass
     # A session of the server before this one may refresh its lease, of which Dask's scheduler then warns.
     assert not logging.getLogger("distributed.semaphore").isEnabledFor(logging.CRITICAL)
+
+
+@pytest.mark.parametrize("options", [{}, {"host": "0.0.0.0"}], ids=["loopback", "all"])
+def test_other_computers_are_joined_without_encryption_only_if_that_is_allowed(options: dict[str, str]):
+    join = "tcp://node1:8786"
+    with pytest.raises(DeviceError, match=r"tcp://node1:8786 is another computer .*--certificates .*--insecure"):
+        ServerPlace(join=join, **options).check()
+    ServerPlace(join=join, is_insecure=True, **options).check()
+    ServerPlace(join="tls://node1:8786", **options).check()
+    ServerPlace(join="tcp://localhost:8786", **options).check()
+
+
+@pytest.fixture
+def scheduler() -> Iterator[str]:
+    """The address of a scheduler without workers."""
+    options = {"processes": False, "dashboard_address": "127.0.0.1:0", "protocol": "tcp", "host": "127.0.0.1"}
+    with distributed.LocalCluster(n_workers=0, **options) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_workers_that_end_before_they_have_joined_are_an_error(scheduler: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server.sys, "executable", "/bin/false")
+    with (
+        pytest.raises(DeviceError, match=r"the workers at tcp://127.0.0.1:\d+ have ended; the scheduler there may"),
+        serving(ServerPlace(join=scheduler, workers=1), ServerSettings(device="cpu")),
+    ):
+        pass
+
+
+@pytest.mark.slow
+def test_workers_join_a_scheduler_and_their_end_is_noticed(scheduler: str):
+    with serving(ServerPlace(join=scheduler, workers=2), ServerSettings(device="cpu")) as running:
+        assert running.address == scheduler
+        with distributed.Client(scheduler, set_as_default=False) as client:
+            assert len(client.nthreads()) == 2
+        running.check()
+        running.workers.terminate()
+        running.workers.wait(60)
+        with pytest.raises(DeviceError, match="have ended"):
+            running.check()

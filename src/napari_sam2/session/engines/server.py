@@ -6,6 +6,7 @@ import errno
 import logging
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from napari_sam2._dask import (
     WORKER_CONFIG,
@@ -31,11 +33,12 @@ if TYPE_CHECKING:
 
     from napari_sam2.session.engines.engine_actor import ServerSettings
 
-__all__ = ["ServerPlace", "serving"]
+__all__ = ["RunningServer", "ServerPlace", "serving"]
 
 _CONNECT_TIMEOUT_S = 15.0
 _START_TIMEOUT_S = 600.0
 _END_TIMEOUT_S = 10.0
+_JOIN_POLL_S = 0.2
 _CONFIG = MappingProxyType({**WORKER_CONFIG, "distributed.scheduler.allowed-failures": 0})
 
 
@@ -72,16 +75,50 @@ class ServerPlace:
             check_local_workers(self.workers)
         if not 0 <= self.port < 2**16:
             raise DeviceError(f"port {self.port} was given; expected 0 to {2**16 - 1}")
-        if self.certificates is None and not self.is_insecure and not is_loopback(self.host) and self.join is None:
+        if self.certificates is not None or self.is_insecure:
+            return
+        if self.join is not None:
+            host = urlsplit(self.join).hostname or ""
+            if self.join.startswith("tcp://") and not is_loopback(host):
+                raise DeviceError(
+                    f"{self.join} is another computer and tcp is not encrypted: anyone on the network could run code "
+                    "here; give tls://HOST:PORT and --certificates FOLDER, or allow it with --insecure on a network "
+                    "that you trust"
+                )
+        elif not is_loopback(self.host):
             raise DeviceError(
                 f"other computers can connect to {self.host}, and anyone who connects can run code here; make "
                 "certificates with --new-certificates FOLDER, or allow it with --insecure on a network that you trust"
             )
 
 
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that was started.
+
+    Attributes
+    ----------
+    address : str
+        What sessions connect to.
+    workers : Popen or None
+        The processes that joined another scheduler.
+    """
+
+    address: str
+    workers: subprocess.Popen[bytes] | None = None
+
+    def check(self) -> None:
+        """Raise DeviceError if the workers have ended: those of Dask's command end with their scheduler."""
+        if self.workers is not None and self.workers.poll() is not None:
+            raise DeviceError(
+                f"the workers at {self.address} have ended; the scheduler there may have ended, or refuse them: run "
+                "this command again when it runs"
+            )
+
+
 @contextmanager
-def serving(place: ServerPlace, settings: ServerSettings) -> Iterator[str]:
-    """Within it, the server runs; gives its address.
+def serving(place: ServerPlace, settings: ServerSettings) -> Iterator[RunningServer]:
+    """Within it, the server runs.
 
     Parameters
     ----------
@@ -101,8 +138,8 @@ def serving(place: ServerPlace, settings: ServerSettings) -> Iterator[str]:
     security = None if place.certificates is None else server_security(place.certificates.expanduser())
     _silence_dask()
     start = _started if place.join is None else _joined
-    with start(place, security, settings) as address:
-        yield address
+    with start(place, security, settings) as running:
+        yield running
 
 
 def _silence_dask() -> None:
@@ -112,7 +149,7 @@ def _silence_dask() -> None:
 
 
 @contextmanager
-def _started(place: ServerPlace, security: Security | None, settings: ServerSettings) -> Iterator[str]:
+def _started(place: ServerPlace, security: Security | None, settings: ServerSettings) -> Iterator[RunningServer]:
     """A scheduler with its workers, which are started again when they are killed."""
     import dask
     from distributed import LocalCluster
@@ -155,33 +192,53 @@ def _started(place: ServerPlace, security: Security | None, settings: ServerSett
                         f"{workers} worker processes were not ready after {_START_TIMEOUT_S:g} s ({_reason(error)}); "
                         "the computer may be busy or lack memory: give fewer --workers"
                     ) from error
-            yield address
+            yield RunningServer(address)
 
 
 @contextmanager
-def _joined(place: ServerPlace, security: Security | None, settings: ServerSettings) -> Iterator[str]:
+def _joined(place: ServerPlace, security: Security | None, settings: ServerSettings) -> Iterator[RunningServer]:
     """Workers of a scheduler that runs already, in processes of Dask's own command."""
     assert place.join is not None
     check_scheduler_address(place.join, "give --certificates FOLDER", security)
     workers = place.workers or _default_workers()
+    name = f"napari-sam2-{uuid.uuid4().hex[:8]}"
     command = [
         *(sys.executable, "-m", "distributed.cli.dask_worker", place.join, "--no-dashboard", "--memory-limit", "0"),
         *("--nworkers", str(workers), "--nthreads", str(max(1, num_cores() // workers))),
-        *("--name", f"napari-sam2-{uuid.uuid4().hex[:8]}"),
+        *("--name", name),
     ]
     if security is not None:
         files = security.get_tls_config_for_role("worker")
         command += ["--tls-ca-file", files["ca_file"], "--tls-cert", files["cert"], "--tls-key", files["key"]]
     _register(place.join, security, settings, is_local=False)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    running = RunningServer(place.join, process)
     try:
-        yield place.join
+        _wait_for(running, name, workers, security)
+        yield running
     finally:
         process.terminate()
         try:
             process.wait(timeout=_END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+def _wait_for(running: RunningServer, name: str, number: int, security: Security | None) -> None:
+    """Wait until so many workers whose names begin with ``name`` have joined; raises DeviceError."""
+    end = time.monotonic() + _START_TIMEOUT_S
+    with _connected(running.address, security) as client:
+        while True:
+            running.check()
+            joined = client.sync(client.scheduler.identity)["workers"].values()
+            if sum(str(worker["name"]).startswith(name) for worker in joined) >= number:
+                return
+            if time.monotonic() > end:
+                raise DeviceError(
+                    f"{number} worker processes had not joined {running.address} after {_START_TIMEOUT_S:g} s; the "
+                    "computer may be busy or lack memory: give fewer --workers"
+                )
+            time.sleep(_JOIN_POLL_S)
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """How batches scale: speed-up from one to two workers, overhead of a piece, and memory for very many pieces.
 
-python benchmarks/scaling.py [--pieces 24] [--seconds 1.0] [--many 100000] [--side 2048] [--kinds files tiles many]
+python benchmarks/scaling.py [--pieces 24] [--seconds 1.0] [--many 100000] [--side 2048] [--kinds files tiles stitch]
 
 ``files`` are pieces that use the processor for a given time; ``tiles`` are those of a large image, segmented by
 ``sam2_micro``, with one core for each worker; ``many`` are pieces of one millisecond, for the memory of this process,
 which holds client and scheduler, and the time that each piece costs beside its own work, all of it and that of the
 processor of this process.
 Times run from the first piece that is begun to the last that is done, so that the start of processes does not count.
+``stitch`` is the last piece of a large image alone, in this process: labels of its tiles, 144 discs each, are joined
+into a zarr; the overhead is that for each tile.
 ``resume`` is the same batch of ``many`` again, in which nothing is missing: reading the journal and looking up all
 inputs and results.
 """
@@ -22,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 import psutil
@@ -31,9 +33,12 @@ from napari_sam2.batch.jobs import AutoJob
 from napari_sam2.batch.journal import JOURNAL_NAME
 from napari_sam2.batch.pieces import DONE, RUNNING, Outcome, Piece, PieceRecord, Source
 from napari_sam2.batch.running import Stage, checked_execution, run_stages
-from napari_sam2.batch.tiles import segment_tiles
+from napari_sam2.batch.tiles import StitchJob, TileSource, segment_tiles
+from napari_sam2.frames.regions import tile_grid
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_sam2.batch.report import BatchReport
     from napari_sam2.network.sam2 import SAM2
 
@@ -161,17 +166,51 @@ def one_core_each(workers: int) -> Iterator[None]:
         os.sched_setaffinity(0, cores)
 
 
-def run_tiles(side: int, workers: int, folder: Path) -> tuple[Measured, Path]:
-    """Tiles of a picture of discs, stitched."""
+def picture_of_discs(side: int, folder: Path) -> Path:
+    """A zarr of noise with a disc in each square of 64 pixels."""
     import zarr
 
     source = folder / "discs.zarr"
     if not source.exists():
-        rng, (y, x) = np.random.default_rng(0), np.mgrid[:64, :64]
-        disc = 100.0 * ((y - 32) ** 2 + (x - 32) ** 2 < 300)
-        picture = rng.normal(30, 5, (side, side)) + np.tile(disc, (side // 64 + 1,) * 2)[:side, :side]
+        rng = np.random.default_rng(0)
+        picture = rng.normal(30, 5, (side, side)) + 100.0 * is_disc(side)
         stored = zarr.create_array(str(source), shape=(side, side), chunks=(512, 512), dtype="uint8")
         stored[:] = picture.clip(0, 255).astype(np.uint8)
+    return source
+
+
+def is_disc(side: int) -> NDArray[np.bool_]:
+    """(side, side): where the discs are."""
+    y, x = np.mgrid[:64, :64]
+    disc = (y - 32) ** 2 + (x - 32) ** 2 < 300
+    tiled: NDArray[np.bool_] = np.tile(disc, (side // 64 + 1,) * 2)[:side, :side]
+    return tiled
+
+
+def run_stitch(side: int, folder: Path) -> Measured:
+    """Tiles whose labels are there, joined in this process."""
+    import torch
+    from skimage.measure import label
+
+    whole = TileSource(picture_of_discs(side, folder), folder=folder / "labelled")
+    whole.folder.mkdir()
+    discs = is_disc(side)
+    tiles = tile_grid((side, side), AutoJob().tile, AutoJob().overlap)
+    for number, tile in enumerate(tiles):
+        np.savez_compressed(whole.labels_path(number), labels=label(discs[tile.rows, tile.columns]).astype(np.int32))
+    watch, begin, used = Watch(), time.perf_counter(), time.process_time()
+    found = StitchJob(AutoJob()).run(whole, folder / "stitched.zarr", cast("SAM2", torch.nn.Identity()))
+    if found.objects != (side // 64) ** 2:
+        raise RuntimeError(f"{found.objects} objects were found; expected {(side // 64) ** 2}")
+    watch.on_progress(None)
+    seconds, used = time.perf_counter() - begin, time.process_time() - used
+    each = 1000 / len(tiles)
+    return Measured("stitch", 0, len(tiles), seconds, each * seconds, watch.most / MEGABYTE, each * used)
+
+
+def run_tiles(side: int, workers: int, folder: Path) -> tuple[Measured, Path]:
+    """Tiles of a picture of discs, stitched."""
+    source = picture_of_discs(side, folder)
     target, watch = folder / f"tiles_{workers}.zarr", Watch()
 
     def on_progress(progress: object) -> None:
@@ -190,7 +229,7 @@ def run_tiles(side: int, workers: int, folder: Path) -> tuple[Measured, Path]:
 def main() -> None:
     """Parse the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kinds = ["files", "tiles", "many", "resume"]
+    kinds = ["files", "tiles", "stitch", "many", "resume"]
     parser.add_argument("--pieces", type=int, default=24)
     parser.add_argument("--seconds", type=float, default=1.0, help="processor time of each")
     parser.add_argument("--many", type=int, default=100_000, help="pieces of one millisecond")
@@ -204,6 +243,7 @@ def main() -> None:
         runs: dict[str, Callable[[int], Measured]] = {
             "files": lambda workers: run_busy("files", BusyJob(args.seconds), args.pieces, workers, folder),
             "tiles": lambda workers: run_tiles(args.side, workers, folder)[0],
+            "stitch": lambda _: run_stitch(args.side, folder),
             "many": lambda workers: run_busy("many", BusyJob(0.001), args.many, workers, folder),
             "resume": lambda workers: run_busy("resume", BusyJob(0.001), args.many, workers, folder),
         }
@@ -219,7 +259,7 @@ def main() -> None:
                 first = first or each.seconds
                 speed_up = f"{first / each.seconds:8.2f}" if kind in ("files", "tiles") and workers > 1 else ""
                 print(
-                    f"{kind:8} {workers:7} {each.pieces:7} {each.seconds:10.1f} {each.overhead_ms:14.1f} "
+                    f"{kind:8} {each.workers:7} {each.pieces:7} {each.seconds:10.1f} {each.overhead_ms:14.1f} "
                     f"{each.memory_mb:12.1f} {each.processor_ms:15.2f} {each.journal_mb:13.2f}  {speed_up}",
                     flush=True,
                 )

@@ -551,10 +551,13 @@ class ViewerBinding:
             )
             return
         self._is_splitting = False
-        if layer not in self.viewer.layers:
+        was_removed = layer not in self.viewer.layers
+        if was_removed:
             self.show_again()
         self.viewer.layers.selection.active = layer
         layer.mode = mode
+        if was_removed:  # nothing was heard while the layers came back
+            self.tool_changed.emit(self.tool)
         if self.viewer.dims.ndisplay == 3:  # where napari takes no shapes, and says nothing of it
             self._refuse_in_3d()
 

@@ -125,16 +125,27 @@ def test_labels_of_a_form_are_aligned_again_in_another_font(qtbot):
     assert widths[0] > 1.5 * widths[1]
 
 
-def test_a_layout_hears_of_a_wrapped_text_after_it_has_placed_it(qtbot, monkeypatch):
+class _Told(QCheckBox):
+    """Remembers its text whenever the layout is told of another size."""
+
+    def __init__(self, text: str) -> None:
+        self.told: list[str] = []
+        super().__init__(text)
+
+    def updateGeometry(self) -> None:  # noqa: N802 Qt's name
+        self.told.append(self.text())
+        super().updateGeometry()
+
+
+def test_a_layout_hears_of_a_wrapped_text_after_it_has_placed_it(qtbot):
     page = QWidget()
     qtbot.addWidget(page)
-    box = QCheckBox("Exclude objects at the border of the image")
+    box = _Told("Exclude objects at the border of the image")
     column(page).addWidget(box)
     wrap_check_boxes(page)
     page.resize(700, 80)
     page.show()
-    told = []
-    monkeypatch.setattr(box, "updateGeometry", lambda: told.append(box.text()), raising=False)
+    box.told.clear()
     page.resize(page.minimumSizeHint().width() + 20, 80)
     # Qt's own call is within the event of the resize, where the layout of a dock is at work
-    qtbot.waitUntil(lambda: bool(told) and "\n" in told[-1])
+    qtbot.waitUntil(lambda: bool(box.told) and "\n" in box.told[-1])

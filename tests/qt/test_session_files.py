@@ -64,7 +64,7 @@ def test_a_session_whose_image_is_gone_opens_on_the_one_in_the_viewer(make_napar
     viewer = make_napari_viewer(show=False)
     (saved.parent / "cells.ome.tif").unlink()
     read = get_session_reader([str(saved)])
-    with pytest.raises(FrameError, match=r"was not found; open the image in the viewer first, then the session$"):
+    with pytest.raises(FrameError, match=r"was not found; give its present location: open the image and select it"):
         read([str(saved)])
     viewer.add_image(make_movie(4), name="moved")
     assert read([str(saved)]) == [(None,)]

@@ -180,6 +180,9 @@ class _WrappedText(QObject):
     def __init__(self, box: QCheckBox) -> None:
         super().__init__(box)
         self._words: list[str] = []
+        self._later = QTimer(self)  # ends with the box
+        self._later.setSingleShot(True)
+        self._later.timeout.connect(box.updateGeometry)
         self.write(box, box.text())
 
     def write(self, box: QCheckBox, text: str) -> None:
@@ -210,7 +213,7 @@ class _WrappedText(QObject):
         if box.text() != "\n".join(lines):
             box.setText("\n".join(lines))
             # again after this event: a layout that is placing the box just now does not hear of its new height
-            QTimer.singleShot(0, box.updateGeometry)
+            self._later.start(0)
 
 
 def wrap_check_boxes(root: QWidget) -> None:

@@ -141,7 +141,7 @@ CONFIGS: dict[str, SAM2Config] = {
             keeps_mask=True,
             native_window=128,
             has_dense_head=True,
-            num_fine_blocks=3,
+            num_fine_blocks=5,
         ),
         *_SAM21,
         *(replace(c, name=c.name.replace("sam2.1", "sam2"), is_sam21=False) for c in _SAM21),

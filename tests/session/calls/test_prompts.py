@@ -106,7 +106,7 @@ def test_bad_input_is_refused_and_leaves_no_trace(session, call, match):
 
 
 def test_bad_stacks_are_refused():
-    with pytest.raises(FrameError, match="give an array"):
+    with pytest.raises(FrameError, match="expected a path, an array"):
         Session(object())
     with pytest.raises(PromptError, match="frame axis 3"):
         Session(make_movie(3), frame_axis=3)

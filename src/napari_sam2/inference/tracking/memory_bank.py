@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_sam2._errors import PromptError
@@ -67,6 +69,12 @@ class FrameMemory:
     is_unusable: bool = False
     shows_distractor: bool = False
     is_contested: bool = False
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """(h, w) low-resolution mask of the view, on the CPU."""
+        mask: NDArray[np.bool_] = (self.logits[0, 0] > 0).cpu().numpy()
+        return mask
 
 
 class Recall(NamedTuple):

@@ -47,6 +47,7 @@ from napari_sam2.inference.tracking.sharing import (
     do_share,
     is_contested,
     lost_pixels,
+    mask_in_view,
     meeting_pairs,
 )
 from napari_sam2.inference.tracking.tracked_object import PromptedFrame, TrackedObject
@@ -519,14 +520,14 @@ class ObjectFrames:
 
     def _visible_before(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> list[FrameMemory]:
         """The memories in which an object is visible, oldest first."""
-        return [m for m in tracked.bank.behind(frame, reverse=reverse) if bool((m.logits > 0).any())]
+        return [m for m in tracked.bank.behind(frame, reverse=reverse) if m.mask.any()]
 
     def _predicted(self, seen: Sequence[FrameMemory], frame: int) -> Motion | None:
         """How an object is expected to move; None if it has not been visible, or its view does not follow it."""
         seen = seen[-self.settings.motion.num_frames :]
         if not seen or not seen[-1].view.is_native:
             return None
-        masks = [_as_mask(memory.logits[0, 0]) for memory in seen]
+        masks = [memory.mask for memory in seen]
         views = [self._view_along(memory, frame) for memory in seen]
         return predict_motion([memory.frame for memory in seen], masks, views, frame, self.settings.motion)
 
@@ -592,7 +593,7 @@ class ObjectFrames:
         boxes: list[tuple[float, float, float, float]] = []
         for tracked in objects:
             memory = raw.get(tracked.object_id) or tracked.bank.prompted[frame]
-            extent = extent_in_image(_as_mask(memory.logits[0, 0]), memory.view)
+            extent = extent_in_image(memory.mask, memory.view)
             if extent is not None:
                 half = extent.side / 2 + 1
                 there.append((tracked, memory))
@@ -617,7 +618,7 @@ class ObjectFrames:
     def _claimant(self, tracked: TrackedObject, memory: FrameMemory, view: View, *, reverse: bool) -> Claimant:
         """An object in the view of another one."""
         frame = memory.frame
-        mask = self._seen_from(memory, memory.view, view)
+        mask = mask_in_view(memory.mask, memory.view, view)
         if frame in tracked.bank.prompted:
             return Claimant(mask, None, None, 0)
         distance = tracked.bank.prompt_distance(frame)
@@ -627,17 +628,12 @@ class ObjectFrames:
             return Claimant(mask, unknown, unknown, distance)
         coasting = self._coasting(tracked, seen, frame, reverse=reverse)
         clear, place = coasting or (seen, self._view_on(seen, frame))
-        last = self._seen_from(clear, self._view_along(clear, frame), view)
-        return Claimant(mask, last, self._seen_from(clear, place, view), distance)
-
-    @staticmethod
-    def _seen_from(memory: FrameMemory, place: View, view: View) -> NDArray[np.bool_]:
-        """The mask of a memory that lies at ``place``, as (h, w) bool in another view."""
-        return _as_mask(resample_logits(memory.logits.float(), place, view)[0, 0])
+        last = mask_in_view(clear.mask, self._view_along(clear, frame), view)
+        return Claimant(mask, last, mask_in_view(clear.mask, place, view), distance)
 
     def _without(self, memory: FrameMemory, lost: NDArray[np.bool_]) -> FrameMemory:
         """A memory without pixels that belong to other objects."""
-        mask = _as_mask(memory.logits[0, 0])
+        mask = memory.mask
         left = mask & ~lost
         if left.sum() < self.settings.sharing.min_left * mask.sum():
             return self._absent(memory)
@@ -724,7 +720,7 @@ class ObjectFrames:
         reach = max(short, self.settings.recovery.max_missing + 1)
         for distance in range(1, reach + 1):
             memory = tracked.bank.at(frame + (distance if reverse else -distance))
-            if memory is not None and bool((memory.logits > 0).any()):
+            if memory is not None and memory.mask.any():
                 return memory if distance <= short or self._is_clear(memory) else None
         nearest = tracked.bank.prompted[min(tracked.bank.prompted, key=lambda t: abs(t - frame))]
         distance = abs(nearest.frame - frame)

@@ -11,7 +11,9 @@ from scipy import ndimage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Claimant", "SharingSettings", "do_share", "is_contested", "lost_pixels", "meeting_pairs"]
+    from napari_sam2.inference.views.view import View
+
+__all__ = ["Claimant", "SharingSettings", "do_share", "is_contested", "lost_pixels", "mask_in_view", "meeting_pairs"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,16 @@ class Claimant(NamedTuple):
     last: NDArray[np.bool_] | None
     expected: NDArray[np.bool_] | None
     distance: int
+
+
+def mask_in_view(mask: NDArray[np.bool_], place: View, view: View) -> NDArray[np.bool_]:
+    """A low-resolution mask (h, w) of a view that lies at ``place``, as another view sees it; nearest neighbours."""
+    h, w = mask.shape
+    rows = np.floor((view.y + (np.arange(h) + 0.5) / h * view.height - place.y) / place.height * h).astype(int)
+    columns = np.floor((view.x + (np.arange(w) + 0.5) / w * view.width - place.x) / place.width * w).astype(int)
+    is_seen = ((rows >= 0) & (rows < h))[:, None] & ((columns >= 0) & (columns < w))
+    seen: NDArray[np.bool_] = mask[np.ix_(rows.clip(0, h - 1), columns.clip(0, w - 1))] & is_seen
+    return seen
 
 
 def meeting_pairs(boxes_xyxy: NDArray[np.float64]) -> list[tuple[int, int]]:

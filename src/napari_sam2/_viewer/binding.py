@@ -160,7 +160,7 @@ class ViewerBinding:
             self._known_prompts: dict[PromptKey, Prompt] = self.prompts.read(lambda _: None)
             self._connect()
             self._select_latest()
-            self._restyle()
+            self.restyle()
         except BaseException as error:
             self.close()
             self._remove_added(before, error)
@@ -360,7 +360,7 @@ class ViewerBinding:
         with self._syncing():
             if object_id is not None:
                 self.labels.selected_label = object_id
-        self._restyle()
+        self.restyle()
         self.current_changed.emit(object_id)
 
     def select_next(self, step: int = 1) -> None:
@@ -387,7 +387,7 @@ class ViewerBinding:
     def set_positive(self, is_positive: bool) -> None:
         """Choose whether the next prompt is object or background."""
         self._is_positive = is_positive
-        self._restyle()
+        self.restyle()
         self.current_changed.emit(self._current)
 
     @property
@@ -398,7 +398,7 @@ class ViewerBinding:
     def colour_by_class(self, is_on: bool) -> None:
         """Show objects in the colours of their classes, or in their own."""
         self._is_coloured_by_class = is_on
-        self._restyle()
+        self.restyle()
 
     @property
     def shows_outlines(self) -> bool:
@@ -691,7 +691,7 @@ class ViewerBinding:
             if old is not None and new is not None and is_same(old, new):
                 continue
             self._update_session(key, old, new)
-        self._restyle()
+        self.restyle()
 
     def _update_session(self, key: PromptKey, old: Prompt | None, new: Prompt | None) -> None:
         object_id, plane = key
@@ -857,13 +857,13 @@ class ViewerBinding:
                     continue  # painted, or from a label: nothing is drawn
                 self.prompts.write(key, wanted)
         self._known_prompts = self.prompts.read(lambda _: None)
-        self._restyle()
+        self.restyle()
 
     def _follow_objects(self) -> None:
         ids = [o.object_id for o in self.session.objects]
         if self._current is not None and self._current not in ids:
             self.select(ids[-1] if ids else None)
-        self._restyle()
+        self.restyle()
 
     def _refresh(self) -> None:
         with self._syncing():
@@ -872,7 +872,7 @@ class ViewerBinding:
             else:
                 self.labels.refresh()
 
-    def _restyle(self) -> None:
+    def restyle(self) -> None:
         """Colours of objects and prompts, and the label of the next click; only what differs is set, as each change has
         napari draw the layer again.
         """
@@ -902,12 +902,12 @@ class ViewerBinding:
 
     @contextlib.contextmanager
     def _restyling_once(self) -> Iterator[None]:
-        """Several changes with one `_restyle` at the end: each has napari colour all labels of the plane again."""
+        """Several changes with one `restyle` at the end: each has napari colour all labels of the plane again."""
         try:
             with self.restyling_later():
                 yield
         finally:
-            self._restyle()
+            self.restyle()
 
     @contextlib.contextmanager
     def restyling_later(self) -> Iterator[None]:
@@ -917,10 +917,6 @@ class ViewerBinding:
             yield
         finally:
             self._is_restyling_later = False
-
-    def restyle(self) -> None:
-        """Show objects and prompts in the colours that they have by now."""
-        self._restyle()
 
     def _colours_shown(self) -> tuple[object, ...]:
         """What the colours of the labels depend on."""

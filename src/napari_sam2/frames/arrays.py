@@ -40,9 +40,9 @@ def plain_array(source: Any) -> LazyArray:
         try:
             return np.asarray(source)
         except ValueError as error:
-            raise FrameError(f"a {type(source).__name__} was given that is not an array: {one_line(error)}") from None
+            raise FrameError(f"{type(source).__name__} was given, which is not an array: {one_line(error)}") from None
     if not (hasattr(source, "shape") and hasattr(source, "dtype") and hasattr(source, "__getitem__")):
-        raise FrameError(f"a {type(source).__name__} was given; expected a path, an array, a zarr group or open frames")
+        raise FrameError(f"{type(source).__name__} was given; expected a path, an array, a zarr group or open frames")
     if any(size != size for size in source.shape):  # NaN, in dask
         raise FrameError(
             f"an array of shape {tuple(source.shape)} was given, whose sizes are not known before it is computed; call "
@@ -76,7 +76,7 @@ def _of_numpy(array: LazyArray) -> LazyArray:
             converted: NDArray[np.generic] = np.asarray(array)
         except (TypeError, ValueError, RuntimeError) as error:
             raise FrameError(
-                f"a {type(array).__name__} of type {array.dtype} was given, which numpy cannot read "
+                f"{type(array).__name__} of type {array.dtype} was given, which numpy cannot read "
                 f"({one_line(error)}); give a numpy array"
             ) from error
         return converted

@@ -7,16 +7,11 @@ import pytest
 from scipy import ndimage
 
 from napari_sam2 import SAM2VideoSegmenter, load_model, open_frames
-from napari_sam2.inference.tracking.sharing import (
-    Claimant,
-    SharingSettings,
-    do_share,
-    is_contested,
-    lost_pixels,
-    meeting_pairs,
-)
+from napari_sam2.inference.tracking.claims import meeting_pairs
+from napari_sam2.inference.tracking.sharing import Claimant, Placed, Shares, SharingSettings, share_pixels
+from napari_sam2.inference.views.view import View
 
-SETTINGS = SharingSettings()
+VIEW = View(0, 0, 20, 20, True)
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +20,30 @@ def micro():
 
 
 def bar(start: int, stop: int) -> np.ndarray:
-    """(1, 20) bool, one row of pixels."""
-    mask = np.zeros((1, 20), bool)
-    mask[0, start:stop] = True
+    """(20, 20) bool, the columns of a range."""
+    mask = np.zeros((20, 20), bool)
+    mask[:, start:stop] = True
     return mask
 
 
-def claim(mask, last, distance=4, expected=None) -> Claimant:
-    return Claimant(mask, last, last if expected is None else expected, distance)
+def tracked(mask: np.ndarray, last: np.ndarray, distance: int = 4) -> Claimant:
+    return Claimant(Placed(mask, VIEW), distance, Placed(last, VIEW), Placed(last, VIEW))
+
+
+def prompted(mask: np.ndarray) -> Claimant:
+    return Claimant(Placed(mask, VIEW), 0)
+
+
+def share(*claimants: Claimant) -> Shares:
+    return share_pixels(claimants, SharingSettings())
+
+
+def test_a_mask_is_seen_in_another_view():
+    part = View(10, 0, 10, 20, True)
+    seen = Placed(bar(0, 10), part).seen_in(VIEW)  # the left half of that view: columns 10 to 14 of the image
+    assert np.array_equal(seen, bar(10, 15))
+    assert np.array_equal(Placed(bar(10, 15), VIEW).seen_in(part), bar(0, 10))
+    assert not Placed(bar(0, 5), VIEW).seen_in(part).any()
 
 
 def test_only_boxes_that_overlap_are_compared():
@@ -42,38 +53,36 @@ def test_only_boxes_that_overlap_are_compared():
 
 
 def test_pixels_go_to_the_object_that_is_expected_there():
-    one, other = claim(bar(0, 12), bar(0, 6)), claim(bar(3, 12), bar(6, 12))
-    assert np.array_equal(lost_pixels(one, other), bar(6, 12))
-    assert np.array_equal(lost_pixels(other, one), bar(3, 6))
+    shares = share(tracked(bar(0, 12), bar(0, 6)), tracked(bar(3, 12), bar(6, 12)))
+    assert np.array_equal(shares.lost[0], bar(6, 12))
+    assert np.array_equal(shares.lost[1], bar(3, 6))
 
 
 def test_the_object_whose_prompt_is_nearer_keeps_all_its_pixels():
-    near, far = claim(bar(0, 12), bar(0, 12), 2), claim(bar(0, 12), bar(12, 20), 3)
-    assert do_share(near, far, SETTINGS)
-    assert not lost_pixels(near, far).any()
-    assert np.array_equal(lost_pixels(far, near), bar(0, 12))
-    assert not is_contested(far, near, SETTINGS)
+    shares = share(tracked(bar(0, 12), bar(0, 12), 2), tracked(bar(0, 12), bar(12, 20), 3))
+    assert not shares.lost[0].any()
+    assert np.array_equal(shares.lost[1], bar(0, 12))
+    assert not shares.contested
 
 
 def test_objects_that_overlapped_before_keep_their_pixels():
-    cell, nucleus = claim(bar(0, 12), bar(0, 12)), claim(bar(4, 8), bar(4, 8))
-    assert not do_share(cell, nucleus, SETTINGS)
-    assert not do_share(nucleus, cell, SETTINGS)
+    assert share(tracked(bar(0, 12), bar(0, 12)), tracked(bar(4, 8), bar(4, 8))) == Shares({}, set())
 
 
-def test_a_tracked_object_gives_way_to_one_that_is_prompted_on_the_frame_unless_one_holds_the_other():
-    prompted = Claimant(bar(0, 10), None, None, 0)
-    assert do_share(claim(bar(0, 12), bar(0, 12)), prompted, SETTINGS)
-    assert np.array_equal(lost_pixels(claim(bar(0, 12), bar(0, 12)), prompted), bar(0, 10))
-    assert not do_share(claim(bar(2, 6), bar(2, 6)), prompted, SETTINGS)  # a nucleus in a cell
-    assert not do_share(claim(bar(0, 20), bar(0, 20)), prompted, SETTINGS)  # a cell around a nucleus
-    assert not do_share(prompted, claim(bar(0, 12), bar(0, 12)), SETTINGS)
+def test_a_tracked_object_gives_way_to_one_that_is_prompted_on_the_frame():
+    shares = share(tracked(bar(0, 12), bar(0, 12)), prompted(bar(0, 10)))
+    assert list(shares.lost) == [0]
+    assert np.array_equal(shares.lost[0], bar(0, 10))
+
+
+@pytest.mark.parametrize("mask", [bar(2, 6), bar(0, 20)], ids=["a nucleus in a cell", "a cell around a nucleus"])
+def test_a_tracked_object_keeps_its_pixels_where_it_holds_a_prompted_one_or_lies_in_it(mask):
+    assert share(tracked(mask, mask), prompted(bar(0, 10))) == Shares({}, set())
 
 
 def test_objects_are_contested_where_they_claim_much_of_each_other():
-    one = claim(bar(0, 10), bar(0, 10))
-    assert is_contested(one, claim(bar(5, 15), bar(10, 20)), SETTINGS)
-    assert not is_contested(one, claim(bar(9, 19), bar(10, 20)), SETTINGS)
+    assert share(tracked(bar(0, 10), bar(0, 10)), tracked(bar(5, 15), bar(10, 20))).contested == {0, 1}
+    assert not share(tracked(bar(0, 10), bar(0, 10)), tracked(bar(9, 19), bar(10, 20))).contested
 
 
 def crossing(num_frames: int = 20) -> tuple[np.ndarray, np.ndarray]:

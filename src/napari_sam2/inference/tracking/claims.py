@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     from napari_sam2.inference.tracking.motion import Prediction
 
-__all__ = ["Claim", "ClaimSettings", "DistractorSettings", "find_distracted", "motion_likelihood", "settle_claims"]
+__all__ = [
+    "Claim",
+    "ClaimSettings",
+    "DistractorSettings",
+    "find_distracted",
+    "meeting_pairs",
+    "motion_likelihood",
+    "settle_claims",
+]
 
 
 @dataclass(frozen=True)
@@ -180,13 +188,20 @@ def _rivals(first: Mapping[int, Claim], same: float) -> list[int]:
     ids = list(first)
     boxes = np.array([_box(first[i]) for i in ids]).reshape(-1, 4)
     found: set[int] = set()
-    for row, i in enumerate(ids):
-        later = boxes[row + 1 :]
-        meets = (later[:, :2] < boxes[row, 2:]).all(1) & (later[:, 2:] > boxes[row, :2]).all(1)
-        for other in np.flatnonzero(meets) + row + 1:
-            if _iou(first[i], first[ids[other]]) >= same:
-                found |= {i, ids[other]}
+    for one, other in meeting_pairs(boxes):
+        if _iou(first[ids[one]], first[ids[other]]) >= same:
+            found |= {ids[one], ids[other]}
     return sorted(found)
+
+
+def meeting_pairs(boxes: NDArray[np.number]) -> list[tuple[int, int]]:
+    """Pairs of rows of boxes (N, 4), corners first, that overlap; the lower row first."""
+    pairs: list[tuple[int, int]] = []
+    for row, box in enumerate(boxes):
+        later = boxes[row + 1 :]
+        meets = (later[:, :2] < box[2:]).all(1) & (later[:, 2:] > box[:2]).all(1)
+        pairs += [(row, row + 1 + int(other)) for other in np.flatnonzero(meets)]
+    return pairs
 
 
 def _box(claim: Claim) -> tuple[int, int, int, int]:

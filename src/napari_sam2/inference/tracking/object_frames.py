@@ -41,15 +41,7 @@ from napari_sam2.inference.tracking.frame_survey import FrameSurvey, ShiftSettin
 from napari_sam2.inference.tracking.memory_bank import FrameMemory, Recall
 from napari_sam2.inference.tracking.motion import Motion, MotionSettings, predict_motion
 from napari_sam2.inference.tracking.recovery import RecoverySettings, recovery_view
-from napari_sam2.inference.tracking.sharing import (
-    Claimant,
-    SharingSettings,
-    do_share,
-    is_contested,
-    lost_pixels,
-    mask_in_view,
-    meeting_pairs,
-)
+from napari_sam2.inference.tracking.sharing import Claimant, Placed, SharingSettings, share_pixels
 from napari_sam2.inference.tracking.tracked_object import PromptedFrame, TrackedObject
 from napari_sam2.inference.views.click_search import (
     ClickSearchSettings,
@@ -589,47 +581,29 @@ class ObjectFrames:
         self, raw: dict[int, FrameMemory], objects: Sequence[TrackedObject], frame: int, *, reverse: bool
     ) -> dict[int, FrameMemory]:
         """The memories after each pixel was given to one object."""
-        there: list[tuple[TrackedObject, FrameMemory]] = []
-        boxes: list[tuple[float, float, float, float]] = []
-        for tracked in objects:
-            memory = raw.get(tracked.object_id) or tracked.bank.prompted[frame]
-            extent = extent_in_image(memory.mask, memory.view)
-            if extent is not None:
-                half = extent.side / 2 + 1
-                there.append((tracked, memory))
-                boxes.append((extent.x - half, extent.y - half, extent.x + half, extent.y + half))
-        lost: dict[int, NDArray[np.bool_]] = {}
-        contested: set[int] = set()
-        for pair in meeting_pairs(np.array(boxes, np.float64).reshape(-1, 4)):
-            for one, other in (pair, pair[::-1]):
-                own, memory = there[one]
-                if own.object_id not in raw:
-                    continue
-                both = [self._claimant(*each, memory.view, reverse=reverse) for each in (there[one], there[other])]
-                if do_share(both[0], both[1], self.settings.sharing):
-                    pixels = lost_pixels(both[0], both[1])
-                    lost[own.object_id] = lost.get(own.object_id, np.zeros_like(pixels)) | pixels
-                    if is_contested(both[0], both[1], self.settings.sharing):
-                        contested.add(own.object_id)
-        return raw | {
-            i: replace(self._without(raw[i], pixels), is_contested=i in contested) for i, pixels in lost.items()
-        }
+        memories = {t.object_id: raw.get(t.object_id) or t.bank.prompted[frame] for t in objects}
+        there = [tracked for tracked in objects if memories[tracked.object_id].mask.any()]
+        claimants = [self._claimant(t, memories[t.object_id], reverse=reverse) for t in there]
+        shares = share_pixels(claimants, self.settings.sharing)
+        changed: dict[int, FrameMemory] = {}
+        for row, lost in shares.lost.items():
+            object_id = there[row].object_id
+            memory = self._without(memories[object_id], lost)
+            changed[object_id] = replace(memory, is_contested=row in shares.contested)
+        return raw | changed
 
-    def _claimant(self, tracked: TrackedObject, memory: FrameMemory, view: View, *, reverse: bool) -> Claimant:
-        """An object in the view of another one."""
-        frame = memory.frame
-        mask = mask_in_view(memory.mask, memory.view, view)
+    def _claimant(self, tracked: TrackedObject, memory: FrameMemory, *, reverse: bool) -> Claimant:
+        """An object that is visible on a frame, and where it was expected there."""
+        frame, found = memory.frame, Placed(memory.mask, memory.view)
         if frame in tracked.bank.prompted:
-            return Claimant(mask, None, None, 0)
+            return Claimant(found, 0)
         distance = tracked.bank.prompt_distance(frame)
         seen = self._seen_before(tracked, frame, reverse=reverse)
         if seen is None:
-            unknown = np.zeros_like(mask)
-            return Claimant(mask, unknown, unknown, distance)
-        coasting = self._coasting(tracked, seen, frame, reverse=reverse)
-        clear, place = coasting or (seen, self._view_on(seen, frame))
-        last = mask_in_view(clear.mask, self._view_along(clear, frame), view)
-        return Claimant(mask, last, mask_in_view(clear.mask, place, view), distance)
+            return Claimant(found, distance)
+        clear, place = self._coasting(tracked, seen, frame, reverse=reverse) or (seen, self._view_on(seen, frame))
+        last = Placed(clear.mask, self._view_along(clear, frame))
+        return Claimant(found, distance, last, Placed(clear.mask, place))
 
     def _without(self, memory: FrameMemory, lost: NDArray[np.bool_]) -> FrameMemory:
         """A memory without pixels that belong to other objects."""

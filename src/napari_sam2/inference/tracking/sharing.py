@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from napari_sam2.inference.tracking.claims import meeting_pairs
+from napari_sam2.inference.views.view_tracking import extent_in_image
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_sam2.inference.views.view import View
 
-__all__ = ["Claimant", "SharingSettings", "do_share", "is_contested", "lost_pixels", "mask_in_view", "meeting_pairs"]
+__all__ = ["Claimant", "Placed", "Shares", "SharingSettings", "share_pixels"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class SharingSettings:
         Where two objects claim more than this fraction of the smaller mask, neither mask says where its object is: on
         the next frames, both are expected where they were heading before, with the outline they had.
     max_coasting : int
-        For how many such frames in a row.
+        After more frames in a row that are contested, the last mask counts again.
     min_left : float
         An object that is left with less than this fraction of its mask is not visible.
     """
@@ -48,79 +53,116 @@ class SharingSettings:
     min_left: float = 0.25
 
 
-class Claimant(NamedTuple):
-    """An object on a frame, as one of two objects sees it: all masks are (h, w) bool in the same view.
-
-    ``last`` is the last mask, and ``expected`` the same, moved to where the object is expected; None if the object is
-    prompted on the frame. ``distance`` is the number of frames from its nearest prompt.
-    """
+class Placed(NamedTuple):
+    """A low-resolution mask, (h, w) bool, and the view that it fills."""
 
     mask: NDArray[np.bool_]
-    last: NDArray[np.bool_] | None
-    expected: NDArray[np.bool_] | None
+    view: View
+
+    def seen_in(self, view: View) -> NDArray[np.bool_]:
+        """The mask in another view, (h, w) bool; the nearest pixel."""
+        h, w = self.mask.shape
+        place = self.view
+        rows = np.floor((view.y + (np.arange(h) + 0.5) / h * view.height - place.y) / place.height * h).astype(int)
+        columns = np.floor((view.x + (np.arange(w) + 0.5) / w * view.width - place.x) / place.width * w).astype(int)
+        is_seen = ((rows >= 0) & (rows < h))[:, None] & ((columns >= 0) & (columns < w))
+        seen: NDArray[np.bool_] = self.mask[np.ix_(rows.clip(0, h - 1), columns.clip(0, w - 1))] & is_seen
+        return seen
+
+
+class Claimant(NamedTuple):
+    """An object that is visible on a frame.
+
+    Attributes
+    ----------
+    found : Placed
+        Its mask on the frame; not empty.
+    distance : int
+        Number of frames from its nearest prompt; 0 if it is prompted on the frame, and keeps its pixels.
+    last : Placed or None
+        Its last mask that no other object contested; None if it is prompted, or was not visible for long.
+    expected : Placed or None
+        The same mask where the object is expected now.
+    """
+
+    found: Placed
     distance: int
+    last: Placed | None = None
+    expected: Placed | None = None
 
 
-def mask_in_view(mask: NDArray[np.bool_], place: View, view: View) -> NDArray[np.bool_]:
-    """A low-resolution mask (h, w) of a view that lies at ``place``, as another view sees it; nearest neighbours."""
-    h, w = mask.shape
-    rows = np.floor((view.y + (np.arange(h) + 0.5) / h * view.height - place.y) / place.height * h).astype(int)
-    columns = np.floor((view.x + (np.arange(w) + 0.5) / w * view.width - place.x) / place.width * w).astype(int)
-    is_seen = ((rows >= 0) & (rows < h))[:, None] & ((columns >= 0) & (columns < w))
-    seen: NDArray[np.bool_] = mask[np.ix_(rows.clip(0, h - 1), columns.clip(0, w - 1))] & is_seen
-    return seen
+class Shares(NamedTuple):
+    """What sharing takes from objects, by their position in the sequence of claimants.
+
+    Attributes
+    ----------
+    lost : dict of int to numpy.ndarray
+        Pixels of masks that belong to other objects, (h, w) bool in the view of the mask.
+    contested : set of int
+        Objects of whose masks others claimed a large part.
+    """
+
+    lost: dict[int, NDArray[np.bool_]]
+    contested: set[int]
 
 
-def meeting_pairs(boxes_xyxy: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Pairs of rows of boxes (N, 4) that overlap, the lower one first."""
-    pairs: list[tuple[int, int]] = []
-    for row, box in enumerate(boxes_xyxy):
-        later = boxes_xyxy[row + 1 :]
-        meets = (later[:, :2] < box[2:]).all(1) & (later[:, 2:] > box[:2]).all(1)
-        pairs += [(row, row + 1 + int(other)) for other in np.flatnonzero(meets)]
-    return pairs
+def share_pixels(claimants: Sequence[Claimant], settings: SharingSettings) -> Shares:
+    """Give each pixel that several objects claim to one of them.
 
-
-def lost_pixels(own: Claimant, rival: Claimant) -> NDArray[np.bool_]:
-    """The pixels of ``own.mask`` that belong to a rival with which it shares.
-
-    The object whose prompt is nearer in time gets the pixels that both claim, since errors add up along a track. Of two
-    that are equally far from their prompts, each gets the pixels that are nearer to where it is expected.
+    The object whose prompt is nearer in time gets it, since errors add up along a track. Of two that are equally far
+    from their prompts, it goes to the one whose expected outline it is deeper inside of.
 
     Parameters
     ----------
-    own, rival : Claimant
-        Two objects, ``own`` not prompted on the frame.
-
-    Returns
-    -------
-    (h, w) bool array
+    claimants : sequence of Claimant
+        The visible objects of a frame.
+    settings : SharingSettings
+        Which objects share, and when they are contested.
     """
-    common = own.mask & rival.mask
+    shares = Shares({}, set())
+    boxes = np.array([_box(claimant.found) for claimant in claimants], np.float64).reshape(-1, 4)
+    for pair in meeting_pairs(boxes):
+        for row, other in (pair, pair[::-1]):
+            own, rival = claimants[row], claimants[other]
+            if not own.distance:
+                continue
+            theirs = rival.found.seen_in(own.found.view)
+            common = own.found.mask & theirs
+            if not common.any() or not _do_share(own, rival, theirs, settings):
+                continue
+            lost = _lost(own, rival, common)
+            shares.lost[row] = shares.lost[row] | lost if row in shares.lost else lost
+            smaller = min(own.found.mask.sum(), theirs.sum())
+            if own.distance == rival.distance and common.sum() > settings.contested * smaller:
+                shares.contested.add(row)
+    return shares
+
+
+def _lost(own: Claimant, rival: Claimant, common: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of the pixels that both claim belong to the rival."""
     if own.distance != rival.distance or own.expected is None or rival.expected is None:
         return common if rival.distance < own.distance else np.zeros_like(common)
-    return common & (_depth(rival.expected) > _depth(own.expected))
+    view = own.found.view
+    return common & (_depth(rival.expected.seen_in(view)) > _depth(own.expected.seen_in(view)))
 
 
-def do_share(own: Claimant, rival: Claimant, settings: SharingSettings) -> bool:
-    """Whether two objects, ``own`` not prompted on the frame, share pixels that both claim."""
-    if own.last is None:
-        return False
-    if rival.last is None:
-        return not _is_nested(own.mask, rival.mask, settings.nested)
-    smaller = min(own.last.sum(), rival.last.sum())
-    return bool((own.last & rival.last).sum() <= settings.max_common * smaller)
+def _do_share(own: Claimant, rival: Claimant, theirs: NDArray[np.bool_], settings: SharingSettings) -> bool:
+    """Whether two objects share; ``theirs`` is the mask of the rival in the view of the other one."""
+    if not rival.distance:
+        return not _is_nested(own.found.mask, theirs, settings.nested)
+    if own.last is None or rival.last is None:
+        return True
+    one, other = (claimant.last.seen_in(own.found.view) for claimant in (own, rival) if claimant.last is not None)
+    return bool((one & other).sum() <= settings.max_common * min(one.sum(), other.sum()))
 
 
-def is_contested(own: Claimant, rival: Claimant, settings: SharingSettings) -> bool:
-    """Whether two objects claim so many pixels that their masks do not say where they are.
-
-    Of two whose prompts are not equally far, the mask of the nearer one counts.
-    """
-    if own.distance != rival.distance:
-        return False
-    smaller = min(own.mask.sum(), rival.mask.sum())
-    return bool((own.mask & rival.mask).sum() > settings.contested * smaller)
+def _box(placed: Placed) -> tuple[float, float, float, float]:
+    """(x0, y0, x1, y1) of a mask in the image, a pixel wider."""
+    extent = extent_in_image(placed.mask, placed.view)
+    if extent is None:
+        raise ValueError("an object without a mask claims no pixels")
+    half = extent.side / 2 + 1
+    return extent.x - half, extent.y - half, extent.x + half, extent.y + half
 
 
 def _is_nested(one: NDArray[np.bool_], other: NDArray[np.bool_], share: float) -> bool:

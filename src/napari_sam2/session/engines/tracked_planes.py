@@ -38,7 +38,7 @@ class TrackedPlane:
 
 
 class PlanePacker:
-    """Packs the results of one propagation; where tracked masks overlap, the highest logit wins.
+    """Packs the results of one propagation; overlapping masks are composed as ``FrameComposer`` composes them.
 
     Parameters
     ----------

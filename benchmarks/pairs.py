@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from napari_sam2 import Prompt
 from napari_sam2.inference.tracking.memory_bank import MemoryBank
-from napari_sam2.inference.tracking.object_frames import ObjectFrames, SegmentationSettings
+from napari_sam2.inference.tracking.object_frames import ObjectFrames
+from napari_sam2.inference.tracking.settings import SegmentationSettings
 from napari_sam2.inference.tracking.tracked_object import TrackedObject
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
 from napari_sam2.inference.views.encoder import FrameEncoder

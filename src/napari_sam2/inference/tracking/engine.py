@@ -21,7 +21,8 @@ from napari_sam2.inference.requests import (
 )
 from napari_sam2.inference.tracking.follow import follow_steps
 from napari_sam2.inference.tracking.memory_bank import FrameMemory, MemoryBank
-from napari_sam2.inference.tracking.object_frames import ObjectFrames, SegmentationSettings
+from napari_sam2.inference.tracking.object_frames import ObjectFrames
+from napari_sam2.inference.tracking.settings import SegmentationSettings
 from napari_sam2.inference.tracking.tracked_object import PromptedFrame, TrackedObject
 from napari_sam2.inference.views.click_search import ClickSearchSettings, nearby_views
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -26,25 +26,22 @@ from napari_sam2.inference.tracking.batches import (
 )
 from napari_sam2.inference.tracking.claims import (
     Claim,
-    ClaimSettings,
-    DistractorSettings,
     find_distracted,
     motion_likelihood,
     settle_claims,
 )
 from napari_sam2.inference.tracking.component_filter import (
-    ComponentFilterSettings,
     average_segmentations,
     keep_overlapping_components,
 )
-from napari_sam2.inference.tracking.frame_survey import FrameSurvey, ShiftSettings
+from napari_sam2.inference.tracking.frame_survey import FrameSurvey
+from napari_sam2.inference.tracking.last_places import LastPlaces
 from napari_sam2.inference.tracking.memory_bank import FrameMemory, Recall
-from napari_sam2.inference.tracking.motion import Motion, MotionSettings, predict_motion
-from napari_sam2.inference.tracking.recovery import RecoverySettings, recovery_view
-from napari_sam2.inference.tracking.sharing import Claimant, Placed, SharingSettings, share_pixels
+from napari_sam2.inference.tracking.motion import Motion
+from napari_sam2.inference.tracking.settings import SegmentationSettings
+from napari_sam2.inference.tracking.sharing import share_pixels
 from napari_sam2.inference.tracking.tracked_object import PromptedFrame, TrackedObject
 from napari_sam2.inference.views.click_search import (
-    ClickSearchSettings,
     Decode,
     ViewCandidates,
     answer_prompts,
@@ -56,71 +53,18 @@ from napari_sam2.inference.views.transforms import (
     logits_in_view,
     mask_to_model,
     prompts_to_model,
-    resample_logits,
 )
 from napari_sam2.inference.views.view import View, choose_view, contains_prompt
-from napari_sam2.inference.views.view_tracking import (
-    ViewTrackingSettings,
-    extent_in_image,
-    inside_image,
-    moved_view,
-    next_view,
-)
 from napari_sam2.labels.components import without_specks
 from napari_sam2.network.arithmetic import reference_order
 from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageEmbedding, ModelPrompt
 from napari_sam2.network.sam2 import ABSENT_LOGIT, LAST_MASK_LIMIT
 
-__all__ = ["ObjectFrames", "SegmentationSettings"]
+__all__ = ["ObjectFrames"]
 
 logger = logging.getLogger(__name__)
 
 _CPU_BATCH_BYTES = 2 * 2**30
-
-
-@dataclass(frozen=True)
-class SegmentationSettings:
-    """How frames are segmented.
-
-    Attributes
-    ----------
-    reference_behaviour, corrections_stick, memory_dtype, fill_hole_area, keep_apart, batch_bytes
-        See ``SAM2VideoSegmenter``.
-    click_search : ClickSearchSettings
-        How clicks are decoded at several scales.
-    view_tracking : ViewTrackingSettings
-        When the view of a tracked object moves.
-    component_filter : ComponentFilterSettings
-        Which components of tracked masks are kept.
-    recovery : RecoverySettings
-        How objects that are missing on some frames are found again.
-    shifts : ShiftSettings
-        When a shift between frames is taken for a movement of the stage.
-    motion : MotionSettings
-        How the movement of objects is predicted, for models that follow the last mask.
-    claims : ClaimSettings
-        How objects that claim the same pixels are told apart, for the same models.
-    distractors : DistractorSettings
-        Which frames with look-alike objects are kept in memory.
-    sharing : SharingSettings
-        How pixels that several objects claim are shared, for models that follow the last mask.
-    """
-
-    reference_behaviour: bool
-    corrections_stick: bool
-    memory_dtype: torch.dtype
-    fill_hole_area: float
-    keep_apart: bool
-    batch_bytes: int | None
-    click_search: ClickSearchSettings = ClickSearchSettings()
-    view_tracking: ViewTrackingSettings = ViewTrackingSettings()
-    component_filter: ComponentFilterSettings = ComponentFilterSettings()
-    recovery: RecoverySettings = RecoverySettings()
-    shifts: ShiftSettings = ShiftSettings()
-    motion: MotionSettings = MotionSettings()
-    claims: ClaimSettings = ClaimSettings()
-    distractors: DistractorSettings = DistractorSettings()
-    sharing: SharingSettings = SharingSettings()
 
 
 class ObjectFrames:
@@ -143,6 +87,7 @@ class ObjectFrames:
         self.survey = FrameSurvey(encoder.frames, settings.shifts)
         self.num_frames, height, width = encoder.frames.shape
         self.hw = (height, width)
+        self._places = LastPlaces(self.model.config, self.survey, self.hw, settings)
 
     # ------------------------------------------------------------------ prompts
     def prompt(self, tracked: TrackedObject, frame: int, prompt: Prompt) -> FrameResult:
@@ -364,12 +309,12 @@ class ObjectFrames:
             return []
         if not self.settings.reference_behaviour and not self._is_usable(frame):
             return [self._skipped(tracked, frame, reverse=reverse) for tracked in moving]
-        motions = {t.object_id: self._motion(t, frame, reverse=reverse) for t in moving}
-        views = {t.object_id: self._next_view(t, frame, motions[t.object_id], reverse=reverse) for t in moving}
+        motions = {t.object_id: self._places.motion(t, frame, reverse=reverse) for t in moving}
+        views = {t.object_id: self._places.next_view(t, frame, motions[t.object_id], reverse=reverse) for t in moving}
         embeddings = self.encoder.embed_all(frame, views.values())
         recalls = [(t, t.bank.recall(frame, reverse=reverse, num_frames=self.num_frames)) for t in moving]
         last = {
-            t.object_id: self._last_mask(t, frame, views[t.object_id], motions[t.object_id], reverse=reverse)
+            t.object_id: self._places.last_mask(t, frame, views[t.object_id], motions[t.object_id], reverse=reverse)
             for t in moving
         }
         has_last = {object_id for object_id, mask in last.items() if mask is not None}
@@ -436,7 +381,7 @@ class ObjectFrames:
                 refined = self.model.segment_frame(features, embedding.high_res, given, multimask=True)
                 found = average_segmentations(found, refined)
                 past = [
-                    self._last_seen(t, frame, views[t.object_id], motions[t.object_id], reverse=reverse)
+                    self._places.last_seen(t, frame, views[t.object_id], motions[t.object_id], reverse=reverse)
                     for t, _ in batch
                 ]
                 found = keep_overlapping_components(found, past, self.model.no_obj_ptr, self.settings.component_filter)
@@ -451,7 +396,7 @@ class ObjectFrames:
         if last.get(tracked.object_id) is None or bool((memory.logits > 0).any()):
             return False
         skipped = tracked.bank.at(memory.frame + (1 if memory.reverse else -1))
-        return skipped is not None and skipped.is_unusable and self._is_missing(tracked, memory)
+        return skipped is not None and skipped.is_unusable and self._places.is_missing(tracked, memory)
 
     def _is_usable(self, frame: int) -> bool:
         """Whether a frame can be read and shows anything; raises FrameError after too many unreadable ones in a row."""
@@ -472,7 +417,7 @@ class ObjectFrames:
 
     def _skipped(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> FrameMemory:
         """An empty memory of an unusable frame."""
-        view = self._next_view(tracked, frame, None, reverse=reverse)
+        view = self._places.next_view(tracked, frame, None, reverse=reverse)
         side, device = self.model.image_size // 4, self.model.device
         return FrameMemory(
             frame=frame,
@@ -489,70 +434,7 @@ class ObjectFrames:
 
     def _kept(self, tracked: TrackedObject, memory: FrameMemory) -> FrameMemory:
         """A new memory, left out of later recall if the object is missing for a short time."""
-        return replace(memory, features=None, is_left_out=True) if self._is_missing(tracked, memory) else memory
-
-    def _is_missing(self, tracked: TrackedObject, memory: FrameMemory) -> bool:
-        """Whether an object that was seen a short time ago is not visible on a new frame."""
-        if not self.model.config.follows_last_mask or bool((memory.logits > 0).any()):
-            return False
-        seen = self._seen_before(tracked, memory.frame, reverse=memory.reverse)
-        if seen is None or not self._is_clear(seen):
-            return False
-        return abs(memory.frame - seen.frame) <= self.settings.recovery.max_missing
-
-    def _is_clear(self, memory: FrameMemory) -> bool:
-        return memory.is_contested or float(memory.iou[0]) >= self.settings.recovery.min_iou
-
-    def _motion(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> Motion | None:
-        """How an object is expected to move, for models that follow the last mask; None where nothing asks for it."""
-        is_wanted = self.settings.motion.is_predicted or self.settings.claims.are_settled
-        if not is_wanted or self.settings.reference_behaviour or not self.model.config.follows_last_mask:
-            return None
-        return self._predicted(self._visible_before(tracked, frame, reverse=reverse), frame)
-
-    def _visible_before(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> list[FrameMemory]:
-        """The memories in which an object is visible, oldest first."""
-        return [m for m in tracked.bank.behind(frame, reverse=reverse) if m.mask.any()]
-
-    def _predicted(self, seen: Sequence[FrameMemory], frame: int) -> Motion | None:
-        """How an object is expected to move; None if it has not been visible, or its view does not follow it."""
-        seen = seen[-self.settings.motion.num_frames :]
-        if not seen or not seen[-1].view.is_native:
-            return None
-        masks = [memory.mask for memory in seen]
-        views = [self._view_along(memory, frame) for memory in seen]
-        return predict_motion([memory.frame for memory in seen], masks, views, frame, self.settings.motion)
-
-    def _coasting(
-        self, tracked: TrackedObject, memory: FrameMemory, frame: int, *, reverse: bool
-    ) -> tuple[FrameMemory, View] | None:
-        """The last memory of an object that no other one contested, and where its view should be on a new frame.
-
-        None if the view does not follow the object.
-        """
-        visible = self._visible_before(tracked, frame, reverse=reverse)
-        clear = [each for each in visible if not each.is_contested]
-        if clear and abs(memory.frame - clear[-1].frame) <= self.settings.sharing.max_coasting:
-            visible = clear
-        motion = self._predicted(visible, frame)
-        if motion is None:
-            return None
-        x, y = motion.expected.x - motion.last_xy[0], motion.expected.y - motion.last_xy[1]
-        return visible[-1], moved_view(self._view_along(visible[-1], frame), round(x), round(y))
-
-    def _before_on(
-        self, tracked: TrackedObject, memory: FrameMemory, frame: int, motion: Motion | None, *, reverse: bool
-    ) -> tuple[FrameMemory, View]:
-        """The memory that stands for the last mask of an object, and the place of its view on a new frame."""
-        coasting = self._coasting(tracked, memory, frame, reverse=reverse) if memory.is_contested else None
-        return coasting or (memory, self._carried(memory, frame, motion))
-
-    def _carried(self, memory: FrameMemory, frame: int, motion: Motion | None) -> View:
-        """The view of a memory on another frame, moved along with the stage and with the object."""
-        view = self._view_on(memory, frame)
-        if motion is None or not bool((memory.logits > 0).any()):
-            return view
-        return moved_view(view, *motion.offset(self.settings.motion))
+        return replace(memory, features=None, is_left_out=True) if self._places.is_missing(tracked, memory) else memory
 
     def _settled(
         self, raw: dict[int, FrameMemory], others: dict[int, DecodedMasks], motions: dict[int, Motion | None]
@@ -583,7 +465,7 @@ class ObjectFrames:
         """The memories after each pixel was given to one object."""
         memories = {t.object_id: raw.get(t.object_id) or t.bank.prompted[frame] for t in objects}
         there = [tracked for tracked in objects if memories[tracked.object_id].mask.any()]
-        claimants = [self._claimant(t, memories[t.object_id], reverse=reverse) for t in there]
+        claimants = [self._places.claimant(t, memories[t.object_id], reverse=reverse) for t in there]
         shares = share_pixels(claimants, self.settings.sharing)
         changed: dict[int, FrameMemory] = {}
         for row, lost in shares.lost.items():
@@ -591,19 +473,6 @@ class ObjectFrames:
             memory = self._without(memories[object_id], lost)
             changed[object_id] = replace(memory, is_contested=row in shares.contested)
         return raw | changed
-
-    def _claimant(self, tracked: TrackedObject, memory: FrameMemory, *, reverse: bool) -> Claimant:
-        """An object that is visible on a frame, and where it was expected there."""
-        frame, found = memory.frame, Placed(memory.mask, memory.view)
-        if frame in tracked.bank.prompted:
-            return Claimant(found, 0)
-        distance = tracked.bank.prompt_distance(frame)
-        seen = self._seen_before(tracked, frame, reverse=reverse)
-        if seen is None:
-            return Claimant(found, distance)
-        clear, place = self._coasting(tracked, seen, frame, reverse=reverse) or (seen, self._view_on(seen, frame))
-        last = Placed(clear.mask, self._view_along(clear, frame))
-        return Claimant(found, distance, last, Placed(clear.mask, place))
 
     def _without(self, memory: FrameMemory, lost: NDArray[np.bool_]) -> FrameMemory:
         """A memory without pixels that belong to other objects."""
@@ -659,76 +528,6 @@ class ObjectFrames:
             object_score=memory.object_score.clamp(max=self.settings.component_filter.absent_score),
             pointer=self.model.no_obj_ptr.detach().clone().to(memory.pointer.dtype),
         )
-
-    def _last_mask(
-        self, tracked: TrackedObject, frame: int, view: View, motion: Motion | None, *, reverse: bool
-    ) -> Tensor | None:
-        """(1, 1, S/4, S/4) logits of the previous frame, in this view, for models that take them as a mask prompt."""
-        before = tracked.bank.before(frame, reverse=reverse)
-        if before is None or not self.model.config.follows_last_mask:
-            return None
-        # a blank frame says nothing about the object: it was not looked for there
-        num_missing = tracked.bank.num_searched(before.frame, frame)
-        if num_missing > self.settings.recovery.max_missing_for_prompt and not before.is_contested:
-            return None
-        before, place = self._before_on(tracked, before, frame, motion, reverse=reverse)
-        logits = before.logits.float().clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT)
-        return resample_logits(logits, place, view)
-
-    def _last_seen(
-        self, tracked: TrackedObject, frame: int, view: View, motion: Motion | None, *, reverse: bool
-    ) -> Tensor | None:
-        """(1, 1, S/4, S/4) logits, in this view, of the last frame in memory on which the object is visible."""
-        seen = self._seen_before(tracked, frame, reverse=reverse)
-        if seen is None:
-            return None
-        seen, place = self._before_on(tracked, seen, frame, motion, reverse=reverse)
-        return resample_logits(seen.logits.float(), place, view)
-
-    def _seen_before(self, tracked: TrackedObject, frame: int, *, reverse: bool) -> FrameMemory | None:
-        """The memory of the last frame on which the object is visible, unless that was long ago.
-
-        A clear mask counts for longer than the frames in memory.
-        """
-        short = self.model.config.num_memories - 1
-        reach = max(short, self.settings.recovery.max_missing + 1)
-        for distance in range(1, reach + 1):
-            memory = tracked.bank.at(frame + (distance if reverse else -distance))
-            if memory is not None and memory.mask.any():
-                return memory if distance <= short or self._is_clear(memory) else None
-        nearest = tracked.bank.prompted[min(tracked.bank.prompted, key=lambda t: abs(t - frame))]
-        distance = abs(nearest.frame - frame)
-        return nearest if distance <= short or (distance <= reach and self._is_clear(nearest)) else None
-
-    def _next_view(self, tracked: TrackedObject, frame: int, motion: Motion | None, *, reverse: bool) -> View:
-        """The view of an object, given its position on the previous frame."""
-        before = tracked.bank.before(frame, reverse=reverse)
-        num_missing = 0 if before is None else abs(frame - before.frame) - 1
-        if before is None:
-            nearest = min(tracked.bank.prompted, key=lambda t: abs(t - frame))
-            before = tracked.bank.prompted[nearest]
-        if not before.view.is_native:
-            return before.view
-        before, view = self._before_on(tracked, before, frame, motion, reverse=reverse)
-        extent = extent_in_image(_as_mask(before.logits[0, 0]), view)
-        following = next_view(extent, inside_image(view, self.hw), self.hw, self.settings.view_tracking)
-        return recovery_view(following, extent, num_missing, self.hw, self.settings.recovery)
-
-    def _view_on(self, memory: FrameMemory, frame: int) -> View:
-        """The view of a memory, moved along with the stage to another frame."""
-        if not memory.view.is_native or not self.model.config.follows_last_mask:
-            return memory.view
-        return moved_view(memory.view, *self.survey.shift(memory.frame, frame))
-
-    def _view_along(self, memory: FrameMemory, frame: int) -> View:
-        """As ``_view_on``, by the movements of the stage from each usable frame to the next.
-
-        Where few objects are in view, one that moves far over many frames would be taken for a movement of the stage.
-        """
-        if not memory.view.is_native or not self.model.config.follows_last_mask:
-            return memory.view
-        shift = self.survey.shift_along(memory.frame, frame)
-        return moved_view(memory.view, *shift)
 
     def _non_overlapping(self, memories: dict[int, FrameMemory]) -> dict[int, Tensor]:
         """Logits of each object at the model's input size; pixels assigned to another object are suppressed."""

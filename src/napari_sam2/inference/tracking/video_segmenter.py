@@ -28,9 +28,10 @@ from napari_sam2.inference.tracking.follow import follow_steps
 from napari_sam2.inference.tracking.frame_survey import ShiftSettings
 from napari_sam2.inference.tracking.memory_bank import MemoryBank
 from napari_sam2.inference.tracking.motion import MotionSettings
-from napari_sam2.inference.tracking.object_frames import ObjectFrames, SegmentationSettings
+from napari_sam2.inference.tracking.object_frames import ObjectFrames
 from napari_sam2.inference.tracking.plan import TrackingPlan, plan_tracking
 from napari_sam2.inference.tracking.recovery import RecoverySettings
+from napari_sam2.inference.tracking.settings import SegmentationSettings
 from napari_sam2.inference.tracking.sharing import SharingSettings
 from napari_sam2.inference.tracking.tracked_object import TrackedObject
 from napari_sam2.inference.views.click_search import ClickSearchSettings

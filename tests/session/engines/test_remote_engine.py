@@ -169,7 +169,7 @@ def test_a_waiting_session_can_be_closed(opened):
     time.sleep(0.5)
     begin = time.monotonic()
     second.close()
-    assert time.monotonic() - begin < 8
+    assert time.monotonic() - begin < 30
 
 
 def test_a_silent_session_gives_its_place_to_others(opened, expected, server, weights):

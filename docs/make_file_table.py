@@ -48,9 +48,9 @@ Nikon ND2, DeltaVision and videos (MP4, AVI, MOV, MKV) open with `pip install 'n
 `pip install bioio bioio-czi`, and other formats with their plugin of [bioio](https://bioio-devs.github.io/bioio/),
 which the message names. Scenes of one size are positions (P).
 
-In a folder of images, masks beside them (`_masks`, `_cp_masks`, `_seg`) are left out; images of another size or type
-are refused by name. A folder of z-stacks is a series of time points (TZYX), a folder of movies a series of positions
-(PTYX).
+In a folder of images, masks beside them (`_masks`, `_cp_masks`, `_seg`) are left out; images of another size, type
+or format are refused by name. A folder of z-stacks is a series of time points (TZYX), a folder of movies a series of
+positions (PTYX).
 
 Microscopes write one file per plane. Numbers in the names after words for axes are taken as such: `t`, `time`; `z`;
 `c`, `ch`, `channel`, `w`; `p`, `pos`, `position`, `s`, `scene`, `series`, `f`, `field`, `fov`, `xy` (positions); `m`
@@ -62,6 +62,9 @@ names have no hyphen there, and a point is a decimal point unless the digits aft
 names files whose order is in doubt, and files that seem to belong to several series (`DAPI_1`, `GFP_1`). Dates are in
 the order of time (`2026-01-02`, `28-01-2026`, `2 Jan 2026`, `Jan 2`; also hours with am and pm); where the order
 depends on whether the day or the month comes first, the day is, and a warning says so.
+
+Names of channels are those of OME-TIFF, OME-Zarr, Micro-Manager and bioio; they choose channels (`channels="DAPI"`,
+`--channels DAPI,GFP`; a number is the place in the file, unless only a name fits), and name layers and columns.
 
 A folder of Micro-Manager that holds `NDTiff.index` opens as one image with the axes, positions (P) and channel names of
 this list; a list that is damaged, or names files that are not there, is refused. In folders with one file for each

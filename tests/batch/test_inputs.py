@@ -99,6 +99,17 @@ def test_csv_of_spreadsheets_has_other_separators(data: Path, separator: str):
     assert found == Source(data / "img2.tif", prompts=(("--object", "1"), ("--point", "10,84,120")))
 
 
+@pytest.mark.parametrize(
+    ("text", "channels"),
+    [("0 2", (0, 2)), ('"0, 2"', (0, 2)), ("DAPI", ("DAPI",)), ('"Alexa 488,1"', ("Alexa 488", 1)), ("405", (405,))],
+)
+def test_channels_of_a_list_are_numbers_or_names(data: Path, text: str, channels: tuple[int | str, ...]):
+    table = data / "list.csv"
+    table.write_text(f"file,channels\nimg2.tif,{text}\n")
+    (source,) = find_sources([table])
+    assert source.channels == channels
+
+
 def test_toml_gives_each_file_its_objects_and_labels(data: Path):
     table = data / "list.toml"
     table.write_text(
@@ -134,7 +145,7 @@ frame = [2, 4]
         ("a.csv", "path\nx.tif\n", "unknown column 'path'"),
         ("a.csv", "point\n1\n", "no column file"),
         ("a.csv", "file,point\nx.tif,10,84,120\n", "put coordinates in quotes"),
-        ("a.csv", "file,channels\nx.tif,red\n", "expected integers"),
+        ("a.csv", 'file,channels\nx.tif,"red,"\n', "expected numbers or names"),
         ("a.csv", "file,axes\nx.tif,ZYX\nx.tif,TYX\n", "other axes"),
         ("a.csv", "file,point\n,1\n", "names no file"),
         ("a.csv", "file,point,point\nx.tif,1,2\n", "column 'point' twice"),

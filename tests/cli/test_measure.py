@@ -70,6 +70,34 @@ def test_labels_of_other_formats_and_time_points(files, tmp_path):
     assert table["area_mean"].tolist() == pytest.approx([(labels == i).sum() / 64 for i in (1, 2)])
 
 
+def test_columns_have_the_names_of_the_channels_where_these_differ(files, tmp_path):
+    _, labelled, stack, labels = files
+    image = np.stack([stack, stack // 2, stack // 3], axis=1)
+    for name, names, columns in (
+        ("n", ["DAPI", "Alexa 488", "405"], ["mean_DAPI", "mean_Alexa 488", "mean_405"]),
+        ("same", ["DAPI", "DAPI", "405"], ["mean_c0", "mean_c1", "mean_c2"]),
+    ):
+        path = tmp_path / f"{name}.ome.tif"
+        tifffile.imwrite(path, image, ome=True, metadata={"axes": "ZCYX", "Channel": {"Name": names}})
+        assert run("measure", path, labelled, "-o", tmp_path / f"{name}.csv", "-q") == 0
+        table = pd.read_csv(tmp_path / f"{name}.csv")
+        assert [column for column in table if column.startswith("mean")] == columns
+        for number, column in enumerate(columns):
+            expected = [image[:, number][labels == i].mean() for i in (1, 2)]
+            np.testing.assert_allclose(table[column], expected)
+
+
+def test_channels_are_chosen_by_name(files, tmp_path):
+    _, labelled, stack, labels = files
+    image = np.stack([stack, stack // 2], axis=1)
+    path = tmp_path / "n.ome.tif"
+    tifffile.imwrite(path, image, ome=True, metadata={"axes": "ZCYX", "Channel": {"Name": ["DAPI", "Alexa 488"]}})
+    assert run("measure", path, labelled, "-o", tmp_path / "t.csv", "-q", "--channels", "alexa 488") == 0
+    np.testing.assert_allclose(
+        pd.read_csv(tmp_path / "t.csv")["mean"], [image[:, 1][labels == i].mean() for i in (1, 2)]
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

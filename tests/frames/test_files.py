@@ -499,6 +499,18 @@ class TestFolders:
         with pytest.raises(FrameError, match=rf"2\{suffix} has shape .* and type uint8"):
             open_frames(tmp_path)
 
+    @pytest.mark.parametrize("other", ["preview.png", "t3.jpg", "1.bmp"])
+    def test_an_image_of_another_format_is_named(self, tmp_path, other):
+        for name in ("t0.tif", "t1.tiff", "t2.TIF", other):
+            Image.new("L", (8, 9)).save(tmp_path / name, format=None if name == other else "TIFF")
+        with pytest.raises(FrameError, match=rf"several formats, such as .*{other}.* move those that are no frames"):
+            open_frames(tmp_path)
+
+    def test_endings_of_one_format_are_one_stack(self, tmp_path):
+        for name in ("0.jpg", "1.jpeg", "2.JPG"):
+            Image.new("L", (8, 9)).save(tmp_path / name, format="JPEG")
+        assert len(open_frames(tmp_path)) == 3
+
     def test_a_colour_among_grey_images_is_named(self, tmp_path):
         for n, mode in enumerate(["L", "L", "RGB"]):
             Image.new(mode, (8, 9)).save(tmp_path / f"{n}.png")

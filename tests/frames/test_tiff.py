@@ -14,6 +14,7 @@ from tests.effort import measured_effort
 
 from napari_sam2._errors import FrameError
 from napari_sam2.frames import open_frames
+from napari_sam2.frames.files import open_path
 
 
 def noise(*shape: int, dtype: str = "uint16") -> np.ndarray:
@@ -424,6 +425,91 @@ def test_positions_in_files_that_name_each_other(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*are stored as RGB")
+class TestChannels:
+    def opened(self, path, *channels, planes=None):
+        """An OME-TIFF with the attributes of each channel as given."""
+        image = noise(len(channels), 20, 30) if planes is None else planes
+        text = "".join(f'<Channel ID="Channel:0:{n}" {given}/>' for n, given in enumerate(channels))
+        xml = (
+            '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+            '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" SizeX="30" SizeY="20" '
+            f'SizeC="{len(channels)}" SizeZ="1" SizeT="1">{text}<TiffData/></Pixels></Image></OME>'
+        )
+        tifffile.imwrite(path, image, description=xml.encode(), metadata=None, photometric="minisblack")
+        return image
+
+    def test_names_and_colours(self, tmp_path):
+        image = self.opened(
+            tmp_path / "a.ome.tif",
+            'Name="DAPI" Color="65535"',
+            'Name=" Alexa\n 488" Color="16711935"',
+            'Color="-16776961"',
+        )
+        stack = open_path(tmp_path / "a.ome.tif")
+        assert stack.channel_names == ("DAPI", "Alexa 488", "")
+        assert stack.channel_colours == ("#0000ff", "#00ff00", "#ff0000")
+        frames = open_frames(tmp_path / "a.ome.tif", channels=["alexa 488", 0])
+        assert (frames.channels, frames.channel_names) == ((1, 0), ("Alexa 488", "DAPI"))
+        np.testing.assert_array_equal(frames.raw(0), image[[1, 0]])
+
+    @pytest.mark.parametrize(
+        ("channels", "words"),
+        [
+            ("GFP", r"several channels have this name: give a number out of 0 \(405\), 1 \(gfp\), 2 \(Gfp\)"),
+            ("Cy5", r"'Cy5' was given; the image has 3 channels, expected one of 0 \(405\), 1 \(gfp\), 2 \(Gfp\)"),
+            (3, r"channel 3 was given; the image has 3 channels, expected one of"),
+            (True, r"True"),
+        ],
+    )
+    def test_a_name_that_is_not_there_or_not_unique_is_refused(self, tmp_path, channels, words):
+        self.opened(tmp_path / "a.ome.tif", 'Name="405"', 'Name="gfp"', 'Name="Gfp"')
+        with pytest.raises(FrameError, match=words):
+            open_frames(tmp_path / "a.ome.tif", channels=channels)
+
+    def test_a_wavelength_is_a_name_and_capitals_tell_names_apart(self, tmp_path):
+        self.opened(tmp_path / "a.ome.tif", 'Name="405"', 'Name="gfp"', 'Name="Gfp"')
+        assert open_frames(tmp_path / "a.ome.tif", channels=[405, "Gfp", "gfp"]).channels == (0, 2, 1)
+
+    def test_names_of_a_file_without_names(self, tmp_path):
+        self.opened(tmp_path / "a.ome.tif", "", 'Color="65535"')
+        stack = open_path(tmp_path / "a.ome.tif")
+        assert (stack.channel_names, stack.channel_colours) == ((), ())
+        with pytest.raises(FrameError, match=r"2 channels, whose names are not known, expected 0 to 1"):
+            open_frames(tmp_path / "a.ome.tif", channels="DAPI")
+
+    def test_numbers_count_before_names(self, tmp_path):
+        self.opened(tmp_path / "a.ome.tif", 'Name="1"', 'Name="2"')
+        assert open_frames(tmp_path / "a.ome.tif", channels=1).channel_names == ("2",)
+        assert open_frames(tmp_path / "a.ome.tif", channels="1").channel_names == ("1",)
+
+
+@pytest.mark.parametrize("kind", ["without planes", "thumbnail"])
+def test_pixel_size_and_channels_are_those_of_the_image_that_is_read(tmp_path, kind):
+    def image(number: int, shape: tuple[int, ...], size: float, data: str) -> str:
+        return (
+            f'<Image ID="Image:{number}"><Pixels ID="Pixels:{number}" DimensionOrder="XYZCT" Type="uint16" '
+            f'SizeX="{shape[1]}" SizeY="{shape[0]}" SizeZ="1" SizeC="1" SizeT="1" PhysicalSizeX="{size}" '
+            f'PhysicalSizeY="{size}"><Channel ID="Channel:{number}:0" Name="of {number}"/>{data}</Pixels></Image>'
+        )
+
+    is_there = kind == "thumbnail"
+    planes = [noise(15, 20), noise(30, 40)]
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+        + image(0, (15, 20), 9, '<TiffData IFD="0" PlaneCount="1"/>' * is_there)
+        + image(1, (30, 40), 0.25, f'<TiffData IFD="{int(is_there)}" PlaneCount="1"/>')
+        + "</OME>"
+    )
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tif:
+        for number, plane in enumerate(planes if is_there else planes[1:]):
+            is_small = is_there and number == 0
+            tif.write(plane, description="" if number else text.encode(), metadata=None, subfiletype=int(is_small))
+    stack = open_path(tmp_path / "a.ome.tif")
+    assert tuple(stack.array.shape) == (30, 40)
+    assert stack.voxel_size["X"].value == 0.25
+    assert stack.channel_names == ("of 1",)
+
+
 def test_planes_that_a_file_calls_colours_are_told(tmp_path):
     stack = noise(4, 20, 30)
     tifffile.imwrite(tmp_path / "a.tif", stack)

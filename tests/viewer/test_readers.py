@@ -110,6 +110,25 @@ def test_channels_of_ome_zarr_have_the_names_and_colours_of_the_file(tmp_path):
     np.testing.assert_allclose(second.colormap.map([1.0])[0], (0, 1, 0, 1), atol=0.01)
 
 
+@pytest.mark.parametrize(
+    ("colours", "expected"),
+    [
+        ((65535, 16711935), [(0, 0, 1, 1), (0, 1, 0, 1)]),
+        ((-1, -1), [(1, 1, 1, 1)] * 2),  # which a program fills in that knows none
+        ((255, 65535), [(1, 1, 1, 1)] * 2),  # black
+    ],
+)
+def test_channels_of_ome_tiff_have_the_names_and_colours_of_the_file(tmp_path, colours, expected):
+    path = tmp_path / "two.ome.tif"
+    channel = {"Name": ["DAPI", "GFP"], "Color": list(colours)}
+    tifffile.imwrite(path, make_movie(2), ome=True, metadata={"axes": "CYX", "Channel": channel})
+    layers = layers_of(get_ome_reader, path)
+    assert [layer.name for layer in layers] == ["two DAPI", "two GFP"]
+    for layer, colour in zip(layers, expected, strict=True):
+        np.testing.assert_allclose(layer.colormap.map([1.0])[0], colour, atol=0.01)
+        assert (layer.blending == "additive") == (expected[0] != expected[1])
+
+
 @pytest.fixture
 def plugin(monkeypatch):
     """The manifest of this checkout, alone in napari's plugin manager."""

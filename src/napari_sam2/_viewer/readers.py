@@ -234,9 +234,14 @@ def _channel(stack: RawStack, channel: int, num_channels: int, name: str) -> dic
     """Name and colour of a channel, those of the file where it has them."""
     given = stack.channel_names[channel] if len(stack.channel_names) == num_channels else ""
     options: dict[str, Any] = {"name": f"{name} {given or channel}" if num_channels > 1 else name}
-    if num_channels > 1 and len(stack.channel_colours) == num_channels:
+    if num_channels > 1 and _are_distinct(stack.channel_colours, num_channels):
         options |= {"colormap": stack.channel_colours[channel], "blending": "additive"}
     return options
+
+
+def _are_distinct(colours: Sequence[str], num_channels: int) -> bool:
+    """Whether a file colours its channels: black shows nothing, and white for all is what some programs fill in."""
+    return len(colours) == num_channels and set(colours) != {"#ffffff"} and "#000000" not in colours
 
 
 def _read_files(path: str | Sequence[str]) -> list[LayerData]:

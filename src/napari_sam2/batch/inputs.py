@@ -324,7 +324,7 @@ def _source(values: Mapping[str, object], path: Path, where: str) -> Source:
     return Source(
         path=input_path(path.parent / str(values["file"])),
         axes=str(values["axes"]) if "axes" in values else None,
-        channels=_integers(values["channels"], "channels", where) if "channels" in values else None,
+        channels=_channels(values["channels"], where) if "channels" in values else None,
         labels=None if labels is None else input_path(path.parent / str(labels)),
         frames=_integers(values["frame"], "frame", where) if "frame" in values else (),
         prompts=tuple(_prompts(values, path)),
@@ -350,6 +350,20 @@ def _mask(value: str, path: Path) -> str:
     has_frame = bool(colon) and index.isdecimal()
     place = input_path(path.parent / (name if has_frame else value))
     return f"{index}:{place}" if has_frame else str(place)
+
+
+def _channels(value: object, where: str) -> tuple[int | str, ...]:
+    """Numbers and names of channels; a text without commas is one name, unless it consists of numbers."""
+    if isinstance(value, list):
+        parts = [str(part).strip() for part in value]
+    else:
+        parts = [part.strip() for part in str(value).split(",")]
+        apart = str(value).replace(",", " ").split()
+        if all(part.isascii() and part.isdecimal() for part in apart):
+            parts = apart
+    if not parts or not all(parts):
+        raise FrameError(f"{where}: channels {value} was given; expected numbers or names, such as 0 or 0,2 or DAPI")
+    return tuple(int(part) if part.isascii() and part.isdecimal() else part for part in parts)
 
 
 def _integers(value: object, name: str, where: str) -> tuple[int, ...]:

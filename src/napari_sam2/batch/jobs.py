@@ -88,8 +88,8 @@ class ReadOptions:
         Axes of the files, and the one along which their frames are.
     fixed : tuple of (str, int)
         Index on further axes.
-    channels : tuple of int or None
-        Channels shown to the model.
+    channels : tuple of int or str, or None
+        Numbers or names of the channels shown to the model.
     contrast, gamma
         As for `open_frames`; "auto" is chosen for each file.
     level : int or None
@@ -99,7 +99,7 @@ class ReadOptions:
     axes: str | None = None
     frame_axis: str | None = None
     fixed: tuple[tuple[str, int], ...] = ()
-    channels: tuple[int, ...] | None = None
+    channels: tuple[int | str, ...] | None = None
     contrast: Contrast = "auto"
     gamma: float = 1.0
     level: int | None = None

@@ -46,7 +46,7 @@ class Source:
         Image file, zarr folder or folder of images; absolute.
     axes : str or None
         Axes of this file, in place of those of the job.
-    channels : tuple of int or None
+    channels : tuple of int or str, or None
         Channels of this file, in place of those of the job.
     labels : Path or None
         Labels of some of its frames, from which objects are tracked.
@@ -58,7 +58,7 @@ class Source:
 
     path: Path
     axes: str | None = None
-    channels: tuple[int, ...] | None = None
+    channels: tuple[int | str, ...] | None = None
     labels: Path | None = None
     frames: tuple[int, ...] = ()
     prompts: tuple[tuple[str, str], ...] = ()

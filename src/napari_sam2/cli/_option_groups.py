@@ -26,9 +26,9 @@ from napari_sam2.cli._options import (
     ModelOption,
     ZoomOption,
     open_input,
+    parse_channels,
     parse_contrast,
     parse_fixed,
-    parse_indices,
 )
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class InputOptions:
             axes=self.axes,
             frame_axis=self.axis,
             fixed=tuple(parse_fixed(self.fix or ()).items()),
-            channels=None if channels is None else tuple(parse_indices("--channels", channels, "one to three")),
+            channels=None if channels is None else tuple(parse_channels(channels)),
             contrast=parse_contrast(self.contrast),
             gamma=self.gamma,
             level=self.level,

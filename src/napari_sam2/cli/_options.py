@@ -36,9 +36,9 @@ __all__ = [
     "RequiredLabelsOption",
     "ZoomOption",
     "open_input",
+    "parse_channels",
     "parse_contrast",
     "parse_fixed",
-    "parse_indices",
 ]
 
 ModelOption = Annotated[
@@ -117,7 +117,11 @@ FullResolutionOption = Annotated[
 ]
 ChannelsOption = Annotated[
     str | None,
-    typer.Option("--channels", metavar="N[,N[,N]]", help="One to three channels to show to the model, counted from 0."),
+    typer.Option(
+        "--channels",
+        metavar="C[,C[,C]]",
+        help="One to three channels to show to the model: numbers from 0, or names in the file, such as DAPI.",
+    ),
 ]
 ContrastOption = Annotated[
     str,
@@ -176,7 +180,7 @@ def open_input(
     """
     # mistakes that can be found without opening the file are reported first
     chosen_contrast = parse_contrast(contrast)
-    chosen_channels = None if channels is None else parse_indices("--channels", channels, "one to three, such as 0,2")
+    chosen_channels = None if channels is None else parse_channels(channels)
     fixed = parse_fixed(fix or ())
     from napari_sam2.frames import open_frames
 
@@ -209,12 +213,12 @@ def parse_contrast(text: str) -> Contrast:
     return [(values[i], values[i + 1]) for i in range(0, len(values), 2)]
 
 
-def parse_indices(option: str, text: str, allowed: str) -> list[int]:
-    """Integers separated by commas; raises FrameError."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise FrameError(f"{option} {text} was given; expected integers, {allowed}") from None
+def parse_channels(text: str) -> list[int | str]:
+    """The value of --channels: numbers, and names as they are; raises FrameError."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise FrameError(f"--channels {text} was given; expected one to three numbers or names, such as 0,2 or DAPI")
+    return [int(part) if part.isascii() and part.lstrip("-").isdecimal() else part for part in parts]
 
 
 def parse_fixed(texts: Sequence[str]) -> dict[str, int]:

@@ -84,6 +84,7 @@ def measure(
             by="plane" if per_plane else "object",
             scale=sizes,
             is_volume=frames.frame_axis != "T" and len(frames) > 1,
+            channel_names=frames.channel_names,
             on_plane=lambda number, _: bar.update(number - bar.n),
         )
         bar.update(len(frames) - bar.n)

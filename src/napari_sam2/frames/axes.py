@@ -17,6 +17,7 @@ __all__ = [
     "FrameAxis",
     "Selection",
     "axis_of_word",
+    "channel_numbers",
     "guess_axes",
     "letter_of_unknown_word",
     "name_unnamed",
@@ -87,6 +88,7 @@ _WORDS = {
     "exposure": "L",
 }
 _MAX_CHANNELS = 3
+_SHOWN = 8  # names in a message
 _SMALLEST_SIDE = 16  # of an image whose last axis of length 3 or 4 is no side
 _MAX_FRAMES = 2**24  # along which lists are kept
 _ALL = slice(None)
@@ -333,6 +335,56 @@ def select(
         channels=picked,
         is_rgb=is_rgb and picked == (0, 1, 2),
     )
+
+
+def channel_numbers(
+    channels: int | str | Sequence[int | str] | None, names: Sequence[str], num_channels: int
+) -> list[int] | None:
+    """Numbers of channels that are given by number or name.
+
+    Parameters
+    ----------
+    channels : int, str or sequence of those, or None
+        A number that is no channel, such as the wavelength 488, is looked for among the names.
+    names : sequence of str
+        Of all channels, or none. Capitals make no difference unless names differ by them.
+    num_channels : int
+        How many channels there are.
+
+    Returns
+    -------
+    list of int or None
+        None where None was given.
+
+    Raises
+    ------
+    FrameError
+        If there is no such channel, or several channels have the name.
+    """
+    if channels is None:
+        return None
+    given = [channels] if isinstance(channels, (int, np.integer, str)) else list(channels)
+    return [_channel_number(channel, names if len(names) == num_channels else (), num_channels) for channel in given]
+
+
+def _channel_number(channel: int | str, names: Sequence[str], num_channels: int) -> int:
+    if not isinstance(channel, str) and 0 <= _integer(channel, num_channels) < num_channels:
+        return int(channel)
+    wanted = str(channel).strip()
+    found = [at for at, name in enumerate(names) if name == wanted]
+    found = found or [at for at, name in enumerate(names) if name.casefold() == wanted.casefold()]
+    if len(found) == 1:
+        return found[0]
+    named = ", ".join(f"{at} ({name})" if name else str(at) for at, name in enumerate(names[:_SHOWN]))
+    if len(found) > 1:
+        raise FrameError(
+            f"channel {channel!r} was given; several channels have this name: give a number out of {named}"
+        )
+    named += ", ..." * (len(names) > _SHOWN)
+    has = f"{num_channels} channel{'s' * (num_channels > 1)}"
+    without = ", whose names are not known," if isinstance(channel, str) and not names else ""
+    expected = f"one of {named}" if names else f"0 to {num_channels - 1}"
+    raise FrameError(f"channel {channel!r} was given; the image has {has}{without or ','} expected {expected}")
 
 
 def _check_fixed(axes: str, shape: tuple[int, ...], fixed: Mapping[str, int]) -> dict[str, int]:

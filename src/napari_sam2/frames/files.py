@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 IMAGE_SUFFIXES = TIFF_SUFFIXES + PICTURE_SUFFIXES
+_SAME_FORMAT = (TIFF_SUFFIXES, (".jpg", ".jpeg"), (".pbm", ".pgm", ".ppm", ".pnm"))  # endings of one format
 _MAX_HEADER_BYTES = 2**16  # of a numpy file
 _SHOWN = 8  # names in a message
 _ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
@@ -198,6 +199,7 @@ def _open_folder(path: Path) -> RawStack:
     if not files:
         raise FrameError(_without_images(path))
     _check_names(path, files)
+    _check_one_format(path, files)
     files = in_order(files, path)
     first = _open_file(files[0])
     if _is_one_image(path, files):
@@ -278,6 +280,20 @@ def _check_names(path: Path, files: list[Path]) -> None:
                 f"{path} holds {twin.name} and {file.name}, which differ in their ending or in capitals only; move the "
                 "images of one kind to a folder of their own"
             )
+
+
+def _check_one_format(path: Path, files: list[Path]) -> None:
+    """Refuse images of several formats: the planes of a stack have one, and others are pictures or results of them."""
+    first: dict[tuple[str, ...], Path] = {}
+    for file in files:
+        ending = file.suffix.lower()
+        first.setdefault(next((endings for endings in _SAME_FORMAT if ending in endings), (ending,)), file)
+    if len(first) > 1:
+        one, other = list(first.values())[:2]
+        raise FrameError(
+            f"{path} holds images of several formats, such as {one.name} and {other.name}; move those that are no "
+            "frames to a folder of their own, or save all of them in one format"
+        )
 
 
 def without_label_files(path: Path, files: list[Path]) -> list[Path]:

@@ -12,7 +12,16 @@ import tifffile
 from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2._messages import one_line
 
-__all__ = ["check_beside", "companion_xml", "named_files", "parse_ome_xml", "read_ome_xml", "tag_of"]
+__all__ = [
+    "channel_colours",
+    "channel_names",
+    "check_beside",
+    "companion_xml",
+    "named_files",
+    "parse_ome_xml",
+    "read_ome_xml",
+    "tag_of",
+]
 
 _MAX_COMPANION_BYTES = 2**25
 _LONG_TEXT = 2**20  # of which the depth is looked at first
@@ -96,6 +105,28 @@ def named_files(root: ET.Element) -> list[str]:
     """The files that the UUID elements of OME-XML name, each once, in their order."""
     names = (element.get("FileName") for element in root.iter() if tag_of(element) == "UUID")
     return list(dict.fromkeys(name for name in names if name))
+
+
+def channel_names(pixels: ET.Element | None) -> tuple[str, ...]:
+    """Names of the channels of a Pixels element; empty where no channel has one."""
+    names = [" ".join((channel.get("Name") or "").split()) for channel in _channels(pixels)]
+    return tuple(names) if any(names) else ()
+
+
+def channel_colours(pixels: ET.Element | None) -> tuple[str, ...]:
+    """Colours of the channels of a Pixels element as ``"#rrggbb"``; empty where not each channel has one."""
+    colours = []
+    for channel in _channels(pixels):
+        try:
+            rgba = int(channel.get("Color", ""))  # red, green, blue and opacity in 32 bits, with or without a sign
+        except ValueError:
+            return ()
+        colours.append(f"#{(rgba & 0xFFFFFFFF) >> 8:06x}")
+    return tuple(colours)
+
+
+def _channels(pixels: ET.Element | None) -> list[ET.Element]:
+    return [] if pixels is None else [element for element in pixels if tag_of(element) == "Channel"]
 
 
 def check_beside(path: Path, name: str) -> None:

@@ -19,7 +19,15 @@ from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2._messages import Message, Option
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.arrays import named_axes, plain_array
-from napari_sam2.frames.axes import FrameAxis, Selection, guess_axes, name_unnamed, parse_axes, select
+from napari_sam2.frames.axes import (
+    FrameAxis,
+    Selection,
+    channel_numbers,
+    guess_axes,
+    name_unnamed,
+    parse_axes,
+    select,
+)
 from napari_sam2.frames.contrast import (
     Contrast,
     ContrastSample,
@@ -267,7 +275,7 @@ def open_frames(
     axes: str | None = None,
     frame_axis: str | None = None,
     fixed: Mapping[str, int] | None = None,
-    channels: int | Sequence[int] | None = None,
+    channels: int | str | Sequence[int | str] | None = None,
     colours: Sequence[str | Sequence[float]] | None = None,
     contrast: Contrast = "auto",
     gamma: float = 1.0,
@@ -286,7 +294,7 @@ def open_frames(
     axes: str | None = None,
     frame_axis: str | None = None,
     fixed: Mapping[str, int] | None = None,
-    channels: int | Sequence[int] | None = None,
+    channels: int | str | Sequence[int | str] | None = None,
     colours: Sequence[str | Sequence[float]] | None = None,
     contrast: Contrast = "auto",
     gamma: float = 1.0,
@@ -309,8 +317,9 @@ def open_frames(
     fixed : mapping of str to int, optional
         Index on the other of Z and T, and on further axes, such as ``{"T": 3, "P": 0}``. Default 0, with a warning
         where there is a choice.
-    channels : int or sequence of int, optional
-        One to three channels. Default: all up to three; of more, the first three with a warning. Alpha is ignored.
+    channels : int, str or sequence of those, optional
+        One to three channels, by number from 0 or by name, such as ``"DAPI"``, where the file has names. Default: all
+        up to three; of more, the first three with a warning. Alpha is ignored.
     colours : sequence, optional
         Per channel a name, ``"#rrggbb"`` or RGB from 0 to 1; channels are added. Default: grey; magenta and green;
         red, green and blue.
@@ -352,12 +361,13 @@ def open_frames(
                 Option("axes", "axes='ZYX' or 'TYX'", "--axes ZYX or TYX"),
             )
         )
+    shape = tuple(int(size) for size in stack.array.shape)
     selection = select(
         letters,
-        tuple(stack.array.shape),
+        shape,
         frame_axis=frame_axis,
         fixed=fixed,
-        channels=channels,
+        channels=channel_numbers(channels, stack.channel_names, dict(zip(letters, shape, strict=True)).get("C", 1)),
         is_rgb=stack.is_rgb if axes is None else None,
     )
     if colours is not None:

@@ -23,7 +23,16 @@ from napari_sam2.frames.coded_sizes import coded_size
 from napari_sam2.frames.file_contents import content_hint
 from napari_sam2.frames.micro_manager import positions_named, stack_channels, warn_of_order
 from napari_sam2.frames.microscope_tags import has_damaged_lsm_notes, mend_stk_notes
-from napari_sam2.frames.ome_xml import check_beside, companion_xml, named_files, parse_ome_xml, read_ome_xml, tag_of
+from napari_sam2.frames.ome_xml import (
+    channel_colours,
+    channel_names,
+    check_beside,
+    companion_xml,
+    named_files,
+    parse_ome_xml,
+    read_ome_xml,
+    tag_of,
+)
 from napari_sam2.frames.palettes import LookedUp, is_scale, tables_of_pages
 from napari_sam2.frames.pictures import picture_size, warn_of_orientation
 from napari_sam2.frames.spacing import Spacing
@@ -112,8 +121,8 @@ def open_tiff(path: Path, level: int = 0, limits: TiffLimits | None = None) -> R
     """
     limits = limits or TiffLimits()
     with _opened(path) as tif:
-        pixels = _ome_pixels(tif, path, limits)
-        return _describe(tif, path, level, pixels, limits)
+        images = _ome_images(tif, path, limits)
+        return _describe(tif, path, level, images, limits)
 
 
 def open_companion(path: Path, level: int = 0) -> RawStack:
@@ -134,7 +143,7 @@ def open_companion(path: Path, level: int = 0) -> RawStack:
 def ome_members(path: Path) -> frozenset[str]:
     """Names of the files over which the planes of an OME-TIFF are spread; raises as `open_tiff`."""
     with _opened(path) as tif:
-        if _ome_pixels(tif, path, TiffLimits()) is None:
+        if not _ome_images(tif, path, TiffLimits()):
             return frozenset()
         return frozenset(named_files(parse_ome_xml(tif.ome_metadata or "", path)))
 
@@ -174,13 +183,18 @@ def _open(path: Path) -> tifffile.TiffFile:
     return tifffile.TiffFile(path, is_lsm=False)
 
 
-def _ome_pixels(tif: tifffile.TiffFile, path: Path, limits: TiffLimits) -> ET.Element | None:
-    """The first image's Pixels element; checked before tifffile allocates what it announces."""
+_OmeImages = list[tuple[str, ET.Element]]  # names and Pixels elements
+
+
+def _ome_images(tif: tifffile.TiffFile, path: Path, limits: TiffLimits) -> _OmeImages:
+    """The images of OME-XML; checked before tifffile allocates what it announces."""
     if not (tif.is_ome and tif.ome_metadata):
-        return None
+        return []
     root = parse_ome_xml(tif.ome_metadata, path)
-    found = [element for element in root.iter() if tag_of(element) == "Pixels"]
-    for pixels in found:
+    found = [
+        (image.get("Name") or "", pixels) for image in root.iter() for pixels in image if tag_of(pixels) == "Pixels"
+    ]
+    for _, pixels in found:
         announced = math.prod(int(pixels.get(f"Size{axis}", 1)) for axis in "ZCT")
         if announced > limits.max_planes:
             raise FrameError(
@@ -189,12 +203,28 @@ def _ome_pixels(tif: tifffile.TiffFile, path: Path, limits: TiffLimits) -> ET.El
             )
     for name in named_files(root):
         check_beside(path, name)
-    return found[0] if found else None
+    return found
 
 
-def _describe(
-    tif: tifffile.TiffFile, path: Path, level: int, pixels: ET.Element | None, limits: TiffLimits
-) -> RawStack:
+def _pixels_of(
+    series: tifffile.TiffPageSeries, every: Sequence[tifffile.TiffPageSeries], images: _OmeImages
+) -> ET.Element | None:
+    """The Pixels element of a series: tifffile passes over images without planes, which may come first."""
+    sizes = dict(zip(series.get_axes(squeeze=False), series.get_shape(squeeze=False), strict=True))
+    wanted = (sizes.get("X", 1), sizes.get("Y", 1), math.prod(sizes.values()))
+    fitting = [(name, pixels) for name, pixels in images if _ome_sizes(pixels) == wanted] or images
+    named = [pixels for name, pixels in fitting if name == series.name] or [pixels for _, pixels in fitting]
+    twins = [each for each in every if each.shape == series.shape and each.name == series.name]
+    return named[min(twins.index(series), len(named) - 1)] if named else None
+
+
+def _ome_sizes(pixels: ET.Element) -> tuple[int, int, int]:
+    """Columns, rows, and number of values of an image in OME-XML."""
+    sizes = {axis: int(pixels.get(f"Size{axis}", 1)) for axis in "XYZCT"}
+    return sizes["X"], sizes["Y"], math.prod(sizes.values())
+
+
+def _describe(tif: tifffile.TiffFile, path: Path, level: int, images: _OmeImages, limits: TiffLimits) -> RawStack:
     coarser = tif.pages.first.tags.get("SubIFDs")
     if coarser is not None and coarser.count > limits.max_levels:
         raise FrameError(
@@ -210,6 +240,7 @@ def _describe(
     positions = _positions(shown)
     if positions:
         shown, series = positions[:1], positions[0]
+    pixels = _pixels_of(series, tif.series, images)
     _check_ome_planes(tif, path, series, pixels)
     truncated = _truncated_imagej(tif, path, series, limits)
     if truncated is not None and level == 0:
@@ -272,7 +303,8 @@ def _describe(
         voxel_size,
         is_rgb,
         translation=translation,
-        channel_names=stack_channels(tif, full.kind, path),
+        channel_names=stack_channels(tif, full.kind, path) or channel_names(pixels),
+        channel_colours=channel_colours(pixels),
         full_shape=full_shape,
     )
     if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:

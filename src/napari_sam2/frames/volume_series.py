@@ -54,6 +54,11 @@ class VolumeSeries:
             self._key = hashlib.sha256(keys.encode()).hexdigest()
         return self._key
 
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the channels shown; empty where the file has none."""
+        return self._at(0).channel_names
+
     def __len__(self) -> int:
         return self.geometry.num_planes
 

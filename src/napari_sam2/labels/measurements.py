@@ -75,7 +75,9 @@ class MeasuredPlane:
     channels: Sequence[NDArray[Any]] = field(default_factory=tuple)
 
 
-def measure_planes(planes: Iterable[MeasuredPlane], *, spacing: tuple[float, float] = (1.0, 1.0)) -> pd.DataFrame:
+def measure_planes(
+    planes: Iterable[MeasuredPlane], *, spacing: tuple[float, float] = (1.0, 1.0), channel_names: Sequence[str] = ()
+) -> pd.DataFrame:
     """Measure each object on each plane with ``skimage.measure.regionprops_table``.
 
     Parameters
@@ -84,6 +86,8 @@ def measure_planes(planes: Iterable[MeasuredPlane], *, spacing: tuple[float, flo
         Read one after the other; only the rows of the table are kept.
     spacing : (float, float)
         Height and width of a pixel, in any unit.
+    channel_names : sequence of str
+        Of the channels, which name their columns if each has one of its own.
 
     Returns
     -------
@@ -91,18 +95,28 @@ def measure_planes(planes: Iterable[MeasuredPlane], *, spacing: tuple[float, flo
         One row per object and plane, in the order of the planes: object, plane, clip, frame, num_pixels, area,
         equivalent_diameter, centroid_y, centroid_x (all in the unit of ``spacing``), bbox_y0, bbox_x0, bbox_y1, bbox_x1
         (pixels, the end excluded), eccentricity, solidity, axis_major_length, axis_minor_length, and for each channel
-        mean, min, max, std and sum of its values; with several channels these end in ``_c0``, ``_c1``, ...
+        mean, min, max, std and sum of its values; with several channels these end in their names (``_DAPI``), or in
+        ``_c0``, ``_c1``, ...
     """
     import pandas as pd
 
-    tables = [_measure_plane(each, spacing) for each in planes]
+    tables = [_measure_plane(each, spacing, channel_names) for each in planes]
     tables = [table for table in tables if len(table)]
     if not tables:
-        return _measure_plane(MeasuredPlane(0, 0, 0, np.zeros((1, 1), np.int32)), spacing)
+        return _measure_plane(MeasuredPlane(0, 0, 0, np.zeros((1, 1), np.int32)), spacing, ())
     return pd.concat(tables, ignore_index=True)
 
 
-def _measure_plane(each: MeasuredPlane, spacing: tuple[float, float]) -> pd.DataFrame:
+def _endings(channel_names: Sequence[str], num_channels: int) -> list[str]:
+    """What the columns of each channel end in."""
+    if num_channels == 1:
+        return [""]
+    if len(channel_names) == num_channels == len({name for name in channel_names if name}):
+        return [f"_{name}" for name in channel_names]
+    return [f"_c{number}" for number in range(num_channels)]
+
+
+def _measure_plane(each: MeasuredPlane, spacing: tuple[float, float], channel_names: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
     from skimage.measure import regionprops_table
 
@@ -111,9 +125,8 @@ def _measure_plane(each: MeasuredPlane, spacing: tuple[float, float]) -> pd.Data
     table["object"] = ids[table["object"].to_numpy(np.intp)]
     for name, value in (("frame", each.frame), ("clip", each.clip), ("plane", each.plane)):
         table.insert(1, name, np.full(len(table), value))
-    for number, channel in enumerate(each.channels):
+    for ending, channel in zip(_endings(channel_names, len(each.channels)), each.channels, strict=True):
         values = regionprops_table(labels, intensity_image=channel, properties=_INTENSITY)
-        ending = f"_c{number}" if len(each.channels) > 1 else ""
         for name in _INTENSITY:
             table[name.removeprefix("intensity_") + ending] = values[name]
         table["sum" + ending] = table["mean" + ending] * table["num_pixels"]
@@ -182,7 +195,7 @@ def _summarize(group: pd.DataFrame, object_id: int, clip: int, plane_distance: f
         row[name] = int(group[name].min())
     for name in ("bbox_y1", "bbox_x1"):
         row[name] = int(group[name].max())
-    for name in [name for name in group.columns if name == "mean" or name.startswith("mean_c")]:
+    for name in [name for name in group.columns if name == "mean" or name.startswith("mean_")]:
         ending = name.removeprefix("mean")
         means, deviations = group[name].to_numpy(float), group["std" + ending].to_numpy(float)
         mean = float((means * pixels).sum() / total)
@@ -205,6 +218,7 @@ def measure_stack(
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0),
     is_volume: bool = True,
     planes_per_clip: int | None = None,
+    channel_names: Sequence[str] = (),
     on_plane: Callable[[int, int], object] | None = None,
 ) -> pd.DataFrame:
     """Measure the objects of stacks or movies, holding one plane at a time.
@@ -223,6 +237,8 @@ def measure_stack(
         The planes are a z-stack, and not time points: objects have volumes and surfaces.
     planes_per_clip : int, optional
         Where there are several stacks, one after the other: the planes of each.
+    channel_names : sequence of str
+        As for ``measure_planes``.
     on_plane : callable, optional
         Called with how many planes were read, and how many there are; an exception from it ends the work.
 
@@ -241,7 +257,7 @@ def measure_stack(
                 clip, frame = (0, plane) if planes_per_clip is None else divmod(plane, planes_per_clip)
                 yield MeasuredPlane(plane, clip, frame, labels, () if read_channels is None else read_channels(plane))
 
-    rows = measure_planes(read(), spacing=scale[1:])
+    rows = measure_planes(read(), spacing=scale[1:], channel_names=channel_names)
     if by == "plane":
         return rows
     table = summarize_objects(rows, plane_distance=scale[0] if is_volume else None)

@@ -48,7 +48,7 @@ def segment_timelapse_volumes(
     split_stacked: bool | None = None,
     min_link_iou: float = 0.2,
     max_gap: int = 1,
-    channels: int | Sequence[int] | None = None,
+    channels: int | str | Sequence[int | str] | None = None,
     contrast: Contrast = "auto",
     gamma: float = 1.0,
     level: int | None = None,
@@ -73,7 +73,7 @@ def segment_timelapse_volumes(
         Minimum 3D IoU of an object at consecutive time points.
     max_gap : int, default 1
         Number of time points that an object may be missing without losing its number.
-    channels : int or sequence of int, optional
+    channels : int, str or sequence of those, optional
         Channels to use, as in `open_frames`.
     contrast : "auto", "dtype", (low, high) or one pair per channel, default "auto"
         Contrast limits of all time points; "auto" samples the first, middle and last one.
@@ -185,7 +185,7 @@ def segment_time_points(
 def _time_points(
     volumes: LazyArray | str | Path,
     axes: str | None,
-    channels: int | Sequence[int] | None,
+    channels: int | str | Sequence[int | str] | None,
     contrast: Contrast,
     *,
     gamma: float,

@@ -10,6 +10,8 @@ import numpy as np
 
 from napari_sam2._errors import PromptError
 from napari_sam2.frames.display import plane_values
+from napari_sam2.frames.sources import Frames
+from napari_sam2.frames.volume_series import VolumeSeries
 from napari_sam2.labels.measurements import measure_stack
 
 if TYPE_CHECKING:
@@ -108,6 +110,7 @@ class Measurement:
             scale=(distance, self.sizes[-2], self.sizes[-1]),
             is_volume=self.is_volume,
             planes_per_clip=geometry.num_frames,
+            channel_names=self.frames.channel_names if isinstance(self.frames, Frames | VolumeSeries) else (),
             on_plane=on_plane,
         )
         if not len(table) and self.by == "object":

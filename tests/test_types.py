@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_sam2._types import FrameResult, LogitWindow, Prompt, grew, is_same
+from napari_sam2._errors import PromptError
+from napari_sam2._types import DrawnShape, FrameResult, LogitWindow, Prompt, grew, is_same
 
 
 def marked(row: int = 3) -> np.ndarray:
@@ -43,6 +44,38 @@ def test_prompts_are_compared_with_their_masks():
     assert not is_same(Prompt(mask=marked()), Prompt(mask=marked(4)))
     assert grew(Prompt([(5, 5)], mask=marked()), Prompt(mask=marked()))
     assert not grew(Prompt([(5, 5)], mask=marked(4)), Prompt(mask=marked()))
+
+
+def test_how_a_prompt_was_drawn_does_not_make_it_another_one():
+    shape = DrawnShape("polygon", [(1, 1), (9, 1), (5, 8)])
+    drawn = Prompt(mask=marked(), drawn=[shape])
+    assert is_same(drawn, Prompt(mask=marked()))
+    assert drawn.drawn == (DrawnShape("polygon", [(1, 1), (9, 1), (5, 8)]),)
+    assert drawn.drawn != (DrawnShape("polygon", [(1, 1), (9, 1), (5, 9)]),)
+    assert repr(drawn) == "Prompt(mask=<25 of (20, 30) pixels>, drawn=<polygon>)"
+    with pytest.raises(PromptError, match="polygon that was drawn leaves the image of 8 x 9"):
+        Prompt([(1, 2)], drawn=[shape]).check_inside((9, 8))
+
+
+@pytest.mark.parametrize(
+    ("kind", "vertices", "match"),
+    [
+        ("star", [(1, 1), (9, 1), (5, 8)], "expected 'rectangle', 'polygon'"),
+        ("polygon", [(1, 1), (9, 1)], "expected at least 3"),
+        ("rectangle", [(1, 1), (9, 1), (5, 8)], "of 3 vertices was given; expected 4"),
+        ("line", [(1, 1), (9, 1), (5, 8)], "expected 2"),
+        ("path", [(1, 1), (9, np.nan)], "vertices hold NaN"),
+        ("path", [(1, 1, 1), (9, 1, 1)], r"vertices of shape \(2, 3\)"),
+    ],
+)
+def test_shapes_that_cannot_be_drawn_are_refused(kind, vertices, match):
+    with pytest.raises(PromptError, match=match):
+        DrawnShape(kind, vertices)
+
+
+def test_only_shapes_are_taken_as_drawn():
+    with pytest.raises(PromptError, match="expected a list of DrawnShape"):
+        Prompt([(1, 2)], drawn=["polygon"])
 
 
 def test_a_prompt_is_shown_without_its_pixels():

@@ -10,7 +10,7 @@ from ._errors import (
     SessionFileError,
     TrainingError,
 )
-from ._types import FrameResult, FrameSource, MaskPrediction, MaskRecord, Prompt
+from ._types import DrawnShape, FrameResult, FrameSource, MaskPrediction, MaskRecord, Prompt
 from ._viewer.opening import open_session
 from ._viewer.tasks import fine_tune_layers, measure_layer, segment_layer, track_layer
 from .batch.jobs import AutoJob, FindOptions, GenerateJob, KeepOptions, PropagateJob, ReadOptions, TrackJob
@@ -77,6 +77,7 @@ __all__ = [
     "DivisionProposal",
     "DivisionSettings",
     "DownloadError",
+    "DrawnShape",
     "EmbeddingCache",
     "FindOptions",
     "FineTuneReport",

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast, get_args, runtime_checkable
 
 import numpy as np
 
 from napari_sam2._arguments import as_array, checked
-from napari_sam2._checks import as_mask, as_numbers
+from napari_sam2._checks import as_mask, as_numbers, check_choice
 from napari_sam2._errors import PromptError
 from napari_sam2._packed_mask import PackedImage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
 
 __all__ = [
+    "DrawnShape",
     "FrameResult",
     "FrameSource",
     "LogitWindow",
@@ -57,6 +60,79 @@ class FrameSource(Protocol):
         """(H, W, 3) uint8 RGB."""
 
 
+ShapeKind = Literal["rectangle", "polygon", "ellipse", "line", "path"]
+_NUM_VERTICES: dict[ShapeKind, int] = {"rectangle": 4, "ellipse": 4, "line": 2}
+_FEWEST_VERTICES: dict[ShapeKind, int] = {"polygon": 3, "path": 2}
+_MOST_VERTICES = 2**20  # of the shapes of one prompt: far more than a hand draws, and what session files can hold
+
+
+class DrawnShape:
+    """A shape that was drawn as a prompt, kept so that it can be shown again as it was drawn.
+
+    It does not change. Only the points, the box and the mask of the ``Prompt`` that it belongs to count for the model.
+
+    Parameters
+    ----------
+    kind : {"rectangle", "polygon", "ellipse", "line", "path"}
+        "rectangle" for a box, "polygon" and "ellipse" for an outline of the object, "line" and "path" for a scribble.
+    vertices : (N, 2) array-like
+        As (x, y) in image pixels; (0, 0) is the centre of the first pixel. Of rectangles and ellipses the four
+        corners, of a line both ends.
+    is_object : bool, default True
+        Whether a scribble marks the object, and not background.
+
+    Raises
+    ------
+    PromptError
+        If the kind does not exist, or there are too few vertices or values that are not finite.
+    """
+
+    __slots__ = ("_is_object", "_kind", "_vertices")
+
+    def __init__(self, kind: ShapeKind, vertices: ArrayLike, is_object: bool = True) -> None:
+        self._kind = cast("ShapeKind", check_choice("kind", kind, get_args(ShapeKind)))
+        self._vertices = _as_rows_xy(vertices, "vertices")
+        count = len(self._vertices)
+        exact, fewest = _NUM_VERTICES.get(self._kind), _FEWEST_VERTICES.get(self._kind, 0)
+        if count < fewest or exact not in (None, count):
+            raise PromptError(f"a {kind} of {count} vertices was given; expected {exact or f'at least {fewest}'}")
+        self._is_object = bool(is_object)
+
+    @property
+    def kind(self) -> ShapeKind:
+        """What was drawn."""
+        return self._kind
+
+    @property
+    def vertices(self) -> NDArray[np.float32]:
+        """(N, 2) as (x, y)."""
+        return self._vertices
+
+    @property
+    def is_object(self) -> bool:
+        """Whether a scribble marks the object, and not background."""
+        return self._is_object
+
+    @property
+    def is_scribble(self) -> bool:
+        """Whether it stands for clicks along a line."""
+        return self._kind in ("line", "path")
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, DrawnShape)
+            and (self._kind, self._is_object) == (other._kind, other._is_object)
+            and np.array_equal(self._vertices, other._vertices)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self._kind, self._is_object, self._vertices.tobytes()))
+
+    def __repr__(self) -> str:
+        sign = "" if self._is_object else ", is_object=False"
+        return f"DrawnShape({self._kind!r}, {self._vertices.tolist()}{sign})"
+
+
 class Prompt:
     """A prompt for one object on one frame: points, a box or a mask, in image pixels.
 
@@ -72,6 +148,8 @@ class Prompt:
         (x0, y0, x1, y1), pixel edges or centres; any two opposite corners.
     mask : (H, W) array-like or PackedImage, optional
         Boolean mask of the object, at the size of the image.
+    drawn : sequence of DrawnShape, optional
+        The shapes that points, box and mask were drawn with; they do not change the result.
 
     Raises
     ------
@@ -79,7 +157,7 @@ class Prompt:
         If a shape or value is not allowed, or if nothing at all is given.
     """
 
-    __slots__ = ("_box", "_labels", "_packed_mask", "_points")
+    __slots__ = ("_box", "_drawn", "_labels", "_packed_mask", "_points")
 
     def __init__(
         self,
@@ -87,11 +165,13 @@ class Prompt:
         labels: ArrayLike | None = None,
         box: ArrayLike | None = None,
         mask: ArrayLike | PackedImage | None = None,
+        drawn: Sequence[DrawnShape] = (),
     ) -> None:
         self._points = _as_points(points)
         self._labels = _as_labels(labels, len(self._points))
         self._box = None if box is None else _as_box(box)
         self._packed_mask = None if mask is None else _as_packed(mask)
+        self._drawn = _as_drawn(drawn)
         if not len(self._points) and box is None and mask is None:
             raise PromptError("an empty prompt was given; give at least one point, a box or a mask")
 
@@ -126,6 +206,11 @@ class Prompt:
         return self._packed_mask is not None
 
     @property
+    def drawn(self) -> tuple[DrawnShape, ...]:
+        """The shapes that points, box and mask were drawn with; empty where they were not drawn as shapes."""
+        return self._drawn
+
+    @property
     def is_mask_only(self) -> bool:
         """Whether there is a mask and nothing else, so that it is kept pixel for pixel."""
         return self.has_mask and not len(self._points) and self._box is None
@@ -136,6 +221,8 @@ class Prompt:
             given.append(f"box={self._box.tolist()}")
         if self._packed_mask is not None:
             given.append(f"mask=<{self._packed_mask.mask.area} of {self._packed_mask.hw} pixels>")
+        if self._drawn:
+            given.append(f"drawn=<{', '.join(shape.kind for shape in self._drawn)}>")
         return f"Prompt({', '.join(given)})"
 
     @checked(PromptError)
@@ -156,6 +243,12 @@ class Prompt:
                 )
         if self._packed_mask is not None and self._packed_mask.hw != (h, w):
             raise PromptError(f"the mask has shape {self._packed_mask.hw}; it must have the image's shape {(h, w)}")
+        for shape in self._drawn:
+            if (shape.vertices < -0.5).any() or (shape.vertices > (w - 0.5, h - 0.5)).any():
+                raise PromptError(
+                    f"the {shape.kind} that was drawn leaves the image of {w} x {h} pixels; "
+                    f"expected -0.5 <= x <= {w - 0.5:g} and -0.5 <= y <= {h - 0.5:g}"
+                )
 
 
 def _numbers(values: NDArray[np.float32]) -> str:
@@ -168,16 +261,32 @@ def _as_float32(values: ArrayLike, name: str) -> NDArray[np.float32]:
 
 
 def _as_points(points: ArrayLike | None) -> NDArray[np.float32]:
-    array = np.zeros((0, 2), np.float32) if points is None else _as_float32(points, "points")
+    return np.zeros((0, 2), np.float32) if points is None else _as_rows_xy(points, "points")
+
+
+def _as_rows_xy(values: ArrayLike, name: str) -> NDArray[np.float32]:
+    array = _as_float32(values, name)
     if array.size == 0:
         array = array.reshape(0, 2)
     if array.ndim == 1 and array.shape == (2,):
         array = array[None]
     if array.ndim != 2 or array.shape[1] != 2:
-        raise PromptError(f"points of shape {array.shape} were given; expected (N, 2), one (x, y) per row")
+        raise PromptError(f"{name} of shape {array.shape} were given; expected (N, 2), one (x, y) per row")
     if not np.isfinite(array).all():
-        raise PromptError("points hold NaN or infinite coordinates; give finite (x, y) pixels")
+        raise PromptError(f"{name} hold NaN or infinite coordinates; give finite (x, y) pixels")
     return array
+
+
+def _as_drawn(drawn: Sequence[DrawnShape]) -> tuple[DrawnShape, ...]:
+    if isinstance(drawn, DrawnShape):
+        return (drawn,)
+    shapes = tuple(drawn) if isinstance(drawn, list | tuple) else None
+    if shapes is None or not all(isinstance(shape, DrawnShape) for shape in shapes):
+        raise PromptError(f"drawn={drawn!r:.60} was given; expected a list of DrawnShape")
+    count = sum(len(shape.vertices) for shape in shapes)
+    if count > _MOST_VERTICES:
+        raise PromptError(f"shapes of {count} vertices were given as drawn; at most {_MOST_VERTICES} are kept")
+    return shapes
 
 
 def _as_labels(labels: ArrayLike | None, num_points: int) -> NDArray[np.int32]:
@@ -372,7 +481,7 @@ Zoom = Literal["off", "auto"]
 
 
 def is_same(a: Prompt, b: Prompt) -> bool:
-    """Whether two prompts are equal."""
+    """Whether two prompts are equal for the model, however they were drawn."""
     return (
         np.array_equal(a.points, b.points)
         and np.array_equal(a.labels, b.labels)

@@ -67,7 +67,9 @@ _BY_FUNCTION: dict[str, dict[str, tuple[str, ...]]] = {
         "labels": ("None", "[1]", "[1, 0]"),
         "box": ("None", "[4, 5, 16, 14]"),
         "mask": ("None", "disc"),
+        "drawn": ("()", "[DrawnShape('polygon', [[1, 2], [9, 2], [5, 8]])]"),
     },
+    "DrawnShape": {"kind": ("'polygon'", "'path'"), "vertices": ("[[1, 2], [9, 2], [5, 8]]",)},
     "predictor": {
         "mask_input": ("None", "low_logits"),
         "window": ("None", "16", "24"),

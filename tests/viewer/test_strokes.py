@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -130,3 +131,123 @@ def test_boxes_of_a_restored_session_stay_and_a_lasso_is_drawn_beside_them(bindi
     finally:
         other.close()
         restored.close()
+
+
+def drawn_in(layer):
+    """Kind, owner, sign and vertices of each shape, in the order of the layer."""
+    features = layer.features
+    owners, signs = features["object_id"].tolist(), features["kind"].tolist()
+    return [
+        (str(kind), owner, sign, np.round(data, 3).tolist())
+        for data, kind, owner, sign in zip(layer.data, layer.shape_type, owners, signs, strict=True)
+    ]
+
+
+def draw_everything(binding):
+    """A lasso and an ellipse of one object, a turned box with a click, and a scribble with a background scribble."""
+    session, shapes = binding.session, binding.shapes
+    binding.use_tool("lasso")
+    press_and_release(shapes, *STROKE)
+    shapes.add(
+        np.array([(PLANE, y, x) for y, x in ((30, 4), (30, 12), (40, 12), (40, 4))], float), shape_type="ellipse"
+    )
+    binding.new_object()
+    binding.points.add([[PLANE, 20, 45]])
+    turned = np.array([(PLANE, 20, 36), (PLANE, 12, 44), (PLANE, 20, 52), (PLANE, 28, 44)], float)
+    shapes.add(turned, shape_type="rectangle")
+    binding.new_object()
+    binding.go_to(1)
+    scribble = np.array([(1, 10, 10), (1, 14, 18), (1, 20, 22), (1, 26, 22)], float)
+    shapes.add(scribble, shape_type="path")
+    binding.set_positive(False)
+    shapes.add(scribble + np.array([0, 12, 20]), shape_type="path")
+    binding.points.add([[1, 4, 60]])
+    binding.set_positive(True)
+    session.wait_for_answers()
+
+
+@pytest.mark.parametrize("way", ["file", "autosave", "script"])
+def test_what_was_drawn_comes_back_as_it_was_drawn(binding, tmp_path, way):
+    session = binding.session
+    if way == "autosave":
+        session.autosave_path = tmp_path / "kept.sam2"
+    draw_everything(binding)
+    before, clicks = drawn_in(binding.shapes), binding.points.data.tolist()
+    assert [kind for kind, *_ in before] == ["polygon", "ellipse", "rectangle", "path", "path"]
+    viewer = ViewerModel()
+    image = viewer.add_image(make_movie(), name="cells")
+    model = make_model(1, image_size=64)
+    if way == "script":
+        names = {"stack": image.data, "model": model}
+        exec(session.to_python(), names)
+        restored = names["session"]
+    else:
+        path = tmp_path / "copy.sam2"
+        if way == "autosave":  # as a crash would leave it
+            assert session.flush_autosave()
+            shutil.copy(session.autosave_path, path)
+        else:
+            session.save(path)
+        restored = Session.load(path, image.data, model=model)
+    other = ViewerBinding(viewer, [image], session=restored)
+    try:
+        assert sorted(drawn_in(other.shapes)) == sorted(before)
+        assert sorted(other.points.data.tolist()) == sorted(clicks)
+        np.testing.assert_array_equal(restored.labels, session.labels)
+        prompts = dict(restored.store.prompts)
+        other.points.add([[PLANE, 2, 2]])  # nothing else is taken for a change
+        assert {key for key, entry in restored.store.prompts.items() if prompts.get(key) is not entry} == {(3, PLANE)}
+    finally:
+        other.close()
+        restored.close()
+
+
+def test_undo_and_redo_show_what_was_drawn(binding):
+    session, shapes = binding.session, binding.shapes
+    draw_everything(binding)
+    before = drawn_in(shapes)
+    for object_id, plane in ((3, 1), (1, PLANE), (2, PLANE)):
+        binding.select(object_id)
+        binding.points.add([[plane, 2, 2]])
+        session.wait_for_answers()
+        session.undo()
+        assert sorted(drawn_in(shapes)) == sorted(before)
+    steps = 0
+    while session.can_undo:
+        session.undo()
+        steps += 1
+    assert len(shapes.data) == len(binding.points.data) == 0
+    for _ in range(steps):
+        session.redo()
+    session.wait_for_answers()
+    assert sorted(drawn_in(shapes)) == sorted(before)
+    assert len(binding.points.data) == 2
+
+
+def test_a_shape_that_changes_nothing_for_the_model_is_kept_and_undone(binding):
+    session, shapes = binding.session, binding.shapes
+    binding.use_tool("lasso")
+    press_and_release(shapes, *STROKE)
+    mask, calls = session.prompt(1, PLANE).packed_mask, len(session.operations)
+    inner = np.array([(PLANE, 14, 20), (PLANE, 14, 26), (PLANE, 18, 26)], float)
+    shapes.add(inner, shape_type="polygon")
+    assert session.prompt(1, PLANE).packed_mask == mask
+    assert [shape.kind for shape in session.prompt(1, PLANE).drawn] == ["polygon", "polygon"]
+    assert len(session.operations) == calls + 1
+    session.undo()
+    assert len(shapes.data) == len(session.prompt(1, PLANE).drawn) == 1
+    session.redo()
+    assert len(shapes.data) == len(session.prompt(1, PLANE).drawn) == 2
+
+
+def test_shapes_that_no_longer_give_the_prompt_are_not_shown(binding):
+    session = binding.session
+    draw_everything(binding)
+    painted = np.zeros(binding.geometry.hw, bool)
+    painted[5:9, 5:9] = True
+    session.add_mask(painted, frame=PLANE, object_id=1)
+    session.add_box([(PLANE, 10, 38), (PLANE, 30, 50)], object_id=2)
+    session.add_points([[1, 30, 30]], object_id=3)
+    session.wait_for_answers()
+    assert sorted(kind for kind, *_ in drawn_in(binding.shapes)) == ["path", "path", "rectangle"]
+    assert sorted(binding.points.data.tolist()) == [[1, 4, 60], [1, 30, 30], [PLANE, 20, 45]]

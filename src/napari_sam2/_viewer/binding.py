@@ -196,8 +196,7 @@ class ViewerBinding:
         )
         self.prompts = PromptLayers(self.points, self.shapes, self.geometry)
         with self._syncing():
-            for key, entry in self.session.store.prompts.items():
-                self.prompts.write(key, entry.prompt)
+            self.prompts.add({key: entry.prompt for key, entry in self.session.store.prompts.items()})
         self._limit_sizes()
 
     def _limit_sizes(self, _event: Any = None) -> None:
@@ -546,7 +545,7 @@ class ViewerBinding:
             h, w = self.geometry.hw
             self.notice.emit(
                 f"{self.images[0].name} has {w} x {h} pixels; the brush paints on images of at most "
-                f"{LARGEST_PAINTED / 1e6:.0f} megapixels. Use the lasso, which adds and removes",
+                f"{LARGEST_PAINTED / 1e6:.0f} megapixels. Use the lasso: the area inside becomes the mask",
                 True,
             )
             return
@@ -688,7 +687,7 @@ class ViewerBinding:
         before, self._known_prompts = self._known_prompts, now
         for key in {*before, *now}:
             old, new = before.get(key), now.get(key)
-            if old is not None and new is not None and is_same(old, new):
+            if old is not None and new is not None and is_same(old, new) and old.drawn == new.drawn:
                 continue
             self._update_session(key, old, new)
         self.restyle()
@@ -851,9 +850,9 @@ class ViewerBinding:
                 entry = self.session.store.prompts.get(key)
                 wanted = None if entry is None else entry.prompt
                 there = shown.get(key)
-                if wanted is not None and there is not None and is_same(wanted, there):
+                if wanted is not None and there is not None and is_same(wanted, there) and wanted.drawn == there.drawn:
                     continue
-                if entry is not None and entry.is_mask_only and there is None:
+                if entry is not None and entry.is_mask_only and there is None and not entry.prompt.drawn:
                     continue  # painted, or from a label: nothing is drawn
                 self.prompts.write(key, wanted)
         self._known_prompts = self.prompts.read(lambda _: None)

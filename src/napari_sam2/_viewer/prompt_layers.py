@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 from skimage.draw import polygon2mask
 
 from napari_sam2._errors import PromptError
-from napari_sam2._types import Prompt
+from napari_sam2._packed_mask import PackedImage
+from napari_sam2._types import DrawnShape, Prompt, ShapeKind
 from napari_sam2._viewer.strokes import Strokes
 
 if TYPE_CHECKING:
@@ -29,6 +30,23 @@ PromptKey = tuple[int, int]  # object, plane
 _SMALLEST_BOX = 2.0  # pixels: less is a click that was not meant as a box
 _SCRIBBLE_STEP = 8.0  # pixels between the clicks that a scribble stands for
 _SCRIBBLE_CLICKS = 12  # at most
+
+
+class _Meaning(NamedTuple):
+    """What drawn shapes stand for: clicks with their labels, a box and a mask."""
+
+    clicks: list[tuple[NDArray[np.float32], int]]
+    box: NDArray[np.float32] | None
+    mask: PackedImage | None
+
+
+class _Row(NamedTuple):
+    """One point or shape to add to a layer."""
+
+    data: NDArray[np.float64]
+    kind: str
+    object_id: int
+    sign: str
 
 
 class PromptLayers:
@@ -55,14 +73,13 @@ class PromptLayers:
         self.geometry = geometry
         self.strokes = Strokes(shapes)
         # filled shapes of the last reading: to fill them takes longer than all the rest
-        self._outlines: dict[tuple[str, bytes], NDArray[np.bool_]] = {}
+        self._outlines: dict[DrawnShape, PackedImage] = {}
 
     # ------------------------------------------------------------------ reading
     def read(self, on_error: Callable[[PromptError], None] | None = None) -> dict[PromptKey, Prompt]:
         """All prompts of the layers without a stroke that is being drawn; invalid rows are passed to ``on_error``."""
         clicks: dict[PromptKey, list[tuple[NDArray[np.float32], int]]] = defaultdict(list)
-        boxes: dict[PromptKey, NDArray[np.float32]] = {}
-        masks: dict[PromptKey, NDArray[np.bool_]] = {}
+        drawn: dict[PromptKey, list[DrawnShape]] = defaultdict(list)
         for position, (object_id, kind) in zip(np.asarray(self.points.data), _features(self.points), strict=False):
             try:
                 plane, xy = self.geometry.locate(position)
@@ -70,41 +87,51 @@ class PromptLayers:
                 _report(error, on_error)
                 continue
             clicks[object_id, plane].append((xy[0], int(kind != NEGATIVE)))
-        outlines: dict[tuple[str, bytes], NDArray[np.bool_]] = {}
         shapes = list(zip(self.shapes.data, self.shapes.shape_type, _features(self.shapes), strict=False))
         if self.strokes.is_drawing:
             shapes = shapes[:-1]
         for corners, kind_of_shape, (object_id, kind) in shapes:
             try:
                 plane, xy = self._locate_shape(np.asarray(corners))
-                if kind_of_shape == "rectangle":
-                    low, high = xy.min(0), xy.max(0)
-                    if (high - low).min() >= _SMALLEST_BOX:
-                        boxes[object_id, plane] = np.concatenate((low, high))
-                elif kind_of_shape in ("line", "path"):
-                    for spot in _along(xy):
-                        clicks[object_id, plane].append((spot, int(kind != NEGATIVE)))
-                else:
-                    outline = (str(kind_of_shape), xy.tobytes())
-                    known = self._outlines.get(outline)
-                    mask = self._shape_mask(xy, str(kind_of_shape)) if known is None else known
-                    outlines[outline] = mask
-                    if mask.any():
-                        before = masks.get((object_id, plane))
-                        masks[object_id, plane] = mask if before is None else before | mask
+                shape = DrawnShape(cast("ShapeKind", str(kind_of_shape)), xy, kind != NEGATIVE)
             except PromptError as error:
                 _report(error, on_error)
-        self._outlines = outlines
-        found = {}
-        for key in {*clicks, *boxes, *masks}:
-            spots = clicks.get(key, [])
+            else:
+                drawn[object_id, plane].append(shape)
+        found, outlines = {}, self._outlines
+        self._outlines = {}  # those that are still there
+        for key in {*clicks, *drawn}:
+            meant = self._meaning_of(drawn[key], outlines)
+            spots = [*clicks[key], *meant.clicks]
+            if not spots and meant.box is None and meant.mask is None:
+                continue
             found[key] = Prompt(
                 points=np.array([xy for xy, _ in spots], np.float32).reshape(-1, 2),
                 labels=np.array([label for _, label in spots], np.int32),
-                box=boxes.get(key),
-                mask=masks.get(key),
+                box=meant.box,
+                mask=meant.mask,
+                drawn=() if _is_just_the_box(drawn[key], meant.box) else drawn[key],
             )
         return found
+
+    def _meaning_of(self, drawn: Iterable[DrawnShape], known: Mapping[DrawnShape, PackedImage]) -> _Meaning:
+        """What shapes of one object and plane stand for; filled shapes among ``known`` are not filled again."""
+        clicks: list[tuple[NDArray[np.float32], int]] = []
+        box: NDArray[np.float32] | None = None
+        mask: PackedImage | None = None
+        for shape in drawn:
+            if shape.kind == "rectangle":
+                low, high = shape.vertices.min(0), shape.vertices.max(0)
+                if (high - low).min() >= _SMALLEST_BOX:
+                    box = np.concatenate((low, high))
+            elif shape.is_scribble:
+                clicks += [(spot, int(shape.is_object)) for spot in _along(shape.vertices)]
+            else:
+                filled = known.get(shape)
+                filled = self._outlines.setdefault(shape, self._fill(shape) if filled is None else filled)
+                if filled.mask.area:
+                    mask = filled if mask is None else PackedImage.pack(mask.to_array() | filled.to_array())
+        return _Meaning(clicks, box, mask)
 
     def locate(self, row: NDArray[Any]) -> tuple[int, NDArray[np.float32]]:
         """The plane and (x, y) places of a point or shape; raises PromptError outside the image."""
@@ -119,52 +146,74 @@ class PromptLayers:
         inside[:, -2:] = np.clip(inside[:, -2:], (-0.5, -0.5), (h - 0.5, w - 0.5))
         return self.geometry.locate(inside)
 
-    def _shape_mask(self, xy: NDArray[np.float32], kind: str) -> NDArray[np.bool_]:
-        outline = xy.astype(float)
-        if kind == "ellipse":
+    def _fill(self, shape: DrawnShape) -> PackedImage:
+        outline = shape.vertices.astype(float)
+        if shape.kind == "ellipse":
             centre, half_x, half_y = outline.mean(0), (outline[1] - outline[0]) / 2, (outline[3] - outline[0]) / 2
             angle = np.linspace(0, 2 * np.pi, 96, endpoint=False)[:, None]
             outline = centre + np.cos(angle) * half_x + np.sin(angle) * half_y
-        mask: NDArray[np.bool_] = polygon2mask(self.geometry.hw, outline[:, ::-1])
-        return mask
+        return PackedImage.pack(polygon2mask(self.geometry.hw, outline[:, ::-1]))
 
     # ------------------------------------------------------------------ writing
     def write(self, key: PromptKey, prompt: Prompt | None) -> None:
         """Make the rows of one object and plane equal ``prompt``.
 
-        Shapes that already give its mask stay; a mask without a shape (painted, or from a label) is not drawn. A stroke
-        that is being drawn is discarded.
+        Its shapes are shown as they were drawn. Shapes that already give its mask stay; a mask without a shape
+        (painted, or from a label) is not drawn. A stroke that is being drawn is discarded.
         """
         self.strokes.discard()
         current = self.read(lambda _: None).get(key)
         same_mask = (
-            current is not None and prompt is not None and prompt.has_mask
+            current is not None and prompt is not None and prompt.has_mask and not prompt.drawn
             and current.packed_mask == prompt.packed_mask
         )  # fmt: skip
         self._remove_points(key)
         self._remove_shapes(key, keep_masks=same_mask)
-        if prompt is None:
-            return
-        object_id, plane = key
-        if len(prompt.points):
-            kinds = np.where(prompt.labels == 1, POSITIVE, NEGATIVE)
-            self._add_points(self.geometry.rows(plane, prompt.points), object_id, kinds)
-        if prompt.box is not None:
-            x0, y0, x1, y1 = prompt.box
-            corners = self.geometry.rows(plane, [(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
-            before = dict(self.shapes.feature_defaults.iloc[0])
-            self.shapes.feature_defaults = {"object_id": object_id, "kind": POSITIVE}
-            self.shapes.add_rectangles([corners])
-            self.strokes.settle()
-            self.shapes.feature_defaults = before
+        if prompt is not None:
+            self.add({key: prompt})
 
-    def _add_points(self, rows: NDArray[np.float64], object_id: int, kinds: NDArray[Any]) -> None:
-        first = len(self.points.data)
-        self.points.add(rows)
-        features = self.points.features.copy()
-        features.loc[first:, "object_id"] = object_id
-        features.loc[first:, "kind"] = kinds
-        self.points.features = features
+    def add(self, prompts: Mapping[PromptKey, Prompt]) -> None:
+        """Show prompts of objects and planes that have no rows yet, all at once."""
+        clicks: list[_Row] = []
+        shapes: list[_Row] = []
+        for (object_id, plane), prompt in prompts.items():
+            left, drawn = self._shown_as(prompt)
+            for point, label in zip(prompt.points[left], prompt.labels[left], strict=True):
+                rows = self.geometry.rows(plane, point)[0]
+                clicks.append(_Row(rows, "", object_id, POSITIVE if label == 1 else NEGATIVE))
+            for shape in drawn:
+                rows = self.geometry.rows(plane, shape.vertices)
+                shapes.append(_Row(rows, shape.kind, object_id, POSITIVE if shape.is_object else NEGATIVE))
+        if clicks:
+            first = len(self.points.data)
+            self.points.add(np.stack([row.data for row in clicks]))
+            _set_features(self.points, first, clicks)
+        if shapes:
+            first = len(self.shapes.data)
+            self.shapes.add([row.data for row in shapes], shape_type=[row.kind for row in shapes])
+            self.strokes.settle()
+            _set_features(self.shapes, first, shapes)
+
+    def _shown_as(self, prompt: Prompt) -> tuple[NDArray[np.bool_], list[DrawnShape]]:
+        """Which points are shown as such, and the shapes: those drawn, but for what they no longer give."""
+        is_left = np.ones(len(prompt.points), bool)
+        meant = self._meaning_of(prompt.drawn, self._outlines)
+        is_mask = meant.mask is not None and meant.mask == prompt.packed_mask
+        is_box = meant.box is not None and prompt.box is not None and np.array_equal(meant.box, prompt.box)
+        drawn = []
+        for shape in prompt.drawn:
+            if shape.is_scribble:
+                spots = _along(shape.vertices)
+                at = _find_run(prompt.points, spots, is_left & (prompt.labels == int(shape.is_object)))
+                if at is not None:
+                    is_left[at : at + len(spots)] = False
+                    drawn.append(shape)
+            elif is_box if shape.kind == "rectangle" else is_mask:
+                drawn.append(shape)
+        if prompt.box is not None and not is_box:
+            x0, y0, x1, y1 = prompt.box
+            drawn.append(DrawnShape("rectangle", [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]))
+        return is_left, drawn
 
     def _rows(self, layer: Points | Shapes, key: PromptKey) -> list[int]:
         object_id, plane = key
@@ -240,7 +289,8 @@ def read_prompt_layer(
     found = copied.read(problems.append)
     if problems:
         raise problems[0]
-    return found
+    # what was drawn stays in its own layer
+    return {key: Prompt(p.points, p.labels, p.box, p.packed_mask) for key, p in found.items()}
 
 
 def _features(layer: Points | Shapes) -> list[tuple[int, str]]:
@@ -249,6 +299,29 @@ def _features(layer: Points | Shapes) -> list[tuple[int, str]]:
     ids = features["object_id"].tolist() if "object_id" in features else [1] * count
     kinds = features["kind"].tolist() if "kind" in features else [POSITIVE] * count
     return [(1 if pd.isna(i) else int(i), str(kind)) for i, kind in zip(ids, kinds, strict=True)]
+
+
+def _set_features(layer: Points | Shapes, first: int, rows: Sequence[_Row]) -> None:
+    features = layer.features.copy()
+    features.loc[first:, "object_id"] = [row.object_id for row in rows]
+    features.loc[first:, "kind"] = [row.sign for row in rows]
+    layer.features = features
+
+
+def _is_just_the_box(drawn: Sequence[DrawnShape], box: NDArray[np.float32] | None) -> bool:
+    """Whether nothing but an upright rectangle was drawn, which the box describes as well."""
+    if box is None or len(drawn) != 1:
+        return False
+    corners = {(float(x), float(y)) for x in box[::2] for y in box[1::2]}
+    return {(float(x), float(y)) for x, y in drawn[0].vertices} == corners
+
+
+def _find_run(points: NDArray[np.float32], run: NDArray[np.float32], is_free: NDArray[np.bool_]) -> int | None:
+    """Where (K, 2) points follow each other among (N, 2) ones that are free; None if they do not."""
+    for at in range(len(points) - len(run) + 1):
+        if is_free[at : at + len(run)].all() and np.array_equal(points[at : at + len(run)], run):
+            return at
+    return None
 
 
 def _is_object_number(value: object) -> bool:

@@ -14,10 +14,11 @@ import pytest
 import tifffile
 
 from factories import make_model, make_movie
-from napari_sam2 import FrameError, OutputError, Prompt, SessionFileError
+from napari_sam2 import DrawnShape, FrameError, OutputError, Prompt, SessionFileError
 from napari_sam2.session.files.autosave import Autosave
 from napari_sam2.session.files.autosave_folder import default_autosave_path, recoverable_sessions
 from napari_sam2.session.files.document import write_session
+from napari_sam2.session.files.row_encoding import _pack, with_checksum
 from napari_sam2.session.session import Session
 from places import ROOT
 
@@ -118,6 +119,47 @@ def test_damaged_prompt_and_newer_format_are_refused(session, tmp_path):
         connection.execute("PRAGMA user_version = 99")
     connection.close()
     with pytest.raises(SessionFileError, match="a newer napari-sam2"):
+        Session.load(path, make_movie(6))
+
+
+DRAWN = [
+    DrawnShape("polygon", [[2.5, 3], [9, 3], [6, 9.25]]),
+    DrawnShape("ellipse", [[20, 20], [28, 20], [28, 30], [20, 30]]),
+    DrawnShape("line", [[40, 20], [50, 30]], is_object=False),
+]
+
+
+def test_shapes_that_were_drawn_are_in_the_file_and_format_4_had_none(session, model, tmp_path):
+    mask = np.zeros((48, 64), bool)
+    mask[3:8, 3:8] = True
+    session.set_prompt(5, Prompt(mask=mask, drawn=DRAWN), object_id=9)
+    path = session.save(tmp_path / "a.sam2")
+    with Session.load(path, make_movie(6), model=model) as again:
+        assert again.prompt(9, 5).drawn == tuple(DRAWN)
+        assert again.prompt(1, 0).drawn == ()
+        assert again.operations[-1].arguments["prompt"].drawn == tuple(DRAWN)
+    session.undo()
+    session.save(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 4")
+    connection.close()
+    with Session.load(path, make_movie(6), model=model) as older:
+        assert np.array_equal(older.labels, session.labels)
+
+
+@pytest.mark.parametrize("shapes", [[[7, 1, 3]], [[0, 1, 4]], [[0, 1, -3], [0, 1, 6]], [[2, 1, 3]], [[1, 2, 3]]])
+def test_shapes_that_cannot_have_been_drawn_are_refused(session, tmp_path, shapes):
+    prompt = Prompt(mask=np.ones((48, 64), bool))
+    vertices = np.array([[2, 3], [9, 3], [6, 9]], np.float32)
+    given = {"points": prompt.points, "labels": prompt.labels, "mask": prompt.mask}
+    blob = _pack({**given, "vertices": vertices, "shapes": np.array(shapes, np.int64)})
+    path = session.save(tmp_path / "a.sam2")
+    with sqlite3.connect(path) as connection:
+        row = connection.execute("SELECT * FROM prompts").fetchone()
+        row = with_checksum((*row[:4], blob, *row[5:-1]))
+        connection.execute(f"INSERT OR REPLACE INTO prompts VALUES ({', '.join('?' * len(row))})", row)
+    connection.close()
+    with pytest.raises(SessionFileError, match="is damaged"):
         Session.load(path, make_movie(6))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,6 +24,7 @@ from napari_sam2.session.state.prompt_edits import prompt_edits, removal_edits
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_sam2.session.state.records import PromptEntry
     from napari_sam2.session.state.store import StoreDelta
 
 __all__ = ["LabelPrompts", "PromptCalls"]
@@ -95,7 +96,7 @@ class PromptCalls(SessionBase):
         old = None if object_id is None else self.prompt(object_id, plane)
         if old is not None:
             all_points = np.concatenate((old.points, prompt.points))
-            prompt = Prompt(all_points, np.concatenate((old.labels, prompt.labels)), old.box, old.mask)
+            prompt = Prompt(all_points, np.concatenate((old.labels, prompt.labels)), old.box, old.mask, old.drawn)
         return self.set_prompt(plane, prompt, object_id=object_id, block=block)
 
     def add_box(self, corners: ArrayLike, *, object_id: int | None = None, block: bool = True) -> int:
@@ -134,9 +135,11 @@ class PromptCalls(SessionBase):
         plane, xy = self.geometry.locate(inside)
         low, high = xy.min(0), xy.max(0)
         old = None if object_id is None else self.prompt(object_id, plane)
-        points, labels = (None, None) if old is None else (old.points, old.labels)
         box = np.concatenate((low, high))
-        prompt = Prompt(box=box) if points is None else Prompt(points=points, labels=labels, box=box)
+        prompt = Prompt(box=box)
+        if old is not None:
+            scribbles = [shape for shape in old.drawn if shape.is_scribble]
+            prompt = Prompt(points=old.points, labels=old.labels, box=box, drawn=scribbles)
         return self.set_prompt(plane, prompt, object_id=object_id, block=block)
 
     def add_mask(
@@ -406,10 +409,16 @@ class PromptCalls(SessionBase):
                     f"{self.store.object(number).name} is locked on frame {plane}; unlock it there to change it"
                 )
             old = self.store.prompts.get((number, plane))
+            redrawn: PromptEntry | None = None  # the same for the model
             if old is not None and prompt is not None and is_same(prompt, old.prompt) and candidate == old.candidate:
-                self._prompt_queue.retry(number, plane)
-                return number
-            if prompt is None:
+                if prompt.drawn == old.prompt.drawn:
+                    self._prompt_queue.retry(number, plane)
+                    return number
+                redrawn = replace(old, prompt=prompt)
+            if redrawn is not None:
+                title = "drawing"
+                edits.append(Edit("prompts", (number, plane), old, redrawn))
+            elif prompt is None:
                 title = "remove prompt"
                 edits += removal_edits(self.store, number, plane)
             else:
@@ -423,7 +432,7 @@ class PromptCalls(SessionBase):
                 arguments["candidate"] = candidate
             change = self._state.push(title, "set_prompt", arguments, edits)
             entry = self.store.prompts.get((number, plane))
-            if entry is not None and not entry.is_mask_only:
+            if entry is not None and not entry.is_mask_only and (redrawn is None or redrawn.answer is None):
                 change.stamp = entry.stamp
             self._prompt_queue.add(number, plane)
         return number

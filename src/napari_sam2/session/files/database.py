@@ -54,8 +54,8 @@ __all__ = [
     "write_prompts",
 ]
 
-FORMAT = 4
-_READABLE: Mapping[int, Mapping[str, str]] = MappingProxyType({2: TABLES_2, 3: TABLES_3, FORMAT: TABLES})
+FORMAT = 5  # from 5 on, prompts hold the shapes that they were drawn with
+_READABLE: Mapping[int, Mapping[str, str]] = MappingProxyType({2: TABLES_2, 3: TABLES_3, 4: TABLES, FORMAT: TABLES})
 _APPLICATION = 0x53414D32  # "SAM2", shown by file(1)
 _LARGEST_VALUE = 2**27  # bytes of one value; masks are compressed, so that those of huge planes are far smaller
 _DAMAGED = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from napari_sam2._types import Prompt
+from napari_sam2._types import DrawnShape, Prompt
 from napari_sam2.labels.mask_text import mask_from_text, mask_to_text
 from napari_sam2.session.state.operations import Operation
 
@@ -52,12 +52,15 @@ def operation_from_text(text: str, hw: tuple[int, int]) -> Operation:
 
 def _encode(value: object) -> Any:
     if isinstance(value, Prompt):
-        return {_MARKS.prompt: {
+        stored = {
             "points": value.points.astype(float).tolist(),
             "labels": value.labels.tolist(),
             "box": None if value.box is None else value.box.astype(float).tolist(),
             "mask": None if (mask := value.mask) is None else mask_to_text(mask),
-        }}  # fmt: skip
+        }
+        if value.drawn:
+            stored["drawn"] = [[s.kind, s.vertices.astype(float).tolist(), s.is_object] for s in value.drawn]
+        return {_MARKS.prompt: stored}
     if isinstance(value, np.ndarray):
         return {_MARKS.mask: mask_to_text(value)}
     if isinstance(value, Mapping):
@@ -80,7 +83,9 @@ def _decode(value: Any, hw: tuple[int, int]) -> object:
         return {int(key): _decode(part, hw) for key, part in value[_MARKS.numbered]}
     stored = value[_MARKS.prompt]
     mask = None if stored["mask"] is None else _mask(stored["mask"], hw)
-    return Prompt(np.asarray(stored["points"], np.float32).reshape(-1, 2), stored["labels"], stored["box"], mask)
+    drawn = [DrawnShape(kind, np.asarray(rows, np.float32), sign) for kind, rows, sign in stored.get("drawn", ())]
+    points = np.asarray(stored["points"], np.float32).reshape(-1, 2)
+    return Prompt(points, stored["labels"], stored["box"], mask, drawn)
 
 
 def _mask(text: object, hw: tuple[int, int]) -> NDArray[np.bool_]:

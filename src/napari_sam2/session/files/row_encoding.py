@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from napari_sam2._checks import check_name
 from napari_sam2._packed_mask import PackedImage, PackedMask
-from napari_sam2._types import Prompt
+from napari_sam2._types import DrawnShape, Prompt, ShapeKind
 from napari_sam2.inference.requests import Answer
 from napari_sam2.session.state.records import MaskKind, ObjectMask, PlaneCondition, PromptEntry, SessionObject
 
@@ -67,6 +67,7 @@ TABLES_2: Mapping[str, str] = MappingProxyType(
 )
 """Those of format 2, in which objects have no parents and no classes."""
 
+_SHAPE_KINDS = get_args(ShapeKind)  # by number; new ones go to the end
 Row = tuple[Any, ...]
 Key = tuple[int, int]
 
@@ -76,6 +77,7 @@ class _Limits:
     """How many bytes the arrays of one row may take beside masks; far more than any session needs."""
 
     points: int = 2**22
+    drawn: int = 2**25
     answer: int = 2**25
     header: int = 2**12
 
@@ -234,14 +236,38 @@ def prompt_from_row(row: Row, hw: tuple[int, int]) -> tuple[Key, PromptEntry]:
 
 
 def _prompt_bytes(prompt: Prompt) -> bytes:
-    given = {"points": prompt.points, "labels": prompt.labels, "box": prompt.box, "mask": prompt.mask}
+    given: dict[str, NDArray[Any] | None] = {
+        "points": prompt.points,
+        "labels": prompt.labels,
+        "box": prompt.box,
+        "mask": prompt.mask,
+    }
+    if prompt.drawn:
+        given["vertices"] = np.concatenate([shape.vertices for shape in prompt.drawn])
+        given["shapes"] = np.array(
+            [(_SHAPE_KINDS.index(shape.kind), shape.is_object, len(shape.vertices)) for shape in prompt.drawn], np.int64
+        )
     return _pack({name: value for name, value in given.items() if value is not None})
 
 
 def _prompt(packed: bytes, hw: tuple[int, int]) -> Prompt:
-    arrays = _unpack(packed, _LIMITS.points + hw[0] * hw[1])
+    arrays = _unpack(packed, _LIMITS.points + _LIMITS.drawn + hw[0] * hw[1])
     mask = None if "mask" not in arrays else _mask(arrays["mask"], hw)
-    return Prompt(_typed(arrays["points"], np.float32), arrays.get("labels"), arrays.get("box"), mask)
+    drawn = _drawn(arrays["shapes"], arrays["vertices"]) if "shapes" in arrays else []
+    return Prompt(_typed(arrays["points"], np.float32), arrays.get("labels"), arrays.get("box"), mask, drawn)
+
+
+def _drawn(shapes: NDArray[Any], vertices: NDArray[Any]) -> list[DrawnShape]:
+    """Shapes from a row of kind, sign and number of vertices for each, and the vertices of all."""
+    rows = _typed(shapes, np.int64).reshape(-1, 3)
+    counts = rows[:, 2]
+    if (rows < 0).any() or (counts > len(vertices)).any() or int(counts.sum()) != len(vertices):
+        raise ValueError(f"shapes of {counts.tolist()!s:.60} vertices were drawn, and {len(vertices)} are there")
+    ends = np.cumsum(counts)
+    return [
+        DrawnShape(_SHAPE_KINDS[kind], _typed(vertices, np.float32)[end - count : end], _flag(int(sign)))
+        for (kind, sign, count), end in zip(rows.tolist(), ends.tolist(), strict=True)
+    ]
 
 
 def _answer_bytes(answer: Answer) -> bytes:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from napari_sam2._errors import PromptError
-from napari_sam2._types import Prompt, is_same
+from napari_sam2._types import DrawnShape, Prompt, is_same
 from napari_sam2.frames.display import contrast_arguments, displays_of
 from napari_sam2.frames.planes import ArrayPlanes
 from napari_sam2.labels.mask_text import mask_to_text
@@ -194,7 +194,7 @@ class _Writer:
             short = self._add_points(key, prompt, old) or self._add_box(key, prompt, old)
             if short is not None:
                 return short
-            if prompt.packed_mask is not None and prompt.is_mask_only:
+            if prompt.packed_mask is not None and prompt.is_mask_only and not prompt.drawn:
                 mask = self._mask(prompt.packed_mask.to_array())
                 return f"session.add_mask({mask}, frame={plane}, object_id={object_id})"
         words = [str(plane), self._prompt(prompt), f"object_id={object_id}"]
@@ -217,15 +217,15 @@ class _Writer:
             same = Prompt(xy, labels)
         else:
             both = np.concatenate((old.points, xy)), np.concatenate((old.labels, labels))
-            same = Prompt(*both, old.box, old.mask)
-        if not is_same(same, prompt):
+            same = Prompt(*both, old.box, old.mask, old.drawn)
+        if not is_same(same, prompt) or same.drawn != prompt.drawn:
             return None
         marks = "" if labels.all() else f", {labels.tolist()}"
         return f"session.add_points({rows}{marks}, object_id={key[0]})"
 
     def _add_box(self, key: tuple[int, int], prompt: Prompt, old: Prompt | None) -> str | None:
         """``add_box``, where the prompt is the one before with another box."""
-        if prompt.box is None or prompt.has_mask:
+        if prompt.box is None or prompt.has_mask or prompt.drawn:
             return None
         if old is None and len(prompt.points):
             return None
@@ -261,11 +261,19 @@ class _Writer:
             words.append(f"box={[_shortest(v) for v in prompt.box]}")
         if (mask := prompt.mask) is not None:
             words.append(f"mask={self._mask(mask)}")
+        if prompt.drawn:
+            self.names.add("DrawnShape")
+            words.append(f"drawn=[{', '.join(_drawn_shape(shape) for shape in prompt.drawn)}]")
         return f"Prompt({', '.join(words)})"
 
     def _mask(self, mask: NDArray[Any]) -> str:
         self.names.add("mask_from_text")
         return f'mask_from_text("{mask_to_text(mask)}")'
+
+
+def _drawn_shape(shape: DrawnShape) -> str:
+    vertices = [[_shortest(v) for v in vertex] for vertex in shape.vertices]
+    return f"DrawnShape({shape.kind!r}, {vertices}{'' if shape.is_object else ', is_object=False'})"
 
 
 def _shortest(value: np.float32) -> float | int:

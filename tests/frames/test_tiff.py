@@ -510,6 +510,30 @@ def test_pixel_size_and_channels_are_those_of_the_image_that_is_read(tmp_path, k
     assert stack.channel_names == ("of 1",)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("state.acq.numberOfChannelsSave=2\rstate.acq.numberOfZSlices=1\r", "2 channels"),
+        ("state.acq.numberOfChannelsSave=2\rstate.acq.numberOfZSlices=3\r", "2 channels and 3 slices"),
+        ("state.acq.numberOfChannelsSave=1\rstate.acq.numberOfZSlices=6\r", None),
+        ("scanimage.SI4.channelsSave = [1;4]\n", "2 channels"),
+        ("scanimage.SI.hChannels.channelSave = 1\nscanimage.SI.hStackManager.numSlices = 1\n", None),
+    ],
+)
+def test_all_pages_of_scanimage_are_read_and_interleaved_channels_are_told(tmp_path, text, words):
+    stack = noise(6, 20, 30)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for plane in stack:
+            tif.write(plane, description=text, metadata=None, contiguous=False, software="", photometric="minisblack")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = read_all(tmp_path / "a.tif")
+    np.testing.assert_array_equal(found[:, 0], stack)
+    texts = [str(each.message) for each in told if "ScanImage" in str(each.message)]
+    assert len(texts) == (words is not None)
+    assert all(f"ScanImage with {words}, whose planes are in the order of acquisition" in text for text in texts)
+
+
 def test_planes_that_a_file_calls_colours_are_told(tmp_path):
     stack = noise(4, 20, 30)
     tifffile.imwrite(tmp_path / "a.tif", stack)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 
 import imagecodecs
 import numpy as np
@@ -61,6 +63,24 @@ def test_a_pgm_keeps_its_values(tmp_path, largest):
     dtype = ">u2" if largest > 255 else "u1"
     (tmp_path / "a.pgm").write_bytes(b"P5\n# by hand\n30 20\n%d\n" % largest + labels.astype(dtype).tobytes())
     assert np.array_equal(read_labels(tmp_path / "a.pgm"), labels)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_a_png_of_few_bits_keeps_its_values(tmp_path, bits):
+    """Pillow scales them to 8 bits."""
+    labels = np.random.default_rng(0).integers(0, 2**bits, (20, 30)).astype(np.uint8)
+    places = np.unpackbits(labels[..., None], axis=-1)[..., -bits:].reshape(20, -1)
+    rows = b"".join(b"\0" + row.tobytes() for row in np.packbits(places, axis=1))
+    header = struct.pack(">IIBBBBB", 30, 20, bits, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+            for name, data in chunks
+        )
+    )
+    assert np.array_equal(read_labels(tmp_path / "a.png"), labels)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])

@@ -34,7 +34,7 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "TGA")  # no
 _ORIENTATION = 274  # tag of EXIF and TIFF; 1 is upright
 _MAX_BYTES = 2**28  # of a decoded picture; a larger one must hold a part of that in its file
 _MAX_RATIO = 200
-_PNG_GREY_ALPHA, _PNG_RGB, _PNG_RGBA = 4, 2, 6  # colour types
+_PNG_GREY, _PNG_GREY_ALPHA, _PNG_RGB, _PNG_RGBA = 0, 4, 2, 6  # colour types
 _NETPBM_SUFFIXES = (".pbm", ".pgm", ".ppm", ".pnm")
 _NETPBM_KINDS = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")
 _MAX_NETPBM_HEADER = 2**16  # bytes, comments included
@@ -66,7 +66,7 @@ def read_picture(path: Path) -> NDArray[np.generic]:
         warn_of_orientation(path, image.getexif().get(_ORIENTATION, 1))
         if _wide_png(path, image) is not None:
             return _decode_wide_png(path)
-        largest = _netpbm_maximum(path) if image.format == "PPM" else None
+        largest = _announced_maximum(path, image)
         if largest is not None and largest > 255 and image.mode == "RGB":
             warn_caller(f"{path} has 16-bit colours; they are read as 8 bit (save it as TIFF or PNG)")
         return _unscaled(pillow_to_array(image), largest)
@@ -79,7 +79,7 @@ def describe_picture(path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic]]
         if samples is not None:
             colours = (3,) if samples.num_colours == 3 else ()
             return (image.size[1], image.size[0], *colours), np.dtype(np.uint16)
-        largest = _netpbm_maximum(path) if image.format == "PPM" else None
+        largest = _announced_maximum(path, image)
         pixel = _unscaled(pillow_to_array(Image.new(image.mode, (1, 1))), largest)
         return (image.size[1], image.size[0], *pixel.shape[2:]), pixel.dtype
 
@@ -161,11 +161,16 @@ def _wide_png(path: Path, image: Image.Image) -> _Samples | None:
     """The samples of a PNG with 16 bits and more than one sample, which Pillow cuts to 8 bits; None for any other."""
     if image.format != "PNG":
         return None
-    with path.open("rb") as file:
-        header = file.read(26)
-    bit_depth, colour_type = header[24], header[25]  # of the IHDR chunk, which comes first
+    bit_depth, colour_type = _png_kind(path)
     samples = {_PNG_GREY_ALPHA: _Samples(2, 1), _PNG_RGB: _Samples(3, 3), _PNG_RGBA: _Samples(4, 3)}
     return samples.get(colour_type) if bit_depth == 16 else None
+
+
+def _png_kind(path: Path) -> tuple[int, int]:
+    """Bit depth and colour type of a PNG."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    return header[24], header[25]  # of the IHDR chunk, which comes first
 
 
 def _decode_wide_png(path: Path) -> NDArray[np.generic]:
@@ -178,6 +183,14 @@ def _decode_wide_png(path: Path) -> NDArray[np.generic]:
             f"{path} cannot be read as an image ({one_line(error)}); check or copy the file again"
         ) from error
     return pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]
+
+
+def _announced_maximum(path: Path, image: Image.Image) -> int | None:
+    """The largest value that a picture can hold, where Pillow scales values from it to the whole range of a type."""
+    if image.format == "PPM":
+        return _netpbm_maximum(path)
+    bit_depth, colour_type = _png_kind(path) if image.format == "PNG" else (8, _PNG_GREY)
+    return 2**bit_depth - 1 if colour_type == _PNG_GREY and bit_depth in (2, 4) else None
 
 
 def _netpbm_maximum(path: Path) -> int | None:

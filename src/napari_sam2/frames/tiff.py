@@ -35,6 +35,7 @@ from napari_sam2.frames.ome_xml import (
 )
 from napari_sam2.frames.palettes import LookedUp, is_scale, tables_of_pages
 from napari_sam2.frames.pictures import picture_size, warn_of_orientation
+from napari_sam2.frames.scan_image import has_left_out_pages, warn_of_interleaved_pages
 from napari_sam2.frames.spacing import Spacing
 from napari_sam2.frames.stack import READ_ERRORS, LazyArray, RawStack
 from napari_sam2.frames.tiff_scale import read_positions, read_voxel_size
@@ -176,6 +177,9 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
 
 def _open(path: Path) -> tifffile.TiffFile:
     tif = tifffile.TiffFile(path, omexml=companion_xml(path))
+    if has_left_out_pages(tif):
+        tif.close()
+        return tifffile.TiffFile(path, is_scanimage=False)
     if not has_damaged_lsm_notes(tif):
         return tif
     tif.close()
@@ -253,6 +257,7 @@ def _describe(tif: tifffile.TiffFile, path: Path, level: int, images: _OmeImages
     if not 0 <= level < len(series.levels):
         raise FrameError(f"level {level} of {path} was requested; it has {len(series.levels)}, 0 is the finest")
     warn_of_order(tif, series.kind, path)
+    warn_of_interleaved_pages(tif, series, path)
     full, series = series, series.levels[level]
     axes, shape = positions_named(series.axes, full.kind), tuple(series.shape)
     if stacked and level == 0:

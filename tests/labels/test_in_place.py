@@ -10,7 +10,7 @@ import pytest
 import zarr
 from ngff_tools import make_image
 
-from napari_sam2._errors import DiskFullError, OutputError
+from napari_sam2._errors import DiskFullError, FrameError, OutputError
 from napari_sam2.labels.files import LabelWriter
 from napari_sam2.labels.in_place import LabelEditor
 from napari_sam2.labels.reading import read_labels
@@ -53,6 +53,18 @@ def test_only_chunks_that_changed_are_written(tmp_path, version):
     assert [entry["label-value"] for entry in label["properties"]] == [3, 9]
     assert [entry["label-value"] for entry in label["colors"]] == [3, 9]
     assert label["source"] == {"image": "../../"}
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [("uint64", 2**33 + 5), ("uint32", 2**31 + 9), ("int64", -(2**40))])
+def test_ids_that_are_no_int32_are_refused_and_stay(tmp_path, dtype, largest):
+    place = make_image(tmp_path / "a.zarr", "0.5") / "labels" / "cells"
+    with LabelWriter(place, (4, 32, 40)) as writer:
+        writer.write(0, make_labels()[0])
+    array = zarr.open_group(place, mode="r+").create_array("0", shape=(4, 32, 40), dtype=dtype, overwrite=True)
+    array[1, 3:6, 3:6] = largest
+    with LabelEditor(place) as editor, pytest.raises(FrameError, match=rf"{largest}.* numbers them anew"):
+        editor[1]
+    assert set(np.unique(zarr.open_group(place, mode="r")["0"][:])) == {0, largest}
 
 
 def test_levels_agree_after_many_corrections(tmp_path):

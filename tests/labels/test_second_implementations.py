@@ -14,6 +14,7 @@ import roifile
 import shapely
 import shapely.geometry
 import tifffile
+import zarr
 from napari_builtins.io import napari_get_reader
 from ngff_tools import make_image
 from pycocotools.coco import COCO
@@ -21,6 +22,7 @@ from read_roi import read_roi_zip
 from skimage.measure import grid_points_in_poly
 
 from napari_sam2.labels.files import LabelWriter
+from napari_sam2.labels.in_place import LabelEditor
 
 SCALE = {"z": 2.0, "y": 0.5, "x": 0.5}
 ORIGIN = {"z": 10.0, "y": 70.0, "x": 0.0}
@@ -62,6 +64,31 @@ def test_labels_in_an_image_are_read_and_validated(tmp_path, version):
     check(found, make_labels())
     assert [level.data.shape for level in found.images] == [(4, 64, 80), (4, 32, 40)]
     assert found.images[1].scale == {"z": 2.0, "y": 1.0, "x": 1.0}
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.6"])
+def test_labels_in_a_sharded_image_have_as_few_files_and_are_corrected_in_place(tmp_path, version):
+    """Shards as high and wide as the image's, of one plane, and clipped where a chunk is larger than the image."""
+    image = make_image(tmp_path / "a.ome.zarr", version, shape=(2, 4, 64, 80))
+    group = zarr.open_group(image, mode="r+")
+    for level, chunks, shards in (("0", (1, 1, 16, 16), (1, 4, 64, 48)), ("1", (1, 2, 48, 20), (1, 4, 96, 40))):
+        shape = group[level].shape
+        group.create_array(level, shape=shape, dtype="uint16", chunks=chunks, shards=shards, overwrite=True)
+    labels = make_labels()
+    place = image / "labels" / "cells"
+    write(place, labels)
+    written = zarr.open_group(place, mode="r")
+    assert (written["0"].chunks, written["0"].shards) == ((1, 16, 16), (1, 64, 48))
+    assert (written["1"].chunks, written["1"].shards) == ((2, 32, 20), (2, 32, 40))
+    assert sum(path.is_file() for path in (place / "0" / "c").rglob("*")) == 7  # none for an empty shard
+    labels[2, 60:, 70:] = 9
+    with LabelEditor(place) as editor:
+        for frame, plane in enumerate(labels):
+            editor[frame] = plane
+        assert editor.num_written == 1
+    found = ngff_zarr.from_ngff_zarr(str(place), validate=True)
+    check(found, labels)
+    assert np.array_equal(np.asarray(found.images[1].data), labels[:, 1::2, 1::2])
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".ome.tif"])

@@ -115,6 +115,7 @@ class ZarrTarget:
             level.path,
             shape=level.shape,
             chunks=level.chunks,
+            shards=level.shards,
             dtype="int32",
             fill_value=0,
             dimension_names=[axis.lower() for axis in self._plan.axes] if has_names else None,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_sam2._arguments import as_array, checked_calls
+from napari_sam2._checks import LARGEST_ID
 from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._files import expand, write_error
 from napari_sam2._messages import one_line
@@ -60,7 +61,7 @@ class LabelEditor:
     shape : tuple of int
         (T, H, W), with T frames along all axes before Y and X, the last one fastest.
     num_written : int
-        Chunks of the full resolution that were written so far.
+        Chunks of the full resolution that were written so far; of a sharded image, shards.
 
     Raises
     ------
@@ -103,13 +104,21 @@ class LabelEditor:
         IndexError
             If there is no such frame; negative ones count from the end.
         FrameError
-            If they cannot be read.
+            If they cannot be read, or hold ids that are no int32.
         """
         position = as_position(frame, len(self), "frame")
         try:
-            return np.asarray(self._full[self._place(position)], np.int32)
+            stored = np.asarray(self._full[self._place(position)])
         except READ_ERRORS as error:
             raise FrameError(f"frame {frame} of {self.path} cannot be read ({one_line(error)})") from error
+        low, high = int(stored.min()), int(stored.max())
+        if low < 0 or high > LARGEST_ID:
+            raise FrameError(
+                f"frame {frame} of {self.path} holds labels from {low} to {high}; labels that are corrected in place "
+                f"are 0 to {LARGEST_ID}: read them with read_labels, which numbers them anew, and save them as another "
+                "label image"
+            )
+        return stored.astype(np.int32, copy=False)
 
     def __setitem__(self, frame: int, labels: ArrayLike, /) -> None:
         """Store the labels of a frame where they differ.
@@ -140,7 +149,7 @@ class LabelEditor:
         self._new_ids.update(label_areas(np.where(is_changed, new, 0))[:, 0].tolist())
 
     def _write(self, place: tuple[int, ...], new: NDArray[Any], is_changed: NDArray[np.bool_]) -> None:
-        height, width = self._full.chunks[-2:]
+        height, width = (self._full.shards or self._full.chunks)[-2:]
         for y in range(0, new.shape[0], height):
             for x in range(0, new.shape[1], width):
                 part = (slice(y, min(y + height, new.shape[0])), slice(x, min(x + width, new.shape[1])))

@@ -57,12 +57,15 @@ class LabelLevel:
         Of the array.
     transforms : tuple of dict
         Its coordinate transformations, as in the metadata.
+    shards : tuple of int or None
+        Shape of the shards, whole chunks that share a file; None where each chunk is a file.
     """
 
     path: str
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
     transforms: tuple[Json, ...]
+    shards: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def resample_labels(source: Any, target: Any, window: Sequence[slice] | None = N
         spans = [(0, length) for length in target.shape]
     else:
         spans = [_span(pick, part) for pick, part in zip(picks, window, strict=True)]
-    height, width = target.chunks[-2:]
+    height, width = (target.shards or target.chunks)[-2:]
     for place in np.ndindex(*(stop - start for start, stop in spans[:-2])):
         at = tuple(start + i for (start, _), i in zip(spans[:-2], place, strict=True))
         origin = tuple(int(pick[i]) for pick, i in zip(picks[:-2], at, strict=True))
@@ -255,7 +258,9 @@ def plan_for_image(
 ) -> NgffLabels:
     """How labels of an OME-Zarr image are written into it.
 
-    The label image gets the image's version, axes (without channels), levels, chunks and transformations.
+    The label image gets the image's version, axes (without channels), levels, chunks and transformations. Where the
+    image has shards, those of the labels are as high and wide, and hold one layer of chunks, as labels are written
+    plane by plane.
 
     Parameters
     ----------
@@ -306,6 +311,7 @@ def plan_for_image(
             tuple(int(array.shape[i]) for i in kept),
             tuple(min(int(array.chunks[i]), int(array.shape[i])) for i in kept),
             tuple(_kept_transforms(entry.get("coordinateTransformations", ()), kept, len(letters), image)),
+            _flat_shards(array, kept),
         )
         for (path, array), entry in zip(arrays, datasets, strict=True)
     )
@@ -324,6 +330,18 @@ def plan_for_image(
         image=_image_keys(multiscale, entries, kept, len(letters), image),
         source="../../",
     )
+
+
+def _flat_shards(array: Any, kept: Sequence[int]) -> tuple[int, ...] | None:
+    """Shards of labels: as many chunks along Y and X as those of the image have, and one along the other axes."""
+    if array.shards is None:
+        return None
+    shards = []
+    for i in kept:
+        chunk = min(int(array.chunks[i]), int(array.shape[i]))
+        num = min(int(array.shards[i]) // int(array.chunks[i]), math.ceil(int(array.shape[i]) / chunk))
+        shards.append(chunk * num if i in kept[-2:] else chunk)
+    return tuple(shards)
 
 
 def _check_order(image: Path, attributes: Json, letters: str) -> None:

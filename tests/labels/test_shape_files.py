@@ -338,6 +338,47 @@ def test_volumes_over_time_come_back_where_their_shape_is_given(tmp_path, suffix
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".geojson", ".json"])
+def test_channels_of_volumes_over_time_come_back_where_their_shape_is_given(tmp_path, suffix):
+    labels = np.zeros((2, 2, 3, 20, 30), np.int32)
+    for t, c, z in np.ndindex(2, 2, 3):
+        labels[t, c, z, 2 + z : 8 + z, 3 + t : 9 + c] = 1 + t
+    write(tmp_path / f"a{suffix}", labels, "TCZYX")
+    assert np.array_equal(read_labels(tmp_path / f"a{suffix}", shape=labels.shape), labels)
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".geojson"])
+class TestOneStackOutOfSeveral:
+    def written(self, tmp_path, suffix, places):
+        labels = np.zeros((3, 4, 20, 30), np.int32)
+        for number, (t, z) in enumerate(places, 1):
+            labels[t, z, 2:8, 3 * number : 3 * number + 2] = number
+        write(tmp_path / f"a{suffix}", labels, "TZYX")
+        return tmp_path / f"a{suffix}", labels
+
+    def test_objects_of_the_others_are_left_out(self, tmp_path, suffix):
+        path, labels = self.written(tmp_path, suffix, [(0, 1), (2, 3), (2, 0), (1, 3)])
+        with pytest.warns(UserWarning, match=r"2 of 4 objects of .* do not lie at T=2 and are left out"):
+            assert np.array_equal(read_labels(path, shape=(4, 20, 30), fixed={"T": 2}), labels[2])
+        with pytest.warns(UserWarning, match=r"2 of 4 objects of .* do not lie at Z=3 and are left out"):
+            assert np.array_equal(read_labels(path, shape=(3, 20, 30), fixed={"Z": 3}), labels[:, 3])
+
+    def test_objects_of_none_are_refused(self, tmp_path, suffix):
+        path, _ = self.written(tmp_path, suffix, [(0, 1), (2, 3)])
+        with pytest.raises(FrameError, match="no object at T=1, which is the stack that is read"):
+            read_labels(path, shape=(4, 20, 30), fixed={"T": 1})
+
+    def test_objects_that_were_drawn_on_the_stack_alone_are_kept(self, tmp_path, suffix):
+        path, labels = self.written(tmp_path, suffix, [(0, 1), (0, 3)])
+        assert np.array_equal(read_labels(path, shape=(4, 20, 30), fixed={"T": 1}), labels[0])
+
+    def test_objects_along_both_axes_are_not_those_of_one_stack(self, tmp_path, suffix):
+        """Also where none of them lies beyond the first along both."""
+        path, _ = self.written(tmp_path, suffix, [(0, 1), (2, 0)])
+        with pytest.raises(FrameError, match="at several z and time points"):
+            read_labels(path, shape=(4, 20, 30))
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".geojson", ".json"])
 def test_planes_of_a_stack_of_channels_come_back(tmp_path, suffix):
     labels = np.zeros((3, 20, 30), np.int32)
     for c in range(3):

@@ -126,7 +126,7 @@ def picture_of(source: Path, result: Path) -> NDArray[np.uint8]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PlanesLeftOutWarning)  # of volumes over time the first one is shown
         frames = open_frames(source)
-    labels = read_labels(result, shape=frames.shape)
+    labels = read_labels(result, shape=frames.shape, fixed=frames.fixed)
     planes = labels.reshape(-1, *labels.shape[-2:])[: len(frames)]
     best = int(np.argmax([np.count_nonzero(plane) for plane in planes]))
     count = len(np.unique(labels[labels > 0]))

@@ -457,7 +457,8 @@ class PropagateJob:
 
         assert source.labels is not None, "checked before"
         frames = self.reading.open(source)
-        return frames, without_single_planes(read_labels(source.labels, shape=frames.shape), len(frames))
+        labels = read_labels(source.labels, shape=frames.shape, fixed=frames.fixed)
+        return frames, without_single_planes(labels, len(frames))
 
     def _labelled(self, source: Source) -> list[int] | None:
         """The frames of the labels, if they were given."""

@@ -153,7 +153,7 @@ def _open_labels(path: Path, frames: Frames) -> Callable[[int], NDArray[Any]]:
     if (
         stack is None or stack.is_rgb or stack.indices or has_channels or is_lossy(path)
     ):  # which are read or refused by name
-        return _whole_labels(path, shape)
+        return _whole_labels(path, frames)
     fixed = {letter: index for letter, index in frames.fixed.items() if letter in letters and letter != "C"}
     planes = open_frames(
         path,
@@ -163,12 +163,12 @@ def _open_labels(path: Path, frames: Frames) -> Callable[[int], NDArray[Any]]:
         contrast="dtype",
     )
     if planes.dtype.kind not in "iub":
-        return _whole_labels(path, shape)
+        return _whole_labels(path, frames)
     _check_shape(path, planes.shape, shape)
     if planes.dtype.kind == "u":
         filled = (plane for plane in (planes.raw(frame)[0] for frame in range(len(planes))) if plane.any())
         if could_be_mask(next(filled, np.zeros((), np.uint8))):
-            return _whole_labels(path, shape)
+            return _whole_labels(path, frames)
 
     def read(frame: int) -> NDArray[Any]:
         labels: NDArray[Any] = planes.raw(frame)[0]
@@ -182,11 +182,12 @@ def _open_labels(path: Path, frames: Frames) -> Callable[[int], NDArray[Any]]:
     return read
 
 
-def _whole_labels(path: Path, shape: tuple[int, int, int]) -> Callable[[int], NDArray[Any]]:
+def _whole_labels(path: Path, frames: Frames) -> Callable[[int], NDArray[Any]]:
     """Frame -> (H, W) labels of a file that is read at once, with warnings of what was changed."""
     from napari_sam2.labels.reading import read_labels
 
-    whole = read_labels(path, shape=shape if shape[0] > 1 else shape[1:])
+    shape = frames.shape
+    whole = read_labels(path, shape=shape if shape[0] > 1 else shape[1:], fixed=frames.fixed)
     whole = whole[None] if whole.ndim == 2 else whole
     _check_shape(path, tuple(whole.shape), shape)
     return lambda frame: whole[frame]

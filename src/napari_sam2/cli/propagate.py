@@ -70,7 +70,7 @@ def propagate(
     from napari_sam2.inference.stacks.seed_planes import read_seeds
     from napari_sam2.labels.reading import read_label_file, without_single_planes
 
-    found = read_label_file(seeds, shape=frames.shape)
+    found = read_label_file(seeds, shape=frames.shape, fixed=frames.fixed)
     found.warn(str(seeds))
     if found.renumbered:
         print_table(("label", "object"), [(str(old), str(new)) for old, new in found.renumbered.items()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,9 @@ _HEADER_BYTES = 4096
 
 
 @checked(FrameError)
-def read_labels(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None = None) -> NDArray[np.int32]:
+def read_labels(
+    path: str | os.PathLike[str], *, shape: tuple[int, ...] | None = None, fixed: Mapping[str, int] | None = None
+) -> NDArray[np.int32]:
     """Read a label image or stack.
 
     Parameters
@@ -44,7 +47,11 @@ def read_labels(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None =
         ``.npy`` of integers; ImageJ ROIs (``.roi``, ``.zip``), GeoJSON (``.geojson``, ``.json``), COCO (``.json``).
         Pictures with a palette are read as indices. JPEG is refused, as it changes the values.
     shape : tuple of int, optional
-        (T, H, W) or (H, W) of the image that the labels belong to; ROIs and GeoJSON need it.
+        (T, H, W) or (H, W) of the image that the labels belong to, or (T, Z, H, W) of volumes over time; ROIs and
+        GeoJSON need it.
+    fixed : mapping of str to int, optional
+        Where the image is one stack out of several: its index along T (of a z-stack) or Z (of a movie), as
+        ``Frames.fixed``. ROIs and GeoJSON objects of the other stacks are left out, with a warning.
 
     Returns
     -------
@@ -62,12 +69,14 @@ def read_labels(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None =
     UserWarning
         If labels above 2**31 - 1 were renumbered, or a binary mask was split into components.
     """
-    found = read_label_file(path, shape=shape)
+    found = read_label_file(path, shape=shape, fixed=fixed)
     found.warn(str(path))
     return found.labels
 
 
-def read_label_file(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None = None) -> ConvertedLabels:
+def read_label_file(
+    path: str | os.PathLike[str], *, shape: tuple[int, ...] | None = None, fixed: Mapping[str, int] | None = None
+) -> ConvertedLabels:
     """As `read_labels`, with the table of renumbered labels in place of a warning."""
     place = existing_path(Path(path))
     if not place.is_dir() and zipped_zarr(place) is not None:
@@ -77,7 +86,7 @@ def read_label_file(path: str | os.PathLike[str], *, shape: tuple[int, ...] | No
     if place.suffix.lower() == ".npy":
         return convert_labels(read_npy(place), str(path))
     if place.suffix.lower() in SHAPE_SUFFIXES:
-        return ConvertedLabels(read_shapes(place, shape))
+        return ConvertedLabels(read_shapes(place, shape, fixed))
     return convert_labels(_pixels(place), str(path))
 
 

@@ -10,7 +10,7 @@ import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -239,16 +239,22 @@ def _save_coco(path: Path, layout: LabelLayout, scratch: FrameScratch, note: str
 class _Shape:
     """One object on one plane, as polygons or run lengths.
 
-    ``place`` is its position along Z and T, counted from 0, None for all planes.
+    ``place`` is its position along Z and T, counted from 0, None for all planes; without a position along T, that along
+    Z counts all planes. ``channel`` is counted from 0; only in labels that have several channels does it say more than
+    which one was shown when the object was drawn.
     """
 
     object_id: int | None
     place: _Place
     polygons: tuple[Polygon, ...] = ()
     rle: RLE | None = None
+    channel: int | None = None
+    is_of_channel: bool = False
 
 
-def read_shapes(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.int32]:
+def read_shapes(
+    path: Path, shape: tuple[int, ...] | None = None, fixed: Mapping[str, int] | None = None
+) -> NDArray[np.int32]:
     """Labels of a file of shapes.
 
     Parameters
@@ -256,13 +262,16 @@ def read_shapes(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.
     path : Path
         ImageJ ``.roi`` or ``.zip``, GeoJSON, or COCO with polygons or run lengths.
     shape : tuple of int, optional
-        (T, H, W), (H, W) or (T, Z, H, W) of the image; COCO files say height and width themselves.
+        (T, H, W), (H, W), (T, Z, H, W) or (T, C, Z, H, W) of the image; COCO files say height and width themselves.
+    fixed : mapping of str to int, optional
+        Of one stack out of several: its index along T (of a z-stack) or Z (of a movie). Objects of the others are left
+        out, with a warning.
 
     Returns
     -------
     numpy.ndarray
-        int32, (H, W) if no object says on which plane it lies, else (T, H, W) or (T, Z, H, W). Numbers are those that
-        this package wrote, else 1, 2, ... in the order of the file. Where objects overlap, the smaller one is on top.
+        int32, (H, W) if no object says on which plane it lies, else of ``shape``. Numbers are those that this package
+        wrote, else 1, 2, ... in the order of the file. Where objects overlap, the smaller one is on top.
 
     Raises
     ------
@@ -271,7 +280,8 @@ def read_shapes(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.
     """
     try:
         with _paused_collection():
-            return _paint(path, *_shapes_of(path, shape), shape)
+            shapes, size = _shapes_of(path, shape)
+            return _paint(path, _of_stack(path, shapes, fixed or {}), size, shape)
     except FrameError:
         raise
     except (*_DAMAGED, PromptError) as error:
@@ -333,6 +343,8 @@ def _paint(
     if shape is not None and tuple(full[-2:]) != tuple(shape[-2:]):
         raise FrameError(f"{path} belongs to an image of {full[-2:]}; the image has {tuple(shape[-2:])}")
     hw = (int(full[-2]), int(full[-1]))
+    if len(full) == 3:
+        _check_one_axis(path, shapes)
     planes = [_plane(path, each, full) for each in shapes]
     is_stack = any(plane is not None for plane in planes)
     num_planes = math.prod(full[:-2]) if is_stack else 1
@@ -392,31 +404,72 @@ def _own_numbers(path: Path, shapes: Sequence[_Shape], planes: Sequence[int | No
     return numbers
 
 
-def _plane(path: Path, shape: _Shape, full: tuple[int, ...]) -> int | None:
-    """The plane of the stack that a shape lies on; None for all."""
-    if shape.place == (None, None):
-        return None
-    z, t = (i or 0 for i in shape.place)
-    if len(full) < 3 and path.suffix.lower() in _JSON_SUFFIXES and (z or t):  # of ROIs it may be a channel
-        raise FrameError(f"{path} holds an object on plane {z or t}; the image has one plane, 0")
-    if len(full) < 3:
-        return None
-    if len(full) > 3:
-        num_times, num_planes = full[-4], full[-3]
-        if not (0 <= t < num_times and 0 <= z < num_planes):
-            raise FrameError(
-                f"{path} holds an object on plane {z} of time point {t}; the image has {num_planes} planes and "
-                f"{num_times} time points"
+def _of_stack(path: Path, shapes: Sequence[_Shape], fixed: Mapping[str, int]) -> list[_Shape]:
+    """The shapes that lie on one stack out of several, with a warning of the others.
+
+    If all lie on the first one, they may have been drawn on the stack alone, and are kept.
+    """
+    kept = list(shapes)
+    for axis, number in (("Z", 0), ("T", 1)):
+        if axis not in fixed or not any(each.place[number] for each in kept):
+            continue
+        there = [each for each in kept if each.place[1] is None or each.place[number] == fixed[axis]]
+        if not there:
+            raise FrameError(f"{path} holds no object at {axis}={fixed[axis]}, which is the stack that is read")
+        if len(there) < len(kept):
+            warn_caller(
+                f"{len(kept) - len(there)} of {len(kept)} objects of {path} do not lie at {axis}={fixed[axis]} and are "
+                "left out"
             )
-        return t * num_planes + z
-    if z and t:
+        kept = [each if each.place[1] is None else replace(each, place=_without(each.place, number)) for each in there]
+    return kept
+
+
+def _without(place: _Place, number: int) -> _Place:
+    """A place with 0 along one of the two axes."""
+    return (0, place[1]) if number == 0 else (place[0], 0)
+
+
+def _check_one_axis(path: Path, shapes: Sequence[_Shape]) -> None:
+    """Refuse shapes of several stacks as those of one."""
+    if any(each.place[0] for each in shapes if each.place[1] is not None) and any(each.place[1] for each in shapes):
         raise FrameError(
             f"{path} holds objects at several z and time points; give the shapes of one stack, or the shape (T, Z, H, "
             "W) of the image"
         )
-    if not 0 <= z + t < full[0]:
-        raise FrameError(f"{path} holds an object on plane {z + t}; the image has 0 to {full[0] - 1}")
-    return z + t
+
+
+def _plane(path: Path, shape: _Shape, full: tuple[int, ...]) -> int | None:
+    """The plane of the stack that a shape lies on; None for all."""
+    place = shape.place
+    if shape.is_of_channel and shape.channel and len(full) < 5:  # the image is a stack of channels
+        if place != (0, 0):
+            raise FrameError(f"{path} holds objects on several channels and planes; give those of one channel")
+        place = (shape.channel, 0)
+    if place == (None, None):
+        return None
+    z, t = (i or 0 for i in place)
+    if len(full) < 3 and path.suffix.lower() in _JSON_SUFFIXES and (z or t):  # of ROIs it may be a channel
+        raise FrameError(f"{path} holds an object on plane {z or t}; the image has one plane, 0")
+    if len(full) < 3:
+        return None
+    lengths = full[:-2]
+    if len(lengths) == 1 or place[1] is None:
+        num_planes = math.prod(lengths)
+        if not 0 <= z + t < num_planes:
+            raise FrameError(f"{path} holds an object on plane {z + t}; the image has 0 to {num_planes - 1}")
+        return z + t
+    if len(lengths) == 3 and lengths[1] > 1 and shape.channel is None:
+        raise FrameError(
+            f"{path} holds an object on all channels, and its image has {lengths[1]}; give the shape of one channel"
+        )
+    where = (t, z) if len(lengths) == 2 else (t, shape.channel or 0, z)
+    if not all(0 <= i < length for i, length in zip(where, lengths, strict=True)):
+        raise FrameError(
+            f"{path} holds an object on plane {z} of time point {t}; the image has {lengths[-1]} planes and "
+            f"{lengths[0]} time points"
+        )
+    return int(np.ravel_multi_index(where, lengths))
 
 
 def _rois(path: Path) -> list[_Shape]:
@@ -438,9 +491,10 @@ def _rois(path: Path) -> list[_Shape]:
         if roi.z_position or roi.t_position:
             place = (max(roi.z_position, 1) - 1, max(roi.t_position, 1) - 1)
         else:
-            place = (roi.position - 1, 0) if roi.position else (None, None)
+            place = (roi.position - 1, None) if roi.position else (None, None)
         named = _NAME.fullmatch(roi.name)
-        shapes.append(_Shape(None if named is None else int(named["id"]), place, (rings,)))
+        channel = roi.c_position - 1 if roi.c_position else None
+        shapes.append(_Shape(None if named is None else int(named["id"]), place, (rings,), channel=channel))
     _warn_of_others(path, len(rois) - len(shapes), len(shapes))
     return shapes
 
@@ -508,18 +562,16 @@ def _geojson(content: Any, path: Path) -> list[_Shape]:
         properties = feature.get("properties") or {}
         plane = geometry.get("plane") or feature.get("plane")
         place: _Place = (None, None) if plane is None else (int(plane.get("z", 0)), int(plane.get("t", 0)))
-        channel = 0 if plane is None or not is_own else max(int(plane.get("c", -1)), 0)
-        if channel and place != (0, 0):
-            raise FrameError(f"{path} holds objects on several channels and planes; give those of one channel")
-        if channel:  # the image is a stack of channels
-            place = (channel, 0)
+        channel = None if plane is None or int(plane.get("c", -1)) < 0 else int(plane["c"])
         given = properties.get("label", properties.get("name", ""))
         name = str(int(given) if isinstance(given, float) and given.is_integer() else given)  # as pandas writes numbers
         object_id = int(name) if name.isdecimal() and len(name) < 11 else None
-        shapes.append(_Shape(object_id, place, tuple(polygons)))
+        shapes.append(_Shape(object_id, place, tuple(polygons), channel=channel, is_of_channel=is_own))
     _warn_of_others(path, len(content) - len(shapes), len(shapes))
-    if all(s.place in ((0, 0), (None, None)) for s in shapes):  # the first plane is also what is written for pictures
-        return [_Shape(each.object_id, (None, None), each.polygons) for each in shapes]
+    has_channels = any(s.is_of_channel and s.channel for s in shapes)
+    # the first plane is also what is written for pictures
+    if not has_channels and all(s.place in ((0, 0), (None, None)) for s in shapes):
+        return [replace(each, place=(None, None)) for each in shapes]
     return shapes
 
 

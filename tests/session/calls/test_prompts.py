@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from session_tools import square, state
 
-from factories import make_movie
+from factories import make_model, make_movie
 from napari_sam2 import FrameError, Prompt, PromptError
+from napari_sam2.session.results.export import export_labels
 from napari_sam2.session.session import Session
 from napari_sam2.session.worker.compute_thread import Job
 from napari_sam2.session.worker.delivery import wait_until
@@ -298,6 +299,19 @@ def test_labels_of_a_stack_start_objects_on_each_of_their_planes(session):
     assert session.add_labels(stack, frame=3) == [5]
     with pytest.raises(PromptError, match="expected"):
         session.add_labels(stack[:2])
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".geojson", ".json", ".tif", ".ome.zarr"])
+def test_labels_of_volumes_over_time_come_back_from_files_where_they_were(tmp_path, suffix):
+    volumes = np.random.default_rng(0).integers(0, 900, (2, 3, 40, 50)).astype(np.uint16)
+    made, other = Session(volumes, model=make_model()), Session(volumes, model=make_model())
+    for plane in (3, 2):  # (t, z) = (1, 0) and (0, 2), neither of which is beyond the first along both axes
+        made.add_mask(square(5 * plane, 4, hw=(40, 50)), frame=plane)
+    export_labels(made, tmp_path / f"a{suffix}")
+    other.add_labels(tmp_path / f"a{suffix}")
+    assert np.array_equal(other.labels, made.labels)
+    made.close()
+    other.close()
 
 
 def test_labels_are_read_from_files(session, tmp_path):

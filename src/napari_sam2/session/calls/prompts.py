@@ -17,6 +17,7 @@ from napari_sam2._checks import as_numbers, check_count, check_object_id
 from napari_sam2._errors import FrameError, PromptError, warn_caller
 from napari_sam2._packed_mask import PackedImage, PackedMask
 from napari_sam2._types import Prompt, is_same
+from napari_sam2.frames.sources import Frames
 from napari_sam2.session.calls.base import SessionBase
 from napari_sam2.session.state.history import Edit
 from napari_sam2.session.state.prompt_edits import prompt_edits, removal_edits
@@ -289,7 +290,8 @@ class PromptCalls(SessionBase):
         if isinstance(labels, str | Path):
             from napari_sam2.labels.reading import read_label_file
 
-            found = read_label_file(labels, shape=(self.geometry.num_planes, *self.geometry.hw))
+            fixed = self.frames.fixed if isinstance(self.frames, Frames) else None
+            found = read_label_file(labels, shape=self.geometry.shape, fixed=fixed)
             found.warn(str(labels))
             is_plane = max(found.labels.shape[:-2], default=1) == 1
             image = found.labels.reshape(found.labels.shape[-2:]) if is_plane else found.labels

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -288,7 +290,9 @@ def test_labels_of_another_layer_start_objects_by_menu(open_widget):
     np.testing.assert_array_equal(widget.binding.session.labels[0], drawn[0])
     viewer.layers["cells"].name = "renamed"
     assert widget.image_choice.currentText() == "renamed"
-    viewer.layers.remove(layer)
+    gone, layer = weakref.ref(layer), viewer.layers.remove(layer)
+    gc.collect()
+    assert gone() is None  # though the menu has not been opened since
     assert not entries()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -55,6 +57,14 @@ def test_a_stack_searched_again_is_shown_in_the_same_layer_as_the_user_displays_
     assert (layer.name, layer.opacity) == ("cells everything", 0.4)
     assert (layer.data[0] == 6).all()
     assert not layer.data[1].any()
+
+
+def test_the_labels_of_a_result_that_is_removed_are_freed(window):
+    gone = weakref.ref(window.stack(0, 5))
+    window.viewer.layers.selection.active = window.image  # napari keeps the active layer
+    window.viewer.layers.remove("cells everything")
+    gc.collect()
+    assert gone() is None
 
 
 def paint(layer) -> None:

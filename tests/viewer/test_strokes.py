@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 from napari.utils._proxies import ReadOnlyWrapper
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 
+from effort import measured_effort
 from factories import make_model, make_movie
 from napari_sam2 import Prompt, Session
 from napari_sam2._viewer.binding import ViewerBinding
@@ -238,6 +239,23 @@ def test_a_shape_that_changes_nothing_for_the_model_is_kept_and_undone(binding):
     assert len(shapes.data) == len(session.prompt(1, PLANE).drawn) == 1
     session.redo()
     assert len(shapes.data) == len(session.prompt(1, PLANE).drawn) == 2
+
+
+def test_the_effort_of_undo_grows_with_the_objects_and_not_with_their_square(binding):
+    session = binding.session
+    for number in (25, 100):
+        labels = np.zeros(binding.geometry.hw, np.int32)
+        labels[: number // 5, :5] = np.arange(1, number + 1).reshape(-1, 5)
+        session.add_labels(labels, frame=PLANE)
+        binding.shapes.add(np.array([(1, 10, 10), (1, 20, 20)], float), shape_type="line")
+        session.wait_for_answers()
+        session.undo()
+        with measured_effort() as effort:
+            session.undo()
+        assert not session.objects
+        if number == 25:
+            few = effort.calls
+    assert effort.calls < 5 * few
 
 
 def test_shapes_that_no_longer_give_the_prompt_are_not_shown(binding):

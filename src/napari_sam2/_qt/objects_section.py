@@ -299,10 +299,9 @@ class ObjectsSection(QWidget):
             for text, only_selected in entries:
                 action = menu.addAction(text)
                 assert action is not None
+                # by name: the menu would keep the data of a layer that is removed
                 action.triggered.connect(
-                    lambda _checked=False, layer=layer, only=only_selected: self.start_from_layer(
-                        layer, only_selected=only
-                    )
+                    lambda _checked=False, name=layer.name, only=only_selected: self._start_from_named(name, only)
                 )
         menu.setEnabled(bool(layers))
 
@@ -387,20 +386,25 @@ class ObjectsSection(QWidget):
         is_edited = self.table.state() == QAbstractItemView.State.EditingState
         needed = self.fontMetrics().horizontalAdvance(_SHORTEST_NAME) + _MARGIN
         self.table.setColumnHidden(_DONE, not has_slices)  # the title of a hidden column has no size
-        self._fit_class_column(self._room_for_names(has_slices=has_slices) >= needed)
-        has_room = self._room_for_names(has_slices=has_slices) >= needed
+        fitted = self._fitted_width(has_slices=has_slices)  # once: each cell is asked for its size
+        self._fit_class_column(self._room_beside(fitted) >= needed)
+        has_room = self._room_beside(fitted) >= needed
         is_named = has_names or is_edited or has_room
         self.table.setColumnHidden(_NAME, not is_named)
         self.table.setColumnHidden(_DONE, not has_slices or (is_named and not has_room))
         self.table.horizontalHeader().setStretchLastSection(not is_named)
 
-    def _room_for_names(self, *, has_slices: bool) -> int:
-        """What the other columns leave, in pixels."""
+    def _fitted_width(self, *, has_slices: bool) -> int:
+        """Of the columns that are as wide as their texts, in pixels."""
+        header = self.table.horizontalHeader()
+        fitted = [_ID, _SCORE, *([_DONE] if has_slices else [])]
+        return sum(max(header.sectionSizeHint(at), self.table.sizeHintForColumn(at)) for at in fitted)
+
+    def _room_beside(self, fitted_width: int) -> int:
+        """What the other columns leave for names, in pixels."""
         header = self.table.horizontalHeader()
         fixed = [header.sectionSize(at) for at in (_SHOW, _LOCK, _CLASS) if not self.table.isColumnHidden(at)]
-        fitted = [_ID, _SCORE, *([_DONE] if has_slices else [])]
-        sizes = [max(header.sectionSizeHint(at), self.table.sizeHintForColumn(at)) for at in fitted]
-        return int(self.table.viewport().width() - sum(fixed) - sum(sizes))
+        return int(self.table.viewport().width() - sum(fixed) - fitted_width)
 
     def _fit_class_column(self, has_room: bool) -> None:
         """The names of classes, or where there is no room for them their colours only."""
@@ -522,6 +526,12 @@ class ObjectsSection(QWidget):
         """Select the object before."""
         if self._binding is not None:
             self._binding.select_next(-1)
+
+    def _start_from_named(self, name: str, only_selected: bool) -> None:
+        layers = [] if self._binding is None else self._binding.other_layers()
+        for layer in layers:
+            if layer.name == name:
+                self.start_from_layer(layer, only_selected=only_selected)
 
     def start_from_layer(self, layer: Any, *, only_selected: bool = False) -> None:
         """Start objects from another layer; of labels, those on the slice that is shown."""

@@ -712,7 +712,7 @@ class ViewerBinding:
         except NapariSAM2Error as error:
             self.notice.emit(self.in_words(error), True)
             with self._syncing():
-                self.prompts.write(key, old)
+                self.prompts.write({key: old})
             self._known_prompts = self.prompts.read(lambda _: None)
 
     def _object_under(self, key: PromptKey, old: Prompt | None, new: Prompt) -> int | None:
@@ -830,14 +830,18 @@ class ViewerBinding:
     # ------------------------------------------------------------------ session -> layers
     def _on_session_changed(self, delta: StoreDelta) -> None:
         colours = self._colours
+        edits = [e for e in delta.edits if e.table == "prompts"]
+        # Not where an answer came: without a window that is the compute thread, and the layers may hold a click
+        # whose event has not been handled yet.
+        keys: set[Any] = set()
         if not self._is_syncing:
-            # Not where an answer came: without a window that is the compute thread, and the layers may hold a click
-            # whose event has not been handled yet.
-            edits = [e for e in delta.edits if e.table == "prompts"]
             keys = {e.key for e in edits if _prompt_of(e.before) is not _prompt_of(e.after)}
-            self._show_prompts(keys)  # type: ignore[arg-type]
-        if any(e.table == "objects" for e in delta.edits):
-            self._follow_objects()
+        has_objects = any(e.table == "objects" for e in delta.edits)
+        if keys or has_objects:
+            with self._restyling_once():
+                self._show_prompts(keys)
+                if has_objects:
+                    self._follow_objects()
         if self.current_plane in delta.boxes and colours == self._colours:  # new colours draw the layer already
             self._refresh()
 
@@ -845,24 +849,25 @@ class ViewerBinding:
         if not keys:
             return
         shown = self.prompts.read(lambda _: None)
-        with self._syncing():
-            for key in keys:
-                entry = self.session.store.prompts.get(key)
-                wanted = None if entry is None else entry.prompt
-                there = shown.get(key)
-                if wanted is not None and there is not None and is_same(wanted, there) and wanted.drawn == there.drawn:
-                    continue
-                if entry is not None and entry.is_mask_only and there is None and not entry.prompt.drawn:
-                    continue  # painted, or from a label: nothing is drawn
-                self.prompts.write(key, wanted)
+        changed: dict[PromptKey, Prompt | None] = {}
+        for key in keys:
+            entry = self.session.store.prompts.get(key)
+            wanted = None if entry is None else entry.prompt
+            there = shown.get(key)
+            if wanted is not None and there is not None and is_same(wanted, there) and wanted.drawn == there.drawn:
+                continue
+            if entry is not None and entry.is_mask_only and there is None and not entry.prompt.drawn:
+                continue  # painted, or from a label: nothing is drawn
+            changed[key] = wanted
+        if changed:
+            with self._syncing():
+                self.prompts.write(changed)
         self._known_prompts = self.prompts.read(lambda _: None)
-        self.restyle()
 
     def _follow_objects(self) -> None:
         ids = [o.object_id for o in self.session.objects]
         if self._current is not None and self._current not in ids:
             self.select(ids[-1] if ids else None)
-        self.restyle()
 
     def _refresh(self) -> None:
         with self._syncing():
@@ -911,11 +916,11 @@ class ViewerBinding:
     @contextlib.contextmanager
     def restyling_later(self) -> Iterator[None]:
         """Changes whose colours are shown by ``restyle``, such as with the next event of a window."""
-        self._is_restyling_later = True
+        before, self._is_restyling_later = self._is_restyling_later, True
         try:
             yield
         finally:
-            self._is_restyling_later = False
+            self._is_restyling_later = before
 
     def _colours_shown(self) -> tuple[object, ...]:
         """What the colours of the labels depend on."""

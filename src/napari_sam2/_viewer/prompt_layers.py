@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -155,22 +155,23 @@ class PromptLayers:
         return PackedImage.pack(polygon2mask(self.geometry.hw, outline[:, ::-1]))
 
     # ------------------------------------------------------------------ writing
-    def write(self, key: PromptKey, prompt: Prompt | None) -> None:
-        """Make the rows of one object and plane equal ``prompt``.
+    def write(self, prompts: Mapping[PromptKey, Prompt | None]) -> None:
+        """Make the rows of objects and planes equal their prompts.
 
-        Its shapes are shown as they were drawn. Shapes that already give its mask stay; a mask without a shape
-        (painted, or from a label) is not drawn. A stroke that is being drawn is discarded.
+        Shapes are shown as they were drawn. Shapes that already give a mask stay; a mask without a shape (painted, or
+        from a label) is not drawn. A stroke that is being drawn is discarded.
         """
         self.strokes.discard()
-        current = self.read(lambda _: None).get(key)
-        same_mask = (
-            current is not None and prompt is not None and prompt.has_mask and not prompt.drawn
-            and current.packed_mask == prompt.packed_mask
-        )  # fmt: skip
-        self._remove_points(key)
-        self._remove_shapes(key, keep_masks=same_mask)
-        if prompt is not None:
-            self.add({key: prompt})
+        if not len(self.points.data) and not len(self.shapes.data):
+            current: dict[PromptKey, Prompt] = {}
+        else:
+            current = self.read(lambda _: None)
+        kept = {key for key, prompt in prompts.items() if _is_drawn_already(current.get(key), prompt)}
+        self.remove_rows(self.points, self._rows(self.points, prompts))
+        outlines = [str(kind) in ("polygon", "ellipse") for kind in self.shapes.shape_type]
+        rows = self._rows(self.shapes, prompts)
+        self.remove_rows(self.shapes, [row for row, key in rows.items() if not (outlines[row] and key in kept)])
+        self.add({key: prompt for key, prompt in prompts.items() if prompt is not None})
 
     def add(self, prompts: Mapping[PromptKey, Prompt]) -> None:
         """Show prompts of objects and planes that have no rows yet, all at once."""
@@ -215,26 +216,17 @@ class PromptLayers:
             drawn.append(DrawnShape("rectangle", [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]))
         return is_left, drawn
 
-    def _rows(self, layer: Points | Shapes, key: PromptKey) -> list[int]:
-        object_id, plane = key
-        rows = []
+    def _rows(self, layer: Points | Shapes, keys: Container[PromptKey]) -> dict[int, PromptKey]:
+        """The rows of some objects and planes."""
+        rows = {}
         for row, (coordinates, (owner, _)) in enumerate(zip(layer.data, _features(layer), strict=False)):
-            if owner != object_id:
-                continue
             first = np.atleast_2d(np.asarray(coordinates, float))[0]
             index = tuple(int(v) for v in np.rint(first[:-2]))
-            if index == self.geometry.index(plane):
-                rows.append(row)
+            if all(0 <= at < size for at, size in zip(index, self.geometry.shape, strict=False)):
+                key = (owner, self.geometry.plane(index))
+                if key in keys:
+                    rows[row] = key
         return rows
-
-    def _remove_points(self, key: PromptKey) -> None:
-        self.remove_rows(self.points, self._rows(self.points, key))
-
-    def _remove_shapes(self, key: PromptKey, *, keep_masks: bool) -> None:
-        keeps = ("polygon", "ellipse") if keep_masks else ()
-        rows = [row for row in self._rows(self.shapes, key) if self.shapes.shape_type[row] not in keeps]
-        if rows:
-            self.remove_rows(self.shapes, rows)
 
     def remove_rows(self, layer: Points | Shapes, rows: Iterable[int]) -> None:
         """Take away rows of one of the two layers."""
@@ -299,6 +291,13 @@ def _features(layer: Points | Shapes) -> list[tuple[int, str]]:
     ids = features["object_id"].tolist() if "object_id" in features else [1] * count
     kinds = features["kind"].tolist() if "kind" in features else [POSITIVE] * count
     return [(1 if pd.isna(i) else int(i), str(kind)) for i, kind in zip(ids, kinds, strict=True)]
+
+
+def _is_drawn_already(current: Prompt | None, prompt: Prompt | None) -> bool:
+    """Whether the shapes that are there give the mask of a prompt that does not say how it was drawn."""
+    if current is None or prompt is None or prompt.drawn or not prompt.has_mask:
+        return False
+    return current.packed_mask == prompt.packed_mask
 
 
 def _set_features(layer: Points | Shapes, first: int, rows: Sequence[_Row]) -> None:

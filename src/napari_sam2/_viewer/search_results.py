@@ -90,10 +90,16 @@ class SearchResults:
         self._viewer = viewer
         self._results: list[_Result] = []
         self._lineages: list[tuple[TracksLayer, Labels]] = []  # Tracks layers, and the Labels layers that they are of
+        viewer.layers.events.removed.connect(self._on_removed)
+
+    def _on_removed(self, _event: object = None) -> None:
+        """Keep no data of layers that are gone."""
+        layers = self._viewer.layers
+        self._results = [each for each in self._results if each.layer in layers]
+        self._lineages = [each for each in self._lineages if each[1] in layers]
 
     def _latest(self, image: Any, region: Region | None) -> list[_Result]:
         """Results that a search of this part may replace, the latest first."""
-        self._results = [each for each in self._results if each.layer in self._viewer.layers]
         return [
             each for each in reversed(self._results) if each.is_of(image, region) and each.is_untouched_in(self._viewer)
         ]

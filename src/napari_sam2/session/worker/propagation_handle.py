@@ -13,6 +13,8 @@ from napari_sam2.session.worker.delivery import wait_until
 
 __all__ = ["PropagationHandle"]
 
+_WEIGHT_OF_EARLIER = 0.9  # of the pace before a frame: the last ten count most
+
 
 @checked_calls(PromptError)
 class PropagationHandle:
@@ -22,8 +24,6 @@ class PropagationHandle:
     ----------
     num_steps : int
         Frames to track; a frame that is reached both forwards and backwards counts twice.
-    num_done : int
-        Frames whose masks have been written.
     error : Exception or None
         The error that ended it early, if any.
     """
@@ -31,12 +31,13 @@ class PropagationHandle:
     def __init__(self, num_steps: int, object_ids: tuple[int, ...]) -> None:
         self.num_steps = num_steps
         self.object_ids = object_ids
-        self.num_done = 0
+        self._num_done = 0
+        self._pace = 0.0  # seconds per frame, of the latest ones
+        self._noted = time.monotonic()
         self.plane: int | None = None
         self.error: Exception | None = None
         self._stop = threading.Event()
         self._ended = threading.Event()
-        self._started = time.monotonic()
         self._is_paused = False
         # set by the session: what follows from a request, and how to wait so that results are still applied
         self.on_request: Callable[[PropagationHandle], None] = _do_nothing
@@ -48,11 +49,22 @@ class PropagationHandle:
         return 1.0 if not self.num_steps else self.num_done / self.num_steps
 
     @property
+    def num_done(self) -> int:
+        """Frames whose masks have been written."""
+        return self._num_done
+
+    @num_done.setter
+    def num_done(self, count: int) -> None:
+        more, now = count - self._num_done, time.monotonic()
+        if more > 0:
+            latest = max(more / count, 1 - _WEIGHT_OF_EARLIER**more)
+            self._pace += latest * ((now - self._noted) / more - self._pace)
+        self._num_done, self._noted = count, now
+
+    @property
     def seconds_left(self) -> float | None:
-        """Estimate from the pace so far; None before the first frame."""
-        if not self.num_done:
-            return None
-        return (time.monotonic() - self._started) / self.num_done * (self.num_steps - self.num_done)
+        """Estimate from the pace of the latest frames, without pauses; None before the first frame."""
+        return self._pace * (self.num_steps - self._num_done) if self._num_done else None
 
     @property
     def is_running(self) -> bool:
@@ -89,6 +101,7 @@ class PropagationHandle:
         """Continue after a pause."""
         if self._is_paused:
             self._is_paused = False
+            self._noted = time.monotonic()
             self.on_request(self)
 
     def wait(self, timeout: float | None = None) -> bool:

@@ -337,6 +337,8 @@ def test_a_palette_that_is_a_scale_of_intensities_needs_no_warning(tmp_path, rec
         ("a.zip", "is an archive, which is not read; unpack it"),
         ("a.dcm", "is a DICOM file"),
         ("a.svg", "is a drawing"),
+        ("a.ics", "is a file of a microscope, which is not read; export it as OME-TIFF"),
+        ("a.webm", "is a video, which is not read; save it as MP4"),
         ("a.geojson", "give it as labels"),
         ("a.xyz", r"is of an unknown kind \(.xyz\); expected"),
     ],

@@ -224,6 +224,31 @@ class TestTruncated:
         with pytest.raises(FrameError, match=r"part\.ome\.tif is truncated: \d+ frames? can be read"):
             open_frames(tmp_path / "part.ome.tif")
 
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"fixed": {"T": 1}}, r"frame 2 of .*a\.tif at T=1 cannot be read"),
+            ({"frame_axis": "T", "fixed": {"Z": 2}}, r"frame 1 of .*a\.tif at Z=2 cannot be read"),
+            ({"fixed": {"T": 1, "Z": 2}}, r"a\.tif at T=1, Z=2 cannot be read"),
+        ],
+    )
+    def test_a_damaged_plane_is_named_by_its_place_along_all_axes(self, tmp_path, options, words):
+        tifffile.imwrite(
+            tmp_path / "a.tif",
+            noise(2, 3, 20, 30),
+            compression="zlib",
+            photometric="minisblack",
+            metadata={"axes": "TZYX"},
+        )
+        with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+            start, length = tif.pages[5].dataoffsets[0], tif.pages[5].databytecounts[0]
+        content = bytearray((tmp_path / "a.tif").read_bytes())
+        content[start : start + length] = b"\xff" * length
+        (tmp_path / "a.tif").write_bytes(content)
+        frames = open_frames(tmp_path / "a.tif", contrast="dtype", **options)
+        with pytest.raises(FrameError, match=words):
+            frames[len(frames) - 1]
+
     def test_a_damaged_frame_in_the_sample_fails_only_when_it_is_read(self, tmp_path):
         stack = noise(12, 64, 64)
         tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", compression="zlib")

@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 __all__ = ["PLUGINS", "open_bioio"]
 
 PLUGINS = {
-    ".nd2": ("Nikon ND2", "bioio-nd2"),
-    ".dv": ("DeltaVision", "bioio-dv"),
-    ".r3d": ("DeltaVision", "bioio-dv"),
-    ".mp4": ("video", "bioio-imageio"),
-    ".avi": ("video", "bioio-imageio"),
-    ".mov": ("video", "bioio-imageio"),
-    ".mkv": ("video", "bioio-imageio"),
-    ".czi": ("Zeiss CZI", "bioio-czi"),
-    ".lif": ("Leica LIF", "bioio-lif"),
-    ".sldy": ("SlideBook", "bioio-sldy"),
-    ".oir": ("Olympus OIR", "bioio-bioformats"),
-    ".vsi": ("Olympus VSI", "bioio-bioformats"),
-    ".oib": ("Olympus OIB", "bioio-bioformats"),
-    ".ims": ("Imaris", "bioio-bioformats"),
+    ".nd2": ("a Nikon ND2", "bioio-nd2"),
+    ".dv": ("a DeltaVision", "bioio-dv"),
+    ".r3d": ("a DeltaVision", "bioio-dv"),
+    ".mp4": ("a video", "bioio-imageio"),
+    ".avi": ("a video", "bioio-imageio"),
+    ".mov": ("a video", "bioio-imageio"),
+    ".mkv": ("a video", "bioio-imageio"),
+    ".czi": ("a Zeiss CZI", "bioio-czi"),
+    ".lif": ("a Leica LIF", "bioio-lif"),
+    ".sldy": ("a SlideBook", "bioio-sldy"),
+    ".oir": ("an Olympus OIR", "bioio-bioformats"),
+    ".vsi": ("an Olympus VSI", "bioio-bioformats"),
+    ".oib": ("an Olympus OIB", "bioio-bioformats"),
+    ".ims": ("an Imaris", "bioio-bioformats"),
 }
 """Suffix to (what it is, the plugin that reads it)."""
 
@@ -62,7 +62,7 @@ def open_bioio(path: Path) -> RawStack:
     """
     kind, plugin = PLUGINS[path.suffix.lower()]
     package = "'napari-sam2[formats]'" if plugin in _EXTRA else f"bioio {plugin}"
-    advice = f"{path} is a {kind} file; to read it: pip install {package}, or export it as OME-TIFF"
+    advice = f"{path} is {kind} file; to read it: pip install {package}, or export it as OME-TIFF"
     try:
         from bioio import BioImage
         from bioio_base.exceptions import UnsupportedFileFormatError

@@ -59,7 +59,11 @@ _OTHERS = {
     ".mat": ("a MATLAB file", _VOLUME),
     ".klb": ("a KLB file", _VOLUME),
     ".raw": ("raw data without a size", f"{_VOLUME} (numpy.memmap)"),
-    **dict.fromkeys((".oif", ".zvi", ".flex", ".sld", ".lof", ".xlef"), ("a file of a microscope", _EXPORT)),
+    **dict.fromkeys(
+        (".oif", ".zvi", ".flex", ".sld", ".lof", ".xlef", ".lei", ".ics", ".ids", ".cxd", ".mvd2"),
+        ("a file of a microscope", _EXPORT),
+    ),
+    **dict.fromkeys((".wmv", ".m4v", ".webm", ".mpg", ".mpeg"), ("a video", "save it as MP4, AVI or TIFF")),
     **dict.fromkeys((".ndpi", ".mrxs", ".bif", ".vms"), ("a file of a slide scanner", _EXPORT)),
     **dict.fromkeys((".heic", ".avif", ".jxl", ".apng", ".exr", ".psd"), ("a picture", "save it as PNG or TIFF")),
     **dict.fromkeys((".pdf", ".svg", ".eps"), ("a drawing", "save the image itself as PNG or TIFF")),

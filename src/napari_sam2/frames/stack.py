@@ -131,10 +131,12 @@ class RawStack:
             raise
         except READ_ERRORS as error:
             raise FrameError(
-                f"frame {frame} of {self.name} cannot be read ({one_line(error)}); the file may be damaged"
+                f"{_place(self.name, selection, frame)} cannot be read ({one_line(error)}); the file may be damaged"
             ) from error
         if planes.shape != expected:
-            raise FrameError(f"frame {frame} of {self.name} has shape {planes.shape}, not {expected} as expected")
+            raise FrameError(
+                f"{_place(self.name, selection, frame)} has shape {planes.shape}, not {expected} as expected"
+            )
         check_dtype(planes.dtype)
         return planes
 
@@ -148,6 +150,13 @@ class RawStack:
         else:
             planes = np.stack([np.asarray(self.array[selection.index(frame, c, rows, columns)]) for c in channels])
         return planes.swapaxes(1, 2) if is_transposed else planes
+
+
+def _place(name: str, selection: Selection, frame: int) -> str:
+    """What messages call a frame: its number, and the indices along the other axes where there is a choice."""
+    others = ", ".join(f"{axis}={index}" for axis, index in selection.fixed if selection.size(axis) > 1)
+    of_frame = name if selection.frame_axis is None else f"frame {frame} of {name}"
+    return f"{of_frame} at {others}" if others else of_frame
 
 
 def check_fits_memory(name: object, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_sam2 import DividingCells, TimeLinkingSettings, segment_dividing_cells
+from napari_sam2 import DividingCells, FrameError, TimeLinkingSettings, segment_dividing_cells
 from napari_sam2.inference.stacks import dividing_cells
 
 pytest.importorskip("laptrack")
@@ -46,6 +46,34 @@ def test_daughters_have_numbers_of_their_own_and_their_parent(movie: np.ndarray)
     assert set(found.tracks.parents.values()) == {mother}
     alone = segment_dividing_cells(numbered(5), finder=Finder(), linking=TimeLinkingSettings(max_division_distance=0))
     assert not alone.tracks.parents
+
+
+class Damaged:
+    """A movie of which some frames cannot be read."""
+
+    def __init__(self, *damaged: int) -> None:
+        self.shape, self.key = (5, 40, 40), "damaged"
+        self._damaged = damaged
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, frame: int) -> np.ndarray:
+        if frame in self._damaged:
+            raise FrameError(f"frame {frame} is damaged")
+        return numbered(5)[frame]
+
+
+def test_a_frame_that_cannot_be_read_is_skipped(movie: np.ndarray):
+    found = segment_dividing_cells(Damaged(4), finder=Finder())
+    assert found.is_complete
+    np.testing.assert_array_equal(found.labels.any((1, 2)), [True, True, True, True, False])
+    assert len(set(found.tracks.parents)) == 2
+
+
+def test_a_movie_that_cannot_be_read_is_refused(movie: np.ndarray):
+    with pytest.raises(FrameError, match="frame 0 is damaged"):
+        segment_dividing_cells(Damaged(*range(5)), finder=Finder())
 
 
 def test_finished_frames_are_kept_when_cancelled(movie: np.ndarray):

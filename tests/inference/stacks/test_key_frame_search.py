@@ -7,7 +7,7 @@ import pytest
 import zarr
 
 from factories import make_model, make_movie
-from napari_sam2 import PromptError, SAM2AutomaticMaskGenerator
+from napari_sam2 import FrameError, PromptError, SAM2AutomaticMaskGenerator, open_frames
 from napari_sam2.inference.automatic.record_filters import filter_records
 from napari_sam2.inference.stacks.key_frame_search import segment_stack
 from napari_sam2.inference.stacks.key_frames import choose_key_frames
@@ -32,6 +32,49 @@ def test_every_object_gets_one_number_for_all_frames():
     # key frames 2, 6, 10: objects 1 and 2 are found three times, 3 once, 4 twice
     assert [t.seed_frames for t in report.tracks] == [(2, 6, 10), (2, 6, 10), (2,), (6, 10)]
     assert report.num_merged == 2 + 2 + 1
+
+
+class Damaged:
+    """A stack of which some frames cannot be read."""
+
+    def __init__(self, movie: np.ndarray, *damaged: int) -> None:
+        self._frames, self._damaged = open_frames(movie), damaged
+        self.shape, self.key = self._frames.shape, "damaged"
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, frame: int) -> np.ndarray:
+        if frame in self._damaged:
+            raise FrameError(f"frame {frame} is damaged")
+        return self._frames[frame]
+
+
+@pytest.mark.parametrize(("damaged", "keys"), [((2,), [1, 6, 10]), ((6, 5), [2, 7, 10]), ((10, 11, 9, 8, 7), [2, 6])])
+def test_a_key_frame_that_cannot_be_read_is_replaced_by_the_next_one(damaged, keys, caplog):
+    truth = moving_squares()
+    stack = Damaged(paint(truth), *damaged)
+    found = segment_stack(stack, finder=OracleFinder(), segmenter=OracleTracker(truth), every=4, split_stacked=False)
+    assert found.report.is_complete
+    assert found.report.tracks[0].seed_frames == tuple(keys)
+    assert f"key frame {damaged[0]} cannot be read" in caplog.text
+    np.testing.assert_array_equal(found.labels > 0, truth > 0)
+    assert len(found.report.tracks) == 4
+
+
+def test_a_stack_of_which_no_key_frame_can_be_read_is_refused():
+    truth = moving_squares()
+    with pytest.raises(FrameError, match="frame 2 is damaged"):
+        segment_stack(Damaged(paint(truth), *range(12)), finder=OracleFinder(), segmenter=OracleTracker(truth), every=4)
+
+
+@pytest.mark.parametrize("damaged", [(6,), (6, 3, 9)])
+def test_the_distance_of_key_frames_is_measured_on_frames_that_can_be_read(damaged):
+    truth = moving_squares()
+    movie = Damaged(paint(truth), *damaged)
+    found = segment_stack(movie, finder=OracleFinder(), segmenter=OracleTracker(truth), split_stacked=False)
+    assert found.report.is_complete
+    assert found.labels.any()
 
 
 def test_new_object_of_a_later_key_frame_is_followed_back_to_its_beginning():

@@ -13,6 +13,7 @@ from napari_sam2.frames import open_frames
 from napari_sam2.inference.automatic.automatic_labels import KeepRecords, MaskFinder, automatic_labels
 from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
 from napari_sam2.inference.progress import ProgressCallback, ShouldStop, TaskProgress
+from napari_sam2.inference.stacks.unreadable import read_or_skip
 from napari_sam2.labels.time_linking import TimeLinkingSettings, check_time_linking, link_frames
 from napari_sam2.labels.waists import split_at_waist
 from napari_sam2.weights.loading import ensure_model
@@ -91,20 +92,26 @@ def segment_dividing_cells(
     PromptError
         If an argument has the wrong type.
     FrameError
-        If the movie cannot be read, or the library that links is missing.
+        If the movie cannot be read, or the library that links is missing; single frames that cannot be read are
+        skipped.
     """
     check_time_linking()  # before the long search
     frames = open_frames(movie)  # type: ignore[arg-type]
     if finder is None:
         finder = SAM2AutomaticMaskGenerator(ensure_model(model), output_mode="coco_rle")
-    labels, num_done = np.zeros(frames.shape, np.int32), 0
+    labels, num_done, num_read = np.zeros(frames.shape, np.int32), 0, 0
     watch = TaskProgress("movie", on_progress, should_stop)
     for frame in watch.frames(range(len(frames)), "detecting objects"):
-        found = automatic_labels(finder, frames[frame], keep=keep, should_stop=should_stop)
-        if found is None:
-            break
-        labels[frame] = _split_at_waists(found)
+        rgb = read_or_skip(frames, frame)
+        if rgb is not None:
+            found = automatic_labels(finder, rgb, keep=keep, should_stop=should_stop)
+            if found is None:
+                break
+            labels[frame] = _split_at_waists(found)
+            num_read += 1
         num_done += 1
+    if num_done and not num_read:
+        frames[0]  # says why
     linked, tracks = link_frames(labels, linking or TimeLinkingSettings(max_gap=2))
     return DividingCells(linked, tracks, num_done == len(frames))
 

@@ -31,6 +31,7 @@ from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, SeedTracki
 from napari_sam2.inference.stacks.settings import DepthContrastSettings, StackSettings
 from napari_sam2.inference.stacks.track_extension import extensions, open_ends, paint_extension
 from napari_sam2.inference.stacks.tracklets import JoinRules, TrackletJoiner
+from napari_sam2.inference.stacks.unreadable import readable_key_frames
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 from napari_sam2.labels.protocols import LabelStack
 from napari_sam2.labels.window import LabelWindow
@@ -131,7 +132,8 @@ def segment_stack(
     PromptError
         If a number or key frame is not allowed.
     FrameError
-        If the stack cannot be read.
+        If the stack cannot be read. Single frames that cannot be read are skipped; of key frames, the nearest one that
+        can be read is searched.
     """
     frames = open_frames(stack)  # type: ignore[arg-type]
     check_out(out, frames.shape)
@@ -149,7 +151,7 @@ def segment_stack(
             keep=keep, split_stacked=split_stacked, on_progress=on_progress, should_stop=should_stop,
         )  # fmt: skip
         keys = choose_key_frames(len(frames), spacing) or []
-    searched = keys
+    searched = keys = readable_key_frames(frames, keys)
 
     def tracks_of(index: int) -> AbstractContextManager[KeyFrameTracks]:
         return track_key_frame(

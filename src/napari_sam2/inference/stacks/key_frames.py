@@ -16,6 +16,7 @@ from napari_sam2.inference.stacks.report import FoundScores
 from napari_sam2.inference.stacks.seed_planes import read_seeds
 from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, SeedTrackingSettings, track_seeds
 from napari_sam2.inference.stacks.settings import KeySpacingSettings, StackSettings
+from napari_sam2.inference.stacks.unreadable import read_or_skip
 from napari_sam2.labels.overlaps import label_areas
 from napari_sam2.labels.window import LabelWindow
 
@@ -65,9 +66,10 @@ def measure_spacing(
     if num_frames <= rules.min_spacing:
         return widest  # one key frame, in the middle
     for frame in dict.fromkeys((num_frames // 2, num_frames // 4, 3 * num_frames // 4)):
-        found = automatic_labels(
-            finder, frames[frame], keep=keep, progress=watch.detecting, should_stop=watch.should_stop
-        )
+        rgb = read_or_skip(frames, frame)
+        if rgb is None:
+            continue
+        found = automatic_labels(finder, rgb, keep=keep, progress=watch.detecting, should_stop=watch.should_stop)
         if found is None:
             return None
         if found.any():

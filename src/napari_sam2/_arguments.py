@@ -36,6 +36,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
+_NO_SEQUENCES = (str, bytes, Mapping, memoryview)  # though they can be iterated over
 _LONGEST_REASON = 120  # characters
 _LONGEST = 10_000_000  # values in a sequence: more was a slip, and would fill the memory
 _ERRORS: Mapping[str, type[NapariSAM2Error]] = {
@@ -124,7 +125,7 @@ def as_array(value: object, name: str, error: type[NapariSAM2Error]) -> NDArray[
     kept = _converted(name, value, _ARRAY, error)
     try:
         array = np.asarray(kept)
-    except (TypeError, ValueError, RuntimeError) as reason:  # such as a tensor on a GPU
+    except (TypeError, ValueError, RuntimeError, OSError) as reason:  # such as a tensor on a GPU
         raise error(
             f"{name}={shorten(value)} was given, which is not an array ({reason}); give a numpy array"
         ) from reason
@@ -460,7 +461,7 @@ def _sequence(item: _Kind, make: Callable[[list[Any]], Any], *, needs_length: bo
     allowed = f"a sequence with {item.allowed} each"
 
     def convert(value: Any) -> Any:
-        if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        if isinstance(value, _NO_SEQUENCES) or not isinstance(value, Iterable):
             raise _UnsuitableError
         try:
             if len(value) > _LONGEST:  # type: ignore[arg-type]
@@ -475,9 +476,13 @@ def _sequence(item: _Kind, make: Callable[[list[Any]], Any], *, needs_length: bo
 
 def _tuple(items: list[_Kind]) -> _Kind:
     def convert(value: Any) -> Any:
-        if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__") or not isinstance(value, Iterable):
+        if isinstance(value, _NO_SEQUENCES) or not hasattr(value, "__len__") or not isinstance(value, Iterable):
             raise _UnsuitableError
-        if (isinstance(value, np.ndarray) and not value.ndim) or len(value) != len(items):  # type: ignore[arg-type]
+        try:
+            is_suitable = len(value) == len(items)  # type: ignore[arg-type]
+        except TypeError:  # an array or tensor of a single value
+            is_suitable = False
+        if not is_suitable:
             raise _UnsuitableError
         return tuple(kind.convert(part) for kind, part in zip(items, value, strict=True))
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from napari_sam2._errors import FrameError
+from napari_sam2._messages import one_line
 from napari_sam2.frames.contrast import Contrast, Limits, automatic_limits, check_dtype, parse_contrast, sample_pixels
 
 __all__ = ["check_gamma", "image_to_rgb", "parse_colours", "pillow_to_array", "to_rgb_uint8"]
@@ -108,7 +109,10 @@ def image_to_rgb(image: ArrayLike | Image.Image, *, contrast: Contrast = "auto")
     FrameError
         If the shape or type is not an image's, or if no value is finite.
     """
-    array = pillow_to_array(image) if isinstance(image, Image.Image) else np.asarray(image)
+    try:
+        array = pillow_to_array(image) if isinstance(image, Image.Image) else np.asarray(image)
+    except OSError as error:
+        raise FrameError(f"the image cannot be read ({one_line(error)}); check or copy the file again") from error
     check_dtype(array.dtype)
     if array.size == 0:
         raise FrameError(f"the image is empty: its shape is {array.shape}")

@@ -138,8 +138,11 @@ def _lossy_kind(path: Path) -> str:
         return "a JPEG"
     if suffix in TIFF_SUFFIXES:
         return "a TIFF compressed as JPEG" if is_lossy_tiff(path) else ""
-    with path.open("rb") as file:
-        head = file.read(_HEADER_BYTES)
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEADER_BYTES)
+    except OSError as error:
+        raise FrameError(f"{path} cannot be read: {error.strerror}") from error
     if suffix == ".webp" and b"VP8 " in head:
         return "a lossy WebP"
     coding = head.find(b"\xff\x52")  # of JPEG 2000: how it was coded, at the end whether it can be reversed

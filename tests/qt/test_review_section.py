@@ -96,6 +96,21 @@ def test_queue_goes_through_doubtful_frames_and_accepting_locks(section: ReviewS
     assert section.queue.text() == "Nothing to check."
 
 
+def test_what_the_queue_says_of_the_worst_frame_is_not_said_again(section: ReviewSection, binding) -> None:
+    number = add_disc(binding)
+    _track_by_hand(binding, number, areas={1: 8, 2: 8, 3: 2, 4: 8, 5: 8})
+    binding.select(number)
+    section.refresh()
+    count = len(section.doubts)
+    assert count > 1
+    assert section.queue.text().startswith(f"{count} {binding.plane_word}s to check; worst: ")
+    said = []
+    binding.notice.connect(lambda text, _: said.append(text))
+    for _ in range(count):
+        section.next_doubtful()
+    assert len(said) == count - 1
+
+
 def _track_by_hand(binding, number: int, areas: dict[int, int]) -> None:
     from napari_sam2.session.state.history import Edit
     from napari_sam2.session.state.records import ObjectMask

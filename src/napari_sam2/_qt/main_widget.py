@@ -234,6 +234,7 @@ class SAM2Widget(QWidget):
         holder = QWidget()
         layout = column(holder)
         layout.setContentsMargins(6, 12, 6, 4)
+        layout.addWidget(QLabel("Samples"))
         for key, text, tip in _SAMPLES:
             layout.addWidget(button(text, f"sam2_sample_{key}", tip, partial(self._open_sample, key)))
         return holder

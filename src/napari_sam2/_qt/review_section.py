@@ -289,9 +289,8 @@ class ReviewSection(QWidget):
         frame = self._binding.geometry.frame(worst.plane)
         word = self._binding.plane_word
         key = " (Shift-D)" if worst.reason == "may have divided" else ""
-        self.queue.setText(
-            f"{count} {word}{'s' * (count != 1)} to check; worst: {name}, {word} {frame}, {worst.reason}{key}"
-        )
+        many = f"{count} {word}s to check; worst" if count > 1 else f"1 {word} to check"
+        self.queue.setText(f"{many}: {name}, {word} {frame}, {worst.reason}{key}")
 
     def _show_buttons(self) -> None:
         self.previous_button.setEnabled(bool(self._doubts))
@@ -342,7 +341,8 @@ class ReviewSection(QWidget):
         name = binding.session.store.objects[doubt.object_id].name
         then = "; Shift-D divides it, Q keeps it as one" if doubt.reason == "may have divided" else ""
         where = f"{binding.plane_word} {binding.geometry.frame(doubt.plane)}"
-        binding.notice.emit(f"{name}, {where}: {doubt.reason}{then}", False)
+        if then or doubt is not self._worst:  # the line above the buttons names the worst one
+            binding.notice.emit(f"{name}, {where}: {doubt.reason}{then}", False)
 
     def accept(self) -> None:
         """Lock the current object on the frame shown, and go to the next frame to check."""

@@ -10,6 +10,7 @@ import torch
 from factories import make_config, make_model
 from napari_sam2.network.attention import RotaryMemoryAttention, RotarySelfAttention, attend
 from napari_sam2.network.config import CONFIGS
+from napari_sam2.network.dense_head import DenseHead
 from napari_sam2.network.encoding_cache import EncodingCache
 from napari_sam2.network.features import ImageEmbedding, MemoryBatch, ModelPrompt
 from napari_sam2.network.position import axial_rotation, rotate
@@ -323,6 +324,26 @@ def test_a_mask_prompt_is_added_to_the_candidates_weighted_by_their_gate():
 def test_only_the_micro_model_keeps_masks_and_the_official_names_stay():
     assert [name for name, config in CONFIGS.items() if config.keeps_mask] == ["sam2_micro"]
     assert [name for name, config in CONFIGS.items() if config.num_fine_blocks] == ["sam2_micro"]
+    assert [name for name, config in CONFIGS.items() if config.num_dense_blocks] == ["sam2_micro"]
+
+
+def test_pixel_blocks_of_the_dense_head_add_nothing_at_first_and_then_see_the_pixels_and_cells_around():
+    torch.manual_seed(0)
+    model = make_model(num_dense_blocks=5)
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        embedding = model.encode_image(image)
+    head = model.dense_head
+    plain = DenseHead(model.config.hidden_dim)
+    plain.load_state_dict(head.state_dict(), strict=False)
+    assert torch.equal(head(embedding, image), plain(embedding, image))
+    with torch.no_grad():
+        head.pixel_blocks.exit.weight.normal_()
+    image.requires_grad_()
+    reached = torch.autograd.grad(head(embedding, image)[0, :, 8, 8].sum(), image)[0].abs().sum((0, 1))
+    assert (reached[32:36, 32:36] > 0).all()
+    assert reached[32, 4] > 0  # seven cells away
+    assert reached[32, 63] > 0
 
 
 def test_fine_blocks_add_nothing_at_first_and_then_use_what_is_around():

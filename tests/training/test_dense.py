@@ -88,11 +88,11 @@ def test_head_learns_an_image_from_the_features_of_the_network():
     head = model.dense_head
     assert head is not None
     image = torch.where(make_labels()[:, None] > 0, 1.0, -1.0).expand(-1, 3, -1, -1)
-    assert head(model.encode_image(image)).shape == (1, DENSE_CHANNELS, 16, 16)
+    assert head(model.encode_image(image), image).shape == (1, DENSE_CHANNELS, 16, 16)
     optimizer = torch.optim.Adam([*model.image_encoder.parameters(), *head.parameters()], lr=1e-3)
     losses = []
     for _ in range(30):
-        loss = dense_loss(head(model.encode_image(image)), make_labels(), make_distances())
+        loss = dense_loss(head(model.encode_image(image), image), make_labels(), make_distances())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

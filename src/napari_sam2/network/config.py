@@ -84,6 +84,8 @@ class SAM2Config:
         is resized to the input, as in the reference. Small models use crops.
     has_dense_head : bool
         Predict maps of all objects of an image, in addition to the masks of prompts, see ``DenseHead``.
+    num_dense_blocks : int
+        Convolutions of the dense head that see the pixels of the image; none if 0.
     num_fine_blocks : int
         Convolutions on the mask decoder's finest features, see ``FineBlocks``; none if 0.
     """
@@ -106,6 +108,7 @@ class SAM2Config:
     keeps_mask: bool = False
     native_window: int | None = None
     has_dense_head: bool = False
+    num_dense_blocks: int = 0
     num_fine_blocks: int = 0
 
 
@@ -141,6 +144,7 @@ CONFIGS: dict[str, SAM2Config] = {
             keeps_mask=True,
             native_window=128,
             has_dense_head=True,
+            num_dense_blocks=5,
             num_fine_blocks=5,
         ),
         *_SAM21,

@@ -70,7 +70,7 @@ class SAM2(nn.Module):
         if config.is_sam21:
             self.no_obj_embed_spatial = nn.Parameter(torch.zeros(1, memory_dim))
             self.obj_ptr_tpos_proj = nn.Linear(dim, memory_dim)
-        self.dense_head = DenseHead(dim) if config.has_dense_head else None
+        self.dense_head = DenseHead(dim, config.num_dense_blocks) if config.has_dense_head else None
         self._grids = EncodingCache()
 
     @property

@@ -17,7 +17,7 @@ from napari_sam2.training.crops import CropConfig
 from napari_sam2.training.dataset import Clip, ClipSampler
 from napari_sam2.training.dense import dense_distances
 
-__all__ = ["Batch", "BatchPlan", "BatchStream", "make_batch"]
+__all__ = ["Batch", "BatchPlan", "BatchStream", "known_labels", "make_batch"]
 
 _MIN_VISIBLE = 12  # pixels of an object that a prompt can still mean
 _MASK_SHARE = 1 / 3  # of the prompts of stills that are no clicks
@@ -172,7 +172,7 @@ def make_batch(sampler: ClipSampler, plan: BatchPlan, rng: np.random.Generator) 
                 prompts.append(empty)
                 index.append(len(images))
         images.append(clip.frames)
-        labels.append(_known_labels(clip, plan))
+        labels.append(known_labels(clip, plan))
         distances.append(np.stack([dense_distances(frame) for frame in clip.labels]))
     return Batch(
         torch.from_numpy(np.stack(images)).permute(0, 1, 4, 2, 3).contiguous(),  # -> (B, T, 3, S, S)
@@ -187,7 +187,7 @@ def make_batch(sampler: ClipSampler, plan: BatchPlan, rng: np.random.Generator) 
     )
 
 
-def _known_labels(clip: Clip, plan: BatchPlan) -> NDArray[np.int32]:
+def known_labels(clip: Clip, plan: BatchPlan) -> NDArray[np.int32]:
     """Labels with -1 where it is not known whether there is an object."""
     if clip.source in plan.unlabelled_sources:
         return np.full_like(clip.labels, -1)

@@ -57,11 +57,16 @@ def initialise(model: SAM2, seed: int) -> None:
         start.scale(f"image_encoder.neck.convs.{index}.conv.weight", 0.3)
     _prompts_and_decoder(start)
     _memory(model, start)
+    pixel_blocks = None
     if model.dense_head is not None:
-        start.layers(model.dense_head)
+        pixel_blocks = model.dense_head.pixel_blocks
+        start.layers(model.dense_head, but=set() if pixel_blocks is None else set(pixel_blocks.modules()))
     if fine_blocks is not None:  # they add nothing at first
         start.layers(fine_blocks)
         fine_blocks.exit.weight.zero_()
+    if pixel_blocks is not None:  # nor do these
+        start.layers(pixel_blocks)
+        pixel_blocks.exit.weight.zero_()
 
 
 class _Start:

@@ -154,7 +154,8 @@ def still_step(
 ) -> Tensor:
     """Loss of a batch of stills: each first prompt, then ``num_corrections`` clicks drawn from the error."""
     device = model.device
-    embedding = model.encode_image(normalise(batch.images[:, 0].to(device)))
+    images = normalise(batch.images[:, 0].to(device))
+    embedding = model.encode_image(images)
     features = model.without_memory(embedding)
     truths = batch.truths[:, 0].to(device)
     origin = _random_origin(model, embedding.image_size, rng)
@@ -191,7 +192,7 @@ def still_step(
                 prompt = _corrected(prompt, decoded, truths[rows], ambiguous=ambiguous, rng=rng)
                 name = f"{first}+{round_ + 1}"
     return total / (num_corrections + 1) + _dense_term(
-        model, embedding, batch.labels[:, 0], batch.distances[:, 0], weights, log
+        model, embedding, images, batch.labels[:, 0], batch.distances[:, 0], weights, log
     )
 
 
@@ -208,6 +209,7 @@ def _others_of(batch: Batch, rows: Tensor) -> tuple[Tensor, Tensor]:
 def _dense_term(
     model: SAM2,
     embedding: ImageEmbedding,
+    images: Tensor,
     labels: Tensor,
     distances: Tensor,
     weights: LossWeights,
@@ -217,7 +219,7 @@ def _dense_term(
     if model.dense_head is None or not weights.dense:
         return 0.0
     device = embedding.embed.device
-    loss = dense_loss(model.dense_head(embedding), labels.to(device), distances.to(device))
+    loss = dense_loss(model.dense_head(embedding, images), labels.to(device), distances.to(device))
     log.note("dense", float(loss.detach()))
     return weights.dense * loss
 
@@ -247,7 +249,8 @@ def clip_step(
     device = model.device
     num_frames = batch.num_frames
     batch = _with_absences(batch, rng)
-    encoded = model.encode_image(normalise(batch.images.to(device)).flatten(0, 1))  # (B, T, ...) -> (B * T, ...)
+    images = normalise(batch.images.to(device)).flatten(0, 1)  # (B, T, ...) -> (B * T, ...)
+    encoded = model.encode_image(images)
     where = batch.image_index.to(device)
     truths = batch.truths.to(device)
     corrected_frame = int(rng.integers(1, num_frames)) if rng.random() < correction_share else -1
@@ -280,7 +283,7 @@ def clip_step(
         if follows:
             last_mask = ModelPrompt(mask=found.logits.detach().clamp(-LAST_MASK_LIMIT, LAST_MASK_LIMIT))
     return total / num_frames + _dense_term(
-        model, encoded, batch.labels.flatten(0, 1), batch.distances.flatten(0, 1), weights, log
+        model, encoded, images, batch.labels.flatten(0, 1), batch.distances.flatten(0, 1), weights, log
     )
 
 

@@ -27,6 +27,7 @@ _MEMORY = re.compile(
 # Tables that some versions saved, although they can be computed from the configuration.
 _HARMLESS = re.compile(r"(\.freqs_cis|\.rope_embeddings_(cos|sin)|\.rotary_emb\.inv_freq)$")
 _DENSE_HEAD = "dense_head."
+_DENSE_BLOCK = re.compile(r"dense_head\.pixel_blocks\.convs\.(\d+)\.")
 _FINE_BLOCK = re.compile(r"sam_mask_decoder\.fine_blocks\.blocks\.(\d+)\.")
 _NAMED = 3  # of several differences, this many are named
 _MAX_MEMORIES = 64  # time slots; released models have 7
@@ -92,6 +93,7 @@ def _recognise(tensors: Mapping[str, Tensor], named: str | None) -> SAM2Config |
     config = replace(
         config,
         has_dense_head=config.has_dense_head and any(key.startswith(_DENSE_HEAD) for key in tensors),
+        num_dense_blocks=min(config.num_dense_blocks, _count(_DENSE_BLOCK, tensors)),
         num_fine_blocks=min(config.num_fine_blocks, _count(_FINE_BLOCK, tensors)),
     )
     if memories is None or memories.ndim == 0:

@@ -49,7 +49,7 @@ OFFLINE_VARIABLE = "NAPARI_SAM2_OFFLINE_FOLDER"
 
 BUNDLED_MODEL = "sam2_micro"
 BUNDLED_FILE = Path(__file__).parents[1] / "bundled" / "sam2_micro.safetensors"
-_BUNDLED_PARAMETERS = 5_719_393
+_BUNDLED_PARAMETERS = 5_913_361
 _BUNDLED_LICENCE = "BSD-3-Clause"
 
 _HOST = "https://dl.fbaipublicfiles.com/segment_anything_2"

@@ -25,7 +25,7 @@ from napari_sam2.inference.views.click_search import (
     keep_clicked_components,
 )
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
-from napari_sam2.inference.views.encoder import encode_views, one_row_per_view
+from napari_sam2.inference.views.encoder import encode_views, one_row_per_view, views_to_model
 from napari_sam2.inference.views.lattice import WindowLattice
 from napari_sam2.inference.views.transforms import masks_to_image, prompts_to_model, resample_logits
 from napari_sam2.inference.views.view import (
@@ -408,10 +408,11 @@ class SAM2ImagePredictor:
         if not views:
             raise PromptError("no view was given; give at least one window of the image")
         with torch.inference_mode():
-            embeddings = self._embed_all(views)
-            logits: Tensor = head(one_row_per_view(embeddings, views))
+            each = list(dict.fromkeys(views))
+            embedding = one_row_per_view(self._embed_all(each), each)
+            logits: Tensor = head(embedding, views_to_model(self.model, self._require_image(), each))
             maps: NDArray[np.float32] = logits.float().sigmoid().cpu().numpy()
-            return maps
+            return maps[[each.index(view) for view in views]]
 
     def answer_boxes(self, boxes_xyxy: NDArray[np.float32], views: Sequence[View]) -> list[ViewCandidates]:
         """The mask of each box in a view of its own, such as the tiles of `dense_maps`.

@@ -20,6 +20,7 @@ from napari_sam2.batch.report import BatchReport
 from napari_sam2.batch.stack_parts import segment_stack_parts
 from napari_sam2.frames import open_frames
 from napari_sam2.inference.stacks.key_frame_search import segment_stack
+from napari_sam2.inference.stacks.unreadable import read_or_skip
 from napari_sam2.inference.stacks.volumes import segment_timelapse_volumes
 from napari_sam2.labels.reading import read_label_file
 from oracle import OracleFinder, OracleTracker, moving_squares, paint
@@ -38,7 +39,8 @@ class SeeingTracker(OracleTracker):
         super().__init__(np.zeros((1, 1, 1), np.int32))
 
     def set_video(self, frames) -> None:
-        self.truth = np.array([frames[at][..., 0] for at in range(len(frames))], np.int32)
+        read = [read_or_skip(frames, at) for at in range(len(frames))]
+        self.truth = np.array([np.zeros(frames.shape[1:]) if rgb is None else rgb[..., 0] for rgb in read], np.int32)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -133,6 +135,38 @@ def test_key_frames_are_joined_as_in_one_process(job: AutoJob, run: Run, tmp_pat
     assert len(expected.report.tracks) >= 3
     assert np.array_equal(read_label_file(tmp_path / "labels.tif").labels, expected.labels)
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".parts")] == []
+
+
+def write_damaged(path: Path, labels: np.ndarray, *damaged: int) -> Path:
+    """A stack of which some planes cannot be decompressed."""
+    tifffile.imwrite(
+        path, paint(labels), ome=True, metadata={"axes": "ZYX"}, photometric="minisblack", compression="zlib"
+    )
+    with tifffile.TiffFile(path) as file:
+        places = [(file.pages[at].dataoffsets[0], file.pages[at].databytecounts[0]) for at in damaged]
+    with path.open("r+b") as content:
+        for offset, count in places:
+            content.seek(offset)
+            content.write(bytes(count))
+    return path
+
+
+def test_a_key_frame_that_cannot_be_read_is_skipped(run: Run, tmp_path: Path):
+    truth = moving_squares()
+    image = write_damaged(tmp_path / "stack.ome.tif", truth, 5)
+    report = run(image, tmp_path / "labels.tif", job=dataclasses.replace(JOB, key_frames=(2, 5, 9)))
+    assert report.is_complete
+    labels = read_label_file(tmp_path / "labels.tif").labels
+    readable = [frame for frame in range(len(truth)) if frame != 5]
+    assert np.array_equal(labels[readable] > 0, truth[readable] > 0)
+
+
+def test_a_stack_of_which_no_key_frame_can_be_read_has_no_labels(run: Run, tmp_path: Path):
+    image = write_damaged(tmp_path / "stack.ome.tif", moving_squares(), 2, 5)
+    report = run(image, tmp_path / "labels.tif", job=dataclasses.replace(JOB, key_frames=(2, 5)), retries=0)
+    assert not report.is_complete
+    assert "cannot be read" in report.records[-1].reason
+    assert not (tmp_path / "labels.tif").exists()
 
 
 @pytest.mark.slow

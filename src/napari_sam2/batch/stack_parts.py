@@ -178,15 +178,19 @@ class JoinJob(_PartJob):
         """Join the tracks and write the labels."""
         from napari_sam2.inference.stacks.key_frame_search import join_key_frames
         from napari_sam2.inference.stacks.tracklets import JoinRules
+        from napari_sam2.inference.stacks.unreadable import read_or_skip
         from napari_sam2.labels.files import LabelWriter
 
         assert isinstance(source, PartSource)
         frames, segmenter = self._opened(source, model)
         hw = (frames.shape[1], frames.shape[2])
+        keys = source.keys(self.auto, len(frames))
+        if all(read_or_skip(frames, key) is None for key in keys):
+            frames[keys[0]]  # says why
         with LabelWriter.for_frames(output, frames, overwrite=True) as writer:
             report = join_key_frames(
                 frames,
-                source.keys(self.auto, len(frames)),
+                keys,
                 lambda index: _tracks(source.folder / _part_name(index), hw),
                 writer,
                 segmenter=segmenter,

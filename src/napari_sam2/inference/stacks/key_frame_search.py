@@ -31,7 +31,7 @@ from napari_sam2.inference.stacks.seed_tracking import ObjectTracker, SeedTracki
 from napari_sam2.inference.stacks.settings import DepthContrastSettings, StackSettings
 from napari_sam2.inference.stacks.track_extension import extensions, open_ends, paint_extension
 from napari_sam2.inference.stacks.tracklets import JoinRules, TrackletJoiner
-from napari_sam2.inference.stacks.unreadable import readable_key_frames
+from napari_sam2.inference.stacks.unreadable import read_or_skip, readable_key_frames
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 from napari_sam2.labels.protocols import LabelStack
 from napari_sam2.labels.window import LabelWindow
@@ -228,9 +228,13 @@ def track_key_frame(
     """
     key, scores = keys[index], FoundScores()
     watched = TaskProgress(f"key frame {key} ({index + 1} of {len(keys)})", on_progress, should_stop)
-    found = automatic_labels(
-        finder, frames[key], keep=keep, progress=watched.detecting, should_stop=watched.should_stop
-    )
+    rgb = read_or_skip(frames, key)
+    if (
+        rgb is None
+    ):  # `segment_stack` chose other key frames; where parts are computed by themselves, one less is searched
+        yield KeyFrameTracks(None, scores, is_complete=True)
+        return
+    found = automatic_labels(finder, rgb, keep=keep, progress=watched.detecting, should_stop=watched.should_stop)
     if found is None or not found.any():
         yield KeyFrameTracks(None, scores, found is not None)
         return

@@ -106,7 +106,12 @@ def test_track_fills_only_the_range_and_replaces_only_when_asked(
         pytest.param(["disks.ome.tif", "--axes", "TZYX", "--point", "0,1,1"], 3, "axes", id="wrong-axes"),
         pytest.param(["disks.ome.tif", "--axis", "T", "--point", "0,1,1"], 3, "frame axis", id="no-such-axis"),
         pytest.param(["disks.ome.tif", "--fix", "C=1", "--point", "0,1,1"], 3, "expected one of Z", id="fix"),
-        pytest.param(["disks.ome.tif", "--channels", "a", "--point", "0,1,1"], 3, "--channels a", id="channels"),
+        pytest.param(
+            ["disks.ome.tif", "--channels", "a", "--point", "0,1,1"],
+            3,
+            "'a' was given; the image has 1 channel without",
+            id="channels",
+        ),
         pytest.param(["disks.ome.tif", "--contrast", "5", "--point", "0,1,1"], 3, "--contrast 5", id="contrast"),
         pytest.param(["disks.ome.tif", "--contrast", "9,5", "--point", "0,1,1"], 3, "low < high", id="contrast-order"),
         pytest.param(["disks.ome.tif", "--gamma", "0", "--point", "0,1,1"], 3, "gamma", id="gamma"),

@@ -192,7 +192,7 @@ class TestFrameAxis:
             pytest.param({"fixed": {"Z": 1.5}}, "to an integer", id="fixed-fraction"),
             pytest.param({"fixed": {"T": 0}}, "expected one of Z", id="fixed-absent"),
             pytest.param({"fixed": {"Y": 0}}, "expected one of Z", id="fixed-row"),
-            pytest.param({"channels": 1}, "1 channel, expected 0 to 0", id="channel-absent"),
+            pytest.param({"channels": 1}, "1 channel, expected 0$", id="channel-absent"),
             pytest.param({"level": 1}, "one level", id="level"),
         ],
     )

@@ -499,7 +499,7 @@ class TestChannels:
         self.opened(tmp_path / "a.ome.tif", "", 'Color="65535"')
         stack = open_path(tmp_path / "a.ome.tif")
         assert (stack.channel_names, stack.channel_colours) == ((), ())
-        with pytest.raises(FrameError, match=r"2 channels, whose names are not known, expected 0 to 1"):
+        with pytest.raises(FrameError, match=r"2 channels without names, expected 0 to 1"):
             open_frames(tmp_path / "a.ome.tif", channels="DAPI")
 
     def test_numbers_count_before_names(self, tmp_path):

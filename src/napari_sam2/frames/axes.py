@@ -382,9 +382,10 @@ def _channel_number(channel: int | str, names: Sequence[str], num_channels: int)
         )
     named += ", ..." * (len(names) > _SHOWN)
     has = f"{num_channels} channel{'s' * (num_channels > 1)}"
-    without = ", whose names are not known," if isinstance(channel, str) and not names else ""
-    expected = f"one of {named}" if names else f"0 to {num_channels - 1}"
-    raise FrameError(f"channel {channel!r} was given; the image has {has}{without or ','} expected {expected}")
+    without = f" without {'names' if num_channels > 1 else 'a name'}" if isinstance(channel, str) and not names else ""
+    numbers = "0" if num_channels == 1 else f"0 to {num_channels - 1}"
+    expected = f"one of {named}" if names else numbers
+    raise FrameError(f"channel {channel!r} was given; the image has {has}{without}, expected {expected}")
 
 
 def _check_fixed(axes: str, shape: tuple[int, ...], fixed: Mapping[str, int]) -> dict[str, int]:

@@ -17,7 +17,7 @@ def clock(monkeypatch):
 
 def advance(handle, clock, seconds, frames=1):
     clock[0] += seconds
-    handle.num_done += frames
+    handle.note_done(handle.num_done + frames)
 
 
 def test_time_left_is_that_of_the_latest_frames(clock):

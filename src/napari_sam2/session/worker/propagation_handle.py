@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from napari_sam2._arguments import checked_calls
+from napari_sam2._checks import check_count
 from napari_sam2._errors import PromptError
 from napari_sam2.session.worker.delivery import wait_until
 
@@ -53,8 +54,20 @@ class PropagationHandle:
         """Frames whose masks have been written."""
         return self._num_done
 
-    @num_done.setter
-    def num_done(self, count: int) -> None:
+    def note_done(self, count: int) -> None:
+        """Say how many frames have been written, which the session does; the pace of the latest ones is measured.
+
+        Parameters
+        ----------
+        count : int
+            Frames in all.
+
+        Raises
+        ------
+        PromptError
+            If it is no count.
+        """
+        count = check_count("count", count, 0)
         more, now = count - self._num_done, time.monotonic()
         if more > 0:
             latest = max(more / count, 1 - _WEIGHT_OF_EARLIER**more)

@@ -272,7 +272,7 @@ class Propagator:
                 for i, m in tracked.masks.items()
                 if i in store.objects and plane not in store.objects[i].locked and (i, plane) not in store.prompts
             }
-            handle.num_done = handle.num_done + 1 if tracked.num_done is None else tracked.num_done
+            handle.note_done(handle.num_done + 1 if tracked.num_done is None else tracked.num_done)
             handle.plane = plane
             edits = store.mask_edits(plane, new, state.settings.overlap)
             if tracked.is_usable is not None:
@@ -285,7 +285,7 @@ class Propagator:
             if not handle.is_running:
                 return
             if error is None and not handle.is_cancelled:
-                handle.num_done = handle.num_steps
+                handle.note_done(handle.num_steps)
             self._close_change(handle)
             handle.finish(error)
         if error is not None:

@@ -125,9 +125,9 @@ def as_array(value: object, name: str, error: type[NapariSAM2Error]) -> NDArray[
     kept = _converted(name, value, _ARRAY, error)
     try:
         array = np.asarray(kept)
-    except (TypeError, ValueError, RuntimeError, OSError) as reason:  # such as a tensor on a GPU
+    except (TypeError, ValueError, RuntimeError, OSError) as reason:  # a tensor on a GPU, a file that is gone
         raise error(
-            f"{name}={shorten(value)} was given, which is not an array ({reason}); give a numpy array"
+            f"{name}={shorten(value)} was given, which cannot be read as an array ({reason}); give a numpy array"
         ) from reason
     if array.dtype.kind not in "biuf":
         raise error(f"{name}={shorten(array)} was given; expected {_ARRAY.allowed}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast, get_
 
 import numpy as np
 
-from napari_sam2._arguments import as_array, checked
+from napari_sam2._arguments import as_array, checked, shorten
 from napari_sam2._checks import as_mask, as_numbers, check_choice
 from napari_sam2._errors import PromptError
 from napari_sam2._packed_mask import PackedImage
@@ -282,7 +282,7 @@ def _as_drawn(drawn: Sequence[DrawnShape]) -> tuple[DrawnShape, ...]:
         return (drawn,)
     shapes = tuple(drawn) if isinstance(drawn, list | tuple) else None
     if shapes is None or not all(isinstance(shape, DrawnShape) for shape in shapes):
-        raise PromptError(f"drawn={drawn!r:.60} was given; expected a list of DrawnShape")
+        raise PromptError(f"drawn={shorten(drawn)} was given; expected a list of DrawnShape")
     count = sum(len(shape.vertices) for shape in shapes)
     if count > _MOST_VERTICES:
         raise PromptError(f"shapes of {count} vertices were given as drawn; at most {_MOST_VERTICES} are kept")

@@ -438,13 +438,7 @@ def _choose_channels(num_channels: int, channels: int | Sequence[int] | None, is
     picked = (channels,) if isinstance(channels, (int, np.integer)) else tuple(channels)
     if not 1 <= len(picked) <= _MAX_CHANNELS:
         raise FrameError(f"{len(picked)} channels were given; expected one to three")
-    for channel in picked:
-        if not 0 <= _integer(channel, num_channels) < num_channels:
-            raise FrameError(
-                f"channel {channel!r} was given; the image has {num_channels} channel"
-                f"{'s' * (num_channels > 1)}, expected 0 to {num_channels - 1}"
-            )
-    return tuple(int(channel) for channel in picked)
+    return tuple(channel_numbers(picked, (), num_channels) or ())
 
 
 def _integer(index: object, otherwise: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from napari_sam2._arguments import shorten
 from napari_sam2._checks import check_count, check_number
 from napari_sam2._errors import PromptError
 
@@ -167,4 +168,4 @@ class DenseSettings:
 def _check_zooms(zooms: object) -> None:
     if not isinstance(zooms, tuple) or not zooms or len(set(zooms)) < len(zooms) or not set(zooms) <= set(_ZOOMS):
         allowed = ", ".join(f"{zoom:g}" for zoom in _ZOOMS)
-        raise PromptError(f"zooms={zooms!r} was given; expected a tuple of different ones of {allowed}")
+        raise PromptError(f"zooms={shorten(zooms)} was given; expected a tuple of different ones of {allowed}")

@@ -210,6 +210,8 @@ def track_key_frame(
 ) -> Iterator[KeyFrameTracks]:
     """Detect the objects of a key frame and track them; within the context, their labels can be read.
 
+    Where the key frame itself cannot be read, nothing is detected.
+
     Parameters
     ----------
     frames : FrameSource

@@ -13,6 +13,7 @@ from factories import make_model, make_movie
 from napari_sam2._errors import DeviceError, PromptError
 from napari_sam2._types import Prompt
 from napari_sam2.inference.tracking.claims import DistractorSettings
+from napari_sam2.inference.tracking.frame_prompts import FramePrompts
 from napari_sam2.inference.tracking.object_frames import ObjectFrames
 from napari_sam2.inference.tracking.sharing import SharingSettings
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
@@ -310,7 +311,7 @@ def test_objects_kept_apart_do_not_share_pixels_in_memory(model):
 def test_frames_on_which_another_object_is_a_candidate_stay_in_memory(model, native_model, monkeypatch, native):
     settings = DistractorSettings(are_remembered=True, max_frames=2)
     segmenter = make_segmenter(native_model if native else model, make_movie(20), distractors=settings)
-    monkeypatch.setattr("napari_sam2.inference.tracking.object_frames.find_distracted", lambda *_: {1})
+    monkeypatch.setattr("napari_sam2.inference.tracking.frame_overlaps.find_distracted", lambda *_: {1})
     for object_id, column in ((1, 17), (2, 48)):
         segmenter.add_clicks(0, [(column, 20)], object_id=object_id)
     for _ in segmenter.track_frames():
@@ -441,13 +442,13 @@ def test_tracked_logits_are_refined_by_a_click_unless_the_object_was_absent(monk
     tracked = list(segmenter.propagate_masklets(0, 4))
     assert tracked[3].masks.any() == is_there
     given = []
-    decode = ObjectFrames._decode
+    decode = FramePrompts._decode
 
     def spy(self, tracked, frame, prompt, view, feedback):
         given.append(feedback)
         return decode(self, tracked, frame, prompt, view, feedback)
 
-    monkeypatch.setattr(ObjectFrames, "_decode", spy)
+    monkeypatch.setattr(FramePrompts, "_decode", spy)
     segmenter.add_clicks(3, [(21, 20)])
     assert [feedback is not None for feedback in given] == [is_there]
 

@@ -13,10 +13,10 @@ from napari_sam2._errors import DeviceError
 from napari_sam2.inference.tracking.memory_bank import FrameMemory, Recall
 from napari_sam2.inference.tracking.tracked_object import TrackedObject
 from napari_sam2.inference.views.view import View
-from napari_sam2.network.features import FrameSegmentation, ImageEmbedding, MemoryBatch
+from napari_sam2.network.features import DecodedMasks, FrameSegmentation, ImageEmbedding, MemoryBatch
 from napari_sam2.network.sam2 import SAM2
 
-__all__ = ["attend", "bytes_per_object", "encode_memories", "group_by_layout", "to_frame_memories"]
+__all__ = ["attend", "bytes_per_object", "encode_memories", "group_by_layout", "take_row", "to_frame_memories"]
 
 
 def bytes_per_object(model: SAM2) -> int:
@@ -108,3 +108,15 @@ def to_frame_memories(
         )
         for i, view in enumerate(views)
     ]
+
+
+def take_row(found: FrameSegmentation, row: int) -> FrameSegmentation:
+    """The segmentation of one row of a batch."""
+    one = slice(row, row + 1)
+    return FrameSegmentation(
+        found.logits[one],
+        found.iou[one],
+        found.object_score[one],
+        found.pointer[one],
+        DecodedMasks(*(value[one] for value in found.candidates)),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_sam2._types import Prompt
@@ -67,6 +68,13 @@ class TrackedObject:
     def was_reverse(self, frame: int) -> bool:
         """Whether the last pass over the frame was backwards."""
         return bool(self._passes[frame] == 2)
+
+    def own_mask(self, frame: int) -> NDArray[np.bool_] | None:
+        """The user's mask, if it is the whole prompt on the frame and is returned unchanged."""
+        if frame not in self.prompts or frame not in self.bank.prompted:
+            return None
+        prompt = self.prompts[frame].prompt
+        return prompt.mask if prompt.is_mask_only else None
 
     def forget_frame(self, frame: int) -> None:
         """Remove the prompt of a frame and everything that was tracked."""

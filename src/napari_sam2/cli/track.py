@@ -35,10 +35,14 @@ from napari_sam2.cli._terminal import say
 from napari_sam2.inference.prompts.prompt_text import resolve_prompts
 
 if TYPE_CHECKING:
-    from napari_sam2._types import FrameSource
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_sam2.cli._outputs import AnyWriter
     from napari_sam2.cli._tracking import Tracked
+    from napari_sam2.frames import Frames
     from napari_sam2.inference.prompts.prompt_text import ObjectPrompt
+    from napari_sam2.session.engines.compute_address import ComputeAddress
 
 __all__ = ["COMMAND_CLASS", "track"]
 
@@ -186,61 +190,73 @@ def track(
     prompts = resolve_prompts(ordered_prompts(ctx), frames.shape, f"{frames.frame_axis or 'Z'}YX")
     labels_path = choose_labels(output, frames.path)
     check_outputs([stack], labels_path, [(preview, ".png"), (scores, ".csv")], image=frames.path, overwrite=overwrite)
-
-    compute = elsewhere.address(network.device)
-    if along.upper() != "Z":
-        if compute is not None:
-            raise DeviceError(f"--along {along} runs on this computer only; leave out --compute")
-        _check_along(
-            along,
-            {
-                "--range": frame_range is not None,
-                "--preview": preview is not None,
-                "--scores": scores is not None,
-                "--keep-apart": keep_apart,
-                "--full-resolution": full_resolution is True,
-            },
+    job = _Job(stack, frames, prompts, limits, labels_path, network, elsewhere.address(network.device), keep_apart)
+    if along.upper() == "Z":
+        _track_by_frame(
+            job,
+            full_resolution=full_resolution,
+            preview=preview,
+            scores=scores,
+            overwrite=overwrite,
+            show_progress=not quiet,
         )
-        from napari_sam2.cli._along_axes import write_along_axes
-
-        path = write_along_axes(labels_path, frames, prompts, along, network, overwrite=overwrite)
-        say(f"wrote {path}")
         return
+    _check_along(
+        along,
+        {
+            "--range": frame_range is not None,
+            "--preview": preview is not None,
+            "--scores": scores is not None,
+            "--keep-apart": keep_apart,
+            "--full-resolution": full_resolution is True,
+        },
+    )
+    _track_along(job, along, overwrite=overwrite)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What to track, and with which model."""
+
+    stack: Path
+    frames: Frames
+    prompts: Sequence[ObjectPrompt]
+    limits: range
+    labels_path: Path
+    network: PromptedModelOptions
+    compute: ComputeAddress | None
+    keep_apart: bool
+
+
+def _track_along(job: _Job, axes: str, *, overwrite: bool) -> None:
+    """Track along axes other than the first one, and write the labels."""
+    if job.compute is not None:
+        raise DeviceError(f"--along {axes} runs on this computer only; leave out --compute")
+    from napari_sam2.cli._along_axes import write_along_axes
+
+    path = write_along_axes(job.labels_path, job.frames, job.prompts, axes, job.network, overwrite=overwrite)
+    say(f"wrote {path}")
+
+
+def _track_by_frame(
+    job: _Job,
+    *,
+    full_resolution: bool | None,
+    preview: Path | None,
+    scores: Path | None,
+    overwrite: bool,
+    show_progress: bool,
+) -> None:
+    """Track from frame to frame; write the labels, and the picture and scores that are wanted."""
     sheet = None
     # before the model is loaded, so that a folder that cannot be written to is reported early
-    with open_labels(labels_path, frames, network, full_resolution=full_resolution, overwrite=overwrite) as writer:
-        from napari_sam2.cli._tracking import draw_tracked
-
+    with open_labels(
+        job.labels_path, job.frames, job.network, full_resolution=full_resolution, overwrite=overwrite
+    ) as writer:
         with StopRequest() as stop, finished_frames_kept(writer):
-            if compute is None:
-                tracked = _track_here(
-                    writer, frames, prompts, limits, network, keep_apart, stop=stop, show_progress=not quiet
-                )
-            else:
-                from napari_sam2.cli._tracking_elsewhere import track_elsewhere
-                from napari_sam2.session.state.settings import SessionSettings
-
-                tracked = track_elsewhere(
-                    writer,
-                    frames,
-                    prompts,
-                    limits,
-                    network,
-                    compute,
-                    stop=stop,
-                    show_progress=not quiet,
-                    settings=SessionSettings(keep_apart=keep_apart),
-                )
+            tracked = _tracked(job, writer, stop=stop, show_progress=show_progress)
         if preview is not None and tracked.num_steps:
-            axis = (frames.frame_axis or "").lower()
-            sheet = draw_tracked(
-                frames,
-                writer,
-                prompts,
-                tracked.frames_found,
-                title=stack.expanduser().resolve().name,
-                caption=lambda frame: f"{axis} {frame}".strip(),
-            )
+            sheet = _draw(job, writer, tracked)
         written = [writer.close(complete=tracked.is_complete)]
         say_refined(writer)
     if sheet is not None and preview is not None:
@@ -249,15 +265,48 @@ def track(
     if scores is not None and tracked.num_steps:
         _save_scores(scores, tracked)
         written.append(scores)
-    _report(
-        tracked, [given.object_id for given in prompts], len(limits), [path for path in written if path is not None]
-    )
+    object_ids = [given.object_id for given in job.prompts]
+    _report(tracked, object_ids, len(job.limits), [path for path in written if path is not None])
     if not tracked.is_complete:
-        kept = (
-            f"the finished frames are in {labels_path}" if written[0] else "no frame was finished, nothing was written"
-        )
+        kept = "no frame was finished, nothing was written"
+        if written[0]:
+            kept = f"the finished frames are in {job.labels_path}"
         say(f"interrupted: {kept}", err=True)
         raise typer.Exit(INTERRUPTED)
+
+
+def _tracked(job: _Job, writer: AnyWriter, *, stop: StopRequest, show_progress: bool) -> Tracked:
+    """Track on this computer or on a server."""
+    given = writer, job.frames, job.prompts, job.limits
+    if job.compute is not None:
+        from napari_sam2.cli._tracking_elsewhere import track_elsewhere
+        from napari_sam2.session.state.settings import SessionSettings
+
+        settings = SessionSettings(keep_apart=job.keep_apart)
+        return track_elsewhere(
+            *given, job.network, job.compute, stop=stop, show_progress=show_progress, settings=settings
+        )
+    from napari_sam2.cli._tracking import track_into
+    from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
+
+    segmenter = SAM2VideoSegmenter(job.network.load(), keep_apart=job.keep_apart)
+    segmenter.set_video(job.frames)
+    return track_into(writer, segmenter, job.prompts, job.limits, stop=stop, show_progress=show_progress)
+
+
+def _draw(job: _Job, writer: AnyWriter, tracked: Tracked) -> NDArray[np.uint8]:
+    """A picture of the tracked frames."""
+    from napari_sam2.cli._tracking import draw_tracked
+
+    axis = (job.frames.frame_axis or "").lower()
+    return draw_tracked(
+        job.frames,
+        writer,
+        job.prompts,
+        tracked.frames_found,
+        title=job.stack.expanduser().resolve().name,
+        caption=lambda frame: f"{axis} {frame}".strip(),
+    )
 
 
 def _check_along(along: str, given: Mapping[str, bool]) -> None:
@@ -267,25 +316,6 @@ def _check_along(along: str, given: Mapping[str, bool]) -> None:
             raise PromptError(
                 f"{option} cannot be combined with --along {along}, which writes labels only; leave one out"
             )
-
-
-def _track_here(
-    writer: AnyWriter,
-    frames: FrameSource,
-    prompts: Sequence[ObjectPrompt],
-    limits: range,
-    network: PromptedModelOptions,
-    keep_apart: bool,
-    *,
-    stop: StopRequest,
-    show_progress: bool,
-) -> Tracked:
-    from napari_sam2.cli._tracking import track_into
-    from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
-
-    segmenter = SAM2VideoSegmenter(network.load(), keep_apart=keep_apart)
-    segmenter.set_video(frames)
-    return track_into(writer, segmenter, prompts, limits, stop=stop, show_progress=show_progress)
 
 
 def _limits(text: str | None, num_frames: int) -> range:

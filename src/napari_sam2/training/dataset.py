@@ -234,7 +234,7 @@ def load_sources(
         erosion = _EROSION if is_isotropic else 0.0
         sources.append(StackSource(path.stem, stacks, max_step=8 if is_isotropic else 3, erosion=erosion))
     if with_synthetic:
-        colonies = WorldSource("colonies", ("colony", "packed_rods"), plain_share=1.0)
+        colonies = WorldSource("colonies", ("colony", "packed_rods", "rod_clusters"), plain_share=1.0)
         sources += [SyntheticSource(), WorldSource(), colonies, picture_regions(stacks_of(sources))]
     return sources
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_sam2._errors import TrainingError
+from napari_sam2._messages import shown
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.weights.loading import resolve_device
 
@@ -156,7 +157,7 @@ def choose_hardware(
         If the precision is not known, or something is asked for that needs the extra ``train``.
     """
     if precision not in get_args(Precision):
-        raise TrainingError(f"precision={precision!r} was given; expected {', '.join(get_args(Precision))}")
+        raise TrainingError(f"precision={shown(precision)} was given; expected {', '.join(get_args(Precision))}")
     if num_devices < 1:
         raise TrainingError(f"num_devices={num_devices} was given; it must be at least 1")
     chosen = resolve_device(device)

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from napari_sam2._errors import TrainingError
 from napari_sam2._files import write_whole
+from napari_sam2._messages import shown
 from napari_sam2.network.config import CONFIGS
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.batches import Batch, BatchPlan, BatchStream
@@ -197,7 +198,7 @@ def _make_optimizers(config: TrainConfig, model: SAM2, new: Collection[str] = ()
     """
     if config.optimizer not in get_args(OptimizerName):
         raise TrainingError(
-            f"optimizer {config.optimizer!r} was given; expected {' or '.join(get_args(OptimizerName))}"
+            f"optimizer {shown(config.optimizer)} was given; expected {' or '.join(get_args(OptimizerName))}"
         )
     matrices: list[nn.Parameter] = []
     if config.optimizer == "muon":
@@ -298,7 +299,7 @@ class Trainer:
         self.memory_matched = config.start_from is not None
         if config.products not in get_args(ProductPrecision):
             allowed = ", ".join(get_args(ProductPrecision))
-            raise TrainingError(f"products {config.products!r} was given; expected {allowed}")
+            raise TrainingError(f"products {shown(config.products)} was given; expected {allowed}")
         model, new = _starting_model(config)
         self.model = model.to(device)
         if config.products == "bfloat16":

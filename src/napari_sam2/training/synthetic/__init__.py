@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sam2._errors import TrainingError
+from napari_sam2._messages import shown
 from napari_sam2.training.synthetic.demos import make_demo_stack, make_dividing_cells_movie, make_em_stack
 from napari_sam2.training.synthetic.scenes import SCENES
 
@@ -75,7 +76,7 @@ def make_clip(
     if kind is None:
         kind = KINDS[int(rng.integers(len(KINDS)))]
     if kind not in SCENES:
-        raise TrainingError(f"the kind {kind!r} was given; expected {', '.join(KINDS)}")
+        raise TrainingError(f"the kind {shown(kind)} was given; expected {', '.join(KINDS)}")
     if size < 32 or num_frames < 1:
         raise TrainingError(f"{num_frames} frames of {size} pixels were requested; give at least 1 frame of 32 pixels")
     images, labels = SCENES[kind](rng, size, num_frames)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CONTRAST_METHODS", "form_image"]
 
+_SATURATED_SHARE = 0.35
 _CONTRAST = 0.3  # standard deviation of a formed image, as of the other worlds
 
 
@@ -85,6 +86,10 @@ def form_image(
     method = names[int(rng.choice(len(names), p=_CHANCES))]
     image = CONTRAST_METHODS[method](rng, thickness, half_width)
     image = image * np.float32(_CONTRAST / max(float(image.std()), 1e-6))
+    if rng.random() < _SATURATED_SHARE:  # thick bodies are as dark as they can be, so that gaps between them are faint
+        gain = np.float32(math.exp(rng.uniform(math.log(1.2), math.log(4))))
+        image = np.tanh((image - np.float32(np.median(image))) * gain)
+        image = image * np.float32(_CONTRAST / max(float(image.std()), 1e-6))
     return image, half_width
 
 

@@ -319,6 +319,32 @@ def _colony(rng: np.random.Generator, size: float) -> Labels:
     return _separated(np.where(kept[pieces], pieces, np.int32(0)), _gap(rng))
 
 
+def _rod_clusters(rng: np.random.Generator, size: float) -> Labels:
+    """Clusters of a few bent rods that lie side by side over their whole length, as after divisions without room."""
+    labels, taken = np.zeros((SIDE, SIDE), np.int32), np.zeros((SIDE, SIDE), bool)
+    width = max(size / rng.uniform(3, 10), 4.0)
+    most, bend = int(rng.integers(1, 6)), rng.uniform(0, 0.9)
+    count = int(np.clip(rng.uniform(0.1, 1.2) * SIDE**2 / (size * width * (1 + most)), 2, _MAX_OBJECTS // most))
+    number = 0
+    for top, left in rng.uniform(0, SIDE, (count, 2)).tolist():
+        lanes = int(rng.integers(1, most + 1))
+        half = math.ceil(size + lanes * width / 2) + 2
+        y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float64)
+        angle, turn = rng.uniform(0, 2 * np.pi), rng.normal(0, bend) + 1e-3
+        radius = size / turn  # of the arc in the middle of the cluster
+        y, x = x * math.sin(angle) + y * math.cos(angle) - radius, x * math.cos(angle) - y * math.sin(angle)
+        across = (np.hypot(x, y) - abs(radius)) / width + lanes / 2
+        along = np.arctan2(x, -math.copysign(1, radius) * y) * abs(radius)
+        shifts, lengths = rng.normal(0, 0.15, lanes) * size, size * rng.uniform(0.7, 1.15, lanes)
+        lane = np.floor(across).astype(int)
+        row = lane.clip(0, lanes - 1)
+        end = np.maximum(np.abs(along - shifts[row]) - (lengths[row] - width) / 2, 0) / width
+        mask = (lane == row) & (np.hypot(end, across - lane - 0.5) <= 0.5) & (np.abs(along) < 1.5 * abs(radius))
+        for each in range(lanes):
+            number += _stamp(labels, taken, mask & (row == each), top, left, number + 1, "beside")
+    return _separated(labels, _gap(rng))
+
+
 def _budding(rng: np.random.Generator, size: float) -> Labels:
     """Round cells with one or more buds at necks, each bud an object."""
     labels, taken = np.zeros((SIDE, SIDE), np.int32), np.zeros((SIDE, SIDE), bool)
@@ -496,6 +522,7 @@ ARRANGEMENTS: dict[str, Callable[[np.random.Generator, float], Labels]] = {
     "bodies": _bodies,
     "packed_rods": _packed_rods,
     "colony": _colony,
+    "rod_clusters": _rod_clusters,
     "budding": _budding,
     "tissue": _tissue,
     "domains": _domains,

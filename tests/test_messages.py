@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
 import re
 import warnings
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+import napari_sam2
 from napari_sam2._errors import FrameError, OutputError, PlanesLeftOutWarning, warn_caller
 from napari_sam2._messages import (
     AGAIN,
@@ -22,6 +26,7 @@ from napari_sam2._messages import (
     in_shell_words,
     message_of,
     one_line,
+    shown,
 )
 from places import ROOT
 
@@ -86,3 +91,29 @@ def test_no_text_of_the_library_says_what_the_shell_calls_an_option():
         if re.search(r"in the shell --", line)
     ]
     assert found == []
+
+
+class _FailingRepr:
+    def __repr__(self):
+        raise ValueError("no")
+
+
+def test_any_value_is_shown_on_one_short_line():
+    assert shown("cells.tif") == "'cells.tif'"
+    assert shown("two  spaces\n") == r"'two  spaces\n'"
+    assert "_FailingRepr" in shown(_FailingRepr())
+    long = [shown(value) for value in ("x" * 10**6, list(range(10**6)), np.zeros((1000, 1000)))]
+    assert all(len(text) <= 200 and "\n" not in text for text in long)
+
+
+def test_errors_show_values_with_shown():
+    found = []
+    for path in Path(napari_sam2.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise):
+                found += [
+                    f"{path.name}:{each.lineno}"
+                    for each in ast.walk(node)
+                    if isinstance(each, ast.FormattedValue) and each.conversion == ord("r")
+                ]
+    assert not found, "use shown(value): repr may fail, be very long or hold line ends"

@@ -17,7 +17,6 @@ import inspect
 import numbers
 import operator
 import os
-import reprlib
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -28,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2._errors import CheckpointError, DeviceError, FrameError, NapariSAM2Error
-from napari_sam2._messages import one_line
+from napari_sam2._messages import one_line, shown
 
 __all__ = ["as_array", "checked", "checked_calls", "masked_values", "shorten", "unchecked_parameters"]
 
@@ -149,7 +148,7 @@ def shorten(value: Any) -> str:
         return f"<{getattr(value, '__name__', value)}>"
     if _is_lazy(value):
         return f"<{type(value).__name__} of shape {value.shape} and type {value.dtype}>"
-    text = reprlib.repr(value)
+    text = shown(value)
     return text.encode("ascii", "backslashreplace").decode() if not text.isprintable() else text
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from napari_sam2._errors import OutputError, PromptError
 from napari_sam2._files import expand
+from napari_sam2._messages import shown
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -83,7 +83,7 @@ def check_choice(name: str, value: object, allowed: Sequence[str]) -> str:
         If it is none of them.
     """
     if not isinstance(value, str) or value not in allowed:
-        raise PromptError(f"{name} {reprlib.repr(value)} was given; expected {', '.join(map(repr, allowed))}")
+        raise PromptError(f"{name} {shown(value)} was given; expected {', '.join(map(repr, allowed))}")
     return value
 
 
@@ -96,13 +96,15 @@ def check_name(name: object) -> str:
         If it is no text, or holds what no file can hold: null characters, or surrogates as in undecodable file names.
     """
     if not isinstance(name, str):
-        raise PromptError(f"the name {reprlib.repr(name)} was given; expected a string")
+        raise PromptError(f"the name {shown(name)} was given; expected a string")
     try:
         name.encode()
     except UnicodeEncodeError as error:
-        raise PromptError(f"the name {name!r} was given; it contains a character that is not valid Unicode") from error
+        raise PromptError(
+            f"the name {shown(name)} was given; it contains a character that is not valid Unicode"
+        ) from error
     if "\0" in name:
-        raise PromptError(f"the name {reprlib.repr(name)} was given; it cannot contain a null character")
+        raise PromptError(f"the name {shown(name)} was given; it cannot contain a null character")
     return str(name)
 
 
@@ -117,7 +119,7 @@ def check_count(name: str, value: object, low: int, high: int | None = None) -> 
     number = _whole(value)
     if number is None or number < low or (high is not None and number > high):
         allowed = f"from {low}" if high is None else f"from {low} to {high}"
-        raise PromptError(f"{name}={reprlib.repr(value)} was given; expected integers {allowed}")
+        raise PromptError(f"{name}={shown(value)} was given; expected integers {allowed}")
     return number
 
 
@@ -139,7 +141,7 @@ def check_number(name: str, value: object, low: float = -math.inf, high: float =
     limits = "finite numbers"
     if math.isfinite(low):
         limits = f"numbers from {low:g} to {high:g}" if math.isfinite(high) else f"finite numbers from {low:g}"
-    raise PromptError(f"{name}={reprlib.repr(value)} was given; expected {limits}")
+    raise PromptError(f"{name}={shown(value)} was given; expected {limits}")
 
 
 def check_fraction(name: str, value: object) -> float:
@@ -152,7 +154,7 @@ def check_fraction(name: str, value: object) -> float:
     """
     if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool) and 0 < value <= 1:
         return float(value)
-    raise PromptError(f"{name}={reprlib.repr(value)} was given; expected numbers above 0, up to 1")
+    raise PromptError(f"{name}={shown(value)} was given; expected numbers above 0, up to 1")
 
 
 def check_frame(frame: object, num_frames: int) -> int:
@@ -165,7 +167,7 @@ def check_frame(frame: object, num_frames: int) -> int:
     """
     number = _whole(frame)
     if number is None or not 0 <= number < num_frames:
-        raise PromptError(f"frame {reprlib.repr(frame)} was given; the stack has frames 0 to {num_frames - 1}")
+        raise PromptError(f"frame {shown(frame)} was given; the stack has frames 0 to {num_frames - 1}")
     return number
 
 
@@ -179,7 +181,7 @@ def check_stop(stop: object, num_frames: int) -> int:
     """
     number = num_frames if stop is None else _whole(stop)
     if number is None:
-        raise PromptError(f"stop={reprlib.repr(stop)} was given; expected an integer or None, as in range(start, stop)")
+        raise PromptError(f"stop={shown(stop)} was given; expected an integer or None, as in range(start, stop)")
     return min(max(number, -1), num_frames)
 
 
@@ -193,7 +195,7 @@ def check_object_id(object_id: object) -> int:
     """
     number = _whole(object_id)
     if number is None or not 1 <= number <= LARGEST_ID:
-        raise PromptError(f"object_id {reprlib.repr(object_id)} was given; expected an integer from 1 to {LARGEST_ID}")
+        raise PromptError(f"object_id {shown(object_id)} was given; expected an integer from 1 to {LARGEST_ID}")
     return number
 
 
@@ -206,7 +208,7 @@ def check_ids(object_ids: object) -> list[int]:
         If they are not a sequence, it is empty, or an item is not an object number.
     """
     if isinstance(object_ids, str) or not isinstance(object_ids, Iterable):
-        given = reprlib.repr(object_ids)
+        given = shown(object_ids)
         raise PromptError(f"object_ids={given} was given; expected a sequence of object numbers, such as [1, 2]")
     numbers = [check_object_id(object_id) for object_id in object_ids]
     if not numbers:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from napari_sam2._errors import DeviceError
+from napari_sam2._messages import shown
 
 if TYPE_CHECKING:
     from distributed import Security, Worker
@@ -120,7 +121,7 @@ def check_scheduler_address(address: str, remedy: str, security: Security | None
             parse_host_port(location)
     except ValueError as error:
         raise DeviceError(
-            f"{address!r} was given as the address of a Dask scheduler ({error}); expected tcp://HOST:PORT or "
+            f"{shown(address)} was given as the address of a Dask scheduler ({error}); expected tcp://HOST:PORT or "
             "tls://HOST:PORT"
         ) from error
     if protocol != "tls":

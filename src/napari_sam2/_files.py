@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from napari_sam2._errors import DiskFullError, OutputError
-from napari_sam2._messages import OVERWRITE, Message
+from napari_sam2._messages import OVERWRITE, Message, shown
 
 __all__ = [
     "check_folder",
@@ -161,7 +161,7 @@ def expand(path: str | os.PathLike[str]) -> Path:
     try:
         place = Path(path).expanduser()
     except TypeError as error:
-        raise OutputError(f"{path!r} was given as an output; expected a path") from error
+        raise OutputError(f"{shown(path)} was given as an output; expected a path") from error
     except RuntimeError as error:
         raise OutputError(
             f"{path} cannot be written ({error}); a name that begins with ~ is given as ./~..."
@@ -170,11 +170,11 @@ def expand(path: str | os.PathLike[str]) -> Path:
     try:
         os.fsencode(text)
     except UnicodeEncodeError as error:
-        raise OutputError(f"{text!r} cannot be written ({error.reason}); give another name") from error
+        raise OutputError(f"{shown(text)} cannot be written ({error.reason}); give another name") from error
     if "\0" in text:
-        raise OutputError(f"{text!r} cannot be written; a name cannot contain a null character")
+        raise OutputError(f"{shown(text)} cannot be written; a name cannot contain a null character")
     if not place.name:
-        raise OutputError(f"{str(path)!r} was given as an output; give the name of a file")
+        raise OutputError(f"{shown(str(path))} was given as an output; give the name of a file")
     try:
         place.exists()
     except OSError as error:  # a name that is too long, or a folder that may not be searched

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -19,7 +20,12 @@ __all__ = [
     "in_shell_words",
     "message_of",
     "one_line",
+    "shown",
 ]
+
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 160
 
 
 @dataclass(frozen=True)
@@ -123,3 +129,8 @@ def one_line(error: BaseException, longest: int = 1000) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, at most 200 characters; the name of its class if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def shown(value: object) -> str:
+    """Any value as an error shows it: its ``repr`` on one line, shortened, also where ``repr`` itself fails."""
+    return " ".join(line.strip() for line in _REPR.repr(value).splitlines())

@@ -14,6 +14,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_sam2._errors import FrameError, NapariSAM2Error, PromptError
+from napari_sam2._messages import shown
 from napari_sam2._types import Prompt, is_same
 from napari_sam2._viewer.image_source import describe_contrast, open_layers, placement_of
 from napari_sam2._viewer.labels_layer import (
@@ -219,7 +220,7 @@ class ViewerBinding:
             try:
                 self.viewer.layers.remove(layer)
             except Exception as further:  # noqa: BLE001 napari fails again on a layer that it could not draw
-                error.add_note(f"removing {layer.name!r} again: {further!r}")
+                error.add_note(f"removing {shown(layer.name)} again: {shown(further)}")
 
     @property
     def layers(self) -> tuple[Any, Any, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError, PromptError
+from napari_sam2._messages import shown
 from napari_sam2.session.state.settings import SessionSettings, threads_beside_a_window
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def open_session(
     if isinstance(image_layer, str):
         if image_layer not in viewer.layers:
             raise FrameError(
-                f"the viewer has no layer {image_layer!r}; it has {[layer.name for layer in viewer.layers]}"
+                f"the viewer has no layer {shown(image_layer)}; it has {[layer.name for layer in viewer.layers]}"
             )
         image_layer = viewer.layers[image_layer]
     deliver = delivery_for(viewer)

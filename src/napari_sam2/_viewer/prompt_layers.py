@@ -12,6 +12,7 @@ import pandas as pd
 from skimage.draw import polygon2mask
 
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import shown
 from napari_sam2._packed_mask import PackedImage
 from napari_sam2._types import DrawnShape, Prompt, ShapeKind
 from napari_sam2._viewer.strokes import Strokes
@@ -269,7 +270,7 @@ def read_prompt_layer(
         features["object_id"] = range(first_id, first_id + len(layer.data))
     wrong = [value for value in features["object_id"].tolist() if not _is_object_number(value)]
     if wrong:
-        raise PromptError(f"{layer.name} has the object_id {wrong[0]!r}; expected an integer from 1")
+        raise PromptError(f"{layer.name} has the object_id {shown(wrong[0])}; expected an integer from 1")
     problems: list[PromptError] = []
     if type(layer).__name__ == "Points":
         points = Points(to_image(layer.data), ndim=geometry.ndim, features=features)

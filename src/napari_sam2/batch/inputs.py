@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_sam2._errors import FrameError, OutputError
+from napari_sam2._messages import shown
 from napari_sam2.batch.pieces import Piece, Source
 from napari_sam2.frames.bioio_files import PLUGINS
 from napari_sam2.frames.file_names import by_numbers
@@ -159,7 +160,7 @@ def _filled(template: str, source: Source) -> Path:
 def input_path(path: str | os.PathLike[str]) -> Path:
     """From the root, as workers need it; raises FrameError if it is no path."""
     if "\0" in str(path):
-        raise FrameError(f"{str(path)!r} is not a file name; a name cannot contain a null character")
+        raise FrameError(f"{shown(str(path))} is not a file name; a name cannot contain a null character")
     try:
         return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - links stay as the user named them
     except (RuntimeError, ValueError) as error:
@@ -264,7 +265,7 @@ def _from_csv(rows: csv.DictReader[str], path: Path) -> Iterator[Source]:
     twice = [name for name, count in Counter(rows.fieldnames).items() if count > 1]
     if twice:
         raise FrameError(
-            f"{path} has the column {twice[0]!r} twice; give further prompts of a file in lines of their own"
+            f"{path} has the column {shown(twice[0])} twice; give further prompts of a file in lines of their own"
         )
     _check_columns(rows.fieldnames, path)
     sources: dict[Path, Source] = {}
@@ -377,5 +378,5 @@ def _integers(value: object, name: str, where: str) -> tuple[int, ...]:
 def _check_columns(names: Sequence[str] | Mapping[str, object], path: Path) -> None:
     unknown = [name for name in names if name not in _COLUMNS]
     if unknown or "file" not in names:
-        what = f"has the unknown column {unknown[0]!r}" if unknown else "has no column file"
+        what = f"has the unknown column {shown(unknown[0])}" if unknown else "has no column file"
         raise FrameError(f"{path} {what}; expected {', '.join(_COLUMNS)}")

@@ -17,7 +17,7 @@ from napari_sam2._checks import check_not_input
 from napari_sam2._dask import num_cores, require_dask
 from napari_sam2._errors import DeviceError, FrameError, NapariSAM2Error, OutputError
 from napari_sam2._files import expand, is_there, make_folder, remove_folder
-from napari_sam2._messages import RESTART, Message
+from napari_sam2._messages import RESTART, Message, shown
 from napari_sam2.batch.clusters import Place
 from napari_sam2.batch.dispatch import Dispatch, DispatchSettings, Execution, Workers
 from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels
@@ -196,7 +196,7 @@ def checked_execution(
     place.check()
     for name, value in (("device", device), ("dtype", dtype)):
         if not isinstance(value, str):
-            raise DeviceError(f"{name}={value!r} was given; expected its name, such as 'auto'")
+            raise DeviceError(f"{name}={shown(value)} was given; expected its name, such as 'auto'")
     _check_model(model, device, dtype, is_local=place.is_local)
     if retries < 0:
         raise FrameError(f"retries={retries} was given; expected integers from 0")

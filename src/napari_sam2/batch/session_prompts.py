@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_sam2._errors import FrameError, NapariSAM2Error, PlanesLeftOutWarning, PromptError
 from napari_sam2._files import make_folder, write_whole
+from napari_sam2._messages import shown
 from napari_sam2.batch.inputs import find_sources
 from napari_sam2.batch.journal import PROMPT_MASKS, reserved_folder, without_results
 
@@ -111,8 +112,8 @@ def _toml_text(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise FrameError(
-            f"the name {text!r} is not UTF-8 and cannot be written to a list of files; rename the file, or leave it "
-            "out with --pattern"
+            f"the name {shown(text)} is not UTF-8 and cannot be written to a list of files; rename the file, or "
+            "leave it out with --pattern"
         ) from None
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from napari_sam2._errors import FrameError, PlanesLeftOutWarning, warn_caller
-from napari_sam2._messages import AXES, Message, Option
+from napari_sam2._messages import AXES, Message, Option, shown
 
 __all__ = [
     "FrameAxis",
@@ -170,7 +170,7 @@ def parse_axes(axes: str, shape: Sequence[int]) -> str:
     known = (*_LETTERS, *(letter for letter in _OTHERS if letter not in _UNNAMED))
     is_known = all(letter in known for letter in upper) and len(set(upper)) == len(upper)
     if not is_known or len(upper) != len(shape) or not {"Y", "X"} <= set(upper):
-        raise FrameError(f"axes {axes!r} were given for an image of shape {tuple(shape)}; {_ALLOWED}")
+        raise FrameError(f"axes {shown(axes)} were given for an image of shape {tuple(shape)}; {_ALLOWED}")
     return upper
 
 
@@ -378,14 +378,14 @@ def _channel_number(channel: int | str, names: Sequence[str], num_channels: int)
     named = ", ".join(f"{at} ({name})" if name else str(at) for at, name in enumerate(names[:_SHOWN]))
     if len(found) > 1:
         raise FrameError(
-            f"channel {channel!r} was given; several channels have this name: give a number out of {named}"
+            f"channel {shown(channel)} was given; several channels have this name: give a number out of {named}"
         )
     named += ", ..." * (len(names) > _SHOWN)
     has = f"{num_channels} channel{'s' * (num_channels > 1)}"
     without = f" without {'names' if num_channels > 1 else 'a name'}" if isinstance(channel, str) and not names else ""
     numbers = "0" if num_channels == 1 else f"0 to {num_channels - 1}"
     expected = f"one of {named}" if names else numbers
-    raise FrameError(f"channel {channel!r} was given; the image has {has}{without}, expected {expected}")
+    raise FrameError(f"channel {shown(channel)} was given; the image has {has}{without}, expected {expected}")
 
 
 def _check_fixed(axes: str, shape: tuple[int, ...], fixed: Mapping[str, int]) -> dict[str, int]:
@@ -416,7 +416,9 @@ def _choose_frame_axis(
     if frame_axis.upper() in fixed:
         raise FrameError(f"{frame_axis} was given both as the frame axis and with a fixed index; give one of the two")
     allowed = " or ".join(candidates) or "none: the image is a single frame"
-    raise FrameError(f"the frame axis {frame_axis!r} was given for axes {axes} of shape {shape}; expected {allowed}")
+    raise FrameError(
+        f"the frame axis {shown(frame_axis)} was given for axes {axes} of shape {shape}; expected {allowed}"
+    )
 
 
 def _unknown_axes(axes: str, shape: Sequence[int]) -> FrameError:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_sam2._errors import FrameError
-from napari_sam2._messages import Message, Option
+from napari_sam2._messages import Message, Option, shown
 
 __all__ = [
     "Contrast",
@@ -367,18 +367,18 @@ def parse_contrast(contrast: Contrast, num_channels: int, dtype: np.dtype[np.gen
         return parse_contrast(contrast.limits, num_channels, dtype)
     if isinstance(contrast, str):
         if contrast not in ("auto", "dtype"):
-            raise FrameError(f"contrast={contrast!r} was given; {allowed}")
+            raise FrameError(f"contrast={shown(contrast)} was given; {allowed}")
         return None if contrast == "auto" else (dtype_limits(dtype),) * num_channels
     try:
         pairs = np.asarray(contrast, np.float64)
     except (TypeError, ValueError):
-        raise FrameError(f"contrast={contrast!r} was given; {allowed}") from None
+        raise FrameError(f"contrast={shown(contrast)} was given; {allowed}") from None
     if pairs.shape == (2,):
         pairs = np.repeat(pairs[None], num_channels, axis=0)
     if pairs.shape != (num_channels, 2):
-        raise FrameError(f"contrast={contrast!r} was given for {num_channels} channel(s); {allowed}")
+        raise FrameError(f"contrast={shown(contrast)} was given for {num_channels} channel(s); {allowed}")
     if not np.isfinite(pairs).all() or not (pairs[:, 0] < pairs[:, 1]).all():
-        raise FrameError(f"contrast={contrast!r} was given; {allowed}")
+        raise FrameError(f"contrast={shown(contrast)} was given; {allowed}")
     return tuple((float(low), float(high)) for low, high in pairs)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from napari_sam2._errors import FrameError
-from napari_sam2._messages import one_line
+from napari_sam2._messages import one_line, shown
 from napari_sam2.frames.contrast import Contrast, Limits, automatic_limits, check_dtype, parse_contrast, sample_pixels
 
 __all__ = ["check_gamma", "image_to_rgb", "parse_colours", "pillow_to_array", "to_rgb_uint8"]
@@ -169,7 +169,7 @@ class _Image:
 def check_gamma(gamma: float) -> float:
     """Raise FrameError unless gamma is finite and positive."""
     if not (math.isfinite(gamma) and gamma > 0):
-        raise FrameError(f"gamma={gamma!r} was given; expected a number above 0; 1 changes nothing")
+        raise FrameError(f"gamma={shown(gamma)} was given; expected a number above 0; 1 changes nothing")
     return float(gamma)
 
 
@@ -196,7 +196,7 @@ def _colour(colour: Colour) -> tuple[float, float, float]:
             pass  # not hexadecimal: reported below
     elif len(colour) == 3 and all(0 <= value <= 1 for value in colour):
         return float(colour[0]), float(colour[1]), float(colour[2])
-    raise FrameError(f"the colour {colour!r} was given; {allowed}")
+    raise FrameError(f"the colour {shown(colour)} was given; {allowed}")
 
 
 def _between(plane: NDArray[Any], limits: Limits, gamma: float) -> NDArray[np.float32]:

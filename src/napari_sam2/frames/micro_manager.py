@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import tifffile
 
 from napari_sam2._errors import FrameError, warn_caller
+from napari_sam2._messages import shown
 from napari_sam2.frames.spacing import Spacing, read_distance
 
 __all__ = [
@@ -77,7 +78,7 @@ def read_ndtiff(folder: Path) -> NdtiffIndex:
             raise FrameError(f"{place} lists images with different axes, which are not read; {_EXPORT}")
         for axis, value in axes.items():
             if not isinstance(value, int | str):
-                raise FrameError(f"{place} lists the place {str(value)[:20]} along the axis {axis!r}; {_EXPORT}")
+                raise FrameError(f"{place} lists the place {str(value)[:20]} along the axis {shown(axis)}; {_EXPORT}")
             values.setdefault(axis, {})[value] = None
     if files and not _is_whole(place):
         raise FrameError(f"{place} ends in the middle of an image's entry; {_EXPORT}")
@@ -85,12 +86,14 @@ def read_ndtiff(folder: Path) -> NdtiffIndex:
         raise FrameError(f"{place} lists no image: it is empty or damaged; {_EXPORT}")
     missing = [name for name in files if Path(name).name != name or not (folder / name).is_file()]
     if missing:
-        raise FrameError(f"{place} lists {len(files)} files, of which {missing[0]!r} is not in the folder; {_EXPORT}")
+        raise FrameError(
+            f"{place} lists {len(files)} files, of which {shown(missing[0])} is not in the folder; {_EXPORT}"
+        )
     lengths = []
     for axis, found in values.items():
         numbers = [value for value in found if isinstance(value, int) and not isinstance(value, bool)]
         if numbers and len(numbers) < len(found):
-            raise FrameError(f"{place} lists numbers and names along the axis {axis!r}; {_EXPORT}")
+            raise FrameError(f"{place} lists numbers and names along the axis {shown(axis)}; {_EXPORT}")
         lengths.append(max(numbers) - min(numbers) + 1 if numbers else len(found))
     if math.prod(lengths) > _MAX_PLANES:
         raise FrameError(

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from napari_sam2._errors import FrameError, warn_caller
+from napari_sam2._messages import shown
 from napari_sam2.frames.axes import axis_of_word, letter_of_unknown_word
 from napari_sam2.frames.ngff_transforms import AxisMapping, is_list, kinds_of, map_axes
 from napari_sam2.frames.spacing import Spacing, read_distance, unit_name
@@ -99,7 +100,7 @@ def read_image(attributes: Mapping[str, object], name: str) -> NgffImage | None:
     version = ome.get("version", image.get("version"))
     if version is not None and not _VERSION.fullmatch(str(version)):
         raise FrameError(
-            f"{name} is OME-Zarr of version {version!r}; versions 0.1 to 0.6 can be read: update napari-sam2, "
+            f"{name} is OME-Zarr of version {shown(version)}; versions 0.1 to 0.6 can be read: update napari-sam2, "
             "or give the array inside itself with axes="
         )
     axes, units = _axes(image)

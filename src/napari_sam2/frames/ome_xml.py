@@ -10,7 +10,7 @@ from xml.parsers import expat
 import tifffile
 
 from napari_sam2._errors import FrameError, warn_caller
-from napari_sam2._messages import one_line
+from napari_sam2._messages import one_line, shown
 
 __all__ = [
     "channel_colours",
@@ -134,4 +134,4 @@ def check_beside(path: Path, name: str) -> None:
     folder = path.resolve().parent
     companion = (folder / name).resolve()
     if folder not in companion.parents or (companion.exists() and not companion.is_file()):
-        raise FrameError(f"the OME-XML of {path} names {name!r}; expected files in the same folder")
+        raise FrameError(f"the OME-XML of {path} names {shown(name)}; expected files in the same folder")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from napari_sam2._errors import warn_caller
+from napari_sam2._messages import shown
 
 __all__ = ["Spacing", "VoxelSize", "convert", "read_distance", "unit_name", "unit_symbol"]
 
@@ -135,7 +136,7 @@ def read_distance(given: object, axis: str, path: object, *, may_be_negative: bo
     if value == 0:
         return None
     if not (math.isfinite(value) and value > 0):
-        warn_caller(f"the distance along {axis} of {path} is not known: the file says {text[:40]!r}")
+        warn_caller(f"the distance along {axis} of {path} is not known: the file says {shown(text[:40])}")
         return None
     return value
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam2._errors import FrameError, PlanesLeftOutWarning, warn_caller
-from napari_sam2._messages import one_line
+from napari_sam2._messages import one_line, shown
 from napari_sam2.frames.axes import axis_of_word
 from napari_sam2.frames.ngff import NgffLevel, field_paths, label_names, read_image, series_paths, well_paths
 from napari_sam2.frames.stack import READ_ERRORS, RawStack
@@ -292,7 +292,7 @@ def _open_inside(group: zarr.Group, level: int, name: str) -> RawStack:
         nodes = ((path, group.get(path)) for path in inside[:_MAX_TRIED])
         found = next(((path, node) for path, node in nodes if isinstance(node, (zarr.Group, zarr.Array))), None)
         if found is None:
-            raise FrameError(f"{name} names {inside[0]!r}, which does not exist; it holds {_content(group)}")
+            raise FrameError(f"{name} names {shown(inside[0])}, which does not exist; it holds {_content(group)}")
         first, node = found
         if len(inside) > 1:
             missing = "" if first == inside[0] else f", because {inside[0]} does not exist"
@@ -349,7 +349,7 @@ def _array(group: zarr.Group, path: str) -> zarr.Array[Any]:
     node = group.get(path)
     if not isinstance(node, zarr.Array):
         raise FrameError(
-            f"the OME-Zarr metadata names {path!r} as an image level, which is not an array or does not exist; it "
+            f"the OME-Zarr metadata names {shown(path)} as an image level, which is not an array or does not exist; it "
             "holds "
             f"{_content(group) or 'nothing'}: copy or export the image again"
         )

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_sam2._arguments import checked
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import shown
 from napari_sam2.labels.rle import RLE, decode_rle
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def masks_to_labels(
     if hw is not None and not (min(hw) >= 1 and hw[0] * hw[1] <= _MAX_PIXELS):
         raise PromptError(f"hw={hw} was given; expected a height and a width from 1, and up to {_MAX_PIXELS} pixels")
     if rule not in get_args(RecordRule):
-        raise PromptError(f"the rule {rule!r} was given; expected {', '.join(get_args(RecordRule))}")
+        raise PromptError(f"the rule {shown(rule)} was given; expected {', '.join(get_args(RecordRule))}")
     if not 0 <= min_visible_fraction <= 1:
         raise PromptError(f"min_visible_fraction={min_visible_fraction:g} was given; expected 0 to 1")
     shapes = {_record_hw(record) for record in records} | ({hw} if hw is not None else set())

@@ -14,7 +14,7 @@ from napari_sam2._arguments import checked
 from napari_sam2._checks import LARGEST_ID
 from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._files import expand, write_whole
-from napari_sam2._messages import one_line
+from napari_sam2._messages import one_line, shown
 from napari_sam2.frames.files import existing_path
 from napari_sam2.frames.stack import READ_ERRORS
 from napari_sam2.labels.track_files import LabelledTracks, check_tracks_folder
@@ -252,11 +252,14 @@ def _read_table(path: Path) -> dict[int, _Row]:
         if not words:
             continue
         if len(words) != 4 or not all(word.isascii() and word.isdecimal() for word in words):
-            raise FrameError(f"{path} has the line {line[:40]!r}; expected track, first frame, last frame and parent")
+            raise FrameError(
+                f"{path} has the line {shown(line[:40])}; expected track, first frame, last frame and parent"
+            )
         number, row = int(words[0]), _Row(*map(int, words[1:]))
         if number in rows or not number or row.end < row.begin:
             raise FrameError(
-                f"{path} has the line {line[:40]!r}; expected each track once, from 1, with its first and last frame"
+                f"{path} has the line {shown(line[:40])}; expected each track once, from 1, with its first "
+                "and last frame"
             )
         rows[number] = row
     return rows

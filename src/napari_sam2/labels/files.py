@@ -26,6 +26,7 @@ from napari_sam2._files import (
     reserved,
     write_error,
 )
+from napari_sam2._messages import shown
 from napari_sam2.frames.spacing import VoxelSize
 from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.formats import LabelLayout, LabelTarget, TiffTarget, ZarrTarget, standalone_labels
@@ -372,7 +373,7 @@ def _check_axes(axes: str, shape: Sequence[int]) -> tuple[int, ...]:
     if axes == "YX" and len(lengths) == 3 and lengths[0] == 1:
         lengths = lengths[1:]
     if axes != "".join(axis for axis in "TCZYX" if axis in axes) or not axes.endswith("YX"):
-        raise OutputError(f"axes {axes!r} were given; expected letters out of TCZYX, in this order, ending in YX")
+        raise OutputError(f"axes {shown(axes)} were given; expected letters out of TCZYX, in this order, ending in YX")
     if len(lengths) != len(axes) or min(lengths) < 1:
         raise OutputError(f"the shape {tuple(shape)} was given for axes {axes}; give one length of at least 1 per axis")
     return lengths

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2._errors import OutputError
-from napari_sam2._messages import one_line
+from napari_sam2._messages import one_line, shown
 from napari_sam2.frames.ngff import axis_letters, read_image
 from napari_sam2.frames.stack import READ_ERRORS
 from napari_sam2.frames.zarr_files import is_zarr_folder
@@ -287,7 +287,7 @@ def plan_for_image(
         If the image cannot be read, has an unknown version, or the labels do not fit it.
     """
     if name.startswith((".", "__")) or name == "zarr.json":
-        raise OutputError(f"{name!r} was given as the name of labels, which is reserved by zarr; choose another")
+        raise OutputError(f"{shown(name)} was given as the name of labels, which is reserved by zarr; choose another")
     group = _open_group(image)
     if group is None:
         raise OutputError(f"{image} is not an OME-Zarr image; write the labels to a file of their own")
@@ -460,8 +460,8 @@ def _kept_transform(transform: Json, kept: list[int], image: Path) -> Json:
         inner = [_kept_transform(dict(step), kept, image) for step in transform["transformations"]]
         return {**transform, "transformations": inner}
     raise OutputError(
-        f"{image} has a coordinate transformation of type {kind!r} over its channels, which labels cannot take over; "
-        "write the labels to a file of their own"
+        f"{image} has a coordinate transformation of type {shown(kind)} over its channels, which labels cannot take "
+        "over; write the labels to a file of their own"
     )
 
 

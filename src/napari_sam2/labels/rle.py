@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -213,7 +214,7 @@ def _decompress(text: str | bytes) -> list[int]:
     for code in text.encode("ascii") if isinstance(text, str) else text:
         group = code - 48
         if not 0 <= group < 64:
-            raise PromptError(f"compressed run lengths hold the character {chr(code)!r}; expected '0' to 'o'")
+            raise PromptError(f"compressed run lengths hold the character {shown(chr(code))}; expected '0' to 'o'")
         if shift > _MAX_SHIFT:
             raise PromptError(
                 "compressed run lengths hold a number of more than 64 bits; give the text as it was written"

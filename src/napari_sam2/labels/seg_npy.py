@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2._errors import FrameError
-from napari_sam2._messages import one_line
+from napari_sam2._messages import one_line, shown
 from napari_sam2.frames.files import check_array_header
 from napari_sam2.frames.stack import READ_ERRORS, check_fits_memory
 
@@ -112,7 +112,7 @@ def _empty_array(*_: object) -> NDArray[Any]:
 def _encode(text: str, encoding: str) -> bytes:
     """Bytes in pickles of Python 2."""
     if encoding not in _ENCODINGS:
-        raise FrameError(f"the file holds text in {encoding!r}, which no array needs; save the masks as TIFF")
+        raise FrameError(f"the file holds text in {shown(encoding)}, which no array needs; save the masks as TIFF")
     return text.encode(encoding)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_sam2._arguments import checked
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import shown
 from napari_sam2.labels.overlaps import PlaneOverlaps, best_matches, label_areas
 from napari_sam2.labels.protocols import LabelVolumes
 
@@ -117,9 +118,9 @@ class VolumeLinker:
 
     def __init__(self, min_iou: float = 0.2, max_gap: int = 1) -> None:
         if not 0 < min_iou <= 1:
-            raise PromptError(f"min_iou={min_iou!r} was given; expected numbers above 0, up to 1")
+            raise PromptError(f"min_iou={shown(min_iou)} was given; expected numbers above 0, up to 1")
         if max_gap < 0:
-            raise PromptError(f"max_gap={max_gap!r} was given; expected an integer from 0")
+            raise PromptError(f"max_gap={shown(max_gap)} was given; expected an integer from 0")
         self._min_iou, self._max_gap = min_iou, max_gap
         self._times: dict[int, list[int]] = {}
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from napari_sam2._errors import DeviceError, warn_caller
+from napari_sam2._messages import shown
 
 __all__ = ["check_device_name", "cpu_computes", "resolve_device", "resolve_dtype", "reuse_freed_memory"]
 
@@ -44,7 +45,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         is_there = chosen.type == "cpu"
     if not is_there:
         raise DeviceError(
-            f"device={str(device)!r} was given, but is not available; available are {_available()} "
+            f"device={shown(str(device))} was given, but is not available; available are {_available()} "
             f"(torch {torch.__version__})"
         )
     return chosen
@@ -61,7 +62,7 @@ def check_device_name(device: str | torch.device) -> torch.device:
     try:
         return torch.device("cpu" if device == "auto" else device)
     except (RuntimeError, TypeError) as error:
-        raise DeviceError(f"device={device!r} was given; available are {_available()}") from error
+        raise DeviceError(f"device={shown(device)} was given; available are {_available()}") from error
 
 
 def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
@@ -93,7 +94,9 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
         return torch.bfloat16 if device.type == "cuda" and _cuda_has_bfloat16(device) else torch.float32
     chosen = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if not isinstance(chosen, torch.dtype) or not chosen.is_floating_point or chosen.itemsize < 2:
-        raise DeviceError(f"dtype={dtype!r} was given; expected auto, {', '.join(_DTYPES)}, or one as a torch dtype")
+        raise DeviceError(
+            f"dtype={shown(dtype)} was given; expected auto, {', '.join(_DTYPES)}, or one as a torch dtype"
+        )
     if device.type == "mps" and chosen == torch.float64:
         raise DeviceError("dtype=float64 was given, which MPS cannot compute; use float32, or device='cpu'")
     if device.type == "cpu" and chosen in (torch.bfloat16, torch.float16) and not cpu_computes(chosen):

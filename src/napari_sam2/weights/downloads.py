@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from napari_sam2._arguments import checked
 from napari_sam2._errors import CheckpointError, DownloadError
 from napari_sam2._files import partial_path, put_in_place, remove_partial
-from napari_sam2._messages import one_line
+from napari_sam2._messages import one_line, shown
 
 __all__ = [
     "BUNDLED_FILE",
@@ -251,7 +251,9 @@ def download_model(
     elif isinstance(name, str) and name in RELEASES:  # type: ignore[redundant-expr]  # not all callers are typed
         release = RELEASES[name]
     else:
-        raise CheckpointError(f"the model {name!r} is unknown; available are {', '.join([BUNDLED_MODEL, *RELEASES])}")
+        raise CheckpointError(
+            f"the model {shown(name)} is unknown; available are {', '.join([BUNDLED_MODEL, *RELEASES])}"
+        )
     found = find_local(release)
     if found is not None:
         return found

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from napari_sam2._errors import CheckpointError
-from napari_sam2._messages import one_line
+from napari_sam2._messages import one_line, shown
 from napari_sam2.weights.huggingface import HUGGING_FACE_ANCHOR, from_hugging_face
 
 __all__ = ["IMAGE_SIZES", "Weights", "is_image_size", "read_weights"]
@@ -104,7 +104,7 @@ def read_weights(path: Path) -> Weights:
         raise CheckpointError(f"{path} does not exist; give the path of a weights file, or a name from list_models()")
     if path.suffix.lower() not in (".safetensors", *_TORCH_SUFFIXES):
         raise CheckpointError(
-            f"{path} ends in {path.suffix or 'nothing'!r}; expected .safetensors, {', '.join(_TORCH_SUFFIXES)}"
+            f"{path} ends in {shown(path.suffix or 'nothing')}; expected .safetensors, {', '.join(_TORCH_SUFFIXES)}"
         )
     _check_beginning(path)
     read = _read_safetensors if path.suffix.lower() == ".safetensors" else _read_torch

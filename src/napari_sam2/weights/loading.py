@@ -11,6 +11,7 @@ import torch
 
 from napari_sam2._arguments import checked
 from napari_sam2._errors import CheckpointError
+from napari_sam2._messages import shown
 from napari_sam2._types import Zoom
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.weights.architecture import build_network
@@ -151,10 +152,11 @@ def find_weights(name_or_path: str | Path) -> Path:
         path = Path(name_or_path).expanduser()
         exists = path.exists()
     except (TypeError, OSError, RuntimeError) as error:  # no path; too long a name; no such user
-        raise CheckpointError(f"{name!r} is not the path of a weights file ({error})") from error
+        raise CheckpointError(f"{shown(name)} is not the path of a weights file ({error})") from error
     if not exists:
         raise CheckpointError(
-            f"{name!r} is neither a file nor the name of a model; names are {', '.join((BUNDLED_MODEL, *RELEASES))}"
+            f"{shown(name)} is neither a file nor the name of a model; names are "
+            f"{', '.join((BUNDLED_MODEL, *RELEASES))}"
         )
     return path
 
@@ -162,4 +164,4 @@ def find_weights(name_or_path: str | Path) -> Path:
 def _check_image_size(image_size: object) -> None:
     is_whole = isinstance(image_size, Integral) and not isinstance(image_size, bool)
     if not is_whole or not is_image_size(int(image_size)):  # type: ignore[call-overload]
-        raise CheckpointError(f"image_size={image_size!r} was given; expected {IMAGE_SIZES}")
+        raise CheckpointError(f"image_size={shown(image_size)} was given; expected {IMAGE_SIZES}")

@@ -13,7 +13,7 @@ import numpy as np
 from napari_sam2._arguments import shorten
 from napari_sam2._checks import as_numbers, check_choice, check_count, check_number
 from napari_sam2._errors import PromptError
-from napari_sam2._messages import Message, Option
+from napari_sam2._messages import Message, Option, shown
 from napari_sam2.inference.automatic.dense_settings import DenseSettings
 from napari_sam2.inference.automatic.point_grids import Crop, point_grids_of_layers, points_between, points_by_spacing
 
@@ -251,7 +251,7 @@ class MaskGeneratorOptions:
             if name not in known:
                 close = difflib.get_close_matches(name, known, 1)
                 hint = f"did you mean {close[0]}?" if close else f"the options are {', '.join(known)}"
-                raise PromptError(f"the mask generator has no option {name!r}; {hint}")
+                raise PromptError(f"the mask generator has no option {shown(name)}; {hint}")
         if any(name in given for name in _SOURCES):
             given = dict.fromkeys(_SOURCES) | given
         return replace(self, **given)  # type: ignore[arg-type]  # __post_init__ checks the values

@@ -11,6 +11,7 @@ import numpy as np
 from napari_sam2._arguments import checked
 from napari_sam2._checks import as_numbers, check_number
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import shown
 from napari_sam2.labels.rle import RLE, decode_rle
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def filter_records(
     sizes = as_numbers(pixel_size, "pixel_size")
     sides = np.broadcast_to(sizes.ravel(), (2,)) if sizes.size in (1, 2) else np.zeros(2)
     if not (np.isfinite(sides).all() and (sides > 0).all()):
-        raise PromptError(f"pixel_size={pixel_size!r} was given; expected a positive number, or (height, width)")
+        raise PromptError(f"pixel_size={shown(pixel_size)} was given; expected a positive number, or (height, width)")
     unit = float(sides[0] * sides[1])
     return [
         record

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_sam2._checks import as_numbers
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import shown
 from napari_sam2._types import Prompt
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def as_prompts(prompts: object) -> list[Prompt | None]:
     for prompt in prompts if isinstance(prompts, Iterable) and not isinstance(prompts, str | bytes) else [prompts]:
         if not isinstance(prompt, Prompt):
             raise PromptError(
-                f"{prompt!r} was given as a prompt; give Prompt(points=..., box=..., mask=...), or points as "
+                f"{shown(prompt)} was given as a prompt; give Prompt(points=..., box=..., mask=...), or points as "
                 "predict(point_coords=[(x, y)])"
             )
         several.append(prompt)

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_sam2._checks import check_count, check_frame
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import shown
 from napari_sam2.inference.automatic.automatic_labels import KeepRecords, MaskFinder, automatic_labels
 from napari_sam2.inference.progress import ProgressCallback, ShouldStop, TaskProgress
 from napari_sam2.inference.stacks.depth_contrast import contrasts_for_splitting, split_at_minima
@@ -138,7 +139,9 @@ def choose_key_frames(num_frames: int, every: int | None, key_frames: object = N
     """
     if key_frames is not None:
         if isinstance(key_frames, str) or not isinstance(key_frames, Iterable):
-            raise PromptError(f"key_frames={key_frames!r} was given; expected a sequence of frames, such as [5, 15]")
+            raise PromptError(
+                f"key_frames={shown(key_frames)} was given; expected a sequence of frames, such as [5, 15]"
+            )
         keys = sorted({check_frame(frame, num_frames) for frame in key_frames})
         if not keys:
             raise PromptError(f"key_frames is empty; give at least one of the frames 0 to {num_frames - 1}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_sam2._checks import LARGEST_ID, check_count
 from napari_sam2._errors import PromptError
-from napari_sam2._messages import Message, Option
+from napari_sam2._messages import Message, Option, shown
 from napari_sam2.labels.overlaps import label_areas
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class _Planes:
             if wanted is None or len(wanted) != 1:
                 raise PromptError(
                     Message(
-                        f"one label image was given for frames={frames!r}; give the index of its frame with ",
+                        f"one label image was given for frames={shown(frames)}; give the index of its frame with ",
                         Option("frames", "frames=", "--frame"),
                     )
                 )

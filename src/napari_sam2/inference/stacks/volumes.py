@@ -11,6 +11,7 @@ import numpy as np
 from napari_sam2._arguments import checked
 from napari_sam2._checks import check_out
 from napari_sam2._errors import FrameError, PromptError
+from napari_sam2._messages import shown
 from napari_sam2._types import FrameSource
 from napari_sam2.frames import Contrast, Frames, open_frames
 from napari_sam2.frames.contrast import StackContrast
@@ -197,7 +198,7 @@ def _time_points(
         if axes is None:
             raise FrameError(f"an array of shape {tuple(volumes.shape)} was given; expected TZYX or TZCYX, or axes=")
     if axes is not None and not {"T", "Z"} <= set(axes.upper()):
-        raise FrameError(f"axes {axes!r} were given; volumes over time need T and Z, such as TZYX or TZCYX")
+        raise FrameError(f"axes {shown(axes)} were given; volumes over time need T and Z, such as TZYX or TZCYX")
 
     def open_at(time: int) -> Frames:
         return open_frames(

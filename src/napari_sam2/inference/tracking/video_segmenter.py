@@ -20,6 +20,7 @@ from napari_sam2._checks import (
     check_stop,
 )
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import shown
 from napari_sam2._types import FrameResult, FrameSource, Prompt
 from napari_sam2.frames import open_frames
 from napari_sam2.inference.tracking.claims import ClaimSettings, DistractorSettings
@@ -283,7 +284,7 @@ class SAM2VideoSegmenter:
             If the frame or object number is not allowed, or the prompt is not a ``Prompt`` or lies outside the image.
         """
         if not isinstance(prompt, Prompt):
-            raise PromptError(f"{prompt!r} was given as a prompt; give Prompt(points=..., box=..., mask=...)")
+            raise PromptError(f"{shown(prompt)} was given as a prompt; give Prompt(points=..., box=..., mask=...)")
         frame = self._check_frame(frame)
         object_id = check_object_id(object_id)
         _, h, w = self.shape

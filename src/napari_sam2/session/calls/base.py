@@ -16,6 +16,7 @@ from napari_sam2._arguments import checked_calls
 from napari_sam2._checks import check_number
 from napari_sam2._errors import PromptError
 from napari_sam2._files import expand
+from napari_sam2._messages import shown
 from napari_sam2.frames.display import open_stack
 from napari_sam2.session.engines.compute_address import ComputeAddress, as_compute_address
 from napari_sam2.session.files.autosave import Autosave
@@ -111,11 +112,11 @@ class SessionBase:
         compute: str | ComputeAddress | None = None,
     ) -> None:
         if settings is not None and not isinstance(settings, SessionSettings):
-            raise PromptError(f"settings={settings!r} were given; expected SessionSettings(...)")
+            raise PromptError(f"settings={shown(settings)} were given; expected SessionSettings(...)")
         if frame_axis is not None and (isinstance(frame_axis, bool) or not isinstance(frame_axis, int | np.integer)):
-            raise PromptError(f"frame_axis={frame_axis!r} was given; expected the number of an axis")
+            raise PromptError(f"frame_axis={shown(frame_axis)} was given; expected the number of an axis")
         if is_rgb is not None and not isinstance(is_rgb, bool | np.bool_):
-            raise PromptError(f"is_rgb={is_rgb!r} was given; expected True or False")
+            raise PromptError(f"is_rgb={shown(is_rgb)} was given; expected True or False")
         frames, self.geometry = open_stack(stack, frame_axis, is_rgb)
         self.store = SessionStore(self.geometry, _labels_to_write(labels, self.geometry.shape))
         self.model_state = ModelState("waiting")

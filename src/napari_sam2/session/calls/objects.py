@@ -11,6 +11,7 @@ import numpy as np
 from napari_sam2._arguments import checked_calls
 from napari_sam2._checks import check_name
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import shown
 from napari_sam2.session.calls.base import SessionBase
 from napari_sam2.session.state.history import Edit
 
@@ -83,7 +84,7 @@ class ObjectCalls(SessionBase):
     def set_visible(self, object_id: int, is_visible: bool) -> None:
         """Show or hide an object in viewers; its labels are kept."""
         if not isinstance(is_visible, bool | np.bool_):
-            raise PromptError(f"is_visible={is_visible!r} was given; expected True or False")
+            raise PromptError(f"is_visible={shown(is_visible)} was given; expected True or False")
         self._change_object(object_id, "set_visible", {"is_visible": bool(is_visible)}, is_visible=bool(is_visible))
 
     def show_only(self, object_id: int | None) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from napari_sam2._arguments import checked_calls
 from napari_sam2._checks import as_mask, check_object_id
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import shown
 from napari_sam2._packed_mask import PackedImage
 from napari_sam2.session.calls.base import SessionBase
 from napari_sam2.session.state.history import Edit
@@ -41,7 +42,7 @@ class PaintingCalls(SessionBase):
         """
         touched: list[int] = []
         if not isinstance(frames, Iterable):
-            raise PromptError(f"frames={frames!r} was given; expected a list of frames, such as [3]")
+            raise PromptError(f"frames={shown(frames)} was given; expected a list of frames, such as [3]")
         for plane in [self.geometry.check_plane(frame) for frame in frames]:
             self._prompt_queue.wait_for_plane(plane)
             painted, known = self._painted(plane)

@@ -10,6 +10,7 @@ import numpy as np
 from napari_sam2._arguments import checked_calls
 from napari_sam2._checks import as_numbers, check_choice, check_count, check_ids, check_stop
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import shown
 from napari_sam2._types import Direction
 from napari_sam2.session.calls.base import SessionBase
 from napari_sam2.session.worker.propagation_handle import PropagationHandle
@@ -120,10 +121,12 @@ class PropagationCalls(SessionBase):
         """
         names = tuple(str(axes).upper())
         if not names or len(set(names)) < len(names) or not set(names) <= set("ZYX"):
-            raise PromptError(f"axes={axes!r} was given; expected some of Z, Y and X, each once, such as 'ZYX'")
+            raise PromptError(f"axes={shown(axes)} was given; expected some of Z, Y and X, each once, such as 'ZYX'")
         sizes = as_numbers(voxel_size, "voxel_size")
         if sizes.shape != (3,) or not (np.isfinite(sizes) & (sizes > 0)).all():
-            raise PromptError(f"voxel_size={voxel_size!r} was given; expected three distances above 0, along z, y, x")
+            raise PromptError(
+                f"voxel_size={shown(voxel_size)} was given; expected three distances above 0, along z, y, x"
+            )
         z, y, x = (float(size) for size in sizes)
         self._check_open()
         chosen = None if object_ids is None else check_ids(object_ids)

@@ -12,6 +12,7 @@ import numpy as np
 from napari_sam2._arguments import checked_calls
 from napari_sam2._checks import as_numbers, check_choice, check_count
 from napari_sam2._errors import FrameError, PromptError
+from napari_sam2._messages import shown
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.display import contrast_arguments, displays_of, make_displays, with_displays
 from napari_sam2.frames.planes import ArrayPlanes
@@ -176,7 +177,7 @@ class SettingCalls(SessionBase):
     def set_keep_apart(self, keep_apart: bool) -> None:
         """Keep objects apart in memory: later tracking writes each pixel only to the object with the highest logit."""
         if not isinstance(keep_apart, bool | np.bool_):
-            raise PromptError(f"keep_apart={keep_apart!r} was given; expected True or False")
+            raise PromptError(f"keep_apart={shown(keep_apart)} was given; expected True or False")
         if keep_apart == self.settings.keep_apart:
             return
         with self._changing():
@@ -264,5 +265,5 @@ def _rows(values: ArrayLike, name: str, width: int) -> list[list[float]]:
     if width == 1 and array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or array.shape[1] != width or not np.isfinite(array).all():
-        raise FrameError(f"{name}={values!r} was given; expected {width} finite numbers for each channel")
+        raise FrameError(f"{name}={shown(values)} was given; expected {width} finite numbers for each channel")
     return [[float(number) for number in row] for row in array]

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from napari_sam2._arguments import checked_calls
 from napari_sam2._errors import DeviceError
-from napari_sam2._messages import Message, Option
+from napari_sam2._messages import Message, Option, shown
 from napari_sam2.session.engines.configuration import configuration_folder
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ def _parse(address: str) -> tuple[str, str, int]:
         or host.isdecimal()
     ):
         raise DeviceError(
-            f"the address {address!r} was given; expected tls://HOST:PORT of a server started with 'napari-sam2 serve'"
+            f"the address {shown(address)} was given; expected tls://HOST:PORT of a server started with "
+            "'napari-sam2 serve'"
         )
     return protocol, host, port

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_sam2._errors import FrameError, OutputError, SessionFileError, warn_caller
 from napari_sam2._files import expand, write_error, write_whole
-from napari_sam2._messages import Message, Option
+from napari_sam2._messages import Message, Option, shown
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.display import open_array, show_planes, with_displays
 from napari_sam2.frames.planes import ArrayPlanes
@@ -243,7 +243,7 @@ def _session_path(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except (TypeError, RuntimeError) as error:
-        raise SessionFileError(f"{path!r} was given; expected the path of a session file ({error})") from error
+        raise SessionFileError(f"{shown(path)} was given; expected the path of a session file ({error})") from error
 
 
 def _shown(stack: Any, image: ImageReference, options: Mapping[str, Any]) -> Any:

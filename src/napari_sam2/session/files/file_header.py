@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam2._errors import FrameError
+from napari_sam2._messages import shown
 from napari_sam2.frames.display import ChannelDisplay, displays_of, plane_values
 from napari_sam2.frames.geometry import StackGeometry
 from napari_sam2.frames.planes import ArrayPlanes
@@ -144,13 +145,13 @@ class _Fields:
 
     def __init__(self, raw: object) -> None:
         if not isinstance(raw, dict):
-            raise TypeError(f"{raw!r:.40} is not a JSON object")
+            raise TypeError(f"{shown(raw):.40} is not a JSON object")
         self._raw = raw
 
     def take(self, name: str, *types: type) -> Any:
         value = self._raw[name]
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise TypeError(f"{name} is {value!r:.40}")
+            raise TypeError(f"{name} is {shown(value):.40}")
         if isinstance(value, str) and "\0" in value:
             raise ValueError(f"{name} holds a null character")
         return value
@@ -164,7 +165,7 @@ class _Fields:
 
 def _count(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise TypeError(f"{value!r:.40} is not a length")
+        raise TypeError(f"{shown(value):.40} is not a length")
     return value
 
 
@@ -205,7 +206,7 @@ def _look(raw: _Fields) -> ChannelDisplay:
 
 def _numbers(values: list[object], count: int) -> list[float]:
     if len(values) != count or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
-        raise ValueError(f"{values!r:.60} are not {count} finite numbers")
+        raise ValueError(f"{shown(values):.60} are not {count} finite numbers")
     return [float(v) for v in values if isinstance(v, (int, float))]
 
 

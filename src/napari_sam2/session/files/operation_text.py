@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from napari_sam2._messages import shown
 from napari_sam2._types import DrawnShape, Prompt
 from napari_sam2.labels.mask_text import mask_from_text, mask_to_text
 from napari_sam2.session.state.operations import Operation
@@ -91,5 +92,5 @@ def _decode(value: Any, hw: tuple[int, int]) -> object:
 def _mask(text: object, hw: tuple[int, int]) -> NDArray[np.bool_]:
     """The mask of a text, which has to be of ``hw``: no other size is allocated."""
     if not isinstance(text, str) or not text.startswith(f"{hw[0]},{hw[1]},"):
-        raise ValueError(f"a mask {text!r:.40} is not one of an image of {hw}")
+        raise ValueError(f"a mask {shown(text):.40} is not one of an image of {hw}")
     return mask_from_text(text)

@@ -13,6 +13,7 @@ import numpy as np
 import safetensors.numpy
 
 from napari_sam2._checks import check_name
+from napari_sam2._messages import shown
 from napari_sam2._packed_mask import PackedImage, PackedMask
 from napari_sam2._types import DrawnShape, Prompt, ShapeKind
 from napari_sam2.inference.requests import Answer
@@ -101,7 +102,7 @@ def checked(row: Row) -> Row:
     """
     values, checksum = row[:-1], row[-1]
     if checksum != _digest(values):
-        raise ValueError(f"the values of a row beginning with {values[:2]!r:.60} do not match their checksum")
+        raise ValueError(f"the values of a row beginning with {shown(values[:2]):.60} do not match their checksum")
     return values
 
 
@@ -128,7 +129,7 @@ def object_from_row(row: Row) -> SessionObject:
     parent, born, class_name = later or (None, None, "")
     planes = json.loads(locked)
     if not isinstance(planes, list):
-        raise TypeError(f"object {object_id} is locked on {planes!r:.60}")
+        raise TypeError(f"object {object_id} is locked on {shown(planes):.60}")
     locked_planes = frozenset(_whole(plane) for plane in planes)
     return SessionObject(
         _whole(object_id),
@@ -153,7 +154,7 @@ def mask_from_row(row: Row) -> tuple[Key, ObjectMask]:
     """The inverse of ``mask_row``; raises ValueError or TypeError. The pixels are not checked."""
     object_id, plane, *box, data, area, kind, iou, score, is_stale = checked(row)
     if kind not in get_args(MaskKind):
-        raise ValueError(f"the mask of object {object_id} on plane {plane} is of the kind {kind!r:.40}")
+        raise ValueError(f"the mask of object {object_id} on plane {plane} is of the kind {shown(kind):.40}")
     y0, x0, y1, x1 = (_whole(n) for n in box)
     packed = PackedMask((y0, x0, y1, x1), _bytes(data), _whole(area))
     mask = ObjectMask(packed, cast("MaskKind", kind), _or_nan(iou), _or_nan(score), _flag(is_stale))
@@ -178,25 +179,25 @@ def _or_null(value: float) -> float | None:
 
 def _or_nan(value: float | None) -> float:
     if value is not None and not isinstance(value, float):
-        raise TypeError(f"{value!r:.40} is not a score")
+        raise TypeError(f"{shown(value):.40} is not a score")
     return float("nan") if value is None else value
 
 
 def _whole(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{value!r:.40} is not an integer")
+        raise TypeError(f"{shown(value):.40} is not an integer")
     return value
 
 
 def _flag(value: object) -> bool:
     if value not in (0, 1):
-        raise TypeError(f"{value!r:.40} is neither 0 nor 1")
+        raise TypeError(f"{shown(value):.40} is neither 0 nor 1")
     return bool(value)
 
 
 def _bytes(value: object) -> bytes:
     if not isinstance(value, bytes):
-        raise TypeError(f"{value!r:.40} is not binary data")
+        raise TypeError(f"{shown(value):.40} is not binary data")
     return value
 
 

@@ -12,6 +12,7 @@ from napari_sam2._arguments import checked
 from napari_sam2._checks import LARGEST_ID, check_not_input
 from napari_sam2._errors import FrameError, OutputError, PromptError
 from napari_sam2._files import expand, spreadsheet_text, write_whole
+from napari_sam2._messages import shown
 from napari_sam2.session.state.tables import object_table, score_table
 
 if TYPE_CHECKING:
@@ -350,7 +351,7 @@ def export_labels(
     is_known = set(letters) <= set(_WRITTEN) and len(set(letters)) == len(letters)
     if len(letters) != geometry.ndim or not letters.endswith("YX") or not is_known:
         raise OutputError(
-            f"axes {letters!r} were given for labels of shape {geometry.shape}; "
+            f"axes {shown(letters)} were given for labels of shape {geometry.shape}; "
             "expected one letter out of T, C, Z, Y and X for each axis, ending in YX, such as TZYX"
         )
     written = "".join(letter for letter in _WRITTEN if letter in letters)

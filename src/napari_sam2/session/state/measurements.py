@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import shown
 from napari_sam2.frames.display import plane_values
 from napari_sam2.frames.sources import Frames
 from napari_sam2.frames.volume_series import VolumeSeries
@@ -72,7 +73,7 @@ class Measurement:
     ) -> Measurement:
         """Note the state of a store; arguments and errors as for ``Session.measurements``."""
         if by not in ("object", "plane"):
-            raise PromptError(f"by={by!r} was given; choose 'object' or 'plane'")
+            raise PromptError(f"by={shown(by)} was given; choose 'object' or 'plane'")
         geometry = store.geometry
         return cls(
             store,

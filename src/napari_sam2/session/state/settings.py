@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from napari_sam2._checks import LARGEST_THREADS, check_choice, check_count
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import shown
 from napari_sam2._types import Zoom
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class SessionSettings:
         check_count("cache_mb", self.cache_mb, 0)
         for name, kind in (("keep_apart", bool), ("device", str), ("dtype", str)):
             if not isinstance(getattr(self, name), kind):
-                raise PromptError(f"{name}={getattr(self, name)!r} was given; expected a {kind.__name__}")
+                raise PromptError(f"{name}={shown(getattr(self, name))} was given; expected a {kind.__name__}")
 
 
 def threads_beside_a_window() -> int:

@@ -77,6 +77,8 @@ def test_one_line_and_the_first_line_of_an_error():
     assert one_line(ValueError()) == first_line(ValueError()) == "ValueError"
     assert one_line(ValueError("x" * 50), longest=10) == "xxxxxxx..."
     assert first_line(FrameError("a\nb")) == "a"
+    assert one_line(IndexError(0)) == first_line(IndexError(0)) == "IndexError: 0"
+    assert one_line(KeyError("the tag")) == "'the tag'"
 
 
 def test_no_text_of_the_library_says_what_the_shell_calls_an_option():

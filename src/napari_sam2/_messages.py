@@ -122,13 +122,20 @@ def in_form_words(error: BaseException, names: Mapping[str, str]) -> str:
 
 def one_line(error: BaseException, longest: int = 1000) -> str:
     """The text of an error on one line, cut off after ``longest`` characters; the name of its class if it has none."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(_text(error).split())
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, at most 200 characters; the name of its class if it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return _text(error).splitlines()[0][:200]
+
+
+def _text(error: BaseException) -> str:
+    """The text of an error; with the name of its class if that is all, or where the text is only a number or a key."""
+    text, kind = str(error).strip(), type(error).__name__
+    is_key = isinstance(error, LookupError) and len(text.split()) == 1
+    return f"{kind}: {text}" if is_key else text or kind
 
 
 def shown(value: object) -> str:

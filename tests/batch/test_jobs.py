@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from napari_sam2.batch.jobs import (
     settings_of,
 )
 from napari_sam2.batch.pieces import Source
+from napari_sam2.frames import Frames
 from napari_sam2.labels.reading import read_labels
 from napari_sam2.network.sam2 import SAM2
 
@@ -122,6 +124,41 @@ def test_track_equals_the_segmenter(stack: Path, model: SAM2, tmp_path: Path):
     segmenter.add_clicks(1, [(15, 14), (40, 40)], [1, 0], object_id=5)
     np.testing.assert_array_equal(read_labels(tmp_path / "out.tif"), segmenter.track_objects())
     assert (outcome.objects, outcome.frames) == (1, 4)
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        GenerateJob(ANYTHING, frame=1),
+        AutoJob(ANYTHING, every=2),
+        PropagateJob(frames=(1,)),
+        TrackJob(),
+    ],
+    ids=lambda job: job.command,
+)
+@pytest.mark.parametrize("changed", ["stack", "seeds"])
+def test_a_file_that_changes_while_it_is_processed_has_no_result(
+    job: Job, changed: str, stack: Path, model: SAM2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seeds = tmp_path / "seeds.tif"
+    tifffile.imwrite(seeds, make_disks()[1][1].astype(np.uint16))
+    source = Source(stack, labels=seeds, prompts=(("--point", "1,14,15"),))
+    file = {"stack": stack, "seeds": seeds}[changed]
+    opened = ReadOptions.open
+
+    def replaced_afterwards(self: ReadOptions, given: Source) -> Frames:
+        frames = opened(self, given)
+        new = file.with_name("new")
+        new.write_bytes(file.read_bytes())
+        os.utime(new, ns=(1, 1))
+        new.replace(file)
+        return frames
+
+    monkeypatch.setattr(ReadOptions, "open", replaced_afterwards)
+    (tmp_path / "out.tif").write_text("of an earlier run")
+    with pytest.raises(FrameError, match=rf"{file.name} changed while it was being processed"):
+        job.run(source, tmp_path / "out.tif", model)
+    assert (tmp_path / "out.tif").read_text() == "of an earlier run"
 
 
 def test_file_can_have_axes_and_channels_of_its_own(tmp_path: Path):

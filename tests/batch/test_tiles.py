@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from cli_tools import save_random_model
 from napari_sam2 import FrameError, OutputError, segment_tiled
 from napari_sam2.batch.clusters import LOCAL_CONFIG
 from napari_sam2.batch.jobs import AutoJob, FindOptions, KeepOptions, ReadOptions
+from napari_sam2.batch.report import BatchProgress
 from napari_sam2.batch.tiles import segment_tiles
 from napari_sam2.labels.reading import read_label_file
 
@@ -107,6 +109,23 @@ def test_an_interrupted_call_goes_on_with_the_missing_tiles(picture, weights, sc
     again = run(picture, tmp_path / "labels.zarr", weights, scheduler)
     assert again.num_before == stopped.num_done
     assert np.array_equal(read_label_file(tmp_path / "labels.zarr").labels.reshape(expected.shape), expected)
+
+
+def test_tiles_of_an_image_that_changed_meanwhile_are_not_stitched(picture, weights, scheduler, expected, tmp_path):
+    image = tmp_path / "image.tif"
+    tifffile.imwrite(image, np.flipud(tifffile.imread(picture)))
+
+    def change(progress: BatchProgress) -> None:
+        if progress.done == 3 and image.exists():
+            shutil.copy(picture, tmp_path / "new.tif")
+            (tmp_path / "new.tif").replace(image)
+
+    with pytest.raises(FrameError, match=r"image.tif changed while it was being segmented.* call it again"):
+        run(image, tmp_path / "labels.tif", weights, scheduler, on_progress=change)
+    assert not (tmp_path / "labels.tif").exists()
+    again = run(image, tmp_path / "labels.tif", weights, scheduler)
+    assert again.num_before == 0
+    assert np.array_equal(read_label_file(tmp_path / "labels.tif").labels.reshape(expected.shape), expected)
 
 
 def test_other_settings_and_stacks_are_refused(picture, weights, scheduler, tmp_path):

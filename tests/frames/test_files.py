@@ -264,6 +264,12 @@ class TestTIFF:
         assert "\n" not in str(caught.value)
         assert len(told) == (compression is None)
 
+    def test_file_without_its_first_page_is_one_clear_line(self, tmp_path):
+        path = tmp_path / "a.tif"
+        path.write_bytes(b"II*\0not a tiff")
+        with pytest.raises(FrameError, match=r"a\.tif is damaged or truncated: its first page is missing"):
+            open_frames(path)
+
     def test_damaged_pixels_are_one_clear_line(self, tmp_path):
         path = tmp_path / "a.tif"
         tifffile.imwrite(path, make_stack(4, 64, 64), compression="zlib", photometric="minisblack")

@@ -227,6 +227,21 @@ class Dispatch:
         is_same = self._journal.records[piece.name].fingerprint == self._fingerprints[piece.name]
         return is_same and piece.output.exists()
 
+    def check_inputs(self) -> None:
+        """Raise FrameError if an input changed since its pieces were added: their results do not belong together."""
+        read = InputStates()
+        # parts of one image are alike: each image is looked up once
+        pieces = {(piece.source.path, self._fingerprints[piece.name]): piece for piece in self._pieces}
+        for (_, before), piece in pieces.items():
+            if piece.source.fingerprint(read) != before:
+                raise FrameError(
+                    Message(
+                        f"{piece.source.path} changed while it was being segmented, and finished parts are of the file "
+                        "as it was before; when it is complete, ",
+                        AGAIN,
+                    )
+                )
+
     @property
     def is_complete(self) -> bool:
         """Whether all pieces so far are done."""
@@ -514,7 +529,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, NapariSAM2Error):
         return " ".join(in_all_words(error).split())[:1000]
     text = one_line(error)
-    return text if text == type(error).__name__ else f"{type(error).__name__}: {text}"
+    kind = type(error).__name__
+    return text if text == kind or text.startswith(f"{kind}: ") else f"{kind}: {text}"
 
 
 @contextmanager

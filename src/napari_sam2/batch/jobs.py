@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, cast
 
 from napari_sam2._arguments import checked_calls
 from napari_sam2._errors import FrameError, PlanesLeftOutWarning, PromptError
-from napari_sam2.batch.pieces import Outcome, Source
+from napari_sam2.batch.pieces import Outcome, Source, Unchanged
 from napari_sam2.frames import Contrast, Frames, open_frames
 
 if TYPE_CHECKING:
@@ -224,9 +224,10 @@ class GenerateJob:
         from napari_sam2.labels.compose import masks_to_labels
         from napari_sam2.labels.files import LabelWriter
 
+        unchanged = Unchanged(source)
         frames, frame = self._open(source)
         keep = self.shapes.limits(frames).keep
-        with LabelWriter.for_frames(output, frames, frame=frame, overwrite=True) as writer:
+        with LabelWriter.for_frames(output, frames, frame=frame, overwrite=True) as writer, unchanged:
             records = keep(self.finding.generator(model).generate_masks(frames[frame]))
             writer.write(0, masks_to_labels(records, frames.shape[1:]))
         return Outcome(len(records), 1)
@@ -301,12 +302,13 @@ class AutoJob:
         """Segment one file."""
         from napari_sam2.labels.files import LabelWriter
 
+        unchanged = Unchanged(source)
         frames, num_times = self._open(source)
 
         def at_time(time: int) -> Frames:
             return replace(self.reading, frame_axis="Z", fixed=(("T", time),)).open(source)
 
-        with LabelWriter.for_frames(output, frames, num_times=num_times, overwrite=True) as writer:
+        with LabelWriter.for_frames(output, frames, num_times=num_times, overwrite=True) as writer, unchanged:
             found = self.segment(frames, at_time, writer, self.finding.generator(model), num_times=num_times)
         return Outcome(found.num_objects, num_times * len(frames))
 
@@ -469,8 +471,9 @@ class PropagateJob:
         from napari_sam2.inference.stacks.label_seeds import segment_seeds
         from napari_sam2.labels.files import LabelWriter
 
+        unchanged = Unchanged(source)
         frames, labels = self._open(source)
-        with LabelWriter.for_frames(output, frames, overwrite=True) as writer:
+        with LabelWriter.for_frames(output, frames, overwrite=True) as writer, unchanged:
             found = segment_seeds(
                 frames,
                 labels,
@@ -520,9 +523,10 @@ class TrackJob:
         from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
         from napari_sam2.labels.files import LabelWriter
 
+        unchanged = Unchanged(source)
         frames, prompts = self._open(source)
         segmenter = SAM2VideoSegmenter(model)
-        with LabelWriter.for_frames(output, frames, overwrite=True) as writer:
+        with LabelWriter.for_frames(output, frames, overwrite=True) as writer, unchanged:
             segmenter.set_video(frames)
             for given in prompts:
                 segmenter.add_prompt(given.frame, given.prompt, object_id=given.object_id)

@@ -9,11 +9,25 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
+from napari_sam2._errors import FrameError
 from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.frames.zarr_zip import zipped_zarr
 
-__all__ = ["DONE", "FAILED", "NOT_RUN", "RUNNING", "InputStates", "Outcome", "Piece", "PieceRecord", "Source"]
+__all__ = [
+    "DONE",
+    "FAILED",
+    "NOT_RUN",
+    "RUNNING",
+    "InputStates",
+    "Outcome",
+    "Piece",
+    "PieceRecord",
+    "Source",
+    "Unchanged",
+]
 
 DONE, FAILED, NOT_RUN, RUNNING = "done", "failed", "not run", "running"
 
@@ -66,9 +80,10 @@ class Source:
     @property
     def absent(self) -> Path | None:
         """The first of its files that is not there, as seen from this computer."""
-        return next((file for file in self._files() if not _is_there(file)), None)
+        return next((file for file in self.files if not _is_there(file)), None)
 
-    def _files(self) -> list[Path]:
+    @property
+    def files(self) -> list[Path]:
         """The image, its labels, and the files of masks."""
         masks = [Path(value.rpartition(":")[2]) for option, value in self.prompts if option == "--mask"]
         return [self.path, *([] if self.labels is None else [self.labels]), *masks]
@@ -90,13 +105,50 @@ class Source:
         """
         states = states or InputStates()
         parts = {
-            "files": [states.of(file) for file in self._files()],
+            "files": [states.of(file) for file in self.files],
             "axes": self.axes,
             "channels": self.channels,
             "frames": self.frames,
             "prompts": [(option, Path(value).name if option == "--mask" else value) for option, value in self.prompts],
         }
         return _digest(parts)
+
+
+class Unchanged:
+    """Within ``with``, the files of an input must not change: a result of two contents of a file is none.
+
+    To be entered after the writer of the result, which then discards it.
+
+    Parameters
+    ----------
+    source : Source
+        The input, which is opened after this was made.
+
+    Raises
+    ------
+    FrameError
+        At the end, if a file was changed, or removed.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._files = source.files
+        self._before = self._states()
+
+    def _states(self) -> list[str]:
+        states = InputStates()
+        return [states.of(file) for file in self._files]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            return
+        for file, before, now in zip(self._files, self._before, self._states(), strict=True):
+            if before != now:
+                raise FrameError(f"{file} changed while it was being processed; wait until it is complete")
 
 
 @dataclass(frozen=True)

@@ -318,6 +318,8 @@ def run_stages(
                 run.compute(workers, stage.job, missing)
             if not run.is_complete:
                 break
+            if result is not None:
+                run.check_inputs()
         opened.close()
         report = run.report(time.perf_counter() - begin)
         write_report(folder / REPORT_NAME, report)

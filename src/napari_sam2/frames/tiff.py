@@ -177,6 +177,11 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
 
 def _open(path: Path) -> tifffile.TiffFile:
     tif = tifffile.TiffFile(path, omexml=companion_xml(path))
+    try:
+        _ = tif.pages.first
+    except IndexError:
+        tif.close()
+        raise FrameError(f"{path} is damaged or truncated: its first page is missing; copy the file again") from None
     if has_left_out_pages(tif):
         tif.close()
         return tifffile.TiffFile(path, is_scanimage=False)

@@ -126,7 +126,7 @@ def read_tracks(path: str | Path) -> Tracks:
             raise
         raise FrameError(f"{path} cannot be read: {error}") from error
     except (*READ_ERRORS, ET.ParseError, csv.Error) as error:
-        reason = f"{one_line(error)} is missing" if isinstance(error, KeyError) else one_line(error)
+        reason = f"{error} is missing" if isinstance(error, KeyError) else one_line(error)
         raise FrameError(f"{path} holds no tracks that can be read ({reason}); export them again") from error
 
 

@@ -18,7 +18,7 @@ from napari_sam2.frames import open_frames
 from napari_sam2.labels import files as label_files
 from napari_sam2.labels.files import LABEL_SUFFIXES, LabelWriter
 from napari_sam2.labels.reading import read_labels
-from napari_sam2.labels.shape_files import SHAPE_SUFFIXES
+from napari_sam2.labels.shapes.reading import SHAPE_SUFFIXES
 
 VOXEL = {
     "T": (30.0, "second"),

@@ -15,7 +15,7 @@ from napari_sam2._viewer.measured_points import MEASURED_COLUMNS, measured_point
 from napari_sam2.frames.files import open_path
 from napari_sam2.frames.zarr_files import is_zarr, labels_inside, zarr_attributes
 from napari_sam2.frames.zarr_zip import ZARR_ZIP_SUFFIXES
-from napari_sam2.labels.shape_files import SHAPE_SUFFIXES
+from napari_sam2.labels.shapes.reading import SHAPE_SUFFIXES
 
 if TYPE_CHECKING:
     from napari.layers import Image

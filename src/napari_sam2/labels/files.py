@@ -32,7 +32,7 @@ from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.formats import LabelLayout, LabelTarget, TiffTarget, ZarrTarget, standalone_labels
 from napari_sam2.labels.ngff import image_of_labels, plan_for_image, register_labels
 from napari_sam2.labels.overlaps import label_areas
-from napari_sam2.labels.shape_files import ShapeTarget
+from napari_sam2.labels.shapes.writing import ShapeTarget
 
 if TYPE_CHECKING:
     from napari_sam2.frames import Frames

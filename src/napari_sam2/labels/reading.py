@@ -22,7 +22,7 @@ from napari_sam2.frames.zarr_files import is_zarr_folder, labels_inside
 from napari_sam2.frames.zarr_zip import zipped_zarr
 from napari_sam2.labels.conversion import ConvertedLabels, convert_labels
 from napari_sam2.labels.seg_npy import read_npy
-from napari_sam2.labels.shape_files import SHAPE_SUFFIXES, read_shapes
+from napari_sam2.labels.shapes.reading import SHAPE_SUFFIXES, read_shapes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

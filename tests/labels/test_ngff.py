@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
 from ngff_tools import make_image
+from zarr.storage import LocalStore
 
 from napari_sam2._errors import OutputError
 from napari_sam2.frames import open_frames
@@ -58,6 +60,29 @@ def test_labels_take_version_levels_chunks_and_transformations_of_the_image(tmp_
     assert (listed if version == "0.4" else listed["ome"])["labels"] == ["cells"]
     assert np.array_equal(read_labels(image / "labels" / "cells"), labels)
     assert np.array_equal(read_labels(image), labels)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_chunks_of_several_planes_are_written_once(tmp_path, version, monkeypatch):
+    image, labels = make_image(tmp_path / "a.ome.zarr", version, depth=3), make_labels()
+    labels[2:] = 0
+    written = []
+    original = LocalStore.set
+
+    async def spy(self, key, value, *args):
+        written.append(key)
+        await original(self, key, value, *args)
+
+    monkeypatch.setattr(LocalStore, "set", spy)
+    write(image / "labels" / "cells", labels)
+    group = zarr.open_group(image / "labels" / "cells", mode="r")
+    assert group["0"].chunks == (3, 16, 20)
+    chunks = [key for key in written if re.fullmatch(r"([^.].*/)?0/(c/)?\d+/\d+/\d+", key)]
+    assert len(chunks) == len(set(chunks)) == 4, "all four of the first planes, none of the last, which are empty"
+    assert np.array_equal(group["0"][:], labels)
+    assert np.array_equal(group["1"][:], labels[:, 1::2, 1::2])
+    assert sorted(path.name for path in (image / "labels" / "cells").iterdir() if path.is_dir()) == ["0", "1"]
+    assert sorted(group.array_keys()) == ["0", "1"]
 
 
 def test_other_labels_and_the_image_stay(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -25,6 +26,7 @@ from napari_sam2.labels.ngff import (
 
 __all__ = ["FrameScratch", "LabelLayout", "LabelTarget", "TiffTarget", "ZarrTarget", "standalone_labels"]
 
+_COLLECTED = ".frames"
 _FEW_CHUNKS = 0.1  # share of a label image
 _MAX_IMAGEJ_ID = 2**16 - 1
 _MAX_IMAGEJ_BYTES = 2**32 - 2**25  # offsets of a classic TIFF have 32 bits; tifffile keeps 32 MiB for metadata
@@ -89,6 +91,9 @@ class LabelTarget(Protocol):
 class ZarrTarget:
     """An OME-NGFF label image, written level by level under a temporary name.
 
+    Frames come one by one. Where a chunk holds several, they are collected in an array of one frame per chunk, and each
+    chunk of the label image is written once, at the end.
+
     Parameters
     ----------
     partial : Path
@@ -103,7 +108,8 @@ class ZarrTarget:
         self._partial, self._plan = partial, plan
         partial.mkdir()
         self._group = zarr.open_group(str(partial), mode="a", zarr_format=plan.zarr_format)
-        self._arrays = [self._create(level) for level in plan.levels]
+        self._collected: list[tuple[Any, Any]] = []  # arrays of single frames, and those that they become
+        self._arrays = [self._by_frame(self._create(level), level) for level in plan.levels]
         self._array = self._arrays[plan.main_level]
         self._is_scanned = False  # whole frames were written: coarser levels are computed from all chunks
         self._written: set[tuple[int, int, int]] = set()  # frame, and row and column in the grid of chunks
@@ -121,6 +127,19 @@ class ZarrTarget:
             dimension_names=[axis.lower() for axis in self._plan.axes] if has_names else None,
             chunk_key_encoding=None if has_names else {"name": "v2", "separator": "/"},
         )
+
+    def _by_frame(self, array: Any, level: LabelLevel) -> Any:
+        """An array that frames can be written to one by one: ``array`` itself unless its chunks hold several."""
+        import zarr
+
+        *depths, height, width = array.shards or array.chunks
+        if all(depth == 1 for depth in depths):
+            return array
+        chunks = (*(1 for _ in depths), height, width)
+        place = str(self._partial / _COLLECTED / level.path)
+        frames = zarr.create_array(place, shape=array.shape, dtype=array.dtype, chunks=chunks, fill_value=0)
+        self._collected.append((frames, array))
+        return frames
 
     @property
     def chunk_rows(self) -> int:
@@ -157,6 +176,10 @@ class ZarrTarget:
                 resample_labels(self._array, array)
             for window in windows or ():
                 resample_labels(self._array, array, window)
+        for frames, array in self._collected:
+            _copy_by_chunks(frames, array)
+        if self._collected:
+            shutil.rmtree(self._partial / _COLLECTED)
         self._group.attrs.update(label_metadata(self._plan, ids))
         if note:
             self._group.attrs["napari_sam2"] = {"note": note}
@@ -180,6 +203,16 @@ class ZarrTarget:
 
     def stop(self) -> None:
         """No file is held open."""
+
+
+def _copy_by_chunks(source: Any, target: Any) -> None:
+    """Copy an array to another one of its shape, writing each chunk of the target once; those of zeros are left out."""
+    sizes = target.shards or target.chunks
+    for place in np.ndindex(*(math.ceil(length / size) for length, size in zip(target.shape, sizes, strict=True))):
+        part = tuple(slice(i * size, (i + 1) * size) for i, size in zip(place, sizes, strict=True))
+        block = np.asarray(source[part])
+        if block.any():
+            target[part] = block
 
 
 def standalone_labels(layout: LabelLayout) -> NgffLabels:

@@ -236,6 +236,51 @@ def test_a_new_session_on_the_image_hides_the_layers_of_the_one_before_and_says_
     assert "1 object opened from mine.sam2; the 1 object made before is in the hidden layer" in widget.status.text
 
 
+def test_a_new_session_on_a_single_image_does_not_bring_the_one_before_back(alone, qtbot):
+    viewer, widget = alone
+    viewer.layers.clear()
+    single = make_movie(1)[0]
+    for name in ("green", "red"):
+        viewer.add_image(single, name=name, blending="additive")
+    qtbot.waitUntil(lambda: widget.binding is not None)
+    widget.binding.session.add_mask(np.eye(48, 64) > 0, frame=0)
+    before = widget.binding
+    widget.advanced.mix_channels.setChecked(True)
+    qtbot.wait(50)  # what comes with the next turns of the event loop
+    assert widget.binding is not before
+    assert [image.name for image in widget.binding.images] == ["red", "green"]
+    assert len(widget.binding.session.frames.channels) == 2
+    assert not widget.binding.session.objects
+    assert not widget.sessions.offer.isVisibleTo(widget.sessions)
+    assert widget.status.text.endswith("the 1 object made before is in the hidden layer red objects")
+
+
+def test_other_tabs_begin_with_the_image_that_prompts_go_to(alone, qtbot):
+    viewer, widget = alone
+    viewer.add_image(make_movie(), name="other")
+    viewer.layers.selection.active = widget.binding.points
+    everything, train = widget.show_tab("Everything"), widget.show_tab("Train")
+    assert [task.image.layer.name for task in (everything, train)] == ["cells", "cells"]
+    widget.sessions.choose(viewer.layers["other"])
+    assert [task.image.layer.name for task in (everything, train)] == ["other", "other"]
+
+
+def test_a_session_of_mixed_channels_is_restored_with_them_and_its_file_is_not_named(alone, qtbot):
+    viewer, widget = alone
+    viewer.layers.clear()
+    single = make_movie(1)[0]
+    for name in ("green", "red"):
+        viewer.add_image(single, name=name, blending="additive")
+    qtbot.waitUntil(lambda: widget.binding is not None)
+    widget.advanced.mix_channels.setChecked(True)
+    session = widget.binding.session
+    session.add_mask(np.eye(48, 64) > 0, frame=0)
+    assert session.flush_autosave()
+    widget.sessions._restore(str(session.autosave_path))
+    assert len(widget.binding.session.frames.channels) == 2
+    assert widget.status.text.startswith("1 object restored")
+
+
 def test_keys_of_stacks_say_that_a_single_image_has_none_to_go_through(alone, qtbot):
     viewer, widget = alone
     viewer.layers.clear()

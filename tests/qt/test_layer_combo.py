@@ -32,6 +32,16 @@ def test_choice_follows_layers_that_come_go_and_are_renamed(qtbot):
     assert combo.count() == 1
 
 
+def test_the_choice_begins_with_the_selected_layer_or_else_the_last(qtbot):
+    viewer = ViewerModel()
+    first, last = (viewer.add_image(np.zeros((4, 4)), name=name) for name in ("first", "last"))
+    for active, chosen in ((first, first), (viewer.add_points(None), last)):
+        viewer.layers.selection.active = active
+        combo = LayerCombo(viewer, "Image", "sam2_test", "An image.")
+        qtbot.addWidget(combo)
+        assert combo.layer is chosen
+
+
 def test_no_layer_can_be_chosen_beside_layers(qtbot):
     viewer = ViewerModel()
     combo = LayerCombo(viewer, "Shapes", "sam2_test", "A region.", none_text="whole image")

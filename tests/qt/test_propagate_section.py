@@ -63,7 +63,7 @@ def test_the_end_of_a_propagation_names_unusable_slices_and_movements_of_the_sta
     edits = binding.session.store.condition_edits(1, is_usable=False, shift=None)
     edits += binding.session.store.condition_edits(2, is_usable=True, shift=StageShift(2, -4, 7))
     binding.session.store.commit(edits)
-    assert made._conditions() == "; unusable: 1; the stage moved (y, x) before 2 (+7, -4 px)"
+    assert made._conditions() == "; slice 1 could not be used; the stage moved (y, x) before slice 2 (+7, -4 px)"
 
 
 def test_what_was_done_is_said_until_it_is_undone_or_something_else_is_done(qtbot, binding) -> None:

@@ -174,6 +174,23 @@ def test_tracks_lie_on_the_image(section: SaveSection, binding) -> None:
     np.testing.assert_allclose(layer.data, [[number, 0, 20, 15], [number, 1, 20, 17]], atol=0.1)
 
 
+def test_tracks_are_told_and_leave_the_tool_in_hand(section: SaveSection, binding) -> None:
+    add_disc(binding)
+    binding.use_tool("lasso")
+    section.add_tracks()
+    assert binding.tool == "lasso"
+    assert section.message.text() == "1 track in the layer cells tracks"
+
+
+def test_what_was_written_is_told_until_something_else_is_done(section: SaveSection, binding, tmp_path) -> None:
+    add_disc(binding)
+    for call in (lambda: section.export("objects", str(tmp_path / "out")), section.copy_as_python, section.add_tracks):
+        call()
+        assert section.message.isVisibleTo(section)
+        add_disc(binding)
+        assert not section.message.isVisibleTo(section)
+
+
 def test_session_is_copied_as_text(section: SaveSection, binding) -> None:
     add_disc(binding)
     section.copy_as_python()

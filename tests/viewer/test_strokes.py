@@ -13,7 +13,7 @@ from napari.utils.interactions import mouse_move_callbacks, mouse_press_callback
 
 from effort import measured_effort
 from factories import make_model, make_movie
-from napari_sam2 import Prompt, Session
+from napari_sam2 import Prompt, PromptError, Session
 from napari_sam2._viewer.binding import ViewerBinding
 from napari_sam2._viewer.opening import open_session
 
@@ -269,3 +269,128 @@ def test_shapes_that_no_longer_give_the_prompt_are_not_shown(binding):
     session.wait_for_answers()
     assert sorted(kind for kind, *_ in drawn_in(binding.shapes)) == ["path", "path", "rectangle"]
     assert sorted(binding.points.data.tolist()) == [[1, 4, 60], [1, 30, 30], [PLANE, 20, 45]]
+
+
+SQUARE = np.array([(PLANE, y, x) for y, x in ((10, 10), (10, 30), (30, 30), (30, 10))], float)
+RIGHT_HALF = np.array([(PLANE, y, x) for y, x in ((8, 20), (8, 40), (34, 40), (34, 20))], float)
+
+
+def listen(binding):
+    said = []
+    binding.notice.connect(lambda text, _: said.append(text))
+    return said
+
+
+def test_a_lasso_stands_for_the_whole_mask_of_its_slice(binding):
+    """Clicks that were there before kept the area drawn from becoming the mask."""
+    session, said = binding.session, listen(binding)
+    binding.points.add([[PLANE, 20, 15]])
+    binding.points.add([[PLANE, 22, 16]])
+    binding.points.add([[PLANE + 1, 20, 15]])
+    session.wait_for_answers()
+    binding.use_tool("lasso")
+    press_and_release(binding.shapes, *STROKE)
+    session.wait_for_answers()
+    drawn = session.prompt(1, PLANE)
+    assert drawn.is_mask_only
+    np.testing.assert_array_equal(session.labels[PLANE] == 1, drawn.mask)
+    assert binding.points.data[:, 0].tolist() == [PLANE + 1]
+    assert said == ["the outline replaces the 2 other prompts of object 1 on this slice"]
+    session.undo()
+    session.wait_for_answers()
+    assert len(session.prompt(1, PLANE).points) == 2
+    assert sorted(binding.points.data[:, 0].tolist()) == [PLANE, PLANE, PLANE + 1]
+    assert not len(binding.shapes.data)
+
+
+def test_clicks_after_a_lasso_refine_it(binding):
+    binding.use_tool("lasso")
+    press_and_release(binding.shapes, *STROKE)
+    binding.points.add([[PLANE, 20, 15]])
+    binding.session.wait_for_answers()
+    prompt = binding.session.prompt(1, PLANE)
+    assert prompt.has_mask
+    assert len(prompt.points) == 1
+
+
+@pytest.mark.parametrize("kind", ["polygon", "rectangle", "ellipse"])
+def test_an_area_of_background_is_taken_away(binding, kind):
+    """It was added."""
+    session, said = binding.session, listen(binding)
+    binding.shapes.add(SQUARE, shape_type="polygon")
+    session.wait_for_answers()
+    before = session.labels[PLANE] == 1
+    binding.set_positive(False)
+    binding.shapes.add(RIGHT_HALF, shape_type=kind)
+    after = session.labels[PLANE] == 1
+    assert after[:, :20].sum() == before[:, :20].sum() > 0
+    assert not (after & ~before).any()
+    assert after[20, 21:30].sum() == 0
+    assert not len(binding.shapes.data)
+    assert said == ["the area was taken away from object 1 on this slice"]
+    session.undo()
+    np.testing.assert_array_equal(session.labels[PLANE] == 1, before)
+    assert [str(kind) for kind in binding.shapes.shape_type] == ["polygon"]
+
+
+@pytest.mark.parametrize("has_mask", [True, False])
+def test_background_beside_the_object_changes_nothing_and_says_what_to_do(binding, has_mask):
+    session, said = binding.session, listen(binding)
+    if has_mask:
+        session.add_mask(np.arange(64) < np.full((48, 1), 9), frame=PLANE)
+        binding.select(1)
+    binding.set_positive(False)
+    binding.shapes.add(RIGHT_HALF, shape_type="polygon")
+    assert not len(binding.shapes.data)
+    assert len(session.store.prompts) == has_mask
+    assert len(said) == 1
+    assert "switch to object (N)" in said[0]
+
+
+def test_background_is_not_taken_away_from_what_is_locked(binding):
+    session, said = binding.session, listen(binding)
+    session.failed.connect(lambda error: said.append(str(error)))
+    session.add_mask(np.arange(64) < np.full((48, 1), 30), frame=PLANE)
+    session.lock(1, [PLANE])
+    binding.select(1)
+    binding.set_positive(False)
+    binding.shapes.add(RIGHT_HALF, shape_type="polygon")
+    assert (session.labels[PLANE] == 1).sum() == 48 * 30
+    assert len(said) == 1
+    assert "locked" in said[0]
+
+
+def test_an_outline_that_becomes_background_is_taken_away_from_those_before(binding):
+    session, shapes = binding.session, binding.shapes
+    shapes.add(SQUARE, shape_type="polygon")
+    shapes.add(RIGHT_HALF, shape_type="polygon")
+    session.wait_for_answers()
+    features = shapes.features.copy()
+    features.loc[1, "kind"] = "negative"
+    shapes.features = features
+    session.wait_for_answers()
+    assert not (session.labels[PLANE] == 1)[20, 21:40].any()
+    assert (session.labels[PLANE] == 1)[20, 11:20].all()
+
+
+def test_the_brush_erases_where_the_next_prompt_is_background(binding):
+    binding.use_tool("paint")
+    assert binding.labels.mode == "paint"
+    binding.set_positive(False)
+    assert (binding.labels.mode, binding.tool) == ("erase", "paint")
+    binding.use_tool("point")
+    binding.use_tool("paint")
+    assert binding.labels.mode == "erase"
+    binding.set_positive(True)
+    assert binding.labels.mode == "paint"
+    binding.labels.mode = "fill"
+    binding.set_positive(False)
+    assert binding.labels.mode == "fill"
+
+
+def test_a_layer_of_background_only_starts_no_object(binding):
+    layer = binding.viewer.add_shapes(
+        [SQUARE], shape_type="polygon", name="lines", features={"object_id": [1], "kind": ["negative"]}
+    )
+    with pytest.raises(PromptError, match="lines has nothing that starts an object"):
+        binding.start_from(layer)

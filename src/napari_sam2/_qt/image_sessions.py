@@ -269,7 +269,7 @@ class ImageSessions(QWidget):
         assert self.binding is not None
         image = self.binding.images[0]
         told = self._retire()
-        self.start(image, frame_axis=axis)
+        self.start(image, frame_axis=axis, is_new=True)
         if told:
             self.notice.emit(f"a new session was started; {told}", False)
 
@@ -297,6 +297,7 @@ class ImageSessions(QWidget):
         frame_axis: int | None = None,
         session: Session | None = None,
         autosave_path: str | None = None,
+        is_new: bool = False,
     ) -> None:
         """Start a session on an image, or go on with the one that was started on it before.
 
@@ -310,8 +311,10 @@ class ImageSessions(QWidget):
             One that exists already, such as a restored one.
         autosave_path : str, optional
             Where that session is saved automatically. Default: a new file, after an offer to restore an earlier one.
+        is_new : bool, default False
+            Whether earlier sessions of the image are left alone: neither continued nor offered.
         """
-        is_plain = session is None and frame_axis is None
+        is_plain = session is None and frame_axis is None and not is_new
         kept = next((b for b in self._kept if b.images[0] == image and is_plain), None)
         if self.binding is not None:
             self._set_aside()
@@ -319,8 +322,7 @@ class ImageSessions(QWidget):
             self._kept.remove(kept)
             self._follow(kept)
             return
-        choices = self._choices()
-        images = matching_channels(image, list(self.viewer.layers)) if choices.mixes_channels else [image]
+        choices, images = self._choices(), self._channels(image)
         # until it has worked: the layers that a start adds and takes back would have it tried again
         self._refused.append(image)
         try:
@@ -348,8 +350,15 @@ class ImageSessions(QWidget):
             self.notice.emit(text, False)
         binding.session.prepare(binding.current_plane)
 
+    def _channels(self, image: Any) -> list[Any]:
+        """What the model sees: the image, or with all channels that are mixed with it."""
+        return matching_channels(image, list(self.viewer.layers)) if self._choices().mixes_channels else [image]
+
     def open_session(self, path: str, *, autosave_path: str | None = None, image: Any = None) -> None:
-        """Open a saved session on an image layer; by default on the one that prompts go to, or else the last one."""
+        """Open a saved session on an image layer; by default on the one that prompts go to, or else the last one.
+
+        With ``autosave_path`` the file is one that was saved automatically, whose name nobody gave.
+        """
         if image is None:
             image = self.binding.images[0] if self.binding is not None else next(reversed(self.images), None)
         if image is None:
@@ -359,7 +368,7 @@ class ImageSessions(QWidget):
         from napari_sam2._viewer.readers import in_a_window
 
         try:
-            planes, _ = open_layers([image])
+            planes, _ = open_layers(self._channels(image))
             session = Session.load(path, planes, deliver=self._delivery)
         except FrameError as error:
             self.notice.emit(in_a_window(error), True)
@@ -374,7 +383,8 @@ class ImageSessions(QWidget):
         self.start(image, session=session, autosave_path=autosave_path)
         if self.binding is not None:
             count = len(session.objects)
-            text = f"{count} object{'s' * (count != 1)} opened from {Path(path).name}"
+            objects = f"{count} object{'s' * (count != 1)}"
+            text = f"{objects} opened from {Path(path).name}" if autosave_path is None else f"{objects} restored"
             self.notice.emit(f"{text}; {told}" if told else text, False)
 
     # ------------------------------------------------------------------ restoring

@@ -70,7 +70,7 @@ class LayerCombo(QWidget):
         for event in ("inserted", "removed", "reordered", "renamed"):
             self._connections.connect(getattr(viewer.layers.events, event), self._on_layers)
         self._connections.connect(self._choice.changed, self._on_choice)
-        self._on_layers()
+        self._choose_again(None)  # magicgui has taken the first layer
 
     @property
     def layer(self) -> Any:
@@ -91,7 +91,10 @@ class LayerCombo(QWidget):
         self._connections.clear()
 
     def _on_layers(self, _event: Any = None) -> None:
-        before = self.layer
+        self._choose_again(self.layer)
+
+    def _choose_again(self, before: Any) -> None:
+        """Of the layers as they are now, keep the chosen one, or take the active one, or else the last one."""
         with self._choice.changed.blocked():
             self._choice.reset_choices()
             found = list(self._choice.choices)

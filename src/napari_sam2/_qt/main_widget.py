@@ -167,11 +167,13 @@ class SAM2Widget(QWidget):
         self.settings_button.toggled.connect(self._show_settings)
         self.status = StatusLine(self._state, _NO_IMAGE)
         self.tabs = QTabWidget()
+        self.tabs.setAccessibleName("Tasks")
         self.tabs.setDocumentMode(True)
         self.tabs.setUsesScrollButtons(False)
         self.tabs.setElideMode(Qt.TextElideMode.ElideRight)
         bar = self.tabs.tabBar()
         if bar is not None:
+            bar.setAccessibleName("Tasks")
             bar.setExpanding(True)
         keep_tabs_fitted(self.tabs, lambda: int(get_settings().appearance.font_size))
         self.tabs.addTab(self._make_click_page(), _TABS[0])
@@ -311,10 +313,16 @@ class SAM2Widget(QWidget):
             made = self._tasks[name] = make(self.viewer)
             if isinstance(made, AutomaticWidget):
                 made.lineage_found.connect(self._show_found_lineage)
+            self._choose_image(made)
             area.setWidget(made)
             keep_keys_on_canvas(made)
             wrap_check_boxes(made)
             order_tabs(self)
+
+    def _choose_image(self, task: QWidget) -> None:
+        """Begin in another tab with the image that prompts go to."""
+        if self.binding is not None and isinstance(task, AutomaticWidget | FineTuneWidget):
+            task.image.choose(self.binding.images[0])
 
     def _show_first_click(self, _index: int = 0) -> None:
         """Messages are of one tab: in another one they go, and the advice for the first click is of the first tab."""
@@ -444,6 +452,8 @@ class SAM2Widget(QWidget):
             self._measurements.set_binding(binding)
         if self._lineage is not None:
             self._lineage.set_binding(binding)
+        for task in self._tasks.values():
+            self._choose_image(task)
         self._show_parts(binding)
         for layer in binding.layers:
             self._layer_keys.bind(layer, _LAYER_KEYS)

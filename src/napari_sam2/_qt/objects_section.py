@@ -70,10 +70,13 @@ _MOST_ENTRIES = 30  # of a menu of objects
 _AT_ONCE_PIXELS = 2**16  # of a plane whose labels are read in place; 300 objects on four times as many take 160 ms
 _TOOLS: tuple[tuple[Tool, str], ...] = (
     ("point", "Points: click on the object; the mask appears at once"),
-    ("box", "Box: drag a rectangle around the object"),
-    ("lasso", "Lasso: draw around the object; the area inside becomes its mask"),
+    ("box", "Box: drag a rectangle around the object. As background (N), the inside is taken away"),
+    (
+        "lasso",
+        "Lasso: draw around the object; the inside becomes the mask. As background (N), the inside is taken away",
+    ),
     ("scribble", "Scribble: draw a line along the object; it counts as several clicks"),
-    ("paint", "Brush: paint on the mask or erase it; the painted slice is used as a correction"),
+    ("paint", "Brush: paint on the mask, or as background (N) erase it; the painted slice is used as a correction"),
 )
 _ADVICE = "Click on an object in the image: it appears here as object 1."
 _WITH_ANOTHER: Mapping[str, str] = MappingProxyType(
@@ -175,7 +178,10 @@ class ObjectsSection(QWidget):
             made.clicked.connect(lambda _=False, tool=tool: self.use_tool(tool))
             self.tools[tool] = made
         self.polarity = IconButton(
-            "plus", "sam2_polarity", "Whether the next prompt is object or background. Key: N", text="object"
+            "plus",
+            "sam2_polarity",
+            "What the next prompt is: object adds to the mask, background takes away. Key: N",
+            text="object",
         )
         self.polarity.clicked.connect(self.toggle_positive)
         made_row = parts.row(self.pan_button, *self.tools.values())
@@ -327,6 +333,7 @@ class ObjectsSection(QWidget):
         table.setIconSize(QSize(16, 16))
         table.setToolTip("Objects: select one to prompt it; J and H select the next and the previous one")
         header = table.horizontalHeader()
+        header.setAccessibleName("Columns of the objects")
         header.setMinimumSectionSize(_ICON_WIDTH)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         for at in (_SHOW, _LOCK):
@@ -784,7 +791,7 @@ class ObjectsSection(QWidget):
         state = "lock_open" if not locked else ("lock" if locked >= with_mask else "lock_half")
         items[_LOCK].setIcon(self._icon(state))
         items[_LOCK].setToolTip(
-            f"{locked} of {with_mask} {self._word}s are locked and do not change; a click unlocks them"
+            f"Locked on {locked} of {with_mask} {self._word}s, which do not change; a click unlocks them"
             if locked
             else f"Not locked; a click locks all {self._word}s with a mask"
         )

@@ -288,14 +288,14 @@ class PropagateSection(QWidget):
                 if self._axes and self._axes != THROUGH_TIME:  # their masks come together, at the end
                     return "stopped: nothing was changed"
                 return f"stopped: {handle.num_done} of {handle.num_steps} {unit}s are finished and kept"
-            return f"done: {handle.num_done} {unit}s{self._lost()}{self._conditions()}"
+            return f"done: {handle.num_done} {unit}{'s' * (handle.num_done != 1)}{self._lost()}{self._conditions()}"
         if handle.is_paused:
-            return f"paused at {unit} {handle.num_done} of {handle.num_steps}"
+            return f"paused: {handle.num_done} of {handle.num_steps} {unit}s are done"
         time_left = ""
         if self._left is not None:
             seconds, at = self._left
             time_left = f", {duration(max(1.0, seconds - (time.monotonic() - at)))} left"
-        return f"{unit} {handle.num_done} of {handle.num_steps}{time_left}"
+        return f"{handle.num_done} of {handle.num_steps} {unit}s{time_left}"
 
     def _lost(self) -> str:
         """The objects that were there at full size and then not found; those that shrink to nothing have ended."""
@@ -314,8 +314,9 @@ class PropagateSection(QWidget):
         found, frame = self._binding.session.conditions, self._binding.geometry.frame
         unusable = [str(frame(plane)) for plane, each in found.items() if not each.is_usable]
         moved = [f"{frame(p)} ({y:+d}, {x:+d} px)" for p, each in found.items() for y, x in [each.shift_yx] if y or x]
-        text = f"; unusable: {_listed(unusable)}" if unusable else ""
-        return text + (f"; the stage moved (y, x) before {_listed(moved)}" if moved else "")
+        word = self._word
+        text = f"; {word}{'s' * (len(unusable) > 1)} {_listed(unusable)} could not be used" if unusable else ""
+        return text + (f"; the stage moved (y, x) before {word} {_listed(moved)}" if moved else "")
 
     def _follow_bar(self, handle: PropagationHandle) -> None:
         """napari's activity dock, from the next turn of the event loop on: setting its value runs the event loop."""

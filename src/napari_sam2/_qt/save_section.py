@@ -184,6 +184,8 @@ class SaveSection(QWidget):
         self._show_state()
 
     def _on_session_changed(self, _delta: StoreDelta) -> None:
+        if not self._task.is_running:
+            self.message.hide()  # it is about what was done before
         if not self._timer.isActive():
             self._timer.start()
 
@@ -295,8 +297,8 @@ class SaveSection(QWidget):
         if not len(table):
             self._show_failure(OutputError("there are no masks yet; propagate first"))
             return
-        layer = binding.labels
-        binding.viewer.add_tracks(
+        layer, selected = binding.labels, binding.viewer.layers.selection.active
+        made = binding.viewer.add_tracks(
             table,
             graph=tracks_graph(binding.session),
             name=f"{binding.images[0].name} tracks",
@@ -308,6 +310,9 @@ class SaveSection(QWidget):
             units=layer.units,
             axis_labels=layer.axis_labels,
         )
+        binding.viewer.layers.selection.active = selected  # the tool stays in hand
+        count = len(set(table[:, 0]))
+        self._say(f"{count} track{'s' * (count != 1)} in the layer {made.name}")
 
     def copy_as_python(self) -> None:
         """Copy a Python script that gives the same labels."""
@@ -323,7 +328,7 @@ class SaveSection(QWidget):
         path = self._saved_as or Path("session.sam2")
         self._try(lambda: self._copy(session.to_command_line(path), "a shell command"))
         if self._saved_as is None:
-            self.message.setText(f"{self.message.text()}; save the session as {path} for it")
+            self.message.setText(f"{self.message.text()}; it reads {path}: save the session under this name")
 
     def _copy(self, text: str, what: str) -> None:
         clipboard = QApplication.clipboard()

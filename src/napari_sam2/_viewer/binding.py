@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Points, Shapes
     from numpy.typing import NDArray
 
+    from napari_sam2._packed_mask import PackedImage
     from napari_sam2.session.calls.prompts import LabelPrompts
 
 __all__ = ["LayerLabels", "Tool", "ViewerBinding"]
@@ -385,10 +386,16 @@ class ViewerBinding:
         return self._is_positive
 
     def set_positive(self, is_positive: bool) -> None:
-        """Choose whether the next prompt is object or background."""
+        """Choose whether the next prompt is object or background; the brush then paints or erases."""
         self._is_positive = is_positive
+        if self.tool == "paint" and str(self.labels.mode) in ("paint", "erase"):
+            self.labels.mode = self._brush_mode
         self.restyle()
         self.current_changed.emit(self._current)
+
+    @property
+    def _brush_mode(self) -> str:
+        return "paint" if self._is_positive else "erase"
 
     @property
     def is_coloured_by_class(self) -> bool:
@@ -539,7 +546,7 @@ class ViewerBinding:
 
     def use_tool(self, tool: Tool) -> None:
         """Activate the layer and mode that a kind of prompt is drawn with; a layer that was removed comes back."""
-        layer, mode = {"point": (self.points, "add"), "paint": (self.labels, "paint")}.get(
+        layer, mode = {"point": (self.points, "add"), "paint": (self.labels, self._brush_mode)}.get(
             tool, (self.shapes, _SHAPE_MODES.get(tool))
         )
         if tool == "paint" and not self.can_paint:
@@ -611,7 +618,7 @@ class ViewerBinding:
                 self._split()
                 return
             self._drop_slips(event)
-            if self._drop_rows_outside(event):
+            if self._drop_rows_outside(event) or (event.source == self.shapes and self._draw_areas(event)):
                 return
         self._take_prompts()
 
@@ -629,6 +636,55 @@ class ViewerBinding:
     def _refuse_in_3d(self) -> None:
         word = self.plane_word
         self.notice.emit(f"prompts are placed on {word}s: go back to the 2D display (Ctrl-Y) and click there", True)
+
+    def _draw_areas(self, event: Any) -> bool:
+        """An outline stands for the whole mask of its slice, and an area of background is taken away from the mask.
+
+        Returns whether nothing else was drawn.
+        """
+        count = len(self.shapes.data)
+        rows = sorted({int(row) % count for row in event.data_indices}) if count else []
+        outlined: set[PromptKey] = set()
+        background: dict[int, tuple[PromptKey, PackedImage]] = {}
+        for row in rows:
+            found = self.prompts.area_of(row)
+            if found is not None and self.prompts.is_background(row):
+                background[row] = found
+            elif found is not None and str(self.shapes.shape_type[row]) != "rectangle":
+                outlined.add(found[0])
+        with self._syncing():
+            self.prompts.remove_rows(self.shapes, background)
+            replaced = {key: self.prompts.remove_others(key) for key in outlined}
+        if outlined:
+            self._take_prompts()
+        for (object_id, _), number in replaced.items():
+            each = self.session.store.objects.get(object_id)
+            if number and each is not None:
+                what = f"the {number} other prompts" if number > 1 else "the other prompt"
+                self.notice.emit(f"the outline replaces {what} of {each.name} on this {self.plane_word}", False)
+        for key, area in background.values():
+            self._take_away(key, area)
+        return len(background) == len(rows)
+
+    def _take_away(self, key: PromptKey, area: PackedImage) -> None:
+        """Erase the inside of what was drawn as background from an object, as the brush does."""
+        object_id, plane = key
+        each = self.session.store.objects.get(object_id)
+        before = self.session.labels[self.geometry.index(plane)] == object_id
+        inside = area.to_array()
+        if each is None or not (before & inside).any():
+            name = "the object" if each is None else each.name
+            self.notice.emit(
+                f"nothing of {name} is inside; to draw the object, switch to object (N) and draw again", False
+            )
+            return
+        try:
+            self.session.paint(plane, {object_id: before & ~inside})
+        except NapariSAM2Error as error:
+            self.notice.emit(self.in_words(error), True)
+            return
+        if plane not in each.locked:  # else the session says so
+            self.notice.emit(f"the area was taken away from {each.name} on this {self.plane_word}", False)
 
     def _drop_rows_outside(self, event: Any) -> bool:
         """Take away what was drawn outside the image, or on a slice that it does not have; whether anything was."""

@@ -29,6 +29,7 @@ __all__ = ["NEGATIVE", "POSITIVE", "PromptKey", "PromptLayers", "read_prompt_lay
 POSITIVE, NEGATIVE = "positive", "negative"
 PromptKey = tuple[int, int]  # object, plane
 _SMALLEST_BOX = 2.0  # pixels: less is a click that was not meant as a box
+_OUTLINES = ("polygon", "ellipse")
 _SCRIBBLE_STEP = 8.0  # pixels between the clicks that a scribble stands for
 _SCRIBBLE_CLICKS = 12  # at most
 
@@ -58,7 +59,8 @@ class PromptLayers:
     points : napari.layers.Points
         With the features ``object_id`` and ``kind`` ("positive", "negative").
     shapes : napari.layers.Shapes
-        With the same features. Rectangles are boxes; polygons and ellipses masks; lines and paths scribbles.
+        With the same features. Rectangles are boxes; polygons and ellipses masks; lines and paths scribbles. Of the
+        background, rectangles, polygons and ellipses are taken away from masks drawn before them.
     geometry : StackGeometry
         Axes of the stack, in whose pixels both layers are.
 
@@ -121,18 +123,50 @@ class PromptLayers:
         box: NDArray[np.float32] | None = None
         mask: PackedImage | None = None
         for shape in drawn:
-            if shape.kind == "rectangle":
+            if shape.is_scribble:
+                clicks += [(spot, int(shape.is_object)) for spot in _along(shape.vertices)]
+            elif shape.kind == "rectangle" and shape.is_object:
                 low, high = shape.vertices.min(0), shape.vertices.max(0)
                 if (high - low).min() >= _SMALLEST_BOX:
                     box = np.concatenate((low, high))
-            elif shape.is_scribble:
-                clicks += [(spot, int(shape.is_object)) for spot in _along(shape.vertices)]
+            elif mask is None and not shape.is_object:
+                continue
             else:
                 filled = known.get(shape)
-                filled = self._outlines.setdefault(shape, self._fill(shape) if filled is None else filled)
-                if filled.mask.area:
-                    mask = filled if mask is None else PackedImage.pack(mask.to_array() | filled.to_array())
-        return _Meaning(clicks, box, mask)
+                filled = self._outlines.setdefault(shape, self.fill(shape) if filled is None else filled)
+                if mask is None:
+                    mask = filled
+                elif shape.is_object:
+                    mask = PackedImage.pack(mask.to_array() | filled.to_array())
+                else:
+                    mask = PackedImage.pack(mask.to_array() & ~filled.to_array())
+        return _Meaning(clicks, box, mask if mask is not None and mask.mask.area else None)
+
+    def area_of(self, row: int) -> tuple[PromptKey, PackedImage] | None:
+        """Object, plane and inside of a rectangle, polygon or ellipse; None of a line, or outside the image."""
+        (object_id, kind), shape_type = _features(self.shapes)[row], str(self.shapes.shape_type[row])
+        try:
+            plane, xy = self._locate_shape(np.asarray(self.shapes.data[row]))
+        except PromptError:
+            return None
+        shape = DrawnShape(cast("ShapeKind", shape_type), xy, kind != NEGATIVE)
+        if shape.is_scribble:
+            return None
+        if shape not in self._outlines:  # of which the next reading takes it
+            self._outlines[shape] = self.fill(shape)
+        return (object_id, plane), self._outlines[shape]
+
+    def is_background(self, row: int) -> bool:
+        """Whether a shape is background."""
+        return _features(self.shapes)[row][1] == NEGATIVE
+
+    def remove_others(self, key: PromptKey) -> int:
+        """Take away points, boxes and scribbles of an object on a plane; how many they were."""
+        points = list(self._rows(self.points, {key}))
+        shapes = [row for row in self._rows(self.shapes, {key}) if str(self.shapes.shape_type[row]) not in _OUTLINES]
+        self.remove_rows(self.points, points)
+        self.remove_rows(self.shapes, shapes)
+        return len(points) + len(shapes)
 
     def locate(self, row: NDArray[Any]) -> tuple[int, NDArray[np.float32]]:
         """The plane and (x, y) places of a point or shape; raises PromptError outside the image."""
@@ -147,7 +181,8 @@ class PromptLayers:
         inside[:, -2:] = np.clip(inside[:, -2:], (-0.5, -0.5), (h - 0.5, w - 0.5))
         return self.geometry.locate(inside)
 
-    def _fill(self, shape: DrawnShape) -> PackedImage:
+    def fill(self, shape: DrawnShape) -> PackedImage:
+        """The pixels inside a shape."""
         outline = shape.vertices.astype(float)
         if shape.kind == "ellipse":
             centre, half_x, half_y = outline.mean(0), (outline[1] - outline[0]) / 2, (outline[3] - outline[0]) / 2
@@ -169,7 +204,7 @@ class PromptLayers:
             current = self.read(lambda _: None)
         kept = {key for key, prompt in prompts.items() if _is_drawn_already(current.get(key), prompt)}
         self.remove_rows(self.points, self._rows(self.points, prompts))
-        outlines = [str(kind) in ("polygon", "ellipse") for kind in self.shapes.shape_type]
+        outlines = [str(kind) in _OUTLINES for kind in self.shapes.shape_type]
         rows = self._rows(self.shapes, prompts)
         self.remove_rows(self.shapes, [row for row, key in rows.items() if not (outlines[row] and key in kept)])
         self.add({key: prompt for key, prompt in prompts.items() if prompt is not None})
@@ -210,7 +245,7 @@ class PromptLayers:
                 if at is not None:
                     is_left[at : at + len(spots)] = False
                     drawn.append(shape)
-            elif is_box if shape.kind == "rectangle" else is_mask:
+            elif is_box if shape.kind == "rectangle" and shape.is_object else is_mask:
                 drawn.append(shape)
         if prompt.box is not None and not is_box:
             x0, y0, x1, y1 = prompt.box
@@ -259,7 +294,8 @@ def read_prompt_layer(
     Raises
     ------
     PromptError
-        If there is no row, one lies outside the image, or an ``object_id`` is no whole number from 1.
+        If there is no row, one lies outside the image, an ``object_id`` is no whole number from 1, or nothing is drawn
+        that could start an object.
     """
     from napari.layers import Points, Shapes
 
@@ -282,6 +318,11 @@ def read_prompt_layer(
     found = copied.read(problems.append)
     if problems:
         raise problems[0]
+    if not found:
+        raise PromptError(
+            f"{layer.name} has nothing that starts an object, only areas of background or boxes smaller than "
+            f"{_SMALLEST_BOX:.0f} pixels; draw points, boxes or outlines of objects in it"
+        )
     # what was drawn stays in its own layer
     return {key: Prompt(p.points, p.labels, p.box, p.packed_mask) for key, p in found.items()}
 

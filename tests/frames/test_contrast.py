@@ -128,6 +128,16 @@ def test_hot_pixels_do_not_change_the_contrast(share, num, dtype):
     assert np.abs(limits_of(stack) - expected).max() < 40
 
 
+@pytest.mark.parametrize("top", [60, 160, 200])
+def test_hot_pixels_at_the_top_of_a_type_do_not_change_the_contrast(top):
+    rng = np.random.default_rng(0)
+    scene = gaussian_filter(rng.normal(size=(256, 256)), 3)
+    plane = np.rint((scene - scene.min()) / np.ptp(scene) * top).astype(np.uint8)
+    with_hot = plane.copy()
+    with_hot[rng.random(plane.shape) < 0.002] = 255
+    np.testing.assert_allclose(limits_of(with_hot[None]), limits_of(plane[None]), atol=0.03 * top)
+
+
 def test_hot_pixels_on_a_dead_background_leave_no_trace():
     image = np.zeros((100, 100), np.uint16)
     image[20:60, 20:60] = np.random.default_rng(0).integers(50, 100, (40, 40))

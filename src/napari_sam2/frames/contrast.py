@@ -75,6 +75,9 @@ class ContrastRule:
         A plane with more pixels is sampled in parts, and is never read as a whole.
     max_outlier_share : float
         Share of the sampled frames that may be left out as flashes or dead frames; at least one of three frames.
+    hot_factor : float
+        A pixel beyond the range of the others is a hot or dead one if it differs from all its neighbours by more than
+        this share of that range.
     spike_factor : float
         A frame whose range of values is more than this many times that of every other frame is left out.
     bright_factor : float
@@ -92,6 +95,7 @@ class ContrastRule:
     max_pixels: int = 1_000_000
     max_plane_pixels: int = 2**24
     max_outlier_share: float = 0.2
+    hot_factor: float = 0.4
     spike_factor: float = 8.0
     bright_factor: float = 1.5
     max_frame_sample: int = 2**16
@@ -428,7 +432,7 @@ def _sample_part(part: NDArray[Any], step: int, rule: ContrastRule) -> PlaneSamp
 
 
 def _is_hot(plane: NDArray[Any], step: int, is_finite: NDArray[np.bool_], rule: ContrastRule) -> NDArray[np.bool_]:
-    """Sampled pixels that differ from all their neighbours by more than the range of the rest of the plane."""
+    """Sampled pixels beyond the range of the rest of the plane that differ much from all their neighbours."""
     padded = np.pad(plane, 1, mode="reflect")
     height, width = plane.shape
     shifts = [(y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1)]
@@ -441,13 +445,13 @@ def _is_hot(plane: NDArray[Any], step: int, is_finite: NDArray[np.bool_], rule: 
     if not smooth.size:
         return np.zeros(values.shape, bool)
     low, high = np.percentile(smooth, rule.percentiles, overwrite_input=True)
-    margin = high - low
+    margin = rule.hot_factor * (high - low)
     if not margin > 0:
         return np.zeros(values.shape, bool)
     with np.errstate(invalid="ignore", over="ignore"):
         wide = values.astype(np.float64)
-        is_bright = (wide > high + margin) & (wide > highest.astype(np.float64) + margin)
-        is_dark = (wide < low - margin) & (wide < lowest.astype(np.float64) - margin)
+        is_bright = (wide > high) & (wide > highest.astype(np.float64) + margin)
+        is_dark = (wide < low) & (wide < lowest.astype(np.float64) - margin)
     return np.asarray(is_bright | is_dark)
 
 

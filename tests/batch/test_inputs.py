@@ -40,6 +40,10 @@ def test_folder_gives_its_images_in_natural_order(data: Path):
         ("*.tif", ["img2.tif", "img10.tif"]),
         ("**/*_ch0.tif", ["sub/c_ch0.tif"]),
         ("pl*", ["planes"]),
+        (
+            "**/*[!t]",
+            ["b.png", "img2.tif", "img10.tif", "planes/p0.tif", "sub/c_ch0.tif", "sub/c_ch1.tif", "z.ome.zarr"],
+        ),
     ],
 )
 def test_pattern_chooses_entries_of_a_folder(data: Path, pattern: str, expected: list[str]):
@@ -139,6 +143,24 @@ frame = [2, 4]
     assert second.frames == (2, 4)
 
 
+def test_entries_of_one_file_belong_together_in_lists_of_any_kind(data: Path):
+    toml, table = data / "list.toml", data / "list.csv"
+    toml.write_text('[[files]]\nfile="img2.tif"\npoint=[1,2]\n[[files]]\nfile="img2.tif"\npoint=[30,40]\n')
+    table.write_text('file,point\nimg2.tif,"5,6"\n')
+    (found,) = find_sources([toml, table, toml, data / "img2.tif"])
+    assert found.prompts == (("--point", "1,2"), ("--point", "30,40"), ("--point", "5,6"))
+
+
+def test_files_of_a_list_may_be_in_the_home_folder(data: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(data / "sub"))
+    monkeypatch.setenv("USERPROFILE", str(data / "sub"))
+    (data / "list.csv").write_text("file,labels,mask\n~/c_ch0.tif,~/c_ch1.tif,3:~/m.png\n~tilde.tif,,\n")
+    home, beside = find_sources([data / "list.csv"])
+    assert (home.path, home.labels) == (data / "sub" / "c_ch0.tif", data / "sub" / "c_ch1.tif")
+    assert home.prompts == (("--mask", f"3:{data / 'sub' / 'm.png'}"),)
+    assert beside.path == data / "~tilde.tif"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -157,6 +179,10 @@ frame = [2, 4]
         ("a.toml", "[[files]", "cannot be read"),
         pytest.param("a.toml", f"x = {'[' * 5000}", "cannot be read", id="depth"),
         ("a.toml", '[[files]]\nfile="x.tif"\nobjects=[{dot=[1,2]}]', "may have"),
+        ("a.toml", '[[files]]\nfile=["x.tif", "y.tif"]', r"file \['x.tif', 'y.tif'\] was given; expected a text"),
+        ("a.toml", '[[files]]\nfile=""', "file '' was given; expected a text"),
+        ("a.toml", '[[files]]\nfile="x.tif"\naxes=["Z", "Y", "X"]', "axes .* was given; expected a text"),
+        ("a.toml", '[[files]]\nfile="x.tif"\nlabels=3', "labels 3 was given; expected a text"),
     ],
 )
 def test_mistakes_in_lists_are_named(tmp_path: Path, name: str, text: str | bytes, message: str):

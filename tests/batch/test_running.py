@@ -24,8 +24,8 @@ from napari_sam2 import CheckpointError, DeviceError, FrameError, NapariSAM2Erro
 from napari_sam2.batch.clusters import LOCAL_CONFIG
 from napari_sam2.batch.dispatch import DispatchSettings, Workers
 from napari_sam2.batch.jobs import AutoJob, FindOptions, GenerateJob, KeepOptions, ReadOptions
-from napari_sam2.batch.journal import JOURNAL_NAME
-from napari_sam2.batch.report import REPORT_NAME, BatchProgress, BatchReport
+from napari_sam2.batch.journal import JOURNAL_NAME, REPORT_NAME
+from napari_sam2.batch.report import BatchProgress, BatchReport
 from napari_sam2.batch.running import run_batch
 
 distributed = pytest.importorskip("distributed")
@@ -394,11 +394,11 @@ READING = ReadOptions(axes="YX")
         ({"dtype": "float8"}, "dtype='float8' was given; expected auto"),
         ({"device": "nope"}, "device='nope' was given"),
         ({"model": "text.pt"}, "text.pt"),
-        ({"job": GenerateJob(reading=ReadOptions(axes="q"))}, "none of the 2 files .* axes 'q' were given"),
+        ({"job": GenerateJob(reading=ReadOptions(axes="q"))}, r"none of the 2 files .*a\.tif: axes 'q' were given"),
         ({"job": GenerateJob(reading=replace(READING, gamma=-1.0))}, "gamma=-1.0 was given"),
         ({"job": GenerateJob(reading=replace(READING, fixed=(("Q", 1),)))}, "Q=1 was given"),
         ({"job": GenerateJob(shapes=KeepOptions(min_area="5kg"))}, "--min-area 5kg was given"),
-        ({"job": GenerateJob(frame=3)}, "frame 3 was given"),
+        ({"job": GenerateJob(frame=3)}, r"frame 3 was given; .*a\.tif has"),
         ({"job": AutoJob(shapes=KeepOptions(max_area="5um2"))}, "5um2"),
     ],
     ids=str,
@@ -430,6 +430,8 @@ def test_results_in_the_folder_of_the_images_are_not_taken_for_images(setup: Set
             num_before > 0
         )
     assert sorted(setup.results()) == ["a.tif", "b.tif"]
+    with pytest.warns(UserWarning, match="4 of the inputs are results"):  # and the journal and the report
+        assert len(setup.run(pattern="**/*").pieces) == 2
 
 
 def test_a_result_whose_name_is_too_long_fails_alone(setup: Setup):

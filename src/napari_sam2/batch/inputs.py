@@ -36,7 +36,8 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None =
         as ``data/*.tif``; lists (``.csv``, ``.toml``) of files with their own axes, channels, labels and prompts,
         relative to the list.
     pattern : str, optional
-        Which entries of a folder are taken, such as ``**/*_ch0.tif``; folders that match are stacks of images.
+        Which entries of a folder are taken, such as ``**/*_ch0.tif``; folders that match are stacks of images, unless
+        files in them match too.
 
     Returns
     -------
@@ -49,10 +50,10 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None =
         If nothing is found, or a list cannot be read.
     """
     found: dict[Path, Source] = {}
-    for given in inputs:
-        path = input_path(Path(given))
+    places = {input_path(Path(given)): given for given in inputs}  # each once
+    for path, given in places.items():
         if path.suffix.lower() in _LIST_SUFFIXES and _is_file(path):
-            sources = list(_listed(path))
+            sources = _listed(path)
         else:
             sources = [Source(file) for file in _files(path, pattern)]
         if not sources:
@@ -63,7 +64,8 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None =
                 "image files, patterns in quotes such as 'data/*.tif', and lists (.csv, .toml)"
             )
         for source in sources:
-            found[source.path] = source
+            before = found.get(source.path)
+            found[source.path] = source if before is None else _joined(before, source, str(given))
     if not found:
         raise FrameError("no input was given; give a folder, files or a list (.csv, .toml)")
     return list(found.values())
@@ -178,7 +180,7 @@ def _files(path: Path, pattern: str | None) -> list[Path]:
     try:
         if path.is_dir() and not is_zarr_folder(path):
             if pattern is not None:
-                return _fields(_sorted(p for p in path.glob(pattern) if _is_visible(p, path)))
+                return _fields(_matching(path.glob(pattern), path))
             images = _sorted(p for p in path.iterdir() if not p.name.startswith(".") and _is_image(p))
             return _fields(without_label_files(path, images))
         if path.exists():
@@ -186,7 +188,7 @@ def _files(path: Path, pattern: str | None) -> list[Path]:
         anchor = next((parent for parent in path.parents if not _has_magic(str(parent))), None)
         if anchor is not None and _has_magic(str(path)):
             found = anchor.glob(path.relative_to(anchor).as_posix())
-            return _fields(_sorted(p for p in found if _is_visible(p, anchor)))
+            return _fields(_matching(found, anchor))
     except (OSError, ValueError) as error:
         raise FrameError(f"{path} cannot be searched ({error}); give a folder, files or a pattern") from error
     raise FrameError(f"{path} does not exist; give a folder, image files, a pattern such as 'data/*.tif', or a list")
@@ -207,6 +209,13 @@ def _fields(paths: Sequence[Path]) -> list[Path]:
 def _sorted(paths: Iterator[Path]) -> list[Path]:
     listed = list(paths)
     return [listed[at] for at in by_numbers([str(path) for path in listed])]
+
+
+def _matching(found: Iterator[Path], root: Path) -> list[Path]:
+    """What matches a pattern; not a folder whose files match too, as they would be taken twice."""
+    visible = _sorted(path for path in found if _is_visible(path, root))
+    above = {parent for path in visible for parent in path.parents}
+    return [path for path in visible if path not in above]
 
 
 def _is_visible(path: Path, root: Path) -> bool:
@@ -240,7 +249,17 @@ def _common_folder(paths: Sequence[Path]) -> Path:
         raise FrameError("the inputs lie on several drives; run a batch for each drive") from error
 
 
-def _listed(path: Path) -> Iterator[Source]:
+def _listed(path: Path) -> list[Source]:
+    """The files of a list; entries of one file belong together."""
+    sources: dict[Path, Source] = {}
+    for source, where in _entries(path):
+        before = sources.get(source.path)
+        sources[source.path] = source if before is None else _joined(before, source, where)
+    return list(sources.values())
+
+
+def _entries(path: Path) -> Iterator[tuple[Source, str]]:
+    """The entries of a list, and where each of them is, for messages."""
     try:
         if path.suffix.lower() == ".csv":
             with path.open(newline="", encoding="utf-8-sig") as file:
@@ -259,8 +278,8 @@ def _delimiter(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _from_csv(rows: csv.DictReader[str], path: Path) -> Iterator[Source]:
-    """Rows of one file belong together; each row is a prompt, or describes the file."""
+def _from_csv(rows: csv.DictReader[str], path: Path) -> Iterator[tuple[Source, str]]:
+    """Each row is a prompt, or describes the file."""
     rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
     twice = [name for name, count in Counter(rows.fieldnames).items() if count > 1]
     if twice:
@@ -268,7 +287,6 @@ def _from_csv(rows: csv.DictReader[str], path: Path) -> Iterator[Source]:
             f"{path} has the column {shown(twice[0])} twice; give further prompts of a file in lines of their own"
         )
     _check_columns(rows.fieldnames, path)
-    sources: dict[Path, Source] = {}
     for row in rows:
         values = {name: value.strip() for name, value in row.items() if isinstance(value, str) and value.strip()}
         if not values:
@@ -276,17 +294,14 @@ def _from_csv(rows: csv.DictReader[str], path: Path) -> Iterator[Source]:
         where = f"line {rows.line_num} of {path}"
         if None in row:
             raise FrameError(f'{where} has more values than columns; put coordinates in quotes, such as "10,84,120"')
-        source = _source(values, path, where)
-        before = sources.get(source.path)
-        sources[source.path] = source if before is None else _joined(before, source, where)
-    yield from sources.values()
+        yield _source(values, path, where), where
 
 
 def _joined(first: Source, more: Source, where: str) -> Source:
     for name in ("axes", "channels", "labels"):
         one, other = getattr(first, name), getattr(more, name)
         if one is not None and other is not None and one != other:
-            raise FrameError(f"{where} gives {first.path.name} other {name} than an earlier line; give them once")
+            raise FrameError(f"{where} gives {first.path.name} other {name} than before; give them once")
     return replace(
         first,
         axes=first.axes or more.axes,
@@ -297,7 +312,7 @@ def _joined(first: Source, more: Source, where: str) -> Source:
     )
 
 
-def _from_toml(document: Mapping[str, object], path: Path) -> Iterator[Source]:
+def _from_toml(document: Mapping[str, object], path: Path) -> Iterator[tuple[Source, str]]:
     """``[[files]]`` tables; a prompt may be a list of texts. ``objects`` are tables of prompts of one object each."""
     entries = document.get("files")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries) or len(document) > 1:
@@ -315,21 +330,32 @@ def _from_toml(document: Mapping[str, object], path: Path) -> Iterator[Source]:
             if not part.keys() <= set(_PROMPTS):
                 raise FrameError(f"{where}: [[files.objects]] may have {', '.join(_PROMPTS)}")
             prompts += _prompts(part, path)
-        yield replace(source, prompts=tuple(prompts))
+        yield replace(source, prompts=tuple(prompts)), where
 
 
 def _source(values: Mapping[str, object], path: Path, where: str) -> Source:
-    if "file" not in values:
+    texts = {name: _text(values[name], name, where) for name in ("file", "axes", "labels") if name in values}
+    if "file" not in texts:
         raise FrameError(f"{where} names no file; the column file is needed")
-    labels = values.get("labels")
     return Source(
-        path=input_path(path.parent / str(values["file"])),
-        axes=str(values["axes"]) if "axes" in values else None,
+        path=_listed_path(texts["file"], path),
+        axes=texts.get("axes"),
         channels=_channels(values["channels"], where) if "channels" in values else None,
-        labels=None if labels is None else input_path(path.parent / str(labels)),
+        labels=_listed_path(texts["labels"], path) if "labels" in texts else None,
         frames=_integers(values["frame"], "frame", where) if "frame" in values else (),
         prompts=tuple(_prompts(values, path)),
     )
+
+
+def _text(value: object, name: str, where: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise FrameError(f"{where}: {name} {shown(value)} was given; expected a text")
+    return value
+
+
+def _listed_path(name: str, path: Path) -> Path:
+    """A file that a list names: relative to the list, unless it begins with / or ~/."""
+    return input_path(name if name.startswith("~/") else path.parent / name)
 
 
 def _prompts(values: Mapping[str, object], path: Path) -> Iterator[tuple[str, str]]:
@@ -349,7 +375,7 @@ def _mask(value: str, path: Path) -> str:
     """``FILE`` or ``FRAME:FILE`` with an absolute name."""
     index, colon, name = value.partition(":")
     has_frame = bool(colon) and index.isdecimal()
-    place = input_path(path.parent / (name if has_frame else value))
+    place = _listed_path(name if has_frame else value, path)
     return f"{index}:{place}" if has_frame else str(place)
 
 

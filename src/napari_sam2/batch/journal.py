@@ -26,6 +26,7 @@ from napari_sam2.batch.pieces import DONE, FAILED, Outcome, PieceRecord, Source
 __all__ = [
     "JOURNAL_NAME",
     "PROMPT_MASKS",
+    "REPORT_NAME",
     "Journal",
     "RunIdentity",
     "reserved_folder",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 JOURNAL_NAME = "batch.jsonl"
+REPORT_NAME = "report.csv"
 PROMPT_MASKS = "prompt_masks"
 """Folder of label images beside the results, of prompts that are masks."""
 
@@ -264,7 +266,7 @@ def without_results(sources: Sequence[Source], folder: Path) -> list[Source]:
     """
     if not any(folder in source.path.parents for source in sources):
         return list(sources)
-    results = {folder / name for name in _finished(folder / JOURNAL_NAME)}
+    results = {folder / name for name in (*_finished(folder / JOURNAL_NAME), JOURNAL_NAME, REPORT_NAME)}
     found = [source for source in sources if source.path in results or folder / PROMPT_MASKS in source.path.parents]
     if not found:
         return list(sources)

@@ -10,9 +10,8 @@ from pathlib import Path
 from napari_sam2._files import spreadsheet_text, write_whole
 from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, Piece, PieceRecord
 
-__all__ = ["REPORT_NAME", "BatchProgress", "BatchReport", "write_report"]
+__all__ = ["BatchProgress", "BatchReport", "write_report"]
 
-REPORT_NAME = "report.csv"
 _COLUMNS = ("file", "result", "state", "objects", "frames", "seconds", "reason", "warnings")
 
 

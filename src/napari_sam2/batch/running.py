@@ -17,14 +17,14 @@ from napari_sam2._checks import check_not_input
 from napari_sam2._dask import num_cores, require_dask
 from napari_sam2._errors import DeviceError, FrameError, NapariSAM2Error, OutputError
 from napari_sam2._files import expand, is_there, make_folder, remove_folder
-from napari_sam2._messages import RESTART, Message, shown
+from napari_sam2._messages import RESTART, Message, message_of, shown
 from napari_sam2.batch.clusters import Place
 from napari_sam2.batch.dispatch import Dispatch, DispatchSettings, Execution, Workers
 from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels
 from napari_sam2.batch.jobs import FileJob, Job, settings_of
-from napari_sam2.batch.journal import JOURNAL_NAME, Journal, RunIdentity, without_results
+from napari_sam2.batch.journal import JOURNAL_NAME, REPORT_NAME, Journal, RunIdentity, without_results
 from napari_sam2.batch.pieces import Piece, PieceRecord, Source
-from napari_sam2.batch.report import REPORT_NAME, BatchProgress, BatchReport, write_report
+from napari_sam2.batch.report import BatchProgress, BatchReport, write_report
 
 if TYPE_CHECKING:
     from napari_sam2.batch.workers import WorkerModel
@@ -159,21 +159,25 @@ def _try_on_some(job: FileJob, sources: Sequence[Source]) -> None:
     """Try the settings on files spread over all; raises the error of the first one if none of them can be read."""
     step = max(1, len(sources) // _MAX_TRIED)
     tried = sources[::step][:_MAX_TRIED]
-    first: NapariSAM2Error | None = None
+    first: tuple[Path, NapariSAM2Error] | None = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the pieces report them
         for source in tried:
             try:
                 job.try_on(source)
             except NapariSAM2Error as error:
-                first = first or error
+                first = first or (source.path, error)
             else:
                 return
     if first is None:
         return
-    if len(tried) == 1:
-        raise first
-    raise type(first)(f"none of the {len(tried)} files that were tried can be processed; the first: {first}") from first
+    path, why = first
+    text = message_of(why)
+    if str(path) not in text:
+        text = Message(f"{path}: ", text)
+    if len(tried) > 1:
+        text = Message(f"none of the {len(tried)} files that were tried can be processed; the first: ", text)
+    raise type(why)(text) from why
 
 
 def checked_execution(

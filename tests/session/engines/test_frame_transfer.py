@@ -68,6 +68,15 @@ def test_a_frame_that_is_far_brighter_is_shown_alike_by_a_server(tmp_path):
     assert all(np.array_equal(again[t], frames[t]) for t in range(6))
 
 
+@pytest.mark.parametrize("frame", [1, 3])
+def test_a_file_that_was_changed_on_any_frame_is_not_taken_for_the_same(frame, stack):
+    offer = offer_frames(open_frames(stack))
+    values = tifffile.imread(stack)
+    values[:, frame] = values[:, frame][:, ::-1]
+    tifffile.imwrite(stack, values, metadata={"axes": "CZYX"}, photometric="minisblack")
+    assert reopen(offer) is None
+
+
 def test_a_file_with_other_pixels_is_not_taken_for_the_same(stack):
     offer = offer_frames(open_frames(stack))
     values = tifffile.imread(stack)

@@ -52,7 +52,8 @@ class StackSearch:
         ),
     ] = None
     key_frame: Annotated[
-        list[int] | None, typer.Option("--key-frame", metavar="N", help="Detect on this frame instead. Repeatable.")
+        list[int] | None,
+        typer.Option("--key-frame", metavar="N", help="Detect objects on this frame only. Repeatable."),
     ] = None
     min_score: MinScoreOption = 0.0
     split_stacked: Annotated[

@@ -35,7 +35,7 @@ _REFRESH_S = 0.1
 InputsArgument = Annotated[
     list[str],
     typer.Argument(
-        metavar="INPUTS...",
+        metavar="INPUTS",
         help="Folders, image files, patterns in quotes ('data/*.tif'), or lists (.csv, .toml) with axes, channels, "
         "labels and prompts of each file.",
     ),
@@ -167,7 +167,7 @@ def _propagate(
     ] = None,
     frame: Annotated[
         list[int] | None,
-        typer.Option("--frame", metavar="N", help="Frame of the labels; once for each of their planes. Repeatable."),
+        typer.Option("--frame", metavar="N", help="Frame of the labels; give one for each plane. Repeatable."),
     ] = None,
     min_area: Annotated[int, typer.Option("--min-area", metavar="PIXELS", help="Ignore labels with fewer pixels.")] = 1,
     min_score: MinScoreOption = 0.0,

@@ -37,7 +37,7 @@ class Search(FinderOptions):
     """Options of the mask generator that only make sense for a single image, besides the common ones."""
 
     points_per_side: Annotated[
-        int | None, typer.Option("--points-per-side", metavar="N", help="Try a grid of N x N points instead.")
+        int | None, typer.Option("--points-per-side", metavar="N", help="Use a grid of N x N points.")
     ] = None
     box_nms_thresh: Annotated[
         float | None,

@@ -32,7 +32,7 @@ def propagate(
     *,
     frame: Annotated[
         list[int] | None,
-        typer.Option("--frame", metavar="N", help="Frame of the labels; once for each of their planes. Repeatable."),
+        typer.Option("--frame", metavar="N", help="Frame of the labels; give one for each plane. Repeatable."),
     ] = None,
     min_area: Annotated[int, typer.Option("--min-area", metavar="PIXELS", help="Ignore labels with fewer pixels.")] = 1,
     min_score: MinScoreOption = 0.0,

@@ -138,6 +138,14 @@ def test_hot_pixels_at_the_top_of_a_type_do_not_change_the_contrast(top):
     np.testing.assert_allclose(limits_of(with_hot[None]), limits_of(plane[None]), atol=0.03 * top)
 
 
+def test_dead_pixels_on_a_dark_background_do_not_change_the_contrast():
+    rng = np.random.default_rng(0)
+    plane = (1500 * discs(1)[0].astype(np.float64) / 1300 - 200 + rng.normal(0, 10, (96, 112))).astype(np.int16)
+    with_dead = plane.copy()
+    with_dead[rng.random(plane.shape) < 0.002] = -600
+    np.testing.assert_allclose(limits_of(with_dead[None]), limits_of(plane[None]), atol=40)
+
+
 def test_hot_pixels_on_a_dead_background_leave_no_trace():
     image = np.zeros((100, 100), np.uint16)
     image[20:60, 20:60] = np.random.default_rng(0).integers(50, 100, (40, 40))

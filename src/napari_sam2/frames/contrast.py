@@ -77,7 +77,7 @@ class ContrastRule:
         Share of the sampled frames that may be left out as flashes or dead frames; at least one of three frames.
     hot_factor : float
         A pixel beyond the range of the others is a hot or dead one if it differs from all its neighbours by more than
-        this share of that range.
+        this share of that range, or of twice its part above or below the median.
     spike_factor : float
         A frame whose range of values is more than this many times that of every other frame is left out.
     bright_factor : float
@@ -444,14 +444,16 @@ def _is_hot(plane: NDArray[Any], step: int, is_finite: NDArray[np.bool_], rule: 
     smooth = smooth[np.isfinite(smooth)]
     if not smooth.size:
         return np.zeros(values.shape, bool)
-    low, high = np.percentile(smooth, rule.percentiles, overwrite_input=True)
-    margin = rule.hot_factor * (high - low)
-    if not margin > 0:
+    lowest_percentile, highest_percentile = rule.percentiles
+    low, middle, high = np.percentile(smooth, (lowest_percentile, 50, highest_percentile), overwrite_input=True)
+    if not high > low:
         return np.zeros(values.shape, bool)
+    # on a dark background, a dead pixel differs from its neighbours by little of the range that bright objects have
+    above, below = (rule.hot_factor * min(high - low, 2 * side) for side in (high - middle, middle - low))
     with np.errstate(invalid="ignore", over="ignore"):
         wide = values.astype(np.float64)
-        is_bright = (wide > high) & (wide > highest.astype(np.float64) + margin)
-        is_dark = (wide < low) & (wide < lowest.astype(np.float64) - margin)
+        is_bright = (wide > high) & (wide > highest.astype(np.float64) + above)
+        is_dark = (wide < low) & (wide < lowest.astype(np.float64) - below)
     return np.asarray(is_bright | is_dark)
 
 

@@ -371,7 +371,7 @@ def test_folders_of_other_kinds_are_named(tmp_path):
         ("a.jpg", bytes(100), "it begins with zeros, like a file that was copied incompletely"),
         ("a.tif", b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer; fetch the file itself"),
         ("a.tif", b"\n<!DOCTYPE HTML><html>", "it is a web page; download the file itself"),
-        ("a.tif", b"II*\0\x08\0\0\0", r"cannot be read as a TIFF \("),
+        ("a.tif", b"II*\0\x08\0\0\0", "its first page is missing; copy the file again"),
         ("a.tif", b"?", r"cannot be read as a TIFF \("),
     ],
     ids=["PNG", "TIFF", "HDF5", "empty", "zeros", "pointer", "web page", "damaged", "unknown"],

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -185,76 +186,54 @@ def _ome_sizes(pixels: ET.Element) -> tuple[int, int, int]:
     return sizes["X"], sizes["Y"], math.prod(sizes.values())
 
 
+class _Chosen(NamedTuple):
+    """What is read of a file.
+
+    ``series`` is the image, or the first of several. ``positions`` are images that differ in their place on the stage,
+    and ``one_size`` all pages of a plain TIFF, if these are one stack; else both are empty.
+    """
+
+    series: tifffile.TiffPageSeries
+    positions: Sequence[tifffile.TiffPageSeries]
+    one_size: TiffPages
+    num_images: int
+
+    def pages(self, level: int) -> TiffPages:
+        """The pages of several series that are read as one stack; empty if one series is read."""
+        if self.one_size and level == 0:
+            return self.one_size
+        return [page for each in self.positions for page in each.levels[level].pages]
+
+    def axes_and_shape(self, level: int) -> tuple[str, tuple[int, ...]]:
+        """Axes of the stack, and its shape at a level."""
+        if self.one_size and level == 0:
+            keyframe = self.series.keyframe
+            return "I" + keyframe.axes, (len(self.one_size), *keyframe.shape)
+        part = self.series.levels[level]
+        axes, shape = positions_named(part.axes, self.series.kind), tuple(part.shape)
+        return ("P" + axes, (len(self.positions), *shape)) if self.positions else (axes, shape)
+
+
 def _describe(tif: tifffile.TiffFile, path: Path, level: int, images: _OmeImages, limits: TiffLimits) -> RawStack:
-    coarser = tif.pages.first.tags.get("SubIFDs")
-    if coarser is not None and coarser.count > limits.max_levels:
-        raise FrameError(
-            f"{path} claims {coarser.count:,} levels; {limits.max_levels} are allowed: copy the file again"
-        )
-    if not tif.series:
-        raise FrameError(f"{path} holds no image")
-    shown = [series for series in tif.series if not series.keyframe.is_reduced]  # a thumbnail may come first
-    series = (shown or tif.series)[0]
-    stacked: TiffPages = _pages_of_one_size(shown)
-    if stacked and level == 0:
-        shown = shown[:1]
-    positions = _positions(shown)
-    if positions:
-        shown, series = positions[:1], positions[0]
-    pixels = _pixels_of(series, tif.series, images)
-    _check_ome_planes(tif, path, series, pixels)
-    truncated = _truncated_imagej(tif, path, series, limits)
+    chosen = _choose(tif, path, level, limits)
+    full = chosen.series
+    pixels = _pixels_of(full, tif.series, images)
+    _check_ome_planes(tif, path, full, pixels)
+    truncated = _truncated_imagej(tif, path, full, limits)
     if truncated is not None and level == 0:
         return truncated
-    if len(shown) > 1:
-        warn_caller(f"{path} holds {len(shown)} images; the first is read{_pages_of(series, len(tif.pages))}")
-    tags = series.keyframe.tags
-    warn_of_orientation(path, tags["Orientation"].value if "Orientation" in tags else 1)
-    _warn_of_colours(path, series.keyframe)
-    if not 0 <= level < len(series.levels):
-        raise FrameError(f"level {level} of {path} was requested; it has {len(series.levels)}, 0 is the finest")
-    warn_of_order(tif, series.kind, path)
-    warn_of_interleaved_pages(tif, series, path)
-    full, series = series, series.levels[level]
-    axes, shape = positions_named(series.axes, full.kind), tuple(series.shape)
-    if stacked and level == 0:
-        axes, shape = "I" + series.keyframe.axes, (len(stacked), *series.keyframe.shape)
-    elif positions:
-        stacked = [page for each in positions for page in each.levels[level].pages]
-        axes, shape = "P" + axes, (len(positions), *shape)
-    array: LazyArray
-    offset = None if getattr(full, "is_multifile", False) or stacked else series.dataoffset
-    if offset is not None:
-        dtype = np.dtype(series.dtype).newbyteorder(tif.byteorder)
-        array = contiguous = ContiguousPlanes(path, offset, shape, dtype, num_leading=_first_of(axes, "YX"))
-        contiguous.warn_if_truncated()
-        if _is_cut(tif) and math.prod(shape[: _first_of(axes, "YX")]) == 1:
-            raise FrameError(f"{path} is truncated: 1 frame can be read, and more follow; copy the file again")
-    elif _is_cut(tif):
-        raise FrameError(
-            f"{path} is truncated: {len(tif.pages)} frames can be read, and more follow; copy the file again"
-        )
-    else:
-        pages = stacked or [*series.pages]
-        missing = sum(page is None for page in pages)  # OME-XML may announce planes that were never written
-        if missing:
-            warn_caller(f"{missing} of {len(pages)} planes of {path} are missing and are read as zeros")
-        array = PagedPlanes(pages, axes, shape, np.dtype(series.dtype), limits)
-    voxel_size = {
-        axis: Spacing(spacing.value * _zoom(axis, full, series), spacing.unit)
-        for axis, spacing in read_voxel_size(tif, path, pixels).items()
-        if axis in axes or axis in "YX"
-    }
+    _warn_of_what_is_not_read(tif, path, chosen)
+    if not 0 <= level < len(full.levels):
+        raise FrameError(f"level {level} of {path} was requested; it has {len(full.levels)}, 0 is the finest")
+    warn_of_order(tif, full.kind, path)
+    warn_of_interleaved_pages(tif, full, path)
+    series = full.levels[level]
+    axes, _ = chosen.axes_and_shape(level)
+    array = _planes(tif, path, chosen, level, limits)
+    voxel_size, translation = _place(tif, path, chosen, level, pixels)
+    is_alike = "P" * bool(chosen.positions) + positions_named(full.axes, full.kind) == axes
+    full_shape = (*([len(chosen.positions)] if chosen.positions else []), *full.shape) if level and is_alike else None
     is_rgb = "S" in axes and series.keyframe.photometric in _COLOURS
-    # the first pixel of a coarser level is the middle of the pixels that it stands for
-    zooms = {axis: _zoom(axis, full, series) for axis in voxel_size if axis in "YX"}
-    placed = {} if positions else read_positions(tif, pixels, voxel_size)  # each position lies at a place of its own
-    translation = {a: p for a, p in placed.items() if a in axes}
-    for axis, zoom in zooms.items():
-        if zoom != 1:
-            translation[axis] = translation.get(axis, 0.0) + (zoom - 1) / 2 * voxel_size[axis].value / zoom
-    full_axes = "P" * bool(positions) + positions_named(full.axes, full.kind)
-    full_shape = (*([len(positions)] if positions else []), *full.shape) if level and full_axes == axes else None
     if axes.endswith("S") and _has_alpha_only(series.keyframe):
         axes, array = axes[:-1], WithoutAlpha(array)
     stack = RawStack(
@@ -270,8 +249,81 @@ def _describe(tif: tifffile.TiffFile, path: Path, level: int, images: _OmeImages
         full_shape=full_shape,
     )
     if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
-        return _without_palette(stack, stacked or [*series.pages])
+        return _without_palette(stack, chosen.pages(level) or [*series.pages])
     return stack
+
+
+def _choose(tif: tifffile.TiffFile, path: Path, level: int, limits: TiffLimits) -> _Chosen:
+    """The image of a file that is read: the first one, or all that are one stack."""
+    coarser = tif.pages.first.tags.get("SubIFDs")
+    if coarser is not None and coarser.count > limits.max_levels:
+        raise FrameError(
+            f"{path} claims {coarser.count:,} levels; {limits.max_levels} are allowed: copy the file again"
+        )
+    if not tif.series:
+        raise FrameError(f"{path} holds no image")
+    shown = [series for series in tif.series if not series.keyframe.is_reduced]  # a thumbnail may come first
+    one_size = _pages_of_one_size(shown)
+    positions = _positions(shown[:1] if one_size and level == 0 else shown)
+    first = positions[0] if positions else (shown or tif.series)[0]
+    is_one = bool(positions) or (bool(one_size) and level == 0)
+    return _Chosen(first, positions, one_size, 1 if is_one else len(shown))
+
+
+def _warn_of_what_is_not_read(tif: tifffile.TiffFile, path: Path, chosen: _Chosen) -> None:
+    """Warn of further images, of an orientation, and of values that are no intensities."""
+    series = chosen.series
+    if chosen.num_images > 1:
+        warn_caller(f"{path} holds {chosen.num_images} images; the first is read{_pages_of(series, len(tif.pages))}")
+    tags = series.keyframe.tags
+    warn_of_orientation(path, tags["Orientation"].value if "Orientation" in tags else 1)
+    _warn_of_colours(path, series.keyframe)
+
+
+def _planes(tif: tifffile.TiffFile, path: Path, chosen: _Chosen, level: int, limits: TiffLimits) -> LazyArray:
+    """The pixels of a level, read one plane at a time."""
+    series, stacked = chosen.series.levels[level], chosen.pages(level)
+    axes, shape = chosen.axes_and_shape(level)
+    is_in_pages = getattr(chosen.series, "is_multifile", False) or bool(stacked)
+    if not is_in_pages and series.dataoffset is not None:
+        num_leading = _first_of(axes, "YX")
+        dtype = np.dtype(series.dtype).newbyteorder(tif.byteorder)
+        planes = ContiguousPlanes(path, series.dataoffset, shape, dtype, num_leading=num_leading)
+        planes.warn_if_truncated()
+        if _is_cut(tif) and math.prod(shape[:num_leading]) == 1:
+            raise FrameError(f"{path} is truncated: 1 frame can be read, and more follow; copy the file again")
+        return planes
+    if _is_cut(tif):
+        raise FrameError(
+            f"{path} is truncated: {len(tif.pages)} frames can be read, and more follow; copy the file again"
+        )
+    pages = stacked or [*series.pages]
+    missing = sum(page is None for page in pages)  # OME-XML may announce planes that were never written
+    if missing:
+        warn_caller(f"{missing} of {len(pages)} planes of {path} are missing and are read as zeros")
+    return PagedPlanes(pages, axes, shape, np.dtype(series.dtype), limits)
+
+
+def _place(
+    tif: tifffile.TiffFile, path: Path, chosen: _Chosen, level: int, pixels: ET.Element | None
+) -> tuple[dict[str, Spacing], dict[str, float]]:
+    """Voxel size and position of the first pixel of a level, by axis."""
+    full, series = chosen.series, chosen.series.levels[level]
+    axes, _ = chosen.axes_and_shape(level)
+    voxel_size = {
+        axis: Spacing(spacing.value * _zoom(axis, full, series), spacing.unit)
+        for axis, spacing in read_voxel_size(tif, path, pixels).items()
+        if axis in axes or axis in "YX"
+    }
+    # each of several positions lies at a place of its own
+    placed = {} if chosen.positions else read_positions(tif, pixels, voxel_size)
+    translation = {axis: place for axis, place in placed.items() if axis in axes}
+    # the first pixel of a coarser level is the middle of the pixels that it stands for
+    for axis in [axis for axis in "YX" if axis in voxel_size]:
+        zoom = _zoom(axis, full, series)
+        if zoom != 1:
+            translation[axis] = translation.get(axis, 0.0) + (zoom - 1) / 2 * voxel_size[axis].value / zoom
+    return voxel_size, translation
 
 
 def _without_palette(stack: RawStack, pages: TiffPages) -> RawStack:

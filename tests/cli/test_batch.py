@@ -115,6 +115,25 @@ def test_exit_code_and_table_tell_how_it_ended(
     assert ("run the same command again" in told.err) == (state == NOT_RUN)
 
 
+@pytest.mark.parametrize(
+    ("command", "function", "told"),
+    [
+        ("track", "running.run_batch", "warning: in/a.tif: planes are left out (and 1 more of the files)\n"),
+        ("tiles", "tiles.segment_tiles", "warning: planes are left out\n"),
+    ],
+)
+def test_warnings_of_pieces_are_told_once(
+    command: str, function: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    pieces = tuple(Piece(f"{name}.tif", Source(Path(f"in/{name}.tif")), Path(f"out/{name}.tif")) for name in "ab")
+    records = tuple(
+        PieceRecord(piece.name, DONE, "", Outcome(1, 1, warnings=("planes are left out",))) for piece in pieces
+    )
+    monkeypatch.setattr(f"napari_sam2.batch.{function}", lambda *_, **__: BatchReport(pieces, records, 0, 2.0))
+    assert run("batch", command, "in", "-o", "out", "-q") == 0
+    assert capsys.readouterr().err == told
+
+
 def test_without_the_extra_it_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -89,6 +89,15 @@ class BatchReport:
         pairs = zip(self.pieces, self.records, strict=True)
         return {piece.source.path: record.reason for piece, record in pairs if record.state == FAILED}
 
+    @property
+    def warnings(self) -> dict[str, list[Path]]:
+        """The warnings of pieces that are done, each with the inputs that gave it."""
+        found: dict[str, list[Path]] = {}
+        for piece, record in zip(self.pieces, self.records, strict=True):
+            for text in () if record.outcome is None else record.outcome.warnings:
+                found.setdefault(text, []).append(piece.source.path)
+        return found
+
     def _count(self, state: str) -> int:
         return Counter(record.state for record in self.records)[state]
 

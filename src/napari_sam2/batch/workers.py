@@ -26,6 +26,7 @@ from napari_sam2._errors import (
     OutputError,
 )
 from napari_sam2._files import write_error
+from napari_sam2._messages import in_all_words
 from napari_sam2.batch.jobs import Job
 from napari_sam2.batch.pieces import Outcome, Piece
 
@@ -189,7 +190,7 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # types of distributed a
             except OSError as error:
                 raise write_error(piece.output.parent, error, kept="") from error
             outcome = job.run(piece.source, piece.output, self._loaded)
-        messages = tuple(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
+        messages = tuple(dict.fromkeys(_line_of(warning.message) for warning in caught))
         return replace(outcome, seconds=time.perf_counter() - begin, worker=worker.address, warnings=messages)
 
     def _load(self, worker: Worker) -> SAM2:
@@ -213,6 +214,12 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # types of distributed a
         if self._wanted.device in ("auto", "cuda") and torch.cuda.is_available() and number.isdecimal():
             return f"cuda:{int(number) % torch.cuda.device_count()}"
         return self._wanted.device
+
+
+def _line_of(message: Warning | str) -> str:
+    """A warning on one line, for files that users of Python and of the shell read."""
+    text = in_all_words(message) if isinstance(message, Warning) else message
+    return " ".join(text.split())
 
 
 class _ModelError(Exception):

@@ -427,6 +427,13 @@ def _print(report: BatchReport, unit: str, objects: int | None) -> None:
         (unit, "done before", "done now", "failed", "not run", "objects", "time (s)"),
         [(*map(str, counts), f"{report.seconds:.1f}")],
     )
+    for number, (text, paths) in enumerate(report.warnings.items()):
+        if number == _MAX_LISTED:
+            say(f"... and {len(report.warnings) - number} more warnings", err=True)
+            break
+        others = f" (and {len(paths) - 1} more of the files)" if len(paths) > 1 and unit == "files" else ""
+        named = "" if unit == "parts" or str(paths[0]) in text else f"{paths[0]}: "
+        say(f"warning: {named}{text}{others}", err=True)
     for number, (path, reason) in enumerate(report.failed.items()):
         if number == _MAX_LISTED:
             say(f"... and {report.num_failed - number} more failed {unit}, see report.csv", err=True)

@@ -233,13 +233,13 @@ def main() -> int:
     movie = make_movie(given.frames, given.side)
     is_delayed, workers = given.delay_ms > 0, 2
     with (
-        serving(ServerPlace(port=0, workers=workers), ServerSettings(device="cpu")) as address,
-        delayed(address, given.delay_ms / 1000) as proxied,
+        serving(ServerPlace(port=0, workers=workers), ServerSettings(device="cpu")) as server,
+        delayed(server.address, given.delay_ms / 1000) as proxied,
     ):
         if given.frame_ms:
             wait_for_frames(given.frame_ms / 1000)
-            wait_for_frames_there(address, given.frame_ms / 1000)
-        addresses = {"there": address, "far": proxied} if is_delayed else {"there": address}
+            wait_for_frames_there(server.address, given.frame_ms / 1000)
+        addresses = {"there": server.address, **({"far": proxied} if is_delayed else {})}
         found = measure(addresses, movie, max(1, num_cores() // workers), given.clicks, given.rounds)
     for name, value in found.items():
         print(f"{name:26} {value:.3f}" if isinstance(value, float) else f"{name:26} {value}")

@@ -322,3 +322,14 @@ def test_scaling_counts_the_time_that_pieces_cost_beside_their_own_work(load):
     assert found.overhead_ms == pytest.approx(500.0)
     with pytest.raises(RuntimeError, match="not all pieces"):
         watch.measured("files", 2, BatchReport(pieces, (*records[:3], PieceRecord("d", "not run")), 0, 5.0))
+
+
+@pytest.mark.slow
+def test_a_server_and_a_slow_connection_are_measured(tmp_path: Path):
+    pytest.importorskip("distributed")
+    sizes = ("--side", "64", "--frames", "3", "--clicks", "1", "--rounds", "2")
+    waits = ("--delay-ms", "1", "--frame-ms", "1")
+    command = [sys.executable, str(BENCHMARKS / "elsewhere.py"), *sizes, *waits, "--json", str(tmp_path / "found.json")]
+    subprocess.run(command, check=True, capture_output=True)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert {"frame_ratio_there_here", "frame_ratio_far_here"} <= found.keys()

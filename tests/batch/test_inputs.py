@@ -12,6 +12,8 @@ from napari_sam2 import FrameError, OutputError
 from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels
 from napari_sam2.batch.pieces import Source
 
+NOT_WINDOWS = pytest.mark.skipif(os.name == "nt", reason="names hold no colons there")
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
@@ -260,6 +262,26 @@ def test_fingerprint_changes_with_content_prompts_and_labels(tmp_path: Path):
     assert Source(moved).fingerprint() == first
     os.utime(moved, ns=(0, 0))
     assert Source(moved).fingerprint() != first
+
+
+@pytest.mark.parametrize("folder", ["masks", pytest.param("at 12:30", marks=NOT_WINDOWS)])
+def test_fingerprint_changes_with_the_frame_and_the_file_of_a_mask(tmp_path: Path, folder: str):
+    mask = tmp_path / folder / "m.png"
+    mask.parent.mkdir()
+    mask.write_bytes(b"one")
+    image = tmp_path / "a.tif"
+    image.write_bytes(b"")
+
+    def source(value: str) -> Source:
+        return Source(image, prompts=(("--mask", value),))
+
+    before = source(f"3:{mask}").fingerprint()
+    assert len({before, source(f"5:{mask}").fingerprint(), source(str(mask)).fingerprint()}) == 3
+    assert source(f"3:{mask}").absent is source(str(mask)).absent is None
+    mask.write_bytes(b"another")
+    assert source(f"3:{mask}").fingerprint() != before
+    mask.unlink()
+    assert source(f"3:{mask}").absent == source(str(mask)).absent == mask
 
 
 def test_fingerprint_changes_with_a_chunk_but_not_with_labels_in_the_image(tmp_path: Path):

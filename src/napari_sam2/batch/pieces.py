@@ -85,7 +85,7 @@ class Source:
     @property
     def files(self) -> list[Path]:
         """The image, its labels, and the files of masks."""
-        masks = [Path(value.rpartition(":")[2]) for option, value in self.prompts if option == "--mask"]
+        masks = [_mask(value)[1] for option, value in self.prompts if option == "--mask"]
         return [self.path, *([] if self.labels is None else [self.labels]), *masks]
 
     def fingerprint(self, states: InputStates | None = None) -> str:
@@ -109,7 +109,10 @@ class Source:
             "axes": self.axes,
             "channels": self.channels,
             "frames": self.frames,
-            "prompts": [(option, Path(value).name if option == "--mask" else value) for option, value in self.prompts],
+            "prompts": [
+                (option, f"{_mask(value)[0]}{_mask(value)[1].name}" if option == "--mask" else value)
+                for option, value in self.prompts
+            ],
         }
         return _digest(parts)
 
@@ -221,6 +224,12 @@ class PieceRecord:
     outcome: Outcome | None = None
     reason: str = ""
     kind: str = ""
+
+
+def _mask(value: str) -> tuple[str, Path]:
+    """The frame of a mask with its colon, if it has one, and the file, whose name may hold colons too."""
+    index, colon, name = value.partition(":")
+    return (f"{index}:", Path(name)) if colon and index.isdecimal() else ("", Path(value))
 
 
 def _digest(value: object) -> str:

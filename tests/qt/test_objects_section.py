@@ -277,6 +277,27 @@ def test_classes_have_a_column_and_colours(binding, section):
     assert "3 slices to check" in section.table.item(0, objects_section._SCORE).toolTip()
 
 
+def test_a_long_table_is_completed_bit_by_bit_whatever_changes_meanwhile(binding, section, qtbot, monkeypatch):
+    """Each update began with the first row: with thousands of objects the last rows never came, and it never ended."""
+    monkeypatch.setattr("napari_sam2._qt.objects_section._REFRESH_S", 0.0)  # time for one row
+    count = 12
+    for _ in range(count):
+        binding.session.new_object()
+    section._timer.stop()
+    updates = 0
+    section.refresh()
+    while section._timer.isActive():
+        section._timer.stop()
+        if updates == count // 2:
+            binding.session.rename(1, "first")
+            section._timer.stop()
+        section._go_on()
+        updates += 1
+        assert updates <= 2 * count
+    assert [section.table.item(row, 2).text() for row in range(count)] == [str(n + 1) for n in range(count)]
+    assert section.table.item(0, 3).text() == "first"
+
+
 def test_in_a_narrow_table_names_are_hidden_until_an_object_is_given_one(binding, section, qtbot):
     font = section.font()
     font.setPointSize(20)

@@ -143,7 +143,9 @@ class ObjectsSection(QWidget):
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REFRESH_MS)
-        self._timer.timeout.connect(self.refresh)
+        self._timer.timeout.connect(self._go_on)
+        self._is_changed = False  # since the table was updated
+        self._next_row, self._num_left = 0, 0  # of the table to be updated
         layout = parts.column(self)
         layout.addLayout(self._make_tools())
         layout.addLayout(self._make_title_row())
@@ -374,7 +376,7 @@ class ObjectsSection(QWidget):
             self._fit_rows()
             self._fit_columns()
         elif event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
-            self._shown.clear()
+            self._shown = [()] * len(self._shown)
             self._later()
 
     def _fit_rows(self) -> None:
@@ -458,6 +460,7 @@ class ObjectsSection(QWidget):
         return "slice" if self._binding is None else self._binding.plane_word
 
     def _later(self, *_: Any) -> None:
+        self._is_changed = True
         if not self._timer.isActive():
             self._timer.start()
 
@@ -733,7 +736,12 @@ class ObjectsSection(QWidget):
         return None
 
     def refresh(self) -> None:
-        """Update the table."""
+        """Update the table; where it is long, the rows in sight at once and the others after other events."""
+        self._is_changed = True
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Update as many rows as there is time for, each time from where the last ones ended."""
         binding = self._binding
         # each change of an item would come back as a call, for which Python's lock is waited for
         with QSignalBlocker(self.table):
@@ -741,18 +749,25 @@ class ObjectsSection(QWidget):
             if self.table.rowCount() > len(objects):
                 self.table.setRowCount(len(objects))
             del self._shown[len(objects) :]
+            self._next_row = min(self._next_row, self.table.rowCount())
             self.title.setText(f"Objects  {len(objects)}" if objects else "Objects")
             classes = {each.class_name for each in objects if each.class_name}
             self.table.setColumnHidden(_CLASS, not classes)
             self._class_colours = class_colours(classes)
             self.table.setVisible(bool(objects))
             self.advice.setVisible(binding is not None and not objects)
+            if self._is_changed:
+                self._is_changed, self._num_left = False, len(objects)
+            for row in self._rows_in_sight():
+                self._fill(row, objects[row])
             end = time.thread_time() + _REFRESH_S
-            for row, each in enumerate(objects):
+            for _ in range(min(self._num_left, len(objects))):
+                row = self._next_row % len(objects)
                 self._add_rows(row + 1)
-                self._fill(row, each)
-                if time.thread_time() > end and row + 1 < len(objects):
-                    self._later()  # the rest after other events
+                self._fill(row, objects[row])
+                self._next_row, self._num_left = row + 1, self._num_left - 1
+                if time.thread_time() > end and self._num_left:
+                    self._timer.start()  # the rest after other events
                     break
             self._fit_columns()
             row_now = self._row_of(None if binding is None else binding.current)
@@ -777,7 +792,7 @@ class ObjectsSection(QWidget):
         colour = tuple(self._class_colours.get(each.class_name, ()))
         counts = (stats.num_prompts, stats.num_empty, stats.num_stale, locked, num_checks)
         shown = (*texts.values(), *counts, each.is_visible, colour)
-        if row < len(self._shown) and self._shown[row] == shown:
+        if self._shown[row] == shown:
             return
         items = [self.table.item(row, column) for column in range(len(_COLUMNS))]
         for column, text in texts.items():
@@ -802,7 +817,7 @@ class ObjectsSection(QWidget):
         items[_CLASS].setToolTip(each.class_name)
         items[_SCORE].setIcon(self._icon("warning") if num_checks else QIcon())
         items[_SCORE].setToolTip(f"{num_checks} {self._word}s to check (keys 8 and 9 go to them)" if num_checks else "")
-        self._shown[row : row + 1] = [shown]
+        self._shown[row] = shown
 
     def _in_slices(self, stats: ObjectStats) -> str:
         """What the slices of an object are, in words."""
@@ -820,10 +835,16 @@ class ObjectsSection(QWidget):
             self._icons[key] = draw_icon(name, colour)
         return self._icons[key]
 
+    def _rows_in_sight(self) -> range:
+        """The rows that are shown, of those that are there."""
+        first, last = self.table.rowAt(0), self.table.rowAt(self.table.viewport().height() - 1)
+        return range(max(first, 0), self.table.rowCount() if last < 0 else last + 1)
+
     def _add_rows(self, count: int) -> None:
         """Empty rows, as many as are missing."""
         for row in range(self.table.rowCount(), count):
             self.table.insertRow(row)
+            self._shown.append(())
             for column in range(len(_COLUMNS)):
                 item = QTableWidgetItem()
                 flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable

@@ -89,7 +89,7 @@ def test_points_are_object_or_background_by_their_kind(opened):
     binding.set_positive(False)
     click(binding, (3, 2, 2))
     assert session.prompt(1, 3).labels.tolist() == [1, 0]
-    assert [str(s) for s in binding.points.symbol] == ["disc", "cross"]
+    assert [str(s) for s in binding.points.symbol] == ["disc", "x"]
 
 
 def test_a_point_keeps_its_looks_when_the_next_one_is_to_be_another(opened):
@@ -100,7 +100,7 @@ def test_a_point_keeps_its_looks_when_the_next_one_is_to_be_another(opened):
     colours = binding.points.face_color.copy()
     binding.set_positive(True)
     binding.new_object()
-    assert [str(s) for s in binding.points.symbol] == ["disc", "cross"]
+    assert [str(s) for s in binding.points.symbol] == ["disc", "x"]
     np.testing.assert_array_equal(binding.points.face_color, colours)
 
 

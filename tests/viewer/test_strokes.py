@@ -388,6 +388,28 @@ def test_the_brush_erases_where_the_next_prompt_is_background(binding):
     assert binding.labels.mode == "fill"
 
 
+def test_clicks_on_background_alone_say_that_they_give_no_mask(binding):
+    session, said = binding.session, listen(binding)
+    binding.set_positive(False)
+    binding.points.add([[PLANE, 20, 15]])
+    session.wait_for_answers()
+    assert said == ["background alone gives no mask: switch to object (N) and click on object 1 too"]
+    assert [str(symbol) for symbol in binding.points.symbol] == ["x"]
+    said.clear()
+    binding.set_positive(True)
+    binding.points.add([[PLANE, 22, 30]])
+    binding.set_positive(False)
+    binding.points.add([[PLANE, 5, 60]])
+    session.wait_for_answers()
+    assert said == []
+
+
+def test_a_new_object_does_not_begin_with_background(binding):
+    binding.set_positive(False)
+    binding.new_object()
+    assert binding.is_positive
+
+
 def test_a_layer_of_background_only_starts_no_object(binding):
     layer = binding.viewer.add_shapes(
         [SQUARE], shape_type="polygon", name="lines", features={"object_id": [1], "kind": ["negative"]}

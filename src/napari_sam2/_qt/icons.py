@@ -57,7 +57,8 @@ ICONS: Mapping[str, str] = MappingProxyType(
         "lineage": '<path d="M3 12h7M10 6v12M10 6h11M10 18h11" stroke-width="2.4"/>',
         "save": '<path d="M4 4h13l3 3v13H4zM8 4v5h7V4M7 20v-7h10v7"/>',
         "open": '<path d="M3 19V5h6l2 3h9v3M3 19l4-8h15l-4 8z"/>',
-        "minus": '<path d="M4 12h16" stroke-width="2.6"/>',
+        "object": '<circle cx="12" cy="12" r="6" {fill}/>',  # as prompt points are drawn
+        "background": '<path d="M6 6l12 12M18 6L6 18" stroke-width="2.6"/>',
         "plus": '<path d="M12 4v16M4 12h16" stroke-width="2.6"/>',
     }
 )

@@ -180,7 +180,7 @@ class ObjectsSection(QWidget):
             made.clicked.connect(lambda _=False, tool=tool: self.use_tool(tool))
             self.tools[tool] = made
         self.polarity = IconButton(
-            "plus",
+            "object",
             "sam2_polarity",
             "What the next prompt is: object adds to the mask, background takes away. Key: N",
             text="object",
@@ -466,8 +466,8 @@ class ObjectsSection(QWidget):
 
     def _on_current(self, _object_id: int | None = None) -> None:
         is_positive = self._binding is None or self._binding.is_positive
-        self.polarity.setText("object" if is_positive else "\N{MINUS SIGN} backgr.")
-        self.polarity.set_icon_name("plus" if is_positive else "minus")
+        self.polarity.setText("object" if is_positive else "backgr.")
+        self.polarity.set_icon_name("object" if is_positive else "background")
         self._later()
 
     def follow_step(self) -> None:
@@ -856,7 +856,7 @@ class ObjectsSection(QWidget):
         entry = None
         if binding is not None and binding.current is not None:
             entry = binding.session.store.prompts.get((binding.current, binding.current_plane))
-        is_single = entry is not None and len(entry.prompt.points) == 1 and entry.prompt.box is None
+        is_single = entry is not None and entry.prompt.labels.tolist() == [1] and entry.prompt.box is None
         self.candidate_label.setVisible(is_single)
         if entry is not None and is_single:
             chosen = (entry.candidate or 0) if number is None else number

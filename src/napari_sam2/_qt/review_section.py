@@ -326,8 +326,7 @@ class ReviewSection(QWidget):
         if self._timer.isActive():
             self._timer.stop()
             self.refresh()
-        if not self._doubts:
-            binding.notice.emit("nothing to check", False)
+        if not self._doubts:  # as the line above the buttons says
             return
         here = (binding.current or 0, binding.current_plane)
         places = [(doubt.object_id, doubt.plane) for doubt in self._doubts]

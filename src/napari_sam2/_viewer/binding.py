@@ -49,6 +49,7 @@ __all__ = ["LayerLabels", "Tool", "ViewerBinding"]
 
 Tool = Literal["point", "box", "lasso", "scribble", "paint"]
 _SHAPE_MODES: dict[Tool, str] = {"box": "add_rectangle", "lasso": "add_polygon_lasso", "scribble": "add_path"}
+_BACKGROUND_SYMBOL = "x"  # napari's "cross" is a plus
 _OUTLINE_PX = 2
 _MARGIN_IN_VIEW = 0.1  # of the part of the image that is shown, between a place that was brought into view and its edge
 _HIDING = ("opaque", "translucent", "translucent_no_depth")  # blending of images that are drawn over others
@@ -373,7 +374,9 @@ class ViewerBinding:
         self.select(ids[(at + step) % len(ids)])
 
     def new_object(self) -> int:
-        """Make an object and select it; an object that has nothing yet is taken first."""
+        """Make an object and select it; one that has nothing yet is taken first. The next prompt is object."""
+        if not self._is_positive:
+            self.set_positive(True)
         used = {i for i, _ in (*self.session.store.prompts, *self.session.store.masks)}
         empty = next((o.object_id for o in self.session.objects if o.object_id not in used), None)
         number = self.session.new_object() if empty is None else empty
@@ -766,11 +769,21 @@ class ViewerBinding:
                         "(Ctrl-Z) and select it first",
                         False,
                     )
+                self._explain_background(key, new)
         except NapariSAM2Error as error:
             self.notice.emit(self.in_words(error), True)
             with self._syncing():
                 self.prompts.write({key: old})
             self._known_prompts = self.prompts.read(lambda _: None)
+
+    def _explain_background(self, key: PromptKey, prompt: Prompt | None) -> None:
+        """Clicks on background alone start nothing."""
+        if prompt is None or prompt.box is not None or prompt.has_mask or (prompt.labels == 1).any():
+            return
+        mask = self.session.store.masks.get(key)
+        if mask is None or not mask.area:
+            name = self.session.store.objects[key[0]].name
+            self.notice.emit(f"background alone gives no mask: switch to object (N) and click on {name} too", False)
 
     def _object_under(self, key: PromptKey, old: Prompt | None, new: Prompt) -> int | None:
         """Another object that the part of a prompt that is new lies on."""
@@ -957,7 +970,7 @@ class ViewerBinding:
             if is_new:
                 # before the rows: napari styles the selected rows with these too
                 self.points.current_face_color = object_colour(target)
-                self.points.current_symbol = "disc" if self._is_positive else "cross"
+                self.points.current_symbol = "disc" if self._is_positive else _BACKGROUND_SYMBOL
                 self.shapes.current_edge_color = object_colour(target)
             self._restyle_rows()
 
@@ -993,7 +1006,7 @@ class ViewerBinding:
             if not np.array_equal(self.points.shown, is_shown):
                 self.points.shown = is_shown
             faces = np.stack([object_colour(int(i)) for i in features["object_id"]])
-            symbols = ["disc" if k == POSITIVE else "cross" for k in features["kind"]]
+            symbols = ["disc" if k == POSITIVE else _BACKGROUND_SYMBOL for k in features["kind"]]
             if not _is_equal(self.points.face_color, faces):
                 self.points.face_color = faces
             if [str(s) for s in self.points.symbol] != symbols:

@@ -416,7 +416,7 @@ def fine_tune_layers(
     part : {"decoder", "adapters", "all"}
         What is changed. The more is changed, the more labels are needed.
     minutes : float, default 10
-        The longest time that it may take; it ends earlier when nothing becomes better any more.
+        The longest time that it may take; it ends earlier when the result no longer improves.
     overwrite : bool, default False
         Start a new run although the file, or an unfinished run for it, exists. Otherwise that run is resumed.
     linked : bool, default True

@@ -298,6 +298,15 @@ def test_fingerprint_changes_with_a_chunk_but_not_with_labels_in_the_image(tmp_p
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights")
+def test_files_of_desktops_are_no_change(data: Path):
+    for folder in ("planes", "z.ome.zarr"):
+        before = Source(data / folder).fingerprint()
+        (data / folder / ".DS_Store").write_bytes(b"how it was looked at")
+        assert Source(data / folder).fingerprint() == before
+        (data / folder / "p1.tif").write_bytes(b"")
+        assert Source(data / folder).fingerprint() != before
+
+
 def test_what_cannot_be_looked_up_is_left_to_who_reads_it(tmp_path: Path):
     loop, folder = tmp_path / "loop.tif", tmp_path / "folder"
     loop.symlink_to(loop.name)

@@ -29,6 +29,7 @@ __all__ = [
     "Unchanged",
 ]
 
+_OF_DESKTOPS = (".DS_Store", "Thumbs.db", "desktop.ini")  # written into folders at which somebody looks
 DONE, FAILED, NOT_RUN, RUNNING = "done", "failed", "not run", "running"
 
 
@@ -254,7 +255,7 @@ def _state(path: Path) -> Sequence[object]:
             _add_files(path, files, ())
             return [files.hexdigest()]
         with os.scandir(path) as entries:
-            return sorted([entry.name, *_size_and_time(entry)] for entry in entries)
+            return sorted([entry.name, *_size_and_time(entry)] for entry in entries if entry.name not in _OF_DESKTOPS)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -285,6 +286,8 @@ def _add_files(folder: Path | str, found: hashlib._Hash, above: tuple[tuple[int,
         return
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.name in _OF_DESKTOPS:
+                continue
             if not _is_folder(entry):
                 state = "\0".join(map(str, _size_and_time(entry)))
                 found.update(f"{entry.name}\0{state}\n".encode(errors="surrogateescape"))

@@ -388,12 +388,12 @@ def test_the_brush_erases_where_the_next_prompt_is_background(binding):
     assert binding.labels.mode == "fill"
 
 
-def test_clicks_on_background_alone_say_that_they_give_no_mask(binding):
+def test_clicks_on_background_alone_say_that_an_object_needs_more(binding):
     session, said = binding.session, listen(binding)
     binding.set_positive(False)
     binding.points.add([[PLANE, 20, 15]])
     session.wait_for_answers()
-    assert said == ["background alone gives no mask: switch to object (N) and click on object 1 too"]
+    assert said == ["background alone does not show where object 1 is: switch to object (N) and click on it"]
     assert [str(symbol) for symbol in binding.points.symbol] == ["x"]
     said.clear()
     binding.set_positive(True)

@@ -777,13 +777,14 @@ class ViewerBinding:
             self._known_prompts = self.prompts.read(lambda _: None)
 
     def _explain_background(self, key: PromptKey, prompt: Prompt | None) -> None:
-        """Clicks on background alone start nothing."""
+        """Say that clicks on background alone do not show where an object is."""
         if prompt is None or prompt.box is not None or prompt.has_mask or (prompt.labels == 1).any():
             return
         mask = self.session.store.masks.get(key)
         if mask is None or not mask.area:
             name = self.session.store.objects[key[0]].name
-            self.notice.emit(f"background alone gives no mask: switch to object (N) and click on {name} too", False)
+            text = f"background alone does not show where {name} is: switch to object (N) and click on it"
+            self.notice.emit(text, False)
 
     def _object_under(self, key: PromptKey, old: Prompt | None, new: Prompt) -> int | None:
         """Another object that the part of a prompt that is new lies on."""

@@ -327,7 +327,7 @@ def test_scaling_counts_the_time_that_pieces_cost_beside_their_own_work(load):
 @pytest.mark.slow
 def test_a_server_and_a_slow_connection_are_measured(tmp_path: Path):
     pytest.importorskip("distributed")
-    sizes = ("--side", "64", "--frames", "3", "--clicks", "1", "--rounds", "2")
+    sizes = ("--side", "64", "--frames", "3", "--clicks", "3", "--rounds", "2")
     waits = ("--delay-ms", "1", "--frame-ms", "1")
     command = [sys.executable, str(BENCHMARKS / "elsewhere.py"), *sizes, *waits, "--json", str(tmp_path / "found.json")]
     subprocess.run(command, check=True, capture_output=True)

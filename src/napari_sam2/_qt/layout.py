@@ -62,7 +62,7 @@ __all__ = [
 ]
 
 _SHRUNK = 85  # pixels: six letters and the arrow
-_NARROW = 4  # letters of a combo box that must fit, so that forms in a font of 16 points fit in 320 pixels
+_NARROW = 4  # letters of a combo box that must fit, so that a dock in a font of 16 points fits in 333 pixels
 _SMALLEST_POINTS = 7
 _BESIDE_TEXT = 12  # pixels: between the square of a check box and its text, and around both
 _BESIDE_LABEL = 4  # pixels: between a label and its control

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_sam2._viewer.binding import Tool, ViewerBinding
+    from napari_sam2._viewer.binding import ViewerBinding
+    from napari_sam2._viewer.binding_tools import Tool
     from napari_sam2.session.state.records import SessionObject
     from napari_sam2.session.state.store import ObjectStats
 

@@ -118,7 +118,7 @@ def test_exit_code_and_table_tell_how_it_ended(
 @pytest.mark.parametrize(
     ("command", "function", "told"),
     [
-        ("track", "running.run_batch", "warning: in/a.tif: planes are left out (and 1 more of the files)\n"),
+        ("track", "running.run_batch", "warning: in/a.tif: planes are left out (and 1 more file)\n"),
         ("tiles", "tiles.segment_tiles", "warning: planes are left out\n"),
     ],
 )

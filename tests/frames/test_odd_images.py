@@ -202,7 +202,7 @@ class TestOneImageInSeveralFiles:
         ("text", "words"),
         [
             pytest.param(OME.format(uuid=9, content=PIXELS), "none of its 4 files is there, such as m0", id="alone"),
-            pytest.param(OME.format(uuid=9, content=""), "none of its 0 files is there", id="no-image"),
+            pytest.param(OME.format(uuid=9, content=""), "lists no files of an OME-TIFF; export", id="no-image"),
             pytest.param("<OME", "cannot be read", id="cut"),
         ],
     )

@@ -404,6 +404,7 @@ def test_file_without_sam2_weights_says_what_it_holds(tmp_path: Path, content: o
         pytest.param("sam2_huge", "neither a file nor the name of a model; names are sam2_micro", id="name"),
         pytest.param("missing/weights.pt", "neither a file nor", id="missing"),
         pytest.param("notes.txt", r"ends in '\.txt'; expected \.safetensors, \.pt", id="suffix"),
+        pytest.param("notes", r"notes has no suffix; expected \.safetensors, \.pt", id="no-suffix"),
         pytest.param("folder", r"contains no model\.safetensors", id="folder"),
     ],
 )
@@ -411,7 +412,8 @@ def test_what_is_no_checkpoint_is_an_error_that_lists_what_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "notes.txt").write_text("weights")
+    for name in ("notes.txt", "notes"):
+        (tmp_path / name).write_text("weights")
     (tmp_path / "folder").mkdir()
     with pytest.raises(CheckpointError, match=words):
         load_model(given)

@@ -357,7 +357,7 @@ class ImageSessions(QWidget):
     def open_session(self, path: str, *, autosave_path: str | None = None, image: Any = None) -> None:
         """Open a saved session on an image layer; by default on the one that prompts go to, or else the last one.
 
-        With ``autosave_path`` the file is one that was saved automatically, whose name nobody gave.
+        With ``autosave_path``, it was saved automatically, and messages do not name its file.
         """
         if image is None:
             image = self.binding.images[0] if self.binding is not None else next(reversed(self.images), None)

@@ -349,7 +349,7 @@ def _source(values: Mapping[str, object], path: Path, where: str) -> Source:
 
 def _text(value: object, name: str, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise FrameError(f"{where}: {name} {shown(value)} was given; expected a text")
+        raise FrameError(f"{where}: {name} {shown(value)} was given; expected a non-empty string")
     return value
 
 

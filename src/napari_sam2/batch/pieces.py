@@ -119,9 +119,9 @@ class Source:
 
 
 class Unchanged:
-    """Within ``with``, the files of an input must not change: a result of two contents of a file is none.
+    """Raises if the files of an input change within ``with``: their result would be of old and new content.
 
-    To be entered after the writer of the result, which then discards it.
+    It is entered after the writer of the result, which then discards it.
 
     Parameters
     ----------

@@ -431,7 +431,8 @@ def _print(report: BatchReport, unit: str, objects: int | None) -> None:
         if number == _MAX_LISTED:
             say(f"... and {len(report.warnings) - number} more warnings", err=True)
             break
-        others = f" (and {len(paths) - 1} more of the files)" if len(paths) > 1 and unit == "files" else ""
+        count = len(paths) - 1
+        others = f" (and {count} more file{'s' * (count > 1)})" if count and unit == "files" else ""
         named = "" if unit == "parts" or str(paths[0]) in text else f"{paths[0]}: "
         say(f"warning: {named}{text}{others}", err=True)
     for number, (path, reason) in enumerate(report.failed.items()):

@@ -87,10 +87,14 @@ def open_companion(path: Path, level: int = 0) -> RawStack:
         raise
     except READ_ERRORS as error:
         raise FrameError(f"{path} cannot be read as OME-XML ({one_line(error)}); copy the file again") from error
+    if not files:
+        raise FrameError(f"{path} lists no files of an OME-TIFF; export the images again")
     there = [file for file in files if file.is_file()]
     if not there:
-        names = f", such as {files[0].name}; copy them beside it" if files else ""
-        raise FrameError(f"{path} describes an OME-TIFF, and none of its {len(files)} files is there{names}")
+        raise FrameError(
+            f"{path} describes an OME-TIFF, and none of its {len(files)} files is there, such as {files[0].name}; copy "
+            "them beside it"
+        )
     return open_tiff(there[0], level)
 
 

@@ -104,7 +104,8 @@ def read_weights(path: Path) -> Weights:
         raise CheckpointError(f"{path} does not exist; give the path of a weights file, or a name from list_models()")
     if path.suffix.lower() not in (".safetensors", *_TORCH_SUFFIXES):
         raise CheckpointError(
-            f"{path} ends in {shown(path.suffix or 'nothing')}; expected .safetensors, {', '.join(_TORCH_SUFFIXES)}"
+            f"{path} {f'ends in {shown(path.suffix)}' if path.suffix else 'has no suffix'}; expected .safetensors, "
+            f"{', '.join(_TORCH_SUFFIXES)}"
         )
     _check_beginning(path)
     read = _read_safetensors if path.suffix.lower() == ".safetensors" else _read_torch

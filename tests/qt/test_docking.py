@@ -21,7 +21,8 @@ from napari_sam2._errors import FrameError
 from napari_sam2._qt.keys import SHORTCUTS
 from napari_sam2._qt.main_widget import SAM2Widget
 from napari_sam2._qt.propagate_section import THROUGH_TIME
-from napari_sam2._viewer import binding as binding_module
+from napari_sam2._viewer import binding_base
+from napari_sam2._viewer.binding import ViewerBinding
 from napari_sam2._viewer.image_source import seen_through
 
 
@@ -411,7 +412,7 @@ def test_a_refused_image_is_reported_once_and_may_be_chosen_again(make_napari_vi
     image = viewer.add_image(make_movie(), name="cells")
     told = len(notification_manager.records)
     with monkeypatch.context() as patch:
-        patch.setattr(binding_module, "open_layers", refuse)
+        patch.setattr(binding_base, "open_layers", refuse)
         widget = SAM2Widget(viewer)
         qtbot.addWidget(widget)
         qtbot.waitUntil(lambda: len(notification_manager.records) > told)
@@ -556,7 +557,7 @@ def test_a_brush_that_does_not_paint_on_large_images_gives_way_to_points(alone, 
     viewer, widget = alone
     widget.use_brush()
     other = viewer.add_image(make_movie(), name="large")
-    monkeypatch.setattr(binding_module.ViewerBinding, "can_paint", False)
+    monkeypatch.setattr(ViewerBinding, "can_paint", False)
     widget.sessions.choose(other)
     assert tool_of(widget) == ["point"]
 

@@ -9,7 +9,7 @@ from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QLineEdit
 
-from napari_sam2._qt import objects_section
+from napari_sam2._qt import object_table
 from napari_sam2._qt.layout import duration, keep_keys_on_canvas
 from napari_sam2._qt.objects_section import ObjectsSection
 
@@ -82,16 +82,16 @@ def test_eye_and_padlock_are_switches(binding, section):
     for frame in range(3):
         add_disc(binding, frame=frame, object_id=1 if frame else None)
     section.refresh()
-    section.table.cellClicked.emit(0, objects_section._SHOW)
+    section.table.cellClicked.emit(0, object_table._SHOW)
     assert not session.store.objects[1].is_visible
-    section.table.cellClicked.emit(0, objects_section._SHOW)
+    section.table.cellClicked.emit(0, object_table._SHOW)
     assert session.store.objects[1].is_visible
     session.lock(1, [0])
     section.refresh()
-    assert "1 of 3" in section.table.item(0, objects_section._LOCK).toolTip()
-    section.table.cellClicked.emit(0, objects_section._LOCK)  # locked in part: unlocked
+    assert "1 of 3" in section.table.item(0, object_table._LOCK).toolTip()
+    section.table.cellClicked.emit(0, object_table._LOCK)  # locked in part: unlocked
     assert not session.store.objects[1].locked
-    section.table.cellClicked.emit(0, objects_section._LOCK)
+    section.table.cellClicked.emit(0, object_table._LOCK)
     assert session.store.objects[1].locked == {0, 1, 2}
 
 
@@ -100,7 +100,7 @@ def test_letter_after_a_click_on_a_row_edits_no_name(binding, section, qtbot):
     section.refresh()
     section.show()
     qtbot.waitExposed(section)
-    at = section.table.visualItemRect(section.table.item(0, objects_section._ID)).center()
+    at = section.table.visualItemRect(section.table.item(0, object_table._ID)).center()
     qtbot.mouseClick(section.table.viewport(), Qt.MouseButton.LeftButton, pos=at)
     assert not section.table.hasFocus()
     qtbot.keyClick(section.table, "n")
@@ -260,12 +260,12 @@ def test_many_objects_are_hidden_in_one_step(binding, section):
 def test_classes_have_a_column_and_colours(binding, section):
     first, second = add_disc(binding), add_disc(binding, frame=1)
     section.refresh()
-    assert section.table.isColumnHidden(objects_section._CLASS)
+    assert section.table.isColumnHidden(object_table._CLASS)
     binding.select(second)
     section.set_class("cell")
     section.refresh()
-    assert not section.table.isColumnHidden(objects_section._CLASS)
-    assert [row[objects_section._CLASS] for row in _texts(section)] == ["", "cell"]
+    assert not section.table.isColumnHidden(object_table._CLASS)
+    assert [row[object_table._CLASS] for row in _texts(section)] == ["", "cell"]
     assert "cell" in _entries(section, section.class_menu)
     own = binding.labels.colormap.map(second)
     section.by_class.setChecked(True)
@@ -274,24 +274,24 @@ def test_classes_have_a_column_and_colours(binding, section):
     assert binding.labels.contour == 2
     section.show_checks({first: 3})
     section.refresh()
-    assert "3 slices to check" in section.table.item(0, objects_section._SCORE).toolTip()
+    assert "3 slices to check" in section.table.item(0, object_table._SCORE).toolTip()
 
 
 def test_a_long_table_is_completed_bit_by_bit_whatever_changes_meanwhile(binding, section, qtbot, monkeypatch):
     """Each update began with the first row: with thousands of objects the last rows never came, and it never ended."""
-    monkeypatch.setattr("napari_sam2._qt.objects_section._REFRESH_S", 0.0)  # time for one row
+    monkeypatch.setattr("napari_sam2._qt.object_table._REFRESH_S", 0.0)  # time for one row
     count = 12
     for _ in range(count):
         binding.session.new_object()
-    section._timer.stop()
+    section.table._timer.stop()
     updates = 0
     section.refresh()
-    while section._timer.isActive():
-        section._timer.stop()
+    while section.table._timer.isActive():
+        section.table._timer.stop()
         if updates == count // 2:
             binding.session.rename(1, "first")
-            section._timer.stop()
-        section._go_on()
+            section.table._timer.stop()
+        section.table._go_on()
         updates += 1
         assert updates <= 2 * count
     assert [section.table.item(row, 2).text() for row in range(count)] == [str(n + 1) for n in range(count)]
@@ -331,19 +331,19 @@ def test_names_and_scores_can_be_read_beside_classes(binding, section, width, po
     add_disc(binding, object_id=number)
     binding.session.rename(number, "mitotic")
     binding.session.set_class(number, "dividing")
-    section._checks = {number: 2}
+    section.table._checks = {number: 2}
     section.refresh()
-    section.table.item(section.table.rowCount() - 1, objects_section._SCORE).setText("0.95")
+    section.table.item(section.table.rowCount() - 1, object_table._SCORE).setText("0.95")
     hidden = []
     for _ in range(3):
-        section._fit_columns()
+        section.table._fit_columns()
         hidden.append(section.table.isColumnHidden(SLICES))
     assert len(set(hidden)) == 1
     table, header = section.table, section.table.horizontalHeader()
     assert not table.isColumnHidden(NAME)
     least = section.fontMetrics().horizontalAdvance("mitotic")
     assert header.sectionSize(NAME) >= least
-    last = objects_section._SCORE
+    last = object_table._SCORE
     assert header.sectionViewportPosition(last) + header.sectionSize(last) <= table.viewport().width() + 1
 
 
@@ -381,7 +381,7 @@ def test_rows_are_as_high_as_the_font(binding, section):
 def test_icons_of_rows_follow_the_theme(binding, section, qtbot):
     add_disc(binding)
     section.refresh()
-    icon = section.table.item(0, objects_section._SHOW).icon()
+    icon = section.table.item(0, object_table._SHOW).icon()
     before = icon.pixmap(16).toImage()
     section.setStyleSheet("QTableWidget { color: #123456; }")
-    qtbot.waitUntil(lambda: section.table.item(0, objects_section._SHOW).icon().pixmap(16).toImage() != before)
+    qtbot.waitUntil(lambda: section.table.item(0, object_table._SHOW).icon().pixmap(16).toImage() != before)

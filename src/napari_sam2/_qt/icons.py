@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QByteArray, QEvent, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPalette, QPixmap
 from qtpy.QtWidgets import QSizePolicy, QToolButton, QWidget
 
-__all__ = ["ICONS", "IconButton", "draw_icon"]
+from napari_sam2._viewer.labels_layer import object_colour
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["ICONS", "IconButton", "colour_icon", "draw_icon", "swatch"]
 
 _SIZE = 18  # pixels
 _STYLE = (
@@ -142,3 +149,18 @@ class IconButton(QToolButton):
         super().changeEvent(event)
         if event is not None and event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
             self._redraw()
+
+
+def swatch(object_id: int) -> QIcon:
+    """A square in the colour of an object."""
+    return colour_icon(object_colour(object_id))
+
+
+def colour_icon(rgba: Sequence[float] | NDArray[np.float32]) -> QIcon:
+    """A square in a colour of four values, 0 to 1, that stays so where its row is selected."""
+    red, green, blue, _ = (int(255 * float(v)) for v in rgba)
+    pixmap = QPixmap(12, 12)
+    pixmap.fill(QColor(red, green, blue))
+    icon = QIcon(pixmap)
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # otherwise tinted, and not the colour of the object
+    return icon

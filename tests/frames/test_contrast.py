@@ -138,6 +138,16 @@ def test_hot_pixels_at_the_top_of_a_type_do_not_change_the_contrast(top):
     np.testing.assert_allclose(limits_of(with_hot[None]), limits_of(plane[None]), atol=0.03 * top)
 
 
+def test_spots_as_small_as_light_allows_and_single_photons_are_no_hot_pixels():
+    rng = np.random.default_rng(0)
+    spots = np.zeros((256, 256))
+    spots[rng.integers(0, 256, 90), rng.integers(0, 256, 90)] = 1
+    spots = 9000 * gaussian_filter(spots, 1) + rng.normal(100, 10, spots.shape)
+    photons = rng.poisson(0.1, spots.shape)
+    for image in (spots.astype(np.uint16), photons.astype(np.uint16)):
+        np.testing.assert_allclose(limits_of(image[None])[1], np.percentile(image, 99.9), rtol=0.02)
+
+
 def test_dead_pixels_on_a_dark_background_do_not_change_the_contrast():
     rng = np.random.default_rng(0)
     plane = (1500 * discs(1)[0].astype(np.float64) / 1300 - 200 + rng.normal(0, 10, (96, 112))).astype(np.int16)

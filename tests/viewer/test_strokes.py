@@ -416,3 +416,27 @@ def test_a_layer_of_background_only_starts_no_object(binding):
     )
     with pytest.raises(PromptError, match="lines has nothing that starts an object"):
         binding.start_from(layer)
+
+
+def test_a_slip_of_the_mouse_after_a_lasso_leaves_the_clicks_that_refine_it(binding):
+    binding.shapes.add(SQUARE, shape_type="polygon")
+    binding.points.add([[PLANE, 20, 15]])
+    binding.session.wait_for_answers()
+    said = listen(binding)
+    slip = np.array([(PLANE, y, x) for y, x in ((5, 5), (5, 6), (6, 6), (6, 5))], float)
+    binding.shapes.add(slip, shape_type="rectangle")
+    binding.session.wait_for_answers()
+    assert len(binding.points.data) == 1
+    assert len(binding.session.prompt(1, PLANE).points) == 1
+    assert said == ["that box was smaller than 2 pixels and is ignored; drag to draw one"]
+
+
+@pytest.mark.parametrize("kind", ["polygon", "ellipse"])
+def test_an_outline_without_pixels_replaces_nothing(binding, kind):
+    binding.points.add([[PLANE, 20, 15]])
+    binding.session.wait_for_answers()
+    tiny = np.array([(PLANE, y, x) for y, x in ((5.2, 5.2), (5.2, 5.4), (5.4, 5.4), (5.4, 5.2))])
+    binding.shapes.add(tiny, shape_type=kind)
+    binding.session.wait_for_answers()
+    assert len(binding.points.data) == 1
+    assert len(binding.session.prompt(1, PLANE).points) == 1

@@ -48,8 +48,11 @@ class BindingPrompts(BindingTools):
             if self._is_splitting and event.source == self.shapes:
                 self._split()
                 return
-            self._drop_slips(event)
-            if self._drop_rows_outside(event) or (event.source == self.shapes and self._draw_areas(event)):
+            if (
+                self._drop_slips(event)
+                or self._drop_rows_outside(event)
+                or (event.source == self.shapes and self._draw_areas(event))
+            ):
                 return
         self._take_prompts()
 
@@ -77,7 +80,7 @@ class BindingPrompts(BindingTools):
             found = self.prompts.area_of(row)
             if found is not None and self.prompts.is_background(row):
                 background[row] = found
-            elif found is not None and str(self.shapes.shape_type[row]) != "rectangle":
+            elif found is not None and found[1].mask.area and str(self.shapes.shape_type[row]) != "rectangle":
                 outlined.add(found[0])
         with self._syncing():
             self.prompts.remove_rows(self.shapes, background)
@@ -102,7 +105,7 @@ class BindingPrompts(BindingTools):
         if each is None or not (before & inside).any():
             name = "the object" if each is None else each.name
             self.notice.emit(
-                f"nothing of {name} is inside; to draw the object, switch to object (N) and draw again", False
+                f"the area does not touch {name}; to draw the object, switch to object (N) and draw again", False
             )
             return
         try:
@@ -146,10 +149,13 @@ class BindingPrompts(BindingTools):
                 return f"{allowed}, but {place} is shown; move the slider into this range first"
         return ""
 
-    def _drop_slips(self, event: Any) -> None:
-        """Take away rectangles that are too small to be meant as boxes."""
+    def _drop_slips(self, event: Any) -> bool:
+        """Take away rectangles that are too small to be meant as boxes; whether there were any.
+
+        The rows of the event then name other shapes.
+        """
         if event.source != self.shapes:
-            return
+            return False
         rows = {
             row
             for row, (corners, kind) in enumerate(zip(self.shapes.data, self.shapes.shape_type, strict=True))
@@ -159,6 +165,8 @@ class BindingPrompts(BindingTools):
             with self._syncing():
                 self.prompts.remove_rows(self.shapes, rows)
             self.notice.emit("that box was smaller than 2 pixels and is ignored; drag to draw one", False)
+            self._take_prompts()
+        return bool(rows)
 
     def _take_prompts(self) -> None:
         """Give the session what changed in the layers since the last call."""

@@ -54,6 +54,7 @@ class StackContrast:
     usual: tuple[float, ...] = ()
 
 
+_LEAST_COUNTS = 3.0  # of a hot pixel above its neighbours: photons that are counted one by one are no fault
 Contrast = Literal["auto", "dtype"] | Limits | Sequence[Limits] | StackContrast
 
 
@@ -77,7 +78,9 @@ class ContrastRule:
         Share of the sampled frames that may be left out as flashes or dead frames; at least one of three frames.
     hot_factor : float
         A pixel beyond the range of the others is a hot or dead one if it differs from all its neighbours by more than
-        this share of that range, or of twice its part above or below the median.
+        this share of that range, or of twice its part above or below the median, and by more than they differ from the
+        median. With 0.3 to 0.5, 0.2 % hot pixels at the top of the range change no image of the development sets by
+        more than a tenth, and without hot pixels none changes.
     spike_factor : float
         A frame whose range of values is more than this many times that of every other frame is left out.
     bright_factor : float
@@ -449,11 +452,13 @@ def _is_hot(plane: NDArray[Any], step: int, is_finite: NDArray[np.bool_], rule: 
     if not high > low:
         return np.zeros(values.shape, bool)
     # on a dark background, a dead pixel differs from its neighbours by little of the range that bright objects have
-    above, below = (rule.hot_factor * min(high - low, 2 * side) for side in (high - middle, middle - low))
+    least = _LEAST_COUNTS if plane.dtype.kind in "iu" else 0.0
+    above, below = (max(rule.hot_factor * min(high - low, 2 * side), least) for side in (high - middle, middle - low))
     with np.errstate(invalid="ignore", over="ignore"):
-        wide = values.astype(np.float64)
-        is_bright = (wide > high) & (wide > highest.astype(np.float64) + above)
-        is_dark = (wide < low) & (wide < lowest.astype(np.float64) - below)
+        wide, most, fewest = (each.astype(np.float64) for each in (values, highest, lowest))
+        # a spot as small as light allows has neighbours that are brighter than the background by half of its peak
+        is_bright = (wide > high) & (wide > most + np.maximum(above, most - middle))
+        is_dark = (wide < low) & (wide < fewest - np.maximum(below, middle - fewest))
     return np.asarray(is_bright | is_dark)
 
 

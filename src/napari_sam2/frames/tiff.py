@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -134,19 +134,21 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
 
 def _open(path: Path) -> tifffile.TiffFile:
     tif = tifffile.TiffFile(path, omexml=companion_xml(path))
-    try:
-        _ = tif.pages.first
-    except IndexError:
-        tif.close()
-        raise FrameError(f"{path} is damaged or truncated: its first page is missing; copy the file again") from None
-    if has_left_out_pages(tif):
-        tif.close()
-        return tifffile.TiffFile(path, is_scanimage=False)
-    if not has_damaged_lsm_notes(tif):
-        return tif
-    tif.close()
-    warn_caller(f"the Zeiss metadata of {path} is damaged; its pages are read as one stack without voxel size")
-    return tifffile.TiffFile(path, is_lsm=False)
+    with ExitStack() as otherwise:
+        otherwise.callback(tif.close)
+        try:
+            _ = tif.pages.first
+        except IndexError:
+            raise FrameError(
+                f"{path} is damaged or truncated: its first page is missing; copy the file again"
+            ) from None
+        if has_left_out_pages(tif):
+            return tifffile.TiffFile(path, is_scanimage=False)
+        if has_damaged_lsm_notes(tif):
+            warn_caller(f"the Zeiss metadata of {path} is damaged; its pages are read as one stack without voxel size")
+            return tifffile.TiffFile(path, is_lsm=False)
+        otherwise.pop_all()
+    return tif
 
 
 _OmeImages = list[tuple[str, ET.Element]]  # names and Pixels elements

@@ -178,7 +178,7 @@ def _pixels_of(
     series: tifffile.TiffPageSeries, every: Sequence[tifffile.TiffPageSeries], images: _OmeImages
 ) -> ET.Element | None:
     """The Pixels element of a series: tifffile passes over images without planes, which may come first."""
-    sizes = dict(zip(series.get_axes(squeeze=False), series.get_shape(squeeze=False), strict=True))
+    sizes = dict(zip(series.axes, series.shape, strict=True))
     wanted = (sizes.get("X", 1), sizes.get("Y", 1), math.prod(sizes.values()))
     fitting = [(name, pixels) for name, pixels in images if _ome_sizes(pixels) == wanted] or images
     named = [pixels for name, pixels in fitting if name == series.name] or [pixels for _, pixels in fitting]

@@ -237,12 +237,17 @@ def test_a_new_session_on_the_image_hides_the_layers_of_the_one_before_and_says_
     assert "1 object opened from mine.sam2; the 1 object made before is in the hidden layer" in widget.status.text
 
 
-def test_a_new_session_on_a_single_image_does_not_bring_the_one_before_back(alone, qtbot):
-    viewer, widget = alone
+def open_two_channels(viewer):
+    """Replace all layers by two channels of a single image."""
     viewer.layers.clear()
     single = make_movie(1)[0]
     for name in ("green", "red"):
         viewer.add_image(single, name=name, blending="additive")
+
+
+def test_a_new_session_on_a_single_image_does_not_bring_the_one_before_back(alone, qtbot):
+    viewer, widget = alone
+    open_two_channels(viewer)
     qtbot.waitUntil(lambda: widget.binding is not None)
     widget.binding.session.add_mask(np.eye(48, 64) > 0, frame=0)
     before = widget.binding
@@ -268,10 +273,7 @@ def test_other_tabs_begin_with_the_image_that_prompts_go_to(alone, qtbot):
 
 def test_a_session_of_mixed_channels_is_restored_with_them_and_its_file_is_not_named(alone, qtbot):
     viewer, widget = alone
-    viewer.layers.clear()
-    single = make_movie(1)[0]
-    for name in ("green", "red"):
-        viewer.add_image(single, name=name, blending="additive")
+    open_two_channels(viewer)
     qtbot.waitUntil(lambda: widget.binding is not None)
     widget.advanced.mix_channels.setChecked(True)
     session = widget.binding.session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,9 @@ from napari_sam2._viewer.layer_frames import LabelSeeds
 from napari_sam2._viewer.layer_places import LayerMap
 from napari_sam2._viewer.prompt_layers import read_prompt_layer
 from napari_sam2.session.session import Session
-from napari_sam2.session.state.settings import SessionSettings
 
 if TYPE_CHECKING:
-    from napari.components import ViewerModel
-    from napari.layers import Image, Labels, Points, Shapes
+    from napari.layers import Labels, Points, Shapes
 
     from napari_sam2.session.calls.prompts import LabelPrompts
 
@@ -89,39 +87,12 @@ class ViewerBinding(BindingPrompts):
         Emitted with a line for the user: a text and whether it is an error.
     """
 
-    def __init__(
-        self,
-        viewer: ViewerModel,
-        images: Sequence[Image],
-        *,
-        model: Any = "sam2_micro",
-        frame_axis: int | None = None,
-        settings: SessionSettings | None = None,
-        deliver: Callable[[Callable[[], None]], None] | None = None,
-        session: Session | None = None,
-    ) -> None:
-        super().__init__(
-            viewer,
-            images,
-            model=model,
-            frame_axis=frame_axis,
-            settings=settings,
-            deliver=deliver,
-            session=session,
-        )
-        before = list(viewer.layers)
-        try:
-            self._add_layers()
-            self._known_prompts = self.prompts.read(lambda _: None)
-            self._connect()
-            self._select_latest()
-            self.restyle()
-        except BaseException as error:
-            self.close()
-            self._remove_added(before, error)
-            if session is None:
-                self.session.close()
-            raise
+    def _attach(self) -> None:
+        self._add_layers()
+        self._known_prompts = self.prompts.read(lambda _: None)
+        self._connect()
+        self._select_latest()
+        self.restyle()
 
     def _select_latest(self) -> None:
         """Of a session that has objects already: go on with the one that was prompted last, where it was prompted."""

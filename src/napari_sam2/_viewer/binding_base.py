@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_sam2._errors import FrameError
+from napari_sam2._messages import shown
 from napari_sam2._types import Prompt
 from napari_sam2._viewer.image_source import describe_contrast, open_layers
 from napari_sam2._viewer.layer_frames import in_plane_words, plane_word
@@ -33,8 +35,8 @@ _MARGIN_IN_VIEW = 0.1  # of the part of the image that is shown, between a place
 _HIDING = ("opaque", "translucent", "translucent_no_depth")  # blending of images that are drawn over others
 
 
-class BindingBase:
-    """A session and the layers that show it; parameters and signals as for ``ViewerBinding``, which adds the layers."""
+class BindingBase(ABC):
+    """A session and the layers that show it; parameters and signals as for ``ViewerBinding``."""
 
     current_changed = Signal(object)
     tool_changed = Signal(object)
@@ -61,6 +63,7 @@ class BindingBase:
         if not self.images:
             raise FrameError("no image was given; open an image first")
         planes, self.level = open_layers(self.images, frame_axis=frame_axis)
+        is_new = session is None
         if session is None:
             session = Session(planes, model=model, settings=settings, deliver=deliver)
             path = self.images[0].source.path
@@ -85,6 +88,31 @@ class BindingBase:
         self._connections: list[tuple[Any, Callable[..., Any]]] = []
         self._pyramid: list[Any] | None = None  # of the labels of large planes
         self._known_prompts: dict[PromptKey, Prompt] = {}
+        before = list(viewer.layers)
+        try:
+            self._attach()
+        except BaseException as error:
+            self.close()
+            self._remove_added(before, error)
+            if is_new:
+                session.close()
+            raise
+
+    @abstractmethod
+    def _attach(self) -> None:
+        """Add the layers to the viewer, and follow them and the session."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the viewer; layers and session stay."""
+
+    def _remove_added(self, before: list[Any], error: BaseException) -> None:
+        """Take back what was added before ``error``, which is the one to report."""
+        for layer in [layer for layer in self.viewer.layers if layer not in before]:
+            try:
+                self.viewer.layers.remove(layer)
+            except Exception as further:  # noqa: BLE001 napari fails again on a layer that it could not draw
+                error.add_note(f"removing {shown(layer.name)} again: {shown(further)}")
 
     @property
     def layers(self) -> tuple[Any, Any, Any]:

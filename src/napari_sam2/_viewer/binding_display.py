@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam2._messages import shown
 from napari_sam2._types import Prompt, is_same
 from napari_sam2._viewer.binding_base import BindingBase
 from napari_sam2._viewer.image_source import placement_of
@@ -65,14 +64,6 @@ class BindingDisplay(BindingBase):
         with self._syncing():
             self.prompts.add({key: entry.prompt for key, entry in self.session.store.prompts.items()})
         self._limit_sizes()
-
-    def _remove_added(self, before: list[Any], error: BaseException) -> None:
-        """Take back what was added before ``error``, which is the one to report."""
-        for layer in [layer for layer in self.viewer.layers if layer not in before]:
-            try:
-                self.viewer.layers.remove(layer)
-            except Exception as further:  # noqa: BLE001 napari fails again on a layer that it could not draw
-                error.add_note(f"removing {shown(layer.name)} again: {shown(further)}")
 
     def _limit_sizes(self, _event: Any = None) -> None:
         position = self.points.world_to_data(self._in_layer_units(self.viewer.dims.point))

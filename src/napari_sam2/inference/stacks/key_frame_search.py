@@ -231,9 +231,8 @@ def track_key_frame(
     key, scores = keys[index], FoundScores()
     watched = TaskProgress(f"key frame {key} ({index + 1} of {len(keys)})", on_progress, should_stop)
     rgb = read_or_skip(frames, key)
-    if (
-        rgb is None
-    ):  # `segment_stack` chose other key frames; where parts are computed by themselves, one less is searched
+    # `segment_stack` chose other key frames; where parts are computed by themselves, one less is searched
+    if rgb is None:
         yield KeyFrameTracks(None, scores, is_complete=True)
         return
     found = automatic_labels(finder, rgb, keep=keep, progress=watched.detecting, should_stop=watched.should_stop)

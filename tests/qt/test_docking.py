@@ -24,6 +24,7 @@ from napari_sam2._qt.propagate_section import THROUGH_TIME
 from napari_sam2._viewer import binding_base
 from napari_sam2._viewer.binding import ViewerBinding
 from napari_sam2._viewer.image_source import seen_through
+from napari_sam2.frames.display import displays_of
 
 
 @pytest.fixture
@@ -54,16 +55,19 @@ def test_the_dock_takes_all_the_height_whatever_docks_were_opened_before(make_na
 
 def test_messages_stay_in_the_tab_that_they_are_about(alone):
     _, widget = alone
-    assert "Click on an object" in widget.status.text
-    widget.show_tab("Everything")
-    assert widget.status.text == ""
-    widget.show_tab("Click")
-    assert "Click on an object" in widget.status.text
-    widget.cut_here()
     widget.undo()
     assert widget.status.text == "nothing to undo"
     widget.show_tab("Train")
     assert widget.status.text == ""
+
+
+def test_the_first_click_is_advised_once(alone):
+    _, widget = alone
+    shown = [label for label in widget.findChildren(QLabel) if label.isVisibleTo(widget) and "lick on" in label.text()]
+    assert [label.objectName() for label in shown] == ["sam2_objects_advice"]
+    widget.binding.session.add_mask(np.eye(48, 64) > 0, frame=0)
+    widget.objects.refresh()
+    assert not shown[0].isVisibleTo(widget)
 
 
 def test_advice_to_open_an_image_is_of_the_first_tab(alone, qtbot):
@@ -282,6 +286,94 @@ def test_a_session_of_mixed_channels_is_restored_with_them_and_its_file_is_not_n
     widget.sessions._restore(str(session.autosave_path))
     assert len(widget.binding.session.frames.channels) == 2
     assert widget.status.text.startswith("1 object restored")
+
+
+def save_mixed(widget, path):
+    """Save a session of the mixed channels red and green, and start one that sees a channel."""
+    widget.advanced.mix_channels.setChecked(True)
+    session = widget.binding.session
+    session.add_mask(np.eye(48, 64) > 0, frame=0)
+    session.save(path)
+    shown = displays_of(session.frames)
+    widget.advanced.mix_channels.setChecked(False)
+    assert len(widget.binding.images) == 1
+    return shown
+
+
+@pytest.mark.parametrize("selected", ["green", "red"])
+def test_a_saved_session_comes_back_with_its_channels_and_contrast_whatever_is_chosen_now(
+    alone, qtbot, tmp_path, selected, recwarn
+):
+    viewer, widget = alone
+    viewer.layers.clear()
+    for name in ("green", "red"):
+        image = make_movie(1, seed=len(name))[0]
+        viewer.add_image(image, name=name, colormap=name, blending="additive", contrast_limits=(0, 90))
+    qtbot.waitUntil(lambda: widget.binding is not None)
+    saved = save_mixed(widget, tmp_path / "mixed.sam2")
+    viewer.layers["green"].contrast_limits = (0, 30)
+    viewer.layers["green"].visible = False
+    widget.sessions.choose(viewer.layers[selected])
+    widget.sessions.open_session(str(tmp_path / "mixed.sam2"))
+    assert [image.name for image in widget.binding.images] == ["red", "green"]
+    assert displays_of(widget.binding.session.frames) == saved
+    assert widget.advanced.mixes_channels
+    assert not [each for each in recwarn if "differs" in str(each.message)]
+
+
+def test_a_saved_session_of_one_channel_sees_only_that_one_while_channels_are_mixed(alone, qtbot, tmp_path):
+    viewer, widget = alone
+    viewer.layers.clear()
+    for name in ("green", "red"):
+        viewer.add_image(make_movie(1, seed=len(name))[0], name=name, blending="additive")
+    qtbot.waitUntil(lambda: widget.binding is not None)
+    widget.sessions.choose(viewer.layers["green"])
+    widget.binding.session.save(tmp_path / "green.sam2")
+    widget.sessions.choose(viewer.layers["red"])
+    widget.advanced.mix_channels.setChecked(True)
+    widget.sessions.open_session(str(tmp_path / "green.sam2"))
+    assert [image.name for image in widget.binding.images] == ["green"]
+    assert not widget.advanced.mixes_channels
+
+
+def test_a_session_of_mixed_channels_asks_for_those_that_are_missing(alone, qtbot, tmp_path):
+    viewer, widget = alone
+    open_two_channels(viewer)
+    qtbot.waitUntil(lambda: widget.binding is not None)
+    save_mixed(widget, tmp_path / "mixed.sam2")
+    viewer.layers.remove("green")
+    widget.sessions.open_session(str(tmp_path / "mixed.sam2"))
+    assert widget.status.text == (
+        "mixed.sam2 was made on 2 images of one shape, shown together; open the other beside red too, then the session"
+    )
+
+
+def test_a_session_along_another_axis_comes_back_along_it(alone, qtbot, tmp_path):
+    viewer, widget = alone
+    viewer.layers.clear()
+    viewer.add_image(np.stack([make_movie(4), make_movie(4, seed=1), make_movie(4, seed=2)]), name="volumes")
+    qtbot.waitUntil(lambda: widget.binding is not None)
+    assert widget.binding.geometry.frame_axis == 1
+    widget.sessions.choose_axis(0)
+    session = widget.binding.session
+    session.add_mask(np.eye(48, 64) > 0, frame=1)
+    session.save(tmp_path / "times.sam2")
+    widget.sessions.choose_axis(1)
+    widget.sessions.open_session(str(tmp_path / "times.sam2"))
+    assert widget.status.text.startswith("1 object opened from times.sam2")
+    assert widget.binding.geometry.frame_axis == 0
+
+
+def test_an_image_has_one_session_also_after_a_saved_one_was_opened_on_it_from_another_image(alone, tmp_path):
+    viewer, widget = alone
+    widget.binding.session.add_mask(np.eye(48, 64) > 0, frame=1)
+    widget.binding.session.save(tmp_path / "mine.sam2")
+    viewer.add_image(make_movie(), name="other")
+    widget.sessions.choose(viewer.layers["other"])
+    widget.sessions.open_session(str(tmp_path / "mine.sam2"), image=viewer.layers["cells"])
+    assert [each.images[0].name for each in widget.sessions.kept] == []
+    assert widget.binding.images[0].name == "cells"
+    assert "the 1 object made before is in the hidden layer cells objects" in widget.status.text
 
 
 def test_keys_of_stacks_say_that_a_single_image_has_none_to_go_through(alone, qtbot):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
+from napari.layers._source import Source
 from npe2 import PluginManager, PluginManifest, io_utils
 
 import napari_sam2
@@ -13,7 +14,8 @@ from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._qt import commands
 from napari_sam2._qt.main_widget import SAM2Widget
 from napari_sam2._qt.session_files import get_session_reader
-from napari_sam2._viewer.readers import SESSION_KEY
+from napari_sam2._viewer.binding import ViewerBinding
+from napari_sam2._viewer.readers import SESSION_KEY, read_image
 from napari_sam2._viewer.writers import write_session
 from napari_sam2.session.session import Session
 
@@ -89,3 +91,27 @@ def test_napari_saves_the_session_of_the_layers(make_napari_viewer, qtbot, saved
     assert io_utils.write(path, layers[1:2], plugin_name="napari-sam2") == [path]
     with pytest.raises(OutputError, match="the layers belong to no sessions"):
         write_session(path, layers[:1])
+
+
+def test_a_session_on_one_channel_of_a_file_opens_on_that_channel(make_napari_viewer, qtbot, dock, tmp_path, recwarn):
+    path = tmp_path / "cells.ome.tif"
+    channels = np.stack([make_movie(4), make_movie(4, seed=1)], axis=1)
+    tifffile.imwrite(path, channels, ome=True, metadata={"axes": "ZCYX"})
+    viewer = make_napari_viewer(show=False)
+    for data, options, _ in read_image(path):
+        viewer.add_image(data, **options)
+    viewer.layers[1]._source = Source(path=str(path))
+    binding = ViewerBinding(viewer, [viewer.layers[1]], model=make_model())
+    binding.session.add_mask(np.eye(48, 64) > 0, frame=1)
+    saved = binding.session.save(tmp_path / "second.sam2")
+    binding.close()
+    binding.session.close()
+    viewer.layers.clear()
+
+    for data, options, kind in get_session_reader(str(saved))(str(saved)):
+        viewer._add_layer_from_data(data, options, kind)
+
+    qtbot.waitUntil(lambda: bool(dock) and dock[0].binding is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: bool(dock[0].binding.session.objects), timeout=30_000)
+    assert [image.name for image in dock[0].binding.images] == ["cells 1"]
+    assert not [each for each in recwarn if "differs" in str(each.message)]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, get_args
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QLineEdit, QSpinBox, QToolButton, QWidget
 
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.connections import Connections
 from napari_sam2._qt.layout import button, column, combo, labels_of, line, name_planes, named, row, show_error
+from napari_sam2._viewer.image_source import matching_channels
 from napari_sam2.session.engines.compute_address import ComputeAddress
 from napari_sam2.session.engines.configuration import remember_server, remembered_server
 from napari_sam2.session.state.settings import OverlapRule, SessionSettings, threads_beside_a_window
@@ -177,11 +178,19 @@ class AdvancedSection(QWidget):
             self._connections.connect(binding.notice, self._on_notice)
             self._try(binding.session.set_compute, self._server)
             self._show_settings(binding.session.settings)
+            self._show_mixing(binding)
         word = "slice" if binding is None else binding.plane_word
         name_planes(self, word)
         self.lost_after.setSuffix(f" {word}s")
         self._show_tracking(binding is None or binding.geometry.num_frames > 1)
         self._show_contrast()
+
+    def _show_mixing(self, binding: ViewerBinding) -> None:
+        """Whether the session sees several channels; where there is one image only, the choice for others stays."""
+        image, count = binding.images[0], len(binding.images)
+        if count > 1 or len(matching_channels(image, list(binding.viewer.layers))) > 1:
+            with QSignalBlocker(self.mix_channels):
+                self.mix_channels.setChecked(count > 1)
 
     def _show_tracking(self, is_shown: bool) -> None:
         """Show the settings of tracking, which a single image has no use for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,13 @@ from napari_sam2._qt.restore_offer import RestoreOffer
 from napari_sam2._viewer.binding import ViewerBinding
 from napari_sam2._viewer.image_source import matching_channels, seen_through
 from napari_sam2._viewer.label_images import as_labels, looks_like_labels
+from napari_sam2._viewer.saved_sessions import open_saved_session
 from napari_sam2.session.files.autosave_folder import default_autosave_path
-from napari_sam2.session.session import Session
 
 if TYPE_CHECKING:
     import napari
 
+    from napari_sam2.session.session import Session
     from napari_sam2.session.state.settings import SessionSettings
 
 __all__ = ["ImageSessions", "SessionChoices"]
@@ -196,7 +197,7 @@ class ImageSessions(QWidget):
         except NapariSAM2Error as error:
             self.notice.emit(str(error), True)
             return
-        told = self._retire() if self.binding is not None and self.binding.images[0] == image else ""
+        told = self._retire(self.binding) if self.binding is not None and self.binding.images[0] == image else ""
         empty = [b for b in self._kept if b.images[0] == image and not b.session.objects]
         for layer in (image, *(layer for binding in empty for layer in binding.layers)):
             if layer in self.viewer.layers:
@@ -268,17 +269,20 @@ class ImageSessions(QWidget):
         """Start another session on the image; the layers of the one before are hidden, or removed if it is empty."""
         assert self.binding is not None
         image = self.binding.images[0]
-        told = self._retire()
+        told = self._retire(self.binding)
         self.start(image, frame_axis=axis, is_new=True)
         if told:
             self.notice.emit(f"a new session was started; {told}", False)
 
-    def _retire(self) -> str:
-        """End the session for another one on its image; what became of its objects, empty if it has none."""
-        assert self.binding is not None
-        layers, name = self.binding.layers, self.binding.labels.name
-        count = len(self.binding.session.objects)
-        self._let_go()
+    def _retire(self, binding: ViewerBinding) -> str:
+        """End a session for another one on its image; what became of its objects, empty if it has none."""
+        layers, name = binding.layers, binding.labels.name
+        count = len(binding.session.objects)
+        if binding is self.binding:
+            self._let_go()
+        else:
+            self._kept.remove(binding)
+            _end(binding)
         for layer in layers:
             if layer in self.viewer.layers:
                 if count:
@@ -295,6 +299,7 @@ class ImageSessions(QWidget):
         image: Any,
         *,
         frame_axis: int | None = None,
+        images: Sequence[Any] | None = None,
         session: Session | None = None,
         autosave_path: str | None = None,
         is_new: bool = False,
@@ -307,6 +312,8 @@ class ImageSessions(QWidget):
             A layer of the viewer.
         frame_axis : int, optional
             The axis to propagate along.
+        images : sequence of napari.layers.Image, optional
+            What the model sees. Default: the image, or all channels that are mixed with it.
         session : Session, optional
             One that exists already, such as a restored one.
         autosave_path : str, optional
@@ -322,13 +329,13 @@ class ImageSessions(QWidget):
             self._kept.remove(kept)
             self._follow(kept)
             return
-        choices, images = self._choices(), self._channels(image)
+        choices, seen = self._choices(), list(images) if images is not None else self._channels(image)
         # until it has worked: the layers that a start adds and takes back would have it tried again
         self._refused.append(image)
         try:
             binding = ViewerBinding(
                 self.viewer,
-                images,
+                seen,
                 model=choices.model,
                 frame_axis=frame_axis,
                 settings=choices.settings,
@@ -343,8 +350,8 @@ class ImageSessions(QWidget):
         self._keep_safe(binding, autosave_path, is_offered=is_plain)
         self._follow(binding)
         self.started.emit()
-        others = seen_through(image, list(self.viewer.layers))
-        if others and not choices.mixes_channels:
+        others = seen_through(image, list(self.viewer.layers)) if len(seen) == 1 else []
+        if others:
             names = ", ".join(other.name for other in others)
             text = f"the model sees {image.name} only, not {names}; use Mix visible channels (gear) to show all of them"
             self.notice.emit(text, False)
@@ -364,12 +371,10 @@ class ImageSessions(QWidget):
         if image is None:
             self.notice.emit("open the image of the session first, then the session", True)
             return
-        from napari_sam2._viewer.image_source import open_layers
         from napari_sam2._viewer.readers import in_a_window
 
         try:
-            planes, _ = open_layers(self._channels(image))
-            session = Session.load(path, planes, deliver=self._delivery)
+            session, images = open_saved_session(path, image, list(self.viewer.layers), deliver=self._delivery)
         except FrameError as error:
             self.notice.emit(in_a_window(error), True)
             return
@@ -377,10 +382,11 @@ class ImageSessions(QWidget):
             self.notice.emit(str(error), True)
             return
         told = ""
-        before = self.binding
-        if before is not None and (before.images[0] == image or not before.session.objects):
-            told = self._retire()  # an image has one session: that of before would be the one to come back to
-        self.start(image, session=session, autosave_path=autosave_path)
+        for before in [each for each in (self.binding, *self._kept) if each is not None]:
+            is_left = before is self.binding and not before.session.objects
+            if before.images[0] == images[0] or is_left:
+                told = self._retire(before) or told  # an image has one session: it would be the one to come back to
+        self.start(images[0], images=images, session=session, autosave_path=autosave_path)
         if self.binding is not None:
             count = len(session.objects)
             objects = f"{count} object{'s' * (count != 1)}"

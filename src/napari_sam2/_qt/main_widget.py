@@ -71,7 +71,6 @@ if TYPE_CHECKING:
 __all__ = ["SAM2Widget"]
 
 _NO_IMAGE = "Open an image or a sample. Then click on an object to segment it."
-_FIRST_CLICK = "Click on an object to segment it. W starts the next object."
 _LAYER_KEYS = ("Control-Z", "Control-Shift-Z")
 _RUN_KEYS = ("Escape",)
 _WIDTH = 290  # pixels, to begin with
@@ -180,7 +179,7 @@ class SAM2Widget(QWidget):
         for name in _TABS[1:]:
             self.tabs.addTab(_scrolling(QWidget()), name)
         self.tabs.currentChanged.connect(self._make_tab)
-        self.tabs.currentChanged.connect(self._show_first_click)
+        self.tabs.currentChanged.connect(self._begin_message)
         self.tabs.currentChanged.connect(self._take_up_tool)
         self.pages = QStackedWidget()
         self.pages.addWidget(self.tabs)
@@ -324,14 +323,12 @@ class SAM2Widget(QWidget):
         if self.binding is not None and isinstance(task, AutomaticWidget | FineTuneWidget):
             task.image.choose(self.binding.images[0])
 
-    def _show_first_click(self, _index: int = 0) -> None:
-        """Messages are of one tab: in another one they go, and the advice for the first click is of the first tab."""
-        if self.binding is None:
-            if self.status.text in ("", _NO_IMAGE):
-                self.status.show_text(_NO_IMAGE if self.tabs.currentIndex() == 0 else "")
-            return
-        is_first = self.tabs.currentIndex() == 0 and not self.binding.session.objects
-        self.status.show_text(self.status.model_text or (_FIRST_CLICK if is_first else ""))
+    def _begin_message(self, _index: int = 0) -> None:
+        """Messages are of one tab: in another one they go, and the advice to open an image is of the first tab."""
+        if self.binding is not None:
+            self.status.show_text(self.status.model_text)
+        elif self.status.text in ("", _NO_IMAGE):
+            self.status.show_text(_NO_IMAGE if self.tabs.currentIndex() == 0 else "")
 
     def _take_up_tool(self, index: int) -> None:
         """Back in the first tab, clicks are prompts again, unless another image was selected in between."""
@@ -459,7 +456,7 @@ class SAM2Widget(QWidget):
             self._layer_keys.bind(layer, _LAYER_KEYS)
         self._fill_images()
         self._describe()
-        self._show_first_click()
+        self._begin_message()
         self.objects.take_up_tool()
 
     def _on_started(self) -> None:
@@ -552,8 +549,6 @@ class SAM2Widget(QWidget):
 
     def _on_session_changed(self, _delta: Any = None) -> None:
         self.status.drop_old()
-        if self.status.text == _FIRST_CLICK:
-            self.status.show_text("")
 
     def _on_propagation(self, handle: Any) -> None:
         """Esc stops a run whatever layer is active, also one with an Esc of its own."""

@@ -46,7 +46,7 @@ _TOOLS: tuple[tuple[Tool, str], ...] = (
     ("scribble", "Scribble: draw a line along the object; it counts as several clicks"),
     ("paint", "Brush: paint on the mask, or as background (N) erase it; the painted slice is used as a correction"),
 )
-_ADVICE = "Click on an object in the image: it appears here as object 1."
+_ADVICE = "Click on an object in the image: it is segmented and listed here. W starts the next object."
 _WITH_ANOTHER: Mapping[str, str] = MappingProxyType(
     {"Merge with": "merge", "Continues as": "join", "Swap from here on with": "swap", "Daughter of": "parent"}
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,14 @@ from napari_sam2.frames.planes import ArrayPlanes, Channel
 if TYPE_CHECKING:
     from napari.layers import Image
 
+    from napari_sam2.frames.display import ChannelDisplay
+
 __all__ = [
     "LayerPlacement",
+    "channel_choices",
     "default_frame_axis",
     "describe_contrast",
+    "level_of",
     "matching_channels",
     "open_layers",
     "placement_of",
@@ -121,6 +126,13 @@ def default_frame_axis(shape: tuple[int, ...], axis_labels: Sequence[str]) -> in
     return axes[-1] if axes else None
 
 
+def level_of(layer: Image, shape: tuple[int, ...]) -> int | None:
+    """The level of a multiscale image that has a shape, without colours; None if there is none, or only one level."""
+    arrays = layer.data if layer.multiscale else ()
+    shapes = [tuple(int(n) for n in array.shape[: layer.ndim]) for array in arrays]
+    return shapes.index(shape) if shape in shapes else None
+
+
 def _array(layer: Image, level: int | None) -> Any:
     return layer.data if level is None else layer.data[level]
 
@@ -168,17 +180,53 @@ def matching_channels(layer: Image, layers: Sequence[Any]) -> list[Image]:
     """The visible Image layers that are further channels of ``layer``: same shape, one value per pixel."""
     if layer.rgb or layer.multiscale:
         return [layer]
-    others = [
-        other
-        for other in layers
-        if type(other).__name__ == "Image"
+    return [layer, *(other for other in layers if _is_channel_beside(other, layer) and other.visible)]
+
+
+def _is_channel_beside(other: Any, layer: Image) -> bool:
+    return (
+        type(other).__name__ == "Image"
         and other != layer
-        and other.visible
         and not other.rgb
         and not other.multiscale
         and tuple(other.data.shape) == tuple(layer.data.shape)
-    ]
-    return [layer, *others]
+    )
+
+
+def channel_choices(
+    layer: Image, layers: Sequence[Any], displays: Sequence[ChannelDisplay] | None
+) -> Iterator[list[Image]]:
+    """Layers that a session of one or more channels may have been made on, the most likely ones first.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+        The image to open the session on; the only choice if it has colours or several levels.
+    layers : sequence of layers
+        Of the viewer.
+    displays : sequence of ChannelDisplay or None
+        How the session shows its channels, in their order. None: it has any number of them, in the order of the layers.
+
+    Yields
+    ------
+    list of napari.layers.Image
+        As many as there are displays. Nothing if the viewer has fewer images of this shape.
+    """
+    if layer.rgb or layer.multiscale:
+        others = []
+    else:
+        others = sorted((each for each in layers if _is_channel_beside(each, layer)), key=lambda each: not each.visible)
+    if displays is None:
+        yield [layer]
+        order = list(layers)
+        for count in range(1 + len(others), 0, -1):
+            for choice in itertools.combinations(sorted((layer, *others), key=order.index), count):
+                yield list(choice)
+        return
+    choices = [list(choice) for choice in itertools.permutations((layer, *others), len(displays))]
+    wanted = [display.colour for display in displays]
+    # stable: among choices of the same colours, the given layer and those that are visible come first
+    yield from sorted(choices, key=lambda choice: [_colour(each) for each in choice] != wanted)
 
 
 def seen_through(layer: Image, layers: Sequence[Any]) -> list[Image]:

@@ -262,18 +262,25 @@ def read_sessions(path: str | Sequence[str]) -> list[LayerData]:
     NapariSAM2Error
         If a session file or its image cannot be read.
     """
-    from napari_sam2.session.session import Session
+    from napari.layers import Image
+
+    from napari_sam2._viewer.saved_sessions import open_saved_session
+    from napari_sam2.session.files.document import find_image
 
     layers: list[LayerData] = []
     for each in _paths(path):
-        session = Session.load(each, model="sam2_micro")  # never used: without it, an unavailable model is warned of
+        read = read_image(find_image(each))
+        images = [Image(data, **options) for data, options, kind in read if kind == "image"]
+        if not images:
+            raise FrameError(f"{find_image(each)}, the image of {each}, holds labels; expected an image")
+        # the model is never used: without it, an unavailable one is warned of
+        session, _ = open_saved_session(each, images[0], images, model="sam2_micro")
         try:
-            labels, source, shape = np.asarray(session.labels), session.stack_path, session.geometry.shape
+            labels = np.asarray(session.labels)
         finally:
             session.close()
-        image = [] if source is None else read_image(source)
-        layers += image
-        place = next((options for data, options, _ in image if tuple(data.shape[: len(shape)]) == shape), {})
+        layers += read
+        place = next(options for _, options, kind in read if kind == "image")
         of_labels: dict[str, Any] = {key: place[key] for key in _PLACEMENT_KEYS if key in place}
         name = f"{_stem(Path(each))} objects"
         layers.append((labels, {"name": name, "metadata": {SESSION_KEY: str(each)}, **of_labels}, "labels"))

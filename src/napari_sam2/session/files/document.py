@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_sam2.frames.geometry import StackGeometry
     from napari_sam2.network.sam2 import SAM2
 
-__all__ = ["SessionDocument", "open_document", "save_session", "write_session"]
+__all__ = ["SessionDocument", "find_image", "open_document", "save_session", "write_session"]
 
 _GIVE_IMAGE = Option("stack", "give its image: Session.load(path, stack)", "give its image with --stack")
 
@@ -200,6 +200,21 @@ def open_document(
     if as_first and image.looks is not None:
         image = replace(image, looks=header.first_looks)
     return SessionDocument(place, header, _shown(stack, image, options or {}), found_at)
+
+
+def find_image(path: str | Path) -> str:
+    """Where the image of a session file is.
+
+    Raises
+    ------
+    SessionFileError
+        If the file does not exist, is damaged or is not a session.
+    FrameError
+        If the image is not a file, or cannot be found.
+    """
+    place = _session_path(path)
+    found, _ = _find_image(place, read_header(place).image, None)
+    return str(found)
 
 
 def _find_image(session_path: Path, image: ImageReference, stack: Any) -> tuple[Any, str | None]:

@@ -170,6 +170,25 @@ def write_planes(folder, content: str) -> None:
         tifffile.imwrite(folder / f"m{z}.ome.tif", plane, description=text, metadata=None, photometric="minisblack")
 
 
+def write_positions(folder, stacks) -> None:
+    """One OME-TIFF for each position of a stage, all of which list the planes of all, as Micro-Manager writes them."""
+    images = ""
+    for p, stack in enumerate(stacks):
+        planes = "".join(
+            f'<TiffData IFD="{z}" FirstZ="{z}" PlaneCount="1">'
+            f'<UUID FileName="Pos{p}.ome.tif">urn:uuid:{p}</UUID></TiffData>'
+            for z in range(len(stack))
+        )
+        images += (
+            f'<Image ID="Image:{p}" Name="Pos{p}"><Pixels ID="Pixels:{p}" DimensionOrder="XYZCT" Type="uint16" '
+            f'SizeX="30" SizeY="20" SizeZ="{len(stack)}" SizeC="1" SizeT="1">'
+            f'<Channel ID="Channel:{p}:0" SamplesPerPixel="1"/>{planes}</Pixels></Image>'
+        )
+    for p, stack in enumerate(stacks):
+        text = OME.format(uuid=p, content=images) + " " * 100 * p  # the pixels begin at a different place in each file
+        tifffile.imwrite(folder / f"Pos{p}.ome.tif", stack, description=text, metadata=None, photometric="minisblack")
+
+
 class TestOneImageInSeveralFiles:
     @pytest.mark.parametrize("opened", ["m0.ome.tif", "m2.ome.tif", ""])
     def test_each_file_and_the_folder_open_as_the_whole_image(self, tmp_path, opened):
@@ -177,6 +196,22 @@ class TestOneImageInSeveralFiles:
         frames = open_frames(tmp_path / opened)
         assert np.array_equal(pixels(frames), VOLUME)
         assert frames.frame_axis == "Z"
+
+    @pytest.mark.parametrize(
+        ("sizes", "stacks"), [((2, 2, 2), (VOLUME[:2], VOLUME[1:3], VOLUME[2:])), ((1, 3), (VOLUME[:1], VOLUME[1:]))]
+    )
+    def test_a_file_of_one_position_opens_as_this_position(self, tmp_path, sizes, stacks):
+        write_positions(tmp_path, stacks)
+        are_alike = len(set(sizes)) == 1
+        for p, stack in enumerate(stacks):
+            frames = open_frames(tmp_path / f"Pos{p}.ome.tif", axes=None)
+            assert np.array_equal(pixels(frames), stack)
+            assert frames.fixed == ({"P": p} if are_alike else {})
+        if are_alike:
+            frames = open_frames(tmp_path / "Pos1.ome.tif", fixed={"P": 2})
+            assert np.array_equal(pixels(frames), stacks[2])
+        with pytest.warns(UserWarning, match="several positions" if are_alike else f"holds {len(sizes)} images"):
+            assert np.array_equal(pixels(open_frames(tmp_path)), stacks[0])
 
     def test_a_folder_with_another_image_is_refused(self, tmp_path):
         write_planes(tmp_path, PIXELS)

@@ -28,6 +28,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "check_array_header",
     "existing_path",
+    "holds_images",
     "in_order",
     "open_path",
     "plain_stem",
@@ -132,14 +133,14 @@ def plain_stem(file: Path) -> str:
     return file.stem.removesuffix(".ome")
 
 
-def _open_file(path: Path, level: int = 0) -> RawStack:
+def _open_file(path: Path, level: int = 0, *, is_dataset: bool = False) -> RawStack:
     suffix = path.suffix.lower()
     _check_regular(path)
     stat = path.stat()
     if suffix in TIFF_SUFFIXES:
         if (path.parent / INDEX_NAME).exists():
             read_ndtiff(path.parent)
-        stack = open_tiff(path, level)
+        stack = open_tiff(path, level, is_dataset=is_dataset)
     elif suffix in PICTURE_SUFFIXES:
         array = read_picture(path)
         axes = "YXC" if array.ndim == 3 else "YX"
@@ -205,9 +206,10 @@ def _open_folder(path: Path) -> RawStack:
     _check_names(path, files)
     _check_one_format(path, files)
     files = in_order(files, path)
-    first = _open_file(files[0])
+    _check_regular(files[0])
     if _is_one_image(path, files):
-        return first
+        return _open_file(files[0], is_dataset=True)
+    first = _open_file(files[0])
     inner = _inner_axes(first)
     channels = folder_channels(path)
     grid = grid_of_names([plain_stem(file) for file in files], str(path), channels)
@@ -244,7 +246,7 @@ def _without_images(path: Path) -> str:
         inside = [inside[at] for at in by_numbers(inside)]
         shown = ", ".join(inside[:_SHOWN]) + ", ..." * (len(inside) > _SHOWN)
         return f"the folder {path} holds no image but the zarr folders {shown}; open one of these"
-    inside = sorted(p.name for p in path.iterdir() if p.is_dir() and _holds_images(p))
+    inside = sorted(p.name for p in path.iterdir() if p.is_dir() and holds_images(p))
     if inside:
         shown = ", ".join(inside[:_SHOWN]) + ", ..." * (len(inside) > _SHOWN)
         return f"the folder {path} holds no image but folders with images, {shown}; open one of these"
@@ -253,7 +255,8 @@ def _without_images(path: Path) -> str:
     return f"the folder {path} holds no image{held}; expected {' '.join(IMAGE_SUFFIXES)} or zarr folders"
 
 
-def _holds_images(folder: Path) -> bool:
+def holds_images(folder: Path) -> bool:
+    """Whether images lie directly inside a folder; False if it may not be read."""
     try:
         return any(p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") for p in folder.iterdir())
     except OSError:  # a folder that may not be read

@@ -18,6 +18,7 @@ __all__ = [
     "INDEX_NAME",
     "NdtiffIndex",
     "folder_channels",
+    "is_folder_of_planes",
     "positions_named",
     "read_ndtiff",
     "stack_channels",
@@ -27,6 +28,7 @@ __all__ = [
 
 INDEX_NAME = "NDTiff.index"
 _METADATA_NAME = "metadata.txt"  # of a folder with one file for each plane
+_MAX_SUMMARY_AT = 2**16  # bytes of it, in which its first entry lies
 _MAX_BYTES = 2**25  # of its text
 _MAX_PLANES = 2**20
 _KINDS = ("mmstack", "ndtiff")  # tifffile's names
@@ -144,6 +146,15 @@ def step_in_z(tif: tifffile.TiffFile, path: Path) -> Spacing | None:
     """Distance of planes in the summary of a file of Micro-Manager; None where it says nothing."""
     value = read_distance(_summary(tif).get("z-step_um") or None, "Z", path, may_be_negative=True)
     return None if value is None else Spacing(value, "micrometer")
+
+
+def is_folder_of_planes(folder: Path) -> bool:
+    """Whether Micro-Manager wrote a folder with one file for each plane, which its metadata lists."""
+    place = folder / _METADATA_NAME
+    if not place.is_file():
+        return False
+    with place.open("rb") as file:
+        return b'"Summary"' in file.read(_MAX_SUMMARY_AT)
 
 
 def folder_channels(folder: Path) -> tuple[str, ...]:

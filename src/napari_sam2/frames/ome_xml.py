@@ -17,6 +17,7 @@ __all__ = [
     "channel_names",
     "check_beside",
     "companion_xml",
+    "files_of_images",
     "named_files",
     "parse_ome_xml",
     "read_ome_xml",
@@ -105,6 +106,18 @@ def named_files(root: ET.Element) -> list[str]:
     """The files that the UUID elements of OME-XML name, each once, in their order."""
     names = (element.get("FileName") for element in root.iter() if tag_of(element) == "UUID")
     return list(dict.fromkeys(name for name in names if name))
+
+
+def files_of_images(root: ET.Element) -> list[tuple[str, ...]]:
+    """The files that each image of OME-XML names, images that share a file together; each once, in their order."""
+    groups: list[list[str]] = []
+    for image in (element for element in root.iter() if tag_of(element) == "Image"):
+        names = named_files(image)
+        shared = [group for group in groups if not set(group).isdisjoint(names)]
+        groups = [group for group in groups if group not in shared]
+        if names:
+            groups.append(list(dict.fromkeys([name for group in shared for name in group] + names)))
+    return [tuple(group) for group in groups]
 
 
 def channel_names(pixels: ET.Element | None) -> tuple[str, ...]:

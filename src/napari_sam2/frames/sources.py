@@ -366,7 +366,7 @@ def open_frames(
         letters,
         shape,
         frame_axis=frame_axis,
-        fixed=fixed,
+        fixed={axis: index for axis, index in stack.default_fixed.items() if axis in letters} | dict(fixed or {}),
         channels=channel_numbers(channels, stack.channel_names, dict(zip(letters, shape, strict=True)).get("C", 1)),
         is_rgb=stack.is_rgb if axes is None else None,
     )

@@ -80,6 +80,8 @@ class RawStack:
         File or folder that holds the image: of a plate, the folder of the field. None for arrays and addresses.
     full_shape : tuple of int or None
         Of a coarser level: the shape of the full resolution.
+    default_fixed : dict of str to int
+        Index along axes of which one is read, where none is given: of the position that lies in the opened file.
     indices : RawStack or None
         Where colours were looked up in a palette: the indices as they are in the file, which labels are.
     """
@@ -95,6 +97,7 @@ class RawStack:
     channel_colours: tuple[str, ...] = ()
     path: Path | None = None
     full_shape: tuple[int, ...] | None = None
+    default_fixed: dict[str, int] = field(default_factory=dict)
     indices: RawStack | None = None
 
     @property

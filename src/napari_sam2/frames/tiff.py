@@ -24,6 +24,7 @@ from napari_sam2.frames.ome_xml import (
     channel_names,
     check_beside,
     companion_xml,
+    files_of_images,
     named_files,
     parse_ome_xml,
     read_ome_xml,
@@ -37,7 +38,7 @@ from napari_sam2.frames.stack import READ_ERRORS, LazyArray, RawStack
 from napari_sam2.frames.tiff_planes import ContiguousPlanes, PagedPlanes, TiffLimits, TiffPages, WithoutAlpha
 from napari_sam2.frames.tiff_scale import read_positions, read_voxel_size
 
-__all__ = ["TIFF_SUFFIXES", "is_lossy_tiff", "ome_members", "open_companion", "open_tiff"]
+__all__ = ["TIFF_SUFFIXES", "is_lossy_tiff", "ome_files", "ome_members", "open_companion", "open_tiff"]
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk", ".svs", ".scn", ".qptiff")
 _IMAGEJ_SIZES = ("frames", "slices", "channels")
@@ -51,7 +52,7 @@ _INKS: dict[int, str] = {
 _COLOURS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR, tifffile.PHOTOMETRIC.PALETTE)
 
 
-def open_tiff(path: Path, level: int = 0, limits: TiffLimits | None = None) -> RawStack:
+def open_tiff(path: Path, level: int = 0, limits: TiffLimits | None = None, *, is_dataset: bool = False) -> RawStack:
     """Describe the first series of a TIFF file without reading its pixels.
 
     Parameters
@@ -62,6 +63,8 @@ def open_tiff(path: Path, level: int = 0, limits: TiffLimits | None = None) -> R
         Level of a pyramid; 0 is the full resolution.
     limits : TiffLimits, optional
         What the file may claim.
+    is_dataset : bool, default False
+        An OME-TIFF in several files is meant, and not the image or position that lies in this one.
 
     Returns
     -------
@@ -76,7 +79,7 @@ def open_tiff(path: Path, level: int = 0, limits: TiffLimits | None = None) -> R
     limits = limits or TiffLimits()
     with _opened(path) as tif:
         images = _ome_images(tif, path, limits)
-        return _describe(tif, path, level, images, limits)
+        return _describe(tif, path, level, images, limits, is_dataset=is_dataset)
 
 
 def open_companion(path: Path, level: int = 0) -> RawStack:
@@ -95,15 +98,23 @@ def open_companion(path: Path, level: int = 0) -> RawStack:
             f"{path} describes an OME-TIFF, and none of its {len(files)} files is there, such as {files[0].name}; copy "
             "them beside it"
         )
-    return open_tiff(there[0], level)
+    return open_tiff(there[0], level, is_dataset=True)
 
 
 def ome_members(path: Path) -> frozenset[str]:
     """Names of the files over which the planes of an OME-TIFF are spread; raises as `open_tiff`."""
+    return frozenset(name for names in ome_files(path) for name in names)
+
+
+def ome_files(path: Path) -> list[tuple[str, ...]]:
+    """Names of the files of an OME-TIFF, those of each of its images together; raises as `open_tiff`.
+
+    Images that share a file are one entry. A file that names no files gives none.
+    """
     with _opened(path) as tif:
         if not _ome_images(tif, path, TiffLimits()):
-            return frozenset()
-        return frozenset(named_files(parse_ome_xml(tif.ome_metadata or "", path)))
+            return []
+        return files_of_images(parse_ome_xml(tif.ome_metadata or "", path))
 
 
 def is_lossy_tiff(path: Path) -> bool:
@@ -195,14 +206,16 @@ def _ome_sizes(pixels: ET.Element) -> tuple[int, int, int]:
 class _Chosen(NamedTuple):
     """What is read of a file.
 
-    ``series`` is the image, or the first of several. ``positions`` are images that differ in their place on the stage,
-    and ``one_size`` all pages of a plain TIFF, if these are one stack; else both are empty.
+    ``series`` is the image, or one of several: that in the file itself, else the first. ``positions`` are images that
+    differ in their place on the stage, and ``one_size`` all pages of a plain TIFF, if these are one stack; else both
+    are empty. ``position`` is the one in the file itself, if others lie in other files.
     """
 
     series: tifffile.TiffPageSeries
     positions: Sequence[tifffile.TiffPageSeries]
     one_size: TiffPages
     num_images: int
+    position: int | None = None
 
     def pages(self, level: int) -> TiffPages:
         """The pages of several series that are read as one stack; empty if one series is read."""
@@ -220,8 +233,10 @@ class _Chosen(NamedTuple):
         return ("P" + axes, (len(self.positions), *shape)) if self.positions else (axes, shape)
 
 
-def _describe(tif: tifffile.TiffFile, path: Path, level: int, images: _OmeImages, limits: TiffLimits) -> RawStack:
-    chosen = _choose(tif, path, level, limits)
+def _describe(
+    tif: tifffile.TiffFile, path: Path, level: int, images: _OmeImages, limits: TiffLimits, *, is_dataset: bool
+) -> RawStack:
+    chosen = _choose(tif, path, level, limits, is_dataset=is_dataset)
     full = chosen.series
     pixels = _pixels_of(full, tif.series, images)
     _check_ome_planes(tif, path, full, pixels)
@@ -253,14 +268,15 @@ def _describe(tif: tifffile.TiffFile, path: Path, level: int, images: _OmeImages
         channel_names=stack_channels(tif, full.kind, path) or channel_names(pixels),
         channel_colours=channel_colours(pixels),
         full_shape=full_shape,
+        default_fixed={} if chosen.position is None else {"P": chosen.position},
     )
     if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
         return _without_palette(stack, chosen.pages(level) or [*series.pages])
     return stack
 
 
-def _choose(tif: tifffile.TiffFile, path: Path, level: int, limits: TiffLimits) -> _Chosen:
-    """The image of a file that is read: the first one, or all that are one stack."""
+def _choose(tif: tifffile.TiffFile, path: Path, level: int, limits: TiffLimits, *, is_dataset: bool) -> _Chosen:
+    """The image of a file that is read: that in the file itself, the first one, or all that are one stack."""
     coarser = tif.pages.first.tags.get("SubIFDs")
     if coarser is not None and coarser.count > limits.max_levels:
         raise FrameError(
@@ -273,7 +289,23 @@ def _choose(tif: tifffile.TiffFile, path: Path, level: int, limits: TiffLimits) 
     positions = _positions(shown[:1] if one_size and level == 0 else shown)
     first = positions[0] if positions else (shown or tif.series)[0]
     is_one = bool(positions) or (bool(one_size) and level == 0)
-    return _Chosen(first, positions, one_size, 1 if is_one else len(shown))
+    own = None if is_dataset else _in_this_file(tif, positions or shown)
+    if own is None:
+        return _Chosen(first, positions, one_size, 1 if is_one else len(shown))
+    return _Chosen(first, positions, [], 1, own) if positions else _Chosen(shown[own], [], [], 1)
+
+
+def _in_this_file(tif: tifffile.TiffFile, series: Sequence[tifffile.TiffPageSeries]) -> int | None:
+    """Which image of an OME-TIFF in several files lies in the file that was opened; None if this is not one of them."""
+    if len(series) < 2 or not tif.is_ome:
+        return None
+    own = [at for at, each in enumerate(series) if tif.filehandle.name in _files_of(each)]
+    return own[0] if len(own) == 1 else None
+
+
+def _files_of(series: tifffile.TiffPageSeries) -> set[str]:
+    """Names of the files in which the planes of an image lie."""
+    return {page.parent.filehandle.name for page in series.pages if page is not None}
 
 
 def _warn_of_what_is_not_read(tif: tifffile.TiffFile, path: Path, chosen: _Chosen) -> None:
@@ -290,7 +322,7 @@ def _planes(tif: tifffile.TiffFile, path: Path, chosen: _Chosen, level: int, lim
     """The pixels of a level, read one plane at a time."""
     series, stacked = chosen.series.levels[level], chosen.pages(level)
     axes, shape = chosen.axes_and_shape(level)
-    is_in_pages = getattr(chosen.series, "is_multifile", False) or bool(stacked)
+    is_in_pages = bool(stacked) or (tif.is_ome and _files_of(chosen.series) != {tif.filehandle.name})
     if not is_in_pages and series.dataoffset is not None:
         num_leading = _first_of(axes, "YX")
         dtype = np.dtype(series.dtype).newbyteorder(tif.byteorder)

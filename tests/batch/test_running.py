@@ -461,6 +461,18 @@ def test_a_worker_with_little_memory_left_does_not_wait_for_more(setup: Setup):
         assert pauses()  # as before, for the work of others
 
 
+@pytest.mark.parametrize("has_dashboard", [True, False])
+def test_the_dashboard_is_named_where_there_is_one(setup: Setup, has_dashboard: bool):
+    setup.add("a")
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
+    told: list[str] = []
+    with distributed.LocalCluster(**options, scheduler_kwargs={"dashboard": has_dashboard}) as cluster:
+        report = setup.run(scheduler=cluster.scheduler_address, on_progress=lambda p: told.append(p.dashboard))
+    assert report.is_complete
+    assert told[-1].endswith("/status") == has_dashboard
+    assert bool(told[-1]) == has_dashboard
+
+
 def test_one_file_that_can_be_read_is_enough_to_start(setup):
     setup.add("a", "b", "c")
     (setup.inputs / "a.tif").write_text("text")

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
     from distributed import Client
     from distributed.deploy import Cluster
 
-__all__ = ["LOCAL_CONFIG", "Place", "connected"]
+__all__ = ["LOCAL_CONFIG", "Place", "connected", "dashboard_address"]
 
 _MEMORY_PER_WORKER = 2 * 2**30  # bytes: the bundled model, a large image and its labels
 _CONNECT_TIMEOUT_S = 15.0
+_DASHBOARD_TIMEOUT_S = 2.0
 LOCAL_CONFIG = MappingProxyType(
     {
         **WORKER_CONFIG,
@@ -116,6 +118,26 @@ def connected(place: Place, num_pieces: int, *, device: str) -> Iterator[Client]
     cluster = _local(place.workers, num_pieces, device) if place.cluster is None else _from_file(place.cluster)
     with cluster as running, Client(running, set_as_default=False) as client:
         yield client
+
+
+def dashboard_address(client: Client) -> str:
+    """Address of Dask's dashboard; empty if the scheduler was started without one.
+
+    A scheduler without a dashboard names the same address, and answers there that there is no such page. An address
+    that cannot be reached from here is given: it may be reached through a tunnel.
+    """
+    import requests
+
+    link: str = client.dashboard_link or ""
+    if not link.startswith("http://"):
+        return link
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy
+        try:
+            answer = session.head(link, timeout=_DASHBOARD_TIMEOUT_S)
+        except requests.RequestException:
+            return link
+    return "" if answer.status_code == HTTPStatus.NOT_FOUND else link
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam2._errors import DeviceError, DiskFullError, FrameError, NapariSAM2Error
 from napari_sam2._messages import AGAIN, Message, in_all_words, message_of, one_line
-from napari_sam2.batch.clusters import Place, connected
+from napari_sam2.batch.clusters import Place, connected, dashboard_address
 from napari_sam2.batch.jobs import Job
 from napari_sam2.batch.journal import Journal
 from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, RUNNING, InputStates, Outcome, Piece, PieceRecord
@@ -91,6 +91,11 @@ class Workers:
         What they load.
     marker : Path
         A file that they must see; see `Journal`.
+
+    Attributes
+    ----------
+    dashboard : str
+        Address of Dask's dashboard; empty before the connection, or if there is none.
     """
 
     def __init__(self, execution: Execution, model: WorkerModel, marker: Path) -> None:
@@ -99,6 +104,7 @@ class Workers:
         self._opened = ExitStack()
         self._client: Client | None = None
         self._plugin = ""
+        self.dashboard = ""
 
     @property
     def client(self) -> Client:
@@ -125,6 +131,7 @@ class Workers:
             self._plugin = opened.enter_context(_model_on_workers(client, self._model, self._marker, self._place))
             self._opened = opened.pop_all()
         self._client = client
+        self.dashboard = dashboard_address(client)
 
     def close(self) -> None:
         """End the connection, and workers that were started for it."""
@@ -268,7 +275,7 @@ class Dispatch:
         """
         missing = list(pieces)
         while missing:
-            self._progress = replace(self._progress, dashboard=workers.client.dashboard_link or "")
+            self._progress = replace(self._progress, dashboard=workers.dashboard)
             try:
                 _Pass(self, workers, job, missing).run()
             except _SchedulerLostError as lost:

@@ -28,7 +28,7 @@ class BatchProgress:
     workers : int
         Worker processes that are connected; 0 while they start or a cluster has none.
     dashboard : str
-        Address of Dask's dashboard; empty before the connection.
+        Address of Dask's dashboard; empty before the connection, or if the scheduler has none.
     notice : str
         A sentence for the user, such as while the scheduler cannot be reached; else empty.
     """

@@ -397,7 +397,8 @@ class _Bar:
                 say(f"\n{self._notice}", err=True)
         self._bar.total, self._bar.initial = progress.total, progress.before
         self._bar.n = progress.done + progress.failed
-        waiting = "waiting for workers" if progress.dashboard and not progress.workers else ""
+        is_waiting = not progress.workers and self._bar.n < progress.total
+        waiting = "waiting for workers" if is_waiting else ""
         failed = f"{progress.failed} failed" if progress.failed else ""
         now = time.monotonic()
         is_shown = self._bar.n == progress.total or now - self._shown_at >= _REFRESH_S

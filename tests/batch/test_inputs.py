@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 import zarr
 
 from napari_sam2 import FrameError, OutputError
@@ -40,16 +42,89 @@ def test_folder_gives_its_images_in_natural_order(data: Path):
     ("pattern", "expected"),
     [
         ("*.tif", ["img2.tif", "img10.tif"]),
+        ("**/p*/", ["planes"]),
+        (
+            "**/*",
+            [
+                "b.png",
+                "img2.tif",
+                "img10.tif",
+                "notes.txt",
+                "planes/p0.tif",
+                "sub/c_ch0.tif",
+                "sub/c_ch1.tif",
+                "z.ome.zarr",
+            ],
+        ),
         ("**/*_ch0.tif", ["sub/c_ch0.tif"]),
         ("pl*", ["planes"]),
-        (
-            "**/*[!t]",
-            ["b.png", "img2.tif", "img10.tif", "planes/p0.tif", "sub/c_ch0.tif", "sub/c_ch1.tif", "z.ome.zarr"],
-        ),
     ],
 )
 def test_pattern_chooses_entries_of_a_folder(data: Path, pattern: str, expected: list[str]):
     assert names(find_sources([data], pattern), data) == expected
+
+
+def test_folders_are_images_where_the_pattern_asks_for_folders(data: Path):
+    with pytest.warns(
+        UserWarning, match=r"\*\*/p\* matches folders, such as planes, and files in them; .* '\*\*/p\*/'"
+    ):
+        assert names(find_sources([data], "**/p*"), data) == ["planes/p0.tif"]
+    assert names(find_sources([str(data / "**" / "p*") + "/"]), data) == ["planes"]
+    (data / "planes" / "q.txt").write_text("")
+    with pytest.raises(FrameError, match=r"no image but folders with images, such as in; .* pattern='\*/'"):
+        (data / "up" / "in").mkdir(parents=True)
+        (data / "up" / "in" / "a.tif").write_bytes(b"")
+        find_sources([data / "up"])
+
+
+def test_a_dataset_of_micro_manager_is_one_image(data: Path):
+    (data / "Pos0").mkdir()
+    for name in ("img_000000000_DAPI_000.tif", "img_000000000_DAPI_001.tif"):
+        (data / "Pos0" / name).write_bytes(b"")
+    (data / "Pos0" / "metadata.txt").write_text('{\n"Summary": {"ChNames": ["DAPI"]}}')
+    (data / "tiled").mkdir()
+    for name in ("NDTiff.index", "x_NDTiffStack.tif", "x_NDTiffStack_1.tif"):
+        (data / "tiled" / name).write_bytes(b"")
+    assert names(find_sources([data]), data) == ["b.png", "img2.tif", "img10.tif", "Pos0", "tiled", "z.ome.zarr"]
+    for folder in ("Pos0", "tiled"):
+        assert find_sources([data / folder]) == [Source(data / folder)]
+    assert names(find_sources([data], "tiled/*"), data) == ["tiled/NDTiff.index", "tiled"]
+    assert names(find_sources([data], "**/*.tif"), data)[-3:] == ["sub/c_ch0.tif", "sub/c_ch1.tif", "tiled"]
+    assert len(find_sources([data], "Pos0/*.tif")) == 2
+
+
+def test_an_image_in_several_files_is_taken_once(tmp_path: Path):
+    def write(name: str, images: list[list[str]]) -> None:
+        planes = [
+            "".join(
+                f'<TiffData IFD="0" FirstZ="{z}" PlaneCount="1"><UUID FileName="{file}">urn:uuid:{file}</UUID>'
+                "</TiffData>"
+                for z, file in enumerate(files)
+            )
+            for files in images
+        ]
+        text = "".join(
+            f'<Image ID="Image:{i}"><Pixels ID="Pixels:{i}" DimensionOrder="XYZCT" Type="uint8" SizeX="8" SizeY="8" '
+            f'SizeZ="{len(images[i])}" SizeC="1" SizeT="1">{each}</Pixels></Image>'
+            for i, each in enumerate(planes)
+        )
+        head = f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{name}">'
+        tifffile.imwrite(tmp_path / name, np.ones((8, 8), np.uint8), description=f"{head}{text}</OME>", metadata=None)
+
+    positions = [["p0.ome.tif", "p0_1.ome.tif"], ["p1.ome.tif", "p1_1.ome.tif"]]
+    for name in (*positions[0], *positions[1]):
+        write(name, positions)
+    write("alone.ome.tif", [["alone.ome.tif"]])
+    sources = find_sources([tmp_path])
+    assert names(sources, tmp_path) == ["alone.ome.tif", "p0.ome.tif", "p1.ome.tif"]
+    assert [part.name for source in sources for part in source.parts] == ["p0_1.ome.tif", "p1_1.ome.tif"]
+    assert names(find_sources(sorted(tmp_path.iterdir())), tmp_path) == names(
+        sources, tmp_path
+    )  # as a shell gives them
+    assert names(find_sources([tmp_path], "*_1.ome.tif"), tmp_path) == ["p0_1.ome.tif", "p1_1.ome.tif"]
+    before = sources[1].fingerprint()
+    os.utime(tmp_path / "p0_1.ome.tif", ns=(0, 0))
+    assert sources[1].fingerprint() != before
 
 
 def test_files_and_patterns_are_taken_once_in_the_order_given(data: Path):

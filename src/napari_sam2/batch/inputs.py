@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from napari_sam2._errors import FrameError, OutputError
-from napari_sam2._messages import shown
+from napari_sam2._errors import FrameError, OutputError, warn_caller
+from napari_sam2._messages import Message, Option, shown
+from napari_sam2.batch.datasets import ImagesInFiles, folders_with_images, is_dataset_folder
 from napari_sam2.batch.pieces import Piece, Source
 from napari_sam2.frames.bioio_files import PLUGINS
 from napari_sam2.frames.file_names import by_numbers
@@ -50,19 +51,16 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None =
         If nothing is found, or a list cannot be read.
     """
     found: dict[Path, Source] = {}
+    images = ImagesInFiles()
     places = {input_path(Path(given)): given for given in inputs}  # each once
     for path, given in places.items():
         if path.suffix.lower() in _LIST_SUFFIXES and _is_file(path):
             sources = _listed(path)
         else:
-            sources = [Source(file) for file in _files(path, pattern)]
-        if not sources:
-            is_list = path.suffix.lower() in _LIST_SUFFIXES
-            missing = "file" if is_list else f"file that matches {pattern}" if pattern else "image"
-            raise FrameError(
-                f"{given} holds no {missing}; expected folders, "
-                "image files, patterns in quotes such as 'data/*.tif', and lists (.csv, .toml)"
-            )
+            files = _files(path, pattern, folders_only=str(given).endswith(("/", os.sep)))
+            sources = images.of(files)
+        if not sources and not images.holds_part(path):
+            raise FrameError(_nothing_found(path, given, pattern))
         for source in sources:
             before = found.get(source.path)
             found[source.path] = source if before is None else _joined(before, source, str(given))
@@ -169,6 +167,24 @@ def input_path(path: str | os.PathLike[str]) -> Path:
         raise FrameError(f"{path} is not a valid file name ({error}); give the path of a file or folder") from error
 
 
+def _nothing_found(path: Path, given: str | os.PathLike[str], pattern: str | None) -> Message:
+    """What is said of an input in which nothing is found."""
+    is_list = path.suffix.lower() in _LIST_SUFFIXES
+    if pattern is None and path.is_dir() and (inside := folders_with_images(path)):
+        return Message(
+            f"{given} holds no image but folders with images, such as {inside[0]}; to process each of them as one "
+            "stack, give ",
+            Option("pattern", "pattern='*/'", "--pattern '*/'"),
+            ", or to process each file in them, ",
+            Option("pattern", "pattern='*/*.tif'", "--pattern '*/*.tif'"),
+        )
+    missing = "file" if is_list else f"file that matches {pattern}" if pattern else "image"
+    return Message(
+        f"{given} holds no {missing}; expected folders, "
+        "image files, patterns in quotes such as 'data/*.tif', and lists (.csv, .toml)"
+    )
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
@@ -176,19 +192,21 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _files(path: Path, pattern: str | None) -> list[Path]:
+def _files(path: Path, pattern: str | None, *, folders_only: bool = False) -> list[Path]:
     try:
         if path.is_dir() and not is_zarr_folder(path):
             if pattern is not None:
-                return _fields(_matching(path.glob(pattern), path))
+                return _fields(_matching(path.glob(pattern), path, pattern))
+            if is_dataset_folder(path):
+                return [path]
             images = _sorted(p for p in path.iterdir() if not p.name.startswith(".") and _is_image(p))
             return _fields(without_label_files(path, images))
         if path.exists():
             return _fields([path])
         anchor = next((parent for parent in path.parents if not _has_magic(str(parent))), None)
         if anchor is not None and _has_magic(str(path)):
-            found = anchor.glob(path.relative_to(anchor).as_posix())
-            return _fields(_matching(found, anchor))
+            within = path.relative_to(anchor).as_posix() + "/" * folders_only
+            return _fields(_matching(anchor.glob(within), anchor, within))
     except (OSError, ValueError) as error:
         raise FrameError(f"{path} cannot be searched ({error}); give a folder, files or a pattern") from error
     raise FrameError(f"{path} does not exist; give a folder, image files, a pattern such as 'data/*.tif', or a list")
@@ -211,11 +229,22 @@ def _sorted(paths: Iterator[Path]) -> list[Path]:
     return [listed[at] for at in by_numbers([str(path) for path in listed])]
 
 
-def _matching(found: Iterator[Path], root: Path) -> list[Path]:
-    """What matches a pattern; not a folder whose files match too, as they would be taken twice."""
+def _matching(found: Iterator[Path], root: Path, pattern: str) -> list[Path]:
+    """What matches a pattern; of a folder and files in it that match, the files, or the folder if it is one image."""
     visible = _sorted(path for path in found if _is_visible(path, root))
     above = {parent for path in visible for parent in path.parents}
-    return [path for path in visible if path not in above]
+    matched = set(visible)
+    whole = {path for path in above & matched if is_dataset_folder(path)}
+    taken = [path for path in visible if path in whole or path not in above]
+    taken = [path for path in taken if whole.isdisjoint(path.parents)]
+    holders = {path.parent for path in taken}
+    left_out = [path for path in visible if path in holders and path != root]
+    if left_out and Path(pattern).name not in ("*", "**"):
+        warn_caller(
+            f"{pattern} matches folders, such as {left_out[0].name}, and files in them; each file is processed by "
+            f"itself (to process each folder as one stack, end the pattern with /: '{pattern}/')"
+        )
+    return taken
 
 
 def _is_visible(path: Path, root: Path) -> bool:
@@ -227,7 +256,7 @@ def _is_visible(path: Path, root: Path) -> bool:
 
 def _is_image(path: Path) -> bool:
     if path.is_dir():
-        return is_zarr_folder(path)
+        return is_zarr_folder(path) or is_dataset_folder(path)
     return path.name.lower().endswith((*IMAGE_SUFFIXES, *PLUGINS, *ZARR_ZIP_SUFFIXES))
 
 

@@ -69,6 +69,8 @@ class Source:
         Frames of these labels, or of an image the frame that is read.
     prompts : tuple of (str, str)
         Prompts as on the command line of ``napari-sam2 track``: ``("--point", "10,84,120")``.
+    parts : tuple of Path
+        Other files over which the image is spread.
     """
 
     path: Path
@@ -77,6 +79,7 @@ class Source:
     labels: Path | None = None
     frames: tuple[int, ...] = ()
     prompts: tuple[tuple[str, str], ...] = ()
+    parts: tuple[Path, ...] = ()
 
     @property
     def absent(self) -> Path | None:
@@ -85,9 +88,9 @@ class Source:
 
     @property
     def files(self) -> list[Path]:
-        """The image, its labels, and the files of masks."""
+        """The image, its labels, the files of masks, and other parts of the image."""
         masks = [_mask(value)[1] for option, value in self.prompts if option == "--mask"]
-        return [self.path, *([] if self.labels is None else [self.labels]), *masks]
+        return [self.path, *([] if self.labels is None else [self.labels]), *masks, *self.parts]
 
     def fingerprint(self, states: InputStates | None = None) -> str:
         """Digest of what can change the result, apart from the job: size and time of the files, prompts, axes.

@@ -77,6 +77,38 @@ def test_unchanged_rows_are_not_written_and_nothing_comes_back(binding, section,
     assert first == 1
 
 
+def test_columns_are_as_wide_as_their_longest_text_without_the_whole_table_being_measured(
+    binding, section, monkeypatch
+):
+    table, session = section.table, binding.session
+
+    def check():
+        section.refresh()
+        for column in (object_table._ID, SLICES, object_table._SCORE):
+            needed = max(table.sizeHintForColumn(column), table.horizontalHeader().sectionSizeHint(column))
+            assert table.columnWidth(column) == needed
+
+    table.resize(400, 300)
+    for number in (1, 2, 12345):
+        add_disc(binding, object_id=number)
+    check()
+    section.show_checks({12345: 1})
+    check()
+    section.show_checks({})
+    check()
+    session.remove_object(12345)
+    check()
+    session.undo()
+    check()
+    asked = []
+    size_hint = type(table).sizeHintForIndex
+    monkeypatch.setattr(type(table), "sizeHintForIndex", lambda *args: asked.append(args) or size_hint(*args))
+    for number in range(3, 60):
+        session.new_object(object_id=number)
+    section.refresh()
+    assert 0 < len(asked) < 20
+
+
 def test_eye_and_padlock_are_switches(binding, section):
     session = binding.session
     for frame in range(3):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from qt_tools import add_disc
+from qt_tools import add_disc, make_binding
 from qtpy.QtCore import QPoint, Qt
 
 from napari_sam2._qt.review_section import ReviewSection
@@ -133,3 +133,25 @@ def test_without_a_session_nothing_can_be_pressed_and_nothing_is_followed(sectio
     assert section.plot.curves == ()
     assert not section.next_button.isEnabled()
     assert not section.accept_button.isEnabled()
+
+
+def test_another_object_or_slice_takes_no_search_for_divisions(qtbot, monkeypatch) -> None:
+    binding = make_binding(axis_labels=("t", "y", "x"))
+    section = ReviewSection()
+    qtbot.addWidget(section)
+    searched = []
+    monkeypatch.setattr(
+        "napari_sam2._qt.review_section.divisions_beside", lambda session: searched.append(session) or []
+    )
+    add_disc(binding)
+    section.set_binding(binding)
+    assert len(searched) == 1
+    binding.select(None)
+    binding.go_to(2)
+    section.refresh()
+    assert len(searched) == 1
+    add_disc(binding, frame=1)
+    section.refresh()
+    assert len(searched) == 2
+    binding.close()
+    binding.session.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -42,9 +43,38 @@ _TABLE_HEIGHT = 72  # pixels: a title and a row, also in a large font
 _FONT_POINTS = 9  # of the font that widths are given for
 _WIDE_FROM = 330  # pixels: in narrower tables a class is its colour
 _SHORTEST_NAME = "object 9"  # must fit, or names that nobody gave are hidden
+_FITTED = (_ID, _CLASS, _DONE, _SCORE)
 _MARGIN = 8
+_GRID = 1  # pixel between columns
 _REFRESH_MS = 150
 _REFRESH_S = 0.03  # of one update of the table
+
+
+@dataclass(frozen=True)
+class _ShownRow:
+    """What a row shows.
+
+    Attributes
+    ----------
+    texts : dict of int to str
+        By column.
+    counts : tuple of int
+        Prompts, empty and outdated slices, locked slices, slices to check.
+    is_visible : bool
+        Whether the object is shown.
+    colour : tuple of float
+        RGBA of its class; empty without one.
+    """
+
+    texts: dict[int, str]
+    counts: tuple[int, int, int, int, int]
+    is_visible: bool
+    colour: tuple[float, ...]
+
+    def has_icon(self, column: int) -> bool:
+        """Whether there is an icon beside the text."""
+        _, _, num_outdated, _, num_checks = self.counts
+        return bool({_ID: True, _CLASS: self.colour, _DONE: num_outdated, _SCORE: num_checks}[column])
 
 
 class ObjectTable(QTableWidget):
@@ -64,7 +94,8 @@ class ObjectTable(QTableWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(0, len(_COLUMNS), parent)
         self._binding: ViewerBinding | None = None
-        self._shown: list[tuple[Any, ...]] = []  # per row
+        self._shown: list[_ShownRow | None] = []  # per row
+        self._longest: dict[tuple[int, bool], tuple[int, int]] = {}  # column and whether with an icon -> length, row
         self._icons: dict[tuple[str, str], QIcon] = {}
         self._checks: dict[int, int] = {}  # object -> slices to check
         self._class_colours: dict[str, NDArray[np.float32]] = {}
@@ -94,12 +125,11 @@ class ObjectTable(QTableWidget):
         header = self._header
         header.setAccessibleName("Columns of the objects")
         header.setMinimumSectionSize(_ICON_WIDTH)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        # with ResizeToContents, Qt measures up to 1000 rows again after each item that is set: 2 ms for 900 objects
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         for at in (_SHOW, _LOCK):
-            header.setSectionResizeMode(at, QHeaderView.ResizeMode.Fixed)
             header.resizeSection(at, _ICON_WIDTH)
         header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
-        header.setSectionResizeMode(_CLASS, QHeaderView.ResizeMode.Fixed)
         header.setTextElideMode(Qt.TextElideMode.ElideRight)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         delegate = self.itemDelegate()
@@ -193,7 +223,8 @@ class ObjectTable(QTableWidget):
             self._fit_rows()
             self._fit_columns()
         elif event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
-            self._shown = [()] * len(self._shown)
+            self._shown = [None] * len(self._shown)
+            self._longest = {}
             self.refresh_later()
 
     def _fit_rows(self) -> None:
@@ -212,7 +243,7 @@ class ObjectTable(QTableWidget):
         is_edited = self.state() == QAbstractItemView.State.EditingState
         needed = self.fontMetrics().horizontalAdvance(_SHORTEST_NAME) + _MARGIN
         self.setColumnHidden(_DONE, not has_slices)  # the title of a hidden column has no size
-        fitted = self._fitted_width(has_slices=has_slices)  # once: each cell is asked for its size
+        fitted = self._fit_to_texts(has_slices=has_slices)
         self._fit_class_column(self._room_beside(fitted) >= needed)
         has_room = self._room_beside(fitted) >= needed
         is_named = has_names or is_edited or has_room
@@ -220,11 +251,29 @@ class ObjectTable(QTableWidget):
         self.setColumnHidden(_DONE, not has_slices or (is_named and not has_room))
         self._header.setStretchLastSection(not is_named)
 
-    def _fitted_width(self, *, has_slices: bool) -> int:
-        """Of the columns that are as wide as their texts, in pixels."""
-        header = self._header
-        fitted = [_ID, _SCORE, *([_DONE] if has_slices else [])]
-        return sum(max(header.sectionSizeHint(at), self.sizeHintForColumn(at)) for at in fitted)
+    def _fit_to_texts(self, *, has_slices: bool) -> int:
+        """Make columns as wide as their texts and icons; the width of all of them, in pixels."""
+        widths = {at: self._needed_width(at) for at in (_ID, _SCORE, _DONE)}
+        for at, width in widths.items():
+            self._header.resizeSection(at, width)
+        return sum(width for at, width in widths.items() if has_slices or at != _DONE)
+
+    def _needed_width(self, column: int) -> int:
+        """Of a column, in pixels: its title, or its longest texts, with an icon and without; no other cell is asked."""
+        if not self._longest:
+            for row, shown in enumerate(self._shown):
+                if shown is not None:
+                    self._note_longest(row, shown)
+        rows = [row for (at, _), (_, row) in self._longest.items() if at == column]
+        hints = [self.sizeHintForIndex(self.indexFromItem(self._cell(row, column))).width() for row in rows]
+        return max([self._header.sectionSizeHint(column), *(hint + _GRID for hint in hints)])
+
+    def _note_longest(self, row: int, shown: _ShownRow) -> None:
+        """Keep which rows have the longest texts."""
+        for column in _FITTED:
+            key, length = (column, shown.has_icon(column)), len(shown.texts[column])
+            if length >= self._longest.get(key, (0, 0))[0]:
+                self._longest[key] = (length, row)
 
     def _room_beside(self, fitted_width: int) -> int:
         """What the other columns leave for names, in pixels."""
@@ -236,7 +285,7 @@ class ObjectTable(QTableWidget):
         """The names of classes, or where there is no room for them their colours only."""
         is_wide = has_room and self.width() >= _WIDE_FROM * self.font().pointSizeF() / _FONT_POINTS
         self._title_of(_CLASS).setText(_COLUMNS[_CLASS] if is_wide else "")
-        wanted = self.sizeHintForColumn(_CLASS) + _MARGIN if is_wide else _ICON_WIDTH
+        wanted = self._needed_width(_CLASS) + _MARGIN if is_wide else _ICON_WIDTH
         self._header.resizeSection(_CLASS, min(max(wanted, _ICON_WIDTH), self.width() // 3))
 
     def _row_of(self, object_id: int | None) -> int | None:
@@ -264,6 +313,7 @@ class ObjectTable(QTableWidget):
             objects = [] if binding is None else binding.session.objects
             if self.rowCount() > len(objects):
                 self.setRowCount(len(objects))
+                self._longest = {}
             del self._shown[len(objects) :]
             self._next_row = min(self._next_row, self.rowCount())
             classes = {each.class_name for each in objects if each.class_name}
@@ -305,7 +355,7 @@ class ObjectTable(QTableWidget):
         num_checks = self._checks.get(each.object_id, 0)
         colour = tuple(self._class_colours.get(each.class_name, ()))
         counts = (stats.num_prompts, stats.num_empty, stats.num_stale, locked, num_checks)
-        shown = (*texts.values(), *counts, each.is_visible, colour)
+        shown = _ShownRow(texts, counts, each.is_visible, colour)
         if self._shown[row] == shown:
             return
         items = [self._cell(row, column) for column in range(len(_COLUMNS))]
@@ -332,6 +382,11 @@ class ObjectTable(QTableWidget):
         items[_SCORE].setIcon(self._icon("warning") if num_checks else QIcon())
         items[_SCORE].setToolTip(f"{num_checks} {self._word}s to check (keys 8 and 9 go to them)" if num_checks else "")
         self._shown[row] = shown
+        noted = [(column, length, has_icon) for (column, has_icon), (length, at) in self._longest.items() if at == row]
+        if any(shown.has_icon(at) != has_icon or len(shown.texts[at]) < length for at, length, has_icon in noted):
+            self._longest = {}  # another row may be the longest now
+        elif self._longest:
+            self._note_longest(row, shown)
 
     def _in_slices(self, stats: ObjectStats) -> str:
         """What the slices of an object are, in words."""
@@ -358,7 +413,7 @@ class ObjectTable(QTableWidget):
         """Empty rows, as many as are missing."""
         for row in range(self.rowCount(), count):
             self.insertRow(row)
-            self._shown.append(())
+            self._shown.append(None)
             for column in range(len(_COLUMNS)):
                 item = QTableWidgetItem()
                 flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
@@ -398,7 +453,7 @@ class ObjectTable(QTableWidget):
     def _on_item_changed(self, item: QTableWidgetItem) -> None:
         if self._binding is None or item.column() != _NAME:
             return
-        self._shown[item.row()] = ()  # the session may refuse the change
+        self._shown[item.row()] = None  # the session may refuse the change
         object_id = self._object_in(item.row())
         if object_id is not None and item.text().strip():
             self._binding.session.rename(object_id, item.text().strip())

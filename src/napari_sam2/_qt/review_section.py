@@ -71,6 +71,7 @@ class ReviewSection(QWidget):
         self._clip = range(0)
         self._unchecked: set[int] = set()  # objects whose masks have changed since divisions were looked for
         self._partings: dict[int, DivisionProposal] = {}
+        self._beside: list[DivisionProposal] | None = None  # None after a change
         self.num_refreshes = 0
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -134,7 +135,7 @@ class ReviewSection(QWidget):
         self._connections.clear()
         self._timer.stop()
         self._binding = binding
-        self._unchecked, self._partings = set(), {}
+        self._unchecked, self._partings, self._beside = set(), {}, None
         self._queue, self._is_behind = None, False
         if binding is not None:
             self._queue = ReviewQueue(binding.session)
@@ -148,6 +149,7 @@ class ReviewSection(QWidget):
 
     def _on_session_changed(self, delta: StoreDelta) -> None:
         self._unchecked |= delta.object_ids
+        self._beside = None
         for object_id in delta.object_ids:
             self._partings.pop(object_id, None)
         if not self._timer.isActive():
@@ -226,9 +228,11 @@ class ReviewSection(QWidget):
             if found is not None:
                 self._partings[object_id] = found
         partings = [each for object_id, each in self._partings.items() if object_id in session.store.objects]
+        if self._beside is None:
+            self._beside = divisions_beside(session)
         return [
             DoubtfulFrame(each.object_id, each.frame, "may have divided", 2 * each.share)
-            for each in first_of_each([*partings, *divisions_beside(session)])
+            for each in first_of_each([*partings, *self._beside])
         ]
 
     def _go_on(self) -> None:

@@ -214,7 +214,7 @@ def divisions_beside(session: Session, settings: DivisionSettings = DivisionSett
         if plane - 1 not in geometry.clip_range(plane):
             continue
         before = {i: mask for i, mask in store.masks_on(plane - 1).items() if mask.area and i not in found}
-        near = _near(before, beginnings, settings)
+        near = _near(before, beginnings, settings) if before else {}
         for object_id, others in near.items():
             item = store.objects[object_id]
             if store.daughters(object_id) or plane in item.locked:

@@ -125,6 +125,7 @@ class SessionStore:
         self._planes: dict[int, set[int]] = {}
         self._objects: dict[int, set[int]] = {}
         self._prompted: dict[int, set[int]] = {}
+        self._daughters: dict[int, set[int]] = {}
         self._boxes: dict[int, BoxIndex] = {}
         self._stats: dict[int, ObjectStats] = {}
 
@@ -182,13 +183,13 @@ class SessionStore:
 
     def daughters(self, object_id: int) -> list[int]:
         """The objects that descend from an object, ascending."""
-        return sorted(i for i, item in self.objects.items() if item.parent == object_id)
+        return sorted(self._daughters.get(object_id, ()))
 
     def life(self, object_id: int, clip: range) -> range:
         """The planes of a clip between the division that an object comes from and the one in which it ends."""
         item = self.objects[object_id]
         begin = item.born if item.born is not None and item.born in clip else clip.start
-        ends = (daughter.born for daughter in self.objects.values() if daughter.parent == object_id)
+        ends = (self.objects[each].born for each in self._daughters.get(object_id, ()))
         return range(begin, min((end for end in ends if end is not None and end in clip), default=clip.stop))
 
     def stats(self, object_id: int) -> ObjectStats:
@@ -278,6 +279,9 @@ class SessionStore:
                 object_id, plane = cast("tuple[int, int]", edit.key)
                 prompted = self._prompted.setdefault(object_id, set())
                 (prompted.discard if edit.after is None else prompted.add)(plane)
+            elif edit.table == "objects":
+                object_id = cast("int", edit.key)
+                self._index_parent(object_id, cast("SessionObject | None", edit.after))
             self.tables.apply(edit)
         for plane, changed in by_plane.items():
             box = self._write(plane, changed)
@@ -305,6 +309,13 @@ class SessionStore:
         else:
             on_plane.discard(object_id)
             of_object.discard(plane)
+
+    def _index_parent(self, object_id: int, after: SessionObject | None) -> None:
+        before = self.objects.get(object_id)
+        if before is not None and before.parent is not None:
+            self._daughters[before.parent].discard(object_id)
+        if after is not None and after.parent is not None:
+            self._daughters.setdefault(after.parent, set()).add(object_id)
 
     def _write(self, plane: int, changed: dict[int, tuple[ObjectMask | None, ObjectMask | None]]) -> Box | None:
         """Erase the masks before, paint those after; returns the box around both."""

@@ -14,6 +14,7 @@ import zarr
 from PIL import Image
 
 from napari_sam2._errors import FrameError
+from napari_sam2._messages import in_shell_words
 from napari_sam2.labels.conversion import convert_labels
 from napari_sam2.labels.reading import read_label_file, read_labels
 
@@ -304,3 +305,34 @@ def test_labels_in_chunks_of_several_planes(tmp_path):
                               dimension_names=("z", "y", "x"))  # fmt: skip
     array[:] = labels
     assert np.array_equal(read_labels(tmp_path / "a.zarr"), labels)
+
+
+@pytest.mark.parametrize("name", ["z.tif", "plane.ome.tif", "colours.png"])
+def test_labels_in_one_of_several_channels(tmp_path, name):
+    labels = np.zeros((3, 20, 30), np.uint16)
+    labels[:, 3:9, 4:8] = 7
+    values = np.full_like(labels, 100)
+    if name == "z.tif":
+        stack = np.stack([values, labels], axis=1)
+        tifffile.imwrite(tmp_path / name, stack, imagej=True, metadata={"axes": "ZCYX"})
+    elif name == "plane.ome.tif":
+        labels, values = labels[0], values[0]
+        tifffile.imwrite(tmp_path / name, np.stack([values, labels]), metadata={"axes": "CYX"})
+    else:
+        labels, values = labels[0], values[0]
+        Image.fromarray(np.stack([values, labels, values], axis=-1).astype(np.uint8)).save(tmp_path / name)
+    assert np.array_equal(read_labels(tmp_path / name, channel=1), labels)
+    with pytest.raises(FrameError, match=r"one of .* holds the labels, give its number, as channel=0") as refused:
+        read_labels(tmp_path / name)
+    assert "save it as a file of its own" in in_shell_words(refused.value)
+    for channel in (3, -1):
+        with pytest.raises(FrameError, match=f"channel={channel} was given for .*, which has [23], 0 to [12]$"):
+            read_labels(tmp_path / name, channel=channel)
+
+
+def test_files_without_channels_have_none_to_choose(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((4, 5), np.uint8))
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((4, 5), np.uint8))
+    for name in ("a.npy", "a.tif"):
+        with pytest.raises(FrameError, match=r"which has no channels; leave it out$"):
+            read_labels(tmp_path / name, channel=0)

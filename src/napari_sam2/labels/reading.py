@@ -12,11 +12,11 @@ import numpy as np
 
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError
-from napari_sam2._messages import one_line
+from napari_sam2._messages import Message, Option, one_line
 from napari_sam2.frames.file_names import grid_of_names
 from napari_sam2.frames.files import IMAGE_SUFFIXES, existing_path, in_order, open_path, plain_stem
 from napari_sam2.frames.pictures import opened_picture
-from napari_sam2.frames.stack import READ_ERRORS, check_fits_memory
+from napari_sam2.frames.stack import READ_ERRORS, RawStack, check_fits_memory
 from napari_sam2.frames.tiff import TIFF_SUFFIXES, is_lossy_tiff
 from napari_sam2.frames.zarr_files import is_zarr_folder, labels_inside
 from napari_sam2.frames.zarr_zip import zipped_zarr
@@ -32,11 +32,20 @@ __all__ = ["is_lossy", "label_image_of", "read_label_file", "read_labels", "with
 _PALETTE_SUFFIXES = (".png", ".gif", ".bmp", ".tga")
 _LOSSY_SUFFIXES = (".jpg", ".jpeg")
 _HEADER_BYTES = 4096
+_CHANNEL = Option(
+    "channel",
+    "give its number, as channel=0",
+    "save it as a file of its own (in ImageJ: Image > Color > Split Channels)",
+)
 
 
 @checked(FrameError)
 def read_labels(
-    path: str | os.PathLike[str], *, shape: tuple[int, ...] | None = None, fixed: Mapping[str, int] | None = None
+    path: str | os.PathLike[str],
+    *,
+    shape: tuple[int, ...] | None = None,
+    fixed: Mapping[str, int] | None = None,
+    channel: int | None = None,
 ) -> NDArray[np.int32]:
     """Read a label image or stack.
 
@@ -52,6 +61,9 @@ def read_labels(
     fixed : mapping of str to int, optional
         Where the image is one stack out of several: its index along T (of a z-stack) or Z (of a movie), as
         ``Frames.fixed``. ROIs and GeoJSON objects of the other stacks are left out, with a warning.
+    channel : int, optional
+        Number of the channel that holds the labels, in a TIFF, OME-Zarr or picture with several. Default: the file must
+        have one channel.
 
     Returns
     -------
@@ -62,38 +74,45 @@ def read_labels(
     Raises
     ------
     FrameError
-        If the file is missing, damaged, or does not hold labels.
+        If the file is missing, damaged, or does not hold labels; if it has several channels and none was chosen, or
+        no such channel.
 
     Warns
     -----
     UserWarning
         If labels above 2**31 - 1 were renumbered, or a binary mask was split into components.
     """
-    found = read_label_file(path, shape=shape, fixed=fixed)
+    found = read_label_file(path, shape=shape, fixed=fixed, channel=channel)
     found.warn(str(path))
     return found.labels
 
 
 def read_label_file(
-    path: str | os.PathLike[str], *, shape: tuple[int, ...] | None = None, fixed: Mapping[str, int] | None = None
+    path: str | os.PathLike[str],
+    *,
+    shape: tuple[int, ...] | None = None,
+    fixed: Mapping[str, int] | None = None,
+    channel: int | None = None,
 ) -> ConvertedLabels:
     """As `read_labels`, with the table of renumbered labels in place of a warning."""
     place = existing_path(Path(path))
     if not place.is_dir() and zipped_zarr(place) is not None:
-        return convert_labels(_pixels(place), str(path))
+        return convert_labels(_pixels(place, channel), str(path))
     if not place.is_dir() and not place.is_file():
         raise FrameError(f"{place} is not a regular file (a pipe, a device or a broken link); give a file of labels")
+    if channel is not None and place.suffix.lower() in (".npy", *SHAPE_SUFFIXES):
+        raise FrameError(f"channel={channel} was given for {path}, which has no channels; leave it out")
     if place.suffix.lower() == ".npy":
         return convert_labels(read_npy(place), str(path))
     if place.suffix.lower() in SHAPE_SUFFIXES:
         return ConvertedLabels(read_shapes(place, shape, fixed))
-    return convert_labels(_pixels(place), str(path))
+    return convert_labels(_pixels(place, channel), str(path))
 
 
-def _pixels(path: Path) -> NDArray[Any]:
+def _pixels(path: Path, channel: int | None = None) -> NDArray[Any]:
     if path.is_dir() and not is_zarr_folder(path):
-        return _folder(path)
-    if path.is_file() and path.suffix.lower() in _PALETTE_SUFFIXES:
+        return _folder(path, channel)
+    if channel is None and path.is_file() and path.suffix.lower() in _PALETTE_SUFFIXES:
         indices = _palette_indices(path)
         if indices is not None:
             return indices
@@ -103,6 +122,8 @@ def _pixels(path: Path) -> NDArray[Any]:
     stack = open_path(label_image_of(path))
     stack = stack.indices or stack
     axes = stack.axes or ""
+    if channel is not None:
+        return _without_short_axes(_one_channel(path, stack, channel))
     if stack.is_rgb and axes[:1] in ("C", "S") and len(axes) == 3:
         return _read(path, stack.array)  # three or four planes that were saved without saying so
     array = _read(path, stack.array, axes)
@@ -110,15 +131,41 @@ def _pixels(path: Path) -> NDArray[Any]:
         grey = _grey(array) if axes.endswith(("C", "S")) else None
         if grey is None:
             raise FrameError(
-                f"{path} is a colour picture; expected one number per pixel, as in a grey or indexed picture: if each "
-                "colour is an object, number the colours (numpy.unique(..., axis=0, return_inverse=True))"
+                Message(
+                    f"{path} is a colour picture; expected one number per pixel, as in a grey or indexed picture: if "
+                    "each colour is an object, number the colours (numpy.unique(..., axis=0, return_inverse=True)); if "
+                    "one of the channels holds the labels, ",
+                    _CHANNEL,
+                )
             )
         array, axes = grey, axes[:-1]
     if len(axes) == array.ndim and "C" in axes:
-        channel = axes.index("C")
-        if array.shape[channel] != 1:
-            raise FrameError(f"{path} has {array.shape[channel]} channels; a label image has one")
-        array = array.squeeze(channel)
+        at = axes.index("C")
+        if array.shape[at] != 1:
+            raise FrameError(
+                Message(
+                    f"{path} has {array.shape[at]} channels; a label image has one: if one of them holds the labels, ",
+                    _CHANNEL,
+                )
+            )
+        array = array.squeeze(at)
+    return _without_short_axes(array)
+
+
+def _one_channel(path: Path, stack: RawStack, channel: int) -> NDArray[Any]:
+    """The values of one channel, where the file says which axis channels have."""
+    axes = (stack.axes or "").replace("S", "C")
+    if len(axes) != len(stack.array.shape) or "C" not in axes:
+        raise FrameError(f"channel={channel} was given for {path}, which has no channels; leave it out")
+    at = axes.index("C")
+    number = int(stack.array.shape[at])
+    if not 0 <= channel < number:
+        raise FrameError(f"channel={channel} was given for {path}, which has {number}, 0 to {number - 1}")
+    return _read(path, stack.array, axes)[(*(slice(None),) * at, channel)]
+
+
+def _without_short_axes(array: NDArray[Any]) -> NDArray[Any]:
+    """Without leading axes of length one beyond those of a stack, or of volumes over time."""
     while array.ndim > 3 and array.shape[0] == 1:
         array = array[0]
     if array.ndim == 4 and array.shape[1] == 1:  # a movie of volumes of one plane
@@ -196,13 +243,13 @@ def _read(path: Path, array: Any, axes: str = "") -> NDArray[Any]:
     return whole
 
 
-def _folder(path: Path) -> NDArray[Any]:
+def _folder(path: Path, channel: int | None) -> NDArray[Any]:
     """Pictures of a folder, along the axes of a folder of images with the same names."""
     found = (p for p in path.iterdir() if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
     files = in_order(found, path)
     if not files:
         raise FrameError(f"the folder {path} holds no label image; expected {' '.join(IMAGE_SUFFIXES)}")
-    planes = [_pixels(file) for file in files]
+    planes = [_pixels(file, channel) for file in files]
     for file, plane in zip(files, planes, strict=True):
         if plane.shape != planes[0].shape or plane.ndim != 2:
             raise FrameError(f"{file} has shape {plane.shape}; the label images of a folder are planes of one size")

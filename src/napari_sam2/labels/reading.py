@@ -161,7 +161,8 @@ def _one_channel(path: Path, stack: RawStack, channel: int) -> NDArray[Any]:
     number = int(stack.array.shape[at])
     if not 0 <= channel < number:
         raise FrameError(f"channel={channel} was given for {path}, which has {number}, 0 to {number - 1}")
-    return _read(path, stack.array, axes).take(channel, axis=at)
+    values: NDArray[Any] = _read(path, stack.array, axes).take(channel, axis=at)
+    return values
 
 
 def _without_short_axes(array: NDArray[Any]) -> NDArray[Any]:

@@ -154,7 +154,7 @@ def _open_file(path: Path, level: int = 0, *, is_dataset: bool = False) -> RawSt
     else:
         raise FrameError(_other_file(path))
     key = f"{stack.key}:{path.resolve()}:{stat.st_mtime_ns}:{stat.st_size}"
-    return replace(stack, key=key)
+    return replace(stack, key=key, size_and_time=(stat.st_size, stat.st_mtime_ns))
 
 
 def _check_regular(path: Path) -> None:

@@ -62,6 +62,8 @@ class ReopenOptions:
         The file.
     axes, frame_axis, fixed, channels, colours, contrast, gamma
         As for `open_frames`; colours are None where the file holds colours itself.
+    size_and_time : tuple of int or None
+        Of a single file when it was opened: bytes, and nanoseconds of its change.
     """
 
     path: Path
@@ -72,6 +74,7 @@ class ReopenOptions:
     colours: tuple[tuple[float, ...], ...] | None
     contrast: StackContrast
     gamma: float
+    size_and_time: tuple[int, int] | None = None
 
 
 class Frames:
@@ -237,6 +240,7 @@ class Frames:
             colours=None if selection.is_rgb else colours,
             contrast=self._contrast,
             gamma=self._gamma,
+            size_and_time=self._stack.size_and_time,
         )
 
     def full_resolution(self) -> Frames:

@@ -80,6 +80,8 @@ class RawStack:
         File or folder that holds the image: of a plate, the folder of the field. None for arrays and addresses.
     full_shape : tuple of int or None
         Of a coarser level: the shape of the full resolution.
+    size_and_time : tuple of int or None
+        Of a single file when it was opened: bytes, and nanoseconds of its change.
     default_fixed : dict of str to int
         Index along axes of which one is read, where none is given: of the position that lies in the opened file.
     indices : RawStack or None
@@ -97,6 +99,7 @@ class RawStack:
     channel_colours: tuple[str, ...] = ()
     path: Path | None = None
     full_shape: tuple[int, ...] | None = None
+    size_and_time: tuple[int, int] | None = None
     default_fixed: dict[str, int] = field(default_factory=dict)
     indices: RawStack | None = None
 

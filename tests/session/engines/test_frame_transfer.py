@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import numpy as np
@@ -21,6 +22,7 @@ from napari_sam2.session.engines.frame_transfer import (
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (7, 11, 3), np.uint8)
+SENT = "the frames are sent to the server"
 GREY = np.repeat(COLOURS[..., :1], 3, -1)
 
 
@@ -52,7 +54,7 @@ def stack(tmp_path):
 
 def test_a_server_opens_the_same_file_the_same_way(stack):
     frames = open_frames(stack, channels=[1], gamma=0.5)
-    again = reopen(offer_frames(frames))
+    again = reopen(offer_frames(frames)).frames
     assert again is not None
     assert all(np.array_equal(again[t], frames[t]) for t in range(5))
 
@@ -62,7 +64,7 @@ def test_a_frame_that_is_far_brighter_is_shown_alike_by_a_server(tmp_path):
     values[1] *= 5
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
     frames = open_frames(tmp_path / "a.tif")
-    again = reopen(offer_frames(frames))
+    again = reopen(offer_frames(frames)).frames
     assert again is not None
     assert frames[1].std() > 50
     assert all(np.array_equal(again[t], frames[t]) for t in range(6))
@@ -74,7 +76,7 @@ def test_a_file_that_was_changed_on_any_frame_is_not_taken_for_the_same(frame, s
     values = tifffile.imread(stack)
     values[:, frame] = values[:, frame][:, ::-1]
     tifffile.imwrite(stack, values, metadata={"axes": "CZYX"}, photometric="minisblack")
-    assert reopen(offer) is None
+    assert reopen(offer) == (None, f"{stack} has another size or time of change on the server; {SENT}")
 
 
 def test_a_file_with_other_pixels_is_not_taken_for_the_same(stack):
@@ -82,17 +84,38 @@ def test_a_file_with_other_pixels_is_not_taken_for_the_same(stack):
     values = tifffile.imread(stack)
     values[:, 2] = values[:, 2][:, ::-1]
     tifffile.imwrite(stack, values, metadata={"axes": "CZYX"}, photometric="minisblack")
-    assert reopen(offer) is None
+    assert reopen(offer).frames is None
     stack.write_bytes(b"II*\0 no more")
-    assert reopen(offer) is None
+    frames, note = reopen(offer)
+    assert frames is None
+    assert "cannot be read on the server" in note
     stack.unlink()
-    assert reopen(offer) is None
+    assert reopen(offer) == (None, "")
+
+
+@pytest.mark.parametrize("unit", [100, 10**6, 10**9, 2 * 10**9])
+@pytest.mark.parametrize("is_server_rounding", [True, False])
+def test_a_drive_that_rounds_times_has_the_same_file(unit, is_server_rounding, stack):
+    exact = 1_700_000_001_123_456_789
+    times = [exact, exact // unit * unit]
+    seen, there = times if is_server_rounding else reversed(times)
+    os.utime(stack, ns=(seen, seen))
+    offer = offer_frames(open_frames(stack))
+    os.utime(stack, ns=(there, there))
+    assert reopen(offer).frames is not None
+    os.utime(stack, ns=(there + 1000 * unit + 1, there + 1000 * unit + 1))
+    assert "another size or time" in reopen(offer).note
+    values = tifffile.imread(stack)
+    values[:, 2] = values[:, 2][:, ::-1]
+    tifffile.imwrite(stack, values, metadata={"axes": "CZYX"}, photometric="minisblack")
+    os.utime(stack, ns=(there, there))
+    assert reopen(offer) == (None, f"{stack} has other pixels on the server; {SENT}")
 
 
 def test_arrays_are_offered_without_a_file():
     offer = offer_frames(open_frames(np.zeros((3, 8, 8), np.uint8)))
     assert offer.recipe is None
-    assert reopen(offer) is None
+    assert reopen(offer) == (None, "")
 
 
 def received(limit: int, timeout_s: float = 0.05) -> tuple[ReceivedFrames, list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -116,6 +117,19 @@ def test_a_file_that_the_server_can_read_is_not_sent(opened, expected, tmp_path)
     session.propagate()
     assert engine_of(session).has_file
     assert engine_of(session).traffic.frames == 0
+
+
+def test_why_a_file_is_sent_that_the_server_sees_is_said(opened, tmp_path):
+    path = tmp_path / "movie.tif"
+    tifffile.imwrite(path, MOVIE, metadata={"axes": "ZYX"}, photometric="minisblack")
+    session = opened(open_frames(path, contrast="dtype"))
+    os.utime(path, ns=(0, 0))
+    told: list[str] = []
+    session.model_changed.connect(lambda state: told.append(state.message))
+    session.add_points([[2, 20, 19]])
+    assert engine_of(session).traffic.frames
+    assert f"{path} has another size or time of change on the server; the frames are sent to the server" in told
+    assert session.model_state.stage == "ready"
 
 
 def test_another_contrast_is_seen_by_the_server(opened, weights):

@@ -240,7 +240,8 @@ class EngineActor:
         from napari_sam2.session.engines.local_engine import LocalEngine
 
         settings = self._plugin.settings
-        frames: FrameSource | None = reopen(offer)
+        opened = reopen(offer)
+        frames: FrameSource | None = opened.frames
         has_file = frames is not None
         if self._received is not None:
             self._received.close()
@@ -258,7 +259,7 @@ class EngineActor:
             self._engine = LocalEngine(network, frames, wanted)
         else:
             self._engine.replace_frames(frames)
-        return EngineInfo(self._engine.model_state, has_file, settings.idle_s)
+        return EngineInfo(self._engine.model_state, has_file, settings.idle_s, opened.note)
 
     def _tell_all(self) -> None:
         for work in self._works.values():

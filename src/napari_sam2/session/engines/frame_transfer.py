@@ -8,12 +8,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import imagecodecs
 import numpy as np
 
 from napari_sam2._errors import FrameError, NapariSAM2Error
+from napari_sam2._messages import one_line
 from napari_sam2.frames.contrast import StackContrast
 from napari_sam2.frames.sources import Frames, open_frames
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameOffer", "PackedFrame", "ReceivedFrames", "offer_frames", "pack_frame", "reopen", "unpack_frame"]
 
+_ROUNDED_NS = (100, 1000, 10**6, 10**9, 2 * 10**9)  # to which drives round times of change: SMB, ..., FAT
 _RAW_FRAMES = 4  # decompressed, as several views of one frame are read one after the other
 
 
@@ -73,7 +75,10 @@ def unpack_frame(packed: PackedFrame) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class FileRecipe:
-    """How frames were opened from a file; arguments as for `open_frames`."""
+    """How frames were opened from a file; arguments as for `open_frames`.
+
+    ``size_and_time`` are those of a single file when it was opened, in bytes and nanoseconds.
+    """
 
     path: str
     axes: str
@@ -83,6 +88,7 @@ class FileRecipe:
     colours: tuple[tuple[float, ...], ...] | None
     contrast: StackContrast
     gamma: float
+    size_and_time: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -129,15 +135,32 @@ def offer_frames(frames: FrameSource) -> FrameOffer:
         colours=options.colours,
         contrast=options.contrast,
         gamma=options.gamma,
+        size_and_time=options.size_and_time,
     )
     return FrameOffer(shape, frames.key, recipe, tuple((t, _checksum(frames[t])) for t in checked))
 
 
-def reopen(offer: FrameOffer) -> Frames | None:
-    """The frames of an offer from their file on this computer; None if it is missing, unreadable or another one."""
+class Reopened(NamedTuple):
+    """What became of an offer on this computer.
+
+    Attributes
+    ----------
+    frames : Frames or None
+        The frames from their file; None if they have to be sent.
+    note : str
+        Why they have to be sent although the file is there; else empty.
+    """
+
+    frames: Frames | None
+    note: str = ""
+
+
+def reopen(offer: FrameOffer) -> Reopened:
+    """The frames of an offer from their file on this computer, if it is there, can be read, and is the same one."""
     recipe = offer.recipe
     if recipe is None or not Path(recipe.path).exists():
-        return None
+        return Reopened(None)
+    sent = "; the frames are sent to the server"
     try:
         frames = open_frames(
             recipe.path,
@@ -150,10 +173,23 @@ def reopen(offer: FrameOffer) -> Frames | None:
             gamma=recipe.gamma,
         )
         # the key holds size and time of the file
-        is_same = frames.key == offer.key and all(_checksum(frames[t]) == found for t, found in offer.checksums)
-    except (NapariSAM2Error, OSError):
-        return None
-    return frames if is_same else None
+        options = frames.reopening()
+        found = None if options is None else options.size_and_time
+        if frames.key != offer.key and not _is_rounded(recipe.size_and_time, found):
+            return Reopened(None, f"{recipe.path} has another size or time of change on the server{sent}")
+        if not all(_checksum(frames[t]) == checksum for t, checksum in offer.checksums):
+            return Reopened(None, f"{recipe.path} has other pixels on the server{sent}")
+    except (NapariSAM2Error, OSError) as error:
+        return Reopened(None, f"{recipe.path} cannot be read on the server ({one_line(error)}){sent}")
+    return Reopened(frames)
+
+
+def _is_rounded(one: tuple[int, int] | None, other: tuple[int, int] | None) -> bool:
+    """Whether two sizes are equal, and the times are one that one of the drives rounded."""
+    if one is None or other is None or one[0] != other[0]:
+        return False
+    times = one[1], other[1]
+    return any(abs(times[0] - times[1]) < unit and not all(time % unit for time in times) for unit in _ROUNDED_NS)
 
 
 def _checksum(rgb: NDArray[np.uint8]) -> str:

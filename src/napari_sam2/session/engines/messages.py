@@ -63,11 +63,14 @@ class EngineInfo:
         Whether the server reads the frames from their file, so that none has to be sent.
     idle_s : float
         A session that asks for nothing for so long gives its worker to others.
+    note : str
+        Why frames are sent although their file is there; else empty.
     """
 
     model_state: ModelState
     has_file: bool
     idle_s: float
+    note: str = ""
 
 
 @dataclass(frozen=True)

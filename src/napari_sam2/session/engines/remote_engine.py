@@ -276,7 +276,10 @@ class RemoteEngine:
         packed = pack(offer_frames(self._frames))
         self.traffic.sent += len(packed)
         limit = self._remote.connection.load_s
-        self._info = connection.call("open", packed, limit_s=limit, should_stop=self._should_close)
+        info: EngineInfo = connection.call("open", packed, limit_s=limit, should_stop=self._should_close)
+        self._info = info
+        if info.note:
+            self._on_notice(info.note)
 
     def _connected(self, should_stop: Callable[[], bool]) -> Connection:
         """The connection; made again if the worker was given back meanwhile."""

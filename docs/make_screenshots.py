@@ -119,11 +119,13 @@ class Story:
 
     def click_nucleus(self, number: int) -> None:
         """Click into the middle of a nucleus, as a new object."""
+        self.widget.use_points()
         self.widget.new_object()
         self.click(middle(self.truth[self.viewer.dims.current_step[0]] == number))
 
     def box(self, number: int) -> None:
         """Draw a box around a nucleus on the slice that is shown, for the current object, and wait for the mask."""
+        self.widget.use_box()
         plane = self.viewer.dims.current_step[0]
         rows, columns = np.nonzero(self.truth[plane] == number)
         (y0, y1), (x0, x1) = ((v.min() - 1, v.max() + 1) for v in (rows, columns))
@@ -144,6 +146,7 @@ class Story:
         """Draw around the nucleus whose mask is worst on the slice that is shown; objects are 1, 2, ..."""
         from skimage.measure import find_contours
 
+        self.widget.use_lasso()
         plane = self.viewer.dims.current_step[0]
         truth, found = self.truth[plane], np.asarray(self.session.labels[plane])
 

@@ -15,6 +15,7 @@ from napari_sam2._qt import commands
 from napari_sam2._qt.main_widget import SAM2Widget
 from napari_sam2._qt.session_files import get_session_reader
 from napari_sam2._viewer.binding import ViewerBinding
+from napari_sam2._viewer.image_source import IMAGE_FILE_KEY
 from napari_sam2._viewer.readers import SESSION_KEY, read_image
 from napari_sam2._viewer.writers import write_session
 from napari_sam2.session.session import Session
@@ -115,3 +116,21 @@ def test_a_session_on_one_channel_of_a_file_opens_on_that_channel(make_napari_vi
     qtbot.waitUntil(lambda: bool(dock[0].binding.session.objects), timeout=30_000)
     assert [image.name for image in dock[0].binding.images] == ["cells 1"]
     assert not [each for each in recwarn if "differs" in str(each.message)]
+
+
+def test_a_session_is_opened_on_its_image_where_that_is_open_already(
+    make_napari_viewer, qtbot, saved, dock, monkeypatch
+):
+    viewer = make_napari_viewer(show=False)
+    read = get_session_reader(str(saved))
+    for data, options, kind in read(str(saved)):
+        viewer._add_layer_from_data(data, options, kind)
+    qtbot.waitUntil(lambda: bool(dock) and dock[0].binding is not None, timeout=30_000)
+    before = dock[0].binding
+    assert before.images[0].metadata[IMAGE_FILE_KEY] == str(saved.parent / "cells.ome.tif")
+    monkeypatch.setattr(commands, "_show", lambda *_: dock[0])
+    assert read(str(saved)) == [(None,)]
+    qtbot.waitUntil(lambda: dock[0].binding not in (None, before), timeout=30_000)
+    assert [layer.name for layer in viewer.layers if layer.__class__.__name__ == "Image"] == ["cells"]
+    dock[0].sessions.restart()  # a session that is new on this image knows its file too
+    assert dock[0].binding.session.stack_path == str(saved.parent / "cells.ome.tif")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_sam2._errors import FrameError
 from napari_sam2._viewer import readers
+from napari_sam2._viewer.image_source import file_of, has_shape
 from napari_sam2._viewer.readers import SESSION_KEY, LayerData
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari.layers import Image
     from napari.viewer import Viewer
 
 __all__ = ["get_session_reader"]
@@ -24,9 +27,9 @@ def get_session_reader(
 ) -> Callable[[str | Sequence[str]], list[LayerData] | list[tuple[None]]] | None:
     """Reader of ``.sam2`` files.
 
-    In a viewer it gives the image, and opens the dock with the session once napari has added it. Where the image is no
-    longer there, the session is opened on the image in the viewer. Without a viewer, or for several files at once, it
-    gives the images and the labels.
+    In a viewer it gives the image, unless that is open already, and opens the dock with the session once napari has
+    added it. Where the image is no longer there, the session is opened on the image in the viewer. Without a viewer, or
+    for several files at once, it gives the images and the labels.
     """
     from napari import current_viewer
 
@@ -36,25 +39,49 @@ def get_session_reader(
 
 
 def _read_into(viewer: Viewer, path: str | Sequence[str]) -> list[LayerData] | list[tuple[None]]:
-    from napari.layers import Image
     from qtpy.QtCore import QTimer
 
     given = path if isinstance(path, str) else path[0]
-    try:
-        layers = [layer for layer in readers.read_sessions([given]) if layer[2] == "image"]
-    except FrameError as error:
-        if not any(isinstance(layer, Image) for layer in viewer.layers):
-            raise FrameError(readers.in_a_window(error)) from error
-        layers = []
+    image, layers = _image_in(viewer, given), []
+    if image is None:
+        try:
+            layers = [layer for layer in readers.read_sessions([given]) if layer[2] == "image"]
+        except FrameError as error:
+            if not _images(viewer):
+                raise FrameError(readers.in_a_window(error)) from error
     for _, options, _ in layers:
-        options["metadata"] = {SESSION_KEY: given}
-    QTimer.singleShot(0, partial(_open_in_dock, viewer, given))
+        options["metadata"] |= {SESSION_KEY: given}
+    QTimer.singleShot(0, partial(_open_in_dock, viewer, given, image))
     return layers or [_NO_LAYER]
 
 
-def _open_in_dock(viewer: Viewer, path: str) -> None:
-    """Open a session on its image, which was added to the viewer just before, or else on the image that is chosen."""
+def _images(viewer: Viewer) -> list[Image]:
+    from napari.layers import Image
+
+    return [layer for layer in viewer.layers if isinstance(layer, Image)]
+
+
+def _image_in(viewer: Viewer, path: str) -> Image | None:
+    """The image of a session file, if it is open in the viewer already: the one that is in use, or the last one."""
+    from napari_sam2.session.files.database import read_header
+
+    saved = read_header(Path(path)).image
+    if saved.path is None:
+        return None
+    files = {Path(saved.path), Path(path).parent / Path(saved.path).name}  # or beside the session, if both were moved
+    found = [layer for layer in _images(viewer) if has_shape(layer, saved.shape) and _is_from(layer, files)]
+    active = viewer.layers.selection.active
+    return next((layer for layer in found if layer is active), found[-1] if found else None)
+
+
+def _is_from(layer: Image, files: set[Path]) -> bool:
+    file = file_of(layer)
+    return file is not None and Path(file) in files
+
+
+def _open_in_dock(viewer: Viewer, path: str, image: Image | None) -> None:
+    """Open a session on its image, which may have been added just before, or else on the image that is chosen."""
     from napari_sam2._qt.commands import open_sam2
 
-    images: list[Any] = [layer for layer in viewer.layers if layer.metadata.get(SESSION_KEY) == path]
-    open_sam2(viewer).sessions.open_session(path, image=images[0] if images else None)
+    added = [layer for layer in _images(viewer) if layer.metadata.get(SESSION_KEY) == path]
+    open_sam2(viewer).sessions.open_session(path, image=image or next(iter(added), None))

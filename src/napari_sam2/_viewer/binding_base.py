@@ -15,7 +15,7 @@ from psygnal import Signal
 from napari_sam2._errors import FrameError
 from napari_sam2._messages import shown
 from napari_sam2._types import Prompt
-from napari_sam2._viewer.image_source import describe_contrast, level_of, open_layers
+from napari_sam2._viewer.image_source import describe_contrast, file_of, level_of, open_layers
 from napari_sam2._viewer.layer_frames import in_plane_words, plane_word
 from napari_sam2._viewer.layer_places import show_plane, to_layer_units, to_viewer_units
 from napari_sam2._viewer.prompt_layers import PromptKey, PromptLayers
@@ -66,8 +66,7 @@ class BindingBase(ABC):
         if session is None:
             planes, self.level = open_layers(self.images, frame_axis=frame_axis)
             session = Session(planes, model=model, settings=settings, deliver=deliver)
-            path = self.images[0].source.path
-            session.origin = replace(session.origin, stack_path=None if path is None else str(path))
+            session.origin = replace(session.origin, stack_path=file_of(self.images[0]))
         else:
             geometry = session.geometry
             level = level_of(self.images[0], geometry.shape)

@@ -20,16 +20,22 @@ if TYPE_CHECKING:
     from napari_sam2.frames.display import ChannelDisplay
 
 __all__ = [
+    "IMAGE_FILE_KEY",
     "LayerPlacement",
     "channel_choices",
     "default_frame_axis",
     "describe_contrast",
+    "file_of",
+    "has_shape",
     "level_of",
     "matching_channels",
     "open_layers",
     "placement_of",
     "seen_through",
 ]
+
+IMAGE_FILE_KEY = "napari_sam2_image_file"
+"""In the metadata of an image that was opened with a session: its file, where napari notes that of the session."""
 
 _CHANNEL_NAMES = ("c", "ch", "channel", "channels")
 _MOST_CHANNELS = 4
@@ -126,11 +132,24 @@ def default_frame_axis(shape: tuple[int, ...], axis_labels: Sequence[str]) -> in
     return axes[-1] if axes else None
 
 
+def file_of(layer: Image) -> str | None:
+    """The file that a layer was read from, also where a session file named it; None if there is none."""
+    path = layer.metadata.get(IMAGE_FILE_KEY, layer.source.path)
+    return None if path is None else str(path)
+
+
 def level_of(layer: Image, shape: tuple[int, ...]) -> int | None:
     """The level of a multiscale image that has a shape, without colours; None if there is none, or only one level."""
     arrays = layer.data if layer.multiscale else ()
     shapes = [tuple(int(n) for n in array.shape[: layer.ndim]) for array in arrays]
     return shapes.index(shape) if shape in shapes else None
+
+
+def has_shape(layer: Image, shape: tuple[int, ...]) -> bool:
+    """Whether an image, or one of its levels, has a shape, without colours."""
+    if layer.multiscale:
+        return level_of(layer, shape) is not None
+    return tuple(int(n) for n in layer.data.shape[: layer.ndim]) == shape
 
 
 def _array(layer: Image, level: int | None) -> Any:

@@ -274,7 +274,7 @@ def _as_objects(drawn: NDArray[Any], name: str) -> NDArray[np.int32]:
     if int(drawn.max()) > LARGEST_ID:
         raise PromptError(
             f"{name} has labels up to {int(drawn.max())}; object numbers are limited to {LARGEST_ID}: renumber the "
-            "labels, or open their file with Session.add_labels, which does"
+            "labels first"
         )
     try:
         converted = convert_labels(drawn, name)

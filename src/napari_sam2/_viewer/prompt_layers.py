@@ -317,7 +317,7 @@ def read_prompt_layer(
         copied = PromptLayers(Points(ndim=geometry.ndim), shapes, geometry)
     found = copied.read(problems.append)
     if problems:
-        raise problems[0]
+        raise PromptError(f"{layer.name} does not fit the image: {problems[0]}")
     if not found:
         raise PromptError(
             f"{layer.name} has nothing that starts an object, only areas of background or boxes smaller than "

@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_sam2._errors import FrameError
 from napari_sam2._messages import in_form_words
+from napari_sam2._viewer.image_source import IMAGE_FILE_KEY
 from napari_sam2._viewer.measured_points import MEASURED_COLUMNS, measured_points
 from napari_sam2.frames.files import open_path
 from napari_sam2.frames.zarr_files import is_zarr, labels_inside, zarr_attributes
@@ -269,10 +270,13 @@ def read_sessions(path: str | Sequence[str]) -> list[LayerData]:
 
     layers: list[LayerData] = []
     for each in _paths(path):
-        read = read_image(find_image(each))
+        file = find_image(each)
+        read = read_image(file)
+        for _, options, _ in read:
+            options["metadata"] = {IMAGE_FILE_KEY: file}
         images = [Image(data, **options) for data, options, kind in read if kind == "image"]
         if not images:
-            raise FrameError(f"{find_image(each)}, the image of {each}, holds labels; expected an image")
+            raise FrameError(f"{file}, the image of {each}, holds labels; expected an image")
         # the model is never used: without it, an unavailable one is warned of
         session, _ = open_saved_session(each, images[0], images, model="sam2_micro")
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam2._errors import FrameError
-from napari_sam2._viewer.image_source import channel_choices, level_of, open_layers
+from napari_sam2._viewer.image_source import channel_choices, has_shape, level_of, open_layers
 from napari_sam2.frames.display import with_displays
 from napari_sam2.session.files.database import read_header
 from napari_sam2.session.files.file_header import image_sample
@@ -75,9 +75,7 @@ def open_saved_session(
 
 def _as_saved(images: Sequence[Image], saved: ImageReference) -> ArrayPlanes:
     """The planes of layers along the axis, and in the contrast, of a saved session, as far as they fit it."""
-    first = images[0]
-    level = level_of(first, saved.shape)
-    has_its_shape = level is not None or tuple(first.data.shape[: first.ndim]) == saved.shape
-    planes, _ = open_layers(images, frame_axis=saved.frame_axis if has_its_shape else None, level=level)
+    frame_axis = saved.frame_axis if has_shape(images[0], saved.shape) else None
+    planes, _ = open_layers(images, frame_axis=frame_axis, level=level_of(images[0], saved.shape))
     is_alike = saved.looks is not None and [look.is_rgb for look in saved.looks] == [bool(i.rgb) for i in images]
     return with_displays(planes, saved.looks) if saved.looks is not None and is_alike else planes

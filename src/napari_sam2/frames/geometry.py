@@ -122,7 +122,7 @@ class StackGeometry:
         """
         for axis, (i, size) in enumerate(zip(index, self.shape, strict=False)):
             if not 0 <= i < size:
-                raise PromptError(f"position {i} was given on axis {axis}; the image has 0 to {size - 1} there")
+                raise PromptError(f"position {i} on axis {axis} is outside the image, which has 0 to {size - 1} there")
         if self.frame_axis is None:
             return 0
         sizes = tuple(self.shape[a] for a in self.fixed_axes)

@@ -78,7 +78,9 @@ def test_candidates_go_round(session):
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        pytest.param(lambda s: s.add_points([[9, 1, 1]]), "position 9 was given on axis 0", id="no-such-frame"),
+        pytest.param(
+            lambda s: s.add_points([[9, 1, 1]]), "position 9 on axis 0 is outside the image", id="no-such-frame"
+        ),
         pytest.param(lambda s: s.add_points([[0, 99, 1]]), "outside the image", id="outside"),
         pytest.param(lambda s: s.add_points([[0, 1, 1], [1, 1, 1]]), "frames, such as 0 and 1;", id="two-planes"),
         pytest.param(lambda s: s.add_points([[1, 1]]), "rows of 3", id="two-coordinates"),

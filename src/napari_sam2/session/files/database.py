@@ -330,7 +330,7 @@ def _check_kind(path: Path) -> None:
     if not path.is_file():
         raise SessionFileError(f"{path} does not exist or is not a file; give a session file (.sam2)")
     if not path.stat().st_size or not is_session_file(path):
-        raise SessionFileError(f"{path} is not a napari-sam2 session, or damaged; give a file that Session.save wrote")
+        raise SessionFileError(f"{path} is not a napari-sam2 session, or damaged; give a saved session (.sam2)")
 
 
 def _check_format(connection: sqlite3.Connection, path: Path) -> int:

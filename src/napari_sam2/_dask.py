@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "WORKER_CONFIG",
     "check_local_workers",
+    "check_may_be_plain",
     "check_scheduler_address",
     "loop_without_interrupts",
     "num_cores",
@@ -108,7 +109,8 @@ def check_scheduler_address(address: str, remedy: str, security: Security | None
     Raises
     ------
     DeviceError
-        If it has no port, the protocol is unknown, or it is encrypted and there are no certificates.
+        If it has no port, the protocol is unknown, it is encrypted and there are no certificates, or it is not and
+        Dask's configuration requires that.
     """
     from distributed import Security
     from distributed.comm.addressing import parse_address, parse_host_port
@@ -125,6 +127,7 @@ def check_scheduler_address(address: str, remedy: str, security: Security | None
             "tls://HOST:PORT"
         ) from error
     if protocol != "tls":
+        check_may_be_plain(address, "give one that begins with tls://")
         return
     try:
         context = (security or Security()).get_connection_args("client").get("ssl_context")
@@ -132,6 +135,18 @@ def check_scheduler_address(address: str, remedy: str, security: Security | None
         raise DeviceError(f"the certificates for {address} cannot be read ({error}); {remedy}") from error
     if context is None:
         raise DeviceError(f"{address} is encrypted and needs certificates; {remedy}")
+
+
+def check_may_be_plain(address: str, remedy: str) -> None:
+    """Raise DeviceError if Dask's configuration requires encryption, which an address does not have."""
+    import dask
+    import distributed  # noqa: F401 - has the settings
+
+    if dask.config.get("distributed.comm.require-encryption", None):
+        raise DeviceError(
+            f"{address} is not encrypted, which Dask's configuration requires (distributed.comm.require-encryption); "
+            f"{remedy}, or change this setting"
+        )
 
 
 def pause_never(worker: Worker) -> float | None:

@@ -252,7 +252,8 @@ def test_mistakes_are_refused(
     [
         ("[1, 2", "cannot be read"),
         ("- 1\n", "does not describe a cluster"),
-        ("class: dask_jobqueue.NoCluster\n", "is not installed"),
+        ("class: dask_jobqueue.NoCluster\n", "there is no class dask_jobqueue.NoCluster"),
+        ("class: no_package.Cluster\n", "is not installed .*install its package, no-package"),
         ("class: builtins.dict\n", "is not a cluster of Dask"),
         ("class: distributed.LocalCluster\noptions: [1]\n", "are tables"),
         ("class: distributed.LocalCluster\nworkers: 0\n", "workers is 0; expected integers from 1"),

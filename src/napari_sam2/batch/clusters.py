@@ -206,10 +206,15 @@ def _from_file(path: Path) -> AbstractContextManager[Cluster]:
     module, _, name = described["class"].rpartition(".")
     try:
         make = getattr(importlib.import_module(module), name)
-    except (ImportError, ValueError, AttributeError) as error:
+    except ImportError as error:
+        package = module.partition(".")[0].replace("_", "-")
         raise DeviceError(
-            f"{path}: {described['class']} is not installed ({first_line(error)}); install its package, such as "
-            "dask-jobqueue"
+            f"{path}: {described['class']} is not installed ({first_line(error)}); install its package, {package}"
+        ) from error
+    except (ValueError, AttributeError) as error:
+        raise DeviceError(
+            f"{path}: there is no class {described['class']} ({first_line(error)}); expected one such as "
+            "dask_jobqueue.SLURMCluster"
         ) from error
     try:
         cluster = make(**options)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_sam2._dask import check_may_be_plain
 from napari_sam2._errors import DeviceError, NapariSAM2Error
 from napari_sam2._messages import first_line
 from napari_sam2.session.engines.compute_address import ComputeAddress
@@ -119,6 +120,8 @@ class Connection:
 
         quieten_reconnection()
         security = self._address.security()
+        if not self._address.is_encrypted:
+            check_may_be_plain(self._address.address, "give one that begins with tls://")
         _check_reachable(self._address, security, self._settings.connect_s)
         try:
             return Client(

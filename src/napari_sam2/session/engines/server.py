@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from napari_sam2._dask import (
     WORKER_CONFIG,
     check_local_workers,
+    check_may_be_plain,
     check_scheduler_address,
     loop_without_interrupts,
     num_cores,
@@ -155,6 +156,8 @@ def _started(place: ServerPlace, security: Security | None, settings: ServerSett
     from distributed import LocalCluster
 
     workers = place.workers or _default_workers()
+    if security is None:
+        check_may_be_plain(f"a server at {place.host}:{place.port}", "give --certificates FOLDER")
     with dask.config.set(_CONFIG), loop_without_interrupts() as loop:
         try:
             cluster = LocalCluster(

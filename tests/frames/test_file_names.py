@@ -23,6 +23,11 @@ def named(pattern: str, **lengths: int) -> list[str]:
     ]
 
 
+def with_guids(names: list[str]) -> list[str]:
+    """As MetaXpress writes them: a random number, which may begin with digits, follows without a break."""
+    return [f"{name}{9 - at}{at:07X}-1A2B-4C3D-8E9F-{at:012X}" for at, name in enumerate(names)]
+
+
 @pytest.mark.parametrize(
     ("names", "axes", "shape"),
     [
@@ -32,6 +37,9 @@ def named(pattern: str, **lengths: int) -> list[str]:
                      id="micro-manager"),
         pytest.param(["e_w1DAPI_t1", "e_w1DAPI_t2", "e_w2GFP_t1", "e_w2GFP_t2"], "TC", (2, 2), id="metamorph"),
         pytest.param(named("r01c02f0{f}p0{p}-ch{c}sk1fk1fl1", f=2, p=3, c=2), "PCZ", (2, 2, 3), id="opera"),
+        pytest.param(with_guids(named("p_A01_s{s}_w{w}", s=2, w=3)), "PC", (2, 3), id="metaxpress"),
+        pytest.param(with_guids(named("p_A01_w{w}", w=3)), "C", (3,), id="metaxpress-channels"),
+        pytest.param(named("cellsxy{p:02d}z{z:02d}c{c}", p=2, z=3, c=2), "PCZ", (2, 2, 3), id="nikon"),
         pytest.param(named("t{t}", t=12), "T", (12,), id="time"),
         pytest.param(named("cell_ch{c}", c=3), "C", (3,), id="channels"),
         pytest.param(named("a_t{t}_z0_2024-01-0{t}", t=3), "T", (3,), id="other-numbers-beside"),
@@ -216,6 +224,7 @@ def test_several_files_of_one_time_point_are_told(tmp_path: Path):
         pytest.param(named("e_z{z}_ch{c}", z=3, c=2)[:-1], "2 of C, 3 of Z), and 1 of 6 are missing, such as the one "
                      "with C=1, Z=2", id="missing"),
         pytest.param(named("r0{r}c01f01p01-ch1sk1fk1fl1", r=2), "several wells", id="wells"),
+        pytest.param(with_guids(["p_A01_s1_w1", "p_A02_s1_w1"]), "several wells", id="wells-of-metaxpress"),
     ],
 )  # fmt: skip
 def test_files_that_are_no_grid_are_refused(tmp_path: Path, names: list[str], words: str):
@@ -237,3 +246,8 @@ def test_an_axis_of_names_and_files_is_refused(tmp_path: Path):
         tifffile.imwrite(tmp_path / "a" / f"ch{c}.tif", np.zeros((8, 9, 3), np.uint8), photometric="rgb")
     with pytest.raises(FrameError, match="numbered along C, and each of them has the axes YXC"):
         open_frames(tmp_path / "a")
+
+
+def test_random_numbers_of_metaxpress_do_not_change_the_order():
+    names = with_guids(named("p_A01_s{s}_w{w}", s=3, w=3))
+    assert by_numbers(names) == list(range(9))

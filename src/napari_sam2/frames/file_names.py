@@ -47,7 +47,14 @@ _ALONE = {"t", "time", "timepoint", "ch", "channel", "pos", "position", "fov", "
 _HARMONY = {"f": "P", "p": "Z", "ch": "C", "sk": "T"}  # of Opera and Operetta: r01c02f03p04-ch1sk1fk1fl1
 _IS_HARMONY = re.compile(r"r\d+c\d+f\d+p\d+-ch\d+sk\d+", re.IGNORECASE)
 _MICRO_MANAGER = re.compile(r"img_(?P<T>\d{9})_(?P<C>.+)_(?P<Z>\d{3,})")  # 1.4; C is the name of the channel
+_META_XPRESS = (
+    re.compile(  # with a GUID for each file: plate_A01_s1_w1B4A0D9E2-5B3C-4F43-9C53-2F1B6A7C8D9E
+        r"(?P<name>.+_w\d)_?[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}", re.IGNORECASE
+    )
+)
+_IS_NIKON = re.compile(r".*[a-z]xy\d+([ztc]\d+)+", re.IGNORECASE)  # name and positions together: cellsxy01z02c1
 _WELL = re.compile(r"r\d+c\d+", re.IGNORECASE)
+_WELL_OF_META_XPRESS = re.compile(r"_([A-P]\d\d)(?:_s\d+)?_w\d$", re.IGNORECASE)
 _LAST_WORD = re.compile(r"(?P<word>[A-Za-z]+)[ _-]?$")
 _COPY = re.compile(r"(?P<original>.*?)( \(\d+\)|\(\d+\)| - Copy( \(\d+\))?| copy( \d+)?)", re.IGNORECASE)
 _ORDER = "PMTCZ"
@@ -93,7 +100,13 @@ def grid_of_names(names: Sequence[str], folder: str, channels: Sequence[str] = (
     FrameError
         If the numbers vary along several axes and some files are missing, or several wells are mixed.
     """
-    if len({well[0].lower() for name in names if _IS_HARMONY.match(name) and (well := _WELL.findall(name))}) > 1:
+    meta_xpress = _meta_xpress(names)
+    is_meta_xpress = meta_xpress is not None
+    names = meta_xpress or names
+    wells = {well[0].lower() for name in names if _IS_HARMONY.match(name) and (well := _WELL.findall(name))}
+    if is_meta_xpress:
+        wells = {match[1].lower() for name in names if (match := _WELL_OF_META_XPRESS.search(name))}
+    if len(wells) > 1:
         raise FrameError(f"the files of {folder} are of several wells; move those of each well to a folder of its own")
     texts = dates_in_order([_plain(name) for name in names])
     numbered = _numbered(texts)
@@ -102,7 +115,7 @@ def grid_of_names(names: Sequence[str], folder: str, channels: Sequence[str] = (
     ]
     letters = [axis for axis in _ORDER if len({each.get(axis) for each in found}) > 1]
     is_unclear = not letters or any(axis not in each for each in found for axis in letters)
-    if is_unclear or (len(letters) == 1 and not _is_clear(numbered, letters[0])):
+    if is_unclear or (len(letters) == 1 and not is_meta_xpress and not _is_clear(numbered, letters[0])):
         _tell_series(names, texts, numbered, folder)
         return None
     numbers = {axis: sorted({each[axis] for each in found}) for axis in letters}
@@ -203,6 +216,7 @@ def by_numbers(names: Sequence[str], folder: str = "") -> list[int]:
         points or whether days or months are first and the order depends on it, or if files are named like copies of
         others.
     """
+    names = _meta_xpress(names) or names
     texts = dates_in_order([_plain(name) for name in names], folder)
     numbered = _numbered(texts, folder)
     keys = [_key(text, numbers) for text, numbers in zip(texts, numbered, strict=True)]
@@ -317,6 +331,12 @@ def _is_decimal(numbers: Sequence[_Number], folder: str) -> bool:
     return True
 
 
+def _meta_xpress(names: Sequence[str]) -> list[str] | None:
+    """Names of MetaXpress without the number at their end, which says nothing; None for other names."""
+    found = [match["name"] for name in names if (match := _META_XPRESS.fullmatch(name)) is not None]
+    return found if found and len(found) == len(names) else None
+
+
 def _micro_manager(names: Sequence[str], listed: Sequence[str]) -> list[dict[str, Decimal]]:
     """Axis -> number in the names of Micro-Manager 1.4, channels as listed or by their names; else an empty list."""
     matches = [match for name in names if (match := _MICRO_MANAGER.fullmatch(name)) is not None]
@@ -337,6 +357,8 @@ def _axes_of(name: str, numbers: Sequence[_Number]) -> dict[str, Decimal]:
     found: dict[str, Decimal] = {}
     twice: set[str] = set()
     for word, number in _words(numbers):
+        if word.endswith("xy") and _IS_NIKON.fullmatch(name):
+            word = "xy"  # noqa: PLW2901
         axis = words.get(word)
         if axis is not None:
             twice |= {axis} & found.keys()

@@ -47,10 +47,8 @@ _ALONE = {"t", "time", "timepoint", "ch", "channel", "pos", "position", "fov", "
 _HARMONY = {"f": "P", "p": "Z", "ch": "C", "sk": "T"}  # of Opera and Operetta: r01c02f03p04-ch1sk1fk1fl1
 _IS_HARMONY = re.compile(r"r\d+c\d+f\d+p\d+-ch\d+sk\d+", re.IGNORECASE)
 _MICRO_MANAGER = re.compile(r"img_(?P<T>\d{9})_(?P<C>.+)_(?P<Z>\d{3,})")  # 1.4; C is the name of the channel
-_META_XPRESS = (
-    re.compile(  # with a GUID for each file: plate_A01_s1_w1B4A0D9E2-5B3C-4F43-9C53-2F1B6A7C8D9E
-        r"(?P<name>.+_w\d)_?[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}", re.IGNORECASE
-    )
+_META_XPRESS = re.compile(  # with a GUID for each file: plate_A01_s1_w1B4A0D9E2-5B3C-4F43-9C53-2F1B6A7C8D9E
+    r"(?P<name>.+_w\d)_?[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}", re.IGNORECASE
 )
 _IS_NIKON = re.compile(r".*[a-z]xy\d+([ztc]\d+)+", re.IGNORECASE)  # name and positions together: cellsxy01z02c1
 _WELL = re.compile(r"r\d+c\d+", re.IGNORECASE)

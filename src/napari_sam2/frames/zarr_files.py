@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -299,7 +300,7 @@ def _open_inside(group: zarr.Group, level: int, name: str) -> RawStack:
             text = f"{name} is {kind.format(len(inside))}; {first} is read{missing} (open {name}/{choice} to choose)"
             warn_caller(text, PlanesLeftOutWarning)
         return open_zarr_node(node, level, f"{name}/{first}")
-    arrays = sorted(key for key, _ in group.arrays())
+    arrays, _ = _inside(group)
     if len(arrays) == 1:
         return open_zarr_node(_array(group, arrays[0]), level, f"{name}/{arrays[0]}")
     content = _content(group)
@@ -326,11 +327,19 @@ def _converted(group: zarr.Group) -> tuple[str, ...]:
         return ()
     listing = group.get("OME")
     named = series_paths(listing.attrs.asdict()) if isinstance(listing, zarr.Group) else ()
-    return named or tuple(sorted((key for key, _ in group.groups() if key.isdecimal()), key=int))
+    return named or tuple(sorted((key for key in _inside(group)[1] if key.isdecimal()), key=int))
+
+
+def _inside(group: zarr.Group) -> tuple[list[str], list[str]]:
+    """Names of the arrays and of the groups in a group; other files, such as those of desktops, do not count."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Object at .* is not recognized")
+        return sorted(key for key, _ in group.arrays()), sorted(key for key, _ in group.groups())
 
 
 def _content(group: zarr.Group) -> str:
-    return ", ".join([*sorted(key for key, _ in group.arrays()), *sorted(key for key, _ in group.groups())][:_SHOWN])
+    arrays, groups = _inside(group)
+    return ", ".join([*arrays, *groups][:_SHOWN])
 
 
 def _dimension_names(array: zarr.Array[Any]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -430,3 +431,18 @@ def test_bitmaps_are_pictures(tmp_path):
     mask = VOLUME[0] > np.median(VOLUME[0])
     Image.fromarray(mask).save(tmp_path / "a.pbm")
     assert np.array_equal(open_frames(tmp_path / "a.pbm").raw(0)[0], mask)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "words"),
+    [((3, 20, 30), "CYX", "axes='ZYX' or 'TYX'"), ((2, 3, 20, 30), "ZCYX", "3 planes of each .* give axes='TZYX'")],
+)
+def test_planes_that_may_be_no_colours_are_told(tmp_path, shape, axes, words):
+    values = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", planarconfig="separate")
+    with pytest.warns(UserWarning, match=words):
+        assert open_frames(tmp_path / "a.tif").axes == axes
+    given = "TZYX"[-len(shape) :]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert open_frames(tmp_path / "a.tif", axes=given, frame_axis="Z", fixed={"T": 1} if "T" in given else None)

@@ -357,12 +357,14 @@ def open_frames(
     stack = _open_source(source, level)
     check_dtype(stack.dtype)
     letters = _letters(stack, axes)
-    if axes is None and stack.is_rgb and letters == "CYX":
+    if axes is None and stack.is_rgb and letters.endswith("CYX"):
+        others = ("ZYX", "TYX") if letters == "CYX" else ("TZYX",)
         warn_caller(
             Message(
-                f"{stack.name} says that its {stack.array.shape[0]} planes are the colours red, green and blue; if "
-                "they are slices or time points, give ",
-                Option("axes", "axes='ZYX' or 'TYX'", "--axes ZYX or TYX"),
+                f"{stack.name} says that its {stack.array.shape[letters.index('C')]} planes"
+                f"{' of each image' if len(letters) > 3 else ''} are the colours red, green and blue; if they are "
+                "slices or time points, give ",
+                Option("axes", "axes=" + " or ".join(map(repr, others)), "--axes " + " or ".join(others)),
             )
         )
     shape = tuple(int(size) for size in stack.array.shape)

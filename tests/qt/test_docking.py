@@ -13,7 +13,7 @@ import pytest
 from napari.components import LayerList
 from napari.utils._proxies import PublicOnlyProxy
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from factories import make_movie
@@ -263,6 +263,23 @@ def test_a_new_session_on_a_single_image_does_not_bring_the_one_before_back(alon
     assert not widget.binding.session.objects
     assert not widget.sessions.offer.isVisibleTo(widget.sessions)
     assert widget.status.text.endswith("the 1 object made before is in the hidden layer red objects")
+
+
+def test_undo_on_labels_that_were_set_aside_is_not_that_of_napari(alone, qtbot):
+    viewer, widget = alone
+    first = widget.binding
+    first.session.add_mask(np.eye(48, 64) > 0, frame=0)
+    first.labels.selected_label = 1
+    first.labels.data_setitem((np.array([0]), np.array([5]), np.array([30])), 1)
+    assert first.labels.data[0, 5, 30] == 1
+    viewer.add_image(make_movie(), name="other")
+    widget.sessions.choose(viewer.layers["other"])
+    viewer.layers.selection.active = first.labels
+    qtbot.keyClick(viewer.window._qt_viewer, "z", Qt.KeyboardModifier.ControlModifier)
+    assert np.array_equal(first.session.store.composed(0), first.labels.data[0])
+    assert widget.status.text == "nothing to undo"
+    viewer.layers.remove("cells")
+    assert "Control-Z" not in {str(key).replace("Ctrl+", "Control-") for key in first.labels.keymap}
 
 
 def test_other_tabs_begin_with_the_image_that_prompts_go_to(alone, qtbot):

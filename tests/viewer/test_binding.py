@@ -291,6 +291,16 @@ def test_a_point_outside_the_image_is_refused_in_words_and_changes_nothing(opene
     assert "outside the image" in said[0][0]
 
 
+def test_points_that_are_replaced_while_some_are_selected_are_taken(opened):
+    _, session, binding = opened()
+    binding.points.add([[3, 20, 25], [3, 20, 27]])
+    binding.points.selected_data = {1}
+    binding.points.data = binding.points.data[:1]  # as another plugin may do; napari keeps row 1 selected
+    binding.new_object()
+    assert len(session.objects) == 2
+    assert len(session.store.prompts[1, 3].prompt.points) == 1
+
+
 def test_a_point_beyond_the_last_frame_is_refused_in_the_words_of_the_sliders(opened):
     _, session, binding = opened()
     said = []

@@ -70,8 +70,9 @@ class KeyBindings:
 
     def bind(self, provider: Any, keys: Sequence[str] | None = None) -> None:
         """Bind to a viewer, or some keys to a layer, whose own bindings they replace while bound."""
+        bound = {key for each, key, _ in self._bound if each == provider}
         for shortcut in SHORTCUTS:
-            if keys is None or shortcut.key in keys:
+            if shortcut.key not in bound and (keys is None or shortcut.key in keys):
                 self._bind(provider, shortcut)
 
     def _bind(self, provider: Any, shortcut: Shortcut) -> None:
@@ -84,8 +85,9 @@ class KeyBindings:
         before = provider.bind_key(shortcut.key, press, overwrite=True)
         self._bound.append((provider, shortcut.key, before))
 
-    def release(self) -> None:
-        """Unbind everything and put back what was bound before."""
+    def release(self, kept: Sequence[Any] = ()) -> None:
+        """Unbind everything and put back what was bound before, except for some viewers or layers."""
         for provider, key, before in reversed(self._bound):
-            provider.bind_key(key, before, overwrite=True)
-        self._bound.clear()
+            if provider not in kept:
+                provider.bind_key(key, before, overwrite=True)
+        self._bound = [each for each in self._bound if each[0] in kept]

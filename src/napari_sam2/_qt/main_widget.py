@@ -417,6 +417,18 @@ class SAM2Widget(QWidget):
         if shown in names:
             self.image_choice.setCurrentText(shown)
         self._show_samples()
+        self._bind_layers()
+
+    def _bind_layers(self) -> None:
+        """Bind undo in the layers of all sessions: napari's own would change labels without their session.
+
+        Those of sessions that are set aside are among them.
+        """
+        bindings = [*self.sessions.kept, *([] if self.binding is None else [self.binding])]
+        layers = [layer for each in bindings for layer in each.layers]
+        self._layer_keys.release(layers)
+        for layer in layers:
+            self._layer_keys.bind(layer, _LAYER_KEYS)
 
     def _on_image_chosen(self, index: int) -> None:
         images = self.sessions.images
@@ -452,8 +464,6 @@ class SAM2Widget(QWidget):
         for task in self._tasks.values():
             self._choose_image(task)
         self._show_parts(binding)
-        for layer in binding.layers:
-            self._layer_keys.bind(layer, _LAYER_KEYS)
         self._fill_images()
         self._describe()
         self._begin_message()
@@ -470,7 +480,6 @@ class SAM2Widget(QWidget):
             self.status.show_text(_NO_IMAGE)
 
     def _on_left(self, binding: ViewerBinding) -> None:
-        self._layer_keys.release()
         self._run_keys.release()
         if self._measurements is not None:
             self._measurements.set_binding(None)
@@ -771,6 +780,7 @@ class SAM2Widget(QWidget):
         self._paint_guard.close()
         self._ahead.stop()
         self._keys.release()
+        self._layer_keys.release()
         self.objects.close_tasks()
         for task in self._tasks.values():
             task.close()

@@ -179,6 +179,7 @@ class BindingDisplay(BindingBase):
                 if is_new or dict(layer.feature_defaults.iloc[0]) != defaults:
                     layer.feature_defaults = defaults
             if is_new:
+                self._drop_stale_selection()
                 # before the rows: napari styles the selected rows with these too
                 self.points.current_face_color = object_colour(target)
                 self.points.current_symbol = "disc" if self._is_positive else _BACKGROUND_SYMBOL
@@ -202,6 +203,12 @@ class BindingDisplay(BindingBase):
             yield
         finally:
             self._is_restyling_later = before
+
+    def _drop_stale_selection(self) -> None:
+        """Where the data of the points was replaced by fewer, napari keeps rows selected that are gone, and fails."""
+        selected = {int(row) for row in self.points.selected_data}
+        if any(row >= len(self.points.data) for row in selected):
+            self.points.selected_data = {row for row in selected if row < len(self.points.data)}
 
     def _colours_shown(self) -> tuple[object, ...]:
         """What the colours of the labels depend on."""

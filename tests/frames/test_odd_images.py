@@ -366,7 +366,7 @@ def test_a_palette_that_is_a_scale_of_intensities_needs_no_warning(tmp_path, rec
     ("name", "words"),
     [
         ("a.h5", "is an HDF5 file, which is not read; export it as OME-TIFF or OME-Zarr, or pass a dataset"),
-        ("a.NII.GZ", "is a NIfTI file"),
+        ("a.NII.GZ", "is a NIfTI file.*axes='XYZ'"),
         ("a.tif.gz", "is an archive, which is not read; unpack it"),
         ("a.npz", "save one array as .npy"),
         ("a.zarr.zip", "cannot be read as a zip file"),

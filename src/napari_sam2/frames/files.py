@@ -44,12 +44,13 @@ _EXPORT = "export it as OME-TIFF or OME-Zarr"
 _UNPACK = "unpack it, and open what it holds"
 _HDF5 = ("an HDF5 file", f"{_EXPORT}, or pass a dataset of it: open_frames(h5py.File(...)[NAME])")
 _VOLUME = f"{_EXPORT}, or pass the array that a library for this format reads"
+_NIFTI = f"{_EXPORT}, or pass its array, whose axes are XYZ: open_frames(nibabel.load(...).dataobj, axes='XYZ')"
 _OTHERS = {
     **dict.fromkeys((".h5", ".hdf5", ".hdf", ".ilp"), _HDF5),
     ".npz": ("an archive of numpy arrays", "save one array as .npy, or pass it: open_frames(numpy.load(...)[NAME])"),
     ".zip": ("an archive", f"{_UNPACK} (if it is a set of ImageJ ROIs, give it as labels)"),
     **dict.fromkeys((".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar"), ("an archive", _UNPACK)),
-    **dict.fromkeys((".nii", ".nii.gz"), ("a NIfTI file", _VOLUME)),
+    **dict.fromkeys((".nii", ".nii.gz"), ("a NIfTI file", _NIFTI)),
     **dict.fromkeys((".mrc", ".rec", ".map", ".st", ".ali"), ("an MRC file", _VOLUME)),
     **dict.fromkeys((".nrrd", ".nhdr"), ("an NRRD file", _VOLUME)),
     **dict.fromkeys((".mhd", ".mha"), ("a MetaImage file", _VOLUME)),

@@ -256,7 +256,7 @@ def _is_visible(path: Path, root: Path) -> bool:
 
 def _is_image(path: Path) -> bool:
     if path.is_dir():
-        return is_zarr_folder(path) or is_dataset_folder(path)
+        return is_zarr_folder(path) or is_dataset_folder(path) or path.suffix.lower() == ".zarr"
     return path.name.lower().endswith((*IMAGE_SUFFIXES, *PLUGINS, *ZARR_ZIP_SUFFIXES))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -112,10 +113,16 @@ def existing_path(path: Path, wanted: str = "an image file, a folder of images o
     try:
         path = path.expanduser()
         is_there = path.exists() or zipped_zarr(path) is not None
+    except PermissionError as error:
+        raise FrameError(
+            f"{path} may not be looked up (permission denied); change the permissions of its folder"
+        ) from error
     except (OSError, RuntimeError, ValueError) as error:  # too long a name, an unknown user, a null byte
         raise FrameError(f"{str(path)[:80]} is not a valid file name ({one_line(error)})") from error
     if not is_there:
         raise FrameError(f"{path} does not exist; give {wanted}")
+    if path.exists():  # and is not inside a zip file
+        _check_may_be_read(path)
     return path
 
 
@@ -161,6 +168,13 @@ def _open_file(path: Path, level: int = 0, *, is_dataset: bool = False) -> RawSt
 def _check_regular(path: Path) -> None:
     if not path.is_file():
         raise FrameError(f"{path} is not a regular file (a pipe, a device or a broken link); give an image file")
+    _check_may_be_read(path)
+
+
+def _check_may_be_read(path: Path) -> None:
+    """Raise FrameError if the permissions of a file or folder forbid to read it."""
+    if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
+        raise FrameError(f"{path} may not be read (permission denied); change its permissions")
 
 
 def _other_file(path: Path) -> str:

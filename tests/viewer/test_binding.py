@@ -291,6 +291,28 @@ def test_a_point_outside_the_image_is_refused_in_words_and_changes_nothing(opene
     assert "outside the image" in said[0][0]
 
 
+def test_the_layers_of_a_session_stay_on_an_image_that_is_moved(opened):
+    viewer, _, binding = opened()
+    image = viewer.layers["cells"]
+    for name, value in (
+        ("scale", (2, 0.5, 0.5)),
+        ("translate", (1, 2, 3)),
+        ("rotate", 30),
+        ("shear", [0.1, 0, 0]),
+        ("affine", np.diag([1.0, 2.0, 1.0, 1.0])),
+        ("units", ("um", "um", "um")),
+        ("axis_labels", ("z", "y", "x")),
+    ):
+        setattr(image, name, value)
+        for layer in binding.layers:
+            assert layer.units == image.units
+            assert layer.axis_labels == image.axis_labels
+            np.testing.assert_allclose(layer.data_to_world((3, 20, 30)), image.data_to_world((3, 20, 30)))
+    binding.close()
+    image.scale = (1, 1, 1)  # heard by nobody
+    assert tuple(binding.labels.scale) == (2, 0.5, 0.5)
+
+
 def test_points_that_are_replaced_while_some_are_selected_are_taken(opened):
     _, session, binding = opened()
     binding.points.add([[3, 20, 25], [3, 20, 27]])

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_sam2._errors import FrameError, NapariSAM2Error, PromptError
 from napari_sam2._viewer.binding_prompts import BindingPrompts
-from napari_sam2._viewer.image_source import describe_contrast, open_layers
+from napari_sam2._viewer.image_source import describe_contrast, open_layers, placement_of
 from napari_sam2._viewer.labels_layer import (
     mark_as_used,
 )
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from napari_sam2.session.calls.prompts import LabelPrompts
 
 __all__ = ["LayerLabels", "ViewerBinding"]
+
+_PLACEMENT = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +123,8 @@ class ViewerBinding(BindingPrompts):
         self._on(self.viewer.layers.events.removed, self._on_layer_removed)
         for image in self.images:
             self._on(image.events.data, self._on_image_data)
+        for name in _PLACEMENT:
+            self._on(getattr(self.images[0].events, name), self._on_image_moved)
         self.session.changed.connect(self._on_session_changed)
 
     def _on(self, event: Any, slot: Callable[..., Any]) -> None:
@@ -189,6 +193,15 @@ class ViewerBinding(BindingPrompts):
 
     def _on_image_data(self, _event: Any = None) -> None:
         self.use_current_contrast(because="the image's data was replaced")
+
+    def _on_image_moved(self, _event: Any = None) -> None:
+        """The layers of the session stay on their image."""
+        placement = placement_of(self.images[0], self.level).arguments()
+        with self._syncing():
+            for layer in self.layers:
+                for name in _PLACEMENT:
+                    setattr(layer, name, placement[name])
+        self._limit_sizes()
 
     def use_current_contrast(self, *, because: str = "contrast as displayed now") -> bool:
         """Show the model the image as it is displayed now; whether that was possible."""

@@ -48,9 +48,9 @@ Nikon ND2, DeltaVision and videos (MP4, AVI, MOV, MKV) open with `pip install 'n
 `pip install bioio bioio-czi`, and other formats with their plugin of [bioio](https://bioio-devs.github.io/bioio/),
 which the message names. Scenes of one size are positions (P).
 
-In a folder of images, masks beside them (`_masks`, `_cp_masks`, `_seg`) are left out; images of another size, type
-or format are refused by name. A folder of z-stacks is a series of time points (TZYX), a folder of movies a series of
-positions (PTYX).
+In a folder of images, masks beside them (`_masks`, `_cp_masks`, `_seg`) and previews of MetaXpress (`_thumb`) are left
+out; images of another size, type or format are refused by name. A folder of z-stacks is a series of time points (TZYX),
+a folder of movies a series of positions (PTYX).
 
 Microscopes write one file per plane. Numbers in the names after words for axes are taken as such: `t`, `time`; `z`;
 `c`, `ch`, `channel`, `w`; `p`, `pos`, `position`, `s`, `scene`, `series`, `f`, `field`, `fov`, `xy` (positions); `m`

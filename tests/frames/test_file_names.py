@@ -11,6 +11,7 @@ import pytest
 import tifffile
 
 from napari_sam2 import FrameError, open_frames
+from napari_sam2.batch.inputs import find_sources
 from napari_sam2.frames.file_names import by_numbers, grid_of_names
 from napari_sam2.labels.reading import read_labels
 
@@ -251,3 +252,14 @@ def test_an_axis_of_names_and_files_is_refused(tmp_path: Path):
 def test_random_numbers_of_metaxpress_do_not_change_the_order():
     names = with_guids(named("p_A01_s{s}_w{w}", s=3, w=3))
     assert by_numbers(names) == list(range(9))
+
+
+def test_previews_of_metaxpress_are_left_out(tmp_path: Path):
+    write(tmp_path / "a", with_guids(["p_A01_s1_w1", "p_A01_s1_w2"]))
+    for name in with_guids(["p_A01_s1_w1_thumb", "p_A01_s1_w2_thumb"]):
+        tifffile.imwrite(tmp_path / "a" / f"{name}.tif", np.zeros((3, 3), np.uint8))
+    with pytest.warns(UserWarning, match=r"2 files of .* previews of MetaXpress .* p_A01_s1_w1_thumb9"):
+        assert open_frames(tmp_path / "a").source_shape[0] == 2
+    with pytest.warns(UserWarning, match="previews of MetaXpress"):
+        assert len(find_sources([tmp_path / "a"])) == 2
+    assert len(find_sources([tmp_path / "a"], "*_thumb*")) == 2

@@ -73,6 +73,9 @@ _OTHERS = {
     **dict.fromkeys((".geojson", ".roi"), ("a file of outlines", "give it as labels")),
 }
 """Endings of files that are not read: what they are, and what to do."""
+_PREVIEW = re.compile(
+    r".+_w\d_thumb([0-9A-F]{8}-[0-9A-F-]{27})?", re.IGNORECASE
+)  # that MetaXpress writes of each image
 _LABEL_FILE = re.compile(r"(?P<image>.+?)[_-](cp_masks|cp_output|masks?|seg|labels?)", re.IGNORECASE)
 
 
@@ -319,7 +322,17 @@ def _check_one_format(path: Path, files: list[Path]) -> None:
 
 
 def without_label_files(path: Path, files: list[Path]) -> list[Path]:
-    """The images of a folder, without masks that lie beside them (``a.tif`` and ``a_cp_masks.tif``), with a warning."""
+    """The images of a folder, without masks and previews that lie beside them, with a warning.
+
+    Masks are named like their image (``a.tif`` and ``a_cp_masks.tif``), previews as MetaXpress names them.
+    """
+    previews = [file for file in files if _PREVIEW.fullmatch(plain_stem(file))]
+    if 0 < len(previews) < len(files):
+        files = [file for file in files if not _PREVIEW.fullmatch(plain_stem(file))]
+        warn_caller(
+            f"{len(previews)} files of {path} are named like previews of MetaXpress and are left out, such as "
+            f"{previews[0].name}"
+        )
     stems = {plain_stem(file) for file in files}
     images = []
     for file in files:

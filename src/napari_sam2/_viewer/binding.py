@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LayerLabels", "ViewerBinding"]
 
-_PLACEMENT = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+# without units: napari 0.9.2 draws points nowhere after theirs were changed
+_PLACEMENT = ("scale", "translate", "rotate", "shear", "affine", "axis_labels")
 
 
 @dataclass(frozen=True, eq=False)

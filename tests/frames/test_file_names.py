@@ -41,6 +41,10 @@ def with_guids(names: list[str]) -> list[str]:
         pytest.param(with_guids(named("p_A01_s{s}_w{w}", s=2, w=3)), "PC", (2, 3), id="metaxpress"),
         pytest.param(with_guids(named("p_A01_w{w}", w=3)), "C", (3,), id="metaxpress-channels"),
         pytest.param(named("cellsxy{p:02d}z{z:02d}c{c}", p=2, z=3, c=2), "PCZ", (2, 2, 3), id="nikon"),
+        pytest.param([f"img--W00001--P00001--Z{z:05d}--T{t:05d}--{c}" for t in (0, 1) for z in range(3)
+                      for c in ("DAPI", "GFP")], "TCZ", (2, 2, 3), id="scan-r"),
+        pytest.param([f"B - 12(fld {f} wv {c} z {z})" for f in (1, 2) for c in ("DAPI - DAPI", "FITC - FITC")
+                      for z in (1, 2, 3)], "PCZ", (2, 2, 3), id="in-cell"),
         pytest.param(named("t{t}", t=12), "T", (12,), id="time"),
         pytest.param(named("cell_ch{c}", c=3), "C", (3,), id="channels"),
         pytest.param(named("a_t{t}_z0_2024-01-0{t}", t=3), "T", (3,), id="other-numbers-beside"),
@@ -226,6 +230,7 @@ def test_several_files_of_one_time_point_are_told(tmp_path: Path):
                      "with C=1, Z=2", id="missing"),
         pytest.param(named("r0{r}c01f01p01-ch1sk1fk1fl1", r=2), "several wells", id="wells"),
         pytest.param(with_guids(["p_A01_s1_w1", "p_A02_s1_w1"]), "several wells", id="wells-of-metaxpress"),
+        pytest.param([f"img--W0000{w}--P00001--Z00000--T00000--DAPI" for w in (1, 2)], "several wells", id="scan-r"),
     ],
 )  # fmt: skip
 def test_files_that_are_no_grid_are_refused(tmp_path: Path, names: list[str], words: str):
@@ -263,3 +268,10 @@ def test_previews_of_metaxpress_are_left_out(tmp_path: Path):
     with pytest.warns(UserWarning, match="previews of MetaXpress"):
         assert len(find_sources([tmp_path / "a"])) == 2
     assert len(find_sources([tmp_path / "a"], "*_thumb*")) == 2
+
+
+def test_channels_have_the_names_in_the_names_of_files(tmp_path: Path):
+    write(tmp_path / "a", [f"img--W00001--P00001--Z00000--T00000--{name}" for name in ("DAPI", "Alexa 488")])
+    frames = open_frames(tmp_path / "a", channels="DAPI")
+    assert frames.channel_names == ("DAPI",)
+    assert frames.raw(0).max() == 0  # the first file

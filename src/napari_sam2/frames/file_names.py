@@ -47,6 +47,13 @@ _ALONE = {"t", "time", "timepoint", "ch", "channel", "pos", "position", "fov", "
 _HARMONY = {"f": "P", "p": "Z", "ch": "C", "sk": "T"}  # of Opera and Operetta: r01c02f03p04-ch1sk1fk1fl1
 _IS_HARMONY = re.compile(r"r\d+c\d+f\d+p\d+-ch\d+sk\d+", re.IGNORECASE)
 _MICRO_MANAGER = re.compile(r"img_(?P<T>\d{9})_(?P<C>.+)_(?P<Z>\d{3,})")  # 1.4; C is the name of the channel
+_WITH_NAMED_CHANNELS = (  # in groups of the letters of axes, and W of the well
+    _MICRO_MANAGER,
+    re.compile(r".*--W(?P<W>\d+)--P(?P<P>\d+)--Z(?P<Z>\d+)--T(?P<T>\d+)--(?P<C>.+)"),  # scan^R
+    re.compile(  # IN Cell Analyzer
+        r"(?P<W>[A-P] - \d+)\(fld (?P<P>\d+) wv (?P<C>.+?)( z (?P<Z>\d+))?( time (?P<T>\d+))?\)", re.IGNORECASE
+    ),
+)
 _META_XPRESS = re.compile(  # with a GUID for each file: plate_A01_s1_w1B4A0D9E2-5B3C-4F43-9C53-2F1B6A7C8D9E
     r"(?P<name>.+_w\d)_?[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}", re.IGNORECASE
 )
@@ -69,11 +76,21 @@ class FileGrid(NamedTuple):
         Their lengths.
     order : tuple of int
         Index of the file at each place, the last axis fastest.
+    channels : tuple of str
+        Names of the channels, where the names of the files hold them.
     """
 
     axes: str
     shape: tuple[int, ...]
     order: tuple[int, ...]
+    channels: tuple[str, ...] = ()
+
+
+class _Named(NamedTuple):
+    """The place of each file along axes, and the names of the channels in their order."""
+
+    places: list[dict[str, Decimal]]
+    channels: tuple[str, ...]
 
 
 def grid_of_names(names: Sequence[str], folder: str, channels: Sequence[str] = ()) -> FileGrid | None:
@@ -104,16 +121,19 @@ def grid_of_names(names: Sequence[str], folder: str, channels: Sequence[str] = (
     wells = {well[0].lower() for name in names if _IS_HARMONY.match(name) and (well := _WELL.findall(name))}
     if is_meta_xpress:
         wells = {match[1].lower() for name in names if (match := _WELL_OF_META_XPRESS.search(name))}
-    if len(wells) > 1:
-        raise FrameError(f"the files of {folder} are of several wells; move those of each well to a folder of its own")
+    _check_one_well(wells, folder)
     texts = dates_in_order([_plain(name) for name in names])
     numbered = _numbered(texts)
-    found = _micro_manager(names, channels) or [
-        _axes_of(name, numbers) for name, numbers in zip(names, numbered, strict=True)
-    ]
+    named = _with_named_channels(names, channels, folder)
+    found = (
+        [_axes_of(name, numbers) for name, numbers in zip(names, numbered, strict=True)]
+        if named is None
+        else named.places
+    )
     letters = [axis for axis in _ORDER if len({each.get(axis) for each in found}) > 1]
     is_unclear = not letters or any(axis not in each for each in found for axis in letters)
-    if is_unclear or (len(letters) == 1 and not is_meta_xpress and not _is_clear(numbered, letters[0])):
+    is_known = is_meta_xpress or named is not None
+    if is_unclear or (len(letters) == 1 and not is_known and not _is_clear(numbered, letters[0])):
         _tell_series(names, texts, numbered, folder)
         return None
     numbers = {axis: sorted({each[axis] for each in found}) for axis in letters}
@@ -134,7 +154,7 @@ def grid_of_names(names: Sequence[str], folder: str, channels: Sequence[str] = (
             "to a folder of their own"
         )
     order = tuple(places[place] for place in grid)
-    return FileGrid("".join(letters), shape, order)
+    return FileGrid("".join(letters), shape, order, () if named is None else named.channels)
 
 
 def _tell_series(
@@ -335,18 +355,31 @@ def _meta_xpress(names: Sequence[str]) -> list[str] | None:
     return found if found and len(found) == len(names) else None
 
 
-def _micro_manager(names: Sequence[str], listed: Sequence[str]) -> list[dict[str, Decimal]]:
-    """Axis -> number in the names of Micro-Manager 1.4, channels as listed or by their names; else an empty list."""
-    matches = [match for name in names if (match := _MICRO_MANAGER.fullmatch(name)) is not None]
-    if len(matches) < len(names):
-        return []
+def _with_named_channels(names: Sequence[str], listed: Sequence[str], folder: str) -> _Named | None:
+    """What names say whose channels are words, in the order listed or of the alphabet; None for other names.
+
+    Raises FrameError if several wells are mixed.
+    """
+    for pattern in _WITH_NAMED_CHANNELS:
+        matches = [match.groupdict() for name in names if (match := pattern.fullmatch(name)) is not None]
+        if len(matches) == len(names):
+            break
+    else:
+        return None
+    _check_one_well({match.get("W", "") for match in matches}, folder)
     order = [re.sub(r"[^\w-]", "_", name) for name in listed]  # as in names of files
     used = {match["C"] for match in matches}
-    channels = order if used <= set(order) else listed if used <= set(listed) else sorted(used)
-    return [
-        {"T": Decimal(match["T"]), "C": Decimal(channels.index(match["C"])), "Z": Decimal(match["Z"])}
+    channels = order if used <= set(order) else list(listed) if used <= set(listed) else sorted(used)
+    places = [
+        {axis: Decimal(match[axis]) for axis in "PTZ" if match.get(axis)} | {"C": Decimal(channels.index(match["C"]))}
         for match in matches
     ]
+    return _Named(places, tuple(channels))
+
+
+def _check_one_well(wells: set[str], folder: str) -> None:
+    if len(wells) > 1:
+        raise FrameError(f"the files of {folder} are of several wells; move those of each well to a folder of its own")
 
 
 def _axes_of(name: str, numbers: Sequence[_Number]) -> dict[str, Decimal]:

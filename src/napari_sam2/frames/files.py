@@ -251,6 +251,7 @@ def _open_folder(path: Path) -> RawStack:
     voxel_size = {axis: spacing for axis, spacing in first.voxel_size.items() if axis in inner}
     array = FolderOfImages(files, lengths, *kind)
     key = f"folder:{path.resolve()}:{stamp}"
+    channels = channels or (() if grid is None else grid.channels)
     names = channels if grid is not None and "C" in outer and len(channels) == lengths[outer.index("C")] else ()
     return RawStack(array, str(path), key, outer + inner, voxel_size, first.is_rgb, channel_names=names)
 

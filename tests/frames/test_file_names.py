@@ -45,6 +45,8 @@ def with_guids(names: list[str]) -> list[str]:
                       for c in ("DAPI", "GFP")], "TCZ", (2, 2, 3), id="scan-r"),
         pytest.param([f"B - 12(fld {f} wv {c} z {z})" for f in (1, 2) for c in ("DAPI - DAPI", "FITC - FITC")
                       for z in (1, 2, 3)], "PCZ", (2, 2, 3), id="in-cell"),
+        pytest.param(named("scan_Plate_R_p00_z{z:02d}_0_A01f{f:02d}d{d}", z=3, f=2, d=2), "PCZ", (2, 2, 3), id="evos"),
+        pytest.param(named("scan_Plate_R_p00_0_A01f00d{d}", d=3), "C", (3,), id="evos-channels"),
         pytest.param(named("t{t}", t=12), "T", (12,), id="time"),
         pytest.param(named("cell_ch{c}", c=3), "C", (3,), id="channels"),
         pytest.param(named("a_t{t}_z0_2024-01-0{t}", t=3), "T", (3,), id="other-numbers-beside"),
@@ -230,6 +232,7 @@ def test_several_files_of_one_time_point_are_told(tmp_path: Path):
                      "with C=1, Z=2", id="missing"),
         pytest.param(named("r0{r}c01f01p01-ch1sk1fk1fl1", r=2), "several wells", id="wells"),
         pytest.param(with_guids(["p_A01_s1_w1", "p_A02_s1_w1"]), "several wells", id="wells-of-metaxpress"),
+        pytest.param(["scan_p00_0_A01f00d0", "scan_p00_0_A02f00d0"], "several wells", id="wells-of-evos"),
         pytest.param([f"img--W0000{w}--P00001--Z00000--T00000--DAPI" for w in (1, 2)], "several wells", id="scan-r"),
     ],
 )  # fmt: skip

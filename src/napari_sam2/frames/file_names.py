@@ -46,6 +46,8 @@ _WORDS = {
 _ALONE = {"t", "time", "timepoint", "ch", "channel", "pos", "position", "fov", "scene"}  # clear without other axes
 _HARMONY = {"f": "P", "p": "Z", "ch": "C", "sk": "T"}  # of Opera and Operetta: r01c02f03p04-ch1sk1fk1fl1
 _IS_HARMONY = re.compile(r"r\d+c\d+f\d+p\d+-ch\d+sk\d+", re.IGNORECASE)
+_EVOS = {"f": "P", "d": "C", "z": "Z", "t": "T"}  # d: dyes
+_IS_EVOS = re.compile(r".*_(?P<W>[A-P]\d\d)f\d+d\d+", re.IGNORECASE)  # scan_Plate_R_p00_z00_0_A01f00d0
 _MICRO_MANAGER = re.compile(r"img_(?P<T>\d{9})_(?P<C>.+)_(?P<Z>\d{3,})")  # 1.4; C is the name of the channel
 _WITH_NAMED_CHANNELS = (  # in groups of the letters of axes, and W of the well
     _MICRO_MANAGER,
@@ -121,7 +123,9 @@ def grid_of_names(names: Sequence[str], folder: str, channels: Sequence[str] = (
     wells = {well[0].lower() for name in names if _IS_HARMONY.match(name) and (well := _WELL.findall(name))}
     if is_meta_xpress:
         wells = {match[1].lower() for name in names if (match := _WELL_OF_META_XPRESS.search(name))}
-    _check_one_well(wells, folder)
+    evos = [match["W"].lower() for name in names if (match := _IS_EVOS.fullmatch(name)) is not None]
+    is_evos = len(evos) == len(names)
+    _check_one_well(wells | (set(evos) if is_evos else set()), folder)
     texts = dates_in_order([_plain(name) for name in names])
     numbered = _numbered(texts)
     named = _with_named_channels(names, channels, folder)
@@ -132,7 +136,7 @@ def grid_of_names(names: Sequence[str], folder: str, channels: Sequence[str] = (
     )
     letters = [axis for axis in _ORDER if len({each.get(axis) for each in found}) > 1]
     is_unclear = not letters or any(axis not in each for each in found for axis in letters)
-    is_known = is_meta_xpress or named is not None
+    is_known = is_meta_xpress or is_evos or named is not None
     if is_unclear or (len(letters) == 1 and not is_known and not _is_clear(numbered, letters[0])):
         _tell_series(names, texts, numbered, folder)
         return None
@@ -384,7 +388,7 @@ def _check_one_well(wells: set[str], folder: str) -> None:
 
 def _axes_of(name: str, numbers: Sequence[_Number]) -> dict[str, Decimal]:
     """Axis -> number in a name; nothing for an axis that is named twice."""
-    words = _HARMONY if _IS_HARMONY.match(name) else _WORDS
+    words = _HARMONY if _IS_HARMONY.match(name) else _EVOS if _IS_EVOS.fullmatch(name) else _WORDS
     found: dict[str, Decimal] = {}
     twice: set[str] = set()
     for word, number in _words(numbers):

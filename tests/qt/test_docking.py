@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 from napari.components import LayerList
+from napari.settings import get_settings
 from napari.utils._proxies import PublicOnlyProxy
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt, QTimer
@@ -280,6 +281,21 @@ def test_undo_on_labels_that_were_set_aside_is_not_that_of_napari(alone, qtbot):
     assert widget.status.text == "nothing to undo"
     viewer.layers.remove("cells")
     assert "Control-Z" not in {str(key).replace("Ctrl+", "Control-") for key in first.labels.keymap}
+
+
+def test_text_fields_of_all_tabs_have_the_font_size_of_napari(alone):
+    _, widget = alone
+    settings = get_settings().appearance
+    before = settings.font_size
+    widget.show_tab("Train")
+    try:
+        settings.font_size = before + 5
+        widget.show_tab("Many files")
+        fields = [each for each in widget.findChildren(QLineEdit) if each.objectName().startswith("sam2_")]
+        assert {each.font().pointSize() for each in fields} == {before + 5}
+        assert {"sam2_files_inputs", "sam2_tune_output"} <= {each.objectName() for each in fields}
+    finally:
+        settings.font_size = before
 
 
 def test_other_tabs_begin_with_the_image_that_prompts_go_to(alone, qtbot):

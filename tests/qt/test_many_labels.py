@@ -53,3 +53,24 @@ def test_900_objects_from_a_layer_never_hold_the_window_up(qtbot):
     assert not binding.session.objects
     binding.close()
     binding.session.close()
+
+
+def test_many_labels_on_a_small_image_are_started_a_few_at_a_time_too(qtbot):
+    drawn = np.zeros((64, 64), np.int32)
+    drawn[::4, ::4] = np.arange(1, 257).reshape(16, 16)
+    viewer = ViewerModel()
+    image = viewer.add_image((drawn > 0) * np.uint8(200), name="cells")
+    many, few = viewer.add_labels(drawn, name="many"), viewer.add_labels(drawn * (drawn < 9), name="few")
+    binding = ViewerBinding(viewer, [image], model=make_model())
+    section = ObjectsSection(lambda: "sam2_micro")
+    qtbot.addWidget(section)
+    section.set_binding(binding)
+    section.start_from_layer(few)
+    assert not section.is_starting
+    binding.session.undo()
+    section.start_from_layer(many)
+    assert section.is_starting
+    qtbot.waitUntil(lambda: not section.is_starting, timeout=WAIT)
+    np.testing.assert_array_equal(binding.session.labels, drawn)
+    binding.close()
+    binding.session.close()

@@ -314,6 +314,7 @@ class SAM2Widget(QWidget):
                 made.lineage_found.connect(self._show_found_lineage)
             self._choose_image(made)
             area.setWidget(made)
+            self._follow_font()
             keep_keys_on_canvas(made)
             wrap_check_boxes(made)
             order_tabs(self)
@@ -390,7 +391,7 @@ class SAM2Widget(QWidget):
 
     def _follow_font(self, _event: Any = None) -> None:
         """Use napari's font size also where its style sheet names none: tables, and buttons with icons."""
-        for each in (self, self._measurements, self._lineage):
+        for each in (self, self._measurements, self._lineage, *self._tasks.values()):
             if each is not None:
                 font = each.font()
                 font.setPointSize(get_settings().appearance.font_size)

@@ -27,6 +27,7 @@ class TruthPredictor:
         self.labels = labels
         self.presence = presence
         self.views: list = []
+        self.num_clicks = 0
 
     def _seen(self, view) -> np.ndarray:
         """(S/4, S/4) labels at the middle of each cell."""
@@ -44,9 +45,16 @@ class TruthPredictor:
     has_dense_maps = True
 
     def answer_boxes(self, boxes_xyxy, views):
+        return self._answer((boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2, views)
+
+    def answer_clicks(self, points_xy, views):
+        self.num_clicks += len(points_xy)
+        return self._answer(points_xy, views)
+
+    def _answer(self, middles_xy, views):
         answers = []
-        for box, view in zip(boxes_xyxy, views, strict=True):
-            x, y = ((box[:2] + box[2:]) / 2).round().astype(int)
+        for middle_xy, view in zip(middles_xy, views, strict=True):
+            x, y = middle_xy.round().astype(int)
             seen = self._seen(view)
             number = self.labels[min(y, self.labels.shape[0] - 1), min(x, self.labels.shape[1] - 1)]
             logits = np.where((seen == number) & (number > 0), 6.0, -6.0).astype(np.float32)
@@ -121,6 +129,40 @@ def test_presence_lowers_the_score():
         for presence in (1.0, 0.25)
     )
     np.testing.assert_allclose(unsure.predicted_iou, sure.predicted_iou / 4, rtol=1e-5)
+
+
+def test_only_doubtful_masks_get_a_click():
+    labels = squares((96, 130), 24, 8)
+    clicks = {}
+    for unsure in ((0.0, 1.0), (0.0, 0.0)):
+        predictor = TruthPredictor(labels)
+        found = search_densely(predictor, labels.shape, replace(SETTINGS, unsure=unsure), DENSE_OPTIONS, size=SIZE)
+        clicks[unsure] = (predictor.num_clicks, len(found))
+    assert clicks[0.0, 1.0][0] == clicks[0.0, 1.0][1] > 0
+    assert clicks[0.0, 0.0] == (0, clicks[0.0, 1.0][1])
+
+
+def test_a_click_that_gives_another_mask_lowers_the_score():
+    class ClickFindsAll(TruthPredictor):
+        def answer_clicks(self, points_xy, views):
+            return [
+                ViewCandidates(each.view, torch.full_like(each.logits, 6.0), each.scores, each.presence)
+                for each in super().answer_clicks(points_xy, views)
+            ]
+
+    labels = squares((64, 64), 24, 6)
+    settings = replace(SETTINGS, unsure=(0.0, 1.0))
+    supported, doubted = (
+        search_densely(kind(labels), labels.shape, settings, DENSE_OPTIONS, size=SIZE).predicted_iou
+        for kind in (TruthPredictor, ClickFindsAll)
+    )
+    assert (doubted < supported - 0.3).all()
+
+
+@pytest.mark.parametrize("unsure", [(0.2,), [0.2, 0.7], (0.2, 1.5), None])
+def test_a_range_of_doubt_that_is_not_allowed_is_refused(unsure):
+    with pytest.raises(PromptError, match="unsure"):
+        DenseSettings(unsure=unsure)
 
 
 def test_progress_reaches_the_end():

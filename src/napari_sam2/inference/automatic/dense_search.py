@@ -51,6 +51,17 @@ class DenseDecoder(Protocol):
     def answer_boxes(self, boxes_xyxy: NDArray[np.float32], views: Sequence[View], /) -> list[ViewCandidates]:
         """The mask of each box (x0, y0, x1, y1) in its own view."""
 
+    def answer_clicks(self, points_xy: NDArray[np.float32], views: Sequence[View], /) -> list[ViewCandidates]:
+        """The candidates of each click (x, y) in its own view."""
+
+
+class _Prompted(NamedTuple):
+    """The decoder's answer to the box of one object, what it is scored by, and the object's middle (x, y)."""
+
+    found: ViewCandidates
+    features: ScoreFeatures
+    point_xy: NDArray[np.float32]
+
 
 class _Outcome(NamedTuple):
     """The mask of one object: run lengths and box in the image, its scores, and a point inside."""
@@ -91,8 +102,9 @@ def search_densely(
     Returns
     -------
     Proposals
-        One candidate for each object that is not empty. Its predicted IoU is ``settings.score`` of the decoder's mask
-        and of the maps under it, multiplied by the presence score.
+        One candidate for each object that is not empty. Its predicted IoU is the score of ``settings`` for the
+        decoder's mask, the maps under it and, where these leave doubt, for a click in its middle, multiplied by the
+        presence score.
     """
     steps = _Steps(progress)
     zooms = sorted(settings.zooms)
@@ -244,8 +256,13 @@ def _decode(
         rows = order[start : start + _BATCH]
         views = [view_of[row] for row in rows]
         answers = predictor.answer_boxes(_as_xyxy(boxes_px[rows], maps.hw), views)
-        for row, candidates in zip(rows, answers, strict=True):
-            outcome = _outcome(candidates, level, int(chosen[row]), settings, options)
+        prompted = [
+            _Prompted(found, features, _middle(level, index))
+            for found, index in zip(answers, chosen[rows].tolist(), strict=True)
+            if (features := _features(found, level, index, options)) is not None
+        ]
+        for each, score in zip(prompted, _scores(predictor, prompted, settings, options), strict=True):
+            outcome = _outcome(each, score, maps, options)
             if outcome is not None:
                 outcomes.append(outcome)
         step(len(rows))
@@ -265,31 +282,47 @@ def _middle(level: _Level, index: int) -> NDArray[np.float32]:
     return inside
 
 
-def _outcome(
-    found: ViewCandidates, level: _Level, index: int, settings: DenseSettings, options: MaskGeneratorOptions
-) -> _Outcome | None:
-    """The mask that the decoder gives for one object, in the image; None if it does not overlap the object."""
-    low = found.logits[0, 0].float()
-    features = _features(low, float(found.scores[0, 0]), found.view, level, index, options)
-    if features is None:
-        return None
-    (y, x), mask, stability = _in_image(low, found.view, level.maps, options)
+def _scores(
+    predictor: DenseDecoder, prompted: Sequence[_Prompted], settings: DenseSettings, options: MaskGeneratorOptions
+) -> list[float]:
+    """Score of each mask; where the first one leaves doubt, a click in the middle of the object is asked, too."""
+    scores = [settings.first_score.of(each.features) for each in prompted]
+    low, high = settings.unsure
+    unsure = [row for row, score in enumerate(scores) if low <= score <= high]
+    if unsure:
+        points_xy = np.stack([prompted[row].point_xy for row in unsure])
+        clicks = predictor.answer_clicks(points_xy, [prompted[row].found.view for row in unsure])
+        for row, clicked in zip(unsure, clicks, strict=True):
+            support = _click_support(prompted[row].found, clicked, options.mask_threshold)
+            scores[row] = settings.score.of(prompted[row].features._replace(click_support=support))
+    return scores
+
+
+def _click_support(found: ViewCandidates, clicked: ViewCandidates, threshold: float) -> float:
+    """Largest product of predicted IoU and IoU with a mask among the candidates of a click."""
+    mask, candidates = found.logits[0, 0] > threshold, clicked.logits[0] > threshold
+    shared, either = (candidates & mask).sum((1, 2)), (candidates | mask).sum((1, 2))
+    return float((clicked.scores[0].clamp(0, 1) * shared / either.clamp(min=1)).max())
+
+
+def _outcome(each: _Prompted, score: float, maps: DenseMaps, options: MaskGeneratorOptions) -> _Outcome | None:
+    """The mask that the decoder gives for one object, in the image; None if it is empty there."""
+    view = each.found.view
+    (y, x), mask, stability = _in_image(each.found.logits[0, 0].float(), view, maps, options)
     if not mask.any():
         return None
     return _Outcome(
-        run_lengths_of_window(mask, (y, x), level.maps.hw),
+        run_lengths_of_window(mask, (y, x), maps.hw),
         mask_to_box(mask) + np.array([x, y, x, y]),
-        settings.score.of(features) * found.presence,
+        score * each.found.presence,
         stability,
-        _middle(level, index),
+        each.point_xy,
     )
 
 
-def _features(
-    low: Tensor, predicted_iou: float, view: View, level: _Level, index: int, options: MaskGeneratorOptions
-) -> ScoreFeatures | None:
-    """What a mask is scored by; None if it does not overlap the object that it was prompted by."""
-    maps = level.maps
+def _features(found: ViewCandidates, level: _Level, index: int, options: MaskGeneratorOptions) -> ScoreFeatures | None:
+    """What a mask is scored by before a click; None if it does not overlap the object that it was prompted by."""
+    maps, view, low = level.maps, found.view, found.logits[0, 0].float()
     y, x = view.y // maps.cell, view.x // maps.cell
     inside = (low > options.mask_threshold).cpu().numpy()
     values = maps.maps[:, y : y + inside.shape[0], x : x + inside.shape[1]]
@@ -308,7 +341,7 @@ def _features(
         return float(values[channel][where].mean()) if where.any() else 0.0
 
     return ScoreFeatures(
-        predicted_iou=predicted_iou,
+        predicted_iou=float(found.scores[0, 0]),
         stability=float(stability_score(low, options.mask_threshold, options.stability_score_offset)),
         foreground=float(level.found.scores[index]),
         agreement=float((inside & same).sum() / either.sum()),

@@ -434,13 +434,42 @@ class SAM2ImagePredictor:
         PromptError
             If there is no box, or not one view per box.
         """
-        if not len(boxes_xyxy) or len(boxes_xyxy) != len(views):
+        return self._answer_in_views([Prompt(box=box) for box in boxes_xyxy], "boxes", views, multimask=False)
+
+    def answer_clicks(self, points_xy: NDArray[np.float32], views: Sequence[View]) -> list[ViewCandidates]:
+        """The three candidates of each click in a view of its own, such as the tiles of `dense_maps`.
+
+        Parameters
+        ----------
+        points_xy : numpy.ndarray
+            (N, 2) clicks in image pixels.
+        views : sequence of View
+            One per click.
+
+        Returns
+        -------
+        list of ViewCandidates
+            One per click.
+
+        Raises
+        ------
+        PromptError
+            If there is no click, or not one view per click.
+        """
+        return self._answer_in_views(
+            [Prompt(points=point[None]) for point in points_xy], "clicks", views, multimask=True
+        )
+
+    def _answer_in_views(
+        self, prompts: Sequence[Prompt], kind: str, views: Sequence[View], *, multimask: bool
+    ) -> list[ViewCandidates]:
+        if not prompts or len(prompts) != len(views):
             raise PromptError(
-                f"{len(boxes_xyxy)} boxes and {len(views)} views were given; expected one view per box, at least one"
+                f"{len(prompts)} {kind} and {len(views)} views were given; expected one view for each of the {kind}, "
+                "at least one"
             )
-        prompts = [Prompt(box=box) for box in boxes_xyxy]
         with torch.inference_mode():
-            return self._candidates(prompts, views, [None] * len(prompts), multimask=False)
+            return self._candidates(prompts, views, [None] * len(prompts), multimask=multimask)
 
     def _points_by_view(self, points_xy: NDArray[np.float32], window: int | None) -> dict[View, list[int]]:
         """Indices of the points to decode in each view."""

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,9 +16,8 @@ from skimage import measure
 
 from napari_sam2._errors import FrameError
 from napari_sam2._files import write_whole
-from napari_sam2.batch.jobs import FindOptions
+from napari_sam2.batch.jobs import FindOptions, ReadOptions
 from napari_sam2.batch.pieces import Outcome, Source
-from napari_sam2.frames import open_frames
 from oracle import make_record
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ class SumJob:
     factor: int = 1
     seconds: float = 0.0
     command: ClassVar[str] = "sum"
+    reading: ClassVar[ReadOptions] = ReadOptions()
 
     def check(self, sources: Sequence[Source]) -> None:
         assert sources
@@ -61,7 +61,7 @@ class SumJob:
         if stem.startswith("fails") and attempts == 1:
             raise OSError("the network drive is away")
         time.sleep(self.seconds)
-        frames = open_frames(source.path, contrast="dtype")
+        frames = replace(self.reading, contrast="dtype").open(source)
         if stem.startswith("odd"):
             raise FrameError(f"{source.path} is odd")
         total = int(np.asarray(frames[0], np.int64).sum()) * self.factor

@@ -11,7 +11,7 @@ import tifffile
 import zarr
 
 from napari_sam2 import FrameError, OutputError
-from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels
+from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels, with_positions
 from napari_sam2.batch.pieces import Source
 
 NOT_WINDOWS = pytest.mark.skipif(os.name == "nt", reason="names hold no colons there")
@@ -311,6 +311,73 @@ def test_result_never_overwrites_an_input(tmp_path: Path):
         plan_pieces([Source(tmp_path / "a.tif")], tmp_path, ".tif")
     with pytest.raises(OutputError, match="expected"):
         plan_pieces([Source(tmp_path / "a.tif")], tmp_path / "out", ".png")
+
+
+def save_positions(path: Path, *shape: int) -> Path:
+    """An OME-TIFF of several images of one size."""
+    with tifffile.TiffWriter(path, ome=True) as tif:
+        for number in range(shape[0]):
+            tif.write(np.full(shape[1:], number, np.uint8), metadata={"axes": "ZYX"}, photometric="minisblack")
+    return path
+
+
+def test_each_position_of_a_file_is_an_input(tmp_path: Path):
+    save_positions(tmp_path / "a.ome.tif", 3, 2, 8, 8)
+    zarr.save_array(str(tmp_path / "b.zarr"), np.zeros((2, 8, 8), np.uint8))
+    tifffile.imwrite(tmp_path / "c.tif", np.zeros((2, 8, 8), np.uint8))
+    (tmp_path / "d.tif").write_bytes(b"no image")
+    (tmp_path / "grid").mkdir()
+    for name in ("x_pos1_z1", "x_pos1_z2", "x_pos2_z1", "x_pos2_z2"):
+        tifffile.imwrite(tmp_path / "grid" / f"{name}.tif", np.zeros((8, 8), np.uint8))
+    sources = with_positions([*find_sources([tmp_path]), Source(tmp_path / "grid")])
+    assert [piece.name for piece in plan_pieces(sources, tmp_path / "out", ".tif")] == [
+        "a_pos0.tif",
+        "a_pos1.tif",
+        "a_pos2.tif",
+        "b.tif",
+        "c.tif",
+        "d.tif",
+        "grid_pos0.tif",
+        "grid_pos1.tif",
+    ]
+    assert [source.title for source in sources[1:4:2]] == ["a.ome.tif, position 1", "b.zarr"]
+    assert len({source.fingerprint() for source in sources[:3]}) == 3
+    named = with_positions([Source(tmp_path / "b.zarr"), Source(tmp_path / "c.tif", axes="ZYX")], axes="PYX")
+    assert [source.position for source in named] == [0, 1, None]
+    assert with_positions(sources[:1], fixed=[("p", 2)]) == sources[:1]
+    few = with_positions(find_sources([tmp_path / "a.ome.tif"]), fixed=[("P", 2)])
+    assert [piece.name for piece in plan_pieces(few, tmp_path / "out", ".tif")] == ["a.tif"]
+
+
+def test_a_position_that_lies_in_a_file_of_its_own_is_one_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = save_positions(tmp_path / "a.ome.tif", 2, 2, 8, 8)
+    assert [source.position for source in with_positions([Source(path)])] == [0, 1]
+    monkeypatch.setattr("napari_sam2.frames.tiff._in_this_file", lambda *_: 1)
+    assert [source.position for source in with_positions([Source(path)])] == [None]
+
+
+def test_a_list_may_say_which_position_its_prompts_belong_to(tmp_path: Path):
+    save_positions(tmp_path / "a.ome.tif", 3, 2, 8, 8)
+    table = tmp_path / "prompts.csv"
+    table.write_text('file,position,point\na.ome.tif,2,"0,1,2"\na.ome.tif,0,"1,1,2"\na.ome.tif,2,"0,3,4"\n')
+    listed = [(source.position, len(source.prompts)) for source in with_positions(find_sources([table]))]
+    assert listed == [(2, 2), (0, 1)]
+    whole = with_positions(find_sources([table, tmp_path / "a.ome.tif"]))
+    assert [(source.position, len(source.prompts)) for source in whole] == [(2, 2), (0, 1), (1, 0)]
+    table.write_text('file,point\na.ome.tif,"0,1,2"\n')
+    assert [source.position for source in with_positions(find_sources([table]))] == [None]
+    table.write_text("file,position\na.ome.tif,0 1\n")
+    with pytest.raises(FrameError, match=r"line 2 of .*: position 0 1 was given; expected one integer from 0"):
+        find_sources([table])
+
+
+def test_labels_of_positions_are_named_like_their_results(tmp_path: Path):
+    for position in range(2):
+        (tmp_path / f"a_pos{position}.png").touch()
+    given = [Source(tmp_path / "a.nd2", position=position) for position in range(2)]
+    named = [tmp_path / "a_pos0.png", tmp_path / "a_pos1.png"]
+    assert [source.labels for source in with_labels(given, str(tmp_path))] == named
+    assert [source.labels for source in with_labels(given, "{folder}/{stem}.png")] == named
 
 
 def test_labels_are_found_by_folder_or_by_name(tmp_path: Path):

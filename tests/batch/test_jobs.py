@@ -89,6 +89,23 @@ def test_auto_links_volumes_over_time(model: SAM2, tmp_path: Path):
     assert read_labels(tmp_path / "out.ome.tif").shape == (2, 2, 48, 48)
 
 
+def test_a_position_is_read_with_all_its_time_points(model: SAM2, tmp_path: Path):
+    volumes = np.stack([make_disks()[0][:2]] * 2)
+    np.save(tmp_path / "a.npy", np.stack([np.zeros_like(volumes), volumes]))
+    reading = ReadOptions(axes="PTZYX")
+    counts = []
+    for position in range(2):
+        out = tmp_path / f"a_pos{position}.tif"
+        job = AutoJob(ANYTHING, reading=reading, every=1)
+        outcome = job.run(Source(tmp_path / "a.npy", position=position), out, model)
+        counts.append((outcome.frames, outcome.objects > 0))
+        assert read_labels(out).shape == volumes.shape
+    frames = ReadOptions(axes="PTZYX", fixed=(("T", 0),)).open(Source(tmp_path / "a.npy", position=1))
+    assert np.array_equal(frames.raw(0)[0], volumes[0, 0])
+    assert [frames for frames, _ in counts] == [4, 4]
+    assert counts[1][1]
+
+
 def test_propagate_equals_segment_seeds(stack: Path, model: SAM2, tmp_path: Path):
     seeds = make_disks()[1][1]
     tifffile.imwrite(tmp_path / "seeds.tif", seeds.astype(np.uint16))

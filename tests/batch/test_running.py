@@ -96,6 +96,27 @@ def test_same_call_does_only_what_is_missing_or_changed(setup: Setup):
     assert setup.run(scheduler="tcp://127.0.0.1:9").num_before == 4  # nothing to do needs no workers
 
 
+def test_each_position_of_a_file_has_a_result_and_is_resumed_by_itself(setup: Setup):
+    image = np.stack([np.full((4, 4), value, np.uint8) for value in (1, 2, 3)])
+    options = {"metadata": {"axes": "YX"}, "photometric": "minisblack"}
+    with tifffile.TiffWriter(setup.inputs / "a.ome.tif", ome=True) as tif:
+        for plane in image:
+            tif.write(plane, **options)
+    setup.add("fails", "odd")
+    plans: list[list[str]] = []
+    report = setup.run(on_plan=lambda pieces: plans.append([piece.name for piece in pieces]), retries=0)
+    assert plans == [["a_pos0.tif", "a_pos1.tif", "a_pos2.tif", "fails.tif", "odd.tif"]]
+    assert (report.num_done, report.num_failed) == (3, 2)
+    assert setup.results() == {f"a_pos{n}.tif": str(48 * (n + 1)) for n in range(3)}
+    with (setup.output / REPORT_NAME).open(newline="") as file:
+        rows = [(Path(row["file"]).name, row["result"]) for row in csv.DictReader(file)]
+    assert rows[1] == ("a.ome.tif", "a_pos1.tif")
+    (setup.output / "a_pos1.tif").unlink()
+    assert setup.run().num_before == 2
+    assert setup.results()["a_pos1.tif"] == str(48 * 2)
+    assert attempts(setup.log)["a.ome.tif"] == 4
+
+
 def test_other_settings_are_refused_and_restart_begins_anew(setup: Setup):
     setup.add("a")
     setup.run()

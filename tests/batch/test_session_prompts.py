@@ -48,6 +48,19 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path):
         list_with_prompts(CLICK, [tmp_path / "in"], None, tmp_path / "out")
 
 
+def test_each_position_of_a_file_gets_the_prompts(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    with tifffile.TiffWriter(tmp_path / "in" / "a.ome.tif", ome=True) as tif:
+        for _ in range(2):
+            tif.write(np.zeros((3, 8, 8), np.uint8), metadata={"axes": "ZYX"}, photometric="minisblack")
+    given = list_with_prompts(CLICK, [tmp_path / "in"], None, tmp_path / "out")
+    sources = find_sources([given])
+    assert [(source.position, source.prompts[-1]) for source in sources] == [
+        (0, ("--point", "0,4,3")),
+        (1, ("--point", "0,4,3")),
+    ]
+
+
 def test_masks_that_are_the_same_need_no_new_results(tmp_path: Path):
     save_image(tmp_path / "in" / "a.tif")
 

@@ -17,7 +17,7 @@ from napari_sam2._qt import many_files_widget
 from napari_sam2._qt.many_files_widget import ManyFilesWidget
 from napari_sam2._viewer import many_files
 from napari_sam2._viewer.many_files import segment_files
-from napari_sam2.batch.inputs import find_sources, plan_pieces
+from napari_sam2.batch.inputs import find_sources, plan_pieces, with_positions
 from napari_sam2.batch.journal import Journal, RunIdentity
 from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, RUNNING, Outcome, PieceRecord
 from napari_sam2.batch.report import BatchProgress, BatchReport
@@ -28,12 +28,13 @@ from napari_sam2.session.session import Session
 WAIT = 120_000  # ms
 
 
-def _run_here(job, inputs, output, *, pattern, suffix, on_progress, on_piece, should_stop, model, **_options):
+def _run_here(job, inputs, output, *, pattern, suffix, on_progress, on_plan, on_piece, should_stop, model, **_options):
     """``run_batch`` in this process, without workers."""
     begin = time.perf_counter()
-    sources = find_sources([inputs], pattern)
+    sources = with_positions(find_sources([inputs], pattern))
     job.check(sources)
     pieces = plan_pieces(sources, Path(output), suffix)
+    on_plan(pieces)
     Path(output).mkdir(exist_ok=True)
     records = []
     for number, piece in enumerate(pieces):
@@ -96,6 +97,26 @@ def test_files_are_listed_with_their_states_and_results_are_shown_and_opened(wid
     widget.open_button.click()
     assert [layer.name for layer in widget.viewer.layers] == ["cells_1", "cells_1 result"]
     assert widget.viewer.layers[1].data.shape == widget.viewer.layers[0].data.shape
+
+
+def test_each_position_of_a_file_is_a_row_with_a_result(widget, qtbot, folder):
+    movie = make_movie(4)
+    for path in folder.iterdir():
+        path.unlink()
+    with tifffile.TiffWriter(folder / "a.ome.tif", ome=True) as tif:
+        for stack in (movie[:2], movie[2:]):
+            tif.write(stack, metadata={"axes": "ZYX"}, photometric="minisblack")
+    widget.start()
+    qtbot.waitUntil(lambda: not widget.is_running, timeout=WAIT)
+    assert _states(widget) == {f"a.ome.tif, position {n}": "done" for n in range(2)}
+    widget.table.selectRow(1)
+    qtbot.waitUntil(lambda: not widget.is_running, timeout=WAIT)
+    assert not widget.picture.isHidden()
+    widget.open_button.click()
+    image, labels = widget.viewer.layers
+    assert (image.name, labels.name) == ("a position 1", "a_pos1 result")
+    np.testing.assert_array_equal(np.asarray(image.data), movie[2:])
+    assert labels.data.shape == image.data.shape
 
 
 def test_cancel_stops_after_the_running_file(widget, qtbot):

@@ -273,7 +273,12 @@ class ManyFilesWidget(QWidget):
         work = partial(segment_files, inputs, output, prompts=prompts, model=self.model.chosen, **values)
 
         def run(context: TaskContext) -> BatchReport:
-            return work(on_progress=context.report, on_piece=context.report, should_stop=context.should_stop)
+            return work(
+                on_progress=context.report,
+                on_plan=context.report,
+                on_piece=context.report,
+                should_stop=context.should_stop,
+            )
 
         self.report = None
         self.progress.setMaximum(0)
@@ -293,13 +298,18 @@ class ManyFilesWidget(QWidget):
         self.picture.show_array(None)
         self.table.setRowCount(len(pieces))
         for at, piece in enumerate(pieces):
-            for column_, text in ((_FILE, piece.source.path.name), (_STATE, "waiting"), (_COUNT, "")):
+            for column_, text in ((_FILE, piece.source.title), (_STATE, "waiting"), (_COUNT, "")):
                 item = QTableWidgetItem(text)
                 item.setToolTip(str(piece.source.path))
                 self.table.setItem(at, column_, item)
         self._row_of = {piece.name: at for at, piece in enumerate(pieces)}
 
-    def _take_news(self, news: BatchProgress | PieceRecord) -> None:
+    def _take_news(self, news: BatchProgress | PieceRecord | list[Piece]) -> None:
+        if isinstance(news, list):
+            if [piece.name for piece in news] != [piece.name for piece in self._pieces]:  # files of several positions
+                self._list(news)
+                self._show_state()
+            return
         if isinstance(news, PieceRecord):
             self._show_record(news)
             return
@@ -354,7 +364,7 @@ class ManyFilesWidget(QWidget):
         if wanted is None or self._picture_task.is_running:
             return
         self._wanted = None
-        source, result = wanted.source.path, wanted.output
+        source, result = wanted.source, wanted.output
         self._picture_task.start(lambda _context: (wanted, picture_of(source, result)))
 
     def _take_picture(self, found: tuple[Piece, NDArray[np.uint8]]) -> None:
@@ -367,7 +377,7 @@ class ManyFilesWidget(QWidget):
         if piece is None:
             return
         try:
-            layers = result_layers(piece.source.path, piece.output)
+            layers = result_layers(piece.source, piece.output)
         except NapariSAM2Error as error:
             show_error(self.state, error)
             return

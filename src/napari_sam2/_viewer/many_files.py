@@ -12,7 +12,7 @@ import numpy as np
 from napari_sam2._arguments import checked
 from napari_sam2._errors import PlanesLeftOutWarning, PromptError
 from napari_sam2._files import expand
-from napari_sam2.batch.jobs import AutoJob, KeepOptions, TrackJob
+from napari_sam2.batch.jobs import AutoJob, KeepOptions, ReadOptions, TrackJob
 from napari_sam2.batch.report import BatchProgress
 from napari_sam2.batch.running import run_batch
 from napari_sam2.batch.session_prompts import Prompts, list_with_prompts
@@ -20,7 +20,7 @@ from napari_sam2.batch.session_prompts import Prompts, list_with_prompts
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_sam2.batch.pieces import PieceRecord
+    from napari_sam2.batch.pieces import Piece, PieceRecord, Source
     from napari_sam2.batch.report import BatchReport
 
 __all__ = ["Suffix", "What", "picture_of", "result_layers", "segment_files"]
@@ -44,6 +44,7 @@ def segment_files(
     workers: int | None = None,
     restart: bool = False,
     on_progress: Callable[[BatchProgress], object] | None = None,
+    on_plan: Callable[[Sequence[Piece]], object] | None = None,
     on_piece: Callable[[PieceRecord], object] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> BatchReport:
@@ -73,7 +74,7 @@ def segment_files(
         Files that are processed at the same time. Automatic: one for each core or GPU, as far as memory allows.
     restart : bool, default False
         Process all files again, also those that an earlier run finished.
-    on_progress, on_piece, should_stop : callable, optional
+    on_progress, on_plan, on_piece, should_stop : callable, optional
         As for ``run_batch``.
 
     Returns
@@ -106,12 +107,13 @@ def segment_files(
         workers=workers,
         restart=restart,
         on_progress=on_progress,
+        on_plan=on_plan,
         on_piece=on_piece,
         should_stop=should_stop,
     )
 
 
-def picture_of(source: Path, result: Path) -> NDArray[np.uint8]:
+def picture_of(source: Source, result: Path) -> NDArray[np.uint8]:
     """Outlines of a result on the slice that shows most of its objects, as an (H, W, 3) picture.
 
     Raises
@@ -119,13 +121,12 @@ def picture_of(source: Path, result: Path) -> NDArray[np.uint8]:
     FrameError
         If one of the files cannot be read.
     """
-    from napari_sam2.frames import open_frames
     from napari_sam2.labels.contact_sheet import PreviewTile, draw_contact_sheet
     from napari_sam2.labels.reading import read_labels
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PlanesLeftOutWarning)  # of volumes over time the first one is shown
-        frames = open_frames(source)
+        frames = ReadOptions().open(source)
     labels = read_labels(result, shape=frames.shape, fixed=frames.fixed)
     planes = labels.reshape(-1, *labels.shape[-2:])[: len(frames)]
     best = int(np.argmax([np.count_nonzero(plane) for plane in planes]))
@@ -135,7 +136,7 @@ def picture_of(source: Path, result: Path) -> NDArray[np.uint8]:
     return draw_contact_sheet([tile], zoom_in=False)
 
 
-def result_layers(source: Path, result: Path) -> list[tuple[Any, dict[str, Any], str]]:
+def result_layers(source: Source, result: Path) -> list[tuple[Any, dict[str, Any], str]]:
     """An input and its result as layers: data, options, type.
 
     Raises
@@ -146,7 +147,7 @@ def result_layers(source: Path, result: Path) -> list[tuple[Any, dict[str, Any],
     from napari_sam2._viewer.readers import read_image
     from napari_sam2.labels.reading import read_labels
 
-    images: Sequence[tuple[Any, dict[str, Any], str]] = read_image(source)
+    images: Sequence[tuple[Any, dict[str, Any], str]] = read_image(source.path, position=source.position)
     options = {name: value for name, value in images[0][1].items() if name in ("scale", "units", "axis_labels")}
     labels = read_labels(result)
     ndim = len(np.shape(images[0][0])) - bool(images[0][1].get("rgb"))

@@ -183,13 +183,15 @@ def _read_measurements(path: str | Sequence[str]) -> list[LayerData]:
     return layers
 
 
-def read_image(path: str | Path) -> list[LayerData]:
+def read_image(path: str | Path, *, position: int | None = None) -> list[LayerData]:
     """Read an image or label file lazily, as layers with scale, units and axis names.
 
     Parameters
     ----------
     path : str or Path
         Anything ``open_frames`` reads.
+    position : int, optional
+        Which of several positions is read. Default: all, on a slider.
 
     Returns
     -------
@@ -208,8 +210,16 @@ def read_image(path: str | Path) -> list[LayerData]:
     if len(axes) != len(shape):
         axes = "?" * (len(shape) - 2) + "YX"
     name = _stem(place)
-    options: dict[str, Any] = {"name": name}
     array = _lazy(stack.array)
+    if position is not None and "P" in axes:
+        at = axes.index("P")
+        array, axes, shape = (
+            array[(slice(None),) * at + (position,)],
+            axes.replace("P", ""),
+            shape[:at] + shape[at + 1 :],
+        )
+        name = f"{name} position {position}"
+    options: dict[str, Any] = {"name": name}
     if stack.is_rgb and axes[-1] in "CS":
         return [(array, {**options, "rgb": True, **_placement(axes[:-1], stack)}, "image")]
     if _holds_labels(place, stack):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import tomllib
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,14 +18,18 @@ from napari_sam2.batch.pieces import Piece, Source
 from napari_sam2.frames.bioio_files import PLUGINS
 from napari_sam2.frames.file_names import by_numbers
 from napari_sam2.frames.files import IMAGE_SUFFIXES, without_label_files
+from napari_sam2.frames.sources import num_positions
+from napari_sam2.frames.stack import READ_ERRORS
 from napari_sam2.frames.zarr_files import is_zarr, is_zarr_folder, plate_fields
 from napari_sam2.frames.zarr_zip import ZARR_ZIP_SUFFIXES
 
-__all__ = ["find_sources", "input_path", "plan_pieces", "with_labels"]
+__all__ = ["find_sources", "input_path", "plan_pieces", "with_labels", "with_positions"]
 
 _LIST_SUFFIXES = (".csv", ".toml")
 _PROMPTS = ("object", "point", "negative", "box", "mask")
-_COLUMNS = ("file", "axes", "channels", "labels", "frame", *_PROMPTS)
+_COLUMNS = ("file", "axes", "position", "channels", "labels", "frame", *_PROMPTS)
+
+_Key = tuple[Path, int | None]
 
 
 def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None = None) -> list[Source]:
@@ -50,7 +55,7 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None =
     FrameError
         If nothing is found, or a list cannot be read.
     """
-    found: dict[Path, Source] = {}
+    found: dict[_Key, Source] = {}
     images = ImagesInFiles()
     places = {input_path(Path(given)): given for given in inputs}  # each once
     for path, given in places.items():
@@ -62,18 +67,66 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None =
         if not sources and not images.holds_part(path):
             raise FrameError(_nothing_found(path, given, pattern))
         for source in sources:
-            before = found.get(source.path)
-            found[source.path] = source if before is None else _joined(before, source, str(given))
+            before = found.get(_key(source))
+            found[_key(source)] = source if before is None else _joined(before, source, str(given))
     if not found:
         raise FrameError("no input was given; give a folder, files or a list (.csv, .toml)")
     return list(found.values())
+
+
+def _key(source: Source) -> _Key:
+    """Entries with the same file and position belong together."""
+    return source.path, source.position
+
+
+def with_positions(
+    sources: Sequence[Source], *, axes: str | None = None, fixed: Sequence[tuple[str, int]] = ()
+) -> list[Source]:
+    """Each position of files that hold several as an input of its own.
+
+    Files are opened one after the other, without reading pixels. One with labels or prompts of its own stays one input:
+    these are of one position.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        Inputs.
+    axes : str, optional
+        Axes of the files, except of those that have their own.
+    fixed : sequence of (str, int), optional
+        Index on further axes. If it says which position is read, nothing changes.
+
+    Returns
+    -------
+    list of Source
+        In the same order. A file that cannot be read is in it as it was given.
+    """
+    if any(axis.upper() == "P" for axis, _ in fixed):
+        return list(sources)
+    listed = {_key(source) for source in sources}
+    found = []
+    for source in sources:
+        is_one = source.position is not None or source.labels is not None or bool(source.prompts)
+        count = 1 if is_one else _num_positions(source.path, source.axes or axes)
+        each = [replace(source, position=position) for position in range(count)] if count > 1 else [source]
+        found += [one for one in each if one is source or _key(one) not in listed]
+    return found
+
+
+def _num_positions(path: Path, axes: str | None) -> int:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the pieces report them
+        try:
+            return num_positions(path, axes)
+        except (FrameError, *READ_ERRORS):  # a file that cannot be read fails by itself, and not the batch
+            return 1
 
 
 def plan_pieces(sources: Sequence[Source], folder: Path, suffix: str) -> list[Piece]:
     """Give each input the name of its result.
 
     A result has the name of its input with another suffix, in the same sub-folder; inputs that differ in their suffix
-    only keep it (``a.png`` becomes ``a_png.tif``).
+    only keep it (``a.png`` becomes ``a_png.tif``). Of a position in a file it has the number too (``a_pos0.tif``).
 
     Raises
     ------
@@ -85,21 +138,22 @@ def plan_pieces(sources: Sequence[Source], folder: Path, suffix: str) -> list[Pi
     if suffix not in LABEL_SUFFIXES:
         raise OutputError(f"results cannot be written as {suffix}; expected {', '.join(LABEL_SUFFIXES)}")
     root = _common_folder([source.path for source in sources])
-    stems = [(source.path.relative_to(root).parent / _stem(source.path)).as_posix() for source in sources]
+    stems = [(source.path.relative_to(root).parent / _source_stem(source)).as_posix() for source in sources]
     often = Counter(stem.casefold() for stem in stems)
     pieces, inputs = [], {source.path for source in sources}
-    named: dict[str, Path] = {}
+    named: dict[str, Source] = {}
     for source, stem in zip(sources, stems, strict=True):
         name = stem
         if often[stem.casefold()] > 1:
-            name = (source.path.relative_to(root).parent / source.path.name.replace(".", "_")).as_posix()
+            own = source.path.name.replace(".", "_") + _position_suffix(source)
+            name = (source.path.relative_to(root).parent / own).as_posix()
         output = folder / (name + suffix)
         if output in inputs or any(parent in inputs for parent in output.parents):
             raise OutputError(f"the result {output} would overwrite an input; choose another output folder")
-        other = named.setdefault(name.casefold(), source.path)
-        if other != source.path:
+        other = named.setdefault(name.casefold(), source)
+        if other is not source:
             raise OutputError(
-                f"{other} and {source.path} would have the same result, {name + suffix}; rename one of them"
+                f"{other.path} and {source.path} would have the same result, {name + suffix}; rename one of them"
             )
         pieces.append(Piece(name + suffix, source, output))
     return pieces
@@ -114,7 +168,8 @@ def with_labels(sources: Sequence[Source], template: str) -> list[Source]:
         Those that already have labels keep them.
     template : str
         A folder with labels of the same names, whatever their suffix; or a name in which ``{stem}`` and ``{folder}``
-        stand for those of the input, such as ``{folder}/{stem}_cp_masks.tif``.
+        stand for those of the input, such as ``{folder}/{stem}_cp_masks.tif``. Of a position in a file, the stem ends
+        as that of its result: ``a_pos0``.
 
     Raises
     ------
@@ -138,12 +193,11 @@ def with_labels(sources: Sequence[Source], template: str) -> list[Source]:
     given = []
     for source in sources:
         if source.labels is None:
-            fitting = by_stem.get(_stem(source.path), [])
+            stem = _source_stem(source)
+            fitting = by_stem.get(stem, [])
             if len(fitting) != 1:
                 names = ", ".join(path.name for path in fitting) or "none"
-                raise FrameError(
-                    f"{folder} must hold one file of labels named {_stem(source.path)}.*; it holds {names}"
-                )
+                raise FrameError(f"{folder} must hold one file of labels named {stem}.*; it holds {names}")
             source = replace(source, labels=fitting[0])  # noqa: PLW2901
         given.append(source)
     return given
@@ -151,7 +205,7 @@ def with_labels(sources: Sequence[Source], template: str) -> list[Source]:
 
 def _filled(template: str, source: Source) -> Path:
     try:
-        name = template.format(stem=_stem(source.path), folder=source.path.parent)
+        name = template.format(stem=_source_stem(source), folder=source.path.parent)
     except (KeyError, IndexError, ValueError, AttributeError):
         raise FrameError(f"labels {template} were given; only {{stem}} and {{folder}} can be used in braces") from None
     return input_path(Path(name))
@@ -271,6 +325,14 @@ def _stem(path: Path) -> str:
     return stem.removesuffix(".ome") or stem
 
 
+def _source_stem(source: Source) -> str:
+    return _stem(source.path) + _position_suffix(source)
+
+
+def _position_suffix(source: Source) -> str:
+    return "" if source.position is None else f"_pos{source.position}"
+
+
 def _common_folder(paths: Sequence[Path]) -> Path:
     try:
         return Path(os.path.commonpath([path.parent for path in paths]))
@@ -280,10 +342,10 @@ def _common_folder(paths: Sequence[Path]) -> Path:
 
 def _listed(path: Path) -> list[Source]:
     """The files of a list; entries of one file belong together."""
-    sources: dict[Path, Source] = {}
+    sources: dict[_Key, Source] = {}
     for source, where in _entries(path):
-        before = sources.get(source.path)
-        sources[source.path] = source if before is None else _joined(before, source, where)
+        before = sources.get(_key(source))
+        sources[_key(source)] = source if before is None else _joined(before, source, where)
     return list(sources.values())
 
 
@@ -372,6 +434,7 @@ def _source(values: Mapping[str, object], path: Path, where: str) -> Source:
         channels=_channels(values["channels"], where) if "channels" in values else None,
         labels=_listed_path(texts["labels"], path) if "labels" in texts else None,
         frames=_integers(values["frame"], "frame", where) if "frame" in values else (),
+        position=_position(values["position"], where) if "position" in values else None,
         prompts=tuple(_prompts(values, path)),
     )
 
@@ -420,6 +483,16 @@ def _channels(value: object, where: str) -> tuple[int | str, ...]:
     if not parts or not all(parts):
         raise FrameError(f"{where}: channels {value} was given; expected numbers or names, such as 0 or 0,2 or DAPI")
     return tuple(int(part) if part.isascii() and part.isdecimal() else part for part in parts)
+
+
+def _position(value: object, where: str) -> int:
+    text = str(value)
+    if not (text.isascii() and text.isdecimal()):
+        raise FrameError(
+            f"{where}: position {value} was given; expected one integer from 0 (give further positions of a file in "
+            "entries of their own)"
+        )
+    return int(text)
 
 
 def _integers(value: object, name: str, where: str) -> tuple[int, ...]:

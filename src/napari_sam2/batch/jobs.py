@@ -67,6 +67,10 @@ class Job(Protocol):
 class FileJob(Job, Protocol):
     """What is done with each file of a batch, whose settings can be tried on a file beforehand."""
 
+    @property
+    def reading(self) -> ReadOptions:
+        """How files are read."""
+
     def try_on(self, source: Source) -> None:
         """Open a file as `run` does; raises NapariSAM2Error if it cannot be read, or the settings do not fit it."""
 
@@ -110,7 +114,7 @@ class ReadOptions:
             source.path,
             axes=source.axes or self.axes,
             frame_axis=self.frame_axis,
-            fixed=dict(self.fixed) or None,
+            fixed=dict(self.fixed) | ({} if source.position is None else {"P": source.position}) or None,
             channels=self.channels if source.channels is None else source.channels,
             contrast=self.contrast,
             gamma=self.gamma,

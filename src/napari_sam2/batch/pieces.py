@@ -53,7 +53,7 @@ class InputStates:
 
 @dataclass(frozen=True)
 class Source:
-    """One input with what belongs to it alone.
+    """One input, or one position in it, with what belongs to it alone.
 
     Attributes
     ----------
@@ -71,6 +71,8 @@ class Source:
         Prompts as on the command line of ``napari-sam2 track``: ``("--point", "10,84,120")``.
     parts : tuple of Path
         Other files over which the image is spread.
+    position : int or None
+        Which of several positions (axis P) in the file is read; None if it has one, or the job says which.
     """
 
     path: Path
@@ -80,6 +82,12 @@ class Source:
     frames: tuple[int, ...] = ()
     prompts: tuple[tuple[str, str], ...] = ()
     parts: tuple[Path, ...] = ()
+    position: int | None = None
+
+    @property
+    def title(self) -> str:
+        """The name of the file, and the position in it."""
+        return self.path.name if self.position is None else f"{self.path.name}, position {self.position}"
 
     @property
     def absent(self) -> Path | None:
@@ -108,7 +116,7 @@ class Source:
             32 hexadecimal digits.
         """
         states = states or InputStates()
-        parts = {
+        parts: dict[str, object] = {
             "files": [states.of(file) for file in self.files],
             "axes": self.axes,
             "channels": self.channels,
@@ -118,6 +126,8 @@ class Source:
                 for option, value in self.prompts
             ],
         }
+        if self.position is not None:
+            parts["position"] = self.position
         return _digest(parts)
 
 

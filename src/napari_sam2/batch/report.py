@@ -85,9 +85,12 @@ class BatchReport:
 
     @property
     def failed(self) -> dict[Path, str]:
-        """The inputs that failed, each with the reason."""
-        pairs = zip(self.pieces, self.records, strict=True)
-        return {piece.source.path: record.reason for piece, record in pairs if record.state == FAILED}
+        """The inputs that failed, each with the reason; of a file with several positions those of all, each once."""
+        found: dict[Path, list[str]] = {}
+        for piece, record in zip(self.pieces, self.records, strict=True):
+            if record.state == FAILED:
+                found.setdefault(piece.source.path, []).append(record.reason)
+        return {path: "; ".join(dict.fromkeys(reasons)) for path, reasons in found.items()}
 
     @property
     def warnings(self) -> dict[str, list[Path]]:
@@ -96,7 +99,7 @@ class BatchReport:
         for piece, record in zip(self.pieces, self.records, strict=True):
             for text in () if record.outcome is None else record.outcome.warnings:
                 found.setdefault(text, []).append(piece.source.path)
-        return found
+        return {text: list(dict.fromkeys(paths)) for text, paths in found.items()}
 
     def _count(self, state: str) -> int:
         return Counter(record.state for record in self.records)[state]

@@ -20,7 +20,7 @@ from napari_sam2._files import expand, is_there, make_folder, remove_folder
 from napari_sam2._messages import RESTART, Message, message_of, shown
 from napari_sam2.batch.clusters import Place
 from napari_sam2.batch.dispatch import Dispatch, DispatchSettings, Execution, Workers
-from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels
+from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels, with_positions
 from napari_sam2.batch.jobs import FileJob, Job, settings_of
 from napari_sam2.batch.journal import JOURNAL_NAME, REPORT_NAME, Journal, RunIdentity, without_results
 from napari_sam2.batch.pieces import Piece, PieceRecord, Source
@@ -62,6 +62,7 @@ def run_batch(
     retries: int = 1,
     restart: bool = False,
     on_progress: Callable[[BatchProgress], object] | None = None,
+    on_plan: Callable[[Sequence[Piece]], object] | None = None,
     on_piece: Callable[[PieceRecord], object] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> BatchReport:
@@ -78,7 +79,9 @@ def run_batch(
         What is done with each file.
     inputs : path-like, or sequence of path-like
         Folders, image files, patterns (``"data/*.tif"``), lists (``.csv``, ``.toml``) with axes, channels, labels
-        and prompts of each file. Results of an earlier batch in ``output`` are left out.
+        and prompts of each file. Results of an earlier batch in ``output`` are left out. Each position (axis P) of a
+        file that holds several is an input of its own, with a result such as ``NAME_pos0.tif``, unless ``job.reading``
+        says which one is read.
     output : path-like
         Folder of the results, created if it does not exist; also of ``batch.jsonl`` (the journal) and ``report.csv``.
     model, device, dtype
@@ -101,6 +104,9 @@ def run_batch(
         Process all files again, also those that an earlier run finished.
     on_progress : callable, optional
         Called with a `BatchProgress`, several times a second.
+    on_plan : callable, optional
+        Called once at the start with a list of `Piece`: the inputs with their results, of a file that holds several
+        positions one for each.
     on_piece : callable, optional
         Called with the `PieceRecord` of each file: at the start, when it is begun, and when it is done or has failed.
     should_stop : callable, optional
@@ -146,11 +152,14 @@ def run_batch(
     if folder.is_file():
         raise OutputError(f"{folder} is a file; give the name of a folder")
     sources = without_results(find_sources(given, pattern), folder)
+    sources = with_positions(sources, axes=job.reading.axes, fixed=job.reading.fixed)
     if labels is not None:
         sources = with_labels(sources, labels)
     job.check(sources)
     _try_on_some(job, sources)
     pieces = plan_pieces(sources, folder, suffix)
+    if on_plan is not None:
+        on_plan(pieces)
     make_folder(folder)
     return run_stages(job, [Stage(job, lambda: pieces)], folder, execution)
 

@@ -15,13 +15,14 @@ import numpy as np
 from napari_sam2._errors import FrameError, NapariSAM2Error, PlanesLeftOutWarning, PromptError
 from napari_sam2._files import make_folder, write_whole
 from napari_sam2._messages import shown
-from napari_sam2.batch.inputs import find_sources
+from napari_sam2.batch.inputs import find_sources, with_positions
 from napari_sam2.batch.journal import PROMPT_MASKS, reserved_folder, without_results
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam2._types import Prompt
+    from napari_sam2.batch.pieces import Source
 
 __all__ = ["PROMPTS_NAME", "Prompts", "list_with_prompts", "usable_prompts"]
 
@@ -59,7 +60,7 @@ def usable_prompts(prompts: Prompts, ndim: int) -> Prompts:
 
 
 def list_with_prompts(prompts: Prompts, inputs: Sequence[str | Path], pattern: str | None, folder: Path) -> Path:
-    """Write a list of a batch that gives each file the same prompts, at the same places.
+    """Write a list of a batch that gives each file, and each position in it, the same prompts, at the same places.
 
     Parameters
     ----------
@@ -84,17 +85,20 @@ def list_with_prompts(prompts: Prompts, inputs: Sequence[str | Path], pattern: s
     OutputError
         If the list cannot be written, or another batch is writing to the folder.
     """
-    files = [source.path for source in without_results(find_sources(inputs, pattern), folder)]
+    files = with_positions(without_results(find_sources(inputs, pattern), folder))
     make_folder(folder)
     with reserved_folder(folder):  # a batch that is running reads the masks of its own list
         masks = _write_masks(prompts, folder / PROMPT_MASKS)
         return write_whole(folder / PROMPTS_NAME, partial(_write_list, files, prompts, masks))
 
 
-def _write_list(files: Sequence[Path], prompts: Prompts, masks: Sequence[str], part: Path) -> None:
+def _write_list(files: Sequence[Source], prompts: Prompts, masks: Sequence[str], part: Path) -> None:
     lines: list[str] = []
-    for path in files:
+    for source in files:
+        path = source.path
         lines += ["[[files]]", f"file = {_toml_text(str(path))}"]
+        if source.position is not None:
+            lines.append(f"position = {source.position}")
         if masks:
             lines.append(f"mask = [{', '.join(map(_toml_text, masks))}]")
         for object_id in sorted({number for number, _ in prompts}):

@@ -96,6 +96,7 @@ class Work:
 def batch() -> None:
     """Process many files; run the same command again to resume.
 
+    Each position of a file that holds several is processed by itself; --fix P=N processes one position of each file.
     Files that fail are tried again and listed at the end; the others continue. Ctrl-C finishes the running files.
     """
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bioio import BioImage
     from bioio_base.reader import Reader
 
-__all__ = ["PLUGINS", "open_bioio"]
+__all__ = ["PLUGINS", "is_video", "open_bioio"]
 
 PLUGINS = {
     ".nd2": ("a Nikon ND2", "bioio-nd2"),
@@ -40,6 +40,11 @@ PLUGINS = {
 """Suffix to (what it is, the plugin that reads it)."""
 
 _EXTRA = ("bioio-nd2", "bioio-dv", "bioio-imageio")  # those with a permissive licence
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file is a video by its name."""
+    return PLUGINS.get(path.suffix.lower(), ("", ""))[1] == "bioio-imageio"
 
 
 def open_bioio(path: Path) -> RawStack:

@@ -79,7 +79,7 @@ _PREVIEW = re.compile(
 _LABEL_FILE = re.compile(r"(?P<image>.+?)[_-](cp_masks|cp_output|masks?|seg|labels?)", re.IGNORECASE)
 
 
-def open_path(path: Path, level: int | None = None) -> RawStack:
+def open_path(path: Path, level: int | None = None, *, checks_all: bool = True) -> RawStack:
     """Describe what lies under a path without reading more than one picture of it.
 
     Parameters
@@ -88,6 +88,8 @@ def open_path(path: Path, level: int | None = None) -> RawStack:
         TIFF, picture, zarr folder, zarr in a zip file, or folder of pictures.
     level : int, optional
         Level of a pyramid. Default: 0, the full resolution.
+    checks_all : bool, default True
+        Open all images of a folder to see that they have one size and type; else only the first one is opened.
 
     Returns
     -------
@@ -105,7 +107,7 @@ def open_path(path: Path, level: int | None = None) -> RawStack:
     if path.is_dir() and (path / INDEX_NAME).exists():
         stack = _open_file(read_ndtiff(path).first)
     else:
-        stack = _open_folder(path) if path.is_dir() else _open_file(path, level or 0)
+        stack = _open_folder(path, checks_all=checks_all) if path.is_dir() else _open_file(path, level or 0)
     if level and path.suffix.lower() not in (*TIFF_SUFFIXES, ".ome"):
         raise FrameError(f"level {level} of {path} was requested; it has one level, 0")
     return replace(stack, path=path)
@@ -216,7 +218,7 @@ def check_array_header(path: Path) -> None:
         raise FrameError(f"{path} cannot be read as an array (a header of {length:,} bytes); save it as TIFF")
 
 
-def _open_folder(path: Path) -> RawStack:
+def _open_folder(path: Path, *, checks_all: bool) -> RawStack:
     files = [p for p in path.iterdir() if not p.is_dir() and not p.name.startswith(".")]  # also links to nothing
     files = without_label_files(path, sorted(p for p in files if p.suffix.lower() in IMAGE_SUFFIXES))
     if not files:
@@ -244,7 +246,7 @@ def _open_folder(path: Path) -> RawStack:
             )
         files = [files[at] for at in grid.order]
     kind = _kind(first)
-    for file in files[1:]:
+    for file in files[1:] if checks_all else ():
         _check_kind(file, _kind(_describe_file(file)), files[0], kind)
     stats = [(p.name, p.stat()) for p in files]
     stamp = hashlib.sha256(repr([(name, s.st_mtime_ns, s.st_size) for name, s in stats]).encode()).hexdigest()

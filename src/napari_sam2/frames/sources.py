@@ -28,6 +28,7 @@ from napari_sam2.frames.axes import (
     parse_axes,
     select,
 )
+from napari_sam2.frames.bioio_files import is_video
 from napari_sam2.frames.contrast import (
     Contrast,
     ContrastSample,
@@ -42,6 +43,7 @@ from napari_sam2.frames.contrast import (
 from napari_sam2.frames.files import IMAGE_SUFFIXES, open_path
 from napari_sam2.frames.geometry import as_position
 from napari_sam2.frames.intensity import check_gamma, parse_colours, to_rgb_uint8
+from napari_sam2.frames.pictures import PICTURE_SUFFIXES
 from napari_sam2.frames.spacing import Spacing
 from napari_sam2.frames.stack import LazyArray, RawStack
 from napari_sam2.frames.zarr_files import open_zarr_node, open_zarr_url
@@ -394,6 +396,33 @@ def open_frames(
     if not stack.key.startswith(_FILE_KEYS):
         content_key = content_hash(sample or sample_pixels(_SelectedPlanes(stack, selection)))
     return Frames(stack, selection, shown, rgb, gamma=check_gamma(gamma), content_key=content_key)
+
+
+def num_positions(path: Path, axes: str | None = None) -> int:
+    """How many positions (axis P) an image file has, of which `open_frames` reads one; no pixels are read.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+    axes : str, optional
+        As for `open_frames`.
+
+    Returns
+    -------
+    int
+        1 if it has no such axis, or is itself the file of one of several positions.
+
+    Raises
+    ------
+    FrameError
+        If it cannot be read, or the axes do not fit it.
+    """
+    if path.suffix.lower() in PICTURE_SUFFIXES or is_video(path):
+        return 1
+    stack = open_path(path, checks_all=False)
+    letters = _letters(stack, axes)
+    return 1 if "P" in stack.default_fixed or "P" not in letters else int(stack.array.shape[letters.index("P")])
 
 
 def _letters(stack: RawStack, axes: str | None) -> str:

@@ -56,14 +56,17 @@ Microscopes write one file per plane. Numbers in the names after words for axes 
 `c`, `ch`, `channel`, `w`; `p`, `pos`, `position`, `s`, `scene`, `series`, `f`, `field`, `fov`, `xy` (positions); `m`
 (mosaic tiles), as in `img_t003_z01_ch0.tif`, and those of Opera (`r01c01f01p01-ch1sk1`), MetaXpress (`plate_A01_s1_w1`
 and a GUID), NIS-Elements (`cellsxy01z02c1`), EVOS (`scan_A01f00d0`), scan^R
-(`img--W00001--P00001--Z00000--T00000--DAPI`), IN Cell Analyzer (`A - 1(fld 1 wv DAPI - DAPI z 1)`) and Micro-Manager
-1.4 (`img_000000000_DAPI_000`), whose channels keep their names. A folder `exp_z00_ch00.tif`, `exp_z00_ch01.tif`, ... is
-CZYX, and one with missing files is refused by the name of the first. If only one axis varies, its word has to be
-unambiguous (`t`, `ch`, `pos`); other names are planes in the order of their numbers: `z-2`, `z0`, `z0.5`, `z2`, `z10`.
-A hyphen is a minus only where other names have no hyphen there, and a point is a decimal point unless the digits after
-it count (`1.9`, `1.10`). A warning names files whose order is in doubt, and files that seem to belong to several series
-(`DAPI_1`, `GFP_1`). Dates are in the order of time (`2026-01-02`, `28-01-2026`, `2 Jan 2026`, `Jan 2`; also hours with
-am and pm); where the order depends on whether the day or the month comes first, the day is, and a warning says so.
+(`img--W00001--P00001--Z00000--T00000--DAPI`), IN Cell Analyzer (`A - 1(fld 1 wv DAPI - DAPI z 1)`), Incucyte
+(`exp_Phase_A1_1_00d02h00m`), Gen5 of BioTek (`A1_01_1_1_GFP_001`), Acquifer (`-A001--PO01--LO001--CO1--SL001--PX...`)
+and Micro-Manager 1.4 (`img_000000000_DAPI_000`), whose channels keep their names. Several of their wells in one folder
+are refused. A folder `exp_z00_ch00.tif`, `exp_z00_ch01.tif`, ... is CZYX, and one with missing files is refused by the
+name of the first. If only one axis varies, its word has to be unambiguous (`t`, `ch`, `pos`); other names are planes in
+the order of their numbers: `z-2`, `z0`, `z0.5`, `z2`, `z10`. A hyphen is a minus only where other names have no hyphen
+there, and a point is a decimal point unless the digits after it count (`1.9`, `1.10`). A warning names files whose
+order is in doubt, and files that seem to belong to several series (`DAPI_1`, `GFP_1`) or have two numbers that are
+counted independently (`a_1_1` to `a_3_4`). Dates are in the order of time (`2026-01-02`, `28-01-2026`, `2 Jan 2026`,
+`Jan 2`; also hours with am and pm); where the order depends on whether the day or the month comes first, the day is,
+and a warning says so.
 
 Names of channels are those of OME-TIFF, OME-Zarr, Micro-Manager and bioio; they choose channels (`channels="DAPI"`,
 `--channels DAPI,GFP`; a number is the place in the file, unless only a name fits), and name layers and columns.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from itertools import product
 from pathlib import Path
 
@@ -47,6 +48,17 @@ def with_guids(names: list[str]) -> list[str]:
                       for z in (1, 2, 3)], "PCZ", (2, 2, 3), id="in-cell"),
         pytest.param(named("scan_Plate_R_p00_z{z:02d}_0_A01f{f:02d}d{d}", z=3, f=2, d=2), "PCZ", (2, 2, 3), id="evos"),
         pytest.param(named("scan_Plate_R_p00_0_A01f00d{d}", d=3), "C", (3,), id="evos-channels"),
+        pytest.param([f"VID7_{c}_B2_{f}_{t}" for f in (1, 2) for t in ("00d02h00m", "00d12h00m", "01d00h30m")
+                      for c in ("Green", "Phase")], "PTC", (2, 3, 2), id="incucyte"),
+        pytest.param([f"my_exp_B12_1_2024y03m{t}" for t in ("05d_22h30m", "06d_00h30m", "10d_02h30m")], "T", (3,),
+                     id="incucyte-dates"),
+        pytest.param([f"A1_01_{n}_{f}_{c}_{t:03d}" for n, c in ((1, "Red"), (2, "Green"), (3, "Blue"))
+                      for f in (1, 2) for t in (1, 2, 3)], "PTC", (2, 3, 3), id="biotek"),
+        pytest.param(named("A1_-1_1_1Z{z}_Phase Contrast_001", z=3), "Z", (3,), id="biotek-slices"),
+        pytest.param([f"A1_01_1_{f}_DAPI_001" for f in (1, 2, 3)], "P", (3,), id="biotek-fields"),
+        pytest.param([f"-B012--PO0{p}--LO00{t}--CO{c}--SL00{z}--PX32500--PW0080--IN0020--TM281--X01{p}580--Y011262"
+                      f"--Z210{z}10--T00002{t}{c}{z}--WE00013" for p in (1, 2) for t in (1, 2) for c in (3, 5)
+                      for z in (1, 2, 3)], "PTCZ", (2, 2, 2, 3), id="acquifer"),
         pytest.param(named("t{t}", t=12), "T", (12,), id="time"),
         pytest.param(named("cell_ch{c}", c=3), "C", (3,), id="channels"),
         pytest.param(named("a_t{t}_z0_2024-01-0{t}", t=3), "T", (3,), id="other-numbers-beside"),
@@ -122,6 +134,50 @@ def write(folder: Path, names: list[str], **options: object) -> None:
     folder.mkdir()
     for number, name in enumerate(names):
         tifffile.imwrite(folder / f"{name}.tif", np.full((8, 9), 10 * number, np.uint8), **options)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(named("a_{i}_{j}", i=2, j=3), id="two"),
+        pytest.param(named("a_{i}_{j}", i=2, j=3)[:-1], id="one-is-missing"),
+        pytest.param(named("tile_{i}00_{j}00_8", i=2, j=2), id="places-of-tiles"),
+        pytest.param(named("a{i}_z{j}", i=2, j=3), id="one-is-known"),
+        pytest.param(named("a_{i}_{j}_{k}", i=2, j=2, k=2), id="three"),
+    ],
+)
+def test_two_numbers_that_are_counted_independently_are_told(names: list[str]):
+    with pytest.warns(UserWarning, match=r"are counted independently \(2 and [23] values, as in \w+ and \w+\)"):
+        assert grid_of_names(names, "folder") is None
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param([f"run{i}_img{i}" for i in range(5)], id="together"),
+        pytest.param([f"{i:03d}_{7 * i % 5}" for i in range(9)], id="a-counter"),
+        pytest.param([f"{h:02d}-{m:02d}" for h in range(9, 12) for m in (0, 20, 40)], id="a-clock"),
+        pytest.param([f"day{d}_{h:02d}h" for d in (1, 2) for h in (0, 6, 12, 18)], id="hours-of-days"),
+        pytest.param([f"2024-0{m}-0{d}" for m in (1, 2) for d in (1, 2, 3)], id="dates"),
+        pytest.param([f"0{d}-0{m}-2024" for m in (1, 2) for d in (1, 2, 3)], id="dates-with-the-year-last"),
+    ],
+)
+def test_numbers_of_one_count_are_not_told(names: list[str]):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert grid_of_names(names, "folder") is None
+
+
+def test_channels_of_biotek_are_in_the_order_of_their_numbers():
+    grid = grid_of_names(["A1_01_1_1_Red_001", "A1_01_2_1_GFP_001", "A1_01_3_1_Blue_001"], "folder")
+    assert grid is not None
+    assert (grid.order, grid.channels) == ((0, 1, 2), ("Red", "GFP", "Blue"))
+
+
+@pytest.mark.parametrize("name", ["VID1_{}_1_00d00h00m", "{}_01_1_1_DAPI_001"])
+def test_wells_are_not_mixed(name: str):
+    with pytest.raises(FrameError, match="of several wells"):
+        grid_of_names([name.format(well) for well in ("A1", "A2")], "folder")
 
 
 def test_planes_and_channels_of_a_folder_are_not_mixed(tmp_path: Path):

@@ -49,12 +49,19 @@ _IS_HARMONY = re.compile(r"r\d+c\d+f\d+p\d+-ch\d+sk\d+", re.IGNORECASE)
 _EVOS = {"f": "P", "d": "C", "z": "Z", "t": "T"}  # d: dyes
 _IS_EVOS = re.compile(r".*_(?P<W>[A-P]\d\d)f\d+d\d+", re.IGNORECASE)  # scan_Plate_R_p00_z00_0_A01f00d0
 _MICRO_MANAGER = re.compile(r"img_(?P<T>\d{9})_(?P<C>.+)_(?P<Z>\d{3,})")  # 1.4; C is the name of the channel
-_WITH_NAMED_CHANNELS = (  # in groups of the letters of axes, and W of the well
+_WITH_NAMED_CHANNELS = (  # in groups of the letters of axes, W of the well, and N of numbers that order the channels
     _MICRO_MANAGER,
     re.compile(r".*--W(?P<W>\d+)--P(?P<P>\d+)--Z(?P<Z>\d+)--T(?P<T>\d+)--(?P<C>.+)"),  # scan^R
     re.compile(  # IN Cell Analyzer
         r"(?P<W>[A-P] - \d+)\(fld (?P<P>\d+) wv (?P<C>.+?)( z (?P<Z>\d+))?( time (?P<T>\d+))?\)", re.IGNORECASE
     ),
+    re.compile(  # Incucyte, with the time since the start or the date: VID1_Phase_A1_1_00d02h00m
+        r"(?:.*_)?(?P<C>[^_]+)_(?P<W>[A-P]\d{1,2})_(?P<P>\d+)_(?P<T>(?:\d+y\d\dm)?\d+d_?\d\dh\d\dm)", re.IGNORECASE
+    ),
+    re.compile(  # Gen5 of BioTek: A1_01_2_4_GFP_001 is well, run, channel, field, name of the channel and time
+        r"(?P<W>[A-Z]{1,2}\d{1,2})_(?P<N>-?\d+_\d+)_(?P<P>\d+)(?:Z(?P<Z>\d+))?_(?P<C>[^_]+)_-?(?P<T>\d+)"
+    ),
+    re.compile(r"-(?P<W>[A-P]\d{3})--PO(?P<P>\d+)--LO(?P<T>\d+)--(?P<C>CO\d+)--SL(?P<Z>\d+)--PX\d+.*"),  # Acquifer
 )
 _META_XPRESS = re.compile(  # with a GUID for each file: plate_A01_s1_w1B4A0D9E2-5B3C-4F43-9C53-2F1B6A7C8D9E
     r"(?P<name>.+_w\d)_?[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}", re.IGNORECASE
@@ -63,8 +70,12 @@ _IS_NIKON = re.compile(r".*[a-z]xy\d+([ztc]\d+)+", re.IGNORECASE)  # name and po
 _WELL = re.compile(r"r\d+c\d+", re.IGNORECASE)
 _WELL_OF_META_XPRESS = re.compile(r"_([A-P]\d\d)(?:_s\d+)?_w\d$", re.IGNORECASE)
 _LAST_WORD = re.compile(r"(?P<word>[A-Za-z]+)[ _-]?$")
+_NOT_DIGITS = re.compile(r"\D")
+_DATE = re.compile(r"date\d{4}_\d\d_\d\d|(?<!\d)(?:19|20)\d\d([-_. ]?)[01]\d\1[0-3]\d(?!\d)")
 _COPY = re.compile(r"(?P<original>.*?)( \(\d+\)|\(\d+\)| - Copy( \(\d+\))?| copy( \d+)?)", re.IGNORECASE)
 _ORDER = "PMTCZ"
+_MIN_GRID = 0.75  # share of the combinations of two numbers that are files, from which these are counted independently
+_BASES = (60, 24)  # minutes of an hour, hours of a day
 
 
 class FileGrid(NamedTuple):
@@ -138,7 +149,8 @@ def grid_of_names(names: Sequence[str], folder: str, channels: Sequence[str] = (
     is_unclear = not letters or any(axis not in each for each in found for axis in letters)
     is_known = is_meta_xpress or is_evos or named is not None
     if is_unclear or (len(letters) == 1 and not is_known and not _is_clear(numbered, letters[0])):
-        _tell_series(names, texts, numbered, folder)
+        if not _tell_series(names, texts, numbered, folder):
+            _tell_numbers(names, texts, numbered, folder)
         return None
     numbers = {axis: sorted({each[axis] for each in found}) for axis in letters}
     grid = itertools.product(*numbers.values())  # may be far larger than the number of files
@@ -178,6 +190,43 @@ def _tell_series(
         "stack, in the order of their names; if they are channels or several images, give each a folder of its own"
     )
     return True
+
+
+def _tell_numbers(
+    names: Sequence[str], texts: Sequence[str], numbered: Sequence[Sequence[_Number]], folder: str
+) -> None:
+    """Warn of names with numbers at several places that are counted independently, such as ``a_1_1`` to ``a_3_4``."""
+    if len({tuple(slot for slot, _ in _slots(numbers)) for numbers in numbered}) != 1:
+        return
+    if len({tuple(match[0] for match in _DATE.finditer(text)) for text in texts}) > 1:  # dates are not counted so
+        return
+    columns = list(zip(*([number.value for number in numbers] for numbers in numbered), strict=True))
+    varying = [column for column in columns if len(set(column)) > 1]
+    for first, second in itertools.combinations(varying, 2):
+        places = list(zip(first, second, strict=True))
+        lengths = len(set(first)), len(set(second))
+        pairs = set(places)
+        if len(pairs) <= max(_MIN_GRID * math.prod(lengths), *lengths) or _is_clock(pairs):
+            continue
+        other = next(at for at, (one, two) in enumerate(places) if one != first[0] and two != second[0])
+        warn_caller(
+            f"the names of {folder} have two numbers that are counted independently ({lengths[0]} and {lengths[1]} "
+            f"values, as in {names[0]} and {names[other]}), and all files are read as the frames of one stack, in the "
+            "order of their names; if one is a time point, channel or position, write t, ch or pos before it "
+            "(a_pos1_t1), or give each image a folder of its own"
+        )
+        return
+
+
+def _is_clock(pairs: set[tuple[Decimal, Decimal]]) -> bool:
+    """Whether pairs of numbers are hours and minutes, minutes and seconds, or days and hours, at equal intervals."""
+    for base in _BASES:
+        if all(0 <= small < base for _, small in pairs):
+            times = sorted(base * large + small for large, small in pairs)
+            steps = {after - before for before, after in itertools.pairwise(times)}
+            if len(steps) == 1 and steps != {1}:
+                return True
+    return False
 
 
 def _tell_shared(
@@ -360,7 +409,7 @@ def _meta_xpress(names: Sequence[str]) -> list[str] | None:
 
 
 def _with_named_channels(names: Sequence[str], listed: Sequence[str], folder: str) -> _Named | None:
-    """What names say whose channels are words, in the order listed or of the alphabet; None for other names.
+    """What names say whose channels are words, in the order listed, of their numbers, or of the alphabet; else None.
 
     Raises FrameError if several wells are mixed.
     """
@@ -372,10 +421,15 @@ def _with_named_channels(names: Sequence[str], listed: Sequence[str], folder: st
         return None
     _check_one_well({match.get("W", "") for match in matches}, folder)
     order = [re.sub(r"[^\w-]", "_", name) for name in listed]  # as in names of files
-    used = {match["C"] for match in matches}
-    channels = order if used <= set(order) else list(listed) if used <= set(listed) else sorted(used)
+    numbers: dict[str, Sequence[int]] = {}
+    for each in matches:
+        given = each.get("N") or ""
+        numbers.setdefault(each["C"], [int(number) for number in given.split("_") if number])
+    used = sorted(numbers, key=lambda channel: (numbers[channel], channel))
+    channels = order if set(used) <= set(order) else list(listed) if set(used) <= set(listed) else used
     places = [
-        {axis: Decimal(match[axis]) for axis in "PTZ" if match.get(axis)} | {"C": Decimal(channels.index(match["C"]))}
+        {axis: Decimal(_NOT_DIGITS.sub("", match[axis])) for axis in "PTZ" if match.get(axis)}
+        | {"C": Decimal(channels.index(match["C"]))}
         for match in matches
     ]
     return _Named(places, tuple(channels))

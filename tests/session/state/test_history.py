@@ -11,6 +11,7 @@ from session_tools import random_call, square, state
 from factories import make_movie
 from napari_sam2.session.results.replay import replay
 from napari_sam2.session.session import Session
+from napari_sam2.session.state.history import Edit, Tables
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -62,3 +63,60 @@ def test_undo_of_an_unanswered_click_is_exact(session):
     session.undo()
     session.undo()
     assert state(session) == before
+
+
+class _Key:
+    """A key that counts how often it is put into a table or looked up."""
+
+    num_hashes = 0
+
+    def __hash__(self) -> int:
+        type(self).num_hashes += 1
+        return id(self)
+
+
+def _restore_all(count: int) -> int:
+    """Restore many entries to their places, as undo does; how often their keys were used."""
+    tables, keys = Tables(), [_Key() for _ in range(count)]
+    for key in reversed(keys):  # each was the first when it was removed
+        tables.apply(Edit("objects", key, None, "object", position=0))
+    tables.settle()
+    assert list(tables["objects"]) == keys
+    _Key.num_hashes = 0
+    for position, key in reversed(list(enumerate(keys))):
+        tables.apply(Edit("objects", key, "object", None, position))
+    for position, key in enumerate(keys):
+        tables.apply(Edit("objects", key, None, "object", position))
+    tables.settle()
+    assert list(tables["objects"]) == keys
+    return _Key.num_hashes
+
+
+def test_restoring_entries_to_their_places_takes_time_in_proportion_to_their_number():
+    assert _restore_all(400) < 6 * _restore_all(100)
+
+
+def test_entries_that_come_and_go_beside_restored_ones_keep_their_order():
+    tables = Tables()
+    for key in "abd":
+        tables.apply(Edit("objects", key, None, key))
+    tables.apply(Edit("objects", "c", None, "c", position=2))
+    tables.apply(Edit("objects", "e", None, "e"))
+    tables.apply(Edit("objects", "a", "a", None, position=0))
+    tables.apply(Edit("objects", "b", "b", "B"))
+    tables.settle()
+    assert tables["objects"] == {"b": "B", "c": "c", "d": "d", "e": "e"}
+    assert list(tables["objects"]) == ["b", "c", "d", "e"]
+
+
+def test_objects_removed_in_one_step_come_back_in_their_order(session):
+    for at in range(5):
+        session.add_mask(square(5 + 3 * at, 5), frame=0)
+    before = state(session)
+    with session.as_one_step():
+        for object_id in (3, 1, 5, 2):
+            session.remove_object(object_id)
+    assert [each.object_id for each in session.objects] == [4]
+    session.undo()
+    assert state(session) == before
+    assert [each.object_id for each in session.objects] == [1, 2, 3, 4, 5]

@@ -71,22 +71,36 @@ class Tables:
 
     def __init__(self) -> None:
         self._tables: dict[str, dict[Any, Any]] = {name: {} for name in get_args(TableName)}
+        self._orders: dict[str, list[Any]] = {}  # keys in order, of tables that `settle` has to order
 
     def __getitem__(self, table: TableName) -> dict[Any, Any]:
         return self._tables[table]
 
     def apply(self, edit: Edit) -> None:
-        """Write the value after the edit."""
+        """Write the value after the edit; ``settle`` has to follow, after one or many."""
         table = self._tables[edit.table]
+        order = self._orders.get(edit.table)
+        if edit.after is not None and edit.position is not None and edit.key not in table:
+            if order is None:
+                order = self._orders[edit.table] = list(table)
+            order.insert(edit.position, edit.key)
+        elif order is not None and edit.after is not None and edit.key not in table:
+            order.append(edit.key)
+        elif order is not None and edit.after is None and edit.key in table:
+            order.remove(edit.key)
         if edit.after is None:
             table.pop(edit.key, None)
-        elif edit.position is not None and edit.key not in table:
-            entries = list(table.items())
-            entries.insert(edit.position, (edit.key, edit.after))
-            table.clear()
-            table.update(entries)
         else:
             table[edit.key] = edit.after
+
+    def settle(self) -> None:
+        """Bring entries that were restored to their places: once for all of them, as it takes the whole table."""
+        for name, order in self._orders.items():
+            table = self._tables[name]
+            entries = [(key, table[key]) for key in order]
+            table.clear()
+            table.update(entries)
+        self._orders.clear()
 
 
 class History:

@@ -283,6 +283,7 @@ class SessionStore:
                 object_id = cast("int", edit.key)
                 self._index_parent(object_id, cast("SessionObject | None", edit.after))
             self.tables.apply(edit)
+        self.tables.settle()
         for plane, changed in by_plane.items():
             box = self._write(plane, changed)
             if box is not None:

@@ -392,6 +392,38 @@ def test_the_current_row_stays_in_sight_in_a_lower_table(binding, section):
     assert last.bottom() <= table.viewport().height()
 
 
+def test_the_current_row_stays_in_sight_where_names_have_no_room(binding, section, qtbot):
+    font = section.font()
+    font.setPointSize(20)
+    section.setFont(font)
+    section.resize(250, 700)
+    section.show()
+    for _ in range(12):
+        number = add_disc(binding)
+    section.refresh()
+    binding.select(number)
+    section.refresh()
+    section.resize(250, 300)
+    table = section.table
+    assert table.isColumnHidden(NAME)
+    qtbot.waitUntil(lambda: 0 < table.visualItemRect(table.item(11, 2)).bottom() <= table.viewport().height())
+    binding.select(1)
+    qtbot.waitUntil(lambda: table.visualItemRect(table.item(0, 2)).top() >= 0)
+
+
+def test_space_hides_the_current_object_and_shows_it_again(binding, section):
+    section.show()
+    for _ in range(2):
+        number = add_disc(binding)
+    binding.select(number)
+    section.refresh()
+    for expected in ([True, False], [True, True]):
+        section.table.keyPressEvent(
+            QKeyEvent(QEvent.Type.KeyPress, Qt.Key.Key_Space, Qt.KeyboardModifier.NoModifier, " ")
+        )
+        assert [each.is_visible for each in binding.session.objects] == expected
+
+
 def test_a_table_of_a_single_image_has_no_column_of_slices(qtbot):
     made, section = make_binding(1), ObjectsSection(lambda: "sam2_micro")
     qtbot.addWidget(section)

@@ -28,6 +28,8 @@ from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.advanced_section import AdvancedSection
 from napari_sam2._qt.automatic_widget import AutomaticWidget
 from napari_sam2._qt.fine_tune_widget import FineTuneWidget
+from napari_sam2._qt.fitted_spin import keep_values_readable
+from napari_sam2._qt.focus_ring import FocusRing
 from napari_sam2._qt.icons import IconButton
 from napari_sam2._qt.image_sessions import ImageSessions, SessionChoices
 from napari_sam2._qt.keys import KeyBindings
@@ -52,6 +54,7 @@ from napari_sam2._qt.model_section import ModelSection
 from napari_sam2._qt.objects_section import ObjectsSection
 from napari_sam2._qt.propagate_section import THROUGH_TIME, PropagateSection
 from napari_sam2._qt.review_section import ReviewSection
+from napari_sam2._qt.room_for_table import RoomForTable
 from napari_sam2._qt.save_section import SaveSection
 from napari_sam2._qt.status_line import StatusLine
 from napari_sam2._viewer.binding import ViewerBinding
@@ -212,6 +215,8 @@ class SAM2Widget(QWidget):
         self.saving.lineage_asked.connect(self.show_lineage)
         self.advanced.channels_changed.connect(self.sessions.restart)
         keep_keys_on_canvas(self)
+        keep_values_readable(self)
+        FocusRing(self)
         order_tabs(self)
 
     def _make_click_page(self) -> QWidget:
@@ -228,7 +233,9 @@ class SAM2Widget(QWidget):
         self.samples = self._make_samples()
         layout.addWidget(self.samples)
         layout.addStretch(0)
-        return _scrolling(page)
+        area = _scrolling(page)
+        self._room = RoomForTable(area, self.objects.table, self.review.spare_parts)
+        return area
 
     def _make_samples(self) -> QWidget:
         """What is shown without an image: samples to begin with."""
@@ -317,6 +324,7 @@ class SAM2Widget(QWidget):
             self._follow_font()
             keep_keys_on_canvas(made)
             wrap_check_boxes(made)
+            keep_values_readable(made)
             order_tabs(self)
 
     def _choose_image(self, task: QWidget) -> None:

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.connections import Connections
+from napari_sam2._qt.focus_ring import FocusRing
 from napari_sam2._qt.forms import Form
 from napari_sam2._qt.layer_combo import LayerCombo
 from napari_sam2._qt.layout import (
@@ -119,6 +120,7 @@ class MeasurementsTable(QWidget):
         layout.addWidget(self.message)
         layout.addWidget(self.table, 1)
         keep_keys_on_canvas(self)
+        FocusRing(self)
         self._name_planes()
 
     # ------------------------------------------------------------------ following

@@ -39,6 +39,7 @@ _HEADER_TIPS = (
 _SHOW, _LOCK, _ID, _NAME, _CLASS, _DONE, _SCORE = range(7)
 _ICON_WIDTH = 24  # pixels
 _ROW_HEIGHT = 24
+_WANTED_ROWS = 4  # to be in sight where the window has room
 _TABLE_HEIGHT = 72  # pixels: a title and a row, also in a large font
 _FONT_POINTS = 9  # of the font that widths are given for
 _WIDE_FROM = 330  # pixels: in narrower tables a class is its colour
@@ -121,7 +122,9 @@ class ObjectTable(QTableWidget):
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
         self.setMinimumHeight(_TABLE_HEIGHT)
         self.setIconSize(QSize(16, 16))
-        self.setToolTip("Objects: select one to prompt it; J and H select the next and the previous one")
+        self.setToolTip(
+            "Objects: select one to prompt it; J and H select the next and the previous one, Space hides or shows it"
+        )
         header = self._header
         header.setAccessibleName("Columns of the objects")
         header.setMinimumSectionSize(_ICON_WIDTH)
@@ -192,15 +195,30 @@ class ObjectTable(QTableWidget):
         """What a plane is called."""
         return "slice" if self._binding is None else self._binding.plane_word
 
+    @property
+    def wanted_height(self) -> int:
+        """Pixels for the titles and the first rows, or all of few."""
+        rows = min(_WANTED_ROWS, self.rowCount())
+        return self._header.sizeHint().height() + rows * self._row_header.defaultSectionSize() + 2 * self.frameWidth()
+
     def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 the name is Qt's
         """Columns fit into the new width, and the current object stays in sight in a lower table."""
         super().resizeEvent(event)
         self._fit_columns()
-        if self.currentItem() is not None:
-            self.scrollToItem(self.currentItem())
+        self._show_current_row()
+
+    def _show_current_row(self) -> None:
+        """Scroll to the current object; Qt scrolls to no cell of a hidden column, which names may be."""
+        if self.currentRow() >= 0:
+            self.scrollToItem(self._cell(self.currentRow(), _ID))
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802 the name is Qt's
-        """Show what is to be edited; letters are keys of the viewer, and not the beginning of a name to search."""
+        """Show what is to be edited, or with Space the object, or hide it; letters are keys of the viewer, and not the
+        beginning of a name to search.
+        """
+        if event is not None and event.key() == Qt.Key.Key_Space:
+            self._on_cell_clicked(self.currentRow(), _SHOW)
+            return
         if event is not None and event.text().isprintable() and event.text():
             event.ignore()
             return
@@ -337,6 +355,7 @@ class ObjectTable(QTableWidget):
             row_now = self._row_of(None if binding is None else binding.current)
             if row_now is not None and self.currentRow() != row_now:
                 self.setCurrentCell(row_now, _NAME)
+                self._show_current_row()
         self.refreshed.emit()
 
     def _fill(self, row: int, each: SessionObject) -> None:

@@ -113,11 +113,13 @@ class ReviewSection(QWidget):
         self._title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self._timeline = QWidget()  # there once an object has masks on two slices
         of_object = column(self._timeline)
-        title_row = row(self._title, self.curve)
+        heading = QWidget()
+        heading.setLayout(title_row := row(self._title, self.curve))
         for at in (0, 1):
             title_row.setStretch(at, 1)
-        of_object.addLayout(title_row)
+        of_object.addWidget(heading)
         of_object.addWidget(self.plot)
+        self.spare_parts = (heading, self.plot)
         layout.addWidget(self._timeline)
         check = row(self.queue, self.previous_button, self.next_button, self.accept_button)
         check.setStretch(0, 1)

@@ -27,7 +27,9 @@ from napari_sam2._viewer.readers import (
     get_shapes_reader,
     get_tracks_reader,
     in_a_window,
+    read_image,
 )
+from napari_sam2.frames.display import open_array, show_planes
 from napari_sam2.labels.colours import object_colour
 from napari_sam2.labels.files import LabelWriter
 from napari_sam2.labels.measurements import measure_stack, write_table
@@ -98,6 +100,36 @@ def test_channels_become_layers(tmp_path):
     first, second = layers_of(get_ome_reader, path)
     assert first.data.shape == second.data.shape == (3, 48, 64)
     np.testing.assert_array_equal(np.asarray(second.data), data[:, 1])
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_file_of_one_of_several_positions_opens_as_this_position(tmp_path, position):
+    images, files = make_movie(8).reshape(2, 4, 48, 64), ("a_Pos0.ome.tif", "a_Pos1.ome.tif")
+    described = "".join(
+        f'<Image ID="Image:{i}"><Pixels ID="Pixels:{i}" DimensionOrder="XYZCT" Type="uint8" SizeX="64" SizeY="48" '
+        f'SizeZ="4" SizeC="1" SizeT="1"><Channel ID="Channel:{i}"/>'
+        + "".join(
+            f'<TiffData FirstZ="{z}" IFD="{z}" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{i:036d}</UUID>'
+            "</TiffData>"
+            for z in range(4)
+        )
+        + "</Pixels></Image>"
+        for i, name in enumerate(files)
+    )
+    for i, name in enumerate(files):
+        begin = '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+        text = f'{begin}UUID="urn:uuid:{i:036d}">{described}</OME>'
+        tifffile.imwrite(tmp_path / name, images[i], description=text, metadata=None, photometric="minisblack")
+    path = tmp_path / files[position]
+    [(data, options, _)] = read_image(path)
+    np.testing.assert_array_equal(np.asarray(data), images[position])
+    assert options["axis_labels"] == ("z", "y", "x")
+    shown = show_planes(path)
+    np.testing.assert_array_equal(shown.raw(2)[0], images[position, 2])
+    assert shown.geometry.shape == images[position].shape
+    assert open_array(path, ndim=4).shape == images.shape  # of a session on all positions
+    [(data, _, _)] = read_image(tmp_path)  # the folder is the whole
+    assert data.shape == images.shape
 
 
 def test_channels_of_ome_zarr_have_the_names_and_colours_of_the_file(tmp_path):

@@ -191,7 +191,8 @@ def read_image(path: str | Path, *, position: int | None = None) -> list[LayerDa
     path : str or Path
         Anything ``open_frames`` reads.
     position : int, optional
-        Which of several positions is read. Default: all, on a slider.
+        Which of several positions is read. Default: all, on a slider; of a file that is one of several positions, that
+        one.
 
     Returns
     -------
@@ -204,20 +205,14 @@ def read_image(path: str | Path, *, position: int | None = None) -> list[LayerDa
         If the file cannot be read.
     """
     place = Path(path).expanduser()
-    stack = open_path(place)
+    stack = open_path(place).at_position(position)
     axes = (stack.axes or "").upper()
     shape = tuple(int(n) for n in stack.array.shape)
     if len(axes) != len(shape):
         axes = "?" * (len(shape) - 2) + "YX"
     name = _stem(place)
     array = _lazy(stack.array)
-    if position is not None and "P" in axes:
-        at = axes.index("P")
-        array, axes, shape = (
-            array[(slice(None),) * at + (position,)],
-            axes.replace("P", ""),
-            shape[:at] + shape[at + 1 :],
-        )
+    if position is not None:
         name = f"{name} position {position}"
     options: dict[str, Any] = {"name": name}
     if stack.is_rgb and axes[-1] in "CS":

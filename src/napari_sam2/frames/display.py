@@ -194,11 +194,18 @@ def show_planes(
     return with_displays(automatic, make_displays(chosen, gamma, colours, is_rgb=is_rgb, usual=usual))
 
 
-def open_array(path: str | Path, *, is_rgb: bool = False) -> Any:
-    """The array of an image file, with all its axes, read lazily; colours of a palette only where they are wanted."""
+def open_array(path: str | Path, *, is_rgb: bool = False, ndim: int | None = None) -> Any:
+    """The array of an image file, with all its axes, read lazily; colours of a palette only where they are wanted.
+
+    Of a file that is one of several positions, that position only, as `open_frames` reads it, unless ``ndim`` axes
+    without colours are all of them: a session that was made on all positions.
+    """
     from napari_sam2.frames.files import open_path
 
-    stack = open_path(Path(path))
+    whole = open_path(Path(path))
+    stack = whole.at_position()
+    if ndim is not None and len(stack.array.shape) - is_rgb < ndim:
+        stack = whole
     return stack.indices.array if stack.indices is not None and stack.is_rgb and not is_rgb else stack.array
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from napari_sam2.frames.axes import Selection
 from napari_sam2.frames.contrast import check_dtype
 from napari_sam2.frames.spacing import Spacing
 
-__all__ = ["READ_ERRORS", "LazyArray", "RawStack", "check_fits_memory"]
+__all__ = ["READ_ERRORS", "LazyArray", "OneIndex", "RawStack", "check_fits_memory"]
 
 _ALL = slice(None)
 _MAX_FRAME_PIXELS = 2**30
@@ -50,6 +50,30 @@ class LazyArray(Protocol):
         """Type of the values, as numpy understands it."""
 
     def __getitem__(self, index: Any, /) -> Any: ...
+
+
+class OneIndex:
+    """An array at one index along an axis, which it does not have; a `LazyArray`.
+
+    Parameters
+    ----------
+    array : LazyArray
+        The whole.
+    axis : int
+        Which axis is left out.
+    index : int
+        Where.
+    """
+
+    def __init__(self, array: LazyArray, axis: int, index: int) -> None:
+        self._array, self._axis, self._index = array, axis, index
+        self.shape = tuple(int(n) for at, n in enumerate(array.shape) if at != axis)
+        self.dtype: np.dtype[np.generic] = np.dtype(array.dtype)
+
+    def __getitem__(self, index: int | slice | tuple[int | slice, ...], /) -> Any:
+        given = index if isinstance(index, tuple) else (index,)
+        given += (_ALL,) * (len(self.shape) - len(given))
+        return self._array[(*given[: self._axis], self._index, *given[self._axis :])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +132,26 @@ class RawStack:
         """Type of the values."""
         dtype: np.dtype[np.generic] = np.dtype(self.array.dtype)
         return dtype
+
+    def at_position(self, position: int | None = None) -> RawStack:
+        """One position, without the axis P; by default that which lies in the opened file.
+
+        A stack without this axis, or a file that is not of one position, is returned as it is.
+        """
+        chosen = self.default_fixed.get("P") if position is None else position
+        letters = "" if self.axes is None else self.axes.upper()
+        if chosen is None or "P" not in letters or len(letters) != len(self.array.shape):
+            return self
+        at = letters.index("P")
+        full = self.full_shape
+        return replace(
+            self,
+            array=OneIndex(self.array, at, chosen),
+            axes=letters.replace("P", ""),
+            full_shape=None if full is None else (*full[:at], *full[at + 1 :]),
+            default_fixed={},
+            indices=None if self.indices is None else self.indices.at_position(chosen),
+        )
 
     def read_planes(
         self, selection: Selection, frame: int, rows: slice = _ALL, columns: slice = _ALL

@@ -269,7 +269,12 @@ def _shown(stack: Any, image: ImageReference, options: Mapping[str, Any]) -> Any
     frame_axis = options.get("frame_axis", image.frame_axis)
     parts = list(stack) if isinstance(stack, (list, tuple)) else [stack]
     has_colours = bool(image.looks) and image.looks[0].is_rgb
-    arrays = [open_array(p, is_rgb=has_colours) if isinstance(p, str) or hasattr(p, "__fspath__") else p for p in parts]
+    arrays = [
+        open_array(part, is_rgb=has_colours, ndim=len(image.shape))
+        if isinstance(part, str) or hasattr(part, "__fspath__")
+        else part
+        for part in parts
+    ]
     if len(arrays) != len(image.looks):
         raise FrameError(
             f"{len(arrays)} channels were given; the session was made on {len(image.looks)}: "

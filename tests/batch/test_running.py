@@ -485,6 +485,8 @@ def test_a_worker_with_little_memory_left_does_not_wait_for_more(setup: Setup):
 
 @pytest.mark.parametrize("has_dashboard", [True, False])
 def test_the_dashboard_is_named_where_there_is_one(setup: Setup, has_dashboard: bool):
+    if has_dashboard:
+        pytest.importorskip("bokeh")
     setup.add("a")
     options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
     told: list[str] = []

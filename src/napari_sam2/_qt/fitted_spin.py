@@ -37,6 +37,7 @@ class _FittedValue(QObject):
         self._symbols = spin.buttonSymbols()
         self._beside = 0  # pixels that the buttons take
         self._text = ""  # that was fitted last
+        self._is_changing = False  # a style sheet changes the style, and perhaps the size, before it returns
         self._later = QTimer(self)
         self._later.setSingleShot(True)
         self._later.timeout.connect(self._fit_now)
@@ -60,7 +61,7 @@ class _FittedValue(QObject):
     def _fit(self, spin: QAbstractSpinBox) -> None:
         style = spin.style()
         has_buttons = spin.buttonSymbols() != QAbstractSpinBox.ButtonSymbols.NoButtons
-        if style is None or not spin.isVisible():
+        if style is None or self._is_changing or not spin.isVisible():
             return
         self._text = spin.text()
         if has_buttons:
@@ -74,5 +75,9 @@ class _FittedValue(QObject):
         has_room = needed <= spin.width() - self._beside
         if has_room == has_buttons or (has_buttons and spin.underMouse()):  # no button goes from under the mouse
             return
-        spin.setButtonSymbols(self._symbols if has_room else QAbstractSpinBox.ButtonSymbols.NoButtons)
-        spin.setStyleSheet("" if has_room else _WITHOUT_BUTTONS)
+        self._is_changing = True
+        try:
+            spin.setButtonSymbols(self._symbols if has_room else QAbstractSpinBox.ButtonSymbols.NoButtons)
+            spin.setStyleSheet("" if has_room else _WITHOUT_BUTTONS)
+        finally:
+            self._is_changing = False

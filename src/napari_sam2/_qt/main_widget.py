@@ -12,7 +12,6 @@ from napari.settings import get_settings
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QApplication,
-    QFrame,
     QLabel,
     QMainWindow,
     QScrollArea,
@@ -27,6 +26,8 @@ from superqt import QElidingLabel
 from napari_sam2._errors import NapariSAM2Error
 from napari_sam2._qt.advanced_section import AdvancedSection
 from napari_sam2._qt.automatic_widget import AutomaticWidget
+from napari_sam2._qt.canvas_clicks import CanvasClicks
+from napari_sam2._qt.docks_below import DocksBelow, keep_height_of_side_docks
 from napari_sam2._qt.fine_tune_widget import FineTuneWidget
 from napari_sam2._qt.fitted_spin import keep_values_readable
 from napari_sam2._qt.focus_ring import FocusRing
@@ -52,6 +53,7 @@ from napari_sam2._qt.many_files_widget import ManyFilesWidget
 from napari_sam2._qt.measurements_table import MeasurementsTable
 from napari_sam2._qt.model_section import ModelSection
 from napari_sam2._qt.objects_section import ObjectsSection
+from napari_sam2._qt.pages import Page, separator
 from napari_sam2._qt.propagate_section import THROUGH_TIME, PropagateSection
 from napari_sam2._qt.review_section import ReviewSection
 from napari_sam2._qt.room_for_table import RoomForTable
@@ -77,7 +79,6 @@ _NO_IMAGE = "Open an image or a sample. Then click on an object to segment it."
 _LAYER_KEYS = ("Control-Z", "Control-Shift-Z")
 _RUN_KEYS = ("Escape",)
 _WIDTH = 290  # pixels, to begin with
-_CLICK_RADIUS = 3.0  # pixels of the canvas: a longer way of the mouse is a drag
 _SAMPLES = (
     ("nuclei", "Nuclei (z-stack)", "A z-stack of nuclei, as in the tutorial"),
     ("embryo", "Embryo (z-stack)", "Nuclei of a mouse embryo, a real confocal stack"),
@@ -116,7 +117,7 @@ class SAM2Widget(QWidget):
         self._font_size = get_settings().appearance.events.font_size
         self._font_size.connect(self._follow_font)
         self._follow_font()
-        viewer.mouse_drag_callbacks.append(self._on_mouse)
+        self._clicks = CanvasClicks(viewer, lambda: self.binding)
         self._paint_guard = PaintGuard(viewer, lambda text: self.status.say(text, True))
         self._ahead = LookingAhead(viewer, lambda: self.binding, self)
         self._fill_images()
@@ -158,8 +159,7 @@ class SAM2Widget(QWidget):
         self.saving = SaveSection()
         self.advanced = AdvancedSection()
         self.sections = (self.model, self.objects, self.propagation, self.review, self.saving, self.advanced)
-        self._measurements: MeasurementsTable | None = None
-        self._lineage: LineageView | None = None
+        self._below = DocksBelow(self.viewer, lambda: self.binding, self._prepare_below)
         self._tasks: dict[str, QWidget] = {}  # widgets of tabs other than the first, made when they are first shown
         self.facts = QElidingLabel("")
         self.facts.setObjectName("sam2_facts")
@@ -180,7 +180,7 @@ class SAM2Widget(QWidget):
         keep_tabs_fitted(self.tabs, lambda: int(get_settings().appearance.font_size))
         self.tabs.addTab(self._make_click_page(), _TABS[0])
         for name in _TABS[1:]:
-            self.tabs.addTab(_scrolling(QWidget()), name)
+            self.tabs.addTab(Page(QWidget()), name)
         self.tabs.currentChanged.connect(self._make_tab)
         self.tabs.currentChanged.connect(self._begin_message)
         self.tabs.currentChanged.connect(self._take_up_tool)
@@ -224,16 +224,16 @@ class SAM2Widget(QWidget):
         layout = column(page)
         layout.setContentsMargins(0, 4, 0, 0)
         layout.addWidget(self.objects, 1)
-        self._stack_parts = (_line(), self.propagation, _line(), self.review)
+        self._stack_parts = (separator(), self.propagation, separator(), self.review)
         for part in self._stack_parts:
             layout.addWidget(part)
-        self._image_parts = (self.objects, _line(), self.saving)
+        self._image_parts = (self.objects, separator(), self.saving)
         layout.addWidget(self._image_parts[1])
         layout.addWidget(self.saving)
         self.samples = self._make_samples()
         layout.addWidget(self.samples)
         layout.addStretch(0)
-        area = _scrolling(page)
+        area = Page(page)
         self._room = RoomForTable(area, self.objects.table, self.review.spare_parts)
         return area
 
@@ -268,12 +268,12 @@ class SAM2Widget(QWidget):
         layout = column(page)
         layout.setSpacing(3)  # at 16 points it just fits into the window that napari makes then
         layout.addLayout(self._image_row())
-        layout.addWidget(_line())
+        layout.addWidget(separator())
         layout.addWidget(self.model)
-        layout.addWidget(_line())
+        layout.addWidget(separator())
         layout.addWidget(self.advanced)
         layout.addStretch(1)
-        return _scrolling(page)
+        return Page(page)
 
     def _image_row(self) -> QVBoxLayout:
         rows = QVBoxLayout()
@@ -350,60 +350,29 @@ class SAM2Widget(QWidget):
 
     def show_measurements(self) -> MeasurementsTable:
         """Open the table of measurements below the canvas, or measure again in the one that is open."""
-        shown = self._measurements
-        if shown is not None and (shown.parent() is not None or shown.isVisible()):
-            shown.measure()
-            return shown
-        made = self._measurements = MeasurementsTable(self.viewer)
-        self._follow_font()
-        self._keep_height_of_side_docks()
-        self._dock_below(made, "SAM 2 measurements")
-        made.set_binding(self.binding)
-        return made
+        return self._below.show_measurements()
 
     def show_lineage(self) -> LineageView:
         """Open the lineage of the session below the canvas, or show it in the view that is open."""
-        shown = self._lineage
-        if shown is not None and (shown.parent() is not None or shown.isVisible()):
-            shown.set_binding(self.binding)
-            return shown
-        made = self._lineage = LineageView()
-        self._follow_font()
-        self._keep_height_of_side_docks()
-        self._dock_below(made, "SAM 2 lineage")
-        made.set_binding(self.binding)
-        return made
+        return self._below.show_lineage()
 
     def _show_found_lineage(self, layer: Labels, tracks: Tracks) -> None:
         """Open the lineage of cells that were found without a click."""
         self.show_lineage().show_layer(self.viewer, layer, tracks, int(layer.data.shape[0]))
 
-    def _dock_below(self, made: QWidget, name: str) -> None:
-        """Show a widget below the canvas; beside a viewer model without a window, in a window of its own."""
-        window = getattr(self.viewer, "window", None)
-        if window is not None:
-            window.add_dock_widget(made, name=name, area="bottom")
-            return
-        made.setWindowTitle(name)
-        made.show()
-
-    def _keep_height_of_side_docks(self) -> None:
-        """A dock below the canvas takes height from the canvas, not from the docks beside it."""
+    def _prepare_below(self) -> None:
+        """Give a new dock below the canvas its font, and its height from the canvas, not from the docks beside it."""
+        self._follow_font()
         self._watch_window()
         if self._main_window is not None:
-            for corner, area in (
-                (Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea),
-                (Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea),
-            ):
-                self._main_window.setCorner(corner, area)
+            keep_height_of_side_docks(self._main_window)
 
     def _follow_font(self, _event: Any = None) -> None:
         """Use napari's font size also where its style sheet names none: tables, and buttons with icons."""
-        for each in (self, self._measurements, self._lineage, *self._tasks.values()):
-            if each is not None:
-                font = each.font()
-                font.setPointSize(get_settings().appearance.font_size)
-                each.setFont(font)
+        for each in (self, *self._below.all, *self._tasks.values()):
+            font = each.font()
+            font.setPointSize(get_settings().appearance.font_size)
+            each.setFont(font)
         self._fit_tabs()
         align_labels((self.image_title, self.axis_title, *self.advanced.labels))
 
@@ -466,10 +435,7 @@ class SAM2Widget(QWidget):
         binding.session.propagation_changed.connect(self._on_propagation)
         for section in self.sections:
             section.set_binding(binding)
-        if self._measurements is not None:
-            self._measurements.set_binding(binding)
-        if self._lineage is not None:
-            self._lineage.set_binding(binding)
+        self._below.set_binding(binding)
         for task in self._tasks.values():
             self._choose_image(task)
         self._show_parts(binding)
@@ -490,10 +456,7 @@ class SAM2Widget(QWidget):
 
     def _on_left(self, binding: ViewerBinding) -> None:
         self._run_keys.release()
-        if self._measurements is not None:
-            self._measurements.set_binding(None)
-        if self._lineage is not None:
-            self._lineage.set_binding(None)
+        self._below.set_binding(None)
         for section in self.sections:
             section.set_binding(None)
         session = binding.session
@@ -584,47 +547,6 @@ class SAM2Widget(QWidget):
             self.status.say(self.binding.in_words(error), True)
         else:
             self.status.say_error(error)
-
-    def _on_mouse(self, viewer: Any, event: Any) -> Any:
-        """A click with the arrow tool, or a Ctrl-click with any tool, selects the object under it."""
-        binding = self.binding
-        active = viewer.layers.selection.active
-        if binding is None or active is None or event.button != 1:
-            return
-        is_ctrl = "Control" in event.modifiers
-        if binding.is_splitting and active == binding.shapes and not is_ctrl and viewer.dims.ndisplay == 2:
-            yield from self._split_at_click(binding, event)
-            return
-        if not is_ctrl and str(getattr(active, "mode", "")) != "pan_zoom":
-            return
-        mode = str(active.mode) if is_ctrl and active in binding.layers else "pan_zoom"
-        if mode != "pan_zoom":
-            active.mode = "pan_zoom"  # else the tool of the layer, which hears of the click next, makes a prompt of it
-        pressed = tuple(event.pos)
-        yield
-        while event.type == "mouse_move":
-            yield
-        if mode != "pan_zoom":
-            active.mode = mode
-        way = max(abs(a - b) for a, b in zip(event.pos, pressed, strict=True))
-        found = binding.object_at(event.position) if way <= _CLICK_RADIUS and viewer.dims.ndisplay == 2 else None
-        if found is not None and self.binding is binding:
-            binding.select(found)
-
-    def _split_at_click(self, binding: ViewerBinding, event: Any) -> Any:
-        """A click on the current object cuts it; one beside it begins a line, as with the scribble."""
-        pressed, position = tuple(event.pos), tuple(event.position)
-        yield
-        while event.type == "mouse_move":
-            yield
-        way = max(abs(a - b) for a, b in zip(event.pos, pressed, strict=True))
-        if way <= _CLICK_RADIUS and binding.object_at(position) == binding.current is not None:
-            # later: the layer, which hears of the click next, expects the line that it has begun
-            QTimer.singleShot(0, partial(self._split_at, binding, position))
-
-    def _split_at(self, binding: ViewerBinding, position: tuple[float, ...]) -> None:
-        if self.binding is binding and binding.is_splitting:
-            binding.split_at(position)
 
     def _state(self) -> tuple[Any, int] | None:
         """What a message may be about: the latest change, and the plane or the whole volume that is shown."""
@@ -782,8 +704,7 @@ class SAM2Widget(QWidget):
         ):
             with contextlib.suppress(ValueError, RuntimeError):
                 event.disconnect(slot)
-        if self._on_mouse in self.viewer.mouse_drag_callbacks:
-            self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
+        self._clicks.close()
         with contextlib.suppress(ValueError, RuntimeError):
             self._font_size.disconnect(self._follow_font)
         self._paint_guard.close()
@@ -793,12 +714,7 @@ class SAM2Widget(QWidget):
         self.objects.close_tasks()
         for task in self._tasks.values():
             task.close()
-        if self._measurements is not None:
-            self._measurements.close()
-            self._measurements = None
-        if self._lineage is not None:
-            self._lineage.close()
-            self._lineage = None
+        self._below.close()
         self.sessions.shut_down()
         application = QApplication.instance()
         if application is not None:
@@ -837,36 +753,3 @@ class SAM2Widget(QWidget):
                 self._watch_window()
             elif self._is_docked:
                 self.shut_down()
-
-
-class _Page(QScrollArea):
-    """A page that is scrolled only where the window is too low for it: the dock is never narrower than its controls."""
-
-    def __init__(self, page: QWidget) -> None:
-        super().__init__()
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the Tab key is for the controls in it
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setWidget(page)
-        bar = self.verticalScrollBar()
-        if bar is not None:
-            bar.rangeChanged.connect(lambda *_: self.updateGeometry())
-
-    def minimumSizeHint(self) -> QSize:  # noqa: N802 Qt's name
-        """As wide as the page and its scroll bar at least, and of any height."""
-        page, bar = self.widget(), self.verticalScrollBar()
-        hint = super().minimumSizeHint()
-        beside = bar.sizeHint().width() if bar is not None and bar.maximum() > 0 else 0
-        return hint if page is None else QSize(page.minimumSizeHint().width() + beside, hint.height())
-
-
-def _scrolling(page: QWidget) -> QScrollArea:
-    return _Page(page)
-
-
-def _line() -> QFrame:
-    line = QFrame()
-    line.setFrameShape(QFrame.Shape.HLine)
-    line.setFrameShadow(QFrame.Shadow.Sunken)
-    return line

@@ -30,6 +30,7 @@ __all__ = ["LOCAL_CONFIG", "Place", "connected", "dashboard_address"]
 _MEMORY_PER_WORKER = 2 * 2**30  # bytes: the bundled model, a large image and its labels
 _CONNECT_TIMEOUT_S = 15.0
 _DASHBOARD_TIMEOUT_S = 2.0
+_NO_BOKEH = "needs bokeh"  # says the page of a scheduler that cannot show a dashboard
 LOCAL_CONFIG = MappingProxyType(
     {
         **WORKER_CONFIG,
@@ -123,8 +124,8 @@ def connected(place: Place, num_pieces: int, *, device: str) -> Iterator[Client]
 def dashboard_address(client: Client) -> str:
     """Address of Dask's dashboard; empty if the scheduler was started without one.
 
-    A scheduler without a dashboard names the same address, and answers there that there is no such page. An address
-    that cannot be reached from here is given: it may be reached through a tunnel.
+    A scheduler without a dashboard names the same address, and answers there that there is no such page, or that bokeh
+    is missing. An address that cannot be reached from here is given: it may be reached through a tunnel.
     """
     import requests
 
@@ -134,10 +135,10 @@ def dashboard_address(client: Client) -> str:
     with requests.Session() as session:
         session.trust_env = False  # no proxy
         try:
-            answer = session.head(link, timeout=_DASHBOARD_TIMEOUT_S)
+            answer = session.get(link, timeout=_DASHBOARD_TIMEOUT_S)
         except requests.RequestException:
             return link
-    return "" if answer.status_code == HTTPStatus.NOT_FOUND else link
+    return "" if answer.status_code == HTTPStatus.NOT_FOUND or _NO_BOKEH in answer.text else link
 
 
 @contextmanager

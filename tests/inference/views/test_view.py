@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_sam2._types import Prompt
-from napari_sam2.inference.views.view import View, choose_view, whole_view
+from napari_sam2.inference.views.view import View, choose_view, contains_prompt, whole_view
 from napari_sam2.inference.views.view_tracking import extent_in_image
 
 HW = (300, 400)
@@ -57,3 +57,20 @@ def test_extent_of_a_mask_is_in_image_pixels():
     extent = extent_in_image(mask, View(100, 200, 128, 128, True))
     assert (extent.x, extent.y, extent.side) == (131.5, 247.5, 32)
     assert extent_in_image(np.zeros((4, 4), bool), View(0, 0, 4, 4)) is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        pytest.param(Prompt([(10, 20), (17, 27)]), True, id="first-and-last-pixel"),
+        pytest.param(Prompt([(17.4, 27.4)]), True, id="in-the-last-pixel"),
+        pytest.param(Prompt([(18, 25)]), False, id="pixel-beyond-the-right-edge"),
+        pytest.param(Prompt([(12, 28)]), False, id="pixel-below-the-lower-edge"),
+        pytest.param(Prompt([(9, 25)]), False, id="pixel-before-the-left-edge"),
+        pytest.param(Prompt(box=(10, 20, 18, 28)), True, id="box-to-the-edges"),
+        pytest.param(Prompt([(18, 25)], box=(10, 20, 18, 28)), False, id="click-beside-a-box"),
+        pytest.param(Prompt(box=(10, 20, 19, 28)), False, id="box-beyond-the-edges"),
+    ],
+)
+def test_a_view_contains_the_pixels_of_clicks_and_the_edges_of_boxes(prompt, expected):
+    assert contains_prompt(View(10, 20, 8, 8, True), prompt) == expected

@@ -517,6 +517,5 @@ def _scaled_to(logits: Tensor, view: View, prompt: Prompt, hw: tuple[int, int]) 
         return view
     scaled = view_for_extent((extent.x, extent.y), extent.side / TARGET_EXTENT, hw)
     clicks = prompt.points[prompt.labels == 1]
-    low = np.array((scaled.x, scaled.y))
-    is_inside = ((clicks >= low) & (clicks < low + scaled.width)).all()
+    is_inside = not len(clicks) or contains_prompt(scaled, Prompt(points=clicks))
     return scaled if is_inside else view

@@ -84,12 +84,17 @@ def view_for_extent(centre_xy: tuple[float, float], side: float, hw: tuple[int, 
 
 
 def contains_prompt(view: View, prompt: Prompt) -> bool:
-    """Whether all points and the box of a prompt lie inside a view."""
-    corners = prompt.points if prompt.box is None else np.concatenate((prompt.points, prompt.box.reshape(2, 2)))
-    if not view.is_native or not len(corners):
+    """Whether the pixels of all points, and the box of a prompt, lie inside a view."""
+    if not view.is_native:
         return True
     low, high = np.array((view.x, view.y)), np.array((view.x + view.width, view.y + view.height))
-    return bool((corners >= low - 0.5).all() and (corners <= high).all())
+    points = prompt.points
+    if not ((points >= low - 0.5) & (points < high - 0.5)).all():
+        return False
+    if prompt.box is None:
+        return True
+    corners = prompt.box.reshape(2, 2)  # centres or edges of pixels
+    return bool(((corners >= low - 0.5) & (corners <= high)).all())
 
 
 def _extent_of(prompt: Prompt) -> _Extent:

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 from tests.effort import measured_effort
+from tests.ome_files import save_positions_in_files
 
 from napari_sam2._errors import FrameError
 from napari_sam2.frames import open_frames
@@ -427,23 +428,9 @@ def test_images_of_one_size_in_an_ome_tiff_are_positions(tmp_path, compression, 
 
 
 def test_positions_in_files_that_name_each_other(tmp_path):
-    images, files = noise(2, 4, 20, 30), ("a_Pos0.ome.tif", "a_Pos1.ome.tif")
-    described = "".join(
-        f'<Image ID="Image:{i}"><Pixels ID="Pixels:{i}" DimensionOrder="XYZCT" Type="uint16" SizeX="30" SizeY="20" '
-        f'SizeZ="4" SizeC="1" SizeT="1"><Channel ID="Channel:{i}"/>'
-        + "".join(
-            f'<TiffData FirstZ="{z}" IFD="{z}" PlaneCount="1"><UUID FileName="{name}">'
-            f"urn:uuid:{i:036d}</UUID></TiffData>"
-            for z in range(4)
-        )
-        + "</Pixels></Image>"
-        for i, name in enumerate(files)
-    )
-    for i, name in enumerate(files):
-        begin = '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
-        text = f'{begin}UUID="urn:uuid:{i:036d}">{described}</OME>'
-        tifffile.imwrite(tmp_path / name, images[i], description=text, metadata=None, photometric="minisblack")
-    for path in (tmp_path, tmp_path / files[0], tmp_path / files[1]):
+    images = noise(2, 4, 20, 30)
+    files = save_positions_in_files(tmp_path, images)
+    for path in (tmp_path, *files):
         frames = open_frames(path, fixed={"P": 1})
         assert frames.axes == "PZYX"
         assert np.array_equal(frames.raw(3)[0], images[1, 3])

@@ -46,10 +46,9 @@ def test_the_fit_finds_the_weights_that_made_the_iou():
     weights = rng.uniform(-0.3, 0.6, len(ScoreFeatures._fields)).round(2)
     masks = ScoredMasks(features, features @ weights - 0.1, rng.choice(["a", "b", "c"], 3000, p=[0.8, 0.15, 0.05]))
     first, score = fit_score_weights(masks)
-    found = [getattr(score, name) for name in ScoreFeatures._fields]
-    np.testing.assert_allclose(found, weights, atol=0.011)
+    np.testing.assert_allclose(score.weights, weights, atol=0.011)
     assert score.bias == pytest.approx(-0.1, abs=0.011)
-    assert first.click_support == 0.0
+    assert first.weights.click_support == 0.0
 
 
 def test_each_kind_counts_the_same_in_the_fit():

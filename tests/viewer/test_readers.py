@@ -15,6 +15,7 @@ from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 from ngff_tools import make_image
 from npe2 import io_utils
+from tests.ome_files import save_positions_in_files
 
 import napari_sam2
 from factories import make_model, make_movie
@@ -104,23 +105,9 @@ def test_channels_become_layers(tmp_path):
 
 @pytest.mark.parametrize("position", [0, 1])
 def test_a_file_of_one_of_several_positions_opens_as_this_position(tmp_path, position):
-    images, files = make_movie(8).reshape(2, 4, 48, 64), ("a_Pos0.ome.tif", "a_Pos1.ome.tif")
-    described = "".join(
-        f'<Image ID="Image:{i}"><Pixels ID="Pixels:{i}" DimensionOrder="XYZCT" Type="uint8" SizeX="64" SizeY="48" '
-        f'SizeZ="4" SizeC="1" SizeT="1"><Channel ID="Channel:{i}"/>'
-        + "".join(
-            f'<TiffData FirstZ="{z}" IFD="{z}" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{i:036d}</UUID>'
-            "</TiffData>"
-            for z in range(4)
-        )
-        + "</Pixels></Image>"
-        for i, name in enumerate(files)
-    )
-    for i, name in enumerate(files):
-        begin = '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
-        text = f'{begin}UUID="urn:uuid:{i:036d}">{described}</OME>'
-        tifffile.imwrite(tmp_path / name, images[i], description=text, metadata=None, photometric="minisblack")
-    path = tmp_path / files[position]
+    images = make_movie(8).reshape(2, 4, 48, 64)
+    files = save_positions_in_files(tmp_path, images)
+    path = files[position]
     [(data, options, _)] = read_image(path)
     np.testing.assert_array_equal(np.asarray(data), images[position])
     assert options["axis_labels"] == ("z", "y", "x")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import os
-import tomllib
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from napari_sam2._errors import FrameError, OutputError, warn_caller
-from napari_sam2._messages import Message, Option, shown
+from napari_sam2._messages import Message, Option
 from napari_sam2.batch.datasets import ImagesInFiles, folders_with_images, is_dataset_folder
+from napari_sam2.batch.lists import LIST_SUFFIXES, input_path, joined, read_list
 from napari_sam2.batch.pieces import Piece, Source
 from napari_sam2.frames.bioio_files import PLUGINS
 from napari_sam2.frames.file_names import by_numbers
@@ -23,13 +22,7 @@ from napari_sam2.frames.stack import READ_ERRORS
 from napari_sam2.frames.zarr_files import is_zarr, is_zarr_folder, plate_fields
 from napari_sam2.frames.zarr_zip import ZARR_ZIP_SUFFIXES
 
-__all__ = ["find_sources", "input_path", "plan_pieces", "with_labels", "with_positions"]
-
-_LIST_SUFFIXES = (".csv", ".toml")
-_PROMPTS = ("object", "point", "negative", "box", "mask")
-_COLUMNS = ("file", "axes", "position", "channels", "labels", "frame", *_PROMPTS)
-
-_Key = tuple[Path, int | None]
+__all__ = ["find_sources", "plan_pieces", "with_labels", "with_positions"]
 
 
 def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None = None) -> list[Source]:
@@ -55,28 +48,23 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None =
     FrameError
         If nothing is found, or a list cannot be read.
     """
-    found: dict[_Key, Source] = {}
+    found: dict[tuple[Path, int | None], Source] = {}
     images = ImagesInFiles()
     places = {input_path(Path(given)): given for given in inputs}  # each once
     for path, given in places.items():
-        if path.suffix.lower() in _LIST_SUFFIXES and _is_file(path):
-            sources = _listed(path)
+        if path.suffix.lower() in LIST_SUFFIXES and _is_file(path):
+            sources = read_list(path)
         else:
             files = _files(path, pattern, folders_only=str(given).endswith(("/", os.sep)))
             sources = images.of(files)
         if not sources and not images.holds_part(path):
             raise FrameError(_nothing_found(path, given, pattern))
         for source in sources:
-            before = found.get(_key(source))
-            found[_key(source)] = source if before is None else _joined(before, source, str(given))
+            before = found.get(source.key)
+            found[source.key] = source if before is None else joined(before, source, str(given))
     if not found:
         raise FrameError("no input was given; give a folder, files or a list (.csv, .toml)")
     return list(found.values())
-
-
-def _key(source: Source) -> _Key:
-    """Entries with the same file and position belong together."""
-    return source.path, source.position
 
 
 def with_positions(
@@ -103,13 +91,13 @@ def with_positions(
     """
     if any(axis.upper() == "P" for axis, _ in fixed):
         return list(sources)
-    listed = {_key(source) for source in sources}
+    listed = {source.key for source in sources}
     found = []
     for source in sources:
         is_one = source.position is not None or source.labels is not None or bool(source.prompts)
         count = 1 if is_one else _num_positions(source.path, source.axes or axes)
         each = [replace(source, position=position) for position in range(count)] if count > 1 else [source]
-        found += [one for one in each if one is source or _key(one) not in listed]
+        found += [one for one in each if one is source or one.key not in listed]
     return found
 
 
@@ -211,19 +199,9 @@ def _filled(template: str, source: Source) -> Path:
     return input_path(Path(name))
 
 
-def input_path(path: str | os.PathLike[str]) -> Path:
-    """From the root, as workers need it; raises FrameError if it is no path."""
-    if "\0" in str(path):
-        raise FrameError(f"{shown(str(path))} is not a file name; a name cannot contain a null character")
-    try:
-        return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - links stay as the user named them
-    except (RuntimeError, ValueError) as error:
-        raise FrameError(f"{path} is not a valid file name ({error}); give the path of a file or folder") from error
-
-
 def _nothing_found(path: Path, given: str | os.PathLike[str], pattern: str | None) -> Message:
     """What is said of an input in which nothing is found."""
-    is_list = path.suffix.lower() in _LIST_SUFFIXES
+    is_list = path.suffix.lower() in LIST_SUFFIXES
     if pattern is None and path.is_dir() and (inside := folders_with_images(path)):
         return Message(
             f"{given} holds no image but folders with images, such as {inside[0]}; to process each of them as one "
@@ -338,173 +316,3 @@ def _common_folder(paths: Sequence[Path]) -> Path:
         return Path(os.path.commonpath([path.parent for path in paths]))
     except ValueError as error:  # of Windows
         raise FrameError("the inputs lie on several drives; run a batch for each drive") from error
-
-
-def _listed(path: Path) -> list[Source]:
-    """The files of a list; entries of one file belong together."""
-    sources: dict[_Key, Source] = {}
-    for source, where in _entries(path):
-        before = sources.get(_key(source))
-        sources[_key(source)] = source if before is None else _joined(before, source, where)
-    return list(sources.values())
-
-
-def _entries(path: Path) -> Iterator[tuple[Source, str]]:
-    """The entries of a list, and where each of them is, for messages."""
-    try:
-        if path.suffix.lower() == ".csv":
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                delimiter = _delimiter(file.readline())
-                file.seek(0)
-                yield from _from_csv(csv.DictReader(file, delimiter=delimiter, skipinitialspace=True), path)
-        else:
-            with path.open("rb") as stream:
-                yield from _from_toml(tomllib.load(stream), path)
-    except (OSError, UnicodeDecodeError, csv.Error, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise FrameError(f"the list {path} cannot be read ({error}); expected CSV or TOML in UTF-8") from error
-
-
-def _delimiter(header: str) -> str:
-    """Of a table: where the comma divides decimals, programs write semicolons; copied cells have tabs."""
-    return max(",;\t", key=header.count)
-
-
-def _from_csv(rows: csv.DictReader[str], path: Path) -> Iterator[tuple[Source, str]]:
-    """Each row is a prompt, or describes the file."""
-    rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
-    twice = [name for name, count in Counter(rows.fieldnames).items() if count > 1]
-    if twice:
-        raise FrameError(
-            f"{path} has the column {shown(twice[0])} twice; give further prompts of a file in lines of their own"
-        )
-    _check_columns(rows.fieldnames, path)
-    for row in rows:
-        values = {name: value.strip() for name, value in row.items() if isinstance(value, str) and value.strip()}
-        if not values:
-            continue
-        where = f"line {rows.line_num} of {path}"
-        if None in row:
-            raise FrameError(f'{where} has more values than columns; put coordinates in quotes, such as "10,84,120"')
-        yield _source(values, path, where), where
-
-
-def _joined(first: Source, more: Source, where: str) -> Source:
-    for name in ("axes", "channels", "labels"):
-        one, other = getattr(first, name), getattr(more, name)
-        if one is not None and other is not None and one != other:
-            raise FrameError(f"{where} gives {first.path.name} other {name} than before; give them once")
-    return replace(
-        first,
-        axes=first.axes or more.axes,
-        channels=first.channels or more.channels,
-        labels=first.labels or more.labels,
-        frames=tuple(dict.fromkeys((*first.frames, *more.frames))),
-        prompts=first.prompts + more.prompts,
-    )
-
-
-def _from_toml(document: Mapping[str, object], path: Path) -> Iterator[tuple[Source, str]]:
-    """``[[files]]`` tables; a prompt may be a list of texts. ``objects`` are tables of prompts of one object each."""
-    entries = document.get("files")
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries) or len(document) > 1:
-        raise FrameError(f'{path} must consist of [[files]] tables, each with file = "NAME"')
-    for number, entry in enumerate(entries, start=1):
-        where = f"[[files]] number {number} of {path}"
-        objects = entry.get("objects", [])
-        if not isinstance(objects, list) or not all(isinstance(part, dict) for part in objects):
-            raise FrameError(f"{where}: objects must be [[files.objects]] tables")
-        own = {name: value for name, value in entry.items() if name != "objects"}
-        _check_columns(own, path)
-        source = _source({name: value for name, value in own.items() if name not in _PROMPTS}, path, where)
-        prompts = list(_prompts(own, path))
-        for part in objects:
-            if not part.keys() <= set(_PROMPTS):
-                raise FrameError(f"{where}: [[files.objects]] may have {', '.join(_PROMPTS)}")
-            prompts += _prompts(part, path)
-        yield replace(source, prompts=tuple(prompts)), where
-
-
-def _source(values: Mapping[str, object], path: Path, where: str) -> Source:
-    texts = {name: _text(values[name], name, where) for name in ("file", "axes", "labels") if name in values}
-    if "file" not in texts:
-        raise FrameError(f"{where} names no file; the column file is needed")
-    return Source(
-        path=_listed_path(texts["file"], path),
-        axes=texts.get("axes"),
-        channels=_channels(values["channels"], where) if "channels" in values else None,
-        labels=_listed_path(texts["labels"], path) if "labels" in texts else None,
-        frames=_integers(values["frame"], "frame", where) if "frame" in values else (),
-        position=_position(values["position"], where) if "position" in values else None,
-        prompts=tuple(_prompts(values, path)),
-    )
-
-
-def _text(value: object, name: str, where: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise FrameError(f"{where}: {name} {shown(value)} was given; expected a non-empty string")
-    return value
-
-
-def _listed_path(name: str, path: Path) -> Path:
-    """A file that a list names: relative to the list, unless it begins with / or ~/."""
-    return input_path(name if name.startswith("~/") else path.parent / name)
-
-
-def _prompts(values: Mapping[str, object], path: Path) -> Iterator[tuple[str, str]]:
-    """Options of ``napari-sam2 track``, in the order that it needs; files of masks are relative to the list."""
-    for name in _PROMPTS:
-        given = values.get(name, [])
-        is_several = isinstance(given, list) and not (given and all(isinstance(value, int | float) for value in given))
-        for value in given if isinstance(given, list) and is_several else [given]:
-            if isinstance(value, list):
-                text = ",".join(map(str, value))
-            else:
-                text = "".join(str(value).split()) if name != "mask" else _mask(str(value), path)
-            yield f"--{name}", text
-
-
-def _mask(value: str, path: Path) -> str:
-    """``FILE`` or ``FRAME:FILE`` with an absolute name."""
-    index, colon, name = value.partition(":")
-    has_frame = bool(colon) and index.isdecimal()
-    place = _listed_path(name if has_frame else value, path)
-    return f"{index}:{place}" if has_frame else str(place)
-
-
-def _channels(value: object, where: str) -> tuple[int | str, ...]:
-    """Numbers and names of channels; a text without commas is one name, unless it consists of numbers."""
-    if isinstance(value, list):
-        parts = [str(part).strip() for part in value]
-    else:
-        parts = [part.strip() for part in str(value).split(",")]
-        apart = str(value).replace(",", " ").split()
-        if all(part.isascii() and part.isdecimal() for part in apart):
-            parts = apart
-    if not parts or not all(parts):
-        raise FrameError(f"{where}: channels {value} was given; expected numbers or names, such as 0 or 0,2 or DAPI")
-    return tuple(int(part) if part.isascii() and part.isdecimal() else part for part in parts)
-
-
-def _position(value: object, where: str) -> int:
-    text = str(value)
-    if not (text.isascii() and text.isdecimal()):
-        raise FrameError(
-            f"{where}: position {value} was given; expected one integer from 0 (give further positions of a file in "
-            "entries of their own)"
-        )
-    return int(text)
-
-
-def _integers(value: object, name: str, where: str) -> tuple[int, ...]:
-    parts = value if isinstance(value, list) else str(value).replace(",", " ").split()
-    try:
-        return tuple(int(str(part)) for part in parts)
-    except ValueError:
-        raise FrameError(f"{where}: {name} {value} was given; expected integers, such as 0 or 0,2") from None
-
-
-def _check_columns(names: Sequence[str] | Mapping[str, object], path: Path) -> None:
-    unknown = [name for name in names if name not in _COLUMNS]
-    if unknown or "file" not in names:
-        what = f"has the unknown column {shown(unknown[0])}" if unknown else "has no column file"
-        raise FrameError(f"{path} {what}; expected {', '.join(_COLUMNS)}")

@@ -85,6 +85,11 @@ class Source:
     position: int | None = None
 
     @property
+    def key(self) -> tuple[Path, int | None]:
+        """File and position: inputs in which both are equal are one."""
+        return self.path, self.position
+
+    @property
     def title(self) -> str:
         """The name of the file, and the position in it."""
         return self.path.name if self.position is None else f"{self.path.name}, position {self.position}"

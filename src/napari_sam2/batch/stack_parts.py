@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, ClassVar
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError, PlanesLeftOutWarning
 from napari_sam2._files import write_whole
-from napari_sam2.batch.inputs import input_path
 from napari_sam2.batch.jobs import AutoJob, num_time_points
+from napari_sam2.batch.lists import input_path
 from napari_sam2.batch.pieces import Outcome, Piece, Source
 from napari_sam2.batch.plane_files import PlaneFile, unreadable, write_planes
 from napari_sam2.batch.report import BatchProgress, BatchReport

@@ -68,16 +68,17 @@ class ScoredMasks(NamedTuple):
 
 
 class _Recorder(ScoreWeights):
-    """Keeps the features of all masks, in the order of the proposals, and gives them the same score."""
-
-    def __init__(self) -> None:
-        object.__setattr__(self, "seen", [])
+    """Keeps the features of all masks, in the order of the proposals; their score does not matter."""
 
     seen: list[ScoreFeatures]
 
+    def __init__(self) -> None:
+        super().__init__(ScoreFeatures(*[0.0] * len(ScoreFeatures._fields)), bias=1.0)
+        object.__setattr__(self, "seen", [])  # of a frozen class
+
     def of(self, features: ScoreFeatures) -> float:
         self.seen.append(features)
-        return 0.5
+        return super().of(features)
 
 
 def score_masks(model: SAM2, images: Iterable[LabelledImage], *, settings: DenseSettings | None = None) -> ScoredMasks:
@@ -114,7 +115,7 @@ def score_masks(model: SAM2, images: Iterable[LabelledImage], *, settings: Dense
         found = search_densely(
             predictor,
             predictor.image_hw,
-            replace(settings or DenseSettings(), first_score=_Recorder(), unsure=(0, 1), score=recorder),
+            replace(settings or DenseSettings(), unsure=(0, 1), score=recorder),  # all masks get a click
             MaskGeneratorOptions(),
             size=model.image_size,
         )
@@ -155,8 +156,9 @@ def fit_score_weights(masks: ScoredMasks) -> tuple[ScoreWeights, ScoreWeights]:
         square = inputs.T @ inputs
         ridge = _RIDGE * np.trace(square) / len(square) * np.eye(len(square))
         fitted = np.linalg.solve(square + ridge, inputs.T @ (masks.true_iou * weight)).round(2)
+        *weights, bias = fitted.tolist()
         zeros = dict.fromkeys(ScoreFeatures._fields, 0.0)
-        return ScoreWeights(**zeros | dict(zip((*names, "bias"), fitted.tolist(), strict=True)))
+        return ScoreWeights(ScoreFeatures(**zeros | dict(zip(names, weights, strict=True))), bias)
 
     names = ScoreFeatures._fields
     return fit([name for name in names if name != "click_support"]), fit(names)

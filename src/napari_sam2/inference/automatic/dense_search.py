@@ -56,10 +56,17 @@ class DenseDecoder(Protocol):
 
 
 class _Prompted(NamedTuple):
-    """The decoder's answer to the box of one object, what it is scored by, and the object's middle (x, y)."""
+    """The decoder's answer to the box of one object.
+
+    ``features`` is what it is scored by, ``mask`` the answer in the image, with its first row and column, and
+    ``point_xy`` the middle of the object.
+    """
 
     found: ViewCandidates
     features: ScoreFeatures
+    origin_yx: tuple[int, int]
+    mask: NDArray[np.bool_]
+    stability: float
     point_xy: NDArray[np.float32]
 
 
@@ -257,14 +264,12 @@ def _decode(
         views = [view_of[row] for row in rows]
         answers = predictor.answer_boxes(_as_xyxy(boxes_px[rows], maps.hw), views)
         prompted = [
-            _Prompted(found, features, _middle(level, index))
+            each
             for found, index in zip(answers, chosen[rows].tolist(), strict=True)
-            if (features := _features(found, level, index, options)) is not None
+            if (each := _prompted(found, level, index, options)) is not None
         ]
-        for each, score in zip(prompted, _scores(predictor, prompted, settings, options), strict=True):
-            outcome = _outcome(each, score, maps, options)
-            if outcome is not None:
-                outcomes.append(outcome)
+        scores = _scores(predictor, prompted, settings, options)
+        outcomes += [_outcome(each, score, maps.hw) for each, score in zip(prompted, scores, strict=True)]
         step(len(rows))
     return outcomes
 
@@ -305,17 +310,22 @@ def _click_support(found: ViewCandidates, clicked: ViewCandidates, threshold: fl
     return float((clicked.scores[0].clamp(0, 1) * shared / either.clamp(min=1)).max())
 
 
-def _outcome(each: _Prompted, score: float, maps: DenseMaps, options: MaskGeneratorOptions) -> _Outcome | None:
-    """The mask that the decoder gives for one object, in the image; None if it is empty there."""
-    view = each.found.view
-    (y, x), mask, stability = _in_image(each.found.logits[0, 0].float(), view, maps, options)
-    if not mask.any():
+def _prompted(found: ViewCandidates, level: _Level, index: int, options: MaskGeneratorOptions) -> _Prompted | None:
+    """The answer to the box of an object; None if it is empty in the image, or does not overlap the object."""
+    features = _features(found, level, index, options)
+    if features is None:
         return None
+    origin_yx, mask, stability = _in_image(found.logits[0, 0].float(), found.view, level.maps, options)
+    return _Prompted(found, features, origin_yx, mask, stability, _middle(level, index)) if mask.any() else None
+
+
+def _outcome(each: _Prompted, score: float, hw: tuple[int, int]) -> _Outcome:
+    y, x = each.origin_yx
     return _Outcome(
-        run_lengths_of_window(mask, (y, x), maps.hw),
-        mask_to_box(mask) + np.array([x, y, x, y]),
+        run_lengths_of_window(each.mask, (y, x), hw),
+        mask_to_box(each.mask) + np.array([x, y, x, y]),
         score * each.found.presence,
-        stability,
+        each.stability,
         each.point_xy,
     )
 

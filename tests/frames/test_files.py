@@ -594,7 +594,7 @@ class TestBadFiles:
     def test_unreadable(self, tmp_path):
         tifffile.imwrite(tmp_path / "a.tif", make_stack(20, 30))
         (tmp_path / "a.tif").chmod(0)
-        with pytest.raises(FrameError, match=r"may not be read .permission denied.; change its permissions"):
+        with pytest.raises(FrameError, match=r"cannot be read .permission denied.; change its permissions"):
             open_frames(tmp_path / "a.tif")
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")

@@ -1,4 +1,4 @@
-"""Files and folders that may not be read, as their owner or root without its special rights."""
+"""Files and folders without permission to read them, as their owner or root without its special rights."""
 
 from __future__ import annotations
 
@@ -57,6 +57,6 @@ def test_what_may_not_be_read_is_named_and_hinders_no_batch(tmp_path: Path, clos
     finally:
         (tmp_path / closed).chmod(0o700)
     *errors, sources = done.stdout.splitlines()
-    words = "may not be looked up" if "/" in named else "may not be read"
+    words = "cannot be accessed" if "/" in named else "cannot be read"
     assert [f"{tmp_path / named} {words} (permission denied); change" in error for error in errors] == [True, True]
     assert sources == str(found)

@@ -333,7 +333,7 @@ class SAM2Widget(QWidget):
             task.image.choose(self.binding.images[0])
 
     def _begin_message(self, _index: int = 0) -> None:
-        """Messages are of one tab: in another one they go, and the advice to open an image is of the first tab."""
+        """Clear messages of another tab; the advice to open an image belongs to the first one."""
         if self.binding is not None:
             self.status.show_text(self.status.model_text)
         elif self.status.text in ("", _NO_IMAGE):

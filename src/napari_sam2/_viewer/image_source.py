@@ -242,10 +242,15 @@ def channel_choices(
             for choice in itertools.combinations(sorted((layer, *others), key=order.index), count):
                 yield list(choice)
         return
-    choices = [list(choice) for choice in itertools.permutations((layer, *others), len(displays))]
+    # one after the other: of 30 images there are more than half a million choices of four
+    images = [layer, *others]
+    colours = [_colour(each) for each in images]
     wanted = [display.colour for display in displays]
-    # stable: among choices of the same colours, the given layer and those that are visible come first
-    yield from sorted(choices, key=lambda choice: [_colour(each) for each in choice] != wanted)
+    alike = itertools.product(*([n for n, colour in enumerate(colours) if colour == each] for each in wanted))
+    every = itertools.permutations(range(len(images)), len(wanted))
+    rest = (choice for choice in every if [colours[n] for n in choice] != wanted)
+    for choice in itertools.chain((choice for choice in alike if len(set(choice)) == len(choice)), rest):
+        yield [images[n] for n in choice]
 
 
 def seen_through(layer: Image, layers: Sequence[Any]) -> list[Image]:

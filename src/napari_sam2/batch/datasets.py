@@ -21,7 +21,7 @@ def is_dataset_folder(path: Path) -> bool:
     """Whether a folder is one image by what lies in it: a dataset of Micro-Manager."""
     try:
         return path.is_dir() and ((path / INDEX_NAME).is_file() or is_folder_of_planes(path))
-    except OSError:  # a folder that may not be read fails by itself, and not the batch
+    except OSError:  # a folder that cannot be read fails by itself, and not the batch
         return False
 
 

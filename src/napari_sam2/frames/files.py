@@ -73,9 +73,8 @@ _OTHERS = {
     **dict.fromkeys((".geojson", ".roi"), ("a file of outlines", "give it as labels")),
 }
 """Endings of files that are not read: what they are, and what to do."""
-_PREVIEW = re.compile(
-    r".+_w\d_thumb([0-9A-F]{8}-[0-9A-F-]{27})?", re.IGNORECASE
-)  # that MetaXpress writes of each image
+# that MetaXpress writes of each image
+_PREVIEW = re.compile(r".+_w\d_thumb([0-9A-F]{8}-[0-9A-F-]{27})?", re.IGNORECASE)
 _LABEL_FILE = re.compile(r"(?P<image>.+?)[_-](cp_masks|cp_output|masks?|seg|labels?)", re.IGNORECASE)
 
 
@@ -120,7 +119,7 @@ def existing_path(path: Path, wanted: str = "an image file, a folder of images o
         is_there = path.exists() or zipped_zarr(path) is not None
     except PermissionError as error:
         raise FrameError(
-            f"{path} may not be looked up (permission denied); change the permissions of its folder"
+            f"{path} cannot be accessed (permission denied); change the permissions of its folder"
         ) from error
     except (OSError, RuntimeError, ValueError) as error:  # too long a name, an unknown user, a null byte
         raise FrameError(f"{str(path)[:80]} is not a valid file name ({one_line(error)})") from error
@@ -179,7 +178,7 @@ def _check_regular(path: Path) -> None:
 def _check_may_be_read(path: Path) -> None:
     """Raise FrameError if the permissions of a file or folder forbid to read it."""
     if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
-        raise FrameError(f"{path} may not be read (permission denied); change its permissions")
+        raise FrameError(f"{path} cannot be read (permission denied); change its permissions")
 
 
 def _other_file(path: Path) -> str:
@@ -277,10 +276,10 @@ def _without_images(path: Path) -> str:
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether images lie directly inside a folder; False if it may not be read."""
+    """Whether images lie directly inside a folder; False if it cannot be read."""
     try:
         return any(p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") for p in folder.iterdir())
-    except OSError:  # a folder that may not be read
+    except OSError:  # a folder without permission to read it
         return False
 
 

@@ -44,7 +44,7 @@ _MAX_TRIED = 1000  # wells, fields or images of which the first that is there is
 
 
 def is_zarr_folder(path: Path) -> bool:
-    """Whether a folder holds the metadata of a zarr group or array; False if it may not be searched."""
+    """Whether a folder holds the metadata of a zarr group or array; False if it cannot be searched."""
     return any(os.path.exists(path / name) for name in _METADATA_FILES[:3])  # noqa: PTH110 - tells no errors
 
 

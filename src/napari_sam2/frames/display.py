@@ -197,8 +197,8 @@ def show_planes(
 def open_array(path: str | Path, *, is_rgb: bool = False, ndim: int | None = None) -> Any:
     """The array of an image file, with all its axes, read lazily; colours of a palette only where they are wanted.
 
-    Of a file that is one of several positions, that position only, as `open_frames` reads it. If ``ndim``, the number of
-    axes wanted without colours, includes that of positions, as in a session on all of them, the whole image.
+    Of a file that is one of several positions, that position only, as `open_frames` reads it. If ``ndim``, the number
+    of axes wanted without colours, includes that of positions, as in a session on all of them, the whole image.
     """
     from napari_sam2.frames.files import open_path
 

@@ -60,6 +60,23 @@ def test_rows_per_plane_and_a_scale_of_the_command_line(files, tmp_path):
         assert row[name] == pytest.approx(getattr(expected, name))
 
 
+@pytest.mark.parametrize(
+    ("options", "measured"), [([], [0, 1, 2, 3, 4]), (["--channels", "4,0,2,1"], [4, 0, 2, 1])], ids=["all", "chosen"]
+)
+def test_any_number_of_channels_is_measured_under_their_own_numbers(options, measured, files, tmp_path, capsys):
+    _, labelled, stack, labels = files
+    image = np.stack([stack // (1 + number) for number in range(5)], axis=1)
+    path = tmp_path / "five.ome.tif"
+    tifffile.imwrite(path, image, ome=True, metadata={"axes": "ZCYX"})
+    assert run("measure", path, labelled, "-o", tmp_path / "t.csv", "-q", *options) == 0
+    assert "warning" not in capsys.readouterr().err
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert [column for column in table if column.startswith("mean_")] == [f"mean_c{number}" for number in measured]
+    for number in measured:
+        expected = [image[:, number][labels == i].mean() for i in (1, 2)]
+        np.testing.assert_allclose(table[f"mean_c{number}"], expected)
+
+
 def test_labels_of_other_formats_and_time_points(files, tmp_path):
     _, _, stack, labels = files
     movie = save_stack(tmp_path / "m.ome.tif", stack, axes="TYX")
@@ -108,6 +125,7 @@ def test_channels_are_chosen_by_name(files, tmp_path):
         (["a.ome.tif", "half.tif", "-o", "t.csv"], 3, "not whole numbers, such as 0.5"),
         (["a.ome.tif", "negative.tif", "-o", "t.csv"], 3, "holds -1 on frame 0; labels are 0 (background) and above"),
         (["a.ome.tif", "channels.ome.tif", "-o", "t.csv"], 3, "has 2 channels; a label image has one"),
+        (["channels.ome.tif", "labels.tif", "-o", "t.csv", "--channels", "1,1"], 3, "channel 1 was given twice"),
         (["a.ome.tif", "a.ome.tif", "-o", "t.csv"], 3, "both as the image and as its labels"),
         (["a.ome.tif", "colours.tif", "-o", "t.csv"], 3, "is a colour picture"),
     ],

@@ -42,6 +42,17 @@ def test_buttons_can_be_pressed_only_when_they_can_do_something(section: SaveSec
     assert len(binding.session.objects) == 1
 
 
+def test_undo_names_the_change_in_words(section: SaveSection, binding, qtbot) -> None:
+    number = add_disc(binding)
+    for change, words in (
+        (lambda: binding.session.set_class(number, "cell"), "class of object 1"),
+        (lambda: binding.session.set_visible(number, False), "show or hide object 1"),
+        (lambda: binding.session.rename(number, "mine"), "rename object 1"),
+    ):
+        change()
+        qtbot.waitUntil(lambda words=words: words in section.undo_button.toolTip())
+
+
 def test_dialogs_that_were_closed_are_gone(section: SaveSection, binding, qtbot) -> None:
     add_disc(binding)
     before = len(section.findChildren(QWidget))

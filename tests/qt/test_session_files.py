@@ -75,6 +75,23 @@ def test_a_session_whose_image_is_gone_opens_on_the_one_in_the_viewer(make_napar
     assert [each.object_id for each in dock[0].binding.session.objects] == [1]
 
 
+def test_a_session_opened_on_a_moved_image_is_saved_with_its_new_place(make_napari_viewer, qtbot, saved, dock):
+    moved = saved.parent / "elsewhere" / "renamed.ome.tif"
+    moved.parent.mkdir()
+    (saved.parent / "cells.ome.tif").rename(moved)
+    viewer = make_napari_viewer(show=False)
+    ((data, options, kind),) = read_image(moved)
+    layer = viewer._add_layer_from_data(data, options, kind)[0]
+    layer.metadata[IMAGE_FILE_KEY] = str(moved)
+    widget = commands._show(viewer, "SAM 2")
+    qtbot.waitUntil(lambda: widget.binding is not None, timeout=30_000)
+    widget.sessions.open_session(str(saved))
+    assert len(widget.binding.session.objects) == 1
+    widget.binding.session.save(saved)
+    with Session.load(saved, model=make_model()) as again:
+        assert again.stack_path == str(moved)
+
+
 def test_napari_saves_the_session_of_the_layers(make_napari_viewer, qtbot, saved, dock, tmp_path, monkeypatch):
     manager = PluginManager()
     manager.register(PluginManifest.from_file(f"{napari_sam2.__path__[0]}/napari.yaml"))

@@ -234,6 +234,22 @@ def test_cancel_keeps_finished_frames_and_going_on_completes_them(open_widget, q
     assert session.store.planes_of(1) == list(range(24))
 
 
+def test_a_change_that_ends_a_propagation_says_how_far_it_came(open_widget, qtbot):
+    _, widget = open_widget(make_movie(24))
+    session = widget.binding.session
+    widget.binding.points.add([[0, 20, 15]])
+    answered(qtbot, widget)
+    for change in (lambda: widget.binding.points.add([[0, 22, 15]]), widget.delete_object):
+        widget.propagate_forward()
+        qtbot.waitUntil(lambda: session.handle is not None and session.handle.num_done >= 2, timeout=WAIT)
+        change()
+        answered(qtbot, widget)
+        qtbot.wait(50)
+        assert "finished and kept" in widget.propagation.state.text()
+    widget.undo()
+    assert not widget.propagation.state.text()
+
+
 def test_handle_can_be_waited_for_on_the_thread_of_the_window(open_widget, qtbot):
     _, widget = open_widget(make_movie(6))
     session = widget.binding.session
@@ -373,6 +389,26 @@ def test_another_image_is_offered_when_it_is_selected(open_widget, qtbot):
     assert widget.binding.images == [other]
     assert widget.sessions.switch_button.isHidden()
     assert viewer.dims.point[0] == 20
+
+
+def test_an_image_cropped_in_place_takes_no_prompts_and_a_new_session_is_offered(open_widget, qtbot):
+    viewer, widget = open_widget()
+    first = widget.binding
+    first.points.add([[0, 20, 15]])
+    answered(qtbot, widget)
+    image = viewer.layers["cells"]
+    image.data = image.data[:, 10:40, 5:50]
+    assert not widget.sessions.restart_button.isHidden()
+    first.points.add([[0, 12, 12]])
+    assert len(first.points.data) == 1
+    assert "start a new session" in widget.status.text
+    widget.sessions.restart_button.click()
+    assert widget.binding is not first
+    assert widget.binding.geometry.shape == image.data.shape
+    assert widget.sessions.restart_button.isHidden()
+    widget.binding.points.add([[0, 10, 10]])
+    answered(qtbot, widget)
+    assert len(widget.binding.session.objects) == 1
 
 
 def test_restoring_goes_on_with_the_last_object_and_is_offered_once(open_widget, qtbot):

@@ -121,8 +121,20 @@ class ImageSessions(QWidget):
             "Restore the points, shapes or labels layers that were removed",
             self._show_layers,
         )
+        self.restart_button = button(
+            "",
+            "sam2_restart",
+            "Start a new session on the image as it is now; the objects made before stay in a hidden layer",
+            self.restart,
+        )
         layout = column(self)
-        for widget in (self.offer, self.switch_button, self.labels_button, self.show_layers_button):
+        for widget in (
+            self.offer,
+            self.switch_button,
+            self.labels_button,
+            self.show_layers_button,
+            self.restart_button,
+        ):
             widget.hide()
             layout.addWidget(widget)
         events = viewer.layers.events
@@ -436,8 +448,18 @@ class ImageSessions(QWidget):
     # ------------------------------------------------------------------ beginning and ending
     def _follow(self, binding: ViewerBinding) -> None:
         self.binding = binding
+        binding.images[0].events.data.connect(self._on_data)
         self.followed.emit(binding)
         self._on_active()
+        self._on_data()
+
+    def _on_data(self, _event: Any = None) -> None:
+        """The data of the image was replaced: offer a new session where its shape is another one."""
+        binding = self.binding
+        is_other = binding is not None and not binding.fits_image()
+        if is_other and binding is not None:
+            self.restart_button.setText(f"{binding.images[0].name} has another shape now: start a new session")
+        self.restart_button.setVisible(is_other)
 
     def _set_aside(self) -> None:
         """Keep the session of the image that was worked on; its layers stay in the viewer."""
@@ -447,6 +469,8 @@ class ImageSessions(QWidget):
     def _unfollow(self) -> ViewerBinding:
         assert self.binding is not None
         binding, self.binding = self.binding, None
+        binding.images[0].events.data.disconnect(self._on_data)
+        self.restart_button.hide()
         binding.session.cancel()
         self.left.emit(binding)
         return binding

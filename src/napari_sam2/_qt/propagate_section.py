@@ -58,6 +58,9 @@ class PropagateSection(QWidget):
         self._counting = QTimer(self)
         self._counting.setInterval(_COUNT_DOWN_MS)
         self._counting.timeout.connect(self._count_down)
+        self._settling = QTimer(self)  # until the next turn of the event loop: the change that stopped a run is made
+        self._settling.setSingleShot(True)
+        self._settling.setInterval(0)
         self.backward = IconButton("backward", "propagate_backward", "Propagate to the slices before. Key: Alt-G")
         self.both = button(
             "Propagate  G",
@@ -238,7 +241,10 @@ class PropagateSection(QWidget):
         binding = self._binding
         is_idle = self._wanted is None and not self._counting.isActive()
         if binding is not None and is_idle and binding.session.history.top is not self._said_at:
-            self._say("")  # what it said has changed since, or was undone
+            if self._settling.isActive():  # a run that this change has stopped: it is still to be read
+                self._said_at = binding.session.history.top
+            else:
+                self._say("")  # what it said has changed since, or was undone
         # not at once: this is called during a change, before a new prompt waits or while an old one still does
         if self._wanted is not None:
             QTimer.singleShot(0, self._start_wanted)
@@ -265,6 +271,8 @@ class PropagateSection(QWidget):
         self._follow_bar(handle)
         if not running:
             self._counting.stop()
+            if handle.is_cancelled:
+                self._settling.start()
             if handle.num_steps and now - self._started > TELL_AFTER and self._binding is not None:
                 self._binding.notice.emit(f"propagation {self._words(handle)}", handle.error is not None)
                 self._say("")  # the status line of the dock says it
@@ -287,7 +295,7 @@ class PropagateSection(QWidget):
             if handle.num_done < handle.num_steps:
                 if self._axes and self._axes != THROUGH_TIME:  # their masks come together, at the end
                     return "stopped: nothing was changed"
-                return f"stopped: {handle.num_done} of {handle.num_steps} {unit}s are finished and kept"
+                return f"stopped: {handle.num_done} of {handle.num_steps} {unit}s are finished and kept; G goes on"
             return f"done: {handle.num_done} {unit}{'s' * (handle.num_done != 1)}{self._lost()}{self._conditions()}"
         if handle.is_paused:
             return f"paused: {handle.num_done} of {handle.num_steps} {unit}s are done"

@@ -211,7 +211,7 @@ class ViewerBinding(BindingPrompts):
             if planes.geometry != self.geometry:
                 raise FrameError(
                     f"{because}, and its shape {planes.geometry.shape} is not the session's {self.geometry.shape}; "
-                    "start a new session on it (choose the image again), the labels made so far stay"
+                    "start a new session on it, the labels made so far stay"
                 )
             self.session.cancel()
             self.session.set_frames(planes)
@@ -230,12 +230,6 @@ class ViewerBinding(BindingPrompts):
             return None
         height, width = self.images[0].data[0].shape[self.geometry.ndim - 2 : self.geometry.ndim]
         return int(height), int(width)
-
-    def fits_image(self) -> bool:
-        """Whether the image still has the shape that the session was started with."""
-        image = self.images[0]
-        shape = tuple(image.data.shape if self.level is None else image.data[self.level].shape)
-        return (shape[:-1] if image.rgb else shape) == self.geometry.shape
 
     def _on_layer_removed(self, event: Any) -> None:
         removed = event.value

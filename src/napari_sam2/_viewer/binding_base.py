@@ -69,6 +69,9 @@ class BindingBase(ABC):
             session.origin = replace(session.origin, stack_path=file_of(self.images[0]))
         else:
             geometry = session.geometry
+            # the file may have been moved since the session was saved
+            found = file_of(self.images[0]) or session.origin.stack_path
+            session.origin = replace(session.origin, stack_path=found)
             level = level_of(self.images[0], geometry.shape)
             planes, self.level = open_layers(self.images, frame_axis=geometry.frame_axis, level=level)
             if isinstance(session.frames, ArrayPlanes):
@@ -121,6 +124,12 @@ class BindingBase(ABC):
     def layers(self) -> tuple[Any, Any, Any]:
         """Labels, shapes and points."""
         return self.labels, self.shapes, self.points
+
+    def fits_image(self) -> bool:
+        """Whether the image still has the shape that the session was started with."""
+        image = self.images[0]
+        shape = tuple(image.data.shape if self.level is None else image.data[self.level].shape)
+        return (shape[:-1] if image.rgb else shape) == self.geometry.shape
 
     @property
     def _is_syncing(self) -> bool:

@@ -42,7 +42,7 @@ class BindingPrompts(BindingTools):
                 self.notice.emit("no line was drawn, so nothing was split", False)
             return
         if action == "added":
-            if self.viewer.dims.ndisplay == 3:
+            if self.viewer.dims.ndisplay == 3 or not self.fits_image():
                 self._refuse_rows(event)
                 return
             if self._is_splitting and event.source == self.shapes:
@@ -61,11 +61,18 @@ class BindingPrompts(BindingTools):
             self._take_prompts()
 
     def _refuse_rows(self, event: Any) -> None:
-        """Take away what was drawn in the 3D display, where a click has no slice."""
+        """Take away what was drawn in the 3D display, where a click has no slice, or on data of another shape."""
         layer = self.points if event.source == self.points else self.shapes
         with self._syncing():
             self.prompts.remove_rows(layer, {int(row) % len(layer.data) for row in event.data_indices})
-        self._refuse_in_3d()
+        if self.viewer.dims.ndisplay == 3:
+            self._refuse_in_3d()
+            return
+        self.notice.emit(
+            f"the data of {self.images[0].name} was replaced by data of another shape; "
+            "start a new session to go on",
+            True,
+        )
 
     def _draw_areas(self, event: Any) -> bool:
         """An outline stands for the whole mask of its slice, and an area of background is taken away from the mask.

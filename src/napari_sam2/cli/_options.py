@@ -217,7 +217,7 @@ def parse_channels(text: str) -> list[int | str]:
     """The value of --channels: numbers, and names as they are; raises FrameError."""
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
-        raise FrameError(f"--channels {text} was given; expected one to three numbers or names, such as 0,2 or DAPI")
+        raise FrameError(f"--channels {text} was given; expected numbers or names, such as 0,2 or DAPI")
     return [int(part) if part.isascii() and part.lstrip("-").isdecimal() else part for part in parts]
 
 

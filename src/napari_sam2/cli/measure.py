@@ -14,12 +14,12 @@ from napari_sam2._files import check_new, check_writable, expand
 from napari_sam2.cli._options import (
     AxesOption,
     AxisOption,
-    ChannelsOption,
     FixOption,
     LevelOption,
     OverwriteOption,
     QuietOption,
     open_input,
+    parse_channels,
 )
 from napari_sam2.cli._terminal import say
 
@@ -49,7 +49,14 @@ def measure(
     axis: AxisOption = None,
     fix: FixOption = None,
     level: LevelOption = None,
-    channels: ChannelsOption = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            "--channels",
+            metavar="C[,C...]",
+            help="Channels to measure: numbers from 0, or names in the file, such as DAPI; default: all.",
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -66,9 +73,12 @@ def measure(
     """
     _check_output(output, (image, labels), overwrite=overwrite)
     _check_not_the_same(image, labels)
-    frames = open_input(
-        image, axes=axes, axis=axis, fix=fix, level=level, channels=channels, contrast="dtype", gamma=1.0
-    )
+    chosen = None if channels is None else parse_channels(channels)
+    # any channel: which of them are shown does not matter
+    frames = open_input(image, axes=axes, axis=axis, fix=fix, level=level, channels="0", contrast="dtype", gamma=1.0)
+    numbers, names = frames.find_channels(chosen)
+    if len({name for name in names if name}) != len(numbers):
+        names = tuple(f"c{number}" for number in numbers)
     sizes, unit = _sizes(frames, scale)
     read_labels = _open_labels(labels, frames)
 
@@ -80,11 +90,11 @@ def measure(
         table = measure_stack(
             range(len(frames)),
             read_labels,
-            lambda frame: list(frames.raw(frame)),
+            lambda frame: list(frames.raw(frame, numbers)),
             by="plane" if per_plane else "object",
             scale=sizes,
             is_volume=frames.frame_axis != "T" and len(frames) > 1,
-            channel_names=frames.channel_names,
+            channel_names=names,
             on_plane=lambda number, _: bar.update(number - bar.n),
         )
         bar.update(len(frames) - bar.n)

@@ -262,9 +262,40 @@ class Frames:
         selection = replace(self._selection, shape=shape)
         return Frames(stack, selection, self._contrast, self._colours, gamma=self._gamma)
 
-    def raw(self, frame: int) -> NDArray[np.generic]:
-        """(C, H, W) of one frame's selected channels in the source's own type; raises as ``frames[frame]``."""
-        return self._stack.read_planes(self._selection, self._position(frame))
+    def raw(self, frame: int, channels: Sequence[int] | None = None) -> NDArray[np.generic]:
+        """(C, H, W) of one frame in the source's own type; raises as ``frames[frame]``.
+
+        By default of the channels that are shown; any number of ``channels`` of the source can be given.
+        """
+        selection = self._selection if channels is None else replace(self._selection, channels=tuple(channels))
+        return self._stack.read_planes(selection, self._position(frame))
+
+    def find_channels(self, channels: Sequence[int | str] | None = None) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """Numbers and names of any number of channels of the source, also of those that are not shown.
+
+        Parameters
+        ----------
+        channels : sequence of int or str, optional
+            By number from 0 or by name. Default: all, of colours red, green and blue.
+
+        Returns
+        -------
+        numbers : tuple of int
+        names : tuple of str
+            Empty where the file has no names.
+
+        Raises
+        ------
+        FrameError
+            If there is no such channel, or one is given twice.
+        """
+        count, names = self._selection.size("C"), self._stack.channel_names
+        every = range(3 if self._selection.is_rgb else count)
+        found = tuple(channel_numbers(channels, names, count) or every)
+        twice = sorted({str(number) for number in found if found.count(number) > 1})
+        if twice:
+            raise FrameError(f"channel {', '.join(twice)} was given twice; give each channel once")
+        return found, tuple(names[number] for number in found) if len(names) == count else ()
 
     def _position(self, frame: int) -> int:
         return as_position(frame, len(self), "frame")

@@ -219,11 +219,18 @@ def test_a_closed_session_is_read_and_saved_but_not_changed(model, tmp_path):
         lambda: session.add_mask(square(5, 5), frame=0),
         session.propagate,
         session.new_object,
+        lambda: session.rename(1, "other"),
+        lambda: session.set_class(1, "cell"),
+        lambda: session.set_visible(1, False),
+        lambda: session.show_only(None),
+        lambda: session.lock(1),
+        lambda: session.unlock(1),
     ):
         with pytest.raises(PromptError, match="the session is closed"):
             change()
     session.wait_for_answers()
     assert np.array_equal(session.labels, labels)
+    assert [each.name for each in session.objects] == ["object 1"]
     assert session.save(tmp_path / "kept.sam2").exists()
 
 

@@ -155,6 +155,22 @@ def test_change_while_tracking_ends_it_and_is_kept(session):
     assert session.store.planes_of(1) == session.store.planes_of(2) == [0, 1, 2, 3, 4]
 
 
+def test_an_object_made_while_tracking_does_not_end_it(model):
+    with Session(make_movie(12), model=model) as session:
+        session.add_points([[0, 20, 15]])
+        handle = session.propagate(block=False)
+        handle.pause()
+        made = session.new_object()
+        assert handle.is_running
+        handle.resume()
+        assert handle.wait(60)
+        assert handle.num_done == handle.num_steps == 11
+        with Session(make_movie(12), model=model) as again:
+            replay(session.operations, again)
+            np.testing.assert_array_equal(again.labels, session.labels)
+            assert [each.object_id for each in again.objects] == [1, made]
+
+
 def test_locking_what_tracking_has_yet_to_reach_ends_it(session):
     session.add_points([[0, 20, 15]])
     reached = threading.Event()

@@ -17,6 +17,8 @@ from napari_sam2.session.state.history import Edit
 
 __all__ = ["ObjectCalls"]
 
+_TITLES = {"set_class": "class of", "set_visible": "show or hide"}  # of calls whose own names are no words
+
 
 @checked_calls(PromptError)
 class ObjectCalls(SessionBase):
@@ -42,7 +44,8 @@ class ObjectCalls(SessionBase):
         PromptError
             If the number is taken or below 1.
         """
-        with self._changing():
+        self._check_open()
+        with self._state.lock:  # a propagation goes on: it has no part in it
             made = self.store.make_object(name, object_id)
             arguments: dict[str, object] = {"name": name, "object_id": made.object_id}
             edits = [Edit("objects", made.object_id, None, made)]
@@ -95,6 +98,7 @@ class ObjectCalls(SessionBase):
         object_id : int or None
             The object that is shown; None shows all.
         """
+        self._check_open()
         with self._state.lock:
             name = "all objects" if object_id is None else f"only {self.store.object(object_id).name}"
             changes = [
@@ -135,9 +139,11 @@ class ObjectCalls(SessionBase):
         return frozenset(self.geometry.check_plane(plane) for plane in given)
 
     def _change_object(self, object_id: int, method: str, arguments: dict[str, object], **fields: Any) -> None:
+        self._check_open()
         with self._state.lock:
             found = self.store.object(object_id)
             after = replace(found, **fields)
             if after != found:
                 edits = [Edit("objects", object_id, found, after)]
-                self._state.push(f"{method} {found.name}", method, {"object_id": object_id, **arguments}, edits)
+                title = f"{_TITLES.get(method, method)} {found.name}"
+                self._state.push(title, method, {"object_id": object_id, **arguments}, edits)

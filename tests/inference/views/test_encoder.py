@@ -70,7 +70,8 @@ def _operations_per_frame(num_objects: int) -> int:
     segmenter = SAM2VideoSegmenter(make_model(native_window=32, image_size=64))
     segmenter.set_video(make_movie(6))
     for i in range(num_objects):
-        segmenter.add_clicks(0, [(4 + 3 * i, 6 + 2 * i)], object_id=i + 1)
+        x, y = 4 + 3 * i, 6 + 2 * i
+        segmenter.add_clicks(0, None, box=(x - 3, y - 3, x + 4, y + 4), object_id=i + 1)
     results = segmenter.propagate_masklets()
     for _ in range(4):
         next(results)

@@ -70,8 +70,9 @@ def test_doubtful_frames_come_worst_first(session):
 
 
 def test_an_object_that_shrinks_and_ends_is_not_to_be_checked():
-    ends = {4: tracked(square(12, 14, 8)), 5: tracked(square(14, 16, 4), iou=0.5, score=1.0), 6: EMPTY, 7: EMPTY}
+    ends = {4: tracked(square(12, 14, 8)), 5: tracked(square(14, 16, 4), iou=0.61, score=1.0), 6: EMPTY, 7: EMPTY}
     assert track(ends) == {}
+    assert track({**ends, 5: tracked(square(14, 16, 4), iou=0.59)}) == {5: "low IoU"}
     assert track({**ends, 6: tracked(GOOD)}) != {}  # it grows again
 
 
@@ -103,7 +104,9 @@ def test_masks_tracked_from_a_doubtful_one_are_doubtful_up_to_the_next_known_mas
 
 
 def test_low_values_are_those_that_are_low_for_the_object():
-    assert track({p: tracked(GOOD, iou=0.55, score=3.0) for p in (1, 2, 4, 5)}) == {}
+    assert track({p: tracked(GOOD, iou=0.61, score=3.0) for p in (1, 2, 4, 5)}) == {}
+    assert track({4: tracked(GOOD), 5: tracked(GOOD, iou=0.72 * 0.9)}) == {}
+    assert track({4: tracked(GOOD), 5: tracked(GOOD, iou=0.68 * 0.9)}).keys() == {4, 5}
     assert track({p: tracked(GOOD, iou=0.3) for p in (1, 2, 4, 5)}).keys() == {1, 2, 4, 5}
 
 

@@ -78,10 +78,10 @@ class ReviewRule:
         has shrunk before has ended.
     """
 
-    share_of_nearby: float = 0.75
+    share_of_nearby: float = 0.7
     num_nearby: int = 4
     low_score: float = 4.0
-    very_low_iou: float = 0.5
+    very_low_iou: float = 0.6
     smallest: float = 0.05
     min_overlap: float = 0.6
     share_of_overlap: float = 0.75

@@ -102,7 +102,7 @@ def crossing(num_frames: int = 20) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("are_shared", [True, False])
 def test_cells_that_cross_keep_their_identities(micro, are_shared):
     image, labels = crossing()
-    segmenter = SAM2VideoSegmenter(micro, sharing=SharingSettings(are_shared=are_shared))
+    segmenter = SAM2VideoSegmenter(micro, sharing=SharingSettings(are_shared=are_shared, largest_growth=np.inf))
     segmenter.set_video(open_frames(image, axes="TYX", contrast=(0.0, 255.0)))
     for i in (1, 2):
         y, x = np.argwhere(labels[0] == i).mean(0)
@@ -114,3 +114,20 @@ def test_cells_that_cross_keep_their_identities(micro, are_shared):
         for i in (1, 2)
     )
     assert overlap > 0.9 if are_shared else overlap < 0.7  # without it, one cell takes both
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forwards", "backwards"])
+@pytest.mark.parametrize("largest_growth", [SharingSettings().largest_growth, np.inf])
+def test_a_lone_cell_that_crosses_another_one_keeps_its_identity(micro, largest_growth, reverse):
+    image, labels = crossing()
+    segmenter = SAM2VideoSegmenter(micro, sharing=SharingSettings(largest_growth=largest_growth))
+    segmenter.set_video(open_frames(image, axes="TYX", contrast=(0.0, 255.0)))
+    start = len(labels) - 1 if reverse else 0
+    y, x = np.argwhere(labels[start] == 1).mean(0)
+    segmenter.add_clicks(start, [(x, y)], [1], object_id=1)
+    found = segmenter.track_objects()
+    end = slice(0, 3) if reverse else slice(-3, None)
+    overlaps = [
+        ((f == 1) & (t == 1)).sum() / ((f == 1) | (t == 1)).sum() for f, t in zip(found[end], labels[end], strict=True)
+    ]
+    assert min(overlaps) > 0.9 if np.isfinite(largest_growth) else max(overlaps) < 0.7

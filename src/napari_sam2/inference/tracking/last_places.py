@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_sam2.inference.tracking.motion import Motion, predict_motion
 from napari_sam2.inference.tracking.recovery import recovery_view
 from napari_sam2.inference.tracking.sharing import Claimant, Placed
@@ -85,6 +87,20 @@ class LastPlaces:
         """The memories in which an object is visible, oldest first."""
         return [m for m in tracked.bank.behind(frame, reverse=reverse) if m.mask.any()]
 
+    def _uncontested(self, visible: list[FrameMemory], frame: int) -> list[FrameMemory]:
+        """Those of the memories that no other object contested, unless the last of them is long before a frame."""
+        clear = [each for each in visible if not each.is_contested]
+        return clear if clear and abs(frame - clear[-1].frame) <= self._settings.sharing.max_coasting else visible
+
+    def has_grown(self, tracked: TrackedObject, memory: FrameMemory, *, reverse: bool) -> bool:
+        """Whether a new mask is suddenly so much larger than those before it that it may hold a neighbour too."""
+        settings = self._settings.sharing
+        visible = self._visible_before(tracked, memory.frame, reverse=reverse)
+        if not visible or not memory.mask.any() or float(memory.iou[0]) < self._settings.recovery.min_iou:
+            return False
+        before = self._uncontested(visible, visible[-1].frame)[-settings.num_before :]
+        return _area(memory) > settings.largest_growth * float(np.median([_area(each) for each in before]))
+
     def _predicted(self, seen: Sequence[FrameMemory], frame: int) -> Motion | None:
         """How an object is expected to move; None if it has not been visible, or its view does not follow it."""
         seen = seen[-self._settings.motion.num_frames :]
@@ -101,10 +117,7 @@ class LastPlaces:
 
         None if the view does not follow the object.
         """
-        visible = self._visible_before(tracked, frame, reverse=reverse)
-        clear = [each for each in visible if not each.is_contested]
-        if clear and abs(memory.frame - clear[-1].frame) <= self._settings.sharing.max_coasting:
-            visible = clear
+        visible = self._uncontested(self._visible_before(tracked, frame, reverse=reverse), memory.frame)
         motion = self._predicted(visible, frame)
         if motion is None:
             return None
@@ -192,3 +205,8 @@ class LastPlaces:
             return memory.view
         shift = self._survey.shift_along(memory.frame, frame)
         return moved_view(memory.view, *shift)
+
+
+def _area(memory: FrameMemory) -> float:
+    """Area of a mask in pixels of the image."""
+    return float(memory.mask.mean()) * memory.view.width * memory.view.height

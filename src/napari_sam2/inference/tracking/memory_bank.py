@@ -53,7 +53,7 @@ class FrameMemory:
     shows_distractor : bool
         Another object on the frame was among the candidates for this one.
     is_contested : bool
-        Another object claimed a large part of the mask, which therefore does not say where the object is.
+        Another object claimed a large part of the mask, or it has suddenly grown: it does not say where the object is.
     """
 
     frame: int

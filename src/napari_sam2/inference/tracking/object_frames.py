@@ -181,6 +181,9 @@ class ObjectFrames:
             raw = self._overlaps.settled(raw, others, motions)
         if self._overlaps.shares(len(moving) + len(prompted)):
             raw = self._overlaps.shared(raw, [*moving, *prompted], frame, reverse=reverse)
+        if self.model.config.follows_last_mask and not self.settings.reference_behaviour:
+            grown = [t for t in moving if self._places.has_grown(t, raw[t.object_id], reverse=reverse)]
+            raw |= {t.object_id: replace(raw[t.object_id], is_contested=True) for t in grown}
         distracted = self._overlaps.distracted(raw, others) if self.settings.distractors.are_remembered else set()
         kept = (
             self._overlaps.non_overlapping(raw)

@@ -43,6 +43,12 @@ class SharingSettings:
         After more frames in a row that are contested, the last mask counts again.
     min_left : float
         An object that is left with less than this fraction of its mask is not visible.
+    largest_growth : float
+        A mask of more than this many times the median area of the last ones may hold a neighbour too, also one that is
+        not tracked. It is contested as well, unless its predicted IoU is low, as where an object fades out in a
+        z-stack.
+    num_before : int
+        How many masks before it are the last ones.
     """
 
     are_shared: bool = True
@@ -51,6 +57,8 @@ class SharingSettings:
     contested: float = 0.2
     max_coasting: int = 6
     min_left: float = 0.25
+    largest_growth: float = 1.4
+    num_before: int = 6
 
 
 class Placed(NamedTuple):

@@ -20,10 +20,12 @@ from napari_sam2._messages import (
     RESTART,
     Message,
     Option,
+    counted,
     first_line,
     in_all_words,
     in_form_words,
     in_shell_words,
+    is_or_are,
     message_of,
     one_line,
     shown,
@@ -119,3 +121,10 @@ def test_errors_show_values_with_shown():
                     if isinstance(each, ast.FormattedValue) and each.conversion == ord("r")
                 ]
     assert not found, "use shown(value): repr may fail, be very long or hold line ends"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 objects are"), (1, "1 object is"), (2, "2 objects are")], ids=["none", "one", "two"]
+)
+def test_one_thing_is_not_counted_as_several(count, text):
+    assert f"{counted(count, 'object')} {is_or_are(count)}" == text

@@ -14,10 +14,12 @@ __all__ = [
     "RESTART",
     "Message",
     "Option",
+    "counted",
     "first_line",
     "in_all_words",
     "in_form_words",
     "in_shell_words",
+    "is_or_are",
     "message_of",
     "one_line",
     "shown",
@@ -124,6 +126,16 @@ def one_line(error: BaseException, longest: int = 1000) -> str:
     """The text of an error on one line, cut off after ``longest`` characters; the name of its class if it has none."""
     text = " ".join(_text(error).split())
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and what it counts: "1 object", "2 objects"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def is_or_are(count: int) -> str:
+    """The verb after ``counted``."""
+    return "is" if count == 1 else "are"
 
 
 def first_line(error: BaseException) -> str:

@@ -63,7 +63,7 @@ def test_link_numbers_objects_and_writes_their_parents(movie, tmp_path, capsys, 
                          for t, f in enumerate(movie)])  # fmt: skip
     tifffile.imwrite(tmp_path / "masks.tif", separate.astype(np.uint16))
     assert run("link", tmp_path / "masks.tif", "-o", tmp_path / "linked.tif", "--tracks", tmp_path / name) == 0
-    assert "4 objects on 6 frames, 1 divisions" in capsys.readouterr().out
+    assert "4 objects on 6 frames, 1 division" in capsys.readouterr().out
     linked = read_labels(tmp_path / "linked.tif")
     assert np.array_equal(linked > 0, movie > 0)
     path = tmp_path / name

@@ -133,7 +133,7 @@ def test_auto_writes_labels_and_lineage_of_cells_that_divide(
     assert [len(np.unique(plane)) - 1 for plane in labels] == [1, 1, 2, 2]
     assert sorted(lineage.parents) == sorted(set(np.unique(labels[3])) - {0})
     assert set(lineage.parents.values()) == set(np.unique(labels[0])) - {0}
-    assert "3 objects, 1 divisions" in capsys.readouterr().out
+    assert "3 objects, 1 division" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("options", "asked"), [([], None), (["--split-stacked"], True), (["--keep-stacked"], False)])
@@ -154,7 +154,7 @@ def test_auto_searches_one_picture_in_tiles(weights: Path, tmp_path: Path, capsy
     assert run("auto", picture, "-o", out, "--tile", 32, "--overlap", 8, *anything(weights)) == 0
     labels = read_labels(out)
     assert labels.shape == (48, 48)
-    assert f"{labels.max()} objects" in capsys.readouterr().out
+    assert f"{labels.max()} object" in capsys.readouterr().out
     assert run("auto", picture, "-o", out, "--overwrite", "--min-area", "9999um2", *anything(weights)) == 0
     assert not read_labels(out).any()
     assert "0 objects; lower --iou" in capsys.readouterr().out

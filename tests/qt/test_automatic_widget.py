@@ -91,7 +91,7 @@ def test_labels_of_the_frame_shown_are_tracked_with_their_numbers(widget, qtbot)
     tracked = widget.viewer.layers["cells tracked"].data
     assert np.array_equal(tracked[1], seeds[1])
     assert set(np.unique(tracked)) <= {0, 7}
-    assert "1 objects" in widget.state.text()
+    assert "1 object" in widget.state.text()
 
 
 def test_whole_stack_is_segmented_and_can_be_stopped(widget, qtbot) -> None:

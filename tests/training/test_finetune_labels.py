@@ -36,7 +36,7 @@ def test_pictures_with_alpha_and_other_suffixes_pair_by_name(tmp_path):
     Image.fromarray(rgba).save(tmp_path / "images" / "a.png")
     Image.fromarray(rgba).save(tmp_path / "images" / "alone.png")
     tifffile.imwrite(tmp_path / "labels" / "a.tif", mask.astype(np.uint16))
-    with pytest.warns(UserWarning, match="1 files have no partner"):
+    with pytest.warns(UserWarning, match="1 file without a partner of the same name is left out"):
         (item,) = labelled_items(tmp_path / "images", tmp_path / "labels")
     assert item.name == "a.png"
     assert np.array_equal(item.stacks[0].frames[0], rgba[..., :3])

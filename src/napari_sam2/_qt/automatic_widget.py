@@ -11,6 +11,7 @@ from qtpy.QtGui import QCloseEvent, QShowEvent
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QProgressBar, QSizePolicy, QWidget
 
 from napari_sam2._errors import NapariSAM2Error
+from napari_sam2._messages import counted
 from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.forms import Form
 from napari_sam2._qt.layer_combo import LayerCombo
@@ -442,11 +443,11 @@ class AutomaticWidget(QWidget):
 
 
 def _describe(found: Found) -> str:
-    count = found.num_objects
+    count = counted(found.num_objects, "object")
     if found.num_candidates is None:
-        return f"{count} objects"
+        return count
     hint = "thresholds apply immediately" if found.is_all else "segment again to find more at low thresholds"
-    return f"{count} objects of {found.num_candidates} candidates; {hint}"
+    return f"{count} of {counted(found.num_candidates, 'candidate')}; {hint}"
 
 
 def _may_be_movie(layer: Any) -> bool:

@@ -303,7 +303,7 @@ class ImageSessions(QWidget):
                     self.viewer.layers.remove(layer)
         if not count:
             return ""
-        made = f"{count} objects made before are" if count != 1 else "1 object made before is"
+        made = f"{count} objects made before are" if count != 1 else "object made before is"
         return f"the {made} in the hidden layer {name}"
 
     def start(

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam2._errors import NapariSAM2Error
+from napari_sam2._messages import counted, is_or_are
 from napari_sam2._qt.background import BackgroundTask, TaskContext
 from napari_sam2._qt.forms import Form
 from napari_sam2._qt.layout import (
@@ -335,7 +336,8 @@ class ManyFilesWidget(QWidget):
         self.report = report
         for record in report.records:
             self._show_record(record)
-        parts = [f"{report.num_done} of {len(report.pieces)} files are done"]
+        num_files = len(report.pieces)
+        parts = [f"{report.num_done} of {counted(num_files, 'file')} {is_or_are(num_files)} done"]
         if report.num_failed:
             parts.append(f"{report.num_failed} failed (hover over the state to see why)")
         if report.num_not_run:

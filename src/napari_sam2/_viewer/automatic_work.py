@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from napari_sam2._files import file_stamp
+from napari_sam2._messages import counted
 from napari_sam2._viewer.alike import Candidate
 from napari_sam2.frames.planes import ClipFrames
 from napari_sam2.frames.regions import PlaneRegions
@@ -389,12 +390,12 @@ class Searcher:
 
 
 def _describe(report: TrackingReport | TimelapseReport, last: str = "last frame", not_found: int = 0) -> str:
-    counted = (
+    kinds = (
         (len(report.lost), f"end before the {last}"),
         (len(report.appeared), "begin after the first"),
         (not_found, "were found on no other frame"),
     )
-    parts = [f"{len(report.tracks)} objects", *(f"{count} {what}" for count, what in counted if count)]
+    parts = [counted(len(report.tracks), "object"), *(f"{count} {what}" for count, what in kinds if count)]
     if not report.is_complete:
         parts.append(_STOPPED)
     return "; ".join(parts)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, cast
 import typer
 
 from napari_sam2._files import reserved
+from napari_sam2._messages import counted
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._options import OverwriteOption
 from napari_sam2.cli._stopping import StopRequest
@@ -148,7 +149,7 @@ def _print_result(result: FineTuneResult) -> None:
         "patience": "stopped early: no more improvement",
         "asked": "stopped",
     }
-    say(f"{why[result.stopped]}; trained on {result.num_tuning_objects} objects: {result.summary()}")
+    say(f"{why[result.stopped]}; trained on {counted(result.num_tuning_objects, 'object')}: {result.summary()}")
 
 
 class _Reports:

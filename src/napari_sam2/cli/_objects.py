@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
+from napari_sam2._messages import counted
 from napari_sam2.cli._outputs import save_table
 from napari_sam2.cli._terminal import say
 
@@ -119,7 +120,8 @@ class ShapeOptions:
 
 def print_report(report: TrackingReport, *, say: Callable[[str], object] = typer.echo) -> None:
     """Print the number of objects, and which of them were lost or found on one frame only."""
-    say(f"{len(report.tracks)} objects" + (f", {report.num_merged} duplicates merged" if report.num_merged else ""))
+    merged = f", {counted(report.num_merged, 'duplicate')} merged" if report.num_merged else ""
+    say(counted(len(report.tracks), "object") + merged)
     if report.lost:
         say("end before the last frame: " + _listed([f"{i} (frame {frame})" for i, frame in report.lost.items()]))
     if report.appeared:
@@ -149,7 +151,7 @@ def save_report(path: Path, report: TrackingReport) -> None:
 
 def print_links(report: TimelapseReport) -> None:
     """Print the number of objects in volumes over time, and which of them end or begin in between."""
-    say(f"{len(report.tracks)} objects")
+    say(counted(len(report.tracks), "object"))
     for what, times in (("end before the last time point", report.lost), ("begin after the first", report.appeared)):
         if times:
             say(f"{what}: " + _listed([f"{i} (time {time})" for i, time in times.items()]))

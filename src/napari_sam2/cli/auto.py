@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_sam2._errors import PlanesLeftOutWarning, PromptError
+from napari_sam2._messages import counted
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._objects import (
     FinderOptions,
@@ -245,7 +246,7 @@ def _divisions_into(
             if found.is_complete or plane.any():
                 writer.write(frame, plane)
     num_divisions = sum(len(each) > 1 for each in found.tracks.daughters().values())
-    say(f"{len(found.tracks.spans())} objects, {num_divisions} divisions")
+    say(f"{counted(len(found.tracks.spans()), 'object')}, {counted(num_divisions, 'division')}")
     return found
 
 
@@ -310,7 +311,7 @@ def _print(found: AutoResult, table: Path | None) -> None:
     elif report is not None and report.tracks:
         print_report(report)
     elif found.is_complete or report is None:
-        say(f"{found.num_objects} objects" + _advice(found.num_objects))
+        say(counted(found.num_objects, "object") + _advice(found.num_objects))
     if table is None or report is None or not (report.tracks or report.is_complete):
         return
     if isinstance(report, TimelapseReport):

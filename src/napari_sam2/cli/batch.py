@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 
 from napari_sam2._dask import require_dask
+from napari_sam2._messages import counted
 from napari_sam2.cli._errors import INTERRUPTED, SOME_FAILED
 from napari_sam2.cli._objects import FinderOptions, MinScoreOption, ShapeOptions
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
@@ -403,7 +404,7 @@ class _Bar:
         failed = f"{progress.failed} failed" if progress.failed else ""
         now = time.monotonic()
         is_shown = self._bar.n == progress.total or now - self._shown_at >= _REFRESH_S
-        state = ", ".join(filter(None, (f"{progress.workers} workers", failed, waiting)))
+        state = ", ".join(filter(None, (counted(progress.workers, "worker"), failed, waiting)))
         self._bar.set_postfix_str(state, refresh=is_shown)
         if is_shown:
             self._shown_at = now

@@ -11,6 +11,7 @@ import typer
 
 from napari_sam2._errors import OutputError
 from napari_sam2._files import check_folder, check_writable, write_whole
+from napari_sam2._messages import counted
 from napari_sam2.cli._objects import FinderOptions, ShapeOptions
 from napari_sam2.cli._option_groups import InputOptions, ModelOptions, with_option_groups
 from napari_sam2.cli._options import LabelsOption, OverwriteOption, PreviewOption, QuietOption
@@ -129,10 +130,11 @@ def generate(
     if preview is not None:
         from napari_sam2.labels.contact_sheet import PreviewTile, draw_contact_sheet
 
-        tile = PreviewTile(picture.rgb(), labels, f"{len(records)} objects")
+        tile = PreviewTile(picture.rgb(), labels, counted(len(records), "object"))
         save_picture(preview, draw_contact_sheet([tile], title=image.name, zoom_in=False))
         written.append(preview)
-    say(f"{len(records)} objects found" + ("" if records else "; lower --iou or --stability, or try --spacing"))
+    advice = "" if records else "; lower --iou or --stability, or try --spacing"
+    say(f"{counted(len(records), 'object')} found{advice}")
     for path in written:
         say(f"wrote {path}")
 

@@ -9,6 +9,7 @@ import typer
 
 from napari_sam2._errors import FrameError
 from napari_sam2._files import reserved
+from napari_sam2._messages import counted
 from napari_sam2.cli._options import OverwriteOption, RequiredLabelsOption
 from napari_sam2.cli._outputs import check_outputs, tracks_outputs
 from napari_sam2.cli._terminal import say
@@ -63,10 +64,9 @@ def link(
         with LabelWriter(output, linked.shape, axes=axes, overwrite=overwrite) as writer:
             for frame, plane in enumerate(linked.reshape(-1, *linked.shape[-2:])):
                 writer.write(frame, plane)
-    say(
-        f"{len(found.spans())} objects on {len(linked)} frames, "
-        f"{sum(len(each) > 1 for each in found.daughters().values())} divisions"
-    )
+    num_divisions = sum(len(each) > 1 for each in found.daughters().values())
+    where = f"{counted(len(found.spans()), 'object')} on {counted(len(linked), 'frame')}"
+    say(f"{where}, {counted(num_divisions, 'division')}")
     say(f"wrote {writer.path}")
     if tracks is not None:
         if tracks.suffix:

@@ -11,6 +11,7 @@ import typer
 from napari_sam2._checks import check_not_input, numbers_in
 from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._files import check_new, check_writable, expand
+from napari_sam2._messages import counted
 from napari_sam2.cli._options import (
     AxesOption,
     AxisOption,
@@ -99,7 +100,8 @@ def measure(
         )
         bar.update(len(frames) - bar.n)
     written = write_table(table, expand(output), overwrite=overwrite)
-    say(f"{len(table)} rows, {table['object'].nunique() if len(table) else 0} objects; lengths in {unit}")
+    num_objects = table["object"].nunique() if len(table) else 0
+    say(f"{counted(len(table), 'row')}, {counted(num_objects, 'object')}; lengths in {unit}")
     say(f"wrote {written}")
 
 

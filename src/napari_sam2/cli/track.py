@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_sam2._errors import DeviceError, FrameError, PromptError
+from napari_sam2._messages import counted
 from napari_sam2.cli._errors import INTERRUPTED
 from napari_sam2.cli._option_groups import ComputeOptions, InputOptions, PromptedModelOptions, with_option_groups
 from napari_sam2.cli._options import (
@@ -343,7 +344,7 @@ def _report(tracked: Tracked, object_ids: Sequence[int], num_frames: int, writte
         return
     print_summary(tracked, list(dict.fromkeys(object_ids)), num_frames)
     say(
-        f"\n{tracked.num_steps} frames tracked in {tracked.seconds:.1f} s "
+        f"\n{counted(tracked.num_steps, 'frame')} tracked in {tracked.seconds:.1f} s "
         f"({tracked.num_steps / tracked.seconds:.1f} frames/s, {tracked.device})"
     )
     if tracked.skipped:

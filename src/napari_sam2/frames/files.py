@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2._errors import FrameError, warn_caller
-from napari_sam2._messages import one_line
+from napari_sam2._messages import counted, is_or_are, one_line
 from napari_sam2.frames.axes import guess_axes, name_unnamed
 from napari_sam2.frames.bioio_files import PLUGINS, open_bioio
 from napari_sam2.frames.file_contents import content_hint
@@ -332,8 +332,8 @@ def without_label_files(path: Path, files: list[Path]) -> list[Path]:
     if 0 < len(previews) < len(files):
         files = [file for file in files if not _PREVIEW.fullmatch(plain_stem(file))]
         warn_caller(
-            f"{len(previews)} files of {path} are named like previews of MetaXpress and are left out, such as "
-            f"{previews[0].name}"
+            f"{counted(len(previews), 'file')} of {path} {is_or_are(len(previews))} named like previews of MetaXpress "
+            f"and left out, such as {previews[0].name}"
         )
     stems = {plain_stem(file) for file in files}
     images = []
@@ -343,9 +343,10 @@ def without_label_files(path: Path, files: list[Path]) -> list[Path]:
             images.append(file)
     if len(images) < len(files):
         example = next(file.name for file in files if file not in images)
+        count = len(files) - len(images)
         warn_caller(
-            f"{len(files) - len(images)} files of {path} are named like masks of the images beside them and are left "
-            f"out, such as {example}"
+            f"{counted(count, 'file')} of {path} {is_or_are(count)} named like masks of the images beside them and "
+            f"left out, such as {example}"
         )
     return images
 

@@ -15,7 +15,7 @@ import numpy as np
 import tifffile
 
 from napari_sam2._errors import FrameError, warn_caller
-from napari_sam2._messages import AXES, Message, one_line
+from napari_sam2._messages import AXES, Message, counted, one_line
 from napari_sam2.frames.file_contents import content_hint
 from napari_sam2.frames.micro_manager import positions_named, stack_channels, warn_of_order
 from napari_sam2.frames.microscope_tags import has_damaged_lsm_notes, mend_stk_notes
@@ -333,7 +333,7 @@ def _planes(tif: tifffile.TiffFile, path: Path, chosen: _Chosen, level: int, lim
         return planes
     if _is_cut(tif):
         raise FrameError(
-            f"{path} is truncated: {len(tif.pages)} frames can be read, and more follow; copy the file again"
+            f"{path} is truncated: {counted(len(tif.pages), 'frame')} can be read, and more follow; copy the file again"
         )
     pages = stacked or [*series.pages]
     missing = sum(page is None for page in pages)  # OME-XML may announce planes that were never written

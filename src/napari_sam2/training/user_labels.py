@@ -15,7 +15,7 @@ from skimage.io import imread
 from skimage.measure import label as label_pieces
 
 from napari_sam2._errors import FrameError, TrainingError
-from napari_sam2._messages import shown
+from napari_sam2._messages import counted, is_or_are, shown
 from napari_sam2.labels.conversion import convert_labels
 from napari_sam2.training.packs import IMAGE_SUFFIXES, MIN_NATIVE_AREA, LabelledStack, stretch_to_uint8
 
@@ -96,7 +96,8 @@ def _pairs(images: Images, labels: Images) -> list[tuple[Path | NDArray[Any], Pa
             )
         alone = len(first) + len(second) - 2 * len(names)
         if alone:
-            warnings.warn(f"{alone} files have no partner of the same name; they are left out", stacklevel=3)
+            what = f"{counted(alone, 'file')} without a partner of the same name {is_or_are(alone)} left out"
+            warnings.warn(what, stacklevel=3)
         return [(first[name], second[name]) for name in names]
     if isinstance(first, dict) or isinstance(second, dict):
         raise TrainingError(f"a folder and something else were given ({images}, {labels}); give two folders")

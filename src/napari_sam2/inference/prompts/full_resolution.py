@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_sam2._errors import FrameError, OutputError
+from napari_sam2._messages import counted
 from napari_sam2._types import Prompt
 from napari_sam2.labels.enlarging import EnlargedMask, enlarged_masks
 from napari_sam2.labels.files import LabelParts, LabelWriter
@@ -78,7 +79,8 @@ class RefinementReport:
 
     def __str__(self) -> str:
         enlarged = self.num_large + self.num_rejected + self.num_unreadable + self.num_unfinished
-        text = f"at full resolution: {self.num_refined} masks were refined by the model"
+        verb = "was" if self.num_refined == 1 else "were"
+        text = f"at full resolution: {counted(self.num_refined, 'mask')} {verb} refined by the model"
         if not enlarged:
             return text
         reasons = [

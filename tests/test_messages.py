@@ -22,6 +22,7 @@ from napari_sam2._messages import (
     Option,
     counted,
     first_line,
+    given,
     in_all_words,
     in_form_words,
     in_shell_words,
@@ -128,3 +129,18 @@ def test_errors_show_values_with_shown():
 )
 def test_one_thing_is_not_counted_as_several(count, text):
     assert f"{counted(count, 'object')} {is_or_are(count)}" == text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "python", "shell"),
+    [
+        ("gamma", 0, "gamma=0", "--gamma 0"),
+        ("pred_iou_thresh", -1.0, "pred_iou_thresh=-1.0", "--iou -1.0"),
+        ("batch_size", 0, "batch_size=0", "--batch-size 0"),
+        ("device", "gpu", "device='gpu'", "--device gpu"),
+        ("device", "", "device=''", "--device ''"),
+    ],
+)
+def test_a_value_that_was_given_is_named_as_it_was_given(name, value, python, shell):
+    option = given(name, value)
+    assert (str(option), option.in_shell) == (python, shell)

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2._errors import CheckpointError, DeviceError, FrameError, NapariSAM2Error
-from napari_sam2._messages import one_line, shown
+from napari_sam2._messages import Message, given, one_line, shown
 
 __all__ = ["as_array", "checked", "checked_calls", "masked_values", "shorten", "unchecked_parameters"]
 
@@ -138,7 +138,7 @@ def _converted(name: str, value: object, kind: _Kind, error: type[NapariSAM2Erro
         return kind.convert(value)
     except _UnsuitableError as reason:
         why = f" ({reason})" if str(reason) else ""
-        text = f"{name}={shorten(value)} was given{why}; expected {kind.allowed}"
+        text = Message(given(name, value, shorten(value)), f" was given{why}; expected {kind.allowed}")
         raise (kind.error or error)(text) from None
 
 

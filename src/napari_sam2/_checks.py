@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_sam2._errors import OutputError, PromptError
 from napari_sam2._files import expand
-from napari_sam2._messages import shown
+from napari_sam2._messages import Message, given, shown
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -119,7 +119,7 @@ def check_count(name: str, value: object, low: int, high: int | None = None) -> 
     number = _whole(value)
     if number is None or number < low or (high is not None and number > high):
         allowed = f"from {low}" if high is None else f"from {low} to {high}"
-        raise PromptError(f"{name}={shown(value)} was given; expected integers {allowed}")
+        raise PromptError(Message(given(name, value), f" was given; expected integers {allowed}"))
     return number
 
 
@@ -141,7 +141,7 @@ def check_number(name: str, value: object, low: float = -math.inf, high: float =
     limits = "finite numbers"
     if math.isfinite(low):
         limits = f"numbers from {low:g} to {high:g}" if math.isfinite(high) else f"finite numbers from {low:g}"
-    raise PromptError(f"{name}={shown(value)} was given; expected {limits}")
+    raise PromptError(Message(given(name, value), f" was given; expected {limits}"))
 
 
 def check_fraction(name: str, value: object) -> float:
@@ -154,7 +154,7 @@ def check_fraction(name: str, value: object) -> float:
     """
     if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool) and 0 < value <= 1:
         return float(value)
-    raise PromptError(f"{name}={shown(value)} was given; expected numbers above 0, up to 1")
+    raise PromptError(Message(given(name, value), " was given; expected numbers above 0, up to 1"))
 
 
 def check_frame(frame: object, num_frames: int) -> int:

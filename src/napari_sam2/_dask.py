@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from napari_sam2._errors import DeviceError
-from napari_sam2._messages import shown
+from napari_sam2._messages import Message, given, shown
 
 if TYPE_CHECKING:
     from distributed import Security, Worker
@@ -84,7 +84,7 @@ def check_local_workers(workers: int) -> None:
     import psutil
 
     if workers < 1:
-        raise DeviceError(f"workers={workers} was given; expected integers from 1")
+        raise DeviceError(Message(given("workers", workers), " was given; expected integers from 1"))
     total: int = psutil.virtual_memory().total
     most = max(1, total // _LEAST_MEMORY)
     if workers > most:

@@ -16,6 +16,7 @@ __all__ = [
     "Option",
     "counted",
     "first_line",
+    "given",
     "in_all_words",
     "in_form_words",
     "in_shell_words",
@@ -61,6 +62,31 @@ OVERWRITE = Option("overwrite", "give overwrite=True", "give --overwrite")
 RESTART = Option("restart", "restart=True")
 AXES = Option("axes")
 AGAIN = Option("again", "call it again with the same arguments", "run the same command again")
+
+
+_SHELL_NAMES = {
+    "axes": "along",
+    "box_nms_thresh": "overlap",
+    "crop_n_layers": "crop-layers",
+    "give_up_after": "give-up",
+    "min_area_px": "min-area",
+    "num_devices": "devices",
+    "point_spacing_px": "spacing",
+    "pred_iou_thresh": "iou",
+    "stability_score_thresh": "stability",
+}
+"""Of parameters whose names in the shell are not those in Python."""
+
+
+def given(name: str, value: object, text: str | None = None) -> Option:
+    """A parameter and its value as they were given: ``gamma=0`` in Python, ``--gamma 0`` in the shell.
+
+    ``text`` shows the value; default: `shown`.
+    """
+    in_python = shown(value) if text is None else text
+    in_shell = value if isinstance(value, str) and value else in_python
+    option = _SHELL_NAMES.get(name, name.replace("_", "-"))
+    return Option(name, f"{name}={in_python}", f"--{option} {in_shell}")
 
 
 class Message(str):

@@ -12,6 +12,8 @@ import pytest
 
 from napari_sam2 import OutputError
 from napari_sam2._messages import in_shell_words
+from napari_sam2.batch import journal as journal_module
+from napari_sam2.batch.jobs import AutoJob, GenerateJob, PropagateJob, TrackJob, settings_of
 from napari_sam2.batch.journal import JOURNAL_NAME, Journal, RunIdentity
 from napari_sam2.batch.pieces import DONE, FAILED, Outcome, PieceRecord
 
@@ -85,10 +87,18 @@ def test_other_settings_are_refused_and_named(tmp_path: Path, changed: RunIdenti
         Journal(tmp_path, changed)
     assert str(caught.value).endswith("start over with restart=True")
     assert in_shell_words(caught.value).endswith("start over with --restart")
+    if named.startswith("shapes"):
+        assert ": --min-area: 5um2 before" in in_shell_words(caught.value)
     assert (tmp_path / JOURNAL_NAME).read_bytes() == before
     with Journal(tmp_path, changed, restart=True) as journal:
         assert journal.is_new
         assert not journal.records
+
+
+@pytest.mark.parametrize("job", [AutoJob(), GenerateJob(), PropagateJob(), TrackJob()], ids=lambda job: job.command)
+def test_settings_are_called_as_in_the_shell(job):
+    names = {name for name, _ in journal_module._flat("", settings_of(job))}
+    assert [name for name in names if not journal_module._in_shell(name).startswith("--")] == []
 
 
 def test_other_settings_are_taken_where_nothing_is_done(tmp_path: Path):

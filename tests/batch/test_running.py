@@ -248,7 +248,7 @@ def test_an_image_given_as_the_folder_of_results_is_refused_as_a_file(setup: Set
         pytest.param({"scheduler": "127.0.0.1"}, DeviceError, "missing port number", id="no-port"),
         pytest.param({"scheduler": "http://box:80"}, DeviceError, "expected tcp://HOST:PORT", id="protocol"),
         pytest.param({"scheduler": "tls://127.0.0.1:9"}, DeviceError, "needs certificates", id="no-certificates"),
-        pytest.param({"workers": 2}, DeviceError, "give one of workers, scheduler", id="two-places"),
+        pytest.param({"workers": 2}, DeviceError, "give one of workers, scheduler and cluster", id="two-places"),
         pytest.param({"scheduler": None, "workers": 0}, DeviceError, "integers from 1", id="no-workers"),
         pytest.param({"scheduler": None, "workers": 10**6}, DeviceError, "give a number up to", id="many-workers"),
         pytest.param({"dtype": 16}, DeviceError, "dtype=16 was given", id="dtype"),

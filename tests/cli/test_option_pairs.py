@@ -100,3 +100,41 @@ def test_contradicting_options_are_refused(
     assert len(lines) == 1 or "Usage" in lines[0]
     assert words in " ".join(" ".join(lines).split())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (f"{TRACK} --gamma 0", "--gamma 0.0 was given; expected a number above 0"),
+        (f"{TRACK} --device gpu", "--device gpu was given; available are"),
+        (f"{TRACK} --dtype half", "--dtype half was given; expected auto"),
+        (f"{TRACK} --along ZZ", "--along ZZ was given; expected some of Z, Y and X"),
+        (f"{TRACK} --zoom x", "--zoom x was given; expected"),
+        (f"{PROPAGATE} --min-area 0", "--min-area 0 was given; expected integers from 1"),
+        (f"{PROPAGATE} --give-up 0", "--give-up 0 was given; expected integers from 1"),
+        ("auto stack.tif --every 0", "--every 0 was given; expected integers from 1"),
+        ("auto stack.tif --iou 2", "--iou 2.0 was given; expected numbers from 0 to 1"),
+        ("auto stack.tif --stability -1", "--stability -1.0 was given; expected numbers from 0 to 1"),
+        ("generate image.tif --spacing 0", "--spacing 0.0 was given; expected finite numbers from 1"),
+        ("generate image.tif --overlap 2", "--overlap 2.0 was given; expected numbers from 0 to 1"),
+        ("generate image.tif --points-per-side 0", "--points-per-side 0 was given; expected integers from 1"),
+        ("batch generate image.tif --workers 0", "--workers 0 was given; expected integers from 1"),
+        ("batch generate image.tif --retries -1", "--retries -1 was given; expected integers from 0"),
+        (
+            "batch generate image.tif --workers 1 --scheduler tcp://a:1",
+            "one of --workers, --scheduler and --cluster",
+        ),
+    ],
+)
+def test_values_that_cannot_be_are_named_by_their_options(
+    command: str,
+    words: str,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.undo()  # devices are looked for where models are loaded
+    monkeypatch.chdir(folder)
+    assert run(*shlex.split(command), "-o", tmp_path / "out.tif") in (3, 4, 5)
+    assert words in " ".join(capsys.readouterr().err.split())

@@ -43,7 +43,7 @@ def test_whole_image_is_segmented_beside_a_shapes_layer_unless_it_is_the_region(
         widget.region.choose(chosen)
         widget.segment()
         _wait(widget, qtbot)
-        assert "objects of" in widget.state.text()
+        assert "candidate" in widget.state.text()
     whole, part = (widget.viewer.layers[name].data[1] > 0 for name in ("cells everything", "cells everything [1]"))
     outside = np.ones((48, 64), bool)
     outside[3:28, 1:32] = False

@@ -231,7 +231,7 @@ def test_a_new_session_on_the_image_hides_the_layers_of_the_one_before_and_says_
     before = widget.binding.layers
     widget.sessions.restart()  # as after "Mix visible channels"
     assert all(layer in viewer.layers and not layer.visible for layer in before)
-    assert "the 1 object made before is in the hidden layer cells objects" in widget.status.text
+    assert "the object made before is in the hidden layer cells objects" in widget.status.text
     session = widget.binding.session
     session.add_mask(np.eye(48, 64) > 0, frame=1)
     session.save(tmp_path / "mine.sam2")
@@ -239,7 +239,7 @@ def test_a_new_session_on_the_image_hides_the_layers_of_the_one_before_and_says_
     widget.sessions.open_session(str(tmp_path / "mine.sam2"))
     assert all(layer in viewer.layers and not layer.visible for layer in second)
     assert widget.sessions.kept == ()  # it would be the one to come back to
-    assert "1 object opened from mine.sam2; the 1 object made before is in the hidden layer" in widget.status.text
+    assert "1 object opened from mine.sam2; the object made before is in the hidden layer" in widget.status.text
 
 
 def open_two_channels(viewer):
@@ -263,7 +263,7 @@ def test_a_new_session_on_a_single_image_does_not_bring_the_one_before_back(alon
     assert len(widget.binding.session.frames.channels) == 2
     assert not widget.binding.session.objects
     assert not widget.sessions.offer.isVisibleTo(widget.sessions)
-    assert widget.status.text.endswith("the 1 object made before is in the hidden layer red objects")
+    assert widget.status.text.endswith("the object made before is in the hidden layer red objects")
 
 
 def test_undo_on_labels_that_were_set_aside_is_not_that_of_napari(alone, qtbot):
@@ -406,7 +406,7 @@ def test_an_image_has_one_session_also_after_a_saved_one_was_opened_on_it_from_a
     widget.sessions.open_session(str(tmp_path / "mine.sam2"), image=viewer.layers["cells"])
     assert [each.images[0].name for each in widget.sessions.kept] == []
     assert widget.binding.images[0].name == "cells"
-    assert "the 1 object made before is in the hidden layer cells objects" in widget.status.text
+    assert "the object made before is in the hidden layer cells objects" in widget.status.text
 
 
 def test_keys_of_stacks_say_that_a_single_image_has_none_to_go_through(alone, qtbot):

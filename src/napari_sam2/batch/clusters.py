@@ -19,7 +19,7 @@ from napari_sam2._dask import (
     num_cores,
 )
 from napari_sam2._errors import DeviceError
-from napari_sam2._messages import first_line
+from napari_sam2._messages import Message, Option, first_line
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -69,9 +69,14 @@ class Place:
 
     def check(self) -> None:
         """Raise DeviceError if more than one is given, or a number of workers or an address that is not possible."""
-        given = [name for name in ("workers", "scheduler", "cluster") if getattr(self, name) is not None]
+        ways = [Option(name, name, f"--{name}") for name in ("workers", "scheduler", "cluster")]
+        given = [way for way in ways if getattr(self, way.name) is not None]
         if len(given) > 1:
-            raise DeviceError(f"{' and '.join(given)} were given; give one of workers, scheduler and cluster")
+            workers, scheduler, cluster = ways
+            both = (part for way in given for part in (" and ", way))
+            raise DeviceError(
+                Message(*list(both)[1:], " were given; give one of ", workers, ", ", scheduler, " and ", cluster)
+            )
         if self.workers is not None:
             check_local_workers(self.workers)
         if self.scheduler is not None:

@@ -43,6 +43,37 @@ _MARKERS = ".batch.*.run"
 _FORMAT = 1
 
 
+_IN_SHELL = {
+    "finding.points_per_side": "--points-per-side",
+    "finding.crop_n_layers": "--crop-layers",
+    "finding.point_spacing_px": "--spacing",
+    "finding.pred_iou_thresh": "--iou",
+    "finding.stability_score_thresh": "--stability",
+    "finding.box_nms_thresh": "--overlap",
+    "shapes.min_area": "--min-area",
+    "shapes.max_area": "--max-area",
+    "shapes.exclude_border": "--exclude-border",
+    "reading.axes": "--axes",
+    "reading.frame_axis": "--axis",
+    "reading.fixed": "--fix",
+    "reading.channels": "--channels",
+    "reading.contrast": "--contrast",
+    "reading.gamma": "--gamma",
+    "reading.level": "--level",
+    "every": "--every",
+    "key_frames": "--key-frame",
+    "min_score": "--min-score",
+    "split_stacked": "--split-stacked",
+    "tile": "--tile",
+    "overlap": "--overlap",
+    "frame": "--frame",
+    "frames": "--frame",
+    "min_area_px": "--min-area",
+    "give_up_after": "--give-up",
+}
+"""What the shell calls the settings of jobs."""
+
+
 @dataclass(frozen=True)
 class RunIdentity:
     """What must be equal for the results of two runs to belong together.
@@ -73,7 +104,10 @@ class RunIdentity:
             return [Message(f"command: {other.command} before, {self.command} now")]
         mine, theirs = dict(self._compared()), dict(other._compared())
         differing = [
-            Message(Option(name, name, name), f": {_shown(theirs.get(name))} before, {_shown(mine.get(name))} now")
+            Message(
+                Option(name, name, _in_shell(name)),
+                f": {_shown(theirs.get(name))} before, {_shown(mine.get(name))} now",
+            )
             for name in dict.fromkeys([*theirs, *mine])
             if mine.get(name) != theirs.get(name)
         ]
@@ -358,6 +392,12 @@ def _in_a_list(messages: Sequence[Message]) -> Iterator[str | Option]:
         if number:
             yield "; "
         yield message
+
+
+def _in_shell(name: str) -> str:
+    """What the shell calls a setting; those that it cannot set have the same name."""
+    known = (shell for setting, shell in _IN_SHELL.items() if name == setting or name.startswith(f"{setting}."))
+    return next(known, name)
 
 
 def _flat(prefix: str, settings: Mapping[str, object]) -> Iterator[tuple[str, object]]:

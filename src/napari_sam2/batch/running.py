@@ -17,7 +17,7 @@ from napari_sam2._checks import check_not_input
 from napari_sam2._dask import num_cores, require_dask
 from napari_sam2._errors import DeviceError, FrameError, NapariSAM2Error, OutputError
 from napari_sam2._files import expand, is_there, make_folder, remove_folder
-from napari_sam2._messages import RESTART, Message, message_of, shown
+from napari_sam2._messages import RESTART, Message, given, message_of, shown
 from napari_sam2.batch.clusters import Place
 from napari_sam2.batch.dispatch import Dispatch, DispatchSettings, Execution, Workers
 from napari_sam2.batch.inputs import find_sources, plan_pieces, with_labels, with_positions
@@ -212,7 +212,7 @@ def checked_execution(
             raise DeviceError(f"{name}={shown(value)} was given; expected its name, such as 'auto'")
     _check_model(model, device, dtype, is_local=place.is_local)
     if retries < 0:
-        raise FrameError(f"retries={retries} was given; expected integers from 0")
+        raise FrameError(Message(given("retries", retries), " was given; expected integers from 0"))
     return Execution(place, model, device, dtype, retries, restart, on_progress, on_piece, should_stop)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from napari_sam2._errors import FrameError
-from napari_sam2._messages import one_line, shown
+from napari_sam2._messages import Message, given, one_line, shown
 from napari_sam2.frames.contrast import Contrast, Limits, automatic_limits, check_dtype, parse_contrast, sample_pixels
 
 __all__ = ["check_gamma", "image_to_rgb", "parse_colours", "pillow_to_array", "to_rgb_uint8"]
@@ -169,7 +169,7 @@ class _Image:
 def check_gamma(gamma: float) -> float:
     """Raise FrameError unless gamma is finite and positive."""
     if not (math.isfinite(gamma) and gamma > 0):
-        raise FrameError(f"gamma={shown(gamma)} was given; expected a number above 0; 1 changes nothing")
+        raise FrameError(Message(given("gamma", gamma), " was given; expected a number above 0; 1 changes nothing"))
     return float(gamma)
 
 

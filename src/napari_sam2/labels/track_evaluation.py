@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError, OutputError
+from napari_sam2._messages import Message, given
 from napari_sam2.labels.ctc_files import relabelled, without_gaps
 from napari_sam2.labels.track_files import LabelledTracks
 
@@ -84,7 +85,7 @@ def evaluate_tracks(truth: LabelledTracks, found: LabelledTracks, *, tolerance: 
     if not len(truth.tracks):
         raise FrameError("a truth without any object was given; expected at least one object to compare with")
     if tolerance < 0:
-        raise FrameError(f"tolerance={tolerance} was given; expected 0 or more frames")
+        raise FrameError(Message(given("tolerance", tolerance), " was given; expected 0 or more frames"))
     if not len(found.tracks):
         num = sum(len(daughters) > 1 for daughters in truth.tracks.daughters().values())
         lnk = 0.0 if len(truth.tracks.edges()) else float("nan")

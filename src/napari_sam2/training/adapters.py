@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from napari_sam2._errors import TrainingError
-from napari_sam2._messages import shown
+from napari_sam2._messages import Message, given
 from napari_sam2.network.sam2 import SAM2
 
 __all__ = ["PARTS", "LowRank", "Part", "plain_state", "prepare_part"]
@@ -68,7 +68,7 @@ def prepare_part(model: SAM2, part: str, *, rank: int = 8, seed: int = 0) -> Non
         If the part is not known or the rank is below 1.
     """
     if part not in PARTS:
-        raise TrainingError(f"part={shown(part)} was given; expected {', '.join(PARTS)}")
+        raise TrainingError(Message(given("part", part), f" was given; expected {', '.join(PARTS)}"))
     if rank < 1:
         raise TrainingError(f"an adapter rank of {rank} was given; it must be at least 1")
     model.requires_grad_(part == "all")

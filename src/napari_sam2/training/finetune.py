@@ -12,7 +12,7 @@ import torch
 
 from napari_sam2._arguments import checked
 from napari_sam2._errors import OutputError, TrainingError
-from napari_sam2._messages import OVERWRITE, Message
+from napari_sam2._messages import OVERWRITE, Message, given
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.adapters import Part, prepare_part
 from napari_sam2.training.batches import BatchPlan
@@ -276,10 +276,10 @@ def fine_tune(
 
 
 def _limits(steps: int | None, minutes: float | None, patience: int, validate_every: int) -> TuningLimits:
-    given = {"steps": steps, "minutes": minutes, "patience": patience, "validate_every": validate_every}
-    for name, value in given.items():
+    numbers = {"steps": steps, "minutes": minutes, "patience": patience, "validate_every": validate_every}
+    for name, value in numbers.items():
         if value is not None and value <= 0:
-            raise TrainingError(f"{name}={value} was given; it must be above 0")
+            raise TrainingError(Message(given(name, value), " was given; it must be above 0"))
     return TuningLimits(_STEPS if steps is None and minutes is None else steps, minutes, patience)
 
 
@@ -316,7 +316,7 @@ def _plan(
     if batch_size is None:
         batch_size = (12 if on_gpu else 4) if looks_closely else (4 if on_gpu else 2)
     if batch_size < 1:
-        raise TrainingError(f"batch_size={batch_size} was given; it must be at least 1")
+        raise TrainingError(Message(given("batch_size", batch_size), " was given; it must be at least 1"))
     return BatchPlan(
         crop=crop,
         stills=batch_size,

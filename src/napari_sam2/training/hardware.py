@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_sam2._errors import TrainingError
-from napari_sam2._messages import shown
+from napari_sam2._messages import Message, given
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.weights.loading import resolve_device
 
@@ -157,9 +157,10 @@ def choose_hardware(
         If the precision is not known, or something is asked for that needs the extra ``train``.
     """
     if precision not in get_args(Precision):
-        raise TrainingError(f"precision={shown(precision)} was given; expected {', '.join(get_args(Precision))}")
+        allowed = ", ".join(get_args(Precision))
+        raise TrainingError(Message(given("precision", precision), f" was given; expected {allowed}"))
     if num_devices < 1:
-        raise TrainingError(f"num_devices={num_devices} was given; it must be at least 1")
+        raise TrainingError(Message(given("num_devices", num_devices), " was given; it must be at least 1"))
     chosen = resolve_device(device)
     has_fabric = find_spec("lightning_fabric") is not None
     is_asked = num_devices > 1 or precision == "bfloat16"
@@ -178,7 +179,8 @@ def _fabric_devices(device: torch.device, num_devices: int, precision: Precision
     from lightning_fabric.strategies import DDPStrategy
 
     if device.type == "cuda" and num_devices > torch.cuda.device_count():
-        raise TrainingError(f"num_devices={num_devices} was given; there are {torch.cuda.device_count()} CUDA devices")
+        there = f"there are {torch.cuda.device_count()} CUDA devices"
+        raise TrainingError(Message(given("num_devices", num_devices), f" was given; {there}"))
     if precision == "auto":
         precision = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     single = [device.index or 0] if device.type == "cuda" else 1

@@ -15,7 +15,7 @@ from skimage.io import imread
 from skimage.measure import label as label_pieces
 
 from napari_sam2._errors import FrameError, TrainingError
-from napari_sam2._messages import counted, is_or_are, shown
+from napari_sam2._messages import Message, counted, given, is_or_are
 from napari_sam2.labels.conversion import convert_labels
 from napari_sam2.training.packs import IMAGE_SUFFIXES, MIN_NATIVE_AREA, LabelledStack, stretch_to_uint8
 
@@ -244,7 +244,7 @@ def hold_out(
         If the share is out of range or there are too few objects.
     """
     if not 0 < share <= 0.5:
-        raise TrainingError(f"validation_share={shown(share)} was given; it must be above 0 and at most 0.5")
+        raise TrainingError(Message(given("validation_share", share), " was given; it must be above 0 and at most 0.5"))
     total = count_objects([stack for item in items for stack in item.stacks])
     if total < MIN_OBJECTS:
         raise TrainingError(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from napari_sam2._errors import DeviceError, warn_caller
-from napari_sam2._messages import shown
+from napari_sam2._messages import Message, given
 
 __all__ = ["check_device_name", "cpu_computes", "resolve_device", "resolve_dtype", "reuse_freed_memory"]
 
@@ -45,8 +45,10 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         is_there = chosen.type == "cpu"
     if not is_there:
         raise DeviceError(
-            f"device={shown(str(device))} was given, but is not available; available are {_available()} "
-            f"(torch {torch.__version__})"
+            Message(
+                given("device", str(device)),
+                f" was given, but is not available; available are {_available()} (torch {torch.__version__})",
+            )
         )
     return chosen
 
@@ -62,7 +64,7 @@ def check_device_name(device: str | torch.device) -> torch.device:
     try:
         return torch.device("cpu" if device == "auto" else device)
     except (RuntimeError, TypeError) as error:
-        raise DeviceError(f"device={shown(device)} was given; available are {_available()}") from error
+        raise DeviceError(Message(given("device", device), f" was given; available are {_available()}")) from error
 
 
 def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
@@ -95,7 +97,7 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
     chosen = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if not isinstance(chosen, torch.dtype) or not chosen.is_floating_point or chosen.itemsize < 2:
         raise DeviceError(
-            f"dtype={shown(dtype)} was given; expected auto, {', '.join(_DTYPES)}, or one as a torch dtype"
+            Message(given("dtype", dtype), f" was given; expected auto, {', '.join(_DTYPES)}, or one as a torch dtype")
         )
     if device.type == "mps" and chosen == torch.float64:
         raise DeviceError("dtype=float64 was given, which MPS cannot compute; use float32, or device='cpu'")

@@ -194,6 +194,17 @@ def test_file_can_have_axes_and_channels_of_its_own(tmp_path: Path):
         pytest.param(GenerateJob(), Source(Path("a.tif"), frames=(1, 2)), "with 2 frames", id="generate"),
         pytest.param(AutoJob(tile=8, overlap=8), Source(Path("a.tif")), "overlap", id="auto-tiles"),
         pytest.param(AutoJob(every=0), Source(Path("a.tif")), "--every 0", id="auto-every"),
+        pytest.param(AutoJob(min_score=2.0), Source(Path("a.tif")), "min_score=2.0 was given", id="auto-score"),
+        pytest.param(
+            AutoJob(finding=FindOptions(pred_iou_thresh=-1.0)), Source(Path("a.tif")), "numbers from 0", id="auto-iou"
+        ),
+        pytest.param(
+            GenerateJob(finding=FindOptions(point_spacing_px=0.0)),
+            Source(Path("a.tif")),
+            "from 1",
+            id="spacing",
+        ),
+        pytest.param(PropagateJob(give_up_after=0), Source(Path("a.tif")), "integers from 1", id="propagate-give-up"),
     ],
 )
 def test_impossible_jobs_are_refused_before_any_image_is_read(job: Job, source: Source, message: str):

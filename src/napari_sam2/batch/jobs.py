@@ -10,9 +10,10 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, cast
 
 from napari_sam2._arguments import checked_calls
+from napari_sam2._checks import check_count, check_number
 from napari_sam2._errors import FrameError, PlanesLeftOutWarning, PromptError
 from napari_sam2.batch.pieces import Outcome, Source, Unchanged
 from napari_sam2.frames import Contrast, Frames, open_frames
@@ -174,12 +175,20 @@ class FindOptions:
     box_nms_thresh: float | None = None
     crop_n_layers: int | None = None
 
+    def check(self) -> None:
+        """Raise PromptError for values that are impossible with any model."""
+        from napari_sam2.inference.automatic.options import MaskGeneratorOptions
+
+        MaskGeneratorOptions().changed(**self._given())
+
     def generator(self, model: SAM2) -> SAM2AutomaticMaskGenerator:
         """The mask generator with these options."""
         from napari_sam2.inference.automatic.mask_generator import SAM2AutomaticMaskGenerator
 
-        given = {name: value for name, value in asdict(self).items() if value is not None}
-        return SAM2AutomaticMaskGenerator(model, output_mode="coco_rle", **given)
+        return SAM2AutomaticMaskGenerator(model, output_mode="coco_rle", **self._given())
+
+    def _given(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @checked_calls(PromptError)
@@ -202,7 +211,8 @@ class GenerateJob:
     command: ClassVar[str] = "generate"
 
     def check(self, sources: Sequence[Source]) -> None:
-        """Raise FrameError if a file has several frames in the list."""
+        """Raise NapariSAM2Error if an option is impossible, or a file has several frames in the list."""
+        self.finding.check()
         for source in sources:
             if len(source.frames) > 1:
                 raise FrameError(f"{source.path} was given with {len(source.frames)} frames; generate reads one")
@@ -282,9 +292,11 @@ class AutoJob:
     command: ClassVar[str] = "auto"
 
     def check(self, sources: Sequence[Source]) -> None:  # noqa: ARG002 - as all jobs
-        """Raise PromptError if the size of tiles, or the distance of key frames, is impossible."""
+        """Raise PromptError if an option, such as the size of tiles or the distance of key frames, is impossible."""
         from napari_sam2.frames.regions import tile_grid
 
+        self.finding.check()
+        check_number("min_score", self.min_score, 0, 1)
         tile_grid((2 * self.tile, 2 * self.tile), self.tile, self.overlap)
         if self.every is not None and self.every < 1:
             raise PromptError(f"--every {self.every} was given; expected integers from 1")
@@ -445,7 +457,11 @@ class PropagateJob:
     command: ClassVar[str] = "propagate"
 
     def check(self, sources: Sequence[Source]) -> None:
-        """Raise FrameError if a file has no labels."""
+        """Raise NapariSAM2Error if an option is impossible, or a file has no labels."""
+        check_number("min_score", self.min_score, 0, 1)
+        check_count("min_area_px", self.min_area_px, 1)
+        if self.give_up_after is not None:
+            check_count("give_up_after", self.give_up_after, 1)
         for source in sources:
             if source.labels is None:
                 raise FrameError(f"{source.path} has no labels; give --labels, or a list with the column labels")

@@ -28,6 +28,7 @@ class TruthPredictor:
         self.presence = presence
         self.views: list = []
         self.num_clicks = 0
+        self.prompts: list = []
 
     def _seen(self, view) -> np.ndarray:
         """(S/4, S/4) labels at the middle of each cell."""
@@ -44,8 +45,10 @@ class TruthPredictor:
 
     has_dense_maps = True
 
-    def answer_boxes(self, boxes_xyxy, views):
-        return self._answer((boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2, views)
+    def answer_objects(self, prompts, rough_logits, views):
+        self.prompts += list(zip(prompts, rough_logits, views, strict=True))
+        middles = [each.points[0] if each.box is None else (each.box[:2] + each.box[2:]) / 2 for each in prompts]
+        return self._answer(np.array(middles), views)
 
     def answer_clicks(self, points_xy, views):
         self.num_clicks += len(points_xy)
@@ -129,6 +132,37 @@ def test_presence_lowers_the_score():
         for presence in (1.0, 0.25)
     )
     np.testing.assert_allclose(unsure.predicted_iou, sure.predicted_iou / 4, rtol=1e-5)
+
+
+def test_an_object_whose_box_holds_others_is_prompted_by_itself():
+    diagonal = np.tri(96, k=10, dtype=bool) & ~np.tri(96, k=-11, dtype=bool)
+    labels = np.zeros((96, 96), np.int32)
+    for number, shift in enumerate((-30, 0, 30)):
+        rod = np.roll(diagonal, shift, axis=1)
+        labels[36:60][rod[36:60]] = number + 1
+    predictor = TruthPredictor(labels)
+    search_densely(predictor, labels.shape, replace(SETTINGS, crowded=0.1), DENSE_OPTIONS, size=SIZE)
+    among_others = [(prompt.points[0], rough, view) for prompt, rough, view in predictor.prompts if prompt.box is None]
+    numbers = [labels[round(float(y)), round(float(x))] for (x, y), _, _ in among_others]
+    assert 2 in numbers  # the rod in the middle
+    for number, (_, rough, view) in zip(numbers, among_others, strict=True):
+        seen = predictor._seen(view)
+        own = seen == number
+        assert ((rough > 0) & own).sum() / ((rough > 0) | own).sum() > 0.5
+        assert np.abs(rough).max() <= 10
+        assert rough[own].mean() > rough[(seen > 0) & ~own].max(initial=-10)
+    predictor = TruthPredictor(squares((96, 96), 24, 8))
+    search_densely(predictor, (96, 96), replace(SETTINGS, crowded=0.1), DENSE_OPTIONS, size=SIZE)
+    assert all(prompt.box is not None and rough is None for prompt, rough, _ in predictor.prompts)
+
+
+def test_an_object_that_fills_its_view_has_a_rough_mask_too():
+    labels = np.ones((24, 24), np.int32)
+    labels[:12, :12] = 2
+    predictor = TruthPredictor(labels)
+    search_densely(predictor, labels.shape, replace(SETTINGS, crowded=0), DENSE_OPTIONS, size=SIZE)
+    rough = [each for _, each, _ in predictor.prompts if each is not None]
+    assert all(np.isfinite(each).all() and (each > 0).any() for each in rough)
 
 
 def test_only_doubtful_masks_get_a_click():

@@ -346,7 +346,10 @@ def test_dense_maps_and_answers_need_views():
     view = View(0, 0, 32, 32, is_native=True)
     with pytest.raises(PromptError, match="no view was given"):
         predictor.dense_maps([])
-    with pytest.raises(PromptError, match="0 boxes and 0 views"):
-        predictor.answer_boxes(np.zeros((0, 4), np.float32), [])
-    with pytest.raises(PromptError, match="1 boxes and 2 views"):
-        predictor.answer_boxes(np.array([[2, 2, 9, 9]], np.float32), [view, view])
+    click, rough = Prompt(points=np.array([[2, 2]], np.float32)), np.zeros((8, 8), np.float32)
+    with pytest.raises(PromptError, match="0 objects and 0 views"):
+        predictor.answer_objects([], [], [])
+    with pytest.raises(PromptError, match="1 objects and 2 views"):
+        predictor.answer_objects([click], [rough], [view, view])
+    with pytest.raises(PromptError, match="1 objects and 0 rough masks"):
+        predictor.answer_objects([click], [], [view])

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
+from napari_sam2._types import Prompt
 from napari_sam2.inference.automatic.dense_maps import DenseMaps, MapCanvas
 from napari_sam2.inference.automatic.dense_settings import DenseSettings, ScoreFeatures
 from napari_sam2.inference.automatic.instances import Instances, find_instances, possible_instances
@@ -21,6 +22,7 @@ from napari_sam2.inference.masks.boxes import mask_to_box, nms, stability_score,
 from napari_sam2.inference.masks.components import fill_holes, remove_small_regions
 from napari_sam2.labels.rle import run_lengths_of_window
 from napari_sam2.network.dense_head import DENSE_STRIDE, DenseChannel
+from napari_sam2.network.sam2 import LAST_MASK_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["DenseDecoder", "search_densely"]
 
 _BATCH = 16
+_LOGITS_PER_CELL = 4.0  # slope of the logits of a rough mask
 
 
 @runtime_checkable
@@ -48,15 +51,17 @@ class DenseDecoder(Protocol):
     def dense_maps(self, views: Sequence[View], /) -> NDArray[np.float32]:
         """Maps (B, C, S/4, S/4) of the image seen through each view, 0 to 1."""
 
-    def answer_boxes(self, boxes_xyxy: NDArray[np.float32], views: Sequence[View], /) -> list[ViewCandidates]:
-        """The mask of each box (x0, y0, x1, y1) in its own view."""
+    def answer_objects(
+        self, prompts: Sequence[Prompt], rough_logits: Sequence[NDArray[np.float32] | None], views: Sequence[View], /
+    ) -> list[ViewCandidates]:
+        """The mask of each object in its own view, given its box, or a click and a rough mask."""
 
     def answer_clicks(self, points_xy: NDArray[np.float32], views: Sequence[View], /) -> list[ViewCandidates]:
         """The candidates of each click (x, y) in its own view."""
 
 
 class _Prompted(NamedTuple):
-    """The decoder's answer to the box of one object.
+    """The decoder's answer to the prompt of one object.
 
     ``features`` is what it is scored by, ``mask`` the answer in the image, with its first row and column, and
     ``point_xy`` the middle of the object.
@@ -250,7 +255,7 @@ def _decode(
     options: MaskGeneratorOptions,
     step: Callable[[int], None],
 ) -> list[_Outcome]:
-    """Masks of some of the objects of one zoom, each prompted by its box, in a view around it."""
+    """Masks of some of the objects of one zoom, each in a view around it."""
     if not len(chosen):
         return []
     maps, found = level.maps, level.found
@@ -261,11 +266,15 @@ def _decode(
     order = sorted(range(len(chosen)), key=lambda row: (view_of[row].y, view_of[row].x))
     for start in range(0, len(chosen), _BATCH):
         rows = order[start : start + _BATCH]
-        views = [view_of[row] for row in rows]
-        answers = predictor.answer_boxes(_as_xyxy(boxes_px[rows], maps.hw), views)
+        views, objects = [view_of[row] for row in rows], chosen[rows].tolist()
+        prompts = [
+            _prompt(level, index, box_yx, view, settings)
+            for index, box_yx, view in zip(objects, boxes_px[rows], views, strict=True)
+        ]
+        answers = predictor.answer_objects([prompt for prompt, _ in prompts], [rough for _, rough in prompts], views)
         prompted = [
             each
-            for found, index in zip(answers, chosen[rows].tolist(), strict=True)
+            for found, index in zip(answers, objects, strict=True)
             if (each := _prompted(found, level, index, options)) is not None
         ]
         scores = _scores(predictor, prompted, settings, options)
@@ -274,17 +283,42 @@ def _decode(
     return outcomes
 
 
-def _as_xyxy(boxes_px: NDArray[np.intp], hw: tuple[int, int]) -> NDArray[np.float32]:
-    """(N, 4) x0, y0, x1, y1 of boxes in rows and columns, without what lies beyond the image."""
-    return np.minimum(boxes_px[:, [1, 0, 3, 2]], [hw[1], hw[0], hw[1], hw[0]]).astype(np.float32)
-
-
 def _middle(level: _Level, index: int) -> NDArray[np.float32]:
     """(x, y) of the deepest cell of an object, in image pixels."""
     (h, w), cell = level.maps.hw, level.maps.cell
     point_xy = (level.found.middles_yx[index][::-1] + 0.5) * cell - 0.5
     inside: NDArray[np.float32] = np.minimum(point_xy, [w - 1, h - 1]).astype(np.float32)
     return inside
+
+
+def _prompt(
+    level: _Level, index: int, box_yx: NDArray[np.intp], view: View, settings: DenseSettings
+) -> tuple[Prompt, NDArray[np.float32] | None]:
+    """The prompt of an object, and its rough mask, if that is a part of the prompt.
+
+    The box around a rod in a colony holds others, too. Such an object is prompted by itself and a click in its middle.
+    """
+    y0, x0, y1, x1 = level.found.boxes[index]
+    labels = level.found.labels[y0:y1, x0:x1]
+    own = labels == index + 1
+    if ((labels > 0) & ~own).sum() > settings.crowded * own.sum():
+        return Prompt(points=_middle(level, index)[None]), _rough_logits(level, index, view)
+    (top, left, bottom, right), (h, w) = box_yx, level.maps.hw
+    return Prompt(box=np.array([left, top, min(right, w), min(bottom, h)], np.float32)), None
+
+
+def _rough_logits(level: _Level, index: int, view: View) -> NDArray[np.float32]:
+    """(S/4, S/4) logits of an object in a view, which rise with the distance from its outline."""
+    cell = level.maps.cell
+    y, x, side = view.y // cell, view.x // cell, view.width // cell
+    labels = level.found.labels[y : y + side, x : x + side]
+    inside = np.zeros((side, side), bool)
+    inside[: labels.shape[0], : labels.shape[1]] = labels == index + 1
+    if inside.all():  # there is no outline to measure a distance from
+        return np.full(inside.shape, LAST_MASK_LIMIT, np.float32)
+    distance = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
+    logits: NDArray[np.float32] = (_LOGITS_PER_CELL * distance).clip(-LAST_MASK_LIMIT, LAST_MASK_LIMIT)
+    return logits.astype(np.float32)
 
 
 def _scores(

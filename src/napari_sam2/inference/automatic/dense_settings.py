@@ -146,6 +146,9 @@ class DenseSettings:
         longer side of the box is nearest to this fraction of a tile.
     margin : float
         Objects are decoded in a view in which this fraction of the longer side of their box is free on all sides.
+    crowded : float
+        If other objects cover more than this fraction of an object's own area in its box, the object is prompted by
+        itself and a click in its middle, otherwise by its box.
     active : float
         A part of the image whose foreground or border exceeds this nowhere is not described at higher zooms.
     few_tiles : int
@@ -176,6 +179,7 @@ class DenseSettings:
     same_box: float = 0.8
     best_side: float = 0.24
     margin: float = 0.15
+    crowded: float = 0.3
     active: float = 0.3
     few_tiles: int = 36
     num_pilots: int = 6
@@ -187,7 +191,7 @@ class DenseSettings:
 
     def __post_init__(self) -> None:
         _check_zooms(self.zooms)
-        for name in ("narrow", "min_width", "min_narrow"):
+        for name in ("narrow", "min_width", "min_narrow", "crowded"):
             check_number(name, getattr(self, name), 0)
         for name in ("max_side", "same_box", "best_side", "margin", "active"):
             check_number(name, getattr(self, name), 0, 1)

@@ -414,27 +414,32 @@ class SAM2ImagePredictor:
             maps: NDArray[np.float32] = logits.float().sigmoid().cpu().numpy()
             return maps[[each.index(view) for view in views]]
 
-    def answer_boxes(self, boxes_xyxy: NDArray[np.float32], views: Sequence[View]) -> list[ViewCandidates]:
-        """The mask of each box in a view of its own, such as the tiles of `dense_maps`.
+    def answer_objects(
+        self, prompts: Sequence[Prompt], rough_logits: Sequence[NDArray[np.float32] | None], views: Sequence[View]
+    ) -> list[ViewCandidates]:
+        """The mask of each object in a view of its own, such as the tiles of `dense_maps`.
 
         Parameters
         ----------
-        boxes_xyxy : numpy.ndarray
-            (N, 4) x0, y0, x1, y1 around the objects, in image pixels.
+        prompts : sequence of Prompt
+            The box of each object, or a click.
+        rough_logits : sequence of numpy.ndarray or None
+            (S/4, S/4) float32 logits of a rough mask of each object in its view, where S is the model's input size;
+            None for an object without one.
         views : sequence of View
-            One per box.
+            One per object.
 
         Returns
         -------
         list of ViewCandidates
-            One per box, with one mask.
+            One per object, with one mask.
 
         Raises
         ------
         PromptError
-            If there is no box, or not one view per box.
+            If there is no object, or not one rough mask or None and one view per object.
         """
-        return self._answer_in_views([Prompt(box=box) for box in boxes_xyxy], "boxes", views, multimask=False)
+        return self._answer_in_views(prompts, "objects", views, rough_logits, multimask=False)
 
     def answer_clicks(self, points_xy: NDArray[np.float32], views: Sequence[View]) -> list[ViewCandidates]:
         """The three candidates of each click in a view of its own, such as the tiles of `dense_maps`.
@@ -456,20 +461,26 @@ class SAM2ImagePredictor:
         PromptError
             If there is no click, or not one view per click.
         """
-        return self._answer_in_views(
-            [Prompt(points=point[None]) for point in points_xy], "clicks", views, multimask=True
-        )
+        clicks = [Prompt(points=point[None]) for point in points_xy]
+        return self._answer_in_views(clicks, "clicks", views, [None] * len(clicks), multimask=True)
 
     def _answer_in_views(
-        self, prompts: Sequence[Prompt], kind: str, views: Sequence[View], *, multimask: bool
+        self,
+        prompts: Sequence[Prompt],
+        kind: str,
+        views: Sequence[View],
+        logits: Sequence[NDArray[np.float32] | None],
+        *,
+        multimask: bool,
     ) -> list[ViewCandidates]:
-        if not prompts or len(prompts) != len(views):
-            raise PromptError(
-                f"{len(prompts)} {kind} and {len(views)} views were given; expected one view for each of the {kind}, "
-                "at least one"
-            )
+        for name, given in (("views", views), ("rough masks", logits)):
+            if not prompts or len(prompts) != len(given):
+                raise PromptError(
+                    f"{len(prompts)} {kind} and {len(given)} {name} were given; expected as many {name} as {kind}, "
+                    "at least one"
+                )
         with torch.inference_mode():
-            return self._candidates(prompts, views, [None] * len(prompts), multimask=multimask)
+            return self._candidates(prompts, views, logits, multimask=multimask)
 
     def _points_by_view(self, points_xy: NDArray[np.float32], window: int | None) -> dict[View, list[int]]:
         """Indices of the points to decode in each view."""

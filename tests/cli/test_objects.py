@@ -180,7 +180,7 @@ def test_auto_searches_one_picture_in_tiles(weights: Path, tmp_path: Path, capsy
             "is the input",
             id="over-the-seeds",
         ),
-        pytest.param(["auto", "disks.ome.tif", "--every", "0"], 3, "every=0", id="every"),
+        pytest.param(["auto", "disks.ome.tif", "--every", "0"], 3, "--every 0", id="every"),
         pytest.param(["auto", "disks.ome.tif", "--key-frame", "9"], 3, "0 to 3", id="key-frame"),
         pytest.param(["auto", "disks.ome.tif", "--min-area", "5 cells"], 3, "--min-area 5 cells", id="area"),
         pytest.param(["auto", "plain.tif", "--max-area", "5um2"], 3, "no pixel size", id="no-pixel-size"),

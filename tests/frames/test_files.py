@@ -534,7 +534,7 @@ class TestFolders:
         for n in range(4):
             tifffile.imwrite(tmp_path / f"t{n}.tif", make_stack(20, 30))
             tifffile.imwrite(tmp_path / f"t{n}{ending}.tif", make_stack(20, 30))
-        with pytest.warns(UserWarning, match=f"4 files of .* are left out, such as t0{ending}"):
+        with pytest.warns(UserWarning, match=f"4 files of .* are named like masks .* left out, such as t0{ending}"):
             assert len(open_frames(tmp_path)) == 4
 
     def test_a_folder_of_masks_alone_is_read(self, tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 import tifffile
 import zarr
 from PIL import Image
+from tests.effort import measured_effort
 
 from napari_sam2._errors import FrameError
 from napari_sam2.frames import Spacing, open_frames
@@ -223,14 +223,11 @@ class TestTIFF:
         num_bytes = stack.nbytes
         del stack
         open_frames(tmp_path / "a.tif", contrast=(0, 9))[0]  # imports happen outside the measurement
-        tracemalloc.start()
-        try:
+        with measured_effort() as effort:
             frames = open_frames(tmp_path / "a.tif")
             for t in range(0, 150, 10):
                 frames[t]
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
+        peak = effort.peak_bytes
         assert peak < num_bytes / 2, f"{peak / 1e6:.1f} MB of {num_bytes / 1e6:.1f} MB"
 
     def test_threads_may_read_at_once(self, tmp_path):

@@ -6,6 +6,7 @@ import gc
 import tracemalloc
 
 import numpy as np
+from tests.effort import traced_memory
 
 from napari_sam2._types import Prompt
 from napari_sam2.network.sam2 import SAM2
@@ -27,16 +28,13 @@ def disc(i: int) -> np.ndarray:
 
 def test_mask_prompts_on_large_planes_are_kept_packed(model: SAM2):
     with Session(np.zeros((SIDE, SIDE), np.uint8), model=model) as session:
-        tracemalloc.start()
-        try:
+        with traced_memory():
             prompts = {(i + 1, 0): Prompt(mask=disc(i)) for i in range(NUM_PROMPTS)}
             session.set_prompts(prompts)
             session.paint(0, {1: disc(NUM_PROMPTS)})
             session.undo()
             gc.collect()
             kept = tracemalloc.get_traced_memory()[0]
-        finally:
-            tracemalloc.stop()
         assert kept < LARGEST
         assert len(session.operations) == NUM_PROMPTS
         assert np.array_equal(session.prompt(7, 0).mask, disc(6))

@@ -23,6 +23,7 @@ __all__ = [
     "is_or_are",
     "message_of",
     "one_line",
+    "shell_option",
     "shown",
 ]
 
@@ -65,7 +66,6 @@ AGAIN = Option("again", "call it again with the same arguments", "run the same c
 
 
 _SHELL_NAMES = {
-    "axes": "along",
     "box_nms_thresh": "overlap",
     "crop_n_layers": "crop-layers",
     "give_up_after": "give-up",
@@ -85,8 +85,12 @@ def given(name: str, value: object, text: str | None = None) -> Option:
     """
     in_python = shown(value) if text is None else text
     in_shell = value if isinstance(value, str) and value else in_python
-    option = _SHELL_NAMES.get(name, name.replace("_", "-"))
-    return Option(name, f"{name}={in_python}", f"--{option} {in_shell}")
+    return Option(name, f"{name}={in_python}", f"{shell_option(name)} {in_shell}")
+
+
+def shell_option(name: str) -> str:
+    """The option of the shell for a parameter, such as ``--min-area`` for ``min_area_px``."""
+    return f"--{_SHELL_NAMES.get(name, name.replace('_', '-'))}"
 
 
 class Message(str):

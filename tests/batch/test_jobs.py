@@ -193,7 +193,7 @@ def test_file_can_have_axes_and_channels_of_its_own(tmp_path: Path):
         pytest.param(PropagateJob(), Source(Path("a.tif")), "has no labels", id="propagate"),
         pytest.param(GenerateJob(), Source(Path("a.tif"), frames=(1, 2)), "with 2 frames", id="generate"),
         pytest.param(AutoJob(tile=8, overlap=8), Source(Path("a.tif")), "overlap", id="auto-tiles"),
-        pytest.param(AutoJob(every=0), Source(Path("a.tif")), "--every 0", id="auto-every"),
+        pytest.param(AutoJob(every=0), Source(Path("a.tif")), "every=0", id="auto-every"),
         pytest.param(AutoJob(min_score=2.0), Source(Path("a.tif")), "min_score=2.0 was given", id="auto-score"),
         pytest.param(
             AutoJob(finding=FindOptions(pred_iou_thresh=-1.0)), Source(Path("a.tif")), "numbers from 0", id="auto-iou"

@@ -35,7 +35,7 @@ class CanvasClicks:
         viewer.mouse_drag_callbacks.append(self._on_mouse)
 
     def close(self) -> None:
-        """Listen to the canvas no longer."""
+        """Stop listening to the canvas."""
         if self._on_mouse in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._on_mouse)
 

@@ -295,7 +295,8 @@ class PropagateSection(QWidget):
             if handle.num_done < handle.num_steps:
                 if self._axes and self._axes != THROUGH_TIME:  # their masks come together, at the end
                     return "stopped: nothing was changed"
-                return f"stopped: {handle.num_done} of {handle.num_steps} {unit}s are finished and kept; G goes on"
+                finished = f"{handle.num_done} of {handle.num_steps} {unit}s are finished and kept"
+                return f"stopped: {finished}; press G to continue"
             return f"done: {handle.num_done} {unit}{'s' * (handle.num_done != 1)}{self._lost()}{self._conditions()}"
         if handle.is_paused:
             return f"paused: {handle.num_done} of {handle.num_steps} {unit}s are done"

@@ -211,7 +211,7 @@ class ViewerBinding(BindingPrompts):
             if planes.geometry != self.geometry:
                 raise FrameError(
                     f"{because}, and its shape {planes.geometry.shape} is not the session's {self.geometry.shape}; "
-                    "start a new session on it, the labels made so far stay"
+                    "start a new session on it; the labels made so far stay"
                 )
             self.session.cancel()
             self.session.set_frames(planes)

@@ -69,7 +69,7 @@ class BindingPrompts(BindingTools):
             self._refuse_in_3d()
             return
         self.notice.emit(
-            f"the data of {self.images[0].name} was replaced by data of another shape; start a new session to go on",
+            f"the data of {self.images[0].name} was replaced by data of another shape; start a new session to continue",
             True,
         )
 

@@ -298,8 +298,8 @@ class AutoJob:
         self.finding.check()
         check_number("min_score", self.min_score, 0, 1)
         tile_grid((2 * self.tile, 2 * self.tile), self.tile, self.overlap)
-        if self.every is not None and self.every < 1:
-            raise PromptError(f"--every {self.every} was given; expected integers from 1")
+        if self.every is not None:
+            check_count("every", self.every, 1)
 
     def try_on(self, source: Source) -> None:
         """Open a file, and convert the areas; raises FrameError."""

@@ -20,7 +20,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from napari_sam2._errors import FrameError, OutputError, warn_caller
 from napari_sam2._files import write_error, write_whole
-from napari_sam2._messages import RESTART, Message, Option
+from napari_sam2._messages import RESTART, Message, Option, shell_option
 from napari_sam2.batch.pieces import DONE, FAILED, Outcome, PieceRecord, Source
 
 __all__ = [
@@ -43,35 +43,18 @@ _MARKERS = ".batch.*.run"
 _FORMAT = 1
 
 
-_IN_SHELL = {
-    "finding.points_per_side": "--points-per-side",
-    "finding.crop_n_layers": "--crop-layers",
-    "finding.point_spacing_px": "--spacing",
-    "finding.pred_iou_thresh": "--iou",
-    "finding.stability_score_thresh": "--stability",
-    "finding.box_nms_thresh": "--overlap",
-    "shapes.min_area": "--min-area",
-    "shapes.max_area": "--max-area",
-    "shapes.exclude_border": "--exclude-border",
-    "reading.axes": "--axes",
+_SHELL_GROUPS = ("finding", "shapes")
+"""Of the settings of jobs: groups in which each has an option of its name in the shell."""
+_SHELL_SETTINGS = {
+    **dict.fromkeys(("every", "give_up_after", "min_area_px", "min_score", "overlap", "split_stacked", "tile")),
+    **dict.fromkeys(("reading.channels", "reading.contrast", "reading.gamma", "reading.level", "reading.axes")),
     "reading.frame_axis": "--axis",
     "reading.fixed": "--fix",
-    "reading.channels": "--channels",
-    "reading.contrast": "--contrast",
-    "reading.gamma": "--gamma",
-    "reading.level": "--level",
-    "every": "--every",
     "key_frames": "--key-frame",
-    "min_score": "--min-score",
-    "split_stacked": "--split-stacked",
-    "tile": "--tile",
-    "overlap": "--overlap",
     "frame": "--frame",
     "frames": "--frame",
-    "min_area_px": "--min-area",
-    "give_up_after": "--give-up",
 }
-"""What the shell calls the settings of jobs."""
+"""The other settings that the shell has an option for, which has the same name where none is given here."""
 
 
 @dataclass(frozen=True)
@@ -396,8 +379,13 @@ def _in_a_list(messages: Sequence[Message]) -> Iterator[str | Option]:
 
 def _in_shell(name: str) -> str:
     """What the shell calls a setting; those that it cannot set have the same name."""
-    known = (shell for setting, shell in _IN_SHELL.items() if name == setting or name.startswith(f"{setting}."))
-    return next(known, name)
+    group, _, last = name.rpartition(".")
+    if group in _SHELL_GROUPS:
+        return shell_option(last)
+    for setting, option in _SHELL_SETTINGS.items():
+        if name == setting or name.startswith(f"{setting}."):
+            return option or shell_option(setting.rpartition(".")[2])
+    return name
 
 
 def _flat(prefix: str, settings: Mapping[str, object]) -> Iterator[tuple[str, object]]:

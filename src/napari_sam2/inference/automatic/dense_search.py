@@ -345,7 +345,7 @@ def _click_support(found: ViewCandidates, clicked: ViewCandidates, threshold: fl
 
 
 def _prompted(found: ViewCandidates, level: _Level, index: int, options: MaskGeneratorOptions) -> _Prompted | None:
-    """The answer to the box of an object; None if it is empty in the image, or does not overlap the object."""
+    """The answer to the prompt of an object; None if it is empty in the image, or does not overlap the object."""
     features = _features(found, level, index, options)
     if features is None:
         return None

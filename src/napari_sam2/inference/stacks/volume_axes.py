@@ -12,7 +12,7 @@ from scipy import ndimage
 from napari_sam2._arguments import checked
 from napari_sam2._checks import as_numbers, check_object_id
 from napari_sam2._errors import PromptError
-from napari_sam2._messages import Message, given
+from napari_sam2._messages import Message, Option, shown
 from napari_sam2.inference.tracking.video_segmenter import SAM2VideoSegmenter
 
 if TYPE_CHECKING:
@@ -89,9 +89,9 @@ def segment_along_axes(
         raise PromptError(f"a volume of shape {image.shape} was given; expected (Z, Y, X), or RGB as uint8")
     names = [str(axis).upper() for axis in axes]
     if not names or len(set(names)) < len(names) or not set(names) <= set(_AXES):
-        raise PromptError(
-            Message(given("axes", "".join(map(str, axes))), " was given; expected some of Z, Y and X, each once")
-        )
+        text = "".join(map(str, axes))
+        along = Option("axes", f"axes={shown(text)}", f"--along {text}")
+        raise PromptError(Message(along, " was given; expected some of Z, Y and X, each once"))
     sizes = np.asarray(voxel_size, float)
     if sizes.shape != (3,) or not (np.isfinite(sizes) & (sizes > 0)).all():
         raise PromptError(f"voxel_size={list(voxel_size)} was given; expected three distances above 0")

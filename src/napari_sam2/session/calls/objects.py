@@ -17,7 +17,7 @@ from napari_sam2.session.state.history import Edit
 
 __all__ = ["ObjectCalls"]
 
-_TITLES = {"set_class": "class of", "set_visible": "show or hide"}  # of calls whose own names are no words
+_TITLES = {"set_class": "class of", "set_visible": "show or hide"}  # of changes; those of others are their names
 
 
 @checked_calls(PromptError)

@@ -11,7 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 _PATIENCE = 30.0  # s
-_WAITING_PLACES = ("threading.py", "selectors.py", "queue.py", "socket.py", "futures/thread.py")  # of idle threads
+_WAITING_PLACES = (  # of idle threads
+    "threading.py",
+    "selectors.py",
+    "queue.py",
+    "socket.py",
+    "futures/thread.py",
+    "execnet/gateway_base.py",
+)
 
 
 @dataclass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import io
+import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -15,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 import napari_sam2
 from napari_sam2 import FrameError, PromptError, open_frames
-from napari_sam2._arguments import _with_members, as_array, checked, checked_calls, shorten, unchecked_parameters
+from napari_sam2._arguments import _with_members, as_array, checked, checked_calls, unchecked_parameters
+from napari_sam2._messages import shown
 from napari_sam2.session.results import export
 
 Mode = Literal["near", "far"]
@@ -122,6 +125,13 @@ class Refusing:
         raise ValueError("not one of mine")
 
 
+class NoPath(os.PathLike[str]):
+    """Says that it is a path, and gives a number."""
+
+    def __fspath__(self) -> str:
+        return 5  # type: ignore[return-value]
+
+
 @pytest.mark.parametrize(
     ("name", "given"),
     [
@@ -129,6 +139,8 @@ class Refusing:
         pytest.param("array", memoryview(np.array(["ab"])), id="a memory view of text"),
         pytest.param("array", torch.zeros(2, dtype=torch.bfloat16), id="a type that numpy has not"),
         pytest.param("array", torch.zeros(2, device="meta"), id="a tensor without data"),
+        pytest.param("array", io.BytesIO(b"1"), id="a file that is open"),
+        pytest.param("path", NoPath(), id="a path that is a number"),
     ],
 )
 def test_values_that_raise_errors_of_their_own_are_refused_like_others(name, given):
@@ -201,10 +213,46 @@ def test_public_methods_and_the_constructor_of_a_class_are_checked():
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("numbers", 5, "a sequence of integers"),
+        ("planes", "a", "an integer or a sequence of integers"),
+        ("point", 5, "a sequence of 2 numbers"),
+        ("prompts", 5, "a mapping from sequences of 2 integers to strings or None"),
+        ("rows", 5, "a sequence of sequences of numbers or None"),
+        ("choices", 5, "a sequence of numbers or None, or None"),
+        ("function", 5, "a function or None"),
+    ],
+)
+def test_several_values_are_described_in_the_plural(name, value, words):
+    @checked(PromptError)
+    def more(*, rows: Sequence[Sequence[float]] | None = None, choices: Sequence[float | None] | None = None) -> None:
+        """Rows and choices."""
+
+    with pytest.raises(PromptError, match=f"; expected {words}$"):
+        (more if name in ("rows", "choices") else call)(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.array([4, 5]), "array([4, 5])"),
+        (np.zeros((4, 24, 32), np.uint8), "<ndarray of shape (4, 24, 32) and type uint8>"),
+        ({1: np.zeros((9, 9), bool)}, "{1: <ndarray of shape (9, 9) and type bool>}"),
+        (np.float32(0.5), "np.float32(0.5)"),
+        (torch.nn.Sequential(torch.nn.Linear(2, 3)), "<Sequential>"),
+        (int, "<int>"),
+    ],
+)
+def test_arrays_and_networks_are_shown_by_what_they_are(value, text):
+    assert shown(value) == text
+
+
+@pytest.mark.parametrize(
     "value", [np.zeros((3, 4)), list(range(10**5)), "x" * 10**5, "\x1b[31m\ud800", int, len, {1: 2}]
 )
 def test_values_are_shown_shortly_and_in_printable_characters(value):
-    text = shorten(value)
+    text = shown(value)
     assert len(text) < 200
     assert text.isprintable()
     text.encode()
@@ -242,6 +290,7 @@ def test_every_parameter_of_the_public_interface_is_checked():
                 if not method.startswith("_") and function.__module__.startswith("napari_sam2")
             }
     calls["Session"] = napari_sam2.Session.__init__
+    calls["DrawnShape"] = napari_sam2.DrawnShape.__init__
     has_parameters = {name for name, f in calls.items() if inspect.signature(f).parameters.keys() - {"self"}}
     assert [name for name in has_parameters if not hasattr(calls[name], "__wrapped__")] == []
     unchecked = {name: unchecked_parameters(function) for name, function in calls.items()}

@@ -60,7 +60,7 @@ def test_how_a_prompt_was_drawn_does_not_make_it_another_one():
 @pytest.mark.parametrize(
     ("kind", "vertices", "match"),
     [
-        ("star", [(1, 1), (9, 1), (5, 8)], "expected 'rectangle', 'polygon'"),
+        ("star", [(1, 1), (9, 1), (5, 8)], "expected 'rectangle', 'polygon', 'ellipse', 'line' or 'path'"),
         ("polygon", [(1, 1), (9, 1)], "expected at least 3"),
         ("rectangle", [(1, 1), (9, 1), (5, 8)], "of 3 vertices was given; expected 4"),
         ("line", [(1, 1), (9, 1), (5, 8)], "expected 2"),
@@ -71,6 +71,11 @@ def test_how_a_prompt_was_drawn_does_not_make_it_another_one():
 def test_shapes_that_cannot_be_drawn_are_refused(kind, vertices, match):
     with pytest.raises(PromptError, match=match):
         DrawnShape(kind, vertices)
+
+
+def test_whether_a_scribble_marks_the_object_is_one_truth_value():
+    with pytest.raises(PromptError, match=r"is_object=.* expected True or False"):
+        DrawnShape("path", [(1, 1), (9, 1)], np.ones((4, 4), bool))
 
 
 def test_only_shapes_are_taken_as_drawn():

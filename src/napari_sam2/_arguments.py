@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from napari_sam2._errors import CheckpointError, DeviceError, FrameError, NapariSAM2Error
 from napari_sam2._messages import Message, given, one_line, shown
 
-__all__ = ["as_array", "checked", "checked_calls", "masked_values", "shorten", "unchecked_parameters"]
+__all__ = ["as_array", "checked", "checked_calls", "masked_values", "unchecked_parameters"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,6 +56,8 @@ class _Kind(NamedTuple):
     ----------
     allowed : str
         In words, such as "an integer".
+    plural : str
+        The same for several, such as "integers".
     convert : callable
         Gives the value in its plain form, or raises _UnsuitableError.
     error : type, optional
@@ -63,6 +65,7 @@ class _Kind(NamedTuple):
     """
 
     allowed: str
+    plural: str
     convert: Callable[[Any], Any]
     error: type[NapariSAM2Error] | None = None
 
@@ -126,10 +129,10 @@ def as_array(value: object, name: str, error: type[NapariSAM2Error]) -> NDArray[
         array = np.asarray(kept)
     except (TypeError, ValueError, RuntimeError, OSError) as reason:  # a tensor on a GPU, a file that is gone
         raise error(
-            f"{name}={shorten(value)} was given, which cannot be read as an array ({reason}); give a numpy array"
+            f"{name}={shown(value)} was given, which cannot be read as an array ({reason}); give a numpy array"
         ) from reason
     if array.dtype.kind not in "biuf":
-        raise error(f"{name}={shorten(array)} was given; expected {_ARRAY.allowed}")
+        raise error(f"{name}={shown(array)} was given; expected {_ARRAY.allowed}")
     return array
 
 
@@ -138,18 +141,8 @@ def _converted(name: str, value: object, kind: _Kind, error: type[NapariSAM2Erro
         return kind.convert(value)
     except _UnsuitableError as reason:
         why = f" ({reason})" if str(reason) else ""
-        text = Message(given(name, value, shorten(value)), f" was given{why}; expected {kind.allowed}")
+        text = Message(given(name, value), f" was given{why}; expected {kind.allowed}")
         raise (kind.error or error)(text) from None
-
-
-def shorten(value: Any) -> str:
-    """A value for an error, never long."""
-    if inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value):
-        return f"<{getattr(value, '__name__', value)}>"
-    if _is_lazy(value):
-        return f"<{type(value).__name__} of shape {value.shape} and type {value.dtype}>"
-    text = shown(value)
-    return text.encode("ascii", "backslashreplace").decode() if not text.isprintable() else text
 
 
 # ---------------------------------------------------------------------- kinds of values
@@ -192,7 +185,10 @@ def _text(value: Any) -> str:
 def _path(value: Any) -> str | os.PathLike[str]:
     if not isinstance(value, str | os.PathLike):
         raise _UnsuitableError
-    text = os.fspath(value)
+    try:
+        text = os.fspath(value)
+    except TypeError:  # of a class whose ``__fspath__`` returns something else
+        raise _UnsuitableError from None
     if not isinstance(text, str):
         raise _UnsuitableError
     if "\0" in text:
@@ -232,7 +228,7 @@ def _array(value: Any) -> Any:
     """Numbers or truth values in an array; other arrays, such as those of dask, are kept. True alone is no array."""
     if isinstance(value, bool | np.bool_):
         raise _UnsuitableError
-    if hasattr(value, "detach"):
+    if hasattr(value, "detach") and hasattr(value, "cpu"):  # files have the first as well
         value = _of_tensor(value)
     if reason := masked_values(value):
         raise _UnsuitableError(reason)
@@ -287,10 +283,10 @@ def _none(value: Any) -> None:
         raise _UnsuitableError
 
 
-_NONE = _Kind("None", _none)
-_ARRAY = _Kind("an array of numbers, with rows of equal length", _array)
-_NUMPY_ARRAY = _Kind(_ARRAY.allowed, _numpy_array)
-_ANYTHING = _Kind("anything", lambda value: value)
+_NONE = _Kind("None", "None", _none)
+_ARRAY = _Kind("an array of numbers, with rows of equal length", "arrays of numbers", _array)
+_NUMPY_ARRAY = _Kind(_ARRAY.allowed, _ARRAY.plural, _numpy_array)
+_ANYTHING = _Kind("anything", "values", lambda value: value)
 _SOURCE = ("shape", "key", "__len__", "__getitem__")
 # Classes of the package and of torch and napari that modules name in annotations without importing them.
 _CLASSES = frozenset(
@@ -301,16 +297,21 @@ _CLASSES = frozenset(
 )  # fmt: skip
 _BY_NAME: Mapping[str, _Kind] = {
     "None": _NONE,
-    "int": _Kind("an integer", _whole),
-    "float": _Kind("a number", _number),
-    "bool": _Kind("True or False", _flag),
-    "str": _Kind("a string", _text),
-    "Path": _Kind("a path", _path),
-    "PathLike": _Kind("a path", _path),
-    "Callable": _Kind("a function", _callable),
+    "int": _Kind("an integer", "integers", _whole),
+    "float": _Kind("a number", "numbers", _number),
+    "bool": _Kind("True or False", "True or False", _flag),
+    "str": _Kind("a string", "strings", _text),
+    "Path": _Kind("a path", "paths", _path),
+    "PathLike": _Kind("a path", "paths", _path),
+    "Callable": _Kind("a function", "functions", _callable),
     "ArrayLike": _ARRAY,
     "NDArray": _NUMPY_ARRAY,
-    "FrameSource": _Kind("frames, as open_frames gives them", lambda value: _with_members(value, _SOURCE), FrameError),
+    "FrameSource": _Kind(
+        "frames, as open_frames returns them",
+        "frames, as open_frames returns them",
+        lambda value: _with_members(value, _SOURCE),
+        FrameError,
+    ),
 }
 
 
@@ -382,11 +383,11 @@ def _of_class(cls: type) -> _Kind:
             raise _UnsuitableError
         return value
 
-    return _Kind(_article(cls.__name__), convert)
+    return _of_name(cls.__name__, convert)
 
 
-def _article(name: str) -> str:
-    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+def _of_name(name: str, convert: Callable[[Any], Any]) -> _Kind:
+    return _Kind(f"{'an' if name[0] in 'AEIOU' else 'a'} {name}", f"{name} objects", convert)
 
 
 def _instance(name: str, package: str = "") -> _Kind:
@@ -398,14 +399,15 @@ def _instance(name: str, package: str = "") -> _Kind:
             raise _UnsuitableError
         return value
 
-    return _Kind(_article(name), convert)
+    return _of_name(name, convert)
 
 
 def _protocol(protocol: type) -> _Kind:
     members = [name for name in vars(protocol) if not name.startswith("_")]
     members += [name for name in ("__len__", "__getitem__", "__setitem__", "__call__") if name in vars(protocol)]
 
-    return _Kind(f"an object with {', '.join(members)}", lambda value: _with_members(value, members))
+    listed = ", ".join(members)
+    return _Kind(f"an object with {listed}", f"objects with {listed}", lambda value: _with_members(value, members))
 
 
 def _with_members(value: Any, members: Iterable[str]) -> Any:
@@ -425,7 +427,9 @@ def _literal(options: tuple[Any, ...]) -> _Kind:
             raise _UnsuitableError
         return str(value)
 
-    return _Kind(" or ".join(map(repr, options)), convert)
+    *first, last = map(repr, options)
+    words = f"{', '.join(first)} or {last}" if first else last
+    return _Kind(words, words, convert)
 
 
 def _union(kinds: list[_Kind]) -> _Kind:
@@ -442,7 +446,13 @@ def _union(kinds: list[_Kind]) -> _Kind:
                 reasons.append(str(error))
         raise _UnsuitableError("; ".join(dict.fromkeys(filter(None, reasons))))
 
-    return _Kind(" or ".join(kind.allowed for kind in [*ordered[1:], *ordered[:1]]), convert)
+    named = sorted(kinds, key=lambda kind: kind is _NONE)  # None comes last
+    return _Kind(_either([kind.allowed for kind in named]), _either([kind.plural for kind in named]), convert)
+
+
+def _either(words: list[str]) -> str:
+    """Alternatives, with a comma where one of them has alternatives of its own."""
+    return (", or " if any(" or " in each for each in words) else " or ").join(words)
 
 
 def _container(name: str, inner: list[_Kind | None], text: str) -> _Kind | None:
@@ -457,20 +467,18 @@ def _container(name: str, inner: list[_Kind | None], text: str) -> _Kind | None:
 
 
 def _sequence(item: _Kind, make: Callable[[list[Any]], Any], *, needs_length: bool) -> _Kind:
-    allowed = f"a sequence with {item.allowed} each"
-
     def convert(value: Any) -> Any:
         if isinstance(value, _NO_SEQUENCES) or not isinstance(value, Iterable):
             raise _UnsuitableError
         try:
             if len(value) > _LONGEST:  # type: ignore[arg-type]
                 raise _UnsuitableError("too long")
-        except (TypeError, OverflowError):  # no length, or one beyond any memory
+        except (TypeError, ValueError, OverflowError):  # no length, an unknown one, or one beyond any memory
             if needs_length or isinstance(value, range | np.ndarray):
                 raise _UnsuitableError from None
         return make([item.convert(part) for part in value])
 
-    return _Kind(allowed, convert)
+    return _Kind(f"a sequence of {item.plural}", f"sequences of {item.plural}", convert)
 
 
 def _tuple(items: list[_Kind]) -> _Kind:
@@ -479,13 +487,17 @@ def _tuple(items: list[_Kind]) -> _Kind:
             raise _UnsuitableError
         try:
             is_suitable = len(value) == len(items)  # type: ignore[arg-type]
-        except TypeError:  # an array or tensor of a single value
+        except (TypeError, ValueError):  # an array or tensor of a single value, or of unknown length
             is_suitable = False
         if not is_suitable:
             raise _UnsuitableError
         return tuple(kind.convert(part) for kind, part in zip(items, value, strict=True))
 
-    return _Kind(f"({', '.join(kind.allowed for kind in items)})", convert)
+    words = [kind.allowed for kind in items]
+    if len(set(words)) == 1:
+        several = f"{len(words)} {items[0].plural}"
+        return _Kind(f"a sequence of {several}", f"sequences of {several}", convert)
+    return _Kind(f"({', '.join(words)})", f"sequences of ({', '.join(words)})", convert)
 
 
 def _mapping(key: _Kind, item: _Kind) -> _Kind:
@@ -499,7 +511,9 @@ def _mapping(key: _Kind, item: _Kind) -> _Kind:
             else {k: item.convert(part) for k, part in zip(keys, value.values(), strict=True)}
         )
 
-    return _Kind(f"a mapping from {key.allowed} to {item.allowed}", convert)
+    return _Kind(
+        f"a mapping from {key.plural} to {item.plural}", f"mappings from {key.plural} to {item.plural}", convert
+    )
 
 
 def _split(text: str, separator: str) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 __all__ = [
     "AGAIN",
@@ -28,7 +29,25 @@ __all__ = [
 ]
 
 
-_REPR = reprlib.Repr()
+_SHORT_ARRAY = 12  # values: so many are shown themselves
+
+
+class _ShortRepr(reprlib.Repr):
+    """Arrays by shape and type, and objects whose ``repr`` has several lines, such as networks, by their class."""
+
+    def repr_instance(self, value: Any, level: int) -> str:
+        """Any object but text, numbers and plain containers."""
+        if inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value):
+            return f"<{getattr(value, '__name__', type(value).__name__)}>"
+        kind, shape = type(value).__name__, getattr(value, "shape", None)
+        is_short = kind == "ndarray" and value.size <= _SHORT_ARRAY
+        if isinstance(shape, tuple) and shape and hasattr(value, "dtype") and not is_short:
+            return f"<{kind} of shape {tuple(shape)} and type {value.dtype}>"
+        text = super().repr_instance(value, level)
+        return f"<{kind}>" if "\n" in text and kind != "ndarray" else text
+
+
+_REPR = _ShortRepr()
 _REPR.maxstring = _REPR.maxother = 160
 
 
@@ -182,4 +201,5 @@ def _text(error: BaseException) -> str:
 
 def shown(value: object) -> str:
     """Any value as an error shows it: its ``repr`` on one line, shortened, also where ``repr`` itself fails."""
-    return " ".join(line.strip() for line in _REPR.repr(value).splitlines())
+    text = " ".join(line.strip() for line in _REPR.repr(value).splitlines())
+    return text if text.isprintable() else text.encode("ascii", "backslashreplace").decode()

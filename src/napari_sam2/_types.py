@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from napari_sam2._arguments import as_array, checked, shorten
-from napari_sam2._checks import as_mask, as_numbers, check_choice
+from napari_sam2._arguments import as_array, checked
+from napari_sam2._checks import as_mask, as_numbers
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import shown
 from napari_sam2._packed_mask import PackedImage
 
 if TYPE_CHECKING:
@@ -89,14 +90,15 @@ class DrawnShape:
 
     __slots__ = ("_is_object", "_kind", "_vertices")
 
+    @checked(PromptError)
     def __init__(self, kind: ShapeKind, vertices: ArrayLike, is_object: bool = True) -> None:
-        self._kind = cast("ShapeKind", check_choice("kind", kind, get_args(ShapeKind)))
+        self._kind = kind
         self._vertices = _as_rows_xy(vertices, "vertices")
         count = len(self._vertices)
         exact, fewest = _NUM_VERTICES.get(self._kind), _FEWEST_VERTICES.get(self._kind, 0)
         if count < fewest or exact not in (None, count):
             raise PromptError(f"a {kind} of {count} vertices was given; expected {exact or f'at least {fewest}'}")
-        self._is_object = bool(is_object)
+        self._is_object = is_object
 
     @property
     def kind(self) -> ShapeKind:
@@ -227,7 +229,13 @@ class Prompt:
 
     @checked(PromptError)
     def check_inside(self, hw: tuple[int, int]) -> None:
-        """Raise PromptError unless every point, the box and the mask fit an image of ``hw``."""
+        """Raise PromptError unless every point, the box and the mask fit an image of ``hw``.
+
+        Raises
+        ------
+        PromptError
+            If one of them does not, or ``hw`` is not two integers.
+        """
         h, w = hw
         for x, y in self.points:
             if not (-0.5 <= x <= w - 0.5 and -0.5 <= y <= h - 0.5):
@@ -282,7 +290,7 @@ def _as_drawn(drawn: Sequence[DrawnShape]) -> tuple[DrawnShape, ...]:
         return (drawn,)
     shapes = tuple(drawn) if isinstance(drawn, list | tuple) else None
     if shapes is None or not all(isinstance(shape, DrawnShape) for shape in shapes):
-        raise PromptError(f"drawn={shorten(drawn)} was given; expected a list of DrawnShape")
+        raise PromptError(f"drawn={shown(drawn)} was given; expected a list of DrawnShape")
     count = sum(len(shape.vertices) for shape in shapes)
     if count > _MOST_VERTICES:
         raise PromptError(f"shapes of {count} vertices were given as drawn; at most {_MOST_VERTICES} are kept")

@@ -57,6 +57,8 @@ def open_session(
     ------
     FrameError
         If there is no such image.
+    PromptError
+        If an argument is not of its type.
     """
     # here, so that the name can be had where napari is not installed
     from napari_sam2._viewer.binding import ViewerBinding

@@ -123,6 +123,8 @@ def segment_layer(
     FrameError
         If the layer holds no image, or has no such plane, or the region encloses nothing of it; or if cells that divide
         were asked for, and the library that links them is missing.
+    PromptError
+        If an argument is not of its type, or a threshold is impossible.
     """
     from napari_sam2._viewer.automatic_work import Found, Searcher, Tracked
     from napari_sam2._viewer.layer_frames import open_image
@@ -351,6 +353,8 @@ def measure_layer(
     ------
     FrameError
         If the image has another shape than the labels.
+    PromptError
+        If an argument is not of its type.
     """
     from napari_sam2._viewer.layer_frames import is_time_axis, label_calibration, open_image
     from napari_sam2.frames.geometry import StackGeometry
@@ -438,6 +442,8 @@ def fine_tune_layers(
         If the layers differ in shape, or nothing is labelled.
     TrainingError
         As for ``fine_tune``.
+    PromptError
+        If an argument is not of its type.
     """
     from napari_sam2._viewer.layer_frames import training_frames
     from napari_sam2.training import finetune

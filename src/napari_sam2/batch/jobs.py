@@ -99,6 +99,11 @@ class ReadOptions:
         As for `open_frames`; "auto" is chosen for each file.
     level : int or None
         Level of multiscale files.
+
+    Raises
+    ------
+    FrameError
+        If an option is not of its type.
     """
 
     axes: str | None = None
@@ -148,6 +153,11 @@ class KeepOptions:
         In pixels (``"30"``) or in units of the file (``"5um2"``).
     exclude_border : bool
         Leave out objects that touch the edge.
+
+    Raises
+    ------
+    PromptError
+        If an option is not of its type.
     """
 
     min_area: str | None = None
@@ -166,7 +176,13 @@ class KeepOptions:
 @checked_calls(PromptError)
 @dataclass(frozen=True)
 class FindOptions:
-    """How objects are found without prompts; None is what suits the model. See `SAM2AutomaticMaskGenerator`."""
+    """How objects are found without prompts; None is what suits the model. See `SAM2AutomaticMaskGenerator`.
+
+    Raises
+    ------
+    PromptError
+        If an option is not of its type.
+    """
 
     points_per_side: int | None = None
     point_spacing_px: float | None = None
@@ -202,6 +218,11 @@ class GenerateJob:
         See these classes.
     frame : int or None
         Frame of stacks; a list of files may give each its own.
+
+    Raises
+    ------
+    PromptError
+        If an option is not of its type.
     """
 
     finding: FindOptions = field(default_factory=FindOptions)
@@ -278,6 +299,11 @@ class AutoJob:
         As for `segment_stack`.
     tile, overlap : int
         As for `segment_tiled`; of files with one frame.
+
+    Raises
+    ------
+    PromptError
+        If an option is not of its type.
     """
 
     finding: FindOptions = field(default_factory=FindOptions)
@@ -447,6 +473,11 @@ class PropagateJob:
         Frames of the labels, of files that do not give their own.
     min_area_px, min_score, give_up_after
         As for `segment_seeds`.
+
+    Raises
+    ------
+    PromptError
+        If an option is not of its type.
     """
 
     reading: ReadOptions = field(default_factory=ReadOptions)
@@ -516,6 +547,11 @@ class TrackJob:
     ----------
     reading : ReadOptions
         How files are read.
+
+    Raises
+    ------
+    PromptError
+        If an option is not of its type.
     """
 
     reading: ReadOptions = field(default_factory=ReadOptions)

@@ -65,6 +65,11 @@ class LabelAgreement:
     ----------
     scores : tuple of DetectionScore
         One per threshold, ascending.
+
+    Raises
+    ------
+    PromptError
+        If the scores are not a sequence of DetectionScore objects.
     """
 
     scores: tuple[DetectionScore, ...]
@@ -75,7 +80,15 @@ class LabelAgreement:
         return float(np.mean([score.average_precision for score in self.scores]))
 
     def at(self, threshold: float) -> DetectionScore:
-        """The counts at one of the thresholds; raises FrameError for another."""
+        """The counts at one of the thresholds; raises FrameError for another.
+
+        Raises
+        ------
+        FrameError
+            If it was not measured.
+        PromptError
+            If the threshold is not a number.
+        """
         for score in self.scores:
             if abs(score.threshold - threshold) < 1e-9:
                 return score
@@ -107,6 +120,8 @@ def average_precision(truth: ArrayLike, labels: ArrayLike, thresholds: Sequence[
     ------
     FrameError
         If the shapes differ, the values are no labels, or a threshold is not allowed.
+    PromptError
+        If an argument is not of its type.
 
     References
     ----------

@@ -213,7 +213,15 @@ class LabelWriter:
         self._ids.update(label_areas(array)[:, 0].tolist())
 
     def note(self, frame: int, ids: Iterable[int] = ()) -> None:
-        """Record that a frame was written in parts, and which objects are on it."""
+        """Record that a frame was written in parts, and which objects are on it.
+
+        Raises
+        ------
+        OutputError
+            If there is no such frame.
+        """
+        if not 0 <= frame < self.shape[0]:
+            raise OutputError(f"frame {frame} was given for a label stack of {self.shape[0]} frames")
         self._written.add(frame)
         self._ids.update(ids)
 

@@ -31,6 +31,11 @@ class TimeLinkingSettings:
         Number of frames in a row on which an object may be missing.
     max_division_distance : float
         Furthest that a daughter lies from where its parent was; 0: objects do not divide.
+
+    Raises
+    ------
+    PromptError
+        If a value is not a number.
     """
 
     max_distance: float = 1.0

@@ -58,6 +58,17 @@ class Session(PromptCalls, ObjectCalls, ShapeCalls, PaintingCalls, PropagationCa
         Emitted with a ``ModelState``.
     failed : psygnal.Signal
         Emitted with the exception of work in the background.
+
+    Raises
+    ------
+    CheckpointError
+        If ``model`` is neither a network nor a name or path.
+    DeviceError
+        If ``compute`` is not an address.
+    FrameError
+        If the image cannot be read.
+    PromptError
+        If another argument is not of its type, or ``labels`` has another shape than the image.
     """
 
     def save(self, path: str | Path) -> Path:
@@ -77,6 +88,8 @@ class Session(PromptCalls, ObjectCalls, ShapeCalls, PaintingCalls, PropagationCa
         ------
         OutputError
             If the file cannot be written, or is something else than a session; an existing file is left as it was.
+        PromptError
+            If an argument is not of its type.
         """
         from napari_sam2.session.files.document import save_session
 
@@ -110,6 +123,8 @@ class Session(PromptCalls, ObjectCalls, ShapeCalls, PaintingCalls, PropagationCa
             If the file does not exist, is damaged or is not a session.
         FrameError
             If the image cannot be found or has another shape.
+        PromptError
+            If an argument is not of its type.
         """
         from napari_sam2.session.files.document import open_document
 
@@ -143,6 +158,11 @@ class Session(PromptCalls, ObjectCalls, ShapeCalls, PaintingCalls, PropagationCa
             Where the session is saved.
         output : str or Path
             Labels to write.
+
+        Raises
+        ------
+        PromptError
+            If a path is not one.
         """
         from napari_sam2.session.files.script import to_command_line
 

@@ -353,3 +353,33 @@ def test_dense_maps_and_answers_need_views():
         predictor.answer_objects([click], [rough], [view, view])
     with pytest.raises(PromptError, match="1 objects and 0 rough masks"):
         predictor.answer_objects([click], [], [view])
+
+
+CLICK = np.float32([[8, 9]])
+
+
+@pytest.mark.parametrize("points", [np.zeros((0, 2)), [[8, 9, 1]], [8, 9], [[8, np.nan]], [[8, 900]]], ids=str)
+@pytest.mark.parametrize("method", ["decode_points", "predict_points", "predict_zoomed", "answer_clicks"])
+def test_clicks_that_are_none_or_lie_outside_are_refused(model, method, points):
+    predictor = make_predictor(model)
+    more = {"predict_zoomed": [np.zeros((1, 4))], "answer_clicks": [[View(0, 0, 32, 32, is_native=True)]]}
+    with pytest.raises(PromptError, match=r"points_xy of shape|NaN|lies outside the image"):
+        getattr(predictor, method)(np.array(points, np.float32), *more.get(method, []))
+
+
+@pytest.mark.parametrize(
+    "logits",
+    [torch.zeros(4, 4).to_sparse(), torch.zeros(16, 16)[None].repeat(2, 1, 1), torch.full((1, 1, 16, 16), torch.nan)],
+    ids=["sparse", "of two", "nan"],
+)
+def test_earlier_logits_of_another_shape_are_refused(model, logits):
+    predictor = make_predictor(model)
+    for method in (predictor.decode_points, predictor.predict_points):
+        with pytest.raises(PromptError, match="mask_input"):
+            method(CLICK, mask_input=logits)
+
+
+@pytest.mark.parametrize("rough", [np.zeros(8), np.full((8, 8), np.nan), np.zeros((0, 8))], ids=["row", "nan", "empty"])
+def test_rough_masks_that_are_no_images_are_refused(model, rough):
+    with pytest.raises(PromptError, match="rough mask"):
+        make_predictor(model).answer_objects([Prompt(points=CLICK)], [rough.astype(np.float32)], [SMALL_VIEW])

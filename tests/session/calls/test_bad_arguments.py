@@ -135,3 +135,17 @@ def test_paths_that_cannot_be_are_refused(session, path):
         with pytest.raises(NapariSAM2Error):
             session.autosave_path = path
     assert session.autosave_path is None
+
+
+def test_planes_and_places_to_prepare_exist(session):
+    failed = []
+    session.failed.connect(failed.append)
+    for plane in (-1, 5, 2**31):
+        with pytest.raises(PromptError, match="the stack has frames 0 to 4"):
+            session.prepare(plane)
+        with pytest.raises(PromptError, match="the stack has frames 0 to 4"):
+            session.look_ahead(plane, (1, 1))
+    with pytest.raises(PromptError, match="point_yx=nan"):
+        session.look_ahead(0, (math.nan, 1))
+    session.wait_for_answers(60)
+    assert failed == []

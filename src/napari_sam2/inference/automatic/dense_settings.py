@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from napari_sam2._arguments import shorten
 from napari_sam2._checks import check_count, check_number
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import shown
 
 __all__ = ["DenseSettings", "InstanceSettings", "ScoreFeatures", "ScoreWeights"]
 
@@ -204,11 +204,11 @@ class DenseSettings:
 def _check_zooms(zooms: object) -> None:
     if not isinstance(zooms, tuple) or not zooms or len(set(zooms)) < len(zooms) or not set(zooms) <= set(_ZOOMS):
         allowed = ", ".join(f"{zoom:g}" for zoom in _ZOOMS)
-        raise PromptError(f"zooms={shorten(zooms)} was given; expected a tuple of different ones of {allowed}")
+        raise PromptError(f"zooms={shown(zooms)} was given; expected a tuple of different ones of {allowed}")
 
 
 def _check_range(name: str, value: object) -> None:
     if not isinstance(value, tuple) or len(value) != 2:
-        raise PromptError(f"{name}={shorten(value)} was given; expected a tuple of two numbers")
+        raise PromptError(f"{name}={shown(value)} was given; expected a tuple of two numbers")
     for number in value:
         check_number(name, number, 0, 1)

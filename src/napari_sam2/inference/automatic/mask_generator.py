@@ -271,6 +271,13 @@ class SAM2AutomaticMaskGenerator:
         """All candidates of an image, to be filtered with different thresholds; parameters as in `generate_masks`.
 
         Empty masks, and masks cut off by a crop or view, are already dropped.
+
+        Raises
+        ------
+        FrameError
+            If the array is empty or is not an image.
+        PromptError
+            If an argument is not of its type.
         """
         return self._propose(image, progress, only_good=False)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from napari_sam2._arguments import shorten
 from napari_sam2._checks import as_numbers, check_choice, check_count, check_number
 from napari_sam2._errors import PromptError
 from napari_sam2._messages import Message, Option, shown
@@ -210,7 +209,7 @@ class MaskGeneratorOptions:
             )
         if self.dense is not None:
             if not isinstance(self.dense, DenseSettings):
-                raise PromptError(f"dense={shorten(self.dense)} was given; expected DenseSettings(...) or None")
+                raise PromptError(f"dense={shown(self.dense)} was given; expected DenseSettings(...) or None")
             if self.crop_n_layers or self.refine:
                 raise PromptError(
                     "dense was given with crop_n_layers or refine, which belong to grids of points; leave them out, or "

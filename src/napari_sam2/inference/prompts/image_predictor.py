@@ -10,14 +10,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_sam2._arguments import checked_calls
+from napari_sam2._arguments import as_array, checked_calls
 from napari_sam2._checks import check_frame, check_number
 from napari_sam2._errors import FrameError, PromptError
+from napari_sam2._messages import shown
 from napari_sam2._types import FrameSource, MaskPrediction, Prompt
 from napari_sam2.frames import image_to_rgb
 from napari_sam2.inference.masks.components import clean_low_resolution
 from napari_sam2.inference.masks.logits import LOGIT_LIMIT
-from napari_sam2.inference.prompts.prompt_arrays import NO_POINTS, as_prompts, mask_inputs_of, prompts_from_arrays
+from napari_sam2.inference.prompts.prompt_arrays import (
+    NO_POINTS,
+    as_prompts,
+    clicks_in,
+    mask_inputs_of,
+    prompts_from_arrays,
+)
 from napari_sam2.inference.views.click_search import (
     ClickSearchSettings,
     ViewCandidates,
@@ -140,6 +147,8 @@ class SAM2ImagePredictor:
         ------
         FrameError
             If the array is empty or is not an image.
+        PromptError
+            If it is not an array of numbers.
         """
         rgb = image_to_rgb(image)
         digest = hashlib.blake2b(rgb.tobytes(), digest_size=16).hexdigest()
@@ -295,6 +304,11 @@ class SAM2ImagePredictor:
         -------
         logits, scores, low_resolution : Tensor
             (N, M, H, W) float32 at the size of the image, (N, M) and (N, M, h, w).
+
+        Raises
+        ------
+        PromptError
+            As ``decode_points``.
         """
         low, scores, views = self.decode_points(
             points_xy, multimask_output=multimask_output, mask_input=mask_input, window=window
@@ -322,9 +336,15 @@ class SAM2ImagePredictor:
             (N, M, h, w) and (N, M).
         views : list of View
             The view of each click.
+
+        Raises
+        ------
+        PromptError
+            If no image is set, there is no click, a click lies outside the image, or ``mask_input`` has another shape.
         """
-        prompts = [Prompt(points=point[None]) for point in points_xy]
-        inputs = [None] * len(prompts) if mask_input is None else [m[0].cpu().numpy() for m in mask_input]
+        prompts = clicks_in(points_xy, self.image_hw)
+        values = None if mask_input is None else as_array(mask_input, "mask_input", PromptError)
+        inputs = mask_inputs_of(values, len(prompts))
         results: list[tuple[Tensor, Tensor]] = []
         order: list[int] = []
         views: dict[int, View] = {}
@@ -358,15 +378,19 @@ class SAM2ImagePredictor:
         list of ViewCandidates
             One per click: view, logits (1, 3, h, w) of masks without components that the click is not in, and scores
             (1, 3). Models without a native window always see the whole image.
+
+        Raises
+        ------
+        PromptError
+            If no image is set, there is no click, a click lies outside the image, or there is not one box per click.
         """
         hw, window = self.image_hw, self.model.config.native_window
-        num_clicks = len(points_xy) if points_xy.ndim == 2 else 0
-        if points_xy.shape != (num_clicks, 2) or boxes_xyxy.shape != (num_clicks, 4) or not num_clicks:
+        prompts = clicks_in(points_xy, hw)
+        if boxes_xyxy.shape != (len(prompts), 4):
             raise PromptError(
                 f"clicks of shape {points_xy.shape} and boxes of shape {boxes_xyxy.shape} were given; expected "
                 "(N, 2) and (N, 4), one of each per object"
             )
-        prompts = [Prompt(points=point[None]) for point in points_xy]
         views = [choose_view(Prompt(box=box), hw, window) for box in boxes_xyxy]
         with torch.inference_mode():
             found = self._candidates(prompts, views, [None] * len(prompts), multimask=True)
@@ -437,8 +461,12 @@ class SAM2ImagePredictor:
         Raises
         ------
         PromptError
-            If there is no object, or not one rough mask or None and one view per object.
+            If there is no object, or not one rough mask or None and one view per object, or a rough mask has not two
+            axes or holds NaN.
         """
+        for rough in rough_logits:
+            if rough is not None and (rough.ndim != 2 or not rough.size or not np.isfinite(rough).all()):
+                raise PromptError(f"the rough mask {shown(rough)} was given; expected (h, w) finite logits")
         return self._answer_in_views(prompts, "objects", views, rough_logits, multimask=False)
 
     def answer_clicks(self, points_xy: NDArray[np.float32], views: Sequence[View]) -> list[ViewCandidates]:
@@ -459,9 +487,9 @@ class SAM2ImagePredictor:
         Raises
         ------
         PromptError
-            If there is no click, or not one view per click.
+            If no image is set, there is no click, a click lies outside the image, or there is not one view per click.
         """
-        clicks = [Prompt(points=point[None]) for point in points_xy]
+        clicks = clicks_in(points_xy, self.image_hw)
         return self._answer_in_views(clicks, "clicks", views, [None] * len(clicks), multimask=True)
 
     def _answer_in_views(

@@ -15,7 +15,7 @@ from napari_sam2._types import Prompt
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["NO_POINTS", "as_prompts", "mask_inputs_of", "prompts_from_arrays"]
+__all__ = ["NO_POINTS", "as_prompts", "clicks_in", "mask_inputs_of", "prompts_from_arrays"]
 
 
 class _NoPoints:
@@ -54,7 +54,7 @@ def prompts_from_arrays(
         )
     labels = None if point_labels is None else as_numbers(point_labels, "point_labels")
     if labels is not None and not np.isin(labels, (0, 1)).all():
-        raise PromptError(f"point_labels {labels.tolist()} were given; expected 1 (object) or 0 (background)")
+        raise PromptError(f"point_labels {shown(labels.tolist())} were given; expected 1 (object) or 0 (background)")
     if labels is not None and labels.ndim == 2 and len(labels) != count:
         raise PromptError(
             f"{len(labels)} rows of point_labels were given for {count} prompt(s); give one row per object"
@@ -96,6 +96,22 @@ def as_prompts(prompts: object) -> list[Prompt | None]:
             )
         several.append(prompt)
     return several
+
+
+def clicks_in(points_xy: NDArray[np.float32], hw: tuple[int, int]) -> list[Prompt]:
+    """One prompt for each of (N, 2) positive clicks on different objects of an image.
+
+    Raises
+    ------
+    PromptError
+        If there is none, the shape is another one, or a click lies outside the image.
+    """
+    if points_xy.ndim != 2 or points_xy.shape[1] != 2 or not len(points_xy):
+        raise PromptError(f"points_xy of shape {points_xy.shape} was given; expected (N, 2), at least one click")
+    prompts = [Prompt(points=point[None]) for point in points_xy]
+    for prompt in prompts:
+        prompt.check_inside(hw)
+    return prompts
 
 
 def mask_inputs_of(mask_input: ArrayLike | None, count: int) -> list[NDArray[np.float32] | None]:

@@ -181,6 +181,8 @@ class SAM2VideoSegmenter:
         ------
         FrameError
             If it is empty or cannot be read.
+        PromptError
+            If something else than a stack is given.
         """
         self._source = open_frames(frames)  # type: ignore[arg-type]
         self._objects.clear()
@@ -208,7 +210,13 @@ class SAM2VideoSegmenter:
         return self.cache.nbytes + sum(tracked.bank.nbytes for tracked in self._objects.values())
 
     def prompted_frames(self, object_id: int) -> tuple[int, ...]:
-        """Frames on which an object was prompted, ascending."""
+        """Frames on which an object was prompted, ascending.
+
+        Raises
+        ------
+        PromptError
+            If there is no such object.
+        """
         return tuple(sorted(self._object(object_id).prompts))
 
     def _video(self) -> FrameSource:
@@ -322,7 +330,13 @@ class SAM2VideoSegmenter:
         return 0
 
     def clear_prompts(self, frame: int, object_id: int) -> None:
-        """Remove the prompt of an object on a frame; an object without any prompt left is removed."""
+        """Remove the prompt of an object on a frame; an object without any prompt left is removed.
+
+        Raises
+        ------
+        PromptError
+            If there is no such object or frame, or the object has no prompt there.
+        """
         tracked, frame = self._object(object_id), self._check_frame(frame)
         if frame not in tracked.prompts:
             raise PromptError(
@@ -333,7 +347,13 @@ class SAM2VideoSegmenter:
             del self._objects[tracked.object_id]
 
     def remove_object(self, object_id: int) -> None:
-        """Remove an object; the others are not changed."""
+        """Remove an object; the others are not changed.
+
+        Raises
+        ------
+        PromptError
+            If there is no such object.
+        """
         del self._objects[self._object(object_id).object_id]
 
     def reset(self) -> None:
@@ -473,6 +493,11 @@ class SAM2VideoSegmenter:
         """As ``track_frames``; each frame is written into labels of the shape of the stack before it is yielded.
 
         Whoever stops iterating stops tracking; the frames until then are written. Raises as `track_objects`.
+
+        Raises
+        ------
+        PromptError
+            As `track_objects`, or if ``labels`` has another shape or too small a type.
         """
         plan = self.plan(object_ids=object_ids, start=start, stop=stop)
         check_out(labels, self.shape, max(t.object_id for t in self._chosen(object_ids)))
@@ -499,11 +524,22 @@ class SAM2VideoSegmenter:
 
         A frame is yielded twice if some objects reach it forwards and others backwards; each object once. Objects that
         are lost are missing from the results.
+
+        Raises
+        ------
+        PromptError
+            As `track_objects`.
         """
         return self._follow_plan(self.plan(object_ids=object_ids, start=start, stop=stop), lost_after)
 
     def plan(self, *, object_ids: Sequence[int] | None = None, start: int = 0, stop: int | None = None) -> TrackingPlan:
-        """The steps of ``track_objects``, for progress bars."""
+        """The steps of ``track_objects``, for progress bars.
+
+        Raises
+        ------
+        PromptError
+            As `track_objects`.
+        """
         chosen = self._chosen(object_ids)
         limits = range(self._check_frame(start), check_stop(stop, self.num_frames))
         return plan_tracking({t.object_id: sorted(t.prompts) for t in chosen}, limits)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Sequence
 from napari_sam2._arguments import checked_calls
 from napari_sam2._checks import check_count
 from napari_sam2._errors import PromptError
+from napari_sam2._messages import counted, shown
 from napari_sam2.network.features import ImageEmbedding
 
 __all__ = ["EmbeddingCache"]
@@ -21,6 +22,11 @@ class EmbeddingCache:
     ----------
     max_bytes : int, default 512 MiB
         The least recently used embeddings are dropped beyond this size. At least one is always kept.
+
+    Raises
+    ------
+    PromptError
+        If ``max_bytes`` is not an integer from 0.
 
     Notes
     -----
@@ -46,7 +52,13 @@ class EmbeddingCache:
         return self._nbytes
 
     def get_or_encode(self, key: Hashable, encode: Callable[[], ImageEmbedding]) -> ImageEmbedding:
-        """The embedding for ``key``, computed by ``encode`` if it is not cached."""
+        """The embedding for ``key``, computed by ``encode`` if it is not cached.
+
+        Raises
+        ------
+        PromptError
+            If ``encode`` returns anything but an ImageEmbedding.
+        """
         return self.get_or_encode_all([key], lambda _: [encode()])[0]
 
     def get_or_encode_all(
@@ -55,6 +67,11 @@ class EmbeddingCache:
         """The embeddings for ``keys``, which must be unique.
 
         ``encode`` is called at most once, with the positions in ``keys`` of those that are not cached.
+
+        Raises
+        ------
+        PromptError
+            If ``encode`` does not return one ImageEmbedding for each position.
         """
         found = {i: self._entries[key] for i, key in enumerate(keys) if key in self._entries}
         for i in found:
@@ -63,7 +80,14 @@ class EmbeddingCache:
         self.hits += len(found)
         self.misses += len(missing)
         if missing:
-            for i, embedding in zip(missing, encode(missing), strict=True):
+            made: object = encode(missing)
+            if not isinstance(made, Sequence) or len(made) != len(missing):
+                what = counted(len(missing), "embedding")
+                raise PromptError(f"encode returned {shown(made)}; it must return a sequence of {what}")
+            for embedding in made:
+                if not isinstance(embedding, ImageEmbedding):
+                    raise PromptError(f"encode returned {shown(embedding)}; it must return ImageEmbedding objects")
+            for i, embedding in zip(missing, made, strict=True):
                 found[i] = self._entries[keys[i]] = embedding
                 self._nbytes += embedding.nbytes
         while self._nbytes > self.max_bytes and len(self._entries) > 1:

@@ -170,7 +170,13 @@ class SessionBase:
             )
 
     def report_failure(self, error: Exception) -> None:
-        """Emit ``failed`` for an error of background work, on the thread that owns the session."""
+        """Emit ``failed`` for an error of background work, on the thread that owns the session.
+
+        Raises
+        ------
+        PromptError
+            If it is not an exception.
+        """
         self._delivery.hand_over(lambda: self.failed.emit(error))
 
     # ------------------------------------------------------------------ reading
@@ -241,7 +247,13 @@ class SessionBase:
         scale: Sequence[float] | None = None,
         frames_are_times: bool = False,
     ) -> Measurement:
-        """As ``measurements``, to be run later and on another thread."""
+        """As ``measurements``, to be run later and on another thread.
+
+        Raises
+        ------
+        PromptError
+            As `measurements`.
+        """
         from napari_sam2.session.state.measurements import Measurement
 
         return Measurement.of(self.store, self.frames, by, scale=scale, frames_are_times=frames_are_times)
@@ -381,6 +393,11 @@ class SessionBase:
         """Replace what the session holds, such as by the content of a file; this cannot be undone.
 
         The model and the frames stay.
+
+        Raises
+        ------
+        PromptError
+            If it is not the content of a session.
         """
         with self._changing():
             self._state.restore(content)
@@ -404,7 +421,13 @@ class SessionBase:
                 self._threads.autosave = Autosave(expand(path), self.snapshot(), _weak(self.report_failure))
 
     def flush_autosave(self, timeout: float | None = None) -> bool:
-        """Wait until all changes are in the autosave's file; whether they are."""
+        """Wait until all changes are in the autosave's file; whether they are.
+
+        Raises
+        ------
+        PromptError
+            If ``timeout`` is not a number.
+        """
         autosave = self._threads.autosave
         return autosave is not None and autosave.flush(timeout)
 

@@ -39,7 +39,13 @@ class LineageCalls(SessionBase):
         return lineage_table(self.store)
 
     def daughters(self, object_id: int) -> list[int]:
-        """The objects that an object divided into, ascending."""
+        """The objects that an object divided into, ascending.
+
+        Raises
+        ------
+        PromptError
+            If there is no such object.
+        """
         self.store.object(object_id)
         return self.store.daughters(object_id)
 

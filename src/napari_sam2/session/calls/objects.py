@@ -6,12 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from napari_sam2._arguments import checked_calls
 from napari_sam2._checks import check_name
 from napari_sam2._errors import PromptError
-from napari_sam2._messages import shown
 from napari_sam2.session.calls.base import SessionBase
 from napari_sam2.session.state.history import Edit
 
@@ -53,7 +50,13 @@ class ObjectCalls(SessionBase):
             return made.object_id
 
     def remove_object(self, object_id: int) -> None:
-        """Remove an object with its prompts and masks, its daughters losing their parent; ``undo`` restores it."""
+        """Remove an object with its prompts and masks, its daughters losing their parent; ``undo`` restores it.
+
+        Raises
+        ------
+        PromptError
+            If there is no such object.
+        """
         with self._changing():
             found = self.store.object(object_id)
             edits = [
@@ -67,7 +70,13 @@ class ObjectCalls(SessionBase):
             self._state.push(f"remove {found.name}", "remove_object", {"object_id": object_id}, edits)
 
     def rename(self, object_id: int, name: str) -> None:
-        """Rename an object."""
+        """Rename an object.
+
+        Raises
+        ------
+        PromptError
+            If there is no such object, or the name holds a character that cannot be saved.
+        """
         checked = check_name(name)
         self._change_object(object_id, "rename", {"name": checked}, name=checked)
 
@@ -80,15 +89,24 @@ class ObjectCalls(SessionBase):
             Which object.
         class_name : str
             Of any length; exported with the objects.
+
+        Raises
+        ------
+        PromptError
+            If there is no such object, or the class holds a character that cannot be saved.
         """
         checked = check_name(class_name).strip()
         self._change_object(object_id, "set_class", {"class_name": checked}, class_name=checked)
 
     def set_visible(self, object_id: int, is_visible: bool) -> None:
-        """Show or hide an object in viewers; its labels are kept."""
-        if not isinstance(is_visible, bool | np.bool_):
-            raise PromptError(f"is_visible={shown(is_visible)} was given; expected True or False")
-        self._change_object(object_id, "set_visible", {"is_visible": bool(is_visible)}, is_visible=bool(is_visible))
+        """Show or hide an object in viewers; its labels are kept.
+
+        Raises
+        ------
+        PromptError
+            If there is no such object.
+        """
+        self._change_object(object_id, "set_visible", {"is_visible": is_visible}, is_visible=is_visible)
 
     def show_only(self, object_id: int | None) -> None:
         """Hide all objects but one in viewers, as one step that can be undone; labels are kept.
@@ -97,6 +115,11 @@ class ObjectCalls(SessionBase):
         ----------
         object_id : int or None
             The object that is shown; None shows all.
+
+        Raises
+        ------
+        PromptError
+            If there is no such object.
         """
         self._check_open()
         with self._state.lock:
@@ -118,6 +141,11 @@ class ObjectCalls(SessionBase):
             Which.
         frames : int or iterable of int, optional
             Planes; default: all where it has a mask.
+
+        Raises
+        ------
+        PromptError
+            If there is no such object or plane.
         """
         planes = self._planes(object_id, frames)
         if self._propagator.is_ahead(object_id, planes):
@@ -126,7 +154,13 @@ class ObjectCalls(SessionBase):
         self._change_object(object_id, "lock", {"frames": sorted(planes)}, locked=locked)
 
     def unlock(self, object_id: int, frames: int | Iterable[int] | None = None) -> None:
-        """Allow changes again; default: on all planes."""
+        """Allow changes again; default: on all planes.
+
+        Raises
+        ------
+        PromptError
+            If there is no such object or plane.
+        """
         found = self.store.object(object_id)
         planes = found.locked if frames is None else self._planes(object_id, frames)
         self._change_object(object_id, "unlock", {"frames": sorted(planes)}, locked=found.locked - planes)

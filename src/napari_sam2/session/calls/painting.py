@@ -39,6 +39,11 @@ class PaintingCalls(SessionBase):
         -------
         list of int
             The objects that changed.
+
+        Raises
+        ------
+        PromptError
+            If there is no such plane.
         """
         touched: list[int] = []
         if not isinstance(frames, Iterable):

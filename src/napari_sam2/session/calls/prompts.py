@@ -222,6 +222,8 @@ class PromptCalls(SessionBase):
         ------
         PromptError, FrameError
             As ``add_labels``.
+        PromptError
+            As `add_labels`.
         """
         image, name = self._as_labels(labels)
         plane = None if frame is None else self.geometry.check_plane(frame)
@@ -440,7 +442,13 @@ class PromptCalls(SessionBase):
         return number
 
     def remove_prompt(self, object_id: int, frame: int) -> None:
-        """Remove the prompt of an object on a plane."""
+        """Remove the prompt of an object on a plane.
+
+        Raises
+        ------
+        PromptError
+            If there is no such object or plane, or the object has no prompt there.
+        """
         if self._key(object_id, frame) not in self.store.prompts:
             prompted = list(self.store.prompts_of(object_id)) or "none"
             raise PromptError(f"object {object_id} has no prompt on frame {frame}; prompted frames: {prompted}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from napari_sam2._arguments import checked_calls
-from napari_sam2._checks import as_numbers, check_choice, check_count
+from napari_sam2._checks import as_numbers, check_choice, check_count, check_number
 from napari_sam2._errors import FrameError, PromptError
 from napari_sam2._messages import shown
 from napari_sam2._types import FrameSource
@@ -41,7 +41,20 @@ class SettingCalls(SessionBase):
     """The calls of a session that choose and prepare its model, its contrast and its settings."""
 
     def prepare(self, plane: int | None = None) -> None:
-        """Load the model in the background and encode a plane, so that the first click is answered at once."""
+        """Load the model in the background and encode a plane, so that the first click is answered at once.
+
+        Parameters
+        ----------
+        plane : int, optional
+            Which plane; default none.
+
+        Raises
+        ------
+        PromptError
+            If there is no such plane.
+        """
+        if plane is not None:
+            self.geometry.check_plane(plane)
 
         def compute() -> None:
             engine = self._engine_keeper.engine(self.model, self.frames, self.settings)
@@ -70,7 +83,15 @@ class SettingCalls(SessionBase):
             As for ``prepare``.
         point_yx : tuple of float
             (y, x) in pixels of the plane.
+
+        Raises
+        ------
+        PromptError
+            If there is no such plane, or a coordinate is not finite.
         """
+        self.geometry.check_plane(plane)
+        for number in point_yx:
+            check_number("point_yx", number)
 
         def encode() -> Iterator[None]:
             engine = self._engine_keeper.engine_at_hand(self.model, self.frames, self.settings)
@@ -94,6 +115,13 @@ class SettingCalls(SessionBase):
             As for ``load_model``.
         prepare : bool, default True
             Load it in the background now, rather than on first use.
+
+        Raises
+        ------
+        CheckpointError
+            If it is neither a network nor a name or path. A model that cannot be read is reported by ``failed``.
+        PromptError
+            If ``prepare`` is neither True nor False.
         """
         if self._engine_keeper.is_outdated(model):
             self._propagator.stop()
@@ -110,7 +138,13 @@ class SettingCalls(SessionBase):
             self.prepare()
 
     def set_overlap(self, overlap: Literal["keep", "overwrite", "highest score"]) -> None:
-        """Choose what later masks do where they overlap others: give way, overwrite them, or win by score."""
+        """Choose what later masks do where they overlap others: give way, overwrite them, or win by score.
+
+        Raises
+        ------
+        PromptError
+            If it is none of the three.
+        """
         check_choice("overlap", overlap, get_args(OverlapRule))
         if overlap == self.settings.overlap:
             return
@@ -155,6 +189,8 @@ class SettingCalls(SessionBase):
         ------
         DeviceError
             If the address cannot be understood. Whether a server answers shows with ``model_changed``.
+        PromptError
+            If it is not an address.
         """
         address = as_compute_address(compute)
         if address == self.compute:
@@ -165,7 +201,13 @@ class SettingCalls(SessionBase):
         self.prepare()
 
     def set_lost_after(self, num_frames: int | None) -> None:
-        """Stop tracking an object after this many consecutive frames without it; None: never."""
+        """Stop tracking an object after this many consecutive frames without it; None: never.
+
+        Raises
+        ------
+        PromptError
+            If it is not an integer from 1.
+        """
         if num_frames is not None:
             num_frames = check_count("num_frames", num_frames, 1)
         if num_frames == self.settings.lost_after:
@@ -175,17 +217,29 @@ class SettingCalls(SessionBase):
             self._state.push("stop when lost", "set_lost_after", {"num_frames": num_frames}, edits)
 
     def set_keep_apart(self, keep_apart: bool) -> None:
-        """Keep objects apart in memory: later tracking writes each pixel only to the object with the highest logit."""
-        if not isinstance(keep_apart, bool | np.bool_):
-            raise PromptError(f"keep_apart={shown(keep_apart)} was given; expected True or False")
+        """Keep objects apart in memory: later tracking writes each pixel only to the object with the highest logit.
+
+        Raises
+        ------
+        PromptError
+            If it is neither True nor False.
+        """
         if keep_apart == self.settings.keep_apart:
             return
         with self._changing():
-            edits = [Edit("settings", "keep_apart", self.settings.keep_apart, bool(keep_apart))]
-            self._state.push("keep apart", "set_keep_apart", {"keep_apart": bool(keep_apart)}, edits)
+            edits = [Edit("settings", "keep_apart", self.settings.keep_apart, keep_apart)]
+            self._state.push("keep apart", "set_keep_apart", {"keep_apart": keep_apart}, edits)
 
     def set_frames(self, frames: FrameSource) -> None:
-        """Show the model other pixels of the same stack from now on, such as after a change of contrast."""
+        """Show the model other pixels of the same stack from now on, such as after a change of contrast.
+
+        Raises
+        ------
+        FrameError
+            If they are not frames, or of another shape.
+        PromptError
+            If the session is closed.
+        """
         if not isinstance(frames, FrameSource):
             raise FrameError(f"{type(frames).__name__} was given; expected the result of open_frames or show_planes")
         if frames.shape != self.frames.shape:
@@ -232,6 +286,8 @@ class SettingCalls(SessionBase):
         ------
         FrameError
             If the number of channels differs, or the stack chooses its contrast itself.
+        PromptError
+            If a value is not a number.
         """
         if not isinstance(self.frames, ArrayPlanes):
             raise FrameError(

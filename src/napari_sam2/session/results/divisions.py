@@ -57,6 +57,11 @@ class DivisionSettings:
         Share of a daughter without a mask that lies where the object was on the frame before, above 0 and up to 1.
     min_contrast : float
         How much such a daughter differs from what is around it, in standard deviations of that.
+
+    Raises
+    ------
+    PromptError
+        If a value is not a number.
     """
 
     smallest_share: float = 0.25
@@ -144,6 +149,11 @@ def propose_divisions(
     -------
     list of DivisionProposal
         At most one for each object that has no daughters and is not locked there, by frame and object.
+
+    Raises
+    ------
+    PromptError
+        If there is no such object, or an argument is not of its type.
     """
     chosen, store = settings or DivisionSettings(), session.store
     ids = [i for i in store.objects if object_ids is None or i in object_ids]

@@ -121,6 +121,11 @@ def tracks_table(session: Session) -> NDArray[np.float64]:
         (N, 1 + axes) float64: track, then data coordinates of the centre in the order of the image's axes, sorted by
         track and frame; of a single image (N, 4) with time 0. With more axes than one before H and W, each clip of an
         object is a separate track: the first has the object's number, the others are numbered after the highest one.
+
+    Raises
+    ------
+    OutputError
+        If it is not a session.
     """
     store, geometry = session.store, session.geometry
     rows: list[list[float]] = []
@@ -155,6 +160,11 @@ def tracks_graph(session: Session) -> dict[int, list[int]]:
     -------
     dict of int to list of int
         Daughter -> its parent, for those that are both seen.
+
+    Raises
+    ------
+    OutputError
+        If it is not a session.
     """
     store = session.store
     seen = {i for i in store.objects if any(store.masks[i, p].area for p in store.planes_of(i))}

@@ -27,6 +27,11 @@ class PropagationHandle:
         Frames to track; a frame that is reached both forwards and backwards counts twice.
     error : Exception or None
         The error that ended it early, if any.
+
+    Raises
+    ------
+    PromptError
+        If an argument is not of its type.
     """
 
     def __init__(self, num_steps: int, object_ids: tuple[int, ...]) -> None:
@@ -134,7 +139,13 @@ class PropagationHandle:
         return self._ended.is_set()
 
     def finish(self, error: Exception | None = None) -> None:
-        """Note the end; the handle no longer refers to its session."""
+        """Note the end; the handle no longer refers to its session.
+
+        Raises
+        ------
+        PromptError
+            If it is not an exception.
+        """
         self.error = error
         self._ended.set()
         self.on_request = _do_nothing

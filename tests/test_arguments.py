@@ -334,3 +334,9 @@ def test_values_that_a_mask_hides_are_not_read_as_if_it_were_not_there(value):
         call(array=value)
     with pytest.raises(PromptError, match=r"labels=.*mask.*filled\("):
         as_array(value, "labels", PromptError)
+
+
+def test_a_sequence_of_unknown_length_is_refused():
+    values = dask.array.from_array(np.arange(5))
+    with pytest.raises(PromptError, match="its length is not known"):
+        call(numbers=values[values > 2])

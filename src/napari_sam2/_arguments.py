@@ -473,7 +473,9 @@ def _sequence(item: _Kind, make: Callable[[list[Any]], Any], *, needs_length: bo
         try:
             if len(value) > _LONGEST:  # type: ignore[arg-type]
                 raise _UnsuitableError("too long")
-        except (TypeError, ValueError, OverflowError):  # no length, an unknown one, or one beyond any memory
+        except ValueError:  # an array of dask with sizes that are not known
+            raise _UnsuitableError("its length is not known") from None
+        except (TypeError, OverflowError):  # no length, or one beyond any memory
             if needs_length or isinstance(value, range | np.ndarray):
                 raise _UnsuitableError from None
         return make([item.convert(part) for part in value])

@@ -23,6 +23,7 @@ __all__ = [
     "as_numbers",
     "check_choice",
     "check_count",
+    "check_flag",
     "check_fraction",
     "check_frame",
     "check_ids",
@@ -85,6 +86,18 @@ def check_choice(name: str, value: object, allowed: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in allowed:
         raise PromptError(f"{name} {shown(value)} was given; expected {', '.join(map(repr, allowed))}")
     return value
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse anything but True and False.
+
+    Raises
+    ------
+    PromptError
+        If it is neither.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise PromptError(Message(given(name, value), " was given; expected True or False"))
 
 
 def check_name(name: object) -> str:

@@ -14,6 +14,7 @@ import pytest
 import tifffile
 import zarr
 from PIL import Image
+from scipy import sparse
 from tests.effort import measured_effort
 
 from napari_sam2 import FrameError, open_frames
@@ -446,3 +447,8 @@ def test_planes_that_may_be_no_colours_are_told(tmp_path, shape, axes, words):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert open_frames(tmp_path / "a.tif", axes=given, frame_axis="Z", fixed={"T": 1} if "T" in given else None)
+
+
+def test_a_sparse_array_is_refused_with_the_way_to_make_it_dense():
+    with pytest.raises(FrameError, match=r"a sparse array of shape \(24, 32\) was given; give array.toarray"):
+        open_frames(sparse.csr_matrix(np.eye(24, 32)))

@@ -548,3 +548,18 @@ def test_zoom_gives_windows_to_models_that_see_the_whole_image(state: State, tmp
     assert load_model(tmp_path / "w.safetensors", device="cpu", zoom="auto").config.native_window == 16
     with pytest.raises(CheckpointError, match="expected 'off' or 'auto'"):
         load_model(tmp_path / "w.safetensors", zoom="max")  # type: ignore[arg-type]
+
+
+class Incomparable:
+    """As sparse arrays of scipy, which cannot be compared with text."""
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("no comparison")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("name", ["device", "dtype"])
+def test_devices_and_precisions_that_cannot_be_compared_are_refused(tmp_path, name):
+    with pytest.raises(DeviceError, match=f"^{name}=.* was given; "):
+        load_model(**{name: Incomparable()})

@@ -41,6 +41,8 @@ def plain_array(source: Any) -> LazyArray:
             return np.asarray(source)
         except ValueError as error:
             raise FrameError(f"{type(source).__name__} was given, which is not an array: {one_line(error)}") from None
+    if hasattr(source, "toarray") and hasattr(source, "nnz"):  # of scipy, without importing it
+        raise FrameError(f"a sparse array of shape {source.shape} was given; give array.toarray()")
     if not (hasattr(source, "shape") and hasattr(source, "dtype") and hasattr(source, "__getitem__")):
         raise FrameError(f"{type(source).__name__} was given; expected a path, an array, a zarr group or open frames")
     if any(size != size for size in source.shape):  # NaN, in dask

@@ -34,7 +34,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     DeviceError
         If the device is unknown or not available.
     """
-    if device == "auto":
+    if isinstance(device, str) and device == "auto":
         return torch.device("cuda" if _num_cuda() else "mps" if torch.backends.mps.is_available() else "cpu")
     chosen = check_device_name(device)
     if chosen.type == "cuda":
@@ -62,7 +62,7 @@ def check_device_name(device: str | torch.device) -> torch.device:
         If there is no such device.
     """
     try:
-        return torch.device("cpu" if device == "auto" else device)
+        return torch.device("cpu" if isinstance(device, str) and device == "auto" else device)
     except (RuntimeError, TypeError) as error:
         raise DeviceError(Message(given("device", device), f" was given; available are {_available()}")) from error
 
@@ -92,7 +92,7 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
     UserWarning
         If a CPU has no instructions for the precision, and computes in float32 instead.
     """
-    if dtype == "auto":
+    if isinstance(dtype, str) and dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" and _cuda_has_bfloat16(device) else torch.float32
     chosen = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if not isinstance(chosen, torch.dtype) or not chosen.is_floating_point or chosen.itemsize < 2:

@@ -557,3 +557,10 @@ def test_a_model_with_another_input_size_finds_objects_by_its_dense_maps() -> No
     assert generator.options.dense is not None
     records = generator.generate_masks(np.zeros((48, 48), np.uint8))
     assert all(record["segmentation"].shape == (48, 48) for record in records)
+
+
+@pytest.mark.parametrize("name", ["multimask_output", "denser_for_small", "refine"])
+@pytest.mark.parametrize("value", [None, "yes", np.ones(2, bool)], ids=str)
+def test_what_is_neither_true_nor_false_is_refused(name, value):
+    with pytest.raises(PromptError, match=f"^{name}=.* expected True or False"):
+        SAM2AutomaticMaskGenerator(make_model(), points_per_side=2, **{name: value})

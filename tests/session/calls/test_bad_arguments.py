@@ -149,3 +149,9 @@ def test_planes_and_places_to_prepare_exist(session):
         session.look_ahead(0, (math.nan, 1))
     session.wait_for_answers(60)
     assert failed == []
+
+
+@pytest.mark.parametrize("labels", [np, object(), "labels"], ids=["module", "object", "text"])
+def test_labels_that_are_no_array_are_refused(model, labels):
+    with pytest.raises(PromptError, match="given as labels; expected an int32 array of shape"):
+        Session(make_movie(3), model=model, labels=labels)

@@ -91,7 +91,7 @@ def test_candidates_go_round(session):
         pytest.param(lambda s: s.add_mask(np.ones((4, 4)), frame=0), "shape", id="mask-of-other-shape"),
         pytest.param(lambda s: s.add_labels(np.zeros((48, 64), int), frame=0), "without any object", id="no-label"),
         pytest.param(lambda s: s.propagate(), "nothing was prompted", id="nothing-prompted"),
-        pytest.param(lambda s: s.propagate("up"), "expected 'forward' or", id="direction"),
+        pytest.param(lambda s: s.propagate("up"), "expected 'forward', 'backward' or 'both'", id="direction"),
         pytest.param(lambda s: s.remove_object(4), "object 4 does not exist", id="no-object"),
         pytest.param(lambda s: s.remove_prompt(1, 0), "has no prompt", id="no-prompt"),
         pytest.param(lambda s: s.new_object(object_id=0), "from 1 to", id="number-0"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from napari_sam2._checks import as_numbers, check_choice, check_count, check_number
+from napari_sam2._checks import as_numbers, check_choice, check_count, check_flag, check_number
 from napari_sam2._errors import PromptError
 from napari_sam2._messages import Message, Option, shown
 from napari_sam2.inference.automatic.dense_settings import DenseSettings
@@ -195,6 +195,8 @@ class MaskGeneratorOptions:
         for name in ("stability_score_offset", "min_mask_region_area", "min_region_area_px"):
             check_number(name, getattr(self, name), 0)
         check_number("mask_threshold", self.mask_threshold)
+        for name in ("multimask_output", "denser_for_small", "refine"):
+            check_flag(name, getattr(self, name))
         check_choice("output_mode", self.output_mode, get_args(OutputMode))
         self._check_points()
 

@@ -111,12 +111,6 @@ class SessionBase:
         deliver: Callable[[Callable[[], None]], None] | None = None,
         compute: str | ComputeAddress | None = None,
     ) -> None:
-        if settings is not None and not isinstance(settings, SessionSettings):
-            raise PromptError(f"settings={shown(settings)} were given; expected SessionSettings(...)")
-        if frame_axis is not None and (isinstance(frame_axis, bool) or not isinstance(frame_axis, int | np.integer)):
-            raise PromptError(f"frame_axis={shown(frame_axis)} was given; expected the number of an axis")
-        if is_rgb is not None and not isinstance(is_rgb, bool | np.bool_):
-            raise PromptError(f"is_rgb={shown(is_rgb)} was given; expected True or False")
         frames, self.geometry = open_stack(stack, frame_axis, is_rgb)
         self.store = SessionStore(self.geometry, _labels_to_write(labels, self.geometry.shape))
         self.model_state = ModelState("waiting")
@@ -481,8 +475,8 @@ def _labels_to_write(labels: Any, shape: tuple[int, ...]) -> Any:
 
         return allocate_labels(shape)
     given, dtype = getattr(labels, "shape", None), getattr(labels, "dtype", None)
-    if given is None or dtype is None:
-        raise PromptError(f"{type(labels).__name__} was given as labels; expected an int32 array of shape {shape}")
+    if not isinstance(given, tuple) or dtype is None:
+        raise PromptError(f"{shown(labels)} was given as labels; expected an int32 array of shape {shape}")
     if tuple(given) != shape or np.dtype(dtype) != np.int32:
         raise PromptError(
             f"labels of shape {tuple(given)} and type {dtype} were given; expected int32 of shape {shape}"

@@ -560,7 +560,7 @@ def test_a_model_with_another_input_size_finds_objects_by_its_dense_maps() -> No
 
 
 @pytest.mark.parametrize("name", ["multimask_output", "denser_for_small", "refine"])
-@pytest.mark.parametrize("value", [None, "yes", np.ones(2, bool)], ids=str)
+@pytest.mark.parametrize("value", [5, "yes", np.ones(2, bool)], ids=str)
 def test_what_is_neither_true_nor_false_is_refused(name, value):
     with pytest.raises(PromptError, match=f"^{name}=.* expected True or False"):
         SAM2AutomaticMaskGenerator(make_model(), points_per_side=2, **{name: value})

@@ -36,11 +36,14 @@ class SumJob:
         Of the sum.
     seconds : float
         Time to wait.
+    num_slain : int, optional
+        Of inputs that kill their workers: how many of these. Default: all.
     """
 
     log: str
     factor: int = 1
     seconds: float = 0.0
+    num_slain: int | None = None
     command: ClassVar[str] = "sum"
     reading: ClassVar[ReadOptions] = ReadOptions()
 
@@ -56,7 +59,7 @@ class SumJob:
         if stem.startswith("kills") and attempts == 1:  # as kill -9, or the system when memory runs out
             time.sleep(0.3)  # until the piece before it is in the journal
             os.kill(os.getpid(), signal.SIGKILL)
-        if stem.startswith("slays"):
+        if stem.startswith("slays") and (self.num_slain is None or attempts <= self.num_slain):
             os.kill(os.getpid(), signal.SIGKILL)
         if stem.startswith("fails") and attempts == 1:
             raise OSError("the network drive is away")

@@ -176,10 +176,10 @@ def pause_never(worker: Worker) -> float | None:
 
 @contextmanager
 def loop_without_interrupts() -> Iterator[object]:
-    """An event loop for a cluster of this computer, whose worker processes do not receive Ctrl-C.
+    """An event loop for a cluster of this computer, whose worker processes do not receive Ctrl-C and SIGHUP.
 
-    A terminal sends Ctrl-C to all processes of a command, and workers that are just starting would end with a
-    traceback. The process that started them ends them.
+    A terminal sends Ctrl-C, or SIGHUP when it is closed, to all processes of a command: workers would end in the middle
+    of their work, or with a traceback while they start. The process that started them ends them.
 
     Yields
     ------
@@ -190,9 +190,10 @@ def loop_without_interrupts() -> Iterator[object]:
 
     runner = LoopRunner()
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
-        resource_tracker.ensure_running()  # on its start it would unblock the signal
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
+            resource_tracker.ensure_running()  # on its start it would unblock Ctrl-C
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             runner.start()  # the thread, and the processes that it starts, inherit what is blocked
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

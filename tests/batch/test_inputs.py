@@ -163,9 +163,23 @@ def test_inputs_that_differ_in_their_suffix_keep_it(tmp_path: Path):
     assert plan(tmp_path, "a.png", "a.tif", "b.tif") == ["a_png.tif", "a_tif.tif", "b.tif"]
 
 
-def test_inputs_that_differ_in_capitals_only_are_named(tmp_path: Path):
-    with pytest.raises(OutputError, match=r"A\.tif and .*a\.tif would have the same result, a_tif\.tif"):
-        plan(tmp_path, "A.tif", "a.tif")
+@pytest.mark.parametrize(
+    ("given", "results"),
+    [
+        (("A.tif", "a.tif", "b.tif"), ["A_tif_1.tif", "a_tif_2.tif", "b.tif"]),
+        (("b.tif", "a.tif", "A.tif"), ["b.tif", "a_tif_2.tif", "A_tif_1.tif"]),
+        (("A.tif", "a.tif", "a_tif_1.png"), ["A_tif_2.tif", "a_tif_3.tif", "a_tif_1.tif"]),
+        (("S/a.tif", "s/a.tif"), ["S/a_tif_1.tif", "s/a_tif_2.tif"]),
+        (("e\u0301.tif", "\u00e9.tif"), ["e\u0301_tif_1.tif", "\u00e9_tif_2.tif"]),
+        (("a.png", "a.tif", "a_png.tif"), ["a_png_1.tif", "a_tif.tif", "a_png_2.tif"]),
+    ],
+    ids=["capitals", "order", "taken", "folders", "accents", "suffixes"],
+)
+def test_inputs_whose_results_not_all_file_systems_tell_apart_are_numbered(
+    tmp_path: Path, given: tuple[str, ...], results: list[str]
+):
+    with pytest.warns(UserWarning, match="names that not all file systems tell apart; their results are called"):
+        assert plan(tmp_path, *given) == results
 
 
 def test_result_never_overwrites_an_input(tmp_path: Path):

@@ -44,6 +44,18 @@ def test_later_record_of_a_piece_counts(tmp_path: Path):
         assert journal.records["sub/b.tif"].state == DONE
 
 
+def test_names_of_results_are_kept_through_failures_and_restarts(tmp_path: Path):
+    written(tmp_path)
+    for identity in (replace(IDENTITY, settings={"every": 4}), IDENTITY):
+        with Journal(tmp_path, identity, restart=True) as journal:
+            assert (journal.records, journal.written) == ({}, {"a.tif"})
+    with Journal(tmp_path, IDENTITY) as journal:
+        journal.add(replace(SECOND, name="a.tif"), replace(FIRST, name="c.tif"))
+    with Journal(tmp_path, IDENTITY) as journal:
+        assert journal.written == {"a.tif", "c.tif"}
+        assert list(journal.records) == ["a.tif", "c.tif"]
+
+
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_line_that_was_cut_off_is_removed_and_the_next_one_is_whole(tmp_path: Path, cut: int):
     path = written(tmp_path)
@@ -168,7 +180,8 @@ time.sleep(600)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device that is always full is one of Linux")
-def test_a_full_disk_is_one_error_and_leaves_the_folder_free(tmp_path):
+def test_a_full_disk_is_one_error_and_leaves_the_folder_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Journal, "_check_place", lambda *_: None)  # it is another file below
     with pytest.raises(OutputError, match="space"), Journal(tmp_path, IDENTITY) as journal:
         journal.add(PieceRecord("a.tif", DONE, "x", Outcome(1, 1)))
         journal._file.close()
@@ -176,3 +189,20 @@ def test_a_full_disk_is_one_error_and_leaves_the_folder_free(tmp_path):
         journal.add(PieceRecord("b.tif", DONE, "x", Outcome(1, 1)))
     with Journal(tmp_path, IDENTITY) as journal:
         assert set(journal.records) == {"a.tif"}
+
+
+@pytest.mark.parametrize("kind", ["removed", "renamed", "replaced"])
+def test_a_journal_that_is_gone_from_its_place_takes_no_records(tmp_path: Path, kind: str):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    with Journal(folder, IDENTITY) as journal:
+        journal.add(FIRST)
+        if kind == "removed":
+            journal.path.unlink()
+        elif kind == "renamed":
+            folder.rename(tmp_path / "other")
+        else:
+            (tmp_path / "new").write_text(journal.path.read_text())
+            (tmp_path / "new").replace(journal.path)
+        with pytest.raises(OutputError, match="was removed, renamed or replaced while the batch ran"):
+            journal.add(SECOND)

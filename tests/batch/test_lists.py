@@ -40,7 +40,7 @@ def test_csv_gives_each_file_its_prompts_axes_and_channels(data: Path):
 
 @pytest.mark.parametrize("separator", [", ", ";", "; ", "\t"])
 def test_csv_of_spreadsheets_has_other_separators(data: Path, separator: str):
-    rows = (("file", "object", "point"), ("img2.tif", "1", '"10,84,120"'))
+    rows = (("File", "Object", "point"), ("img2.tif", "1", '"10,84,120"'))
     (data / "list.csv").write_text("".join(separator.join(row) + "\r\n" for row in rows), encoding="utf-8-sig")
     (found,) = find_sources([data / "list.csv"])
     assert found == Source(data / "img2.tif", prompts=(("--object", "1"), ("--point", "10,84,120")))

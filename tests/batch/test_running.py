@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -25,6 +26,7 @@ from napari_sam2.batch.clusters import LOCAL_CONFIG
 from napari_sam2.batch.dispatch import DispatchSettings, Workers
 from napari_sam2.batch.jobs import AutoJob, FindOptions, GenerateJob, KeepOptions, ReadOptions
 from napari_sam2.batch.journal import JOURNAL_NAME, REPORT_NAME
+from napari_sam2.batch.pieces import DONE, PieceRecord
 from napari_sam2.batch.report import BatchProgress, BatchReport
 from napari_sam2.batch.running import run_batch
 
@@ -115,6 +117,60 @@ def test_each_position_of_a_file_has_a_result_and_is_resumed_by_itself(setup: Se
     assert setup.run().num_before == 2
     assert setup.results()["a_pos1.tif"] == str(48 * 2)
     assert attempts(setup.log)["a.ome.tif"] == 4
+
+
+def test_results_of_inputs_that_are_gone_are_kept_and_named(setup: Setup):
+    setup.add("a", "b", "c")
+    assert setup.run().others == ()
+    (setup.inputs / "a.tif").unlink()
+    (setup.inputs / "b.tif").rename(setup.inputs / "d.tif")
+    for options in ({}, {}, {"restart": True}):
+        report = setup.run(**options)
+        assert (report.is_complete, report.others) == (True, ("a.tif", "b.tif"))
+        assert sorted(setup.results()) == ["a.tif", "b.tif", "c.tif", "d.tif"]
+    with (setup.output / REPORT_NAME).open(newline="", encoding="utf-8") as file:
+        rows = [(row["file"], row["result"], row["state"]) for row in csv.DictReader(file)]
+    assert rows[2:] == [("", "a.tif", "not in this run"), ("", "b.tif", "not in this run")]
+    (setup.output / "a.tif").unlink()
+    assert setup.run().others == ("b.tif",)
+
+
+def test_results_that_are_removed_in_the_middle_are_not_reported_as_done(setup: Setup):
+    setup.add("a", "b", "c")
+    job = replace(setup.job, seconds=0.5)
+
+    def remove_first(record: PieceRecord) -> None:
+        if record.state == DONE and record.name == "a.tif":
+            (setup.output / "a.tif").unlink()
+
+    report = setup.run(job=job, on_piece=remove_first)
+    assert list(report.failed) == [setup.inputs / "a.tif"]
+    assert "a.tif was removed while the batch ran" in report.failed[setup.inputs / "a.tif"]
+    assert setup.run(job=job).is_complete
+    assert attempts(setup.log) == {"a.tif": 2, "b.tif": 1, "c.tif": 1}
+
+
+def test_a_folder_that_is_removed_in_the_middle_ends_the_batch_and_is_not_made_again(setup: Setup):
+    setup.add(*"abcdef")
+    job = replace(setup.job, seconds=0.5)
+
+    def remove(record: PieceRecord) -> None:
+        if record.state == DONE:
+            shutil.rmtree(setup.output)
+
+    with pytest.raises(OutputError, match="was removed, renamed or replaced while the batch ran"):
+        setup.run(job=job, on_piece=remove)
+    time.sleep(1.5)  # pieces on their way
+    assert not setup.output.exists()
+
+
+def test_the_old_result_of_an_input_that_fails_now_is_named(setup: Setup):
+    setup.add("a", "b")
+    setup.run()
+    (setup.inputs / "a.tif").write_text("no image")
+    report = setup.run(retries=0)
+    assert "a.tif is the result of an earlier run" in report.failed[setup.inputs / "a.tif"]
+    assert setup.run(should_stop=lambda: True).records[0].reason.endswith("of the input as it was then")
 
 
 def test_other_settings_are_refused_and_restart_begins_anew(setup: Setup):
@@ -306,7 +362,21 @@ def test_no_more_workers_are_started_than_there_are_files(
     monkeypatch.setattr(distributed, "LocalCluster", refuse)
     with pytest.raises(DeviceError, match=r"cannot be started \(not now\)"):
         setup.run(scheduler=None, workers=workers)
-    assert asked == [started]
+    assert asked == [started] * 3
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_started_again(setup: Setup, monkeypatch: pytest.MonkeyPatch):
+    setup.add("a")
+    start, failures = distributed.LocalCluster, [RuntimeError("Nanny failed to start."), OSError("gone")]
+
+    def fail_at_first(**options: object) -> distributed.LocalCluster:
+        if failures:
+            raise failures.pop()
+        return start(**options)
+
+    monkeypatch.setattr(distributed, "LocalCluster", fail_at_first)
+    assert setup.run(scheduler=None, workers=1).is_complete
+    assert not failures
 
 
 @pytest.mark.slow
@@ -381,8 +451,16 @@ def test_a_file_that_kills_its_workers_takes_no_short_ones_with_it(setup: Setup)
     setup.add(*(f"i{number:02}" for number in range(40)), "slays", *(f"j{number:02}" for number in range(20)))
     report = setup.run(retries=0)
     assert list(report.failed) == [setup.inputs / "slays.tif"]
-    assert "6 workers were killed while they computed it" in report.failed[setup.inputs / "slays.tif"]
+    assert "12 workers were killed while they computed it" in report.failed[setup.inputs / "slays.tif"]
     assert len(setup.results()) == 60
+
+
+@pytest.mark.slow
+def test_a_file_whose_workers_are_killed_by_others_is_computed_at_the_end(setup: Setup):
+    setup.add("slays", "a", "b")
+    report = setup.run(job=replace(setup.job, num_slain=7), retries=0)
+    assert report.is_complete, report.failed
+    assert attempts(setup.log) == {"a.tif": 1, "b.tif": 1, "slays.tif": 8}
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from cli_tools import run, save_stack
 from napari_sam2 import OutputError
+from napari_sam2.cli._stopping import StopRequest, termination_interrupts
 from napari_sam2.cli._terminal import print_table, printable, say
 
 
@@ -117,3 +120,15 @@ def test_memory_that_runs_out_is_one_line(
     monkeypatch.setattr("napari_sam2.frames.open_frames", large)
     assert run("segment", "a.tif", "--point", "1,1", "-o", tmp_path / "o.tif") == 5
     assert capsys.readouterr().err.startswith("error: not enough memory (Unable to allocate 7.28 TiB)")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGHUP")
+def test_a_hangup_that_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with termination_interrupts(), StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.is_set()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -342,6 +342,8 @@ class ManyFilesWidget(QWidget):
             parts.append(f"{report.num_failed} failed (hover over the state to see why)")
         if report.num_not_run:
             parts.append("stopped; Start continues")
+        if report.others:
+            parts.append(f"{counted(len(report.others), 'result')} of other inputs in the folder, see report.csv")
         text = f"{'; '.join(parts)}; {duration(report.seconds)}"
         self._say(text)
         self._task.tell_end(f"Many files: {text}")

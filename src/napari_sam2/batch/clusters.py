@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["LOCAL_CONFIG", "Place", "connected", "dashboard_address"]
 
 _MEMORY_PER_WORKER = 2 * 2**30  # bytes: the bundled model, a large image and its labels
+_STARTS = 3  # attempts to start local workers
 _CONNECT_TIMEOUT_S = 15.0
 _DASHBOARD_TIMEOUT_S = 2.0
 _NO_BOKEH = "needs bokeh"  # says the page of a scheduler that cannot show a dashboard
@@ -148,16 +149,25 @@ def dashboard_address(client: Client) -> str:
 
 @contextmanager
 def _local(workers: int | None, num_pieces: int, device: str) -> Iterator[Cluster]:
-    import logging
-
     import dask
-    from distributed import LocalCluster
 
     cores = num_cores()
     workers = min(_default_workers(cores, device) if workers is None else workers, max(1, num_pieces))
     with dask.config.set(LOCAL_CONFIG), loop_without_interrupts() as loop:
+        cluster = _started(loop, workers, cores)
+        with cluster:
+            yield cluster
+
+
+def _started(loop: object, workers: int, cores: int) -> Cluster:
+    """Worker processes; Dask replaces those that end later, but gives up if one is killed while it starts."""
+    import logging
+
+    from distributed import LocalCluster
+
+    for attempt in range(1, _STARTS + 1):
         try:
-            cluster = LocalCluster(
+            return LocalCluster(
                 loop=loop,
                 n_workers=workers,
                 threads_per_worker=max(1, cores // workers),
@@ -166,12 +176,12 @@ def _local(workers: int | None, num_pieces: int, device: str) -> Iterator[Cluste
                 silence_logs=logging.CRITICAL,
             )
         except (OSError, RuntimeError) as error:
-            raise DeviceError(
-                f"{workers} worker processes cannot be started ({first_line(error)}); a script that does this needs "
-                "if __name__ == '__main__': around it"
-            ) from error
-        with cluster:
-            yield cluster
+            if attempt == _STARTS:
+                raise DeviceError(
+                    f"{workers} worker processes cannot be started ({first_line(error)}); a script that does this "
+                    "needs if __name__ == '__main__': around it"
+                ) from error
+    raise AssertionError("returned or raised")
 
 
 def _default_workers(cores: int, device: str) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam2._errors import DeviceError, DiskFullError, FrameError, NapariSAM2Error
+from napari_sam2._files import is_there
 from napari_sam2._messages import AGAIN, Message, in_all_words, message_of, one_line
 from napari_sam2.batch.clusters import Place, connected, dashboard_address
 from napari_sam2.batch.jobs import Job
@@ -254,10 +255,25 @@ class Dispatch:
         """Whether all pieces so far are done."""
         return self._progress.done == self._progress.total
 
-    def report(self, seconds: float) -> BatchReport:
-        """State of all pieces so far."""
-        states = tuple(self._state(piece) for piece in self._pieces)
-        return BatchReport(tuple(self._pieces), states, self._progress.before, seconds)
+    def report(self, seconds: float, folder: Path | None = None) -> BatchReport:
+        """State of all pieces so far; and of a folder of results, which of them are of other inputs."""
+        states = [self._state(piece) for piece in self._pieces]
+        others: tuple[str, ...] = ()
+        if folder is not None:
+            states = [self._as_in_folder(piece, state) for piece, state in zip(self._pieces, states, strict=True)]
+            names = self._journal.written.difference(piece.name for piece in self._pieces)
+            others = tuple(name for name in sorted(names) if is_there(folder / name))
+        return BatchReport(tuple(self._pieces), tuple(states), self._progress.before, seconds, others)
+
+    def _as_in_folder(self, piece: Piece, state: PieceRecord) -> PieceRecord:
+        """What is said of a result that is gone, or of one that an earlier run has left of a piece that is not done."""
+        if state.state == DONE and not is_there(piece.output):
+            why = f"the result {piece.output} was removed while the batch ran"
+            return replace(state, state=FAILED, outcome=None, reason=why, kind="OutputError")
+        if state.state == DONE or piece.name not in self._journal.written or not is_there(piece.output):
+            return state
+        left = f"{piece.output} is the result of an earlier run, of other settings or of the input as it was then"
+        return replace(state, reason="; ".join(filter(None, (state.reason, left))))
 
     def _state(self, piece: Piece) -> PieceRecord:
         """The record of a piece for the report; failures of earlier runs do not count."""
@@ -379,8 +395,8 @@ class Dispatch:
 class _Pass:
     """Pieces of one job, as long as the scheduler is there.
 
-    Pieces whose workers were killed while others waited there too are computed again at the end, one at a time: which
-    of them was to blame is not known before.
+    Pieces whose workers were killed several times are computed again at the end, one at a time: others that waited
+    there or used memory at the same time may have been to blame, or somebody who killed workers.
     """
 
     def __init__(self, run: Dispatch, workers: Workers, job: Job, pieces: Sequence[Piece]) -> None:
@@ -388,7 +404,7 @@ class _Pass:
         self._settings = run.settings
         self._waiting = deque(pieces)
         self._suspects: deque[Piece] = deque()
-        self._running: dict[Future, tuple[Piece, bool]] = {}  # and whether others may have waited behind it
+        self._running: dict[Future, tuple[Piece, bool]] = {}  # and whether it is computed alone, at the end
         self._arrived: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._seconds: deque[float] = deque(maxlen=self._settings.num_timed)
         self._num_workers = 0
@@ -418,13 +434,14 @@ class _Pass:
         if len(self._running) > limit // 2 and ahead:  # pieces that are sent together cost less
             return
         batch = [self._waiting.popleft() for _ in range(min(limit - len(self._running), len(self._waiting)))]
-        if not batch and not self._running and self._suspects:
-            batch, ahead = [self._suspects.popleft()], 0
+        is_alone = not batch and not self._running and bool(self._suspects)
+        if is_alone:
+            batch = [self._suspects.popleft()]
         if not batch:
             return
         self._run.begin(batch)
         for piece, future in zip(batch, self._workers.send(self._job, batch, self._run.retries), strict=True):
-            self._running[future] = piece, bool(ahead)
+            self._running[future] = piece, is_alone
             future.add_done_callback(self._arrived.put)
 
     def _num_ahead(self) -> int:
@@ -445,7 +462,7 @@ class _Pass:
             return found
 
     def _end(self, futures: Sequence[Future]) -> None:
-        """Enter pieces in the journal, but those whose worker was killed with several of them."""
+        """Enter pieces in the journal, but those that are tried again."""
         from distributed import KilledWorker
 
         from napari_sam2.batch.workers import UnfitWorker
@@ -453,8 +470,8 @@ class _Pass:
         ended: list[tuple[Piece, Outcome | Exception]] = []
         unfit: list[UnfitWorker] = []
         for future, found in zip(futures, _results(self._workers.client, futures), strict=True):
-            piece, had_company = self._running.pop(future)
-            if isinstance(found, KilledWorker) and had_company:
+            piece, was_alone = self._running.pop(future)
+            if isinstance(found, KilledWorker) and not was_alone:
                 self._suspects.append(piece)
             elif isinstance(found, UnfitWorker) and (found.absent is None or found.absent.exists()):
                 self._waiting.appendleft(piece)
@@ -530,8 +547,8 @@ def _reason(error: BaseException) -> str:
 
     if isinstance(error, KilledWorker):
         return (
-            f"{error.allowed_failures + 1} workers were killed while they computed it; it may need more memory than a "
-            "worker has: use fewer workers, or give each of them more memory"
+            f"{2 * (error.allowed_failures + 1)} workers were killed while they computed it, also with no other file "
+            "beside it; it may need more memory than a worker has: use fewer workers, or give each of them more memory"
         )
     if isinstance(error, NapariSAM2Error):
         return " ".join(in_all_words(error).split())[:1000]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 from napari_sam2._errors import FrameError, OutputError, warn_caller
@@ -95,8 +97,8 @@ def with_positions(
     found = []
     for source in sources:
         is_one = source.position is not None or source.labels is not None or bool(source.prompts)
-        count = 1 if is_one else _num_positions(source.path, source.axes or axes)
-        each = [replace(source, position=position) for position in range(count)] if count > 1 else [source]
+        number = 1 if is_one else _num_positions(source.path, source.axes or axes)
+        each = [replace(source, position=position) for position in range(number)] if number > 1 else [source]
         found += [one for one in each if one is source or one.key not in listed]
     return found
 
@@ -115,6 +117,8 @@ def plan_pieces(sources: Sequence[Source], folder: Path, suffix: str) -> list[Pi
 
     A result has the name of its input with another suffix, in the same sub-folder; inputs that differ in their suffix
     only keep it (``a.png`` becomes ``a_png.tif``). Of a position in a file it has the number too (``a_pos0.tif``).
+    Names that not all file systems tell apart, such as ``A.tif`` and ``a.tif``, get numbers, with a warning
+    (``A_tif_1.tif``, ``a_tif_2.tif``).
 
     Raises
     ------
@@ -125,26 +129,45 @@ def plan_pieces(sources: Sequence[Source], folder: Path, suffix: str) -> list[Pi
 
     if suffix not in LABEL_SUFFIXES:
         raise OutputError(f"results cannot be written as {suffix}; expected {', '.join(LABEL_SUFFIXES)}")
-    root = _common_folder([source.path for source in sources])
-    stems = [(source.path.relative_to(root).parent / _source_stem(source)).as_posix() for source in sources]
-    often = Counter(stem.casefold() for stem in stems)
-    pieces, inputs = [], {source.path for source in sources}
-    named: dict[str, Source] = {}
-    for source, stem in zip(sources, stems, strict=True):
-        name = stem
-        if often[stem.casefold()] > 1:
-            own = source.path.name.replace(".", "_") + _position_suffix(source)
-            name = (source.path.relative_to(root).parent / own).as_posix()
+    inputs = {source.path for source in sources}
+    pieces = []
+    for source, name in zip(sources, _result_names(sources), strict=True):
         output = folder / (name + suffix)
         if output in inputs or any(parent in inputs for parent in output.parents):
             raise OutputError(f"the result {output} would overwrite an input; choose another output folder")
-        other = named.setdefault(name.casefold(), source)
-        if other is not source:
-            raise OutputError(
-                f"{other.path} and {source.path} would have the same result, {name + suffix}; rename one of them"
-            )
         pieces.append(Piece(name + suffix, source, output))
     return pieces
+
+
+def _result_names(sources: Sequence[Source]) -> list[str]:
+    """Names of results without suffix; those of the same inputs are the same, in whatever order they are given."""
+    root = _common_folder([source.path for source in sources])
+    folders = [source.path.relative_to(root).parent for source in sources]
+    names = [(place / _source_stem(source)).as_posix() for place, source in zip(folders, sources, strict=True)]
+    often = Counter(map(_as_alike, names))
+    for at, source in enumerate(sources):
+        if often[_as_alike(names[at])] > 1:
+            own = source.path.name.replace(".", "_") + _position_suffix(source)
+            names[at] = (folders[at] / own).as_posix()
+    alike: dict[str, list[int]] = {}
+    for at, name in enumerate(names):
+        alike.setdefault(_as_alike(name), []).append(at)
+    for places in [places for places in alike.values() if len(places) > 1]:
+        numbers = count(1)
+        for at in sorted(places, key=lambda at: str(sources[at].path)):
+            names[at] = next(free for number in numbers if _as_alike(free := f"{names[at]}_{number}") not in alike)
+            alike[_as_alike(names[at])] = [at]
+        first, second = places[:2]
+        warn_caller(
+            f"{sources[first].path} and {sources[second].path} have names that not all file systems tell apart; their "
+            f"results are called {names[first]} and {names[second]}"
+        )
+    return names
+
+
+def _as_alike(name: str) -> str:
+    """Equal for names that not all file systems tell apart: capitals and the coding of accents do not count."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def with_labels(sources: Sequence[Source], template: str) -> list[Source]:

@@ -20,7 +20,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from napari_sam2._errors import FrameError, OutputError, warn_caller
 from napari_sam2._files import write_error, write_whole
-from napari_sam2._messages import RESTART, Message, Option, shell_option
+from napari_sam2._messages import AGAIN, RESTART, Message, Option, shell_option
 from napari_sam2.batch.pieces import DONE, FAILED, Outcome, PieceRecord, Source
 
 __all__ = [
@@ -41,6 +41,7 @@ PROMPT_MASKS = "prompt_masks"
 _LOCK_NAME = ".batch.lock"
 _MARKERS = ".batch.*.run"
 _FORMAT = 1
+_EARLIER = "earlier results"
 
 
 _SHELL_GROUPS = ("finding", "shapes")
@@ -118,6 +119,8 @@ class Journal:
 
     Attributes
     ----------
+    written : set of str
+        Names of all pieces that were done at some time, also before a restart, and of inputs that are no longer given.
     marker : Path
         An empty file beside the results whose name no other run has, as long as this is open: who sees it sees the
         folder.
@@ -134,6 +137,7 @@ class Journal:
         self._file: TextIO | None = None
         self._records: dict[str, PieceRecord] = {}
         self.is_new = restart
+        self.written: set[str] = set()
         self._lock = _acquired(folder)
         self.marker = folder / f".batch.{uuid.uuid4().hex}.run"
         try:
@@ -154,15 +158,34 @@ class Journal:
         return record is not None and record.state == DONE
 
     def add(self, *records: PieceRecord) -> None:
-        """Write records to disk; raises OutputError, such as on a full disk."""
+        """Write records to disk; raises OutputError, such as on a full disk, or if the file is gone from its place."""
         assert self._file is not None, "the journal is closed"
+        self._check_place(self._file)
         try:
             self._file.write("".join(json.dumps(_as_line(record)) + "\n" for record in records))
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
             raise write_error(self.path, error, kept="Files that are already listed in it are kept.") from error
-        self._records |= {record.name: record for record in records}
+        for record in records:
+            self._note(record)
+
+    def _check_place(self, file: TextIO) -> None:
+        """Raise OutputError if what is written would be lost, as the file or its folder was removed or renamed."""
+        try:
+            is_there = os.path.samestat(self.path.stat(), os.fstat(file.fileno()))
+        except FileNotFoundError:
+            is_there = False
+        except OSError as error:
+            raise write_error(self.path, error, kept="") from error
+        if not is_there:
+            raise OutputError(
+                Message(
+                    f"{self.path} was removed, renamed or replaced while the batch ran, which cannot go on without it; "
+                    "put the folder back, or ",
+                    AGAIN,
+                )
+            )
 
     def close(self) -> None:
         """Close the file and let other processes use the folder."""
@@ -207,7 +230,10 @@ class Journal:
 
     def _begin(self, identity: RunIdentity) -> None:
         self.is_new = True
+        self.written = _finished(self.path)
         header = {"napari-sam2 batch": _FORMAT, **asdict(identity)}
+        if self.written:
+            header[_EARLIER] = sorted(self.written)
         write_whole(self.path, lambda part: part.write_text(json.dumps(header) + "\n", encoding="utf-8"))
 
     def _read(self, identity: RunIdentity) -> None:
@@ -217,6 +243,7 @@ class Journal:
             os.truncate(self.path, len(whole))
         lines = whole.decode("utf-8", "replace").splitlines()
         before = self._header(lines[0] if lines else "")
+        self.written.update(_earlier(lines[0]))
         differing = identity.differences(before)
         if differing and not any(record is not None and record.state == DONE for record in map(_as_record, lines[1:])):
             self._begin(identity)  # nothing was done with the other settings
@@ -242,7 +269,12 @@ class Journal:
                         RESTART,
                     )
                 )
-            self._records[record.name] = record
+            self._note(record)
+
+    def _note(self, record: PieceRecord) -> None:
+        self._records[record.name] = record
+        if record.state == DONE:
+            self.written.add(record.name)
 
     def _header(self, line: str) -> RunIdentity:
         found = _parsed(line)
@@ -301,13 +333,20 @@ def without_results(sources: Sequence[Source], folder: Path) -> list[Source]:
 
 
 def _finished(journal: Path) -> set[str]:
-    """Names of the pieces that a journal says are done; what cannot be read is left to `Journal`."""
+    """Names of the pieces that a journal says were done at some time; what cannot be read is left to `Journal`."""
     try:
         lines = journal.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return set()
-    records = (_as_record(line) for line in lines)
-    return {record.name for record in records if record is not None and record.state == DONE}
+    records = (_as_record(line) for line in lines[1:])
+    done = {record.name for record in records if record is not None and record.state == DONE}
+    return done.union(_earlier(lines[0])) if lines else done
+
+
+def _earlier(header: str) -> Iterator[str]:
+    """Names of results, in the first line of a journal, that runs before a restart have written."""
+    names = (_parsed(header) or {}).get(_EARLIER)
+    yield from (name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def _delimiter(header: str) -> str:
 
 def _from_csv(rows: csv.DictReader[str], path: Path) -> Iterator[tuple[Source, str]]:
     """Each row is a prompt, or describes the file."""
-    rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+    rows.fieldnames = [name.strip().lower() for name in rows.fieldnames or ()]
     twice = [name for name, count in Counter(rows.fieldnames).items() if count > 1]
     if twice:
         raise FrameError(

@@ -20,6 +20,7 @@ __all__ = [
     "DONE",
     "FAILED",
     "NOT_RUN",
+    "OTHER",
     "RUNNING",
     "InputStates",
     "Outcome",
@@ -31,6 +32,8 @@ __all__ = [
 
 _OF_DESKTOPS = (".DS_Store", "Thumbs.db", "desktop.ini")  # written into folders at which somebody looks
 DONE, FAILED, NOT_RUN, RUNNING = "done", "failed", "not run", "running"
+OTHER = "not in this run"
+"""State, in the table of a batch, of a result of an earlier run whose input is not given any more."""
 
 
 class InputStates:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_sam2._files import spreadsheet_text, write_whole
-from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, Piece, PieceRecord
+from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, OTHER, Piece, PieceRecord
 
 __all__ = ["BatchProgress", "BatchReport", "write_report"]
 
@@ -56,12 +56,16 @@ class BatchReport:
         How many were done in an earlier run and not done again.
     seconds : float
         Time of this run.
+    others : tuple of str
+        Names of results of earlier runs that are in the folder, and belong to none of these inputs: those were removed,
+        renamed, or not given this time.
     """
 
     pieces: tuple[Piece, ...]
     records: tuple[PieceRecord, ...]
     num_before: int
     seconds: float
+    others: tuple[str, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -108,7 +112,8 @@ class BatchReport:
 def write_report(path: Path, report: BatchReport) -> None:
     """Write a CSV table with one line per piece, whole or not at all; raises OutputError.
 
-    Bytes of file names that are no text are written as escape sequences.
+    Results of other inputs have lines without a file at the end. Bytes of file names that are no text are written as
+    escape sequences.
     """
 
     def write(part: Path) -> None:
@@ -123,5 +128,7 @@ def write_report(path: Path, report: BatchReport) -> None:
                 rows.writerow(
                     (*names, record.state, *counts, spreadsheet_text(record.reason), spreadsheet_text(warned))
                 )
+            for name in report.others:
+                rows.writerow(("", spreadsheet_text(name), OTHER, *[""] * (len(_COLUMNS) - 3)))
 
     write_whole(path, write)

@@ -334,7 +334,7 @@ def run_stages(
             if result is not None:
                 run.check_inputs()
         opened.close()
-        report = run.report(time.perf_counter() - begin)
+        report = run.report(time.perf_counter() - begin, folder if result is None else None)
         write_report(folder / REPORT_NAME, report)
     return report
 

@@ -185,6 +185,8 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # types of distributed a
                     self._loaded = self._load(worker)
                 except NapariSAM2Error as error:
                     raise _ModelError(error) from error
+            if not self._marker.parent.is_dir():  # which would be made again below
+                raise OutputError(f"the folder {self._marker.parent} was removed or renamed while the batch ran")
             try:
                 piece.output.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:

@@ -26,7 +26,7 @@ __all__ = ["build_app", "main"]
 
 _EPILOG = (
     "Exit codes: 0 done, 1 unexpected error, 2 command line not understood, 3 bad input, 4 checkpoint or download, "
-    "5 device or memory, 6 output, 7 some files of a batch failed, 130 interrupted (Ctrl-C or SIGTERM)."
+    "5 device or memory, 6 output, 7 some files of a batch failed, 130 interrupted (Ctrl-C, SIGTERM or SIGHUP)."
 )
 _DEBUG = "--debug"
 

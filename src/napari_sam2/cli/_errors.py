@@ -11,7 +11,7 @@ code  meaning
 5     the device or precision is not available, or memory ran out
 6     a result could not be written
 7     some files of a batch failed; the others are done
-130   interrupted with Ctrl-C or SIGTERM; finished results are kept
+130   interrupted with Ctrl-C, SIGTERM or SIGHUP; finished results are kept
 ====  ===========================================================================
 """
 

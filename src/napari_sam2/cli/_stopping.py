@@ -1,10 +1,10 @@
-"""Ctrl-C and SIGTERM: the frame being computed is finished, and finished results are kept."""
+"""Ctrl-C, SIGTERM and SIGHUP: the frame being computed is finished, and finished results are kept."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
@@ -13,24 +13,35 @@ from napari_sam2.cli._terminal import say
 
 __all__ = ["StopRequest", "termination_interrupts"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; job schedulers and shutdown
+
+def _ending_signals() -> list[int]:
+    """Job schedulers and shutdown send SIGTERM; a terminal that is closed SIGHUP, unless nohup has it ignored."""
+    hangup: int | None = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN:
+        return [signal.SIGTERM]
+    return [signal.SIGTERM, hangup]
 
 
 @contextmanager
 def termination_interrupts() -> Iterator[None]:
-    """Within it, SIGTERM raises KeyboardInterrupt like Ctrl-C, so that incomplete files are removed."""
+    """Within it, SIGTERM and SIGHUP raise KeyboardInterrupt like Ctrl-C, so that incomplete files are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in _ending_signals()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+        _restore(before)
+
+
+def _restore(handlers: Mapping[int, object]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)  # type: ignore[arg-type]
 
 
 class StopRequest:
-    """Within ``with``, the first Ctrl-C or SIGTERM only makes ``is_set()`` true; the second interrupts at once.
+    """Within ``with``, the first Ctrl-C, SIGTERM or SIGHUP only makes ``is_set()`` true; the second interrupts at once.
 
     On other threads than the main one, on which Python allows no signal handlers, it does nothing.
 
@@ -44,10 +55,11 @@ class StopRequest:
         self._unit = unit
         self._is_set = False
         is_main = threading.current_thread() is threading.main_thread()
-        self._before = {number: signal.getsignal(number) for number in _SIGNALS} if is_main else {}
+        numbers = [signal.SIGINT, *_ending_signals()] if is_main else []
+        self._before: dict[int, object] = {number: signal.getsignal(number) for number in numbers}
 
     def is_set(self) -> bool:
-        """Whether Ctrl-C was pressed or SIGTERM received."""
+        """Whether Ctrl-C was pressed, or SIGTERM or SIGHUP received."""
         return self._is_set
 
     def __enter__(self) -> Self:
@@ -58,8 +70,7 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, signal.SIG_DFL if before is None else before)
+        _restore(self._before)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self._is_set:

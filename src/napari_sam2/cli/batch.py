@@ -430,6 +430,14 @@ def _print(report: BatchReport, unit: str, objects: int | None) -> None:
         (unit, "done before", "done now", "failed", "not run", "objects", "time (s)"),
         [(*map(str, counts), f"{report.seconds:.1f}")],
     )
+    if report.others:
+        more = len(report.others) - 1
+        named = f"{report.others[0]} (and {counted(more, 'more file')})" if more else report.others[0]
+        say(
+            f"warning: {named}: in the folder from an earlier run, and of no input of this one; nothing is deleted, "
+            "report.csv lists all such files",
+            err=True,
+        )
     for number, (text, paths) in enumerate(report.warnings.items()):
         if number == _MAX_LISTED:
             say(f"... and {len(report.warnings) - number} more warnings", err=True)

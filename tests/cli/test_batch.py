@@ -16,6 +16,7 @@ from napari_sam2.batch.jobs import AutoJob, FindOptions, GenerateJob, KeepOption
 from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, Outcome, Piece, PieceRecord, Source
 from napari_sam2.batch.report import BatchReport
 from napari_sam2.labels.reading import read_labels
+from ome_files import save_positions
 
 pytestmark = pytest.mark.timeout(300)  # processes start slowly on a busy machine
 
@@ -96,6 +97,34 @@ def test_one_file_is_divided(
     assert run("batch", command, "a.zarr", "-o", "out.zarr", *options, "--workers", 2, "--retries", 3, "-q") == 0
     assert calls == [(expected, Path("a.zarr"), Path("out.zarr"), 2, 3)]
     assert "wrote out.zarr" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["tiles", "stack"])
+def test_each_position_of_a_file_is_divided_by_itself(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    image = save_positions(tmp_path / "a.ome.tif", 3, 2, 8, 8)
+    calls: list[tuple[object, str]] = []
+
+    def record(job: AutoJob, _: Path, output: Path, **__: object) -> BatchReport:
+        calls.append((dict(job.reading.fixed), output.name))
+        output.touch()
+        state = NOT_RUN if len(calls) == 2 else DONE
+        piece = Piece(output.name, Source(image), output)
+        return BatchReport((piece,), (PieceRecord(output.name, state, "", Outcome(1, 1)),), 0, 0.0)
+
+    name = "tiles.segment_tiles" if command == "tiles" else "stack_parts.segment_stack_parts"
+    monkeypatch.setattr(f"napari_sam2.batch.{name}", record)
+    given = ("batch", command, image, "-o", tmp_path / "out.ome.tif", "-q")
+    assert run(*given) == 130
+    assert calls == [({"P": number}, f"out_pos{number}.ome.tif") for number in range(3)]
+    assert "has 3 positions" in capsys.readouterr().err
+    (tmp_path / "out_pos1.ome.tif").unlink()
+    assert run(*given) == 0
+    assert calls[3:] == [({"P": 1}, "out_pos1.ome.tif")]
+    assert "out_pos0.ome.tif already exists; position 0 is skipped" in capsys.readouterr().err
+    assert run(*given, "--fix", "P=2") == 0
+    assert calls[4:] == [({"P": 2}, "out.ome.tif")]
 
 
 @pytest.mark.parametrize(("state", "code"), [(DONE, 0), (FAILED, 7), (NOT_RUN, 130)])

@@ -24,7 +24,7 @@ from napari_sam2.frames.stack import READ_ERRORS
 from napari_sam2.frames.zarr_files import is_zarr, is_zarr_folder, plate_fields
 from napari_sam2.frames.zarr_zip import ZARR_ZIP_SUFFIXES
 
-__all__ = ["find_sources", "plan_pieces", "with_labels", "with_positions"]
+__all__ = ["find_sources", "labels_of_positions", "plan_pieces", "with_labels", "with_positions"]
 
 
 def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None = None) -> list[Source]:
@@ -101,6 +101,31 @@ def with_positions(
         each = [replace(source, position=position) for position in range(number)] if number > 1 else [source]
         found += [one for one in each if one is source or one.key not in listed]
     return found
+
+
+def labels_of_positions(
+    image: Path, output: Path, *, axes: str | None, fixed: Sequence[tuple[str, int]]
+) -> list[tuple[int | None, Path]]:
+    """The positions of one image with the labels of each: ``labels_pos0.tif`` and so on.
+
+    Parameters
+    ----------
+    image, output : Path
+        The image, and labels as given.
+    axes, fixed
+        As for `with_positions`.
+
+    Returns
+    -------
+    list of (int or None, Path)
+        One entry with None and ``output`` if the image has one position, or ``fixed`` says which is read.
+    """
+    sources = with_positions([Source(input_path(image))], axes=axes, fixed=fixed)
+    if len(sources) == 1:
+        return [(None, output)]
+    stem = _stem(output)
+    suffix = output.name[len(stem) :]
+    return [(source.position, output.with_name(f"{stem}{_position_suffix(source)}{suffix}")) for source in sources]
 
 
 def _num_positions(path: Path, axes: str | None) -> int:

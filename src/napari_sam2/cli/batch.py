@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Self
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 
 from napari_sam2._dask import require_dask
+from napari_sam2._files import is_there
 from napari_sam2._messages import counted
 from napari_sam2.cli._errors import INTERRUPTED, SOME_FAILED
 from napari_sam2.cli._objects import FinderOptions, MinScoreOption, ShapeOptions
@@ -97,7 +98,8 @@ class Work:
 def batch() -> None:
     """Process many files; run the same command again to resume.
 
-    Each position of a file that holds several is processed by itself; --fix P=N processes one position of each file.
+    Each position of a file that holds several is processed by itself, and its results are called NAME_pos0 and so on;
+    --fix P=N processes one position of each file.
     Files that fail are tried again and listed at the end; the others continue. Ctrl-C finishes the running files.
     """
 
@@ -336,29 +338,62 @@ def _run_divided(
     network: ModelOptions,
     work: Work,
 ) -> None:
-    """Segment one file in parts, with a progress bar, and exit with a code that says how it ended."""
+    """Segment one file in parts, with a progress bar, and exit with a code that says how it ended.
+
+    Each position of a file that holds several is segmented by itself, unless an option says which one.
+    """
+    from napari_sam2.batch.inputs import labels_of_positions
+
     _silence_dask()
-    with StopRequest("part") as stop, _Bar("part", show=not work.quiet) as bar:
-        report = segment(
-            job,
-            image,
-            output,
-            model=network.model,
-            device=network.device,
-            dtype=network.dtype,
-            workers=work.workers,
-            scheduler=work.scheduler,
-            cluster=work.cluster,
-            retries=work.retries,
-            restart=work.restart,
-            on_progress=bar,
-            should_stop=stop.is_set,
-        )
-    last = report.records[-1].outcome if report.records and report.is_complete else None  # of the labels themselves
-    _print(report, "parts", None if last is None else last.objects)
-    if report.is_complete:
-        say(f"wrote {output}")
-    _exit(report)
+    reading = job.reading
+    places = labels_of_positions(image, output, axes=reading.axes, fixed=reading.fixed)
+    reports = []
+    with StopRequest("part") as stop:
+        if len(places) > 1:
+            say(f"{image} has {len(places)} positions; labels of each: {places[0][1].name} and so on", err=True)
+            places = _without_finished(places)
+        for position, place in places:
+            one = (
+                job
+                if position is None
+                else replace(job, reading=replace(reading, fixed=(*reading.fixed, ("P", position))))
+            )
+            with _Bar("part", show=not work.quiet) as bar:
+                report = segment(
+                    one,
+                    image,
+                    place,
+                    model=network.model,
+                    device=network.device,
+                    dtype=network.dtype,
+                    workers=work.workers,
+                    scheduler=work.scheduler,
+                    cluster=work.cluster,
+                    retries=work.retries,
+                    restart=work.restart,
+                    on_progress=bar,
+                    should_stop=stop.is_set,
+                )
+            last = report.records[-1].outcome if report.records and report.is_complete else None  # of the labels
+            _print(report, "parts", None if last is None else last.objects)
+            if report.is_complete:
+                say(f"wrote {place}")
+            reports.append(report)
+            if report.num_not_run and stop.is_set():
+                break
+    for report in sorted(reports, key=lambda report: -report.num_not_run):
+        _exit(report)
+
+
+def _without_finished(places: Sequence[tuple[int | None, Path]]) -> list[tuple[int | None, Path]]:
+    """Positions that have no labels yet, so that a command that was stopped can be run again; all if all have."""
+    missing = [(position, place) for position, place in places if not is_there(place)]
+    if not missing:
+        return list(places)
+    for position, place in places:
+        if (position, place) not in missing:
+            say(f"{place} already exists; position {position} is skipped", err=True)
+    return missing
 
 
 def _silence_dask() -> None:

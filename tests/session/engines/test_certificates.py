@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import ssl
@@ -57,6 +58,16 @@ def test_files_can_be_read_by_their_owner_only(folder):
     ]
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert stat.S_IMODE((folder / "client").stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows keeps permissions elsewhere")
+@pytest.mark.parametrize(("role", "security"), [("server", server_security), ("client", client_security)])
+def test_a_key_that_others_can_read_is_warned_of(role, security, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copied")
+    key = tmp_path / "copied" / role / f"{role}-key.pem"
+    key.chmod(0o640)
+    with pytest.warns(UserWarning, match=f"can be read by other users of this computer.*chmod 600 .*{role}-key"):
+        security(tmp_path / "copied")
 
 
 def test_existing_files_are_not_overwritten(folder):

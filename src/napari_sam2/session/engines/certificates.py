@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam2._errors import DeviceError, OutputError
+from napari_sam2._errors import DeviceError, OutputError, warn_caller
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -115,6 +115,11 @@ def _files(folder: Path, role: str) -> tuple[str, str, str]:
             f"({error.args[-1]}); {again}"
         ) from error
     _check_dates(folder, (ca, certificate))
+    if os.name == "posix" and Path(key).stat().st_mode & 0o077:  # Windows keeps permissions elsewhere
+        warn_caller(
+            f"{key} can be read by other users of this computer, who can then connect as you do; make it private "
+            f"with: chmod 600 {key}"
+        )
     return ca, certificate, key
 
 

@@ -9,7 +9,8 @@ import sys
 from unittest.mock import patch
 
 from batch_tools import FindBrightParts
-from napari_sam2.batch.jobs import AutoJob, ReadOptions
+from napari_sam2.batch.jobs import AutoJob
+from napari_sam2.batch.options import ReadOptions
 from napari_sam2.cli import main
 
 

@@ -16,7 +16,7 @@ from skimage import measure
 
 from napari_sam2._errors import FrameError
 from napari_sam2._files import write_whole
-from napari_sam2.batch.jobs import FindOptions, ReadOptions
+from napari_sam2.batch.options import FindOptions, ReadOptions
 from napari_sam2.batch.pieces import Outcome, Source
 from oracle import make_record
 

@@ -13,7 +13,8 @@ from ._errors import (
 from ._types import DrawnShape, FrameResult, FrameSource, MaskPrediction, MaskRecord, Prompt
 from ._viewer.opening import open_session
 from ._viewer.tasks import fine_tune_layers, measure_layer, segment_layer, track_layer
-from .batch.jobs import AutoJob, FindOptions, GenerateJob, KeepOptions, PropagateJob, ReadOptions, TrackJob
+from .batch.jobs import AutoJob, GenerateJob, PropagateJob, TrackJob
+from .batch.options import FindOptions, KeepOptions, ReadOptions
 from .batch.report import BatchReport
 from .batch.running import run_batch
 from .batch.stack_parts import segment_stack_parts

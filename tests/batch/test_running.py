@@ -24,8 +24,9 @@ from cli_tools import save_random_model
 from napari_sam2 import CheckpointError, DeviceError, FrameError, NapariSAM2Error, OutputError
 from napari_sam2.batch.clusters import LOCAL_CONFIG
 from napari_sam2.batch.dispatch import DispatchSettings, Workers
-from napari_sam2.batch.jobs import AutoJob, FindOptions, GenerateJob, KeepOptions, ReadOptions
+from napari_sam2.batch.jobs import AutoJob, GenerateJob
 from napari_sam2.batch.journal import JOURNAL_NAME, REPORT_NAME
+from napari_sam2.batch.options import FindOptions, KeepOptions, ReadOptions
 from napari_sam2.batch.pieces import DONE, PieceRecord
 from napari_sam2.batch.report import BatchProgress, BatchReport
 from napari_sam2.batch.running import run_batch

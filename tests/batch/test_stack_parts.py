@@ -14,7 +14,8 @@ import tifffile
 from cli_tools import save_random_model
 from napari_sam2 import FrameError, OutputError
 from napari_sam2.batch.clusters import LOCAL_CONFIG
-from napari_sam2.batch.jobs import AutoJob, FindOptions, KeepOptions, ReadOptions
+from napari_sam2.batch.jobs import AutoJob
+from napari_sam2.batch.options import FindOptions, KeepOptions, ReadOptions
 from napari_sam2.batch.plane_files import PlaneFile, write_planes
 from napari_sam2.batch.report import BatchReport
 from napari_sam2.batch.stack_parts import segment_stack_parts

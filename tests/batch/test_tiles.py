@@ -17,7 +17,8 @@ from batch_tools import BrightParts, FindBrightParts
 from cli_tools import save_random_model
 from napari_sam2 import FrameError, OutputError, segment_tiled
 from napari_sam2.batch.clusters import LOCAL_CONFIG
-from napari_sam2.batch.jobs import AutoJob, FindOptions, KeepOptions, ReadOptions
+from napari_sam2.batch.jobs import AutoJob
+from napari_sam2.batch.options import FindOptions, KeepOptions, ReadOptions
 from napari_sam2.batch.report import BatchProgress
 from napari_sam2.batch.tiles import segment_tiles
 from napari_sam2.labels.reading import read_label_file

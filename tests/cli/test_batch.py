@@ -12,7 +12,8 @@ import tifffile
 
 from cli_tools import make_disks, run, save_random_model, save_stack
 from napari_sam2.batch import running
-from napari_sam2.batch.jobs import AutoJob, FindOptions, GenerateJob, KeepOptions, PropagateJob, ReadOptions
+from napari_sam2.batch.jobs import AutoJob, GenerateJob, PropagateJob
+from napari_sam2.batch.options import FindOptions, KeepOptions, ReadOptions
 from napari_sam2.batch.pieces import DONE, FAILED, NOT_RUN, Outcome, Piece, PieceRecord, Source
 from napari_sam2.batch.report import BatchReport
 from napari_sam2.labels.reading import read_labels

@@ -12,7 +12,8 @@ import numpy as np
 from napari_sam2._arguments import checked
 from napari_sam2._errors import PlanesLeftOutWarning, PromptError
 from napari_sam2._files import expand
-from napari_sam2.batch.jobs import AutoJob, KeepOptions, ReadOptions, TrackJob
+from napari_sam2.batch.jobs import AutoJob, TrackJob
+from napari_sam2.batch.options import KeepOptions, ReadOptions
 from napari_sam2.batch.report import BatchProgress
 from napari_sam2.batch.running import run_batch
 from napari_sam2.batch.session_prompts import Prompts, list_with_prompts

@@ -14,8 +14,9 @@ from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._files import write_whole
 from napari_sam2._messages import AGAIN, Message
-from napari_sam2.batch.jobs import AutoJob, FindOptions, ReadOptions
+from napari_sam2.batch.jobs import AutoJob
 from napari_sam2.batch.lists import input_path
+from napari_sam2.batch.options import FindOptions, ReadOptions
 from napari_sam2.batch.pieces import Outcome, Piece, Source
 from napari_sam2.batch.report import BatchProgress, BatchReport
 from napari_sam2.batch.running import LabelTarget, Stage, checked_execution, output_path, run_divided

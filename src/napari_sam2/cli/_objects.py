@@ -16,7 +16,7 @@ from napari_sam2.cli._outputs import save_table
 from napari_sam2.cli._terminal import say
 
 if TYPE_CHECKING:
-    from napari_sam2.batch.jobs import FindOptions, KeepOptions
+    from napari_sam2.batch.options import FindOptions, KeepOptions
     from napari_sam2.inference.stacks.report import TrackingReport
     from napari_sam2.labels.volume_linking import TimelapseReport
 
@@ -92,7 +92,7 @@ class FinderOptions:
 
     def as_find_options(self) -> FindOptions:
         """The same as options of a job."""
-        from napari_sam2.batch.jobs import FindOptions
+        from napari_sam2.batch.options import FindOptions
 
         return FindOptions(**self.given())  # type: ignore[arg-type]  # the names are those of its fields
 
@@ -113,7 +113,7 @@ class ShapeOptions:
 
     def as_keep_options(self) -> KeepOptions:
         """The same as options of a job."""
-        from napari_sam2.batch.jobs import KeepOptions
+        from napari_sam2.batch.options import KeepOptions
 
         return KeepOptions(self.min_area, self.max_area, self.exclude_border)
 

@@ -33,7 +33,7 @@ from napari_sam2.cli._options import (
 
 if TYPE_CHECKING:
     from napari_sam2._types import Zoom
-    from napari_sam2.batch.jobs import ReadOptions
+    from napari_sam2.batch.options import ReadOptions
     from napari_sam2.frames import Frames
     from napari_sam2.network.sam2 import SAM2
     from napari_sam2.session.engines.compute_address import ComputeAddress
@@ -132,7 +132,7 @@ class InputOptions:
 
     def as_read_options(self) -> ReadOptions:
         """The same as options of a job."""
-        from napari_sam2.batch.jobs import ReadOptions
+        from napari_sam2.batch.options import ReadOptions
 
         channels = self.channels
         return ReadOptions(

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from cli_tools import run, save_stack
 from napari_sam2 import OutputError
+from napari_sam2.cli._errors import one_line_warnings
 from napari_sam2.cli._stopping import StopRequest, termination_interrupts
 from napari_sam2.cli._terminal import print_table, printable, say
 
@@ -132,3 +134,10 @@ def test_a_hangup_that_nohup_ignores_stays_ignored():
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_deprecations_in_libraries_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with one_line_warnings():
+        warnings.showwarning("the shape of an array", DeprecationWarning, "a.py", 1)
+        warnings.showwarning("there are holes", UserWarning, "a.py", 1)
+    assert capsys.readouterr().err == "warning: there are holes\n"

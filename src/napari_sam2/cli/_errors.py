@@ -99,16 +99,18 @@ def reported(command: Callable[P, R], *, debug: bool = False) -> Callable[P, R]:
 
 @contextmanager
 def one_line_warnings() -> Iterator[None]:
-    """Within it, warnings are printed without file and line."""
+    """Within it, warnings are printed without file and line; deprecations, which concern developers, are not."""
 
     def show(
         message: Warning | str,
-        category: type[Warning],  # noqa: ARG001 - the signature of warnings.showwarning
-        filename: str,  # noqa: ARG001
+        category: type[Warning],
+        filename: str,  # noqa: ARG001 - the signature of warnings.showwarning
         lineno: int,  # noqa: ARG001
         file: object = None,  # noqa: ARG001
         line: str | None = None,  # noqa: ARG001
     ) -> None:
+        if issubclass(category, DeprecationWarning | PendingDeprecationWarning):
+            return
         text = error_line(message) if isinstance(message, Warning) else message
         say(f"warning: {text}", err=True)
 

@@ -212,7 +212,7 @@ def _callable(value: Any) -> Any:
 def masked_values(value: object) -> str:
     """What is wrong with an array whose mask hides values, and what to do; empty for all others.
 
-    Everything here reads the values of an array, hidden or not, so that a mask would be lost without a word.
+    Everything here reads the values of an array, hidden or not, so that a mask would be ignored silently.
     """
     if isinstance(value, np.ma.MaskedArray):
         hidden = int(np.count_nonzero(np.ma.getmaskarray(value)))

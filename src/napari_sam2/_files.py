@@ -315,7 +315,7 @@ def _owner() -> str:
 
 
 def _machine() -> str:
-    """Eight digits for this machine; containers, whose processes are numbered anew, count as machines."""
+    """Eight digits for this machine; containers, which number their processes separately, count as machines."""
     try:
         namespace = Path("/proc/self/ns/pid").stat().st_ino
     except OSError:  # not Linux
@@ -324,7 +324,7 @@ def _machine() -> str:
 
 
 def _is_alive(tag: re.Match[str]) -> bool:
-    """Whether the process of this machine that a temporary name tells of still runs."""
+    """Whether the process of this machine that a temporary name belongs to is still running."""
     import psutil
 
     try:

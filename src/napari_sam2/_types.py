@@ -342,7 +342,7 @@ class MaskPrediction(NamedTuple):
     Attributes
     ----------
     masks : numpy.ndarray
-        (M, H, W) bool, or float32 logits where ``return_logits`` was asked for. A sequence of P prompts
+        (M, H, W) bool, or float32 logits if ``return_logits`` was set. A sequence of P prompts
         gives (P, M, H, W).
     scores : numpy.ndarray
         (M,) float32 predicted IoU of each mask, 0 to 1; (P, M) for a sequence.
@@ -436,7 +436,7 @@ class FrameResult:
         (O,) float32 logit that the object is visible; an absent object (<= 0) has an empty mask. At least 0.01 where a
         prompt on this frame says that it is there.
     has_logits : bool
-        Whether logits were asked for: the windows then hold all logits that differ from the background's -32.
+        Whether logits were requested: the windows then hold all logits that differ from the background's -32.
     is_prompted : tuple of bool
         Whether each object was prompted on this frame, so that the result is its own and not tracked.
     prompt_distances : tuple of int
@@ -470,7 +470,7 @@ class FrameResult:
 
     @cached_property
     def logits(self) -> NDArray[np.float32] | None:
-        """(O, H, W) float32, -32 outside the windows; None if they were not asked for."""
+        """(O, H, W) float32, -32 outside the windows; None if they were not requested."""
         if not self.has_logits:
             return None
         logits = np.full((len(self.windows), *self.hw), OUTSIDE_LOGIT, np.float32)

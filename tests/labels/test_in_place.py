@@ -62,7 +62,7 @@ def test_ids_that_are_no_int32_are_refused_and_stay(tmp_path, dtype, largest):
         writer.write(0, make_labels()[0])
     array = zarr.open_group(place, mode="r+").create_array("0", shape=(4, 32, 40), dtype=dtype, overwrite=True)
     array[1, 3:6, 3:6] = largest
-    with LabelEditor(place) as editor, pytest.raises(FrameError, match=rf"{largest}.* numbers them anew"):
+    with LabelEditor(place) as editor, pytest.raises(FrameError, match=rf"{largest}.* renumbers them"):
         editor[1]
     assert set(np.unique(zarr.open_group(place, mode="r")["0"][:])) == {0, largest}
 

@@ -286,7 +286,7 @@ class FineTuneWidget(QWidget):
         self._show_curves()
 
     def _source(self) -> Callable[[], tuple[Any, Any]]:
-        """What is learned from, as a function that reads it in the background; raises if something is missing."""
+        """The training data, as a function that reads it in the background; raises if something is missing."""
         if not self.output.text().strip():
             raise TrainingError("no file was given for the new weights; choose one at 'Save as'")
         if self.source.currentData() == "folders":
@@ -341,7 +341,7 @@ class FineTuneWidget(QWidget):
         self._show_curves()
 
     def use_weights(self) -> None:
-        """Hand the new weights on: to whoever listens, to the SAM 2 widget if it is open, and to the clipboard."""
+        """Hand the new weights on: to listeners, to the SAM 2 widget if it is open, and to the clipboard."""
         if self.result is None:
             return
         path = str(self.result.weights)

@@ -15,7 +15,7 @@ __all__ = ["KeyCommands"]
 
 
 class KeyCommands(QWidget):
-    """The methods of the dock that `keys.SHORTCUTS` names; whoever inherits from it makes the sections."""
+    """The methods of the dock that `keys.SHORTCUTS` names; subclasses create the sections."""
 
     objects: ObjectsSection
     propagation: PropagateSection

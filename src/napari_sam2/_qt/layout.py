@@ -191,7 +191,7 @@ class _WrappedText(QObject):
         self._fit(box)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 Qt's name
-        """Break the text anew in another width or font."""
+        """Break the text again in another width or font."""
         changes = (QEvent.Type.Resize, QEvent.Type.FontChange, QEvent.Type.StyleChange)
         if event is not None and event.type() in changes and isinstance(watched, QCheckBox):
             self._fit(watched)

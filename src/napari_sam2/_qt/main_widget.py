@@ -533,7 +533,7 @@ class SAM2Widget(KeyCommands):
         self.status.drop_old()
 
     def _on_propagation(self, handle: Any) -> None:
-        """Esc stops a run whatever layer is active, also one with an Esc of its own."""
+        """Esc stops a run with any layer active, also one with an Esc of its own."""
         if self.binding is None:
             return
         if not handle.is_running:

@@ -217,7 +217,7 @@ class ModelChooser(QWidget):
 
     # ------------------------------------------------------------------ end
     def close_tasks(self) -> None:
-        """End the download, for whoever holds this widget."""
+        """End the download; for the owner of this widget."""
         self._task.close()
 
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 the name is Qt's

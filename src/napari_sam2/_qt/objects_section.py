@@ -317,7 +317,7 @@ class ObjectsSection(QWidget):
         self._show_tool()
 
     def take_up_tool(self) -> None:
-        """Go on with the tool that was chosen last, on whatever image prompts go to now."""
+        """Continue with the tool that was chosen last, on the image that prompts go to now."""
         if self._chosen is None:
             self._on_pan()
         elif self._binding is not None:

@@ -49,7 +49,7 @@ _NOTHING = "The score of the object on each slice. Click to go to a slice."
 class ReviewSection(QWidget):
     """The timeline of the current object, and the queue of frames to check.
 
-    Times are kept short: nothing is drawn more often than five times a second, whatever a propagation brings.
+    Times are kept short: nothing is drawn more often than five times a second, however fast a propagation is.
 
     Attributes
     ----------

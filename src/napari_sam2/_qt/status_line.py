@@ -27,7 +27,7 @@ class StatusLine(QWidget):
     state : callable
         Returns what a message may be about: the latest change of the session and the plane shown; None without one.
     text : str
-        What is shown to begin with.
+        The text at the start.
     """
 
     def __init__(self, state: Callable[[], tuple[Any, int] | None], text: str, parent: QWidget | None = None) -> None:
@@ -66,7 +66,7 @@ class StatusLine(QWidget):
         self.say(str(error) if isinstance(error, NapariSAM2Error) else f"{type(error).__name__}: {error}", True)
 
     def show_text(self, text: str) -> None:
-        """Show a message in this line only, whatever is done next."""
+        """Show a message in this line only, until the next one."""
         self._said_in = None
         self.label.setText(text)
         self.label.setVisible(bool(text))

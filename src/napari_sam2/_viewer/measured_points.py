@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam2._errors import FrameError
+from napari_sam2._messages import one_line
 from napari_sam2.labels.colours import object_colour
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def measured_points(path: Path, image_scale: tuple[float, ...] = ()) -> tuple[ND
     """Points of a table that ``napari-sam2 measure`` or the table of measurements has written.
 
     The table has lengths in the unit of the image. Its areas and volumes, which it has in pixels too, give the size of
-    a pixel and the distance of planes, so that points are in pixels whatever the unit was.
+    a pixel and the distance of planes, so that points are in pixels, independent of the unit.
 
     Parameters
     ----------
@@ -67,7 +68,9 @@ def measured_points(path: Path, image_scale: tuple[float, ...] = ()) -> tuple[ND
         points = np.column_stack(columns).astype(np.float64)
         size = _diameters(table, area) / side
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FrameError(f"{path} contains no measurements that can be read ({error}); measure again") from error
+        raise FrameError(
+            f"{path} contains no measurements that can be read ({one_line(error)}); measure again"
+        ) from error
     if not (np.isfinite(points).all() and np.isfinite(size).all()):
         raise FrameError(f"{path} has rows without a centroid or an area; measure again")
     colours = [np.array(object_colour(int(i))) / 255 for i in table["object"]]

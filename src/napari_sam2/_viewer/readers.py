@@ -310,7 +310,7 @@ def _stem(path: Path) -> str:
 
 
 def _lazy(array: Any) -> Any:
-    """As dask, so that napari reads one plane at a time, whatever lies behind it."""
+    """As a dask array, so that napari reads one plane at a time from any source."""
     import dask.array as da
 
     if isinstance(array, np.ndarray):

@@ -184,7 +184,7 @@ class Dispatch:
     Parameters
     ----------
     journal : Journal
-        Says what is done, and is told.
+        Record of finished pieces, which is updated.
     execution : Execution
         Retries and callbacks.
     settings : DispatchSettings

@@ -165,7 +165,7 @@ def plan_pieces(sources: Sequence[Source], folder: Path, suffix: str) -> list[Pi
 
 
 def _result_names(sources: Sequence[Source]) -> list[str]:
-    """Names of results without suffix; those of the same inputs are the same, in whatever order they are given."""
+    """Names of results without suffix; those of the same inputs are the same, in any order."""
     root = _common_folder([source.path for source in sources])
     folders = [source.path.relative_to(root).parent for source in sources]
     names = [(place / _source_stem(source)).as_posix() for place, source in zip(folders, sources, strict=True)]
@@ -203,7 +203,7 @@ def with_labels(sources: Sequence[Source], template: str) -> list[Source]:
     sources : sequence of Source
         Those that already have labels keep them.
     template : str
-        A folder with labels of the same names, whatever their suffix; or a name in which ``{stem}`` and ``{folder}``
+        A folder with labels of the same names, with any suffix; or a name in which ``{stem}`` and ``{folder}``
         stand for those of the input, such as ``{folder}/{stem}_cp_masks.tif``. Of a position in a file, the stem ends
         as that of its result: ``a_pos0``.
 

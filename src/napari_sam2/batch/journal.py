@@ -153,7 +153,7 @@ class Journal:
         return self._records
 
     def is_done(self, name: str) -> bool:
-        """Whether the last record of a piece says that it is done, whatever its input was then."""
+        """Whether the last record of a piece says that it is done, with any version of its input."""
         record = self._records.get(name)
         return record is not None and record.state == DONE
 

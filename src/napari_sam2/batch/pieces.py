@@ -46,7 +46,7 @@ class InputStates:
         """Digest of the size and time of a file, or of the files in a folder; empty if there is nothing.
 
         Of a zarr folder these are all files but labels, as chunks lie in folders of their own. What cannot be looked
-        up counts as that: whoever reads the input says what is wrong with it.
+        up counts as that: the error is raised when the input is read.
         """
         if path not in self._known:
             found = _state(path)

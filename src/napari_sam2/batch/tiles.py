@@ -13,7 +13,7 @@ import numpy as np
 from napari_sam2._arguments import checked
 from napari_sam2._errors import FrameError, OutputError
 from napari_sam2._files import write_whole
-from napari_sam2._messages import AGAIN, Message
+from napari_sam2._messages import AGAIN, Message, one_line
 from napari_sam2.batch.jobs import AutoJob
 from napari_sam2.batch.lists import input_path
 from napari_sam2.batch.options import FindOptions, ReadOptions
@@ -217,7 +217,9 @@ def _read(path: Path, part: Tile) -> NDArray[np.int32]:
         with np.load(path) as file:
             found: NDArray[np.int32] = file["labels"]
     except (OSError, ValueError, KeyError) as error:
-        raise OutputError(Message(f"the tile {path} cannot be read ({error}); remove it and ", AGAIN)) from error
+        raise OutputError(
+            Message(f"the tile {path} cannot be read ({one_line(error)}); remove it and ", AGAIN)
+        ) from error
     if found.shape != part.hw:
         raise OutputError(Message(f"the tile {path} has the shape {found.shape}, not {part.hw}; remove it and ", AGAIN))
     return found

@@ -1,4 +1,4 @@
-"""Text for the terminal: safe to print, whatever names of files and objects contain, and errors when it cannot be."""
+"""Text for the terminal: safe to print for any names of files and objects, and errors when it cannot be."""
 
 from __future__ import annotations
 

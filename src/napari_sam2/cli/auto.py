@@ -302,7 +302,7 @@ def _check_numbers(frames: Frames, search: StackSearch, job: AutoJob) -> None:
 
 
 def _print(found: AutoResult, table: Path | None) -> None:
-    """Print what was found, and write a row for each object, if asked for."""
+    """Print what was found, and write a row for each object, if requested."""
     from napari_sam2.labels.volume_linking import TimelapseReport
 
     report = found.report

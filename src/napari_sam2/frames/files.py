@@ -388,7 +388,7 @@ def _inner_axes(stack: RawStack) -> str:
 
 
 class FolderOfImages:
-    """Images of one size in a folder, along one or several axes; each is opened when its frame is asked for."""
+    """Images of one size in a folder, along one or several axes; each is opened when its frame is read."""
 
     def __init__(
         self, files: list[Path], lengths: Sequence[int], inner_shape: tuple[int, ...], dtype: np.dtype[np.generic]

@@ -1,4 +1,4 @@
-"""Dates in the names of files, written anew so that their numbers are in the order of time."""
+"""Dates in the names of files, rewritten so that they sort in the order of time."""
 
 from __future__ import annotations
 

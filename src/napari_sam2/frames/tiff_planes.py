@@ -55,11 +55,11 @@ class TiffLimits:
     max_planes : int
         Planes that OME-XML or ImageJ's text may announce.
     max_segment_bytes : int
-        Decoded size of a compressed strip or tile that is decoded whatever its compression.
+        Decoded size of a compressed strip or tile that is decoded with any compression.
     max_ratio : int
         Above that size: how many times larger than in the file it may become.
     max_whole_bytes : int
-        Decoded size of a plane that is decoded as a whole where only a part is asked for.
+        Decoded size of a plane that is decoded as a whole where only a part is read.
     max_levels : int
         Coarser levels of a page.
     """

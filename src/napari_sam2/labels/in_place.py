@@ -115,7 +115,7 @@ class LabelEditor:
         if low < 0 or high > LARGEST_ID:
             raise FrameError(
                 f"frame {frame} of {self.path} holds labels from {low} to {high}; labels that are corrected in place "
-                f"are 0 to {LARGEST_ID}: read them with read_labels, which numbers them anew, and save them as another "
+                f"are 0 to {LARGEST_ID}: read them with read_labels, which renumbers them, and save them as another "
                 "label image"
             )
         return stored.astype(np.int32, copy=False)

@@ -29,7 +29,7 @@ class TrackAgreement:
     seg : float
         Mean IoU of the objects of the truth, 0 for those that are not found.
     det : float
-        Objects found on each frame, whatever track they are in.
+        Objects found on each frame, regardless of their track.
     lnk : float
         Links from frame to frame and from parents to daughters; NaN if the truth has none.
     tra : float

@@ -240,7 +240,7 @@ def _whole(text: str | None, default: int | None = None) -> int:
 
 
 def _whole_areas(areas: ArrayLike) -> NDArray[np.int64]:
-    """Areas in whole pixels; 1 for what is no area."""
+    """Areas in whole pixels; 1 for values that are not areas."""
     values = np.asarray(areas, np.float64)
     is_area = (values >= 0) & (values < _LARGEST)
     return np.round(np.where(is_area, values, 1)).astype(np.int64)

@@ -48,7 +48,7 @@ class LowRank(nn.Module):
 
 
 def prepare_part(model: SAM2, part: str, *, rank: int = 8, seed: int = 0) -> None:
-    """Freeze what is not to change, and add adapters where they are asked for.
+    """Freeze the parameters that are not trained, and add adapters if requested.
 
     Parameters
     ----------

@@ -77,7 +77,7 @@ def augment_frames(
     config : AugmentConfig, optional
         Probabilities; the defaults if not given.
     black : numpy.ndarray, optional
-        (T, S, S) bool, pixels outside the image: black whatever else changes, as prediction pads.
+        (T, S, S) bool, pixels outside the image: always black, as in prediction.
 
     Returns
     -------

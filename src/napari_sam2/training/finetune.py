@@ -188,7 +188,7 @@ def fine_tune(
     resume : bool, default False
         Require an unfinished run, and continue it.
     overwrite : bool, default False
-        Start anew although the output or an unfinished run exists.
+        Start again although the output or an unfinished run exists.
     on_report : callable, optional
         Called with each ``FineTuneReport``, first with that of the starting weights.
     on_step : callable, optional

@@ -154,7 +154,7 @@ def choose_hardware(
     DeviceError
         If the device is not there.
     TrainingError
-        If the precision is not known, or something is asked for that needs the extra ``train``.
+        If the precision is not known, or an option needs the extra ``train``.
     """
     if precision not in get_args(Precision):
         allowed = ", ".join(get_args(Precision))

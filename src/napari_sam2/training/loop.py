@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from napari_sam2._errors import TrainingError
 from napari_sam2._files import write_whole
-from napari_sam2._messages import shown
+from napari_sam2._messages import one_line, shown
 from napari_sam2.network.config import CONFIGS
 from napari_sam2.network.sam2 import SAM2
 from napari_sam2.training.batches import Batch, BatchPlan, BatchStream
@@ -170,7 +170,7 @@ def load_train_config(path: Path) -> TrainConfig:
         return TrainConfig(phases=phases, memory_lessons=lessons, **fields)
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise TrainingError(
-            f"{path} cannot be read as a training configuration ({error}); "
+            f"{path} cannot be read as a training configuration ({one_line(error)}); "
             "give a JSON file with the fields of TrainConfig"
         ) from error
 
@@ -374,7 +374,7 @@ class Trainer:
                     self.save()
 
     def _teach_memory(self) -> None:
-        """Teach the memory alone; it begins anew if the run ends before its first step is saved."""
+        """Teach the memory alone; it starts again from the beginning if the run ends before its first step is saved."""
         phase = self.config.phases[0]
         lessons = self.config.memory_lessons
         clips = replace(phase.plan, clip_share=1.0)

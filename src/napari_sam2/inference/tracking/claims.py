@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ClaimSettings:
-    """How look-alikes are told apart.
+    """How similar objects are distinguished.
 
     Attributes
     ----------

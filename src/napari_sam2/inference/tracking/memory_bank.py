@@ -172,7 +172,7 @@ class MemoryBank:
         return self.at(previous)
 
     def num_searched(self, first: int, last: int) -> int:
-        """Frames strictly between two frames on which the object was searched in vain: all but unusable ones."""
+        """Frames strictly between two frames on which the object was not found: all but unusable ones."""
         between = range(min(first, last) + 1, max(first, last))
         known = (self.at(t) for t in between)
         return sum(memory is not None and not memory.is_unusable for memory in known)

@@ -247,7 +247,7 @@ class ObjectFrames:
     def _is_unfound_after_gap(
         self, tracked: TrackedObject, memory: FrameMemory, last: Mapping[int, Tensor | None]
     ) -> bool:
-        """Whether an object was searched with its last mask in vain, right after frames that could not be used."""
+        """Whether an object was not found with its last mask given, right after frames that could not be used."""
         if last.get(tracked.object_id) is None or bool((memory.logits > 0).any()):
             return False
         skipped = tracked.bank.at(memory.frame + (1 if memory.reverse else -1))

@@ -25,8 +25,8 @@ class RecoverySettings:
         Only objects whose last mask has at least this predicted IoU count as missing. Others have faded out, as at
         their end in a z-stack, and are not looked for.
     max_missing_for_prompt : int
-        After more frames on which the object was searched in vain, the last mask is no longer given as a prompt, and
-        memory alone tells where the object is: it may have moved too far. Blank frames, which are not searched, do not
+        After more frames on which the object was not found, the last mask is no longer given as a prompt, and only the
+        memory determines where the object is: it may have moved too far. Blank frames, which are not searched, do not
         count.
     view_growth : float
         The side of the view grows by this factor with each missing frame.

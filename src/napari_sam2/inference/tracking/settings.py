@@ -39,7 +39,7 @@ class SegmentationSettings:
     motion : MotionSettings
         How the movement of objects is predicted, for models that follow the last mask.
     claims : ClaimSettings
-        How objects that claim the same pixels are told apart, for the same models.
+        How objects that claim the same pixels are distinguished, for the same models.
     distractors : DistractorSettings
         Which frames with look-alike objects are kept in memory.
     sharing : SharingSettings

@@ -94,7 +94,7 @@ class SAM2VideoSegmenter:
     motion : MotionSettings, optional
         How the movement of objects is predicted, for the same models.
     claims : ClaimSettings, optional
-        How objects that claim the same pixels are told apart, for the same models.
+        How objects that claim the same pixels are distinguished, for the same models.
     distractors : DistractorSettings, optional
         Which frames with look-alike objects are kept in memory, however far behind they are; not with
         ``reference_behaviour``.
@@ -492,7 +492,7 @@ class SAM2VideoSegmenter:
     ) -> Iterator[FrameResult]:
         """As ``track_frames``; each frame is written into labels of the shape of the stack before it is yielded.
 
-        Whoever stops iterating stops tracking; the frames until then are written. Raises as `track_objects`.
+        Tracking stops when the iteration is stopped; the frames until then are written. Raises as `track_objects`.
 
         Raises
         ------

@@ -44,7 +44,7 @@ class ConnectionSettings:
     search_s : float
         How often a free worker is looked for.
     lease_s : float
-        A session whose computer is gone keeps its worker for so long.
+        How long a session whose computer is unreachable keeps its worker.
     close_s : float
         For giving the worker back.
     """
@@ -250,7 +250,7 @@ class Connection:
             raise ConnectionLostError(f"the connection to {self._address.address} was lost")
 
     def _guarded(self, call: Callable[[], Any]) -> Any:
-        """The result of a call of Dask; whatever Dask raises means that the connection is gone."""
+        """The result of a call of Dask; any error of Dask means that the connection is lost."""
         try:
             return call()
         except (NapariSAM2Error, _NotYetError):
@@ -315,7 +315,7 @@ def _check_reachable(address: ComputeAddress, security: object, timeout: float) 
     Raises
     ------
     ConnectionLostError
-        If nobody answers.
+        If there is no answer.
     DeviceError
         If the address is unknown, or certificates do not fit.
     """

@@ -64,7 +64,7 @@ class ServerSettings:
     reply_within_s : float
         How long a reply waits for news.
     frames_ahead : int
-        Tracked frames that are computed before the session has asked for them.
+        Tracked frames that are computed before the session requests them.
     frame_timeout_s : float
         How long to wait for a frame that the session has to send.
     """

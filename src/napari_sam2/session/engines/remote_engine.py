@@ -524,7 +524,7 @@ class _FrameSender:
 
 
 def _setup(model: SAM2 | str | Path, settings: SessionSettings) -> EngineSetup:
-    """What is asked of the server; raises DeviceError for a network that only this process has."""
+    """What the server is to compute; raises DeviceError for a network that only this process has."""
     from napari_sam2.weights.downloads import BUNDLED_MODEL, RELEASES
     from napari_sam2.weights.loading import model_hash
 

@@ -6,7 +6,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from napari_sam2._errors import OutputError, SessionFileError
+from napari_sam2._messages import counted, one_line
 from napari_sam2.session.files.file_header import FileHeader, RowCounts
 from napari_sam2.session.files.operation_text import operation_from_text, operation_to_text
 from napari_sam2.session.files.row_encoding import (
@@ -257,7 +258,15 @@ def read_content(path: Path, geometry: StackGeometry) -> SessionContent:
         )
         found = _count_rows(content)
         if found != header.counts:
-            raise ValueError(f"it holds {found}; written were {header.counts}")
+            pairs = [
+                (each.name, getattr(found, each.name), getattr(header.counts, each.name)) for each in fields(found)
+            ]
+            lost = [
+                f"{counted(number, name[:-1])} where {written} were written"
+                for name, number, written in pairs
+                if number != written
+            ]
+            raise ValueError(f"it holds {' and '.join(lost)}")
         check_content(content, geometry)
         return content
 
@@ -316,7 +325,9 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     except SessionFileError:
         raise
     except _DAMAGED as error:
-        raise SessionFileError(f"{path} is damaged ({error}); take an older copy or an autosave") from error
+        raise SessionFileError(
+            f"{path} is damaged ({one_line(error, 400)}); take an older copy or an autosave"
+        ) from error
     except MemoryError as error:
         raise SessionFileError(
             f"{path} does not fit into memory ({path.stat().st_size / 2**20:,.0f} MiB in the file); close other "
@@ -389,7 +400,8 @@ def _check_tables(connection: sqlite3.Connection, expected: Mapping[str, str]) -
     tables = {name: sql for kind, name, sql in found if kind == "table"}
     others = [name for kind, name, sql in found if kind != "table" and (kind != "index" or sql is not None)]
     if tables != dict(expected) or others:
-        raise ValueError(f"its tables are not those of a session: {sorted({*tables, *others} - {*TABLES})}")
+        wrong = {name for name in {*tables, *expected} if tables.get(name) != expected.get(name)}
+        raise ValueError(f"these of its tables are not as in a session: {', '.join(sorted({*wrong, *others}))}")
 
 
 def _header(connection: sqlite3.Connection) -> FileHeader:

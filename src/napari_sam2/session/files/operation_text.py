@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from napari_sam2._messages import shown
+from napari_sam2._messages import one_line, shown
 from napari_sam2._types import DrawnShape, Prompt
 from napari_sam2.labels.mask_text import mask_from_text, mask_to_text
 from napari_sam2.session.state.operations import Operation
@@ -48,7 +48,7 @@ def operation_from_text(text: str, hw: tuple[int, int]) -> Operation:
         method, arguments = json.loads(text)
         return Operation(method, {name: _decode(value, hw) for name, value in arguments.items()})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"a call of the session cannot be read ({error}): {str(text)[:80]}") from error
+        raise ValueError(f"a call of the session cannot be read ({one_line(error, 200)}): {str(text)[:80]}") from error
 
 
 def _encode(value: object) -> Any:

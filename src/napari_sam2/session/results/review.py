@@ -57,7 +57,7 @@ class ReviewRule:
     low_score : float
         A presence score (logit) above this is not low.
     very_low_iou : float
-        A predicted IoU below this is low whatever the object, also where it fades out.
+        A predicted IoU below this is low for any object, also where it fades out.
     smallest : float
         Share of its largest area below which an object that fades out is not checked.
     min_overlap : float

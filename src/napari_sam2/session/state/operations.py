@@ -50,7 +50,7 @@ class Operation:
 
 
 class _Arguments(Mapping[str, Any]):
-    """Arguments by name; full masks, bool (H, W), are made when they are asked for."""
+    """Arguments by name; full masks, bool (H, W), are created when they are read."""
 
     def __init__(self, kept: Mapping[str, object]) -> None:
         self._kept = kept

@@ -150,6 +150,14 @@ def test_folders_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pyte
         find_sources([tmp_path / ("x" * 300 + ".csv")])
 
 
+def test_an_empty_name_is_not_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "a.tif").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FrameError, match="an empty name was given as an input"):
+        find_sources([""])
+    assert [source.path.name for source in find_sources(["."])] == ["a.tif"]
+
+
 def plan(root: Path, *given: str, suffix: str = ".tif") -> list[str]:
     return [piece.name for piece in plan_pieces([Source(root / name) for name in given], root / "out", suffix)]
 

@@ -52,6 +52,8 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None =
     """
     found: dict[tuple[Path, int | None], Source] = {}
     images = ImagesInFiles()
+    if "" in inputs:  # a variable of the shell that is not set; as a path it would be this folder
+        raise FrameError("an empty name was given as an input; give a folder, files or a list, or '.' for this folder")
     places = {input_path(Path(given)): given for given in inputs}  # each once
     for path, given in places.items():
         if path.suffix.lower() in LIST_SUFFIXES and _is_file(path):

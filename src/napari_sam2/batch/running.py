@@ -381,8 +381,8 @@ def _check_no_results(pieces: Sequence[Piece], journal: Journal) -> None:
         journal.path.unlink(missing_ok=True)
         raise OutputError(
             Message(
-                f"{there[0]} already exists ({len(there)} such files), and the folder holds no {JOURNAL_NAME}; "
-                "choose another folder, or replace them with ",
+                f"{there[0]} already exists ({len(there)} such files), and the folder holds no {JOURNAL_NAME} that "
+                "lists them; choose another folder, or replace them with ",
                 RESTART,
             )
         )

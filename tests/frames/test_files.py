@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -657,3 +658,11 @@ def test_translations_of_a_level_and_of_the_image_add_up(tmp_path):
     frames = open_frames(tmp_path / "a.zarr", contrast=(0, 1))
     assert frames.voxel_size["Z"] == (4.0, "micrometer")
     assert frames.translation == {"Z": 2.0, "Y": 10.5}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.parametrize("target", ["a.tif", "none.tif"], ids=["itself", "nothing"])
+def test_a_link_that_leads_nowhere_is_said_to_be_a_link(target: str, tmp_path: Path):
+    (tmp_path / "a.tif").symlink_to(target)
+    with pytest.raises(FrameError, match=f"a.tif is a link to {target}, which does not exist"):
+        open_frames(tmp_path / "a.tif")

@@ -123,6 +123,8 @@ def existing_path(path: Path, wanted: str = "an image file, a folder of images o
         ) from error
     except (OSError, RuntimeError, ValueError) as error:  # too long a name, an unknown user, a null byte
         raise FrameError(f"{str(path)[:80]} is not a valid file name ({one_line(error)})") from error
+    if not is_there and path.is_symlink():
+        raise FrameError(f"{path} is a link to {path.readlink()}, which does not exist; give {wanted}")
     if not is_there:
         raise FrameError(f"{path} does not exist; give {wanted}")
     if path.exists():  # and is not inside a zip file

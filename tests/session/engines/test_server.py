@@ -149,7 +149,7 @@ def test_without_the_right_certificates_there_is_one_clear_line(kind, server, we
         compute, message = ComputeAddress(server.address, tmp_path), "copy the folder 'client'"
     else:
         compute = ComputeAddress(server.address.replace("tls", "tcp"))
-        message = "without encryption; one with certificates is reached by tls://127"
+        message = "without encryption; to connect with certificates, give tls://127"
     begin = time.monotonic()
     with Session(MOVIE, model=weights, compute=compute) as session, pytest.raises(DeviceError, match=message) as caught:
         session.add_points([[0, 20, 15]])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from napari_sam2.inference.tracking.plan import plan_tracking
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
+from napari_sam2.network.features import ImageEmbedding
 
 
 def frames(steps):
@@ -38,15 +40,16 @@ def test_frames_outside_the_limits_are_passed_but_not_reported():
 
 
 def test_cache_drops_the_least_recently_used_within_its_budget():
-    class Embedding:
-        nbytes = 10
+    def encode() -> ImageEmbedding:
+        return ImageEmbedding(torch.zeros(1, 1, 1, 1), (torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)))
 
-    cache = EmbeddingCache(max_bytes=25)
+    num_bytes = encode().nbytes
+    cache = EmbeddingCache(max_bytes=5 * num_bytes // 2)
     for key in "abac":
-        cache.get_or_encode(key, Embedding)
+        cache.get_or_encode(key, encode)
     assert "a" in cache
     assert "c" in cache
     assert "b" not in cache
-    assert cache.nbytes == 20
+    assert cache.nbytes == 2 * num_bytes
     cache.clear()
     assert len(cache) == cache.nbytes == 0

@@ -78,6 +78,8 @@ def test_a_box_is_answered_in_a_wider_and_a_narrower_window_too_if_nothing_else_
     wide, near = other_views(box, view, HW, has_logits=False)
     assert (wide.x, wide.y, wide.width) == (84, 84, 112)
     assert (near.x, near.y, near.width) == (100, 100, 40)  # around the box, not in the middle of the view
+    assert near.is_mirrored
+    assert not wide.is_mirrored
     assert other_views(box, view, HW, has_logits=True) == []
     assert other_views(CLICK, view, HW, has_logits=False) == []
     assert other_views(box, View(0, 0, 400, 400, is_native=False), HW, has_logits=False) == []
@@ -87,16 +89,19 @@ def test_a_box_is_answered_in_a_wider_and_a_narrower_window_too_if_nothing_else_
 
 def test_the_mask_of_a_box_is_on_the_grid_of_the_narrowest_view_with_the_score_of_its_own():
     view = View(160, 160, 80, 80, is_native=True)
-    seen = []
+    seen, given = [], []
 
     def decode(rows, views, logits):
         seen.extend(views)
+        given.extend(logits)
         scores = {80: 0.7, 112: 0.8, 40: 0.9}
         return [ViewCandidates(v, disc_logits(v, 8)[None, None], torch.full((1, 1), scores[v.width])) for v in views]
 
     (found,) = answer_prompts(decode, [Prompt(box=(192, 192, 208, 208))], [view], [None], HW, 128)
-    assert [v.width for v in seen] == [80, 112, 40]
-    assert found.view.width == 40
+    assert [v.width for v in seen] == [80, 112, 40, 80]
+    assert [each is not None for each in given] == [False, False, False, True]  # the mean, to be refined
+    assert ((given[-1][0, 0] > 0) == (disc_logits(view, 8) > 0)).float().mean() > 0.97
+    assert found.view == View(180, 180, 40, 40, is_native=True)
     assert float(found.scores) == pytest.approx(0.7)
     expected = disc_logits(found.view, 8) > 0
     assert ((found.logits[0, 0] > 0) == expected).float().mean() > 0.97

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_sam2._types import Prompt
-from napari_sam2.inference.views.transforms import image_to_model, masks_to_image, prompts_to_model
+from napari_sam2.inference.views.transforms import image_to_model, masks_to_image, not_mirrored, prompts_to_model
 from napari_sam2.inference.views.view import View
 
 CPU = torch.device("cpu")
@@ -47,3 +47,37 @@ def test_box_corners_come_first_with_their_labels():
     prompt = prompts_to_model([Prompt([(5, 6)], box=(1, 2, 9, 10))], [View(0, 0, 10, 10)], 100, device=CPU)
     assert prompt.labels.tolist() == [[2, 3, 1]]
     assert np.allclose(prompt.points[0], [[10, 20], [90, 100], [50, 60]], rtol=1e-6)
+
+
+def test_a_mirrored_view_of_an_image_is_the_view_of_the_mirrored_image():
+    image = np.random.default_rng(3).integers(0, 255, (40, 40, 3), np.uint8)
+    upright = View(4, 8, 20, 20, is_native=True)
+    opposite = View(40 - 4 - 20, 8, 20, 20, is_native=True)  # the same part of the mirrored image
+    mirrored = upright._replace(is_mirrored=True)
+    shown = [image_to_model(np.ascontiguousarray(rgb), view, 64, device=CPU)
+             for rgb, view in ((image, mirrored), (image[:, ::-1], opposite))]  # fmt: skip
+    torch.testing.assert_close(*shown)
+    low = np.random.default_rng(4).normal(size=(16, 16)).astype(np.float32)
+    marked = np.zeros((40, 40), bool)
+    marked[10:20, 6:12] = True
+    for one, other, given in (
+        (Prompt([(7, 9)], box=(5, 9, 15, 21)), Prompt([(32, 9)], box=(25, 9, 35, 21)), None),
+        (Prompt([(7, 9)]), Prompt([(32, 9)]), low),
+        (Prompt(mask=marked), Prompt(mask=np.ascontiguousarray(marked[:, ::-1])), None),
+    ):
+        first = prompts_to_model([one], [mirrored], 64, device=CPU, mask_inputs=[given])
+        turned = None if given is None else np.ascontiguousarray(given[:, ::-1])
+        second = prompts_to_model([other], [opposite], 64, device=CPU, mask_inputs=[turned])
+        for name in ("points", "labels", "mask"):
+            each, same = getattr(first, name), getattr(second, name)
+            assert (each is None) == (same is None)
+            if each is not None:
+                torch.testing.assert_close(each, same)
+
+
+def test_masks_of_mirrored_views_are_turned_back():
+    logits = torch.arange(24.0).reshape(2, 1, 3, 4)
+    views = [View(0, 0, 8, 8, is_native=True), View(0, 0, 8, 8, is_native=True, is_mirrored=True)]
+    found = not_mirrored(logits, views)
+    assert torch.equal(found[0], logits[0])
+    assert torch.equal(found[1], logits[1].flip(-1))

@@ -34,7 +34,7 @@ from napari_sam2.inference.views.click_search import (
 from napari_sam2.inference.views.embedding_cache import EmbeddingCache
 from napari_sam2.inference.views.encoder import encode_views, one_row_per_view, views_to_model
 from napari_sam2.inference.views.lattice import WindowLattice
-from napari_sam2.inference.views.transforms import masks_to_image, prompts_to_model, resample_logits
+from napari_sam2.inference.views.transforms import masks_to_image, not_mirrored, prompts_to_model, resample_logits
 from napari_sam2.inference.views.view import (
     View,
     choose_view,
@@ -647,4 +647,5 @@ class SAM2ImagePredictor:
             multimask=multimask,
             stability_threshold=self.stability_threshold,
         )
-        return decoded.logits.float(), decoded.iou.float(), decoded.object_score.float()[:, 0].sigmoid()
+        logits = not_mirrored(decoded.logits.float(), views)
+        return logits, decoded.iou.float(), decoded.object_score.float()[:, 0].sigmoid()

@@ -21,7 +21,7 @@ from napari_sam2.inference.views.click_search import (
     refining_views,
 )
 from napari_sam2.inference.views.encoder import one_row_per_view
-from napari_sam2.inference.views.transforms import mask_to_model, prompts_to_model
+from napari_sam2.inference.views.transforms import mask_to_model, not_mirrored, prompts_to_model
 from napari_sam2.inference.views.view import View, choose_view, contains_prompt
 from napari_sam2.network.sam2 import ABSENT_LOGIT
 
@@ -132,13 +132,14 @@ class FramePrompts:
     def _decoder(
         self, tracked: TrackedObject, frame: int, prompt: Prompt, found: dict[View, FrameSegmentation]
     ) -> Decode:
-        """A function that decodes a prompt; the latest segmentation in each view is stored in ``found``."""
+        """A function that decodes a prompt; the latest segmentation in each view, upright, is stored in ``found``."""
 
         def decode(views: Sequence[View], logits: Tensor | None) -> list[ViewCandidates]:
             several = self._decode(tracked, frame, prompt, views, logits)
-            found.update((each, take_row(several, row)) for row, each in enumerate(views))
+            rows = [take_row(several, row) for row in range(len(views))]
+            found.update(zip((each.upright for each in views), rows, strict=True))
             is_ambiguous = _is_ambiguous(prompt)
-            return [_as_candidates(found[each], each, is_ambiguous=is_ambiguous) for each in views]
+            return [_as_candidates(row, view, is_ambiguous=is_ambiguous) for row, view in zip(rows, views, strict=True)]
 
         return decode
 
@@ -169,9 +170,11 @@ class FramePrompts:
         features = each[0] if count == 1 else torch.cat(each)  # changes the memory layout and hence the order of sums
         high_res = one_row_per_view(embeddings, views).high_res
         is_present = not self._settings.reference_behaviour and _names_an_object(prompt)
-        return model.segment_frame(
+        found = model.segment_frame(
             features, high_res, model_prompt, multimask=_is_ambiguous(prompt), assume_present=is_present
         )
+        candidates = found.candidates._replace(logits=not_mirrored(found.candidates.logits, views))
+        return found._replace(logits=not_mirrored(found.logits, views), candidates=candidates)
 
     def _prompt_features(self, tracked: TrackedObject, frame: int, embedding: ImageEmbedding) -> Tensor:
         """Features of a prompted frame: conditioned on memory if the frame was tracked before, otherwise without."""

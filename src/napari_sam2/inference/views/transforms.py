@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
     from napari_sam2._types import Prompt
 
-__all__ = ["Pixels", "image_to_model", "logits_in_view", "masks_to_image", "prompts_to_model", "resample_logits"]
+__all__ = [
+    "Pixels",
+    "image_to_model",
+    "logits_in_view",
+    "masks_to_image",
+    "not_mirrored",
+    "prompts_to_model",
+    "resample_logits",
+]
 
 _MEAN = (0.485, 0.456, 0.406)  # ImageNet statistics, used in training
 _STD = (0.229, 0.224, 0.225)
@@ -74,6 +82,8 @@ def image_to_model(rgb: Pixels, view: View, size: int, *, device: torch.device, 
     )  # (H, W, C) -> (1, C, H, W)
     if pixels.shape[-2:] != (size, size):
         pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+    if view.is_mirrored:
+        pixels = pixels.flip(-1)
     mean = torch.tensor(_MEAN, device=device)[:, None, None]
     std = torch.tensor(_STD, device=device)[:, None, None]
     return (pixels - mean) / std
@@ -103,10 +113,11 @@ def prompts_to_model(
                 mask = F.interpolate(
                     mask, size=(size // 4, size // 4), mode="bilinear", align_corners=False, antialias=True
                 )
-            masks.append(mask)
+            masks.append(mask.flip(-1) if view.is_mirrored else mask)
         elif (marked := prompt.mask) is not None:
             full = mask_to_model(marked, view, size, device=device)
             low = F.interpolate(full, size=(size // 4, size // 4), mode="bilinear", align_corners=False, antialias=True)
+            low = low.flip(-1) if view.is_mirrored else low
             masks.append((2 * low - 1) * MASK_LOGIT)
     has_points = points.shape[1] > 0
     return ModelPrompt(
@@ -122,9 +133,13 @@ def _model_points(prompt: Prompt, view: View, size: int) -> tuple[NDArray[np.flo
     extent = np.array((view.width, view.height), np.float32)
     half = np.float32(0.5 if view.is_native else 0.0)
     points = (prompt.points - origin + half) / extent * size - half  # same order of operations as the reference
+    if view.is_mirrored:
+        points = np.stack((size - 2 * half - points[:, 0], points[:, 1]), axis=1)
     labels = prompt.labels
     if prompt.box is not None:
         corners = (prompt.box.reshape(2, 2) - origin) / extent * size
+        if view.is_mirrored:
+            corners = np.stack((size - corners[::-1, 0], corners[:, 1]), axis=1)
         points = np.concatenate((corners, points))
         labels = np.concatenate((np.array((2, 3), np.int32), labels))
     return points.astype(np.float32), labels
@@ -139,6 +154,13 @@ def mask_to_model(mask: NDArray[np.bool_], view: View, size: int, *, device: tor
     out[y0 - view.y : y1 - view.y, x0 - view.x : x1 - view.x] = mask[y0:y1, x0:x1]
     tensor = torch.from_numpy(out).to(device)[None, None]
     return F.interpolate(tensor, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def not_mirrored(logits: Tensor, views: Sequence[View]) -> Tensor:
+    """Logits (B, ..., w), row b as decoded in ``views[b]``, with left and right as in the image."""
+    if not any(view.is_mirrored for view in views):
+        return logits
+    return torch.stack([row.flip(-1) if view.is_mirrored else row for row, view in zip(logits, views, strict=True)])
 
 
 def masks_to_image(logits: Tensor, view: View, hw: tuple[int, int]) -> Tensor:

@@ -23,6 +23,7 @@ class View(NamedTuple):
 
     It may exceed the image, which is padded with black. A native view (``is_native``) keeps the image's aspect ratio
     and maps pixel centres exactly. Otherwise the whole image is resized to a square, with the reference's arithmetic.
+    Through a mirrored view (``is_mirrored``), the model sees it with left and right exchanged; masks are not mirrored.
     """
 
     x: int
@@ -30,6 +31,12 @@ class View(NamedTuple):
     width: int
     height: int
     is_native: bool = False
+    is_mirrored: bool = False
+
+    @property
+    def upright(self) -> View:
+        """The same rectangle, not mirrored."""
+        return self._replace(is_mirrored=False)
 
 
 @dataclass(frozen=True)

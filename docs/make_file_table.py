@@ -97,7 +97,7 @@ Of a plate, a well or a `labels` group, the first image opens, and a message sho
 An OME-Zarr or zarr in a zip file (`.ozx`, `.zarr.zip`, or a `.zip` that holds one) opens like its folder, read-only;
 `plate.ozx/B/3/0` and `image.ozx/labels/cells` name what is inside.
 
-Channels and slices of ScanImage are told apart where the file says how they are ordered; where it does not, a warning
+Channels and slices of ScanImage are distinguished where the file states their order; where it does not, a warning
 says that its planes are in the order of acquisition.
 
 Pixel sizes and plane distances of LSM and STK files are read from the tags of Zeiss and MetaMorph. If these tags are

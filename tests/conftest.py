@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -95,3 +96,14 @@ def _cache_folder_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypat
     monkeypatch.setenv("NAPARI_SAM2_SESSIONS", str(tmp_path_factory.mktemp("sessions")))
     for name in ("NAPARI_SAM2_MIRROR", "NAPARI_SAM2_OFFLINE_FOLDER"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def hangup_not_ignored() -> Iterator[None]:
+    """SIGHUP ends processes, as in a terminal; if the tests were started with nohup, it is ignored."""
+    if not hasattr(signal, "SIGHUP"):
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)

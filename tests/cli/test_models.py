@@ -183,6 +183,7 @@ def test_warning_is_said_in_one_line(capsys: pytest.CaptureFixture[str], recwarn
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for a single process")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
+@pytest.mark.usefixtures("hangup_not_ignored")
 def test_ctrl_c_or_a_signal_to_end_during_a_download_ends_at_130_and_leaves_nothing(
     number: signal.Signals, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -197,6 +197,7 @@ def test_full_disk_while_tracking_leaves_nothing(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process at once")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
+@pytest.mark.usefixtures("hangup_not_ignored")
 def test_ctrl_c_and_the_end_of_a_job_keep_the_finished_frames(
     number: signal.Signals,
     stack: Path,

@@ -189,7 +189,7 @@ class TestFrameAxis:
             pytest.param({"frame_axis": "C"}, "expected Z", id="channels"),
             pytest.param({"frame_axis": "Z", "fixed": {"Z": 0}}, "both", id="fixed-too"),
             pytest.param({"fixed": {"Z": 5}}, "0 to 4", id="fixed-too-large"),
-            pytest.param({"fixed": {"Z": 1.5}}, "to an integer", id="fixed-fraction"),
+            pytest.param({"fixed": {"Z": 1.5}}, "to integers", id="fixed-fraction"),
             pytest.param({"fixed": {"T": 0}}, "expected one of Z", id="fixed-absent"),
             pytest.param({"fixed": {"Y": 0}}, "expected one of Z", id="fixed-row"),
             pytest.param({"channels": 1}, "1 channel, expected 0$", id="channel-absent"),

@@ -251,13 +251,13 @@ def test_unwritable_output_is_noticed_before_the_first_step(tmp_path, start, mon
 @pytest.mark.parametrize(
     ("over", "message"),
     [
-        pytest.param({"part": "encoder"}, "expected 'decoder' or 'adapters' or 'all'", id="part"),
+        pytest.param({"part": "encoder"}, "expected 'decoder', 'adapters' or 'all'", id="part"),
         pytest.param({"steps": 0}, "steps=0 was given", id="steps"),
         pytest.param({"minutes": -1}, "minutes=-1.0 was given", id="minutes"),
         pytest.param({"crop": 100}, "multiple of 32", id="crop"),
         pytest.param({"batch_size": 0}, "batch_size=0", id="batch"),
         pytest.param({"part": "adapters", "adapter_rank": 0}, "adapter rank of 0", id="rank"),
-        pytest.param({"precision": "float8"}, "'auto' or 'float32' or 'bfloat16'", id="precision"),
+        pytest.param({"precision": "float8"}, "'auto', 'float32' or 'bfloat16'", id="precision"),
         pytest.param({"num_devices": 0}, "num_devices=0", id="devices"),
         pytest.param({"resume": True}, "no unfinished run", id="nothing-to-resume"),
         pytest.param({"resume": True, "overwrite": True}, "both given", id="resume-overwrite"),

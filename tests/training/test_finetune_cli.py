@@ -103,7 +103,9 @@ def test_ctrl_c_keeps_the_best_and_the_same_command_goes_on(folder, tmp_path, ca
             id="mixed",
         ),
         pytest.param(["images", "labels", "--data", "d", "-o", "a"], 3, "require --config", id="data"),
-        pytest.param(["images", "labels", "--part", "x", "-o", "a.safetensors"], 3, "'decoder' or", id="part"),
+        pytest.param(
+            ["images", "labels", "--part", "x", "-o", "a.safetensors"], 3, "'decoder', 'adapters' or", id="part"
+        ),
         pytest.param(["images", "empty", "-o", "a.safetensors"], 3, "labels are empty", id="empty"),
         pytest.param(["images", "few", "-o", "a.safetensors"], 3, "10 are needed", id="few"),
         pytest.param(["images", "cut", "-o", "a.safetensors"], 3, "(96, 96) and its labels (96, 90)", id="shapes"),

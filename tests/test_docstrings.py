@@ -77,5 +77,5 @@ def test_the_error_of_unsuitable_arguments_is_documented(function, documented):
         return
     section = re.search(r"^Raises\n-+\n(.*)", inspect.getdoc(documented) or "", re.DOTALL | re.MULTILINE)
     assert section, f"no section Raises; arguments of another type raise {error.__name__}"
-    named = re.findall(r"^(\w+)$", section[1], re.MULTILINE)
+    named = ", ".join(re.findall(r"^((?:\w+, )*\w+)$", section[1], re.MULTILINE)).split(", ")
     assert set(named) & {base.__name__ for base in error.__mro__}, f"{error.__name__} is not among {named}"

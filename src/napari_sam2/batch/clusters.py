@@ -165,7 +165,7 @@ def _started(loop: object, workers: int, cores: int) -> Cluster:
 
     from distributed import LocalCluster
 
-    for attempt in range(1, _STARTS + 1):
+    for _ in range(_STARTS):
         try:
             return LocalCluster(
                 loop=loop,
@@ -176,12 +176,11 @@ def _started(loop: object, workers: int, cores: int) -> Cluster:
                 silence_logs=logging.CRITICAL,
             )
         except (OSError, RuntimeError) as error:
-            if attempt == _STARTS:
-                raise DeviceError(
-                    f"{workers} worker processes cannot be started ({first_line(error)}); a script that does this "
-                    "needs if __name__ == '__main__': around it"
-                ) from error
-    raise AssertionError("returned or raised")
+            reason = error
+    raise DeviceError(
+        f"{workers} worker processes cannot be started ({first_line(reason)}); a script that does this needs "
+        "if __name__ == '__main__': around it"
+    ) from reason
 
 
 def _default_workers(cores: int, device: str) -> int:

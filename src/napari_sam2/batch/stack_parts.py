@@ -273,16 +273,14 @@ def segment_stack_parts(
 
     Raises
     ------
-    FrameError, PromptError, OutputError, CheckpointError, DeviceError
-        As for `run_batch`; OutputError also if the output exists.
-    CheckpointError
-        If the model does not exist or cannot be read.
     FrameError
         If the image cannot be read, or an argument is not of its type.
-    OutputError
-        If the output cannot be written, or exists.
     PromptError
         If an option is impossible.
+    OutputError
+        If the output exists or cannot be written, or parts of other settings are there.
+    CheckpointError, DownloadError, DeviceError
+        As for `run_batch`.
     """
     from napari_sam2.inference.stacks.key_frames import choose_key_frames
 

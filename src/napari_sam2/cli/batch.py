@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
@@ -311,19 +311,12 @@ def run_job(
             job,
             inputs,
             output,
-            model=network.model,
-            device=network.device,
-            dtype=network.dtype,
             pattern=files.pattern,
             labels=labels,
             suffix=files.suffix,
-            workers=work.workers,
-            scheduler=work.scheduler,
-            cluster=work.cluster,
-            retries=work.retries,
-            restart=work.restart,
             on_progress=bar,
             should_stop=stop.is_set,
+            **_execution(network, work),
         )
     _print(report, "files", sum(record.outcome.objects for record in report.records if record.outcome is not None))
     say(f"wrote {output / 'report.csv'}")
@@ -345,44 +338,53 @@ def _run_divided(
     from napari_sam2.batch.inputs import labels_of_positions
 
     _silence_dask()
-    reading = job.reading
-    places = labels_of_positions(image, output, axes=reading.axes, fixed=reading.fixed)
-    reports = []
+    places = labels_of_positions(image, output, axes=job.reading.axes, fixed=job.reading.fixed)
+    if len(places) > 1:
+        say(f"{image} has {len(places)} positions; labels of each: {places[0][1].name} and so on", err=True)
+        places = _without_finished(places)
+    has_failed = False
     with StopRequest("part") as stop:
-        if len(places) > 1:
-            say(f"{image} has {len(places)} positions; labels of each: {places[0][1].name} and so on", err=True)
-            places = _without_finished(places)
         for position, place in places:
-            one = (
-                job
-                if position is None
-                else replace(job, reading=replace(reading, fixed=(*reading.fixed, ("P", position))))
-            )
             with _Bar("part", show=not work.quiet) as bar:
                 report = segment(
-                    one,
+                    _at_position(job, position),
                     image,
                     place,
-                    model=network.model,
-                    device=network.device,
-                    dtype=network.dtype,
-                    workers=work.workers,
-                    scheduler=work.scheduler,
-                    cluster=work.cluster,
-                    retries=work.retries,
-                    restart=work.restart,
                     on_progress=bar,
                     should_stop=stop.is_set,
+                    **_execution(network, work),
                 )
             last = report.records[-1].outcome if report.records and report.is_complete else None  # of the labels
             _print(report, "parts", None if last is None else last.objects)
             if report.is_complete:
                 say(f"wrote {place}")
-            reports.append(report)
-            if report.num_not_run and stop.is_set():
-                break
-    for report in sorted(reports, key=lambda report: -report.num_not_run):
-        _exit(report)
+            if report.num_not_run:  # it was stopped
+                _exit(report)
+            has_failed = has_failed or report.num_failed > 0
+    if has_failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _at_position(job: AutoJob, position: int | None) -> AutoJob:
+    """The job for one position of a file that holds several; the same job without one."""
+    if position is None:
+        return job
+    reading = job.reading
+    return replace(job, reading=replace(reading, fixed=(*reading.fixed, ("P", position))))
+
+
+def _execution(network: ModelOptions, work: Work) -> dict[str, Any]:
+    """The model and the workers, as the arguments of `run_batch`, `segment_tiles` and `segment_stack_parts`."""
+    return {
+        "model": network.model,
+        "device": network.device,
+        "dtype": network.dtype,
+        "workers": work.workers,
+        "scheduler": work.scheduler,
+        "cluster": work.cluster,
+        "retries": work.retries,
+        "restart": work.restart,
+    }
 
 
 def _without_finished(places: Sequence[tuple[int | None, Path]]) -> list[tuple[int | None, Path]]:

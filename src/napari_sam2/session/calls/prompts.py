@@ -221,8 +221,6 @@ class PromptCalls(SessionBase):
         Raises
         ------
         PromptError, FrameError
-            As ``add_labels``.
-        PromptError
             As `add_labels`.
         """
         image, name = self._as_labels(labels)

@@ -340,7 +340,7 @@ def _run_divided(
     _silence_dask()
     places = labels_of_positions(image, output, axes=job.reading.axes, fixed=job.reading.fixed)
     if len(places) > 1:
-        say(f"{image} has {len(places)} positions; labels of each: {places[0][1].name} and so on", err=True)
+        say(f"{image} has {len(places)} positions; each has its own labels, {places[0][1].name} and so on", err=True)
         places = _without_finished(places)
     has_failed = False
     with StopRequest("part") as stop:

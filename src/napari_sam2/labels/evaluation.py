@@ -80,7 +80,7 @@ class LabelAgreement:
         return float(np.mean([score.average_precision for score in self.scores]))
 
     def at(self, threshold: float) -> DetectionScore:
-        """The counts at one of the thresholds; raises FrameError for another.
+        """The counts at one of the thresholds.
 
         Raises
         ------

@@ -461,8 +461,8 @@ class SAM2ImagePredictor:
         Raises
         ------
         PromptError
-            If there is no object, or not one rough mask or None and one view per object, or a rough mask has not two
-            axes or holds NaN.
+            If there is no object, or not one rough mask or None and one view per object, or a rough mask does not have
+            two axes or contains NaN.
         """
         for rough in rough_logits:
             if rough is not None and (rough.ndim != 2 or not rough.size or not np.isfinite(rough).all()):

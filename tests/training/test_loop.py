@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from scipy import ndimage
 
 from factories import make_config
 from napari_sam2._errors import TrainingError
@@ -347,3 +348,26 @@ def test_plans_may_show_objects_larger():
     usual = BatchPlan(crop=160, stills=20, clip_share=0.0)
     assert 20 < typical_side(usual) < 70
     assert 70 < typical_side(replace(usual, extents=(80.0, 130.0))) < 130
+
+
+def test_plans_may_prompt_objects_that_touch_others_first():
+    labels = np.zeros((1, 96, 96), np.int32)
+    labels[0, 40:50, 36:46], labels[0, 40:50, 46:56] = 1, 2  # two that touch among many that do not
+    for number, (y, x) in enumerate(((y, x) for y in (6, 22, 60, 76) for x in (4, 20, 36, 52, 68, 82)), start=3):
+        labels[0, y : y + 10, x : x + 10] = number
+    images = (labels > 0).astype(np.uint8) * 200
+    source = StackSource("squares", [LabelledStack(images, labels, "squares")])
+    plan = BatchPlan(crop=96, stills=24, clip_share=0.0, objects_per_still=2, extents=(10.0, 12.0))
+
+    def touching(plan: BatchPlan) -> float:
+        sampler = _sampler([source], Phase(steps=1, plan=plan))
+        batch = make_batch(sampler, plan, np.random.default_rng(3))
+        found = 0
+        for truth, row in zip(batch.truths.numpy(), batch.image_index.tolist(), strict=True):
+            own = batch.labels[row, 0].numpy()[truth[0]][0]
+            around = batch.labels[row, 0].numpy()[ndimage.binary_dilation(truth[0], iterations=2)]
+            found += bool(np.setdiff1d(around, (0, own)).size)
+        return found / len(batch.truths)
+
+    few, many = touching(plan), touching(replace(plan, contact_share=1.0))
+    assert many > 2 * few, (few, many)

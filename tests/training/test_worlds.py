@@ -32,6 +32,16 @@ def test_scenes_are_the_same_for_the_same_seed():
     assert len(one.parts) == len(other.parts)
 
 
+def test_overlapping_bodies_mostly_touch_others():
+    touching = whole = 0
+    for seed in range(6):
+        objects = draw_scene(np.random.default_rng(seed), "overlapping").objects
+        grown = ndimage.grey_dilation(objects, size=3)
+        touching += len(np.unique(objects[(objects > 0) & (grown != objects)]))
+        whole += int(objects.max())
+    assert 0.3 * whole < touching < whole
+
+
 def test_parts_lie_in_objects_and_objects_in_clumps():
     num_parts = num_clumps = 0
     for seed in range(12):

@@ -26,6 +26,7 @@ _OTHER_LEVEL_SHARE = 0.3  # of the prompts of stills with several levels
 _MIN_LEVEL_AREA = 24
 _LEVEL_MARGIN = 4
 _SAME = 0.85  # IoU from which two levels are the same object
+_CONTACT = 2  # pixels between objects that touch
 _CLEAR = 4  # pixels between an empty click and all objects
 
 
@@ -63,6 +64,9 @@ class BatchPlan:
         Share of stills whose window is too wide or too narrow for the object, see ``CropConfig.wrong_share``.
     extents : tuple of float
         Range of the longer side of most objects in stills, in pixels of the crop, see ``CropConfig.extent_core``.
+    contact_share : float
+        Share of stills in which the objects that touch others are prompted first: these are the ones that are taken
+        for one.
     """
 
     crop: int = 160
@@ -80,6 +84,7 @@ class BatchPlan:
     unlabelled_sources: tuple[str, ...] = ("regions",)
     wrong_windows: float = 0.0
     extents: tuple[float, float] = CropConfig.extent_core
+    contact_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -146,8 +151,7 @@ def make_batch(sampler: ClipSampler, plan: BatchPlan, rng: np.random.Generator) 
         mix = _one_kind(mix, rng)
     while len(images) < count:
         clip = sampler.sample_clip(rng, plan.num_frames) if is_clip else sampler.sample_still(rng)
-        ending = _ending(clip.labels) if is_clip and rng.random() < _ENDING_SHARE else frozenset()
-        chosen = _choose(clip.labels[0], clip.object_ids, limit, rng, first=ending)
+        chosen = _choose(clip.labels[0], clip.object_ids, limit, rng, first=_preferred(clip, plan, is_clip, rng))
         if not chosen:
             continue
         targets = [(0, object_id) for object_id in chosen]
@@ -245,6 +249,22 @@ def _empty_click(labels: NDArray[np.int32], rng: np.random.Generator) -> Simulat
         return None
     y, x = divmod(int(rng.choice(free)), labels.shape[1])
     return SimulatedPrompt(np.array([[x, y]], np.float32), np.ones(1, np.int32))
+
+
+def _preferred(clip: Clip, plan: BatchPlan, is_clip: bool, rng: np.random.Generator) -> frozenset[int]:
+    """Objects that are prompted before others."""
+    if is_clip:
+        return _ending(clip.labels) if rng.random() < _ENDING_SHARE else frozenset()
+    return _touching(clip.labels[0]) if plan.contact_share and rng.random() < plan.contact_share else frozenset()
+
+
+def _touching(labels: NDArray[np.int32]) -> frozenset[int]:
+    """Objects with at most ``_CONTACT`` pixels between them and another one."""
+    grown = ndimage.grey_dilation(labels, size=2 * _CONTACT + 1)
+    highest = np.where(labels > 0, labels.max() + 1 - labels, 0)
+    lowest = labels.max() + 1 - ndimage.grey_dilation(highest, size=2 * _CONTACT + 1)
+    meets = (labels > 0) & ((grown != labels) | (lowest != labels))
+    return frozenset(np.unique(labels[meets]).tolist())
 
 
 def _ending(labels: NDArray[np.int32]) -> frozenset[int]:

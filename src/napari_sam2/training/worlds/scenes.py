@@ -364,6 +364,38 @@ def _budding(rng: np.random.Generator, size: float) -> Labels:
     return _separated(labels, gap)
 
 
+def _overlapping(rng: np.random.Generator, size: float) -> Labels:
+    """Groups of rounded bodies pressed into each other, told apart by the notches in their common outline only."""
+    labels, nearest = np.zeros((SIDE, SIDE), np.int32), np.ones((SIDE, SIDE))
+    most, spread, aspect = int(rng.integers(1, 7)), rng.uniform(0.05, 0.3), rng.uniform(1, 2.2)
+    closeness = rng.uniform(0.7, 0.95)
+    count = int(np.clip(rng.uniform(0.15, 1.0) * (SIDE / size) ** 2, 3, _MAX_OBJECTS))
+    number = 0
+    while number < count:
+        group = [(*rng.uniform(0, SIDE, 2).tolist(), size / 2 * math.exp(rng.normal(0, spread)))]
+        for _ in range(int(rng.integers(0, most))):
+            y, x, radius = group[int(rng.integers(len(group)))]
+            own, angle = size / 2 * math.exp(rng.normal(0, spread)), rng.uniform(0, 2 * math.pi)
+            away = (radius + own) * closeness * rng.uniform(0.9, 1.05)
+            group.append((y + away * math.sin(angle), x + away * math.cos(angle), own))
+        for y, x, radius in group:
+            number += 1
+            reach = math.ceil(radius * math.sqrt(aspect)) + 1
+            y0, y1 = max(int(y) - reach, 0), min(int(y) + reach + 2, SIDE)
+            x0, x1 = max(int(x) - reach, 0), min(int(x) + reach + 2, SIDE)
+            if y0 >= y1 or x0 >= x1:
+                continue
+            stretch, angle = math.sqrt(aspect ** rng.uniform(0, 1)), rng.uniform(0, math.pi)
+            dy, dx = np.ogrid[y0 - y : y1 - y, x0 - x : x1 - x]
+            along, across = dx * math.cos(angle) + dy * math.sin(angle), dy * math.cos(angle) - dx * math.sin(angle)
+            away_from_middle = np.hypot(along / stretch, across * stretch)[: y1 - y0, : x1 - x0] / radius
+            spot = (slice(y0, y1), slice(x0, x1))
+            closer = away_from_middle < nearest[spot]
+            labels[spot][closer] = number
+            nearest[spot][closer] = away_from_middle[closer]
+    return _separated(labels, 0 if rng.random() < 0.7 else 1)
+
+
 def _nearest_seed(rng: np.random.Generator, seeds: NDArray[np.float64], anisotropy: float, bent: float) -> Labels:
     """For each pixel the row of the nearest seed, plus 1."""
     marked = np.ones((SIDE, SIDE), bool)
@@ -524,6 +556,7 @@ ARRANGEMENTS: dict[str, Callable[[np.random.Generator, float], Labels]] = {
     "colony": _colony,
     "rod_clusters": _rod_clusters,
     "budding": _budding,
+    "overlapping": _overlapping,
     "tissue": _tissue,
     "domains": _domains,
     "fibres": _fibres,

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from napari_sam2._dask import check_may_be_plain
@@ -87,7 +88,7 @@ class Connection:
     ConnectionLostError
         If no server answers.
     DeviceError
-        If the server refuses, or does not serve napari-sam2.
+        If the server refuses, does not serve napari-sam2, or has another version of it.
     StoppedError
         If ``should_stop`` came true.
     """
@@ -108,6 +109,7 @@ class Connection:
         self._client = self._connect()
         try:
             worker = self._acquire(should_stop, notify)
+            self._check_version(worker, setup.version)
             self._start_engine(worker, setup, should_stop)
         except BaseException:
             self.close()
@@ -179,6 +181,17 @@ class Connection:
             return False
         self._lease = lease
         return True
+
+    def _check_version(self, worker: str, expected: str) -> None:
+        """Before anything of this package is sent, which another version might not be able to read."""
+        limit = self._settings.reply_s
+        answer = self._client.submit(version, "napari-sam2", workers=[worker], allow_other_workers=False, pure=False)
+        installed = self._guarded(lambda: answer.result(timeout=limit))
+        if installed != expected:
+            raise DeviceError(
+                f"the server has napari-sam2 {installed}, this computer has {expected}; install the same version "
+                "on both"
+            )
 
     def _start_engine(self, worker: str, setup: EngineSetup, should_stop: Callable[[], bool]) -> None:
         from napari_sam2.session.engines.engine_actor import EngineActor

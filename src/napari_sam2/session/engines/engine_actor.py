@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,7 +202,7 @@ class EngineActor:
     Raises
     ------
     DeviceError
-        If the worker was not started by ``napari-sam2 serve``, or has another version.
+        If the worker was not started by ``napari-sam2 serve``.
     """
 
     def __init__(self, setup: EngineSetup) -> None:
@@ -213,12 +212,6 @@ class EngineActor:
             raise DeviceError(
                 f"the worker {self._worker.address} does not serve napari-sam2; run 'napari-sam2 serve --join ADDRESS' "
                 "with the address of its scheduler"
-            )
-        installed = version("napari-sam2")
-        if setup.version != installed:
-            raise DeviceError(
-                f"the server has napari-sam2 {installed}, this computer has {setup.version}; install the same version "
-                "on both"
             )
         self._plugin = plugin
         self._setup = setup

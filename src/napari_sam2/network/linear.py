@@ -36,7 +36,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, then_gelu: 
     -----
     torch multiplies float32 matrices with MKL, which does not use AMD's AVX-512 units. oneDNN, which torch includes for
     convolutions, is twice as fast there for products of all shapes, and 10 to 25 % faster with AVX2 only. Results
-    differ by rounding. torch's function is called elsewhere, in the reference's order, and while gradients are recorded.
+    differ by rounding. torch's function is called elsewhere, in the reference's order and while gradients are recorded.
     """
     is_plain = x.dtype == torch.float32 == weight.dtype and x.device.type == "cpu" and not in_reference_order()
     if not is_plain or torch.is_grad_enabled() or x.numel() < MIN_ROWS * x.shape[-1] or not onednn_gains():

@@ -106,7 +106,7 @@ class AdvancedSection(QWidget):
             named(clear, "sam2_server_clear", "Compute on this computer: clears the address.")
         self.server.editingFinished.connect(self._on_server)
         self.device = combo("sam2_device", "Where the model runs. auto: a GPU if there is one.")
-        self.precision = combo("sam2_precision", "Floating-point type of the model. auto: chosen for the device.")
+        self.precision = combo("sam2_precision", "Precision of the model's arithmetic. auto: chosen for the device.")
         self.overlap = combo("sam2_overlap", "Which object keeps the pixels where two masks overlap.")
         for box, values in ((self.device, _DEVICES), (self.precision, _PRECISIONS)):
             for value in values:
@@ -123,8 +123,8 @@ class AdvancedSection(QWidget):
         self.keep_apart = named(
             QCheckBox("Keep objects apart"),
             "sam2_keep_apart",
-            "While tracking, a pixel that two objects claim is stored in the memory of the better one only. Helps "
-            "if tracks of touching objects merge.",
+            "While tracking, where masks of two objects overlap, the model remembers the pixel for the better one "
+            "only. Helps if tracks of touching objects merge.",
         )
         self.threads = named(
             QSpinBox(), "sam2_threads", "CPU threads of the model. auto leaves one core to the window."

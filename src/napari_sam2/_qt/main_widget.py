@@ -88,7 +88,7 @@ _SAMPLES = (
 )
 _TABS = ("Click", "Everything", "Many files", "Train")
 
-_VOLUME_AXES = {"Y": "rows of the volume (Y)", "X": "columns of the volume (X)", "ZYX": "Z, Y and X, fused by vote"}
+_VOLUME_AXES = {"Y": "rows of the volume (Y)", "X": "columns of the volume (X)", "ZYX": "Z, Y and X, combined by vote"}
 """Beside the axes that sessions run along: ``Session.track_along``."""
 
 

@@ -163,7 +163,7 @@ class MeasurementsTable(QWidget):
 
     def _on_changed(self, _delta: Any = None) -> None:
         if self.data is not None and self._is_session and not self._task.is_running:
-            self.message.setText("masks have changed since; measure again")
+            self.message.setText("masks have changed since they were measured; measure again")
 
     def _on_current(self, object_id: int | None) -> None:
         """The object that was selected elsewhere is selected here."""

@@ -57,7 +57,7 @@ EXPORTS = (
     Export("ome_zarr", "Labels as OME-Zarr...", ".ome.zarr", True, "For large stacks; with pixel size."),
     Export("rois", "Outlines as ImageJ ROIs...", ".zip", True, "An ROI for each object and slice."),
     Export("geojson", "Outlines as GeoJSON...", ".geojson", True, "For QuPath: a detection for each object and slice."),
-    Export("coco", "Masks as COCO...", ".json", True, "Run lengths of each object and slice."),
+    Export("coco", "Masks as COCO...", ".json", True, "A compressed mask for each object and slice."),
     Export("scores", "Scores as CSV...", ".csv", False, "IoU, object score and area of each object and frame."),
     Export("objects", "Objects as CSV...", ".csv", False, "One row per object."),
 )

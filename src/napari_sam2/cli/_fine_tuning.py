@@ -33,12 +33,13 @@ class FineTuneOptions:
         str | None, typer.Option("--from", metavar="NAME|FILE", help="Model to start from; default: sam2_micro.")
     ] = None
     part: Annotated[
-        str | None, typer.Option("--part", metavar="NAME", help="decoder (default, fast), adapters or all.")
+        str | None,
+        typer.Option("--part", metavar="NAME", help="What is trained: decoder (default, fast), adapters or all."),
     ] = None
     steps: Annotated[
-        int | None, typer.Option("--steps", metavar="N", help="Maximum; default 300 without --minutes.")
+        int | None, typer.Option("--steps", metavar="N", help="Most training steps; default 300 without --minutes.")
     ] = None
-    minutes: Annotated[float | None, typer.Option("--minutes", metavar="N", help="Maximum time.")] = None
+    minutes: Annotated[float | None, typer.Option("--minutes", metavar="N", help="Longest training time.")] = None
     patience: Annotated[
         int | None,
         typer.Option("--patience", metavar="N", help="Stop after N validations without improvement; default 8."),
@@ -49,11 +50,13 @@ class FineTuneOptions:
     ] = None
     learning_rate: Annotated[
         float | None,
-        typer.Option("--learning-rate", metavar="R", help="Default: 3e-4, for released models 1e-4."),
+        typer.Option(
+            "--learning-rate", metavar="R", help="Size of each training step; default 3e-4, for released models 1e-4."
+        ),
     ] = None
-    batch_size: Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Crops per step and device.")] = (
-        None
-    )
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", metavar="N", help="Image crops in each step, per device.")
+    ] = None
     image_size: Annotated[
         int | None, typer.Option("--image-size", metavar="N", help="Side of the model's input; smaller is faster.")
     ] = None
@@ -64,12 +67,17 @@ class FineTuneOptions:
         bool, typer.Option("--all-labelled", help="All objects are labelled: train on the background, too.")
     ] = False
     precision: Annotated[
-        str | None, typer.Option("--precision", metavar="NAME", help="auto (default), float32 or bfloat16.")
+        str | None,
+        typer.Option(
+            "--precision", metavar="NAME", help="Precision of the arithmetic: auto (default), float32 or bfloat16."
+        ),
     ] = None
     num_devices: Annotated[
-        int | None, typer.Option("--devices", metavar="N", help="GPUs, with the extra 'train'; default 1.")
+        int | None, typer.Option("--devices", metavar="N", help="Number of GPUs, with the extra 'train'; default 1.")
     ] = None
-    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Default 0.")] = None
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Start of the random numbers; default 0.")] = (
+        None
+    )
     resume: Annotated[bool, typer.Option("--resume", help="Fail unless there is an unfinished run to resume.")] = False
     overwrite: OverwriteOption = False
 

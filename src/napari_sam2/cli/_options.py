@@ -66,7 +66,7 @@ ComputeOption = Annotated[
     typer.Option(
         "--compute",
         metavar="ADDRESS",
-        help="Compute on a server started with 'napari-sam2 serve', such as tls://box:8786; default: here.",
+        help="Compute on a server started with 'napari-sam2 serve', such as tls://box:8786; default: on this computer.",
     ),
 ]
 CertificatesOption = Annotated[
@@ -82,8 +82,8 @@ KeepApartOption = Annotated[
     bool,
     typer.Option(
         "--keep-apart",
-        help="Where several objects claim a pixel, store it in the memory of the best one only; helps if tracks of "
-        "touching objects merge.",
+        help="Where masks of several objects overlap, the model remembers the pixel for the best one only; helps if "
+        "tracks of touching objects merge.",
     ),
 ]
 InsecureOption = Annotated[
@@ -97,11 +97,13 @@ AxesOption = Annotated[
     ),
 ]
 AxisOption = Annotated[
-    str | None, typer.Option("--axis", metavar="Z|T", help="Axis of the frames, if the file has both.")
+    str | None, typer.Option("--axis", metavar="Z|T", help="Axis along which the frames lie, if the file has both.")
 ]
 FixOption = Annotated[
     list[str] | None,
-    typer.Option("--fix", metavar="AXIS=INDEX", help="Index on another axis, such as T=3 or P=2; default 0."),
+    typer.Option(
+        "--fix", metavar="AXIS=INDEX", help="Which time point, position or slice to use, such as T=3 or P=2; default 0."
+    ),
 ]
 LevelOption = Annotated[
     int | None, typer.Option("--level", metavar="N", help="Level of a multiscale file; 0 is full resolution.")

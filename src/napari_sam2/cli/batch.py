@@ -98,7 +98,7 @@ class Work:
 def batch() -> None:
     """Process many files; run the same command again to resume.
 
-    Each position of a file that holds several is processed by itself, and its results are called NAME_pos0 and so on;
+    Each position of a file that holds several is processed separately; results are named NAME_pos0, NAME_pos1, ...;
     --fix P=N processes one position of each file.
     Files that fail are tried again and listed at the end; the others continue. Ctrl-C finishes the running files.
     """
@@ -171,7 +171,9 @@ def _propagate(
     ] = None,
     frame: Annotated[
         list[int] | None,
-        typer.Option("--frame", metavar="N", help="Frame of the labels; give one for each plane. Repeatable."),
+        typer.Option(
+            "--frame", metavar="N", help="Frame that the labels belong to; one for each plane in them. Repeatable."
+        ),
     ] = None,
     min_area: Annotated[int, typer.Option("--min-area", metavar="PIXELS", help="Ignore labels with fewer pixels.")] = 1,
     min_score: MinScoreOption = 0.0,
@@ -189,7 +191,7 @@ def _propagate(
     """Track labelled objects through many stacks, as 'napari-sam2 propagate'.
 
     \b
-    Labels of slice 10 of each stack, in a folder of their own or beside the stacks:
+    Labels of slice 10 of each stack, in a separate folder or beside the stacks:
       napari-sam2 batch propagate stacks --labels cellpose --frame 10 -o tracked
       napari-sam2 batch propagate stacks --labels '{folder}/{stem}_seg.npy' --frame 10 -o tracked
     """
@@ -212,7 +214,7 @@ def _track(
     """Track prompted objects through many stacks, or segment them in images, as 'napari-sam2 track'.
 
     The prompts come from a list: a CSV file with a line for each prompt, or TOML. Columns are file, and object, point,
-    negative, box, mask as the options of 'napari-sam2 track'; also axes and channels.
+    negative, box, mask, written as for the options of 'napari-sam2 track'; also axes and channels.
 
     \b
     prompts.csv, and the command:

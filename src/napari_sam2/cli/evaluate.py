@@ -58,7 +58,7 @@ def evaluate(
     A result against the truth of the Cell Tracking Challenge:
       napari-sam2 evaluate 01_GT 01_RES
     \b
-    Label images whose parents are in files of their own:
+    Label images whose parents are in separate files:
       napari-sam2 evaluate truth.tif labels.tif --truth-tracks truth.csv --tracks labels.geff -o scores.json
     """
     _check_output(output, [truth, labels], overwrite=overwrite)

@@ -86,11 +86,11 @@ def generate(
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Segment everything in an image, and keep the masks that are good and distinct.
+    """Segment everything in an image, and keep good masks that differ from each other.
 
-    Models with a dense head, such as sam2_micro, find all objects in one pass; others try a grid of points. A number or
-    spacing of points asks for the grid. Options not given have values that suit the model. Small objects are drawn over
-    large ones; objects are numbered 1, 2, ...
+    sam2_micro finds all objects in one pass; the released models try a grid of points, as every model does with
+    --points-per-side or --spacing. Thresholds that are not given suit the model. Small objects are drawn over large
+    ones; objects are numbered 1, 2, ...
 
     \b
     Examples:
@@ -98,7 +98,7 @@ def generate(
       napari-sam2 generate cells.ome.tif --spacing 12 --min-area 20um2 --iou 0.6 -o labels.ome.tif --csv objects.csv
 
     \b
-    Search once, choose as often as you like; the second command takes no time:
+    Search once, then try other thresholds; the second command does not search again:
       napari-sam2 generate cells.png -o labels.tif --candidates found.npz
       napari-sam2 generate cells.png -o strict.tif --candidates found.npz --iou 0.7 --exclude-border
     """

@@ -15,7 +15,7 @@ __all__ = ["gui"]
 
 def gui(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="An image to open; anything napari reads.")
+        Path | None, typer.Argument(metavar="[FILE]", help="An image to open, in any format that napari reads.")
     ] = None,
 ) -> None:
     """Open napari with the SAM 2 widget.

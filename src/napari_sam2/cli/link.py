@@ -43,7 +43,7 @@ def link(
     The masks stay as they are. Needs 'napari-sam2[tracks]'.
 
     \b
-    Cells of Cellpose, linked and written for TrackMate:
+    Cells found by Cellpose, linked and written for TrackMate:
       napari-sam2 link cells_masks.tif -o linked.tif --tracks linked.xml
     """
     check_outputs([labels], output, tracks_outputs(tracks), overwrite=overwrite)

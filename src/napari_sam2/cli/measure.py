@@ -44,7 +44,7 @@ def measure(
     ] = False,
     scale: Annotated[
         str | None,
-        typer.Option("--scale", metavar="Z,Y,X", help="Distances of planes, rows and columns; default: of the file."),
+        typer.Option("--scale", metavar="Z,Y,X", help="Distances between planes, rows, columns; default: of the file."),
     ] = None,
     axes: AxesOption = None,
     axis: AxisOption = None,

@@ -32,7 +32,9 @@ def propagate(
     *,
     frame: Annotated[
         list[int] | None,
-        typer.Option("--frame", metavar="N", help="Frame of the labels; give one for each plane. Repeatable."),
+        typer.Option(
+            "--frame", metavar="N", help="Frame that the labels belong to; one for each plane in SEEDS. Repeatable."
+        ),
     ] = None,
     min_area: Annotated[int, typer.Option("--min-area", metavar="PIXELS", help="Ignore labels with fewer pixels.")] = 1,
     min_score: MinScoreOption = 0.0,
@@ -53,7 +55,7 @@ def propagate(
     table: TableOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Track labelled objects through a stack, starting from labels of Cellpose, StarDist or drawn by hand.
+    """Track labelled objects through a stack, starting from labels made by Cellpose or StarDist, or drawn by hand.
 
     Objects keep their numbers and are tracked both ways from each frame on which they are labelled; between two such
     frames, from the closer one. Labelled frames stay as they are. Ctrl-C keeps the finished frames.

@@ -60,7 +60,7 @@ def run(
 ) -> None:
     """Replay a session: its prompts, corrections and propagations, in their order.
 
-    With the same image, model and kind of device the labels are those of the session. Ctrl-C stops after the current
+    With the same image, model and kind of device the labels equal those of the session. Ctrl-C stops after the current
     frame and writes the labels made so far.
 
     \b
@@ -70,7 +70,7 @@ def run(
     The prompts of the session at the same places of each stack of a folder:
       napari-sam2 run cells.sam2 --on stacks -o labels
     \b
-    The same clicks with another model, on an image that was moved:
+    The same clicks with another model, on an image that is in another folder now:
       napari-sam2 run cells.sam2 --stack moved/cells.tif --model sam2.1_hiera_small -o labels.tif
     """
     if on_files.on:

@@ -81,9 +81,9 @@ def segment(
 ) -> None:
     """Segment objects of an image from clicks, boxes or masks.
 
-    Coordinates are Y,X in pixels counted from 0. Without --object, each --point and each --box is an object of its own,
-    numbered 1, 2, ... in this order; a --negative belongs to the object before it. Where objects overlap,
-    the pixel goes to the one with the higher logit. An object with a single click is the best of three candidates.
+    Coordinates are Y,X in pixels counted from 0. Without --object, each --point and each --box starts a new object,
+    numbered 1, 2, ... in this order; a --negative belongs to the object before it. Where objects overlap, each pixel
+    goes to the one with the higher logit. For a single click, the model makes three masks, and the best one is kept.
 
     \b
     Two cells, the second without the bright spot beside it, and a preview:

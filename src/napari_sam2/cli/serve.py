@@ -73,11 +73,12 @@ def serve(
 ) -> None:
     """Compute for sessions of napari and of the commands on other computers, until Ctrl-C.
 
-    Only this computer can connect unless --host is given. Whoever can connect can run any program as you do:
-    certificates decide who that is. Users need FOLDER/client, and the address that is printed.
+    Only this computer can connect unless --host is given. Anyone who can connect can run any program with
+    your rights; with certificates, only their owners can connect. Users need FOLDER/client, and the address that is
+    printed.
 
     \b
-    For others in the network, the first time and later:
+    For other computers in the network: the first start, and later ones:
       napari-sam2 serve --host 0.0.0.0 --new-certificates certificates
       napari-sam2 serve --host 0.0.0.0 --certificates certificates
     \b

@@ -95,11 +95,11 @@ def track(
         typer.Option(
             "--along",
             metavar="AXES",
-            help="Track a z-stack along Z, Y or X, or along several of them (ZYX), fused by vote; from --point only.",
+            help="Track a z-stack along Z, Y or X, or along several of them (ZYX), combined by vote; needs --point.",
         ),
     ] = "Z",
     axes_vote: Annotated[
-        bool, typer.Option("--axes-vote", help="Track along Z, Y and X, fused by vote: the same as --along ZYX.")
+        bool, typer.Option("--axes-vote", help="Track along Z, Y and X, combined by vote: the same as --along ZYX.")
     ] = False,
     through_time: Annotated[
         bool,
@@ -129,19 +129,19 @@ def track(
 ) -> None:
     """Track objects through a z-stack or movie, both ways from each frame on which they were prompted.
 
-    Coordinates are index order, frame first: Z,Y,X (T,Y,X for movies), in pixels counted from 0. Without --object,
-    each --point and each --box is an object of its own, numbered 1, 2, ... in this order; a --negative belongs to the
+    Coordinates are in pixels counted from 0, slice or frame first: Z,Y,X (T,Y,X for movies). Without --object,
+    each --point and each --box starts a new object, numbered 1, 2, ... in this order; a --negative belongs to the
     object before it. The labels have the axes and the voxel size of the stack. Ctrl-C keeps the finished frames.
 
     \b
     One click each on two cells:
       napari-sam2 track cells.ome.tif --point 10,84,120 --point 10,40,51 -o labels.ome.tif
     \b
-    Object 7 boxed on slice 10 and corrected on slice 25; labels of a drawn slice as further objects; a picture:
+    Object 7 from a box on slice 10, corrected on slice 25; more objects from labels of slice 12; a preview:
       napari-sam2 track cells.ome.zarr --object 7 --box 10,180,30,215,60 --point 25,190,44
         --negative 25,180,60 --mask 12:drawn.png -o labels.ome.zarr --preview sheet.png
     \b
-    Time point 3 of a TZCYX file, second channel, given contrast:
+    Time point 3 of a TZCYX file, its second channel, with another contrast:
       napari-sam2 track all.tif --axis Z --fix T=3 --channels 1 --contrast 100,4000 --point 8,70,90 -o t3.tif
     \b
     Prompts on a coarser level, labels at full resolution in the image itself:
@@ -150,7 +150,7 @@ def track(
     A neurite of an isotropic volume, along all three axes:
       napari-sam2 track em.ome.zarr --point 20,110,87 --axes-vote -o neurite.ome.tif
     \b
-    A cell of a TZYX file at all slices and time points, from a click at time point 3; it can be interrupted:
+    A cell of a TZYX file at all slices and time points, from a click at time point 3; the run can be resumed:
       napari-sam2 track embryo.ome.tif --through-time --point 3,20,110,87 --session cell.sam2 -o cell.ome.tif
     """
     del prompting  # read in its order by ordered_prompts

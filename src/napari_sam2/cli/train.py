@@ -29,7 +29,7 @@ class _ConfigRun:
     """A training run from a configuration."""
 
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="JSON", help="Train from a configuration: fields of TrainConfig.")
+        Path | None, typer.Option("--config", metavar="JSON", help="Train from a file with the fields of TrainConfig.")
     ] = None
     data: Annotated[
         Path | None, typer.Option("--data", metavar="FOLDER", help="With --config: data packs (.npz) to train on.")
@@ -66,7 +66,9 @@ def train(
     workers: Annotated[int, typer.Option("--workers", metavar="N", min=0, help="Processes that prepare batches.")] = 1,
     report_every: Annotated[
         int | None,
-        typer.Option("--report-every", metavar="STEPS", min=1, help="Default 25, with --config 50."),
+        typer.Option(
+            "--report-every", metavar="STEPS", min=1, help="Steps between two reports; default 25, with --config 50."
+        ),
     ] = None,
 ) -> None:
     """Fine-tune a model on your own images, or train one from a configuration.

@@ -1,4 +1,4 @@
-"""Objects of a volume, tracked along any of its axes, and along several whose results are fused by vote."""
+"""Objects of a volume, tracked along any of its axes, and along several whose results are combined by vote."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def segment_along_axes(
     Returns
     -------
     VolumeLabels
-        Of the fused result, and of each axis.
+        Of the combined result, and of each axis.
 
     Raises
     ------

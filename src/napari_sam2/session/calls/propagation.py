@@ -88,7 +88,7 @@ class PropagationCalls(SessionBase):
         object_ids: Sequence[int] | None = None,
         block: bool = True,
     ) -> PropagationHandle:
-        """Track objects of a volume along any of its axes, or along several whose results are fused by vote.
+        """Track objects of a volume along any of its axes, or along several whose results are combined by vote.
 
         Points on an object are its positive clicks; where it was prompted by a box or a mask, the innermost pixel of
         its mask. Along each axis it is prompted on the planes of these points. Prompted and locked planes are kept,

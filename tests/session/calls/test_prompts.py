@@ -237,8 +237,9 @@ def test_a_closed_session_is_read_and_saved_but_not_changed(model, tmp_path):
 def test_closing_without_waiting_frees_the_model_once_the_step_under_way_ends(model):
     session = Session(make_movie(3), model=model)
     session.add_points([[1, 20, 17]])
-    keeper, release = session._engine_keeper, threading.Event()
-    session._compute.submit(Job(lambda: release.wait(60), lambda _: None))
+    keeper, release, has_begun = session._engine_keeper, threading.Event(), threading.Event()
+    session._compute.submit(Job(lambda: has_begun.set() or release.wait(60), lambda _: None))
+    assert has_begun.wait(60)  # closing drops what has not begun
     session.close(timeout=0)
     assert keeper._engine is not None
     release.set()

@@ -102,6 +102,17 @@ def test_a_frame_that_is_brighter_as_a_whole_shows_its_objects_like_the_others_h
         np.testing.assert_array_equal(parts.region(4, rows, columns), frames[4][rows, columns])
 
 
+@pytest.mark.parametrize("is_given", [True, False])
+def test_a_frame_that_is_brighter_as_a_whole_has_its_own_limits_if_the_usual_brightness_is_given(is_given):
+    stack = discs().astype(np.float32)
+    stack[4] *= 6
+    automatic = open_frames(stack, axes="TYX")
+    (shown,) = displays_of(show_planes(stack))
+    planes = show_planes(stack, limits=[shown.limits], usual=[shown.usual] if is_given else None)
+    np.testing.assert_array_equal(planes[3], automatic[3])
+    assert np.array_equal(planes[4], automatic[4]) == is_given
+
+
 def test_only_frames_that_are_brighter_as_a_whole_have_limits_of_their_own():
     stack = discs(12, "float32")
     stack[4, 20:30, 60:80] = 9000  # a bright object

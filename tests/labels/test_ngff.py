@@ -115,6 +115,17 @@ def test_labels_of_any_level_fill_all_levels(tmp_path, level):
     assert np.array_equal(group["1"][:], full[:, 1::2, 1::2])
 
 
+def test_all_time_points_are_written_where_their_number_is_given(tmp_path):
+    image = make_image(tmp_path / "a.zarr", "0.4", "tczyx", (3, 2, 4, 32, 40))
+    frames = open_frames(image, frame_axis="Z", fixed={"T": 0}, channels=0)
+    labels = make_labels((12, 32, 40))
+    with LabelWriter.for_frames(image / "labels" / "cells", frames, num_times=3) as writer:
+        for number, plane in enumerate(labels):
+            writer.write(number, plane)
+    found = zarr.open_group(image / "labels" / "cells", mode="r")["0"][:]
+    assert np.array_equal(found, labels.reshape(3, 4, 32, 40))
+
+
 def test_one_time_point_goes_where_it_belongs(tmp_path):
     image = make_image(tmp_path / "a.zarr", "0.4", "tczyx", (3, 2, 4, 32, 40))
     frames = open_frames(image, frame_axis="Z", fixed={"T": 2}, channels=0)

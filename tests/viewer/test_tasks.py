@@ -54,6 +54,16 @@ def test_labels_are_tracked_with_their_numbers(image):
     np.testing.assert_array_equal(np.asarray(found.data[1]) == 7, drawn[1] == 7)
 
 
+@pytest.mark.parametrize("all_planes", [True, False])
+def test_labels_of_all_planes_are_kept_where_they_are_wanted(image, all_planes):
+    drawn = np.zeros((3, 48, 64), np.int32)
+    drawn[0, 14:27, 10:24] = drawn[2, 30:40, 40:50] = 7
+    labels = Labels(drawn, scale=image.scale, translate=image.translate, units=image.units)
+    found = np.asarray(track_layer(image, labels, all_planes=all_planes).data)
+    np.testing.assert_array_equal(found[0], drawn[0])
+    assert np.array_equal(found[2], drawn[2]) == all_planes
+
+
 def test_measurements_of_layers_equal_scikit_image(image):
     drawn = _drawn()
     labels = Labels(drawn, scale=image.scale, units=image.units, axis_labels=("z", "y", "x"))

@@ -45,6 +45,13 @@ def test_report_tells_who_was_lost_who_appeared_and_who_was_never_found():
     assert np.isnan(by_id[8].mean_score)
 
 
+def test_blank_frames_are_reported_as_skipped():
+    movie, seeds = make_movie(6), np.zeros((48, 64), int)
+    seeds[14:27, 10:24], movie[2:4] = 1, 0
+    report = segment_seeds(movie, seeds, 0, model=make_model(native_window=24, follows_last_mask=True)).report
+    assert report.skipped == (2, 3)
+
+
 def test_object_that_appears_is_reported():
     assert track(moving_squares()[8], 8).report.appeared == {4: 6}
 

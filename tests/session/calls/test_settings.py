@@ -8,6 +8,7 @@ from session_tools import square
 
 from factories import make_model, make_movie
 from napari_sam2 import PromptError
+from napari_sam2.frames.display import displays_of, show_planes
 from napari_sam2.session.session import Session
 
 
@@ -80,3 +81,16 @@ def test_weights_that_were_replaced_are_read_when_they_are_chosen_again(tmp_path
         made = session.add_points([[0, 20, 15]])
         assert not session.model_is_outdated
         assert not np.allclose(session.store.prompts[made, 0].answer.logits, before)
+
+
+# ---------------------------------------------------------------------- contrast
+@pytest.mark.parametrize("is_given", [True, False])
+def test_a_brighter_plane_has_limits_of_its_own_if_the_usual_brightness_is_given(model, is_given):
+    movie = make_movie(6).astype(np.float32)
+    movie[4] *= 6
+    automatic = show_planes(movie)
+    (shown,) = displays_of(automatic)
+    with Session(movie, model=model) as session:
+        session.set_contrast([shown.limits], usual=[shown.usual] if is_given else None)
+        assert np.array_equal(session.frames[3], automatic[3])
+        assert np.array_equal(session.frames[4], automatic[4]) == is_given

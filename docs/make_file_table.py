@@ -45,8 +45,12 @@ Further compressions of TIFF (fax and others) open as those in the table. `https
 `gs://` addresses of OME-Zarr images open with `pip install 'napari-sam2[remote]'`.
 
 Nikon ND2, DeltaVision and videos (MP4, AVI, MOV, MKV) open with `pip install 'napari-sam2[formats]'`, Zeiss CZI with
-`pip install bioio bioio-czi`, and other formats with their plugin of [bioio](https://bioio-devs.github.io/bioio/),
-which the message names. Scenes of one size are positions (P).
+`pip install pylibCZIrw` (which comes with bioio-czi), and other formats with their plugin of
+[bioio](https://bioio-devs.github.io/bioio/), which the message names.
+
+Scenes, and images of an OME-TIFF, are positions (P), also if they differ in size, axes or type: `fixed={"P": 1}` or
+`fixed={"P": "Scene 2"}`, in the shell `--fix P=1` or `--fix P='Scene 2'`. Without it the first one opens, and a warning
+lists all of them. The label and overview of a slide are left out.
 
 In a folder of images, masks beside them (`_masks`, `_cp_masks`, `_seg`) and previews of MetaXpress (`_thumb`) are left
 out; images of another size, type or format are refused by name. A folder of z-stacks is a series of time points (TZYX),
@@ -84,12 +88,11 @@ Arrays of xarray have the axes that they name. A masked array is refused if its 
 Pictures and TIFFs that are marked as rotated (EXIF) are read as they are stored, with a warning, as napari and ImageJ
 show them. If a TIFF has a thumbnail, the image itself opens.
 
-Any file of an OME-TIFF in several files, their folder, and its `.companion.ome` open as the whole image. Images of one
-size in an OME-TIFF are positions (P); if each lies in files of its own, as Micro-Manager writes them, a file opens as
-its position (`--fix P=INDEX` chooses another one). Pages of a plain TIFF that differ in size or type are left out, with
-their numbers. Three or four planes that a TIFF calls red, green and blue open as colours, with a warning that says how
-to read them as slices. Slides of scanners that are TIFF inside (SVS, SCN, QPTIFF) open as their finest level; `level=`
-(`--level`) chooses another.
+Any file of an OME-TIFF in several files, their folder, and its `.companion.ome` open as the whole image. If each
+position lies in files of its own, as Micro-Manager writes them, a file opens as its position (`--fix P=INDEX` chooses
+another one). Pages of a plain TIFF that differ in size or type are left out, with their numbers. Three or four planes
+that a TIFF calls red, green and blue open as colours, with a warning that says how to read them as slices. Slides of
+scanners that are TIFF inside (SVS, SCN, QPTIFF) open as their finest level; `level=` (`--level`) chooses another.
 
 Of a plate, a well or a `labels` group, the first image opens, and a message shows how to choose another one:
 `plate.zarr/B/3/0`.

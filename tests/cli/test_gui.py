@@ -31,3 +31,20 @@ def test_a_file_that_napari_cannot_open_ends_the_command(
     assert run("gui", tmp_path / "a.xyz") == 3
     assert "napari cannot open" in capsys.readouterr().err
     assert Viewer.is_closed
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["a.png", "--fix", "Z=1"], "only a position can be chosen"),
+        (["a.png", "--fix", "=1"], "or the name of a position, --fix P=NAME"),
+        (["--fix", "P=1"], "was given without a file"),
+    ],
+)
+def test_only_a_position_of_a_file_can_be_chosen(
+    given: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").touch()
+    assert run("gui", *given) == 3
+    assert told in " ".join(capsys.readouterr().err.split())

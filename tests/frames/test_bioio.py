@@ -12,9 +12,10 @@ from napari_sam2.frames import open_frames
 from napari_sam2.frames.bioio_files import PLUGINS
 
 
-@pytest.mark.parametrize("suffix", [*PLUGINS, ".CZI"])
+@pytest.mark.parametrize("suffix", [*PLUGINS, ".czi", ".CZI"])
 def test_a_format_without_its_plugin_says_what_to_install(tmp_path, monkeypatch, suffix):
-    monkeypatch.setitem(sys.modules, "bioio", None)
+    for library in ("bioio", "pylibCZIrw"):
+        monkeypatch.setitem(sys.modules, library, None)
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"0" * 100)
     with pytest.raises(FrameError, match=r"to read it: pip install .*(formats|bioio-).*, or export it"):
@@ -35,7 +36,6 @@ def test_a_video_is_frames_along_time(tmp_path):
 
 
 def test_czi(tmp_path):
-    pytest.importorskip("bioio_czi")
     czi = pytest.importorskip("pylibCZIrw.czi")
     stack = np.random.default_rng(0).integers(0, 900, (4, 40, 50)).astype(np.uint16)
     with czi.create_czi(str(tmp_path / "a.czi")) as document:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import napari
@@ -20,6 +21,8 @@ from tests.ome_files import save_positions_in_files
 import napari_sam2
 from factories import make_model, make_movie
 from napari_sam2 import FrameError, OutputError, Session
+from napari_sam2._viewer import readers
+from napari_sam2._viewer.image_source import file_of, open_layers
 from napari_sam2._viewer.readers import (
     SESSION_KEY,
     get_measurements_reader,
@@ -28,6 +31,7 @@ from napari_sam2._viewer.readers import (
     get_shapes_reader,
     get_tracks_reader,
     in_a_window,
+    open_in_viewer,
     read_image,
 )
 from napari_sam2.frames.display import open_array, show_planes
@@ -415,3 +419,100 @@ def test_a_session_of_an_image_of_another_shape_gets_advice_for_a_viewer(tmp_pat
     said = in_a_window(refusal.value)
     assert said.endswith(": open the image and select it in the viewer, then open the session")
     assert "Session.load" not in said
+
+
+@pytest.fixture
+def two_sizes(tmp_path):
+    """An OME-TIFF with images of two sizes."""
+    images = [make_movie(3), make_movie(5)[:, :40, :50]]
+    with tifffile.TiffWriter(tmp_path / "two.ome.tif", ome=True) as tif:
+        for name, image in zip(("left", "right"), images, strict=True):
+            tif.write(image, metadata={"axes": "ZYX", "Name": name, "PhysicalSizeX": 0.5}, photometric="minisblack")
+    return tmp_path / "two.ome.tif", images
+
+
+def test_images_of_several_sizes_become_layers_of_which_the_first_is_on_top(two_sizes):
+    path, (left, right) = two_sizes
+    below, top = layers_of(get_ome_reader, path)
+    assert (below.name, top.name) == ("two right", "two left")
+    assert (below.visible, top.visible) == (False, True)
+    np.testing.assert_array_equal(np.asarray(below.data), right)
+    np.testing.assert_array_equal(np.asarray(top.data), left)
+    assert below.contrast_limits == [right[2].min(), right[2].max()]  # also before it is shown
+
+
+def test_a_session_on_the_second_image_of_a_file_opens_on_it(two_sizes, tmp_path):
+    path, (_, right) = two_sizes
+    image = layers_of(get_ome_reader, path)[0]
+    planes, _ = open_layers([image])
+    with Session(planes, model=make_model()) as session:
+        session.origin = replace(session.origin, stack_path=str(path))
+        session.add_mask(right[2] > 100, frame=2)
+        saved = session.labels
+        session.save(tmp_path / "mine.sam2")
+    with Session.load(tmp_path / "mine.sam2", model=make_model()) as again:
+        np.testing.assert_array_equal(again.labels, saved)
+    *images, labels = layers_of(get_session_reader, tmp_path / "mine.sam2")
+    assert {layer.name: layer.visible for layer in images} == {"two right": True, "two left": False}
+    np.testing.assert_array_equal(np.asarray(labels.data), saved)
+    np.testing.assert_allclose(labels.scale, images[0].scale)
+
+
+def test_too_many_images_of_several_sizes_are_not_all_opened(tmp_path, monkeypatch):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tif:
+        for size in range(20, 25):
+            tif.write(np.zeros((size, size), np.uint8), metadata={"axes": "YX", "Name": f"s{size}"})
+    monkeypatch.setattr(readers, "_MOST_POSITIONS", 3)
+    with pytest.warns(UserWarning, match=r"holds 5 images .* the first 3 are opened .* --fix P=3"):
+        assert len(read_image(tmp_path / "a.ome.tif")) == 3
+    [(data, options, _)] = read_image(tmp_path / "a.ome.tif", position="s24")
+    assert (data.shape, options["name"]) == ((24, 24), "a s24")
+
+
+def test_imagej_hyperstacks_keep_their_axes_and_voxel_size(tmp_path):
+    metadata = {"axes": "TZCYX", "unit": "um", "spacing": 0.9}
+    data = np.stack([make_movie(4)] * 6).reshape(3, 2, 4, 48, 64).swapaxes(1, 2).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", data, imagej=True, resolution=(5, 5), metadata=metadata)
+    layers = layers_of(get_ome_reader, tmp_path / "a.tif")
+    assert [layer.data.shape for layer in layers] == [(3, 4, 48, 64)] * 2
+    assert layers[0].axis_labels == ("t", "z", "y", "x")
+    np.testing.assert_allclose(layers[0].scale, (1, 0.9, 0.2, 0.2))
+
+
+def test_exported_labels_in_a_plain_tiff_come_back_as_labels(session, tmp_path):
+    export_labels(session, tmp_path / "labels.tif", scale=(0.9, 0.3, 0.3), units=("um",) * 3, axes="ZYX")
+    (layer,) = layers_of(get_ome_reader, tmp_path / "labels.tif")
+    assert type(layer).__name__ == "Labels"
+    np.testing.assert_allclose(layer.scale, (0.9, 0.3, 0.3))
+    np.testing.assert_array_equal(np.asarray(layer.data), session.labels)
+
+
+def test_a_large_image_with_levels_is_a_pyramid(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "_SHOWN_AS_PYRAMID", 60)
+    stack = make_movie(4)
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=3)
+    scales = [[0.9, 0.2, 0.2], [0.9, 0.4, 0.4]]
+    for level, image in enumerate([stack, stack[:, ::2, ::2]]):
+        group.create_array(str(level), data=image, chunks=(1, 16, 16))
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
+    datasets = [
+        {"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+        for level, scale in enumerate(scales)
+    ]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+    (layer,) = layers_of(get_ome_reader, tmp_path / "a.zarr")
+    assert layer.multiscale
+    assert [level.shape for level in layer.data] == [(4, 48, 64), (4, 24, 32)]
+    assert layer.data[0].chunksize == (1, 16, 16)
+    np.testing.assert_allclose(layer.scale, (0.9, 0.2, 0.2))
+
+
+@pytest.mark.parametrize("position", [None, "right", 1])
+@pytest.mark.usefixtures("plugin")
+def test_files_open_in_a_viewer_with_pixel_size(two_sizes, position):
+    path, _ = two_sizes
+    viewer = ViewerModel()
+    open_in_viewer(viewer, path, position)
+    names = ["two right", "two left"] if position is None else ["two right"]
+    assert [layer.name for layer in viewer.layers] == names
+    assert all(layer.scale[-1] == 0.5 and file_of(layer) == str(path) for layer in viewer.layers)

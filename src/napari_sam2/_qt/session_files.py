@@ -82,6 +82,10 @@ def _is_from(layer: Image, files: set[Path]) -> bool:
 def _open_in_dock(viewer: Viewer, path: str, image: Image | None) -> None:
     """Open a session on its image, which may have been added just before, or else on the image that is chosen."""
     from napari_sam2._qt.commands import open_sam2
+    from napari_sam2.session.files.database import read_header
 
     added = [layer for layer in _images(viewer) if layer.metadata.get(SESSION_KEY) == path]
-    open_sam2(viewer).sessions.open_session(path, image=image or next(iter(added), None))
+    if image is None and added:  # a file may hold images of several sizes
+        shape = read_header(Path(path)).image.shape
+        image = next((layer for layer in added if has_shape(layer, shape)), added[0])
+    open_sam2(viewer).sessions.open_session(path, image=image)

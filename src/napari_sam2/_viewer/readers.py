@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,21 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam2._errors import FrameError
+from napari_sam2._errors import FrameError, PlanesLeftOutWarning, warn_caller
 from napari_sam2._messages import in_form_words
-from napari_sam2._viewer.image_source import IMAGE_FILE_KEY
+from napari_sam2._viewer.image_source import IMAGE_FILE_KEY, has_shape
 from napari_sam2._viewer.measured_points import MEASURED_COLUMNS, measured_points
+from napari_sam2.frames.bioio_files import PLUGINS, is_video
+from napari_sam2.frames.czi_files import CZI_SUFFIX
 from napari_sam2.frames.files import open_path
+from napari_sam2.frames.positions import position_number
+from napari_sam2.frames.tiff import TIFF_SUFFIXES, software_of
 from napari_sam2.frames.zarr_files import is_zarr, labels_inside, zarr_attributes
 from napari_sam2.frames.zarr_zip import ZARR_ZIP_SUFFIXES
+from napari_sam2.labels.formats import LABEL_SOFTWARE
 from napari_sam2.labels.shapes.reading import SHAPE_SUFFIXES
 
 if TYPE_CHECKING:
+    from napari.components import ViewerModel
     from napari.layers import Image
 
     from napari_sam2.frames.stack import RawStack
 
 __all__ = [
+    "IMAGE_ENDINGS",
     "SESSION_KEY",
     "LayerData",
     "get_measurements_reader",
@@ -32,6 +40,7 @@ __all__ = [
     "get_shapes_reader",
     "get_tracks_reader",
     "in_a_window",
+    "open_in_viewer",
     "read_image",
     "read_sessions",
 ]
@@ -44,7 +53,16 @@ SESSION_KEY = "napari_sam2_session"
 _PLACEMENT_KEYS = ("scale", "units", "axis_labels", "translate")
 _TRACK_COLUMNS = frozenset({"track", "frame", "y", "x"})
 _LONGEST_HEADER = 4096  # bytes
-_OME_ENDINGS = (".ome.tif", ".ome.tiff", ".ome.zarr", *ZARR_ZIP_SUFFIXES)
+_MOST_POSITIONS = 32  # of one file that become layers
+IMAGE_ENDINGS = (
+    *TIFF_SUFFIXES,
+    ".zarr",
+    *ZARR_ZIP_SUFFIXES,
+    CZI_SUFFIX,
+    *(suffix for suffix in PLUGINS if not is_video(Path(f"a{suffix}"))),
+)
+"""Of the images that are read with pixel size, axes and channels, which napari itself leaves out."""
+_SHOWN_AS_PYRAMID = 4096  # pixels: an image with levels is shown by them from this side on
 _IN_A_WINDOW = {"stack": "open the image and select it in the viewer, then open the session"}
 _SHORT_UNITS = {"micrometer": "um", "nanometer": "nm", "millimeter": "mm", "second": "s", "minute": "min"}
 
@@ -60,8 +78,8 @@ def in_a_window(error: FrameError) -> str:
 
 
 def get_ome_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
-    """Reader of OME-TIFF and OME-Zarr."""
-    return _read_files if all(Path(each).name.lower().endswith(_OME_ENDINGS) for each in _paths(path)) else None
+    """Reader of TIFF, OME-TIFF, OME-Zarr and files of microscopes."""
+    return _read_files if all(Path(each).name.lower().endswith(IMAGE_ENDINGS) for each in _paths(path)) else None
 
 
 def get_tracks_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
@@ -183,16 +201,16 @@ def _read_measurements(path: str | Sequence[str]) -> list[LayerData]:
     return layers
 
 
-def read_image(path: str | Path, *, position: int | None = None) -> list[LayerData]:
+def read_image(path: str | Path, *, position: int | str | None = None) -> list[LayerData]:
     """Read an image or label file lazily, as layers with scale, units and axis names.
 
     Parameters
     ----------
     path : str or Path
         Anything ``open_frames`` reads.
-    position : int, optional
-        Which of several positions is read. Default: all, on a slider; of a file that is one of several positions, that
-        one.
+    position : int or str, optional
+        Number or name of the position that is read, of several. Default: all, on a slider, or as layers of their own
+        if they differ in size, of which the first is visible; of a file that is one of several positions, that one.
 
     Returns
     -------
@@ -205,15 +223,26 @@ def read_image(path: str | Path, *, position: int | None = None) -> list[LayerDa
         If the file cannot be read.
     """
     place = Path(path).expanduser()
-    stack = open_path(place).at_position(position)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PlanesLeftOutWarning)  # all are read
+        stack = open_path(place, position=position)
+    if stack.has_several_sizes and position is None:
+        return _every_position(place, len(stack.position_names))
+    if isinstance(position, str):
+        position = position_number(position, stack.position_names, len(stack.position_names), place)
+    title = f"position {position}"
+    if position is not None and position < len(stack.position_names):
+        title = stack.position_names[position] or title
+    stack = stack.at_position(position)
     axes = (stack.axes or "").upper()
     shape = tuple(int(n) for n in stack.array.shape)
     if len(axes) != len(shape):
         axes = "?" * (len(shape) - 2) + "YX"
     name = _stem(place)
     array = _lazy(stack.array)
+    levels = _levels(place, stack, axes, position)
     if position is not None:
-        name = f"{name} position {position}"
+        name = f"{name} {title}"
     options: dict[str, Any] = {"name": name}
     if stack.is_rgb and axes[-1] in "CS":
         return [(array, {**options, "rgb": True, **_placement(axes[:-1], stack)}, "image")]
@@ -227,13 +256,76 @@ def read_image(path: str | Path, *, position: int | None = None) -> list[LayerDa
         rest = axes.replace("C", "")
         return [
             (
-                array[(slice(None),) * at + (channel,)],
+                _of_levels([each[(slice(None),) * at + (channel,)] for each in (array, *levels)]),
                 {**_channel(stack, channel, shape[at], name), **_placement(rest, stack)},
                 "image",
             )
             for channel in range(shape[at])
         ]
-    return [(array, {**options, **_placement(axes, stack)}, "image")]
+    return [(_of_levels([array, *levels]), {**options, **_placement(axes, stack)}, "image")]
+
+
+def _levels(path: Path, stack: RawStack, axes: str, position: int | None) -> list[Any]:
+    """The coarser levels of a large image."""
+    sides = [size for axis, size in zip(axes, stack.array.shape, strict=False) if axis in "YX"]
+    if stack.num_levels == 1 or max(sides, default=0) < _SHOWN_AS_PYRAMID:
+        return []
+    coarser = [open_path(path, level, position=position).at_position(position) for level in range(1, stack.num_levels)]
+    return [_lazy(level.array) for level in coarser if len(level.array.shape) == len(stack.array.shape)]
+
+
+def _of_levels(arrays: list[Any]) -> Any:
+    """Data of a layer: an array, or a list of those of several levels."""
+    return arrays if len(arrays) > 1 else arrays[0]
+
+
+def _every_position(path: Path, count: int) -> list[LayerData]:
+    """Images that differ in size as layers; the first is visible."""
+    if count > _MOST_POSITIONS:
+        warn_caller(
+            f"{path} holds {count} images that differ in size; the first {_MOST_POSITIONS} are opened (napari-sam2 "
+            f"gui {path.name} --fix P={_MOST_POSITIONS} opens another one)"
+        )
+    layers: list[LayerData] = []
+    for position in reversed(range(min(count, _MOST_POSITIONS))):  # the first on top, where it is the active layer
+        for data, options, kind in read_image(path, position=position):
+            if position > 0:
+                options |= {"visible": False}
+                if kind == "image" and not options.get("rgb"):  # napari's are those of a slice, once one is shown
+                    options["contrast_limits"] = _limits(data)
+            layers.append((data, options, kind))
+    return layers
+
+
+def _limits(data: Any) -> tuple[float, float]:
+    """Least and greatest value of the middle plane of an image, at its coarsest level."""
+    array = data[-1] if isinstance(data, list) else data
+    plane = np.asarray(array[tuple(size // 2 for size in array.shape[:-2])])
+    finite = plane[np.isfinite(plane)] if plane.dtype.kind == "f" else plane
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    return low, high if high > low else low + 1
+
+
+def open_in_viewer(viewer: ViewerModel, file: Path, position: int | str | None = None) -> None:
+    """Open a file through the readers of this package, which keep pixel size and axes, or else through napari's.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Where the layers are added.
+    file : Path
+        An existing file.
+    position : int or str, optional
+        Number or name of the only position that is opened. Default: all.
+    """
+    if position is not None:
+        for data, options, kind in read_image(file, position=position):
+            options["metadata"] = {IMAGE_FILE_KEY: str(file)}
+            getattr(viewer, f"add_{kind}")(data, **options)
+    elif file.name.lower().endswith((*IMAGE_ENDINGS, ".sam2")):
+        viewer.open(str(file), plugin="napari-sam2")  # by default it is napari's own, whichever others there are
+    else:
+        viewer.open(str(file))
 
 
 def _channel(stack: RawStack, channel: int, num_channels: int, name: str) -> dict[str, Any]:
@@ -271,6 +363,7 @@ def read_sessions(path: str | Sequence[str]) -> list[LayerData]:
     from napari.layers import Image
 
     from napari_sam2._viewer.saved_sessions import open_saved_session
+    from napari_sam2.session.files.database import read_header
     from napari_sam2.session.files.document import find_image
 
     layers: list[LayerData] = []
@@ -282,14 +375,21 @@ def read_sessions(path: str | Sequence[str]) -> list[LayerData]:
         images = [Image(data, **options) for data, options, kind in read if kind == "image"]
         if not images:
             raise FrameError(f"{file}, the image of {each}, holds labels; expected an image")
+        shape = read_header(Path(each)).image.shape
+        image = next((layer for layer in images if has_shape(layer, shape)), images[0])
         # the model is never used: without it, an unavailable one is warned of
-        session, _ = open_saved_session(each, images[0], images, model="sam2_micro")
+        session, _ = open_saved_session(each, image, images, model="sam2_micro")
         try:
             labels = np.asarray(session.labels)
         finally:
             session.close()
         layers += read
-        place = next(options for _, options, kind in read if kind == "image")
+        options_of = [options for _, options, kind in read if kind == "image"]
+        place = options_of[images.index(image)]
+        for options in options_of:  # of images of several sizes, that of the session is seen
+            if options is not place and any("visible" in each for each in options_of):
+                options["visible"] = False
+        place.pop("visible", None)
         of_labels: dict[str, Any] = {key: place[key] for key in _PLACEMENT_KEYS if key in place}
         name = f"{_stem(Path(each))} objects"
         layers.append((labels, {"name": name, "metadata": {SESSION_KEY: str(each)}, **of_labels}, "labels"))
@@ -315,18 +415,24 @@ def _lazy(array: Any) -> Any:
 
     if isinstance(array, np.ndarray):
         return array
-    chunks = (1,) * (len(array.shape) - 2) + tuple(array.shape[-2:])
+    plane = tuple(array.shape[-2:])
+    if max(plane) >= _SHOWN_AS_PYRAMID:  # of large planes, the chunks that are seen
+        plane = tuple(getattr(array, "chunks", plane)[-2:])
+    chunks = (1,) * (len(array.shape) - 2) + plane
     meta = np.empty((0,) * len(array.shape), np.dtype(array.dtype))
     return da.from_array(array, chunks=chunks, asarray=True, lock=True, meta=meta)
 
 
 def _holds_labels(path: Path, stack: RawStack) -> bool:
-    """Whether a file holds labels: it says so (OME-Zarr), or has integers wider than any camera's."""
+    """Whether a file holds labels: it says so (OME-Zarr, our TIFF), or has integers wider than any camera's."""
     if is_zarr(path):
         attributes = zarr_attributes(path)
         ome = attributes.get("ome")
         return "image-label" in attributes or (isinstance(ome, dict) and "image-label" in ome)
-    return stack.dtype.kind in "iu" and stack.dtype.itemsize >= 4
+    if stack.dtype.kind not in "iu":
+        return False
+    is_ours = path.suffix.lower() in (".tif", ".tiff") and path.is_file() and software_of(path) == LABEL_SOFTWARE
+    return is_ours or stack.dtype.itemsize >= 4
 
 
 def _colours(path: Path) -> dict[str, Any]:

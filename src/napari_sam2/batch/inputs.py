@@ -17,6 +17,7 @@ from napari_sam2.batch.datasets import ImagesInFiles, folders_with_images, is_da
 from napari_sam2.batch.lists import LIST_SUFFIXES, input_path, joined, read_list
 from napari_sam2.batch.pieces import Piece, Source
 from napari_sam2.frames.bioio_files import PLUGINS
+from napari_sam2.frames.czi_files import CZI_SUFFIX
 from napari_sam2.frames.file_names import by_numbers
 from napari_sam2.frames.files import IMAGE_SUFFIXES, without_label_files
 from napari_sam2.frames.sources import num_positions
@@ -72,7 +73,7 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]], pattern: str | None =
 
 
 def with_positions(
-    sources: Sequence[Source], *, axes: str | None = None, fixed: Sequence[tuple[str, int]] = ()
+    sources: Sequence[Source], *, axes: str | None = None, fixed: Sequence[tuple[str, int | str]] = ()
 ) -> list[Source]:
     """Each position of files that hold several as an input of its own.
 
@@ -85,7 +86,7 @@ def with_positions(
         Inputs.
     axes : str, optional
         Axes of the files, except of those that have their own.
-    fixed : sequence of (str, int), optional
+    fixed : sequence of (str, int or str), optional
         Index on further axes. If it says which position is read, nothing changes.
 
     Returns
@@ -106,7 +107,7 @@ def with_positions(
 
 
 def labels_of_positions(
-    image: Path, output: Path, *, axes: str | None, fixed: Sequence[tuple[str, int]]
+    image: Path, output: Path, *, axes: str | None, fixed: Sequence[tuple[str, int | str]]
 ) -> list[tuple[int | None, Path]]:
     """The positions of one image with the labels of each: ``labels_pos0.tif`` and so on.
 
@@ -339,7 +340,7 @@ def _is_visible(path: Path, root: Path) -> bool:
 def _is_image(path: Path) -> bool:
     if path.is_dir():
         return is_zarr_folder(path) or is_dataset_folder(path) or path.suffix.lower() == ".zarr"
-    return path.name.lower().endswith((*IMAGE_SUFFIXES, *PLUGINS, *ZARR_ZIP_SUFFIXES))
+    return path.name.lower().endswith((*IMAGE_SUFFIXES, CZI_SUFFIX, *PLUGINS, *ZARR_ZIP_SUFFIXES))
 
 
 def _has_magic(text: str) -> bool:

@@ -29,8 +29,8 @@ class ReadOptions:
     ----------
     axes, frame_axis : str or None
         Axes of the files, and the one along which their frames are.
-    fixed : tuple of (str, int)
-        Index on further axes.
+    fixed : tuple of (str, int or str)
+        Index on further axes; a position (P) also by its name.
     channels : tuple of int or str, or None
         Numbers or names of the channels shown to the model.
     contrast, gamma
@@ -46,7 +46,7 @@ class ReadOptions:
 
     axes: str | None = None
     frame_axis: str | None = None
-    fixed: tuple[tuple[str, int], ...] = ()
+    fixed: tuple[tuple[str, int | str], ...] = ()
     channels: tuple[int | str, ...] | None = None
     contrast: Contrast = "auto"
     gamma: float = 1.0

@@ -102,7 +102,10 @@ AxisOption = Annotated[
 FixOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--fix", metavar="AXIS=INDEX", help="Which time point, position or slice to use, such as T=3 or P=2; default 0."
+        "--fix",
+        metavar="AXIS=INDEX",
+        help="Which time point, position or slice to use, such as T=3 or P=2; default 0. A position or scene also by "
+        "its name: P=NAME.",
     ),
 ]
 LevelOption = Annotated[
@@ -223,12 +226,16 @@ def parse_channels(text: str) -> list[int | str]:
     return [int(part) if part.isascii() and part.lstrip("-").isdecimal() else part for part in parts]
 
 
-def parse_fixed(texts: Sequence[str]) -> dict[str, int]:
+def parse_fixed(texts: Sequence[str]) -> dict[str, int | str]:
     """The values of --fix; raises FrameError."""
-    fixed: dict[str, int] = {}
+    fixed: dict[str, int | str] = {}
     for text in texts:
         axis, _, index = text.partition("=")
-        if len(axis) != 1 or not axis.isalpha() or not index.lstrip("-").isdecimal():
-            raise FrameError(f"--fix {text} was given; expected AXIS=INDEX, such as --fix T=0 or --fix P=2")
-        fixed[axis.upper()] = int(index)
+        is_number = index.removeprefix("-").isdecimal() and index.isascii()
+        if len(axis) != 1 or not axis.isalpha() or not (is_number or (axis.upper() == "P" and index.strip())):
+            raise FrameError(
+                f"--fix {text} was given; expected AXIS=INDEX, such as --fix T=0 or --fix P=2, or the name of a "
+                "position, --fix P=NAME"
+            )
+        fixed[axis.upper()] = int(index) if is_number else index.strip()
     return fixed

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from napari_sam2._errors import FrameError, NapariSAM2Error
+from napari_sam2.cli._options import parse_fixed
 
 __all__ = ["gui"]
 
@@ -16,6 +17,14 @@ __all__ = ["gui"]
 def gui(
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="An image to open, in any format that napari reads.")
+    ] = None,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fix",
+            metavar="P=NAME|NUMBER",
+            help="Open one position or scene of a file that has several, by its name or number. Default: all.",
+        ),
     ] = None,
 ) -> None:
     """Open napari with the SAM 2 widget.
@@ -26,6 +35,14 @@ def gui(
     """
     if file is not None and not file.expanduser().exists():
         raise FrameError(f"{file} does not exist; give the path of an image, or leave it out")
+    fixed = parse_fixed(fix or ())
+    if set(fixed) - {"P"}:
+        raise FrameError(
+            f"--fix {(fix or [''])[0]} was given; the viewer shows all time points and slices on sliders: only a "
+            "position can be chosen (--fix P=NAME or P=NUMBER)"
+        )
+    if fixed and file is None:
+        raise FrameError(f"--fix {(fix or [''])[0]} was given without a file; give the path of an image")
     import torch  # noqa: F401 before Qt: on Windows torch's libraries cannot be loaded after Qt's
 
     try:
@@ -37,7 +54,11 @@ def gui(
         ) from error
     if file is not None:
         try:
-            viewer.open(str(file.expanduser()))
+            readers = importlib.import_module("napari_sam2._viewer.readers")
+            readers.open_in_viewer(viewer, file.expanduser(), fixed.get("P"))
+        except NapariSAM2Error:
+            viewer.close()
+            raise
         except Exception as error:  # whatever a reader plugin raises
             viewer.close()
             raise FrameError(

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
-import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from napari_sam2._errors import FrameError
 from napari_sam2._messages import one_line
+from napari_sam2.frames.positions import one_of_several, position_number, warn_of_others
 from napari_sam2.frames.spacing import Spacing, read_distance
 from napari_sam2.frames.stack import LazyArray, RawStack
 
 if TYPE_CHECKING:
     from bioio import BioImage
+    from bioio_base.dimensions import Dimensions
     from bioio_base.reader import Reader
 
 __all__ = ["PLUGINS", "is_video", "open_bioio"]
@@ -29,7 +31,6 @@ PLUGINS = {
     ".avi": ("a video", "bioio-imageio"),
     ".mov": ("a video", "bioio-imageio"),
     ".mkv": ("a video", "bioio-imageio"),
-    ".czi": ("a Zeiss CZI", "bioio-czi"),
     ".lif": ("a Leica LIF", "bioio-lif"),
     ".sldy": ("a SlideBook", "bioio-sldy"),
     ".oir": ("an Olympus OIR", "bioio-bioformats"),
@@ -39,6 +40,7 @@ PLUGINS = {
 }
 """Suffix to (what it is, the plugin that reads it)."""
 
+_CHUNKED_BY_VOLUME = ("bioio-lif",)  # these read a whole z-stack for one plane, unless they are told
 _EXTRA = ("bioio-nd2", "bioio-dv", "bioio-imageio")  # those with a permissive licence
 
 
@@ -47,18 +49,20 @@ def is_video(path: Path) -> bool:
     return PLUGINS.get(path.suffix.lower(), ("", ""))[1] == "bioio-imageio"
 
 
-def open_bioio(path: Path) -> RawStack:
+def open_bioio(path: Path, position: int | str | None = None) -> RawStack:
     """Describe a file that a plugin of bioio reads, without reading its pixels.
 
     Parameters
     ----------
     path : Path
         An existing file with one of the suffixes of `PLUGINS`.
+    position : int or str, optional
+        Number or name of the scene that is opened, if scenes differ in size. Default: the first, with a warning.
 
     Returns
     -------
     RawStack
-        Scenes of one size are positions, axis P; of scenes of several sizes the first is read, with a warning.
+        Scenes are positions, axis P, if there are several; those of one size can all be read.
 
     Raises
     ------
@@ -74,10 +78,11 @@ def open_bioio(path: Path) -> RawStack:
     except ImportError as error:
         raise FrameError(advice) from error
     reader = _reader(plugin)
+    options = {"chunk_dims": ["Y", "X", "S"]} if reader is not None and plugin in _CHUNKED_BY_VOLUME else {}
     try:
         with _unlogged("bioio"):  # it logs each plugin that fails, which the error says too
-            image = BioImage(path, reader=reader)
-        return _describe(image, path)
+            image = BioImage(path, reader=reader, **options)
+        return _describe(image, path, position)
     except FrameError:
         raise
     # each plugin fails in the ways of the library behind it
@@ -110,16 +115,41 @@ def _unlogged(name: str) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _describe(image: BioImage, path: Path) -> RawStack:
-    scenes = [_scene(image, scene) for scene in image.scenes]
-    image.set_scene(image.scenes[0])
-    axes, array, has_colours = str(image.dims.order), scenes[0], "S" in image.dims.order
-    if len({(scene.shape, str(scene.dtype)) for scene in scenes}) > 1:
-        warnings.warn(f"{path} holds {len(scenes)} images of several sizes; the first is read", stacklevel=5)
-    elif len(scenes) > 1:
-        import dask.array as da
+def _describe(image: BioImage, path: Path, position: int | str | None) -> RawStack:
+    names = [str(name) for name in image.scenes]
+    scenes = [_scene(image, number) for number in range(len(names))]
+    sizes = [f"{scene.dims.order} {' x '.join(map(str, scene.array.shape))}, {scene.array.dtype}" for scene in scenes]
+    if len(set(sizes)) > 1:
+        number = 0 if position is None else position_number(position, names, len(names), path)
+        if position is None:
+            warn_of_others(path, names, sizes, number)
+        image.set_scene(number)
+        return one_of_several(_stack(image, path, scenes[number]), number, names)
+    image.set_scene(0)
+    stack = _stack(image, path, scenes[0])
+    if len(scenes) == 1:
+        return stack
+    import dask.array as da
 
-        axes, array = "P" + axes, da.stack(scenes)
+    arrays = [_stack(image, path, scene).array for scene in scenes]
+    return replace(stack, array=da.stack(arrays), axes=f"P{stack.axes}", position_names=tuple(names))
+
+
+class _Scene(NamedTuple):
+    """Pixels of a scene, and its dimensions."""
+
+    array: LazyArray
+    dims: Dimensions
+
+
+def _scene(image: BioImage, number: int) -> _Scene:
+    image.set_scene(number)
+    return _Scene(image.dask_data, image.dims)
+
+
+def _stack(image: BioImage, path: Path, scene: _Scene) -> RawStack:
+    """A scene, with the metadata of the scene that is selected."""
+    axes, array, has_colours = str(scene.dims.order), scene.array, "S" in scene.dims.order
     if has_colours:  # bioio keeps the channel axis beside the colours
         at = axes.index("C")
         axes, array = axes[:at] + axes[at + 1 :], array[(slice(None),) * at + (0,)]
@@ -130,9 +160,3 @@ def _describe(image: BioImage, path: Path) -> RawStack:
             voxel_size[axis] = Spacing(value, "micrometer")
     names = () if has_colours else tuple(str(name) for name in image.channel_names or ())
     return RawStack(array, str(path), "bioio", axes, voxel_size, has_colours, channel_names=names)
-
-
-def _scene(image: BioImage, scene: str) -> LazyArray:
-    image.set_scene(scene)
-    array: LazyArray = image.dask_data
-    return array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2._arguments import checked
-from napari_sam2._errors import FrameError
+from napari_sam2._errors import FrameError, PlanesLeftOutWarning
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.arrays import named_axes, plain_array
 from napari_sam2.frames.geometry import StackGeometry
@@ -23,6 +24,7 @@ __all__ = [
     "ChannelDisplay",
     "contrast_arguments",
     "displays_of",
+    "fitting_positions",
     "make_displays",
     "open_array",
     "plane_values",
@@ -194,17 +196,34 @@ def show_planes(
     return with_displays(automatic, make_displays(chosen, gamma, colours, is_rgb=is_rgb, usual=usual))
 
 
-def open_array(path: str | Path, *, is_rgb: bool = False, ndim: int | None = None) -> Any:
-    """The array of an image file, with all its axes, read lazily; colours of a palette only where they are wanted.
+def fitting_positions(path: str | Path, shape: tuple[int, ...]) -> list[int]:
+    """The positions of a file, whose images differ in size, that have a shape, without colours.
 
-    Of a file that is one of several positions, that position only, as `open_frames` reads it. If ``ndim``, the number
-    of axes wanted without colours, includes that of positions, as in a session on all of them, the whole image.
+    Empty for files with one image, or whose images have one size; raises FrameError if the file cannot be read.
     """
     from napari_sam2.frames.files import open_path
 
-    whole = open_path(Path(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PlanesLeftOutWarning)
+        first = open_path(Path(path))
+    if not first.has_several_sizes:
+        return []
+    each = [open_path(Path(path), position=number) for number in range(len(first.position_names))]
+    return [number for number, stack in enumerate(each) if stack.array.shape[1 : 1 + len(shape)] == shape]
+
+
+def open_array(path: str | Path, *, is_rgb: bool = False, ndim: int | None = None, position: int | None = None) -> Any:
+    """The array of an image file, with all its axes, read lazily; colours of a palette only where they are wanted.
+
+    Of a file that is one of several positions, that position only, as `open_frames` reads it. If ``ndim``, the number
+    of axes wanted without colours, includes that of positions, as in a session on all of them, the whole image. Of a
+    file whose images differ in size, that at ``position``; default: the first.
+    """
+    from napari_sam2.frames.files import open_path
+
+    whole = open_path(Path(path), position=position)
     stack = whole.at_position()
-    if ndim is not None and len(stack.array.shape) - is_rgb < ndim:
+    if ndim is not None and not whole.has_several_sizes and len(stack.array.shape) - is_rgb < ndim:
         stack = whole
     return stack.indices.array if stack.indices is not None and stack.is_rgb and not is_rgb else stack.array
 

@@ -16,6 +16,7 @@ from napari_sam2._errors import FrameError, warn_caller
 from napari_sam2._messages import counted, is_or_are, one_line
 from napari_sam2.frames.axes import guess_axes, name_unnamed
 from napari_sam2.frames.bioio_files import PLUGINS, open_bioio
+from napari_sam2.frames.czi_files import CZI_SUFFIX, open_czi_file
 from napari_sam2.frames.file_contents import content_hint
 from napari_sam2.frames.file_names import by_numbers, grid_of_names
 from napari_sam2.frames.micro_manager import INDEX_NAME, folder_channels, read_ndtiff
@@ -78,7 +79,9 @@ _PREVIEW = re.compile(r".+_w\d_thumb([0-9A-F]{8}-[0-9A-F-]{27})?", re.IGNORECASE
 _LABEL_FILE = re.compile(r"(?P<image>.+?)[_-](cp_masks|cp_output|masks?|seg|labels?)", re.IGNORECASE)
 
 
-def open_path(path: Path, level: int | None = None, *, checks_all: bool = True) -> RawStack:
+def open_path(
+    path: Path, level: int | None = None, *, checks_all: bool = True, position: int | str | None = None
+) -> RawStack:
     """Describe what lies under a path without reading more than one picture of it.
 
     Parameters
@@ -89,6 +92,8 @@ def open_path(path: Path, level: int | None = None, *, checks_all: bool = True) 
         Level of a pyramid. Default: 0, the full resolution.
     checks_all : bool, default True
         Open all images of a folder to see that they have one size and type; else only the first one is opened.
+    position : int or str, optional
+        Number or name of the image, where those of a file differ in size. Default: the first, with a warning.
 
     Returns
     -------
@@ -106,7 +111,11 @@ def open_path(path: Path, level: int | None = None, *, checks_all: bool = True) 
     if path.is_dir() and (path / INDEX_NAME).exists():
         stack = _open_file(read_ndtiff(path).first)
     else:
-        stack = _open_folder(path, checks_all=checks_all) if path.is_dir() else _open_file(path, level or 0)
+        stack = (
+            _open_folder(path, checks_all=checks_all, position=position)
+            if path.is_dir()
+            else _open_file(path, level or 0, position=position)
+        )
     if level and path.suffix.lower() not in (*TIFF_SUFFIXES, ".ome"):
         raise FrameError(f"level {level} of {path} was requested; it has one level, 0")
     return replace(stack, path=path)
@@ -147,24 +156,26 @@ def plain_stem(file: Path) -> str:
     return file.stem.removesuffix(".ome")
 
 
-def _open_file(path: Path, level: int = 0, *, is_dataset: bool = False) -> RawStack:
+def _open_file(path: Path, level: int = 0, *, is_dataset: bool = False, position: int | str | None = None) -> RawStack:
     suffix = path.suffix.lower()
     _check_regular(path)
     stat = path.stat()
     if suffix in TIFF_SUFFIXES:
         if (path.parent / INDEX_NAME).exists():
             read_ndtiff(path.parent)
-        stack = open_tiff(path, level, is_dataset=is_dataset)
+        stack = open_tiff(path, level, is_dataset=is_dataset, position=position)
     elif suffix in PICTURE_SUFFIXES:
         array = read_picture(path)
         axes = "YXC" if array.ndim == 3 else "YX"
         stack = RawStack(array, str(path), "picture", axes, is_rgb=array.ndim == 3)
     elif suffix == ".npy":
         stack = RawStack(_read_array(path), str(path), "picture")
+    elif suffix == CZI_SUFFIX:
+        stack = open_czi_file(path, position)
     elif suffix in PLUGINS:
-        stack = open_bioio(path)
+        stack = open_bioio(path, position)
     elif suffix == ".ome":
-        stack = open_companion(path, level)
+        stack = open_companion(path, level, position)
     else:
         raise FrameError(_other_file(path))
     key = f"{stack.key}:{path.resolve()}:{stat.st_mtime_ns}:{stat.st_size}"
@@ -219,7 +230,7 @@ def check_array_header(path: Path) -> None:
         raise FrameError(f"{path} cannot be read as an array (a header of {length:,} bytes); save it as TIFF")
 
 
-def _open_folder(path: Path, *, checks_all: bool) -> RawStack:
+def _open_folder(path: Path, *, checks_all: bool, position: int | str | None = None) -> RawStack:
     files = [p for p in path.iterdir() if not p.is_dir() and not p.name.startswith(".")]  # also links to nothing
     files = without_label_files(path, sorted(p for p in files if p.suffix.lower() in IMAGE_SUFFIXES))
     if not files:
@@ -229,7 +240,7 @@ def _open_folder(path: Path, *, checks_all: bool) -> RawStack:
     files = in_order(files, path)
     _check_regular(files[0])
     if _is_one_image(path, files):
-        return _open_file(files[0], is_dataset=True)
+        return _open_file(files[0], is_dataset=True, position=position)
     first = _open_file(files[0])
     inner = _inner_axes(first)
     channels = folder_channels(path)

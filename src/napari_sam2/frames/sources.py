@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2._arguments import checked
-from napari_sam2._errors import FrameError, warn_caller
+from napari_sam2._errors import FrameError, PlanesLeftOutWarning, warn_caller
 from napari_sam2._messages import Message, Option
 from napari_sam2._types import FrameSource
 from napari_sam2.frames.arrays import named_axes, plain_array
@@ -44,6 +45,7 @@ from napari_sam2.frames.files import IMAGE_SUFFIXES, open_path
 from napari_sam2.frames.geometry import as_position
 from napari_sam2.frames.intensity import check_gamma, parse_colours, to_rgb_uint8
 from napari_sam2.frames.pictures import PICTURE_SUFFIXES
+from napari_sam2.frames.positions import position_number
 from napari_sam2.frames.spacing import Spacing
 from napari_sam2.frames.stack import LazyArray, RawStack
 from napari_sam2.frames.zarr_files import open_zarr_node, open_zarr_url
@@ -255,7 +257,7 @@ class Frames:
         """
         if self.path is None:
             raise FrameError(f"{self._stack.name} is not a file, so that its full resolution is not known")
-        stack = open_path(self.path, 0)
+        stack = open_path(self.path, 0, position=self.fixed.get("P"))
         shape = tuple(stack.array.shape)
         if len(shape) != len(self.axes):
             raise FrameError(f"{self.path} has {len(shape)} axes at full resolution; expected {self.axes}")
@@ -311,7 +313,7 @@ def open_frames(
     *,
     axes: str | None = None,
     frame_axis: str | None = None,
-    fixed: Mapping[str, int] | None = None,
+    fixed: Mapping[str, int | str] | None = None,
     channels: int | str | Sequence[int | str] | None = None,
     colours: Sequence[str | Sequence[float]] | None = None,
     contrast: Contrast = "auto",
@@ -330,7 +332,7 @@ def open_frames(
     *,
     axes: str | None = None,
     frame_axis: str | None = None,
-    fixed: Mapping[str, int] | None = None,
+    fixed: Mapping[str, int | str] | None = None,
     channels: int | str | Sequence[int | str] | None = None,
     colours: Sequence[str | Sequence[float]] | None = None,
     contrast: Contrast = "auto",
@@ -351,9 +353,9 @@ def open_frames(
         uint8; ZYX. The one unnamed axis of a file, and the images of a folder, are Z (T where Z is taken).
     frame_axis : str, optional
         ``"Z"`` or ``"T"``. Default: the one with more than one plane; if both have, Z, and a warning says so.
-    fixed : mapping of str to int, optional
+    fixed : mapping of str to int or str, optional
         Index on the other of Z and T, and on further axes, such as ``{"T": 3, "P": 0}``. Default 0, with a warning
-        where there is a choice.
+        where there is a choice. A position can be given by its name in the file: ``{"P": "Scene 2"}``.
     channels : int, str or sequence of those, optional
         One to three channels, by number from 0 or by name, such as ``"DAPI"``, where the file has names. Default: all
         up to three; of more, the first three with a warning. Alpha is ignored.
@@ -387,7 +389,8 @@ def open_frames(
         if any(option is not None for option in given) or contrast != "auto" or gamma != 1:
             raise FrameError("frames that are already open were given with options; give the options when opening them")
         return source
-    stack = _open_source(source, level)
+    wanted = {axis.upper(): index for axis, index in (fixed or {}).items()}
+    stack = _open_source(source, level, wanted.get("P"))
     check_dtype(stack.dtype)
     letters = _letters(stack, axes)
     if axes is None and stack.is_rgb and letters.endswith("CYX"):
@@ -401,11 +404,12 @@ def open_frames(
             )
         )
     shape = tuple(int(size) for size in stack.array.shape)
+    defaults = {axis: index for axis, index in stack.default_fixed.items() if axis in letters}
     selection = select(
         letters,
         shape,
         frame_axis=frame_axis,
-        fixed={axis: index for axis, index in stack.default_fixed.items() if axis in letters} | dict(fixed or {}),
+        fixed=defaults | _numbers(stack, letters, wanted),
         channels=channel_numbers(channels, stack.channel_names, dict(zip(letters, shape, strict=True)).get("C", 1)),
         is_rgb=stack.is_rgb if axes is None else None,
     )
@@ -451,23 +455,42 @@ def num_positions(path: Path, axes: str | None = None) -> int:
     """
     if path.suffix.lower() in PICTURE_SUFFIXES or is_video(path):
         return 1
-    stack = open_path(path, checks_all=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PlanesLeftOutWarning)  # of positions that were not chosen
+        stack = open_path(path, checks_all=False)
     letters = _letters(stack, axes)
-    return 1 if "P" in stack.default_fixed or "P" not in letters else int(stack.array.shape[letters.index("P")])
+    is_one = "P" in stack.default_fixed and not stack.has_several_sizes
+    return 1 if is_one or "P" not in letters else int(stack.array.shape[letters.index("P")])
+
+
+def _numbers(stack: RawStack, letters: str, fixed: Mapping[str, int | str]) -> dict[str, int]:
+    """Indices on axes, with the number of a position in place of its name."""
+    numbers: dict[str, int] = {}
+    for axis, index in fixed.items():
+        if axis == "P" and axis in letters and (stack.position_names or isinstance(index, str)):
+            count = int(stack.array.shape[letters.index("P")])
+            numbers[axis] = position_number(index, stack.position_names, count, stack.name)
+        elif isinstance(index, str):
+            raise FrameError(f"{axis}={index} was given as a fixed index; expected a number: positions have names (P)")
+        else:
+            numbers[axis] = index
+    return numbers
 
 
 def _letters(stack: RawStack, axes: str | None) -> str:
     """One letter per axis: as given, as the file says, or as the shape suggests."""
     shape = tuple(stack.array.shape)
     if axes is not None:
-        return parse_axes(axes, shape)
+        # those of the image itself, where the file holds others of other sizes
+        is_of_image = stack.has_several_sizes and len(axes) == len(shape) - 1 and "P" not in axes.upper()
+        return parse_axes("P" + axes if is_of_image else axes, shape)
     return guess_axes(shape, stack.dtype) if stack.axes is None else name_unnamed(stack.axes, shape)
 
 
-def _open_url(url: str, level: int | None) -> RawStack:
+def _open_url(url: str, level: int | None, position: int | str | None = None) -> RawStack:
     parts = urlsplit(url)
     if parts.scheme == "file":
-        return open_path(Path(url2pathname(parts.path)), level)
+        return open_path(Path(url2pathname(parts.path)), level, position=position)
     name = parts.path.lower()
     if name.endswith(IMAGE_SUFFIXES):
         raise FrameError(f"{url} is a single file, which is not read over the network; download it and give its path")
@@ -489,14 +512,16 @@ class _SelectedPlanes:
         return self.stack.read_planes(self.selection, frame, rows, columns)
 
 
-_FILE_KEYS = ("tiff:", "picture:", "folder:", "dask:", "bioio:")
+_FILE_KEYS = ("tiff:", "picture:", "folder:", "dask:", "bioio:", "czi:")
 
 
-def _open_source(source: str | os.PathLike[str] | LazyArray | zarr.Group, level: int | None) -> RawStack:
+def _open_source(
+    source: str | os.PathLike[str] | LazyArray | zarr.Group, level: int | None, position: int | str | None = None
+) -> RawStack:
     if isinstance(source, str) and "://" in source:
-        return _open_url(source, level)
+        return _open_url(source, level, position)
     if isinstance(source, (str, os.PathLike)):
-        return open_path(Path(source), level)
+        return open_path(Path(source), level, position=position)
     import zarr
 
     if isinstance(source, (zarr.Array, zarr.Group)):

@@ -108,6 +108,12 @@ class RawStack:
         Of a single file when it was opened: bytes, and nanoseconds of its change.
     default_fixed : dict of str to int
         Index along axes of which one is read, where none is given: of the position that lies in the opened file.
+    position_names : tuple of str
+        Names of all positions (axis P); empty where the file has none.
+    num_levels : int
+        How many levels the image has.
+    has_several_sizes : bool
+        The positions differ in size or type: the array holds the one in ``default_fixed`` only.
     indices : RawStack or None
         Where colours were looked up in a palette: the indices as they are in the file, which labels are.
     """
@@ -125,6 +131,9 @@ class RawStack:
     full_shape: tuple[int, ...] | None = None
     size_and_time: tuple[int, int] | None = None
     default_fixed: dict[str, int] = field(default_factory=dict)
+    position_names: tuple[str, ...] = ()
+    num_levels: int = 1
+    has_several_sizes: bool = False
     indices: RawStack | None = None
 
     @property
@@ -150,6 +159,8 @@ class RawStack:
             axes=letters.replace("P", ""),
             full_shape=None if full is None else (*full[:at], *full[at + 1 :]),
             default_fixed={},
+            position_names=(),
+            has_several_sizes=False,
             indices=None if self.indices is None else self.indices.at_position(chosen),
         )
 

@@ -32,13 +32,14 @@ from napari_sam2.frames.ome_xml import (
 )
 from napari_sam2.frames.palettes import LookedUp, is_scale, tables_of_pages
 from napari_sam2.frames.pictures import warn_of_orientation
+from napari_sam2.frames.positions import is_overview, one_of_several, position_number, warn_of_others
 from napari_sam2.frames.scan_image import has_left_out_pages, warn_of_interleaved_pages
 from napari_sam2.frames.spacing import Spacing
 from napari_sam2.frames.stack import READ_ERRORS, LazyArray, RawStack
 from napari_sam2.frames.tiff_planes import ContiguousPlanes, PagedPlanes, TiffLimits, TiffPages, WithoutAlpha
 from napari_sam2.frames.tiff_scale import read_positions, read_voxel_size
 
-__all__ = ["TIFF_SUFFIXES", "is_lossy_tiff", "ome_files", "ome_members", "open_companion", "open_tiff"]
+__all__ = ["TIFF_SUFFIXES", "is_lossy_tiff", "ome_files", "ome_members", "open_companion", "open_tiff", "software_of"]
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk", ".svs", ".scn", ".qptiff")
 _IMAGEJ_SIZES = ("frames", "slices", "channels")
@@ -52,8 +53,15 @@ _INKS: dict[int, str] = {
 _COLOURS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR, tifffile.PHOTOMETRIC.PALETTE)
 
 
-def open_tiff(path: Path, level: int = 0, limits: TiffLimits | None = None, *, is_dataset: bool = False) -> RawStack:
-    """Describe the first series of a TIFF file without reading its pixels.
+def open_tiff(
+    path: Path,
+    level: int = 0,
+    limits: TiffLimits | None = None,
+    *,
+    is_dataset: bool = False,
+    position: int | str | None = None,
+) -> RawStack:
+    """Describe an image of a TIFF file without reading its pixels.
 
     Parameters
     ----------
@@ -65,6 +73,9 @@ def open_tiff(path: Path, level: int = 0, limits: TiffLimits | None = None, *, i
         What the file may claim.
     is_dataset : bool, default False
         An OME-TIFF in several files is meant, and not the image or position that lies in this one.
+    position : int or str, optional
+        Number or name of the image that is opened, if those of an OME-TIFF differ in size. Default: the first, with a
+        warning.
 
     Returns
     -------
@@ -79,11 +90,11 @@ def open_tiff(path: Path, level: int = 0, limits: TiffLimits | None = None, *, i
     limits = limits or TiffLimits()
     with _opened(path) as tif:
         images = _ome_images(tif, path, limits)
-        return _describe(tif, path, level, images, limits, is_dataset=is_dataset)
+        return _describe(tif, path, level, images, limits, is_dataset=is_dataset, position=position)
 
 
-def open_companion(path: Path, level: int = 0) -> RawStack:
-    """Describe the OME-TIFF that a ``.companion.ome`` file lists, without reading its pixels; raises as `open_tiff`."""
+def open_companion(path: Path, level: int = 0, position: int | str | None = None) -> RawStack:
+    """Describe the OME-TIFF that a ``.companion.ome`` file lists, without reading its pixels; as `open_tiff`."""
     try:
         files = [path.parent / name for name in named_files(parse_ome_xml(read_ome_xml(path), path))]
     except FrameError:
@@ -98,7 +109,7 @@ def open_companion(path: Path, level: int = 0) -> RawStack:
             f"{path} describes an OME-TIFF, and none of its {len(files)} files is there, such as {files[0].name}; copy "
             "them beside it"
         )
-    return open_tiff(there[0], level, is_dataset=True)
+    return open_tiff(there[0], level, is_dataset=True, position=position)
 
 
 def ome_members(path: Path) -> frozenset[str]:
@@ -123,6 +134,12 @@ def is_lossy_tiff(path: Path) -> bool:
         page = tif.pages.first
         kinds = (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG)
         return page.compression in kinds and page.bitspersample == 8
+
+
+def software_of(path: Path) -> str:
+    """The program that a TIFF says it was written by; raises as `open_tiff`."""
+    with _opened(path) as tif:
+        return str(tif.pages.first.software)
 
 
 @contextmanager
@@ -208,7 +225,8 @@ class _Chosen(NamedTuple):
 
     ``series`` is the image, or one of several: that in the file itself, else the first. ``positions`` are images that
     differ in their place on the stage, and ``one_size`` all pages of a plain TIFF, if these are one stack; else both
-    are empty. ``position`` is the one in the file itself, if others lie in other files.
+    are empty. ``position`` is the one in the file itself, if others lie in other files. ``several`` are images that
+    differ in size or type, of which ``position`` is read; else it is empty.
     """
 
     series: tifffile.TiffPageSeries
@@ -216,6 +234,7 @@ class _Chosen(NamedTuple):
     one_size: TiffPages
     num_images: int
     position: int | None = None
+    several: Sequence[tifffile.TiffPageSeries] = ()
 
     def pages(self, level: int) -> TiffPages:
         """The pages of several series that are read as one stack; empty if one series is read."""
@@ -234,9 +253,16 @@ class _Chosen(NamedTuple):
 
 
 def _describe(
-    tif: tifffile.TiffFile, path: Path, level: int, images: _OmeImages, limits: TiffLimits, *, is_dataset: bool
+    tif: tifffile.TiffFile,
+    path: Path,
+    level: int,
+    images: _OmeImages,
+    limits: TiffLimits,
+    *,
+    is_dataset: bool,
+    position: int | str | None,
 ) -> RawStack:
-    chosen = _choose(tif, path, level, limits, is_dataset=is_dataset)
+    chosen = _choose(tif, path, level, limits, is_dataset=is_dataset, position=position)
     full = chosen.series
     pixels = _pixels_of(full, tif.series, images)
     _check_ome_planes(tif, path, full, pixels)
@@ -269,14 +295,26 @@ def _describe(
         channel_colours=channel_colours(pixels),
         full_shape=full_shape,
         default_fixed={} if chosen.position is None else {"P": chosen.position},
+        num_levels=len(full.levels),
     )
     if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
-        return _without_palette(stack, chosen.pages(level) or [*series.pages])
-    return stack
+        stack = _without_palette(stack, chosen.pages(level) or [*series.pages])
+    names = [each.name or "" for each in chosen.several or chosen.positions]
+    if chosen.several:
+        return one_of_several(stack, chosen.position or 0, names)
+    return replace(stack, position_names=tuple(names) if any(names) else ())
 
 
-def _choose(tif: tifffile.TiffFile, path: Path, level: int, limits: TiffLimits, *, is_dataset: bool) -> _Chosen:
-    """The image of a file that is read: that in the file itself, the first one, or all that are one stack."""
+def _choose(
+    tif: tifffile.TiffFile,
+    path: Path,
+    level: int,
+    limits: TiffLimits,
+    *,
+    is_dataset: bool,
+    position: int | str | None,
+) -> _Chosen:
+    """The image of a file that is read: that at a position or in the file itself, the first, or all of one stack."""
     coarser = tif.pages.first.tags.get("SubIFDs")
     if coarser is not None and coarser.count > limits.max_levels:
         raise FrameError(
@@ -290,6 +328,13 @@ def _choose(tif: tifffile.TiffFile, path: Path, level: int, limits: TiffLimits, 
     first = positions[0] if positions else (shown or tif.series)[0]
     is_one = bool(positions) or (bool(one_size) and level == 0)
     own = None if is_dataset else _in_this_file(tif, positions or shown)
+    several = [] if positions else _several(shown)
+    if len(several) > 1 and (own is None or position is not None):
+        names = [each.name or "" for each in several]
+        number = 0 if position is None else position_number(position, names, len(several), path)
+        if position is None:
+            warn_of_others(path, names, [_size_of(each) for each in several], number)
+        return _Chosen(several[number], [], [], 1, number, several)
     if own is None:
         return _Chosen(first, positions, one_size, 1 if is_one else len(shown))
     return _Chosen(first, positions, [], 1, own) if positions else _Chosen(shown[own], [], [], 1)
@@ -401,6 +446,17 @@ def _positions(series: Sequence[tifffile.TiffPageSeries]) -> list[tifffile.TiffP
         math.prod(n) == pages for n, pages in ((n[: len(n) - there[0].keyframe.ndim], p) for n, p in levels[0])
     )
     return there if len(alike) == 1 and len(set(levels)) == 1 and in_pages else []
+
+
+def _several(series: Sequence[tifffile.TiffPageSeries]) -> list[tifffile.TiffPageSeries]:
+    """The images of an OME-TIFF, without the label and overview of a slide."""
+    there = [each for each in series if each.kind.lower() == "ome" and any(page is not None for page in each.pages)]
+    return [each for each in there if not is_overview(each.name or "")]
+
+
+def _size_of(series: tifffile.TiffPageSeries) -> str:
+    """Axes and sizes of an image, for a message."""
+    return f"{series.axes} {' x '.join(map(str, series.shape))}"
 
 
 def _pages_of(series: tifffile.TiffPageSeries, num_pages: int) -> str:

@@ -274,6 +274,7 @@ def open_zarr_node(node: zarr.Group | zarr.Array[Any], level: int = 0, name: str
         channel_names=image.channel_names,
         channel_colours=image.channel_colours,
         full_shape=tuple(_array(node, image.levels[0].path).shape) if level else None,
+        num_levels=len(image.levels),
     )
 
 

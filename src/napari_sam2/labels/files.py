@@ -27,7 +27,7 @@ from napari_sam2._files import (
     write_error,
 )
 from napari_sam2._messages import shown
-from napari_sam2.frames.spacing import VoxelSize
+from napari_sam2.frames.spacing import VoxelSize, unit_name
 from napari_sam2.frames.zarr_files import is_zarr_folder
 from napari_sam2.labels.formats import LabelLayout, LabelTarget, TiffTarget, ZarrTarget, standalone_labels
 from napari_sam2.labels.ngff import image_of_labels, plan_for_image, register_labels
@@ -68,7 +68,7 @@ class LabelWriter:
         Axes of the output, out of TCZYX in this order and ending in YX. Frames are the planes, numbered so that the
         last axis before Y runs fastest.
     voxel_size : mapping of str to (float, str), optional
-        Axis letter to distance and unit, as `Frames.voxel_size`; letters not in ``axes`` are ignored.
+        Axis letter to distance and unit, as `Frames.voxel_size`, also "um"; letters not in ``axes`` are ignored.
     translation : mapping of str to float, optional
         Position of the first pixel by axis letter, in the unit of ``voxel_size``, as `Frames.translation`.
     full_hw : (int, int), optional
@@ -101,7 +101,8 @@ class LabelWriter:
         self.path = expand(path)
         full = _check_axes(axes, shape)
         self.shape: tuple[int, int, int] = (math.prod(full[:-2]), full[-2], full[-1])
-        self._layout = LabelLayout(self.path.name, full, axes, voxel_size or {}, translation or {}, full_hw)
+        sizes = {axis: (size, unit_name(unit)) for axis, (size, unit) in (voxel_size or {}).items()}
+        self._layout = LabelLayout(self.path.name, full, axes, sizes, translation or {}, full_hw)
         self._image = image_of_labels(self.path)
         suffix = ".zarr" if self._image is not None else _suffix(self.path)
         _check_free(self.path, is_zarr=suffix.endswith("zarr"), in_image=self._image is not None, overwrite=overwrite)

@@ -24,10 +24,20 @@ from napari_sam2.labels.ngff import (
     resample_labels,
 )
 
-__all__ = ["FrameScratch", "LabelLayout", "LabelTarget", "TiffTarget", "ZarrTarget", "standalone_labels"]
+__all__ = [
+    "LABEL_SOFTWARE",
+    "FrameScratch",
+    "LabelLayout",
+    "LabelTarget",
+    "TiffTarget",
+    "ZarrTarget",
+    "standalone_labels",
+]
 
 _COLLECTED = ".frames"
 _FEW_CHUNKS = 0.1  # share of a label image
+LABEL_SOFTWARE = "napari-sam2 labels"
+"""Written into TIFF files of labels, by which they are told from images when they are opened."""
 _MAX_IMAGEJ_ID = 2**16 - 1
 _MAX_IMAGEJ_BYTES = 2**32 - 2**25  # offsets of a classic TIFF have 32 bits; tifffile keeps 32 MiB for metadata
 
@@ -333,6 +343,7 @@ class TiffTarget:
             metadata={**metadata, "axes": axes},
             photometric="minisblack",
             compression="zlib",
+            software=LABEL_SOFTWARE,
             resolution=_imagej_resolution(self._layout) if kind == "imagej" else None,
         )
 

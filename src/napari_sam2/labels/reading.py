@@ -120,6 +120,7 @@ def _pixels(path: Path, channel: int | None = None) -> NDArray[Any]:
     if lossy:
         raise FrameError(f"{path} is {lossy}, which does not keep the values of labels; save the labels as PNG or TIFF")
     stack = open_path(label_image_of(path))
+    stack = stack.at_position() if stack.has_several_sizes else stack
     stack = stack.indices or stack
     axes = stack.axes or ""
     if channel is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from napari_sam2._errors import FrameError, OutputError, SessionFileError, warn_
 from napari_sam2._files import expand, write_error, write_whole
 from napari_sam2._messages import Message, Option, shown
 from napari_sam2._types import FrameSource
-from napari_sam2.frames.display import open_array, show_planes, with_displays
+from napari_sam2.frames.display import fitting_positions, open_array, show_planes, with_displays
 from napari_sam2.frames.planes import ArrayPlanes
 from napari_sam2.session.files.autosave_folder import OwnerMark
 from napari_sam2.session.files.database import fill, is_session_file, read_content, read_header, settle
@@ -220,8 +220,7 @@ def find_image(path: str | Path) -> str:
 def _find_image(session_path: Path, image: ImageReference, stack: Any) -> tuple[Any, str | None]:
     """The image that was given, or the file that the session names, also where both were moved together."""
     if stack is not None:
-        is_path = isinstance(stack, str) or hasattr(stack, "__fspath__")
-        return stack, str(stack) if is_path else None
+        return stack, str(stack) if _is_path(stack) else None
     if image.path is None:
         raise FrameError(
             Message(f"{session_path} was made on an array of shape {image.shape}, not on a file; ", _GIVE_IMAGE)
@@ -268,11 +267,26 @@ def _shown(stack: Any, image: ImageReference, options: Mapping[str, Any]) -> Any
         return stack
     frame_axis = options.get("frame_axis", image.frame_axis)
     parts = list(stack) if isinstance(stack, (list, tuple)) else [stack]
+    if len(parts) == 1 and _is_path(parts[0]):
+        positions = fitting_positions(parts[0], image.shape)
+        each = [_with_looks(parts, image, frame_axis, position) for position in positions]
+        fitting = [planes for planes in each if image.sample is None or image_sample(planes) == image.sample]
+        if each:
+            return (fitting or each)[0]
+    return _with_looks(parts, image, frame_axis)
+
+
+def _is_path(part: Any) -> bool:
+    return isinstance(part, str) or hasattr(part, "__fspath__")
+
+
+def _with_looks(parts: Sequence[Any], image: ImageReference, frame_axis: Any, position: int | None = None) -> Any:
+    """Channels, shown as the session says; of files whose images differ in size, those at a position."""
+    if image.looks is None:
+        return parts[0]
     has_colours = bool(image.looks) and image.looks[0].is_rgb
     arrays = [
-        open_array(part, is_rgb=has_colours, ndim=len(image.shape))
-        if isinstance(part, str) or hasattr(part, "__fspath__")
-        else part
+        open_array(part, is_rgb=has_colours, ndim=len(image.shape), position=position) if _is_path(part) else part
         for part in parts
     ]
     if len(arrays) != len(image.looks):

@@ -11,7 +11,7 @@ import zarr
 from factories import make_model
 from napari_sam2 import FrameError, PromptError, SAM2AutomaticMaskGenerator, open_frames
 from napari_sam2.frames.regions import ArrayRegions, FrameRegions, tile_grid
-from napari_sam2.inference.automatic.tiling import segment_tiled
+from napari_sam2.inference.automatic.tiling import TilingSettings, segment_tiled
 from napari_sam2.labels.evaluation import average_precision
 from oracle import OracleFinder, make_record
 
@@ -115,6 +115,34 @@ def test_from_dask_to_zarr(tmp_path):
     out = zarr.create_array(tmp_path / "out.zarr", shape=labels.shape, chunks=(32, 32), dtype="int32")
     segment_tiled(da.from_array(picture(labels), chunks=50), tile=64, overlap=16, finder=ComponentFinder(), out=out)
     assert average_precision(labels, out[:], [1.0]).at(1.0).average_precision == 1
+
+
+def test_records_of_each_tile_can_be_filtered():
+    labels = np.zeros((100, 190), np.int32)
+    labels[5:15, 5:15], labels[40:70, 60:90] = 1, 2
+    found = segment_tiled(
+        picture(labels),
+        tile=64,
+        overlap=24,
+        finder=ComponentFinder(),
+        keep=lambda rs: [r for r in rs if r["area"] > 100],
+    )
+    np.testing.assert_array_equal(found > 0, labels == 2)
+
+
+@pytest.mark.parametrize(("share", "num_objects"), [(0.3, 1), (0.8, 2)])
+def test_settings_say_how_much_of_a_cut_object_must_lie_inside_the_one_of_the_next_tile(share, num_objects):
+    class Shifted(ComponentFinder):
+        """Of 20 rows, 8 are the same in the second tile."""
+
+        def generate_masks(self, image, *, progress=None):
+            return super().generate_masks(np.roll(image, 12, 0) if self.shapes else image, progress=progress)
+
+    labels = np.zeros((60, 100), np.int32)
+    labels[10:30, 20:80] = 1
+    settings = TilingSettings(min_cut_containment=share)
+    found = segment_tiled(picture(labels), tile=60, overlap=20, finder=Shifted(), settings=settings)
+    assert found.max() == num_objects
 
 
 def test_contrast_is_one_for_all_tiles():

@@ -47,6 +47,17 @@ def test_prediction_unpacks_as_masks_scores_logits(model, multimask, count):
     assert logits.shape == (count, 16, 16)
 
 
+@pytest.mark.parametrize(("multimask", "count"), [(True, 3), (False, 1)])
+def test_clicks_of_automatic_masks_have_one_mask_or_three(model, multimask, count):
+    predictor, clicks = make_predictor(model), np.array([[15, 20], [40, 30]], np.float32)
+    logits, scores, low_resolution = predictor.predict_points(clicks, multimask_output=multimask)
+    assert logits.shape == (2, count, 48, 64)
+    decoded, decoded_scores, _ = predictor.decode_points(clicks, multimask_output=multimask)
+    assert torch.equal(decoded, low_resolution)
+    assert torch.equal(decoded_scores, scores)
+    assert scores.shape == (2, count)
+
+
 @pytest.mark.parametrize("native", [False, True], ids=["whole-image", "native-window"])
 def test_many_prompts_in_one_call_equal_one_by_one(model, native_model, native):
     predictor = make_predictor(native_model if native else model)

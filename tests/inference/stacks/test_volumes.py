@@ -74,6 +74,46 @@ def test_cancelling_keeps_finished_time_points():
     assert not labels[1:].any()
 
 
+def test_what_is_kept_of_each_key_frame_and_track_is_chosen():
+    truth = drifting(2)
+    numbers = segment(truth, keep=lambda records: [r for r in records if r["area"] < 100]).labels
+    np.testing.assert_array_equal(numbers > 0, np.isin(truth, (2, 4)))
+    by_key_frame = segment(truth, every=None, key_frames=[2], min_score=0.9)
+    np.testing.assert_array_equal(by_key_frame.labels[:, 2] > 0, truth[:, 2] > 0)
+    assert not by_key_frame.labels[:, [0, 1, 3, 4, 5]].any()  # tracked masks have 0.8
+
+
+def test_a_channel_and_a_level_of_the_file_are_chosen(tmp_path):
+    truth = drifting(2)
+    empty = np.zeros_like(truth)
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    volumes = paint(np.stack([empty, truth], axis=1))
+    for name, data in (("0", volumes.repeat(2, -1).repeat(2, -2)), ("1", volumes)):
+        group.create_array(name, data=data)
+    axes = [{"name": n, "type": "channel" if n == "c" else "time" if n == "t" else "space"} for n in "tczyx"]
+    scales = ([1, 1, 1, 1, 1], [1, 1, 1, 2, 2])
+    group.attrs["multiscales"] = [
+        {
+            "version": "0.4",
+            "axes": axes,
+            "datasets": [
+                {"path": str(n), "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+                for n, scale in enumerate(scales)
+            ],
+        }
+    ]
+    found = segment_timelapse_volumes(
+        tmp_path / "a.zarr",
+        channels=1,
+        level=1,
+        contrast=(0, 255),
+        finder=OracleFinder(),
+        segmenter=TimeTracker(truth),
+        every=3,
+    )
+    np.testing.assert_array_equal(found.labels > 0, truth > 0)
+
+
 def test_axes_come_from_the_file(tmp_path):
     truth = drifting(2)
     tifffile.imwrite(

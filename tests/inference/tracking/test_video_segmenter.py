@@ -257,6 +257,33 @@ def test_track_objects_takes_each_half_from_the_nearer_prompt(model):
     assert [s.frame for s in plan.backwards] == [5, 4, 0]
 
 
+def test_tracking_can_be_limited_to_objects_and_frames(model):
+    segmenter = make_segmenter(model)
+    segmenter.add_clicks(2, [(15, 20)], object_id=1)
+    segmenter.add_clicks(3, [(47, 30)], object_id=2)
+    assert [s.frame for s in segmenter.plan(object_ids=[2], start=1, stop=6).forwards] == [3, 4, 5]
+    assert {r.object_ids for r in segmenter.track_frames(object_ids=[2])} == {(2,)}
+    labels = np.zeros(segmenter.shape, np.int32)
+    frames = {r.frame for r in segmenter.track_into(labels, object_ids=[1], start=1, stop=5)}
+    assert frames == {1, 2, 3, 4}
+    assert set(np.unique(labels)) == {0, 1}
+    assert not labels[[0, 5, 6, 7]].any()
+    assert np.array_equal(segmenter.track_objects(object_ids=[1], start=1, stop=5), labels)
+
+
+@pytest.mark.parametrize(("lost_after", "num_tracked"), [(2, 2), (None, 7)])
+def test_a_lost_object_is_tracked_as_long_as_it_is_said(lost_after, num_tracked):
+    model = make_model()
+    with torch.no_grad():
+        model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(-50.0)
+    segmenter = make_segmenter(model)
+    segmenter.add_clicks(0, [(15, 20)])
+    labels = np.zeros(segmenter.shape, np.int32)
+    results = list(segmenter.track_into(labels, lost_after=lost_after))
+    assert sum(r.object_ids == (1,) and r.frame > 0 for r in results) == num_tracked
+    assert np.array_equal(segmenter.track_objects(lost_after=lost_after), labels)
+
+
 def test_the_nearer_prompt_wins_between_passes(model):
     segmenter = make_segmenter(model)
     segmenter.add_clicks(0, [(15, 20)], object_id=1)

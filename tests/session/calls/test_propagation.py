@@ -365,6 +365,12 @@ def test_locked_planes_stay_and_one_object_can_be_tracked_alone(along):
     assert np.isnan(along.store.masks[1, 1].iou)
 
 
+def test_tracking_along_an_axis_can_run_in_the_background(along):
+    handle = along.track_along("Y", block=False)
+    assert handle.wait(60)
+    assert along.store.planes_of(1) == along.store.planes_of(2) == list(range(6))
+
+
 def test_tracking_along_axes_that_is_cancelled_leaves_nothing(along):
     before = along.labels.copy()
     along.propagation_changed.connect(lambda handle: handle.cancel() if handle.num_done == 70 else None)

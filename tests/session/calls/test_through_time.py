@@ -52,6 +52,17 @@ def test_one_click_gives_the_object_at_all_slices_and_times(micro):
         assert session.store.planes_of(1) == [7]
 
 
+def test_one_object_is_propagated_alone_and_in_the_background(untrained):
+    image, truth = make_volumes(3)
+    with Session(image, model=untrained) as session:
+        for number in (1, 2):
+            session.add_mask(truth[1, 2] == number, frame=7, object_id=number)
+        handle = session.propagate_through_time(object_ids=[2], block=False)
+        assert handle.wait(60)
+        assert session.store.planes_of(1) == [7]
+        assert session.store.planes_of(2) == list(range(15))
+
+
 def test_an_object_that_is_missing_at_one_time_is_found_at_the_next(micro):
     image, truth = make_volumes()
     image[2] = 40

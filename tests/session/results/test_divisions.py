@@ -217,6 +217,17 @@ def test_a_division_on_the_last_frame_is_proposed(model):
         assert propose_divisions(session) == []
 
 
+def test_settings_and_objects_limit_what_is_proposed(model):
+    with painted(model, [ONE, ONE, TWO, TWO, TWO]) as session:
+        for frame in range(5):
+            session.paint(frame, {2: np.roll(TWO if frame > 2 else ONE, 20, axis=0)})
+        assert [(each.object_id, each.frame) for each in propose_divisions(session)] == [(1, 2), (2, 3)]
+        assert [each.object_id for each in propose_divisions(session, object_ids=[2])] == [2]
+        (found,) = propose_divisions(session, DivisionSettings(num_frames=1), object_ids=[2])
+        assert found.frame == 3
+        assert propose_divisions(session, DivisionSettings(smallest_share=0.5)) == []
+
+
 def test_impossible_settings_are_refused():
     for change in (
         {"smallest_share": 0},

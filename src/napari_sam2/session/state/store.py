@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["ObjectStats", "SessionStore", "StoreDelta"]
 
 _NOWHERE: Box = (0, 0, 0, 0)
+_MANY = 64  # masks that are erased in one pass over the labels
+_LARGEST_TABLE = 2**24  # object numbers, one byte each
+_Changed: TypeAlias = "dict[int, tuple[ObjectMask | None, ObjectMask | None]]"  # of a plane: before and after
 
 
 @dataclass(frozen=True)
@@ -88,20 +92,25 @@ class ObjectStats:
         """See above."""
         return self.iou_sum / self.iou_count if self.iou_count else float("nan")
 
-    def add_mask(self, mask: ObjectMask, sign: int) -> None:
-        """Count a mask in or out."""
-        self.num_done += sign
-        self.num_empty += sign * (not mask.area)
-        self.num_stale += sign * mask.is_stale
-        self.num_lost += sign * (mask.kind == "lost")
-        if mask.area and not np.isnan(mask.iou):
-            self.iou_sum += sign * mask.iou
-            self.iou_count += sign
+    def replace_mask(self, before: ObjectMask | None, after: ObjectMask | None) -> None:
+        """Count a mask out, and another one in."""
+        for mask, sign in ((before, -1), (after, 1)):
+            if mask is None:
+                continue
+            self.num_done += sign
+            self.num_empty += sign * (not mask.area)
+            self.num_stale += sign * mask.is_stale
+            self.num_lost += sign * (mask.kind == "lost")
+            if mask.area and not math.isnan(mask.iou):
+                self.iou_sum += sign * mask.iou
+                self.iou_count += sign
 
-    def add_prompt(self, entry: PromptEntry, sign: int) -> None:
-        """Count a prompt in or out."""
-        count = len(entry.prompt.points) + (entry.prompt.box is not None) + entry.prompt.has_mask
-        self.num_prompts += sign * count
+    def replace_prompt(self, before: PromptEntry | None, after: PromptEntry | None) -> None:
+        """Count the clicks, box and mask of a prompt out, and those of another one in."""
+        for entry, sign in ((before, -1), (after, 1)):
+            if entry is not None:
+                count = len(entry.prompt.points) + (entry.prompt.box is not None) + entry.prompt.has_mask
+                self.num_prompts += sign * count
 
 
 class SessionStore:
@@ -238,7 +247,7 @@ class SessionStore:
                 else:
                     kept = kept.without(other.to_image(self.geometry.hw))
             changed[object_id] = kept
-            earlier.put(object_id, kept.box)
+            earlier.put({object_id: kept.box})
             edits.append(Edit("masks", (object_id, plane), self.masks.get((object_id, plane)), kept))
         edits += [Edit("masks", (i, plane), self.masks[i, plane], m) for i, m in changed.items() if i not in new]
         return edits
@@ -266,50 +275,50 @@ class SessionStore:
     def commit(self, edits: Sequence[Edit]) -> StoreDelta:
         """Apply edits to the tables and the labels."""
         boxes: dict[int, Box] = {}
-        by_plane: dict[int, dict[int, tuple[ObjectMask | None, ObjectMask | None]]] = {}
+        by_plane: dict[int, _Changed] = {}
         for edit in edits:
-            self._count(edit)
             if edit.table == "masks":
                 object_id, plane = cast("tuple[int, int]", edit.key)
-                self._index(object_id, plane, cast("ObjectMask | None", edit.after))
-                first = by_plane.setdefault(plane, {}).get(object_id)
-                before = first[0] if first is not None else self.masks.get((object_id, plane))
-                by_plane[plane][object_id] = (before, edit.after)  # type: ignore[assignment]
+                present, after = self.masks.get((object_id, plane)), cast("ObjectMask | None", edit.after)
+                self._stats_of(object_id).replace_mask(present, after)
+                changed = by_plane.setdefault(plane, {})
+                changed[object_id] = (changed[object_id][0] if object_id in changed else present, after)
             elif edit.table == "prompts":
                 object_id, plane = cast("tuple[int, int]", edit.key)
+                entry = cast("PromptEntry | None", edit.after)
+                self._stats_of(object_id).replace_prompt(self.prompts.get((object_id, plane)), entry)
                 prompted = self._prompted.setdefault(object_id, set())
-                (prompted.discard if edit.after is None else prompted.add)(plane)
+                (prompted.discard if entry is None else prompted.add)(plane)
             elif edit.table == "objects":
                 object_id = cast("int", edit.key)
                 self._index_parent(object_id, cast("SessionObject | None", edit.after))
             self.tables.apply(edit)
         self.tables.settle()
         for plane, changed in by_plane.items():
+            self._index(plane, changed)
             box = self._write(plane, changed)
             if box is not None:
                 boxes[plane] = box
         return StoreDelta(tuple(edits), boxes)
 
-    def _count(self, edit: Edit) -> None:
-        if edit.table not in ("prompts", "masks"):
-            return
-        key: tuple[int, int] = edit.key  # type: ignore[assignment]
-        stats = self._stats.setdefault(key[0], ObjectStats())
-        for value, sign in ((self.tables[edit.table].get(key), -1), (edit.after, 1)):
-            if isinstance(value, ObjectMask):
-                stats.add_mask(value, sign)
-            elif isinstance(value, PromptEntry):
-                stats.add_prompt(value, sign)
+    def _stats_of(self, object_id: int) -> ObjectStats:
+        found = self._stats.get(object_id)
+        if found is None:
+            found = self._stats[object_id] = ObjectStats()
+        return found
 
-    def _index(self, object_id: int, plane: int, mask: ObjectMask | None) -> None:
-        on_plane, of_object = self._planes.setdefault(plane, set()), self._objects.setdefault(object_id, set())
-        self._boxes.setdefault(plane, BoxIndex()).put(object_id, _NOWHERE if mask is None else mask.box)
-        if mask is not None:
-            on_plane.add(object_id)
-            of_object.add(plane)
-        else:
-            on_plane.discard(object_id)
-            of_object.discard(plane)
+    def _index(self, plane: int, changed: _Changed) -> None:
+        on_plane = self._planes.setdefault(plane, set())
+        boxes = {i: _NOWHERE if mask is None else mask.box for i, (_, mask) in changed.items()}
+        self._boxes.setdefault(plane, BoxIndex()).put(boxes)
+        for object_id, (_, mask) in changed.items():
+            of_object = self._objects.setdefault(object_id, set())
+            if mask is not None:
+                on_plane.add(object_id)
+                of_object.add(plane)
+            else:
+                on_plane.discard(object_id)
+                of_object.discard(plane)
 
     def _index_parent(self, object_id: int, after: SessionObject | None) -> None:
         before = self.objects.get(object_id)
@@ -318,7 +327,7 @@ class SessionStore:
         if after is not None and after.parent is not None:
             self._daughters.setdefault(after.parent, set()).add(object_id)
 
-    def _write(self, plane: int, changed: dict[int, tuple[ObjectMask | None, ObjectMask | None]]) -> Box | None:
+    def _write(self, plane: int, changed: _Changed) -> Box | None:
         """Erase the masks before, paint those after; returns the box around both."""
         pairs = {
             i: (before, after)
@@ -331,8 +340,14 @@ class SessionStore:
         y0, x0, y1, x1 = box
         region = (*self.geometry.index(plane), slice(y0, y1), slice(x0, x1))
         values = np.array(self.labels[region])
-        for object_id, (before, _) in pairs.items():
-            if before is not None and before.area:
+        erased = {i: before for i, (before, _) in pairs.items() if before is not None and before.area}
+        largest = max(int(values.max()), *erased) if len(erased) > _MANY else _LARGEST_TABLE
+        if largest < _LARGEST_TABLE:  # all at once: the pixels of an object on a plane are those of its mask
+            is_erased = np.zeros(largest + 1, bool)
+            is_erased[list(erased)] = True
+            values[is_erased[values]] = 0
+        else:
+            for object_id, before in erased.items():
                 inner = values[_shifted(before, y0, x0)]
                 inner[before.pixels() & (inner == object_id)] = 0
         for object_id, (_, after) in pairs.items():

@@ -570,3 +570,25 @@ def test_the_brush_is_put_down_beyond_the_slices_and_taken_up_again_on_them(open
     viewer.dims.set_current_step(0, 3)
     assert binding.tool == "paint"
     assert widget.objects.tools["paint"].isChecked()
+
+
+def test_what_everything_found_is_corrected_by_clicks(open_widget, qtbot):
+    viewer, widget = open_widget(make_movie()[0])
+    task = widget.show_tab("Everything")
+    assert not task.correct_button.isVisibleTo(task)
+    task.min_iou.setValue(0)
+    task.min_stability.setValue(0)
+    task.start_button.click()
+    qtbot.waitUntil(lambda: not task.is_running, timeout=WAIT)
+    found = viewer.layers["cells everything"]
+    assert task.correct_button.isVisibleTo(task)
+    task.correct_button.click()
+    qtbot.waitUntil(lambda: not widget.objects.is_starting, timeout=WAIT)
+    answered(qtbot, widget)
+    assert widget.tabs.currentIndex() == 0
+    assert not task.correct_button.isVisibleTo(task)  # they are not started twice
+    assert not found.visible
+    np.testing.assert_array_equal(widget.binding.session.labels, found.data)
+    click_on_canvas(viewer, qtbot, widget, 20, 15)  # a prompt, as the tool is active
+    answered(qtbot, widget)
+    assert len(widget.binding.points.data) == 1

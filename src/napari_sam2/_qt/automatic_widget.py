@@ -98,9 +98,12 @@ class AutomaticWidget(QWidget):
     ----------
     lineage_found : Signal
         Emitted with a Labels layer of cells that divide and their ``Tracks``.
+    correction_asked : Signal
+        Emitted with the image and the Labels layer of the objects found on one plane, to be corrected by prompts.
     """
 
     lineage_found = Signal(object, object)
+    correction_asked = Signal(object, object)
 
     def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -164,6 +167,13 @@ class AutomaticWidget(QWidget):
         self.cancel_button = button(
             "Cancel", "sam2_auto_cancel", "Stop. Finished slices of a stack are kept.", self.cancel
         )
+        self.correct_button = button(
+            "Correct these objects",
+            "sam2_auto_correct",
+            "Make them objects of the session, to be corrected by clicks, merged, split and deleted in the tab Click.",
+            self._ask_for_correction,
+        )
+        self._result: Any = None  # the layer of what was found on a plane
         self.progress = named(QProgressBar(), "sam2_auto_progress", "Progress.")
         self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.state = line("sam2_auto_state", "Progress and result.")
@@ -200,6 +210,7 @@ class AutomaticWidget(QWidget):
         layout.addWidget(self.form.gui.native)
         layout.addLayout(row(self.start_button, self.progress, self.cancel_button))
         layout.addWidget(self.state)
+        layout.addWidget(self.correct_button)
         self.tracking = QWidget()  # of labels, in a stack
         below = column(self.tracking)
         seeds = QFormLayout()
@@ -269,6 +280,7 @@ class AutomaticWidget(QWidget):
         show_instead(*(self.cancel_button, self.start_button) if runs else (self.start_button, self.cancel_button))
         self.track_button.setEnabled(not runs and is_stack and self.seeds.layer is not None)
         self.progress.setVisible(runs)
+        self.correct_button.setVisible(not runs and self._result is not None and self._image is layer)
 
     def _show_progress(self, report: tuple[str, int, int]) -> None:
         self._stage = report[0]
@@ -309,7 +321,7 @@ class AutomaticWidget(QWidget):
         except NapariSAM2Error as error:
             show_error(self.state, error)
             return None
-        self._image, self._shown = layer, shown
+        self._image, self._shown, self._result = layer, shown, None
         return shown, shown.plane_at(layer, to_layer_units(self.viewer, layer, self.viewer.dims.point))
 
     def segment(self) -> None:
@@ -383,6 +395,7 @@ class AutomaticWidget(QWidget):
         if isinstance(result, Found):
             self.found = result
             layer, text = self._show_labels(shown, result), _describe(result)
+            self._result = layer if result.num_objects else None
         elif result.is_search:
             layer = self._results.show_stack(self._image, shown, result, self._limits)
             text = result.text
@@ -400,6 +413,12 @@ class AutomaticWidget(QWidget):
 
     def _show_labels(self, shown: ShownImage, found: Found) -> Any:
         return self._results.show_plane(self._image, shown, found.plane, found.labels, self._limits)
+
+    def _ask_for_correction(self) -> None:
+        layer, self._result = self._result, None
+        self._show_state()
+        if layer in self.viewer.layers:
+            self.correction_asked.emit(self._image, layer)
 
     # ------------------------------------------------------------------ filters
     def _on_filter(self, _value: Any = None) -> None:
@@ -421,8 +440,10 @@ class AutomaticWidget(QWidget):
         if self.found is None or self._shown is None or found.proposals is not self.found.proposals:
             return  # another frame was searched meanwhile
         self.found = found
-        self._show_labels(self._shown, found)
+        layer = self._show_labels(self._shown, found)
+        self._result = layer if found.num_objects else None
         self.state.setText(_describe(found))
+        self._show_state()
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 the name is Qt's
         """Align the form in the font of the window."""

@@ -70,7 +70,7 @@ from napari_sam2.session.state.settings import threads_beside_a_window
 
 if TYPE_CHECKING:
     import napari
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
 
     from napari_sam2.labels.tracks import Tracks
 
@@ -320,6 +320,7 @@ class SAM2Widget(KeyCommands):
             made = self._tasks[name] = make(self.viewer)
             if isinstance(made, AutomaticWidget):
                 made.lineage_found.connect(self._show_found_lineage)
+                made.correction_asked.connect(self._correct)
             self._choose_image(made)
             area.setWidget(made)
             self._follow_font()
@@ -327,6 +328,15 @@ class SAM2Widget(KeyCommands):
             wrap_check_boxes(made)
             keep_values_readable(made)
             order_tabs(self)
+
+    def _correct(self, image: Image, layer: Labels) -> None:
+        """Start objects from what was found in an image, and show them in place of the layer."""
+        self.show_tab("Click")
+        if self.binding is None or image not in self.binding.images:
+            self.status.say(f"choose {image.name} as the image behind the gear, then start objects from {layer.name}")
+            return
+        if self.objects.start_from_layer(layer):
+            layer.visible = False
 
     def _choose_image(self, task: QWidget) -> None:
         """Begin in another tab with the image that prompts go to."""

@@ -359,11 +359,11 @@ class ObjectsSection(QWidget):
             if layer.name == name:
                 self.start_from_layer(layer, only_selected=only_selected)
 
-    def start_from_layer(self, layer: Any, *, only_selected: bool = False) -> None:
-        """Start objects from another layer; of labels, those on the slice that is shown."""
+    def start_from_layer(self, layer: Any, *, only_selected: bool = False) -> bool:
+        """Start objects from another layer, of labels those on the slice that is shown; whether they are started."""
         binding = self._binding
         if binding is None:
-            return
+            return False
         label = int(layer.selected_label) if only_selected else None
         try:
             if hasattr(layer, "selected_label"):
@@ -371,12 +371,13 @@ class ObjectsSection(QWidget):
                 is_large = math.prod(binding.geometry.hw) > _AT_ONCE_PIXELS
                 if is_large or len(np.unique(labels.seeds.read()[labels.plane])) > _AT_ONCE_LABELS:
                     self._starting.start(binding, labels)
-                    return
+                    return True
             ids = binding.start_from(layer, label=label)
         except NapariSAM2Error as error:
             self.notice.emit(self._in_words(error))
-            return
+            return False
         say_started(binding, ids, layer.name)
+        return True
 
     @property
     def is_starting(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tifffile
@@ -18,6 +20,7 @@ from napari_sam2._viewer.binding import ViewerBinding
 from napari_sam2._viewer.image_source import IMAGE_FILE_KEY
 from napari_sam2._viewer.readers import SESSION_KEY, read_image
 from napari_sam2._viewer.writers import write_session
+from napari_sam2.frames.display import open_array, show_planes
 from napari_sam2.session.session import Session
 
 
@@ -151,3 +154,24 @@ def test_a_session_is_opened_on_its_image_where_that_is_open_already(
     assert [layer.name for layer in viewer.layers if layer.__class__.__name__ == "Image"] == ["cells"]
     dock[0].sessions.restart()  # a session that is new on this image knows its file too
     assert dock[0].binding.session.stack_path == str(saved.parent / "cells.ome.tif")
+
+
+def test_a_session_on_the_second_of_images_of_several_sizes_opens_on_it(make_napari_viewer, qtbot, tmp_path, dock):
+    path = tmp_path / "two.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as tif:
+        for name, image in (("left", make_movie(3)), ("right", make_movie(4)[:, :40, :50])):
+            tif.write(image, metadata={"axes": "ZYX", "Name": name}, photometric="minisblack")
+    mask = np.zeros((40, 50), bool)
+    mask[10:20, 10:25] = True
+    with Session(show_planes(open_array(path, position=1)), model=make_model()) as session:
+        session.origin = replace(session.origin, stack_path=str(path))
+        session.add_mask(mask, frame=2)
+        saved = session.save(tmp_path / "mine.sam2")
+    viewer = make_napari_viewer(show=False)
+    for data, options, kind in get_session_reader(str(saved))(str(saved)):
+        viewer._add_layer_from_data(data, options, kind)
+    qtbot.waitUntil(lambda: bool(dock) and dock[0].binding is not None, timeout=30_000)
+    binding = dock[0].binding
+    assert binding.images[0].name == "two right"
+    assert [layer.name for layer in viewer.layers if not layer.visible] == ["two left"]
+    assert np.asarray(binding.labels.data)[2, 10:20, 10:25].all()

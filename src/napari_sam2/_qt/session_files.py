@@ -45,7 +45,7 @@ def _read_into(viewer: Viewer, path: str | Sequence[str]) -> list[LayerData] | l
     image, layers = _image_in(viewer, given), []
     if image is None:
         try:
-            layers = [layer for layer in readers.read_sessions([given]) if layer[2] == "image"]
+            layers = readers.read_session_images(given)
         except FrameError as error:
             if not _images(viewer):
                 raise FrameError(readers.in_a_window(error)) from error

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_sam2._errors import FrameError, PlanesLeftOutWarning, warn_caller
 from napari_sam2._messages import in_form_words
-from napari_sam2._viewer.image_source import IMAGE_FILE_KEY, has_shape
+from napari_sam2._viewer.image_source import IMAGE_FILE_KEY
 from napari_sam2._viewer.measured_points import MEASURED_COLUMNS, measured_points
 from napari_sam2.frames.bioio_files import PLUGINS, is_video
 from napari_sam2.frames.czi_files import CZI_SUFFIX
@@ -42,6 +42,7 @@ __all__ = [
     "in_a_window",
     "open_in_viewer",
     "read_image",
+    "read_session_images",
     "read_sessions",
 ]
 
@@ -363,37 +364,51 @@ def read_sessions(path: str | Sequence[str]) -> list[LayerData]:
     from napari.layers import Image
 
     from napari_sam2._viewer.saved_sessions import open_saved_session
-    from napari_sam2.session.files.database import read_header
-    from napari_sam2.session.files.document import find_image
 
     layers: list[LayerData] = []
     for each in _paths(path):
-        file = find_image(each)
-        read = read_image(file)
-        for _, options, _ in read:
-            options["metadata"] = {IMAGE_FILE_KEY: file}
-        images = [Image(data, **options) for data, options, kind in read if kind == "image"]
-        if not images:
-            raise FrameError(f"{file}, the image of {each}, holds labels; expected an image")
-        shape = read_header(Path(each)).image.shape
-        image = next((layer for layer in images if has_shape(layer, shape)), images[0])
+        read, chosen = _images_of_session(each)
+        images = [Image(data, **options) for data, options, _ in read]
         # the model is never used: without it, an unavailable one is warned of
-        session, _ = open_saved_session(each, image, images, model="sam2_micro")
+        session, _ = open_saved_session(each, images[chosen], images, model="sam2_micro")
         try:
             labels = np.asarray(session.labels)
         finally:
             session.close()
         layers += read
-        options_of = [options for _, options, kind in read if kind == "image"]
-        place = options_of[images.index(image)]
-        for options in options_of:  # of images of several sizes, that of the session is seen
-            if options is not place and any("visible" in each for each in options_of):
-                options["visible"] = False
-        place.pop("visible", None)
-        of_labels: dict[str, Any] = {key: place[key] for key in _PLACEMENT_KEYS if key in place}
+        of_labels: dict[str, Any] = {key: value for key, value in read[chosen][1].items() if key in _PLACEMENT_KEYS}
         name = f"{_stem(Path(each))} objects"
         layers.append((labels, {"name": name, "metadata": {SESSION_KEY: str(each)}, **of_labels}, "labels"))
     return layers
+
+
+def read_session_images(path: str) -> list[LayerData]:
+    """The image of a session file as layers, without the objects; raises as `read_sessions`."""
+    return _images_of_session(path)[0]
+
+
+def _images_of_session(path: str) -> tuple[list[LayerData], int]:
+    """The layers of the image of a session file, and which of them has its shape, the first otherwise."""
+    from napari_sam2.session.files.database import read_header
+    from napari_sam2.session.files.document import find_image
+
+    file, shape = find_image(path), read_header(Path(path)).image.shape
+    layers = [layer for layer in read_image(file) if layer[2] == "image"]
+    if not layers:
+        raise FrameError(f"{file}, the image of {path}, holds labels; expected an image")
+    chosen = next((at for at, (data, _, _) in enumerate(layers) if _has_level_of(data, shape)), 0)
+    has_several_sizes = any("visible" in options for _, options, _ in layers)
+    for at, (_, options, _) in enumerate(layers):
+        options["metadata"] = {IMAGE_FILE_KEY: file}
+        if has_several_sizes:  # that of the session is seen
+            options["visible"] = at == chosen
+    return layers, chosen
+
+
+def _has_level_of(data: Any, shape: tuple[int, ...]) -> bool:
+    """Whether the data of a layer, or one of its levels, have a shape, without colours."""
+    levels = data if isinstance(data, list) else [data]
+    return any(tuple(int(n) for n in level.shape[: len(shape)]) == shape for level in levels)
 
 
 def _paths(path: str | Sequence[str]) -> list[str]:

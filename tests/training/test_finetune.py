@@ -62,6 +62,17 @@ def test_decoder_alone_changes_and_the_file_says_how_it_was_made(tmp_path, start
     assert not list(tmp_path.glob("*.state.pt"))
 
 
+def test_each_step_is_reported_and_the_seed_decides_what_is_seen(tmp_path, start, monkeypatch):
+    scores_of(monkeypatch, 0.2)
+    losses = []
+    for number, seed in enumerate((0, 0, 1)):
+        steps: list[tuple[int, float]] = []
+        tune(tmp_path / f"{number}.safetensors", start, seed=seed, on_step=lambda *step, to=steps: to.append(step))
+        assert [step for step, _ in steps] == [1, 2, 3, 4]
+        losses.append([loss for _, loss in steps])
+    assert losses[0] == losses[1] != losses[2]
+
+
 def test_best_weights_stay_when_later_ones_are_worse(tmp_path, start, monkeypatch):
     scores_of(monkeypatch, 0.2, 0.4, 0.1)
     seen = []

@@ -64,6 +64,30 @@ def test_labels_of_all_planes_are_kept_where_they_are_wanted(image, all_planes):
     assert np.array_equal(found[2], drawn[2]) == all_planes
 
 
+def test_areas_and_the_border_limit_what_is_segmented(image):
+    def areas(**limits) -> list[int]:
+        found = segment_layer(image, plane=1, min_iou=0.0, min_stability=0.0, **limits)
+        return np.bincount(np.asarray(found.data[1]).ravel())[1:].tolist()
+
+    (pixels,) = areas()  # at the border
+    area = 0.5 * 0.5 * pixels  # in the unit of the layer
+    assert areas(min_area=area - 0.1) == areas(max_area=area + 0.1) == [pixels]
+    assert areas(min_area=area + 0.1) == areas(max_area=area - 0.1) == areas(exclude_border=True) == []
+
+
+def test_tracking_and_measuring_report_their_progress_and_tracking_can_be_stopped(image):
+    drawn, tracked, measured = _drawn(), [], []
+    labels = Labels(drawn, scale=image.scale, translate=image.translate, units=image.units)
+    found = track_layer(image, labels, plane=1, on_progress=lambda *progress: tracked.append(progress))
+    assert tracked[-1][1] == tracked[-1][2]
+    assert np.asarray(found.data[[0, 2]]).any()
+    stopped = track_layer(image, labels, plane=1, should_stop=lambda: True)
+    assert not np.asarray(stopped.data[[0, 2]]).any()
+    measure_layer(labels, image, on_progress=lambda *progress: measured.append(progress))
+    assert measured[0] == ("measuring", 0, 3)
+    assert measured[-1] == ("measuring", 3, 3)
+
+
 def test_measurements_of_layers_equal_scikit_image(image):
     drawn = _drawn()
     labels = Labels(drawn, scale=image.scale, units=image.units, axis_labels=("z", "y", "x"))
@@ -94,6 +118,10 @@ def test_fine_tuning_gets_the_labelled_planes_and_the_parameters(image, monkeypa
     (images, drawn, output), options = calls[0]
     assert (images[0].shape, drawn[0].shape, output) == ((3, 48, 64, 3), (3, 48, 64), "mine.safetensors")
     assert (options["part"], options["minutes"], options["linked"]) == ("all", 3.0, True)
+    others = {"start_from": "theirs.pt", "overwrite": True, "linked": False, "all_labelled": True}
+    told = {"on_report": print, "on_step": print, "should_stop": lambda: False}
+    fine_tune_layers(image, Labels(_drawn()), "mine.safetensors", **others, **told)
+    assert {name: calls[1][1][name] for name in (*others, *told)} == others | told
 
 
 @pytest.mark.parametrize(

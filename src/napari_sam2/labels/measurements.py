@@ -256,6 +256,8 @@ def measure_stack(
             if labels.any():
                 clip, frame = (0, plane) if planes_per_clip is None else divmod(plane, planes_per_clip)
                 yield MeasuredPlane(plane, clip, frame, labels, () if read_channels is None else read_channels(plane))
+        if on_plane is not None:
+            on_plane(len(planes), len(planes))
 
     rows = measure_planes(read(), spacing=scale[1:], channel_names=channel_names)
     if by == "plane":

@@ -114,7 +114,7 @@ def test_each_position_of_a_file_is_a_row_with_a_result(widget, qtbot, folder):
     assert not widget.picture.isHidden()
     widget.open_button.click()
     image, labels = widget.viewer.layers
-    assert (image.name, labels.name) == ("a position 1", "a_pos1 result")
+    assert (image.name, labels.name) == ("a Image1", "a_pos1 result")  # the name of the position in the file
     np.testing.assert_array_equal(np.asarray(image.data), movie[2:])
     assert labels.data.shape == image.data.shape
 

@@ -516,3 +516,24 @@ def test_files_open_in_a_viewer_with_pixel_size(two_sizes, position):
     names = ["two right", "two left"] if position is None else ["two right"]
     assert [layer.name for layer in viewer.layers] == names
     assert all(layer.scale[-1] == 0.5 and file_of(layer) == str(path) for layer in viewer.layers)
+
+
+def test_files_opened_as_a_stack_become_one_layer(tmp_path):
+    planes = [np.full((20, 30), value, np.uint16) for value in (1, 2, 3)]
+    paths = [tmp_path / f"plane_{number}.tif" for number in range(3)]
+    for path, plane in zip(paths, planes, strict=True):
+        tifffile.imwrite(path, plane, imagej=True, resolution=(2, 2), metadata={"unit": "um"})
+    read = get_ome_reader([str(path) for path in paths])
+    assert read is not None
+    (layer,) = (Layer.create(*each) for each in read([str(path) for path in paths]))
+    assert np.array_equal(np.asarray(layer.data), np.stack(planes))
+    assert layer.scale.tolist() == [1, 0.5, 0.5]
+    assert [str(unit) for unit in layer.units] == ["pixel", "micrometer", "micrometer"]
+
+
+def test_files_of_different_shapes_are_no_stack(tmp_path):
+    for name, side in (("a", 20), ("b", 24)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((side, 30), np.uint16))
+    read = get_ome_reader([str(tmp_path / "a.tif"), str(tmp_path / "b.tif")])
+    with pytest.raises(FrameError, match=r"b\.tif holds 24 x 30, .*a\.tif 20 x 30; files that are opened as a stack"):
+        read([str(tmp_path / "a.tif"), str(tmp_path / "b.tif")])

@@ -14,6 +14,7 @@ from napari_sam2._errors import FrameError, PlanesLeftOutWarning, warn_caller
 from napari_sam2._messages import in_form_words
 from napari_sam2._viewer.image_source import IMAGE_FILE_KEY
 from napari_sam2._viewer.measured_points import MEASURED_COLUMNS, measured_points
+from napari_sam2._viewer.stacked_files import stacked
 from napari_sam2.frames.bioio_files import PLUGINS, is_video
 from napari_sam2.frames.czi_files import CZI_SUFFIX
 from napari_sam2.frames.files import open_path
@@ -344,7 +345,9 @@ def _are_distinct(colours: Sequence[str], num_channels: int) -> bool:
 
 
 def _read_files(path: str | Sequence[str]) -> list[LayerData]:
-    return [layer for each in _paths(path) for layer in (*read_image(each), *_labels_inside(Path(each)))]
+    paths = _paths(path)
+    files = [[*read_image(each), *_labels_inside(Path(each))] for each in paths]
+    return files[0] if len(files) == 1 else stacked(paths, files)  # napari gives several for a stack only
 
 
 def _labels_inside(image: Path) -> list[LayerData]:

@@ -11,6 +11,7 @@ from napari_sam2 import FrameError, PromptError, SAM2AutomaticMaskGenerator, ope
 from napari_sam2.inference.automatic.record_filters import filter_records
 from napari_sam2.inference.stacks.key_frame_search import segment_stack
 from napari_sam2.inference.stacks.key_frames import choose_key_frames
+from napari_sam2.inference.stacks.settings import KeySpacingSettings, StackSettings
 from napari_sam2.inference.stacks.track_extension import extensions, paint_extension
 from napari_sam2.inference.stacks.tracklets import JoinRules, TrackletJoiner
 from napari_sam2.labels.evaluation import average_precision
@@ -32,6 +33,16 @@ def test_every_object_gets_one_number_for_all_frames():
     # key frames 2, 6, 10: objects 1 and 2 are found three times, 3 once, 4 twice
     assert [t.seed_frames for t in report.tracks] == [(2, 6, 10), (2, 6, 10), (2,), (6, 10)]
     assert report.num_merged == 2 + 2 + 1
+
+
+def test_the_spacing_of_key_frames_follows_the_settings():
+    def seeds(**rules: int) -> set[int]:
+        settings = StackSettings(key_spacing=KeySpacingSettings(**rules))
+        return {frame for track in segment(every=None, settings=settings).report.tracks for frame in track.seed_frames}
+
+    close, far = sorted(seeds(min_spacing=1, max_spacing=2)), sorted(seeds(min_spacing=6, max_spacing=6))
+    assert max(np.diff(close)) <= 2
+    assert min(np.diff(far)) >= 5
 
 
 class Damaged:

@@ -9,6 +9,7 @@ import zarr
 
 from factories import make_model, make_movie
 from napari_sam2 import FrameError, PromptError, SAM2AutomaticMaskGenerator
+from napari_sam2.inference.stacks.settings import KeySpacingSettings, StackSettings
 from napari_sam2.inference.stacks.volumes import segment_timelapse_volumes
 from oracle import OracleFinder, OracleTracker, paint
 
@@ -53,6 +54,34 @@ def test_one_number_through_z_and_time():
     assert sorted(t.times for t in report.tracks) == [(0, 1), (0, 1, 2, 3), (0, 2, 3), (2, 3)]
     assert list(report.lost.values()) == [1]
     assert list(report.appeared.values()) == [2]
+
+
+def test_settings_and_gamma_reach_every_volume():
+    truth = drifting(2)
+    seen: list[np.ndarray] = []
+
+    class Finder(OracleFinder):
+        def generate_masks(self, image, **options):
+            seen.append(image)
+            return super().generate_masks(image, **options)
+
+    class Tracker(OracleTracker):
+        def set_video(self, frames) -> None:
+            shown = np.stack([frame[..., 0] > 0 for frame in frames])
+            self.truth = next(volume for volume in truth if np.array_equal(volume > 0, shown))
+            super().set_video(frames)
+
+    def looked_at(**over: object) -> list[np.ndarray]:
+        seen.clear()
+        segment(truth, every=None, finder=Finder(), segmenter=Tracker(truth[0]), contrast=(0, 255), **over)
+        return list(seen)
+
+    usual = looked_at()
+    close = StackSettings(key_spacing=KeySpacingSettings(min_spacing=1, max_spacing=1))
+    assert len(looked_at(settings=close)) > len(usual)
+    brighter = looked_at(gamma=0.5)
+    assert len(brighter) == len(usual)
+    assert all(one.mean() > 1.2 * other.mean() for one, other in zip(brighter, usual, strict=True))
 
 
 def test_zarr_output_is_filled(tmp_path):

@@ -21,6 +21,7 @@ from napari_sam2._viewer.image_source import default_frame_axis
 from napari_sam2._viewer.labels_layer import label_colours, object_colour
 from napari_sam2._viewer.opening import open_session
 from napari_sam2.session.state.records import SessionObject
+from napari_sam2.session.state.settings import SessionSettings
 from napari_sam2.session.worker.delivery import wait_until
 
 
@@ -820,3 +821,13 @@ def test_a_prompt_on_another_object_is_told(opened, kind):
         binding.shapes.add(corners, shape_type="rectangle" if kind == "box" else "polygon")
     session.wait_for_answers()
     assert [text for text in told if "lies on object 1 and was added to object 2" in text]
+
+
+def test_a_session_opened_by_a_script_takes_axis_and_settings():
+    viewer = ViewerModel()
+    image = viewer.add_image(np.stack([make_movie(4)] * 3), name="times, slices")
+    settings = SessionSettings(overlap="overwrite", keep_apart=True)
+    session = open_session(viewer, image, model=make_model(native_window=24), frame_axis=0, settings=settings)
+    assert session.geometry.frame_axis == 0
+    assert (session.settings.overlap, session.settings.keep_apart) == ("overwrite", True)
+    session.close()

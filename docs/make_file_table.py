@@ -45,7 +45,7 @@ Further compressions of TIFF (fax and others) open as those in the table. `https
 `gs://` addresses of OME-Zarr images open with `pip install 'napari-sam2[remote]'`.
 
 Nikon ND2, DeltaVision and videos (MP4, AVI, MOV, MKV) open with `pip install 'napari-sam2[formats]'`, Zeiss CZI with
-`pip install pylibCZIrw` (which comes with bioio-czi), and other formats with their plugin of
+`pip install 'napari-sam2[czi]'`, and other formats with their plugin of
 [bioio](https://bioio-devs.github.io/bioio/), which the message names.
 
 Scenes, and images of an OME-TIFF, are positions (P), also if they differ in size, axes or type: `fixed={"P": 1}` or

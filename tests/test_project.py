@@ -67,10 +67,12 @@ def test_declared_dependencies_are_the_imported_ones():
     }  # fmt: skip
     imported = {distributions.get(name, name.replace("lightning_", "lightning-")) for name in imported_packages()}
     extras = PROJECT["optional-dependencies"]
-    lists = (PROJECT["dependencies"], *(extras[name] for name in ("train", "formats", "tracks", "metrics", "cluster")))
+    lists = (
+        PROJECT["dependencies"],
+        *(extras[name] for name in ("train", "formats", "czi", "tracks", "metrics", "cluster")),
+    )
     declared = {re.split(r"[\[<>=]", name)[0] for names in lists for name in names}
-    installed_by_users = {"pylibCZIrw"}  # as bioio-czi, which needs it
-    assert imported - declared == installed_by_users
+    assert imported - declared == set()
     # by bioio and tifffile; by distributed, and as users name it in a file
     found_by_others = {"bioio-dv", "bioio-imageio", "bioio-nd2", "imagecodecs", "bokeh", "dask-jobqueue"}
     assert declared - imported - found_by_others == set()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["CZI_SUFFIX", "open_czi_file"]
 
 CZI_SUFFIX = ".czi"
-_ADVICE = "pip install pylibCZIrw (or bioio-czi, which needs it)"
+_ADVICE = "pip install 'napari-sam2[czi]'"
 _LEADING = {"V": "V", "H": "H", "R": "R", "I": "L", "B": "E", "T": "T", "C": "C", "Z": "Z"}
 """Dimensions of CZI before Y and X in the order of the axes, and their letters here."""
 _TYPES = {"Gray8": "u1", "Gray16": "u2", "Gray32Float": "f4", "Bgr24": "u1", "Bgr48": "u2", "Bgr96Float": "f4"}

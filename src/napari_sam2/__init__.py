@@ -6,6 +6,10 @@ neither torch, napari nor Qt.
 
 import lazy_loader
 
+from napari_sam2._openmp import limit_spinning
+
+limit_spinning()  # before torch is imported
+
 __version__ = "0.1.0"
 
 __getattr__, _dir, _names = lazy_loader.attach_stub(__name__, __file__)

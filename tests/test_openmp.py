@@ -1,4 +1,4 @@
-"""Threads of OpenMP do not wait by running in circles, unless the user wants it so."""
+"""Waiting OpenMP threads spin for a short time only, unless the environment says otherwise."""
 
 from __future__ import annotations
 

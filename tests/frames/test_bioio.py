@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
+import dask.array as da
 import numpy as np
 import pytest
 
 from napari_sam2._errors import FrameError
 from napari_sam2.frames import open_frames
-from napari_sam2.frames.bioio_files import PLUGINS
+from napari_sam2.frames.bioio_files import PLUGINS, _describe
 
 
 @pytest.mark.parametrize("suffix", [*PLUGINS, ".czi", ".CZI"])
@@ -72,3 +75,30 @@ def test_a_video_that_bioio_does_not_know_by_its_suffix(tmp_path):
         for t in range(3):
             writer.append_data(np.full((64, 96, 3), 50 * t, np.uint8))
     assert open_frames(tmp_path / "a.mkv").shape == (3, 64, 96)
+
+
+class Scenes:
+    """Two scenes of one size, as bioio gives them."""
+
+    scenes = ("left", "right")
+    dims = SimpleNamespace(order="TCZYX")
+    physical_pixel_sizes = SimpleNamespace(Z=None, Y=0.5, X=0.5)
+    channel_names = ("DAPI",)
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def set_scene(self, number: int) -> None:
+        self._number = number
+
+    @property
+    def dask_data(self) -> da.Array:
+        return da.from_array(np.full((1, 1, 3, 8, 9), self._number + 1, np.uint16))
+
+
+def test_scenes_of_one_size_are_positions():
+    stack = _describe(Scenes(), Path("a.lif"), None)
+    assert (stack.axes, stack.array.shape) == ("PTCZYX", (2, 1, 1, 3, 8, 9))
+    assert stack.position_names == ("left", "right")
+    assert [int(np.asarray(stack.array[number, 0, 0, 1]).max()) for number in (0, 1)] == [1, 2]
+    assert np.asarray(stack.array[0:2, 0, 0, 1]).shape == (2, 8, 9)

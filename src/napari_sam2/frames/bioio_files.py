@@ -6,13 +6,12 @@ import contextlib
 import importlib
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from napari_sam2._errors import FrameError
 from napari_sam2._messages import one_line
-from napari_sam2.frames.positions import one_of_several, position_number, warn_of_others
+from napari_sam2.frames.positions import one_of_several, position_number, stack_of_positions, warn_of_others
 from napari_sam2.frames.spacing import Spacing, read_distance
 from napari_sam2.frames.stack import LazyArray, RawStack
 
@@ -126,13 +125,8 @@ def _describe(image: BioImage, path: Path, position: int | str | None) -> RawSta
         image.set_scene(number)
         return one_of_several(_stack(image, path, scenes[number]), number, names)
     image.set_scene(0)
-    stack = _stack(image, path, scenes[0])
-    if len(scenes) == 1:
-        return stack
-    import dask.array as da
-
-    arrays = [_stack(image, path, scene).array for scene in scenes]
-    return replace(stack, array=da.stack(arrays), axes=f"P{stack.axes}", position_names=tuple(names))
+    stacks = [_stack(image, path, scene) for scene in scenes]
+    return stacks[0] if len(stacks) == 1 else stack_of_positions(stacks, names)
 
 
 class _Scene(NamedTuple):

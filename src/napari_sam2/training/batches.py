@@ -255,6 +255,7 @@ def _preferred(clip: Clip, plan: BatchPlan, is_clip: bool, rng: np.random.Genera
     """Objects that are prompted before others."""
     if is_clip:
         return _ending(clip.labels) if rng.random() < _ENDING_SHARE else frozenset()
+    # without a share nothing is drawn, so that earlier configurations give the batches they gave
     return _touching(clip.labels[0]) if plan.contact_share and rng.random() < plan.contact_share else frozenset()
 
 

@@ -386,9 +386,10 @@ def _overlapping(rng: np.random.Generator, size: float) -> Labels:
             if y0 >= y1 or x0 >= x1:
                 continue
             stretch, angle = math.sqrt(aspect ** rng.uniform(0, 1)), rng.uniform(0, math.pi)
-            dy, dx = np.ogrid[y0 - y : y1 - y, x0 - x : x1 - x]
+            rows, columns = np.ogrid[y0:y1, x0:x1]
+            dy, dx = rows - y, columns - x
             along, across = dx * math.cos(angle) + dy * math.sin(angle), dy * math.cos(angle) - dx * math.sin(angle)
-            away_from_middle = np.hypot(along / stretch, across * stretch)[: y1 - y0, : x1 - x0] / radius
+            away_from_middle = np.hypot(along / stretch, across * stretch) / radius
             spot = (slice(y0, y1), slice(x0, x1))
             closer = away_from_middle < nearest[spot]
             labels[spot][closer] = number
